@@ -1,0 +1,3 @@
+"""LangGraph agents on batch APIs."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Real parts for tests: a Batch API server that speaks OpenAI's wire format."""
