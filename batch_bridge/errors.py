@@ -1,5 +1,182 @@
-"""The errors that BatchBridge raises on purpose."""
+"""The errors that BatchBridge raises on purpose.
+
+::
+
+    BatchBridgeError
+    ├── RequestError                  one request ended without an answer; raised where it is awaited
+    │   ├── RequestFailed             the provider answered with an error, or the batch failed
+    │   ├── RequestExpired            the provider's window closed before the request ran
+    │   └── RequestCancelled          the request or its batch was cancelled
+    ├── UsageError (RuntimeError)     the program is wrong; trying again does not help
+    │   ├── OutsideGraphError         `wait` was called where no LangGraph node runs
+    │   ├── NoCheckpointerError       the graph cannot park: it has no checkpointer
+    │   ├── UnknownBatcherError       `batcher=` names no bridge of this Runner
+    │   ├── NondeterministicNodeError a node asks for something else each time it is run again
+    │   ├── RunMismatchError          the same `run_id` was used with other inputs
+    │   └── RunnerStateError          a Runner was used while it was closed, or from the wrong place
+    ├── JSONError (TypeError)         a value that JSON cannot carry, with the path to it
+    ├── RunFileError                  the Runner's file is broken, locked or out of reach
+    ├── LedgerError                   what the ledger holds cannot be read
+    ├── ProviderError                 what a provider tells the engine about a call that failed
+    │   ├── ProviderUnavailable       nothing happened; the call may be repeated later
+    │   ├── SubmissionUnknown         it is not known whether the batch was created
+    │   └── SubmissionRefused         nothing was created and trying again will not help
+    └── RequestRefused                one request cannot be sent at all; its neighbours can
+
+`UsageError` is a `RuntimeError` and `JSONError` a `TypeError`, so LangGraph's default `RetryPolicy` does not
+retry them. A `RequestError` is retried by it, and a retry asks the provider anew.
+"""
+
+from typing import Literal
 
 
 class BatchBridgeError(Exception):
     """Everything that BatchBridge raises on purpose."""
+
+
+class RequestError(BatchBridgeError):
+    """One request ended without an answer.
+
+    Attributes:
+        request_id: The request, as the ledger and the provider's `custom_id` name it.
+        code: A short machine-readable cause, the provider's own where it gave one.
+        status_code: The HTTP status of the request's line, if it has one.
+        retryable: Whether the same request may succeed when it is sent again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        request_id: str = "",
+        code: str = "",
+        status_code: int | None = None,
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.request_id = request_id
+        self.code = code
+        self.status_code = status_code
+        self.retryable = retryable
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), self.args, self.__dict__)
+
+
+class RequestFailed(RequestError):
+    """The provider answered with an error, or the batch failed as a whole."""
+
+
+class RequestExpired(RequestError):
+    """The provider's completion window closed before the request ran."""
+
+
+class RequestCancelled(RequestError):
+    """The request, or the batch that held it, was cancelled before it ran."""
+
+
+class UsageError(BatchBridgeError, RuntimeError):
+    """The program is wrong, and trying again does not help."""
+
+
+class OutsideGraphError(UsageError):
+    """`wait` was called where no LangGraph node runs."""
+
+
+class NoCheckpointerError(UsageError):
+    """The graph cannot park a thread, because nothing stores its checkpoints."""
+
+
+class UnknownBatcherError(UsageError):
+    """`batcher=` names no bridge of the Runner that drives the graph."""
+
+
+class NondeterministicNodeError(UsageError):
+    """A node asks for something else each time that it is run again."""
+
+
+class RunMismatchError(UsageError):
+    """The same `run_id` was used with other inputs.
+
+    Attributes:
+        index: The position of the first input that differs, counted from 0.
+    """
+
+    def __init__(self, message: str, *, index: int) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+class RunnerStateError(UsageError):
+    """A Runner was used while it was closed, or from the wrong place."""
+
+
+class JSONError(BatchBridgeError, TypeError):
+    """A value that JSON cannot carry.
+
+    Attributes:
+        path: Where it is inside the whole, as one would write it in Python, e.g. `['messages'][0]['when']`.
+    """
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class RunFileError(BatchBridgeError):
+    """The Runner's file is broken, locked, or out of reach."""
+
+
+class LedgerError(BatchBridgeError):
+    """What the ledger holds cannot be read, or a newer version wrote it."""
+
+
+class ProviderError(BatchBridgeError):
+    """What a provider tells the engine about a call that failed.
+
+    A provider raises one of the three kinds below; anything else that it raises fails the requests of the batch.
+    """
+
+
+class ProviderUnavailable(ProviderError):
+    """Nothing happened, and the same call may be repeated later.
+
+    Attributes:
+        retry_after: Seconds that the provider asked to be left alone, if it said so.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class SubmissionUnknown(ProviderError):
+    """It is not known whether the batch was created; the engine will look for it before it sends anything again."""
+
+
+class SubmissionRefused(ProviderError):
+    """Nothing was created, and trying the same again will not help.
+
+    Attributes:
+        code: The provider's code, which the requests of the batch will carry.
+        status_code: The HTTP status of the refusal, if there was one.
+    """
+
+    def __init__(self, message: str, *, code: str = "submit_failed", status_code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status_code = status_code
+
+
+class RequestRefused(BatchBridgeError):
+    """One request cannot be sent at all; its neighbours can.
+
+    Attributes:
+        code: What the waiter's error will carry.
+    """
+
+    def __init__(
+        self, message: str, *, code: Literal["item_too_large", "invalid_item"] = "invalid_item"
+    ) -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,149 @@
+"""The box: all waits of one execution of a task, and what LangGraph's interrupts have brought for them.
+
+LangGraph hands the n-th answer to the n-th `interrupt()` call of a task, whoever calls it. So the waits of an execution
+do not interrupt each for itself: they share a box, whose interrupts carry all that is open, and whose answers find
+their waits by name.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from langgraph.errors import GraphInterrupt
+from langgraph.types import Interrupt, interrupt
+
+from batch_bridge._identity import Identity
+from batch_bridge._models import JSON, Outcome, Succeeded
+from batch_bridge._wire import Asked, interrupt_value, read_envelope, to_json
+from batch_bridge.errors import NondeterministicNodeError
+
+_SHORT_GRACE = 0.05
+"""Seconds that an execution waits for slow siblings, once an answer has come that nobody has asked for yet."""
+_LONG_GRACE = 2.0
+"""Seconds that it waits for them before it calls the node nondeterministic."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parked:
+    """LangGraph's interrupt, held back until the siblings have had their time.
+
+    Without the exception itself: its traceback would keep the run alive, and the run keeps the box. `requests` is the
+    list inside the interrupt's value.
+    """
+
+    interrupts: tuple[Interrupt, ...]
+    requests: list[JSON]
+    since: float
+
+
+class Box:
+    """The waits of one execution. Safe to use from several threads."""
+
+    def __init__(self, retries: int) -> None:
+        self._retries = retries
+        self._equal: dict[tuple[str, bytes], int] = {}
+        self._open: dict[str, Asked] = {}
+        self._claimed: set[str] = set()
+        self._answers: dict[str, Outcome] = {}
+        self._rounds: list[frozenset[str]] = []
+        self._parked: _Parked | None = None
+        self._closed = False
+        self._lock = threading.RLock()
+
+    @property
+    def version(self) -> int:
+        """Grows whenever a wait is opened."""
+        return len(self._claimed)
+
+    def identify(self, thread: str, namespace: str, batcher: str, content: bytes) -> Identity:
+        """Name a wait; equal waits are counted in the order in which they come."""
+        with self._lock:
+            self._check_open()
+            equal = self._equal.get((batcher, content), 0)
+            self._equal[batcher, content] = equal + 1
+            return Identity(thread, namespace, batcher, content, equal)
+
+    def look_up(self, identity: Identity, item: Any) -> tuple[str, Outcome | None]:
+        """Return the request that a wait stands for now, and its outcome; without one, it is open from now on.
+
+        An outcome that failed counts only while the node has not been retried since.
+        """
+        with self._lock:
+            for attempt in range(self._retries + 1):
+                request_id = identity.request_id(attempt)
+                self._claimed.add(request_id)
+                outcome = self._answers.get(request_id)
+                if outcome is None:
+                    self._open.setdefault(request_id, Asked(request_id, identity.batcher, item))
+                    return request_id, None
+                if isinstance(outcome, Succeeded):
+                    break
+            return request_id, outcome
+
+    def advance(self) -> float:
+        """Take the next envelope; where there is none, park.
+
+        Returns:
+            0 if an envelope came; else the seconds after which to ask again: slow siblings are given time.
+
+        Raises:
+            GraphInterrupt: The task parks, with everything that is open.
+            NondeterministicNodeError: Each round asks for something else.
+        """
+        with self._lock:
+            self._check_open()
+            if self._parked is None:
+                requests = [to_json(asked) for asked in self._unanswered()]
+                try:
+                    self._take(interrupt(interrupt_value(requests)))
+                except GraphInterrupt as interrupted:
+                    self._parked = _Parked(interrupted.args[0], requests, time.monotonic())
+                else:
+                    return 0.0
+            stray = sum(self._claimed.isdisjoint(ids) for ids in self._rounds)
+            grace = 0.0 if not stray else _SHORT_GRACE if len(self._rounds) == 1 else _LONG_GRACE
+            if time.monotonic() - self._parked.since < grace:
+                return grace / 20
+            if stray and len(self._rounds) > 1:
+                raise NondeterministicNodeError(
+                    "a node asks for something else each time that it is run again: answers have come that no wait "
+                    "asks for any more. A node that waits is run again from its top for every answer, so what it "
+                    "asks must not depend on the time, on chance or on fresh ids. Build the request in a node "
+                    'before this one, or name it: wait(item, batcher=…, key="…")'
+                )
+            self._parked.requests[:] = [to_json(asked) for asked in self._unanswered()]
+            self._closed = True
+            raise GraphInterrupt(self._parked.interrupts)
+
+    def _check_open(self) -> None:
+        if self._closed and self._parked is not None:  # a sibling that outlived its parked node
+            raise GraphInterrupt(self._parked.interrupts)
+
+    def _unanswered(self) -> list[Asked]:
+        return [asked for request_id, asked in self._open.items() if request_id not in self._answers]
+
+    def _take(self, value: object) -> None:
+        brought = read_envelope(value)
+        fresh = brought.keys() - self._answers.keys()
+        if fresh:
+            self._rounds.append(frozenset(fresh))
+            self._answers.update((each, brought[each]) for each in fresh)
+
+
+_boxes: WeakKeyDictionary[Callable[[Any], None], dict[tuple[object, ...], Box]] = WeakKeyDictionary()
+_boxes_lock = threading.Lock()
+
+
+def box_of(run: Callable[[Any], None], execution: tuple[object, ...], retries: int) -> Box:
+    """Return the box of an execution; all its waits get the same one.
+
+    Args:
+        run: The run's stream writer. It lives as long as the run, and so do the boxes.
+        execution: What tells this execution from every other of the run, a retry included.
+        retries: How many failed attempts a wait may leave behind.
+    """
+    with _boxes_lock:
+        return _boxes.setdefault(run, {}).setdefault(execution, Box(retries))

@@ -1,0 +1,378 @@
+"""The engine: requests in, outcomes out, through a provider's batches. Driven by `tick(now)`; it has no clock.
+
+A request is in exactly one place::
+
+    collect ─▶ queue ─▶ begun ─▶ prepared ─▶ submitted ─▶ outcome ─▶ forgotten
+                 ▲        │          │
+                 └────────┴──────────┘  withdrawn: known not to exist at the provider
+
+Every step can be repeated without harm: a crash between any two writes is the same as a step done twice. The engine
+knows nothing of LangGraph's runtime or of any vendor, and it never raises for what a provider did: each request of
+a batch ends with exactly one outcome instead. What the ledger's store raises passes through.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from batch_bridge._flight import Flight, first_pause
+from batch_bridge._flush import FlushPolicy
+from batch_bridge._ledger import Ledger
+from batch_bridge._models import Closed, Ended, Errored, Intent, Measure, Outcome, Request, Submitted
+from batch_bridge._plan import Waiting, batch_key, cap, split
+from batch_bridge._provider import Provider
+from batch_bridge._queue import Queue
+from batch_bridge._settlement import ReadError, nothing, settle
+from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
+
+logger = logging.getLogger("batch_bridge")
+
+_SIDE_BY_SIDE = 4
+"""Batches that are looked after at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What a tick did. `settled` are requests that have an outcome now; `wake_at` is when the next tick is due."""
+
+    settled: tuple[str, ...]
+    wake_at: datetime | None
+
+
+class Engine:
+    """One bridge's requests and batches. One caller at a time: its owner holds the mutex.
+
+    Args:
+        name: The bridge; part of every key.
+        provider: Who answers.
+        policy: When the queue is sent.
+        ledger: What survives a crash.
+        poll_interval: The longest pause between two looks at one batch.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        provider: Provider,
+        policy: FlushPolicy,
+        ledger: Ledger,
+        *,
+        poll_interval: timedelta = timedelta(seconds=30),
+    ) -> None:
+        self._name = name
+        self._provider = provider
+        self._policy = policy
+        self._ledger = ledger
+        self._interval = poll_interval
+        self._queue: Queue | None = None
+        self._flights: dict[str, Flight] = {}
+        self._in_flight: dict[str, Flight] = {}
+        self._settled: list[str] = []
+
+    # -- what its host calls ---------------------------------------------------------------------------------
+
+    async def open(self, now: datetime) -> None:
+        """Read from the ledger what a process before this one left in flight. Idempotent.
+
+        Requests that were only queued are not sent until somebody collects them again: the parked interrupt is the
+        truth, and a thread that nobody continues is not paid for.
+        """
+        self._queue = Queue(now)
+        self._flights.clear()
+        self._in_flight.clear()
+        for entry in await self._ledger.open_batches():
+            batch, doubtful = entry if isinstance(entry, tuple) else (entry, False)
+            flight = Flight(batch, now, first_pause(self._interval), doubtful=doubtful, inherited=True)
+            self._add(flight)
+
+    async def collect(self, requests: Iterable[Request], now: datetime) -> set[str]:
+        """Take in the requests of parked threads; those known already are not taken twice.
+
+        Returns:
+            The requests that have an outcome, however long ago they were settled: deliver them (again).
+        """
+        queue = self._opened()
+        new: dict[str, Request] = {}
+        for request in requests:
+            flight = self._in_flight.get(request.id)
+            if flight is None:
+                if request.id not in queue:
+                    new[request.id] = request
+            elif isinstance(flight.batch, Intent) and request.id not in flight.waiting:
+                measure = self._measure(request)
+                if isinstance(measure, Measure):
+                    flight.waiting[request.id] = Waiting(request.id, measure.group, measure.bytes, now)
+        if not new:
+            return set()
+        settled = await self._ledger.settled(tuple(new))
+        refused: dict[str, Outcome] = {}
+        accepted: list[tuple[Request, Measure]] = []
+        for request in new.values():
+            if request.id in settled:
+                continue
+            measure = self._measure(request)
+            if isinstance(measure, Measure):
+                accepted.append((request, measure))
+            else:
+                refused[request.id] = measure
+        await self._ledger.enqueue(request for request, _ in accepted)
+        for request, measure in accepted:
+            queue.add(Waiting(request.id, measure.group, measure.bytes, now))
+        if refused:
+            await self._ledger.settle(refused)
+        return settled | refused.keys()
+
+    async def tick(self, now: datetime, *, drain: bool = False) -> Tick:
+        """Do everything that is due at `now`: reconcile, poll, settle, flush.
+
+        Args:
+            now: Aware UTC. A clock that jumps makes things early or late, never wrong.
+            drain: Send all that waits, whatever the policy says: nothing more can come.
+        """
+        queue = self._opened()
+        await self._each(self._advance(flight, now) for flight in self._due(now))
+        summary = queue.summary(now)
+        if count := self._policy.take(summary, drain=drain):
+            await self._flush(queue.take(count, now), now)
+        settled, self._settled = tuple(self._settled), []
+        return Tick(settled, self._wake_at(now))
+
+    async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
+        """Read the outcomes that are known."""
+        return await self._ledger.outcomes(ids)
+
+    async def forget(self, ids: Sequence[str]) -> None:
+        """Let go of settled requests whose thread has ended: their outcomes will not be asked for again."""
+        await self._ledger.forget(ids)
+
+    @property
+    def queued(self) -> int:
+        """How many requests wait to be sent."""
+        return len(self._opened())
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are on their way."""
+        return len(self._in_flight)
+
+    @property
+    def batches_in_flight(self) -> int:
+        """How many batches have been begun and not closed."""
+        return len(self._flights)
+
+    # -- intake ----------------------------------------------------------------------------------------------
+
+    def _measure(self, request: Request) -> Measure | Errored:
+        try:
+            measure = self._provider.measure(request)
+        except RequestRefused as error:
+            return Errored(str(error), code=error.code)
+        limit = self._provider.limits.bytes
+        if limit is not None and measure.bytes > limit:
+            return Errored(
+                f"the request is {measure.bytes:,} bytes long, and {self._name!r} takes {limit:,} at most; "
+                "ask for less in one request",
+                code="item_too_large",
+            )
+        return measure
+
+    # -- flush and submit --------------------------------------------------------------------------------------
+
+    async def _flush(self, waiting: Sequence[Waiting], now: datetime) -> None:
+        limits = cap(self._provider.limits, self._policy.max_requests, self._policy.max_bytes)
+        await self._each(self._begin(members, now) for members in split(waiting, limits))
+
+    async def _begin(self, members: tuple[Waiting, ...], now: datetime) -> None:
+        ids = tuple(request.id for request in members)
+        intent = Intent(batch_key(self._name, ids), ids, members[0].group, now)
+        flight = Flight(intent, now, first_pause(self._interval), waiting={each.id: each for each in members})
+        self._add(flight)
+        await self._ledger.begin(intent)
+        logger.info("%s: batch %s begun with %d requests", self._name, intent.key, len(ids))
+        await self._submit(flight, intent, now)
+
+    async def _submit(self, flight: Flight, intent: Intent, now: datetime) -> None:
+        requests = await self._ledger.requests(intent.members)
+        if len(requests) < len(intent.members):
+            await self._withdraw(flight, intent)  # rows are gone: only what is still waited for is sent
+            return
+        try:
+            if intent.prepared is None:
+                prepared = await self._provider.prepare(intent.key, requests)
+                intent = Intent(intent.key, intent.members, intent.group, intent.begun_at, prepared)
+                await self._ledger.prepared(intent)
+                flight.batch = intent
+            flight.doubtful = True
+            handle = await self._provider.submit(intent.key, requests, intent.prepared)
+        except ProviderUnavailable as error:
+            flight.doubtful = False
+            self._unavailable(flight, error, now)
+        except SubmissionUnknown as error:
+            self._unavailable(flight, error, now)
+        except SubmissionRefused as error:
+            refusal = Errored(str(error), code=error.code, status_code=error.status_code)
+            await self._fail(flight, refusal, now)
+        except Exception as error:  # noqa: BLE001  # a provider is somebody's code: its bug fails its batch alone
+            await self._fail(flight, Errored(_said(error), code="submit_failed"), now)
+        else:
+            await self._confirm(flight, intent, handle, now)
+
+    async def _confirm(self, flight: Flight, intent: Intent, handle: object, now: datetime) -> None:
+        batch = Submitted(intent.key, intent.members, intent.group, now, handle)  # type: ignore[arg-type]
+        await self._ledger.confirm(batch)
+        flight.batch, flight.doubtful, flight.failures = batch, False, 0
+        flight.waiting.clear()
+        flight.due, flight.pause = now, first_pause(self._interval)
+        logger.info("%s: batch %s submitted as %r", self._name, batch.key, handle)
+
+    async def _reconcile(self, flight: Flight, intent: Intent, now: datetime) -> None:
+        """Find out what became of a submission that we did not see the end of."""
+        try:
+            found = await self._provider.find(intent.key, intent.prepared)
+            if not found:
+                await self._provider.fence(intent.prepared)
+                found = await self._provider.find(intent.key, intent.prepared)
+            for double in found[1:]:
+                await self._provider.cancel(double)
+        except ProviderUnavailable as error:
+            self._unavailable(flight, error, now)
+        except SubmissionUnknown as error:
+            await self._fail(flight, Errored(str(error), code="submission_unknown", retryable=True), now)
+        except Exception as error:  # noqa: BLE001  # as in `_submit`
+            await self._fail(flight, Errored(_said(error), code="find_failed"), now)
+        else:
+            if found:
+                logger.warning("%s: adopted batch %s, whose submission was interrupted", self._name, intent.key)
+                await self._confirm(flight, intent, found[0], now)
+            else:
+                await self._withdraw(flight, intent)
+
+    async def _withdraw(self, flight: Flight, intent: Intent) -> None:
+        await self._ledger.withdraw(intent.key)
+        self._remove(flight)
+        self._opened().put_back(flight.waiting.values())
+
+    # -- poll and settle -----------------------------------------------------------------------------------------
+
+    async def _advance(self, flight: Flight, now: datetime) -> None:
+        match flight.batch:
+            case Submitted() as batch:
+                await self._poll(flight, batch, now)
+            case Intent() as intent if flight.doubtful:
+                await self._reconcile(flight, intent, now)
+            case Intent() as intent if flight.inherited:
+                await self._withdraw(flight, intent)  # begun and not sent, by a process that is gone
+            case Intent() as intent:
+                await self._submit(flight, intent, now)
+
+    async def _poll(self, flight: Flight, batch: Submitted, now: datetime) -> None:
+        try:
+            reply = await self._provider.poll(batch.handle)
+        except ProviderUnavailable as error:
+            self._unavailable(flight, error, now)
+        except Exception as error:  # noqa: BLE001  # as in `_submit`
+            await self._fail(flight, Errored(_said(error), code="poll_failed"), now)
+        else:
+            if isinstance(reply, Ended):
+                await self._settle(flight, reply, now)
+            else:
+                flight.failures = 0
+                flight.wait(now, self._interval)
+
+    async def _fail(self, flight: Flight, errored: Errored, now: datetime) -> None:
+        logger.error("%s: batch %s failed: %s", self._name, flight.batch.key, errored.message)
+        await self._settle(flight, Ended(nothing(), missing=errored), now)
+
+    async def _settle(self, flight: Flight, ended: Ended, now: datetime) -> None:
+        batch = flight.batch
+        try:
+            kinds = await settle(self._ledger, batch, ended, inherited=flight.inherited)
+        except ReadError as error:
+            flight.inherited = True  # what was read before it broke is written
+            if isinstance(error.__cause__, ProviderUnavailable):
+                self._unavailable(flight, error.__cause__, now)
+            else:
+                await self._fail(flight, Errored(_said(error.__cause__), code="poll_failed"), now)
+            return
+        submitted = batch if isinstance(batch, Submitted) else None
+        await self._ledger.close(
+            Closed(
+                key=batch.key,
+                handle=submitted.handle if submitted else None,
+                requests=len(batch.members),
+                submitted_at=submitted.submitted_at if submitted else now,
+                ended_at=now,
+                outcomes=kinds,
+                usage=ended.usage,
+            )
+        )
+        self._remove(flight)
+        self._settled += batch.members
+        logger.info("%s: batch %s settled: %s", self._name, batch.key, dict(kinds))
+        if submitted:
+            await self._release(submitted)
+
+    async def _release(self, batch: Submitted) -> None:
+        try:
+            await self._provider.release(batch.handle)
+        except Exception as error:  # noqa: BLE001  # tidying up must not undo what is settled
+            logger.warning("%s: could not tidy up after batch %s: %s", self._name, batch.key, _said(error))
+
+    # -- bookkeeping ---------------------------------------------------------------------------------------------
+
+    def _opened(self) -> Queue:
+        if self._queue is None:
+            raise RuntimeError(f"the engine of {self._name!r} was used before it was opened")
+        return self._queue
+
+    def _add(self, flight: Flight) -> None:
+        self._flights[flight.batch.key] = flight
+        self._in_flight.update(dict.fromkeys(flight.batch.members, flight))
+
+    def _remove(self, flight: Flight) -> None:
+        del self._flights[flight.batch.key]
+        for request_id in flight.batch.members:
+            self._in_flight.pop(request_id, None)
+
+    def _due(self, now: datetime) -> list[Flight]:
+        return [flight for flight in self._flights.values() if flight.due <= now]
+
+    def _wake_at(self, now: datetime) -> datetime | None:
+        queue = self._opened()
+        times = [flight.due for flight in self._flights.values()]
+        if (due := self._policy.due_at(queue.summary(now))) is not None:
+            times.append(due)
+        if self._policy.when is not None and len(queue):
+            times.append(now + self._interval)
+        return min(times, default=None)
+
+    def _unavailable(self, flight: Flight, error: Exception, now: datetime) -> None:
+        flight.failures += 1
+        flight.wait(now, self._interval, getattr(error, "retry_after", None))
+        logger.warning(
+            "%s: batch %s, %d times in a row: %s; next try %s",
+            self._name,
+            flight.batch.key,
+            flight.failures,
+            error,
+            flight.due.isoformat(timespec="seconds"),
+        )
+
+    async def _each(self, steps: Iterable[Coroutine[None, None, None]]) -> None:
+        """Run steps side by side; one that fails lets the others finish, and then its error passes."""
+        gate = asyncio.Semaphore(_SIDE_BY_SIDE)
+
+        async def run(step: Coroutine[None, None, None]) -> None:
+            async with gate:
+                await step
+
+        for result in await asyncio.gather(*(run(step) for step in steps), return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+
+def _said(error: BaseException | None) -> str:
+    """Return what an error says, for a person who sees nothing else of it."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,43 @@
+"""A batch on its way: what the engine remembers of it between two ticks, besides what the ledger holds."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from batch_bridge._models import Intent, Submitted
+from batch_bridge._plan import Waiting
+
+_FIRST_DELAY = 1 / 64
+"""The first pause between two polls, as a share of the poll interval; each pause doubles the one before."""
+
+
+@dataclass(slots=True)
+class Flight:
+    """A batch that has been begun and not closed.
+
+    Attributes:
+        batch: The intent, or the batch once the provider has confirmed it.
+        due: When to look after it next.
+        pause: How long to leave it alone after that.
+        doubtful: `submit` may have taken effect though we did not see it: look before sending again.
+        inherited: A process before this one began it, so some of its outcomes may be written already.
+        waiting: Its requests that somebody in this process waits for; queued again if the intent is withdrawn.
+        failures: Calls in a row that the provider was not available for.
+    """
+
+    batch: Intent | Submitted
+    due: datetime
+    pause: timedelta
+    doubtful: bool = False
+    inherited: bool = False
+    waiting: dict[str, Waiting] = field(default_factory=dict)
+    failures: int = 0
+
+    def wait(self, now: datetime, interval: timedelta, at_least: float | None = None) -> None:
+        """Set the next due time, and double the pause up to `interval`; `at_least` is in seconds."""
+        self.due = now + max(self.pause, timedelta(seconds=at_least or 0))
+        self.pause = min(self.pause * 2, interval)
+
+
+def first_pause(interval: timedelta) -> timedelta:
+    """Return the pause after the first look at a new batch."""
+    return interval * _FIRST_DELAY

@@ -1,0 +1,104 @@
+"""When a queue is sent: pure decisions over a summary of the queue."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSummary:
+    """What waits in a bridge's queue, without its items.
+
+    Attributes:
+        requests: How many wait.
+        bytes: Their size together, as the provider measures it.
+        oldest: When the first of them was queued, aware UTC; `None` if nothing waits.
+        last_flushed: When the queue was last flushed, or the bridge opened, aware UTC.
+        now: The moment of asking, aware UTC.
+    """
+
+    requests: int
+    bytes: int
+    oldest: datetime | None
+    last_flushed: datetime
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FlushPolicy:
+    """When a bridge sends what it has pooled; whichever limit is met first.
+
+    Attributes:
+        max_requests: So many waiting requests are sent at once; also the most that one batch holds.
+        max_bytes: So many waiting bytes are sent at once; also the most that one batch holds. `None`: no limit.
+        max_age: No request waits longer than this for others, though no other ever comes (a `timedelta`, or
+            seconds). `None`: age does not flush.
+        when: Your own predicate over a `QueueSummary`; asked when a request arrives and at every poll interval.
+
+    A `Runner` also flushes when every thread that lives is waiting and no input is left: nothing more can come.
+
+    Raises:
+        ValueError: A limit is not positive.
+    """
+
+    max_requests: int = 50_000
+    max_bytes: int | None = None
+    max_age: timedelta | float | None = timedelta(minutes=30)
+    when: Callable[[QueueSummary], bool] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.max_age, int | float):
+            object.__setattr__(self, "max_age", timedelta(seconds=self.max_age))
+        if isinstance(self.max_requests, bool) or not isinstance(self.max_requests, int) or self.max_requests < 1:
+            raise ValueError(
+                f"FlushPolicy(max_requests={self.max_requests!r}) would never send anything; give a whole number from 1"
+            )
+        if self.max_bytes is not None and self.max_bytes < 1:
+            raise ValueError(
+                f"FlushPolicy(max_bytes={self.max_bytes!r}) would never send anything; give at least 1, or None"
+            )
+        if isinstance(self.max_age, timedelta) and self.max_age < timedelta(0):
+            raise ValueError(
+                f"FlushPolicy(max_age={self.max_age!r}) is in the past; give a positive duration, or None"
+            )
+        if self.when is not None and not callable(self.when):
+            raise ValueError(
+                f"FlushPolicy(when={self.when!r}) is not callable; give a function of a QueueSummary, or None"
+            )
+
+    def is_full(self, queue: QueueSummary) -> bool:
+        """Whether the queue has reached a size limit."""
+        return queue.requests >= self.max_requests or (
+            self.max_bytes is not None and queue.bytes >= self.max_bytes
+        )
+
+    def due_at(self, queue: QueueSummary) -> datetime | None:
+        """Tell when the queue is to be sent: now if it is full, else when its oldest request is too old.
+
+        A predicate has no due time: `None` may still mean that `when` will say yes.
+        """
+        if queue.oldest is None:
+            return None
+        if self.is_full(queue):
+            return queue.now
+        if isinstance(self.max_age, timedelta):
+            return queue.oldest + self.max_age
+        return None
+
+    def take(self, queue: QueueSummary, *, drain: bool = False) -> int:
+        """Tell how many of the oldest requests to send now.
+
+        A queue that is full by count sends whole batches and keeps the rest for the next one; every other reason
+        (bytes, age, predicate, `drain`) sends all.
+        """
+        if queue.oldest is None:
+            return 0
+        due = self.due_at(queue)
+        aged = isinstance(self.max_age, timedelta) and queue.now >= queue.oldest + self.max_age
+        if drain or aged or (self.when is not None and self.when(queue)):
+            return queue.requests
+        if due is None or due > queue.now:
+            return 0
+        if self.max_bytes is not None and queue.bytes >= self.max_bytes:
+            return queue.requests
+        return queue.requests - queue.requests % self.max_requests

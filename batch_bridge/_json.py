@@ -1,0 +1,120 @@
+"""Values as JSON: checked, copied and digested. Pure."""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, cast
+
+import orjson
+
+from batch_bridge._models import JSON
+from batch_bridge.errors import JSONError
+
+_LARGEST: Final = 2**64 - 1
+_SMALLEST: Final = -(2**63)
+_DEEPEST: Final = 200
+"""Nesting that every JSON reader on the way can be trusted with."""
+
+Default = Callable[[object], "Mapping[str, object] | None"]
+
+
+def to_json(value: object, *, default: Default | None = None, what: str = "the item") -> JSON:
+    """Return `value` as JSON of its own: fresh containers that no caller can change afterwards.
+
+    Args:
+        value: Dicts with string keys, lists, tuples, strings, numbers, booleans and `None`, nested as one likes.
+        default: Asked about anything else; returns a mapping in its place, or `None` if it does not know it.
+        what: How the error names the whole.
+
+    Raises:
+        JSONError: Something JSON cannot carry, with the path to it.
+    """
+    return _convert(value, default, what, ())
+
+
+def dumps(value: JSON) -> bytes:
+    """Return the canonical bytes of a JSON value: keys sorted, no spaces, UTF-8.
+
+    Raises:
+        JSONError: A string is not valid Unicode (a lone surrogate).
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError as error:
+        path = _find_surrogate(value, ())
+        raise JSONError(
+            f"{_show(path) or 'the value'} holds a lone surrogate, which UTF-8 and so JSON cannot carry; "
+            "decode the text with errors='replace' first",
+            path=_show(path),
+        ) from error
+
+
+def digest(data: bytes) -> bytes:
+    """Return 16 bytes that stand for `data`."""
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _convert(value: object, default: Default | None, what: str, path: tuple[str | int, ...]) -> JSON:
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return value  # type: ignore[return-value]
+    if kind is int:
+        if not _SMALLEST <= value <= _LARGEST:  # type: ignore[operator]
+            raise _error(what, path, f"the number {value} needs more than 64 bits", "send it as a string")
+        return value  # type: ignore[return-value]
+    if kind is float:
+        if not math.isfinite(value):  # type: ignore[arg-type]
+            raise _error(what, path, f"the number {value} has no JSON", "send None or a string in its place")
+        return value  # type: ignore[return-value]
+    if len(path) > _DEEPEST:
+        raise _error(what, path[:8], f"it is nested deeper than {_DEEPEST} levels", "flatten it; is it cyclic?")
+    if kind is dict:
+        return _object(value, default, what, path)  # type: ignore[arg-type]
+    if kind is list or kind is tuple:
+        return [_convert(each, default, what, (*path, i)) for i, each in enumerate(cast(Sequence[object], value))]
+    if default is not None and (replaced := default(value)) is not None:
+        return _object(replaced, default, what, path)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Mapping):
+        return _object(value, default, what, path)
+    hint = "pass its .model_dump(mode='json')" if hasattr(value, "model_dump") else "convert it first"
+    raise _error(what, path, f"a {kind.__module__}.{kind.__qualname__} has no JSON", hint)
+
+
+def _object(value: Mapping[str, object], default: Default | None, what: str, path: tuple[str | int, ...]) -> JSON:
+    converted: dict[str, JSON] = {}
+    for key, each in value.items():
+        if not isinstance(key, str):
+            raise _error(what, path, f"the key {key!r} is a {type(key).__name__}, and JSON's are strings", f"use {str(key)!r}")
+        converted[key] = _convert(each, default, what, (*path, key))
+    return converted
+
+
+def _error(what: str, path: tuple[str | int, ...], cause: str, action: str) -> JSONError:
+    where = _show(path)
+    return JSONError(f"{what}{where} cannot be sent: {cause}; {action}", path=where)
+
+
+def _show(path: tuple[str | int, ...]) -> str:
+    return "".join(f"[{step!r}]" for step in path)
+
+
+def _find_surrogate(value: JSON, path: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    match value:
+        case str():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                return path
+        case dict():
+            for key, each in value.items():
+                if _find_surrogate(key, (key,)) or (found := _find_surrogate(each, (*path, key))):
+                    return (*path, key) if _find_surrogate(key, (key,)) else found
+        case list():
+            for index, each in enumerate(value):
+                if found := _find_surrogate(each, (*path, index)):
+                    return found
+        case _:
+            pass
+    return ()

@@ -1,0 +1,209 @@
+"""The ledger: what a bridge must not forget, in any LangGraph `BaseStore`.
+
+Rows, below `("batch_bridge", <bridge>)`; `..` is one of 256 shards, the first two digits of the request id::
+
+    requests ..   request id -> thread, item                     from intake until its outcome is written
+    outcomes ..   request id -> outcome                          from settlement until its thread has ended
+    members       batch key  -> request ids, group               immutable, written before the batch's row
+    batches       batch key  -> stage, prepared | handle         begun -> prepared -> submitted
+    closed        batch key  -> counts, usage, times             after settlement, for reports
+
+A store has no transactions and no compare-and-set. So every write is idempotent by key, and the order of writes is
+such that a crash between any two of them only repeats work:
+
+- intake     requests
+- begin      members, then batches (a `members` row alone means nothing was sent)
+- settle     outcomes, then the requests they answer; the batch stays open until all are written
+- close      closed, then batches, then members
+- withdraw   batches, then members
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from langgraph.store.base import BaseStore, GetOp, Op, PutOp, SearchOp
+
+from batch_bridge import _outcome
+from batch_bridge._models import Closed, Intent, Outcome, Request, Submitted, Usage
+from batch_bridge.errors import LedgerError
+
+_CHUNK = 500
+"""Operations in one call of the store: long enough to pay for a commit, short enough to hold little."""
+_MOST_OPEN = 10_000
+"""Batches that may be open or closed in one listing."""
+
+
+class Ledger:
+    """The rows of one bridge. Every method has been made durable by the store when it returns.
+
+    Not safe for two writers at once: whoever owns the ledger sees to it that there is one.
+    """
+
+    def __init__(self, store: BaseStore, bridge: str) -> None:
+        self._store = store
+        self._root = ("batch_bridge", bridge)
+        self._shards: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    # -- requests and outcomes -----------------------------------------------------------------------------
+
+    async def enqueue(self, requests: Iterable[Request]) -> None:
+        """Write requests down, so that their items need not be held."""
+        await self._run(
+            self._put("requests", request.id, {"thread": request.thread, "item": request.item})
+            for request in requests
+        )
+
+    async def requests(self, ids: Sequence[str]) -> list[Request]:
+        """Read requests, in the order asked; an unknown id is left out."""
+        rows = await self._get("requests", ids)
+        return [
+            Request(id=request_id, thread=row["thread"], item=row["item"])
+            for request_id, row in zip(ids, rows, strict=True)
+            if row is not None
+        ]
+
+    async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
+        """Read the outcomes that are known."""
+        rows = await self._get("outcomes", ids)
+        return {
+            request_id: _outcome.from_json(row)
+            for request_id, row in zip(ids, rows, strict=True)
+            if row is not None
+        }
+
+    async def settled(self, ids: Sequence[str]) -> set[str]:
+        """Tell which requests have an outcome."""
+        rows = await self._get("outcomes", ids)
+        return {request_id for request_id, row in zip(ids, rows, strict=True) if row is not None}
+
+    async def settle(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Write outcomes, and only then let go of the requests that they answer."""
+        await self._run(
+            self._put("outcomes", request_id, _outcome.to_json(outcome))
+            for request_id, outcome in outcomes.items()
+        )
+        await self._run(self._put("requests", request_id, None) for request_id in outcomes)
+
+    async def forget(self, ids: Iterable[str]) -> None:
+        """Drop the outcomes of requests whose thread has ended, and requests that nobody waits for."""
+        await self._run(self._put(kind, request_id, None) for request_id in ids for kind in ("outcomes", "requests"))
+
+    # -- batches -------------------------------------------------------------------------------------------
+
+    async def begin(self, intent: Intent) -> None:
+        """Write an intent: first its members, then that it was begun."""
+        await self._run([self._put("members", intent.key, {"ids": list(intent.members), "group": intent.group})])
+        await self._run([self._put("batches", intent.key, {"stage": "begun", "at": intent.begun_at.timestamp()})])
+
+    async def prepared(self, intent: Intent) -> None:
+        """Write what a submission that is about to be made can be found by."""
+        row = {"stage": "prepared", "at": intent.begun_at.timestamp(), "prepared": intent.prepared}
+        await self._run([self._put("batches", intent.key, row)])
+
+    async def confirm(self, batch: Submitted) -> None:
+        """Write that the provider has the batch."""
+        row = {"stage": "submitted", "at": batch.submitted_at.timestamp(), "handle": batch.handle}
+        await self._run([self._put("batches", batch.key, row)])
+
+    async def withdraw(self, key: str) -> None:
+        """Drop an intent of which nothing was sent."""
+        await self._run([self._put("batches", key, None)])
+        await self._run([self._put("members", key, None)])
+
+    async def close(self, closed: Closed) -> None:
+        """Replace a settled batch by its summary."""
+        usage = closed.usage
+        row = {
+            "handle": closed.handle,
+            "requests": closed.requests,
+            "submitted_at": closed.submitted_at.timestamp(),
+            "ended_at": closed.ended_at.timestamp(),
+            "outcomes": dict(closed.outcomes),
+            "usage": None
+            if usage is None
+            else [usage.model, usage.input_tokens, usage.output_tokens, usage.cached_tokens],
+        }
+        await self._run([self._put("closed", closed.key, row)])
+        await self.withdraw(closed.key)
+
+    async def open_batches(self) -> list[tuple[Intent, bool] | Submitted]:
+        """Read the batches that have not been closed, oldest first.
+
+        An intent comes with whether it was prepared: if not, nothing was sent for it.
+        """
+        batches: list[tuple[Intent, bool] | Submitted] = []
+        rows = await self._list("batches")
+        members = await self._get("members", [key for key, _ in rows])
+        for (key, row), held in zip(rows, members, strict=True):
+            if held is None:
+                raise LedgerError(
+                    f"the ledger knows batch {key!r} and not its members; the store has lost rows or was edited. "
+                    "Restore the file from a copy, or look the batch up at the provider by its key"
+                )
+            ids, group, at = tuple(held["ids"]), held["group"], _time(row["at"])
+            match row["stage"]:
+                case "begun":
+                    batches.append((Intent(key, ids, group, at), False))
+                case "prepared":
+                    batches.append((Intent(key, ids, group, at, row["prepared"]), True))
+                case "submitted":
+                    batches.append(Submitted(key, ids, group, at, row["handle"]))
+                case stage:
+                    raise LedgerError(
+                        f"batch {key!r} is in stage {stage!r}, which this version of BatchBridge does not know; "
+                        "was the file written by a newer one? Upgrade, or use another file"
+                    )
+        return batches
+
+    async def closed_batches(self) -> list[Closed]:
+        """Read the summaries of settled batches."""
+        return [
+            Closed(
+                key=key,
+                handle=row["handle"],
+                requests=row["requests"],
+                submitted_at=_time(row["submitted_at"]),
+                ended_at=_time(row["ended_at"]),
+                outcomes=row["outcomes"],
+                usage=Usage(*row["usage"]) if row["usage"] else None,
+            )
+            for key, row in await self._list("closed")
+        ]
+
+    # -- the store -----------------------------------------------------------------------------------------
+
+    def _put(self, kind: str, key: str, value: dict[str, Any] | None) -> PutOp:
+        return PutOp(self._namespace(kind, key), key, value, index=False)
+
+    def _namespace(self, kind: str, key: str) -> tuple[str, ...]:
+        shard = key[:2] if kind in ("requests", "outcomes") else ""
+        namespace = self._shards.get((kind, shard))
+        if namespace is None:
+            namespace = (*self._root, kind, shard) if shard else (*self._root, kind)
+            self._shards[kind, shard] = namespace
+        return namespace
+
+    async def _get(self, kind: str, keys: Sequence[str]) -> list[dict[str, Any] | None]:
+        items = await self._run(GetOp(self._namespace(kind, key), key) for key in keys)
+        return [None if item is None else item.value for item in items]
+
+    async def _list(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
+        (found,) = await self._run([SearchOp((*self._root, kind), limit=_MOST_OPEN)])
+        return sorted(((item.key, item.value) for item in found), key=lambda row: (row[1].get("at", 0.0), row[0]))
+
+    async def _run(self, ops: Iterable[Op]) -> list[Any]:
+        results: list[Any] = []
+        chunk: list[Op] = []
+        for op in ops:
+            chunk.append(op)
+            if len(chunk) == _CHUNK:
+                results += await self._store.abatch(chunk)
+                chunk = []
+        if chunk:
+            results += await self._store.abatch(chunk)
+        return results
+
+
+def _time(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(timestamp, UTC)

@@ -1,0 +1,64 @@
+"""LangChain messages on their way through JSON, and back.
+
+A message becomes `{"__message__": {"type": …, "data": …}}`. Reading it back makes message objects only: no class is
+named by what was stored.
+"""
+
+from collections.abc import Mapping
+
+from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
+
+from batch_bridge._json import to_json
+from batch_bridge._models import JSON
+
+TAG = "__message__"
+
+
+def encode(value: object, *, what: str = "the item") -> JSON:
+    """Return a value that may hold messages as JSON.
+
+    Raises:
+        JSONError: It holds something that JSON cannot carry.
+    """
+    return to_json(value, default=_message, what=what)
+
+
+def without_ids(value: JSON) -> JSON:
+    """Return encoded JSON without the ids that LangChain gives to messages: what identity goes by."""
+    match value:
+        case {"__message__": {"type": kind, "data": dict(data)}}:
+            return {TAG: {"type": kind, "data": {key: without_ids(each) for key, each in data.items() if key != "id"}}}
+        case dict():
+            return {key: without_ids(each) for key, each in value.items()}
+        case list():
+            return [without_ids(each) for each in value]
+        case _:
+            return value
+
+
+def decode(value: JSON) -> object:
+    """Return encoded JSON with its messages as message objects again; everything else is as it was."""
+    match value:
+        case {"__message__": {"type": str(kind), "data": dict(data)}}:
+            return messages_from_dict([{"type": kind, "data": data}])[0]
+        case dict():
+            return {key: decode(each) for key, each in value.items()}
+        case list():
+            return [decode(each) for each in value]
+        case _:
+            return value
+
+
+def has_messages(value: object) -> bool:
+    """Tell whether a value as the user gave it holds messages."""
+    if isinstance(value, BaseMessage):
+        return True
+    if isinstance(value, Mapping):
+        return any(has_messages(each) for each in value.values())
+    if isinstance(value, list | tuple):
+        return any(has_messages(each) for each in value)
+    return False
+
+
+def _message(value: object) -> Mapping[str, object] | None:
+    return {TAG: message_to_dict(value)} if isinstance(value, BaseMessage) else None

@@ -1,0 +1,67 @@
+"""The port between the engine and whoever answers batches."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
+
+
+class Provider(Protocol):
+    """Answers batches of requests.
+
+    Two verbs do the work, `submit` and `poll`. The others exist because no provider's create call is idempotent:
+    they let the engine find out what became of a submission that it did not see the end of.
+
+    A call that failed is told by type: `ProviderUnavailable` (nothing happened, later), `SubmissionUnknown`
+    (look for it first), `SubmissionRefused` (never). Any other exception fails the requests of the batch with its
+    message. Items and handles are JSON; a handle is stored and may be polled by another process.
+    """
+
+    @property
+    def limits(self) -> Limits:
+        """What one batch may hold."""
+        ...
+
+    def measure(self, request: Request) -> Measure:
+        """Tell the group and the size of a request, before it is queued. Pure.
+
+        Raises:
+            RequestRefused: This request can never be sent.
+        """
+        ...
+
+    async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
+        """Do what must be done before `submit` and costs nothing, such as an upload; stored before `submit` runs."""
+        ...
+
+    async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:
+        """Create the batch, once; never retried by the provider itself. Returns its handle."""
+        ...
+
+    async def poll(self, handle: JSON) -> InProgress | Ended:
+        """Tell whether the batch has ended, and with what."""
+        ...
+
+    async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
+        """Return the handles of all batches that were created for `key`, oldest first.
+
+        Raises:
+            SubmissionUnknown: This provider cannot be asked.
+        """
+        ...
+
+    async def fence(self, prepared: JSON) -> None:
+        """Make sure that a create call still on its way comes to nothing, e.g. by deleting its input file."""
+        ...
+
+    async def cancel(self, handle: JSON) -> None:
+        """Ask that the batch be stopped. Idempotent; an ended batch is no error."""
+        ...
+
+    async def release(self, handle: JSON) -> None:
+        """Called once the batch is settled and durable; what the provider stored for it may go. Idempotent."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back connections. The provider may be used again afterwards."""
+        ...

@@ -1,0 +1,64 @@
+"""A bridge's queue in memory: order and sums, without the items."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from batch_bridge._flush import QueueSummary
+from batch_bridge._plan import Waiting
+
+
+class Queue:
+    """Requests that wait to be sent, oldest first. Every operation costs the same whatever waits."""
+
+    def __init__(self, opened_at: datetime) -> None:
+        self._waiting: dict[str, Waiting] = {}
+        self._bytes = 0
+        self._last_flushed = opened_at
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._waiting
+
+    def add(self, waiting: Waiting) -> None:
+        """Queue a request. One that is queued already stays where it is."""
+        if waiting.id not in self._waiting:
+            self._waiting[waiting.id] = waiting
+            self._bytes += waiting.bytes
+
+    def put_back(self, waiting: Iterable[Waiting]) -> None:
+        """Return requests that were taken and not sent; they are the oldest again."""
+        rest = list(self._waiting.values())
+        self._waiting = {}
+        self._bytes = 0
+        for request in sorted([*waiting, *rest], key=lambda request: request.queued_at):
+            self.add(request)
+
+    def take(self, count: int, now: datetime) -> tuple[Waiting, ...]:
+        """Remove and return the oldest `count` requests."""
+        taken = []
+        for _ in range(min(count, len(self._waiting))):
+            request = self._waiting.pop(next(iter(self._waiting)))
+            self._bytes -= request.bytes
+            taken.append(request)
+        self._last_flushed = now
+        return tuple(taken)
+
+    def discard(self, request_id: str) -> bool:
+        """Drop a request, and tell whether it was queued."""
+        request = self._waiting.pop(request_id, None)
+        if request is not None:
+            self._bytes -= request.bytes
+        return request is not None
+
+    def summary(self, now: datetime) -> QueueSummary:
+        """Return what the flush policy judges by."""
+        oldest = next(iter(self._waiting.values()), None)
+        return QueueSummary(
+            requests=len(self._waiting),
+            bytes=self._bytes,
+            oldest=oldest.queued_at if oldest else None,
+            last_flushed=self._last_flushed,
+            now=now,
+        )

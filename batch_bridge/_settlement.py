@@ -1,0 +1,83 @@
+"""How an ended batch is settled: every one of its requests gets exactly one outcome, whatever the provider said."""
+
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import TypeAlias
+
+from batch_bridge import _outcome
+from batch_bridge._ledger import Ledger
+from batch_bridge._models import Ended, Intent, Outcome, Submitted
+
+logger = logging.getLogger("batch_bridge")
+
+_CHUNK = 500
+"""Outcomes that are written at once: what is held in memory of a batch's answers."""
+
+Pair: TypeAlias = tuple[str, Outcome]
+
+
+class ReadError(Exception):
+    """The provider failed while its outcomes were read; the cause is its error. What was read is settled."""
+
+
+async def settle(ledger: Ledger, batch: Intent | Submitted, ended: Ended, *, inherited: bool) -> Counter[str]:
+    """Write one outcome for each request of a batch, and return how many there are of each kind.
+
+    The first outcome of a request counts. Second ones, and those of requests that the batch does not hold, are
+    logged and put aside; requests without one get `ended.missing`. Done twice, it changes nothing: with `inherited`
+    the ledger is asked what a process before this one has written.
+
+    Raises:
+        ReadError: The provider broke off; the batch must be polled again.
+    """
+    missing = dict.fromkeys(batch.members)
+    kinds: Counter[str] = Counter()
+    strange = 0
+    reader = aiter(ended.outcomes)
+    while chunk := await _read(reader):
+        fresh: dict[str, Outcome] = {}
+        for request_id, outcome in chunk:
+            if request_id in missing:
+                del missing[request_id]
+                fresh[request_id] = outcome
+            else:
+                strange += 1
+        await _write(ledger, fresh, kinds, inherited=inherited)
+    if strange:
+        logger.warning(
+            "batch %s: put aside %d results that are second ones or of requests that it does not hold",
+            batch.key,
+            strange,
+        )
+    rest = list(missing)
+    for start in range(0, len(rest), _CHUNK):
+        await _write(
+            ledger, dict.fromkeys(rest[start : start + _CHUNK], ended.missing), kinds, inherited=inherited
+        )
+    return kinds
+
+
+async def nothing() -> AsyncIterator[Pair]:
+    """Yield no outcomes: those of a batch that has failed as a whole."""
+    pairs: tuple[Pair, ...] = ()
+    for pair in pairs:
+        yield pair
+
+
+async def _read(reader: AsyncIterator[Pair]) -> list[Pair]:
+    chunk: list[Pair] = []
+    try:
+        async for pair in reader:
+            chunk.append(pair)
+            if len(chunk) == _CHUNK:
+                break
+    except Exception as error:
+        raise ReadError from error
+    return chunk
+
+
+async def _write(ledger: Ledger, fresh: dict[str, Outcome], kinds: Counter[str], *, inherited: bool) -> None:
+    known = await ledger.outcomes(tuple(fresh)) if inherited else {}
+    await ledger.settle({request_id: known.get(request_id, fresh[request_id]) for request_id in fresh})
+    kinds.update(_outcome.kind(known.get(request_id, outcome)) for request_id, outcome in fresh.items())

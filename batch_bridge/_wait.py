@@ -1,0 +1,277 @@
+"""`wait` and its kin: what a node calls."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal, Protocol, TypeVar, overload
+
+from langgraph.config import get_config
+from langgraph.errors import GraphInterrupt
+from langgraph.runtime import ExecutionInfo, get_runtime
+
+from batch_bridge import _outcome
+from batch_bridge._box import Box, box_of
+from batch_bridge._identity import Identity
+from batch_bridge._json import digest, dumps
+from batch_bridge._messages import decode, encode, has_messages, without_ids
+from batch_bridge._models import JSON, Outcome, Succeeded
+from batch_bridge.errors import NoCheckpointerError, OutsideGraphError, RequestError, UnknownBatcherError
+
+T = TypeVar("T")
+
+LINK = "__batch_bridge__"
+"""Where, in a run's `configurable`, the host that drives the graph leaves its `Link`."""
+_QUIET = 2
+"""Turns of the event loop in which no sibling opens a wait, before the task parks."""
+
+
+class Named(Protocol):
+    """A bridge, as far as a node must know it."""
+
+    @property
+    def name(self) -> str:
+        """What the bridge is called."""
+        ...
+
+
+@dataclass(slots=True)
+class Link:
+    """What the host that drives a graph tells the waits in it, and hears from them.
+
+    Attributes:
+        bridges: The bridges that there are.
+        retries: How often the thread has failed and been run again: each allows failed requests to be asked anew.
+        consumed: Ids of requests whose outcome a wait has returned or raised.
+    """
+
+    bridges: frozenset[str]
+    retries: int = 0
+    consumed: set[str] = field(default_factory=set)
+
+
+async def wait(item: Any, *, batcher: str | Named = "bridge", key: str | None = None) -> Any:
+    """Park this thread until a batch has answered `item`.
+
+    The node is run again from its top when the answer is there, and this call returns it then. Waits that start
+    together (`asyncio.gather`) share one round. The same item asked again in one execution is another request.
+
+    Args:
+        item: Anything JSON can carry, or LangChain messages. Taken as it is now; changing it later changes nothing.
+        batcher: A bridge's name, or the bridge.
+        key: Names the request where the node is not deterministic: it takes the place of the item's content in
+            what makes this request the same one when the node is run again.
+
+    Returns:
+        The answer: JSON, or LangChain messages where the provider gives them.
+
+    Raises:
+        RequestFailed, RequestExpired, RequestCancelled: The request ended without an answer. If the node is then
+            retried (`RetryPolicy`), the retry asks anew.
+        JSONError: The item holds something that JSON cannot carry.
+        UnknownBatcherError, NoCheckpointerError, OutsideGraphError, NondeterministicNodeError: The program is wrong.
+        GraphInterrupt: LangGraph's way to park. Let it pass: no `except Exception` around a wait.
+    """
+    box, (asked,) = _open([item], batcher, key)
+    return _unwrap(*await _resolve(box, asked), _consumed())
+
+
+@overload
+async def wait_many(
+    items: Sequence[Any], *, batcher: str | Named = "bridge", return_exceptions: Literal[False] = False
+) -> list[Any]: ...
+@overload
+async def wait_many(
+    items: Sequence[Any], *, batcher: str | Named = "bridge", return_exceptions: bool
+) -> list[Any | RequestError]: ...
+async def wait_many(
+    items: Sequence[Any], *, batcher: str | Named = "bridge", return_exceptions: bool = False
+) -> list[Any]:
+    """Park this thread until a batch has answered all `items`: one interrupt, one round.
+
+    Args:
+        items: As for `wait`.
+        batcher: As for `wait`.
+        return_exceptions: Return the `RequestError` of a request that failed in its place, instead of raising the
+            first of them.
+
+    Returns:
+        The answers, in the order of the items.
+
+    Raises:
+        As `wait`.
+    """
+    box, asked = _open(items, batcher, None)
+    for each in asked:
+        box.look_up(*each)
+    ended = [await _resolve(box, each) for each in asked]
+    return _unwrap_all(ended, return_exceptions=return_exceptions)
+
+
+def wait_sync(item: Any, *, batcher: str | Named = "bridge", key: str | None = None) -> Any:
+    """Do what `wait` does, in a node that is not async. For several items use `wait_many_sync`."""
+    box, (asked,) = _open([item], batcher, key)
+    return _unwrap(*_resolve_sync(box, asked), _consumed())
+
+
+def wait_many_sync(
+    items: Sequence[Any], *, batcher: str | Named = "bridge", return_exceptions: bool = False
+) -> list[Any]:
+    """Do what `wait_many` does, in a node that is not async."""
+    box, asked = _open(items, batcher, None)
+    for each in asked:
+        box.look_up(*each)
+    return _unwrap_all([_resolve_sync(box, each) for each in asked], return_exceptions=return_exceptions)
+
+
+async def gather(*awaitables: Awaitable[T]) -> list[T]:
+    """Await LangGraph `@task`s together, so that their waits share one round.
+
+    `asyncio.gather` would surface the interrupts of several tasks one at a time. This waits for all of them, and raises
+    their interrupts as one. A plain error is raised first. Also right for anything else that one gathers.
+
+    Returns:
+        The results, in order.
+    """
+    results = await asyncio.gather(*awaitables, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, GraphInterrupt):
+            raise result
+    if interrupts := [result for result in results if isinstance(result, GraphInterrupt)]:
+        raise _merge(interrupts)
+    return [result for result in results if not isinstance(result, BaseException)]
+
+
+class TaskGroup(asyncio.TaskGroup):
+    """An `asyncio.TaskGroup` whose tasks may wait.
+
+    The one of asyncio wraps what its tasks raise into an `ExceptionGroup`, which LangGraph does not know as an
+    interrupt: the node would fail instead of parking. This one raises the interrupts of its tasks as one, and
+    everything else as asyncio does.
+    """
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for the tasks; see `asyncio.TaskGroup`."""
+        try:
+            await super().__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            interrupted, rest = group.split(GraphInterrupt)
+            if interrupted is None or rest is not None:
+                raise
+            raise _merge(_leaves(interrupted)) from None
+
+
+def _leaves(group: BaseExceptionGroup[GraphInterrupt]) -> list[GraphInterrupt]:
+    return [
+        leaf
+        for each in group.exceptions
+        for leaf in (_leaves(each) if isinstance(each, BaseExceptionGroup) else [each])
+    ]
+
+
+def _merge(raised: Iterable[GraphInterrupt]) -> GraphInterrupt:
+    """Return one `GraphInterrupt` for several; those of waits that share a box are one interrupt, with one id."""
+    return GraphInterrupt(tuple({each.id: each for one in raised for each in one.args[0]}.values()))
+
+
+# -- one execution -------------------------------------------------------------------------------------------------
+
+
+def _open(
+    items: Sequence[Any], batcher: str | Named, key: str | None
+) -> tuple[Box, list[tuple[Identity, JSON]]]:
+    info, run, link = _execution()
+    name = batcher if isinstance(batcher, str) else batcher.name
+    if link is not None and name not in link.bridges:
+        known = ", ".join(sorted(map(repr, link.bridges)))
+        raise UnknownBatcherError(
+            f"wait(…, batcher={name!r}): this Runner has no bridge of that name, only {known}; "
+            "give the Runner a Bridge(…, name=…) with it, or name one of these"
+        )
+    execution = (info.thread_id, info.checkpoint_ns, info.node_attempt, info.node_first_attempt_time)
+    retries = info.node_attempt - 1 + (link.retries if link else 0)
+    box = box_of(run, execution, retries)
+    asked = []
+    for item in items:
+        encoded = encode(item)
+        if key is not None:
+            content = digest(b"key:" + key.encode())
+        else:
+            content = digest(dumps(without_ids(encoded) if has_messages(item) else encoded))
+        asked.append((box.identify(str(info.thread_id), info.checkpoint_ns, name, content), encoded))
+    return box, asked
+
+
+def _execution() -> tuple[ExecutionInfo, Callable[[Any], None], Link | None]:
+    try:
+        runtime, configurable = get_runtime(), get_config()["configurable"]
+        info = runtime.execution_info
+    except (RuntimeError, KeyError, AttributeError):
+        info = None
+    if info is None:
+        raise OutsideGraphError(
+            "wait() was called where no LangGraph node runs; call it inside a node or a task of a graph "
+            "(in a thread of your own, copy the node's context with contextvars), or use a Batcher"
+        )
+    # Not public, and only ever used to say early what would otherwise be a thread that waits for ever.
+    saver = configurable.get("__pregel_checkpointer", True)
+    if info.thread_id is None or saver is None or saver is False:
+        raise NoCheckpointerError(
+            "wait() needs a checkpointer to park this thread, and the graph that it was called in has none; "
+            "run the graph with a Runner, or compile it with a checkpointer and give a thread_id. "
+            "A subgraph must not be compiled with checkpointer=False"
+        )
+    return info, runtime.stream_writer, configurable.get(LINK)
+
+
+def _consumed() -> set[str] | None:
+    link = get_config()["configurable"].get(LINK)
+    return link.consumed if link is not None else None
+
+
+async def _resolve(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome]:
+    request_id, outcome = box.look_up(*asked)
+    quiet = 0
+    while outcome is None and quiet < _QUIET:  # siblings that start together open theirs
+        version = box.version
+        await asyncio.sleep(0)
+        quiet = quiet + 1 if box.version == version else 0
+        request_id, outcome = box.look_up(*asked)
+    while outcome is None:
+        if pause := box.advance():
+            await asyncio.sleep(pause)
+        request_id, outcome = box.look_up(*asked)
+    return request_id, outcome
+
+
+def _resolve_sync(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome]:
+    request_id, outcome = box.look_up(*asked)
+    while outcome is None:
+        if pause := box.advance():
+            time.sleep(pause)
+        request_id, outcome = box.look_up(*asked)
+    return request_id, outcome
+
+
+def _unwrap(request_id: str, outcome: Outcome, consumed: set[str] | None) -> Any:
+    if consumed is not None:
+        consumed.add(request_id)
+    if isinstance(outcome, Succeeded):
+        return decode(outcome.answer)
+    raise _outcome.to_error(request_id, outcome)
+
+
+def _unwrap_all(ended: Sequence[tuple[str, Outcome]], *, return_exceptions: bool) -> list[Any]:
+    consumed = _consumed()
+    answers = []
+    for each in ended:
+        try:
+            answers.append(_unwrap(*each, consumed))
+        except RequestError as error:
+            if not return_exceptions:
+                raise
+            answers.append(error)
+    return answers

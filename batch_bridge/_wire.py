@@ -1,0 +1,71 @@
+"""What travels between a node and its bridge: the interrupt's value one way, an envelope the other. Pure.
+
+Interrupt::
+
+    {"batch_bridge": 1, "requests": [{"id": …, "batcher": "bridge", "item": …}]}
+
+Envelope, the value that resumes it::
+
+    {"batch_bridge": 1, "outcomes": {request id: outcome}}
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from batch_bridge import _outcome
+from batch_bridge._models import JSON, Outcome
+
+MARKER: Final = "batch_bridge"
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request inside an interrupt: which bridge is asked for what."""
+
+    id: str
+    batcher: str
+    item: JSON
+
+
+def interrupt_value(requests: list[JSON]) -> dict[str, JSON]:
+    """Return the value of an interrupt that asks for what `to_json` made. The list is part of it."""
+    return {MARKER: VERSION, "requests": requests}
+
+
+def to_json(asked: Asked) -> JSON:
+    """Return one request of an interrupt's value."""
+    return {"id": asked.id, "batcher": asked.batcher, "item": asked.item}
+
+
+def read_interrupt(value: object) -> list[Asked] | None:
+    """Return what an interrupt's value asks for; `None` if it is not one of ours."""
+    if not isinstance(value, Mapping) or value.get(MARKER) != VERSION or "requests" not in value:
+        return None
+    return [Asked(each["id"], each["batcher"], each["item"]) for each in value["requests"]]
+
+
+def envelope(outcomes: Mapping[str, Outcome]) -> dict[str, JSON]:
+    """Return the value that resumes an interrupt."""
+    return {MARKER: VERSION, "outcomes": {each: _outcome.to_json(outcomes[each]) for each in outcomes}}
+
+
+def read_envelope(value: object) -> dict[str, Outcome]:
+    """Return what an envelope brings. Anything else, a human's answer say, brings nothing."""
+    if not isinstance(value, Mapping) or value.get(MARKER) != VERSION:
+        return {}
+    outcomes = value.get("outcomes")
+    return {each: _outcome.from_json(row) for each, row in outcomes.items()} if isinstance(outcomes, Mapping) else {}
+
+
+def is_bridge_interrupt(interrupt: Any) -> bool:
+    """Tell whether an interrupt is one of ours, and not a human's to answer.
+
+    Args:
+        interrupt: A LangGraph `Interrupt`, the dict that the LangGraph SDK gives for one, or its value.
+    """
+    value = getattr(interrupt, "value", interrupt)
+    if isinstance(value, Mapping) and MARKER not in value and "value" in value:
+        value = value["value"]
+    return read_interrupt(value) is not None
