@@ -1,3 +1,73 @@
-"""LangGraph agents on batch APIs."""
+"""LangGraph agents on batch APIs: half the price, one line, nothing lost, nothing paid twice.
+
+In a node::
+
+    answer = await wait(item, batcher="bridge")
+
+Around the graph::
+
+    async with Runner(graph, Bridge(OpenAIBatch(model="gpt-4o-mini")), path="run.db") as runner:
+        results = await runner.abatch(inputs, run_id="eval-7")
+"""
+
+from batch_bridge._flush import FlushPolicy, QueueSummary
+from batch_bridge._models import (
+    Cancelled,
+    Ended,
+    Errored,
+    Expired,
+    InProgress,
+    Limits,
+    Measure,
+    Outcome,
+    Request,
+    Succeeded,
+    Usage,
+)
+from batch_bridge._provider import Provider
+from batch_bridge._report import Report
+from batch_bridge._wait import TaskGroup, gather, wait, wait_many, wait_many_sync, wait_sync
+from batch_bridge._wire import is_bridge_interrupt
+from batch_bridge.bridge import Bridge
+from batch_bridge.errors import (
+    BatchBridgeError,
+    RequestCancelled,
+    RequestError,
+    RequestExpired,
+    RequestFailed,
+)
+from batch_bridge.runner import Runner
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "BatchBridgeError",
+    "Bridge",
+    "Cancelled",
+    "Ended",
+    "Errored",
+    "Expired",
+    "FlushPolicy",
+    "InProgress",
+    "Limits",
+    "Measure",
+    "Outcome",
+    "Provider",
+    "QueueSummary",
+    "Report",
+    "Request",
+    "RequestCancelled",
+    "RequestError",
+    "RequestExpired",
+    "RequestFailed",
+    "Runner",
+    "Succeeded",
+    "TaskGroup",
+    "Usage",
+    "gather",
+    "is_bridge_interrupt",
+    "wait",
+    "wait_many",
+    "wait_many_sync",
+    "wait_sync",
+]

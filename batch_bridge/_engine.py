@@ -196,7 +196,7 @@ class Engine:
     async def _submit(self, flight: Flight, intent: Intent, now: datetime) -> None:
         requests = await self._ledger.requests(intent.members)
         if len(requests) < len(intent.members):
-            await self._withdraw(flight, intent)  # rows are gone: only what is still waited for is sent
+            await self._drop_lost(flight, intent, {request.id for request in requests})
             return
         try:
             if intent.prepared is None:
@@ -249,6 +249,16 @@ class Engine:
             else:
                 await self._withdraw(flight, intent)
 
+    async def _drop_lost(self, flight: Flight, intent: Intent, held: set[str]) -> None:
+        """Settle the requests whose rows are gone from the store, and queue their neighbours again."""
+        lost = Errored("the ledger has lost this request's row; was its store edited?", "ledger_row_lost", retryable=True)
+        gone: dict[str, Outcome] = {each: lost for each in intent.members if each not in held}
+        await self._ledger.settle(gone)
+        self._settled += gone
+        for request_id in gone:
+            flight.waiting.pop(request_id, None)
+        await self._withdraw(flight, intent)
+
     async def _withdraw(self, flight: Flight, intent: Intent) -> None:
         await self._ledger.withdraw(intent.key)
         self._remove(flight)
@@ -269,7 +279,7 @@ class Engine:
 
     async def _poll(self, flight: Flight, batch: Submitted, now: datetime) -> None:
         try:
-            reply = await self._provider.poll(batch.handle)
+            reply = await self._provider.poll(batch.handle, batch.members)
         except ProviderUnavailable as error:
             self._unavailable(flight, error, now)
         except Exception as error:  # noqa: BLE001  # as in `_submit`

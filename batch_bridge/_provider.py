@@ -38,8 +38,8 @@ class Provider(Protocol):
         """Create the batch, once; never retried by the provider itself. Returns its handle."""
         ...
 
-    async def poll(self, handle: JSON) -> InProgress | Ended:
-        """Tell whether the batch has ended, and with what."""
+    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
+        """Tell whether the batch has ended, and with what. `members` are its request ids in the order sent."""
         ...
 
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:

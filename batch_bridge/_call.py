@@ -1,0 +1,295 @@
+"""One call of a Runner: inputs become threads, threads run, park and are resumed, results come out as they are ready."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command
+
+from batch_bridge._models import Outcome
+from batch_bridge._start import DIGEST, Begin, Failures, digest_of, start
+from batch_bridge._thread import Parked, Thread, resume_map, sort_interrupts, split_interrupts
+from batch_bridge._wait import LINK, Link
+from batch_bridge._wire import Asked
+from batch_bridge.errors import NondeterministicNodeError, RunMismatchError, UnknownBatcherError
+
+_STRIKES = 2
+"""Deliveries in a row that a thread may let pass without consuming anything, before it is an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A thread's result that is an exception."""
+
+    error: Exception
+
+
+class Host(Protocol):
+    """What a call needs of the session that it belongs to."""
+
+    graph: Any
+    bridges: frozenset[str]
+    failures: Failures
+
+    def collect(self, call: "Call", thread: Thread, asked: Iterable[Asked]) -> None:
+        """Hand a parked thread's requests to their bridges."""
+        ...
+
+    async def outcomes(self, asks: Iterable[tuple[str, str]]) -> dict[str, Outcome]:
+        """Read what is known of (request id, bridge) pairs."""
+        ...
+
+    def release(self, thread: Thread) -> None:
+        """Let go of an ended thread's outcomes."""
+        ...
+
+    def changed(self) -> None:
+        """Something began or ended to run: whether all is idle may have changed."""
+        ...
+
+
+class Call:
+    """The threads of one `abatch`. Results leave in the order in which they are ready.
+
+    Args:
+        host: The session.
+        inputs: Read one at a time, when there is room to run it.
+        configs: One config for each input, or one for all.
+        run_id: Names the run; part of the thread ids.
+        continued: The run may have been begun before; finished threads are not run again.
+        limit: Threads that run at the same time; parked ones do not count.
+        options: Keyword arguments for `graph.ainvoke`.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        inputs: Iterable[Any],
+        configs: RunnableConfig | Sequence[RunnableConfig] | None,
+        run_id: str,
+        *,
+        continued: bool,
+        limit: int,
+        options: Mapping[str, Any],
+    ) -> None:
+        self._host = host
+        self._inputs: Iterator[tuple[int, Any]] | None = iter(enumerate(inputs))
+        self._configs = configs
+        self._run_id = run_id
+        self._continued = continued
+        self._limit = limit
+        self._options = options
+        self._ready: deque[Thread] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._results: asyncio.Queue[tuple[int, Any] | BaseException | None] = asyncio.Queue()
+        self.live = 0
+        self.done = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a thread runs or could: then more requests may come at any moment."""
+        return bool(self._running or self._ready or self._inputs is not None)
+
+    @property
+    def running(self) -> bool:
+        """Whether a thread runs now."""
+        return bool(self._running)
+
+    async def results(self) -> AsyncIterator[tuple[int, Any]]:
+        """Yield (index, result) as threads end; a failed thread's result is `Failed`.
+
+        Raises:
+            RunMismatchError: The run was begun with other inputs.
+        """
+        self.pump()
+        while (result := await self._results.get()) is not None:
+            if isinstance(result, BaseException):
+                raise result
+            yield result
+
+    def wake(self, thread: Thread) -> None:
+        """Resume a thread, when there is room."""
+        thread.busy = True
+        self._ready.append(thread)
+        self.pump()
+
+    def fail(self, error: BaseException) -> None:
+        """End the call with an error that is no thread's own."""
+        self._results.put_nowait(error)
+
+    async def cancel(self) -> None:
+        """Stop what runs. Parked threads stay as they are, and can be found again."""
+        self._inputs = None
+        self._ready.clear()
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def pump(self) -> None:
+        """Start what there is room for: threads that were answered first, then new inputs."""
+        while len(self._running) < self._limit:
+            if self._ready:
+                self._spawn(self._resume, self._ready.popleft())
+            elif not self._begin_next():
+                break
+        self._host.changed()
+
+    def _begin_next(self) -> bool:
+        if self._inputs is None:
+            return False
+        try:
+            index, value = next(self._inputs)
+            thread = self._thread(index, value)
+        except StopIteration:
+            self._inputs = None
+            self._finish()
+            return False
+        except Exception as error:  # noqa: BLE001  # the user's iterator, or a config: the call reports it
+            self._inputs = None
+            self.fail(error)
+            return False
+        self.live += 1
+        self._spawn(self._begin, thread, value)
+        return True
+
+    def _spawn(self, step: Callable[..., Any], *arguments: Any) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(step, *arguments))
+        self._running.add(task)
+        task.add_done_callback(self._stopped)
+
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(error)
+        self.pump()
+
+    async def _run(self, step: Callable[..., Any], thread: Thread, *arguments: Any) -> None:
+        try:
+            await step(thread, *arguments)
+        except RunMismatchError:
+            raise
+        except Exception as error:  # noqa: BLE001  # of a whole run: no interrupt leaves a root graph
+            await self._host.failures.note(thread)
+            self._end(thread, Failed(error))
+
+    def _finish(self) -> None:
+        if self._inputs is None and not self.live:
+            self._results.put_nowait(None)
+
+    def _end(self, thread: Thread, result: Any) -> None:
+        self.live -= 1
+        self.done += 1
+        self._results.put_nowait((thread.index, result))
+        self._finish()
+
+    # -- one thread ------------------------------------------------------------------------------------------
+
+    def _config_of(self, index: int) -> RunnableConfig:
+        if self._configs is None:
+            return {}
+        if isinstance(self._configs, Mapping):
+            return self._configs
+        if index >= len(self._configs):
+            raise ValueError(
+                f"config= is a list of {len(self._configs)}, and there is an input {index}; give one config for "
+                "each input, or one for all"
+            )
+        return self._configs[index]
+
+    def _thread(self, index: int, value: Any) -> Thread:
+        given = self._config_of(index).get("configurable", {}).get("thread_id")
+        if given is not None and isinstance(self._configs, Mapping) and index:
+            raise ValueError(
+                f"config= names thread {given!r} for all inputs, and there are several; give a list of configs, one for "
+                "each input, or leave the thread_id out"
+            )
+        thread_id = f"{self._run_id}:{index}" if given is None else str(given)
+        known = given is not None or self._continued
+        return Thread(index, thread_id, digest_of(value) if known and value is not None else "")
+
+    def _config(self, thread: Thread, link: Link) -> RunnableConfig:
+        config: dict[str, Any] = dict(self._config_of(thread.index))
+        config["configurable"] = {**config.get("configurable", {}), "thread_id": thread.id, LINK: link}
+        if thread.digest:
+            config["metadata"] = {**config.get("metadata", {}), DIGEST: thread.digest}
+        return config  # type: ignore[return-value]
+
+    async def _begin(self, thread: Thread, value: Any) -> None:
+        link = Link(self._host.bridges)
+        config = self._config(thread, link)
+        if thread.digest or value is None:
+            link.retries = thread.failures = await self._host.failures.of(thread.id)
+            step = await start(self._host.graph, config, thread, value, continued=self._continued)
+            if not isinstance(step, Begin):
+                self._park(thread, step.interrupts)
+                return
+            value = step.input
+        await self._step(thread, value, config, link)
+
+    async def _resume(self, thread: Thread) -> None:
+        link = Link(self._host.bridges, thread.failures)
+        config = self._config(thread, link)
+        due = await self._pending(config, thread)
+        outcomes = await self._host.outcomes({ask for interrupt in due for ask in interrupt.asks})
+        answers = resume_map(due, outcomes)
+        if not answers:  # somebody else has moved this thread on
+            await self._find_again(thread, config, link)
+            return
+        thread.delivered += tuple(ask for interrupt in due for ask in interrupt.asks if ask[0] in outcomes)
+        await self._step(thread, Command(resume=answers), config, link)
+
+    async def _pending(self, config: RunnableConfig, thread: Thread) -> list[Parked]:
+        """Return the interrupts to answer that are still pending as they were: an address alone proves nothing."""
+        saved = await self._host.graph.checkpointer.aget_tuple(config)
+        writes = saved.pending_writes if saved is not None else ()
+        pending, _ = sort_interrupts(
+            each for _, channel, value in writes or () if channel == "__interrupt__" for each in value
+        )
+        return [
+            interrupt
+            for interrupt in thread.due()
+            if {each.id for each in pending.get(interrupt.id, ())} == {request_id for request_id, _ in interrupt.asks}
+        ]
+
+    async def _find_again(self, thread: Thread, config: RunnableConfig, link: Link) -> None:
+        step = await start(self._host.graph, config, thread, None, continued=True)
+        if isinstance(step, Begin):
+            await self._step(thread, step.input, config, link)
+        else:
+            self._park(thread, step.interrupts)
+
+    async def _step(self, thread: Thread, value: Any, config: RunnableConfig, link: Link) -> None:
+        result = await self._host.graph.ainvoke(value, config, **self._options)
+        ours, _ = split_interrupts(result)
+        if not ours:
+            await self._host.failures.clear(thread)
+            self._host.release(thread)
+            self._end(thread, result)
+            return
+        if link.consumed or not isinstance(value, Command):
+            thread.strikes = 0
+        else:
+            thread.strikes += 1
+        if thread.strikes > _STRIKES:
+            raise NondeterministicNodeError(
+                f"thread {thread.id!r} was given {thread.strikes} answers in a row, took none of them, and asked for "
+                "something else each time. Is a subgraph compiled with checkpointer=False, or a node run under new "
+                "names? What waits must be found again when its thread is resumed"
+            )
+        self._park(thread, ours)
+
+    def _park(self, thread: Thread, interrupts: dict[str, list[Asked]]) -> None:
+        asked = [each for requests in interrupts.values() for each in requests]
+        for each in asked:
+            if each.batcher not in self._host.bridges:
+                known = ", ".join(sorted(map(repr, self._host.bridges)))
+                raise UnknownBatcherError(
+                    f"thread {thread.id!r} waits for a bridge {each.batcher!r}, and this Runner has only {known}; "
+                    "give the Runner the bridge that it was begun with"
+                )
+        thread.park(interrupts)
+        self._host.collect(self, thread, asked)

@@ -1,0 +1,107 @@
+"""Drives one bridge's engine in a Runner: an asyncio loop around `tick`."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from batch_bridge._engine import Engine
+from batch_bridge._models import Request
+
+_LONGEST_SLEEP = 3600.0
+"""Seconds; a clock that was set back must not stop a bridge for longer."""
+_LINGER = 0.05
+"""Seconds in which arrivals gather before they are written down together, while threads still run."""
+
+
+class Driver:
+    """The loop of one bridge. It owns the engine: nothing else calls it while the loop runs, but for reads.
+
+    Args:
+        engine: The bridge's engine.
+        settled: Called with the ids of requests that have an outcome; may be told one twice.
+        idle: Tells whether every live thread waits and nothing more can come.
+        at_work: Called with `True` when a turn begins, and with `False` when it ends.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        settled: Callable[[Iterable[str]], None],
+        idle: Callable[[], bool],
+        at_work: Callable[[bool], None],
+    ) -> None:
+        self.engine = engine
+        self._tell = settled
+        self._idle = idle
+        self._at_work = at_work
+        self._arrived: list[Request] = []
+        self._ended: list[str] = []
+        self._awake = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def collect(self, requests: Iterable[Request]) -> None:
+        """Hand over the requests of a thread that has parked."""
+        self._arrived.extend(requests)
+        self._wake_soon()
+
+    def forget(self, request_ids: Iterable[str]) -> None:
+        """Let go of the outcomes of a thread that has ended."""
+        self._ended.extend(request_ids)
+        self._wake_soon()
+
+    def _wake_soon(self) -> None:
+        if not self._awake.is_set() and self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(_LINGER, self._awake.set)
+
+    def wake(self) -> None:
+        """Look again: the threads may be idle now."""
+        self._awake.set()
+
+    async def open(self) -> None:
+        """Read what a session before this one left in flight."""
+        await self.engine.open(_now())
+
+    async def run(self) -> None:
+        """Tick until cancelled. What the ledger's store raises ends the loop."""
+        while True:
+            self._awake.clear()
+            if self._alarm is not None:
+                self._alarm.cancel()
+                self._alarm = None
+            self._at_work(True)  # noqa: FBT003
+            try:
+                wake_at = await self._turn()
+            finally:
+                self._at_work(False)  # noqa: FBT003
+            await self._sleep(wake_at)
+
+    async def finish(self) -> None:
+        """Write down what is still to be forgotten; called when no thread is left."""
+        ended, self._ended = self._ended, []
+        await self.engine.forget(ended)
+
+    async def _turn(self) -> datetime | None:
+        arrived, self._arrived = self._arrived, []
+        if arrived:
+            self._tell(await self.engine.collect(arrived, _now()))
+        tick = await self.engine.tick(_now(), drain=not self._arrived and self._idle())
+        self._tell(tick.settled)
+        await self.finish()
+        return tick.wake_at
+
+    async def _sleep(self, wake_at: datetime | None) -> None:
+        pause = _LONGEST_SLEEP
+        if wake_at is not None:
+            pause = min(max((wake_at - _now()).total_seconds(), 0.0), _LONGEST_SLEEP)
+        if pause == 0.0:
+            await asyncio.sleep(0)
+            return
+        try:
+            async with asyncio.timeout(pause):
+                await self._awake.wait()
+        except TimeoutError:
+            pass
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

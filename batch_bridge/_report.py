@@ -1,0 +1,44 @@
+"""What a Runner can tell of its work."""
+
+from dataclasses import dataclass
+
+from batch_bridge._models import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Figures of a Runner; those of the ledger survive restarts, those of the session do not.
+
+    Attributes:
+        threads: Threads that ended in this session, failed ones too.
+        requests: Requests that were settled through batches, of all sessions on this ledger.
+        batches: Batches that were settled, of all sessions on this ledger.
+        outcomes: Requests by outcome, of all sessions on this ledger.
+        usage: Tokens by model, of all sessions on this ledger, as far as the provider tells.
+        langgraph_seconds: Wall time of this session in which at least one thread ran.
+        bridge_seconds: Wall time in which no thread ran and a bridge was at work.
+        waiting_seconds: Wall time in which nothing was to be done but wait.
+    """
+
+    threads: int
+    requests: int
+    batches: int
+    outcomes: dict[str, int]
+    usage: tuple[Usage, ...]
+    langgraph_seconds: float
+    bridge_seconds: float
+    waiting_seconds: float
+
+
+def add_up(usages: list[Usage]) -> tuple[Usage, ...]:
+    """Return one `Usage` for each model."""
+    totals: dict[str, Usage] = {}
+    for each in usages:
+        before = totals.get(each.model, Usage(each.model, 0, 0, 0))
+        totals[each.model] = Usage(
+            each.model,
+            before.input_tokens + each.input_tokens,
+            before.output_tokens + each.output_tokens,
+            before.cached_tokens + each.cached_tokens,
+        )
+    return tuple(totals.values())

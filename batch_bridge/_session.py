@@ -1,0 +1,188 @@
+"""What a Runner holds while it is open: the compiled graph, a driver for each bridge, and who waits for what."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.store.base import BaseStore
+
+from batch_bridge._call import Call
+from batch_bridge._driver import Driver
+from batch_bridge._ledger import Ledger
+from batch_bridge._models import Closed, Outcome, Request
+from batch_bridge._report import Report, add_up
+from batch_bridge._start import Failures
+from batch_bridge._stopwatch import Stopwatch
+from batch_bridge._thread import Thread
+from batch_bridge._wire import Asked
+from batch_bridge.bridge import Bridge
+
+
+class Session:
+    """The open half of a Runner; bound to one event loop.
+
+    Args:
+        graph: A `StateGraph` builder, or a compiled graph.
+        bridges: By name.
+        saver: The checkpointer, unless the graph has one.
+        store: Where the ledgers are.
+    """
+
+    def __init__(
+        self, graph: Any, bridges: Sequence[Bridge], saver: BaseCheckpointSaver[Any] | None, store: BaseStore
+    ) -> None:
+        self.graph = _compiled(graph, saver)
+        self.bridges = frozenset(bridge.name for bridge in bridges)
+        self.failures = Failures(store)
+        self.calls: set[Call] = set()
+        self.stopwatch = Stopwatch()
+        self.threads = 0
+        self._ledgers = {bridge.name: Ledger(store, bridge.name) for bridge in bridges}
+        self._providers = [bridge.provider for bridge in bridges]
+        self._drivers = {
+            bridge.name: Driver(bridge.engine(self._ledgers[bridge.name]), self._settled, self._idle, self._at_work)
+            for bridge in bridges
+        }
+        self._waiters: dict[str, tuple[Call, Thread]] = {}
+        self._loops: list[asyncio.Task[None]] = []
+        self._working = 0
+
+    async def open(self) -> None:
+        """Read the ledgers and start the drivers."""
+        for driver in self._drivers.values():
+            await driver.open()
+        for name, driver in self._drivers.items():
+            loop = asyncio.get_running_loop().create_task(driver.run(), name=f"bridge {name}")
+            loop.add_done_callback(self._loop_ended)
+            self._loops.append(loop)
+
+    async def close(self) -> None:
+        """Stop. What is parked or in flight is found again by the next session on the same file."""
+        for call in list(self.calls):
+            await call.cancel()
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        for driver in self._drivers.values():
+            await driver.finish()
+        for provider in self._providers:
+            await provider.aclose()
+
+    def begin(self, call: Call) -> None:
+        """Take a call in."""
+        self.calls.add(call)
+        for loop in self._loops:
+            if loop.done():
+                self._loop_ended(loop)
+
+    async def end(self, call: Call) -> None:
+        """Let a call go, finished or not."""
+        await call.cancel()
+        self.calls.discard(call)
+        self.threads += call.done
+        if call.live:
+            self._waiters = {each: waiter for each, waiter in self._waiters.items() if waiter[0] is not call}
+        for driver in self._drivers.values():
+            driver.wake()
+
+    async def report(self) -> Report:
+        """Add up what there is to tell."""
+        closed: list[Closed] = []
+        for ledger in self._ledgers.values():
+            closed += await ledger.closed_batches()
+        outcomes: dict[str, int] = {}
+        for batch in closed:
+            for kind, count in batch.outcomes.items():
+                outcomes[kind] = outcomes.get(kind, 0) + count
+        seconds = self.stopwatch.seconds()
+        return Report(
+            threads=self.threads + sum(call.done for call in self.calls),
+            requests=sum(batch.requests for batch in closed),
+            batches=sum(batch.handle is not None for batch in closed),
+            outcomes=outcomes,
+            usage=add_up([batch.usage for batch in closed if batch.usage is not None]),
+            langgraph_seconds=seconds["langgraph"],
+            bridge_seconds=seconds["bridge"],
+            waiting_seconds=seconds["waiting"],
+        )
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait to be sent."""
+        return sum(driver.engine.queued for driver in self._drivers.values())
+
+    @property
+    def in_flight(self) -> int:
+        """Requests at the providers."""
+        return sum(driver.engine.in_flight for driver in self._drivers.values())
+
+    @property
+    def batches(self) -> int:
+        """Batches at the providers."""
+        return sum(driver.engine.batches_in_flight for driver in self._drivers.values())
+
+    # -- what its calls ask of it ------------------------------------------------------------------------------
+
+    def collect(self, call: Call, thread: Thread, asked: Iterable[Asked]) -> None:
+        """Hand a parked thread's requests to their bridges."""
+        for each in asked:
+            self._waiters[each.id] = (call, thread)
+            self._drivers[each.batcher].collect([Request(each.id, thread.id, each.item)])
+
+    async def outcomes(self, asks: Iterable[tuple[str, str]]) -> dict[str, Outcome]:
+        """Read what is known of (request id, bridge) pairs."""
+        by_bridge: dict[str, list[str]] = {}
+        for request_id, bridge in asks:
+            by_bridge.setdefault(bridge, []).append(request_id)
+        found: dict[str, Outcome] = {}
+        for bridge, request_ids in by_bridge.items():
+            found |= await self._drivers[bridge].engine.outcomes(request_ids)
+        return found
+
+    def release(self, thread: Thread) -> None:
+        """Let go of an ended thread's outcomes."""
+        for request_id, bridge in thread.delivered:
+            if bridge in self._drivers:
+                self._drivers[bridge].forget([request_id])
+
+    def changed(self) -> None:
+        """Look whether all is idle now; then the bridges may flush."""
+        self._tell_time()
+        if self._idle():
+            for driver in self._drivers.values():
+                driver.wake()
+
+    # -- what its drivers tell it --------------------------------------------------------------------------------
+
+    def _settled(self, request_ids: Iterable[str]) -> None:
+        for request_id in request_ids:
+            waiter = self._waiters.pop(request_id, None)
+            if waiter is not None:
+                call, thread = waiter
+                if thread.settle(request_id):
+                    call.wake(thread)
+
+    def _idle(self) -> bool:
+        return not any(call.busy for call in self.calls)
+
+    def _at_work(self, working: bool) -> None:  # noqa: FBT001
+        self._working += 1 if working else -1
+        self._tell_time()
+
+    def _tell_time(self) -> None:
+        running = any(call.running for call in self.calls)
+        self.stopwatch.switch("langgraph" if running else "bridge" if self._working else "waiting")
+
+    def _loop_ended(self, loop: asyncio.Task[None]) -> None:
+        if not loop.cancelled() and (error := loop.exception()) is not None:
+            for call in self.calls:
+                call.fail(error)
+
+
+def _compiled(graph: Any, saver: BaseCheckpointSaver[Any] | None) -> Any:
+    if hasattr(graph, "compile") and not hasattr(graph, "ainvoke"):
+        return graph.compile(checkpointer=saver)
+    return graph if saver is None else graph.copy(update={"checkpointer": saver})
+
+

@@ -1,0 +1,343 @@
+"""Runs a graph over many inputs in one process; threads that wait for a batch are parked, and cost nothing meanwhile."""
+
+import asyncio
+import contextlib
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence, Sized
+from types import TracebackType
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.store.base import BaseStore
+from langgraph.store.memory import InMemoryStore
+
+from batch_bridge._call import Call, Failed
+from batch_bridge._progress import bar, is_wanted
+from batch_bridge._report import Report
+from batch_bridge._session import Session
+from batch_bridge._sqlite import open_file
+from batch_bridge.bridge import Bridge
+from batch_bridge.errors import RunnerStateError
+
+MAX_CONCURRENCY = 64
+"""Threads that run at the same time, unless the call says otherwise. Parked threads do not count."""
+
+
+class Runner:
+    """Drives a graph and its bridges, on one machine, through any crash.
+
+    ::
+
+        async with Runner(graph, bridge, path="run.db") as runner:
+            results = await runner.abatch(inputs, run_id="eval-7")
+
+    The same `run_id` again, in this process or after a crash in another, goes on where the run stopped: finished threads
+    are not run again, batches in flight are adopted, nothing is paid twice. Threads that failed are run again, and ask
+    anew for what failed.
+
+    Args:
+        graph: A `StateGraph` builder, a compiled graph, or an `@entrypoint`. Without a checkpointer of its own it gets
+            the Runner's.
+        bridges: One bridge or several, by whose names the nodes call them.
+        path: The SQLite file that holds the ledger, and the checkpoints unless there is another checkpointer for them.
+            `":memory:"` holds both in memory: nothing survives the process. One Runner at a time has a file open.
+        checkpointer: Where the checkpoints go instead. Yours to open and close.
+        store: Where the ledger goes instead, any LangGraph `BaseStore`. Yours to open and close, and to keep to one
+            Runner at a time.
+        progress: A progress bar on standard error; by default in a terminal only.
+
+    Raises:
+        TypeError: `graph` is no graph, `bridges` are no bridges, or there are two checkpointers.
+        ValueError: No bridge was given, or two have the same name.
+        RunFileError: On entering: the file is broken, open elsewhere, or out of reach.
+    """
+
+    def __init__(
+        self,
+        graph: Any,
+        bridges: Bridge | Sequence[Bridge],
+        *,
+        path: str | os.PathLike[str] = "run.db",
+        checkpointer: BaseCheckpointSaver[Any] | None = None,
+        store: BaseStore | None = None,
+        progress: bool | None = None,
+    ) -> None:
+        self._graph = graph
+        self._bridges = [bridges] if isinstance(bridges, Bridge) else list(bridges)
+        self._own_saver = _own_saver(graph)
+        self._path = path
+        self._saver = checkpointer
+        self._store = store
+        self._progress = progress
+        self._session: Session | None = None
+        self._stack: contextlib.AsyncExitStack | None = None
+        self._sync: asyncio.Runner | None = None
+        self._runs: set[str] = set()
+        if checkpointer is not None and self._own_saver is not None:
+            raise TypeError(
+                "Runner got checkpointer= and a graph that was compiled with one; leave one of the two out"
+            )
+        for bridge in self._bridges:
+            if not isinstance(bridge, Bridge):
+                raise TypeError(f"Runner got {bridge!r} where a Bridge belongs; give Runner(graph, Bridge(…))")
+        names = [bridge.name for bridge in self._bridges]
+        if not names:
+            raise ValueError("Runner got no bridge; give Runner(graph, Bridge(…)), or a list of bridges")
+        if len(set(names)) < len(names):
+            raise ValueError(f"Runner got bridges of the same name: {names}; name them apart with Bridge(…, name=…)")
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> "Runner":
+        if self._session is not None:
+            raise RunnerStateError("this Runner is open already; use it, or make another one on another file")
+        async with contextlib.AsyncExitStack() as stack:
+            saver, store = self._saver or self._own_saver, self._store
+            if saver is None or store is None:
+                if os.fspath(self._path) == ":memory:":
+                    own_saver: BaseCheckpointSaver[Any] = InMemorySaver()
+                    own_store: BaseStore = InMemoryStore()
+                else:
+                    own_saver, own_store = await stack.enter_async_context(open_file(self._path))
+                saver, store = saver or own_saver, store or own_store
+            session = Session(self._graph, self._bridges, None if self._own_saver else saver, store)
+            stack.push_async_callback(session.close)
+            await session.open()
+            self._session, self._stack = session, stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        stack, self._stack, self._session = self._stack, None, None
+        if stack is not None:
+            await stack.aclose()
+
+    def __enter__(self) -> "Runner":
+        _refuse_loop("with Runner(…)", "async with Runner(…)")
+        self._sync = asyncio.Runner()
+        try:
+            self._sync.run(self.__aenter__())
+        except BaseException:
+            self._sync.close()
+            self._sync = None
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._sync is not None:
+            try:
+                self._sync.run(self.__aexit__(kind, error, trace))
+            finally:
+                self._sync.close()
+                self._sync = None
+
+    # -- work ----------------------------------------------------------------------------------------------------
+
+    async def abatch(
+        self,
+        inputs: Iterable[Any],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        run_id: str | None = None,
+        return_exceptions: bool = False,
+        max_concurrency: int | None = None,
+        context: Any = None,
+        **options: Any,
+    ) -> list[Any]:
+        """Run the graph once for each input, and return the results in order.
+
+        Args:
+            inputs: Any iterable; a lazy one is read as there is room to run what it gives.
+            config: One config for all inputs, or a list with one for each.
+            run_id: Names the run, so that it can be continued. The thread of input `i` is `"<run_id>:<i>"`, unless its
+                config names one. Without it the run cannot be continued.
+            return_exceptions: Return the exception of a thread that failed in its place. Else the first one, by index,
+                is raised once all other threads have ended: their answers are paid for.
+            max_concurrency: Threads that run at the same time; parked ones do not count.
+            context: The graph's run context.
+            **options: More keyword arguments for the graph's `ainvoke`, such as `durability`.
+
+        Returns:
+            What `graph.ainvoke` returns for each input. A thread that waits for a human holds `__interrupt__`; go on
+            with `ainvoke(Command(resume=…), config)`.
+
+        Raises:
+            RunMismatchError: The run was begun with other inputs.
+            RunnerStateError: The Runner is not open, or the run is under way already.
+        """
+        results: dict[int, Any] = {}
+        total = len(inputs) if isinstance(inputs, Sized) else None
+        call = self._call(inputs, config, run_id, max_concurrency, context, options)
+        async for index, result in self._results(call, run_id, total):
+            results[index] = result
+        return _in_order(results, return_exceptions=return_exceptions)
+
+    async def abatch_as_completed(
+        self,
+        inputs: Iterable[Any],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        run_id: str | None = None,
+        return_exceptions: bool = False,
+        max_concurrency: int | None = None,
+        context: Any = None,
+        **options: Any,
+    ) -> AsyncIterator[tuple[int, Any]]:
+        """Do what `abatch` does, and yield (index, result) as threads end.
+
+        Without `return_exceptions`, the first exception is raised after all other threads have been yielded.
+        """
+        total = len(inputs) if isinstance(inputs, Sized) else None
+        call = self._call(inputs, config, run_id, max_concurrency, context, options)
+        failed: dict[int, Any] = {}
+        async for index, result in self._results(call, run_id, total):
+            if not isinstance(result, Failed):
+                yield index, result
+            elif return_exceptions:
+                yield index, result.error
+            else:
+                failed[index] = result
+        _in_order(failed, return_exceptions=False)
+
+    async def ainvoke(
+        self, input: Any, config: RunnableConfig | None = None, *, context: Any = None, **options: Any  # noqa: A002
+    ) -> Any:
+        """Run one thread, as `graph.ainvoke` does.
+
+        A thread that waits for a batch already, or was stopped by a crash, goes on with `input` `None` or the one that
+        it was begun with. One that has ended takes `input` as its next turn. `Command(resume=…)` answers a human's
+        interrupt.
+
+        Raises:
+            RunMismatchError: The thread waits, and was begun with another input.
+        """
+        call = self._call([input], config, None, None, context, options)
+        return _in_order({index: result async for index, result in self._results(call, None, 1)}, return_exceptions=False)[0]
+
+    def batch(self, inputs: Iterable[Any], *arguments: Any, **options: Any) -> list[Any]:
+        """Do what `abatch` does, outside an event loop."""
+        _refuse_loop("batch()", "await abatch()")
+        with self._opened_sync() as loop:
+            return loop.run(self.abatch(inputs, *arguments, **options))
+
+    def batch_as_completed(
+        self, inputs: Iterable[Any], *arguments: Any, **options: Any
+    ) -> Iterator[tuple[int, Any]]:
+        """Do what `abatch_as_completed` does, outside an event loop. Threads only run while the next one is asked for."""
+        _refuse_loop("batch_as_completed()", "async for … in abatch_as_completed()")
+        with self._opened_sync() as loop:
+            results = self.abatch_as_completed(inputs, *arguments, **options)
+            try:
+                while (pair := loop.run(_next(results))) is not None:
+                    yield pair
+            finally:
+                loop.run(_close(results))
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:  # noqa: A002
+        """Do what `ainvoke` does, outside an event loop."""
+        _refuse_loop("invoke()", "await ainvoke()")
+        with self._opened_sync() as loop:
+            return loop.run(self.ainvoke(input, config, **options))
+
+    async def report(self) -> Report:
+        """Return what this Runner has done: threads, requests, batches, tokens, and where the time went."""
+        return await self._open_session().report()
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _open_session(self) -> Session:
+        if self._session is None:
+            raise RunnerStateError("this Runner is not open; write: async with Runner(…) as runner: …")
+        return self._session
+
+    def _call(
+        self,
+        inputs: Iterable[Any],
+        config: RunnableConfig | Sequence[RunnableConfig] | None,
+        run_id: str | None,
+        limit: int | None,
+        context: Any,
+        options: dict[str, Any],
+    ) -> Call:
+        session = self._open_session()
+        if limit is not None and limit < 1:
+            raise ValueError(f"max_concurrency={limit!r} would run nothing; give at least 1, or None")
+        if run_id in self._runs:
+            raise RunnerStateError(f"run {run_id!r} is under way in this Runner; await it, or name another run_id")
+        if context is not None:
+            options["context"] = context
+        return Call(
+            session,
+            inputs,
+            config,
+            run_id or uuid.uuid4().hex,
+            continued=run_id is not None,
+            limit=limit or MAX_CONCURRENCY,
+            options=options,
+        )
+
+    async def _results(self, call: Call, run_id: str | None, total: int | None) -> AsyncIterator[tuple[int, Any]]:
+        session = self._open_session()
+        shown = bar(session, call, total) if is_wanted(self._progress) else contextlib.nullcontext()
+        if run_id is not None:
+            self._runs.add(run_id)
+        session.begin(call)
+        try:
+            async with shown:
+                async for pair in call.results():
+                    yield pair
+        finally:
+            await session.end(call)
+            if run_id is not None:
+                self._runs.discard(run_id)
+
+    @contextlib.contextmanager
+    def _opened_sync(self) -> Iterator[asyncio.Runner]:
+        if self._sync is not None:
+            yield self._sync
+            return
+        with self:
+            assert self._sync is not None  # noqa: S101  # `__enter__` has set it
+            yield self._sync
+
+
+def _in_order(results: dict[int, Any], *, return_exceptions: bool) -> list[Any]:
+    ordered = [results[index] for index in sorted(results)]
+    failed = [result for result in ordered if isinstance(result, Failed)]
+    if failed and not return_exceptions:
+        error = failed[0].error
+        if len(failed) > 1:
+            error.add_note(f"{len(failed)} threads failed, this is the first; return_exceptions=True returns them all")
+        raise error
+    return [result.error if isinstance(result, Failed) else result for result in ordered]
+
+
+def _own_saver(graph: Any) -> BaseCheckpointSaver[Any] | None:
+    if hasattr(graph, "compile") and not hasattr(graph, "ainvoke"):
+        return None
+    if not hasattr(graph, "ainvoke") or not hasattr(graph, "aget_state"):
+        raise TypeError(f"Runner got {graph!r} where a graph belongs; give a StateGraph or what its compile() returns")
+    saver = getattr(graph, "checkpointer", None)
+    return saver if isinstance(saver, BaseCheckpointSaver) else None
+
+
+def _refuse_loop(called: str, instead: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RunnerStateError(f"{called} was called inside a running event loop, which it would block; write {instead}")
+
+
+async def _next(results: AsyncIterator[tuple[int, Any]]) -> tuple[int, Any] | None:
+    return await anext(results, None)
+
+
+async def _close(results: Any) -> None:
+    await results.aclose()
