@@ -73,7 +73,7 @@ class Box:
         """
         with self._lock:
             for attempt in range(self._retries + 1):
-                request_id = identity.request_id(attempt)
+                request_id = identity.request_id(attempt) if attempt else identity.first
                 self._claimed.add(request_id)
                 outcome = self._answers.get(request_id)
                 if outcome is None:
@@ -146,4 +146,10 @@ def box_of(run: Callable[[Any], None], execution: tuple[object, ...], retries: i
         retries: How many failed attempts a wait may leave behind.
     """
     with _boxes_lock:
-        return _boxes.setdefault(run, {}).setdefault(execution, Box(retries))
+        boxes = _boxes.get(run)
+        if boxes is None:
+            boxes = _boxes[run] = {}
+        box = boxes.get(execution)
+        if box is None:
+            box = boxes[execution] = Box(retries)
+        return box

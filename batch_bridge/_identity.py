@@ -7,18 +7,27 @@ ones came before it. After a failure, and only then, a retry of the node asks an
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A wait of one execution; `equal` counts the waits before it that were the same in everything else."""
+    """A wait of one execution.
+
+    Attributes:
+        equal: How many waits came before it that were the same in everything else.
+        first: The id of the request that it sends at first.
+    """
 
     thread: str
     namespace: str
     batcher: str
     content: bytes
     equal: int
+    first: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "first", self.request_id())
 
     def request_id(self, attempt: int = 0) -> str:
         """Return the id of the request that this wait sends: 32 hex digits. `attempt` counts failures before it."""

@@ -20,9 +20,9 @@ such that a crash between any two of them only repeats work:
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
-from langgraph.store.base import BaseStore, GetOp, Op, PutOp, SearchOp
+from langgraph.store.base import GetOp, Op, PutOp, SearchOp
 
 from batch_bridge import _outcome
 from batch_bridge._models import Closed, Intent, Outcome, Request, Submitted, Usage
@@ -34,13 +34,21 @@ _MOST_OPEN = 10_000
 """Batches that may be open or closed in one listing."""
 
 
+class Rows(Protocol):
+    """What a ledger is kept in: any LangGraph `BaseStore`, or less."""
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Any]:
+        """Run operations, and return once they are durable."""
+        ...
+
+
 class Ledger:
     """The rows of one bridge. Every method has been made durable by the store when it returns.
 
     Not safe for two writers at once: whoever owns the ledger sees to it that there is one.
     """
 
-    def __init__(self, store: BaseStore, bridge: str) -> None:
+    def __init__(self, store: Rows, bridge: str) -> None:
         self._store = store
         self._root = ("batch_bridge", bridge)
         self._shards: dict[tuple[str, str], tuple[str, ...]] = {}

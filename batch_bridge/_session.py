@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.store.base import BaseStore
 
 from batch_bridge._call import Call
 from batch_bridge._driver import Driver
-from batch_bridge._ledger import Ledger
+from batch_bridge._ledger import Ledger, Rows
 from batch_bridge._models import Closed, Outcome, Request
 from batch_bridge._report import Report, add_up
 from batch_bridge._start import Failures
@@ -30,7 +29,7 @@ class Session:
     """
 
     def __init__(
-        self, graph: Any, bridges: Sequence[Bridge], saver: BaseCheckpointSaver[Any] | None, store: BaseStore
+        self, graph: Any, bridges: Sequence[Bridge], saver: BaseCheckpointSaver[Any] | None, store: Rows
     ) -> None:
         self.graph = _compiled(graph, saver)
         self.bridges = frozenset(bridge.name for bridge in bridges)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from langgraph.store.base import BaseStore
+from langgraph.store.base import GetOp, PutOp
 from langgraph.types import Command
 
+from batch_bridge._ledger import Rows
 from batch_bridge._thread import Thread, sort_interrupts
 from batch_bridge._wire import Asked
 from batch_bridge.errors import RunMismatchError
@@ -80,20 +81,20 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
 class Failures:
     """How often threads have failed and are to be run again: each allows failed requests to be asked anew."""
 
-    def __init__(self, store: BaseStore) -> None:
+    def __init__(self, store: Rows) -> None:
         self._store = store
 
     async def of(self, thread_id: str) -> int:
         """Read a thread's count."""
-        item = await self._store.aget(_FAILURES, thread_id)
+        (item,) = await self._store.abatch([GetOp(_FAILURES, thread_id)])
         return 0 if item is None else int(item.value["failures"])
 
     async def note(self, thread: Thread) -> None:
         """Count one more; written after the failure, so a crash in between only shows the same failure again."""
         thread.failures += 1
-        await self._store.aput(_FAILURES, thread.id, {"failures": thread.failures}, index=False)
+        await self._store.abatch([PutOp(_FAILURES, thread.id, {"failures": thread.failures}, index=False)])
 
     async def clear(self, thread: Thread) -> None:
         """Drop the count of a thread that has ended well."""
         if thread.failures:
-            await self._store.adelete(_FAILURES, thread.id)
+            await self._store.abatch([PutOp(_FAILURES, thread.id, None)])

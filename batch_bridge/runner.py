@@ -12,9 +12,10 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.base import BaseStore
-from langgraph.store.memory import InMemoryStore
 
 from batch_bridge._call import Call, Failed
+from batch_bridge._ledger import Rows
+from batch_bridge._memory import MemoryRows
 from batch_bridge._progress import bar, is_wanted
 from batch_bridge._report import Report
 from batch_bridge._session import Session
@@ -95,11 +96,12 @@ class Runner:
         if self._session is not None:
             raise RunnerStateError("this Runner is open already; use it, or make another one on another file")
         async with contextlib.AsyncExitStack() as stack:
-            saver, store = self._saver or self._own_saver, self._store
+            saver = self._saver or self._own_saver
+            store: Rows | None = self._store
             if saver is None or store is None:
                 if os.fspath(self._path) == ":memory:":
                     own_saver: BaseCheckpointSaver[Any] = InMemorySaver()
-                    own_store: BaseStore = InMemoryStore()
+                    own_store: Rows = MemoryRows()
                 else:
                     own_saver, own_store = await stack.enter_async_context(open_file(self._path))
                 saver, store = saver or own_saver, store or own_store

@@ -1,0 +1,68 @@
+# `make help` lists what there is. Every target makes the environment it needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("BatchBridge needs Python 3.11 or newer, and this is " + sys.version.split()[0] + "; name another one with: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server]' --group dev
+	@touch $(READY)
+
+.PHONY: env
+env: $(READY) ## Make the environment, .venv
+
+.PHONY: demo
+demo: $(READY) ## Run the main job: 2,000 docstrings through a graph; the same command continues after Ctrl-C
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+.PHONY: test
+test: $(READY) ## Run all tests
+	$(BIN)/pytest -q $(ARGS)
+
+.PHONY: lint
+lint: $(READY) ## Lint and format check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: format
+format: $(READY) ## Format the code
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format --quiet .
+
+.PHONY: types
+types: $(READY) ## Check the types
+	$(BIN)/mypy
+
+.PHONY: layers
+layers: $(READY) ## Check that imports go down the layers only
+	$(BIN)/lint-imports --no-cache
+
+.PHONY: check
+check: lint types layers test ## Everything that CI checks
+
+.PHONY: bench
+bench: $(READY) ## Measure against plain LangGraph, side by side; prints ratios
+	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+.PHONY: constraints
+constraints: ## Resolve the newest versions anew, into constraints.txt
+	rm -rf .venv-resolve
+	$(PYTHON) -m venv .venv-resolve
+	.venv-resolve/bin/pip install --quiet 'pip>=25.1'
+	.venv-resolve/bin/pip install --quiet -e '.[server]' --group dev
+	.venv-resolve/bin/pip freeze --exclude-editable --exclude pip > constraints.txt
+	rm -rf .venv-resolve
+
+.PHONY: clean
+clean: ## Remove the environment and what the tools left behind
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build demo-state

@@ -1,0 +1,166 @@
+"""The main job on real input: docstrings of the Python standard library through a graph, at batch prices.
+
+For each docstring, three questions are asked at once and a fourth that needs their answers: two rounds, however many
+docstrings there are. Run it, stop it with Ctrl-C or `kill -9`, run it again: it continues where it was.
+
+Without OPENAI_API_KEY the answers are stand-ins from a Batch API server on this machine. With it, OpenAI answers, and
+20 docstrings are asked about unless you say otherwise.
+"""
+
+import ast
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, TypedDict
+
+import typer
+from genai_prices import Usage as PricedUsage
+from genai_prices import calc_price
+from langgraph.graph import END, START, StateGraph
+from openai import AsyncOpenAI
+from rich.console import Console
+from rich.table import Table
+
+from batch_bridge import Bridge, Report, Runner, wait
+from batch_bridge.errors import RunFileError
+from batch_bridge.providers.openai import OpenAIBatch
+from batch_bridge.testing import BatchServer
+
+MODEL = "gpt-4o-mini"
+QUESTIONS = {
+    "summary": "Say in one sentence what this does.",
+    "audience": "Who needs this: a beginner, an application programmer or a library author? One word.",
+    "keywords": "Give three keywords, separated by commas.",
+}
+
+
+class State(TypedDict, total=False):
+    """One docstring on its way through the graph."""
+
+    name: str
+    docstring: str
+    entry: str
+
+
+async def ask(question: str, text: str) -> str:
+    """Ask one question in the next batch, and return the answer's text."""
+    messages = [{"role": "system", "content": question}, {"role": "user", "content": text[:2000]}]
+    answer = await wait(messages, batcher="bridge")
+    return answer["choices"][0]["message"]["content"]
+
+
+async def describe(state: State) -> State:
+    """Ask three questions at once, then one that needs their answers."""
+    asked = (ask(question, state["docstring"]) for question in QUESTIONS.values())
+    answers = dict(zip(QUESTIONS, await asyncio.gather(*asked), strict=True))
+    notes = "\n".join(f"{name}: {answer}" for name, answer in answers.items())
+    return {"entry": await ask(f"Write a catalogue entry for {state['name']} from these notes.", notes)}
+
+
+def docstrings() -> Iterator[State]:
+    """Yield the documented functions and classes of the standard library, in a fixed order."""
+    library = Path(sysconfig.get_path("stdlib"))
+    seen = set()
+    for path in sorted(library.rglob("*.py")):
+        module = ".".join(path.relative_to(library).with_suffix("").parts)
+        if module.startswith(("test.", "site-packages.", "idlelib.", "lib2to3.")) or ".test" in module:
+            continue
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                text = ast.get_docstring(node)
+                if text and len(text) >= 40 and text not in seen:
+                    seen.add(text)
+                    yield {"name": f"{module}.{node.name}", "docstring": text}
+
+
+@contextlib.contextmanager
+def provider(*, real: bool, state: Path, latency: float) -> Iterator[OpenAIBatch]:
+    """Yield the provider: OpenAI's, or one on a Batch API server that keeps its state on disk."""
+    if real:
+        yield OpenAIBatch(model=MODEL)
+        return
+    with BatchServer(latency=latency, state_dir=state / "server") as server:
+        yield OpenAIBatch(AsyncOpenAI(base_url=server.base_url, api_key="demo"), model=MODEL)
+
+
+async def work(records: list[State], openai: OpenAIBatch, path: Path, run_id: str) -> tuple[list[State], Report]:
+    """Run the graph over the records, or go on where an earlier process stopped."""
+    graph = StateGraph(State).add_node("describe", describe).add_edge(START, "describe").add_edge("describe", END)
+    bridge = Bridge(openai, name="bridge", poll_interval=2)
+    async with Runner(graph, bridge, path=path) as runner:
+        results = await runner.abatch(records, run_id=run_id)
+        return results, await runner.report()
+
+
+def show(results: list[State], report: Report, openai: OpenAIBatch, wall: float, *, real: bool) -> None:
+    """Print what was done, what it cost, and where the time went."""
+    table = Table(show_header=False, title="BatchBridge demo")
+    realtime = sum(
+        float(
+            calc_price(
+                PricedUsage(input_tokens=used.input_tokens, output_tokens=used.output_tokens), used.model, provider_id="openai"
+            ).total_price
+        )
+        for used in report.usage
+    )
+    tokens = sum(used.input_tokens + used.output_tokens for used in report.usage)
+    rows = {
+        "answers from": "OpenAI" if real else "the Batch API server on this machine (stand-ins)",
+        "threads": f"{len(results):,}",
+        "requests": f"{report.requests:,} " + str(report.outcomes),
+        "batches": f"{report.batches:,}",
+        "API calls, this session": f"{sum(openai.calls.values()):,}",
+        "tokens": f"{tokens:,}",
+        "cost at batch price": f"${realtime / 2:.4f}" + ("" if real else ", had OpenAI answered"),
+        "cost at realtime price": f"${realtime:.4f}",
+        "time in LangGraph": f"{report.langgraph_seconds:.1f} s",
+        "time in the bridge": f"{report.bridge_seconds:.1f} s",
+        "time waiting": f"{report.waiting_seconds:.1f} s",
+        "wall time, this session": f"{wall:.1f} s",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console = Console()
+    console.print(f"[bold]{results[0]['name']}[/]: {results[0]['entry']}", soft_wrap=True)
+    console.print(table)
+
+
+def main(
+    records: Annotated[int | None, typer.Option(min=1, help="How many docstrings; 2,000, or 20 with OpenAI.")] = None,
+    latency: Annotated[float, typer.Option(min=0, help="Seconds that a batch takes on the local server.")] = 3.0,
+    state: Annotated[Path, typer.Option(help="The folder that the run's state is kept in.")] = Path("demo-state"),
+    *,
+    local: Annotated[bool, typer.Option(help="Use the local server although OPENAI_API_KEY is set.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Forget what an earlier run has done.")] = False,
+) -> None:
+    """Run the demo, or continue it."""
+    real = bool(os.environ.get("OPENAI_API_KEY")) and not local
+    count = records or (20 if real else 2000)
+    if fresh:
+        shutil.rmtree(state, ignore_errors=True)
+    state.mkdir(parents=True, exist_ok=True)
+    inputs = [record for record, _ in zip(docstrings(), range(count), strict=False)]
+    started = time.perf_counter()
+    run_id = f"demo-{'openai' if real else 'local'}-{len(inputs)}"
+    try:
+        with provider(real=real, state=state, latency=latency) as openai:
+            results, report = asyncio.run(work(inputs, openai, state / "run.db", run_id))
+            show(results, report, openai, time.perf_counter() - started, real=real)
+    except KeyboardInterrupt:
+        sys.exit("Stopped. Nothing is lost: the same command continues.")
+    except RunFileError as error:
+        sys.exit(f"{error}\nTo start anew: make demo ARGS=--fresh")
+
+
+if __name__ == "__main__":
+    typer.run(main)

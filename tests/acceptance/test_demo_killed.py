@@ -1,0 +1,38 @@
+"""The demo, killed again and again at random moments, continues each time and pays for nothing twice."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from batch_bridge.testing import BatchServer
+
+DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
+KILLS = 20
+
+
+def test_the_demo_survives_being_killed_twenty_times(tmp_path):
+    seed = int(os.environ.get("CRASH_SEED", random.randrange(2**32)))
+    print(f"CRASH_SEED={seed}")
+    dice = random.Random(seed)
+    command = [sys.executable, str(DEMO), "--local", "--records", "300", "--latency", "1", "--state", str(tmp_path)]
+    killed = 0
+    for _ in range(KILLS):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            _, errors = process.communicate(timeout=dice.uniform(0.3, 3.5))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            killed += 1
+        else:
+            assert process.returncode == 0, errors
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "1,200" in done.stdout
+    assert killed >= KILLS // 2
+    with BatchServer(state_dir=tmp_path / "server") as server:
+        assert server.stats.paid == 1200
+        assert server.stats.paid_twice == 0
