@@ -28,6 +28,7 @@ from batch_bridge._provider import Provider
 from batch_bridge._report import Report
 from batch_bridge._wait import TaskGroup, gather, wait, wait_many, wait_many_sync, wait_sync
 from batch_bridge._wire import is_bridge_interrupt
+from batch_bridge.batcher import Batcher
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import (
     BatchBridgeError,
@@ -42,6 +43,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BatchBridgeError",
+    "Batcher",
     "Bridge",
     "Cancelled",
     "Ended",

@@ -14,7 +14,12 @@ from batch_bridge._start import DIGEST, Begin, Failures, digest_of, start
 from batch_bridge._thread import Parked, Thread, resume_map, sort_interrupts, split_interrupts
 from batch_bridge._wait import LINK, Link
 from batch_bridge._wire import Asked
-from batch_bridge.errors import NondeterministicNodeError, RunMismatchError, UnknownBatcherError
+from batch_bridge.errors import (
+    NondeterministicNodeError,
+    RunMismatchError,
+    RunnerStateError,
+    UnknownBatcherError,
+)
 
 _STRIKES = 2
 """Deliveries in a row that a thread may let pass without consuming anything, before it is an error."""
@@ -33,6 +38,8 @@ class Host(Protocol):
     graph: Any
     bridges: frozenset[str]
     failures: Failures
+    under_way: set[str]
+    """Ids of the threads that some call drives now: LangGraph bears one run of a thread at a time."""
 
     def collect(self, call: "Call", thread: Thread, asked: Iterable[Asked]) -> None:
         """Hand a parked thread's requests to their bridges."""
@@ -84,6 +91,7 @@ class Call:
         self._options = options
         self._ready: deque[Thread] = deque()
         self._running: set[asyncio.Task[None]] = set()
+        self._threads: set[str] = set()
         self._results: asyncio.Queue[tuple[int, Any] | BaseException | None] = asyncio.Queue()
         self.live = 0
         self.done = 0
@@ -128,6 +136,8 @@ class Call:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        self._host.under_way -= self._threads
+        self._threads.clear()
 
     def pump(self) -> None:
         """Start what there is room for: threads that were answered first, then new inputs."""
@@ -181,6 +191,8 @@ class Call:
             self._results.put_nowait(None)
 
     def _end(self, thread: Thread, result: Any) -> None:
+        self._host.under_way.discard(thread.id)
+        self._threads.discard(thread.id)
         self.live -= 1
         self.done += 1
         self._results.put_nowait((thread.index, result))
@@ -208,52 +220,63 @@ class Call:
                 "each input, or leave the thread_id out"
             )
         thread_id = f"{self._run_id}:{index}" if given is None else str(given)
-        known = given is not None or self._continued
-        return Thread(index, thread_id, digest_of(value) if known and value is not None else "")
+        known = (given is not None or self._continued) and not _is_no_input(value)
+        thread = Thread(index, thread_id, digest_of(value) if known else "")
+        if thread_id in self._host.under_way:
+            raise RunnerStateError(
+                f"thread {thread_id!r} is under way in this Runner already; await what drives it, then go on with it"
+            )
+        self._host.under_way.add(thread_id)
+        self._threads.add(thread_id)
+        return thread
 
-    def _config(self, thread: Thread, link: Link) -> RunnableConfig:
+    def _config(self, thread: Thread, link: Link, *, replay: bool = False) -> RunnableConfig:
         config: dict[str, Any] = dict(self._config_of(thread.index))
         config["configurable"] = {**config.get("configurable", {}), "thread_id": thread.id, LINK: link}
+        if not replay:  # where a replay has parked is the thread's newest checkpoint
+            config["configurable"].pop("checkpoint_id", None)
         if thread.digest:
             config["metadata"] = {**config.get("metadata", {}), DIGEST: thread.digest}
         return config  # type: ignore[return-value]
 
     async def _begin(self, thread: Thread, value: Any) -> None:
         link = Link(self._host.bridges)
-        config = self._config(thread, link)
-        if thread.digest or value is None:
+        replay = False
+        if thread.digest or _is_no_input(value):
             link.retries = thread.failures = await self._host.failures.of(thread.id)
-            step = await start(self._host.graph, config, thread, value, continued=self._continued)
+            named = self._config(thread, link, replay=True)
+            step = await start(self._host.graph, named, thread, value, continued=self._continued)
             if not isinstance(step, Begin):
                 self._park(thread, step.interrupts)
                 return
-            value = step.input
-        await self._step(thread, value, config, link)
+            value, replay = step.input, step.replay
+        await self._step(thread, value, self._config(thread, link, replay=replay), link)
 
     async def _resume(self, thread: Thread) -> None:
         link = Link(self._host.bridges, thread.failures)
         config = self._config(thread, link)
-        due = await self._pending(config, thread)
+        pending = await self._pending(config)
+        due = [
+            interrupt
+            for interrupt in thread.due()
+            if {(each.id, each.batcher) for each in pending.get(interrupt.id, ())} == set(interrupt.asks)
+        ]
         outcomes = await self._host.outcomes({ask for interrupt in due for ask in interrupt.asks})
         answers = resume_map(due, outcomes)
         if not answers:  # somebody else has moved this thread on
             await self._find_again(thread, config, link)
             return
         thread.delivered += tuple(ask for interrupt in due for ask in interrupt.asks if ask[0] in outcomes)
-        await self._step(thread, Command(resume=answers), config, link)
+        await self._step(thread, Command(resume=answers), config, link, pending)
 
-    async def _pending(self, config: RunnableConfig, thread: Thread) -> list[Parked]:
-        """Return the interrupts to answer that are still pending as they were: an address alone proves nothing."""
+    async def _pending(self, config: RunnableConfig) -> dict[str, list[Asked]]:
+        """Return our interrupts that are pending, as LangGraph has persisted them: an address alone proves nothing."""
         saved = await self._host.graph.checkpointer.aget_tuple(config)
         writes = saved.pending_writes if saved is not None else ()
         pending, _ = sort_interrupts(
             each for _, channel, value in writes or () if channel == "__interrupt__" for each in value
         )
-        return [
-            interrupt
-            for interrupt in thread.due()
-            if {each.id for each in pending.get(interrupt.id, ())} == {request_id for request_id, _ in interrupt.asks}
-        ]
+        return pending
 
     async def _find_again(self, thread: Thread, config: RunnableConfig, link: Link) -> None:
         step = await start(self._host.graph, config, thread, None, continued=True)
@@ -262,9 +285,22 @@ class Call:
         else:
             self._park(thread, step.interrupts)
 
-    async def _step(self, thread: Thread, value: Any, config: RunnableConfig, link: Link) -> None:
+    async def _step(
+        self,
+        thread: Thread,
+        value: Any,
+        config: RunnableConfig,
+        link: Link,
+        answered: Mapping[str, list[Asked]] | None = None,
+    ) -> None:
         result = await self._host.graph.ainvoke(value, config, **self._options)
-        ours, _ = split_interrupts(result)
+        if self._options.get("stream_mode", "values") == "values":
+            ours, _ = split_interrupts(result)
+        else:  # chunks, which need not tell of interrupts
+            thread.chunks += tuple(result)
+            result = list(thread.chunks)
+            snapshot = await self._host.graph.aget_state(self._config(thread, link))
+            ours, _ = sort_interrupts(snapshot.interrupts)
         if not ours:
             await self._host.failures.clear(thread)
             self._host.release(thread)
@@ -274,11 +310,11 @@ class Call:
             thread.strikes = 0
         else:
             thread.strikes += 1
-        if thread.strikes > _STRIKES:
+        if thread.strikes > _STRIKES or (thread.strikes and _is_asked_again(answered or {}, ours)):
             raise NondeterministicNodeError(
-                f"thread {thread.id!r} was given {thread.strikes} answers in a row, took none of them, and asked for "
-                "something else each time. Is a subgraph compiled with checkpointer=False, or a node run under new "
-                "names? What waits must be found again when its thread is resumed"
+                f"thread {thread.id!r} was given what it had asked for, took none of it, and asked anew. Is a subgraph "
+                "compiled with checkpointer=False, or a node run under new names? What waits must be found again when "
+                "its thread is resumed: compile the subgraph without checkpointer=, or wait outside of it"
             )
         self._park(thread, ours)
 
@@ -293,3 +329,16 @@ class Call:
                 )
         thread.park(interrupts)
         self._host.collect(self, thread, asked)
+
+
+def _is_no_input(value: object) -> bool:
+    """Tell whether a thread that exists goes on with this, rather than being begun with it."""
+    return value is None or isinstance(value, Command)
+
+
+def _is_asked_again(answered: Mapping[str, list[Asked]], asked: Mapping[str, list[Asked]]) -> bool:
+    """Tell whether an item is asked for under another id than the one that it was answered under."""
+    old = [each for requests in answered.values() for each in requests]
+    known = {each.id for each in old}
+    new = [each for requests in asked.values() for each in requests if each.id not in known]
+    return any(each.batcher == before.batcher and each.item == before.item for each in new for before in old)

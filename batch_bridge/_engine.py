@@ -153,6 +153,11 @@ class Engine:
         return len(self._opened())
 
     @property
+    def waiting(self) -> Iterable[str]:
+        """Ids of the requests that wait to be sent, oldest first."""
+        return iter(self._opened())
+
+    @property
     def in_flight(self) -> int:
         """How many requests are on their way."""
         return len(self._in_flight)
@@ -169,6 +174,8 @@ class Engine:
             measure = self._provider.measure(request)
         except RequestRefused as error:
             return Errored(str(error), code=error.code)
+        except Exception as error:  # noqa: BLE001  # as in `_submit`: it must not stand in its neighbours' way
+            return Errored(_said(error), code="measure_failed")
         limit = self._provider.limits.bytes
         if limit is not None and measure.bytes > limit:
             return Errored(

@@ -6,12 +6,14 @@ named by what was stored.
 
 from collections.abc import Mapping
 
+import orjson
 from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
 
 from batch_bridge._json import to_json
 from batch_bridge._models import JSON
 
 TAG = "__message__"
+_TAG_BYTES = TAG.encode()
 
 
 def encode(value: object, *, what: str = "the item") -> JSON:
@@ -47,6 +49,11 @@ def decode(value: JSON) -> object:
             return [decode(each) for each in value]
         case _:
             return value
+
+
+def decode_owned(value: JSON) -> object:
+    """Return encoded JSON as `decode` does, and itself where it holds no messages: for a caller who owns it alone."""
+    return decode(value) if _TAG_BYTES in orjson.dumps(value) else value
 
 
 def has_messages(value: object) -> bool:

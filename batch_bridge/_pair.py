@@ -101,6 +101,17 @@ def _handle(handle: object) -> JSON:
 
 
 async def _call(function: Callable[..., Any], *arguments: object) -> Any:
+    try:
+        return await _called(function, *arguments)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Nobody has cancelled us: it came from inside, and passed on it would stop the bridge without a word.
+        raise RuntimeError(f"{getattr(function, '__name__', function)} raised CancelledError") from error
+
+
+async def _called(function: Callable[..., Any], *arguments: object) -> Any:
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
         return await function(*arguments)
     result = await asyncio.to_thread(function, *arguments)

@@ -1,6 +1,6 @@
 """A bridge's queue in memory: order and sums, without the items."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from batch_bridge._flush import QueueSummary
@@ -20,6 +20,9 @@ class Queue:
 
     def __contains__(self, request_id: str) -> bool:
         return request_id in self._waiting
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._waiting)
 
     def add(self, waiting: Waiting) -> None:
         """Queue a request. One that is queued already stays where it is."""

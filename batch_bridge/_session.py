@@ -16,6 +16,7 @@ from batch_bridge._stopwatch import Stopwatch
 from batch_bridge._thread import Thread
 from batch_bridge._wire import Asked
 from batch_bridge.bridge import Bridge
+from batch_bridge.errors import RunnerStateError
 
 
 class Session:
@@ -34,6 +35,7 @@ class Session:
         self.graph = _compiled(graph, saver)
         self.bridges = frozenset(bridge.name for bridge in bridges)
         self.failures = Failures(store)
+        self.under_way: set[str] = set()
         self.calls: set[Call] = set()
         self.stopwatch = Stopwatch()
         self.threads = 0
@@ -58,8 +60,12 @@ class Session:
 
     async def close(self) -> None:
         """Stop. What is parked or in flight is found again by the next session on the same file."""
-        for call in list(self.calls):
+        calls, self.calls = self.calls, set()
+        for call in calls:
             await call.cancel()
+            call.fail(
+                RunnerStateError("the Runner was closed while this ran; await it inside of the `async with` block")
+            )
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
@@ -77,8 +83,8 @@ class Session:
 
     async def end(self, call: Call) -> None:
         """Let a call go, finished or not."""
+        self.calls.discard(call)  # first: what it leaves queued is not to be sent because all is idle now
         await call.cancel()
-        self.calls.discard(call)
         self.threads += call.done
         if call.live:
             self._waiters = {each: waiter for each, waiter in self._waiters.items() if waiter[0] is not call}
@@ -163,7 +169,7 @@ class Session:
                     call.wake(thread)
 
     def _idle(self) -> bool:
-        return not any(call.busy for call in self.calls)
+        return bool(self.calls) and not any(call.busy for call in self.calls)
 
     def _at_work(self, working: bool) -> None:  # noqa: FBT001
         self._working += 1 if working else -1

@@ -1,12 +1,15 @@
 """How a thread is begun, or found again after a restart."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.store.base import GetOp, PutOp
 from langgraph.types import Command
+from pydantic import BaseModel
 
 from batch_bridge._ledger import Rows
 from batch_bridge._thread import Thread, sort_interrupts
@@ -21,9 +24,13 @@ _serializer = JsonPlusSerializer()
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Run the graph with this: an input, a `Command`, or `None` to go on from the last checkpoint."""
+    """Run the graph with this: an input, a `Command`, or `None` to go on from the last checkpoint.
+
+    With `replay` it starts from the checkpoint that the config names, which the thread has moved past.
+    """
 
     input: Any
+    replay: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +41,28 @@ class Collect:
 
 
 def digest_of(value: object) -> str:
-    """Return what an input is recognised by: 32 hex digits."""
-    kind, data = _serializer.dumps_typed(value)
+    """Return what an input is recognised by: 32 hex digits, the same in every process."""
+    kind, data = _serializer.dumps_typed(_stable(value))
     return hashlib.blake2b(kind.encode() + data, digest_size=16).hexdigest()
+
+
+def _stable(value: object) -> object:
+    """Leave out what changes though the input does not: ids that LangGraph gives to its messages, a set's order."""
+    match value:
+        case BaseMessage():
+            return value.model_copy(update={"id": None})
+        case Mapping():
+            return {key: _stable(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_stable(each) for each in value]
+        case set() | frozenset():
+            return sorted(_serializer.dumps_typed(_stable(each)) for each in value)
+        case BaseModel():
+            return {name: _stable(getattr(value, name)) for name in type(value).model_fields}
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            return {each.name: _stable(getattr(value, each.name)) for each in fields(value)}
+        case _:
+            return value
 
 
 async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continued: bool) -> Begin | Collect:
@@ -45,27 +71,34 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
     - no checkpoint: give it its input
     - something next and no interrupt: it was stopped between two steps, or failed; go on (the input again would pay again)
     - parked at our interrupts: collect
+    - an earlier checkpoint is named: a replay, which LangGraph makes a fork; it asks anew
     - ended: with `continued`, its result is read again; else the input is a new turn, as in LangGraph
 
     Args:
         graph: The compiled graph.
         config: The thread's config.
-        thread: Its `digest` is that of `value`.
+        thread: Its `digest` is that of `value`; where `value` is no input, that of the input the thread was begun with
+            is put there, so that its checkpoints go on to name it.
         value: The input.
         continued: The caller named a run, whose threads are not run twice.
 
     Raises:
         RunMismatchError: The thread was begun with another input and has not ended, or `continued` is set.
     """
-    if isinstance(value, Command):
+    saved = await graph.checkpointer.aget_tuple(config)
+    if saved is None:
         return Begin(value)
-    if await graph.checkpointer.aget_tuple(config) is None:
+    known = saved.metadata.get(DIGEST)
+    if value is None or isinstance(value, Command):
+        thread.digest = known or ""
+    if await _is_replay(graph, config, saved.checkpoint["id"]):
+        return Begin(value, replay=True)
+    if isinstance(value, Command):
         return Begin(value)
     snapshot = await graph.aget_state(config)
     ended = not snapshot.next and not snapshot.interrupts
     if ended and not continued:
         return Begin(value)
-    known = (snapshot.metadata or {}).get(DIGEST)
     if value is not None and known not in (None, thread.digest):
         raise RunMismatchError(
             f"input {thread.index} is not the one that thread {thread.id!r} was begun with; the same run_id (or "
@@ -76,6 +109,14 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
     if ours and not others:
         return Collect(ours)
     return Begin(None)
+
+
+async def _is_replay(graph: Any, config: Any, checkpoint_id: str) -> bool:
+    if not config["configurable"].get("checkpoint_id"):
+        return False
+    configurable = {key: value for key, value in config["configurable"].items() if key != "checkpoint_id"}
+    newest = await graph.checkpointer.aget_tuple({**config, "configurable": configurable})
+    return newest is None or newest.checkpoint["id"] != checkpoint_id
 
 
 class Failures:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from langgraph.types import GraphOutput
+
 from batch_bridge._models import Outcome
 from batch_bridge._wire import Asked, envelope, read_interrupt
 
@@ -29,6 +31,7 @@ class Thread:
         unsettled: Requests of these that have no outcome yet.
         delivered: (request id, bridge) of the outcomes that were sent to it; forgotten when it ends.
         strikes: Deliveries in a row of which the thread consumed nothing, and asked for something else.
+        chunks: What its legs have streamed, where the call asked for another `stream_mode` than `values`.
         busy: It runs, or is on its way to; nothing is delivered to it meanwhile.
     """
 
@@ -40,6 +43,7 @@ class Thread:
     unsettled: set[str] = field(default_factory=set)
     delivered: tuple[tuple[str, str], ...] = ()
     strikes: int = 0
+    chunks: tuple[Any, ...] = ()
     busy: bool = True
 
     def park(self, interrupts: Mapping[str, list[Asked]]) -> None:
@@ -66,8 +70,9 @@ class Thread:
 
 def split_interrupts(result: object) -> tuple[dict[str, list[Asked]], bool]:
     """Return our interrupts of a run's result, by address, and whether a human is waited for too."""
-    found = result.get("__interrupt__", ()) if isinstance(result, Mapping) else ()
-    return sort_interrupts(found)
+    if isinstance(result, GraphOutput):
+        return sort_interrupts(result.interrupts)
+    return sort_interrupts(result.get("__interrupt__", ()) if isinstance(result, Mapping) else ())
 
 
 def sort_interrupts(interrupts: Any) -> tuple[dict[str, list[Asked]], bool]:

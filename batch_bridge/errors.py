@@ -13,7 +13,8 @@
     │   ├── UnknownBatcherError       `batcher=` names no bridge of this Runner
     │   ├── NondeterministicNodeError a node asks for something else each time it is run again
     │   ├── RunMismatchError          the same `run_id` was used with other inputs
-    │   └── RunnerStateError          a Runner was used while it was closed, or from the wrong place
+    │   ├── RunnerStateError          a Runner was used while it was closed, or from the wrong place
+    │   └── BatcherClosedError        a Batcher was closed while somebody waited, or is asked afterwards
     ├── JSONError (TypeError)         a value that JSON cannot carry, with the path to it
     ├── RunFileError                  the Runner's file is broken, locked or out of reach
     ├── LedgerError                   what the ledger holds cannot be read
@@ -109,6 +110,10 @@ class RunMismatchError(UsageError):
 
 class RunnerStateError(UsageError):
     """A Runner was used while it was closed, or from the wrong place."""
+
+
+class BatcherClosedError(UsageError):
+    """A Batcher was closed while somebody waited, or is asked afterwards."""
 
 
 class JSONError(BatchBridgeError, TypeError):

@@ -117,7 +117,7 @@ def show(results: list[State], report: Report, openai: OpenAIBatch, wall: float,
     rows = {
         "answers from": "OpenAI" if real else "the Batch API server on this machine (stand-ins)",
         "threads": f"{len(results):,}",
-        "requests": f"{report.requests:,} " + str(report.outcomes),
+        "requests": f"{report.requests:,}: " + ", ".join(f"{n:,} {kind}" for kind, n in report.outcomes.items()),
         "batches": f"{report.batches:,}",
         "API calls, this session": f"{sum(openai.calls.values()):,}",
         "tokens": f"{tokens:,}",
@@ -131,7 +131,7 @@ def show(results: list[State], report: Report, openai: OpenAIBatch, wall: float,
     for name, value in rows.items():
         table.add_row(name, value)
     console = Console()
-    console.print(f"[bold]{results[0]['name']}[/]: {results[0]['entry']}", soft_wrap=True)
+    console.print(f"{results[0]['name']}: {results[0]['entry']}", soft_wrap=True, markup=False)
     console.print(table)
 
 

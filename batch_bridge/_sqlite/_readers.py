@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from langgraph.store.sqlite import SqliteStore
-
 from batch_bridge.errors import RunnerStateError
 
 
@@ -19,7 +17,6 @@ class Reader:
 
     Attributes:
         connection: The connection.
-        store: LangGraph's own store on this connection, for its searches and listings.
     """
 
     def __init__(self, path: str, *, busy_timeout: timedelta) -> None:
@@ -27,8 +24,6 @@ class Reader:
             path, timeout=busy_timeout.total_seconds(), isolation_level=None, check_same_thread=False
         )
         self.connection.execute("PRAGMA query_only=ON")
-        self.store = SqliteStore(self.connection)
-        self.store.is_setup = True
 
 
 class Readers:

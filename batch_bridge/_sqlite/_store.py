@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any
 
 import orjson
-from langgraph.store.base import BaseStore, GetOp, InvalidNamespaceError, Op, PutOp, Result
+from langgraph.store.base import BaseStore, GetOp, Op, PutOp, Result
 
 from batch_bridge._sqlite._insert import Insert, Row
+from batch_bridge._sqlite._items import read, to_prefix
 from batch_bridge._sqlite._readers import Readers
 from batch_bridge._sqlite._writer import Writer
 from batch_bridge.errors import UsageError
@@ -22,7 +23,7 @@ ITEMS = Insert(
 _DELETE = "DELETE FROM store WHERE prefix = ? AND key = ?"
 
 GETS_ON_THE_LOOP = 16
-"""How many items are read on the event loop's own thread: beyond that, a hop to another thread is cheaper."""
+"""How many items may be read on the event loop's own thread; so many take as long as a hop to another one."""
 
 Key = tuple[str, str]
 
@@ -30,10 +31,10 @@ Key = tuple[str, str]
 class GroupedSqliteStore(BaseStore):
     """A store whose writes are committed in groups, together with those of the checkpointer of the same file.
 
-    Table and encodings are those of `langgraph.store.sqlite.aio.AsyncSqliteStore`, and it is LangGraph's own
-    code that reads, searches and lists: either can open the other's file. Every write returns once it is on
-    disk, and a batch is stored whole or not at all. Within a batch, reads see the state before the batch's
-    own puts; a batch that only reads does not wait for any writer.
+    Table and encodings are those of `langgraph.store.sqlite.aio.AsyncSqliteStore`: either can open the
+    other's file. Every write returns once it is on disk, and a batch is stored whole or not at all. The reads
+    of a batch see one state of the file, that before the batch's own puts; a batch that only reads waits for
+    no writer. Searches find the newest item first.
 
     Neither vectors nor expiry: `index=` and `ttl=` are refused. Items that LangGraph's store has given a time
     to live are read as it reads them, until somebody sweeps them away.
@@ -83,7 +84,7 @@ class GroupedSqliteStore(BaseStore):
 
     def _read(self, ops: Sequence[Op]) -> list[Result]:
         with self._readers.borrow() as reader:
-            return reader.store.batch(ops)
+            return read(reader.connection, ops)
 
 
 def _sort(ops: Sequence[Op]) -> tuple[list[Op], list[Row], list[Key]]:
@@ -92,21 +93,11 @@ def _sort(ops: Sequence[Op]) -> tuple[list[Op], list[Row], list[Key]]:
     puts: dict[Key, bytes | None] = {}
     for op in ops:
         if isinstance(op, PutOp):
-            puts[_prefix(op), op.key] = _encode(op)
+            puts[to_prefix(op.namespace), op.key] = _encode(op)
         else:
             reads.append(op)
     rows = [(prefix, key, value) for (prefix, key), value in puts.items() if value is not None]
     return reads, rows, [where for where, value in puts.items() if value is None]
-
-
-def _prefix(op: PutOp) -> str:
-    for label in op.namespace:
-        if not isinstance(label, str) or not label or "." in label or "\x00" in label:
-            raise InvalidNamespaceError(
-                f"The namespace {op.namespace!r} cannot be stored: {label!r} is not a label. "
-                "Labels are strings, not empty, without periods and NULs."
-            )
-    return ".".join(op.namespace)
 
 
 def _encode(op: PutOp) -> bytes | None:

@@ -1,0 +1,1 @@
+"""Who answers batches: one module for each vendor."""

@@ -1,0 +1,211 @@
+"""The inside of a Batcher: an engine on a thread of its own, and the tickets of those who wait."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from batch_bridge._driver import Driver
+from batch_bridge._ledger import Ledger, Rows
+from batch_bridge._memory import MemoryRows
+from batch_bridge._models import Outcome
+from batch_bridge._sqlite import open_file
+from batch_bridge._ticket import Ticket
+from batch_bridge.bridge import Bridge
+from batch_bridge.errors import BatcherClosedError
+
+_CHUNK = 1000
+"""Outcomes that are read at once."""
+
+
+class Desk:
+    """Takes tickets from any thread and any event loop, and hands their outcomes back there.
+
+    Crossing between threads is done for many tickets at once: it costs more than all else that a ticket needs.
+
+    Args:
+        bridge: Whose engine it runs.
+        path: The file that its ledger is kept in, or `None` for memory.
+        keep: Leave the outcomes of answered requests in the ledger until a clean `close`.
+    """
+
+    def __init__(self, bridge: Bridge, path: str | os.PathLike[str] | None, *, keep: bool) -> None:
+        self._bridge = bridge
+        self._path = path
+        self._keep = keep
+        self._inbox: deque[Ticket] = deque()
+        self._flush_asked = False
+        self._waiters: dict[str, tuple[Ticket, int]] = {}
+        self._delivered: list[str] = []
+        self._scheduled = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._driver: Driver | None = None
+        self._stop = asyncio.Event()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._broken: BaseException | None = None
+        self._closed = False
+        self._opened = threading.Event()
+        self._thread = threading.Thread(target=self._main, name=f"batcher {bridge.name}", daemon=True)
+        self._thread.start()
+        self._opened.wait()
+        if self._broken is not None:
+            raise self._broken
+
+    # -- called from any thread ------------------------------------------------------------------------------
+
+    def hand_in(self, ticket: Ticket) -> None:
+        """Take a ticket. Its future is resolved when every request of it has ended.
+
+        Raises:
+            BatcherClosedError: The desk is closed.
+        """
+        if self._broken is not None:
+            raise self._broken
+        if self._closed:
+            raise BatcherClosedError("this Batcher is closed; make another one, or ask before close()")
+        self._idle.clear()
+        self._inbox.append(ticket)
+        self._call(self._take_in)
+
+    def flush(self) -> None:
+        """Send what has been handed in before this call."""
+        self.hand_in(Ticket([], concurrent.futures.Future(), flush=True))
+
+    def close(self, *, wait: bool) -> None:
+        """End the thread. With `wait`, flush and wait until every ticket has been answered. Idempotent."""
+        if wait and not self._closed:
+            flushed: concurrent.futures.Future[list[Outcome]] = concurrent.futures.Future()
+            self.hand_in(Ticket([], flushed, flush=True))
+            flushed.result()
+            self._idle.wait()
+        self._closed = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended already
+                self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    @property
+    def queued(self) -> Iterable[str]:
+        """Ids of the requests that wait to be sent, oldest first; read on the desk's own thread."""
+        return () if self._driver is None else self._driver.engine.waiting
+
+    # -- on the desk's own thread ------------------------------------------------------------------------------
+
+    def _call(self, function: Callable[[], None]) -> None:
+        if self._loop is not None and self._scheduled.acquire(blocking=False):
+            try:
+                self._loop.call_soon_threadsafe(function)
+            except RuntimeError:
+                self._scheduled.release()
+                raise BatcherClosedError("this Batcher is closed; make another one, or ask before close()") from None
+
+    def _take_in(self) -> None:
+        self._scheduled.release()
+        assert self._driver is not None  # noqa: S101  # set before the loop takes calls
+        while self._inbox:
+            ticket = self._inbox.popleft()
+            self._flush_asked = self._flush_asked or ticket.flush
+            for place, request in enumerate(ticket.requests):
+                self._waiters[request.id] = (ticket, place)
+            self._driver.collect(ticket.requests)
+            if not ticket.requests:
+                _hand_back([ticket], Ticket.resolve)
+        if self._flush_asked:
+            self._driver.wake()
+        self._look_whether_idle()
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except BaseException as error:  # noqa: BLE001  # handed to everybody who waits
+            self._broken = error
+        finally:
+            self._closed = True
+            reason = self._broken or BatcherClosedError(
+                "this Batcher was closed before the batch had ended; with path= the next equal request gets the answer"
+            )
+            tickets = {ticket for ticket, _ in self._waiters.values()} | set(self._inbox)
+            _hand_back(tickets, lambda ticket: ticket.fail(reason))
+            self._opened.set()
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        async with contextlib.AsyncExitStack() as stack:
+            rows: Rows = MemoryRows()
+            if self._path is not None:
+                _, rows = await stack.enter_async_context(open_file(self._path))
+            engine = self._bridge.engine(Ledger(rows, self._bridge.name))
+            self._driver = Driver(engine, self._settled, self._is_flush_asked, lambda _: None)
+            await self._driver.open()
+            stack.push_async_callback(self._bridge.provider.aclose)
+            self._opened.set()
+            driving = asyncio.create_task(self._driver.run())
+            stopping = asyncio.create_task(self._stop.wait())
+            await asyncio.wait((driving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            for task in (driving, stopping):
+                task.cancel()
+            await asyncio.wait((driving, stopping))
+            if not driving.cancelled() and (error := driving.exception()) is not None:
+                raise error
+            self._driver.forget(self._delivered)
+            await self._driver.finish()
+
+    def _is_flush_asked(self) -> bool:
+        asked, self._flush_asked = self._flush_asked, False
+        return asked
+
+    def _settled(self, request_ids: Iterable[str]) -> None:
+        wanted = [request_id for request_id in request_ids if request_id in self._waiters]
+        if wanted:
+            delivery = asyncio.get_running_loop().create_task(self._deliver(wanted))
+            self._deliveries.add(delivery)
+            delivery.add_done_callback(self._delivered_to)
+
+    async def _deliver(self, request_ids: list[str]) -> None:
+        assert self._driver is not None  # noqa: S101
+        for start in range(0, len(request_ids), _CHUNK):
+            outcomes = await self._driver.engine.outcomes(request_ids[start : start + _CHUNK])
+            done = []
+            for request_id, outcome in outcomes.items():
+                ticket, place = self._waiters.pop(request_id, (None, 0))
+                if ticket is not None and ticket.put(place, outcome):
+                    done.append(ticket)
+            if self._keep:
+                self._delivered += outcomes
+            else:
+                self._driver.forget(outcomes)
+            _hand_back(done, Ticket.resolve)
+        self._look_whether_idle()
+
+    def _delivered_to(self, delivery: asyncio.Task[None]) -> None:
+        self._deliveries.discard(delivery)
+        if not delivery.cancelled() and (error := delivery.exception()) is not None:
+            self._broken = error
+            self._stop.set()
+
+    def _look_whether_idle(self) -> None:
+        if not self._waiters and not self._inbox:
+            self._idle.set()
+
+
+def _hand_back(tickets: Iterable[Ticket], action: Callable[[Ticket], None]) -> None:
+    """Resolve or fail tickets, each on its own loop, with one crossing for each loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
+    for ticket in tickets:
+        if ticket.loop is None:
+            action(ticket)
+        else:
+            by_loop.setdefault(ticket.loop, []).append(ticket)
+    for loop, held in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # its loop has ended, and nobody waits there any more
+            loop.call_soon_threadsafe(_act, action, held)
+
+
+def _act(action: Callable[[Ticket], None], tickets: list[Ticket]) -> None:
+    for ticket in tickets:
+        action(ticket)

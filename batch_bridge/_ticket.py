@@ -1,0 +1,52 @@
+"""What a caller of a Batcher holds on to: its requests, and a future for their outcomes."""
+
+import asyncio
+import concurrent.futures
+from dataclasses import dataclass, field
+
+from batch_bridge._models import Outcome, Request
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """Requests that were asked together and are answered together, in order.
+
+    Attributes:
+        requests: What was asked.
+        future: Gets the outcomes, in the order of the requests. Belongs to the caller's loop, or to no loop.
+        flush: Send at once what waits when these have been queued.
+        missing: How many outcomes are still to come.
+        outcomes: Those that have come, by place.
+    """
+
+    requests: list[Request]
+    future: "asyncio.Future[list[Outcome]] | concurrent.futures.Future[list[Outcome]]"
+    flush: bool = False
+    missing: int = field(init=False)
+    outcomes: list[Outcome | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.missing = len(self.requests)
+        self.outcomes = [None] * self.missing
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop that the future belongs to; `None` for a caller that blocks."""
+        return self.future.get_loop() if isinstance(self.future, asyncio.Future) else None
+
+    def put(self, place: int, outcome: Outcome) -> bool:
+        """Note an outcome; tell whether all are there."""
+        if self.outcomes[place] is None:
+            self.outcomes[place] = outcome
+            self.missing -= 1
+        return not self.missing
+
+    def resolve(self) -> None:
+        """Hand the outcomes over. Called on the future's own loop, if it has one."""
+        if not self.future.done():
+            self.future.set_result([outcome for outcome in self.outcomes if outcome is not None])
+
+    def fail(self, error: BaseException) -> None:
+        """Hand an error over. Called as `resolve` is."""
+        if not self.future.done():
+            self.future.set_exception(error)

@@ -1,0 +1,163 @@
+"""An item as a call of the API, and the call as a line of a batch's input. Pure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+import orjson
+
+from batch_bridge._json import dumps
+from batch_bridge._messages import TAG
+from batch_bridge._models import JSON
+from batch_bridge.errors import JSONError, RequestRefused
+from batch_bridge.providers import _openai_chat, _openai_responses
+from batch_bridge.providers._openai_endpoint import CHAT, ENDPOINTS, RESPONSES, infer
+
+_MARK: Final = "-m"
+"""Ends the `custom_id` of a request whose answer is to be a LangChain message: a poll sees no items."""
+_EXAMPLE: Final = '[{"role": "user", "content": "…"}]'
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the API.
+
+    Attributes:
+        endpoint: The path, as a batch names it.
+        model: The body's.
+        body: What is posted. Shares its values with the item.
+        wants_message: Whether the answer is to be a LangChain message.
+    """
+
+    endpoint: str
+    model: str
+    body: Mapping[str, JSON]
+    wants_message: bool
+
+    def line(self, request_id: str) -> bytes:
+        r"""Return the call as a line of a batch's input, with its `b"\n"`.
+
+        Raises:
+            RequestRefused: A string in it is not valid Unicode.
+        """
+        custom_id = request_id + _MARK if self.wants_message else request_id
+        line = {"custom_id": custom_id, "method": "POST", "url": self.endpoint, "body": self.body}
+        try:
+            return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+        except TypeError:
+            try:
+                dumps(dict(self.body))
+            except JSONError as error:
+                raise RequestRefused(f"the request cannot be sent: {error}") from error
+            raise
+
+    def inputs(self) -> int:
+        """Return how many texts an embedding request holds; a list of numbers is one text, as tokens."""
+        match self.body.get("input"):
+            case [int(), *_]:
+                return 1
+            case list(texts):
+                return len(texts)
+            case _:
+                return 1
+
+
+def read_custom_id(custom_id: str) -> tuple[str, bool]:
+    """Return the request's id, and whether its answer is to be a LangChain message."""
+    request_id = custom_id.removesuffix(_MARK)
+    return request_id, request_id != custom_id
+
+
+def read_item(item: JSON, defaults: Mapping[str, JSON], endpoint: str | None) -> Call:
+    """Return the call that an item asks for.
+
+    Args:
+        item: Messages, a request body, or a whole line of a batch's input.
+        defaults: Fields for bodies that do not have them.
+        endpoint: Where a body goes that does not say.
+
+    Raises:
+        RequestRefused: It is none of these, or a batch cannot hold it.
+    """
+    if type(item) is list:
+        return _of_body(_conversation(item, endpoint), defaults, endpoint)
+    if type(item) is not dict:
+        what = (
+            "a string" if isinstance(item, str) else "nothing" if item is None else f"a {type(item).__name__}"
+        )
+        _refuse(f"it is {what}", f"write {_EXAMPLE}, or a request body as a dict")
+    if TAG in item:
+        return _of_body(_conversation([item], endpoint), defaults, endpoint)
+    if "body" in item and "messages" not in item and "input" not in item:
+        return _of_line(item, defaults, endpoint)
+    return _of_body(item, defaults, endpoint)
+
+
+def _of_line(line: Mapping[str, JSON], defaults: Mapping[str, JSON], endpoint: str | None) -> Call:
+    url, method, body = line.get("url"), line.get("method", "POST"), line["body"]
+    if not isinstance(body, dict):
+        _refuse(f"the body of its line is a {type(body).__name__}", "give the request body as a dict")
+    if method != "POST":
+        _refuse(f"its method is {method!r}", 'a batch takes "POST" alone')
+    if url is not None and url not in ENDPOINTS:
+        _refuse(f"a batch cannot be sent to {url!r}", f"the endpoints are {', '.join(ENDPOINTS)}")
+    return _of_body(body, defaults, endpoint, url if isinstance(url, str) else None)
+
+
+def _of_body(
+    item: Mapping[str, JSON], defaults: Mapping[str, JSON], preferred: str | None, url: str | None = None
+) -> Call:
+    body = {**defaults, **item}
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        _refuse("it names no model", 'put "model" in its body, or give OpenAIBatch(model=…)')
+    if body.get("stream"):
+        _refuse('its body has "stream" set, and a batch cannot stream', "leave it out")
+    endpoint = url or infer(item, model, preferred)
+    if endpoint is None:
+        _refuse(
+            "nothing in it tells which endpoint it is for",
+            'give it "messages" or "input", or write a whole line {"url": …, "body": …}, '
+            "or give OpenAIBatch(endpoint=…)",
+        )
+    wants_message = False
+    if endpoint == CHAT:
+        wants_message = _convert(body, "messages", _openai_chat.to_messages)
+    elif endpoint == RESPONSES:
+        wants_message = _convert(body, "input", _openai_responses.to_input)
+    return Call(endpoint, model, body, wants_message)
+
+
+def _conversation(messages: Sequence[JSON], endpoint: str | None) -> dict[str, JSON]:
+    if endpoint not in (CHAT, RESPONSES, None):
+        _refuse(
+            f"it is a list, and {endpoint} takes no conversation",
+            'write a request body, such as {"input": …}',
+        )
+    if not messages:
+        _refuse("it is an empty list", f"write {_EXAMPLE}")
+    for index, message in enumerate(messages):
+        if type(message) is not dict:
+            kind = type(message).__name__
+            _refuse(
+                f"message {index} of it is a {kind}, not a message",
+                f"write {_EXAMPLE}, or LangChain messages",
+            )
+    return {"input" if endpoint == RESPONSES else "messages": [*messages]}
+
+
+def _convert(body: dict[str, JSON], field: str, convert: Callable[[Sequence[JSON]], list[JSON]]) -> bool:
+    """Put the LangChain messages in a field in OpenAI's terms; returns whether there are any."""
+    messages = body.get(field)
+    if type(messages) is not list or not any(type(each) is dict and TAG in each for each in messages):
+        return False
+    try:
+        body[field] = convert(messages)
+    except (ValueError, TypeError, LookupError) as error:
+        cause = f"LangChain cannot say one of its messages in OpenAI's terms ({str(error)[:500]})"
+        raise RequestRefused(f"the request cannot be sent: {cause}; change that message") from error
+    return True
+
+
+def _refuse(cause: str, action: str) -> NoReturn:
+    raise RequestRefused(f"the request cannot be sent: {cause}; {action}")

@@ -1,0 +1,110 @@
+"""Looking for a batch whose creation we did not see the end of."""
+
+from collections.abc import Iterable
+from functools import partial
+
+from openai import AsyncOpenAI, omit
+from openai.pagination import AsyncCursorPage
+from openai.types import Batch as Seen
+
+from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
+from batch_bridge.providers._openai_batch import Batch, read_batch
+from batch_bridge.providers._openai_clients import Clients
+from batch_bridge.providers._openai_failure import is_gone, is_unsupported, unavailable
+from batch_bridge.providers._openai_handle import Upload
+
+_PAGE = 100
+"""Batches in one page of a listing.
+
+Source: OpenAI API reference, "List batches", `limit`.
+"""
+_MARGIN = 3_600
+"""Seconds before the upload of an input file in which a batch of an earlier try may have been created."""
+
+
+async def search(clients: Clients, key: str, upload: Upload) -> list[Batch]:
+    """Return the batches that were created for a key, oldest first.
+
+    Batches that hold nothing are left out: those that failed, or were cancelled, with the input file of an
+    earlier try, and those that failed because their input file had been fenced.
+
+    Raises:
+        ProviderUnavailable: The listing failed, or a batch must be waited for until it shows what it holds.
+        SubmissionUnknown: The server cannot list batches.
+    """
+    matches = [
+        batch
+        for batch in await _list(clients, upload["uploaded_at"] - _MARGIN)
+        if _matches(batch, key, upload)
+    ]
+    matches.sort(key=lambda batch: batch.created_at)
+    live = [batch for batch in matches if batch.status not in ("failed", "cancelled", "cancelling")]
+    sure, doubtful = await _told_apart(clients, live)
+    if sure:
+        return [*sure, *doubtful]
+    if doubtful:
+        raise ProviderUnavailable(
+            f"batch {doubtful[0].id} is being validated, and its input file has been deleted; it will "
+            "be looked at again"
+        )
+    own = [batch for batch in matches if batch.input_file_id == upload["input_file_id"]]
+    return [batch for batch in own if batch.status != "failed" or await _has_input(clients, batch)]
+
+
+async def _told_apart(clients: Clients, live: Iterable[Batch]) -> tuple[list[Batch], list[Batch]]:
+    """Tell batches that run from those that may yet fail because they have no input file to read."""
+    sure: list[Batch] = []
+    doubtful: list[Batch] = []
+    for batch in live:
+        is_sure = batch.status != "validating" or await _has_input(clients, batch)
+        (sure if is_sure else doubtful).append(batch)
+    return sure, doubtful
+
+
+async def _has_input(clients: Clients, batch: Batch) -> bool:
+    file_id = batch.input_file_id
+    if file_id is None:
+        return True
+    try:
+        await clients.call("files.retrieve", lambda client: client.files.retrieve(file_id))
+    except Exception as error:
+        if is_gone(error):
+            return False
+        raise unavailable(f"looking up the input file {file_id}", error) from error
+    return True
+
+
+async def _list(clients: Clients, since: int) -> list[Batch]:
+    """Return the batches created since then; the API has the newest first, and no filter."""
+    found: dict[str, Batch] = {}
+    after: str | None = None
+    while True:
+        try:
+            page = await clients.call("batches.list", partial(_page, after=after))
+        except Exception as error:
+            if is_unsupported(error):
+                raise SubmissionUnknown(
+                    "this server cannot list batches, so nobody knows whether the batch was created; look it "
+                    f"up, and send the requests again if it was not ({unavailable('the listing', error)})"
+                ) from error
+            raise unavailable("listing the batches", error) from error
+        if not isinstance(getattr(page, "data", None), list):
+            raise ProviderUnavailable("listing the batches was answered with no list; check the client's base_url")
+        batches = [batch for each in page.data if (batch := read_batch(each)) is not None]
+        is_new = any(batch.id not in found for batch in batches)
+        found.update((batch.id, batch) for batch in batches)
+        if not is_new or page.has_more is False:
+            break
+        first, last = batches[0].created_at, batches[-1].created_at
+        if last < since and first >= last:
+            break
+        after = batches[-1].id
+    return [batch for batch in found.values() if batch.created_at >= since or not batch.created_at]
+
+
+async def _page(client: AsyncOpenAI, after: str | None) -> AsyncCursorPage[Seen]:
+    return await client.batches.list(limit=_PAGE, after=omit if after is None else after)
+
+
+def _matches(batch: Batch, key: str, upload: Upload) -> bool:
+    return batch.key == key or (batch.key is None and batch.input_file_id == upload["input_file_id"])

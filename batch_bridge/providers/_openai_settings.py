@@ -1,0 +1,107 @@
+"""What a provider was told when it was made, checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from batch_bridge._json import to_json
+from batch_bridge._models import JSON
+from batch_bridge.providers._openai_batch import KEY
+from batch_bridge.providers._openai_endpoint import ENDPOINTS
+
+_MOST_PAIRS: Final = 16
+_LONGEST_NAME: Final = 64
+_LONGEST_VALUE: Final = 512
+"""A batch's metadata.
+
+Source: OpenAI API reference, "Create batch", `metadata`.
+"""
+_SHORTEST_LIFE: Final = timedelta(hours=1)
+_LONGEST_LIFE: Final = timedelta(days=30)
+"""What a file's expiry may be.
+
+Source: OpenAI API reference, "Upload file" and "Create batch", `expires_after` and `output_expires_after`.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How batches are made.
+
+    Attributes:
+        endpoint: Where a body goes that does not say.
+        defaults: Fields for bodies that do not have them, `model` among them.
+        completion_window: As the API takes it.
+        metadata: Pairs beside our own key.
+        delete_files: Whether a settled batch's files are deleted.
+        files_expire_after: Life of the input files; `None` leaves it to the API.
+        output_expires_after: Life of the output and error files.
+    """
+
+    endpoint: str | None
+    defaults: Mapping[str, JSON]
+    completion_window: str
+    metadata: Mapping[str, str]
+    delete_files: bool
+    files_expire_after: timedelta | None
+    output_expires_after: timedelta | None
+
+    def __post_init__(self) -> None:
+        if self.endpoint is not None and self.endpoint not in ENDPOINTS:
+            known = ", ".join(ENDPOINTS)
+            raise ValueError(f"OpenAIBatch(endpoint={self.endpoint!r}): a batch can be sent to {known}")
+        _check_metadata(self.metadata)
+        _check_life("files_expire_after", self.files_expire_after)
+        _check_life("output_expires_after", self.output_expires_after)
+
+
+def read_defaults(defaults: Mapping[str, object] | None, model: str | None) -> dict[str, JSON]:
+    """Return the fields for bodies that do not have them.
+
+    Raises:
+        TypeError, ValueError: They are no fields of a body, or a batch cannot hold them.
+    """
+    if model is not None and (not isinstance(model, str) or not model):
+        raise TypeError(
+            f"OpenAIBatch(model={model!r}): give a model's name, or leave it out and name it in the items"
+        )
+    if defaults is not None and not isinstance(defaults, Mapping):
+        raise TypeError(f"OpenAIBatch(defaults={defaults!r}): give fields of a request body, as a dict")
+    fields = to_json(dict(defaults or {}), what="OpenAIBatch(defaults=…)")
+    assert isinstance(fields, dict)  # noqa: S101  # what it was made from
+    if fields.get("stream"):
+        raise ValueError('OpenAIBatch(defaults=…) has "stream" set, and a batch cannot stream; leave it out')
+    if model is not None and fields.get("model", model) != model:
+        raise ValueError(f"OpenAIBatch got model={model!r} and another in defaults=; give one or the other")
+    return fields if model is None else {**fields, "model": model}
+
+
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    if KEY in metadata:
+        raise ValueError(
+            f"OpenAIBatch(metadata=…): {KEY!r} is where BatchBridge finds its batches again; rename yours"
+        )
+    if len(metadata) >= _MOST_PAIRS:
+        raise ValueError(
+            f"OpenAIBatch(metadata=…) has {len(metadata)} pairs; the API takes {_MOST_PAIRS}, and one is ours"
+        )
+    for name, value in metadata.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(
+                f"OpenAIBatch(metadata=…): {name!r}: {value!r} is not a pair of strings; make it one"
+            )
+        if len(name) > _LONGEST_NAME or len(value) > _LONGEST_VALUE:
+            raise ValueError(
+                f"OpenAIBatch(metadata=…): the pair {name[:80]!r} is too long; the API takes names of "
+                f"{_LONGEST_NAME} and values of {_LONGEST_VALUE} characters"
+            )
+
+
+def _check_life(name: str, life: timedelta | None) -> None:
+    if life is None:
+        return
+    if not isinstance(life, timedelta):
+        raise TypeError(f"OpenAIBatch({name}={life!r}): give a timedelta")
+    if not _SHORTEST_LIFE <= life <= _LONGEST_LIFE:
+        raise ValueError(f"OpenAIBatch({name}={life!r}): the API takes from one hour to 30 days")

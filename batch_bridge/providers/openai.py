@@ -1,0 +1,282 @@
+"""OpenAI's Batch API, and the servers that speak like it."""
+
+import asyncio
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import IO, Any, Final, cast
+
+from openai import AsyncOpenAI, omit
+
+from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
+from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
+from batch_bridge.providers import _openai_failure as failure
+from batch_bridge.providers._openai_batch import KEY, read_batch
+from batch_bridge.providers._openai_call import Call, read_item
+from batch_bridge.providers._openai_clients import Clients
+from batch_bridge.providers._openai_download import read_outcomes
+from batch_bridge.providers._openai_endpoint import EMBEDDINGS
+from batch_bridge.providers._openai_handle import after, read_handle, read_upload, write_handle
+from batch_bridge.providers._openai_search import search
+from batch_bridge.providers._openai_settings import Settings, read_defaults
+from batch_bridge.providers._openai_watch import Watch
+
+LIMITS: Final = Limits(requests=50_000, bytes=200_000_000)
+"""What one batch may hold.
+
+Source: platform.openai.com/docs/guides/batch, "Batch API limits": 50,000 requests and 200 MB a file.
+"""
+EMBEDDING_INPUTS: Final = 50_000
+"""Texts that an embeddings batch may hold in all.
+
+Source: OpenAI API reference, "Create batch", `endpoint`.
+"""
+
+
+class OpenAIBatch:
+    """Answers requests through OpenAI's Batch API, or a server that speaks like it.
+
+    An item is a list of messages (dicts, or LangChain messages), a request body, or a whole line (`method`,
+    `url`, `body`; a `custom_id` in it is not used). The answer is the response's body as a dict, and an
+    `AIMessage` where the item held LangChain messages.
+
+    Args:
+        client: An `AsyncOpenAI` (or `AsyncAzureOpenAI`), which stays the caller's to close. Without one,
+            clients are made when they are needed, from `OPENAI_API_KEY` and what else the SDK reads from the
+            environment. Its `max_retries` is not used: the engine knows which calls are safe to repeat.
+        model: For items that name none.
+        endpoint: Where an item goes that does not say, such as `"/v1/responses"` for lists of messages.
+        defaults: Fields for bodies that do not have them, such as `{"temperature": 0}`.
+        completion_window: As the API takes it.
+        metadata: Up to 15 pairs for every batch, beside our own key.
+        delete_files: Delete a batch's input, output and error file once its outcomes are stored.
+        files_expire_after: When the API may delete an input file; it keeps them for 30 days.
+        output_expires_after: When the API may delete the output and error files.
+        limits: What one batch may hold, where it is not what OpenAI allows.
+
+    Attributes:
+        limits: What one batch may hold.
+        calls: How often each call of the API was made, by its name in the SDK, such as `"batches.retrieve"`.
+
+    Raises:
+        TypeError: The client is not an asynchronous one, or another argument is not what it should be.
+        ValueError: The API would not take an argument.
+    """
+
+    def __init__(
+        self,
+        client: AsyncOpenAI | None = None,
+        *,
+        model: str | None = None,
+        endpoint: str | None = None,
+        defaults: Mapping[str, object] | None = None,
+        completion_window: str = "24h",
+        metadata: Mapping[str, str] | None = None,
+        delete_files: bool = False,
+        files_expire_after: timedelta | None = None,
+        output_expires_after: timedelta | None = None,
+        limits: Limits = LIMITS,
+    ) -> None:
+        self.limits = limits
+        self._clients = Clients(client)
+        self._settings = Settings(
+            endpoint=endpoint,
+            defaults=read_defaults(defaults, model),
+            completion_window=completion_window,
+            metadata=dict(metadata or {}),
+            delete_files=delete_files,
+            files_expire_after=files_expire_after,
+            output_expires_after=output_expires_after,
+        )
+        self._bytes_an_input = -(-(limits.bytes or 0) // EMBEDDING_INPUTS)
+        self._watch = Watch()
+
+    def __repr__(self) -> str:
+        model = self._settings.defaults.get("model")
+        return f"OpenAIBatch(model={model!r})" if model else "OpenAIBatch()"
+
+    @property
+    def calls(self) -> Counter[str]:
+        """How often each call of the API was made."""
+        return self._clients.calls
+
+    def measure(self, request: Request) -> Measure:
+        """Tell a request's endpoint and model, which a batch may not mix, and the exact length of its line.
+
+        An embedding request weighs no less than its texts' share of what a batch may hold of them: so the
+        limit of bytes keeps that one too.
+
+        Raises:
+            RequestRefused: It is no request, or a batch cannot hold it.
+        """
+        call = self._read(request)
+        size = len(call.line(request.id))
+        if call.endpoint == EMBEDDINGS:
+            size = max(size, call.inputs() * self._bytes_an_input)
+        return Measure(f"{call.endpoint} {call.model}", size)
+
+    async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
+        """Upload the input file, from a temporary file on disk.
+
+        Raises:
+            ProviderUnavailable: Nothing was kept; later.
+            SubmissionRefused: The upload was refused, or there is no API key.
+        """
+        first = self._read(requests[0])
+        life = self._settings.files_expire_after
+        try:
+            with tempfile.TemporaryFile() as file:
+                await asyncio.to_thread(self._write, requests, file)
+                uploaded = await self._clients.call(
+                    "files.create",
+                    lambda client: client.files.create(
+                        file=(f"{key}.jsonl", file, "application/jsonl"),
+                        purpose="batch",
+                        expires_after=omit if life is None else after(life),
+                    ),
+                )
+        except Exception as error:
+            raise failure.of_upload("uploading the input file", error) from error
+        if not isinstance(getattr(uploaded, "id", None), str):
+            raise ProviderUnavailable(
+                "uploading the input file was answered with no file; check the client's base_url"
+            )
+        return {
+            "input_file_id": uploaded.id,
+            "endpoint": first.endpoint,
+            "model": first.model,
+            "uploaded_at": getattr(uploaded, "created_at", None) or int(time.time()),
+        }
+
+    async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:  # noqa: ARG002
+        """Create the batch, once.
+
+        Raises:
+            ProviderUnavailable: It was not created; later.
+            SubmissionUnknown: It may have been created.
+            SubmissionRefused: It was not created and will not be.
+        """
+        upload = read_upload(prepared)
+        life = self._settings.output_expires_after
+        sent_at = int(time.time())
+        try:
+            created = await self._clients.call(
+                "batches.create",
+                lambda client: client.batches.create(
+                    input_file_id=upload["input_file_id"],
+                    endpoint=cast("Any", upload["endpoint"]),
+                    completion_window=cast("Any", self._settings.completion_window),
+                    metadata={**self._settings.metadata, KEY: key},
+                    output_expires_after=omit if life is None else after(life),
+                ),
+            )
+        except Exception as error:
+            raise failure.of_create("creating the batch", error) from error
+        batch = read_batch(created)
+        if batch is None:
+            raise SubmissionUnknown(
+                "creating the batch was answered with no batch; whether it exists will be looked up"
+            )
+        return write_handle(batch, key, upload, created_at=sent_at)
+
+    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
+        """Retrieve the batch; if it has ended, its outcomes are read from its files as they are asked for.
+
+        Raises:
+            ProviderUnavailable: The API could not be asked, or took no key; what was paid for is still there.
+        """
+        known = read_handle(handle)
+        batch_id = known["id"]
+        try:
+            seen = await self._clients.call(
+                "batches.retrieve", lambda client: client.batches.retrieve(batch_id)
+            )
+        except Exception as error:
+            if failure.is_gone(error):
+                return self._watch.not_found(known)
+            raise failure.unavailable(f"polling batch {batch_id}", error) from error
+        batch = read_batch(seen, model=known["model"])
+        if batch is None:
+            raise ProviderUnavailable(
+                f"polling batch {batch_id} was answered with no batch; check the client's base_url"
+            )
+        if not self._watch.has_ended(batch):
+            return batch.progress()
+        return Ended(read_outcomes(self._clients, batch, members), missing=batch.missing(), usage=batch.usage)
+
+    async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
+        """Return the handles of the batches that were created for a key, oldest first.
+
+        Raises:
+            ProviderUnavailable: The API could not be asked, or it is too early to tell.
+            SubmissionUnknown: The server cannot list batches.
+        """
+        upload = read_upload(prepared)
+        found = await search(self._clients, key, upload)
+        return [write_handle(batch, key, upload, created_at=batch.created_at) for batch in found]
+
+    async def fence(self, prepared: JSON) -> None:
+        """Delete the input file, without which a batch that is still on its way fails unpaid. Idempotent.
+
+        Raises:
+            ProviderUnavailable: Later.
+            SubmissionUnknown: The server cannot delete files.
+        """
+        file_id = read_upload(prepared)["input_file_id"]
+        try:
+            await self._delete(file_id)
+        except Exception as error:
+            if failure.is_unsupported(error):
+                raise SubmissionUnknown(
+                    f"this server cannot delete files, so a batch that is still on its way cannot be stopped "
+                    f"({failure.unavailable('the deletion', error)})"
+                ) from error
+            raise failure.unavailable(f"deleting the input file {file_id}", error) from error
+
+    async def cancel(self, handle: JSON) -> None:
+        """Ask that the batch be stopped; one that has ended, or is gone, is no error."""
+        batch_id = read_handle(handle)["id"]
+        try:
+            await self._clients.call("batches.cancel", lambda client: client.batches.cancel(batch_id))
+        except Exception as error:
+            if not failure.is_ended(error):
+                raise failure.unavailable(f"cancelling batch {batch_id}", error) from error
+
+    async def release(self, handle: JSON) -> None:
+        """Delete the batch's files, if that was asked for, and let go of what is remembered of it."""
+        batch_id = read_handle(handle)["id"]
+        self._watch.forget(batch_id)
+        if not self._settings.delete_files:
+            return
+        try:
+            seen = await self._clients.call(
+                "batches.retrieve", lambda client: client.batches.retrieve(batch_id)
+            )
+            batch = read_batch(seen)
+            if batch is not None:
+                for file_id in (batch.input_file_id, batch.output_file_id, batch.error_file_id):
+                    if file_id is not None:
+                        await self._delete(file_id)
+        except Exception as error:
+            if not failure.is_gone(error):
+                raise failure.unavailable(f"deleting the files of batch {batch_id}", error) from error
+
+    async def aclose(self) -> None:
+        """Close the client that was made here for this event loop; never the caller's own."""
+        await self._clients.aclose()
+
+    def _read(self, request: Request) -> Call:
+        return read_item(request.item, self._settings.defaults, self._settings.endpoint)
+
+    def _write(self, requests: Sequence[Request], file: IO[bytes]) -> None:
+        file.writelines(self._read(request).line(request.id) for request in requests)
+        file.seek(0)  # writes out what is buffered, too: the upload's length is read from the file
+
+    async def _delete(self, file_id: str) -> None:
+        try:
+            await self._clients.call("files.delete", lambda client: client.files.delete(file_id))
+        except Exception as error:
+            if not failure.is_gone(error):
+                raise

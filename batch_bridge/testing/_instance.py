@@ -1,0 +1,143 @@
+"""A small JSON value that fits a JSON schema, for stand-in answers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+MAX_DEPTH = 24
+"""Deeper than this a recursive schema gets `None`; those that recurse without end have no instance anyway."""
+
+_FORMATS = {
+    "date-time": "2000-01-01T00:00:00Z",
+    "date": "2000-01-01",
+    "time": "00:00:00Z",
+    "duration": "PT0S",
+    "email": "someone@example.com",
+    "hostname": "example.com",
+    "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1",
+    "uri": "https://example.com",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+}
+
+
+def instance(schema: object, text: str = "stand-in") -> Any:
+    """A minimal instance: the required properties, the first alternatives, `text` for free strings."""
+    return _Maker(schema if isinstance(schema, Mapping) else {}, text).make(schema, 0)
+
+
+class _Maker:
+    def __init__(self, root: Mapping[str, Any], text: str) -> None:
+        self._root = root
+        self._text = text
+
+    def make(self, schema: object, depth: int) -> Any:  # noqa: PLR0911 - one return for each way to say it
+        if not isinstance(schema, Mapping) or depth > MAX_DEPTH:
+            return None
+        for fixed in ("const", "default"):
+            if fixed in schema:
+                return schema[fixed]
+        if isinstance(schema.get("enum"), list) and schema["enum"]:
+            return schema["enum"][0]
+        if isinstance(schema.get("$ref"), str):
+            return self.make(self._resolve(schema["$ref"]), depth + 1)
+        for alternatives in ("anyOf", "oneOf"):
+            options = schema.get(alternatives)
+            if isinstance(options, list) and options:
+                return self.make(self._simplest(options, depth), depth + 1)
+        if isinstance(schema.get("allOf"), list):
+            merged: dict[str, Any] = {k: v for k, v in schema.items() if k != "allOf"}
+            for part in schema["allOf"]:
+                merged = _merge(merged, self._followed(part))
+            return self.make(merged, depth + 1)
+        return self._of_type(schema, depth)
+
+    def _of_type(self, schema: Mapping[str, Any], depth: int) -> Any:  # noqa: PLR0911 - one for each type
+        kind = schema.get("type")
+        if isinstance(kind, list):
+            kind = next((one for one in kind if one != "null"), "null")
+        match kind:
+            case "object":
+                return self._object(schema, depth)
+            case "array":
+                return self._array(schema, depth)
+            case "string":
+                return self._string(schema)
+            case "integer" | "number":
+                return _number(schema, whole=kind == "integer")
+            case "boolean":
+                return True
+            case "null":
+                return None
+        return self._object(schema, depth) if "properties" in schema else self._text
+
+    def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
+        properties = schema.get("properties")
+        if not isinstance(properties, Mapping):
+            return {}
+        required = schema.get("required")
+        wanted = required if isinstance(required, list) else list(properties)
+        return {name: self.make(properties[name], depth + 1) for name in wanted if name in properties}
+
+    def _array(self, schema: Mapping[str, Any], depth: int) -> list[Any]:
+        if isinstance(schema.get("prefixItems"), list):
+            return [self.make(item, depth + 1) for item in schema["prefixItems"]]
+        least = schema.get("minItems")
+        count = min(least, 100) if isinstance(least, int) and least > 0 else int(depth < MAX_DEPTH // 2)
+        return [self.make(schema.get("items", {}), depth + 1) for _ in range(count)]
+
+    def _string(self, schema: Mapping[str, Any]) -> str:
+        text = _FORMATS.get(str(schema.get("format")), self._text)
+        least, most = schema.get("minLength"), schema.get("maxLength")
+        if isinstance(least, int) and 0 < least <= 10_000:  # noqa: PLR2004
+            text = text.ljust(least, ".")
+        return text[:most] if isinstance(most, int) and most >= 0 else text
+
+    def _resolve(self, ref: str) -> object:
+        here: object = self._root
+        for part in ref.removeprefix("#").strip("/").split("/") if ref != "#" else ():
+            name = part.replace("~1", "/").replace("~0", "~")
+            here = here.get(name) if isinstance(here, Mapping) else None
+        return here
+
+    def _followed(self, schema: object) -> Mapping[str, Any]:
+        for _ in range(MAX_DEPTH):
+            if not (isinstance(schema, Mapping) and isinstance(schema.get("$ref"), str)):
+                break
+            schema = self._resolve(schema["$ref"])
+        return schema if isinstance(schema, Mapping) else {}
+
+    def _simplest(self, options: list[Any], depth: int) -> object:
+        """The first alternative; where we are deep already, one that does not go deeper."""
+        if depth > MAX_DEPTH // 2:
+            for option in options:
+                if self._followed(option).get("type") not in ("object", "array"):
+                    return option
+        return next((one for one in options if self._followed(one).get("type") != "null"), options[0])
+
+
+def _merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**one, **other}
+    if "properties" in one and "properties" in other:
+        merged["properties"] = {**one["properties"], **other["properties"]}
+    if "required" in one and "required" in other:
+        merged["required"] = [*one["required"], *other["required"]]
+    return merged
+
+
+def _number(schema: Mapping[str, Any], *, whole: bool) -> float | int:
+    step = 1 if whole else 0.5
+    value: Any = 1
+    if isinstance(schema.get("minimum"), int | float):
+        value = max(value, schema["minimum"])
+    if isinstance(schema.get("exclusiveMinimum"), int | float) and value <= schema["exclusiveMinimum"]:
+        value = schema["exclusiveMinimum"] + step
+    if isinstance(schema.get("maximum"), int | float):
+        value = min(value, schema["maximum"])
+    if isinstance(schema.get("exclusiveMaximum"), int | float) and value >= schema["exclusiveMaximum"]:
+        value = schema["exclusiveMaximum"] - step
+    multiple = schema.get("multipleOf")
+    if isinstance(multiple, int | float) and multiple > 0 and value % multiple:
+        value = (value // multiple + 1) * multiple
+    if whole:
+        return int(value)
+    return float(value) if isinstance(value, float) else int(value)

@@ -1,0 +1,68 @@
+"""Names and types of the options of `BatchServer(...)` and `configure(...)`; a test keeps them complete."""
+
+from typing import TypedDict
+
+
+class ServerOptions(TypedDict, total=False):
+    """See `Settings`, `Faults` and `Limits` for what each means."""
+
+    latency: float
+    cancel_seconds: float
+    window_seconds: float
+    shuffle: bool
+    seed: int
+    webhook_url: str | None
+    webhook_secret: str | None
+
+    line_failure: float
+    line_failure_status: int | tuple[int, ...] | list[int]
+    missing_line: float
+    doubled_line: float
+    unknown_line: float
+    garbled_line: float
+    batch_failure: float
+    batch_failure_code: str
+    expiry: float
+    expiry_share: float
+    stuck: float
+    stuck_share: float
+    unknown_status: float
+    unknown_status_name: str
+    forgotten: float
+    output_missing: float
+    visible_after: float
+    drop_create_response: float
+    next_drop_create_response: int
+    create_error: float
+    next_create_error: int
+    create_error_after: float
+    next_create_error_after: int
+    create_error_status: int
+    create_rate_limit: float
+    next_create_rate_limit: int
+    retry_after: float
+    upload_error: float
+    next_upload_error: int
+    upload_error_status: int
+    poll_error: float
+    next_poll_error: int
+    list_error: float
+    next_list_error: int
+    poll_error_status: int
+    cut_download: float
+    next_cut_download: int
+    realtime_error: float
+    next_realtime_error: int
+    realtime_error_status: int
+    slow_response: float
+    slow_response_seconds: float
+
+    max_lines: int
+    max_file_bytes: int
+    max_upload_bytes: int
+    max_embedding_inputs: int
+    max_metadata_pairs: int
+    enqueued_tokens: int | None
+    batches_per_hour: int | None
+    min_expires_after: int
+    max_expires_after: int

@@ -1,0 +1,40 @@
+"""Answers outside of batches, and the list of models."""
+
+from starlette.responses import Response
+
+from batch_bridge.testing._answer import Request
+from batch_bridge.testing._errors import WireError
+from batch_bridge.testing._gate import Call, answer_json, fault
+from batch_bridge.testing._standin_text import CREATED
+
+MODELS = ("gpt-4o-mini", "gpt-4o", "gpt-4.1-mini", "gpt-5-mini", "o4-mini", "text-embedding-3-small")
+"""A few names for clients that ask; every name is answered."""
+
+
+async def realtime(call: Call) -> Response:
+    """`POST` to any endpoint that batches know, with the same answers."""
+    context = call.core.context
+    body = await call.json()
+    if context.dice.strikes("realtime_error"):
+        raise fault(context.settings.faults.realtime_error_status, "this request failed")
+    if body.get("stream"):
+        raise WireError(
+            400, "This server does not stream; leave 'stream' out.", param="stream", code="unsupported_value"
+        )
+    (answer,) = await context.answerer.many([Request(call.request.url.path, body)])
+    await call.core.count(realtime=1)
+    return answer_json(answer.body, answer.status_code or 500)
+
+
+async def models(_: Call) -> Response:
+    """`GET /v1/models`."""
+    return answer_json({"object": "list", "data": [_model(name) for name in MODELS]})
+
+
+async def model(call: Call) -> Response:
+    """`GET /v1/models/{model}`."""
+    return answer_json(_model(call.id("model")))
+
+
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": CREATED, "owned_by": "batch-bridge-stand-in"}
