@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from batch_bridge._driver import Driver
-from batch_bridge._ledger import Ledger, Rows
-from batch_bridge._memory import MemoryRows
+from batch_bridge._ledger import Rows
+from batch_bridge._memory import MemoryRows, ledger_in
 from batch_bridge._models import Outcome
 from batch_bridge._sqlite import open_file
 from batch_bridge._ticket import Ticket
@@ -139,7 +139,7 @@ class Desk:
             rows: Rows = MemoryRows()
             if self._path is not None:
                 _, rows = await stack.enter_async_context(open_file(self._path))
-            engine = self._bridge.engine(Ledger(rows, self._bridge.name))
+            engine = self._bridge.engine(ledger_in(rows, self._bridge.name))
             self._driver = Driver(engine, self._settled, self._is_flush_asked, lambda _: None)
             await self._driver.open()
             stack.push_async_callback(self._bridge.provider.aclose)

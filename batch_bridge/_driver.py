@@ -37,6 +37,7 @@ class Driver:
         self._arrived: list[Request] = []
         self._ended: list[str] = []
         self._awake = asyncio.Event()
+        self._stopping = False
         self._alarm: asyncio.TimerHandle | None = None
 
     def collect(self, requests: Iterable[Request]) -> None:
@@ -57,13 +58,18 @@ class Driver:
         """Look again: the threads may be idle now."""
         self._awake.set()
 
+    def stop(self) -> None:
+        """End the loop once its turn is over: a submission that is cut off is a batch that nobody knows of."""
+        self._stopping = True
+        self._awake.set()
+
     async def open(self) -> None:
         """Read what a session before this one left in flight."""
         await self.engine.open(_now())
 
     async def run(self) -> None:
-        """Tick until cancelled. What the ledger's store raises ends the loop."""
-        while True:
+        """Tick until stopped or cancelled. What the ledger's store raises ends the loop."""
+        while not self._stopping:
             self._awake.clear()
             if self._alarm is not None:
                 self._alarm.cancel()

@@ -267,9 +267,12 @@ class Engine:
         await self._withdraw(flight, intent)
 
     async def _withdraw(self, flight: Flight, intent: Intent) -> None:
+        # A process before this one may have died while it settled the batch as failed: what it wrote stands.
+        settled = await self._ledger.settled(intent.members) if flight.inherited else set()
         await self._ledger.withdraw(intent.key)
         self._remove(flight)
-        self._opened().put_back(flight.waiting.values())
+        self._settled += settled
+        self._opened().put_back(each for each in flight.waiting.values() if each.id not in settled)
 
     # -- poll and settle -----------------------------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ def _convert(value: object, default: Default | None, what: str, path: tuple[str 
         return value  # type: ignore[return-value]
     if kind is int:
         if not _SMALLEST <= value <= _LARGEST:  # type: ignore[operator]
-            raise _error(what, path, f"the number {value} needs more than 64 bits", "send it as a string")
+            raise _error(what, path, "the number needs more than 64 bits", "send it as a string")
         return value  # type: ignore[return-value]
     if kind is float:
         if not math.isfinite(value):  # type: ignore[arg-type]
@@ -87,7 +87,7 @@ def _object(value: Mapping[str, object], default: Default | None, what: str, pat
     for key, each in value.items():
         if not isinstance(key, str):
             raise _error(what, path, f"the key {key!r} is a {type(key).__name__}, and JSON's are strings", f"use {str(key)!r}")
-        converted[key] = _convert(each, default, what, (*path, key))
+        converted[str.__str__(key)] = _convert(each, default, what, (*path, str.__str__(key)))
     return converted
 
 

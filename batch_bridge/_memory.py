@@ -1,10 +1,13 @@
-"""A ledger's rows in memory: as much of a LangGraph store as a ledger asks for, and quicker than `InMemoryStore`."""
+"""A ledger in memory: plain dictionaries behind the same port, where a store's own cost would show."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from langgraph.store.base import GetOp, Op, PutOp, SearchOp
+
+from batch_bridge._ledger import Ledger, Rows
+from batch_bridge._models import Outcome, Request
 
 
 @dataclass(slots=True)
@@ -48,3 +51,45 @@ class MemoryRows:
             ]
             return found[op.offset : op.offset + op.limit]
         raise TypeError(f"MemoryRows was asked for {op!r}, which no ledger asks for")
+
+
+class MemoryLedger(Ledger):
+    """A ledger whose requests and outcomes are objects in dictionaries; its few batches are rows."""
+
+    def __init__(self, rows: MemoryRows, bridge: str) -> None:
+        super().__init__(rows, bridge)
+        self._requests: dict[str, Request] = {}
+        self._outcomes: dict[str, Outcome] = {}
+
+    async def enqueue(self, requests: Iterable[Request]) -> None:
+        """See `Ledger`."""
+        self._requests.update((request.id, request) for request in requests)
+
+    async def requests(self, ids: Sequence[str]) -> list[Request]:
+        """See `Ledger`."""
+        return [self._requests[request_id] for request_id in ids if request_id in self._requests]
+
+    async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
+        """See `Ledger`."""
+        return {request_id: self._outcomes[request_id] for request_id in ids if request_id in self._outcomes}
+
+    async def settled(self, ids: Sequence[str]) -> set[str]:
+        """See `Ledger`."""
+        return self._outcomes.keys() & ids if self._outcomes else set()
+
+    async def settle(self, outcomes: Mapping[str, Outcome]) -> None:
+        """See `Ledger`."""
+        self._outcomes.update(outcomes)
+        for request_id in outcomes:
+            self._requests.pop(request_id, None)
+
+    async def forget(self, ids: Iterable[str]) -> None:
+        """See `Ledger`."""
+        for request_id in ids:
+            self._outcomes.pop(request_id, None)
+            self._requests.pop(request_id, None)
+
+
+def ledger_in(rows: Rows, bridge: str) -> Ledger:
+    """Return the ledger of a bridge over what keeps it."""
+    return MemoryLedger(rows, bridge) if isinstance(rows, MemoryRows) else Ledger(rows, bridge)

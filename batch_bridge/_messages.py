@@ -28,7 +28,7 @@ def encode(value: object, *, what: str = "the item") -> JSON:
 def without_ids(value: JSON) -> JSON:
     """Return encoded JSON without the ids that LangChain gives to messages: what identity goes by."""
     match value:
-        case {"__message__": {"type": kind, "data": dict(data)}}:
+        case {"__message__": {"type": kind, "data": dict(data)}, **rest} if not rest:
             return {TAG: {"type": kind, "data": {key: without_ids(each) for key, each in data.items() if key != "id"}}}
         case dict():
             return {key: without_ids(each) for key, each in value.items()}
@@ -39,10 +39,16 @@ def without_ids(value: JSON) -> JSON:
 
 
 def decode(value: JSON) -> object:
-    """Return encoded JSON with its messages as message objects again; everything else is as it was."""
+    """Return encoded JSON with its messages as message objects again; everything else is as it was.
+
+    Somebody's own dict that merely looks like an encoded message is part of everything else.
+    """
     match value:
-        case {"__message__": {"type": str(kind), "data": dict(data)}}:
-            return messages_from_dict([{"type": kind, "data": data}])[0]
+        case {"__message__": {"type": str(kind), "data": dict(data)}, **rest} if not rest:
+            try:
+                return messages_from_dict([{"type": kind, "data": data}])[0]
+            except (TypeError, ValueError):
+                return value
         case dict():
             return {key: decode(each) for key, each in value.items()}
         case list():

@@ -59,7 +59,7 @@ class Pair:
         handle = await _call(self._submit, items, *([key] if self._takes_key else []))
         if isinstance(handle, BaseException):
             raise SubmissionRefused(_said(handle))
-        return _handle(handle)
+        return _handle(handle, "submit")
 
     async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
         """Call the user's `poll` and judge what it returned."""
@@ -74,7 +74,7 @@ class Pair:
                 "Bridge(find=…) so that this is found out for you"
             )
         handle = await _call(self._find, key)
-        return [] if handle is None else [_handle(handle)]
+        return [] if handle is None else [_handle(handle, "find")]
 
     async def fence(self, prepared: JSON) -> None:
         """Nothing to fence."""
@@ -89,9 +89,9 @@ class Pair:
         """Nothing to close."""
 
 
-def _handle(handle: object) -> JSON:
+def _handle(handle: object, verb: str) -> JSON:
     try:
-        return to_json(handle, what="the handle that submit() returned")
+        return to_json(handle, what=f"the handle that {verb}() returned")
     except JSONError as error:
         raise SubmissionRefused(
             f"{error}. The handle is stored, so that another process can poll the batch; the batch may have been "
@@ -114,8 +114,15 @@ async def _call(function: Callable[..., Any], *arguments: object) -> Any:
 async def _called(function: Callable[..., Any], *arguments: object) -> Any:
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
         return await function(*arguments)
-    result = await asyncio.to_thread(function, *arguments)
+    result = await asyncio.to_thread(_plain, function, *arguments)
     return await result if inspect.isawaitable(result) else result
+
+
+def _plain(function: Callable[..., Any], *arguments: object) -> Any:
+    try:
+        return function(*arguments)
+    except StopIteration as error:  # no future can carry it: whoever awaits it would wait for ever
+        raise RuntimeError(f"{function!r} raised StopIteration; does it call next() on something empty?") from error
 
 
 def _judge(result: object, ids: Sequence[str]) -> InProgress | Ended:

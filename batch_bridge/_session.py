@@ -8,7 +8,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from batch_bridge._call import Call
 from batch_bridge._driver import Driver
-from batch_bridge._ledger import Ledger, Rows
+from batch_bridge._ledger import Rows
+from batch_bridge._memory import ledger_in
 from batch_bridge._models import Closed, Outcome, Request
 from batch_bridge._report import Report, add_up
 from batch_bridge._start import Failures
@@ -39,7 +40,7 @@ class Session:
         self.calls: set[Call] = set()
         self.stopwatch = Stopwatch()
         self.threads = 0
-        self._ledgers = {bridge.name: Ledger(store, bridge.name) for bridge in bridges}
+        self._ledgers = {bridge.name: ledger_in(store, bridge.name) for bridge in bridges}
         self._providers = [bridge.provider for bridge in bridges]
         self._drivers = {
             bridge.name: Driver(bridge.engine(self._ledgers[bridge.name]), self._settled, self._idle, self._at_work)
@@ -59,15 +60,18 @@ class Session:
             self._loops.append(loop)
 
     async def close(self) -> None:
-        """Stop. What is parked or in flight is found again by the next session on the same file."""
+        """Stop, once the bridges have ended what they are at. Who cannot wait for that cancels this.
+
+        What is parked or in flight is found again by the next session on the same file.
+        """
         calls, self.calls = self.calls, set()
         for call in calls:
             await call.cancel()
             call.fail(
                 RunnerStateError("the Runner was closed while this ran; await it inside of the `async with` block")
             )
-        for loop in self._loops:
-            loop.cancel()
+        for driver in self._drivers.values():
+            driver.stop()
         await asyncio.gather(*self._loops, return_exceptions=True)
         for driver in self._drivers.values():
             await driver.finish()

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import TypeAlias
 
 from batch_bridge import _outcome
@@ -34,8 +34,7 @@ async def settle(ledger: Ledger, batch: Intent | Submitted, ended: Ended, *, inh
     missing = dict.fromkeys(batch.members)
     kinds: Counter[str] = Counter()
     strange = 0
-    reader = aiter(ended.outcomes)
-    while chunk := await _read(reader):
+    async for chunk in _chunks(ended.outcomes):
         fresh: dict[str, Outcome] = {}
         for request_id, outcome in chunk:
             if request_id in missing:
@@ -65,16 +64,18 @@ async def nothing() -> AsyncIterator[Pair]:
         yield pair
 
 
-async def _read(reader: AsyncIterator[Pair]) -> list[Pair]:
+async def _chunks(outcomes: AsyncIterable[Pair]) -> AsyncIterator[list[Pair]]:
     chunk: list[Pair] = []
     try:
-        async for pair in reader:
+        async for pair in outcomes:
             chunk.append(pair)
             if len(chunk) == _CHUNK:
-                break
+                yield chunk
+                chunk = []
     except Exception as error:
+        yield chunk  # paid for, and perhaps not to be read a second time
         raise ReadError from error
-    return chunk
+    yield chunk
 
 
 async def _write(ledger: Ledger, fresh: dict[str, Outcome], kinds: Counter[str], *, inherited: bool) -> None:

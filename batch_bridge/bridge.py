@@ -35,7 +35,7 @@ class Bridge:
             come quicker.
 
     Raises:
-        TypeError: Neither or both of a provider and a pair were given.
+        TypeError: Neither or both of a provider and a pair were given, or an argument is of another type.
         ValueError: The name is empty, or the interval is not positive.
     """
 
@@ -66,6 +66,10 @@ class Bridge:
             )
         if not isinstance(name, str) or not name or "." in name:
             raise ValueError(f"Bridge(name={name!r}): a name is a string that is not empty and has no dots in it")
+        if flush is not None and not isinstance(flush, FlushPolicy):
+            raise TypeError(f"Bridge(flush={flush!r}) is no policy; give flush=FlushPolicy(max_requests=…, max_age=…)")
+        if not isinstance(poll_interval, timedelta | int | float):
+            raise TypeError(f"Bridge(poll_interval={poll_interval!r}) is no duration; give a timedelta, or seconds")
         if not isinstance(poll_interval, timedelta):
             poll_interval = timedelta(seconds=poll_interval)
         if poll_interval <= timedelta(0):

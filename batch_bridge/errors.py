@@ -32,7 +32,14 @@ from typing import Literal
 
 
 class BatchBridgeError(Exception):
-    """Everything that BatchBridge raises on purpose."""
+    """Everything that BatchBridge raises on purpose. Survives pickle and copy, attributes included."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_remake, (type(self), self.args), self.__dict__)
+
+
+def _remake(kind: type[BatchBridgeError], args: tuple[object, ...]) -> BatchBridgeError:
+    return kind.__new__(kind, *args)
 
 
 class RequestError(BatchBridgeError):
@@ -59,9 +66,6 @@ class RequestError(BatchBridgeError):
         self.code = code
         self.status_code = status_code
         self.retryable = retryable
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (type(self), self.args, self.__dict__)
 
 
 class RequestFailed(RequestError):

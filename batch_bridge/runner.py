@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence, Sized
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence, Sized
 from types import TracebackType
 from typing import Any
 
@@ -67,7 +67,8 @@ class Runner:
         progress: bool | None = None,
     ) -> None:
         self._graph = graph
-        self._bridges = [bridges] if isinstance(bridges, Bridge) else list(bridges)
+        several = isinstance(bridges, Iterable) and not isinstance(bridges, str)
+        self._bridges = list(bridges) if several else [bridges]  # type: ignore[arg-type, list-item]
         self._own_saver = _own_saver(graph)
         self._path = path
         self._saver = checkpointer
@@ -198,13 +199,14 @@ class Runner:
         total = len(inputs) if isinstance(inputs, Sized) else None
         call = self._call(inputs, config, run_id, max_concurrency, context, options)
         failed: dict[int, Any] = {}
-        async for index, result in self._results(call, run_id, total):
-            if not isinstance(result, Failed):
-                yield index, result
-            elif return_exceptions:
-                yield index, result.error
-            else:
-                failed[index] = result
+        async with contextlib.aclosing(self._results(call, run_id, total)) as results:  # when it is left early
+            async for index, result in results:
+                if not isinstance(result, Failed):
+                    yield index, result
+                elif return_exceptions:
+                    yield index, result.error
+                else:
+                    failed[index] = result
         _in_order(failed, return_exceptions=False)
 
     async def ainvoke(
@@ -284,7 +286,9 @@ class Runner:
             options=options,
         )
 
-    async def _results(self, call: Call, run_id: str | None, total: int | None) -> AsyncIterator[tuple[int, Any]]:
+    async def _results(
+        self, call: Call, run_id: str | None, total: int | None
+    ) -> AsyncGenerator[tuple[int, Any], None]:
         session = self._open_session()
         shown = bar(session, call, total) if is_wanted(self._progress) else contextlib.nullcontext()
         if run_id is not None:

@@ -198,7 +198,7 @@ class Writer:
     def _fail(self, jobs: list[Job], cause: BaseException) -> None:
         for job in jobs:
             job.error = RunFileError(
-                f"{self._path}: a group of {len(jobs)} writes could not be committed, and nothing of it was "
+                f"{self._path}: a group of {len(jobs)} writes could not be committed, and counts as not "
                 f"stored: {cause}. See that the disk has room and that no other program locks the file, "
                 "then run again."
             )

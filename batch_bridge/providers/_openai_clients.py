@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
-from openai import AsyncOpenAI, OpenAIError
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient, OpenAIError
 
 from batch_bridge.providers._openai_failure import NoCredentials
 
@@ -16,11 +16,13 @@ T = TypeVar("T")
 class Clients:
     """Gives out the client for the running event loop, which never repeats a call by itself.
 
-    A client's connections belong to the loop that made them, so without one of the user's there is one a
-    loop, made when it is first needed. The engine repeats what failed: the SDK does not.
+    A client's connections belong to the loop that made them, and the user's may be at home in another one. So
+    each loop gets a client of its own with the user's settings, made when it is needed. The engine repeats
+    what failed: the SDK does not.
 
     Args:
-        own: The user's client; never closed here.
+        own: The user's client. Where the user has given it an HTTP client, it is used as it is, in any loop;
+            it is never closed here.
 
     Attributes:
         calls: How often each call of the API was made.
@@ -45,18 +47,12 @@ class Clients:
         Raises:
             NoCredentials: There is no API key.
         """
-        if self._own is not None:
-            return self._own
         loop = asyncio.get_running_loop()
+        if self._own is not None and not _is_plain(self._own):
+            return self._own
         client = self._made.get(loop)
         if client is None:
-            try:
-                client = self._made[loop] = AsyncOpenAI(max_retries=0)
-            except OpenAIError as error:
-                raise NoCredentials(
-                    "there is no OpenAI API key; set the environment variable OPENAI_API_KEY, or give "
-                    "OpenAIBatch(AsyncOpenAI(api_key=…))"
-                ) from error
+            client = self._made[loop] = _new() if self._own is None else _copy(self._own)
         return client
 
     async def call(self, name: str, call: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
@@ -70,3 +66,23 @@ class Clients:
         client = self._made.pop(asyncio.get_running_loop(), None)
         if client is not None:
             await client.close()
+
+
+def _new() -> AsyncOpenAI:
+    try:
+        return AsyncOpenAI(max_retries=0)
+    except OpenAIError as error:
+        raise NoCredentials(
+            "there is no OpenAI API key; set the environment variable OPENAI_API_KEY, or give "
+            "OpenAIBatch(AsyncOpenAI(api_key=…))"
+        ) from error
+
+
+def _copy(client: AsyncOpenAI) -> AsyncOpenAI:
+    return client.with_options(max_retries=0, http_client=DefaultAsyncHttpxClient(timeout=client.timeout))
+
+
+def _is_plain(client: AsyncOpenAI | None) -> bool:
+    """Tell whether the SDK made a client's HTTP client, and not the user (`AsyncOpenAI(http_client=…)`)."""
+    http = getattr(client, "_client", None)
+    return type(http).__module__ == "openai._base_client"

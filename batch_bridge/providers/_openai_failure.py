@@ -12,9 +12,8 @@ from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, Submissi
 
 _REQUEST_TIMEOUT, _CONFLICT, _TOO_MANY, _SERVER = 408, 409, 429, 500
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_LARGE = 401, 403, 404, 413
-_UNSENT: Final = frozenset(
-    {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"}
-)
+_BAD_URL: Final = frozenset({"UnsupportedProtocol", "InvalidURL"})
+_UNSENT: Final = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", *_BAD_URL})
 """Errors of the HTTP library, by name as there are two of them, that come before a request is sent."""
 _LONGEST_PAUSE: Final = 3_600.0
 """Seconds beyond which no `Retry-After` is believed."""
@@ -68,6 +67,8 @@ def of_upload(doing: str, error: Exception) -> Exception:
         return SubmissionRefused(_told(doing, error), code="no_api_key")
     if (status := status_of(error)) is not None and not _is_passing(status):
         return SubmissionRefused(_told(doing, error), code=_code(error), status_code=status)
+    if _is_one_of(_BAD_URL, error):
+        return SubmissionRefused(f"{_told(doing, error)}; check the client's base_url", code="bad_base_url")
     if isinstance(error, APIError | OSError) or status is not None:
         return unavailable(doing, error)
     if isinstance(error, OpenAIError):
@@ -78,7 +79,7 @@ def of_upload(doing: str, error: Exception) -> Exception:
 def of_create(doing: str, error: Exception) -> Exception:
     """Judge a failure of the call that pays: what was answered, or never sent, is known; the rest is not."""
     status = status_of(error)
-    if status == _TOO_MANY or (isinstance(error, APIConnectionError) and _is_unsent(error)):
+    if status == _TOO_MANY or _is_one_of(_UNSENT, error):
         return unavailable(doing, error)
     if isinstance(error, NoCredentials) or (
         isinstance(error, OpenAIError) and not isinstance(error, APIError)
@@ -118,9 +119,9 @@ def _is_passing(status: int) -> bool:
     return status in (_REQUEST_TIMEOUT, _CONFLICT, _TOO_MANY) or status >= _SERVER
 
 
-def _is_unsent(error: BaseException) -> bool:
-    cause = error.__cause__
-    return cause is not None and any(kind.__name__ in _UNSENT for kind in type(cause).__mro__)
+def _is_one_of(names: frozenset[str], error: Exception) -> bool:
+    cause = error.__cause__ if isinstance(error, APIConnectionError) else error
+    return any(kind.__name__ in names for kind in type(cause).__mro__)
 
 
 def _named(error: Exception) -> bool:

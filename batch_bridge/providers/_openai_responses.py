@@ -24,6 +24,8 @@ _METADATA: Final = (
 )
 _OTHERS: Final = frozenset({"tool_call", "tool_use", "thinking", "reasoning_content"})
 """Blocks that are said in another way, or are another provider's."""
+_SENT_BACK: Final = ("id", "phase")
+"""What a text keeps of the message that it was in."""
 _OWN: Final = frozenset({"summary", "encrypted_content"})
 """What this API's own reasoning holds, and LangChain's standard block does not."""
 
@@ -118,34 +120,45 @@ def _of_model(message: AIMessage) -> Iterator[JSON]:
 
 
 def _of_blocks(blocks: Sequence[str | dict[Any, Any]]) -> Iterator[dict[str, JSON]]:
-    """Texts that follow each other are one message; what the API made itself goes back as it was."""
-    said: list[JSON] = []
+    """Texts of one message go back as one, under its id; what else the API made goes back as it was."""
+    last: dict[str, Any] = {}
     for block in blocks:
         match block:
             case str():
-                said.append({"type": "output_text", "text": block, "annotations": []})
+                part: JSON = {"type": "output_text", "text": block, "annotations": []}
             case {"type": "text" | "output_text", "text": str(text)}:
-                said.append(
-                    {"type": "output_text", "text": text, "annotations": block.get("annotations") or []}
-                )
+                part = {"type": "output_text", "text": text, "annotations": block.get("annotations") or []}
             case {"type": "refusal", "refusal": str(refusal)}:
-                said.append({"type": "refusal", "refusal": refusal})
+                part = {"type": "refusal", "refusal": refusal}
             case {"type": str(kind)} if kind not in _OTHERS and (kind != "reasoning" or _OWN & block.keys()):
-                yield from _flush(said)
+                if last:
+                    yield last
+                last = {}
                 yield {name: value for name, value in block.items() if name != "index"}
+                continue
             case _:
-                pass
-    yield from _flush(said)
+                continue
+        own = _own(block) if isinstance(block, dict) else {}
+        if last and own == {name: last[name] for name in _SENT_BACK if name in last}:
+            last["content"].append(part)
+            continue
+        if last:
+            yield last
+        last = {"type": "message", "role": "assistant", "content": [part], **own}
+    if last:
+        yield last
+
+
+def _own(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a text says of the message that it was in; an id that LangChain made is left out."""
+    own = {name: block[name] for name in _SENT_BACK if block.get(name) is not None}
+    if not str(own.get("id", "")).startswith("msg_"):
+        own.pop("id", None)
+    return own
 
 
 def _function_call(name: str | None, arguments: str | None, call_id: str | None) -> dict[str, JSON]:
     return {"type": "function_call", "name": name, "arguments": arguments, "call_id": call_id}
-
-
-def _flush(said: list[JSON]) -> Iterator[dict[str, JSON]]:
-    if said:
-        yield {"type": "message", "role": "assistant", "content": [*said]}
-        said.clear()
 
 
 def _block(block: dict[str, Any]) -> JSON:
@@ -166,7 +179,7 @@ def _block(block: dict[str, Any]) -> JSON:
 
 def _blocks(item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for part in item["content"]:
-        own = {name: item[name] for name in ("id", "phase") if item.get(name) is not None}
+        own = {name: item[name] for name in _SENT_BACK if item.get(name) is not None}
         if part["type"] == "output_text":
             yield {"type": "text", "text": part["text"], "annotations": part.get("annotations") or [], **own}
         elif part["type"] == "refusal":

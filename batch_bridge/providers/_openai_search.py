@@ -89,7 +89,9 @@ async def _list(clients: Clients, since: int) -> list[Batch]:
                 ) from error
             raise unavailable("listing the batches", error) from error
         if not isinstance(getattr(page, "data", None), list):
-            raise ProviderUnavailable("listing the batches was answered with no list; check the client's base_url")
+            raise ProviderUnavailable(
+                "listing the batches was answered with no list; check the client's base_url"
+            )
         batches = [batch for each in page.data if (batch := read_batch(each)) is not None]
         is_new = any(batch.id not in found for batch in batches)
         found.update((batch.id, batch) for batch in batches)

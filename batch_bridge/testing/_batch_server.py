@@ -128,10 +128,16 @@ class BatchServer:
             **self._launch,
             "port": self._port,
             "state_dir": str(folder),
+            "temporary": self._temporary is not None,
             "settings": self._options,
             "path": [str(Path(entry).resolve()) for entry in sys.path],
         }
-        self._process = ServerProcess(launch)
+        try:
+            self._process = ServerProcess(launch)
+        except BaseException:
+            if self._base_url is None:  # it has never run: there is nothing to keep
+                self._discard()
+            raise
         self._base_url = self._process.base_url
         self._port = urlsplit(self._base_url).port or 0
         self._options = {name: value for name, value in self._options.items() if not name.startswith("next_")}
@@ -150,7 +156,13 @@ class BatchServer:
 
     def close(self) -> None:
         """Stop the process, and delete its temporary folder."""
-        self.stop()
+        if self._temporary is None:
+            self.stop()
+        else:
+            self.kill()  # there is nothing to leave in order
+            self._discard()
+
+    def _discard(self) -> None:
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None

@@ -6,6 +6,10 @@ from typing import Any
 MAX_DEPTH = 24
 """Deeper than this a recursive schema gets `None`; those that recurse without end have no instance anyway."""
 
+MAX_NODES = 5_000
+"""So many values an instance holds at most; a small schema can describe one that fills the memory."""
+
+_LARGEST = 1 << 53
 _FORMATS = {
     "date-time": "2000-01-01T00:00:00Z",
     "date": "2000-01-01",
@@ -29,9 +33,11 @@ class _Maker:
     def __init__(self, root: Mapping[str, Any], text: str) -> None:
         self._root = root
         self._text = text
+        self._left = MAX_NODES
 
     def make(self, schema: object, depth: int) -> Any:  # noqa: PLR0911 - one return for each way to say it
-        if not isinstance(schema, Mapping) or depth > MAX_DEPTH:
+        self._left -= 1
+        if not isinstance(schema, Mapping) or depth > MAX_DEPTH or self._left < 0:
             return None
         for fixed in ("const", "default"):
             if fixed in schema:
@@ -75,8 +81,10 @@ class _Maker:
         if not isinstance(properties, Mapping):
             return {}
         required = schema.get("required")
-        wanted = required if isinstance(required, list) else list(properties)
-        return {name: self.make(properties[name], depth + 1) for name in wanted if name in properties}
+        wanted = (
+            [name for name in properties if name in required] if isinstance(required, list) else properties
+        )
+        return {name: self.make(properties[name], depth + 1) for name in wanted}
 
     def _array(self, schema: Mapping[str, Any], depth: int) -> list[Any]:
         if isinstance(schema.get("prefixItems"), list):
@@ -117,27 +125,34 @@ class _Maker:
 
 def _merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**one, **other}
-    if "properties" in one and "properties" in other:
-        merged["properties"] = {**one["properties"], **other["properties"]}
-    if "required" in one and "required" in other:
-        merged["required"] = [*one["required"], *other["required"]]
+    mine, theirs = one.get("properties"), other.get("properties")
+    if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+        merged["properties"] = {**mine, **theirs}
+    needed, also = one.get("required"), other.get("required")
+    if isinstance(needed, list) and isinstance(also, list):
+        merged["required"] = [*needed, *also]
     return merged
 
 
 def _number(schema: Mapping[str, Any], *, whole: bool) -> float | int:
     step = 1 if whole else 0.5
-    value: Any = 1
-    if isinstance(schema.get("minimum"), int | float):
-        value = max(value, schema["minimum"])
-    if isinstance(schema.get("exclusiveMinimum"), int | float) and value <= schema["exclusiveMinimum"]:
-        value = schema["exclusiveMinimum"] + step
-    if isinstance(schema.get("maximum"), int | float):
-        value = min(value, schema["maximum"])
-    if isinstance(schema.get("exclusiveMaximum"), int | float) and value >= schema["exclusiveMaximum"]:
-        value = schema["exclusiveMaximum"] - step
-    multiple = schema.get("multipleOf")
-    if isinstance(multiple, int | float) and multiple > 0 and value % multiple:
+    value: float = 1
+    least, above = _bound(schema, "minimum"), _bound(schema, "exclusiveMinimum")
+    most, below = _bound(schema, "maximum"), _bound(schema, "exclusiveMaximum")
+    if least is not None:
+        value = max(value, least)
+    if above is not None and value <= above:
+        value = above + step
+    if most is not None:
+        value = min(value, most)
+    if below is not None and value >= below:
+        value = below - step
+    multiple = _bound(schema, "multipleOf")
+    if multiple is not None and multiple > 0 and value % multiple:
         value = (value // multiple + 1) * multiple
-    if whole:
-        return int(value)
-    return float(value) if isinstance(value, float) else int(value)
+    return int(value) if whole else value
+
+
+def _bound(schema: Mapping[str, Any], name: str) -> float | None:
+    value = schema.get(name)
+    return value if isinstance(value, int | float) and abs(value) < _LARGEST else None

@@ -15,6 +15,9 @@ from batch_bridge.testing._errors import BatchServerError
 
 START_SECONDS = 30.0
 STOP_SECONDS = 8.0
+STOP = b"stop\n"
+"""Said to the child before its pipe is closed, so that it can tell a stop from our death."""
+
 _MAX_SAID = 8_000
 
 
@@ -64,6 +67,10 @@ class ServerProcess:
 
     def stop(self) -> None:
         """Ask it to end; kill it if it does not."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):  # it has ended already
+                self._process.stdin.write(STOP)
+                self._process.stdin.flush()
         self._close_pipes()
         try:
             self._process.wait(STOP_SECONDS)
