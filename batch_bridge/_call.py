@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
-from batch_bridge._models import Outcome
+from batch_bridge._models import Outcome, Succeeded
 from batch_bridge._start import DIGEST, Begin, Failures, digest_of, start
 from batch_bridge._thread import Parked, Thread, resume_map, sort_interrupts, split_interrupts
 from batch_bridge._wait import LINK, Link
@@ -267,7 +267,8 @@ class Call:
             await self._find_again(thread, config, link)
             return
         thread.delivered += tuple(ask for interrupt in due for ask in interrupt.asks if ask[0] in outcomes)
-        await self._step(thread, Command(resume=answers), config, link, pending)
+        answered = [each for one in due for each in pending[one.id] if isinstance(outcomes.get(each.id), Succeeded)]
+        await self._step(thread, Command(resume=answers), config, link, answered)
 
     async def _pending(self, config: RunnableConfig) -> dict[str, list[Asked]]:
         """Return our interrupts that are pending, as LangGraph has persisted them: an address alone proves nothing."""
@@ -291,7 +292,7 @@ class Call:
         value: Any,
         config: RunnableConfig,
         link: Link,
-        answered: Mapping[str, list[Asked]] | None = None,
+        answered: Sequence[Asked] = (),
     ) -> None:
         result = await self._host.graph.ainvoke(value, config, **self._options)
         if self._options.get("stream_mode", "values") == "values":
@@ -310,7 +311,7 @@ class Call:
             thread.strikes = 0
         else:
             thread.strikes += 1
-        if thread.strikes > _STRIKES or (thread.strikes and _is_asked_again(answered or {}, ours)):
+        if thread.strikes > _STRIKES or (thread.strikes and _is_asked_again(answered, ours)):
             raise NondeterministicNodeError(
                 f"thread {thread.id!r} was given what it had asked for, took none of it, and asked anew. Is a subgraph "
                 "compiled with checkpointer=False, or a node run under new names? What waits must be found again when "
@@ -336,9 +337,8 @@ def _is_no_input(value: object) -> bool:
     return value is None or isinstance(value, Command)
 
 
-def _is_asked_again(answered: Mapping[str, list[Asked]], asked: Mapping[str, list[Asked]]) -> bool:
+def _is_asked_again(answered: Sequence[Asked], asked: Mapping[str, list[Asked]]) -> bool:
     """Tell whether an item is asked for under another id than the one that it was answered under."""
-    old = [each for requests in answered.values() for each in requests]
-    known = {each.id for each in old}
+    known = {each.id for each in answered}
     new = [each for requests in asked.values() for each in requests if each.id not in known]
-    return any(each.batcher == before.batcher and each.item == before.item for each in new for before in old)
+    return any(each.batcher == old.batcher and each.item == old.item for each in new for old in answered)

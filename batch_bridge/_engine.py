@@ -70,6 +70,9 @@ class Engine:
         self._flights: dict[str, Flight] = {}
         self._in_flight: dict[str, Flight] = {}
         self._settled: list[str] = []
+        self._drain = False
+        self._held_until: datetime | None = None
+        self._hold = first_pause(poll_interval)
 
     # -- what its host calls ---------------------------------------------------------------------------------
 
@@ -133,9 +136,12 @@ class Engine:
         """
         queue = self._opened()
         await self._each(self._advance(flight, now) for flight in self._due(now))
-        summary = queue.summary(now)
-        if count := self._policy.take(summary, drain=drain):
-            await self._flush(queue.take(count, now), now)
+        self._drain = self._drain or drain
+        if not self._is_held(now):
+            count = self._policy.take(queue.summary(now), drain=self._drain)
+            self._drain = False
+            if count:
+                await self._flush(queue.take(count, now), now)
         settled, self._settled = tuple(self._settled), []
         return Tick(settled, self._wake_at(now))
 
@@ -231,6 +237,7 @@ class Engine:
         await self._ledger.confirm(batch)
         flight.batch, flight.doubtful, flight.failures = batch, False, 0
         flight.waiting.clear()
+        self._held_until, self._hold = None, first_pause(self._interval)
         flight.due, flight.pause = now, first_pause(self._interval)
         logger.info("%s: batch %s submitted as %r", self._name, batch.key, handle)
 
@@ -255,6 +262,7 @@ class Engine:
                 await self._confirm(flight, intent, found[0], now)
             else:
                 await self._withdraw(flight, intent)
+                self._hold_back(now)
 
     async def _drop_lost(self, flight: Flight, intent: Intent, held: set[str]) -> None:
         """Settle the requests whose rows are gone from the store, and queue their neighbours again."""
@@ -265,6 +273,16 @@ class Engine:
         for request_id in gone:
             flight.waiting.pop(request_id, None)
         await self._withdraw(flight, intent)
+
+    def _hold_back(self, now: datetime) -> None:
+        """Send nothing for a while: a submission has come to nothing, and the next one may too."""
+        self._drain = True  # what was sent was due
+        self._held_until = now + self._hold
+        self._hold = min(self._hold * 2, self._interval)
+
+    def _is_held(self, now: datetime) -> bool:
+        until = self._held_until
+        return until is not None and now < until <= now + self._interval  # a clock that was set back holds nothing
 
     async def _withdraw(self, flight: Flight, intent: Intent) -> None:
         # A process before this one may have died while it settled the batch as failed: what it wrote stands.
@@ -362,10 +380,12 @@ class Engine:
     def _wake_at(self, now: datetime) -> datetime | None:
         queue = self._opened()
         times = [flight.due for flight in self._flights.values()]
-        if (due := self._policy.due_at(queue.summary(now))) is not None:
-            times.append(due)
-        if self._policy.when is not None and len(queue):
-            times.append(now + self._interval)
+        if len(queue):
+            due = now if self._drain else self._policy.due_at(queue.summary(now))
+            if due is not None:
+                times.append(max(due, self._held_until) if self._held_until and self._is_held(now) else due)
+            if self._policy.when is not None:
+                times.append(now + self._interval)
         return min(times, default=None)
 
     def _unavailable(self, flight: Flight, error: Exception, now: datetime) -> None:

@@ -68,7 +68,7 @@ class Runner:
     ) -> None:
         self._graph = graph
         several = isinstance(bridges, Iterable) and not isinstance(bridges, str)
-        self._bridges = list(bridges) if several else [bridges]  # type: ignore[arg-type, list-item]
+        self._bridges: list[Bridge] = list(bridges) if several else [bridges]  # type: ignore[arg-type, list-item]
         self._own_saver = _own_saver(graph)
         self._path = path
         self._saver = checkpointer

@@ -1,0 +1,732 @@
+"""A Runner's calls: order, laziness, limits, continuing, and what is left when one is cancelled."""
+
+import asyncio
+import gc
+import operator
+import subprocess
+import sys
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, TypedDict
+
+import pytest
+from helpers import Desk, State, chain, config_of, memory, one_node, run, within
+from langchain_core.messages import HumanMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.store.memory import InMemoryStore
+from langgraph.store.sqlite.aio import AsyncSqliteStore
+from langgraph.types import Command, interrupt
+
+import batch_bridge
+from batch_bridge import FlushPolicy, RequestFailed, Runner, wait
+from batch_bridge._start import digest_of
+from batch_bridge.errors import RunMismatchError, RunnerStateError
+
+
+async def ask(state):
+    return {"out": [await wait(state["x"])]}
+
+
+async def again(state):
+    return {"out": [await wait(state["out"][-1])]}
+
+
+def inputs_of(*names):
+    return [{"x": each} for each in names]
+
+
+def answers_of(results):
+    return [result["out"] for result in results]
+
+
+# -- results --------------------------------------------------------------------------------------------------------
+
+
+async def test_results_come_in_the_order_of_the_inputs():
+    names = [f"n{i}" for i in range(30)]
+    desk = Desk()
+    results = await run(one_node(ask), desk.bridge(), inputs=inputs_of(*names), max_concurrency=3)
+    assert answers_of(results) == [[f"{each}!"] for each in names]
+
+
+async def test_no_inputs_are_no_results():
+    desk = Desk()
+    assert await run(one_node(ask), desk.bridge(), inputs=[]) == []
+    assert desk.batches == []
+
+
+async def fails_on_bad(state):
+    answer = await wait(state["x"])
+    if state["x"].startswith("bad"):
+        raise ValueError(state["x"])
+    return {"out": [answer]}
+
+
+async def test_exceptions_are_returned_in_their_places_when_asked_for():
+    desk = Desk()
+    inputs = inputs_of("a", "bad1", "c", "bad2")
+    results = await run(one_node(fails_on_bad), desk.bridge(), inputs=inputs, return_exceptions=True)
+    assert answers_of([results[0], results[2]]) == [["a!"], ["c!"]]
+    assert [repr(results[1]), repr(results[3])] == ["ValueError('bad1')", "ValueError('bad2')"]
+
+
+async def test_the_first_exception_by_index_is_raised_once_all_other_threads_have_ended():
+    ended = []
+
+    async def node(state):
+        if state["x"] == "bad late":
+            await wait("first")
+        try:
+            return await fails_on_bad(state)
+        finally:
+            ended.append(state["x"])
+
+    desk = Desk()
+    with pytest.raises(ValueError, match="bad late") as caught:
+        await run(one_node(node), desk.bridge(), inputs=inputs_of("bad late", "a", "bad early", "b"))
+    assert Counter(ended).keys() == {"bad late", "a", "bad early", "b"}
+    assert any("2 threads failed" in note for note in caught.value.__notes__)
+
+
+async def test_as_completed_yields_threads_as_they_end():
+    fast, slow = Desk(), Desk().hold()
+
+    async def node(state):
+        return {"out": [await wait(state["x"], batcher=state["x"])]}
+
+    async with memory(one_node(node), fast.bridge(name="fast"), slow.bridge(name="slow")) as runner:
+        seen = []
+        async for index, result in runner.abatch_as_completed(inputs_of("slow", "fast")):
+            seen.append((index, result["out"]))
+            slow.let_go()
+    assert seen == [(1, ["fast!"]), (0, ["slow!"])]
+
+
+async def test_as_completed_yields_all_others_before_it_raises():
+    desk = Desk()
+    seen = []
+
+    async def consume(runner):
+        async for index, result in runner.abatch_as_completed(inputs_of("bad1", "a", "bad2", "b")):
+            seen.append((index, result["out"]))
+
+    async with memory(one_node(fails_on_bad), desk.bridge()) as runner:
+        with pytest.raises(ValueError, match="bad1"):
+            await within(consume(runner))
+        assert sorted(seen) == [(1, ["a!"]), (3, ["b!"])]
+        pairs = runner.abatch_as_completed(inputs_of("bad1", "a"), return_exceptions=True)
+        results = dict([pair async for pair in pairs])
+    assert [repr(results[0]), results[1]["out"]] == ["ValueError('bad1')", ["a!"]]
+
+
+async def test_as_completed_that_is_left_early_can_be_continued():
+    desk = Desk()
+    async with memory(chain(ask, again), desk.bridge()) as runner:
+        results = runner.abatch_as_completed(inputs_of("a", "b", "c"), run_id="r")
+        async for _ in results:
+            break
+        await results.aclose()
+        assert answers_of(await within(runner.abatch(inputs_of("a", "b", "c"), run_id="r"))) == [
+            ["a!", "a!!"],
+            ["b!", "b!!"],
+            ["c!", "c!!"],
+        ]
+    assert desk.counts == {each: 1 for name in "abc" for each in (name, f"{name}!")}
+
+
+# -- the sync twins -------------------------------------------------------------------------------------------------
+
+
+def test_the_sync_twins_give_the_same_in_a_block_and_without_one():
+    desk = Desk()
+    runner = memory(one_node(ask), desk.bridge())
+
+    def use():
+        assert answers_of(runner.batch(inputs_of("a", "b"))) == [["a!"], ["b!"]]
+        pairs = dict(runner.batch_as_completed(inputs_of("a", "b")))
+        assert answers_of([pairs[0], pairs[1]]) == [["a!"], ["b!"]]
+        assert runner.invoke({"x": "a"})["out"] == ["a!"]
+
+    use()
+    with runner:
+        use()
+    use()
+    assert desk.sizes == [2, 2, 1] * 3
+
+
+def test_the_sync_twin_that_is_left_early_closes_tidily():
+    desk = Desk()
+    with memory(one_node(ask), desk.bridge()) as runner:
+        for _ in runner.batch_as_completed(inputs_of("a", "b", "c"), run_id="r"):
+            break
+        assert answers_of(runner.batch(inputs_of("a", "b", "c"), run_id="r")) == [["a!"], ["b!"], ["c!"]]
+    assert desk.sizes == [3]
+
+
+def test_the_sync_twins_take_the_same_arguments():
+    desk = Desk(lambda item: ValueError("no") if item == "bad" else f"{item}!")
+    with memory(one_node(ask), desk.bridge()) as runner:
+        first, error = runner.batch(
+            inputs_of("a", "bad"), [{}, {}], run_id="r", return_exceptions=True, max_concurrency=1
+        )
+    assert first["out"] == ["a!"]
+    assert isinstance(error, RequestFailed)
+
+
+# -- laziness and limits --------------------------------------------------------------------------------------------
+
+
+async def test_lazy_inputs_are_read_no_further_than_there_is_room_to_run_them():
+    started, gate = asyncio.Event(), asyncio.Event()
+    read = []
+    running = []
+
+    def inputs():
+        for i in range(20):
+            read.append(i)
+            yield {"x": f"n{i}"}
+
+    async def node(state):
+        if not gate.is_set():
+            running.append(state["x"])
+            if len(running) == 4:
+                started.set()
+            await gate.wait()
+        return await ask(state)
+
+    desk = Desk()
+    async with memory(one_node(node), desk.bridge()) as runner:
+        call = asyncio.create_task(runner.abatch(inputs(), max_concurrency=4))
+        await within(started.wait())
+        assert len(read) == 4
+        gate.set()
+        results = await within(call)
+    assert answers_of(results) == [[f"n{i}!"] for i in range(20)]
+    assert desk.sizes == [20]
+
+
+async def test_max_concurrency_counts_threads_that_run_and_not_those_that_are_parked():
+    now = most = 0
+
+    async def node(state):
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        try:
+            await asyncio.sleep(0)
+            return await ask(state)
+        finally:
+            now -= 1
+
+    desk = Desk()
+    results = await run(one_node(node), desk.bridge(), inputs=inputs_of(*"abcdefgh"), max_concurrency=2)
+    assert len(results) == 8
+    assert most == 2
+    assert desk.sizes == [8]
+
+
+# -- configs and context --------------------------------------------------------------------------------------------
+
+
+async def test_one_config_serves_all_inputs_and_a_list_serves_each_its_own():
+    async def node(state, config):
+        return {"out": [await wait(config["configurable"]["word"]), config["tags"]]}
+
+    node.__annotations__["config"] = "RunnableConfig"
+    desk = Desk()
+    one = {"configurable": {"word": "w"}, "tags": ["t"]}
+    each = [{"configurable": {"word": word}, "tags": [word]} for word in "ab"]
+    assert answers_of(await run(one_node(node), desk.bridge(), inputs=[{}, {}], config=one)) == [["w!", ["t"]]] * 2
+    results = await run(one_node(node), desk.bridge(), inputs=[{}, {}], config=each)
+    assert answers_of(results) == [["a!", ["a"]], ["b!", ["b"]]]
+
+
+async def test_a_config_may_name_its_thread():
+    saver = InMemorySaver()
+    desk = Desk()
+    async with memory(one_node(ask), desk.bridge(), checkpointer=saver) as runner:
+        await within(runner.abatch(inputs_of("a", "b"), [config_of("mine"), {}], run_id="r"))
+    assert {each.config["configurable"]["thread_id"] for each in saver.list(None)} == {"mine", "r:1"}
+
+
+async def test_a_config_that_the_caller_keeps_is_not_changed():
+    config = {"configurable": {"thread_id": "t"}, "metadata": {"a": 1}}
+    await run(one_node(ask), Desk().bridge(), inputs=inputs_of("a"), config=config)
+    assert config == {"configurable": {"thread_id": "t"}, "metadata": {"a": 1}}
+
+
+async def test_context_is_given_to_every_thread():
+    @dataclass
+    class Context:
+        word: str
+
+    async def node(state, *, runtime):
+        return {"out": [await wait(runtime.context.word)]}
+
+    graph = StateGraph(State, context_schema=Context).add_node("node", node).add_edge(START, "node")
+    results = await run(graph, Desk().bridge(), inputs=[{}, {}], context=Context("w"))
+    assert answers_of(results) == [["w!"], ["w!"]]
+
+
+# -- continuing -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_run_that_has_finished_is_read_again_and_no_node_is_run():
+    executions = Counter()
+
+    async def node(state):
+        executions[state["x"]] += 1
+        return await ask(state)
+
+    desk = Desk()
+    async with memory(one_node(node), desk.bridge()) as runner:
+        before = await within(runner.abatch(inputs_of("a", "b"), run_id="r"))
+        executed = +executions
+        assert await within(runner.abatch(inputs_of("a", "b"), run_id="r")) == before
+        assert executions == executed
+        more = await within(runner.abatch(inputs_of("a", "b", "c"), run_id="r"))
+    assert answers_of(more) == [["a!"], ["b!"], ["c!"]]
+    assert desk.batches == [["a", "b"], ["c"]]
+
+
+async def test_other_inputs_under_the_same_run_id_are_refused_with_their_index():
+    desk = Desk()
+    async with memory(one_node(ask), desk.bridge()) as runner:
+        await within(runner.abatch(inputs_of("a", "b", "c"), run_id="r"))
+        with pytest.raises(RunMismatchError, match="input 1") as caught:
+            await within(runner.abatch(inputs_of("a", "x", "c"), run_id="r"))
+        assert caught.value.index == 1
+        assert answers_of(await within(runner.abatch(inputs_of("a", "b", "c"), run_id="r")))
+    assert desk.sizes == [3]
+
+
+async def test_the_same_inputs_are_recognised_though_langgraph_has_given_them_ids():
+    async def node(state):
+        return {"messages": [await wait(state["messages"][-1].content)]}
+
+    desk = Desk()
+    inputs = [{"messages": [HumanMessage("hi")]}]
+    async with memory(one_node(node, MessagesState), desk.bridge()) as runner:
+        first = await within(runner.abatch(inputs, run_id="r"))
+        assert await within(runner.abatch(inputs, run_id="r")) == first
+        fresh = [{"messages": [HumanMessage("hi")]}]
+        assert await within(runner.abatch(fresh, run_id="r")) == first
+        with pytest.raises(RunMismatchError):
+            await within(runner.abatch([{"messages": [HumanMessage("ho")]}], run_id="r"))
+    assert desk.batches == [["hi"]]
+
+
+async def test_threads_that_failed_are_run_again_and_ask_anew_for_what_failed():
+    works = False
+    desk = Desk(lambda item: f"{item}!" if works or item != "bad" else ValueError("no"))
+
+    async def node(state):
+        return {"out": await asyncio.gather(wait(f"good {state['x']}"), wait(state["x"]))}
+
+    inputs = inputs_of("a", "bad")
+    async with memory(one_node(node), desk.bridge()) as runner:
+        first, error = await within(runner.abatch(inputs, run_id="r", return_exceptions=True))
+        assert isinstance(error, RequestFailed)
+        _, error = await within(runner.abatch(inputs, run_id="r", return_exceptions=True))
+        assert isinstance(error, RequestFailed)
+        works = True
+        results = await within(runner.abatch(inputs, run_id="r"))
+        assert answers_of(results) == [["good a!", "a!"], ["good bad!", "bad!"]]
+        assert await within(runner.abatch(inputs, run_id="r")) == results
+    assert results[0] == first
+    assert desk.sizes == [4, 1, 1]
+    assert desk.counts["bad"] == 3
+
+
+async def test_threads_that_failed_by_themselves_keep_their_answers():
+    works = False
+
+    async def node(state):
+        answer = await wait(state["x"])
+        if not works:
+            raise ValueError("mine")
+        return {"out": [answer]}
+
+    desk = Desk()
+    async with memory(one_node(node), desk.bridge()) as runner:
+        [error] = await within(runner.abatch(inputs_of("a"), run_id="r", return_exceptions=True))
+        assert isinstance(error, ValueError)
+        works = True
+        assert answers_of(await within(runner.abatch(inputs_of("a"), run_id="r"))) == [["a!"]]
+    assert desk.batches == [["a"]]
+
+
+async def test_a_thread_that_waits_for_a_human_is_returned_goes_on_and_is_then_read_again():
+    async def approve(state):
+        answer = await wait(state["x"])
+        return {"out": [answer, interrupt(f"{answer} ok?") if state["x"] == "ask me" else "unasked"]}
+
+    inputs = inputs_of("a", "ask me")
+    desk = Desk()
+    async with memory(one_node(approve), desk.bridge()) as runner:
+        for _ in range(2):
+            done, waiting = await within(runner.abatch(inputs, run_id="r"))
+            assert done["out"] == ["a!", "unasked"]
+            [human] = waiting["__interrupt__"]
+            assert human.value == "ask me! ok?"
+        result = await within(runner.ainvoke(Command(resume={human.id: "yes"}), config_of("r:1")))
+        assert result["out"] == ["ask me!", "yes"]
+        assert answers_of(await within(runner.abatch(inputs, run_id="r"))) == [done["out"], result["out"]]
+        with pytest.raises(RunMismatchError):
+            await within(runner.abatch(inputs_of("a", "other"), run_id="r"))
+    assert desk.batches == [["a", "ask me"]]
+
+
+async def test_ainvoke_on_a_thread_that_has_ended_is_its_next_turn():
+    desk = Desk()
+    async with memory(one_node(ask), desk.bridge()) as runner:
+        assert (await within(runner.ainvoke({"x": "a"}, config_of("t"))))["out"] == ["a!"]
+        assert (await within(runner.ainvoke({"x": "a"}, config_of("t"))))["out"] == ["a!", "a!"]
+        assert (await within(runner.ainvoke({"x": "b"}, config_of("t"))))["out"] == ["a!", "a!", "b!"]
+    assert desk.batches == [["a"], ["a"], ["b"]]
+
+
+async def test_ainvoke_on_a_thread_that_waits_goes_on_with_its_own_input_or_none_and_refuses_another():
+    async def first_leg(runner, desk):
+        call = asyncio.create_task(runner.ainvoke({"x": "a"}, config_of("t")))
+        await within(desk.submitted.wait())
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+    for value in ({"x": "a"}, None):
+        desk = Desk().hold()
+        async with memory(one_node(ask), desk.bridge()) as runner:
+            await first_leg(runner, desk)
+            desk.let_go()
+            with pytest.raises(RunMismatchError):
+                await within(runner.ainvoke({"x": "b"}, config_of("t")))
+            assert (await within(runner.ainvoke(value, config_of("t"))))["out"] == ["a!"]
+        assert desk.batches == [["a"]]
+
+
+# -- bridges and their flushes --------------------------------------------------------------------------------------
+
+
+async def test_several_bridges_each_get_their_own_requests():
+    async def node(state):
+        return {"out": [await wait(state["x"], batcher="upper"), await wait(state["x"], batcher="lower")]}
+
+    upper, lower = Desk(str.upper), Desk(str.lower)
+    results = await run(
+        one_node(node), upper.bridge(name="upper"), lower.bridge(name="lower"), inputs=inputs_of("Ab", "Cd")
+    )
+    assert answers_of(results) == [["AB", "ab"], ["CD", "cd"]]
+    assert (upper.batches, lower.sizes) == ([["Ab", "Cd"]], [2])
+
+
+async def test_five_hundred_threads_with_two_dependent_waits_make_exactly_two_batches():
+    desk = Desk()
+    names = [f"n{i}" for i in range(500)]
+    results = await run(chain(ask, again), desk.bridge(), inputs=inputs_of(*names))
+    assert answers_of(results) == [[f"{each}!", f"{each}!!"] for each in names]
+    assert desk.sizes == [500, 500]
+
+
+async def test_max_requests_splits_into_batches_of_exactly_that_size():
+    desk = Desk()
+    names = [f"n{i}" for i in range(25)]
+    bridge = desk.bridge(flush=FlushPolicy(max_requests=10))
+    results = await run(one_node(ask), bridge, inputs=inputs_of(*names))
+    assert answers_of(results) == [[f"{each}!"] for each in names]
+    assert desk.sizes == [10, 10, 5]
+    assert sorted(desk.requests) == sorted(names)
+
+
+async def test_max_age_sends_the_last_item_though_a_long_thread_keeps_the_runner_busy():
+    desk = Desk()
+
+    async def node(state):
+        if state["x"] == "long":
+            await desk.submitted.wait()
+        return await ask(state)
+
+    bridge = desk.bridge(flush=FlushPolicy(max_age=timedelta(seconds=0.1)))
+    results = await run(one_node(node), bridge, inputs=inputs_of("a", "long", "b"))
+    assert answers_of(results) == [["a!"], ["long!"], ["b!"]]
+    assert desk.sizes == [2, 1]
+
+
+async def test_a_predicate_sends_when_it_says_so():
+    desk = Desk()
+
+    async def node(state):
+        if state["x"] == "long":
+            await desk.submitted.wait()
+        return await ask(state)
+
+    bridge = desk.bridge(flush=FlushPolicy(max_age=None, when=lambda queue: queue.requests >= 2))
+    results = await run(one_node(node), bridge, inputs=inputs_of("a", "long", "b"))
+    assert len(results) == 3
+    assert desk.sizes == [2, 1]
+
+
+async def test_two_calls_at_once_share_a_runner_and_its_batches():
+    desk = Desk()
+    async with memory(one_node(ask), desk.bridge()) as runner:
+        first, second = await within(
+            asyncio.gather(
+                runner.abatch(inputs_of("a", "b"), run_id="one"), runner.abatch(inputs_of("c"), run_id="two")
+            )
+        )
+    assert answers_of([*first, *second]) == [["a!"], ["b!"], ["c!"]]
+    assert desk.sizes == [3]
+
+
+async def test_the_same_run_id_twice_at_once_is_refused_and_the_first_call_goes_on():
+    desk = Desk().hold()
+    async with memory(one_node(ask), desk.bridge()) as runner:
+        call = asyncio.create_task(runner.abatch(inputs_of("a"), run_id="r"))
+        await within(desk.submitted.wait())
+        with pytest.raises(RunnerStateError, match="'r' is under way"):
+            await runner.abatch(inputs_of("a"), run_id="r")
+        desk.let_go()
+        assert answers_of(await within(call)) == [["a!"]]
+        assert answers_of(await within(runner.abatch(inputs_of("a"), run_id="r"))) == [["a!"]]
+    assert desk.batches == [["a"]]
+
+
+async def test_the_same_thread_twice_at_once_is_refused_and_paid_once():
+    desk = Desk()
+    config = config_of("t")
+    async with memory(one_node(ask), desk.bridge()) as runner:
+        first, second = await within(
+            asyncio.gather(
+                runner.ainvoke({"x": "a"}, config), runner.ainvoke({"x": "a"}, config), return_exceptions=True
+            )
+        )
+        assert first["out"] == ["a!"]
+        assert isinstance(second, RunnerStateError)
+        assert "'t' is under way" in str(second)
+        assert (await within(runner.ainvoke({"x": "b"}, config)))["out"] == ["a!", "b!"]
+    assert desk.batches == [["a"], ["b"]]
+
+
+# -- where things are kept ------------------------------------------------------------------------------------------
+
+
+async def test_a_compiled_graph_keeps_its_own_checkpointer():
+    saver = InMemorySaver()
+    graph = one_node(ask).compile(checkpointer=saver)
+    async with memory(graph, Desk().bridge()) as runner:
+        await within(runner.abatch(inputs_of("a"), run_id="r"))
+    assert (await graph.aget_state(config_of("r:0"))).values["out"] == ["a!"]
+
+
+async def test_a_compiled_graph_without_a_checkpointer_gets_the_runner_s():
+    desk = Desk()
+    graph = one_node(ask).compile()
+    assert answers_of(await run(graph, desk.bridge(), inputs=inputs_of("a"))) == [["a!"]]
+    assert graph.checkpointer is None
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_a_given_checkpointer_and_store_are_used_and_no_file_is_made(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    desk = Desk()
+
+    async def use(saver, store):
+        for _ in range(2):
+            async with Runner(one_node(ask), desk.bridge(), checkpointer=saver, store=store, progress=False) as runner:
+                results = await within(runner.abatch(inputs_of("a", "b"), run_id="r"))
+                assert answers_of(results) == [["a!"], ["b!"]]
+
+    if kind == "memory":
+        await use(InMemorySaver(), InMemoryStore())
+    else:
+        async with (
+            AsyncSqliteSaver.from_conn_string(":memory:") as saver,
+            AsyncSqliteStore.from_conn_string(":memory:") as store,
+        ):
+            await store.setup()
+            await use(saver, store)
+    assert list(tmp_path.iterdir()) == []
+    assert desk.sizes == [2]
+
+
+async def test_a_runner_on_the_same_file_goes_on_where_the_last_one_stopped(tmp_path):
+    path = tmp_path / "run.db"
+    desk = Desk().hold()
+    executions = Counter()
+
+    async def node(state):
+        executions[state["x"]] += 1
+        return await ask(state)
+
+    graph = chain(node, again)
+    async with Runner(graph, desk.bridge(), path=path, progress=False) as runner:
+        call = asyncio.create_task(runner.abatch(inputs_of("a", "b"), run_id="r"))
+        await within(desk.submitted.wait())
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+    desk.let_go()
+    for _ in range(2):
+        async with Runner(graph, desk.bridge(), path=path, progress=False) as runner:
+            results = await within(runner.abatch(inputs_of("a", "b"), run_id="r"))
+            assert answers_of(results) == [["a!", "a!!"], ["b!", "b!!"]]
+    assert desk.sizes == [2, 2]
+    assert executions == {"a": 2, "b": 2}
+
+
+def test_an_input_is_recognised_by_another_process():
+    value = {"words": {"a", "b", "c", "d", "e"}, "more": [frozenset("vwxyz")], "at": datetime(2026, 1, 2, tzinfo=UTC)}
+    program = f"import datetime\nfrom batch_bridge._start import digest_of\nprint(digest_of({value!r}))"
+    other = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    assert other.stdout.strip() == digest_of(value)
+
+
+# -- cancelling and closing -----------------------------------------------------------------------------------------
+
+
+async def test_a_call_that_is_cancelled_leaves_everything_to_be_continued():
+    desk = Desk().hold()
+    running = asyncio.Event()
+    gate = asyncio.Event()
+
+    async def node(state):
+        if state["x"] == "runs" and not gate.is_set():
+            running.set()
+            await gate.wait()
+        return await ask(state)
+
+    inputs = inputs_of("a", "b", "runs")
+    bridge = desk.bridge(flush=FlushPolicy(max_requests=2))
+    async with memory(chain(node, again), bridge) as runner:
+        call = asyncio.create_task(runner.abatch(inputs, run_id="r"))
+        await within(desk.submitted.wait())
+        await within(running.wait())
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        desk.let_go()
+        gate.set()
+        results = await within(runner.abatch(inputs, run_id="r"))
+    assert answers_of(results) == [["a!", "a!!"], ["b!", "b!!"], ["runs!", "runs!!"]]
+    assert set(desk.counts.values()) == {1}
+    assert len(desk.requests) == 6
+
+
+async def test_what_a_cancelled_call_has_left_in_the_queue_is_not_sent_until_somebody_asks_again():
+    desk = Desk()
+    running = asyncio.Event()
+    gate = asyncio.Event()
+
+    async def node(state):
+        if state["x"] == "runs":
+            running.set()
+            await gate.wait()
+        return await ask(state)
+
+    async with memory(one_node(node), desk.bridge()) as runner:
+        call = asyncio.create_task(runner.abatch(inputs_of("a", "runs"), run_id="r"))
+        await within(running.wait())
+        while not runner._session.queued:
+            await asyncio.sleep(0.01)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        for driver in runner._session._drivers.values():
+            driver.wake()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert desk.batches == []
+        gate.set()
+        assert answers_of(await within(runner.abatch(inputs_of("a", "runs"), run_id="r"))) == [["a!"], ["runs!"]]
+    assert desk.sizes == [2]
+
+
+async def test_a_call_that_its_runner_is_closed_under_ends_with_an_error():
+    desk = Desk().hold()
+    async with memory(one_node(ask), desk.bridge()) as runner:
+        call = asyncio.create_task(runner.abatch(inputs_of("a")))
+        await within(desk.submitted.wait())
+    with pytest.raises(RunnerStateError, match="closed"):
+        await within(call)
+
+
+async def test_a_submission_under_way_is_brought_to_its_end_before_the_runner_is_closed(tmp_path):
+    desk = Desk()
+    entered, gate = asyncio.Event(), asyncio.Event()
+
+    async def submit(items):
+        entered.set()
+        await gate.wait()
+        return await desk.submit(items)
+
+    path = tmp_path / "run.db"
+
+    async def begin_and_leave():
+        async with Runner(one_node(ask), desk.bridge(submit=submit), path=path, progress=False) as runner:
+            call = asyncio.create_task(runner.abatch(inputs_of("a"), run_id="r"))
+            await within(entered.wait())
+            call.cancel()
+
+    leaving = asyncio.create_task(begin_and_leave())
+    await within(entered.wait())
+    gate.set()
+    await within(leaving)
+    async with Runner(one_node(ask), desk.bridge(submit=submit), path=path, progress=False) as runner:
+        assert answers_of(await within(runner.abatch(inputs_of("a"), run_id="r"))) == [["a!"]]
+    assert desk.batches == [["a"]]
+
+
+async def test_a_runner_can_be_opened_again_after_it_was_closed():
+    desk = Desk()
+    runner = memory(one_node(ask), desk.bridge())
+    for _ in range(2):
+        async with runner:
+            assert answers_of(await within(runner.abatch(inputs_of("a")))) == [["a!"]]
+    assert desk.sizes == [1, 1]
+
+
+async def test_nothing_is_left_behind_that_asyncio_complains_of(caplog):
+    desk = Desk(lambda item: ValueError("no") if item == "bad" else item)
+
+    async def node(state):
+        return {"out": await asyncio.gather(wait(state["x"]), wait("b"))}
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        async with memory(one_node(node), desk.bridge()) as runner:
+            await within(runner.abatch(inputs_of("a", "bad", "c"), return_exceptions=True))
+            call = asyncio.create_task(runner.abatch(inputs_of("a", "b")))
+            await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+            del call
+        gc.collect()
+    assert [str(each.message) for each in caught if issubclass(each.category, RuntimeWarning)] == []
+    assert [each.message for each in caplog.records if each.name == "asyncio"] == []
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    assert others == set()
+
+
+async def test_a_report_tells_what_was_done():
+    desk = Desk(lambda item: ValueError("no") if item == "bad" else item)
+    async with memory(one_node(ask), desk.bridge(flush=FlushPolicy(max_requests=2))) as runner:
+        await within(runner.abatch(inputs_of("a", "bad", "c"), return_exceptions=True))
+        report = await runner.report()
+    assert (report.threads, report.requests, report.batches) == (3, 3, 2)
+    assert report.outcomes == {"succeeded": 2, "errored": 1}
+    assert isinstance(report, batch_bridge.Report)
+
+
+class Votes(TypedDict):
+    x: str
+    out: Annotated[list, operator.add]
+
+
+async def test_threads_of_very_different_length_each_take_as_many_rounds_as_they_need():
+    graph = StateGraph(Votes).add_node("ask", ask).add_edge(START, "ask")
+    graph.add_conditional_edges("ask", lambda state: "ask" if len(state["out"]) < len(state["x"]) else END, ["ask", END])
+    desk = Desk()
+    results = await run(graph, desk.bridge(), inputs=[{"x": "x" * n, "out": []} for n in range(1, 6)])
+    assert [len(result["out"]) for result in results] == [1, 2, 3, 4, 5]
+    assert desk.sizes == [5, 4, 3, 2, 1]

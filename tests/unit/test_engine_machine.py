@@ -1,0 +1,608 @@
+"""The engine as a state machine: whatever the provider does and whenever the process dies, every request ends once.
+
+The parked requests are the truth, as LangGraph's checkpoints are. The store is real and outlives every process; a
+process dies before, within or after any call of the store or the provider.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any, NoReturn
+
+import pytest
+from fakes import MOMENTS, T0, Crash, FakeStore, Fuse, Moment, ended, guarded, request
+from hypothesis import HealthCheck, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from batch_bridge import _ledger, _outcome, _settlement
+from batch_bridge._engine import Engine, Tick
+from batch_bridge._flush import FlushPolicy
+from batch_bridge._ledger import Ledger
+from batch_bridge._models import (
+    JSON,
+    Cancelled,
+    Ended,
+    Errored,
+    Expired,
+    InProgress,
+    Limits,
+    Measure,
+    Outcome,
+    Request,
+    Submitted,
+    Succeeded,
+)
+from batch_bridge._plan import cap
+from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
+
+NAME = "bridge"
+INTERVAL = timedelta(seconds=64)
+
+POLICIES = (
+    FlushPolicy(max_requests=3, max_age=30),
+    FlushPolicy(max_requests=5, max_bytes=12, max_age=300),
+    FlushPolicy(max_requests=100, max_age=0),
+    FlushPolicy(max_requests=2, max_age=None, when=lambda queue: queue.bytes > 8),
+)
+LIMITS = (Limits(), Limits(requests=2), Limits(bytes=10), Limits(requests=4, bytes=20))
+
+ITEMS: tuple[dict[str, JSON], ...] = (
+    *({"group": group, "bytes": size, "kind": "fine"} for group in "ab" for size in (1, 2, 4, 8, 16, 32)),
+    {"group": "a", "bytes": 1, "kind": "refused"},
+    {"group": "a", "bytes": 1, "kind": "unmeasurable"},
+)
+WEATHER = st.integers(0, 2**32)  # what the provider's moods follow from; 0 is a good day
+JUMPS = st.sampled_from([0.0, 1.0, 32.0, 3600.0, -32.0, -3600.0])
+
+# What the engine says in the provider's place.
+FAILURES = {
+    *("invalid_item", "item_too_large", "measure_failed"),
+    *("bad_batch", "submit_failed", "submission_unknown", "find_failed", "poll_failed"),
+}
+
+# Where a process dies: at any call, or at the next one of a name.
+CALLS = [
+    None,
+    *("prepare", "submit", "poll", "find", "fence", "cancel", "release"),
+    *("put requests", "put members", "put batches", "put outcomes", "put closed"),
+    *("delete requests", "delete members", "delete batches", "delete outcomes", "get outcomes", "get requests"),
+]
+
+# How a call of the provider ends. The first of each is what happens on a good day.
+MOODS = {
+    "prepare": ["well"] * 8 + ["unavailable", "unknown", "refused", "bug"],
+    "submit": ["well"] * 4 + ["unavailable", "lost", "created", "created", "refused", "bug", "bug, created"],
+    "find": ["well"] * 8 + ["unavailable", "unknown", "bug"],
+    "fence": ["well"] * 6 + ["unavailable", "unavailable, done", "bug"],
+    "cancel": ["well"] * 6 + ["unavailable", "unavailable, done"],
+    "poll": ["ended"] * 6 + ["progress", "progress", "unavailable", "bug"],
+    "release": ["well"] * 6 + ["unavailable", "bug"],
+}
+
+
+def raise_for(mood: str) -> NoReturn:
+    match mood.split(",")[0]:
+        case "unavailable":
+            raise ProviderUnavailable("503", retry_after=2.0)
+        case "unknown" | "lost" | "created":
+            raise SubmissionUnknown("timed out")
+        case "refused":
+            raise SubmissionRefused("400", code="bad_batch", status_code=400)
+    raise KeyError("a bug in the provider")
+
+
+@dataclass(slots=True)
+class Batch:
+    """A batch at the provider.
+
+    Attributes:
+        call: Which `submit` made it; several of one call are doubles.
+        hidden: So many more calls of `find` do not see it.
+        state: live -> ended (executed, and so paid) | cancelled | void (its input was deleted before it was there)
+    """
+
+    handle: str
+    key: str
+    prepared: JSON
+    requests: tuple[Request, ...]
+    call: int
+    hidden: int = 0
+    state: str = "live"
+    polled: bool = False
+    released: bool = False
+    results: dict[str, Outcome] = field(default_factory=dict)
+
+
+class WildProvider:
+    """Does everything that the port allows, and keeps the books of what it is asked to execute."""
+
+    def __init__(self, limits: Limits, most: Limits, store: FakeStore, *, searchable: bool) -> None:
+        self.limits = limits
+        self.dice: Random | None = None
+        self.batches: list[Batch] = []
+        self.collected: set[str] = set()
+        self.asked: dict[str, Request] = {}
+        self.said: dict[str, list[Outcome]] = defaultdict(list)  # first lines, and what stands for missing ones
+        self.violations: list[str] = []
+        self._most = most
+        self._store = store
+        self._searchable = searchable
+        self._calls = 0
+        self._files: dict[str, str] = {}
+        self._fenced: set[str] = set()
+
+    # -- the port ----------------------------------------------------------------------------------------------
+
+    def measure(self, request: Request) -> Measure:
+        item: Any = request.item
+        match item["kind"]:
+            case "refused":
+                raise RequestRefused("no such model")
+            case "unmeasurable":
+                raise KeyError("a bug in the provider")
+        return Measure(item["group"], item["bytes"])
+
+    async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
+        return await self._call("prepare", self._prepare, key)
+
+    async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:
+        return await self._call("submit", self._submit, key, tuple(requests), prepared)
+
+    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
+        return await self._call("poll", self._poll, handle, tuple(members))
+
+    async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
+        return await self._call("find", self._find, key, prepared)
+
+    async def fence(self, prepared: JSON) -> None:
+        await self._call("fence", self._fence, prepared)
+
+    async def cancel(self, handle: JSON) -> None:
+        await self._call("cancel", self._cancel, handle)
+
+    async def release(self, handle: JSON) -> None:
+        await self._call("release", self._release, handle)
+
+    async def aclose(self) -> None:
+        pass
+
+    # -- what it does ------------------------------------------------------------------------------------------
+
+    def _prepare(self, key: str) -> JSON:
+        mood = self._mood("prepare")
+        if mood != "well":
+            raise_for(mood)
+        if not self._searchable:
+            return None
+        name = f"file-{len(self._files)}"
+        self._files[name] = key
+        return name
+
+    def _submit(self, key: str, requests: tuple[Request, ...], prepared: JSON) -> JSON:
+        self._check_submission(key, requests, prepared)
+        mood = self._mood("submit")
+        if mood == "well" or "created" in mood:
+            self._calls += 1
+            hidden = self._pick([0, 0, 1, 2, 3])
+            doubles = self._pick([0, 0, 1, 2]) if mood == "created" else 0
+            for _ in range(1 + doubles):
+                handle = f"batch-{len(self.batches)}"
+                self.batches.append(Batch(handle, key, prepared, requests, self._calls, hidden))
+        if mood != "well":
+            raise_for(mood)
+        return self.batches[-1].handle
+
+    def _find(self, key: str, prepared: JSON) -> list[JSON]:
+        if not self._searchable:
+            raise_for("unknown")
+        mood = self._mood("find")
+        if mood != "well":
+            raise_for(mood)
+        found: list[JSON] = []
+        for batch in self.batches:
+            if batch.key == key and batch.state != "void":
+                if batch.hidden:
+                    batch.hidden -= 1
+                else:
+                    found.append(batch.handle)
+        return found
+
+    def _fence(self, prepared: JSON) -> None:
+        mood = self._mood("fence")
+        if mood in ("well", "unavailable, done"):
+            self._fenced.add(str(prepared))
+            for batch in self.batches:
+                if batch.prepared == prepared and batch.hidden:
+                    batch.state = "void"
+        if mood != "well":
+            raise_for(mood)
+
+    def _cancel(self, handle: JSON) -> None:
+        mood = self._mood("cancel")
+        batch = self._known(handle)
+        if mood in ("well", "unavailable, done") and batch.state == "live":
+            batch.state = "cancelled"
+        if mood != "well":
+            raise_for(mood)
+
+    def _poll(self, handle: JSON, members: tuple[str, ...]) -> InProgress | Ended:
+        batch = self._known(handle)
+        batch.polled = True
+        self._expect(not batch.released, f"{handle} was polled after its release")
+        self._expect(
+            members == tuple(each.id for each in batch.requests), f"{handle} was polled for other members"
+        )
+        mood = self._mood("poll")
+        if mood == "progress":
+            return InProgress(0, len(members))
+        if mood != "ended":
+            raise_for(mood)
+        if batch.state == "live":
+            batch.state = "ended"
+            batch.results = {each.id: self._result(each.id) for each in batch.requests}
+        elif batch.state == "cancelled":
+            batch.results = {each.id: Cancelled("stopped") for each in batch.requests}
+        return self._report(batch)
+
+    def _release(self, handle: JSON) -> None:
+        batch = self._known(handle)
+        rows = self._store.read()
+        self._expect(batch.key not in rows["batches"], f"{handle} was released before it was closed")
+        batch.released = True
+        mood = self._mood("release")
+        if mood != "well":
+            raise_for(mood)
+
+    # -- its results -------------------------------------------------------------------------------------------
+
+    def _result(self, request_id: str) -> Outcome:
+        kind = self._pick(["succeeded", "succeeded", "errored", "expired", "cancelled"])
+        return {
+            "succeeded": Succeeded({"for": request_id}),
+            "errored": Errored("429", code="rate_limited", status_code=429, retryable=True),
+            "expired": Expired("24 h"),
+            "cancelled": Cancelled("stopped"),
+        }[kind]
+
+    def _report(self, batch: Batch) -> Ended:
+        """Report results in any order, some not at all, some twice, some of strangers, perhaps not to the end."""
+        pairs = list(batch.results.items())
+        missing: Outcome = Errored("no line", code="missing")
+        breaks: Exception | None = None
+        if self.dice is not None:
+            self.dice.shuffle(pairs)
+            del pairs[: self._pick([0, 0, 0, 1, 2])]
+            for request_id in self.dice.choices([*batch.results], k=self._pick([0, 0, 1, 2])):
+                at = self._pick(range(len(pairs) + 1))
+                pairs.insert(at, (request_id, Errored("a second line", code=f"second_{at}")))
+            strangers = [*(self.asked.keys() - batch.results.keys()), "ffffffff"]
+            for stranger in self.dice.choices(sorted(strangers), k=self._pick([0, 0, 1])):
+                pairs.insert(self._pick(range(len(pairs) + 1)), (stranger, Errored("", code="stranger")))
+            if self._pick([False, False, False, True]):
+                del pairs[self._pick(range(len(pairs) + 1)) :]
+                breaks = self._pick([ProviderUnavailable("connection lost"), ValueError("not JSON")])
+            missing = self._pick([missing, Expired("24 h"), Cancelled("stopped")])
+            note(f"  {batch.handle}: {pairs}, {missing=}, {breaks=}")
+        for request_id in batch.results:
+            lines = [outcome for each, outcome in pairs if each == request_id]
+            if lines or breaks is None:
+                self.said[request_id].append(lines[0] if lines else missing)
+        return ended(pairs, missing, breaks)
+
+    # -- the books ---------------------------------------------------------------------------------------------
+
+    def executed_by(self, request_id: str) -> set[int]:
+        """Return the calls of `submit` that this request is paid through, or will be."""
+        return {
+            batch.call
+            for batch in self.batches
+            if batch.state in ("live", "ended") and any(each.id == request_id for each in batch.requests)
+        }
+
+    def doubles_left(self) -> list[str]:
+        """Return the doubles of adopted batches that nobody has cancelled."""
+        adopted = {batch.call: batch for batch in self.batches if batch.polled}
+        return [
+            batch.handle
+            for batch in self.batches
+            if batch.call in adopted and batch is not adopted[batch.call] and batch.state != "cancelled"
+        ]
+
+    def _check_submission(self, key: str, requests: tuple[Request, ...], prepared: JSON) -> None:
+        ids = tuple(each.id for each in requests)
+        measures = [self.measure(each) for each in requests]
+        size = sum(each.bytes for each in measures)
+        rows = self._store.read()
+        self._expect(len(set(ids)) == len(ids), f"{key} holds a request twice")
+        self._expect(self.collected.issuperset(ids), f"{key} holds requests that this process never collected")
+        self._expect(all(self.asked[each.id] == each for each in requests), f"{key} holds other items")
+        self._expect(len({each.group for each in measures}) == 1, f"{key} mixes groups")
+        self._expect(len(ids) <= (self._most.requests or 10**9), f"{key} holds too many requests")
+        self._expect(
+            len(ids) == 1 or size <= (self._most.bytes or 10**9), f"{key} holds too many bytes: {size}"
+        )
+        self._expect(not any(map(self.executed_by, ids)), f"{key} would pay twice")
+        self._expect(rows["members"].get(key, {}).get("ids") == list(ids), f"{key}: members not written first")
+        self._expect(rows["batches"].get(key, {}).get("stage") == "prepared", f"{key}: intent not written first")
+        self._expect(rows["batches"].get(key, {}).get("prepared") == prepared, f"{key}: cannot be looked for")
+        self._expect(not rows["outcomes"].keys() & set(ids), f"{key} holds requests that are settled")
+        self._expect(prepared is None or self._files[str(prepared)] == key, f"{key}: another batch's input")
+        self._expect(str(prepared) not in self._fenced, f"{key}: its input was deleted")
+
+    def _known(self, handle: JSON) -> Batch:
+        for batch in self.batches:
+            if batch.handle == handle:
+                return batch
+        self.violations.append(f"{handle!r} is no batch of ours")
+        raise ValueError(handle)
+
+    def _expect(self, truth: bool, otherwise: str) -> None:
+        if not truth:
+            self.violations.append(otherwise)
+
+    def _mood(self, verb: str) -> str:
+        mood: str = self._pick(MOODS[verb])
+        note(f"  {verb}: {mood}")
+        return mood
+
+    def _pick(self, choices: Sequence[Any]) -> Any:
+        return choices[0] if self.dice is None else self.dice.choice(choices)
+
+    async def _call(self, verb: str, act: Any, *arguments: Any) -> Any:
+        async def call() -> Any:
+            await asyncio.sleep(0)  # a turn for the batches beside this one
+            return act(*arguments)
+
+        return await guarded(self._store.fuse, verb, call)
+
+
+class EngineMachine(RuleBasedStateMachine):
+    @initialize(
+        policy=st.sampled_from(POLICIES), limits=st.sampled_from(LIMITS), searchable=st.sampled_from([True, True, False])
+    )
+    def begin(self, policy: FlushPolicy, limits: Limits, searchable: bool) -> None:
+        self.runner = asyncio.Runner()
+        self.fuse = Fuse()
+        self.store = FakeStore(fuse=self.fuse)
+        self.policy = policy
+        most = cap(limits, policy.max_requests, policy.max_bytes)
+        self.provider = WildProvider(limits, most, self.store, searchable=searchable)
+        self.now: datetime = T0
+        self.due: datetime | None = None
+        self.engine: Engine | None = None
+        self.broken = False
+        self.parked: dict[str, Request] = {}
+        self.outcomes: dict[str, Outcome] = {}
+        self.reported: set[str] = set()  # told to this process as settled
+        self.ended: set[str] = set()  # their threads are over
+        self.forgotten: set[str] = set()
+        self.boot()
+
+    # -- rules -------------------------------------------------------------------------------------------------
+
+    @rule(items=st.lists(st.sampled_from(ITEMS), min_size=1, max_size=4))
+    def park(self, items: list[dict[str, JSON]]) -> None:
+        for item in items:
+            new = request(len(self.provider.asked), **item)
+            self.parked[new.id] = self.provider.asked[new.id] = new
+        if self.engine is not None:
+            self.collect(list(self.parked)[-len(items) :])
+
+    @precondition(lambda self: self.engine is not None)
+    @rule(weather=WEATHER, drain=st.sampled_from([True, False]))
+    def tick_when_due(self, weather: int, drain: bool) -> None:
+        if self.due is not None:
+            self.now = max(self.now, self.due)
+        self.do_tick(drain=drain, weather=weather)
+
+    @precondition(lambda self: self.engine is not None)
+    @rule(weather=WEATHER, jump=JUMPS, drain=st.sampled_from([False, True]))
+    def tick_whenever(self, weather: int, jump: float, drain: bool) -> None:
+        self.now += timedelta(seconds=jump)
+        self.do_tick(drain=drain, weather=weather)
+
+    @precondition(lambda self: self.engine is not None and self.parked)
+    @rule(seed=WEATHER)
+    def collect_some_again(self, seed: int) -> None:
+        self.collect(Random(seed).choices([*self.parked], k=4))
+
+    @precondition(lambda self: self.engine is not None and self.reported & self.parked.keys())
+    @rule(most=st.integers(1, 4))
+    def deliver(self, most: int) -> None:
+        ids = sorted(self.reported & self.parked.keys())[:most]
+        outcomes = self.run(self.alive.outcomes(ids))
+        if outcomes is None:
+            return
+        self.expect(outcomes == {each: self.outcomes[each] for each in ids}, "another outcome was delivered")
+        for request_id in ids:
+            del self.parked[request_id]
+        self.ended.update(ids)
+        if self.run(self.done(self.alive.forget(ids))):
+            self.forgotten.update(ids)
+
+    @precondition(lambda self: self.engine is not None)
+    @rule(calls=st.integers(0, 4), moment=st.sampled_from(MOMENTS), name=st.sampled_from(CALLS))
+    def let_it_die(self, calls: int, moment: Moment, name: str | None) -> None:
+        if calls:
+            self.fuse.arm(calls, moment, name)
+        else:
+            self.bury()
+
+    @precondition(lambda self: self.engine is None)
+    @rule(everything=st.sampled_from([True, True, False]))
+    def restart(self, everything: bool) -> None:
+        self.boot()
+        if everything and self.engine is not None:
+            self.collect(list(self.parked))
+
+    @precondition(lambda self: self.engine is None and self.parked)
+    @rule(seed=WEATHER)
+    def delete_a_thread(self, seed: int) -> None:
+        del self.parked[Random(seed).choice([*self.parked])]
+
+    def recover(self) -> None:
+        """Total settlement: once nothing fails any more, a few ticks settle all that is parked, and then all is quiet."""
+        self.fuse.revive()
+        if self.engine is None:
+            self.boot()
+        self.collect(list(self.parked))
+        # With a clock that jumped, each tick may be one batch's turn: look, withdraw, send, poll, and send the rest.
+        for _ in range(10 + 5 * (self.alive.queued + self.alive.batches_in_flight)):
+            if self.due is not None:
+                self.now = max(self.now, self.due)
+            self.do_tick(drain=True)
+            self.laws()
+            if not self.alive.queued and not self.alive.batches_in_flight:
+                break
+        self.expect(self.parked.keys() <= self.outcomes.keys(), "a parked request has no outcome")
+        self.expect(self.parked.keys() <= self.reported, "a parked request was not reported as settled")
+        self.expect(not self.alive.queued and not self.alive.in_flight, "something is still under way")
+        self.expect(not self.store.read()["batches"], "a batch is still open")
+        calls = self.fuse.calls
+        quiet = self.do_tick(drain=True)
+        self.expect(quiet == Tick((), None), "a tick with nothing to do did something")
+        self.expect(self.fuse.calls == calls, "a tick with nothing to do made calls")
+
+    def teardown(self) -> None:
+        if not hasattr(self, "runner"):
+            return
+        try:
+            if not self.broken:
+                self.recover()
+                self.laws()
+        finally:
+            self.runner.close()
+
+    # -- laws --------------------------------------------------------------------------------------------------
+
+    @invariant()
+    def laws(self) -> None:
+        rows = self.store.read()
+        self.outcomes_never_change(rows["outcomes"])
+        self.nothing_is_paid_twice()
+        held = [each for key in rows["batches"] for each in rows["members"][key]["ids"]]
+        self.expect(len(held) == len(set(held)), "a request is in two batches")
+        if self.engine is not None:
+            self.one_state_each(rows, set(held))
+
+    def outcomes_never_change(self, rows: dict[str, Any]) -> None:
+        for request_id, row in rows.items():
+            outcome = _outcome.from_json(row)
+            before = self.outcomes.setdefault(request_id, outcome)
+            self.expect(before == outcome, f"an outcome has changed: {before} -> {outcome}")
+            self.expect(request_id in self.provider.asked, "a stranger's outcome was written")
+            said = outcome in self.provider.said[request_id] or getattr(outcome, "code", "") in FAILURES
+            self.expect(said, f"nobody said {outcome}")
+        lost = self.outcomes.keys() - rows.keys() - self.ended
+        self.expect(not lost, f"outcomes are lost: {lost}")
+        self.expect(not self.forgotten & rows.keys(), "a forgotten outcome has come back")
+
+    def nothing_is_paid_twice(self) -> None:
+        self.expect(not self.provider.violations, "; ".join(self.provider.violations))
+        paid = defaultdict(int)
+        for request_id in self.provider.asked:
+            paid[request_id] = len(self.provider.executed_by(request_id))
+        self.expect(max(paid.values(), default=0) <= 1, "a request was paid twice")
+        self.expect(not self.provider.doubles_left(), "a double of an adopted batch runs on")
+
+    def one_state_each(self, rows: dict[str, Any], held: set[str]) -> None:
+        engine = self.alive
+        queued, flying = set(engine._queue._waiting), set(engine._in_flight)
+        settled = rows["outcomes"].keys()
+        inherited = {
+            each for flight in engine._flights.values() if flight.inherited for each in flight.batch.members
+        }
+        self.expect(not queued & flying, "queued and in flight")
+        self.expect(not queued & settled, "queued and settled")
+        self.expect(settled & flying <= inherited, "in flight and settled")
+        self.expect(flying == held, "the engine and the ledger differ on what is in flight")
+        self.expect(engine.queued == len(queued), "the queue is counted wrong")
+        self.expect(queued <= self.provider.collected, "queued, though no thread of this process waits for it")
+        self.expect(queued <= rows["requests"].keys(), "queued and not written down")
+        self.expect(queued.isdisjoint(self.ended), "queued, though its thread has ended")
+        known = queued | flying | settled | self.ended
+        self.expect(self.provider.collected <= known, f"lost: {self.provider.collected - known}")
+        self.expect(self.reported <= settled | self.ended, "reported as settled without an outcome")
+        stages = {key: row["stage"] == "submitted" for key, row in rows["batches"].items()}
+        flights = {key: isinstance(each.batch, Submitted) for key, each in engine._flights.items()}
+        self.expect(stages == flights, "the engine and the ledger differ on the batches")
+
+    # -- the process -------------------------------------------------------------------------------------------
+
+    @property
+    def alive(self) -> Engine:
+        assert self.engine is not None
+        return self.engine
+
+    def boot(self) -> None:
+        self.fuse.revive()
+        engine = Engine(NAME, self.provider, self.policy, Ledger(self.store, NAME), poll_interval=INTERVAL)
+        self.engine = engine
+        self.run(engine.open(self.now))
+        self.due = None
+
+    def bury(self) -> None:
+        self.engine = None
+        self.provider.collected.clear()
+        self.reported.clear()
+
+    def collect(self, ids: Sequence[str]) -> None:
+        settled_before = self.reported & set(ids)
+        self.provider.collected.update(ids)
+        told = self.run(self.alive.collect([self.parked[each] for each in ids], self.now))
+        if told is not None:
+            self.expect(settled_before <= told, "a settled request was collected again and not returned")
+            self.expect(told <= set(ids), "requests were returned that nobody asked for")
+            self.reported |= told
+
+    def do_tick(self, *, drain: bool, weather: int = 0) -> Tick | None:
+        self.provider.dice = Random(weather) if weather else None
+        tick = self.run(self.alive.tick(self.now, drain=drain))
+        if tick is not None:
+            self.due = tick.wake_at
+            written = self.store.read()["outcomes"].keys()
+            self.expect(set(tick.settled) <= written, "reported as settled before it was written")
+            self.reported |= set(tick.settled)
+        return tick
+
+    async def done(self, work: Awaitable[object]) -> bool:
+        await work
+        return True
+
+    def run(self, work: Any) -> Any:
+        """Run the engine until it is done; `None` if the process has died on the way."""
+        try:
+            return self.runner.run(work)
+        except Crash:
+            self.bury()
+            return None
+        except BaseException:
+            self.broken = True
+            raise
+
+    def expect(self, truth: bool, otherwise: str) -> None:
+        if not truth:
+            self.broken = True
+            raise AssertionError(otherwise)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _short_chunks():
+    """Two writes where there would be a thousand requests in one: so that a crash falls between them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_ledger, "_CHUNK", 3)
+        patch.setattr(_settlement, "_CHUNK", 2)
+        yield
+
+
+TestEngine = EngineMachine.TestCase
+TestEngine.settings = settings(
+    max_examples=400,
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
