@@ -103,11 +103,13 @@ class Box:
                     self._parked = _Parked(interrupted.args[0], requests, time.monotonic())
                 else:
                     return 0.0
-            stray = sum(self._claimed.isdisjoint(ids) for ids in self._rounds)
-            grace = 0.0 if not stray else _SHORT_GRACE if len(self._rounds) == 1 else _LONG_GRACE
+            stray = [not ids <= self._claimed for ids in self._rounds]
+            # One round is a sibling that is slow today; two, the last one among them, are a node that makes no progress.
+            lost = sum(stray) > 1 and stray[-1]
+            grace = _LONG_GRACE if lost else _SHORT_GRACE if any(stray) else 0.0
             if time.monotonic() - self._parked.since < grace:
                 return grace / 20
-            if stray and len(self._rounds) > 1:
+            if lost:
                 raise NondeterministicNodeError(
                     "a node asks for something else each time that it is run again: answers have come that no wait "
                     "asks for any more. A node that waits is run again from its top for every answer, so what it "

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from batch_bridge._flight import Flight, first_pause
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
-from batch_bridge._models import Closed, Ended, Errored, Intent, Measure, Outcome, Request, Submitted
+from batch_bridge._models import Closed, Ended, Errored, Intent, Outcome, Request, Submitted
 from batch_bridge._plan import Waiting, batch_key, cap, split
 from batch_bridge._provider import Provider
 from batch_bridge._queue import Queue
@@ -85,6 +85,8 @@ class Engine:
         self._queue = Queue(now)
         self._flights.clear()
         self._in_flight.clear()
+        self._settled.clear()
+        self._drain, self._held_until = False, None
         for entry in await self._ledger.open_batches():
             batch, doubtful = entry if isinstance(entry, tuple) else (entry, False)
             flight = Flight(batch, now, first_pause(self._interval), doubtful=doubtful, inherited=True)
@@ -100,29 +102,17 @@ class Engine:
         new: dict[str, Request] = {}
         for request in requests:
             flight = self._in_flight.get(request.id)
-            if flight is None:
-                if request.id not in queue:
-                    new[request.id] = request
-            elif isinstance(flight.batch, Intent) and request.id not in flight.waiting:
-                measure = self._measure(request)
-                if isinstance(measure, Measure):
-                    flight.waiting[request.id] = Waiting(request.id, measure.group, measure.bytes, now)
-        if not new:
-            return set()
-        settled = await self._ledger.settled(tuple(new))
-        refused: dict[str, Outcome] = {}
-        accepted: list[tuple[Request, Measure]] = []
-        for request in new.values():
-            if request.id in settled:
-                continue
-            measure = self._measure(request)
-            if isinstance(measure, Measure):
-                accepted.append((request, measure))
-            else:
-                refused[request.id] = measure
-        await self._ledger.enqueue(request for request, _ in accepted)
-        for request, measure in accepted:
-            queue.add(Waiting(request.id, measure.group, measure.bytes, now))
+            if flight is not None:
+                self._stand_by(flight, request, now)
+            elif request.id not in queue:
+                new[request.id] = request
+        settled = await self._ledger.settled(tuple(new)) if new else set()
+        judged = {request.id: self._judge(request, now) for request in new.values() if request.id not in settled}
+        accepted = [each for each in judged.values() if isinstance(each, Waiting)]
+        refused: dict[str, Outcome] = {each: why for each, why in judged.items() if isinstance(why, Errored)}
+        await self._ledger.enqueue(new[waiting.id] for waiting in accepted)
+        for waiting in accepted:
+            queue.add(waiting)
         if refused:
             await self._ledger.settle(refused)
         return settled | refused.keys()
@@ -175,13 +165,18 @@ class Engine:
 
     # -- intake ----------------------------------------------------------------------------------------------
 
-    def _measure(self, request: Request) -> Measure | Errored:
+    def _stand_by(self, flight: Flight, request: Request, now: datetime) -> None:
+        """Note that somebody waits for a request whose submission is in doubt: it is queued again if that failed."""
+        if isinstance(flight.batch, Intent) and request.id not in flight.waiting:
+            judged = self._judge(request, now)
+            if isinstance(judged, Waiting):
+                flight.waiting[request.id] = judged
+
+    def _judge(self, request: Request, now: datetime) -> Waiting | Errored:
         try:
             measure = self._provider.measure(request)
         except RequestRefused as error:
             return Errored(str(error), code=error.code)
-        except Exception as error:  # noqa: BLE001  # as in `_submit`: it must not stand in its neighbours' way
-            return Errored(_said(error), code="measure_failed")
         limit = self._provider.limits.bytes
         if limit is not None and measure.bytes > limit:
             return Errored(
@@ -189,7 +184,7 @@ class Engine:
                 "ask for less in one request",
                 code="item_too_large",
             )
-        return measure
+        return Waiting(request.id, measure.group, measure.bytes, now)
 
     # -- flush and submit --------------------------------------------------------------------------------------
 
@@ -266,7 +261,9 @@ class Engine:
 
     async def _drop_lost(self, flight: Flight, intent: Intent, held: set[str]) -> None:
         """Settle the requests whose rows are gone from the store, and queue their neighbours again."""
-        lost = Errored("the ledger has lost this request's row; was its store edited?", "ledger_row_lost", retryable=True)
+        lost = Errored(
+            "the ledger has lost this request's row; was its store edited?", "ledger_row_lost", retryable=True
+        )
         gone: dict[str, Outcome] = {each: lost for each in intent.members if each not in held}
         await self._ledger.settle(gone)
         self._settled += gone

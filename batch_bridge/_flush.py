@@ -58,9 +58,7 @@ class FlushPolicy:
                 f"FlushPolicy(max_bytes={self.max_bytes!r}) would never send anything; give at least 1, or None"
             )
         if isinstance(self.max_age, timedelta) and self.max_age < timedelta(0):
-            raise ValueError(
-                f"FlushPolicy(max_age={self.max_age!r}) is in the past; give a positive duration, or None"
-            )
+            raise ValueError(f"FlushPolicy(max_age={self.max_age!r}) is in the past; give a positive duration, or None")
         if self.when is not None and not callable(self.when):
             raise ValueError(
                 f"FlushPolicy(when={self.when!r}) is not callable; give a function of a QueueSummary, or None"
@@ -68,9 +66,7 @@ class FlushPolicy:
 
     def is_full(self, queue: QueueSummary) -> bool:
         """Whether the queue has reached a size limit."""
-        return queue.requests >= self.max_requests or (
-            self.max_bytes is not None and queue.bytes >= self.max_bytes
-        )
+        return queue.requests >= self.max_requests or (self.max_bytes is not None and queue.bytes >= self.max_bytes)
 
     def due_at(self, queue: QueueSummary) -> datetime | None:
         """Tell when the queue is to be sent: now if it is full, else when its oldest request is too old.

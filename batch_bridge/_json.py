@@ -54,7 +54,9 @@ def digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
-def _convert(value: object, default: Default | None, what: str, path: tuple[str | int, ...]) -> JSON:
+def _convert(  # noqa: C901  # the kinds of JSON, one after the other, the most frequent first
+    value: object, default: Default | None, what: str, path: tuple[str | int, ...]
+) -> JSON:
     kind = type(value)
     if kind is str or kind is bool or value is None:
         return value  # type: ignore[return-value]
@@ -86,7 +88,8 @@ def _object(value: Mapping[str, object], default: Default | None, what: str, pat
     converted: dict[str, JSON] = {}
     for key, each in value.items():
         if not isinstance(key, str):
-            raise _error(what, path, f"the key {key!r} is a {type(key).__name__}, and JSON's are strings", f"use {str(key)!r}")
+            cause = f"the key {key!r} is a {type(key).__name__}, and JSON's are strings"
+            raise _error(what, path, cause, f"use {str(key)!r}")
         converted[str.__str__(key)] = _convert(each, default, what, (*path, str.__str__(key)))
     return converted
 

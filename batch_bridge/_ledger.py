@@ -58,8 +58,7 @@ class Ledger:
     async def enqueue(self, requests: Iterable[Request]) -> None:
         """Write requests down, so that their items need not be held."""
         await self._run(
-            self._put("requests", request.id, {"thread": request.thread, "item": request.item})
-            for request in requests
+            self._put("requests", request.id, {"thread": request.thread, "item": request.item}) for request in requests
         )
 
     async def requests(self, ids: Sequence[str]) -> list[Request]:
@@ -75,9 +74,7 @@ class Ledger:
         """Read the outcomes that are known."""
         rows = await self._get("outcomes", ids)
         return {
-            request_id: _outcome.from_json(row)
-            for request_id, row in zip(ids, rows, strict=True)
-            if row is not None
+            request_id: _outcome.from_json(row) for request_id, row in zip(ids, rows, strict=True) if row is not None
         }
 
     async def settled(self, ids: Sequence[str]) -> set[str]:
@@ -88,8 +85,7 @@ class Ledger:
     async def settle(self, outcomes: Mapping[str, Outcome]) -> None:
         """Write outcomes, and only then let go of the requests that they answer."""
         await self._run(
-            self._put("outcomes", request_id, _outcome.to_json(outcome))
-            for request_id, outcome in outcomes.items()
+            self._put("outcomes", request_id, _outcome.to_json(outcome)) for request_id, outcome in outcomes.items()
         )
         await self._run(self._put("requests", request_id, None) for request_id in outcomes)
 

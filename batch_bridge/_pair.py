@@ -49,11 +49,11 @@ class Pair:
         """Everything may share a batch; the size is that of the item as JSON."""
         return Measure(group="", bytes=len(orjson.dumps(request.item)))
 
-    async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
+    async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:  # noqa: ARG002
         """Nothing to prepare."""
         return None
 
-    async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:
+    async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:  # noqa: ARG002
         """Call the user's `submit` with the items, in order."""
         items = [_messages.decode(request.item) for request in requests]
         handle = await _call(self._submit, items, *([key] if self._takes_key else []))
@@ -65,7 +65,7 @@ class Pair:
         """Call the user's `poll` and judge what it returned."""
         return _judge(await _call(self._poll, handle), members)
 
-    async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
+    async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:  # noqa: ARG002
         """Ask the user's `find`, if there is one."""
         if self._find is None:
             raise SubmissionUnknown(

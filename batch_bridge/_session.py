@@ -193,5 +193,3 @@ def _compiled(graph: Any, saver: BaseCheckpointSaver[Any] | None) -> Any:
     if hasattr(graph, "compile") and not hasattr(graph, "ainvoke"):
         return graph.compile(checkpointer=saver)
     return graph if saver is None else graph.copy(update={"checkpointer": saver})
-
-

@@ -51,9 +51,7 @@ async def settle(ledger: Ledger, batch: Intent | Submitted, ended: Ended, *, inh
         )
     rest = list(missing)
     for start in range(0, len(rest), _CHUNK):
-        await _write(
-            ledger, dict.fromkeys(rest[start : start + _CHUNK], ended.missing), kinds, inherited=inherited
-        )
+        await _write(ledger, dict.fromkeys(rest[start : start + _CHUNK], ended.missing), kinds, inherited=inherited)
     return kinds
 
 

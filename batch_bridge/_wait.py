@@ -180,9 +180,7 @@ def _merge(raised: Iterable[GraphInterrupt]) -> GraphInterrupt:
 # -- one execution -------------------------------------------------------------------------------------------------
 
 
-def _open(
-    items: Sequence[Any], batcher: str | Named, key: str | None
-) -> tuple[Box, list[tuple[Identity, JSON]]]:
+def _open(items: Sequence[Any], batcher: str | Named, key: str | None) -> tuple[Box, list[tuple[Identity, JSON]]]:
     info, run, link = _execution()
     name = batcher if isinstance(batcher, str) else batcher.name
     if link is not None and name not in link.bridges:

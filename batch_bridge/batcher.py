@@ -1,4 +1,4 @@
-"""A queue with a provider behind it, for code that is no graph: one call asks, and returns when a batch has answered."""
+"""A queue with a provider behind it, for code that is no graph: a call asks, and returns when a batch has answered."""
 
 import asyncio
 import concurrent.futures
@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from batch_bridge import _messages, _outcome
 from batch_bridge._desk import Desk
@@ -34,10 +34,10 @@ class Batcher:
 
     It runs on a thread of its own; the user's functions are called there, or in worker threads if they are not async.
 
-    With `path=` it is durable: what was asked and not yet answered is in the file. After a crash, or a `close(wait=False)`,
-    the next process that asks for an equal item owns the answer, instead of a new request: the first equal item asked
-    gets the first one's, the second the second one's. Within one process an equal item is a new request each time, and
-    after a clean `close` everything that was answered is forgotten, so it counts as new.
+    With `path=` it is durable: what was asked and not yet answered is in the file. After a crash, or a
+    `close(wait=False)`, the next process that asks for an equal item owns the answer, instead of a new request: the
+    first equal item asked gets the first one's, the second the second one's. Within one process an equal item is a new
+    request each time, and after a clean `close` everything that was answered is forgotten, so it counts as new.
 
     Args:
         provider: Who answers; instead of `submit_func` and `poll_func`.
@@ -46,8 +46,9 @@ class Batcher:
         find_func: `find_func(key) -> handle | None`; see `Bridge`.
         max_batch_size: So many waiting items are sent at once, and no batch holds more.
         max_batch_age: No item waits longer for others (a `timedelta`, or seconds). `None`: for ever.
-        should_flush_func: `should_flush_func(items, last_flushed) -> bool`, your own reason to send what waits, besides
-            size and age. Asked when an item arrives and at every poll interval. `last_flushed` is a naive local datetime.
+        should_flush_func: `should_flush_func(items, last_flushed) -> bool`, your own reason to send what waits,
+            besides size and age. Asked when an item arrives and at every poll interval. `last_flushed` is a naive
+            local datetime.
         name: Part of every stored key: a durable Batcher that is renamed does not find its batches again.
         poll_interval: The longest pause between two polls of one batch (a `timedelta`, or seconds).
         path: The SQLite file that makes it durable. One process at a time has it open.
@@ -74,7 +75,9 @@ class Batcher:
         if should_flush_func is not None and not callable(should_flush_func):
             raise TypeError(f"should_flush_func={should_flush_func!r} is not callable; give a function, or None")
         if provider is None and (submit_func is None or poll_func is None):
-            raise TypeError("Batcher lacks submit_func= or poll_func=; give both, or a provider: Batcher(OpenAIBatch(…))")
+            raise TypeError(
+                "Batcher lacks submit_func= or poll_func=; give both, or a provider: Batcher(OpenAIBatch(…))"
+            )
         self._should_flush = should_flush_func
         self._items: dict[str, Any] = {}
         when = self._is_flush_wanted if should_flush_func is not None else None
@@ -147,7 +150,7 @@ class Batcher:
         """Do what `close` does, without blocking."""
         await asyncio.to_thread(self.close, wait=wait)
 
-    def __enter__(self) -> "Batcher":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -155,7 +158,7 @@ class Batcher:
     ) -> None:
         self.close(wait=error is None)
 
-    async def __aenter__(self) -> "Batcher":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

@@ -18,16 +18,16 @@ class Bridge:
         Bridge(submit=submit, poll=poll)
 
     `submit(items) -> handle` gets the items in order and returns anything JSON can carry. `poll(handle)` returns
-    `None` while the batch runs, then a list of answers in the order of the items, or a dict by position; an exception as
-    one element fails that request; one that is raised or returned fails the batch. Both may be sync (then they run in
-    a thread) or async. A bridge holds no connection and no state; a `Runner` drives it.
+    `None` while the batch runs, then a list of answers in the order of the items, or a dict by position; an exception
+    as one element fails that request; one that is raised or returned fails the batch. Both may be sync (then they run
+    in a thread) or async. A bridge holds no connection and no state; a `Runner` drives it.
 
     Args:
         provider: Who answers; instead of `submit` and `poll`.
         submit: Sends a batch. With a second parameter it also gets the batch's key, for `find`.
         poll: Tells whether the batch has ended, and with what.
-        find: `find(key) -> handle | None` tells, after a crash in the middle of `submit`, whether the batch was created.
-            Without it the requests of that batch fail, because nobody can know.
+        find: `find(key) -> handle | None` tells, after a crash in the middle of `submit`, whether the batch was
+            created. Without it the requests of that batch fail, because nobody can know.
         name: What `wait(…, batcher=…)` calls it. Also part of every stored key: a bridge that is renamed does not find
             its batches again.
         flush: When to send what has been pooled.
@@ -54,9 +54,9 @@ class Bridge:
             raise TypeError("Bridge got a provider and submit= or poll=; give one or the other")
         if provider is None:
             if submit is None or poll is None:
-                missing = "submit= and poll=" if submit is None and poll is None else "submit=" if submit is None else "poll="
                 raise TypeError(
-                    f"Bridge lacks {missing}; give Bridge(submit=…, poll=…), or a provider such as Bridge(OpenAIBatch(…))"
+                    f"Bridge lacks {'submit=' if submit is None else 'poll='}; give Bridge(submit=…, poll=…), or a "
+                    "provider such as Bridge(OpenAIBatch(…))"
                 )
             provider = Pair(submit, poll, find)
         elif not all(hasattr(provider, verb) for verb in ("measure", "submit", "poll", "limits")):

@@ -25,9 +25,7 @@ _FAULTS = "Faults (shares from 0 to 1)"
 
 def _share(what: str) -> Any:
     """The option for a fault's share."""
-    return typer.Option(
-        min=0.0, max=1.0, metavar="SHARE", show_default=False, rich_help_panel=_FAULTS, help=what
-    )
+    return typer.Option(min=0.0, max=1.0, metavar="SHARE", show_default=False, rich_help_panel=_FAULTS, help=what)
 
 
 @app.callback()
@@ -40,15 +38,11 @@ def serve(
     *,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 is any that is free.")] = 8000,
-    expose: Annotated[
-        bool, typer.Option("--expose", help="Allow an address that other machines reach.")
-    ] = False,
+    expose: Annotated[bool, typer.Option("--expose", help="Allow an address that other machines reach.")] = False,
     state_dir: Annotated[
         Path | None, typer.Option(help="Where files and batches live; without it they are gone at the end.")
     ] = None,
-    latency: Annotated[
-        float, typer.Option(min=0.0, help="Seconds from a batch's creation to its end.")
-    ] = 0.0,
+    latency: Annotated[float, typer.Option(min=0.0, help="Seconds from a batch's creation to its end.")] = 0.0,
     answerer: Annotated[str | None, typer.Option(help="'module:function' that answers (url, body).")] = None,
     upstream: Annotated[
         str | None, typer.Option(help="Base URL of an OpenAI-compatible server that answers, with its /v1.")
@@ -56,9 +50,7 @@ def serve(
     upstream_key: Annotated[
         str | None, typer.Option(envvar="BATCH_BRIDGE_UPSTREAM_KEY", help="The upstream's API key.")
     ] = None,
-    concurrency: Annotated[
-        int, typer.Option(min=1, help="Requests that the upstream works on at once.")
-    ] = CONCURRENCY,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests that the upstream works on at once.")] = CONCURRENCY,
     webhook_url: Annotated[str | None, typer.Option(help="Where the ends of batches are announced.")] = None,
     webhook_secret: Annotated[
         str | None, typer.Option(envvar="OPENAI_WEBHOOK_SECRET", help="Signs these announcements.")

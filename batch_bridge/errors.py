@@ -184,8 +184,6 @@ class RequestRefused(BatchBridgeError):
         code: What the waiter's error will carry.
     """
 
-    def __init__(
-        self, message: str, *, code: Literal["item_too_large", "invalid_item"] = "invalid_item"
-    ) -> None:
+    def __init__(self, message: str, *, code: Literal["item_too_large", "invalid_item"] = "invalid_item") -> None:
         super().__init__(message)
         self.code = code

@@ -79,9 +79,7 @@ class Runner:
         self._sync: asyncio.Runner | None = None
         self._runs: set[str] = set()
         if checkpointer is not None and self._own_saver is not None:
-            raise TypeError(
-                "Runner got checkpointer= and a graph that was compiled with one; leave one of the two out"
-            )
+            raise TypeError("Runner got checkpointer= and a graph that was compiled with one; leave one of the two out")
         for bridge in self._bridges:
             if not isinstance(bridge, Bridge):
                 raise TypeError(f"Runner got {bridge!r} where a Bridge belongs; give Runner(graph, Bridge(…))")
@@ -210,7 +208,12 @@ class Runner:
         _in_order(failed, return_exceptions=False)
 
     async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, *, context: Any = None, **options: Any  # noqa: A002
+        self,
+        input: Any,
+        config: RunnableConfig | None = None,
+        *,
+        context: Any = None,
+        **options: Any,  # noqa: A002
     ) -> Any:
         """Run one thread, as `graph.ainvoke` does.
 
@@ -222,7 +225,9 @@ class Runner:
             RunMismatchError: The thread waits, and was begun with another input.
         """
         call = self._call([input], config, None, None, context, options)
-        return _in_order({index: result async for index, result in self._results(call, None, 1)}, return_exceptions=False)[0]
+        return _in_order(
+            {index: result async for index, result in self._results(call, None, 1)}, return_exceptions=False
+        )[0]
 
     def batch(self, inputs: Iterable[Any], *arguments: Any, **options: Any) -> list[Any]:
         """Do what `abatch` does, outside an event loop."""
@@ -230,9 +235,7 @@ class Runner:
         with self._opened_sync() as loop:
             return loop.run(self.abatch(inputs, *arguments, **options))
 
-    def batch_as_completed(
-        self, inputs: Iterable[Any], *arguments: Any, **options: Any
-    ) -> Iterator[tuple[int, Any]]:
+    def batch_as_completed(self, inputs: Iterable[Any], *arguments: Any, **options: Any) -> Iterator[tuple[int, Any]]:
         """Do what `abatch_as_completed` does, outside an event loop. Threads only run while the next one is asked for."""
         _refuse_loop("batch_as_completed()", "async for … in abatch_as_completed()")
         with self._opened_sync() as loop:

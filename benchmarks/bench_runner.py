@@ -75,12 +75,11 @@ async def plain(kind: str, threads: int, size: int, folder: str) -> dict[str, fl
         before, started, cpu = _settled_memory(), time.perf_counter(), time.process_time()
         for chunk in range(0, threads, 1000):
             await asyncio.gather(*(begin(index) for index in range(chunk, min(chunk + 1000, threads))))
-        middle, parked, used = time.perf_counter(), _settled_memory() - before, time.process_time()
+        middle, parked = time.perf_counter(), _settled_memory() - before
         gc_seconds = time.perf_counter() - middle
         for chunk in range(0, threads, 1000):
             await asyncio.gather(*(resume(index) for index in range(chunk, min(chunk + 1000, threads))))
         wall = time.perf_counter() - started - gc_seconds
-        del used
         return {"wall": wall, "cpu": time.process_time() - cpu, "parked": parked / threads}
 
 
@@ -138,7 +137,8 @@ def _settled_memory() -> int:
     return _resident()
 
 
-def _measure(side: str, kind: str, threads: int, size: int) -> dict[str, float]:
+def measure(side: str, kind: str, threads: int, size: int) -> dict[str, float]:
+    """Run one side in a fresh process, in a fresh folder."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--side", side, "--kind", kind, "--threads", str(threads)]
         done = subprocess.run(
@@ -155,7 +155,7 @@ def compare(kind: str, threads: int, size: int, rounds: int) -> dict[str, float]
     wall, cpu, memory = [], [], []
     for each in range(rounds):
         order = ("plain", "bridged") if each % 2 == 0 else ("bridged", "plain")
-        took = {side: _measure(side, base if side == "plain" else kind, threads, size) for side in order}
+        took = {side: measure(side, base if side == "plain" else kind, threads, size) for side in order}
         wall.append(took["bridged"]["wall"] / took["plain"]["wall"])
         cpu.append(took["bridged"]["cpu"] / took["plain"]["cpu"])
         memory.append(took["bridged"]["parked"] - took["plain"]["parked"])

@@ -122,13 +122,8 @@ def main() -> None:
     print(f"{'saver':20} {'threads/s':>9} {'wall ms':>8} {'CPU ms':>7}   wall ratio  CPU ratio")
     base = times["AsyncSqliteSaver"]
     for name, pairs in times.items():
-        wall, cpu = (
-            statistics.median(column) / arguments.threads * 1000 for column in zip(*pairs, strict=True)
-        )
-        ratios = [
-            statistics.median(own[k] / other[k] for own, other in zip(pairs, base, strict=True))
-            for k in (0, 1)
-        ]
+        wall, cpu = (statistics.median(column) / arguments.threads * 1000 for column in zip(*pairs, strict=True))
+        ratios = [statistics.median(own[k] / other[k] for own, other in zip(pairs, base, strict=True)) for k in (0, 1)]
         print(f"{name:20} {1000 / wall:9.0f} {wall:8.2f} {cpu:7.2f}   {ratios[0]:10.3f} {ratios[1]:10.3f}")
 
 

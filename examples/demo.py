@@ -108,7 +108,9 @@ def show(results: list[State], report: Report, openai: OpenAIBatch, wall: float,
     realtime = sum(
         float(
             calc_price(
-                PricedUsage(input_tokens=used.input_tokens, output_tokens=used.output_tokens), used.model, provider_id="openai"
+                PricedUsage(input_tokens=used.input_tokens, output_tokens=used.output_tokens),
+                used.model,
+                provider_id="openai",
             ).total_price
         )
         for used in report.usage

@@ -19,14 +19,10 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from batch_bridge._sqlite._insert import Insert, Row
 
-_CHECKPOINT_COLUMNS = (
-    "thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata"
-)
+_CHECKPOINT_COLUMNS = "thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata"
 _WRITE_COLUMNS = "thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value"
 
-CHECKPOINTS = Insert(
-    f"INSERT OR REPLACE INTO checkpoints ({_CHECKPOINT_COLUMNS}) VALUES", "(?, ?, ?, ?, ?, ?, ?)"
-)
+CHECKPOINTS = Insert(f"INSERT OR REPLACE INTO checkpoints ({_CHECKPOINT_COLUMNS}) VALUES", "(?, ?, ?, ?, ?, ?, ?)")
 WRITES = Insert(f"INSERT OR IGNORE INTO writes ({_WRITE_COLUMNS}) VALUES", "(?, ?, ?, ?, ?, ?, ?, ?, ?)")
 """What tasks wrote: what a task has written once stays."""
 SIGNALS = Insert(f"INSERT OR REPLACE INTO writes ({_WRITE_COLUMNS}) VALUES", "(?, ?, ?, ?, ?, ?, ?, ?, ?)")
@@ -106,9 +102,7 @@ def read_checkpoint(
         return None
     checkpoint_id, parent_id, kind, blob, metadata = rows[0]
     return CheckpointTuple(
-        config
-        if configurable.get("checkpoint_id")
-        else checkpoint_config(thread_id, namespace, checkpoint_id),
+        config if configurable.get("checkpoint_id") else checkpoint_config(thread_id, namespace, checkpoint_id),
         serde.loads_typed((kind, blob)),
         cast(CheckpointMetadata, json.loads(metadata) if metadata is not None else {}),
         checkpoint_config(thread_id, namespace, parent_id) if parent_id else None,

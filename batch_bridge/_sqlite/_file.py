@@ -68,9 +68,7 @@ async def open_file(
     Raises:
         RunFileError: The file is open elsewhere, is not such a file, or cannot be reached or written.
     """
-    opening = asyncio.ensure_future(
-        asyncio.to_thread(_open, path, synchronous, serde, busy_timeout, before_commit)
-    )
+    opening = asyncio.ensure_future(asyncio.to_thread(_open, path, synchronous, serde, busy_timeout, before_commit))
     try:
         file, closing = await asyncio.shield(opening)
     except asyncio.CancelledError:

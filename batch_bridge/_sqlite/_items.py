@@ -124,9 +124,7 @@ def _filters(wanted: Mapping[str, Any]) -> list[Condition]:
 
 def _filter(field: str, operator: str, value: Any) -> Condition:
     if not _FIELD.fullmatch(field):
-        raise ValueError(
-            f"Cannot filter by {field!r}: only letters, digits, '_', '.' and '-' may name a field."
-        )
+        raise ValueError(f"Cannot filter by {field!r}: only letters, digits, '_', '.' and '-' may name a field.")
     if operator not in _COMPARISONS:
         raise ValueError(f"Cannot filter {field!r} with {operator!r}; use one of {', '.join(_COMPARISONS)}.")
     found = f"json_extract(value, '$.{field}')"

@@ -51,9 +51,7 @@ class Job(Ticket):
 
     __slots__ = ("rows", "work")
 
-    def __init__(
-        self, work: Insert | Call, rows: Sequence[Row], loop: asyncio.AbstractEventLoop | None
-    ) -> None:
+    def __init__(self, work: Insert | Call, rows: Sequence[Row], loop: asyncio.AbstractEventLoop | None) -> None:
         super().__init__(loop)
         self.work = work
         self.rows = rows

@@ -33,9 +33,7 @@ def list_pages(
     return [keys[start : start + PAGE] for start in range(0, len(keys), PAGE)]
 
 
-def read_page(
-    connection: sqlite3.Connection, serde: SerializerProtocol, page: list[Key]
-) -> list[CheckpointTuple]:
+def read_page(connection: sqlite3.Connection, serde: SerializerProtocol, page: list[Key]) -> list[CheckpointTuple]:
     """Read the checkpoints of a page; those that are gone by now are left out."""
     found = (read_checkpoint(connection, serde, checkpoint_config(*key)) for key in page)
     return [checkpoint for checkpoint in found if checkpoint is not None]

@@ -61,8 +61,7 @@ class Readers:
             raise RunnerStateError(f"{self._path} is closed. Keep the file open while graphs run on it.")
         if os.getpid() != self._pid:
             raise RunnerStateError(
-                f"{self._path} was opened before this process was forked. "
-                "Open the file in the process that uses it."
+                f"{self._path} was opened before this process was forked. Open the file in the process that uses it."
             )
         try:
             return self._idle.pop()

@@ -31,9 +31,7 @@ def set_up(connection: sqlite3.Connection) -> None:
 
 def _set_up_saver(connection: sqlite3.Connection) -> None:
     SqliteSaver(connection).setup()
-    if "task_path" not in _columns(
-        connection, "writes"
-    ):  # langgraph-checkpoint-sqlite before 3.1 leaves it out
+    if "task_path" not in _columns(connection, "writes"):  # langgraph-checkpoint-sqlite before 3.1 leaves it out
         connection.execute("ALTER TABLE writes ADD COLUMN task_path TEXT NOT NULL DEFAULT ''")
 
 

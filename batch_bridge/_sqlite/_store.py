@@ -16,8 +16,7 @@ from batch_bridge._sqlite._writer import Writer
 from batch_bridge.errors import UsageError
 
 ITEMS = Insert(
-    "INSERT OR REPLACE INTO store "
-    "(prefix, key, value, created_at, updated_at, expires_at, ttl_minutes) VALUES",
+    "INSERT OR REPLACE INTO store (prefix, key, value, created_at, updated_at, expires_at, ttl_minutes) VALUES",
     "(?, ?, ?, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, NULL, NULL)",
 )
 _DELETE = "DELETE FROM store WHERE prefix = ? AND key = ?"

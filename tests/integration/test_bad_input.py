@@ -230,6 +230,30 @@ async def test_slow_siblings_are_no_false_alarm():
     assert set(desk.counts.values()) == {1}
 
 
+async def test_siblings_that_are_slower_than_before_are_no_false_alarm(monkeypatch):
+    monkeypatch.setattr(_box, "_LONG_GRACE", 0.1)
+    executions = iter(range(100))
+
+    async def node(state):
+        slow_today = next(executions) > 0
+
+        async def one():
+            if slow_today:
+                await asyncio.sleep(0.5)
+            return await wait("one")
+
+        async def other():
+            await asyncio.sleep(0.05)
+            return await wait(await wait("other"))
+
+        return {"out": await asyncio.gather(one(), other())}
+
+    desk = Desk()
+    [result] = await run(one_node(node), desk.bridge())
+    assert result["out"] == ["one!", "other!!"]
+    assert set(desk.counts.values()) == {1}
+
+
 # -- submit and poll ------------------------------------------------------------------------------------------------
 
 

@@ -37,7 +37,9 @@ def test_a_submit_that_blocks_in_a_graphs_node():
         sent["batch"] = items
         return "batch"
 
-    with Batcher(submit_func=submit, poll_func=lambda b: [f"Processed: {i}" for i in sent[b]], max_batch_age=0) as batcher:
+    with Batcher(
+        submit_func=submit, poll_func=lambda b: [f"Processed: {i}" for i in sent[b]], max_batch_age=0
+    ) as batcher:
 
         def process_with_batch(state):
             return {"result": batcher.submit(state["item"])}

@@ -36,9 +36,7 @@ async def ask(item):
 def build():
     builder = StateGraph(State)
     builder.add_node("ask", ask)
-    builder.add_conditional_edges(
-        START, lambda state: [Send("ask", item) for item in state["items"]], ["ask"]
-    )
+    builder.add_conditional_edges(START, lambda state: [Send("ask", item) for item in state["items"]], ["ask"])
     builder.add_edge("ask", END)
     return builder
 
@@ -164,9 +162,7 @@ async def test_rows_are_byte_for_byte_those_of_langgraphs_saver(path, tmp_path):
         await fill(saver)
     stock = sqlite3.connect(tmp_path / "stock.sqlite")
     names = {
-        name
-        for table in ("checkpoints", "writes")
-        for _, name, *_ in stock.execute(f"PRAGMA table_info({table})")
+        name for table in ("checkpoints", "writes") for _, name, *_ in stock.execute(f"PRAGMA table_info({table})")
     }
     stock.close()
     assert dump(path) == dump(tmp_path / "stock.sqlite")
@@ -186,9 +182,7 @@ async def test_listing_pages_filters_and_bears_deletion(path):
         assert ids([one async for one in saver.alist(thread("t"))]) == newest_first
         assert ids(saver.list(None)) == newest_first
         assert ids(saver.list(thread("t"), limit=5)) == newest_first[:5]
-        odd = saver.list(
-            thread("t"), filter={"run_id": "r1"}, before={"configurable": {"checkpoint_id": "0006"}}
-        )
+        odd = saver.list(thread("t"), filter={"run_id": "r1"}, before={"configurable": {"checkpoint_id": "0006"}})
         assert ids(odd) == ["0005", "0003", "0001"]
         found = []
         async for one in saver.alist(thread("t")):

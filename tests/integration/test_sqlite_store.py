@@ -32,9 +32,7 @@ PREFIXES = st.lists(LABELS, max_size=2).map(tuple)
 KEYS = st.sampled_from(["k", "K", "k%", "k.1", "é", ""])
 VALUES = st.fixed_dictionaries(
     {"n": st.integers(-3, 3), "s": st.sampled_from(["x", "y", "é", ""])},
-    optional={
-        "deep": st.dictionaries(st.sampled_from("pq"), st.lists(st.none() | st.booleans(), max_size=2))
-    },
+    optional={"deep": st.dictionaries(st.sampled_from("pq"), st.lists(st.none() | st.booleans(), max_size=2))},
 )
 FILTERS = st.none() | st.fixed_dictionaries(
     {},

@@ -24,9 +24,7 @@ def at(seconds: float) -> datetime:
 
 def request(number: int, **item: JSON) -> Request:
     """Return a request whose id looks like a real one: evenly spread over the shards."""
-    return Request(
-        blake2b(str(number).encode(), digest_size=16).hexdigest(), f"t{number}", {"n": number, **item}
-    )
+    return Request(blake2b(str(number).encode(), digest_size=16).hexdigest(), f"t{number}", {"n": number, **item})
 
 
 class Crash(BaseException):

@@ -1,5 +1,7 @@
 """How a flush becomes batches."""
 
+from itertools import pairwise
+
 import pytest
 from fakes import at
 from hypothesis import given
@@ -35,7 +37,7 @@ def test_a_batch_mixes_no_groups_keeps_the_order_and_the_limits(waiting, limits)
 @given(queues(), LIMITS)
 def test_no_batch_is_cut_before_it_is_full(waiting, limits):
     batches = list(split(waiting, limits))
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in pairwise(batches):
         if batch[0].group == following[0].group:
             together = sum(each.bytes for each in batch) + following[0].bytes
             full = limits.requests is not None and len(batch) == limits.requests

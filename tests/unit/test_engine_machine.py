@@ -58,6 +58,8 @@ ITEMS: tuple[dict[str, JSON], ...] = (
 WEATHER = st.integers(0, 2**32)  # what the provider's moods follow from; 0 is a good day
 JUMPS = st.sampled_from([0.0, 1.0, 32.0, 3600.0, -32.0, -3600.0])
 
+UNAVAILABLE = "503"
+
 # What the engine says in the provider's place.
 FAILURES = {
     *("invalid_item", "item_too_large", "measure_failed"),
@@ -85,9 +87,9 @@ MOODS = {
 
 
 def raise_for(mood: str) -> NoReturn:
-    match mood.split(",")[0]:
+    match mood.split(",", maxsplit=1)[0]:
         case "unavailable":
-            raise ProviderUnavailable("503", retry_after=2.0)
+            raise ProviderUnavailable(UNAVAILABLE, retry_after=2.0)
         case "unknown" | "lost" | "created":
             raise SubmissionUnknown("timed out")
         case "refused":
@@ -173,6 +175,8 @@ class WildProvider:
     # -- what it does ------------------------------------------------------------------------------------------
 
     def _prepare(self, key: str) -> JSON:
+        stored = self._store.read()["batches"][key].get("prepared")
+        self._expect(stored is None, f"{key} was prepared a second time")
         mood = self._mood("prepare")
         if mood != "well":
             raise_for(mood)
@@ -233,9 +237,7 @@ class WildProvider:
         batch = self._known(handle)
         batch.polled = True
         self._expect(not batch.released, f"{handle} was polled after its release")
-        self._expect(
-            members == tuple(each.id for each in batch.requests), f"{handle} was polled for other members"
-        )
+        self._expect(members == tuple(each.id for each in batch.requests), f"{handle} was polled for other members")
         mood = self._mood("poll")
         if mood == "progress":
             return InProgress(0, len(members))
@@ -284,7 +286,7 @@ class WildProvider:
                 pairs.insert(self._pick(range(len(pairs) + 1)), (stranger, Errored("", code="stranger")))
             if self._pick([False, False, False, True]):
                 del pairs[self._pick(range(len(pairs) + 1)) :]
-                breaks = self._pick([ProviderUnavailable("connection lost"), ValueError("not JSON")])
+                breaks = self._pick([ProviderUnavailable(UNAVAILABLE), ValueError("not JSON")])
             missing = self._pick([missing, Expired("24 h"), Cancelled("stopped")])
             note(f"  {batch.handle}: {pairs}, {missing=}, {breaks=}")
         for request_id in batch.results:
@@ -322,9 +324,7 @@ class WildProvider:
         self._expect(all(self.asked[each.id] == each for each in requests), f"{key} holds other items")
         self._expect(len({each.group for each in measures}) == 1, f"{key} mixes groups")
         self._expect(len(ids) <= (self._most.requests or 10**9), f"{key} holds too many requests")
-        self._expect(
-            len(ids) == 1 or size <= (self._most.bytes or 10**9), f"{key} holds too many bytes: {size}"
-        )
+        self._expect(len(ids) == 1 or size <= (self._most.bytes or 10**9), f"{key} holds too many bytes: {size}")
         self._expect(not any(map(self.executed_by, ids)), f"{key} would pay twice")
         self._expect(rows["members"].get(key, {}).get("ids") == list(ids), f"{key}: members not written first")
         self._expect(rows["batches"].get(key, {}).get("stage") == "prepared", f"{key}: intent not written first")
@@ -362,7 +362,9 @@ class WildProvider:
 
 class EngineMachine(RuleBasedStateMachine):
     @initialize(
-        policy=st.sampled_from(POLICIES), limits=st.sampled_from(LIMITS), searchable=st.sampled_from([True, True, False])
+        policy=st.sampled_from(POLICIES),
+        limits=st.sampled_from(LIMITS),
+        searchable=st.sampled_from([True, True, False]),
     )
     def begin(self, policy: FlushPolicy, limits: Limits, searchable: bool) -> None:
         self.runner = asyncio.Runner()
@@ -433,9 +435,9 @@ class EngineMachine(RuleBasedStateMachine):
             self.bury()
 
     @precondition(lambda self: self.engine is None)
-    @rule(everything=st.sampled_from([True, True, False]))
-    def restart(self, everything: bool) -> None:
-        self.boot()
+    @rule(everything=st.sampled_from([True, True, False]), anew=st.booleans())
+    def restart(self, everything: bool, anew: bool) -> None:
+        self.boot(anew=anew)
         if everything and self.engine is not None:
             self.collect(list(self.parked))
 
@@ -497,6 +499,7 @@ class EngineMachine(RuleBasedStateMachine):
             self.expect(request_id in self.provider.asked, "a stranger's outcome was written")
             said = outcome in self.provider.said[request_id] or getattr(outcome, "code", "") in FAILURES
             self.expect(said, f"nobody said {outcome}")
+            self.expect(UNAVAILABLE not in getattr(outcome, "message", ""), "an outage was taken for an outcome")
         lost = self.outcomes.keys() - rows.keys() - self.ended
         self.expect(not lost, f"outcomes are lost: {lost}")
         self.expect(not self.forgotten & rows.keys(), "a forgotten outcome has come back")
@@ -513,9 +516,7 @@ class EngineMachine(RuleBasedStateMachine):
         engine = self.alive
         queued, flying = set(engine._queue._waiting), set(engine._in_flight)
         settled = rows["outcomes"].keys()
-        inherited = {
-            each for flight in engine._flights.values() if flight.inherited for each in flight.batch.members
-        }
+        inherited = {each for flight in engine._flights.values() if flight.inherited for each in flight.batch.members}
         self.expect(not queued & flying, "queued and in flight")
         self.expect(not queued & settled, "queued and settled")
         self.expect(settled & flying <= inherited, "in flight and settled")
@@ -538,11 +539,14 @@ class EngineMachine(RuleBasedStateMachine):
         assert self.engine is not None
         return self.engine
 
-    def boot(self) -> None:
+    def boot(self, *, anew: bool = True) -> None:
+        """Start a new process; or open the same engine again, after an error of the store say."""
         self.fuse.revive()
-        engine = Engine(NAME, self.provider, self.policy, Ledger(self.store, NAME), poll_interval=INTERVAL)
-        self.engine = engine
-        self.run(engine.open(self.now))
+        if anew:
+            ledger = Ledger(self.store, NAME)
+            self.last = Engine(NAME, self.provider, self.policy, ledger, poll_interval=INTERVAL)
+        self.engine = self.last
+        self.run(self.engine.open(self.now))
         self.due = None
 
     def bury(self) -> None:

@@ -165,9 +165,7 @@ async def test_inserts_and_calls_keep_their_order(notes):
         if n % 3:
             writes.append(asyncio.create_task(writer.insert(NOTES, [(n, "")])))
         else:
-            writes.append(
-                asyncio.create_task(writer.call(lambda connection, n=n: NOTES.run(connection, [(n, "")])))
-            )
+            writes.append(asyncio.create_task(writer.call(lambda connection, n=n: NOTES.run(connection, [(n, "")]))))
     await asyncio.sleep(0)
     gate.open.set()
     await asyncio.gather(*writes)

@@ -1,0 +1,129 @@
+"""All benchmarks, one table: every figure a ratio of two things measured side by side in this run."""
+
+import argparse
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import bench_batcher
+import bench_runner
+from rich.console import Console
+from rich.table import Table
+
+from batch_bridge import FlushPolicy, Limits, Measure, Request
+from batch_bridge._engine import Engine
+from batch_bridge._ledger import Ledger
+from batch_bridge._memory import MemoryRows
+
+KB = 1000
+
+
+class Row(NamedTuple):
+    """A line of the table. `limit` is what it has to stay below."""
+
+    what: str
+    figure: float
+    limit: float
+    unit: str = "times"
+
+
+class Still:
+    """A provider whose batches never end."""
+
+    limits = Limits()
+
+    def measure(self, _: Request) -> Measure:
+        return Measure("", 1000)
+
+
+def runner(kind: str, threads: int, size: int, rounds: int) -> Iterator[Row]:
+    """Runner / plain LangGraph, wall and CPU; the Runner's own file against the stock SQLite saver."""
+    base = {"memory": "InMemorySaver", "given": "AsyncSqliteSaver, given", "own": "own file / AsyncSqliteSaver"}[kind]
+    took = bench_runner.compare(kind, threads, size, rounds)
+    limit = 0.4 if kind == "own" else 1.15
+    name = f"Runner / plain LangGraph, {base}, {threads:,} threads of {size // KB} kB"
+    yield Row(f"{name}: wall", took["wall"], limit)
+    yield Row(f"{name}: CPU", took["cpu"], limit)
+    if kind == "memory" and size <= KB:
+        yield Row(f"{name}: memory more for a parked thread", took["bytes_more"] / KB, 3, "kB")
+
+
+def growth(few: int, many: int) -> Iterator[Row]:
+    """How much longer ten times the threads take."""
+    ratios = []
+    for _ in range(2):
+        small = bench_runner.measure("bridged", "memory", few, KB)
+        large = bench_runner.measure("bridged", "memory", many, KB)
+        ratios.append(large["wall"] / small["wall"])
+    yield Row(f"Runner in memory, {many:,} threads / {few:,} threads: wall", min(ratios), 1.1 * many / few)
+
+
+def batcher(count: int, rounds: int) -> Iterator[Row]:
+    """Batcher / a script written by hand, CPU of the client."""
+    took = bench_batcher.compare(count, KB, rounds)
+    name = f"Batcher with OpenAIBatch / script by hand, {count:,} requests of 1 kB"
+    yield Row(f"{name}: CPU", took["cpu"], 3)
+    yield Row(f"{name}: memory above the imports", took["megabytes"], 300, "MB")
+
+
+def idle_tick(waiting: int) -> Iterator[Row]:
+    """What a tick costs when much waits and nothing is new."""
+
+    async def measure() -> float:
+        policy = FlushPolicy(max_requests=waiting + 1, max_age=timedelta(days=1))
+        engine = Engine("bench", Still(), policy, Ledger(MemoryRows(), "bench"))  # type: ignore[arg-type]
+        now = datetime.now(UTC)
+        await engine.open(now)
+        await engine.collect((Request(f"{index:032x}", "thread", "item") for index in range(waiting)), now)
+        ticks = 200
+        started = time.perf_counter()
+        for index in range(ticks):
+            await engine.tick(now + timedelta(milliseconds=index))
+        return (time.perf_counter() - started) / ticks * 1000
+
+    yield Row(f"A tick with {waiting:,} requests waiting and none new", asyncio.run(measure()), 5, "ms")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one round of each, fewer threads")
+    parser.add_argument("--large", action="store_true", help="100,000 threads too; takes about an hour")
+    asked = parser.parse_args()
+    threads, rounds = (500, 1) if asked.quick else (2000, 5)
+    work: list[Callable[[], Iterator[Row]]] = [
+        lambda: idle_tick(50_000),
+        lambda: runner("memory", threads, KB, rounds),
+        lambda: runner("memory", threads, 50 * KB, rounds),
+        lambda: runner("given", threads, KB, max(1, rounds - 2)),
+        lambda: runner("given", threads, 50 * KB, max(1, rounds - 2)),
+        lambda: runner("own", threads, KB, rounds),
+        lambda: runner("own", threads, 50 * KB, max(1, rounds - 2)),
+        lambda: batcher(10_000, rounds),
+    ]
+    if not asked.quick:
+        work += [lambda: batcher(50_000, 1), lambda: growth(2000, 20_000)]
+    if asked.large:
+        work += [lambda: large(100_000)]
+    table = Table("what", "measured", "at most", title="Benchmarks")
+    console = Console()
+    for each in work:
+        for row in each():
+            shown = f"{row.figure:.2f} {row.unit}"
+            console.print(f"{row.what}: {shown}", highlight=False)
+            table.add_row(
+                row.what, f"[{'green' if row.figure <= row.limit else 'red'}]{shown}[/]", f"{row.limit:g} {row.unit}"
+            )
+    console.print(table)
+
+
+def large(threads: int) -> Iterator[Row]:
+    """Many threads on the Runner's own file, to the end."""
+    took = bench_runner.measure("bridged", "own", threads, KB)
+    yield Row(f"Runner, own file, {threads:,} threads of 1 kB: peak memory", took["peak"] / KB**3, 1, "GB")
+    yield Row(f"Runner, own file, {threads:,} threads of 1 kB: wall", took["wall"] / 60, 60, "min")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,446 @@
+"""The fault matrix: whatever the provider does, every request ends with its own answer, or with its own typed error.
+
+`FAULTS` is the table. Each fault meets a Runner (one thread a request) and a Batcher, 500 requests in two batches, one for
+each of two models. What they end with is measured, and `docs/faults.md` shows it.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import re
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pytest
+from langgraph.graph import StateGraph
+from openai import AsyncOpenAI
+
+from batch_bridge import Batcher, Bridge, Runner, wait
+from batch_bridge.errors import RequestError, RequestFailed
+from batch_bridge.providers.openai import OpenAIBatch
+from batch_bridge.testing import BatchServer
+from batch_bridge.testing._dice import draw
+from batch_bridge.testing._faults import Faults
+
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
+REQUESTS = 500
+MODELS = ("gpt-4o-mini", "gpt-4.1-nano")
+POLL_INTERVAL = 0.1
+TIMEOUT = 40
+"""Seconds after which a request that has not ended hangs."""
+
+
+# -- the table -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row: what goes wrong, and what the 500 requests end with.
+
+    Attributes:
+        name: As the page calls it.
+        switches: Options of the server. `HALF` hits the first batch of a cell, and no other.
+        ends: What the requests end with, as the page shows it.
+        act: What somebody does while the requests are on their way.
+        look: What else must hold once they have ended.
+        timeout: Of the client, in seconds.
+    """
+
+    name: str
+    switches: Mapping[str, Any]
+    ends: str
+    act: "Callable[[Cell], Awaitable[None]] | None" = None
+    look: "Callable[[Cell], None] | None" = None
+    timeout: float = 10.0
+
+
+HALF = 0.5
+ALL = "500 answered"
+
+
+async def unstick_when_the_neighbour_has_ended(cell: "Cell") -> None:
+    await cell.until(lambda: len(cell.ended) == REQUESTS // 2, "the neighbour of the stuck batch to end")
+    (stuck,) = await cell.until(cell.polled_often, "the stuck batch to be polled on")
+    began, *_, before, last = cell.polls[stuck]
+    assert last - before >= POLL_INTERVAL * 0.9, "the pauses between polls did not grow"
+    assert len(cell.polls[stuck]) <= 9 + (last - began) / POLL_INTERVAL, "the pauses between polls did not grow"
+    assert len(cell.ended) == REQUESTS // 2
+    cell.server.configure(stuck=0.0)
+
+
+async def cancel_on_the_dashboard(cell: "Cell") -> None:
+    async def half_way():
+        live = [each async for each in cell.client.batches.list() if each.status == "in_progress"]
+        return [each for each in live if each.request_counts.completed == REQUESTS // 4]
+
+    (batch,) = await cell.until(half_way, "the batch to be half way")
+    await cell.client.batches.cancel(batch.id)
+
+
+async def end_the_unknown_status(cell: "Cell") -> None:
+    await cell.until(lambda: len(cell.polled_often()) == len(MODELS), "both batches to be polled on")
+    assert not cell.ended
+    cell.server.configure(unknown_status=0.0, stuck=0.0)
+
+
+def waited_as_told(cell: "Cell") -> None:
+    tries = sorted(cell.submits)
+    assert len(tries) == 4
+    assert tries[2] - tries[0] >= RETRY_AFTER
+    assert tries[3] - tries[1] >= RETRY_AFTER
+
+
+def adopted(cell: "Cell") -> None:
+    assert (cell.stats.batches, len(cell.submits)) == (2, 2)
+
+
+def made_once_more(cell: "Cell") -> None:
+    assert len(cell.submits) == 3
+
+
+RETRY_AFTER = 0.5
+
+FAULTS = (
+    # lines of the output
+    Fault("lines in another order", {"shuffle": True}, ALL),
+    Fault("lines missing", {"missing_line": 0.3}, "answered; those hit: RequestFailed (missing_result, retryable)"),
+    Fault("lines doubled", {"doubled_line": 0.3}, ALL),
+    Fault("lines of unknown requests", {"unknown_line": 0.3}, ALL),
+    Fault("lines garbled", {"garbled_line": 0.3}, "answered; those hit: RequestFailed (missing_result, retryable)"),
+    Fault(
+        "lines failed with 400",
+        {"line_failure": 0.3, "line_failure_status": 400},
+        "answered; those hit: RequestFailed (invalid_value 400)",
+    ),
+    Fault(
+        "lines failed with 429",
+        {"line_failure": 0.3, "line_failure_status": 429},
+        "answered; those hit: RequestFailed (rate_limit_exceeded 429, retryable)",
+    ),
+    Fault(
+        "lines failed with 500",
+        {"line_failure": 0.3, "line_failure_status": 500},
+        "answered; those hit: RequestFailed (server_error 500, retryable)",
+    ),
+    Fault(
+        "lines failed with no status",
+        {"line_failure": 0.3, "line_failure_status": 0},
+        "answered; those hit: RequestFailed (server_error 0, retryable)",
+    ),
+    # ends of a batch
+    Fault("expired half way", {"expiry": HALF}, "375 answered, 125 RequestExpired (expired, retryable)"),
+    Fault(
+        "failed: token_limit_exceeded",
+        {"batch_failure": HALF},
+        "250 answered, 250 RequestFailed (token_limit_exceeded, retryable)",
+    ),
+    Fault(
+        "failed: another code",
+        {"batch_failure": HALF, "batch_failure_code": "invalid_json_line"},
+        "250 answered, 250 RequestFailed (invalid_json_line)",
+    ),
+    Fault("stuck, and let go later", {"stuck": HALF}, ALL, act=unstick_when_the_neighbour_has_ended),
+    Fault(
+        "cancelled by somebody half way",
+        {"stuck": HALF, "stuck_share": 0.5},
+        "375 answered, 125 RequestCancelled (cancelled, retryable)",
+        act=cancel_on_the_dashboard,
+    ),
+    Fault("unknown status for a while", {"unknown_status": True, "stuck": True}, ALL, act=end_the_unknown_status),
+    Fault(
+        "forgotten: 404 after it was seen",
+        {"forgotten": HALF, "stuck": HALF},
+        "250 answered, 250 RequestFailed (batch_not_found 404)",
+    ),
+    Fault("output file gone", {"output_missing": True}, "500 RequestFailed (output_file_missing)"),
+    # calls
+    Fault("visible late", {"visible_after": 0.5}, ALL),
+    Fault("create: response lost", {"next_drop_create_response": 1}, ALL, look=adopted),
+    Fault("create: 500, no effect", {"next_create_error": 1}, ALL, look=made_once_more),
+    Fault("create: 500, took effect", {"next_create_error_after": 1}, ALL, look=adopted),
+    Fault(
+        "create: response lost, and visible late",
+        {"next_drop_create_response": 1, "visible_after": 0.5},
+        ALL,
+        look=made_once_more,
+    ),
+    Fault(
+        "create: response lost, listings 502",
+        {"next_drop_create_response": 1, "next_list_error": 5},
+        ALL,
+        look=adopted,
+    ),
+    Fault(
+        "create: 429 with Retry-After",
+        {"next_create_rate_limit": 2, "retry_after": RETRY_AFTER},
+        ALL,
+        look=waited_as_told,
+    ),
+    Fault("upload: 500", {"next_upload_error": 5}, ALL),
+    Fault(
+        "upload: 400",
+        {"upload_error": True, "upload_error_status": 400},
+        "500 RequestFailed (invalid_request_error 400)",
+    ),
+    Fault("poll: 502, twenty times in a row", {"next_poll_error": 40}, ALL),
+    Fault("poll: 401 for a while", {"next_poll_error": 10, "poll_error_status": 401}, ALL),
+    Fault("download cut in the middle", {"next_cut_download": 4}, ALL),
+    Fault("slow responses", {"slow_response": True, "slow_response_seconds": 0.2}, ALL),
+    Fault(
+        "responses after the client's timeout",
+        {"slow_response": 0.3, "slow_response_seconds": 0.6},
+        ALL,
+        timeout=0.4,
+    ),
+)
+
+
+# -- a cell --------------------------------------------------------------------------------------------------------
+
+
+class Watched(OpenAIBatch):
+    """The provider, with a watch in its hand."""
+
+    polls: dict[str, list[float]]
+    submits: list[float]
+
+    async def submit(self, key, requests, prepared):
+        self.submits.append(time.monotonic())
+        return await super().submit(key, requests, prepared)
+
+    async def poll(self, handle, members):
+        self.polls[handle["id"]].append(time.monotonic())
+        return await super().poll(handle, members)
+
+
+@dataclass
+class Cell:
+    """One fault and one host, while they meet.
+
+    Attributes:
+        ended: What each request has ended with, by its number.
+        polls, submits: When the provider was called, by the batch.
+        stats: The server's, once all have ended.
+    """
+
+    fault: Fault
+    host: str
+    server: BatchServer
+    client: AsyncOpenAI
+    ended: dict[int, Any] = field(default_factory=dict)
+    polls: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    submits: list[float] = field(default_factory=list)
+    stats: Any = None
+
+    def provider(self) -> OpenAIBatch:
+        made = Watched(self.client)
+        made.polls, made.submits = self.polls, self.submits
+        return made
+
+    def prompt(self, number: int) -> str:
+        return f"What is the square of {number}?"
+
+    def item(self, number: int) -> dict[str, Any]:
+        return {"model": MODELS[number % 2], "messages": [{"role": "user", "content": self.prompt(number)}]}
+
+    async def until(self, holds: Callable[[], Any], what: str) -> Any:
+        """Wait for something, and return it."""
+        try:
+            async with asyncio.timeout(TIMEOUT / 2):
+                while True:
+                    seen = holds()
+                    seen = await seen if asyncio.iscoroutine(seen) else seen
+                    if seen:
+                        return seen
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise AssertionError(f"waited in vain for {what}") from None
+
+    def polled_often(self) -> list[str]:
+        return [batch for batch, times in self.polls.items() if len(times) >= 10]
+
+
+class State(TypedDict, total=False):
+    number: int
+    item: dict[str, Any]
+    answer: dict[str, Any]
+
+
+async def ask(state: State) -> State:
+    return {"answer": await wait(state["item"])}
+
+
+async def runner(cell: Cell) -> AsyncIterator[tuple[int, Any]]:
+    graph = StateGraph(State).add_node("ask", ask).add_edge("__start__", "ask")
+    bridge = Bridge(cell.provider(), poll_interval=POLL_INTERVAL)
+    inputs = [{"item": cell.item(number)} for number in range(REQUESTS)]
+    async with Runner(graph, bridge, path=":memory:", progress=False) as open_runner:
+        async for number, result in open_runner.abatch_as_completed(inputs, return_exceptions=True):
+            yield number, result if isinstance(result, Exception) else result["answer"]
+
+
+async def batcher(cell: Cell) -> AsyncIterator[tuple[int, Any]]:
+    async def ask_one_model(numbers: Iterable[int]) -> list[tuple[int, Any]]:
+        items = [cell.item(number) for number in numbers]
+        return list(zip(numbers, await open_batcher.amap(items, return_exceptions=True), strict=True))
+
+    async with Batcher(cell.provider(), poll_interval=POLL_INTERVAL) as open_batcher:
+        models = [ask_one_model(range(first, REQUESTS, len(MODELS))) for first in range(len(MODELS))]
+        for asked in asyncio.as_completed(models):
+            for pair in await asked:
+                yield pair
+
+
+HOSTS = {"runner": runner, "batcher": batcher}
+
+
+async def meet(cell: Cell) -> None:
+    """Let a host meet a fault until every request has ended."""
+
+    async def host() -> None:
+        async for number, result in HOSTS[cell.host](cell):
+            assert number not in cell.ended, f"request {number} ended twice"
+            cell.ended[number] = result
+
+    try:
+        async with asyncio.timeout(TIMEOUT), asyncio.TaskGroup() as group:
+            group.create_task(host())
+            if cell.fault.act is not None:
+                group.create_task(cell.fault.act(cell))
+    except TimeoutError:
+        missing = REQUESTS - len(cell.ended)
+        pytest.fail(f"{cell.fault.name!r}: {missing} requests of the {cell.host} hang after {TIMEOUT} s")
+
+
+# -- what it is measured by ----------------------------------------------------------------------------------------
+
+SHARES = {f.name for f in fields(Faults) if f.default == 0.0 and not f.name.startswith("next_")} - {"visible_after"}
+OF_LINES = {"line_failure", "missing_line", "doubled_line", "unknown_line", "garbled_line"}
+OF_BATCHES = {"batch_failure", "expiry", "stuck", "unknown_status", "forgotten"}
+CALM = {f.name: f.default for f in fields(Faults)} | {"seed": 0}
+
+
+def kind(cell: Cell, number: int) -> str:
+    """What a request has ended with; another's answer, and an error of no type of ours, end the test."""
+    match cell.ended[number]:
+        case {"choices": [{"message": {"content": str(said)}}], "model": model}:
+            assert said.endswith(f" You asked: {cell.prompt(number)}"), f"request {number} got another's answer"
+            assert model == MODELS[number % 2]
+            return "answered"
+        case RequestError() as error:
+            assert str(error)
+            status = "" if error.status_code is None else f" {error.status_code}"
+            return f"{type(error).__name__} ({error.code}{status}{', retryable' if error.retryable else ''})"
+        case other:
+            raise AssertionError(f"request {number} ended with {other!r}")
+
+
+def ends(cell: Cell) -> str:
+    """What the requests have ended with, in words."""
+    kinds = Counter(kind(cell, number) for number in range(REQUESTS))
+    hit = sum(cell.stats.faults.get(each, 0) for each in OF_LINES)
+    if 0 < hit < REQUESTS and kinds == {"answered": REQUESTS - hit, (other := max(kinds, key=_not_answered)): hit}:
+        return f"answered; those hit: {other}"
+    return ", ".join(
+        f"{count} {each}" for each, count in sorted(kinds.items(), key=lambda pair: _not_answered(pair[0]))
+    )
+
+
+def _not_answered(each: str) -> tuple[bool, str]:
+    return each != "answered", each
+
+
+def seed_for(fault: Fault, ordinal: int) -> int:
+    """Return a seed whose draws hit the next batch, and none of those after it."""
+    halved = [each for each, share in fault.switches.items() if each in OF_BATCHES and share == HALF]
+
+    def suits(seed: int) -> bool:
+        hits = ([draw(seed, each, ordinal + after) < HALF for after in range(5)] for each in halved)
+        return all(hit == [True, False, False, False, False] for hit in hits)
+
+    return next(filter(suits, itertools.count()))
+
+
+class Bench:
+    """The server that all cells share, each with an API key of its own."""
+
+    def __init__(self, server: BatchServer) -> None:
+        self.server = server
+        self.measured: dict[str, set[str]] = defaultdict(set)
+        self.paid_twice: Counter[str] = Counter()
+        self._batches = 0
+
+    async def run(self, fault: Fault, host: str) -> Cell:
+        self.server.configure(**CALM)
+        self._batches += self.server.stats.batches
+        self.server.reset_stats()
+        self.server.configure(**fault.switches, seed=seed_for(fault, self._batches + 1))
+        key = f"{fault.name} {host}"
+        async with AsyncOpenAI(base_url=self.server.base_url, api_key=key, timeout=fault.timeout) as client:
+            cell = Cell(fault, host, self.server, client)
+            await meet(cell)
+        cell.stats = self.server.stats
+        return cell
+
+
+@pytest.fixture(scope="module")
+def bench():
+    with BatchServer() as server:
+        yield Bench(server)
+
+
+def has_struck(cell: Cell) -> None:
+    """Make sure that the fault has happened."""
+    for name, value in cell.fault.switches.items():
+        fault = name.removeprefix("next_")
+        if fault in SHARES and not fault.endswith("_share"):
+            count = cell.stats.faults.get(fault, 0)
+            assert count == value if name != fault else count > 0, f"{fault} has struck {count} times"
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("fault", FAULTS, ids=[re.sub(r"\W+", "-", fault.name) for fault in FAULTS])
+async def test_every_request_ends_with_its_own_answer_or_its_own_error(bench, fault, host):
+    cell = await bench.run(fault, host)
+    has_struck(cell)
+    assert len(cell.ended) == REQUESTS
+    errors = [each for each in cell.ended.values() if isinstance(each, RequestError)]
+    assert len({error.request_id for error in errors} - {""}) == len(errors), "two requests got one error"
+    bench.measured[fault.name].add(ends(cell))
+    bench.paid_twice[fault.name] += cell.stats.paid_twice + cell.stats.bodies_repeated
+    assert bench.measured[fault.name] == {fault.ends}
+    assert bench.paid_twice[fault.name] == 0
+    if fault.look is not None:
+        fault.look(cell)
+
+
+# -- the page ------------------------------------------------------------------------------------------------------
+
+
+def table(bench: Bench) -> str:
+    rows = [
+        f"| {fault.name} | `{', '.join(f'{name}={value}' for name, value in fault.switches.items())}` | "
+        f"{'; or '.join(sorted(bench.measured[fault.name]))} | {bench.paid_twice[fault.name]} |"
+        for fault in FAULTS
+    ]
+    return "\n".join(
+        ["| fault | switches of the server | the 500 requests end with | paid twice |", "|---|---|---|---|", *rows]
+    )
+
+
+def test_the_page_shows_what_was_measured(bench):
+    if len(bench.measured) < len(FAULTS):
+        pytest.skip("not all faults were measured in this run")
+    before, begin, rest = PAGE.read_text().partition("<!-- measured: begin -->\n")
+    shown, end, after = rest.partition("\n<!-- measured: end -->")
+    if os.environ.get("UPDATE_DOCS"):
+        PAGE.write_text(before + begin + table(bench) + end + after)
+    else:
+        assert shown == table(bench), (
+            f"{PAGE.name} shows another table; write it anew with: UPDATE_DOCS=1 pytest {__file__}"
+        )
