@@ -177,6 +177,8 @@ class Engine:
             measure = self._provider.measure(request)
         except RequestRefused as error:
             return Errored(str(error), code=error.code)
+        except Exception as error:  # noqa: BLE001  # as in `_submit`: it must not stand in its neighbours' way
+            return Errored(_said(error), code="measure_failed")
         limit = self._provider.limits.bytes
         if limit is not None and measure.bytes > limit:
             return Errored(

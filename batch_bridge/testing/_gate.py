@@ -116,14 +116,12 @@ def failure(error: Exception) -> Response:
 
 def fault(status_code: int, what: str, **headers: str) -> WireError:
     """The error of a fault on demand."""
-    limited = status_code == 429  # noqa: PLR2004
-    return WireError(
-        status_code,
-        f"A fault of the test server: {what}.",
-        type="rate_limit_error" if limited else "server_error",
-        code="rate_limit_exceeded" if limited else "server_error",
-        headers=headers,
-    )
+    kind, code = "server_error", "server_error"
+    if status_code == 429:  # noqa: PLR2004
+        kind, code = "rate_limit_error", "rate_limit_exceeded"
+    elif status_code < 500:  # noqa: PLR2004
+        kind, code = "invalid_request_error", None
+    return WireError(status_code, f"A fault of the test server: {what}.", type=kind, code=code, headers=headers)
 
 
 async def drop(request: Request) -> Response:

@@ -5,7 +5,7 @@ each of two models. What they end with is measured, and `docs/faults.md` shows i
 """
 
 import asyncio
-import contextlib
+import gc
 import itertools
 import os
 import re
@@ -65,10 +65,11 @@ ALL = "500 answered"
 
 async def unstick_when_the_neighbour_has_ended(cell: "Cell") -> None:
     await cell.until(lambda: len(cell.ended) == REQUESTS // 2, "the neighbour of the stuck batch to end")
-    (stuck,) = await cell.until(cell.polled_often, "the stuck batch to be polled on")
-    began, *_, before, last = cell.polls[stuck]
+    stuck = max(cell.polls.values(), key=max)  # of the two, the one that is polled still
+    await cell.until(lambda: len(stuck) >= 10, "the stuck batch to be polled on")
+    began, *_, before, last = stuck
     assert last - before >= POLL_INTERVAL * 0.9, "the pauses between polls did not grow"
-    assert len(cell.polls[stuck]) <= 9 + (last - began) / POLL_INTERVAL, "the pauses between polls did not grow"
+    assert len(stuck) <= 9 + (last - began) / POLL_INTERVAL, "the pauses between polls did not grow"
     assert len(cell.ended) == REQUESTS // 2
     cell.server.configure(stuck=0.0)
 
@@ -83,16 +84,17 @@ async def cancel_on_the_dashboard(cell: "Cell") -> None:
 
 
 async def end_the_unknown_status(cell: "Cell") -> None:
-    await cell.until(lambda: len(cell.polled_often()) == len(MODELS), "both batches to be polled on")
+    await cell.until(
+        lambda: len([each for each in cell.polls.values() if len(each) >= 5]) == 2, "both batches to be polled on"
+    )
     assert not cell.ended
     cell.server.configure(unknown_status=0.0, stuck=0.0)
 
 
 def waited_as_told(cell: "Cell") -> None:
-    tries = sorted(cell.submits)
-    assert len(tries) == 4
-    assert tries[2] - tries[0] >= RETRY_AFTER
-    assert tries[3] - tries[1] >= RETRY_AFTER
+    *_, before, last = cell.submits
+    assert len(cell.submits) <= 6
+    assert last - before >= RETRY_AFTER * 0.9
 
 
 def adopted(cell: "Cell") -> None:
@@ -113,24 +115,10 @@ FAULTS = (
     Fault("lines of unknown requests", {"unknown_line": 0.3}, ALL),
     Fault("lines garbled", {"garbled_line": 0.3}, "answered; those hit: RequestFailed (missing_result, retryable)"),
     Fault(
-        "lines failed with 400",
-        {"line_failure": 0.3, "line_failure_status": 400},
-        "answered; those hit: RequestFailed (invalid_value 400)",
-    ),
-    Fault(
-        "lines failed with 429",
-        {"line_failure": 0.3, "line_failure_status": 429},
-        "answered; those hit: RequestFailed (rate_limit_exceeded 429, retryable)",
-    ),
-    Fault(
-        "lines failed with 500",
-        {"line_failure": 0.3, "line_failure_status": 500},
-        "answered; those hit: RequestFailed (server_error 500, retryable)",
-    ),
-    Fault(
-        "lines failed with no status",
-        {"line_failure": 0.3, "line_failure_status": 0},
-        "answered; those hit: RequestFailed (server_error 0, retryable)",
+        "lines failed",
+        {"line_failure": 0.3, "line_failure_status": [400, 429, 500, 0]},
+        "answered; those hit: RequestFailed (invalid_value 400), RequestFailed (no_status 0, retryable), "
+        "RequestFailed (rate_limit_exceeded 429, retryable), RequestFailed (server_error 500, retryable)",
     ),
     # ends of a batch
     Fault("expired half way", {"expiry": HALF}, "375 answered, 125 RequestExpired (expired, retryable)"),
@@ -177,7 +165,7 @@ FAULTS = (
     ),
     Fault(
         "create: 429 with Retry-After",
-        {"next_create_rate_limit": 2, "retry_after": RETRY_AFTER},
+        {"next_create_rate_limit": 4, "retry_after": RETRY_AFTER},
         ALL,
         look=waited_as_told,
     ),
@@ -196,6 +184,21 @@ FAULTS = (
         {"slow_response": 0.3, "slow_response_seconds": 0.6},
         ALL,
         timeout=0.4,
+    ),
+    Fault(
+        "a bad day: much of it at once",
+        {
+            "line_failure": 0.2,
+            "doubled_line": 0.2,
+            "unknown_line": 0.2,
+            "visible_after": 0.2,
+            "next_drop_create_response": 1,
+            "next_upload_error": 1,
+            "next_list_error": 2,
+            "next_poll_error": 4,
+            "next_cut_download": 2,
+        },
+        "answered; those hit: RequestFailed (server_error 500, retryable)",
     ),
 )
 
@@ -261,9 +264,6 @@ class Cell:
         except TimeoutError:
             raise AssertionError(f"waited in vain for {what}") from None
 
-    def polled_often(self) -> list[str]:
-        return [batch for batch, times in self.polls.items() if len(times) >= 10]
-
 
 class State(TypedDict, total=False):
     number: int
@@ -320,7 +320,7 @@ async def meet(cell: Cell) -> None:
 # -- what it is measured by ----------------------------------------------------------------------------------------
 
 SHARES = {f.name for f in fields(Faults) if f.default == 0.0 and not f.name.startswith("next_")} - {"visible_after"}
-OF_LINES = {"line_failure", "missing_line", "doubled_line", "unknown_line", "garbled_line"}
+LOSE_LINES = {"line_failure", "missing_line", "garbled_line"}
 OF_BATCHES = {"batch_failure", "expiry", "stuck", "unknown_status", "forgotten"}
 CALM = {f.name: f.default for f in fields(Faults)} | {"seed": 0}
 
@@ -390,8 +390,11 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def bench():
+    gc.collect()
+    gc.freeze()  # a third of the time is else spent on looking through what pytest and LangChain hold
     with BatchServer() as server:
         yield Bench(server)
+    gc.unfreeze()
 
 
 def has_struck(cell: Cell) -> None:
