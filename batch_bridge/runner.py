@@ -1,4 +1,4 @@
-"""Runs a graph over many inputs in one process; threads that wait for a batch are parked, and cost nothing meanwhile."""
+"""Runs a graph over many inputs in one process; threads that wait for a batch are parked and cost nothing meanwhile."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,7 @@ import os
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence, Sized
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -14,6 +14,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.base import BaseStore
 
 from batch_bridge._call import Call, Failed
+from batch_bridge._collector import relaxed
 from batch_bridge._ledger import Rows
 from batch_bridge._memory import MemoryRows
 from batch_bridge._progress import bar, is_wanted
@@ -35,9 +36,11 @@ class Runner:
         async with Runner(graph, bridge, path="run.db") as runner:
             results = await runner.abatch(inputs, run_id="eval-7")
 
-    The same `run_id` again, in this process or after a crash in another, goes on where the run stopped: finished threads
-    are not run again, batches in flight are adopted, nothing is paid twice. Threads that failed are run again, and ask
-    anew for what failed.
+    The same `run_id` again, in this process or after a crash in another, goes on where the run stopped: finished
+    threads are not run again, batches in flight are adopted, nothing is paid twice. Threads that failed are run again,
+    and ask anew for what failed.
+
+    While it is open, Python's garbage collector looks less often (see `_collector`), unless you have tuned it yourself.
 
     Args:
         graph: A `StateGraph` builder, a compiled graph, or an `@entrypoint`. Without a checkpointer of its own it gets
@@ -91,10 +94,11 @@ class Runner:
 
     # -- life ----------------------------------------------------------------------------------------------------
 
-    async def __aenter__(self) -> "Runner":
+    async def __aenter__(self) -> Self:
         if self._session is not None:
             raise RunnerStateError("this Runner is open already; use it, or make another one on another file")
         async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(relaxed())
             saver = self._saver or self._own_saver
             store: Rows | None = self._store
             if saver is None or store is None:
@@ -117,7 +121,7 @@ class Runner:
         if stack is not None:
             await stack.aclose()
 
-    def __enter__(self) -> "Runner":
+    def __enter__(self) -> Self:
         _refuse_loop("with Runner(…)", "async with Runner(…)")
         self._sync = asyncio.Runner()
         try:
@@ -172,11 +176,9 @@ class Runner:
             RunMismatchError: The run was begun with other inputs.
             RunnerStateError: The Runner is not open, or the run is under way already.
         """
-        results: dict[int, Any] = {}
         total = len(inputs) if isinstance(inputs, Sized) else None
         call = self._call(inputs, config, run_id, max_concurrency, context, options)
-        async for index, result in self._results(call, run_id, total):
-            results[index] = result
+        results = {index: result async for index, result in self._results(call, run_id, total)}
         return _in_order(results, return_exceptions=return_exceptions)
 
     async def abatch_as_completed(
@@ -209,11 +211,11 @@ class Runner:
 
     async def ainvoke(
         self,
-        input: Any,
+        input: Any,  # noqa: A002  # as LangGraph calls it
         config: RunnableConfig | None = None,
         *,
         context: Any = None,
-        **options: Any,  # noqa: A002
+        **options: Any,
     ) -> Any:
         """Run one thread, as `graph.ainvoke` does.
 
@@ -236,7 +238,10 @@ class Runner:
             return loop.run(self.abatch(inputs, *arguments, **options))
 
     def batch_as_completed(self, inputs: Iterable[Any], *arguments: Any, **options: Any) -> Iterator[tuple[int, Any]]:
-        """Do what `abatch_as_completed` does, outside an event loop. Threads only run while the next one is asked for."""
+        """Do what `abatch_as_completed` does, outside an event loop.
+
+        Threads only run while the next result is asked for.
+        """
         _refuse_loop("batch_as_completed()", "async for … in abatch_as_completed()")
         with self._opened_sync() as loop:
             results = self.abatch_as_completed(inputs, *arguments, **options)
@@ -263,7 +268,7 @@ class Runner:
             raise RunnerStateError("this Runner is not open; write: async with Runner(…) as runner: …")
         return self._session
 
-    def _call(
+    def _call(  # noqa: PLR0917
         self,
         inputs: Iterable[Any],
         config: RunnableConfig | Sequence[RunnableConfig] | None,

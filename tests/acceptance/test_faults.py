@@ -21,7 +21,7 @@ from langgraph.graph import StateGraph
 from openai import AsyncOpenAI
 
 from batch_bridge import Batcher, Bridge, Runner, wait
-from batch_bridge.errors import RequestError, RequestFailed
+from batch_bridge.errors import RequestError
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
 from batch_bridge.testing._dice import draw
@@ -67,9 +67,9 @@ async def unstick_when_the_neighbour_has_ended(cell: "Cell") -> None:
     await cell.until(lambda: len(cell.ended) == REQUESTS // 2, "the neighbour of the stuck batch to end")
     stuck = max(cell.polls.values(), key=max)  # of the two, the one that is polled still
     await cell.until(lambda: len(stuck) >= 10, "the stuck batch to be polled on")
-    began, *_, before, last = stuck
-    assert last - before >= POLL_INTERVAL * 0.9, "the pauses between polls did not grow"
-    assert len(stuck) <= 9 + (last - began) / POLL_INTERVAL, "the pauses between polls did not grow"
+    pauses = [after - before for before, after in itertools.pairwise(stuck)]
+    assert max(pauses[-3:]) >= POLL_INTERVAL * 0.9, "the pauses between polls do not grow"
+    assert len(pauses) <= 8 + sum(pauses) / POLL_INTERVAL, "the pauses between polls do not grow"
     assert len(cell.ended) == REQUESTS // 2
     cell.server.configure(stuck=0.0)
 
@@ -92,17 +92,20 @@ async def end_the_unknown_status(cell: "Cell") -> None:
 
 
 def waited_as_told(cell: "Cell") -> None:
-    *_, before, last = cell.submits
-    assert len(cell.submits) <= 6
-    assert last - before >= RETRY_AFTER * 0.9
+    for tries in cell.submits.values():
+        assert len(tries) <= 5
+    # The pause counts from the tick's beginning, so after the first try, the one with the upload, it may be shorter.
+    lasts = [tries[-1] - tries[-2] for tries in cell.submits.values() if len(tries) > 2]
+    assert lasts
+    assert min(lasts) >= RETRY_AFTER * 0.9
 
 
 def adopted(cell: "Cell") -> None:
-    assert (cell.stats.batches, len(cell.submits)) == (2, 2)
+    assert cell.stats.batches == cell.creates() == 2
 
 
 def made_once_more(cell: "Cell") -> None:
-    assert len(cell.submits) == 3
+    assert cell.creates() == 3
 
 
 RETRY_AFTER = 0.5
@@ -210,10 +213,10 @@ class Watched(OpenAIBatch):
     """The provider, with a watch in its hand."""
 
     polls: dict[str, list[float]]
-    submits: list[float]
+    submits: dict[str, list[float]]
 
     async def submit(self, key, requests, prepared):
-        self.submits.append(time.monotonic())
+        self.submits[key].append(time.monotonic())
         return await super().submit(key, requests, prepared)
 
     async def poll(self, handle, members):
@@ -237,13 +240,16 @@ class Cell:
     client: AsyncOpenAI
     ended: dict[int, Any] = field(default_factory=dict)
     polls: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    submits: list[float] = field(default_factory=list)
+    submits: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     stats: Any = None
 
     def provider(self) -> OpenAIBatch:
         made = Watched(self.client)
         made.polls, made.submits = self.polls, self.submits
         return made
+
+    def creates(self) -> int:
+        return sum(map(len, self.submits.values()))
 
     def prompt(self, number: int) -> str:
         return f"What is the square of {number}?"
@@ -343,16 +349,11 @@ def kind(cell: Cell, number: int) -> str:
 def ends(cell: Cell) -> str:
     """What the requests have ended with, in words."""
     kinds = Counter(kind(cell, number) for number in range(REQUESTS))
-    hit = sum(cell.stats.faults.get(each, 0) for each in OF_LINES)
-    if 0 < hit < REQUESTS and kinds == {"answered": REQUESTS - hit, (other := max(kinds, key=_not_answered)): hit}:
-        return f"answered; those hit: {other}"
-    return ", ".join(
-        f"{count} {each}" for each, count in sorted(kinds.items(), key=lambda pair: _not_answered(pair[0]))
-    )
-
-
-def _not_answered(each: str) -> tuple[bool, str]:
-    return each != "answered", each
+    others = sorted(each for each in kinds if each != "answered")
+    hit = sum(cell.stats.faults.get(each, 0) for each in LOSE_LINES)
+    if hit and kinds["answered"] == REQUESTS - hit:  # how many a share hits, chance decides
+        return f"answered; those hit: {', '.join(others)}"
+    return ", ".join(f"{kinds[each]} {each}" for each in ("answered", *others) if kinds[each])
 
 
 def seed_for(fault: Fault, ordinal: int) -> int:
@@ -371,8 +372,7 @@ class Bench:
 
     def __init__(self, server: BatchServer) -> None:
         self.server = server
-        self.measured: dict[str, set[str]] = defaultdict(set)
-        self.paid_twice: Counter[str] = Counter()
+        self.measured: dict[tuple[str, str], tuple[str, int]] = {}
         self._batches = 0
 
     async def run(self, fault: Fault, host: str) -> Cell:
@@ -385,15 +385,18 @@ class Bench:
             cell = Cell(fault, host, self.server, client)
             await meet(cell)
         cell.stats = self.server.stats
+        gc.collect()
         return cell
 
 
 @pytest.fixture(scope="module")
 def bench():
     gc.collect()
-    gc.freeze()  # a third of the time is else spent on looking through what pytest and LangChain hold
+    gc.freeze()
+    gc.disable()  # a third of the time is else spent on looking for garbage
     with BatchServer() as server:
         yield Bench(server)
+    gc.enable()
     gc.unfreeze()
 
 
@@ -414,10 +417,8 @@ async def test_every_request_ends_with_its_own_answer_or_its_own_error(bench, fa
     assert len(cell.ended) == REQUESTS
     errors = [each for each in cell.ended.values() if isinstance(each, RequestError)]
     assert len({error.request_id for error in errors} - {""}) == len(errors), "two requests got one error"
-    bench.measured[fault.name].add(ends(cell))
-    bench.paid_twice[fault.name] += cell.stats.paid_twice + cell.stats.bodies_repeated
-    assert bench.measured[fault.name] == {fault.ends}
-    assert bench.paid_twice[fault.name] == 0
+    bench.measured[fault.name, host] = measured = (ends(cell), cell.stats.paid_twice + cell.stats.bodies_repeated)
+    assert measured == (fault.ends, 0)
     if fault.look is not None:
         fault.look(cell)
 
@@ -426,24 +427,22 @@ async def test_every_request_ends_with_its_own_answer_or_its_own_error(bench, fa
 
 
 def table(bench: Bench) -> str:
-    rows = [
-        f"| {fault.name} | `{', '.join(f'{name}={value}' for name, value in fault.switches.items())}` | "
-        f"{'; or '.join(sorted(bench.measured[fault.name]))} | {bench.paid_twice[fault.name]} |"
-        for fault in FAULTS
-    ]
-    return "\n".join(
-        ["| fault | switches of the server | the 500 requests end with | paid twice |", "|---|---|---|---|", *rows]
-    )
+    rows = ["| fault | switches of the server | the 500 requests end with | paid twice |", "|---|---|---|---|"]
+    for fault in FAULTS:
+        switches = ", ".join(f"{name}={value}" for name, value in fault.switches.items())
+        (both,) = {bench.measured[fault.name, host] for host in HOSTS}
+        rows.append(f"| {fault.name} | `{switches}` | {both[0]} | {both[1]} |")
+    return "\n".join(rows)
 
 
 def test_the_page_shows_what_was_measured(bench):
-    if len(bench.measured) < len(FAULTS):
-        pytest.skip("not all faults were measured in this run")
+    if len(bench.measured) < len(FAULTS) * len(HOSTS):
+        pytest.skip("not all cells were measured in this run")
     before, begin, rest = PAGE.read_text().partition("<!-- measured: begin -->\n")
     shown, end, after = rest.partition("\n<!-- measured: end -->")
     if os.environ.get("UPDATE_DOCS"):
         PAGE.write_text(before + begin + table(bench) + end + after)
     else:
         assert shown == table(bench), (
-            f"{PAGE.name} shows another table; write it anew with: UPDATE_DOCS=1 pytest {__file__}"
+            f"{PAGE.name} shows another table; write it anew with: UPDATE_DOCS=1 pytest tests/acceptance/{Path(__file__).name}"
         )

@@ -145,7 +145,9 @@ async def test_a_thread_that_waits_for_a_bridge_that_is_gone_names_it_and_its_ne
     saver, store = InMemorySaver(), InMemoryStore()
     old, new = Desk().hold(), Desk()
     inputs = [{"x": "a", "batcher": "old"}, {"x": "b", "batcher": "new"}]
-    async with memory(one_node(ask), old.bridge(name="old"), new.bridge(name="new"), checkpointer=saver, store=store) as runner:
+    async with memory(
+        one_node(ask), old.bridge(name="old"), new.bridge(name="new"), checkpointer=saver, store=store
+    ) as runner:
         call = asyncio.create_task(runner.abatch(inputs, run_id="r"))
         await within(old.submitted.wait())
         call.cancel()
@@ -156,7 +158,9 @@ async def test_a_thread_that_waits_for_a_bridge_that_is_gone_names_it_and_its_ne
     assert says(error, "'old'", "'new'", "'r:0'")
     assert result["out"] == ["b!"]
     old.let_go()
-    async with memory(one_node(ask), old.bridge(name="old"), new.bridge(name="new"), checkpointer=saver, store=store) as runner:
+    async with memory(
+        one_node(ask), old.bridge(name="old"), new.bridge(name="new"), checkpointer=saver, store=store
+    ) as runner:
         results = await within(runner.abatch(inputs, run_id="r"))
     assert [each["out"] for each in results] == [["a!"], ["b!"]]
     assert (old.batches, new.batches) == ([["a"]], [["b"]])
@@ -287,7 +291,11 @@ async def cancels(items):
         (araises, ["ConnectionError", "no route"], "submit_failed"),
         (cancels, ["CancelledError", "cancels"], "submit_failed"),
         (lambda items: ConnectionError("no route"), ["ConnectionError", "no route"], "submit_failed"),
-        (lambda items: object(), ["handle that submit() returned", "object", "may have been created"], "handle_not_json"),
+        (
+            lambda items: object(),
+            ["handle that submit() returned", "object", "may have been created"],
+            "handle_not_json",
+        ),
         (lambda items: {"at": datetime.now(UTC)}, ["submit()", "['at']", "datetime"], "handle_not_json"),
     ],
     ids=["raises", "raises async", "raises CancelledError", "returns an exception", "no JSON", "no JSON inside"],
@@ -499,7 +507,7 @@ def test_mistakes_in_a_runner_are_named_when_it_is_made(make, error, parts):
 @pytest.mark.parametrize(
     ("make", "error", "parts"),
     [
-        (lambda: Bridge(), TypeError, ["submit= and poll="]),
+        (Bridge, TypeError, ["lacks", "submit=…, poll=…"]),
         (lambda: Bridge(submit=print), TypeError, ["lacks poll="]),
         (lambda: Bridge(poll=print), TypeError, ["lacks submit="]),
         (lambda: Bridge(object(), submit=print, poll=print), TypeError, ["one or the other"]),
@@ -555,7 +563,7 @@ async def test_a_runner_that_is_not_open_says_how_to_open_it():
         for call in (
             lambda: runner.abatch(inputs_of("a")),
             lambda: runner.ainvoke({"x": "a"}),
-            lambda: runner.report(),
+            runner.report,
             consume,
         ):
             with pytest.raises(RunnerStateError, match="async with Runner"):

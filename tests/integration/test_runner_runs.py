@@ -725,7 +725,9 @@ class Votes(TypedDict):
 
 async def test_threads_of_very_different_length_each_take_as_many_rounds_as_they_need():
     graph = StateGraph(Votes).add_node("ask", ask).add_edge(START, "ask")
-    graph.add_conditional_edges("ask", lambda state: "ask" if len(state["out"]) < len(state["x"]) else END, ["ask", END])
+    graph.add_conditional_edges(
+        "ask", lambda state: "ask" if len(state["out"]) < len(state["x"]) else END, ["ask", END]
+    )
     desk = Desk()
     results = await run(graph, desk.bridge(), inputs=[{"x": "x" * n, "out": []} for n in range(1, 6)])
     assert [len(result["out"]) for result in results] == [1, 2, 3, 4, 5]

@@ -246,9 +246,7 @@ async def test_the_rounds_are_the_same_without_a_runner():
     [interrupt] = parked["__interrupt__"]
     assert batch_bridge.is_bridge_interrupt(interrupt)
     assert [each["item"] for each in interrupt.value["requests"]] == ["a", "b"]
-    outcomes = {
-        each["id"]: {"kind": "succeeded", "answer": each["item"] * 2} for each in interrupt.value["requests"]
-    }
+    outcomes = {each["id"]: {"kind": "succeeded", "answer": each["item"] * 2} for each in interrupt.value["requests"]}
     answer = {"batch_bridge": 1, "outcomes": outcomes}
     result = await graph.ainvoke(Command(resume={interrupt.id: answer}), config)
     assert result["out"] == ["aa", "bb"]
@@ -271,5 +269,3 @@ async def test_a_wait_that_is_answered_does_not_wait_for_its_siblings_in_vain():
         result = await within(runner.ainvoke({}))
     assert result["out"] == ["a!"]
     assert desk.batches == [["a", "b"]]
-
-

@@ -593,4 +593,3 @@ async def test_context_reaches_the_nodes_in_every_leg():
     desk = Desk()
     [result] = await run(graph, desk.bridge(), inputs=[{"x": "a"}], context=Context("?"))
     assert result["out"] == ["a?!"]
-

@@ -109,3 +109,20 @@ async def test_what_is_settled_while_an_intent_is_taken_back_is_reported():
     assert outcomes.keys() == set(IDS)
     assert all(outcomes[each] == Errored("400", code="submit_failed") for each in known)
     assert not world.provider.executed.keys() & known.keys()
+
+
+async def test_an_engine_that_is_opened_again_starts_from_the_ledger_alone():
+    world = World({})
+    engine = Engine("bridge", world.provider, FlushPolicy(max_requests=3), Ledger(world.store, "bridge"))
+    await engine.open(at(0))
+    await engine.collect(REQUESTS, at(0))
+    await engine.tick(at(0), drain=True)
+    world.fuse.arm(2, "after", "delete members")
+    with pytest.raises(Crash):
+        await engine.tick(at(1))
+    world.fuse.revive()
+    await engine.open(at(2))
+    assert (engine.queued, engine.in_flight) == (0, len(REQUESTS) - len(world.store.read()["outcomes"]))
+    told = await engine.collect(REQUESTS, at(2))
+    assert told == world.seen.keys() | world.store.read()["outcomes"].keys()
+    assert set((await engine.tick(at(3))).settled) == set(IDS) - told

@@ -201,6 +201,9 @@ class WildProvider:
         return self.batches[-1].handle
 
     def _find(self, key: str, prepared: JSON) -> list[JSON]:
+        row = self._store.read()["batches"].get(key, {})
+        self._expect(row.get("prepared", prepared) == prepared, f"{key} was looked for by another's input")
+        self._expect(bool(row), f"{key} was looked for, and is no batch of ours")
         if not self._searchable:
             raise_for("unknown")
         mood = self._mood("find")
@@ -605,7 +608,7 @@ def _short_chunks():
 
 TestEngine = EngineMachine.TestCase
 TestEngine.settings = settings(
-    max_examples=400,
+    max_examples=300,
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

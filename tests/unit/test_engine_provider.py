@@ -236,6 +236,14 @@ async def test_a_submission_that_always_comes_to_nothing_is_tried_ever_more_rare
     assert life.wakes[-1] > 64 * 4
 
 
+async def test_what_was_sent_once_is_sent_again_though_nothing_else_makes_it_due():
+    life = Life(policy=FlushPolicy(max_age=None))
+    life.provider.then("submit", UNKNOWN)
+    await life.ask()
+    await life.tick(drain=True)
+    assert await life.end() == {ASKED.id: ANSWER}
+
+
 async def test_a_closed_batch_leaves_its_figures():
     life = Life()
     asked = [request(n) for n in range(3)]
