@@ -104,7 +104,7 @@ class Box:
                 else:
                     return 0.0
             stray = [not ids <= self._claimed for ids in self._rounds]
-            # One round is a sibling that is slow today; two, the last one among them, are a node that makes no progress.
+            # One round is a sibling that is slow today; two, the last one among them, a node that makes no progress.
             lost = sum(stray) > 1 and stray[-1]
             grace = _LONG_GRACE if lost else _SHORT_GRACE if any(stray) else 0.0
             if time.monotonic() - self._parked.since < grace:

@@ -1,4 +1,4 @@
-"""One call of a Runner: inputs become threads, threads run, park and are resumed, results come out as they are ready."""
+"""One call of a Runner: inputs become threads, which run, park and are resumed; results come out as they are ready."""
 
 import asyncio
 from collections import deque
@@ -11,7 +11,7 @@ from langgraph.types import Command
 
 from batch_bridge._models import Outcome, Succeeded
 from batch_bridge._start import DIGEST, Begin, Failures, digest_of, start
-from batch_bridge._thread import Parked, Thread, resume_map, sort_interrupts, split_interrupts
+from batch_bridge._thread import Thread, resume_map, sort_interrupts, split_interrupts
 from batch_bridge._wait import LINK, Link
 from batch_bridge._wire import Asked
 from batch_bridge.errors import (
@@ -216,7 +216,7 @@ class Call:
         given = self._config_of(index).get("configurable", {}).get("thread_id")
         if given is not None and isinstance(self._configs, Mapping) and index:
             raise ValueError(
-                f"config= names thread {given!r} for all inputs, and there are several; give a list of configs, one for "
+                f"config= names thread {given!r} for all inputs, and there are several; give a list, one config for "
                 "each input, or leave the thread_id out"
             )
         thread_id = f"{self._run_id}:{index}" if given is None else str(given)

@@ -1,7 +1,7 @@
 """What a Runner holds while it is open: the compiled graph, a driver for each bridge, and who waits for what."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver

@@ -69,7 +69,7 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
     """Tell how to go on with a thread that may exist already.
 
     - no checkpoint: give it its input
-    - something next and no interrupt: it was stopped between two steps, or failed; go on (the input again would pay again)
+    - something next and no interrupt: it was stopped between two steps, or failed; go on (its input would pay again)
     - parked at our interrupts: collect
     - an earlier checkpoint is named: a replay, which LangGraph makes a fork; it asks anew
     - ended: with `continued`, its result is read again; else the input is a new turn, as in LangGraph

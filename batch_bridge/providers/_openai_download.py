@@ -13,7 +13,7 @@ from batch_bridge.providers._openai_splitter import LineSplitter
 logger = logging.getLogger("batch_bridge")
 
 
-class _Gone(Exception):  # noqa: N818  # a fact, told apart below
+class _Gone(Exception):  # a fact, told apart below
     """The file is not there any more."""
 
 

@@ -31,7 +31,7 @@ _ADVICE: Final = {
 }
 
 
-class NoCredentials(Exception):  # noqa: N818  # a fact, told apart below
+class NoCredentials(Exception):  # a fact, told apart below
     """There is no API key to make a client with."""
 
 

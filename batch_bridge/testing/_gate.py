@@ -116,12 +116,12 @@ def failure(error: Exception) -> Response:
 
 def fault(status_code: int, what: str, **headers: str) -> WireError:
     """The error of a fault on demand."""
-    kind, code = "server_error", "server_error"
+    text = f"A fault of the test server: {what}."
     if status_code == 429:  # noqa: PLR2004
-        kind, code = "rate_limit_error", "rate_limit_exceeded"
-    elif status_code < 500:  # noqa: PLR2004
-        kind, code = "invalid_request_error", None
-    return WireError(status_code, f"A fault of the test server: {what}.", type=kind, code=code, headers=headers)
+        return WireError(429, text, type="rate_limit_error", code="rate_limit_exceeded", headers=headers)
+    if status_code < 500:  # noqa: PLR2004
+        return WireError(status_code, text, headers=headers)
+    return WireError(status_code, text, type="server_error", code="server_error", headers=headers)
 
 
 async def drop(request: Request) -> Response:

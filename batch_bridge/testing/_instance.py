@@ -35,7 +35,7 @@ class _Maker:
         self._text = text
         self._left = MAX_NODES
 
-    def make(self, schema: object, depth: int) -> Any:  # noqa: PLR0911 - one return for each way to say it
+    def make(self, schema: object, depth: int) -> Any:
         self._left -= 1
         if not isinstance(schema, Mapping) or depth > MAX_DEPTH or self._left < 0:
             return None
@@ -57,7 +57,7 @@ class _Maker:
             return self.make(merged, depth + 1)
         return self._of_type(schema, depth)
 
-    def _of_type(self, schema: Mapping[str, Any], depth: int) -> Any:  # noqa: PLR0911 - one for each type
+    def _of_type(self, schema: Mapping[str, Any], depth: int) -> Any:
         kind = schema.get("type")
         if isinstance(kind, list):
             kind = next((one for one in kind if one != "null"), "null")
