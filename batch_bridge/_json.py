@@ -40,13 +40,9 @@ def dumps(value: JSON) -> bytes:
     """
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except TypeError as error:
-        path = _find_surrogate(value, ())
-        raise JSONError(
-            f"{_show(path) or 'the value'} holds a lone surrogate, which UTF-8 and so JSON cannot carry; "
-            "decode the text with errors='replace' first",
-            path=_show(path),
-        ) from error
+    except TypeError:
+        to_json(value, what="the value")  # names the place
+        raise
 
 
 def digest(data: bytes) -> bytes:
@@ -58,8 +54,10 @@ def _convert(  # noqa: C901  # the kinds of JSON, one after the other, the most 
     value: object, default: Default | None, what: str, path: tuple[str | int, ...]
 ) -> JSON:
     kind = type(value)
-    if kind is str or kind is bool or value is None:
+    if kind is bool or value is None:
         return value  # type: ignore[return-value]
+    if isinstance(value, str):
+        return _text(value, what, path)
     if kind is int:
         if not _SMALLEST <= value <= _LARGEST:  # type: ignore[operator]
             raise _error(what, path, "the number needs more than 64 bits", "send it as a string")
@@ -76,8 +74,6 @@ def _convert(  # noqa: C901  # the kinds of JSON, one after the other, the most 
         return [_convert(each, default, what, (*path, i)) for i, each in enumerate(cast(Sequence[object], value))]
     if default is not None and (replaced := default(value)) is not None:
         return _object(replaced, default, what, path)
-    if isinstance(value, str):
-        return str.__str__(value)
     if isinstance(value, Mapping):
         return _object(value, default, what, path)
     hint = "pass its .model_dump(mode='json')" if hasattr(value, "model_dump") else "convert it first"
@@ -90,8 +86,19 @@ def _object(value: Mapping[str, object], default: Default | None, what: str, pat
         if not isinstance(key, str):
             cause = f"the key {key!r} is a {type(key).__name__}, and JSON's are strings"
             raise _error(what, path, cause, f"use {str(key)!r}")
-        converted[str.__str__(key)] = _convert(each, default, what, (*path, str.__str__(key)))
+        step = (*path, str.__str__(key))
+        converted[_text(key, what, step)] = _convert(each, default, what, step)
     return converted
+
+
+def _text(value: str, what: str, path: tuple[str | int, ...]) -> str:
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            cause = "the text holds a lone surrogate, which UTF-8 and so JSON cannot carry"
+            raise _error(what, path, cause, "decode it with errors='replace' first") from error
+    return str.__str__(value)
 
 
 def _error(what: str, path: tuple[str | int, ...], cause: str, action: str) -> JSONError:
@@ -101,23 +108,3 @@ def _error(what: str, path: tuple[str | int, ...], cause: str, action: str) -> J
 
 def _show(path: tuple[str | int, ...]) -> str:
     return "".join(f"[{step!r}]" for step in path)
-
-
-def _find_surrogate(value: JSON, path: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    match value:
-        case str():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                return path
-        case dict():
-            for key, each in value.items():
-                if _find_surrogate(key, (key,)) or (found := _find_surrogate(each, (*path, key))):
-                    return (*path, key) if _find_surrogate(key, (key,)) else found
-        case list():
-            for index, each in enumerate(value):
-                if found := _find_surrogate(each, (*path, index)):
-                    return found
-        case _:
-            pass
-    return ()

@@ -19,15 +19,15 @@ def to_json(outcome: Outcome) -> dict[str, JSON]:
         case Errored(message, code, status_code, retryable):
             return {
                 "kind": "errored",
-                "message": message,
-                "code": code,
+                "message": _unicode(message),
+                "code": _unicode(code),
                 "status_code": status_code,
                 "retryable": retryable,
             }
         case Expired(message):
-            return {"kind": "expired", "message": message}
+            return {"kind": "expired", "message": _unicode(message)}
         case Cancelled(message):
-            return {"kind": "cancelled", "message": message}
+            return {"kind": "cancelled", "message": _unicode(message)}
         case _:
             assert_never(outcome)
 
@@ -73,3 +73,8 @@ def to_error(request_id: str, outcome: Errored | Expired | Cancelled) -> Request
             return RequestCancelled(message, request_id=request_id, code="cancelled", retryable=True)
         case _:
             assert_never(outcome)
+
+
+def _unicode(text: str) -> str:
+    """Return what somebody's exception said with lone surrogates, such as those in names of files, as `?`."""
+    return text if text.isascii() else text.encode(errors="replace").decode()

@@ -40,6 +40,7 @@ class ServerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
+            start_new_session=True,  # Ctrl-C is the parent's to answer
         )
         try:
             self.base_url = self._greet(launch)

@@ -424,7 +424,8 @@ class FailingStore(InMemoryStore):
 
 async def test_a_store_that_fails_ends_the_calls_with_its_error_and_nothing_is_paid_twice():
     saver, store, desk = InMemorySaver(), FailingStore(), Desk().hold()
-    with pytest.raises(OSError, match="disk full"):
+
+    async def run_until_the_disk_is_full():
         async with memory(one_node(ask), desk.bridge(), checkpointer=saver, store=store) as runner:
             call = asyncio.create_task(runner.abatch(inputs_of("a", "b"), run_id="r"))
             await within(desk.submitted.wait())
@@ -432,6 +433,9 @@ async def test_a_store_that_fails_ends_the_calls_with_its_error_and_nothing_is_p
             store.full = True
             desk.let_go()
             await within(call)
+
+    with pytest.raises(OSError, match="disk full"):
+        await run_until_the_disk_is_full()
     store.full = False
     async with memory(one_node(ask), desk.bridge(), checkpointer=saver, store=store) as runner:
         results = await within(runner.abatch(inputs_of("a", "b"), run_id="r"))

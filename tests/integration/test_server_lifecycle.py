@@ -1,5 +1,6 @@
 """Every status, every way to end, and what is counted."""
 
+import os
 import openai
 import pytest
 from test_server_kit import chats, client_of, create, jsonl, line, ran, reached, rows, submit, until, upload
@@ -186,3 +187,8 @@ async def test_the_input_may_go_once_the_batch_has_read_it(client, batch_server)
     await reached(client, batch.id, "in_progress")
     await client.files.delete(batch.input_file_id)
     assert (await reached(client, batch.id)).status == "completed"
+
+
+def test_ctrl_c_in_the_terminal_is_its_parents_to_answer():
+    with BatchServer() as server:
+        assert os.getsid(server.pid) != os.getsid(0)

@@ -2,6 +2,7 @@
 
 import json
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +35,12 @@ def test_an_outcome_survives(outcome):
 )
 def test_the_four_kinds_have_the_fields_own_names(outcome, kind):
     assert _outcome.kind(outcome) == _outcome.to_json(outcome)["kind"] == kind
+
+
+@pytest.mark.parametrize("outcome", [Errored("caf\udce9", "caf\udce9"), Expired("caf\udce9"), Cancelled("caf\udce9")])
+def test_what_an_exception_said_can_be_stored_whatever_it_said(outcome):
+    stored = _outcome.from_json(orjson.loads(orjson.dumps(_outcome.to_json(outcome))))
+    assert stored.message == "caf?"
 
 
 @pytest.mark.parametrize(

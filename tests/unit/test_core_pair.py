@@ -166,6 +166,7 @@ MISSING = "missing_result"
         pytest.param(["a", ValueError("no"), "c"], ["a", "request_failed", "c"], id="an exception as one element"),
         pytest.param({0: "a", 1: KeyError(), 2: "c"}, ["a", "request_failed", "c"], id="an exception as one value"),
         pytest.param(["a", object(), "c"], ["a", "answer_not_json", "c"], id="an answer that JSON cannot carry"),
+        pytest.param(["a", "\ud800", "c"], ["a", "answer_not_json", "c"], id="an answer that is no Unicode"),
         pytest.param(["a", float("nan"), "c"], ["a", "answer_not_json", "c"], id="an answer that is NaN"),
     ],
 )
