@@ -1,9 +1,12 @@
 """Every status, every way to end, and what is counted."""
 
 import os
+
 import openai
 import pytest
 from test_server_kit import chats, client_of, create, jsonl, line, ran, reached, rows, submit, until, upload
+
+from batch_bridge.testing import BatchServer
 
 pytest_plugins = ["batch_bridge.testing.pytest_plugin"]
 

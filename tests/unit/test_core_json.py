@@ -85,7 +85,7 @@ def test_what_json_cannot_carry_is_refused_with_the_path_to_it(value, path, caus
 )
 @pytest.mark.parametrize("check", [to_json, dumps])
 def test_a_lone_surrogate_is_refused_with_the_path_to_it(check, value, path):
-    with pytest.raises(JSONError, match="lone surrogate.*errors='replace'") as caught:
+    with pytest.raises(JSONError, match=r"lone surrogate.*errors='replace'") as caught:
         check(value)
     assert caught.value.path == path
     assert str(caught.value).encode()  # it can be logged

@@ -608,7 +608,7 @@ def _short_chunks():
 
 TestEngine = EngineMachine.TestCase
 TestEngine.settings = settings(
-    max_examples=300,
+    max_examples=500,
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
