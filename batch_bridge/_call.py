@@ -53,6 +53,10 @@ class Host(Protocol):
         """Let go of an ended thread's outcomes."""
         ...
 
+    def abandon(self, thread: Thread) -> None:
+        """Do not send what a thread that has failed still waits for, unless it is on its way."""
+        ...
+
     def changed(self) -> None:
         """Something began or ended to run: whether all is idle may have changed."""
         ...
@@ -183,7 +187,11 @@ class Call:
         except RunMismatchError:
             raise
         except Exception as error:  # noqa: BLE001  # of a whole run: no interrupt leaves a root graph
-            await self._host.failures.note(thread)
+            self._host.abandon(thread)
+            if thread.digest:  # it can be run again, and asks anew then for what has failed
+                await self._host.failures.note(thread)
+            else:
+                self._host.release(thread)
             self._end(thread, Failed(error))
 
     def _finish(self) -> None:

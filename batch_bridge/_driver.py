@@ -36,6 +36,7 @@ class Driver:
         self._at_work = at_work
         self._arrived: list[Request] = []
         self._ended: list[str] = []
+        self._dropped: list[str] = []
         self._awake = asyncio.Event()
         self._stopping = False
         self._alarm: asyncio.TimerHandle | None = None
@@ -49,6 +50,12 @@ class Driver:
         """Let go of the outcomes of a thread that has ended."""
         self._ended.extend(request_ids)
         self._wake_soon()
+
+    def drop(self, request_ids: Iterable[str]) -> None:
+        """Do not send what nobody waits for any more, unless it is on its way."""
+        dropped = set(request_ids)
+        self._arrived = [request for request in self._arrived if request.id not in dropped]
+        self._dropped.extend(dropped)
 
     def _wake_soon(self) -> None:
         if not self._awake.is_set() and self._alarm is None:
@@ -87,6 +94,9 @@ class Driver:
         await self.engine.forget(ended)
 
     async def _turn(self) -> datetime | None:
+        dropped, self._dropped = self._dropped, []
+        if dropped:
+            await self.engine.drop(dropped)
         arrived, self._arrived = self._arrived, []
         if arrived:
             self._tell(await self.engine.collect(arrived, _now()))

@@ -17,7 +17,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from batch_bridge._flight import Flight, first_pause
+from batch_bridge._flight import LONGEST_PAUSE, Flight, first_pause
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
 from batch_bridge._models import Closed, Ended, Errored, Intent, Outcome, Request, Submitted
@@ -134,6 +134,12 @@ class Engine:
                 await self._flush(queue.take(count, now), now)
         settled, self._settled = tuple(self._settled), []
         return Tick(settled, self._wake_at(now))
+
+    async def drop(self, ids: Iterable[str]) -> None:
+        """Take requests out of the queue, because nobody waits for them any more. What is in flight stays."""
+        queue = self._opened()
+        dropped = [request_id for request_id in ids if queue.discard(request_id)]
+        await self._ledger.forget(dropped)
 
     async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
         """Read the outcomes that are known."""
@@ -374,7 +380,8 @@ class Engine:
             self._in_flight.pop(request_id, None)
 
     def _due(self, now: datetime) -> list[Flight]:
-        return [flight for flight in self._flights.values() if flight.due <= now]
+        latest = now + max(self._interval, LONGEST_PAUSE)  # due later than that: the clock was set back
+        return [flight for flight in self._flights.values() if not now < flight.due <= latest]
 
     def _wake_at(self, now: datetime) -> datetime | None:
         queue = self._opened()
@@ -408,6 +415,10 @@ class Engine:
                 await step
 
         for result in await asyncio.gather(*(run(step) for step in steps), return_exceptions=True):
+            if isinstance(result, asyncio.CancelledError):  # nobody cancelled us: the gather would have ended
+                raise RuntimeError(  # noqa: TRY004
+                    f"the provider of {self._name!r} raised CancelledError, which ends no batch"
+                )
             if isinstance(result, BaseException):
                 raise result
 

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from batch_bridge._models import Intent, Submitted
 from batch_bridge._plan import Waiting
 
+LONGEST_PAUSE = timedelta(hours=1)
+"""The longest that a provider's wish to be left alone is granted."""
 _FIRST_DELAY = 1 / 64
 """The first pause between two polls, as a share of the poll interval; each pause doubles the one before."""
 
@@ -33,8 +35,9 @@ class Flight:
     failures: int = 0
 
     def wait(self, now: datetime, interval: timedelta, at_least: float | None = None) -> None:
-        """Set the next due time, and double the pause up to `interval`; `at_least` is in seconds."""
-        self.due = now + max(self.pause, timedelta(seconds=at_least or 0))
+        """Set the next due time, and double the pause up to `interval`; `at_least` is in seconds, an hour at most."""
+        wished = at_least if at_least is not None and at_least > 0 else 0.0  # not a number is no wish
+        self.due = now + max(self.pause, timedelta(seconds=min(wished, LONGEST_PAUSE.total_seconds())))
         self.pause = min(self.pause * 2, interval)
 
 

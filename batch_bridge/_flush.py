@@ -39,6 +39,7 @@ class FlushPolicy:
 
     Raises:
         ValueError: A limit is not positive.
+        TypeError: `max_age` is no duration.
     """
 
     max_requests: int = 50_000
@@ -49,6 +50,8 @@ class FlushPolicy:
     def __post_init__(self) -> None:
         if isinstance(self.max_age, int | float):
             object.__setattr__(self, "max_age", timedelta(seconds=self.max_age))
+        elif not isinstance(self.max_age, timedelta | None):
+            raise TypeError(f"FlushPolicy(max_age={self.max_age!r}) is no duration; give a timedelta, seconds, or None")
         if isinstance(self.max_requests, bool) or not isinstance(self.max_requests, int) or self.max_requests < 1:
             raise ValueError(
                 f"FlushPolicy(max_requests={self.max_requests!r}) would never send anything; give a whole number from 1"

@@ -91,7 +91,11 @@ class Session:
         await call.cancel()
         self.threads += call.done
         if call.live:
-            self._waiters = {each: waiter for each, waiter in self._waiters.items() if waiter[0] is not call}
+            left = [each for each, (waiting, _) in self._waiters.items() if waiting is call]
+            for request_id in left:
+                del self._waiters[request_id]
+            for driver in self._drivers.values():
+                driver.drop(left)
         for driver in self._drivers.values():
             driver.wake()
 
@@ -154,6 +158,12 @@ class Session:
         for request_id, bridge in thread.delivered:
             if bridge in self._drivers:
                 self._drivers[bridge].forget([request_id])
+
+    def abandon(self, thread: Thread) -> None:
+        """Do not send what a thread that has failed still waits for, unless it is on its way."""
+        left = [request_id for request_id in thread.unsettled if self._waiters.pop(request_id, None) is not None]
+        for driver in self._drivers.values():
+            driver.drop(left)
 
     def changed(self) -> None:
         """Look whether all is idle now; then the bridges may flush."""

@@ -132,9 +132,7 @@ def _usage(usage: object, model: str) -> Usage | None:
     given, made = _whole(usage, "input_tokens"), _whole(usage, "output_tokens")
     if given is None or made is None:
         return None
-    return Usage(
-        model, given, made, _whole(getattr(usage, "input_tokens_details", None), "cached_tokens") or 0
-    )
+    return Usage(model, given, made, _whole(getattr(usage, "input_tokens_details", None), "cached_tokens") or 0)
 
 
 def _text(seen: object, name: str) -> str | None:

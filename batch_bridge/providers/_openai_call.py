@@ -82,9 +82,7 @@ def read_item(item: JSON, defaults: Mapping[str, JSON], endpoint: str | None) ->
     if type(item) is list:
         return _of_body(_conversation(item, endpoint), defaults, endpoint)
     if type(item) is not dict:
-        what = (
-            "a string" if isinstance(item, str) else "nothing" if item is None else f"a {type(item).__name__}"
-        )
+        what = "a string" if isinstance(item, str) else "nothing" if item is None else f"a {type(item).__name__}"
         _refuse(f"it is {what}", f"write {_EXAMPLE}, or a request body as a dict")
     if TAG in item:
         return _of_body(_conversation([item], endpoint), defaults, endpoint)

@@ -98,9 +98,7 @@ def to_message(body: Mapping[str, Any]) -> AIMessage:
             invalid.append(make_invalid_tool_call(raw, str(error)))
         else:
             if parsed is not None:
-                calls.append(
-                    ToolCall(name=parsed["name"], args=parsed["args"], id=parsed["id"], type="tool_call")
-                )
+                calls.append(ToolCall(name=parsed["name"], args=parsed["args"], id=parsed["id"], type="tool_call"))
     usage = body.get("usage")
     return AIMessage(
         content=given.get("content") or "",

@@ -17,9 +17,7 @@ class _Gone(Exception):  # a fact, told apart below
     """The file is not there any more."""
 
 
-async def read_outcomes(
-    clients: Clients, batch: Batch, members: Sequence[str]
-) -> AsyncIterator[tuple[str, Outcome]]:
+async def read_outcomes(clients: Clients, batch: Batch, members: Sequence[str]) -> AsyncIterator[tuple[str, Outcome]]:
     """Yield the outcomes in a batch's output file, then those in its error file, in the order of their lines.
 
     No more than a piece of a file and one line is held. If the output file is gone, its requests get errors.
@@ -62,9 +60,7 @@ async def _read(clients: Clients, batch: Batch, file_id: str) -> AsyncIterator[t
         if pair is not None:
             yield pair
         elif (strange := strange + 1) == 1:
-            logger.warning(
-                "batch %s: put aside a line of %s that cannot be read: %r", batch.id, file_id, line[:100]
-            )
+            logger.warning("batch %s: put aside a line of %s that cannot be read: %r", batch.id, file_id, line[:100])
     if strange > 1:
         logger.warning("batch %s: put aside %d lines of %s that cannot be read", batch.id, strange, file_id)
 

@@ -81,9 +81,7 @@ def of_create(doing: str, error: Exception) -> Exception:
     status = status_of(error)
     if status == _TOO_MANY or _is_one_of(_UNSENT, error):
         return unavailable(doing, error)
-    if isinstance(error, NoCredentials) or (
-        isinstance(error, OpenAIError) and not isinstance(error, APIError)
-    ):
+    if isinstance(error, NoCredentials) or (isinstance(error, OpenAIError) and not isinstance(error, APIError)):
         return SubmissionRefused(_told(doing, error), code="no_api_key")
     if status is not None and not _is_passing(status) and 400 <= status < _SERVER:  # noqa: PLR2004
         return SubmissionRefused(_told(doing, error), code=_code(error), status_code=status)

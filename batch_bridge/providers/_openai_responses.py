@@ -69,9 +69,7 @@ def to_message(body: Mapping[str, Any]) -> AIMessage:
             case {"type": "custom_tool_call"}:
                 content.append(_known(item))
                 arguments = {"__arg1": item["input"]}
-                calls.append(
-                    ToolCall(name=item["name"], args=arguments, id=item["call_id"], type="tool_call")
-                )
+                calls.append(ToolCall(name=item["name"], args=arguments, id=item["call_id"], type="tool_call"))
             case {"type": str()}:
                 content.append(_known(item))
             case _:
@@ -199,9 +197,7 @@ def _call(item: Mapping[str, Any], calls: list[ToolCall], invalid: list[InvalidT
         calls.append(ToolCall(name=item["name"], args=arguments, id=item["call_id"], type="tool_call"))
     else:
         invalid.append(
-            InvalidToolCall(
-                name=item["name"], args=raw, id=item["call_id"], error=reason, type="invalid_tool_call"
-            )
+            InvalidToolCall(name=item["name"], args=raw, id=item["call_id"], error=reason, type="invalid_tool_call")
         )
 
 

@@ -1,5 +1,6 @@
 """A line of a batch's output or error file as an outcome. Pure; total: no line makes it raise."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,17 +11,15 @@ from batch_bridge._models import Cancelled, Errored, Expired, Outcome, Succeeded
 from batch_bridge.providers import _openai_chat, _openai_responses
 from batch_bridge.providers._openai_call import read_custom_id
 
-EXPIRED = (
-    "the batch's completion window closed before this request ran; it was not billed, and can be sent again"
-)
+EXPIRED = "the batch's completion window closed before this request ran; it was not billed, and can be sent again"
 CANCELLED = "the batch was cancelled before this request ran; it was not billed, and can be sent again"
 
 
 def read_line(line: bytes) -> tuple[str, Outcome] | None:
     """Return a request's id and its outcome, or `None` if the line tells of no request."""
     try:
-        result = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        result = _loads(line)
+    except ValueError:
         return None
     if not isinstance(result, dict) or not isinstance(custom_id := result.get("custom_id"), str):
         return None
@@ -37,6 +36,15 @@ def read_line(line: bytes) -> tuple[str, Outcome] | None:
     if status is None or not 200 <= status < 300:  # noqa: PLR2004
         return request_id, _failed(status, body, result.get("error"))
     return request_id, _message(body, status) if wants_message else Succeeded(body)
+
+
+def _loads(line: bytes) -> Any:
+    """Read JSON; half a surrogate pair, which models do write and UTF-8 cannot hold, becomes a question mark."""
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        lenient = json.dumps(json.loads(line), ensure_ascii=False)
+        return orjson.loads(lenient.encode("utf-8", "replace"))
 
 
 def is_retryable(status: int | None) -> bool:

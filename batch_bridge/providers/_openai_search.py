@@ -32,11 +32,7 @@ async def search(clients: Clients, key: str, upload: Upload) -> list[Batch]:
         ProviderUnavailable: The listing failed, or a batch must be waited for until it shows what it holds.
         SubmissionUnknown: The server cannot list batches.
     """
-    matches = [
-        batch
-        for batch in await _list(clients, upload["uploaded_at"] - _MARGIN)
-        if _matches(batch, key, upload)
-    ]
+    matches = [batch for batch in await _list(clients, upload["uploaded_at"] - _MARGIN) if _matches(batch, key, upload)]
     matches.sort(key=lambda batch: batch.created_at)
     live = [batch for batch in matches if batch.status not in ("failed", "cancelled", "cancelling")]
     sure, doubtful = await _told_apart(clients, live)
@@ -89,9 +85,7 @@ async def _list(clients: Clients, since: int) -> list[Batch]:
                 ) from error
             raise unavailable("listing the batches", error) from error
         if not isinstance(getattr(page, "data", None), list):
-            raise ProviderUnavailable(
-                "listing the batches was answered with no list; check the client's base_url"
-            )
+            raise ProviderUnavailable("listing the batches was answered with no list; check the client's base_url")
         batches = [batch for each in page.data if (batch := read_batch(each)) is not None]
         is_new = any(batch.id not in found for batch in batches)
         found.update((batch.id, batch) for batch in batches)

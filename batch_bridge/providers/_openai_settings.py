@@ -63,9 +63,7 @@ def read_defaults(defaults: Mapping[str, object] | None, model: str | None) -> d
         TypeError, ValueError: They are no fields of a body, or a batch cannot hold them.
     """
     if model is not None and (not isinstance(model, str) or not model):
-        raise TypeError(
-            f"OpenAIBatch(model={model!r}): give a model's name, or leave it out and name it in the items"
-        )
+        raise TypeError(f"OpenAIBatch(model={model!r}): give a model's name, or leave it out and name it in the items")
     if defaults is not None and not isinstance(defaults, Mapping):
         raise TypeError(f"OpenAIBatch(defaults={defaults!r}): give fields of a request body, as a dict")
     fields = to_json(dict(defaults or {}), what="OpenAIBatch(defaults=…)")
@@ -79,18 +77,14 @@ def read_defaults(defaults: Mapping[str, object] | None, model: str | None) -> d
 
 def _check_metadata(metadata: Mapping[str, str]) -> None:
     if KEY in metadata:
-        raise ValueError(
-            f"OpenAIBatch(metadata=…): {KEY!r} is where BatchBridge finds its batches again; rename yours"
-        )
+        raise ValueError(f"OpenAIBatch(metadata=…): {KEY!r} is where BatchBridge finds its batches again; rename yours")
     if len(metadata) >= _MOST_PAIRS:
         raise ValueError(
             f"OpenAIBatch(metadata=…) has {len(metadata)} pairs; the API takes {_MOST_PAIRS}, and one is ours"
         )
     for name, value in metadata.items():
         if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(
-                f"OpenAIBatch(metadata=…): {name!r}: {value!r} is not a pair of strings; make it one"
-            )
+            raise TypeError(f"OpenAIBatch(metadata=…): {name!r}: {value!r} is not a pair of strings; make it one")
         if len(name) > _LONGEST_NAME or len(value) > _LONGEST_VALUE:
             raise ValueError(
                 f"OpenAIBatch(metadata=…): the pair {name[:80]!r} is too long; the API takes names of "

@@ -42,9 +42,7 @@ class Watch:
         self._seen.add(batch.id)
         if not batch.is_known and (batch.id, batch.status) not in self._unknown:
             self._unknown.add((batch.id, batch.status))
-            logger.warning(
-                "batch %s: its status %r is unknown; taken for one in progress", batch.id, batch.status
-            )
+            logger.warning("batch %s: its status %r is unknown; taken for one in progress", batch.id, batch.status)
         return batch.end is not None and not self._awaits_file(batch)
 
     def forget(self, batch_id: str) -> None:

@@ -140,9 +140,7 @@ class OpenAIBatch:
         except Exception as error:
             raise failure.of_upload("uploading the input file", error) from error
         if not isinstance(getattr(uploaded, "id", None), str):
-            raise ProviderUnavailable(
-                "uploading the input file was answered with no file; check the client's base_url"
-            )
+            raise ProviderUnavailable("uploading the input file was answered with no file; check the client's base_url")
         return {
             "input_file_id": uploaded.id,
             "endpoint": first.endpoint,
@@ -190,9 +188,7 @@ class OpenAIBatch:
         known = read_handle(handle)
         batch_id = known["id"]
         try:
-            seen = await self._clients.call(
-                "batches.retrieve", lambda client: client.batches.retrieve(batch_id)
-            )
+            seen = await self._clients.call("batches.retrieve", lambda client: client.batches.retrieve(batch_id))
         except Exception as error:
             if failure.is_gone(error):
                 return self._watch.not_found(known)
@@ -251,9 +247,7 @@ class OpenAIBatch:
         if not self._settings.delete_files:
             return
         try:
-            seen = await self._clients.call(
-                "batches.retrieve", lambda client: client.batches.retrieve(batch_id)
-            )
+            seen = await self._clients.call("batches.retrieve", lambda client: client.batches.retrieve(batch_id))
             batch = read_batch(seen)
             if batch is not None:
                 for file_id in (batch.input_file_id, batch.output_file_id, batch.error_file_id):

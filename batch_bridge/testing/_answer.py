@@ -88,9 +88,7 @@ def load_function(path: str) -> AnswerFunction:
         ) from error
     function = getattr(module, name, None)
     if not callable(function):
-        raise BatchServerError(
-            f"the answerer {path!r} does not exist: {module_name} has no function {name!r}."
-        )
+        raise BatchServerError(f"the answerer {path!r} does not exist: {module_name} has no function {name!r}.")
     return function  # type: ignore[no-any-return]
 
 

@@ -73,9 +73,7 @@ def as_answer(request: Request, result: object) -> Answer:
             return answer_with(request.url, request.body, result)
         case dict():
             return Answer(200, result)
-    return refused(
-        500, f"The answerer returned {type(result).__name__}; it may return an Answer, a dict or a str."
-    )
+    return refused(500, f"The answerer returned {type(result).__name__}; it may return an Answer, a dict or a str.")
 
 
 def crashed(error: Exception) -> Answer:

@@ -52,9 +52,7 @@ def build_app(core: Core) -> Starlette:
         finally:
             await core.close()
 
-    routes = [
-        Route(path, gated(f"{method} {path}", handler), methods=[method]) for method, path, handler in _API
-    ]
+    routes = [Route(path, gated(f"{method} {path}", handler), methods=[method]) for method, path, handler in _API]
     routes += [
         Route(path, gated(path, handler, counted=False, keyed=False), methods=[method])
         for method, path, handler in _CONTROL

@@ -18,9 +18,7 @@ import orjson
 
 from batch_bridge.testing._errors import BatchServerError
 
-Status = Literal[
-    "validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"
-]
+Status = Literal["validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"]
 
 NEXT: dict[Status, frozenset[Status]] = {
     "validating": frozenset({"in_progress", "failed", "cancelling"}),
@@ -157,9 +155,7 @@ class Batch:
         }
 
 
-def problem(
-    code: str, message: str, *, line: int | None = None, param: str | None = None
-) -> dict[str, object]:
+def problem(code: str, message: str, *, line: int | None = None, param: str | None = None) -> dict[str, object]:
     """One entry of a batch's `errors.data`."""
     return {"code": code, "line": line, "message": message, "param": param}
 

@@ -76,9 +76,7 @@ class BatchServer:
     def base_url(self) -> str:
         """What a client takes as its `base_url`, e.g. `http://127.0.0.1:49152/v1`."""
         if self._base_url is None:
-            raise BatchServerError(
-                "the server has not been started; use it in a `with` block, or call start()."
-            )
+            raise BatchServerError("the server has not been started; use it in a `with` block, or call start().")
         return self._base_url
 
     @property

@@ -63,8 +63,7 @@ class Batches:
             if per_hour is not None:
                 _within_rate(connection, batch, per_hour)
             cursor = connection.execute(
-                "INSERT INTO batches (id, tenant, status, visible_at, created_at, record) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO batches (id, tenant, status, visible_at, created_at, record) VALUES (?, ?, ?, ?, ?, ?)",
                 (batch.id, batch.tenant, batch.status, batch.visible_at, batch.created_at, b""),
             )
             ordinal = cursor.lastrowid or 0
@@ -98,9 +97,7 @@ def load_batch(connection: sqlite3.Connection, batch_id: str) -> Batch:
 
 def save_batch(connection: sqlite3.Connection, batch: Batch) -> None:
     """Write a batch over itself."""
-    connection.execute(
-        "UPDATE batches SET status = ?, record = ? WHERE id = ?", (batch.status, batch.dump(), batch.id)
-    )
+    connection.execute("UPDATE batches SET status = ?, record = ? WHERE id = ?", (batch.status, batch.dump(), batch.id))
 
 
 def enqueued_tokens(connection: sqlite3.Connection, batch: Batch, model: str | None) -> int:

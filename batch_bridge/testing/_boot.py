@@ -26,9 +26,7 @@ def boot() -> int:
     """Put the package in place and run the server."""
     root = Path(__file__).resolve().parent.parent
     del sys.path[0]  # this script's own folder, where nothing is to be imported from
-    spec = spec_from_file_location(
-        "batch_bridge", root / "__init__.py", submodule_search_locations=[str(root)]
-    )
+    spec = spec_from_file_location("batch_bridge", root / "__init__.py", submodule_search_locations=[str(root)])
     if spec is None:
         raise ImportError(f"{root} is no package.")
     package = module_from_spec(spec)

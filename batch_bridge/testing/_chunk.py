@@ -76,9 +76,7 @@ def chunk_end(offsets: "array[int]", order: "array[int]", start: int, stop: int)
     return end + 1
 
 
-def read_lines(
-    source: BinaryIO, offsets: "array[int]", indices: Sequence[int], batch: Batch, dice: Dice
-) -> list[Line]:
+def read_lines(source: BinaryIO, offsets: "array[int]", indices: Sequence[int], batch: Batch, dice: Dice) -> list[Line]:
     """Read and parse some lines of a file that passed validation, and draw which of them fail."""
     lines = []
     for index in indices:

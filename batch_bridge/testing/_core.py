@@ -71,9 +71,7 @@ class Core:
 
     def _tidy(self, live: Sequence[str]) -> None:
         batches = [self.context.batches.load(batch_id) for batch_id in live]
-        self.context.files.tidy(
-            {id_ for batch in batches for id_ in (batch.output_file_id, batch.error_file_id)}
-        )
+        self.context.files.tidy({id_ for batch in batches for id_ in (batch.output_file_id, batch.error_file_id)})
         for path in self._database.inputs.iterdir():
             if path.name not in live:
                 path.unlink(missing_ok=True)
@@ -164,9 +162,7 @@ class Core:
 
     def repeats(self) -> list[dict[str, str]]:
         """The lines that were paid a second time, oldest first."""
-        rows = self._database.reader.execute(
-            "SELECT batch_id, custom_id FROM repeats ORDER BY rowid LIMIT 1000"
-        )
+        rows = self._database.reader.execute("SELECT batch_id, custom_id FROM repeats ORDER BY rowid LIMIT 1000")
         return [{"batch_id": batch_id, "custom_id": custom_id} for batch_id, custom_id in rows.fetchall()]
 
     async def reset(self) -> None:

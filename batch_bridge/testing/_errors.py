@@ -67,9 +67,7 @@ def not_found(what: str, id_: str) -> WireError:
 
 def missing(param: str) -> WireError:
     """400: a required parameter is not there."""
-    return WireError(
-        400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
-    )
+    return WireError(400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
 
 
 def invalid(param: str, why: str, *, code: str = "invalid_value") -> WireError:

@@ -137,9 +137,7 @@ class Execution:
             return out.tell()
 
 
-def _pay(
-    connection: sqlite3.Connection, batch_id: str, paid: Sequence[tuple[bytes, bytes, str]]
-) -> tuple[int, int]:
+def _pay(connection: sqlite3.Connection, batch_id: str, paid: Sequence[tuple[bytes, bytes, str]]) -> tuple[int, int]:
     """Record what was paid; returns how many were paid before, and how many bodies were under another id."""
     twice, repeated = [], 0
     for identity, body, custom_id in paid:

@@ -49,9 +49,7 @@ class Call:
         async for chunk in self.request.stream():
             raw += chunk
             if len(raw) > max_bytes:
-                raise WireError(
-                    413, f"The request is larger than {max_bytes} bytes.", code="request_too_large"
-                )
+                raise WireError(413, f"The request is larger than {max_bytes} bytes.", code="request_too_large")
         try:
             data = orjson.loads(raw)
         except orjson.JSONDecodeError as error:

@@ -47,9 +47,7 @@ def inspect(lines: Iterable[bytes], *, endpoint: str, limits: Limits) -> Inspect
     for number, line in enumerate(lines, 1):
         if line.strip():
             if len(offsets) // 2 >= limits.max_lines:
-                found.add(
-                    "too_many_tasks", f"The file holds more than {limits.max_lines} requests.", line=number
-                )
+                found.add("too_many_tasks", f"The file holds more than {limits.max_lines} requests.", line=number)
                 break
             offsets.extend((position, len(line)))
             found.line(number, line)
@@ -60,9 +58,7 @@ def inspect(lines: Iterable[bytes], *, endpoint: str, limits: Limits) -> Inspect
         found.add("empty_file", "The input file is empty. It must hold at least one request.")
     if position > limits.max_file_bytes:
         found.add("file_too_large", f"The file is larger than {limits.max_file_bytes} bytes.")
-    return Inspection(
-        problems=tuple(found.problems), offsets=offsets, model=found.model or None, tokens=found.tokens
-    )
+    return Inspection(problems=tuple(found.problems), offsets=offsets, model=found.model or None, tokens=found.tokens)
 
 
 def scan(lines: Iterable[bytes]) -> "array[int]":

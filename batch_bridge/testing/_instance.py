@@ -81,9 +81,7 @@ class _Maker:
         if not isinstance(properties, Mapping):
             return {}
         required = schema.get("required")
-        wanted = (
-            [name for name in properties if name in required] if isinstance(required, list) else properties
-        )
+        wanted = [name for name in properties if name in required] if isinstance(required, list) else properties
         return {name: self.make(properties[name], depth + 1) for name in wanted}
 
     def _array(self, schema: Mapping[str, Any], depth: int) -> list[Any]:

@@ -113,6 +113,5 @@ class ServerProcess:
             raise BatchServerError(f"the server did not start: {answer['error']}")
         code = self._process.wait()
         raise BatchServerError(
-            f"the server did not start: its process ended with {code} before it answered. "
-            f"It said:\n{self.said()}"
+            f"the server did not start: its process ended with {code} before it answered. It said:\n{self.said()}"
         )

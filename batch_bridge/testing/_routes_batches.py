@@ -72,9 +72,7 @@ def _metadata(value: object, most: int) -> dict[str, str] | None:
     if not isinstance(value, dict):
         raise invalid("metadata", "an object is expected.", code="invalid_type")
     if len(value) > most:
-        raise invalid(
-            "metadata", f"{len(value)} pairs are too many; {most} are allowed.", code="metadata_too_large"
-        )
+        raise invalid("metadata", f"{len(value)} pairs are too many; {most} are allowed.", code="metadata_too_large")
     for key, text in value.items():
         if len(key) > MAX_KEY:
             raise invalid(
@@ -125,9 +123,7 @@ async def cancel(call: Call) -> Response:
         raise not_found("batch", batch.id)
     after = await call.core.cancel(batch)
     if after.ended:
-        raise WireError(
-            409, f"Cannot cancel a batch with status '{after.status}'.", code="batch_not_cancellable"
-        )
+        raise WireError(409, f"Cannot cancel a batch with status '{after.status}'.", code="batch_not_cancellable")
     return answer_json(after.wire())
 
 

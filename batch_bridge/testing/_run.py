@@ -112,16 +112,12 @@ class Run:
             if problems:
                 return self._ended(now, "failed", errors=problems)
             add(connection, requests=found.total)
-            return now.to(
-                "in_progress", time.time(), total=found.total, model=found.model, tokens=found.tokens
-            )
+            return now.to("in_progress", time.time(), total=found.total, model=found.model, tokens=found.tokens)
 
         after = await self._context.batches.change(batch.id, verdict)
         if after.status == "in_progress":
             offsets = found.offsets
-            self._execution = await asyncio.to_thread(
-                Execution, self._context, after, self._snapshot, offsets
-            )
+            self._execution = await asyncio.to_thread(Execution, self._context, after, self._snapshot, offsets)
 
     def _take(self, connection: sqlite3.Connection, batch: Batch) -> bool:
         """Take the input, from when on its deletion changes nothing; false if it is gone."""

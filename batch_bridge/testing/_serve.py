@@ -92,9 +92,7 @@ def _answerer(launch: Launch) -> Callable[[], Answerer]:
     if launch.upstream is not None:
         from batch_bridge.testing._upstream import Upstream  # noqa: PLC0415 - a second to import
 
-        return functools.partial(
-            Upstream, launch.upstream, key=launch.upstream_key, concurrency=launch.concurrency
-        )
+        return functools.partial(Upstream, launch.upstream, key=launch.upstream_key, concurrency=launch.concurrency)
     function = stand_in if launch.answerer is None else load_function(launch.answerer)
     return functools.partial(local, function, concurrency=launch.concurrency)
 

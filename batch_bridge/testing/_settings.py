@@ -85,9 +85,7 @@ def _checked(of: Field[Any], value: object) -> object:
     for kind in (kind for kind in _KINDS if kind.covers(of)):
         if kind.accepts(value):
             return kind.convert(value)
-        raise BatchServerError(
-            f"the server's option {of.name!r} takes {kind.takes}, and was given {value!r}."
-        )
+        raise BatchServerError(f"the server's option {of.name!r} takes {kind.takes}, and was given {value!r}.")
     raise BatchServerError(f"the server's option {of.name!r} cannot be set.")
 
 

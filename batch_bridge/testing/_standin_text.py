@@ -25,9 +25,7 @@ def chat(asked: Asked) -> dict[str, Any]:
     if call is not None and asked.text is None:
         name, arguments = call
         function = {"name": name, "arguments": arguments}
-        message["tool_calls"] = [
-            {"id": f"call_{asked.digest[:24]}", "type": "function", "function": function}
-        ]
+        message["tool_calls"] = [{"id": f"call_{asked.digest[:24]}", "type": "function", "function": function}]
         finish, said = "tool_calls", arguments
     else:
         said = message["content"] = _structured(asked, _chat_schema(body)) or asked.say(_question(messages))
@@ -156,9 +154,7 @@ def _question(messages: list[Any]) -> str:
             return content
         if isinstance(content, list):
             texts = [
-                part["text"]
-                for part in content
-                if isinstance(part, Mapping) and isinstance(part.get("text"), str)
+                part["text"] for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str)
             ]
             if texts:
                 return " ".join(texts)

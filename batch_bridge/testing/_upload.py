@@ -30,9 +30,7 @@ class Upload:
     size: int = 0
 
 
-async def receive(
-    content_type: str | None, chunks: AsyncIterator[bytes], target: Path, *, max_bytes: int
-) -> Upload:
+async def receive(content_type: str | None, chunks: AsyncIterator[bytes], target: Path, *, max_bytes: int) -> Upload:
     """Read a whole form; the content of its field `file` is written to `target`.
 
     Raises:
@@ -41,9 +39,7 @@ async def receive(
     kind, options = parse_options_header(content_type)
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary:
-        raise WireError(
-            400, "The request must be multipart/form-data with a boundary.", code="invalid_content_type"
-        )
+        raise WireError(400, "The request must be multipart/form-data with a boundary.", code="invalid_content_type")
     with target.open("wb") as out:
         form = _Form(out, max_bytes)
         try:
@@ -64,9 +60,7 @@ async def receive(
                 parser.write(chunk)
             parser.finalize()
         except (FormParserError, UnicodeError, ValueError) as error:
-            raise WireError(
-                400, f"The multipart form cannot be read: {error}", code="invalid_form"
-            ) from error
+            raise WireError(400, f"The multipart form cannot be read: {error}", code="invalid_form") from error
     if not form.ended:
         raise WireError(400, "The multipart form ends too early.", code="invalid_form")
     return form.upload

@@ -52,9 +52,7 @@ class Upstream:
         try:
             response = await self._client.post(url, json=request.body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return refused(
-                502, f"The upstream {url} cannot be reached: {error!r}", code="upstream_unreachable"
-            )
+            return refused(502, f"The upstream {url} cannot be reached: {error!r}", code="upstream_unreachable")
         try:
             return Answer(response.status_code, response.json())
         except ValueError:

@@ -67,9 +67,7 @@ async def test_every_request_gets_its_own_answer(server, provider):
 
 async def test_answers_are_not_shifted(server, provider):
     outcomes = await ask(provider, requests([{"role": "user", "content": f"say {i}"}] for i in range(20)))
-    reference = await ask(
-        provider, requests([{"role": "user", "content": f"say {i}"}] for i in reversed(range(20)))
-    )
+    reference = await ask(provider, requests([{"role": "user", "content": f"say {i}"}] for i in reversed(range(20))))
     assert [content(each) for each in outcomes] == [content(each) for each in reversed(reference)]
 
 
@@ -91,9 +89,7 @@ async def test_nothing_but_missing_lines_ends_too(server, provider):
 async def test_lines_that_fail(server, provider, status, retryable):
     server.configure(line_failure=1.0, line_failure_status=status)
     outcomes = await ask(provider, chats(4))
-    assert {(type(each), each.status_code, each.retryable) for each in outcomes} == {
-        (Errored, status, retryable)
-    }
+    assert {(type(each), each.status_code, each.retryable) for each in outcomes} == {(Errored, status, retryable)}
     assert server.stats.paid == 0
 
 
@@ -282,9 +278,7 @@ async def test_models_and_endpoints_have_batches_of_their_own(server, provider):
 async def test_messages_through_the_responses_api(server):
     async with client_of(server.base_url) as client:
         provider = OpenAIBatch(client, model="gpt-4o-mini", endpoint="/v1/responses")
-        outcomes = await ask(
-            provider, requests([[HumanMessage("Hello")], [{"role": "user", "content": "Hello"}]])
-        )
+        outcomes = await ask(provider, requests([[HumanMessage("Hello")], [{"role": "user", "content": "Hello"}]]))
     assert decode(outcomes[0].answer).text
     assert outcomes[1].answer["object"] == "response"
 
@@ -361,9 +355,7 @@ def test_a_users_client_may_meet_one_event_loop_after_another(server):
     provider = OpenAIBatch(client_of(server.base_url), model="m")
     for _ in range(3):
         assert asyncio.run(once()) == {Succeeded}
-    assert provider.calls["files.create"] == provider.calls["batches.create"] == 3, (
-        "no call had to be repeated"
-    )
+    assert provider.calls["files.create"] == provider.calls["batches.create"] == 3, "no call had to be repeated"
 
 
 def test_a_bridge_takes_it():

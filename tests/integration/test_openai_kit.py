@@ -115,11 +115,7 @@ class Script:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 method, target, _ = head.split(b" ", 2)
                 length = next(
-                    (
-                        h.split(b":")[1]
-                        for h in head.lower().split(b"\r\n")
-                        if h.startswith(b"content-length")
-                    ),
+                    (h.split(b":")[1] for h in head.lower().split(b"\r\n") if h.startswith(b"content-length")),
                     0,
                 )
                 path, _, query = target.decode().partition("?")

@@ -47,9 +47,7 @@ def page(*batches, has_more=False):
 
 
 def line(request_id, answer="yes"):
-    return json.dumps(
-        {"custom_id": request_id, "response": {"status_code": 200, "body": {"a": answer}}}
-    ).encode()
+    return json.dumps({"custom_id": request_id, "response": {"status_code": 200, "body": {"a": answer}}}).encode()
 
 
 @pytest.fixture
@@ -186,9 +184,7 @@ async def test_a_create_that_was_never_sent_is_known_not_to_exist():
 async def found(scripted, *batches, files=()):
     routes = {LIST: page(*batches)}
     routes |= {f"GET /v1/files/{each}": (200, {**FILE, "id": each}) for each in files}
-    routes |= {
-        f"GET /v1/files/{each}": refusal(404) for each in ("file-own", "file-old") if each not in files
-    }
+    routes |= {f"GET /v1/files/{each}": refusal(404) for each in ("file-own", "file-old") if each not in files}
     provider, _ = await scripted(routes)
     return [handle["id"] for handle in await provider.find(KEY, UPLOAD)]
 
@@ -235,9 +231,7 @@ async def test_a_batch_in_validation_without_its_file_must_be_waited_for(scripte
 async def test_a_listing_is_read_until_it_is_older_than_the_upload(scripted):
     old = [batch(f"old-{i}", key=f"k{i}", created_at=NOW - 7_200) for i in range(2)]
     pages = [
-        page(
-            batch("b1", key="k", created_at=NOW + 9), batch("b2", key="k", created_at=NOW + 8), has_more=True
-        ),
+        page(batch("b1", key="k", created_at=NOW + 9), batch("b2", key="k", created_at=NOW + 8), has_more=True),
         page(batch("b3", created_at=NOW + 7), old[0], has_more=True),
         page(old[1], has_more=True),
     ]
@@ -402,9 +396,7 @@ async def test_an_output_file_may_be_named_late(scripted):
 
 async def test_outcomes_of_both_files(scripted):
     seen = batch(status="expired", output_file_id="file-out", error_file_id="file-err")
-    never = json.dumps(
-        {"custom_id": "c", "response": None, "error": {"code": "batch_expired", "message": "late"}}
-    )
+    never = json.dumps({"custom_id": "c", "response": None, "error": {"code": "batch_expired", "message": "late"}})
     output = b"\n".join([line("b"), b"", b"garbage", line("a")])
     routes = {
         GET: (200, seen),

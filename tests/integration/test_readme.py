@@ -10,6 +10,15 @@ import pytest
 
 from batch_bridge.testing import BatchServer
 
+RUN = """
+import ast, asyncio, inspect, sys
+code = compile(sys.stdin.read(), "page", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+names = {"__name__": "page"}
+if code.co_flags & inspect.CO_COROUTINE:
+    asyncio.run(eval(code, names))
+else:
+    exec(code, names)
+"""
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -26,7 +35,8 @@ def test_the_code_of_a_page_runs(page, server, tmp_path):
     program = "\n".join(BLOCK.findall(page.read_text()))
     environment = {**os.environ, "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "test"}
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", RUN],
+        input=program,
         cwd=tmp_path,
         env=environment,
         capture_output=True,

@@ -22,9 +22,7 @@ def client_of(server: BatchServer, key: str | None = None) -> AsyncOpenAI:
         base_url=server.base_url,
         api_key=key or uuid.uuid4().hex,
         max_retries=0,
-        http_client=DefaultAsyncHttpxClient(
-            verify=False
-        ),  # plain HTTP; loading certificates takes longer than a test
+        http_client=DefaultAsyncHttpxClient(verify=False),  # plain HTTP; loading certificates takes longer than a test
     )
 
 

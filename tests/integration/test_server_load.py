@@ -35,9 +35,7 @@ async def test_a_large_batch_needs_little_memory(server, tmp_path):
     with path.open("w") as out:
         for index in range(50_000):
             body = {"model": "m", "messages": [{"role": "user", "content": f"{index} {padding}"}]}
-            out.write(
-                json.dumps({"custom_id": f"r{index}", "method": "POST", "url": CHAT, "body": body}) + "\n"
-            )
+            out.write(json.dumps({"custom_id": f"r{index}", "method": "POST", "url": CHAT, "body": body}) + "\n")
     before = rss(server.pid, "VmRSS")
     async with client_of(server) as client:
         with path.open("rb") as source:
@@ -77,9 +75,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
     max_leaves=8,
 )
-NAMES = st.sampled_from(
-    ["input_file_id", "endpoint", "completion_window", "metadata", "model", "messages", "input"]
-)
+NAMES = st.sampled_from(["input_file_id", "endpoint", "completion_window", "metadata", "model", "messages", "input"])
 BODIES = st.one_of(
     st.binary(max_size=60),
     JSON.map(lambda value: json.dumps(value).encode()),

@@ -58,9 +58,7 @@ async def test_what_a_killed_write_left_behind_is_cut_off(tmp_path):
 
             await until(half)
             server.kill()
-            (growing,) = (
-                path for path in (tmp_path / "files").iterdir() if b"batch_req_" in path.read_bytes()
-            )
+            (growing,) = (path for path in (tmp_path / "files").iterdir() if b"batch_req_" in path.read_bytes())
             with growing.open("ab") as out:
                 out.write(b'{"id":"batch_req_never committed')
             server.start()
@@ -134,9 +132,7 @@ def test_a_start_that_fails_leaves_no_folder():
 def test_a_port_that_is_taken_is_a_clear_error():
     with BatchServer() as server:
         taken = int(server.base_url.split(":")[2].split("/")[0])
-        with pytest.raises(
-            BatchServerError, match=f"cannot listen on 127.0.0.1:{taken}.*Choose another port"
-        ):
+        with pytest.raises(BatchServerError, match=f"cannot listen on 127.0.0.1:{taken}.*Choose another port"):
             BatchServer(port=taken).start()
 
 

@@ -8,9 +8,7 @@ from batch_bridge.providers._openai_batch import read_batch
 
 def batch(**fields):
     counts = SimpleNamespace(total=4, completed=2, failed=1)
-    return read_batch(
-        SimpleNamespace(**{"id": "batch_1", "status": "completed", "request_counts": counts, **fields})
-    )
+    return read_batch(SimpleNamespace(**{"id": "batch_1", "status": "completed", "request_counts": counts, **fields}))
 
 
 @pytest.mark.parametrize(

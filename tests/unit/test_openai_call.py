@@ -35,9 +35,7 @@ def test_a_list_of_messages_is_a_chat_completion():
 
 
 def test_a_body_wins_over_the_defaults():
-    line = line_of(
-        {"messages": HELLO, "model": "o3", "temperature": 1}, defaults={"temperature": 0, "seed": 7}
-    )
+    line = line_of({"messages": HELLO, "model": "o3", "temperature": 1}, defaults={"temperature": 0, "seed": 7})
     assert line["body"] == {"messages": HELLO, "model": "o3", "temperature": 1, "seed": 7}
 
 
@@ -97,9 +95,7 @@ def test_langchain_messages_are_converted_and_marked():
         {
             "role": "assistant",
             "content": None,
-            "tool_calls": [
-                {"type": "function", "id": "c1", "function": {"name": "look", "arguments": '{"at": "é"}'}}
-            ],
+            "tool_calls": [{"type": "function", "id": "c1", "function": {"name": "look", "arguments": '{"at": "é"}'}}],
         },
         {"role": "tool", "tool_call_id": "c1", "content": "a cat"},
     ]

@@ -188,9 +188,7 @@ def test_a_conversation_becomes_input_items():
         AIMessage(
             "Wait",
             tool_calls=[{"name": "look", "args": {}, "id": "c1"}],
-            invalid_tool_calls=[
-                InvalidToolCall(name="g", args="[", id="c2", error="", type="invalid_tool_call")
-            ],
+            invalid_tool_calls=[InvalidToolCall(name="g", args="[", id="c2", error="", type="invalid_tool_call")],
         ),
         ToolMessage("a cat", tool_call_id="c1"),
     ]

@@ -25,9 +25,7 @@ def test_an_answer_is_its_body():
     assert failed(201, {"a": 1}) == Succeeded({"a": 1})
 
 
-@pytest.mark.parametrize(
-    "status", [0, 199, 300, 400, 401, 404, 408, 409, 429, 500, 503, None, "200", True, 200.5]
-)
+@pytest.mark.parametrize("status", [0, 199, 300, 400, 401, 404, 408, 409, 429, 500, 503, None, "200", True, 200.5])
 def test_any_status_but_2xx_is_an_error(status):
     outcome = failed(status, {"error": {"message": "no", "code": "c", "type": "t"}})
     assert isinstance(outcome, Errored)
@@ -51,12 +49,8 @@ def test_an_error_without_words_still_says_something(body):
 def test_other_shapes_of_errors_are_read_too():
     assert failed(400, {"error": "wrong"}).message == "wrong"
     assert failed(400, {"message": "wrong"}).message == "wrong"
-    assert failed(0, None, {"code": "upstream", "message": "gone"}) == Errored(
-        "gone", "upstream", 0, retryable=True
-    )
-    assert failed(0, None) == Errored(
-        "the request was answered with no HTTP status", "no_status", 0, retryable=True
-    )
+    assert failed(0, None, {"code": "upstream", "message": "gone"}) == Errored("gone", "upstream", 0, retryable=True)
+    assert failed(0, None) == Errored("the request was answered with no HTTP status", "no_status", 0, retryable=True)
 
 
 def test_a_request_that_never_ran():
@@ -114,21 +108,14 @@ anything = st.recursive(
     max_leaves=12,
 )
 status = st.sampled_from([200, 200, 400, 0, None]) | anything
-error = anything | st.fixed_dictionaries(
-    {}, optional={"code": anything, "message": anything, "type": anything}
-)
-message = st.fixed_dictionaries(
-    {}, optional={"content": anything, "tool_calls": anything, "refusal": anything}
-)
+error = anything | st.fixed_dictionaries({}, optional={"code": anything, "message": anything, "type": anything})
+message = st.fixed_dictionaries({}, optional={"content": anything, "tool_calls": anything, "refusal": anything})
 body = anything | st.fixed_dictionaries(
     {},
     optional={
         "error": error,
-        "choices": st.lists(st.fixed_dictionaries({}, optional={"message": message | anything}), max_size=1)
-        | anything,
-        "output": st.lists(
-            st.fixed_dictionaries({"type": st.just("message")}, optional={"content": anything})
-        )
+        "choices": st.lists(st.fixed_dictionaries({}, optional={"message": message | anything}), max_size=1) | anything,
+        "output": st.lists(st.fixed_dictionaries({"type": st.just("message")}, optional={"content": anything}))
         | anything,
         "usage": anything,
     },
@@ -138,8 +125,7 @@ custom_id = st.sampled_from([ID, f"{ID}-m"]) | anything
 
 
 @given(
-    anything
-    | st.fixed_dictionaries({}, optional={"custom_id": custom_id, "response": response, "error": error}),
+    anything | st.fixed_dictionaries({}, optional={"custom_id": custom_id, "response": response, "error": error}),
 )
 def test_any_line_is_an_outcome_or_put_aside(value):
     pair = read_line(orjson.dumps(value))
@@ -162,3 +148,10 @@ def test_any_line_is_an_outcome_or_put_aside(value):
 @given(st.binary(max_size=60))
 def test_any_bytes_are_put_aside_or_read(line):
     read_line(line)
+
+
+def test_an_answer_with_half_a_surrogate_pair_is_not_lost():
+    line = b'{"custom_id": "%s", "response": {"status_code": 200, "body": {"text": "a\\ud83d"}}, "error": null}' % (
+        b"a" * 32
+    )
+    assert read_line(line) == ("a" * 32, Succeeded({"text": "a?"}))

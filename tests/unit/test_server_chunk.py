@@ -70,9 +70,7 @@ def test_every_line_fault_leaves_the_line_paid():
         "unknown_line": [0, 1, 2, 3, "unknown", "unknown", "unknown", "unknown"],
     }.items():
         chunk = write(answers, **{fault: 1})
-        want = [
-            f"r{each}" if each != "unknown" else f"unknown-r{place - 4}" for place, each in enumerate(ids)
-        ]
+        want = [f"r{each}" if each != "unknown" else f"unknown-r{place - 4}" for place, each in enumerate(ids)]
         assert [row["custom_id"] for row in read(chunk.output)] == want
         assert (len(chunk.paid), chunk.fired[fault]) == (4, 4)
     garbled = write(answers, garbled_line=1)

@@ -30,9 +30,7 @@ def test_a_good_file():
     found = check(lines)
     assert (found.problems, found.total, found.model) == ((), 3, "m")
     text = b"".join(lines)
-    got = [
-        json.loads(text[start : start + size]) for start, size in zip(*[iter(found.offsets)] * 2, strict=True)
-    ]
+    got = [json.loads(text[start : start + size]) for start, size in zip(*[iter(found.offsets)] * 2, strict=True)]
     assert [each["custom_id"] for each in got] == ["a", "b", "c"]
     assert scan(lines) == found.offsets
 

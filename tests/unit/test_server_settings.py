@@ -10,9 +10,7 @@ def test_the_typed_options_are_complete():
 
 
 def test_options_go_round():
-    settings = Settings().changed(
-        {"latency": 2, "line_failure": True, "max_lines": 7, "line_failure_status": 429}
-    )
+    settings = Settings().changed({"latency": 2, "line_failure": True, "max_lines": 7, "line_failure_status": 429})
     assert settings.latency == 2.0
     assert settings.faults.line_failure == 1.0
     assert settings.faults.line_failure_status == (429,)

@@ -45,9 +45,7 @@ def test_a_missing_parameter_is_a_400(url):
 
 
 def test_the_text_says_that_it_is_a_stand_in():
-    text = stand_in("/v1/chat/completions", {"model": "m", "messages": ASK}).body["choices"][0]["message"][
-        "content"
-    ]
+    text = stand_in("/v1/chat/completions", {"model": "m", "messages": ASK}).body["choices"][0]["message"]["content"]
     assert text.startswith("[stand-in answer ")
     assert text.endswith("You asked: " + ASK[0]["content"][:60])
 
@@ -115,11 +113,7 @@ def test_a_json_schema_is_fitted():
 
 
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**53), 2**53)
-    | st.floats(allow_nan=False)
-    | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
     max_leaves=5,
 )

@@ -7,9 +7,7 @@ from openai import InvalidWebhookSignatureError, OpenAI
 
 from batch_bridge.testing._webhook import signed_headers
 
-BODY = orjson.dumps(
-    {"id": "evt_1", "object": "event", "created_at": 1, "type": "batch.completed", "data": {"id": "b"}}
-)
+BODY = orjson.dumps({"id": "evt_1", "object": "event", "created_at": 1, "type": "batch.completed", "data": {"id": "b"}})
 
 
 @pytest.mark.parametrize("secret", ["plain secret", "whsec_" + base64.b64encode(b"0123456789").decode()])
