@@ -9,7 +9,7 @@ from batch_bridge._models import Request
 
 _LONGEST_SLEEP = 3600.0
 """Seconds; a clock that was set back must not stop a bridge for longer."""
-_LINGER = 0.05
+_LINGER = 0.2
 """Seconds in which arrivals gather before they are written down together, while threads still run."""
 
 

@@ -139,7 +139,7 @@ class Engine:
         """Take requests out of the queue, because nobody waits for them any more. What is in flight stays."""
         queue = self._opened()
         dropped = [request_id for request_id in ids if queue.discard(request_id)]
-        await self._ledger.forget(dropped)
+        await self._ledger.drop(dropped)
 
     async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
         """Read the outcomes that are known."""

@@ -90,8 +90,12 @@ class Ledger:
         await self._run(self._put("requests", request_id, None) for request_id in outcomes)
 
     async def forget(self, ids: Iterable[str]) -> None:
-        """Drop the outcomes of requests whose thread has ended, and requests that nobody waits for."""
-        await self._run(self._put(kind, request_id, None) for request_id in ids for kind in ("outcomes", "requests"))
+        """Let go of the outcomes of requests whose thread has ended."""
+        await self._run(self._put("outcomes", request_id, None) for request_id in ids)
+
+    async def drop(self, ids: Iterable[str]) -> None:
+        """Let go of requests that nobody waits for any more."""
+        await self._run(self._put("requests", request_id, None) for request_id in ids)
 
     # -- batches -------------------------------------------------------------------------------------------
 

@@ -87,6 +87,10 @@ class MemoryLedger(Ledger):
         """See `Ledger`."""
         for request_id in ids:
             self._outcomes.pop(request_id, None)
+
+    async def drop(self, ids: Iterable[str]) -> None:
+        """See `Ledger`."""
+        for request_id in ids:
             self._requests.pop(request_id, None)
 
 

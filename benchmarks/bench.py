@@ -46,18 +46,25 @@ def runner(kind: str, threads: int, size: int, rounds: int) -> Iterator[Row]:
     name = f"Runner / plain LangGraph, {base}, {threads:,} threads of {size // KB} kB"
     yield Row(f"{name}: wall", took["wall"], limit)
     yield Row(f"{name}: CPU", took["cpu"], limit)
-    if kind == "memory" and size <= KB:
-        yield Row(f"{name}: memory more for a parked thread", took["bytes_more"] / KB, 3, "kB")
 
 
 def growth(few: int, many: int) -> Iterator[Row]:
-    """How much longer ten times the threads take."""
-    ratios = []
-    for _ in range(2):
-        small = bench_runner.measure("bridged", "memory", few, KB)
-        large = bench_runner.measure("bridged", "memory", many, KB)
-        ratios.append(large["wall"] / small["wall"])
-    yield Row(f"Runner in memory, {many:,} threads / {few:,} threads: wall", min(ratios), 1.1 * many / few)
+    """How much longer ten times the threads take, and what each of them adds to what plain LangGraph holds."""
+    plain = [bench_runner.measure("plain", "memory", threads, KB) for threads in (few, many)]
+    ours = [bench_runner.measure("bridged", "memory", threads, KB) for threads in (few, many)]
+    yield Row(
+        f"Runner in memory, {many:,} threads / {few:,}: wall", ours[1]["wall"] / ours[0]["wall"], 1.1 * many / few
+    )
+    yield Row(
+        f"plain LangGraph, {many:,} threads / {few:,}: wall", plain[1]["wall"] / plain[0]["wall"], 1.1 * many / few
+    )
+    more = [b["parked"] * n - a["parked"] * n for a, b, n in zip(plain, ours, (few, many), strict=True)]
+    yield Row(
+        "Memory more than plain LangGraph's, for each thread more that is parked",
+        (more[1] - more[0]) / (many - few) / KB,
+        3,
+        "kB",
+    )
 
 
 def batcher(count: int, rounds: int) -> Iterator[Row]:

@@ -266,7 +266,7 @@ async def test_a_row_that_the_store_has_lost_ends_its_request_alone():
     life.provider.then("prepare", AWAY)
     await life.ask(lost, kept)
     await life.tick()
-    await life.ledger.forget([lost.id])
+    await life.ledger.drop([lost.id])
     outcomes = await life.end()
     assert outcomes[lost.id].code == "ledger_row_lost"
     assert outcomes[kept.id] == Succeeded(kept.item)
