@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from batch_bridge._driver import Driver
+from batch_bridge._holding import ledger_in
 from batch_bridge._ledger import Rows
-from batch_bridge._memory import MemoryRows, ledger_in
+from batch_bridge._memory import MemoryRows
 from batch_bridge._models import Outcome
 from batch_bridge._sqlite import open_file
 from batch_bridge._ticket import Ticket

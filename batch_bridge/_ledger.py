@@ -11,7 +11,7 @@ Rows, below `("batch_bridge", <bridge>)`; `..` is one of 256 shards, the first t
 A store has no transactions and no compare-and-set. So every write is idempotent by key, and the order of writes is
 such that a crash between any two of them only repeats work:
 
-- intake     requests
+- intake     requests (a `HoldingLedger` keeps most of them in memory: the parked interrupt is the truth)
 - begin      members, then batches (a `members` row alone means nothing was sent)
 - settle     outcomes, then the requests they answer; the batch stays open until all are written
 - close      closed, then batches, then members
@@ -87,7 +87,7 @@ class Ledger:
         await self._run(
             self._put("outcomes", request_id, _outcome.to_json(outcome)) for request_id, outcome in outcomes.items()
         )
-        await self._run(self._put("requests", request_id, None) for request_id in outcomes)
+        await self.drop(outcomes)
 
     async def forget(self, ids: Iterable[str]) -> None:
         """Let go of the outcomes of requests whose thread has ended."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from langgraph.store.base import GetOp, Op, PutOp, SearchOp
 
-from batch_bridge._ledger import Ledger, Rows
+from batch_bridge._ledger import Ledger
 from batch_bridge._models import Outcome, Request
 
 
@@ -92,8 +92,3 @@ class MemoryLedger(Ledger):
         """See `Ledger`."""
         for request_id in ids:
             self._requests.pop(request_id, None)
-
-
-def ledger_in(rows: Rows, bridge: str) -> Ledger:
-    """Return the ledger of a bridge over what keeps it."""
-    return MemoryLedger(rows, bridge) if isinstance(rows, MemoryRows) else Ledger(rows, bridge)

@@ -8,8 +8,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from batch_bridge._call import Call
 from batch_bridge._driver import Driver
+from batch_bridge._holding import ledger_in
 from batch_bridge._ledger import Rows
-from batch_bridge._memory import ledger_in
 from batch_bridge._models import Closed, Outcome, Request
 from batch_bridge._report import Report, add_up
 from batch_bridge._start import Failures
