@@ -97,6 +97,7 @@ class Call:
         self._running: set[asyncio.Task[None]] = set()
         self._threads: set[str] = set()
         self._results: asyncio.Queue[tuple[int, Any] | BaseException | None] = asyncio.Queue()
+        self._cancelled = False
         self.live = 0
         self.done = 0
 
@@ -124,6 +125,8 @@ class Call:
 
     def wake(self, thread: Thread) -> None:
         """Resume a thread, when there is room."""
+        if self._cancelled:
+            return
         thread.busy = True
         self._ready.append(thread)
         self.pump()
@@ -133,19 +136,22 @@ class Call:
         self._results.put_nowait(error)
 
     async def cancel(self) -> None:
-        """Stop what runs. Parked threads stay as they are, and can be found again."""
+        """Stop what runs, and start nothing more. Parked threads stay as they are, and can be found again."""
+        self._cancelled = True
         self._inputs = None
         self._ready.clear()
         running = list(self._running)
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        self._host.under_way -= self._threads
-        self._threads.clear()
+        try:
+            await asyncio.gather(*running, return_exceptions=True)
+        finally:
+            self._host.under_way -= self._threads
+            self._threads.clear()
 
     def pump(self) -> None:
         """Start what there is room for: threads that were answered first, then new inputs."""
-        while len(self._running) < self._limit:
+        while not self._cancelled and len(self._running) < self._limit:
             if self._ready:
                 self._spawn(self._resume, self._ready.popleft())
             elif not self._begin_next():
@@ -188,7 +194,7 @@ class Call:
             raise
         except Exception as error:  # noqa: BLE001  # of a whole run: no interrupt leaves a root graph
             self._host.abandon(thread)
-            if thread.digest:  # it can be run again, and asks anew then for what has failed
+            if thread.named:  # it can be run again, and asks anew then for what has failed
                 await self._host.failures.note(thread)
             else:
                 self._host.release(thread)
@@ -228,8 +234,9 @@ class Call:
                 "each input, or leave the thread_id out"
             )
         thread_id = f"{self._run_id}:{index}" if given is None else str(given)
-        known = (given is not None or self._continued) and not _is_no_input(value)
-        thread = Thread(index, thread_id, digest_of(value) if known else "")
+        named = given is not None or self._continued
+        digest = digest_of(value) if named and not _is_no_input(value) else ""
+        thread = Thread(index, thread_id, digest, named)
         if thread_id in self._host.under_way:
             raise RunnerStateError(
                 f"thread {thread_id!r} is under way in this Runner already; await what drives it, then go on with it"

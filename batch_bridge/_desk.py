@@ -50,6 +50,7 @@ class Desk:
         self._deliveries: set[asyncio.Task[None]] = set()
         self._broken: BaseException | None = None
         self._closed = False
+        self._is_clean = False
         self._opened = threading.Event()
         self._thread = threading.Thread(target=self._main, name=f"batcher {bridge.name}", daemon=True)
         self._thread.start()
@@ -79,16 +80,20 @@ class Desk:
 
     def close(self, *, wait: bool) -> None:
         """End the thread. With `wait`, flush and wait until every ticket has been answered. Idempotent."""
-        if wait and not self._closed:
+        was_open = not self._closed
+        if wait and was_open:
             flushed: concurrent.futures.Future[list[Outcome]] = concurrent.futures.Future()
             self.hand_in(Ticket([], flushed, flush=True))
             flushed.result()
             self._idle.wait()
+            self._is_clean = self._broken is None
         self._closed = True
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended already
                 self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
+        if wait and was_open and self._broken is not None:  # nobody may have been told yet
+            raise self._broken
 
     @property
     def queued(self) -> Iterable[str]:
@@ -127,12 +132,18 @@ class Desk:
             self._broken = error
         finally:
             self._closed = True
-            reason = self._broken or BatcherClosedError(
-                "this Batcher was closed before the batch had ended; with path= the next equal request gets the answer"
-            )
-            tickets = {ticket for ticket, _ in self._waiters.values()} | set(self._inbox)
-            _hand_back(tickets, lambda ticket: ticket.fail(reason))
+            self._fail_all()
+            self._idle.set()
             self._opened.set()
+
+    def _fail_all(self) -> None:
+        reason = self._broken or BatcherClosedError(
+            "this Batcher was closed before the batch had ended; with path= the next equal request gets the answer"
+        )
+        tickets = {ticket for ticket, _ in self._waiters.values()} | set(self._inbox)
+        self._waiters.clear()
+        self._inbox.clear()
+        _hand_back(tickets, lambda ticket: ticket.fail(reason))
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -148,12 +159,15 @@ class Desk:
             driving = asyncio.create_task(self._driver.run())
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait((driving, stopping), return_when=asyncio.FIRST_COMPLETED)
-            for task in (driving, stopping):
-                task.cancel()
-            await asyncio.wait((driving, stopping))
-            if not driving.cancelled() and (error := driving.exception()) is not None:
-                raise error
-            self._driver.forget(self._delivered)
+            stopping.cancel()
+            self._closed = True
+            self._driver.stop()  # a submission that is cut off is a batch that nobody knows of
+            if not driving.done():
+                self._fail_all()  # who waits need not wait for that
+            await driving
+            await asyncio.gather(*self._deliveries)
+            if self._is_clean:
+                self._driver.forget(self._delivered)
             await self._driver.finish()
 
     def _is_flush_asked(self) -> bool:
@@ -176,8 +190,8 @@ class Desk:
                 ticket, place = self._waiters.pop(request_id, (None, 0))
                 if ticket is not None and ticket.put(place, outcome):
                     done.append(ticket)
-            if self._keep:
-                self._delivered += outcomes
+            if self._keep:  # until a clean close: who dies before it may ask again
+                self._delivered += (request.id for ticket in done for request in ticket.requests)
             else:
                 self._driver.forget(outcomes)
             _hand_back(done, Ticket.resolve)

@@ -100,12 +100,15 @@ class Engine:
         """
         queue = self._opened()
         new: dict[str, Request] = {}
+        in_doubt: list[Request] = []
         for request in requests:
             flight = self._in_flight.get(request.id)
-            if flight is not None:
-                self._stand_by(flight, request, now)
-            elif request.id not in queue:
-                new[request.id] = request
+            if flight is None:
+                if request.id not in queue:
+                    new[request.id] = request
+            elif self._stand_by(flight, request, now):
+                in_doubt.append(request)
+        await self._ledger.enqueue(in_doubt)
         settled = await self._ledger.settled(tuple(new)) if new else set()
         judged = {request.id: self._judge(request, now) for request in new.values() if request.id not in settled}
         accepted = [each for each in judged.values() if isinstance(each, Waiting)]
@@ -171,12 +174,19 @@ class Engine:
 
     # -- intake ----------------------------------------------------------------------------------------------
 
-    def _stand_by(self, flight: Flight, request: Request, now: datetime) -> None:
-        """Note that somebody waits for a request whose submission is in doubt: it is queued again if that failed."""
-        if isinstance(flight.batch, Intent) and request.id not in flight.waiting:
-            judged = self._judge(request, now)
-            if isinstance(judged, Waiting):
-                flight.waiting[request.id] = judged
+    def _stand_by(self, flight: Flight, request: Request, now: datetime) -> bool:
+        """Note that somebody waits for a request whose submission is in doubt; tell whether that is new.
+
+        If the submission turns out to have failed, it is queued again, or refused if it is too large by now.
+        """
+        if not isinstance(flight.batch, Intent) or request.id in flight.waiting:
+            return False
+        judged = self._judge(request, now)
+        if isinstance(judged, Waiting):
+            flight.waiting[request.id] = judged
+            return True
+        flight.refused[request.id] = judged
+        return False
 
     def _judge(self, request: Request, now: datetime) -> Waiting | Errored:
         try:
@@ -240,6 +250,7 @@ class Engine:
         await self._ledger.confirm(batch)
         flight.batch, flight.doubtful, flight.failures = batch, False, 0
         flight.waiting.clear()
+        flight.refused.clear()
         self._held_until, self._hold = None, first_pause(self._interval)
         flight.due, flight.pause = now, first_pause(self._interval)
         logger.info("%s: batch %s submitted as %r", self._name, batch.key, handle)
@@ -292,6 +303,10 @@ class Engine:
     async def _withdraw(self, flight: Flight, intent: Intent) -> None:
         # A process before this one may have died while it settled the batch as failed: what it wrote stands.
         settled = await self._ledger.settled(intent.members) if flight.inherited else set()
+        refused: dict[str, Outcome] = {each: why for each, why in flight.refused.items() if each not in settled}
+        if refused:
+            await self._ledger.settle(refused)
+            settled |= refused.keys()
         await self._ledger.withdraw(intent.key)
         self._remove(flight)
         self._settled += settled

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from batch_bridge._models import Intent, Submitted
+from batch_bridge._models import Errored, Intent, Submitted
 from batch_bridge._plan import Waiting
 
 LONGEST_PAUSE = timedelta(hours=1)
@@ -23,6 +23,7 @@ class Flight:
         doubtful: `submit` may have taken effect though we did not see it: look before sending again.
         inherited: A process before this one began it, so some of its outcomes may be written already.
         waiting: Its requests that somebody in this process waits for; queued again if the intent is withdrawn.
+        refused: Requests that somebody waits for, and that cannot be sent any more if the intent is withdrawn.
         failures: Calls in a row that the provider was not available for.
     """
 
@@ -32,6 +33,7 @@ class Flight:
     doubtful: bool = False
     inherited: bool = False
     waiting: dict[str, Waiting] = field(default_factory=dict)
+    refused: dict[str, Errored] = field(default_factory=dict)
     failures: int = 0
 
     def wait(self, now: datetime, interval: timedelta, at_least: float | None = None) -> None:

@@ -30,8 +30,8 @@ from batch_bridge.errors import LedgerError
 
 _CHUNK = 500
 """Operations in one call of the store: long enough to pay for a commit, short enough to hold little."""
-_MOST_OPEN = 10_000
-"""Batches that may be open or closed in one listing."""
+_MOST = 1_000_000
+"""Batches in one listing. Whoever has more is told so: one that is not seen would be sent again."""
 
 
 class Rows(Protocol):
@@ -197,7 +197,9 @@ class Ledger:
         return [None if item is None else item.value for item in items]
 
     async def _list(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
-        (found,) = await self._run([SearchOp((*self._root, kind), limit=_MOST_OPEN)])
+        (found,) = await self._run([SearchOp((*self._root, kind), limit=_MOST)])
+        if len(found) >= _MOST:
+            raise LedgerError(f"the ledger holds {_MOST:,} {kind} or more, and cannot list them; use another file")
         return sorted(((item.key, item.value) for item in found), key=lambda row: (row[1].get("at", 0.0), row[0]))
 
     async def _run(self, ops: Iterable[Op]) -> list[Any]:

@@ -1,5 +1,6 @@
 """A bridge's queue in memory: order and sums, without the items."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
@@ -8,10 +9,10 @@ from batch_bridge._plan import Waiting
 
 
 class Queue:
-    """Requests that wait to be sent, oldest first. Every operation costs the same whatever waits."""
+    """Requests that wait to be sent, oldest first. What is done to one costs the same however many wait."""
 
     def __init__(self, opened_at: datetime) -> None:
-        self._waiting: dict[str, Waiting] = {}
+        self._waiting: OrderedDict[str, Waiting] = OrderedDict()  # a dict's first key gets dearer with each removal
         self._bytes = 0
         self._last_flushed = opened_at
 
@@ -33,7 +34,7 @@ class Queue:
     def put_back(self, waiting: Iterable[Waiting]) -> None:
         """Return requests that were taken and not sent; they are the oldest again."""
         rest = list(self._waiting.values())
-        self._waiting = {}
+        self._waiting.clear()
         self._bytes = 0
         for request in sorted([*waiting, *rest], key=lambda request: request.queued_at):
             self.add(request)
@@ -42,7 +43,7 @@ class Queue:
         """Remove and return the oldest `count` requests."""
         taken = []
         for _ in range(min(count, len(self._waiting))):
-            request = self._waiting.pop(next(iter(self._waiting)))
+            _, request = self._waiting.popitem(last=False)
             self._bytes -= request.bytes
             taken.append(request)
         self._last_flushed = now

@@ -65,18 +65,24 @@ class Session:
         What is parked or in flight is found again by the next session on the same file.
         """
         calls, self.calls = self.calls, set()
-        for call in calls:
-            await call.cancel()
-            call.fail(
-                RunnerStateError("the Runner was closed while this ran; await it inside of the `async with` block")
-            )
-        for driver in self._drivers.values():
-            driver.stop()
-        await asyncio.gather(*self._loops, return_exceptions=True)
-        for driver in self._drivers.values():
-            await driver.finish()
-        for provider in self._providers:
-            await provider.aclose()
+        try:
+            for call in calls:
+                self._let_go(call)
+                call.fail(
+                    RunnerStateError("the Runner was closed while this ran; await it inside of the `async with` block")
+                )
+            for call in calls:
+                await call.cancel()
+            for driver in self._drivers.values():
+                driver.stop()
+            await asyncio.gather(*self._loops, return_exceptions=True)
+            for driver in self._drivers.values():
+                await driver.finish()
+        finally:
+            for loop in self._loops:
+                loop.cancel()
+            for provider in self._providers:
+                await provider.aclose()
 
     def begin(self, call: Call) -> None:
         """Take a call in."""
@@ -88,16 +94,24 @@ class Session:
     async def end(self, call: Call) -> None:
         """Let a call go, finished or not."""
         self.calls.discard(call)  # first: what it leaves queued is not to be sent because all is idle now
-        await call.cancel()
+        self._let_go(call)
         self.threads += call.done
-        if call.live:
-            left = [each for each, (waiting, _) in self._waiters.items() if waiting is call]
-            for request_id in left:
-                del self._waiters[request_id]
+        try:
+            await call.cancel()
+        finally:
+            self._let_go(call)  # a thread may have parked while it was stopped
             for driver in self._drivers.values():
-                driver.drop(left)
+                driver.wake()
+
+    def _let_go(self, call: Call) -> None:
+        """Forget who of a call waits for what, and do not send what only they waited for."""
+        if not call.live:
+            return
+        left = [each for each, (waiting, _) in self._waiters.items() if waiting is call]
+        for request_id in left:
+            del self._waiters[request_id]
         for driver in self._drivers.values():
-            driver.wake()
+            driver.drop(left)
 
     async def report(self) -> Report:
         """Add up what there is to tell."""

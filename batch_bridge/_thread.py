@@ -26,6 +26,7 @@ class Thread:
         index: Its place among the inputs.
         id: LangGraph's `thread_id`.
         digest: What its input is known by when the run is continued; empty if it never will be.
+        named: The caller can name it again, by its run or by its thread_id, and so run it again.
         failures: How often it has failed and been run again.
         parked: The interrupts that it waits at, the newest ones.
         unsettled: Requests of these that have no outcome yet.
@@ -38,6 +39,7 @@ class Thread:
     index: int
     id: str
     digest: str = ""
+    named: bool = False
     failures: int = 0
     parked: tuple[Parked, ...] = ()
     unsettled: set[str] = field(default_factory=set)

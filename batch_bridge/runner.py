@@ -307,9 +307,11 @@ class Runner:
                 async for pair in call.results():
                     yield pair
         finally:
-            await session.end(call)
-            if run_id is not None:
-                self._runs.discard(run_id)
+            try:
+                await session.end(call)
+            finally:
+                if run_id is not None:
+                    self._runs.discard(run_id)
 
     @contextlib.contextmanager
     def _opened_sync(self) -> Iterator[asyncio.Runner]:
