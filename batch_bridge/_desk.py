@@ -42,6 +42,7 @@ class Desk:
         self._waiters: dict[str, tuple[Ticket, int]] = {}
         self._delivered: list[str] = []
         self._scheduled = threading.Lock()
+        self._gate = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._driver: Driver | None = None
         self._stop = asyncio.Event()
@@ -68,10 +69,11 @@ class Desk:
         """
         if self._broken is not None:
             raise self._broken
-        if self._closed:
-            raise BatcherClosedError("this Batcher is closed; make another one, or ask before close()")
-        self._idle.clear()
-        self._inbox.append(ticket)
+        with self._gate:
+            if self._closed:
+                raise BatcherClosedError("this Batcher is closed; make another one, or ask before close()")
+            self._idle.clear()
+            self._inbox.append(ticket)
         self._call(self._take_in)
 
     def flush(self) -> None:
@@ -131,7 +133,8 @@ class Desk:
         except BaseException as error:  # noqa: BLE001  # handed to everybody who waits
             self._broken = error
         finally:
-            self._closed = True
+            with self._gate:  # nothing is handed in behind our back
+                self._closed = True
             self._fail_all()
             self._idle.set()
             self._opened.set()
