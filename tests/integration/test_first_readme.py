@@ -1,4 +1,4 @@
-"""The examples that BatchBridge was asked for with, as they were written."""
+"""The examples of the first README, as they were written."""
 
 import io
 import json
