@@ -1,7 +1,8 @@
 """A job that can be made to die at any of its steps. Run as a process, it forks one child for each order it reads.
 
-An order is a line of JSON: {"folder", "base_url", "api_key", "die_at"}; the reply is one too: {"status", "steps", "results"}.
-A child that reaches step `die_at` ends as a power cut would: at once, with status 77, without closing anything.
+An order is a line of JSON: {"folder", "base_url", "api_key", "die_at"}; the reply is one too: {"status"}. A child that
+reaches step `die_at`, a name such as "after submit 2" or a number, ends as a power cut would: at once, with status 77,
+without closing anything.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import json
 import operator
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -46,14 +48,16 @@ async def describe(state: State) -> State:
 class Steps:
     """Counts the steps of a job, and ends the process at one of them."""
 
-    def __init__(self, die_at: int, log: Path) -> None:
+    def __init__(self, die_at: int | str, log: Path) -> None:
         self.die_at = die_at
         self.seen: list[str] = []
+        self.counts: Counter[str] = Counter()
         self.log = log
 
     def step(self, name: str) -> None:
-        self.seen.append(name)
-        if len(self.seen) == self.die_at:
+        self.counts[name] += 1
+        self.seen.append(f"{name} {self.counts[name]}")
+        if self.die_at in (len(self.seen), self.seen[-1]):
             self.log.write_text(name)
             os._exit(DIED)
 
