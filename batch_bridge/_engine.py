@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from batch_bridge._flight import LONGEST_PAUSE, Flight, first_pause
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
-from batch_bridge._models import Closed, Ended, Errored, Intent, Outcome, Request, Submitted
+from batch_bridge._models import JSON, Closed, Ended, Errored, Intent, Outcome, Request, Submitted
 from batch_bridge._plan import Waiting, batch_key, cap, split
 from batch_bridge._provider import Provider
 from batch_bridge._queue import Queue
@@ -263,7 +263,7 @@ class Engine:
                 await self._provider.fence(intent.prepared)
                 found = await self._provider.find(intent.key, intent.prepared)
             for double in found[1:]:
-                await self._provider.cancel(double)
+                await self._cancel_double(intent, double)
         except ProviderUnavailable as error:
             self._unavailable(flight, error, now)
         except SubmissionUnknown as error:
@@ -277,6 +277,22 @@ class Engine:
             else:
                 await self._withdraw(flight, intent)
                 self._hold_back(now)
+
+    async def _cancel_double(self, intent: Intent, handle: JSON) -> None:
+        """Stop a second batch of one intent; that it cannot be stopped must not cost the answers of the first."""
+        try:
+            await self._provider.cancel(handle)
+        except ProviderUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001  # as in `_submit`
+            logger.error(  # noqa: TRY400  # the provider's own words say it
+                "%s: batch %s was created twice, and %r could not be cancelled (%s); cancel it at the provider, "
+                "or it is billed too",
+                self._name,
+                intent.key,
+                handle,
+                _said(error),
+            )
 
     async def _drop_lost(self, flight: Flight, intent: Intent, held: set[str]) -> None:
         """Settle the requests whose rows are gone from the store, and queue their neighbours again."""

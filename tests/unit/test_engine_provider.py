@@ -116,6 +116,12 @@ class Life:
             Errored("ValueError: a bug", "find_failed"),
             id="find: bug",
         ),
+        pytest.param(
+            {"submit": [Created(UNKNOWN)], "find": [["batch-2", "double"]], "cancel": [BUG]},
+            ["prepare", "submit", "find", "cancel", "poll", "release"],
+            ANSWER,
+            id="cancel of a double: bug: the first is adopted all the same",
+        ),
         pytest.param({"poll": [AWAY]}, ["prepare", "submit", "poll", *SENT[2:]], ANSWER, id="poll: away"),
         pytest.param(
             {"poll": [InProgress(), InProgress(1, 2)]},
