@@ -15,7 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("BatchBridge needs Python 3.11 or newer, and this is " + sys.version.split()[0] + "; name another one with: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server]' --group dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,anthropic,gemini]' --group dev
 	@touch $(READY)
 
 .PHONY: env
@@ -59,7 +59,7 @@ constraints: ## Resolve the newest versions anew, into constraints.txt
 	rm -rf .venv-resolve
 	$(PYTHON) -m venv .venv-resolve
 	.venv-resolve/bin/pip install --quiet 'pip>=25.1'
-	.venv-resolve/bin/pip install --quiet -e '.[server]' --group dev
+	.venv-resolve/bin/pip install --quiet -e '.[server,anthropic,gemini]' --group dev
 	.venv-resolve/bin/pip freeze --exclude-editable --exclude pip > constraints.txt
 	rm -rf .venv-resolve
 
