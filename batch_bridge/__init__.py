@@ -10,6 +10,9 @@ Around the graph::
         results = await runner.abatch(inputs, run_id="eval-7")
 """
 
+from typing import TYPE_CHECKING
+
+from batch_bridge._cache import CacheStats, ResponseCache
 from batch_bridge._flush import FlushPolicy, QueueSummary
 from batch_bridge._models import (
     Cancelled,
@@ -36,8 +39,12 @@ from batch_bridge.errors import (
     RequestError,
     RequestExpired,
     RequestFailed,
+    ResultPending,
 )
 from batch_bridge.runner import Runner
+
+if TYPE_CHECKING:  # an SDK is imported when it is needed
+    from batch_bridge._wrap import wrap_openai
 
 __version__ = "0.1.0"
 
@@ -45,6 +52,7 @@ __all__ = [
     "BatchBridgeError",
     "Batcher",
     "Bridge",
+    "CacheStats",
     "Cancelled",
     "Ended",
     "Errored",
@@ -62,6 +70,8 @@ __all__ = [
     "RequestError",
     "RequestExpired",
     "RequestFailed",
+    "ResponseCache",
+    "ResultPending",
     "Runner",
     "Succeeded",
     "TaskGroup",
@@ -72,4 +82,13 @@ __all__ = [
     "wait_many",
     "wait_many_sync",
     "wait_sync",
+    "wrap_openai",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name == "wrap_openai":
+        from batch_bridge._wrap import wrap_openai  # noqa: PLC0415
+
+        return wrap_openai
+    raise AttributeError(f"module 'batch_bridge' has no attribute {name!r}")

@@ -8,6 +8,7 @@ their waits by name.
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -42,8 +43,9 @@ class _Parked:
 class Box:
     """The waits of one execution. Safe to use from several threads."""
 
-    def __init__(self, retries: int) -> None:
+    def __init__(self, retries: int, origin: str = "") -> None:
         self._retries = retries
+        self._origin = origin
         self._equal: dict[tuple[str, bytes], int] = {}
         self._open: dict[str, Asked] = {}
         self._claimed: set[str] = set()
@@ -51,20 +53,40 @@ class Box:
         self._rounds: list[frozenset[str]] = []
         self._parked: _Parked | None = None
         self._closed = False
+        self._told: Future[None] | None = None
         self._lock = threading.RLock()
+
+    @property
+    def asks(self) -> dict[str, list[str]]:
+        """The requests that are still open, by bridge."""
+        asks: dict[str, list[str]] = {}
+        with self._lock:
+            for asked in self._unanswered():
+                asks.setdefault(asked.batcher, []).append(asked.id)
+        return asks
+
+    def tell(self) -> tuple[Future[None], bool]:
+        """Return what is done once the bridges know that this task parks, and whether the caller must tell them."""
+        with self._lock:
+            mine = self._told is None
+            if self._told is None:
+                self._told = Future()
+            return self._told, mine
 
     @property
     def version(self) -> int:
         """Grows whenever a wait is opened."""
         return len(self._claimed)
 
-    def identify(self, thread: str, namespace: str, batcher: str, content: bytes) -> Identity:
+    def identify(
+        self, thread: str, namespace: str, batcher: str, content: bytes, *, key: str | None = None, tenant: str = ""
+    ) -> Identity:
         """Name a wait; equal waits are counted in the order in which they come."""
         with self._lock:
             self._check_open()
             equal = self._equal.get((batcher, content), 0)
             self._equal[batcher, content] = equal + 1
-            return Identity(thread, namespace, batcher, content, equal)
+            return Identity(thread, namespace, batcher, content, equal, key, tenant)
 
     def look_up(self, identity: Identity, item: Any) -> tuple[str, Outcome | None]:
         """Return the request that a wait stands for now, and its outcome; without one, it is open from now on.
@@ -77,7 +99,8 @@ class Box:
                 self._claimed.add(request_id)
                 outcome = self._answers.get(request_id)
                 if outcome is None:
-                    self._open.setdefault(request_id, Asked(request_id, identity.batcher, item))
+                    asked = Asked(request_id, identity.batcher, item, identity.tenant, identity.sample)
+                    self._open.setdefault(request_id, asked)
                     return request_id, None
                 if isinstance(outcome, Succeeded):
                     break
@@ -98,7 +121,7 @@ class Box:
             if self._parked is None:
                 requests = [to_json(asked) for asked in self._unanswered()]
                 try:
-                    self._take(interrupt(interrupt_value(requests)))
+                    self._take(interrupt(interrupt_value(requests, self._origin)))
                 except GraphInterrupt as interrupted:
                     self._parked = _Parked(interrupted.args[0], requests, time.monotonic())
                 else:
@@ -139,13 +162,14 @@ _boxes: WeakKeyDictionary[Callable[[Any], None], dict[tuple[object, ...], Box]] 
 _boxes_lock = threading.Lock()
 
 
-def box_of(run: Callable[[Any], None], execution: tuple[object, ...], retries: int) -> Box:
+def box_of(run: Callable[[Any], None], execution: tuple[object, ...], retries: int, origin: str = "") -> Box:
     """Return the box of an execution; all its waits get the same one.
 
     Args:
         run: The run's stream writer. It lives as long as the run, and so do the boxes.
         execution: What tells this execution from every other of the run, a retry included.
         retries: How many failed attempts a wait may leave behind.
+        origin: The run whose context the run that resumes this one must be given; empty if it has none.
     """
     with _boxes_lock:
         boxes = _boxes.get(run)
@@ -153,5 +177,5 @@ def box_of(run: Callable[[Any], None], execution: tuple[object, ...], retries: i
             boxes = _boxes[run] = {}
         box = boxes.get(execution)
         if box is None:
-            box = boxes[execution] = Box(retries)
+            box = boxes[execution] = Box(retries, origin)
         return box

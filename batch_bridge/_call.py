@@ -18,6 +18,7 @@ from batch_bridge.errors import (
     NondeterministicNodeError,
     RunMismatchError,
     RunnerStateError,
+    SwallowedInterruptError,
     UnknownBatcherError,
 )
 
@@ -311,12 +312,20 @@ class Call:
     ) -> None:
         result = await self._host.graph.ainvoke(value, config, **self._options)
         if self._options.get("stream_mode", "values") == "values":
-            ours, _ = split_interrupts(result)
+            ours, others = split_interrupts(result)
         else:  # chunks, which need not tell of interrupts
             thread.chunks += tuple(result)
             result = list(thread.chunks)
             snapshot = await self._host.graph.aget_state(self._config(thread, link))
-            ours, _ = sort_interrupts(snapshot.interrupts)
+            ours, others = sort_interrupts(snapshot.interrupts)
+        thread.unseen = (thread.unseen | link.parked) - {each.id for asked in ours.values() for each in asked}
+        if thread.unseen and not ours and not others:
+            raise SwallowedInterruptError(
+                f"thread {thread.id!r} has ended, and asked for {len(thread.unseen)} answer(s) that it never waited for: "
+                "a node caught the interrupt that a wait, or a call of a wrapped client, raises to park it. Catch "
+                "RequestError, or the client's own errors, in place of Exception, and run again under another run_id "
+                "or thread_id: what the node returned in its stead is in this thread's state"
+            )
         if not ours:
             await self._host.failures.clear(thread)
             self._host.release(thread)

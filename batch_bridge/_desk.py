@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import logging
 import os
 import threading
 from collections import deque
@@ -10,16 +11,21 @@ from collections.abc import Callable, Iterable
 
 from batch_bridge._driver import Driver
 from batch_bridge._holding import ledger_in
+from batch_bridge._keeping import KeepingLedger
 from batch_bridge._ledger import Rows
 from batch_bridge._memory import MemoryRows
-from batch_bridge._models import Outcome
+from batch_bridge._models import Errored, Outcome, Succeeded
 from batch_bridge._sqlite import open_file
-from batch_bridge._ticket import Ticket
+from batch_bridge._ticket import Ended, Pending, Ticket
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import BatcherClosedError
 
 _CHUNK = 1000
 """Outcomes that are read at once."""
+_PATIENCE = 60.0
+"""Seconds that a desk at which nobody waits tries to send what is queued before it ends."""
+
+logger = logging.getLogger("batch_bridge")
 
 
 class Desk:
@@ -31,12 +37,17 @@ class Desk:
         bridge: Whose engine it runs.
         path: The file that its ledger is kept in, or `None` for memory.
         keep: Leave the outcomes of answered requests in the ledger until a clean `close`.
+        peek: Nobody waits: a ticket is answered at once with what is known, and what is new is written down first. The
+            outcomes stay in the ledger for good, but for failures that may pass: those are told once.
     """
 
-    def __init__(self, bridge: Bridge, path: str | os.PathLike[str] | None, *, keep: bool) -> None:
+    def __init__(self, bridge: Bridge, path: str | os.PathLike[str] | None, *, keep: bool, peek: bool = False) -> None:
         self._bridge = bridge
         self._path = path
         self._keep = keep
+        self._peek = peek
+        self._ready: set[str] = set()
+        self._sent = threading.Event()
         self._inbox: deque[Ticket] = deque()
         self._flush_asked = False
         self._waiters: dict[str, tuple[Ticket, int]] = {}
@@ -84,10 +95,16 @@ class Desk:
         """End the thread. With `wait`, flush and wait until every ticket has been answered. Idempotent."""
         was_open = not self._closed
         if wait and was_open:
-            flushed: concurrent.futures.Future[list[Outcome]] = concurrent.futures.Future()
+            flushed: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
+            self._sent.clear()
             self.hand_in(Ticket([], flushed, flush=True))
             flushed.result()
             self._idle.wait()
+            if self._peek and not self._sent.wait(_PATIENCE):
+                logger.warning(
+                    "%s: not everything could be sent yet; the rest is kept, and sent when the file is opened again",
+                    self._bridge.name,
+                )
             self._is_clean = self._broken is None
         self._closed = True
         if self._loop is not None:
@@ -96,6 +113,13 @@ class Desk:
         self._thread.join()
         if wait and was_open and self._broken is not None:  # nobody may have been told yet
             raise self._broken
+
+    def end_soon(self) -> None:
+        """Do what `close(wait=False)` does, without blocking: for who may run on any thread, such as a finalizer."""
+        self._closed = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended already
+                self._loop.call_soon_threadsafe(self._stop.set)
 
     @property
     def queued(self) -> Iterable[str]:
@@ -123,7 +147,7 @@ class Desk:
             self._driver.collect(ticket.requests)
             if not ticket.requests:
                 _hand_back([ticket], Ticket.resolve)
-        if self._flush_asked:
+        if self._flush_asked or self._peek:
             self._driver.wake()
         self._look_whether_idle()
 
@@ -137,6 +161,7 @@ class Desk:
                 self._closed = True
             self._fail_all()
             self._idle.set()
+            self._sent.set()
             self._opened.set()
 
     def _fail_all(self) -> None:
@@ -154,8 +179,11 @@ class Desk:
             rows: Rows = MemoryRows()
             if self._path is not None:
                 _, rows = await stack.enter_async_context(open_file(self._path))
-            engine = self._bridge.engine(ledger_in(rows, self._bridge.name))
-            self._driver = Driver(engine, self._settled, self._is_flush_asked, lambda _: None)
+            name = self._bridge.name
+            engine = self._bridge.engine(KeepingLedger(rows, name) if self._peek else ledger_in(rows, name))
+            self._driver = Driver(engine, self._settled, self._is_flush_asked, lambda _: None, self._bridge.linger)
+            if self._peek:
+                self._driver.on_turn = self._turned
             await self._driver.open()
             stack.push_async_callback(self._bridge.provider.aclose)
             self._opened.set()
@@ -180,9 +208,26 @@ class Desk:
     def _settled(self, request_ids: Iterable[str]) -> None:
         wanted = [request_id for request_id in request_ids if request_id in self._waiters]
         if wanted:
+            if self._peek:
+                self._ready.update(wanted)
             delivery = asyncio.get_running_loop().create_task(self._deliver(wanted))
             self._deliveries.add(delivery)
             delivery.add_done_callback(self._delivered_to)
+
+    def _turned(self, taken_in: list[str]) -> None:
+        """Tell those who do not wait that there is no outcome yet. Batches that were due have been looked at by now."""
+        assert self._driver is not None  # noqa: S101
+        engine = self._driver.engine
+        done = []
+        for request_id in taken_in:
+            if request_id not in self._ready and request_id in self._waiters:
+                ticket, place = self._waiters.pop(request_id)
+                if ticket.put(place, Pending("in_flight" if engine.is_sent(request_id) else "queued")):
+                    done.append(ticket)
+        _hand_back(done, Ticket.resolve)
+        if not engine.queued and not engine.unsent and not self._flush_asked and not self._inbox:
+            self._sent.set()
+        self._look_whether_idle()
 
     async def _deliver(self, request_ids: list[str]) -> None:
         assert self._driver is not None  # noqa: S101
@@ -193,7 +238,11 @@ class Desk:
                 ticket, place = self._waiters.pop(request_id, (None, 0))
                 if ticket is not None and ticket.put(place, outcome):
                     done.append(ticket)
-            if self._keep:  # until a clean close: who dies before it may ask again
+            if self._peek:
+                self._ready.difference_update(outcomes)
+                passing = [request_id for request_id, outcome in outcomes.items() if is_passing(outcome)]
+                await self._driver.engine.forget(passing)  # before it is told: who asks again asks anew
+            elif self._keep:  # until a clean close: who dies before it may ask again
                 self._delivered += (request.id for ticket in done for request in ticket.requests)
             else:
                 self._driver.forget(outcomes)
@@ -209,6 +258,11 @@ class Desk:
     def _look_whether_idle(self) -> None:
         if not self._waiters and not self._inbox:
             self._idle.set()
+
+
+def is_passing(outcome: Outcome) -> bool:
+    """Tell whether the same request may end another way when it is sent again."""
+    return not isinstance(outcome, Succeeded | Errored) or (isinstance(outcome, Errored) and outcome.retryable)
 
 
 def _hand_back(tickets: Iterable[Ticket], action: Callable[[Ticket], None]) -> None:

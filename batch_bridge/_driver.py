@@ -9,8 +9,6 @@ from batch_bridge._models import Request
 
 _LONGEST_SLEEP = 3600.0
 """Seconds; a clock that was set back must not stop a bridge for longer."""
-_LINGER = 0.2
-"""Seconds in which arrivals gather before they are written down together, while threads still run."""
 
 
 class Driver:
@@ -21,6 +19,10 @@ class Driver:
         settled: Called with the ids of requests that have an outcome; may be told one twice.
         idle: Tells whether every live thread waits and nothing more can come.
         at_work: Called with `True` when a turn begins, and with `False` when it ends.
+        linger: Seconds in which arrivals gather before they are written down together, while threads still run.
+
+    Attributes:
+        on_turn: Called, by its host's wish, at the end of each turn, with the ids of the requests that it took in.
     """
 
     def __init__(
@@ -29,8 +31,12 @@ class Driver:
         settled: Callable[[Iterable[str]], None],
         idle: Callable[[], bool],
         at_work: Callable[[bool], None],
+        linger: float,
     ) -> None:
         self.engine = engine
+        engine.on_news = self.wake
+        self._linger = linger
+        self.on_turn: Callable[[list[str]], None] | None = None
         self._tell = settled
         self._idle = idle
         self._at_work = at_work
@@ -59,10 +65,10 @@ class Driver:
 
     def _wake_soon(self) -> None:
         if not self._awake.is_set() and self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_later(_LINGER, self._awake.set)
+            self._alarm = asyncio.get_running_loop().call_later(self._linger, self._awake.set)
 
     def wake(self) -> None:
-        """Look again: the threads may be idle now."""
+        """Look again: the threads may be idle now, or a batch has news."""
         self._awake.set()
 
     def stop(self) -> None:
@@ -103,6 +109,8 @@ class Driver:
         tick = await self.engine.tick(_now(), drain=not self._arrived and self._idle())
         self._tell(tick.settled)
         await self.finish()
+        if self.on_turn is not None:
+            self.on_turn([request.id for request in arrived])
         return tick.wake_at
 
     async def _sleep(self, wake_at: datetime | None) -> None:

@@ -13,18 +13,20 @@ a batch ends with exactly one outcome instead. What the ledger's store raises pa
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 
 from batch_bridge._flight import LONGEST_PAUSE, Flight, first_pause
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
 from batch_bridge._models import JSON, Closed, Ended, Errored, Intent, Outcome, Request, Submitted
-from batch_bridge._plan import Waiting, batch_key, cap, split
+from batch_bridge._plan import Waiting, batch_key, cap, lines, split
 from batch_bridge._provider import Provider
 from batch_bridge._queue import Queue
-from batch_bridge._settlement import ReadError, nothing, settle
+from batch_bridge._settlement import ReadError, nothing, settle, settle_early
+from batch_bridge._sharing import Sharing, spread
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
 
 logger = logging.getLogger("batch_bridge")
@@ -50,6 +52,12 @@ class Engine:
         policy: When the queue is sent.
         ledger: What survives a crash.
         poll_interval: The longest pause between two looks at one batch.
+        sharing: Which requests share an answer; none do without it.
+
+    Attributes:
+        on_news: Called, by its host's wish, when a batch has news before the time that the last tick named.
+        before_submit: Called, by its host's wish, right before a batch is created. `ProviderUnavailable` from it puts
+            that off.
     """
 
     def __init__(
@@ -60,15 +68,20 @@ class Engine:
         ledger: Ledger,
         *,
         poll_interval: timedelta = timedelta(seconds=30),
+        sharing: Sharing | None = None,
     ) -> None:
         self._name = name
         self._provider = provider
         self._policy = policy
         self._ledger = ledger
         self._interval = poll_interval
+        self._sharing = sharing
         self._queue: Queue | None = None
         self._flights: dict[str, Flight] = {}
         self._in_flight: dict[str, Flight] = {}
+        self._settled_early: dict[str, Flight] = {}
+        self.on_news: Callable[[], None] | None = None
+        self.before_submit: Callable[[], Awaitable[None]] | None = None
         self._settled: list[str] = []
         self._drain = False
         self._held_until: datetime | None = None
@@ -79,18 +92,28 @@ class Engine:
     async def open(self, now: datetime) -> None:
         """Read from the ledger what a process before this one left in flight. Idempotent.
 
-        Requests that were only queued are not sent until somebody collects them again: the parked interrupt is the
-        truth, and a thread that nobody continues is not paid for.
+        Requests that were only queued are not sent until somebody collects them again, unless the ledger keeps the
+        queue: the parked interrupt is the truth, and a thread that nobody continues is not paid for.
         """
         self._queue = Queue(now)
         self._flights.clear()
         self._in_flight.clear()
+        self._settled_early.clear()
         self._settled.clear()
         self._drain, self._held_until = False, None
         for entry in await self._ledger.open_batches():
             batch, doubtful = entry if isinstance(entry, tuple) else (entry, False)
-            flight = Flight(batch, now, first_pause(self._interval), doubtful=doubtful, inherited=True)
-            self._add(flight)
+            self._add(Flight(batch, now, first_pause(self._interval), doubtful=doubtful, inherited=True))
+        sent = []
+        for waiting in await self._ledger.queue():
+            flight = self._in_flight.get(waiting.id)
+            if flight is None:
+                self._queue.add(waiting)
+            elif isinstance(flight.batch, Intent):
+                flight.waiting[waiting.id] = waiting
+            else:
+                sent.append(waiting.id)
+        await self._ledger.unqueued(sent)
 
     async def collect(self, requests: Iterable[Request], now: datetime) -> set[str]:
         """Take in the requests of parked threads; those known already are not taken twice.
@@ -113,12 +136,15 @@ class Engine:
         judged = {request.id: self._judge(request, now) for request in new.values() if request.id not in settled}
         accepted = [each for each in judged.values() if isinstance(each, Waiting)]
         refused: dict[str, Outcome] = {each: why for each, why in judged.items() if isinstance(why, Errored)}
+        recalled = await self._sharing.recall(accepted, now) if self._sharing else {}
+        accepted = [waiting for waiting in accepted if waiting.id not in recalled]
         await self._ledger.enqueue(new[waiting.id] for waiting in accepted)
+        await self._ledger.queued(accepted)
         for waiting in accepted:
             queue.add(waiting)
-        if refused:
-            await self._ledger.settle(refused)
-        return settled | refused.keys()
+        if judged_now := refused | recalled:
+            await self._ledger.settle(judged_now)
+        return settled | judged_now.keys()
 
     async def tick(self, now: datetime, *, drain: bool = False) -> Tick:
         """Do everything that is due at `now`: reconcile, poll, settle, flush.
@@ -127,14 +153,32 @@ class Engine:
             now: Aware UTC. A clock that jumps makes things early or late, never wrong.
             drain: Send all that waits, whatever the policy says: nothing more can come.
         """
-        queue = self._opened()
+        await self.advance(now)
+        await self.flush(now, drain=drain)
+        return self.tell(now)
+
+    async def advance(self, now: datetime) -> None:
+        """Do the first half of a tick: reconcile, poll and settle the batches that are due."""
+        self._opened()
         await self._each(self._advance(flight, now) for flight in self._due(now))
+
+    async def flush(self, now: datetime, *, drain: bool = False) -> None:
+        """Do the second half of a tick: send what the policy says is due; with `drain` all that waits."""
+        queue = self._opened()
         self._drain = self._drain or drain
-        if not self._is_held(now):
-            count = self._policy.take(queue.summary(now), drain=self._drain)
-            self._drain = False
-            if count:
-                await self._flush(queue.take(count, now), now)
+        if self._is_held(now):
+            return
+        wanted, count = self._count(now)
+        self._drain = self._drain and count < wanted
+        if count:
+            await self._flush(queue.take(count, now), now)
+
+    def to_flush(self, now: datetime) -> tuple[str, ...]:
+        """Return the ids of the requests that `flush` would send now, oldest first."""
+        return () if self._is_held(now) else tuple(islice(self._opened(), self._count(now)[1]))
+
+    def tell(self, now: datetime) -> Tick:
+        """Return what has been settled since the last time, and when the next tick is due."""
         settled, self._settled = tuple(self._settled), []
         return Tick(settled, self._wake_at(now))
 
@@ -149,8 +193,18 @@ class Engine:
         return await self._ledger.outcomes(ids)
 
     async def forget(self, ids: Sequence[str]) -> None:
-        """Let go of settled requests whose thread has ended: their outcomes will not be asked for again."""
-        await self._ledger.forget(ids)
+        """Let go of settled requests whose thread has ended: their outcomes will not be asked for again.
+
+        Those whose batch has not ended are kept until it has: a process after this one tells by them what is missing.
+        """
+        early = {request_id: flight for request_id in ids if (flight := self._settled_early.get(request_id))}
+        for request_id, flight in early.items():
+            flight.forgotten.append(request_id)
+        await self._ledger.forget([request_id for request_id in ids if request_id not in early] if early else ids)
+
+    def knows(self, request_id: str) -> bool:
+        """Tell whether a request waits to be sent or is on its way."""
+        return request_id in self._opened() or request_id in self._in_flight
 
     @property
     def queued(self) -> int:
@@ -166,6 +220,16 @@ class Engine:
     def in_flight(self) -> int:
         """How many requests are on their way."""
         return len(self._in_flight)
+
+    @property
+    def unsent(self) -> int:
+        """How many batches have been begun, and not confirmed by the provider."""
+        return sum(isinstance(flight.batch, Intent) for flight in self._flights.values())
+
+    def is_sent(self, request_id: str) -> bool:
+        """Whether a request is on its way in a batch that the provider has confirmed."""
+        flight = self._in_flight.get(request_id)
+        return flight is not None and isinstance(flight.batch, Submitted)
 
     @property
     def batches_in_flight(self) -> int:
@@ -202,17 +266,20 @@ class Engine:
                 "ask for less in one request",
                 code="item_too_large",
             )
-        return Waiting(request.id, measure.group, measure.bytes, now)
+        key = self._sharing.key(request) if self._sharing else ""
+        return Waiting(request.id, measure.group, measure.bytes, now, key)
 
     # -- flush and submit --------------------------------------------------------------------------------------
 
     async def _flush(self, waiting: Sequence[Waiting], now: datetime) -> None:
         limits = cap(self._provider.limits, self._policy.max_requests, self._policy.max_bytes)
-        await self._each(self._begin(members, now) for members in split(waiting, limits))
+        shared = self._sharing is not None and self._sharing.dedupe
+        await self._each(self._begin(members, now) for members in split(waiting, limits, shared=shared))
 
     async def _begin(self, members: tuple[Waiting, ...], now: datetime) -> None:
         ids = tuple(request.id for request in members)
-        intent = Intent(batch_key(self._name, ids), ids, members[0].group, now)
+        keys, shared = (tuple(each.key for each in members), self._sharing.dedupe) if self._sharing else ((), False)
+        intent = Intent(batch_key(self._name, ids), ids, members[0].group, now, None, keys, shared)
         flight = Flight(intent, now, first_pause(self._interval), waiting={each.id: each for each in members})
         self._add(flight)
         await self._ledger.begin(intent)
@@ -224,12 +291,17 @@ class Engine:
         if len(requests) < len(intent.members):
             await self._drop_lost(flight, intent, {request.id for request in requests})
             return
+        if intent.shared:
+            sent = lines(intent)
+            requests = [request for request in requests if request.id in sent]
         try:
             if intent.prepared is None:
                 prepared = await self._provider.prepare(intent.key, requests)
-                intent = Intent(intent.key, intent.members, intent.group, intent.begun_at, prepared)
+                intent = replace(intent, prepared=prepared)
                 await self._ledger.prepared(intent)
                 flight.batch = intent
+            if self.before_submit is not None:
+                await self.before_submit()
             flight.doubtful = True
             handle = await self._provider.submit(intent.key, requests, intent.prepared)
         except ProviderUnavailable as error:
@@ -245,8 +317,8 @@ class Engine:
         else:
             await self._confirm(flight, intent, handle, now)
 
-    async def _confirm(self, flight: Flight, intent: Intent, handle: object, now: datetime) -> None:
-        batch = Submitted(intent.key, intent.members, intent.group, now, handle)  # type: ignore[arg-type]
+    async def _confirm(self, flight: Flight, intent: Intent, handle: JSON, now: datetime) -> None:
+        batch = Submitted(intent.key, intent.members, intent.group, now, handle, intent.keys, intent.shared)
         await self._ledger.confirm(batch)
         flight.batch, flight.doubtful, flight.failures = batch, False, 0
         flight.waiting.clear()
@@ -323,6 +395,7 @@ class Engine:
         if refused:
             await self._ledger.settle(refused)
             settled |= refused.keys()
+        await self._ledger.unqueued(settled)
         await self._ledger.withdraw(intent.key)
         self._remove(flight)
         self._settled += settled
@@ -343,7 +416,9 @@ class Engine:
 
     async def _poll(self, flight: Flight, batch: Submitted, now: datetime) -> None:
         try:
-            reply = await self._provider.poll(batch.handle, batch.members)
+            sent = tuple(lines(batch)) if batch.shared else batch.members
+            remember = self._sharing.remember(now) if self._sharing else None
+            reply = await spread(await self._provider.poll(batch.handle, sent), batch, remember, flight.settled)
         except ProviderUnavailable as error:
             self._unavailable(flight, error, now)
         except Exception as error:  # noqa: BLE001  # as in `_submit`
@@ -354,6 +429,27 @@ class Engine:
             else:
                 flight.failures = 0
                 flight.wait(now, self._interval)
+                if reply.outcomes:
+                    await self._settle_early(flight, reply.outcomes)
+                if reply.news is not None:
+                    reply.news.add_done_callback(lambda _: self._ring(flight, now))
+
+    def _ring(self, flight: Flight, polled_at: datetime) -> None:
+        """Have a batch polled in the next tick, and ask for one."""
+        flight.due = polled_at
+        if self.on_news is not None:
+            self.on_news()
+
+    async def _settle_early(self, flight: Flight, outcomes: Iterable[tuple[str, Outcome]]) -> None:
+        fresh: dict[str, Outcome] = {}
+        for request_id, outcome in outcomes:
+            if self._in_flight.get(request_id) is flight:
+                fresh.setdefault(request_id, outcome)
+        flight.settled.update(await settle_early(self._ledger, fresh, inherited=flight.inherited))
+        for request_id in fresh:
+            del self._in_flight[request_id]
+            self._settled_early[request_id] = flight
+        self._settled += fresh
 
     async def _fail(self, flight: Flight, errored: Errored, now: datetime) -> None:
         logger.error("%s: batch %s failed: %s", self._name, flight.batch.key, errored.message)
@@ -362,7 +458,7 @@ class Engine:
     async def _settle(self, flight: Flight, ended: Ended, now: datetime) -> None:
         batch = flight.batch
         try:
-            kinds = await settle(self._ledger, batch, ended, inherited=flight.inherited)
+            kinds = await settle(self._ledger, batch, ended, inherited=flight.inherited, settled=flight.settled)
         except ReadError as error:
             flight.inherited = True  # what was read before it broke is written
             if isinstance(error.__cause__, ProviderUnavailable):
@@ -379,11 +475,13 @@ class Engine:
                 submitted_at=submitted.submitted_at if submitted else now,
                 ended_at=now,
                 outcomes=kinds,
-                usage=ended.usage,
+                usage=ended.usage() if callable(ended.usage) else ended.usage,
             )
         )
         self._remove(flight)
-        self._settled += batch.members
+        self._settled += (each for each in batch.members if each not in flight.settled)
+        if flight.forgotten:
+            await self._ledger.forget(flight.forgotten)
         logger.info("%s: batch %s settled: %s", self._name, batch.key, dict(kinds))
         if submitted:
             await self._release(submitted)
@@ -408,7 +506,9 @@ class Engine:
     def _remove(self, flight: Flight) -> None:
         del self._flights[flight.batch.key]
         for request_id in flight.batch.members:
-            self._in_flight.pop(request_id, None)
+            for held in (self._in_flight, self._settled_early):
+                if held.get(request_id) is flight:
+                    del held[request_id]
 
     def _due(self, now: datetime) -> list[Flight]:
         latest = now + max(self._interval, LONGEST_PAUSE)  # due later than that: the clock was set back
@@ -417,13 +517,26 @@ class Engine:
     def _wake_at(self, now: datetime) -> datetime | None:
         queue = self._opened()
         times = [flight.due for flight in self._flights.values()]
-        if len(queue):
+        if len(queue) and self._room() == 0:
+            times.append(now + first_pause(self._interval))  # where nobody rings
+        elif len(queue):
             due = now if self._drain else self._policy.due_at(queue.summary(now))
             if due is not None:
                 times.append(max(due, self._held_until) if self._held_until and self._is_held(now) else due)
             if self._policy.when is not None:
                 times.append(now + self._interval)
         return min(times, default=None)
+
+    def _count(self, now: datetime) -> tuple[int, int]:
+        """Return how many requests the policy sends, and how many of them the provider takes."""
+        wanted = self._policy.take(self._opened().summary(now), drain=self._drain)
+        room = self._room()
+        return wanted, wanted if room is None else min(wanted, room)
+
+    def _room(self) -> int | None:
+        """Return how many requests the provider takes now; `None` is as many as there are."""
+        room: int | None = getattr(self._provider, "room", None)
+        return room if room is None else max(room, 0)
 
     def _unavailable(self, flight: Flight, error: Exception, now: datetime) -> None:
         flight.failures += 1

@@ -15,6 +15,7 @@ class QueueSummary:
         oldest: When the first of them was queued, aware UTC; `None` if nothing waits.
         last_flushed: When the queue was last flushed, or the bridge opened, aware UTC.
         now: The moment of asking, aware UTC.
+        newest: When the last of them was queued, aware UTC; `None` if nothing waits.
     """
 
     requests: int
@@ -22,6 +23,7 @@ class QueueSummary:
     oldest: datetime | None
     last_flushed: datetime
     now: datetime
+    newest: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +36,25 @@ class FlushPolicy:
         max_age: No request waits longer than this for others, though no other ever comes (a `timedelta`, or
             seconds). `None`: age does not flush.
         when: Your own predicate over a `QueueSummary`; asked when a request arrives and at every poll interval.
+        max_idle: What waits is sent once no other request has come for so long (a `timedelta`, or seconds). `None`:
+            quiet does not flush.
 
     A `Runner` also flushes when every thread that lives is waiting and no input is left: nothing more can come.
 
     Raises:
         ValueError: A limit is not positive.
-        TypeError: `max_age` is no duration.
+        TypeError: `max_age` or `max_idle` is no duration.
     """
 
     max_requests: int = 50_000
     max_bytes: int | None = None
     max_age: timedelta | float | None = timedelta(minutes=30)
     when: Callable[[QueueSummary], bool] | None = None
+    max_idle: timedelta | float | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_age, int | float):
-            object.__setattr__(self, "max_age", timedelta(seconds=self.max_age))
-        elif not isinstance(self.max_age, timedelta | None):
-            raise TypeError(f"FlushPolicy(max_age={self.max_age!r}) is no duration; give a timedelta, seconds, or None")
+        for name in ("max_age", "max_idle"):
+            self._check_duration(name)
         if isinstance(self.max_requests, bool) or not isinstance(self.max_requests, int) or self.max_requests < 1:
             raise ValueError(
                 f"FlushPolicy(max_requests={self.max_requests!r}) would never send anything; give a whole number from 1"
@@ -60,19 +63,27 @@ class FlushPolicy:
             raise ValueError(
                 f"FlushPolicy(max_bytes={self.max_bytes!r}) would never send anything; give at least 1, or None"
             )
-        if isinstance(self.max_age, timedelta) and self.max_age < timedelta(0):
-            raise ValueError(f"FlushPolicy(max_age={self.max_age!r}) is in the past; give a positive duration, or None")
         if self.when is not None and not callable(self.when):
             raise ValueError(
                 f"FlushPolicy(when={self.when!r}) is not callable; give a function of a QueueSummary, or None"
             )
+
+    def _check_duration(self, name: str) -> None:
+        value = getattr(self, name)
+        if isinstance(value, int | float):
+            value = timedelta(seconds=value)
+            object.__setattr__(self, name, value)
+        elif not isinstance(value, timedelta | None):
+            raise TypeError(f"FlushPolicy({name}={value!r}) is no duration; give a timedelta, seconds, or None")
+        if value is not None and value < timedelta(0):
+            raise ValueError(f"FlushPolicy({name}={value!r}) is in the past; give a positive duration, or None")
 
     def is_full(self, queue: QueueSummary) -> bool:
         """Whether the queue has reached a size limit."""
         return queue.requests >= self.max_requests or (self.max_bytes is not None and queue.bytes >= self.max_bytes)
 
     def due_at(self, queue: QueueSummary) -> datetime | None:
-        """Tell when the queue is to be sent: now if it is full, else when its oldest request is too old.
+        """Tell when the queue is to be sent: now if it is full, else when it is too old, or has been quiet for long.
 
         A predicate has no due time: `None` may still mean that `when` will say yes.
         """
@@ -80,24 +91,32 @@ class FlushPolicy:
             return None
         if self.is_full(queue):
             return queue.now
-        if isinstance(self.max_age, timedelta):
-            return queue.oldest + self.max_age
-        return None
+        return self._ripe_at(queue)
 
     def take(self, queue: QueueSummary, *, drain: bool = False) -> int:
         """Tell how many of the oldest requests to send now.
 
         A queue that is full by count sends whole batches and keeps the rest for the next one; every other reason
-        (bytes, age, predicate, `drain`) sends all.
+        (bytes, age, quiet, predicate, `drain`) sends all.
         """
         if queue.oldest is None:
             return 0
         due = self.due_at(queue)
-        aged = isinstance(self.max_age, timedelta) and queue.now >= queue.oldest + self.max_age
-        if drain or aged or (self.when is not None and self.when(queue)):
+        ripe_at = self._ripe_at(queue)
+        ripe = ripe_at is not None and queue.now >= ripe_at
+        if drain or ripe or (self.when is not None and self.when(queue)):
             return queue.requests
         if due is None or due > queue.now:
             return 0
         if self.max_bytes is not None and queue.bytes >= self.max_bytes:
             return queue.requests
         return queue.requests - queue.requests % self.max_requests
+
+    def _ripe_at(self, queue: QueueSummary) -> datetime | None:
+        """Tell when time alone sends the queue: by its oldest request's age, or by the quiet since its newest."""
+        times = [
+            since + limit
+            for since, limit in ((queue.oldest, self.max_age), (queue.newest, self.max_idle))
+            if since is not None and isinstance(limit, timedelta)
+        ]
+        return min(times, default=None)

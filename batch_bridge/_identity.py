@@ -16,6 +16,8 @@ class Identity:
 
     Attributes:
         equal: How many waits came before it that were the same in everything else.
+        key: The caller's key, if there was one; it is part of `content`.
+        tenant: Whose execution it is, where a server knows its users; no part of the id.
         first: The id of the request that it sends at first.
     """
 
@@ -24,10 +26,21 @@ class Identity:
     batcher: str
     content: bytes
     equal: int
+    key: str | None = None
+    tenant: str = ""
     first: str = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "first", self.request_id())
+
+    @property
+    def sample(self) -> str:
+        """What tells its request from equal ones that must not share an answer with it; empty where it is the first.
+
+        The k-th equal wait of one execution is the k-th sample; a wait that was given a key is one of its own.
+        """
+        number = str(self.equal) if self.equal else ""
+        return number if self.key is None else f"{number}:{self.key}"
 
     def request_id(self, attempt: int = 0) -> str:
         """Return the id of the request that this wait sends: 32 hex digits. `attempt` counts failures before it."""

@@ -2,9 +2,9 @@
 
 Rows, below `("batch_bridge", <bridge>)`; `..` is one of 256 shards, the first two digits of the request id::
 
-    requests ..   request id -> thread, item                     from intake until its outcome is written
+    requests ..   request id -> thread, item, tenant?, sample?   from intake until its outcome is written
     outcomes ..   request id -> outcome                          from settlement until its thread has ended
-    members       batch key  -> request ids, group               immutable, written before the batch's row
+    members       batch key  -> request ids, group, sharing?     immutable, written before the batch's row
     batches       batch key  -> stage, prepared | handle         begun -> prepared -> submitted
     closed        batch key  -> counts, usage, times             after settlement, for reports
 
@@ -26,6 +26,7 @@ from langgraph.store.base import GetOp, Op, PutOp, SearchOp
 
 from batch_bridge import _outcome
 from batch_bridge._models import Closed, Intent, Outcome, Request, Submitted, Usage
+from batch_bridge._plan import Waiting
 from batch_bridge.errors import LedgerError
 
 _CHUNK = 500
@@ -57,15 +58,13 @@ class Ledger:
 
     async def enqueue(self, requests: Iterable[Request]) -> None:
         """Write requests down, so that their items need not be held."""
-        await self._run(
-            self._put("requests", request.id, {"thread": request.thread, "item": request.item}) for request in requests
-        )
+        await self._run(self._put("requests", request.id, _request_row(request)) for request in requests)
 
     async def requests(self, ids: Sequence[str]) -> list[Request]:
         """Read requests, in the order asked; an unknown id is left out."""
         rows = await self._get("requests", ids)
         return [
-            Request(id=request_id, thread=row["thread"], item=row["item"])
+            Request(request_id, row["thread"], row["item"], row.get("tenant", ""), row.get("sample", ""))
             for request_id, row in zip(ids, rows, strict=True)
             if row is not None
         ]
@@ -97,11 +96,26 @@ class Ledger:
         """Let go of requests that nobody waits for any more."""
         await self._run(self._put("requests", request_id, None) for request_id in ids)
 
+    # -- the queue: kept in memory by the engine, and written down only where another process may go on with it ----
+
+    async def queued(self, waiting: Sequence[Waiting]) -> None:
+        """Note that requests wait to be sent. Does nothing here: who waits hands them in again."""
+
+    async def unqueued(self, ids: Iterable[str]) -> None:
+        """Note that requests do not wait to be sent any more. Does nothing here."""
+
+    async def queue(self) -> list[Waiting]:
+        """Read the requests that wait to be sent, oldest first. Of open batches, too, that are not confirmed."""
+        return []
+
     # -- batches -------------------------------------------------------------------------------------------
 
     async def begin(self, intent: Intent) -> None:
         """Write an intent: first its members, then that it was begun."""
-        await self._run([self._put("members", intent.key, {"ids": list(intent.members), "group": intent.group})])
+        members: dict[str, Any] = {"ids": list(intent.members), "group": intent.group}
+        if intent.keys:
+            members |= {"keys": list(intent.keys), "shared": intent.shared}
+        await self._run([self._put("members", intent.key, members)])
         await self._run([self._put("batches", intent.key, {"stage": "begun", "at": intent.begun_at.timestamp()})])
 
     async def prepared(self, intent: Intent) -> None:
@@ -130,7 +144,13 @@ class Ledger:
             "outcomes": dict(closed.outcomes),
             "usage": None
             if usage is None
-            else [usage.model, usage.input_tokens, usage.output_tokens, usage.cached_tokens],
+            else [
+                usage.model,
+                usage.input_tokens,
+                usage.output_tokens,
+                usage.cached_tokens,
+                *([True] if usage.realtime else []),
+            ],
         }
         await self._run([self._put("closed", closed.key, row)])
         await self.withdraw(closed.key)
@@ -150,13 +170,14 @@ class Ledger:
                     "Restore the file from a copy, or look the batch up at the provider by its key"
                 )
             ids, group, at = tuple(held["ids"]), held["group"], _time(row["at"])
+            keys, shared = tuple(held.get("keys", ())), held.get("shared", False)
             match row["stage"]:
                 case "begun":
-                    batches.append((Intent(key, ids, group, at), False))
+                    batches.append((Intent(key, ids, group, at, None, keys, shared), False))
                 case "prepared":
-                    batches.append((Intent(key, ids, group, at, row["prepared"]), True))
+                    batches.append((Intent(key, ids, group, at, row["prepared"], keys, shared), True))
                 case "submitted":
-                    batches.append(Submitted(key, ids, group, at, row["handle"]))
+                    batches.append(Submitted(key, ids, group, at, row["handle"], keys, shared))
                 case stage:
                     raise LedgerError(
                         f"batch {key!r} is in stage {stage!r}, which this version of BatchBridge does not know; "
@@ -213,6 +234,15 @@ class Ledger:
         if chunk:
             results += await self._store.abatch(chunk)
         return results
+
+
+def _request_row(request: Request) -> dict[str, Any]:
+    row: dict[str, Any] = {"thread": request.thread, "item": request.item}
+    if request.tenant:
+        row["tenant"] = request.tenant
+    if request.sample:
+        row["sample"] = request.sample
+    return row
 
 
 def _time(timestamp: float) -> datetime:

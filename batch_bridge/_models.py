@@ -1,6 +1,7 @@
 """The nouns: requests, outcomes, batches and what a provider tells about them. Plain data, no behaviour."""
 
-from collections.abc import AsyncIterable, Mapping
+import asyncio
+from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
@@ -16,11 +17,15 @@ class Request:
         id: Known by content within its task (see `_identity`); the provider's `custom_id`. 32 hex digits.
         thread: The LangGraph thread that waits, or whoever else does.
         item: What the user asked for, as JSON. Owned by the request: nobody changes it.
+        tenant: Whose it is, where there are several who must not share answers; else empty.
+        sample: What tells it from equal requests whose author wants an answer for each; empty for the first.
     """
 
     id: str
     thread: str
     item: JSON
+    tenant: str = ""
+    sample: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +37,17 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Errored:
-    """The provider, or the way to it, refused this request. `status_code` is HTTP's, where there was one."""
+    """The provider, or the way to it, refused this request. `status_code` is HTTP's, where there was one.
+
+    `body` is what the provider answered, and `provider_request_id` its own name for the call, where it told either.
+    """
 
     message: str
     code: str = "error"
     status_code: int | None = None
     retryable: bool = False
+    body: JSON = None
+    provider_request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +95,32 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that a batch was billed for, and the model that they were billed at."""
+    """Tokens that were billed, and the model that they were billed at.
+
+    `realtime` tokens have the full price, the others that of a batch: with most providers half of it.
+    """
 
     model: str
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
+    realtime: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class InProgress:
-    """The batch has not ended. `done` of `total` requests are, as far as the provider tells."""
+    """The batch has not ended. `done` of `total` requests are, as far as the provider tells.
+
+    Attributes:
+        outcomes: (request id, outcome) pairs that are known already; they reach their waiters now. What was told in
+            one poll need not be told in the next; `Ended` tells all of them again.
+        news: Done once another poll would tell more. A provider that has none is polled at growing intervals.
+    """
 
     done: int | None = None
     total: int | None = None
+    outcomes: tuple[tuple[str, Outcome], ...] = ()
+    news: "asyncio.Future[None] | None" = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +131,13 @@ class Ended:
         outcomes: (request id, outcome) pairs in any order, read once, as they arrive. Ids that the batch does not
             hold and second outcomes of one request are put aside.
         missing: The outcome of each request that `outcomes` does not name.
-        usage: What was billed, where the provider tells.
+        usage: What was billed, where the provider tells; a function where it is summed while `outcomes` are read,
+            which is asked once they have been.
     """
 
     outcomes: AsyncIterable[tuple[str, Outcome]]
     missing: Outcome
-    usage: Usage | None = None
+    usage: Usage | Callable[[], Usage | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +150,8 @@ class Intent:
         group: The provider's group.
         begun_at: When the intent was written, aware UTC.
         prepared: What `Provider.prepare` returned (an uploaded file's id), or `None`.
+        keys: What each member's answer is known by, in the order of the members (see `_sharing`); or nothing.
+        shared: Members with the same key are sent as one line, under the id of the first.
     """
 
     key: str
@@ -134,17 +159,21 @@ class Intent:
     group: str
     begun_at: datetime
     prepared: JSON = None
+    keys: tuple[str, ...] = ()
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A batch that the provider has confirmed. `handle` is the provider's name for it, as JSON."""
+    """A batch that the provider has confirmed. `handle` is the provider's name for it, as JSON; the rest as `Intent`."""
 
     key: str
     members: tuple[str, ...]
     group: str
     submitted_at: datetime
     handle: JSON
+    keys: tuple[str, ...] = ()
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,19 @@ def to_json(outcome: Outcome) -> dict[str, JSON]:
     match outcome:
         case Succeeded(answer):
             return {"kind": "succeeded", "answer": answer}
-        case Errored(message, code, status_code, retryable):
-            return {
+        case Errored(message, code, status_code, retryable, body, provider_request_id):
+            row: dict[str, JSON] = {
                 "kind": "errored",
                 "message": _unicode(message),
                 "code": _unicode(code),
                 "status_code": status_code,
                 "retryable": retryable,
             }
+            if body is not None:
+                row["body"] = body
+            if provider_request_id is not None:
+                row["provider_request_id"] = provider_request_id
+            return row
         case Expired(message):
             return {"kind": "expired", "message": _unicode(message)}
         case Cancelled(message):
@@ -42,12 +47,14 @@ def from_json(value: dict[str, JSON]) -> Outcome:
         case {"kind": "succeeded", "answer": answer}:
             return Succeeded(answer)
         case {"kind": "errored", "message": str(message), "code": str(code)}:
-            status = value.get("status_code")
+            status, provider_request_id = value.get("status_code"), value.get("provider_request_id")
             return Errored(
                 message,
                 code,
                 status if isinstance(status, int) else None,
                 retryable=bool(value.get("retryable")),
+                body=value.get("body"),
+                provider_request_id=provider_request_id if isinstance(provider_request_id, str) else None,
             )
         case {"kind": "expired", "message": str(message)}:
             return Expired(message)

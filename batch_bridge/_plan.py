@@ -5,17 +5,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from batch_bridge._models import Limits
+from batch_bridge._models import Intent, Limits, Submitted
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A queued request without its item. `bytes` is its share of a batch's input."""
+    """A queued request without its item.
+
+    `bytes` is its share of a batch's input; `key` is what its answer is known by (see `_sharing`), where that is asked.
+    """
 
     id: str
     group: str
     bytes: int
     queued_at: datetime
+    key: str = ""
 
 
 def cap(limits: Limits, max_requests: int, max_bytes: int | None) -> Limits:
@@ -26,28 +30,42 @@ def cap(limits: Limits, max_requests: int, max_bytes: int | None) -> Limits:
     )
 
 
-def split(waiting: Iterable[Waiting], limits: Limits) -> Iterator[tuple[Waiting, ...]]:
+def split(waiting: Iterable[Waiting], limits: Limits, *, shared: bool = False) -> Iterator[tuple[Waiting, ...]]:
     """Yield batches that mix no groups and keep to the limits; order is kept within a group.
+
+    With `shared`, requests of one key are one line: they stand together, where the first of them does, and count once.
 
     A request larger than `limits.bytes` gets a batch of its own (the provider's limit was met before, at intake;
     a policy's `max_bytes` is a wish).
     """
-    groups: dict[str, list[Waiting]] = {}
+    groups: dict[str, dict[str, list[Waiting]]] = {}
     for request in waiting:
-        groups.setdefault(request.group, []).append(request)
-    for members in groups.values():
+        line = request.key if shared and request.key else f":{request.id}"
+        groups.setdefault(request.group, {}).setdefault(line, []).append(request)
+    for lines in groups.values():
         batch: list[Waiting] = []
-        size = 0
-        for request in members:
-            too_many = limits.requests is not None and len(batch) >= limits.requests
-            too_big = limits.bytes is not None and size + request.bytes > limits.bytes
+        count = size = 0
+        for equal in lines.values():
+            too_many = limits.requests is not None and count >= limits.requests
+            too_big = limits.bytes is not None and size + equal[0].bytes > limits.bytes
             if batch and (too_many or too_big):
                 yield tuple(batch)
-                batch, size = [], 0
-            batch.append(request)
-            size += request.bytes
+                batch, count, size = [], 0, 0
+            batch += equal
+            count += 1
+            size += equal[0].bytes
         if batch:
             yield tuple(batch)
+
+
+def lines(batch: Intent | Submitted) -> dict[str, tuple[str, ...]]:
+    """Return the requests that a batch sends, in order, each with the members that its answer is for, itself first."""
+    if not batch.shared:
+        return {member: (member,) for member in batch.members}
+    equal: dict[str, list[str]] = {}
+    for member, key in zip(batch.members, batch.keys, strict=True):
+        equal.setdefault(key or f":{member}", []).append(member)
+    return {members[0]: tuple(members) for members in equal.values()}
 
 
 def batch_key(bridge: str, members: Iterable[str]) -> str:

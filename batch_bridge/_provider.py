@@ -1,7 +1,7 @@
 """The port between the engine and whoever answers batches."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
 
@@ -15,6 +15,9 @@ class Provider(Protocol):
     A call that failed is told by type: `ProviderUnavailable` (nothing happened, later), `SubmissionUnknown`
     (look for it first), `SubmissionRefused` (never). Any other exception fails the requests of the batch with its
     message. Items and handles are JSON; a handle is stored and may be polled by another process.
+
+    A provider may have a property `room`: how many requests it takes now, where it takes only so many at a time. The
+    rest waits in the queue; `None` is no limit. It may have the method of `HasRealtime`.
     """
 
     @property
@@ -64,4 +67,13 @@ class Provider(Protocol):
 
     async def aclose(self) -> None:
         """Give back connections. The provider may be used again afterwards."""
+        ...
+
+
+@runtime_checkable
+class HasRealtime(Protocol):
+    """A provider that can also answer at once, for the full price."""
+
+    def realtime(self) -> Provider:
+        """Return a provider that takes the same items and gives the same outcomes, by a call for each request."""
         ...

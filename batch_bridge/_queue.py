@@ -59,10 +59,12 @@ class Queue:
     def summary(self, now: datetime) -> QueueSummary:
         """Return what the flush policy judges by."""
         oldest = next(iter(self._waiting.values()), None)
+        newest = next(reversed(self._waiting.values()), None)
         return QueueSummary(
             requests=len(self._waiting),
             bytes=self._bytes,
             oldest=oldest.queued_at if oldest else None,
             last_flushed=self._last_flushed,
             now=now,
+            newest=newest.queued_at if newest else None,
         )

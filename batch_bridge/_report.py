@@ -14,7 +14,8 @@ class Report:
         requests: Requests that were settled through batches, of all sessions on this ledger.
         batches: Batches that were settled, of all sessions on this ledger.
         outcomes: Requests by outcome, of all sessions on this ledger.
-        usage: Tokens by model, of all sessions on this ledger, as far as the provider tells.
+        usage: Tokens by model, of all sessions on this ledger, as far as the provider tells; those of realtime calls
+            apart, since they cost more.
         langgraph_seconds: Wall time of this session in which at least one thread ran.
         bridge_seconds: Wall time in which no thread ran and a bridge was at work.
         waiting_seconds: Wall time in which nothing was to be done but wait.
@@ -31,14 +32,16 @@ class Report:
 
 
 def add_up(usages: list[Usage]) -> tuple[Usage, ...]:
-    """Return one `Usage` for each model."""
-    totals: dict[str, Usage] = {}
+    """Return one `Usage` for each model, and another for its realtime calls."""
+    totals: dict[tuple[str, bool], Usage] = {}
     for each in usages:
-        before = totals.get(each.model, Usage(each.model, 0, 0, 0))
-        totals[each.model] = Usage(
+        price = (each.model, each.realtime)
+        before = totals.get(price, Usage(each.model, 0, 0, 0))
+        totals[price] = Usage(
             each.model,
             before.input_tokens + each.input_tokens,
             before.output_tokens + each.output_tokens,
             before.cached_tokens + each.cached_tokens,
+            each.realtime,
         )
     return tuple(totals.values())

@@ -10,7 +10,7 @@ from batch_bridge._call import Call
 from batch_bridge._driver import Driver
 from batch_bridge._holding import ledger_in
 from batch_bridge._ledger import Rows
-from batch_bridge._models import Closed, Outcome, Request
+from batch_bridge._models import Closed, Outcome
 from batch_bridge._report import Report, add_up
 from batch_bridge._start import Failures
 from batch_bridge._stopwatch import Stopwatch
@@ -43,7 +43,9 @@ class Session:
         self._ledgers = {bridge.name: ledger_in(store, bridge.name) for bridge in bridges}
         self._providers = [bridge.provider for bridge in bridges]
         self._drivers = {
-            bridge.name: Driver(bridge.engine(self._ledgers[bridge.name]), self._settled, self._idle, self._at_work)
+            bridge.name: Driver(
+                bridge.engine(self._ledgers[bridge.name]), self._settled, self._idle, self._at_work, bridge.linger
+            )
             for bridge in bridges
         }
         self._waiters: dict[str, tuple[Call, Thread]] = {}
@@ -155,7 +157,7 @@ class Session:
         """Hand a parked thread's requests to their bridges."""
         for each in asked:
             self._waiters[each.id] = (call, thread)
-            self._drivers[each.batcher].collect([Request(each.id, thread.id, each.item)])
+            self._drivers[each.batcher].collect([each.request(thread.id)])
 
     async def outcomes(self, asks: Iterable[tuple[str, str]]) -> dict[str, Outcome]:
         """Read what is known of (request id, bridge) pairs."""

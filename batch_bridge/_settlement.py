@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from typing import TypeAlias
 
 from batch_bridge import _outcome
@@ -21,18 +21,27 @@ class ReadError(Exception):
     """The provider failed while its outcomes were read; the cause is its error. What was read is settled."""
 
 
-async def settle(ledger: Ledger, batch: Intent | Submitted, ended: Ended, *, inherited: bool) -> Counter[str]:
+async def settle(
+    ledger: Ledger,
+    batch: Intent | Submitted,
+    ended: Ended,
+    *,
+    inherited: bool,
+    settled: Mapping[str, str] | None = None,
+) -> Counter[str]:
     """Write one outcome for each request of a batch, and return how many there are of each kind.
 
     The first outcome of a request counts. Second ones, and those of requests that the batch does not hold, are
     logged and put aside; requests without one get `ended.missing`. Done twice, it changes nothing: with `inherited`
-    the ledger is asked what a process before this one has written.
+    the ledger is asked what a process before this one has written. `settled` are requests that this process has
+    settled before the batch ended, with the kinds of their outcomes: they are counted, and not written again.
 
     Raises:
         ReadError: The provider broke off; the batch must be polled again.
     """
-    missing = dict.fromkeys(batch.members)
-    kinds: Counter[str] = Counter()
+    settled = settled or {}
+    missing = dict.fromkeys(each for each in batch.members if each not in settled)
+    kinds: Counter[str] = Counter(settled.values())
     strange = 0
     async for chunk in _chunks(ended.outcomes):
         fresh: dict[str, Outcome] = {}
@@ -40,7 +49,7 @@ async def settle(ledger: Ledger, batch: Intent | Submitted, ended: Ended, *, inh
             if request_id in missing:
                 del missing[request_id]
                 fresh[request_id] = outcome
-            else:
+            elif request_id not in settled:
                 strange += 1
         await _write(ledger, fresh, kinds, inherited=inherited)
     if strange:
@@ -53,6 +62,14 @@ async def settle(ledger: Ledger, batch: Intent | Submitted, ended: Ended, *, inh
     for start in range(0, len(rest), _CHUNK):
         await _write(ledger, dict.fromkeys(rest[start : start + _CHUNK], ended.missing), kinds, inherited=inherited)
     return kinds
+
+
+async def settle_early(ledger: Ledger, outcomes: Mapping[str, Outcome], *, inherited: bool) -> dict[str, str]:
+    """Write outcomes of a batch that has not ended, and return their kinds. With `inherited` as in `settle`."""
+    known = await ledger.outcomes(tuple(outcomes)) if inherited else {}
+    counting = {**outcomes, **known}
+    await ledger.settle(counting)
+    return {request_id: _outcome.kind(outcome) for request_id, outcome in counting.items()}
 
 
 async def nothing() -> AsyncIterator[Pair]:

@@ -32,6 +32,7 @@ class Thread:
         unsettled: Requests of these that have no outcome yet.
         delivered: (request id, bridge) of the outcomes that were sent to it; forgotten when it ends.
         strikes: Deliveries in a row of which the thread consumed nothing, and asked for something else.
+        unseen: Requests that a node was to park at, and that none of its interrupts has asked for yet.
         chunks: What its legs have streamed, where the call asked for another `stream_mode` than `values`.
         busy: It runs, or is on its way to; nothing is delivered to it meanwhile.
     """
@@ -45,6 +46,7 @@ class Thread:
     unsettled: set[str] = field(default_factory=set)
     delivered: tuple[tuple[str, str], ...] = ()
     strikes: int = 0
+    unseen: frozenset[str] = frozenset()
     chunks: tuple[Any, ...] = ()
     busy: bool = True
 

@@ -3,8 +3,19 @@
 import asyncio
 import concurrent.futures
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from batch_bridge._models import Outcome, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """There is no outcome yet, and the caller does not wait for one."""
+
+    status: Literal["queued", "in_flight"]
+
+
+Ended: TypeAlias = Outcome | Pending
 
 
 @dataclass(slots=True, eq=False)
@@ -20,10 +31,10 @@ class Ticket:
     """
 
     requests: list[Request]
-    future: "asyncio.Future[list[Outcome]] | concurrent.futures.Future[list[Outcome]]"
+    future: "asyncio.Future[list[Ended]] | concurrent.futures.Future[list[Ended]]"
     flush: bool = False
     missing: int = field(init=False)
-    outcomes: list[Outcome | None] = field(init=False)
+    outcomes: list[Ended | None] = field(init=False)
 
     def __post_init__(self) -> None:
         self.missing = len(self.requests)
@@ -34,7 +45,7 @@ class Ticket:
         """The loop that the future belongs to; `None` for a caller that blocks."""
         return self.future.get_loop() if isinstance(self.future, asyncio.Future) else None
 
-    def put(self, place: int, outcome: Outcome) -> bool:
+    def put(self, place: int, outcome: Ended) -> bool:
         """Note an outcome; tell whether all are there."""
         if self.outcomes[place] is None:
             self.outcomes[place] = outcome

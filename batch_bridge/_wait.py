@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeVar, overload
 
@@ -13,6 +15,7 @@ from langgraph.runtime import ExecutionInfo, get_runtime
 
 from batch_bridge import _outcome
 from batch_bridge._box import Box, box_of
+from batch_bridge._deployment._announce import announce, announce_sync, is_deployed, origin_of, user_of
 from batch_bridge._identity import Identity
 from batch_bridge._json import digest, dumps
 from batch_bridge._messages import decode, encode, has_messages, without_ids
@@ -44,11 +47,13 @@ class Link:
         bridges: The bridges that there are.
         retries: How often the thread has failed and been run again: each allows failed requests to be asked anew.
         consumed: Ids of requests whose outcome a wait has returned or raised.
+        parked: Ids of requests that a wait has raised an interrupt for.
     """
 
     bridges: frozenset[str]
     retries: int = 0
     consumed: set[str] = field(default_factory=set)
+    parked: set[str] = field(default_factory=set)
 
 
 async def wait(item: Any, *, batcher: str | Named = "bridge", key: str | None = None) -> Any:
@@ -71,6 +76,7 @@ async def wait(item: Any, *, batcher: str | Named = "bridge", key: str | None = 
             retried (`RetryPolicy`), the retry asks anew.
         JSONError: The item holds something that JSON cannot carry.
         UnknownBatcherError, NoCheckpointerError, OutsideGraphError, NondeterministicNodeError: The program is wrong.
+        NoStoreError, BridgeUnreachableError: The same, on a LangGraph server.
         GraphInterrupt: LangGraph's way to park. Let it pass: no `except Exception` around a wait.
     """
     box, (asked,) = _open([item], batcher, key)
@@ -123,6 +129,26 @@ def wait_many_sync(
     for each in asked:
         box.look_up(*each)
     return _unwrap_all([_resolve_sync(box, each) for each in asked], return_exceptions=return_exceptions)
+
+
+async def wait_outcome(item: Any, *, batcher: str | Named = "bridge", key: str | None = None) -> tuple[str, Outcome]:
+    """Do what `wait` does, and return the request's id and its outcome, whatever it is; the answer is not decoded."""
+    box, (asked,) = _open([item], batcher, key)
+    return _note(await _resolve(box, asked))
+
+
+def wait_outcome_sync(item: Any, *, batcher: str | Named = "bridge", key: str | None = None) -> tuple[str, Outcome]:
+    """Do what `wait_outcome` does, in a node that is not async."""
+    box, (asked,) = _open([item], batcher, key)
+    return _note(_resolve_sync(box, asked))
+
+
+def in_node() -> bool:
+    """Tell whether a LangGraph node or task runs here; whether it can park is told by the first wait in it."""
+    try:
+        return get_runtime().execution_info is not None
+    except (RuntimeError, KeyError, AttributeError):
+        return False
 
 
 async def gather(*awaitables: Awaitable[T]) -> list[T]:
@@ -182,6 +208,7 @@ def _merge(raised: Iterable[GraphInterrupt]) -> GraphInterrupt:
 
 def _open(items: Sequence[Any], batcher: str | Named, key: str | None) -> tuple[Box, list[tuple[Identity, JSON]]]:
     info, run, link = _execution()
+    tenant = user_of(get_runtime())
     name = batcher if isinstance(batcher, str) else batcher.name
     if link is not None and name not in link.bridges:
         known = ", ".join(sorted(map(repr, link.bridges)))
@@ -191,7 +218,7 @@ def _open(items: Sequence[Any], batcher: str | Named, key: str | None) -> tuple[
         )
     execution = (info.thread_id, info.checkpoint_ns, info.node_attempt, info.node_first_attempt_time)
     retries = info.node_attempt - 1 + (link.retries if link else 0)
-    box = box_of(run, execution, retries)
+    box = box_of(run, execution, retries, origin_of(get_runtime()))
     asked = []
     for item in items:
         encoded = encode(item)
@@ -199,7 +226,8 @@ def _open(items: Sequence[Any], batcher: str | Named, key: str | None) -> tuple[
             content = digest(b"key:" + key.encode())
         else:
             content = digest(dumps(without_ids(encoded) if has_messages(item) else encoded))
-        asked.append((box.identify(str(info.thread_id), info.checkpoint_ns, name, content), encoded))
+        identity = box.identify(str(info.thread_id), info.checkpoint_ns, name, content, key=key, tenant=tenant)
+        asked.append((identity, encoded))
     return box, asked
 
 
@@ -225,6 +253,12 @@ def _execution() -> tuple[ExecutionInfo, Callable[[Any], None], Link | None]:
     return info, runtime.stream_writer, configurable.get(LINK)
 
 
+def _note(ended: tuple[str, Outcome]) -> tuple[str, Outcome]:
+    if (consumed := _consumed()) is not None:
+        consumed.add(ended[0])
+    return ended
+
+
 def _consumed() -> set[str] | None:
     link = get_config()["configurable"].get(LINK)
     return link.consumed if link is not None else None
@@ -239,7 +273,12 @@ async def _resolve(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome
         quiet = quiet + 1 if box.version == version else 0
         request_id, outcome = box.look_up(*asked)
     while outcome is None:
-        if pause := box.advance():
+        try:
+            pause = box.advance()
+        except GraphInterrupt:
+            await _tell(box)
+            raise
+        if pause:
             await asyncio.sleep(pause)
         request_id, outcome = box.look_up(*asked)
     return request_id, outcome
@@ -248,10 +287,52 @@ async def _resolve(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome
 def _resolve_sync(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome]:
     request_id, outcome = box.look_up(*asked)
     while outcome is None:
-        if pause := box.advance():
+        try:
+            pause = box.advance()
+        except GraphInterrupt:
+            _tell_sync(box)
+            raise
+        if pause:
             time.sleep(pause)
         request_id, outcome = box.look_up(*asked)
     return request_id, outcome
+
+
+async def _tell(box: Box) -> None:
+    """Tell the bridges of a LangGraph server that this task is about to park: once for all its waits, and before."""
+    runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
+    if link is not None:
+        link.parked.update(request_id for asked in box.asks.values() for request_id in asked)
+        return
+    if not is_deployed(runtime):
+        return
+    told, mine = box.tell()
+    if mine:
+        telling = asyncio.ensure_future(announce(runtime, box.asks))
+        telling.add_done_callback(partial(_copy, told))
+    await asyncio.shield(asyncio.wrap_future(told))
+
+
+def _tell_sync(box: Box) -> None:
+    runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
+    if link is not None:
+        link.parked.update(request_id for asked in box.asks.values() for request_id in asked)
+        return
+    if not is_deployed(runtime):
+        return
+    told, mine = box.tell()
+    if mine:
+        _copy(told, announce_sync(runtime, box.asks))
+    told.result()
+
+
+def _copy(told: Future[None], telling: "asyncio.Future[None] | Future[None]") -> None:
+    if telling.cancelled():
+        told.cancel()
+    elif (error := telling.exception()) is not None:
+        told.set_exception(error)
+    else:
+        told.set_result(None)
 
 
 def _unwrap(request_id: str, outcome: Outcome, consumed: set[str] | None) -> Any:

@@ -2,7 +2,7 @@
 
 Interrupt::
 
-    {"batch_bridge": 1, "requests": [{"id": …, "batcher": "bridge", "item": …}]}
+    {"batch_bridge": 1, "requests": [{"id": …, "batcher": "bridge", "item": …}]}    "tenant", "sample": where set
 
 Envelope, the value that resumes it::
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from batch_bridge import _outcome
-from batch_bridge._models import JSON, Outcome
+from batch_bridge._models import JSON, Outcome, Request
 
 MARKER: Final = "batch_bridge"
 VERSION: Final = 1
@@ -22,28 +22,53 @@ VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request inside an interrupt: which bridge is asked for what."""
+    """A request inside an interrupt: which bridge is asked for what. `tenant` and `sample` as in `Request`."""
 
     id: str
     batcher: str
     item: JSON
+    tenant: str = ""
+    sample: str = ""
+
+    def request(self, thread: str) -> Request:
+        """Return the request that the thread waits for."""
+        return Request(self.id, thread, self.item, self.tenant, self.sample)
 
 
-def interrupt_value(requests: list[JSON]) -> dict[str, JSON]:
-    """Return the value of an interrupt that asks for what `to_json` made. The list is part of it."""
-    return {MARKER: VERSION, "requests": requests}
+def interrupt_value(requests: list[JSON], origin: str = "") -> dict[str, JSON]:
+    """Return the value of an interrupt that asks for what `to_json` made. The list is part of it.
+
+    `origin` is the run that was interrupted, where the one that resumes it must be given the same context.
+    """
+    value: dict[str, JSON] = {MARKER: VERSION, "requests": requests}
+    if origin:
+        value["run"] = origin
+    return value
 
 
 def to_json(asked: Asked) -> JSON:
     """Return one request of an interrupt's value."""
-    return {"id": asked.id, "batcher": asked.batcher, "item": asked.item}
+    value: dict[str, JSON] = {"id": asked.id, "batcher": asked.batcher, "item": asked.item}
+    if asked.tenant:
+        value["tenant"] = asked.tenant
+    if asked.sample:
+        value["sample"] = asked.sample
+    return value
 
 
 def read_interrupt(value: object) -> list[Asked] | None:
     """Return what an interrupt's value asks for; `None` if it is not one of ours."""
     if not isinstance(value, Mapping) or value.get(MARKER) != VERSION or "requests" not in value:
         return None
-    return [Asked(each["id"], each["batcher"], each["item"]) for each in value["requests"]]
+    return [
+        Asked(each["id"], each["batcher"], each["item"], each.get("tenant", ""), each.get("sample", ""))
+        for each in value["requests"]
+    ]
+
+
+def read_origin(value: object) -> str:
+    """Return the run whose context the run that resumes this interrupt must be given; empty if it has none."""
+    return str(value.get("run", "")) if isinstance(value, Mapping) else ""
 
 
 def envelope(outcomes: Mapping[str, Outcome]) -> dict[str, JSON]:

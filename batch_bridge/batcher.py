@@ -2,26 +2,30 @@
 
 import asyncio
 import concurrent.futures
-import hashlib
 import os
-import threading
-import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 from batch_bridge import _messages, _outcome
-from batch_bridge._desk import Desk
+from batch_bridge._auto import AnyMode
+from batch_bridge._cache import ResponseCache
+from batch_bridge._desk import Desk, is_passing
+from batch_bridge._exit import close_at_exit, closed
 from batch_bridge._flush import FlushPolicy, QueueSummary
 from batch_bridge._json import dumps
-from batch_bridge._models import JSON, Outcome, Request, Succeeded
+from batch_bridge._models import Outcome, Request, Succeeded
+from batch_bridge._names import DurableNames, FreshNames, Names, ReturnedNames
 from batch_bridge._pair import Find, Poll, Submit
 from batch_bridge._provider import Provider
-from batch_bridge._ticket import Ticket
+from batch_bridge._ticket import Ended, Pending, Ticket
 from batch_bridge.bridge import Bridge
+from batch_bridge.errors import BatchBridgeError, ResultPending
 
 ShouldFlush = Callable[[list[Any], Any], bool]
+OnPending: TypeAlias = Literal["wait", "raise"]
 
 
 class Batcher:
@@ -39,6 +43,11 @@ class Batcher:
     first equal item asked gets the first one's, the second the second one's. Within one process an equal item is a new
     request each time, and after a clean `close` everything that was answered is forgotten, so it counts as new.
 
+    With `on_pending="raise"` nobody waits: a call whose answer is not there yet raises `ResultPending`, once the
+    request is written down. What is written down is sent as ever, at the latest by `close` and at the end of the
+    program. Who asks again, now or in the next process, gets the answer, or `ResultPending`; nothing is sent twice.
+    Answers stay in the file for good; failures that may pass are told once, and asked anew after that.
+
     Args:
         provider: Who answers; instead of `submit_func` and `poll_func`.
         submit_func: `submit_func(items) -> handle` sends a batch; see `Bridge`.
@@ -46,12 +55,20 @@ class Batcher:
         find_func: `find_func(key) -> handle | None`; see `Bridge`.
         max_batch_size: So many waiting items are sent at once, and no batch holds more.
         max_batch_age: No item waits longer for others (a `timedelta`, or seconds). `None`: for ever.
+        max_batch_idle: What waits is sent once no other item has come for so long (a `timedelta`, or seconds).
         should_flush_func: `should_flush_func(items, last_flushed) -> bool`, your own reason to send what waits,
             besides size and age. Asked when an item arrives and at every poll interval. `last_flushed` is a naive
             local datetime.
         name: Part of every stored key: a durable Batcher that is renamed does not find its batches again.
         poll_interval: The longest pause between two polls of one batch (a `timedelta`, or seconds).
         path: The SQLite file that makes it durable. One process at a time has it open.
+        on_pending: `"wait"` for the answer, or `"raise"` a `ResultPending` where it is not there yet; needs `path`.
+        cache: Answers items that were answered before; see `ResponseCache`.
+        dedupe: Send equal items of one batch as one line, and give each the answer.
+        mode: `"batch"`, `"realtime"`, `"auto"`, or `None` for what the environment says; see `Bridge`.
+        realtime_below: See `Bridge`.
+        flush: When to send what waits, in place of `max_batch_size`, `max_batch_age`, `max_batch_idle` and
+            `should_flush_func`.
 
     Raises:
         TypeError, ValueError: As `Bridge` and `FlushPolicy`.
@@ -67,10 +84,17 @@ class Batcher:
         find_func: Find | None = None,
         max_batch_size: int = 50_000,
         max_batch_age: timedelta | float | None = timedelta(minutes=30),
+        max_batch_idle: timedelta | float | None = None,
         should_flush_func: ShouldFlush | None = None,
         name: str = "default",
         poll_interval: timedelta | float = 30,
         path: str | os.PathLike[str] | None = None,
+        on_pending: OnPending = "wait",
+        flush: FlushPolicy | None = None,
+        cache: ResponseCache | None = None,
+        dedupe: bool = False,
+        mode: AnyMode | None = None,
+        realtime_below: int | None = None,
     ) -> None:
         if should_flush_func is not None and not callable(should_flush_func):
             raise TypeError(f"should_flush_func={should_flush_func!r} is not callable; give a function, or None")
@@ -78,20 +102,32 @@ class Batcher:
             raise TypeError(
                 "Batcher lacks submit_func= or poll_func=; give both, or a provider: Batcher(OpenAIBatch(…))"
             )
+        if on_pending not in get_args(OnPending):
+            raise ValueError(f'Batcher(on_pending={on_pending!r}): give "wait" or "raise"')
+        if on_pending == "raise" and path is None:
+            raise ValueError('Batcher(on_pending="raise") needs a file that keeps what is pending; give path=…')
         self._should_flush = should_flush_func
         self._items: dict[str, Any] = {}
         when = self._is_flush_wanted if should_flush_func is not None else None
+        policy = FlushPolicy(max_requests=max_batch_size, max_age=max_batch_age, max_idle=max_batch_idle, when=when)
         bridge = Bridge(
             provider,
             submit=submit_func,
             poll=poll_func,
             find=find_func,
             name=name,
-            flush=FlushPolicy(max_requests=max_batch_size, max_age=max_batch_age, when=when),
+            flush=flush or policy,
             poll_interval=poll_interval,
+            cache=cache,
+            dedupe=dedupe,
+            mode=mode,
+            realtime_below=realtime_below,
         )
-        self._names = _DurableNames(name) if path is not None else _Names()
-        self._desk = Desk(bridge, path, keep=path is not None)
+        self._peek = peek = on_pending == "raise"
+        self._names: Names = ReturnedNames(name) if peek else DurableNames(name) if path is not None else FreshNames()
+        self._desk = Desk(bridge, path, keep=path is not None, peek=peek)
+        if peek:
+            close_at_exit(self._desk)
 
     # -- asking ----------------------------------------------------------------------------------------------
 
@@ -115,22 +151,41 @@ class Batcher:
         """Do what `submit` does, without blocking. A caller that is cancelled leaves its request to the batch."""
         return (await self._ask([item], flush=False, return_exceptions=False))[0]
 
-    def map(self, items: Iterable[Any], *, return_exceptions: bool = False) -> list[Any]:
+    def outcome(self, item: Any) -> tuple[str, Outcome]:
+        """Do what `submit` does, and return the request's id and its outcome, whatever it is.
+
+        LangChain messages in a `Succeeded.answer` are left as JSON.
+        """
+        future: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
+        ticket = Ticket(self._requests([item]), future)
+        self._desk.hand_in(ticket)
+        return self._first(ticket, future.result())
+
+    async def aoutcome(self, item: Any) -> tuple[str, Outcome]:
+        """Do what `outcome` does, without blocking."""
+        future: asyncio.Future[list[Ended]] = asyncio.get_running_loop().create_future()
+        ticket = Ticket(self._requests([item]), future)
+        self._desk.hand_in(ticket)
+        return self._first(ticket, await self._await(ticket, future))
+
+    def map(self, items: Iterable[Any], *, return_exceptions: bool = False, samples: bool = False) -> list[Any]:
         """Ask for all items together and block until all have ended. What waits is sent at once.
 
         Args:
             items: As for `submit`.
             return_exceptions: Return the error of an item that failed in its place; else the first one, by
                 order, is raised once all have ended.
+            samples: Equal items of this call are several samples: with `cache=` or `dedupe=` the k-th of them shares an
+                answer with the k-th of other such calls, and not with the others of this one.
 
         Returns:
             The answers, in the order of the items.
         """
-        return self._ask_blocking(items, flush=True, return_exceptions=return_exceptions)
+        return self._ask_blocking(items, flush=True, return_exceptions=return_exceptions, samples=samples)
 
-    async def amap(self, items: Iterable[Any], *, return_exceptions: bool = False) -> list[Any]:
+    async def amap(self, items: Iterable[Any], *, return_exceptions: bool = False, samples: bool = False) -> list[Any]:
         """Do what `map` does, without blocking."""
-        return await self._ask(items, flush=True, return_exceptions=return_exceptions)
+        return await self._ask(items, flush=True, return_exceptions=return_exceptions, samples=samples)
 
     def flush(self) -> None:
         """Send what has been asked before this call, whatever size and age say. Does not wait for anything."""
@@ -144,7 +199,18 @@ class Batcher:
         Args:
             wait: `False` ends now: callers that wait get `BatcherClosedError`. With `path=` nothing is lost by it.
         """
+        closed(self._desk)
         self._desk.close(wait=wait)
+
+    @property
+    def sends_all(self) -> bool:
+        """Whether `close` sends what is queued and waits for no answer: nobody else does (`on_pending="raise"`)."""
+        return self._peek
+
+    def end_soon(self) -> None:
+        """Do what `close(wait=False)` does, without blocking; with `on_pending="raise"` wait for the program's end."""
+        if not self._peek:
+            self._desk.end_soon()
 
     async def aclose(self, *, wait: bool = True) -> None:
         """Do what `close` does, without blocking."""
@@ -168,40 +234,76 @@ class Batcher:
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _requests(self, items: Iterable[Any]) -> list[Request]:
+    def _requests(self, items: Iterable[Any], *, samples: bool = False) -> list[Request]:
         requests = []
+        equal: Counter[bytes] = Counter()
         for item in items:
             encoded = _messages.encode(item)
             request_id = self._names.name(encoded)
             if self._should_flush is not None:
                 self._items[request_id] = item
-            requests.append(Request(request_id, "", encoded))
+            sample = ""
+            if samples:
+                content = dumps(_messages.without_ids(encoded))
+                sample = str(equal[content] or "")
+                equal[content] += 1
+            requests.append(Request(request_id, "", encoded, sample=sample))
         return requests
 
-    def _ask_blocking(self, items: Iterable[Any], *, flush: bool, return_exceptions: bool) -> list[Any]:
-        future: concurrent.futures.Future[list[Outcome]] = concurrent.futures.Future()
-        ticket = Ticket(self._requests(items), future, flush)
+    def _ask_blocking(
+        self, items: Iterable[Any], *, flush: bool, return_exceptions: bool, samples: bool = False
+    ) -> list[Any]:
+        future: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
+        ticket = Ticket(self._requests(items, samples=samples), future, flush)
         self._desk.hand_in(ticket)
         return self._unwrap(ticket, future.result(), return_exceptions=return_exceptions)
 
-    async def _ask(self, items: Iterable[Any], *, flush: bool, return_exceptions: bool) -> list[Any]:
-        future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-        ticket = Ticket(self._requests(items), future, flush)
+    async def _ask(
+        self, items: Iterable[Any], *, flush: bool, return_exceptions: bool, samples: bool = False
+    ) -> list[Any]:
+        future: asyncio.Future[list[Ended]] = asyncio.get_running_loop().create_future()
+        ticket = Ticket(self._requests(items, samples=samples), future, flush)
         self._desk.hand_in(ticket)
-        return self._unwrap(ticket, await future, return_exceptions=return_exceptions)
+        return self._unwrap(ticket, await self._await(ticket, future), return_exceptions=return_exceptions)
+
+    def _first(self, ticket: Ticket, outcomes: Sequence[Ended]) -> tuple[str, Outcome]:
+        self._drop_items(ticket.requests)
+        request_id, outcome = ticket.requests[0].id, outcomes[0]
+        self._note(request_id, outcome)
+        if isinstance(outcome, Pending):
+            raise _pending(request_id, outcome)
+        return request_id, outcome
+
+    def _note(self, request_id: str, outcome: Ended) -> None:
+        if isinstance(outcome, Pending) or is_passing(outcome):
+            self._names.give_back(request_id)
+
+    async def _await(self, ticket: Ticket, future: "asyncio.Future[list[Ended]]") -> list[Ended]:
+        try:
+            return await future
+        except BaseException:  # cancelled, for one: the next equal item is the same request
+            for request in ticket.requests:
+                self._names.give_back(request.id)
+            raise
 
     def _drop_items(self, requests: Iterable[Request]) -> None:
         for request in requests:
             self._items.pop(request.id, None)
 
-    def _unwrap(self, ticket: Ticket, outcomes: Sequence[Outcome], *, return_exceptions: bool) -> list[Any]:
+    def _unwrap(self, ticket: Ticket, outcomes: Sequence[Ended], *, return_exceptions: bool) -> list[Any]:
         self._drop_items(ticket.requests)
         answers: list[Any] = []
+        for request, outcome in zip(ticket.requests, outcomes, strict=True):
+            self._note(request.id, outcome)
         for request, outcome in zip(ticket.requests, outcomes, strict=True):
             if isinstance(outcome, Succeeded):
                 answers.append(_messages.decode_owned(outcome.answer))
                 continue
-            error = _outcome.to_error(request.id, outcome)
+            error: BatchBridgeError = (
+                _pending(request.id, outcome)
+                if isinstance(outcome, Pending)
+                else _outcome.to_error(request.id, outcome)
+            )
             if not return_exceptions:
                 raise error
             answers.append(error)
@@ -215,33 +317,10 @@ class Batcher:
         return bool(self._should_flush(items, queue.last_flushed.astimezone().replace(tzinfo=None)))
 
 
-class _Names:
-    """Ids for requests that nobody will ask for again."""
-
-    def __init__(self) -> None:
-        self._prefix = uuid.uuid4().hex[:16]
-        self._count = 0
-        self._lock = threading.Lock()
-
-    def name(self, _: JSON) -> str:
-        """Return the next id."""
-        with self._lock:
-            self._count += 1
-            return f"{self._prefix}{self._count:016x}"
-
-
-class _DurableNames:
-    """Ids that the next process finds again: the content, and how many equal items this process asked before."""
-
-    def __init__(self, batcher: str) -> None:
-        self._batcher = batcher.encode()
-        self._equal: dict[bytes, int] = {}
-        self._lock = threading.Lock()
-
-    def name(self, item: JSON) -> str:
-        """Return the id of an item, and count it."""
-        content = hashlib.blake2b(dumps(_messages.without_ids(item)), digest_size=16, key=self._batcher[:64]).digest()
-        with self._lock:
-            equal = self._equal.get(content, 0)
-            self._equal[content] = equal + 1
-        return hashlib.blake2b(content + equal.to_bytes(8), digest_size=16).hexdigest()
+def _pending(request_id: str, outcome: Pending) -> ResultPending:
+    where = "on its way" if outcome.status == "in_flight" else "queued"
+    return ResultPending(
+        f"the answer is not there yet: the request is {where}; ask again later, it is the same request then",
+        request_id=request_id,
+        status=outcome.status,
+    )

@@ -1,12 +1,27 @@
 """A bridge: a queue with a provider behind it, that nodes name in `wait(…, batcher=…)`."""
 
+import math
 from datetime import timedelta
+from typing import Any
 
+from langgraph.graph.state import CompiledStateGraph
+from langgraph_sdk.client import LangGraphClient
+
+from batch_bridge._auto import AnyMode, switch
+from batch_bridge._cache import ResponseCache
+from batch_bridge._deployment._access import LINGER as LINGER_ON_SERVER
+from batch_bridge._deployment._access import Access, Service, introduce
 from batch_bridge._engine import Engine
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
 from batch_bridge._pair import Find, Pair, Poll, Submit
 from batch_bridge._provider import Provider
+from batch_bridge._server._graph import build
+from batch_bridge._server._host import Host
+from batch_bridge._sharing import Sharing
+
+LINGER = 0.2
+_SHORT_LINGER = 0.01
 
 
 class Bridge:
@@ -33,10 +48,23 @@ class Bridge:
         flush: When to send what has been pooled.
         poll_interval: The longest pause between two polls of one batch (a `timedelta`, or seconds). The first polls
             come quicker.
+        cache: Answers requests that were answered before. See `ResponseCache`.
+        dedupe: Send equal requests of one batch as one line, and give each the answer. The k-th equal wait of one
+            execution of a node shares with the k-th of others, never with its own siblings: who asks twice wants two.
+        mode: `"batch"`; `"realtime"` answers each request at once by a call of its own, for the full price, while the
+            threads park and are resumed as ever; `"auto"` does so for batches of fewer than `realtime_below`
+            requests. `None`: what `BATCH_BRIDGE_MODE` in the environment says, else `"batch"`.
+        realtime_below: For `"auto"`.
+        client: On a LangGraph server whose threads belong to users: a `langgraph_sdk` client with an identity that may
+            read and resume all of them, or a function that makes one. Without it the server is called in-process, as
+            the user whose run it is.
+        linger: How long arrivals gather before they are looked at together (a `timedelta`, or seconds). `None`: 0.2
+            seconds in a Runner, one second on a server, where it is rounded up to whole seconds.
+        retention: On a server: how long an outcome is kept whose thread has not ended, and a batch's summary.
 
     Raises:
         TypeError: Neither or both of a provider and a pair were given, or an argument is of another type.
-        ValueError: The name is empty, or the interval is not positive.
+        ValueError: The name is empty, the interval is not positive, or there is no such mode.
     """
 
     def __init__(
@@ -49,6 +77,13 @@ class Bridge:
         name: str = "bridge",
         flush: FlushPolicy | None = None,
         poll_interval: timedelta | float = 30,
+        cache: ResponseCache | None = None,
+        dedupe: bool = False,
+        mode: AnyMode | None = None,
+        realtime_below: int | None = None,
+        client: Service | None = None,
+        linger: timedelta | float | None = None,
+        retention: timedelta = timedelta(days=7),
     ) -> None:
         if provider is not None and (submit, poll, find) != (None, None, None):
             raise TypeError("Bridge got a provider and submit= or poll=; give one or the other")
@@ -74,13 +109,23 @@ class Bridge:
             poll_interval = timedelta(seconds=poll_interval)
         if poll_interval <= timedelta(0):
             raise ValueError(f"Bridge(poll_interval={poll_interval!r}) would poll without a pause; give a positive one")
-        self._provider = provider
+        self._kind = type(provider).__name__
+        self._provider, self._flush, self._mode = switch(
+            provider, flush or FlushPolicy(), mode, realtime_below, what="Bridge"
+        )
         self._name = name
-        self._flush = flush or FlushPolicy()
         self._poll_interval = poll_interval
+        self._sharing = _sharing(name, provider, cache, dedupe)
+        self._linger = _seconds(linger)
+        self._retention = _positive(retention)
+        self._access = Access(_service(client), LINGER_ON_SERVER if self._linger is None else math.ceil(self._linger))
+        introduce(name, self._access)
+        self._hosts: dict[str, Host] = {}
+        self._graph: CompiledStateGraph[Any, Any, Any, Any] | None = None
 
     def __repr__(self) -> str:
-        return f"Bridge({type(self._provider).__name__}, name={self._name!r})"
+        mode = "" if self._mode == "batch" else f", mode={self._mode!r}"
+        return f"Bridge({self._kind}, name={self._name!r}{mode})"
 
     @property
     def name(self) -> str:
@@ -89,14 +134,82 @@ class Bridge:
 
     @property
     def provider(self) -> Provider:
-        """Who answers."""
+        """Who answers, in the bridge's mode."""
         return self._provider
+
+    @property
+    def mode(self) -> AnyMode:
+        """How requests are answered."""
+        return self._mode
+
+    @property
+    def linger(self) -> float:
+        """Seconds in which arrivals gather before they are looked at together."""
+        if self._linger is not None:
+            return self._linger
+        return _SHORT_LINGER if self._mode == "realtime" else LINGER
 
     @property
     def poll_interval(self) -> timedelta:
         """The longest pause between two polls of one batch."""
         return self._poll_interval
 
-    def engine(self, ledger: Ledger) -> Engine:
-        """Return an engine for this bridge over a ledger; whoever drives it holds the mutex."""
-        return Engine(self._name, self._provider, self._flush, ledger, poll_interval=self._poll_interval)
+    def __call__(self) -> CompiledStateGraph[Any, Any, Any, Any]:
+        """Return the graph that the bridge is on a LangGraph server, which calls this for `langgraph.json`."""
+        if self._graph is None:
+            self._graph = build(self._host)
+        return self._graph
+
+    def _host(self, graph_id: str) -> Host:
+        if graph_id not in self._hosts:
+            introduce(graph_id, self._access)
+            self._hosts[graph_id] = Host(graph_id, self.engine, self._access, self._retention)
+        return self._hosts[graph_id]
+
+    def engine(self, ledger: Ledger, name: str | None = None) -> Engine:
+        """Return an engine for this bridge over a ledger; whoever drives it holds the mutex.
+
+        Args:
+            ledger: What survives a crash.
+            name: What the bridge goes by where it is driven, if that is not its own name.
+        """
+        return Engine(
+            name or self._name,
+            self._provider,
+            self._flush,
+            ledger,
+            poll_interval=self._poll_interval,
+            sharing=self._sharing,
+        )
+
+
+def _service(client: object) -> Service | None:
+    if client is None or callable(client) or isinstance(client, LangGraphClient):
+        return client
+    raise TypeError(
+        f"Bridge(client={client!r}) is no client of a LangGraph server; give client=get_client(url=…, headers=…) from "
+        "langgraph_sdk, or a function that returns one. A provider's client goes to the provider"
+    )
+
+
+def _seconds(linger: object) -> float | None:
+    if linger is not None and not isinstance(linger, timedelta | int | float):
+        raise TypeError(f"Bridge(linger={linger!r}) is no duration; give a timedelta, or seconds")
+    seconds = linger.total_seconds() if isinstance(linger, timedelta) else linger
+    if seconds is not None and seconds < 0:
+        raise ValueError(f"Bridge(linger={linger!r}) is negative; give 0 or more")
+    return seconds
+
+
+def _positive(retention: object) -> timedelta:
+    if not isinstance(retention, timedelta) or retention <= timedelta(0):
+        raise ValueError(f"Bridge(retention={retention!r}): give a positive timedelta")
+    return retention
+
+
+def _sharing(name: str, provider: Provider, cache: object, dedupe: object) -> Sharing | None:
+    if not isinstance(cache, ResponseCache | None):
+        raise TypeError(f"Bridge(cache={cache!r}) is no cache; give cache=ResponseCache(path)")
+    if not isinstance(dedupe, bool):
+        raise TypeError(f"Bridge(dedupe={dedupe!r}): give True or False")
+    return Sharing(name, provider, cache, dedupe=dedupe) if cache is not None or dedupe else None

@@ -7,16 +7,22 @@
     │   ├── RequestFailed             the provider answered with an error, or the batch failed
     │   ├── RequestExpired            the provider's window closed before the request ran
     │   └── RequestCancelled          the request or its batch was cancelled
+    ├── ResultPending                 the answer is not there yet; ask again later
     ├── UsageError (RuntimeError)     the program is wrong; trying again does not help
     │   ├── OutsideGraphError         `wait` was called where no LangGraph node runs
     │   ├── NoCheckpointerError       the graph cannot park: it has no checkpointer
-    │   ├── UnknownBatcherError       `batcher=` names no bridge of this Runner
+    │   ├── NoStoreError              a graph on a server runs without a store, where its bridge would find it
+    │   ├── UnknownBatcherError       `batcher=` names no bridge of this Runner, or of this deployment
+    │   ├── BridgeUnreachableError    the server does not let this user reach the bridge
     │   ├── NondeterministicNodeError a node asks for something else each time it is run again
     │   ├── RunMismatchError          the same `run_id` was used with other inputs
     │   ├── RunnerStateError          a Runner was used while it was closed, or from the wrong place
-    │   └── BatcherClosedError        a Batcher was closed while somebody waited, or is asked afterwards
+    │   ├── BatcherClosedError        a Batcher was closed while somebody waited, or is asked afterwards
+    │   ├── UnsupportedCallError      a wrapped client was asked for what a batch cannot hold
+    │   └── SwallowedInterruptError   a node caught the interrupt that should have parked it
     ├── JSONError (TypeError)         a value that JSON cannot carry, with the path to it
     ├── RunFileError                  the Runner's file is broken, locked or out of reach
+    ├── CacheError                    the response cache's file is broken, locked or out of reach
     ├── LedgerError                   what the ledger holds cannot be read
     ├── ProviderError                 what a provider tells the engine about a call that failed
     │   ├── ProviderUnavailable       nothing happened; the call may be repeated later
@@ -80,6 +86,20 @@ class RequestCancelled(RequestError):
     """The request, or the batch that held it, was cancelled before it ran."""
 
 
+class ResultPending(BatchBridgeError):
+    """The answer is not there yet. The request is kept and will be sent, or has been: ask again later, it is one.
+
+    Attributes:
+        request_id: The request, as the ledger and the provider's `custom_id` name it.
+        status: `"queued"`: it is written down and goes with the next batch; `"in_flight"`: it is on its way.
+    """
+
+    def __init__(self, message: str, *, request_id: str, status: Literal["queued", "in_flight"]) -> None:
+        super().__init__(message)
+        self.request_id = request_id
+        self.status = status
+
+
 class UsageError(BatchBridgeError, RuntimeError):
     """The program is wrong, and trying again does not help."""
 
@@ -92,8 +112,16 @@ class NoCheckpointerError(UsageError):
     """The graph cannot park a thread, because nothing stores its checkpoints."""
 
 
+class NoStoreError(UsageError):
+    """A graph on a LangGraph server runs without a store, where its bridge would find out that it waits."""
+
+
 class UnknownBatcherError(UsageError):
-    """`batcher=` names no bridge of the Runner that drives the graph."""
+    """`batcher=` names no bridge of the Runner that drives the graph, or of the deployment that it runs in."""
+
+
+class BridgeUnreachableError(UsageError):
+    """A LangGraph server does not let the user of this run reach the bridge."""
 
 
 class NondeterministicNodeError(UsageError):
@@ -120,6 +148,14 @@ class BatcherClosedError(UsageError):
     """A Batcher was closed while somebody waited, or is asked afterwards."""
 
 
+class UnsupportedCallError(UsageError):
+    """A wrapped client was asked for something that a batch cannot hold."""
+
+
+class SwallowedInterruptError(UsageError):
+    """A node caught the interrupt that should have parked it, so its request was never sent."""
+
+
 class JSONError(BatchBridgeError, TypeError):
     """A value that JSON cannot carry.
 
@@ -134,6 +170,10 @@ class JSONError(BatchBridgeError, TypeError):
 
 class RunFileError(BatchBridgeError):
     """The Runner's file is broken, locked, or out of reach."""
+
+
+class CacheError(BatchBridgeError):
+    """The response cache's file is broken, locked, another program's, or out of reach."""
 
 
 class LedgerError(BatchBridgeError):

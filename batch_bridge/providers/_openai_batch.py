@@ -1,11 +1,12 @@
 """A batch object of the API, as far as we need it. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from batch_bridge._models import Cancelled, Errored, Expired, InProgress, Outcome, Usage
-from batch_bridge.providers._openai_failure import masked
+from batch_bridge.providers._failure import masked
 from batch_bridge.providers._openai_result import CANCELLED, EXPIRED
 
 KEY: Final = "batch_bridge_key"
@@ -85,12 +86,13 @@ class Batch:
         )
 
 
-def read_batch(seen: object, *, model: str = "") -> Batch | None:
+def read_batch(seen: object, *, model: str = "", status: Callable[[str], str] = str.lower) -> Batch | None:
     """Return a batch object of the SDK, or `None` if the API answered with something else.
 
     Args:
         seen: What the SDK returned.
         model: What the tokens are billed at if the object does not say.
+        status: Turns the server's word for a status into OpenAI's.
     """
     batch_id = getattr(seen, "id", None)
     if not isinstance(batch_id, str):
@@ -101,13 +103,13 @@ def read_batch(seen: object, *, model: str = "") -> Batch | None:
     key = metadata.get(KEY) if isinstance(metadata, Mapping) else None
     return Batch(
         id=batch_id,
-        status=str(getattr(seen, "status", "")).lower(),
+        status=status(str(getattr(seen, "status", ""))),
         key=key if isinstance(key, str) else None,
         input_file_id=_text(seen, "input_file_id"),
         output_file_id=_text(seen, "output_file_id"),
         error_file_id=_text(seen, "error_file_id"),
         endpoint=_text(seen, "endpoint"),
-        created_at=_whole(seen, "created_at") or 0,
+        created_at=_moment(getattr(seen, "created_at", None)),
         ran=completed,
         counted=None if completed is None else completed + (failed or 0),
         total=_whole(counts, "total"),
@@ -133,6 +135,16 @@ def _usage(usage: object, model: str) -> Usage | None:
     if given is None or made is None:
         return None
     return Usage(model, given, made, _whole(getattr(usage, "input_tokens_details", None), "cached_tokens") or 0)
+
+
+def _moment(time: object) -> int:
+    """Return seconds since the epoch; some servers write ISO 8601. 0 is unknown."""
+    if isinstance(time, str):
+        try:
+            return int(datetime.fromisoformat(time).timestamp())
+        except ValueError:
+            return 0
+    return int(time) if isinstance(time, int | float) else 0
 
 
 def _text(seen: object, name: str) -> str | None:

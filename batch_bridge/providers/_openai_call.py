@@ -12,6 +12,7 @@ from batch_bridge._models import JSON
 from batch_bridge.errors import JSONError, RequestRefused
 from batch_bridge.providers import _openai_chat, _openai_responses
 from batch_bridge.providers._openai_endpoint import CHAT, ENDPOINTS, RESPONSES, infer
+from batch_bridge.providers._openai_quirks import OPENAI, Quirks
 
 _MARK: Final = "-m"
 """Ends the `custom_id` of a request whose answer is to be a LangChain message: a poll sees no items."""
@@ -34,14 +35,14 @@ class Call:
     body: Mapping[str, JSON]
     wants_message: bool
 
-    def line(self, request_id: str) -> bytes:
+    def line(self, request_id: str, quirks: Quirks = OPENAI) -> bytes:
         r"""Return the call as a line of a batch's input, with its `b"\n"`.
 
         Raises:
             RequestRefused: A string in it is not valid Unicode.
         """
         custom_id = request_id + _MARK if self.wants_message else request_id
-        line = {"custom_id": custom_id, "method": "POST", "url": self.endpoint, "body": self.body}
+        line = {"custom_id": custom_id, **quirks.line(self.endpoint), "body": self.body}
         try:
             return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
         except TypeError:
@@ -50,6 +51,21 @@ class Call:
             except JSONError as error:
                 raise RequestRefused(f"the request cannot be sent: {error}") from error
             raise
+
+    def identity(self, place: Sequence[str]) -> bytes:
+        """Return what decides the answer, as bytes that differ where the answer may.
+
+        The order of the body's own fields, and of a message's or a tool's, means nothing; deeper it is kept: a model
+        fills in a schema's properties in their order.
+
+        Args:
+            place: Where the call is sent.
+        """
+        body = {
+            name: [_in_order(each) for each in value] if isinstance(value, list) else value
+            for name, value in sorted(self.body.items())
+        }
+        return orjson.dumps([list(place), self.endpoint, self.wants_message, body])
 
     def inputs(self) -> int:
         """Return how many texts an embedding request holds; a list of numbers is one text, as tokens."""
@@ -60,6 +76,10 @@ class Call:
                 return len(texts)
             case _:
                 return 1
+
+
+def _in_order(value: JSON) -> JSON:
+    return dict(sorted(value.items())) if isinstance(value, dict) else value
 
 
 def read_custom_id(custom_id: str) -> tuple[str, bool]:
@@ -97,6 +117,8 @@ def _of_line(line: Mapping[str, JSON], defaults: Mapping[str, JSON], endpoint: s
         _refuse(f"the body of its line is a {type(body).__name__}", "give the request body as a dict")
     if method != "POST":
         _refuse(f"its method is {method!r}", 'a batch takes "POST" alone')
+    if isinstance(url, str) and f"/v1{url}" in ENDPOINTS:
+        url = f"/v1{url}"  # as Azure writes it
     if url is not None and url not in ENDPOINTS:
         _refuse(f"a batch cannot be sent to {url!r}", f"the endpoints are {', '.join(ENDPOINTS)}")
     return _of_body(body, defaults, endpoint, url if isinstance(url, str) else None)

@@ -1,16 +1,24 @@
 """The clients that a provider calls the API with: the user's own, or one for each event loop."""
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from copy import copy
+from typing import Final, TypeVar
 from weakref import WeakKeyDictionary
 
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient, OpenAIError
+from openai import AsyncAzureOpenAI, AsyncOpenAI, DefaultAsyncHttpxClient, OpenAI, OpenAIError
 
+from batch_bridge._models import JSON
+from batch_bridge.errors import RequestRefused
 from batch_bridge.providers._openai_failure import NoCredentials
+from batch_bridge.providers._openai_quirks import OPENAI, Quirks
 
 T = TypeVar("T")
+
+_CREDENTIALS: Final = ("authorization", "proxy-authorization", "api-key", "x-api-key", "cookie", "user-agent")
+"""Headers and query parameters, in lower case, that do not change an answer or must not be in a key."""
 
 
 class Clients:
@@ -23,12 +31,13 @@ class Clients:
     Args:
         own: The user's client. Where the user has given it an HTTP client, it is used as it is, in any loop;
             it is never closed here.
+        quirks: Whom a client is made for, where the user gives none.
 
     Attributes:
         calls: How often each call of the API was made.
     """
 
-    def __init__(self, own: AsyncOpenAI | None) -> None:
+    def __init__(self, own: AsyncOpenAI | None, quirks: Quirks = OPENAI) -> None:
         if own is not None and not isinstance(own, AsyncOpenAI):
             kind = f"{type(own).__module__}.{type(own).__qualname__}"
             hint = (
@@ -38,8 +47,11 @@ class Clients:
             )
             raise TypeError(f"OpenAIBatch({kind} object): {hint}")
         self._own = own if own is None else own.with_options(max_retries=0)
+        self._quirks = quirks
         self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = WeakKeyDictionary()
         self.calls: Counter[str] = Counter()
+        self._place: tuple[str, ...] | None = None
+        self._origin: dict[str, JSON] | None = None
 
     def client(self) -> AsyncOpenAI:
         """Return the client for the running event loop.
@@ -52,14 +64,48 @@ class Clients:
             return self._own
         client = self._made.get(loop)
         if client is None:
-            client = self._made[loop] = _new() if self._own is None else _copy(self._own)
+            client = self._made[loop] = _new(self._quirks) if self._own is None else _copy(self._own)
         return client
+
+    def place(self) -> tuple[str, ...]:
+        """Return where calls go, as far as that may change an answer: no secrets, no headers that are credentials.
+
+        Raises:
+            NoCredentials: There is no API key.
+        """
+        if self._place is None:
+            self._place = _place(self.client() if self._own is None else self._own)
+        return self._place
+
+    def check(self, item: JSON) -> None:
+        """Refuse an item that was asked through a client for another API, or for another's account.
+
+        Raises:
+            RequestRefused: It names such a client.
+        """
+        if type(item) is not dict or type(asked := item.get("client")) is not dict:
+            return
+        if self._origin is None:
+            self._origin = origin_of(self._own) if self._own is not None else _origin_of_environment(self._quirks)
+        for name, value in asked.items():
+            own = self._origin.get(name)
+            if own is not None and value is not None and value != own:
+                raise RequestRefused(
+                    f"the request cannot be sent: its client's {name} is {value!r}, and this provider's is {own!r}; "
+                    "name another bridge for that client, or give the bridge OpenAIBatch(that client)"
+                )
 
     async def call(self, name: str, call: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
         """Make one call of the API, counted under `name`."""
         client = self.client()
         self.calls[name] += 1
         return await call(client)
+
+    def twin(self) -> "Clients":
+        """Return the same once more, with connections of its own; its calls are counted here too."""
+        twin = copy(self)
+        twin._made = WeakKeyDictionary()  # noqa: SLF001  # our own
+        return twin
 
     async def aclose(self) -> None:
         """Close the client that was made for the running event loop; a new one is made when it is needed."""
@@ -68,13 +114,61 @@ class Clients:
             await client.close()
 
 
-def _new() -> AsyncOpenAI:
+def origin_of(client: OpenAI | AsyncOpenAI) -> dict[str, JSON]:
+    """Return whom a client speaks to and who pays: no secrets, and no Azure deployment."""
+    url = client.base_url
+    port = "" if url.port is None else f":{url.port}"
+    path = url.path.rstrip("/")
+    if deployment := getattr(client, "_azure_deployment", None):
+        path = path.removesuffix(f"/deployments/{deployment}")
+    named = {
+        "base_url": f"{url.scheme}://{url.host}{port}{path}",
+        "organization": client.organization,
+        "project": client.project,
+    }
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _origin_of_environment(quirks: Quirks) -> dict[str, JSON]:
+    if quirks.name == "azure":
+        return {}  # its client says where it goes only when it is made
+    with OpenAI(api_key="unused", base_url=quirks.base_url) as client:  # reads what the SDK reads; there may be no key
+        return origin_of(client)
+
+
+def _place(client: AsyncOpenAI) -> tuple[str, ...]:
+    url = client.base_url
+    address = f"{url.scheme}://{url.host}:{url.port}{url.raw_path.decode()}"  # without the user's name and password
+    options = [*client._custom_query.items(), *client._custom_headers.items()]  # noqa: SLF001  # no public way to them
+    told = [(name, value) for name, value in options if name.lower() not in _CREDENTIALS and isinstance(value, str)]
+    return address, client.organization or "", client.project or "", *sorted(f"{name}={value}" for name, value in told)
+
+
+def _new(quirks: Quirks) -> AsyncOpenAI:
+    if quirks.name == "azure":
+        return _new_azure()
+    key = quirks.api_key and os.environ.get(quirks.api_key)
+    if quirks.api_key is not None and not key:
+        raise NoCredentials(
+            f"there is no API key of {quirks.name}; set the environment variable {quirks.api_key}, or give "
+            "OpenAIBatch(AsyncOpenAI(base_url=…, api_key=…), quirks=…)"
+        )
     try:
-        return AsyncOpenAI(max_retries=0)
+        return AsyncOpenAI(base_url=quirks.base_url, api_key=key, max_retries=0)
     except OpenAIError as error:
         raise NoCredentials(
             "there is no OpenAI API key; set the environment variable OPENAI_API_KEY, or give "
             "OpenAIBatch(AsyncOpenAI(api_key=…))"
+        ) from error
+
+
+def _new_azure() -> AsyncOpenAI:
+    try:
+        return AsyncAzureOpenAI(max_retries=0)
+    except (OpenAIError, ValueError) as error:
+        raise NoCredentials(
+            f"no client of Azure can be made ({error}); set AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY and "
+            "OPENAI_API_VERSION, or give AzureOpenAIBatch(AsyncAzureOpenAI(…))"
         ) from error
 
 

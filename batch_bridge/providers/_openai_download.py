@@ -8,7 +8,7 @@ from batch_bridge.providers._openai_batch import Batch
 from batch_bridge.providers._openai_clients import Clients
 from batch_bridge.providers._openai_failure import is_gone, unavailable
 from batch_bridge.providers._openai_result import read_line
-from batch_bridge.providers._openai_splitter import LineSplitter
+from batch_bridge.providers._splitter import LineSplitter
 
 logger = logging.getLogger("batch_bridge")
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 
@@ -18,7 +18,7 @@ CANCELLED = "the batch was cancelled before this request ran; it was not billed,
 def read_line(line: bytes) -> tuple[str, Outcome] | None:
     """Return a request's id and its outcome, or `None` if the line tells of no request."""
     try:
-        result = _loads(line)
+        result = loads(line)
     except ValueError:
         return None
     if not isinstance(result, dict) or not isinstance(custom_id := result.get("custom_id"), str):
@@ -33,12 +33,22 @@ def read_line(line: bytes) -> tuple[str, Outcome] | None:
     if type(status) is not int:
         status = None
     body = response.get("body")
-    if status is None or not 200 <= status < 300:  # noqa: PLR2004
-        return request_id, _failed(status, body, result.get("error"))
-    return request_id, _message(body, status) if wants_message else Succeeded(body)
+    if is_success(status):
+        return request_id, answered(body, status, wants_message=wants_message)
+    return request_id, failed(status, body, result.get("error"), response.get("request_id"))
 
 
-def _loads(line: bytes) -> Any:
+def is_success(status: int | None) -> TypeGuard[int]:
+    """Tell whether an HTTP status says that the request was answered."""
+    return status is not None and 200 <= status < 300  # noqa: PLR2004
+
+
+def answered(body: Any, status: int, *, wants_message: bool) -> Outcome:
+    """Return the outcome of a request that was answered with a body."""
+    return _message(body, status) if wants_message else Succeeded(body)
+
+
+def loads(line: bytes) -> Any:
     """Read JSON; half a surrogate pair, which models do write and UTF-8 cannot hold, becomes a question mark."""
     try:
         return orjson.loads(line)
@@ -65,7 +75,8 @@ def _never_ran(error: object) -> Outcome:
     return Errored(message or f"the request did not run: {code}", code=code or "error")
 
 
-def _failed(status: int | None, body: object, error: object) -> Errored:
+def failed(status: int | None, body: Any, error: object, provider_request_id: object) -> Errored:
+    """Return the outcome of a request that was answered with an error, or with nothing."""
     code, message = _said(body.get("error") if isinstance(body, Mapping) else None)
     if code is None and message is None:
         code, message = _said(error)
@@ -77,6 +88,8 @@ def _failed(status: int | None, body: object, error: object) -> Errored:
         code=code or (f"http_{status}" if status else "no_status"),
         status_code=status,
         retryable=is_retryable(status),
+        body=body,
+        provider_request_id=provider_request_id if isinstance(provider_request_id, str) else None,
     )
 
 

@@ -1,28 +1,19 @@
 """Looking for a batch whose creation we did not see the end of."""
 
 from collections.abc import Iterable
-from functools import partial
-
-from openai import AsyncOpenAI, omit
-from openai.pagination import AsyncCursorPage
-from openai.types import Batch as Seen
 
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
-from batch_bridge.providers._openai_batch import Batch, read_batch
+from batch_bridge.providers._openai_batch import Batch
+from batch_bridge.providers._openai_calls import BatchCalls
 from batch_bridge.providers._openai_clients import Clients
 from batch_bridge.providers._openai_failure import is_gone, is_unsupported, unavailable
 from batch_bridge.providers._openai_handle import Upload
 
-_PAGE = 100
-"""Batches in one page of a listing.
-
-Source: OpenAI API reference, "List batches", `limit`.
-"""
 _MARGIN = 3_600
 """Seconds before the upload of an input file in which a batch of an earlier try may have been created."""
 
 
-async def search(clients: Clients, key: str, upload: Upload) -> list[Batch]:
+async def search(clients: Clients, calls: BatchCalls, key: str, upload: Upload) -> list[Batch]:
     """Return the batches that were created for a key, oldest first.
 
     Batches that hold nothing are left out: those that failed, or were cancelled, with the input file of an
@@ -32,7 +23,7 @@ async def search(clients: Clients, key: str, upload: Upload) -> list[Batch]:
         ProviderUnavailable: The listing failed, or a batch must be waited for until it shows what it holds.
         SubmissionUnknown: The server cannot list batches.
     """
-    matches = [batch for batch in await _list(clients, upload["uploaded_at"] - _MARGIN) if _matches(batch, key, upload)]
+    matches = [batch for batch in await _list(calls, upload["uploaded_at"] - _MARGIN) if _matches(batch, key, upload)]
     matches.sort(key=lambda batch: batch.created_at)
     live = [batch for batch in matches if batch.status not in ("failed", "cancelled", "cancelling")]
     sure, doubtful = await _told_apart(clients, live)
@@ -70,13 +61,13 @@ async def _has_input(clients: Clients, batch: Batch) -> bool:
     return True
 
 
-async def _list(clients: Clients, since: int) -> list[Batch]:
+async def _list(calls: BatchCalls, since: int) -> list[Batch]:
     """Return the batches created since then; the API has the newest first, and no filter."""
     found: dict[str, Batch] = {}
     after: str | None = None
     while True:
         try:
-            page = await clients.call("batches.list", partial(_page, after=after))
+            page = await calls.page(after)
         except Exception as error:
             if is_unsupported(error):
                 raise SubmissionUnknown(
@@ -84,22 +75,18 @@ async def _list(clients: Clients, since: int) -> list[Batch]:
                     f"up, and send the requests again if it was not ({unavailable('the listing', error)})"
                 ) from error
             raise unavailable("listing the batches", error) from error
-        if not isinstance(getattr(page, "data", None), list):
+        if page is None:
             raise ProviderUnavailable("listing the batches was answered with no list; check the client's base_url")
-        batches = [batch for each in page.data if (batch := read_batch(each)) is not None]
+        batches = page.batches
         is_new = any(batch.id not in found for batch in batches)
         found.update((batch.id, batch) for batch in batches)
-        if not is_new or page.has_more is False:
+        if not is_new or page.more is False:
             break
         first, last = batches[0].created_at, batches[-1].created_at
         if last < since and first >= last:
             break
-        after = batches[-1].id
+        after = page.after
     return [batch for batch in found.values() if batch.created_at >= since or not batch.created_at]
-
-
-async def _page(client: AsyncOpenAI, after: str | None) -> AsyncCursorPage[Seen]:
-    return await client.batches.list(limit=_PAGE, after=omit if after is None else after)
 
 
 def _matches(batch: Batch, key: str, upload: Upload) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 from batch_bridge._json import to_json
 from batch_bridge._models import JSON
 from batch_bridge.providers._openai_batch import KEY
-from batch_bridge.providers._openai_endpoint import ENDPOINTS
+from batch_bridge.providers._openai_quirks import OPENAI, Quirks, hours
 
 _MOST_PAIRS: Final = 16
 _LONGEST_NAME: Final = 64
@@ -17,9 +17,8 @@ _LONGEST_VALUE: Final = 512
 
 Source: OpenAI API reference, "Create batch", `metadata`.
 """
-_SHORTEST_LIFE: Final = timedelta(hours=1)
 _LONGEST_LIFE: Final = timedelta(days=30)
-"""What a file's expiry may be.
+"""The most that a file's expiry may be.
 
 Source: OpenAI API reference, "Upload file" and "Create batch", `expires_after` and `output_expires_after`.
 """
@@ -37,6 +36,7 @@ class Settings:
         delete_files: Whether a settled batch's files are deleted.
         files_expire_after: Life of the input files; `None` leaves it to the API.
         output_expires_after: Life of the output and error files.
+        quirks: How the server differs from OpenAI's.
     """
 
     endpoint: str | None
@@ -46,14 +46,18 @@ class Settings:
     delete_files: bool
     files_expire_after: timedelta | None
     output_expires_after: timedelta | None
+    quirks: Quirks = OPENAI
 
     def __post_init__(self) -> None:
-        if self.endpoint is not None and self.endpoint not in ENDPOINTS:
-            known = ", ".join(ENDPOINTS)
+        if self.endpoint is not None and self.endpoint not in self.quirks.endpoints:
+            known = ", ".join(self.quirks.endpoints)
             raise ValueError(f"OpenAIBatch(endpoint={self.endpoint!r}): a batch can be sent to {known}")
         _check_metadata(self.metadata)
-        _check_life("files_expire_after", self.files_expire_after)
-        _check_life("output_expires_after", self.output_expires_after)
+        if self.quirks.routes == "mistral":
+            hours(self.completion_window)
+        shortest = self.quirks.shortest_life
+        _check_life("files_expire_after", self.files_expire_after, shortest)
+        _check_life("output_expires_after", self.output_expires_after, shortest)
 
 
 def read_defaults(defaults: Mapping[str, object] | None, model: str | None) -> dict[str, JSON]:
@@ -92,10 +96,11 @@ def _check_metadata(metadata: Mapping[str, str]) -> None:
             )
 
 
-def _check_life(name: str, life: timedelta | None) -> None:
+def _check_life(name: str, life: timedelta | None, shortest: timedelta) -> None:
     if life is None:
         return
     if not isinstance(life, timedelta):
         raise TypeError(f"OpenAIBatch({name}={life!r}): give a timedelta")
-    if not _SHORTEST_LIFE <= life <= _LONGEST_LIFE:
-        raise ValueError(f"OpenAIBatch({name}={life!r}): the API takes from one hour to 30 days")
+    if not shortest <= life <= _LONGEST_LIFE:
+        least = "one hour" if shortest < timedelta(days=1) else f"{shortest.days} days"
+        raise ValueError(f"OpenAIBatch({name}={life!r}): the API takes from {least} to 30 days")

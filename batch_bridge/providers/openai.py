@@ -11,17 +11,20 @@ from typing import IO, Any, Final, cast
 from openai import AsyncOpenAI, omit
 
 from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
-from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
+from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
 from batch_bridge.providers import _openai_failure as failure
-from batch_bridge.providers._openai_batch import KEY, read_batch
 from batch_bridge.providers._openai_call import Call, read_item
+from batch_bridge.providers._openai_calls import BatchCalls
 from batch_bridge.providers._openai_clients import Clients
 from batch_bridge.providers._openai_download import read_outcomes
 from batch_bridge.providers._openai_endpoint import EMBEDDINGS
 from batch_bridge.providers._openai_handle import after, read_handle, read_upload, write_handle
+from batch_bridge.providers._openai_quirks import Name, quirks_of
+from batch_bridge.providers._openai_realtime import Caller
 from batch_bridge.providers._openai_search import search
 from batch_bridge.providers._openai_settings import Settings, read_defaults
 from batch_bridge.providers._openai_watch import Watch
+from batch_bridge.providers._realtime import ATTEMPTS, CONCURRENCY, Realtime
 
 LIMITS: Final = Limits(requests=50_000, bytes=200_000_000)
 """What one batch may hold.
@@ -38,9 +41,9 @@ Source: OpenAI API reference, "Create batch", `endpoint`.
 class OpenAIBatch:
     """Answers requests through OpenAI's Batch API, or a server that speaks like it.
 
-    An item is a list of messages (dicts, or LangChain messages), a request body, or a whole line (`method`,
-    `url`, `body`; a `custom_id` in it is not used). The answer is the response's body as a dict, and an
-    `AIMessage` where the item held LangChain messages.
+    An item is a list of messages (dicts, or LangChain messages), a request body, or a whole line (`method`, `url`,
+    `body`; a `custom_id` in it is not used, and the `client` that `wrap_openai` names in it must speak to whom this one
+    speaks). The answer is the response's body as a dict, and an `AIMessage` where the item held LangChain messages.
 
     Args:
         client: An `AsyncOpenAI` (or `AsyncAzureOpenAI`), which stays the caller's to close. Without one,
@@ -49,12 +52,15 @@ class OpenAIBatch:
         model: For items that name none.
         endpoint: Where an item goes that does not say, such as `"/v1/responses"` for lists of messages.
         defaults: Fields for bodies that do not have them, such as `{"temperature": 0}`.
-        completion_window: As the API takes it.
+        completion_window: As the API takes it; `None` is what the API allows, or 24 hours.
         metadata: Up to 15 pairs for every batch, beside our own key.
         delete_files: Delete a batch's input, output and error file once its outcomes are stored.
         files_expire_after: When the API may delete an input file; it keeps them for 30 days.
         output_expires_after: When the API may delete the output and error files.
-        limits: What one batch may hold, where it is not what OpenAI allows.
+        limits: What one batch may hold, where it is not what OpenAI, or the row of `quirks`, allows.
+        quirks: Who it is that speaks like OpenAI, where it differs: `"groq"`, `"together"`, `"mistral"`,
+            `"doubleword"` or `"vllm"`. Without a client, one is made for that address, with the key in
+            `GROQ_API_KEY` and so on. For Azure there is `AzureOpenAIBatch`.
 
     Attributes:
         limits: What one batch may hold.
@@ -72,24 +78,28 @@ class OpenAIBatch:
         model: str | None = None,
         endpoint: str | None = None,
         defaults: Mapping[str, object] | None = None,
-        completion_window: str = "24h",
+        completion_window: str | None = None,
         metadata: Mapping[str, str] | None = None,
         delete_files: bool = False,
         files_expire_after: timedelta | None = None,
         output_expires_after: timedelta | None = None,
-        limits: Limits = LIMITS,
+        limits: Limits | None = None,
+        quirks: Name = "openai",
     ) -> None:
-        self.limits = limits
-        self._clients = Clients(client)
+        self._quirks = quirks_of(quirks)
+        self.limits = limits = limits or self._quirks.limits
+        self._clients = Clients(client, self._quirks)
         self._settings = Settings(
             endpoint=endpoint,
             defaults=read_defaults(defaults, model),
-            completion_window=completion_window,
+            completion_window=completion_window or self._quirks.window,
             metadata=dict(metadata or {}),
             delete_files=delete_files,
             files_expire_after=files_expire_after,
             output_expires_after=output_expires_after,
+            quirks=self._quirks,
         )
+        self._batches = BatchCalls(self._clients, self._quirks, self._settings)
         self._bytes_an_input = -(-(limits.bytes or 0) // EMBEDDING_INPUTS)
         self._watch = Watch()
 
@@ -111,11 +121,44 @@ class OpenAIBatch:
         Raises:
             RequestRefused: It is no request, or a batch cannot hold it.
         """
+        self._clients.check(request.item)
         call = self._read(request)
-        size = len(call.line(request.id))
+        size = len(call.line(request.id, self._quirks))
         if call.endpoint == EMBEDDINGS:
             size = max(size, call.inputs() * self._bytes_an_input)
         return Measure(f"{call.endpoint} {call.model}", size)
+
+    def identity(self, request: Request) -> bytes:
+        """Return what decides a request's answer: the whole body, the endpoint, and where the client sends it.
+
+        No secret is in it: neither the key nor a password in the base URL. Called on an event loop.
+
+        Raises:
+            RequestRefused: It is no request.
+            ProviderError: There is no API key.
+        """
+        return self._read(request).identity(self._clients.place())
+
+    def realtime(self, *, concurrency: int = CONCURRENCY, attempts: int = ATTEMPTS) -> Realtime:
+        """Return the twin that answers at once, through the ordinary endpoints, for the full price.
+
+        Args:
+            concurrency: Calls at the same time, in one event loop.
+            attempts: Tries of one request that was refused for now (408, 409, 429, 5xx) or could not be sent.
+
+        Raises:
+            ValueError: One of them is no whole number from 1.
+        """
+        caller = Caller(self._clients.twin(), self._read)
+        return Realtime(
+            caller.answer,
+            measure=self.measure,
+            close=caller.aclose,
+            identity=self.identity,
+            limits=Limits(bytes=self.limits.bytes),
+            concurrency=concurrency,
+            attempts=attempts,
+        )
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
         """Upload the input file, from a temporary file on disk.
@@ -133,7 +176,7 @@ class OpenAIBatch:
                     "files.create",
                     lambda client: client.files.create(
                         file=(f"{key}.jsonl", file, "application/jsonl"),
-                        purpose="batch",
+                        purpose=cast("Any", self._quirks.purpose),
                         expires_after=omit if life is None else after(life),
                     ),
                 )
@@ -157,22 +200,13 @@ class OpenAIBatch:
             SubmissionRefused: It was not created and will not be.
         """
         upload = read_upload(prepared)
-        life = self._settings.output_expires_after
+        if self._quirks.awaits_files:
+            await self._await_file(upload["input_file_id"])
         sent_at = int(time.time())
         try:
-            created = await self._clients.call(
-                "batches.create",
-                lambda client: client.batches.create(
-                    input_file_id=upload["input_file_id"],
-                    endpoint=cast("Any", upload["endpoint"]),
-                    completion_window=cast("Any", self._settings.completion_window),
-                    metadata={**self._settings.metadata, KEY: key},
-                    output_expires_after=omit if life is None else after(life),
-                ),
-            )
+            batch = await self._batches.create(key, upload)
         except Exception as error:
             raise failure.of_create("creating the batch", error) from error
-        batch = read_batch(created)
         if batch is None:
             raise SubmissionUnknown(
                 "creating the batch was answered with no batch; whether it exists will be looked up"
@@ -188,12 +222,11 @@ class OpenAIBatch:
         known = read_handle(handle)
         batch_id = known["id"]
         try:
-            seen = await self._clients.call("batches.retrieve", lambda client: client.batches.retrieve(batch_id))
+            batch = await self._batches.retrieve(batch_id, model=known["model"])
         except Exception as error:
             if failure.is_gone(error):
                 return self._watch.not_found(known)
             raise failure.unavailable(f"polling batch {batch_id}", error) from error
-        batch = read_batch(seen, model=known["model"])
         if batch is None:
             raise ProviderUnavailable(
                 f"polling batch {batch_id} was answered with no batch; check the client's base_url"
@@ -210,7 +243,7 @@ class OpenAIBatch:
             SubmissionUnknown: The server cannot list batches.
         """
         upload = read_upload(prepared)
-        found = await search(self._clients, key, upload)
+        found = await search(self._clients, self._batches, key, upload)
         return [write_handle(batch, key, upload, created_at=batch.created_at) for batch in found]
 
     async def fence(self, prepared: JSON) -> None:
@@ -235,7 +268,7 @@ class OpenAIBatch:
         """Ask that the batch be stopped; one that has ended, or is gone, is no error."""
         batch_id = read_handle(handle)["id"]
         try:
-            await self._clients.call("batches.cancel", lambda client: client.batches.cancel(batch_id))
+            await self._batches.cancel(batch_id)
         except Exception as error:
             if not failure.is_ended(error):
                 raise failure.unavailable(f"cancelling batch {batch_id}", error) from error
@@ -247,8 +280,7 @@ class OpenAIBatch:
         if not self._settings.delete_files:
             return
         try:
-            seen = await self._clients.call("batches.retrieve", lambda client: client.batches.retrieve(batch_id))
-            batch = read_batch(seen)
+            batch = await self._batches.retrieve(batch_id)
             if batch is not None:
                 for file_id in (batch.input_file_id, batch.output_file_id, batch.error_file_id):
                     if file_id is not None:
@@ -262,10 +294,35 @@ class OpenAIBatch:
         await self._clients.aclose()
 
     def _read(self, request: Request) -> Call:
-        return read_item(request.item, self._settings.defaults, self._settings.endpoint)
+        call = read_item(request.item, self._settings.defaults, self._settings.endpoint)
+        if call.endpoint not in self._quirks.endpoints:
+            known = ", ".join(self._quirks.endpoints)
+            raise RequestRefused(
+                f"the request cannot be sent: batches of {self._quirks.name} do not take {call.endpoint}; "
+                f"they take {known}"
+            )
+        return call
+
+    async def _await_file(self, file_id: str) -> None:
+        """Pass if a file can be used.
+
+        Raises:
+            ProviderUnavailable: Not yet, or the API could not be asked.
+            SubmissionRefused: It never can.
+        """
+        try:
+            file = await self._clients.call("files.retrieve", lambda client: client.files.retrieve(file_id))
+        except Exception as error:
+            raise failure.of_upload(f"looking up the input file {file_id}", error) from error
+        status = str(getattr(file, "status", None) or "processed")
+        if status in ("error", "failed"):
+            why = getattr(file, "status_details", None) or "no reason was given"
+            raise SubmissionRefused(f"the input file {file_id} was not accepted: {why}", code="file_not_processed")
+        if status != "processed":
+            raise ProviderUnavailable(f"the input file {file_id} is {status}, and no batch can be made of it yet")
 
     def _write(self, requests: Sequence[Request], file: IO[bytes]) -> None:
-        file.writelines(self._read(request).line(request.id) for request in requests)
+        file.writelines(self._read(request).line(request.id, self._quirks) for request in requests)
         file.seek(0)  # writes out what is buffered, too: the upload's length is read from the file
 
     async def _delete(self, file_id: str) -> None:

@@ -8,14 +8,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from batch_bridge.testing import _routes_anthropic as anthropic
 from batch_bridge.testing import _routes_batches as batches
 from batch_bridge.testing import _routes_control as control
 from batch_bridge.testing import _routes_files as files
+from batch_bridge.testing import _routes_gemini_batches as gemini_batches
+from batch_bridge.testing import _routes_gemini_files as gemini_files
+from batch_bridge.testing import _routes_gemini_models as gemini
 from batch_bridge.testing import _routes_realtime as realtime
+from batch_bridge.testing._anthropic_wire import DIALECT as ANTHROPIC
 from batch_bridge.testing._core import Core
 from batch_bridge.testing._endpoints import ENDPOINTS
 from batch_bridge.testing._errors import error_body
 from batch_bridge.testing._gate import Handler, answer_json, failure, gated
+from batch_bridge.testing._gemini_names import EMBED, EMBED_MANY, GENERATE, endpoint_of
 
 _API: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/files", files.upload),
@@ -24,12 +30,38 @@ _API: tuple[tuple[str, str, Handler], ...] = (
     ("DELETE", "/v1/files/{file_id}", files.delete),
     ("GET", "/v1/files/{file_id}/content", files.content),
     ("POST", "/v1/batches", batches.create),
-    ("GET", "/v1/batches", batches.listing),
+    ("GET", "/v1/batches", batches.list_batches),
     ("GET", "/v1/batches/{batch_id}", batches.retrieve),
     ("POST", "/v1/batches/{batch_id}/cancel", batches.cancel),
     ("GET", "/v1/models", realtime.models),
     ("GET", "/v1/models/{model:path}", realtime.model),
     *(("POST", endpoint, realtime.realtime) for endpoint in ENDPOINTS),
+)
+_GEMINI: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/v1beta/models", gemini.models),
+    ("POST", "/v1beta/models/{model}:batchGenerateContent", gemini_batches.create),
+    *(("POST", endpoint_of("{model}", method), gemini.ask) for method in (GENERATE, EMBED, EMBED_MANY)),
+    ("GET", "/v1beta/models/{model}", gemini.model),
+    ("GET", "/v1beta/batches", gemini_batches.list_batches),
+    ("POST", "/v1beta/batches/{batch_id}:cancel", gemini_batches.cancel),
+    ("GET", "/v1beta/batches/{batch_id}", gemini_batches.retrieve),
+    ("DELETE", "/v1beta/batches/{batch_id}", gemini_batches.delete),
+    ("POST", "/upload/v1beta/files", gemini_files.start),
+    ("GET", "/v1beta/files", gemini_files.listing),
+    ("GET", "/v1beta/files/{file_id}:download", gemini_files.download),
+    ("GET", "/download/v1beta/files/{file_id}:download", gemini_files.download),
+    ("GET", "/v1beta/files/{file_id}", gemini_files.retrieve),
+    ("DELETE", "/v1beta/files/{file_id}", gemini_files.delete),
+)
+_ANTHROPIC: tuple[tuple[str, str, Handler], ...] = (
+    ("POST", "/v1/messages", anthropic.message),
+    ("POST", "/v1/messages/count_tokens", anthropic.count_tokens),
+    ("POST", "/v1/messages/batches", anthropic.create),
+    ("GET", "/v1/messages/batches", anthropic.list_batches),
+    ("GET", "/v1/messages/batches/{batch_id}", anthropic.retrieve),
+    ("POST", "/v1/messages/batches/{batch_id}/cancel", anthropic.cancel),
+    ("DELETE", "/v1/messages/batches/{batch_id}", anthropic.delete),
+    ("GET", "/v1/messages/batches/{batch_id}/results", anthropic.results),
 )
 _CONTROL: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/", control.page),
@@ -54,9 +86,19 @@ def build_app(core: Core) -> Starlette:
 
     routes = [Route(path, gated(f"{method} {path}", handler), methods=[method]) for method, path, handler in _API]
     routes += [
+        Route(path, gated(f"{method} {path}", handler, dialect=ANTHROPIC), methods=[method])
+        for method, path, handler in _ANTHROPIC
+    ]
+    routes += [
         Route(path, gated(path, handler, counted=False, keyed=False), methods=[method])
         for method, path, handler in _CONTROL
     ]
+    routes += [
+        Route(path, gated(f"{method} {path}", handler, dialect=gemini.GEMINI), methods=[method])
+        for method, path, handler in _GEMINI
+    ]
+    bytes_of = gated("POST /upload/v1beta/files/bytes", gemini_files.receive, dialect=gemini.GEMINI, keyed=False)
+    routes.append(Route("/upload/v1beta/files/bytes", bytes_of, methods=["POST"]))
     app = Starlette(
         routes=routes,
         lifespan=lifespan,

@@ -161,7 +161,11 @@ def problem(code: str, message: str, *, line: int | None = None, param: str | No
 
 
 def usage_of(body: object) -> tuple[int, int, int, int]:
-    """Input, cached, output and reasoning tokens of an answer, from either spelling of `usage`."""
+    """Input, cached, output and reasoning tokens of an answer, from any spelling of `usage`."""
+    if isinstance(body, Mapping) and isinstance(gemini := body.get("usageMetadata"), Mapping):
+        names = ("promptTokenCount", "cachedContentTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
+        prompt, cached, candidates, thoughts = (_count(gemini, name) for name in names)
+        return prompt, cached, candidates + thoughts, thoughts
     usage = body.get("usage") if isinstance(body, Mapping) else None
     if not isinstance(usage, Mapping):
         return 0, 0, 0, 0

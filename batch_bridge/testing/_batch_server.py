@@ -80,6 +80,11 @@ class BatchServer:
         return self._base_url
 
     @property
+    def root_url(self) -> str:
+        """The same without `/v1`: what clients of Anthropic and Gemini take as their `base_url`."""
+        return self.base_url.removesuffix("/v1")
+
+    @property
     def pid(self) -> int:
         """The id of the server's process."""
         if self._process is None:

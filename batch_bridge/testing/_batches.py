@@ -1,5 +1,6 @@
 """The batches of all tenants, as the database holds them."""
 
+import math
 import sqlite3
 import time
 from collections.abc import Callable
@@ -37,6 +38,14 @@ class Batches:
             raise not_found("batch", batch_id)
         return Batch.load(row[0])
 
+    def page_before(self, tenant: str, batch_id: str, *, limit: int) -> tuple[list[Batch], bool]:
+        """Visible batches of a tenant that come before this one in a listing, newest first, and whether more do."""
+        rows = self._database.reader.execute(
+            "SELECT record FROM batches WHERE tenant = ? AND ordinal > ? AND visible_at <= ? ORDER BY ordinal LIMIT ?",
+            (tenant, self.get(tenant, batch_id).ordinal, time.time(), limit + 1),
+        ).fetchall()
+        return [Batch.load(row[0]) for row in reversed(rows[:limit])], len(rows) > limit
+
     def page(self, tenant: str, *, after: str | None, limit: int) -> tuple[list[Batch], bool]:
         """Visible batches of a tenant, newest first, and whether there are more."""
         before = self.get(tenant, after).ordinal if after is not None else 1 << 62
@@ -73,6 +82,14 @@ class Batches:
             return added
 
         return await self._database.write(insert)
+
+    async def delete(self, batch_id: str) -> None:
+        """Let nobody see a batch any more; it still counts."""
+
+        def hide(connection: sqlite3.Connection) -> None:
+            connection.execute("UPDATE batches SET visible_at = ? WHERE id = ?", (math.inf, batch_id))
+
+        await self._database.write(hide)
 
     async def change(self, batch_id: str, how: Callable[[sqlite3.Connection, Batch], Batch]) -> Batch:
         """Change one batch; the function gets the row as it is now, and the transaction."""

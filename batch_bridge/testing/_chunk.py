@@ -14,6 +14,7 @@ import orjson
 from batch_bridge.testing._answer import Answer, Request, refused
 from batch_bridge.testing._batch import Batch, usage_of
 from batch_bridge.testing._dice import Dice
+from batch_bridge.testing._form import answered_at, form_of
 
 CHUNK_LINES = 500
 CHUNK_BYTES = 4_000_000
@@ -79,14 +80,15 @@ def chunk_end(offsets: "array[int]", order: "array[int]", start: int, stop: int)
 def read_lines(source: BinaryIO, offsets: "array[int]", indices: Sequence[int], batch: Batch, dice: Dice) -> list[Line]:
     """Read and parse some lines of a file that passed validation, and draw which of them fail."""
     lines = []
+    form = form_of(batch.endpoint)
     for index in indices:
         source.seek(offsets[2 * index])
-        data = orjson.loads(source.read(offsets[2 * index + 1]))
+        data = form.read(orjson.loads(source.read(offsets[2 * index + 1])), batch.endpoint)
         custom_id: str = data["custom_id"]
         failure = None
         if dice.hits("line_failure", batch.ordinal, custom_id):
             failure = _failure(dice, batch.ordinal, custom_id)
-        lines.append(Line(custom_id, Request(data["url"], data["body"]), failure))
+        lines.append(Line(custom_id, Request(answered_at(data["url"]), data["body"]), failure))
     return lines
 
 

@@ -103,17 +103,28 @@ class Core:
         *,
         endpoint: str,
         input_file_id: str,
-        metadata: dict[str, str] | None,
-        output_expires_after: int | None,
+        metadata: dict[str, str] | None = None,
+        output_expires_after: int | None = None,
+        prefix: str = "batch_",
+        lines: Sequence[bytes] | None = None,
     ) -> Batch:
         """Make a batch and set it going.
+
+        Args:
+            tenant: Whose it is.
+            endpoint: Whom it asks.
+            input_file_id: The file that holds its lines; empty where they are given here.
+            metadata: The client's pairs.
+            output_expires_after: Seconds that its results are kept.
+            prefix: What its id begins with.
+            lines: Its input, where that comes with the create and not in a file.
 
         Raises:
             WireError: The limit of batches an hour is met.
         """
         settings, now = self.context.settings, time.time()
         batch = Batch(
-            id=f"batch_{uuid.uuid4().hex}",
+            id=f"{prefix}{uuid.uuid4().hex}",
             ordinal=0,
             tenant=tenant,
             endpoint=endpoint,
@@ -126,7 +137,10 @@ class Core:
             expires_at=now + settings.window_seconds,
             output_file_id=new_file_id(),
             error_file_id=new_file_id(),
+            total=len(lines or ()),
         )
+        if lines is not None:
+            await asyncio.to_thread(self._database.keep, lines, batch.id)
         added = await self.context.batches.add(batch, per_hour=settings.limits.batches_per_hour)
         self._drive(added.id)
         return added

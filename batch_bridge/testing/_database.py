@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -99,6 +99,11 @@ class Database:
         self.reader.close()
         self._writer.close()
         self._lock.release()
+
+    def keep(self, lines: Iterable[bytes], name: str) -> None:
+        """Write lines as an input under a name of ours; one that no batch comes to use goes with the next start."""
+        with (self.inputs / name).open("wb") as out:
+            out.writelines(lines)
 
     def snapshot(self, content: Path, name: str) -> Path:
         """Keep a file's content under a name of ours, whatever becomes of the file."""

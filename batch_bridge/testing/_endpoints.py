@@ -9,6 +9,8 @@ EMBEDDINGS = "/v1/embeddings"
 COMPLETIONS = "/v1/completions"
 MODERATIONS = "/v1/moderations"
 IMAGES = "/v1/images/generations"
+MESSAGES = "/v1/messages"
+"""Anthropic's; no batch of OpenAI's takes it."""
 
 ENDPOINTS = (RESPONSES, CHAT, EMBEDDINGS, COMPLETIONS, MODERATIONS, IMAGES)
 """What this server answers; the provider's image edits and videos need file uploads that it does not take."""

@@ -25,6 +25,7 @@ from batch_bridge.testing._chunk import (
 )
 from batch_bridge.testing._context import Context
 from batch_bridge.testing._database import add
+from batch_bridge.testing._form import form_of
 from batch_bridge.testing._inspection import scan
 
 PIECE_SECONDS = 0.25
@@ -133,7 +134,7 @@ class Execution:
             for index in self._order[batch.done :]:
                 source.seek(self._offsets[2 * index])
                 line = orjson.loads(source.read(self._offsets[2 * index + 1]))
-                out.write(unrun_line(batch, line["custom_id"], code))
+                out.write(unrun_line(batch, line[form_of(batch.endpoint).custom_id], code))
             return out.tell()
 
 

@@ -15,7 +15,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from batch_bridge.testing._core import Core
-from batch_bridge.testing._errors import BatchServerError, WireError, error_body
+from batch_bridge.testing._dialect import OPENAI, Dialect
+from batch_bridge.testing._errors import BatchServerError, WireError
 from batch_bridge.testing._http import ABORT
 
 MAX_JSON_BYTES = 64_000_000
@@ -45,11 +46,28 @@ class Call:
         Raises:
             WireError: 400 or 413; there is no such thing.
         """
+        return self.parsed(await self.body(max_bytes=max_bytes))
+
+    async def body(self, *, max_bytes: int) -> bytearray:
+        """The body as it came.
+
+        Raises:
+            WireError: 413; it is too large.
+        """
         raw = bytearray()
         async for chunk in self.request.stream():
             raw += chunk
             if len(raw) > max_bytes:
                 raise WireError(413, f"The request is larger than {max_bytes} bytes.", code="request_too_large")
+        return raw
+
+    @staticmethod
+    def parsed(raw: bytes | bytearray) -> dict[str, Any]:
+        """The JSON object that a body holds.
+
+        Raises:
+            WireError: 400; there is no such thing.
+        """
         try:
             data = orjson.loads(raw)
         except orjson.JSONDecodeError as error:
@@ -69,12 +87,15 @@ def answer_json(data: object, status_code: int = 200, headers: dict[str, str] | 
     return Response(body, status_code, headers, "application/json")
 
 
-def gated(name: str, handler: Handler, *, counted: bool = True, keyed: bool = True) -> Endpoint:
+def gated(
+    name: str, handler: Handler, *, dialect: Dialect = OPENAI, counted: bool = True, keyed: bool = True
+) -> Endpoint:
     """The endpoint for a handler.
 
     Args:
         name: Under which it is counted, e.g. `"GET /v1/files"`.
         handler: Does the work.
+        dialect: The manners of the API that the route belongs to.
         counted: Whether it is counted, and may meet the fault `slow_response`.
         keyed: Whether it needs an API key.
     """
@@ -86,30 +107,32 @@ def gated(name: str, handler: Handler, *, counted: bool = True, keyed: bool = Tr
                 core.context.calls[name] += 1
                 if core.context.dice.strikes("slow_response"):
                     await asyncio.sleep(core.context.settings.faults.slow_response_seconds)
-            tenant = _tenant(request) if keyed else ""
+            tenant = _tenant(request, dialect) if keyed else ""
             response = await handler(Call(request, core, tenant))
         except Exception as error:  # noqa: BLE001 - every error becomes a response; none may end the server
-            response = failure(error)
-        response.headers["x-request-id"] = f"req_{uuid.uuid4().hex}"
+            response = failure(error, dialect)
+        response.headers[dialect.request_id] = f"req_{uuid.uuid4().hex}"
         return response
 
     return endpoint
 
 
-def failure(error: Exception) -> Response:
+def failure(error: Exception, dialect: Dialect = OPENAI) -> Response:
     """Any error as the provider would show it."""
     match error:
         case WireError():
-            return answer_json(error.body(), error.status_code, error.headers)
+            shown = error
         case BatchServerError():
-            return answer_json(error_body(str(error), type="invalid_request_error"), 400)
+            shown = WireError(400, str(error))
         case ClientDisconnect():
             return Response(status_code=499)
         case HTTPException():
-            return answer_json(error_body(error.detail, type="invalid_request_error"), error.status_code)
-    traceback.print_exception(error, file=sys.stderr)
-    text = f"The test server failed: {type(error).__name__}: {error}"
-    return answer_json(error_body(text, type="server_error", code="server_error"), 500)
+            shown = WireError(error.status_code, error.detail)
+        case _:
+            traceback.print_exception(error, file=sys.stderr)
+            text = f"The test server failed: {type(error).__name__}: {error}"
+            shown = WireError(500, text, type="server_error", code="server_error")
+    return answer_json(dialect.error(shown), shown.status_code, shown.headers)
 
 
 def fault(status_code: int, what: str, **headers: str) -> WireError:
@@ -132,14 +155,14 @@ async def drop(request: Request) -> Response:
     return Response(status_code=500)
 
 
-def _tenant(request: Request) -> str:
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    key = key.strip() if scheme.lower() == "bearer" else request.headers.get("api-key", "")
+def _tenant(request: Request, dialect: Dialect) -> str:
+    key = dialect.key(request)
     if not key:
         raise WireError(
             401,
-            "You didn't provide an API key. Provide one in the Authorization header, as 'Bearer YOUR_KEY'; "
+            f"You didn't provide an API key. {dialect.advice}; "
             "this server takes any key, and keeps the files and batches of each apart.",
+            type="authentication_error" if dialect.name else "invalid_request_error",
             code="missing_api_key",
         )
-    return sha256(key.encode()).hexdigest()[:32]
+    return sha256(f"{dialect.name}{key}".encode()).hexdigest()[:32]

@@ -9,6 +9,7 @@ import orjson
 
 from batch_bridge.testing._batch import problem
 from batch_bridge.testing._endpoints import EMBEDDINGS
+from batch_bridge.testing._form import answered_at, form_of
 from batch_bridge.testing._limits import Limits
 
 MAX_PROBLEMS = 100
@@ -41,6 +42,7 @@ class Inspection:
 
 def inspect(lines: Iterable[bytes], *, endpoint: str, limits: Limits) -> Inspection:
     """Read a file line by line and check it; memory grows with the number of lines, not with their length."""
+    limits = form_of(endpoint).limits(limits)
     found = _Finder(endpoint, limits)
     position = 0
     offsets = array("Q")
@@ -78,8 +80,9 @@ class _Finder:
     def __init__(self, endpoint: str, limits: Limits) -> None:
         self.endpoint = endpoint
         self.limits = limits
+        self.form = form_of(endpoint)
         self.problems: list[dict[str, object]] = []
-        self.model: str | None = None
+        self.model = self.form.model(endpoint)
         self.tokens = 0
         self._ids: set[str] = set()
         self._inputs = 0
@@ -96,7 +99,7 @@ class _Finder:
         if not isinstance(data, dict):
             self.add("invalid_json_line", "This line is not a JSON object.", line=number)
             return
-        for param, kind in (("custom_id", str), ("method", str), ("url", str), ("body", dict)):
+        for param, kind in self.form.required:
             if data.get(param) is None:
                 text = f"Missing required parameter: '{param}'."
                 self.add("missing_required_parameter", text, line=number, param=param)
@@ -105,16 +108,16 @@ class _Finder:
                 text = f"Invalid type for '{param}': expected {'an object' if kind is dict else 'a string'}."
                 self.add("invalid_type", text, line=number, param=param)
                 return
-        self._request(number, data)
+        self._request(number, self.form.read(data, self.endpoint))
         self.tokens += len(raw) // BYTES_PER_TOKEN
 
     def _request(self, number: int, data: dict[str, Any]) -> None:
-        custom_id, body = data["custom_id"], data["body"]
+        custom_id, body, name = data["custom_id"], data["body"], self.form.custom_id
         if not custom_id:
-            self.add("invalid_value", "'custom_id' must not be empty.", line=number, param="custom_id")
+            self.add("invalid_value", f"'{name}' must not be empty.", line=number, param=name)
         if custom_id in self._ids:
-            text = f"The custom_id '{custom_id}' is used by another line of this file; it must be unique."
-            self.add("duplicate_custom_id", text, line=number, param="custom_id")
+            text = f"The {name} '{custom_id}' is used by another line of this file; it must be unique."
+            self.add(f"duplicate_{name}", text, line=number, param=name)
         self._ids.add(custom_id)
         if data["method"] != "POST":
             self.add("invalid_method", "Only the method 'POST' is supported.", line=number, param="method")
@@ -123,14 +126,18 @@ class _Finder:
             self.add("url_mismatch", text, line=number, param="url")
         if body.get("stream"):
             self.add("invalid_request", "A batch cannot stream.", line=number, param="body.stream")
+        if self.form.model(self.endpoint) is None:
+            self._one_model(number, body)
+        if answered_at(self.endpoint) == EMBEDDINGS:
+            self._embedding(number, body.get("input"))
+
+    def _one_model(self, number: int, body: dict[str, Any]) -> None:
         model = body.get("model") if isinstance(body.get("model"), str) else ""
         if self.model is None:
             self.model = model
         elif model != self.model:
             text = f"The model '{model}' is not '{self.model}', as in the first line; a file holds one model."
             self.add("model_mismatch", text, line=number, param="body.model")
-        if self.endpoint == EMBEDDINGS:
-            self._embedding(number, body.get("input"))
 
     def _embedding(self, number: int, what: object) -> None:
         many = isinstance(what, list) and bool(what) and not isinstance(what[0], int)

@@ -1,13 +1,12 @@
 """The Batches API."""
 
-from dataclasses import replace
-
 from starlette.responses import Response
 
 from batch_bridge.testing._batch import Batch
+from batch_bridge.testing._batch_calls import creating, is_forgotten, known, listing, retrieving, untrue_status
 from batch_bridge.testing._endpoints import ENDPOINTS
-from batch_bridge.testing._errors import WireError, invalid, missing, not_found
-from batch_bridge.testing._gate import Call, answer_json, drop, fault
+from batch_bridge.testing._errors import WireError, invalid, missing
+from batch_bridge.testing._gate import Call, answer_json
 from batch_bridge.testing._routes_files import expiry, page, page_size
 
 MAX_BODY_BYTES = 1_000_000
@@ -18,18 +17,12 @@ WINDOW = "24h"
 
 async def create(call: Call) -> Response:
     """`POST /v1/batches`."""
-    dice, faults = call.core.context.dice, call.core.context.settings.faults
     body = await call.json(max_bytes=MAX_BODY_BYTES)
-    if dice.strikes("create_rate_limit"):
-        raise fault(429, "too many batches", **{"Retry-After": f"{faults.retry_after:g}"})
-    if dice.strikes("create_error"):
-        raise fault(faults.create_error_status, "this create failed and had no effect")
-    batch = await _create(call, body)
-    if dice.strikes("drop_create_response"):
-        return await drop(call.request)
-    if dice.strikes("create_error_after"):
-        raise fault(faults.create_error_status, "this create failed, but took effect")
-    return answer_json(batch.wire())
+
+    async def create() -> Response:
+        return answer_json((await _create(call, body)).wire())
+
+    return await creating(call, create)
 
 
 async def _create(call: Call, body: dict[str, object]) -> Batch:
@@ -91,49 +84,28 @@ def _metadata(value: object, most: int) -> dict[str, str] | None:
     return value
 
 
-async def listing(call: Call) -> Response:
+async def list_batches(call: Call) -> Response:
     """`GET /v1/batches`."""
-    context, query = call.core.context, call.request.query_params
-    if context.dice.strikes("list_error"):
-        raise fault(context.settings.faults.poll_error_status, "this listing failed")
+    listing(call)
+    query = call.request.query_params
     size = page_size(query.get("limit"), MAX_PAGE, default=20)
-    batches, more = context.batches.page(call.tenant, after=query.get("after"), limit=size)
-    shown = [batch for batch in batches if not _forgotten(call, batch)]
+    batches, more = call.core.context.batches.page(call.tenant, after=query.get("after"), limit=size)
+    shown = [batch for batch in batches if not is_forgotten(call, batch)]
     return answer_json(page([_wire(call, batch) for batch in shown], more))
 
 
 async def retrieve(call: Call) -> Response:
     """`GET /v1/batches/{batch_id}`."""
-    context = call.core.context
-    if context.dice.strikes("poll_error"):
-        raise fault(context.settings.faults.poll_error_status, "this retrieval failed")
-    batch = context.batches.get(call.tenant, call.id("batch_id"))
-    if _forgotten(call, batch):
-        context.dice.fired["forgotten"] += 1
-        raise not_found("batch", batch.id)
-    if not batch.seen and context.settings.faults.forgotten:
-        await context.batches.change(batch.id, lambda _, now: replace(now, seen=True))
-    return answer_json(_wire(call, batch))
+    return answer_json(_wire(call, await retrieving(call, call.id("batch_id"))))
 
 
 async def cancel(call: Call) -> Response:
     """`POST /v1/batches/{batch_id}/cancel`."""
-    batch = call.core.context.batches.get(call.tenant, call.id("batch_id"))
-    if _forgotten(call, batch):
-        raise not_found("batch", batch.id)
-    after = await call.core.cancel(batch)
+    after = await call.core.cancel(known(call, call.id("batch_id")))
     if after.ended:
         raise WireError(409, f"Cannot cancel a batch with status '{after.status}'.", code="batch_not_cancellable")
     return answer_json(after.wire())
 
 
-def _forgotten(call: Call, batch: Batch) -> bool:
-    return batch.seen and call.core.context.dice.hits("forgotten", batch.ordinal)
-
-
 def _wire(call: Call, batch: Batch) -> dict[str, object]:
-    context = call.core.context
-    if not batch.ended and context.dice.hits("unknown_status", batch.ordinal):
-        context.dice.fired["unknown_status"] += 1
-        return batch.wire(status=context.settings.faults.unknown_status_name)
-    return batch.wire()
+    return batch.wire(status=untrue_status(call, batch))

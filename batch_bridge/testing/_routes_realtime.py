@@ -7,6 +7,7 @@ from batch_bridge.testing._errors import WireError
 from batch_bridge.testing._gate import Call, answer_json, fault
 from batch_bridge.testing._standin_text import CREATED
 
+_TOO_MANY = 429
 MODELS = ("gpt-4o-mini", "gpt-4o", "gpt-4.1-mini", "gpt-5-mini", "o4-mini", "text-embedding-3-small")
 """A few names for clients that ask; every name is answered."""
 
@@ -16,7 +17,9 @@ async def realtime(call: Call) -> Response:
     context = call.core.context
     body = await call.json()
     if context.dice.strikes("realtime_error"):
-        raise fault(context.settings.faults.realtime_error_status, "this request failed")
+        faults = context.settings.faults
+        headers = {"Retry-After": f"{faults.retry_after:g}"} if faults.realtime_error_status == _TOO_MANY else {}
+        raise fault(faults.realtime_error_status, "this request failed", **headers)
     if body.get("stream"):
         raise WireError(
             400, "This server does not stream; leave 'stream' out.", param="stream", code="unsupported_value"

@@ -15,7 +15,8 @@ from batch_bridge.testing._context import Context
 from batch_bridge.testing._database import add
 from batch_bridge.testing._execution import Execution
 from batch_bridge.testing._files import KEPT_SECONDS, File, find_file, insert_file
-from batch_bridge.testing._inspection import Inspection, inspect
+from batch_bridge.testing._form import form_of
+from batch_bridge.testing._inspection import Inspection, inspect, scan
 
 VALIDATING, RUNNING, FINALIZING = 0.1, 0.8, 0.1
 """Which share of the latency a batch spends in which status."""
@@ -96,7 +97,8 @@ class Run:
         limits = self._context.settings.limits
         found = await asyncio.to_thread(self._inspect, batch)
         fault = None
-        if self._context.dice.hits("batch_failure", batch.ordinal):
+        can_fail = not form_of(batch.endpoint).checked_at_create
+        if can_fail and self._context.dice.hits("batch_failure", batch.ordinal):
             self._context.dice.fired["batch_failure"] += 1
             code = self._context.settings.faults.batch_failure_code
             fault = problem(code, f"A fault of the test server: this batch failed with {code}.")
@@ -111,7 +113,8 @@ class Run:
                     problems = (_over_limit(found.model, limits.enqueued_tokens, queued),)
             if problems:
                 return self._ended(now, "failed", errors=problems)
-            add(connection, requests=found.total)
+            size = self._snapshot.stat().st_size if now.input_file_id else 0  # else counted when it came
+            add(connection, requests=found.total, input_bytes=size)
             return now.to("in_progress", time.time(), total=found.total, model=found.model, tokens=found.tokens)
 
         after = await self._context.batches.change(batch.id, verdict)
@@ -131,6 +134,8 @@ class Run:
 
     def _inspect(self, batch: Batch) -> Inspection:
         with self._snapshot.open("rb") as lines:
+            if form_of(batch.endpoint).checked_at_create:
+                return Inspection(problems=(), offsets=scan(lines), model=None, tokens=0)
             return inspect(lines, endpoint=batch.endpoint, limits=self._context.settings.limits)
 
     def _ended(self, batch: Batch, status: Status, **changes: Any) -> Batch:

@@ -9,7 +9,10 @@ import orjson
 
 from batch_bridge.testing._answer import Answer, refused
 from batch_bridge.testing._asked import BYTES_PER_TOKEN, Asked
-from batch_bridge.testing._endpoints import CHAT, COMPLETIONS, EMBEDDINGS, IMAGES, MODERATIONS, RESPONSES
+from batch_bridge.testing._endpoints import CHAT, COMPLETIONS, EMBEDDINGS, IMAGES, MESSAGES, MODERATIONS, RESPONSES
+from batch_bridge.testing._gemini_names import is_gemini
+from batch_bridge.testing._standin_anthropic import message
+from batch_bridge.testing._standin_gemini import answer_gemini
 from batch_bridge.testing._standin_other import embeddings, images, moderations
 from batch_bridge.testing._standin_text import chat, completion, response
 
@@ -21,6 +24,8 @@ def stand_in(url: str, body: dict[str, Any]) -> Answer:
 
 def answer_with(url: str, body: dict[str, Any], text: str | None) -> Answer:
     """The same with a text of one's own, in whatever shape the endpoint answers."""
+    if is_gemini(url):
+        return answer_gemini(url, body, text)
     required = _REQUIRED.get(url)
     if required is None:
         return refused(404, f"Invalid URL (POST {url})")
@@ -41,6 +46,7 @@ _SHAPES: Mapping[str, Callable[[Asked], dict[str, Any]]] = {
     EMBEDDINGS: embeddings,
     MODERATIONS: moderations,
     IMAGES: images,
+    MESSAGES: message,
 }
 _REQUIRED: Mapping[str, tuple[str, ...]] = {
     CHAT: ("model", "messages"),
@@ -49,4 +55,5 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
     EMBEDDINGS: ("model", "input"),
     MODERATIONS: ("input",),
     IMAGES: ("prompt",),
+    MESSAGES: ("model", "max_tokens", "messages"),
 }

@@ -41,7 +41,7 @@ def embeddings(asked: Asked) -> dict[str, Any]:
     as_text = asked.body.get("encoding_format") == "base64"
     data = []
     for index, one in enumerate(inputs):
-        vector = _vector(orjson.dumps([asked.model, one]), size)
+        vector = unit_vector(orjson.dumps([asked.model, one]), size)
         shown: object = vector
         if as_text:
             shown = base64.b64encode(struct.pack(f"<{size}f", *vector)).decode()
@@ -50,7 +50,8 @@ def embeddings(asked: Asked) -> dict[str, Any]:
     return {"object": "list", "data": data, "model": asked.model, "usage": usage}
 
 
-def _vector(seed: bytes, size: int) -> list[float]:
+def unit_vector(seed: bytes, size: int) -> list[float]:
+    """A unit vector, the same for the same seed."""
     numbers = struct.unpack(f"<{size}h", shake_256(seed).digest(2 * size))
     length = math.sqrt(sum(number * number for number in numbers)) or 1.0
     return [number / length for number in numbers]

@@ -20,6 +20,7 @@ class Stats:
         batches: Batches created, the ones that are not visible yet too.
         batches_by_status: The same by their present status.
         realtime: Requests answered outside of batches.
+        input_bytes: Bytes of batches' inputs, as they were sent: a file, or the body that made the batch.
         input_tokens: Tokens of paid lines, as their `usage` says.
         output_tokens: The same for the answers.
         calls: HTTP calls by route, e.g. `"GET /v1/batches/{batch_id}"`; since the process started or the
@@ -38,6 +39,7 @@ class Stats:
     batches: int = 0
     batches_by_status: dict[str, int] = field(default_factory=dict)
     realtime: int = 0
+    input_bytes: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     calls: dict[str, int] = field(default_factory=dict)

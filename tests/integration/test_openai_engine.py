@@ -1,16 +1,17 @@
-"""The provider under the real engine, through the real client, against the Batch API server."""
+"""What is OpenAI's own of the provider under the real engine; the rest is in the conformance kit."""
 
 import asyncio
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
-from test_openai_kit import Drive, ask, chats, client_of, key, requests
+from test_openai_kit import chats, client_of, key
 
-from batch_bridge import Bridge, Cancelled, Errored, Expired, FlushPolicy, Limits, Succeeded
+from batch_bridge import Bridge, Errored, Expired, Limits, Succeeded
 from batch_bridge._messages import decode
 from batch_bridge.errors import ProviderUnavailable
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
+from batch_bridge.testing.conformance import Drive, ask, requests
 
 
 @pytest.fixture(scope="module")
@@ -65,26 +66,6 @@ async def test_every_request_gets_its_own_answer(server, provider):
     assert provider.calls["files.create"] == provider.calls["batches.create"] == 1
 
 
-async def test_answers_are_not_shifted(server, provider):
-    outcomes = await ask(provider, requests([{"role": "user", "content": f"say {i}"}] for i in range(20)))
-    reference = await ask(provider, requests([{"role": "user", "content": f"say {i}"}] for i in reversed(range(20))))
-    assert [content(each) for each in outcomes] == [content(each) for each in reversed(reference)]
-
-
-async def test_missing_lines_are_errors_and_their_neighbours_answers(server, provider):
-    server.configure(missing_line=0.3, garbled_line=0.2)
-    outcomes = await ask(provider, chats(60))
-    missing = [each for each in outcomes if not isinstance(each, Succeeded)]
-    assert 0 < len(missing) < 60
-    assert {(each.code, each.retryable) for each in missing} == {("missing_result", True)}
-
-
-async def test_nothing_but_missing_lines_ends_too(server, provider):
-    server.configure(missing_line=1.0)
-    outcomes = await ask(provider, chats(3))
-    assert {each.code for each in outcomes} == {"missing_result"}
-
-
 @pytest.mark.parametrize(("status", "retryable"), [(0, True), (400, False), (429, True), (500, True)])
 async def test_lines_that_fail(server, provider, status, retryable):
     server.configure(line_failure=1.0, line_failure_status=status)
@@ -108,33 +89,6 @@ async def test_a_failed_batch_fails_all_its_requests(server, provider):
     server.configure(batch_failure=1.0)
     outcomes = await ask(provider, chats(3))
     assert {(each.code, each.retryable) for each in outcomes} == {("token_limit_exceeded", True)}
-
-
-async def test_a_cancelled_batch(server, provider):
-    server.configure(latency=60.0)
-    drive = await Drive(provider).start(asked := chats(5))
-    await drive.tick()
-    (batch,) = await drive.ledger.open_batches()
-    await provider.cancel(batch.handle)
-    outcomes = await drive.settle(asked)
-    assert {type(each) for each in outcomes} == {Cancelled}
-    await provider.cancel(batch.handle)
-
-
-async def test_a_create_whose_response_was_lost_is_adopted(server, provider):
-    server.configure(next_drop_create_response=1)
-    outcomes = await ask(provider, chats(5))
-    assert {type(each) for each in outcomes} == {Succeeded}
-    stats = server.stats
-    assert (stats.batches, stats.paid, stats.paid_twice) == (1, 5, 0)
-    assert provider.calls["batches.create"] == 1
-
-
-async def test_a_create_answered_with_500_that_took_effect_is_adopted(server, provider):
-    server.configure(next_create_error_after=1)
-    outcomes = await ask(provider, chats(5))
-    assert {type(each) for each in outcomes} == {Succeeded}
-    assert (server.stats.batches, server.stats.paid) == (1, 5)
 
 
 async def test_a_create_answered_with_500_that_took_no_effect_is_sent_again(server, provider):
@@ -170,13 +124,6 @@ async def test_a_ghost_of_an_earlier_try_is_not_adopted(server, provider):
     assert (server.stats.paid, server.stats.paid_twice) == (4, 0)
 
 
-async def test_a_batch_that_is_visible_late_is_waited_for(server, provider):
-    server.configure(visible_after=0.3)
-    outcomes = await ask(provider, chats(3))
-    assert {type(each) for each in outcomes} == {Succeeded}
-    assert server.stats.batches == 1
-
-
 async def test_a_batch_that_is_forgotten_ends(server, provider):
     server.configure(forgotten=1.0, latency=0.2)
     outcomes = await ask(provider, chats(3))
@@ -189,14 +136,6 @@ async def test_an_output_file_that_is_gone(server, provider):
     codes = {each.code for each in outcomes}
     assert "output_file_missing" in codes
     assert len(codes) == 2, "those that failed are told from those whose answers are lost"
-
-
-async def test_a_download_that_breaks_off_is_read_again(server, provider):
-    server.configure(next_cut_download=2)
-    outcomes = await ask(provider, chats(50))
-    assert {type(each) for each in outcomes} == {Succeeded}
-    assert server.stats.paid == 50
-    assert provider.calls["files.content"] >= 3
 
 
 async def test_an_unknown_status_is_one_that_goes_on(server, provider, caplog):
@@ -214,13 +153,6 @@ async def test_trouble_on_the_way_delays_and_no_more(server, provider):
     assert (provider.calls["files.create"], provider.calls["batches.create"]) == (2, 2)
 
 
-async def test_a_listing_that_fails_is_asked_again(server, provider):
-    server.configure(next_drop_create_response=1, next_list_error=2)
-    outcomes = await ask(provider, chats(4))
-    assert {type(each) for each in outcomes} == {Succeeded}
-    assert (server.stats.batches, server.stats.paid) == (1, 4)
-
-
 async def test_the_process_after_this_one_polls_the_batch(server, provider):
     server.configure(latency=0.2)
     drive = await Drive(provider).start(asked := requests([[HumanMessage("Hello")]]))
@@ -230,25 +162,6 @@ async def test_the_process_after_this_one_polls_the_batch(server, provider):
         outcomes = await (await drive.again()).settle(asked)
     assert isinstance(decode(outcomes[0].answer), AIMessage)
     assert server.stats.paid == 1
-
-
-async def test_the_process_after_a_crash_in_the_middle_of_a_create(server, provider):
-    drive = await Drive(provider).start(asked := chats(3))
-    confirm, drive.ledger.confirm = drive.ledger.confirm, _crash
-    with pytest.raises(Crash):
-        await drive.tick()
-    drive.ledger.confirm = confirm
-    outcomes = await (await drive.again()).settle(asked)
-    assert {type(each) for each in outcomes} == {Succeeded}
-    assert (server.stats.batches, server.stats.paid) == (1, 3)
-
-
-class Crash(BaseException):
-    pass
-
-
-async def _crash(batch):
-    raise Crash
 
 
 async def test_models_and_endpoints_have_batches_of_their_own(server, provider):
@@ -281,12 +194,6 @@ async def test_messages_through_the_responses_api(server):
         outcomes = await ask(provider, requests([[HumanMessage("Hello")], [{"role": "user", "content": "Hello"}]]))
     assert decode(outcomes[0].answer).text
     assert outcomes[1].answer["object"] == "response"
-
-
-async def test_a_request_that_cannot_be_sent_does_not_harm_its_neighbours(server, provider):
-    asked = requests(["a string", [{"role": "user", "content": "Hello"}]])
-    outcomes = await ask(provider, asked)
-    assert (outcomes[0].code, type(outcomes[1])) == ("invalid_item", Succeeded)
 
 
 async def test_limits_split_batches(server):
@@ -360,10 +267,3 @@ def test_a_users_client_may_meet_one_event_loop_after_another(server):
 
 def test_a_bridge_takes_it():
     assert repr(Bridge(OpenAIBatch(model="m"))) == "Bridge(OpenAIBatch, name='bridge')"
-
-
-async def test_two_batches_of_one_flush(server, provider):
-    drive = await Drive(provider, policy=FlushPolicy(max_requests=3)).start(asked := chats(7))
-    await drive.settle(asked)
-    assert sorted(each.requests for each in await drive.closed()) == [1, 3, 3]
-    assert len({each.key for each in await drive.closed()}) == 3

@@ -1,22 +1,13 @@
-"""What the OpenAI provider's integration tests share: an engine that runs by a virtual clock, and a scripted server."""
+"""What the providers' integration tests share: clients, chats, and a scripted server."""
 
 import asyncio
 import json
-import time
 import uuid
 from collections import Counter
-from datetime import UTC, datetime, timedelta
 
-from langgraph.store.memory import InMemoryStore
 from openai import AsyncOpenAI
 
-from batch_bridge import FlushPolicy, Request
-from batch_bridge._engine import Engine
-from batch_bridge._ledger import Ledger
-from batch_bridge._messages import encode
-
-START = datetime(2026, 10, 1, tzinfo=UTC)
-PATIENCE = 20.0
+from batch_bridge.testing.conformance import requests
 
 
 def key():
@@ -27,60 +18,8 @@ def client_of(base_url, api_key=None, **options):
     return AsyncOpenAI(base_url=base_url, api_key=api_key or key(), **options)
 
 
-def requests(items):
-    return [Request(uuid.uuid4().hex, f"thread-{i}", encode(item)) for i, item in enumerate(items)]
-
-
 def chats(count):
     return requests([{"role": "user", "content": f"question {i}"}] for i in range(count))
-
-
-class Drive:
-    """An engine over a ledger in memory, whose clock moves as fast as its batches end."""
-
-    def __init__(self, provider, *, store=None, policy=None):
-        self.provider = provider
-        self.store = store or InMemoryStore()
-        self.policy = policy or FlushPolicy()
-        self.now = START
-        self.ledger = Ledger(self.store, "bridge")
-        self.engine = Engine("bridge", provider, self.policy, self.ledger)
-
-    async def start(self, asked=()):
-        await self.engine.open(self.now)
-        await self.engine.collect(asked, self.now)
-        return self
-
-    async def tick(self, *, drain=True):
-        tick = await self.engine.tick(self.now, drain=drain)
-        self.now = max(self.now + timedelta(seconds=1), tick.wake_at or self.now)
-        return tick
-
-    async def settle(self, asked):
-        """Tick until everything is settled, and return the outcomes in the order asked."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            await self.tick()
-            outcomes = await self.engine.outcomes([each.id for each in asked])
-            if len(outcomes) == len(asked) and not self.engine.batches_in_flight:
-                return [outcomes[each.id] for each in asked]
-            assert time.monotonic() < deadline, f"not settled in time: {len(outcomes)} of {len(asked)}"
-            await asyncio.sleep(0.005)
-
-    async def again(self):
-        """The process that comes after this one."""
-        drive = Drive(self.provider, store=self.store, policy=self.policy)
-        drive.now = self.now
-        return await drive.start()
-
-    async def closed(self):
-        return await self.ledger.closed_batches()
-
-
-async def ask(provider, asked, **options):
-    """Send requests through an engine of their own, and return their outcomes."""
-    drive = await Drive(provider, **options).start(asked)
-    return await drive.settle(asked)
 
 
 CUT, HANG = "cut", "hang"

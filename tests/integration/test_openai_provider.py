@@ -8,11 +8,12 @@ from datetime import timedelta
 
 import pytest
 from langchain_core.messages import HumanMessage
-from test_openai_kit import CUT, HANG, Script, chats, client_of, refusal, requests
+from test_openai_kit import CUT, HANG, Script, chats, client_of, refusal
 
 from batch_bridge import Ended, Expired, InProgress, Succeeded
 from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
 from batch_bridge.providers.openai import OpenAIBatch
+from batch_bridge.testing.conformance import requests
 
 NOW = int(time.time())
 KEY = "bb-key"

@@ -13,7 +13,15 @@ from batch_bridge.errors import LedgerError, RequestCancelled, RequestExpired, R
 
 OUTCOMES = st.one_of(
     st.builds(Succeeded, st.none() | st.text() | st.lists(st.integers()) | st.just({"kind": "errored"})),
-    st.builds(Errored, st.text(), st.text(), st.none() | st.integers(100, 599), retryable=st.booleans()),
+    st.builds(
+        Errored,
+        st.text(),
+        st.text(),
+        st.none() | st.integers(100, 599),
+        retryable=st.booleans(),
+        body=st.none() | st.text() | st.just({"error": {"message": "no"}}),
+        provider_request_id=st.none() | st.text(),
+    ),
     st.builds(Expired, st.text()),
     st.builds(Cancelled, st.text()),
 )

@@ -55,6 +55,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert summary.requests == len(self.queue) == len(self.model)
         assert summary.bytes == sum(each.bytes for each in self.model)
         assert summary.oldest == (self.model[0].queued_at if self.model else None)
+        assert summary.newest == (self.model[-1].queued_at if self.model else None)
         assert all((str(n) in self.queue) == any(each.id == str(n) for each in self.model) for n in range(10))
 
 

@@ -9,7 +9,7 @@ from batch_bridge import _ledger, _settlement
 from batch_bridge._engine import Engine
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
-from batch_bridge._models import Errored, Measure, Succeeded
+from batch_bridge._models import Errored, InProgress, Measure, Succeeded
 from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
 
 REQUESTS = [request(n, group="ab"[n % 2]) for n in range(7)]
@@ -27,6 +27,9 @@ STORIES = {
     "an input that is refused": {"prepare": [SubmissionRefused("400")]},
     "a break in the middle": {
         "poll": [ended([(IDS[0], Succeeded("early"))], breaks=ProviderUnavailable("503"))],
+    },
+    "outcomes before the end": {
+        "poll": [InProgress(outcomes=((IDS[0], Succeeded("early")), (IDS[2], Succeeded("early"))))],
     },
     "a batch that fails": {"poll": [ValueError("a bug")]},
 }

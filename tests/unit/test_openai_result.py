@@ -37,7 +37,8 @@ def test_any_status_but_2xx_is_an_error(status):
 
 def test_the_type_stands_in_for_a_missing_code():
     body = {"error": {"message": "bad", "type": "invalid_request_error", "code": None}}
-    assert failed(400, body) == Errored("bad", "invalid_request_error", 400)
+    told = Errored("bad", "invalid_request_error", 400, body=body, provider_request_id="r")
+    assert failed(400, body) == told
 
 
 @pytest.mark.parametrize("body", [None, {}, [], "x", {"error": None}, {"error": {}}, {"error": 7}])
@@ -49,8 +50,10 @@ def test_an_error_without_words_still_says_something(body):
 def test_other_shapes_of_errors_are_read_too():
     assert failed(400, {"error": "wrong"}).message == "wrong"
     assert failed(400, {"message": "wrong"}).message == "wrong"
-    assert failed(0, None, {"code": "upstream", "message": "gone"}) == Errored("gone", "upstream", 0, retryable=True)
-    assert failed(0, None) == Errored("the request was answered with no HTTP status", "no_status", 0, retryable=True)
+    gone = Errored("gone", "upstream", 0, retryable=True, provider_request_id="r")
+    assert failed(0, None, {"code": "upstream", "message": "gone"}) == gone
+    wordless = "the request was answered with no HTTP status"
+    assert failed(0, None) == Errored(wordless, "no_status", 0, retryable=True, provider_request_id="r")
 
 
 def test_a_request_that_never_ran():

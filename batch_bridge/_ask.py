@@ -1,0 +1,111 @@
+"""The seam of the drop-in clients: one question to whoever answers here, a bridge in a node, a `Batcher` elsewhere."""
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from batch_bridge import _wait
+from batch_bridge._models import Outcome
+from batch_bridge._wait import Named
+from batch_bridge.batcher import Batcher
+from batch_bridge.errors import OutsideGraphError
+
+
+class Asker:
+    """Asks one request at a time, from any thread and any event loop, in a graph's node or outside of graphs.
+
+    - In a node or task of a LangGraph graph it waits for the bridge that `batcher` names: the thread parks.
+    - Elsewhere it asks a shared `Batcher`, made by `make` for the first such request. Its flush policy should have a
+      `max_idle`: nobody calls `flush`.
+    - A `Batcher` given as `batcher` is asked always, in nodes too, and stays the caller's to close.
+
+    Whoever has a model or client to wrap owns one Asker; the shared Batcher ends with it (see `close`).
+
+    Args:
+        batcher: A bridge's name, a `Bridge`, or a `Batcher`.
+        make: Makes the shared Batcher; called once, on the thread of the first request.
+    """
+
+    def __init__(self, batcher: str | Named | Batcher, make: Callable[[], Batcher]) -> None:
+        self._batcher = batcher
+        self._make = make
+        self._shared: Batcher | None = None
+        self._end: weakref.finalize[[], Asker] | None = None
+        self._lock = threading.Lock()
+
+    def waits(self) -> bool:
+        """Tell whether a request asked here and now would park a thread of a graph."""
+        return not isinstance(self._batcher, Batcher) and _wait.in_node()
+
+    async def ask(self, item: Any, *, key: str | None = None) -> tuple[str, Outcome]:
+        """Return the request's id and its outcome, whatever it is. LangChain messages in the answer are left as JSON.
+
+        Args:
+            item: As for `wait`.
+            key: As for `wait`; without meaning outside of nodes.
+
+        Raises:
+            JSONError: The item holds something that JSON cannot carry.
+            UnknownBatcherError, NoCheckpointerError, NondeterministicNodeError: As `wait`.
+            GraphInterrupt: LangGraph's way to park. Let it pass.
+        """
+        batcher = self._batcher
+        if not isinstance(batcher, Batcher):
+            if _wait.in_node():
+                return await _wait.wait_outcome(item, batcher=batcher, key=key)
+            batcher = self._shared or self._open()
+        return await batcher.aoutcome(item)
+
+    def ask_sync(self, item: Any, *, key: str | None = None) -> tuple[str, Outcome]:
+        """Do what `ask` does, blocking. In an async node it parks the thread as `ask` does.
+
+        Raises:
+            As `ask`, and
+            OutsideGraphError: Outside of nodes, an event loop runs on this thread, and would stand still until the
+                batch has ended.
+        """
+        batcher = self._batcher
+        if not isinstance(batcher, Batcher):
+            if _wait.in_node():
+                return _wait.wait_outcome_sync(item, batcher=batcher, key=key)
+            batcher = self._shared or self._open()
+        if _runs_a_loop():
+            raise OutsideGraphError(
+                "a synchronous call was made on a thread that runs an event loop, which would stand still until "
+                "the batch has ended; use the asynchronous client, or asyncio.to_thread"
+            )
+        return batcher.outcome(item)
+
+    def close(self) -> None:
+        """End the shared Batcher, if there is one. Idempotent.
+
+        Who still waits for it gets `BatcherClosedError`; where nobody ever waits, what is queued is sent first.
+        """
+        with self._lock:
+            shared, self._shared = self._shared, None
+            if self._end is not None:
+                self._end.detach()
+        if shared is not None:
+            shared.close(wait=shared.sends_all)
+
+    async def aclose(self) -> None:
+        """Do what `close` does, without blocking."""
+        await asyncio.to_thread(self.close)
+
+    def _open(self) -> Batcher:
+        with self._lock:
+            if self._shared is None:
+                self._shared = self._make()
+                self._end = weakref.finalize(self, self._shared.end_soon)
+                self._end.atexit = False
+            return self._shared
+
+
+def _runs_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,167 @@
+"""The switch between a provider's batches and its twin that answers at once."""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from functools import cached_property
+from typing import Any, Final, Literal, TypeAlias
+
+from batch_bridge._flush import FlushPolicy
+from batch_bridge._mode import VARIABLE, Mode, resolve_mode
+from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
+from batch_bridge._provider import HasRealtime, Provider
+from batch_bridge.providers._realtime import Realtime, is_realtime
+
+logger = logging.getLogger("batch_bridge")
+
+AnyMode: TypeAlias = Mode | Literal["auto"]
+_MODES: Final = ("batch", "realtime", "auto")
+
+
+class Auto:
+    """Sends each batch one of two ways: by the provider's batch API, or at once by its twin if it is small.
+
+    What was sent one way is looked after that way, whatever the mode is by then: a batch that a process before this
+    one has left in flight is still adopted in realtime mode.
+
+    Args:
+        batch: The provider. What it has besides the verbs of a `Provider` can be asked here too.
+        below: So few requests are sent at once: `0` sends none, `math.inf` all.
+    """
+
+    def __init__(self, batch: Provider, below: float) -> None:
+        self._batch = batch
+        self._below = below
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # before `__init__` has run there is no provider to ask
+            raise AttributeError(name)
+        return getattr(self._batch, name)
+
+    def __repr__(self) -> str:
+        return f"Auto({self._batch!r}, below={self._below})"
+
+    @cached_property
+    def _twin(self) -> Provider:
+        assert isinstance(self._batch, HasRealtime)  # noqa: S101  # else there is no `Auto`
+        return self._batch.realtime()
+
+    @property
+    def limits(self) -> Limits:
+        """What one batch may hold."""
+        return self._twin.limits if self._below == math.inf else self._batch.limits
+
+    @property
+    def room(self) -> int | None:
+        """How many requests are taken now."""
+        room: int | None = getattr(self._twin, "room", None) if self._below == math.inf else None
+        return room
+
+    def measure(self, request: Request) -> Measure:
+        """Both ways refuse the same requests."""
+        return self._batch.measure(request)
+
+    async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
+        """Choose the way, for good."""
+        way = self._twin if len(requests) < self._below else self._batch
+        return await way.prepare(key, requests)
+
+    async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:
+        """Send the batch the way that was chosen."""
+        return await self._way(prepared).submit(key, requests, prepared)
+
+    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
+        """See `Provider`."""
+        return await self._way(handle).poll(handle, members)
+
+    async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
+        """See `Provider`."""
+        return await self._way(prepared).find(key, prepared)
+
+    async def fence(self, prepared: JSON) -> None:
+        """See `Provider`."""
+        await self._way(prepared).fence(prepared)
+
+    async def cancel(self, handle: JSON) -> None:
+        """See `Provider`."""
+        await self._way(handle).cancel(handle)
+
+    async def release(self, handle: JSON) -> None:
+        """See `Provider`."""
+        await self._way(handle).release(handle)
+
+    async def aclose(self) -> None:
+        """Give back the connections of both."""
+        try:
+            if "_twin" in self.__dict__:
+                await self._twin.aclose()
+        finally:
+            await self._batch.aclose()
+
+    def _way(self, left: JSON) -> Provider:
+        return self._twin if is_realtime(left) else self._batch
+
+
+def switch(
+    provider: Provider, flush: FlushPolicy, mode: AnyMode | None, realtime_below: int | None, *, what: str
+) -> tuple[Provider, FlushPolicy, AnyMode]:
+    """Return the provider and the policy for a mode, and the mode that counts.
+
+    Args:
+        provider: Who answers.
+        flush: When to send, in a mode that pools.
+        mode: As it was given; `None` leaves it to the environment.
+        realtime_below: As it was given, for `"auto"`.
+        what: Whose arguments these are, for the errors.
+
+    Raises:
+        TypeError: The provider has no realtime way, and one was asked for.
+        ValueError: There is no such mode, or `realtime_below` does not fit it.
+    """
+    if mode is not None and mode not in _MODES:
+        raise ValueError(f'{what}(mode={mode!r}) is no mode; give "batch", "realtime", "auto", or None')
+    counts: AnyMode = "auto" if mode == "auto" else resolve_mode(mode, what=what)
+    _check_below(counts, realtime_below, what)
+    if isinstance(provider, Realtime):
+        if mode in ("batch", "auto"):
+            raise ValueError(f"{what}(mode={mode!r}): {provider!r} answers in realtime only; give the provider itself")
+        return provider, _at_once(flush), "realtime"
+    if not isinstance(provider, HasRealtime):
+        if mode in ("realtime", "auto"):
+            raise TypeError(
+                f"{what}(mode={mode!r}): {type(provider).__name__} has no realtime way, as a pair of submit and poll "
+                "has none; give a provider that has one, such as OpenAIBatch, or leave mode= out"
+            )
+        if counts == "realtime":
+            logger.warning(
+                "%s is %r, and %s has no realtime way: its queue is sent at once, in batches as ever",
+                VARIABLE,
+                counts,
+                type(provider).__name__,
+            )
+            return provider, _at_once(flush), "batch"
+        return provider, flush, counts
+    match counts:
+        case "realtime":
+            return Auto(provider, math.inf), _at_once(flush), counts
+        case "auto":
+            return Auto(provider, realtime_below or 0), flush, counts
+        case _:
+            return Auto(provider, 0), flush, counts
+
+
+def _check_below(mode: AnyMode, below: int | None, what: str) -> None:
+    if mode != "auto":
+        if below is not None:
+            raise ValueError(f'{what}(realtime_below={below!r}) is for mode="auto", and the mode is {mode!r}')
+    elif isinstance(below, bool) or not isinstance(below, int) or below < 1:
+        raise ValueError(
+            f'{what}(mode="auto", realtime_below={below!r}): give a whole number from 1; batches of fewer requests '
+            "are sent in realtime"
+        )
+
+
+def _at_once(flush: FlushPolicy) -> FlushPolicy:
+    return replace(flush, max_age=timedelta(0), when=None)

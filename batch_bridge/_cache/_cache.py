@@ -1,0 +1,192 @@
+"""The response cache that users open."""
+
+import hashlib
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Final, Self
+
+import orjson
+from langgraph.store.base import BaseStore
+
+from batch_bridge._cache._file import FileShelf
+from batch_bridge._cache._rows import StoreShelf
+from batch_bridge._cache._shelf import Kept, Shelf
+from batch_bridge._models import JSON
+
+logger = logging.getLogger("batch_bridge")
+
+_SWEEP_EVERY: Final = 500
+"""Answers that are kept between two sweeps; each lets go of at most twice as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """What one `ResponseCache` has done since it was made.
+
+    Attributes:
+        hits: Requests that it answered.
+        misses: Requests that it did not know an answer for.
+        stored: Answers that it has kept.
+        expired: Misses because the answer was too old.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    stored: int = 0
+    expired: int = 0
+
+
+class ResponseCache:
+    """Answers of earlier requests, so that an equal one costs nothing.
+
+    ::
+
+        cache = ResponseCache("cache.db", ttl=timedelta(days=30))
+        bridge = Bridge(OpenAIBatch(model="gpt-4o-mini"), cache=cache)
+
+    A request is answered from it when everything that decides its answer is equal: the whole body (schema, tools and
+    images included), endpoint, base URL, organisation and project, the provider, the tenant and the sample. Only
+    answers are kept, never errors. Any number of bridges, threads and processes may share one.
+
+    A cache that fails while it is used is no reason to fail a request: that is logged once, and counts as misses.
+
+    Args:
+        place: The path of a SQLite file, made if it is not there; or a LangGraph store, which stays yours to close and
+            is used on the event loop of the bridge.
+        ttl: How long an answer may be used. `None`: for ever.
+        tenant: Answers are kept apart by it. On a LangGraph server with users, and where a request says whose it is,
+            they are kept apart by that too.
+
+    Raises:
+        CacheError: The file is broken, locked, another program's, or out of reach.
+        TypeError: An argument is of another type.
+        ValueError: `ttl` is not positive.
+    """
+
+    def __init__(
+        self, place: str | os.PathLike[str] | BaseStore, *, ttl: timedelta | float | None = None, tenant: str = ""
+    ) -> None:
+        if isinstance(ttl, int | float) and not isinstance(ttl, bool):
+            ttl = timedelta(seconds=ttl)
+        if not isinstance(ttl, timedelta | None):
+            raise TypeError(f"ResponseCache(ttl={ttl!r}) is no duration; give a timedelta, seconds, or None")
+        if ttl is not None and ttl <= timedelta(0):
+            raise ValueError(f"ResponseCache(ttl={ttl!r}) would keep nothing; give a positive duration, or None")
+        if not isinstance(tenant, str):
+            raise TypeError(f"ResponseCache(tenant={tenant!r}): give a string")
+        if isinstance(place, BaseStore):
+            self._shelf: Shelf = StoreShelf(place)
+        elif isinstance(place, str | os.PathLike):
+            self._shelf = FileShelf(place)
+        else:
+            raise TypeError(f"ResponseCache({place!r}): give the path of a file, or a LangGraph store")
+        self._closing = weakref.finalize(self, self._shelf.close)
+        self._ttl = None if ttl is None else ttl.total_seconds()
+        self._tenant = hashlib.blake2b(tenant.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+        self._stats = CacheStats()
+        self._unswept = _SWEEP_EVERY  # the first answer that is kept sweeps
+        self._complained: set[str] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def stats(self) -> CacheStats:
+        """What it has done since it was made, in this process."""
+        return self._stats
+
+    async def recall(self, keys: Sequence[str], now: datetime) -> dict[str, JSON]:
+        """Return the answers that are known and not too old, by key. For bridges; raises nothing.
+
+        Args:
+            keys: One for each request; a key may come twice.
+            now: Aware UTC.
+        """
+        at = now.timestamp()
+        answers: dict[str, JSON] = {}
+        old: set[str] = set()
+        broken: list[str] = []
+        try:
+            for key, kept in (await self._shelf.get(self._tenant, list(dict.fromkeys(keys)))).items():
+                if self._is_over(kept, at):
+                    old.add(key)
+                    continue
+                try:
+                    answers[key] = orjson.loads(kept.answer)
+                except orjson.JSONDecodeError:
+                    broken.append(key)
+            if old or broken:
+                await self._shelf.drop(self._tenant, [*old, *broken])
+        except Exception as error:  # noqa: BLE001  # whatever a store raises; what it did not tell is asked again
+            self._complain("read", error)
+        hits = sum(key in answers for key in keys)
+        self._count(hits=hits, misses=len(keys) - hits, expired=sum(key in old for key in keys))
+        return answers
+
+    async def remember(self, answers: Mapping[str, JSON], now: datetime) -> None:
+        """Keep answers by key; a second one takes the place of the first. For bridges; raises nothing."""
+        at = now.timestamp()
+        until = None if self._ttl is None else at + self._ttl
+        try:
+            await self._shelf.put(
+                self._tenant, {key: Kept(orjson.dumps(answer), at, until) for key, answer in answers.items()}
+            )
+            self._count(stored=len(answers))
+            self._unswept += len(answers)
+            if self._unswept >= _SWEEP_EVERY:
+                self._unswept = 0
+                await self._shelf.sweep(at)
+        except Exception as error:  # noqa: BLE001  # as in `recall`
+            self._complain("written", error)
+
+    async def aclear(self) -> None:
+        """Let go of all answers of this tenant.
+
+        Raises:
+            sqlite3.Error: The file cannot be written; or what the store raises.
+        """
+        await self._shelf.clear(self._tenant)
+
+    def clear(self) -> None:
+        """Do what `aclear` does, blocking. Not for a store that belongs to an event loop."""
+        self._shelf.clear_blocking(self._tenant)
+
+    def close(self) -> None:
+        """Close the file; bridges that still use it find no answers. Idempotent. A store stays open."""
+        self._closing()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _is_over(self, kept: Kept, at: float) -> bool:
+        if kept.until is not None and kept.until <= at:
+            return True
+        return self._ttl is not None and kept.at + self._ttl <= at
+
+    def _count(self, hits: int = 0, misses: int = 0, stored: int = 0, expired: int = 0) -> None:
+        with self._lock:
+            s = self._stats
+            self._stats = replace(
+                s, hits=s.hits + hits, misses=s.misses + misses, stored=s.stored + stored, expired=s.expired + expired
+            )
+
+    def _complain(self, what: str, error: Exception) -> None:
+        with self._lock:
+            is_news = what not in self._complained
+            self._complained.add(what)
+        if is_news:
+            logger.warning(
+                "the response cache cannot be %s (%s: %s); requests are sent as if it were empty. This is said once",
+                what,
+                type(error).__name__,
+                error,
+            )

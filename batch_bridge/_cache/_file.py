@@ -1,0 +1,211 @@
+"""Answers in a SQLite file, which any number of threads, event loops and processes may use at the same time."""
+
+import asyncio
+import hashlib
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from batch_bridge._cache._shelf import Kept
+from batch_bridge.errors import CacheError
+
+T = TypeVar("T")
+Row = tuple[object, ...]
+
+_ID: Final = 0x62_62_63_61
+"""The file's `application_id`: "bbca"."""
+_VERSION: Final = 1
+"""The file's `user_version`."""
+_BUSY_SECONDS: Final = 5.0
+"""How long to wait while another process writes."""
+_NAMES: Final = 500
+"""Keys in one statement."""
+_SWEPT: Final = 1000
+"""Answers that one sweep lets go of at most."""
+_CACHE_BYTES: Final = 32 * 2**20
+"""Pages that are held in memory; with 100,000 answers the index is 4 MB."""
+_WAL_PAGES: Final = 8000
+"""Pages of 4 kB in the log before they are moved into the file: keys come in no order, so the same pages come again."""
+_SCHEMA: Final = """
+    CREATE TABLE IF NOT EXISTS answers (
+        name BLOB NOT NULL UNIQUE,
+        tenant TEXT NOT NULL,
+        answer BLOB NOT NULL,
+        put_at REAL NOT NULL,
+        until REAL
+    );
+    CREATE INDEX IF NOT EXISTS answers_until ON answers (until) WHERE until IS NOT NULL;
+"""
+
+
+_PUT: Final = "INSERT OR REPLACE INTO answers (name, tenant, answer, put_at, until) VALUES (?, ?, ?, ?, ?)"
+
+
+class FileShelf:
+    """A shelf in a SQLite file of its own.
+
+    One connection, one caller at a time, in a thread beside the event loop. What was put survives the process; the
+    last answers may be lost with the power, which costs asking again.
+
+    Args:
+        path: The file; made if it is not there. Its folder must exist, on a local disk.
+
+    Raises:
+        CacheError: It is no such file, or it cannot be opened.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path).absolute()
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._connection: sqlite3.Connection | None = _open(self._path)
+
+    async def get(self, tenant: str, keys: Sequence[str]) -> dict[str, Kept]:
+        """See `Shelf`."""
+
+        return await asyncio.to_thread(self._do, partial(_read, keys={_name(tenant, key): key for key in keys}))
+
+    async def put(self, tenant: str, answers: Mapping[str, Kept]) -> None:
+        """See `Shelf`."""
+        rows = [(_name(tenant, key), tenant, kept.answer, kept.at, kept.until) for key, kept in answers.items()]
+        await self._write(_PUT, rows)
+
+    async def drop(self, tenant: str, keys: Sequence[str]) -> None:
+        """See `Shelf`."""
+        await self._write("DELETE FROM answers WHERE name = ?", [(_name(tenant, key),) for key in keys])
+
+    async def sweep(self, now: float) -> None:
+        """See `Shelf`."""
+        over = "SELECT rowid FROM answers WHERE until <= ? ORDER BY until LIMIT ?"
+        await self._write(f"DELETE FROM answers WHERE rowid IN ({over})", [(now, _SWEPT)])  # noqa: S608  # a constant
+
+    async def clear(self, tenant: str) -> None:
+        """See `Shelf`."""
+        await asyncio.to_thread(self.clear_blocking, tenant)
+
+    def clear_blocking(self, tenant: str) -> None:
+        """See `Shelf`."""
+        self._do(partial(_write, sql="DELETE FROM answers WHERE tenant = ?", rows=[(tenant,)]))
+
+    def close(self) -> None:
+        """See `Shelf`."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None and os.getpid() == self._pid:
+                connection.close()
+
+    async def _write(self, sql: str, rows: Sequence[Row]) -> None:
+        if rows:
+            await asyncio.to_thread(self._do, partial(_write, sql=sql, rows=rows))
+
+    def _do(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        if os.getpid() != self._pid:
+            self._open_again()
+        with self._lock:
+            if self._connection is None:
+                raise CacheError(f"{self._path} is closed; keep the response cache open while bridges use it")
+            return function(self._connection)
+
+    def _open_again(self) -> None:
+        """Leave alone what belongs to the process that this one was forked from: its connection and its lock."""
+        _left_behind.append(self._connection)
+        self._lock, self._pid = threading.Lock(), os.getpid()
+        self._connection = None if self._connection is None else _open(self._path)
+
+
+_left_behind: list[sqlite3.Connection | None] = []
+"""Connections of the process that this one was forked from; closing one would take away its locks."""
+
+
+def _name(tenant: str, key: str) -> bytes:
+    """Return what an answer is found by: short, since the index is what a write costs."""
+    return hashlib.blake2b(key.encode(), key=tenant.encode(), digest_size=20).digest()
+
+
+def _read(connection: sqlite3.Connection, *, keys: Mapping[bytes, str]) -> dict[str, Kept]:
+    found: dict[str, Kept] = {}
+    names = [*keys]
+    for start in range(0, len(names), _NAMES):
+        some = names[start : start + _NAMES]
+        marks = ",".join("?" * len(some))
+        rows = connection.execute(f"SELECT name, answer, put_at, until FROM answers WHERE name IN ({marks})", some)  # noqa: S608
+        found.update((keys[name], Kept(answer, at, until)) for name, answer, at, until in rows)
+    return found
+
+
+def _write(connection: sqlite3.Connection, *, sql: str, rows: Sequence[Row]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.executemany(sql, rows)
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):  # SQLite may have given the transaction up by itself
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    if not path.parent.is_dir():
+        raise CacheError(f"{path}: there is no folder {path.parent}. Make it first, or name another file.")
+    if path.is_dir():
+        raise CacheError(f"{path} is a folder. Name a file inside it.")
+    try:
+        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise _broken(path, error) from error
+    try:
+        _set_up(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise _broken(path, error) from error
+    except CacheError:
+        connection.close()
+        raise
+    return connection
+
+
+def _set_up(connection: sqlite3.Connection, path: Path) -> None:
+    def pragma(name: str) -> int:
+        return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+    owner, version = pragma("application_id"), pragma("user_version")
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute(f"PRAGMA cache_size=-{_CACHE_BYTES // 1024}")
+    connection.execute(f"PRAGMA wal_autocheckpoint={_WAL_PAGES}")
+    if (owner, version) == (_ID, _VERSION):
+        connection.execute("SELECT 1 FROM answers LIMIT 1").fetchone()
+        connection.execute("BEGIN IMMEDIATE")  # tells now, and not later, that it is locked or must not be written
+        connection.execute("ROLLBACK")
+        return
+    if owner == _ID:
+        raise CacheError(
+            f"{path} is a response cache of version {version}, and this BatchBridge knows version {_VERSION}. "
+            "Upgrade BatchBridge, or delete the file: it only holds what can be asked again."
+        )
+    if tables or owner:
+        raise CacheError(f"{path} belongs to another program. Name another file for the response cache.")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.executescript(
+        f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id={_ID}; PRAGMA user_version={_VERSION}; COMMIT;"
+    )
+
+
+def _broken(path: Path, error: sqlite3.Error) -> CacheError:
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
+            advice = "It is no SQLite database, or a damaged one. Delete it, if it is a cache, or name another file."
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            advice = "Another program keeps it locked. Close that program, then try again."
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            advice = "This process may not write it. Change its permissions, or name another file."
+        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
+            advice = "The disk is full or failing. Make room, or name a file on another disk."
+        case _:
+            advice = "Name another file, or look at it with the sqlite3 command."
+    return CacheError(f"the response cache {path} cannot be opened: {error}. {advice}")

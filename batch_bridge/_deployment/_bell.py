@@ -1,0 +1,122 @@
+"""The bell: a delayed run of the bridge's graph, which a node that waits asks for before it parks.
+
+One run serves all waits of a process in a linger window: a note that was left before the run starts is seen by it, and
+the run starts no earlier than a linger after it was asked for. So a process rings once in a window, and each wait knows
+that a tick comes after its note, whatever becomes of this process.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from langgraph_sdk.client import LangGraphClient
+from langgraph_sdk.errors import APIStatusError
+
+from batch_bridge._deployment._access import access_of, bridge_thread
+from batch_bridge.errors import BridgeUnreachableError, UnknownBatcherError
+
+_DENIED = (401, 403, 404, 409)
+_covered: dict[tuple[str, str], float] = {}
+"""Until when, on the monotonic clock, a (bridge, user)'s notes are certain to be seen by a run that was asked for."""
+_ringing: dict[tuple[int, str, str], asyncio.Task[None]] = {}
+_bridges: set[str] = set()
+
+
+async def ring(bridge: str, user: str) -> None:
+    """See to it that a tick of the bridge starts after now. Costs a call of the server once in a linger window.
+
+    Raises:
+        UnknownBatcherError: The deployment has no such graph, or it is not a bridge.
+        BridgeUnreachableError: The server does not let this user start the bridge's runs.
+    """
+    access = access_of(bridge)
+    caller = "" if access.service else user
+    while time.monotonic() >= _covered.get((bridge, caller), 0.0):
+        place = (id(asyncio.get_running_loop()), bridge, caller)
+        task = _ringing.get(place)
+        if task is None:
+            task = _ringing[place] = asyncio.ensure_future(_ring(bridge, caller))
+            task.add_done_callback(partial(_forget, place))
+        await asyncio.shield(task)
+
+
+def _forget(place: tuple[int, str, str], _: asyncio.Task[None]) -> None:
+    _ringing.pop(place, None)
+
+
+async def _ring(bridge: str, caller: str) -> None:
+    access = access_of(bridge)
+    client = access.client()
+    if bridge not in _bridges:
+        await _check(client, bridge)
+    started = time.monotonic()
+    try:
+        await start_tick(client, bridge, "bell", after=access.linger)
+    except APIStatusError as error:
+        if error.status_code == 422:  # noqa: PLR2004
+            raise _unknown(bridge, str(error)) from error
+        if error.status_code in _DENIED:
+            raise _denied(bridge, caller, error) from error
+        raise
+    # Clocks may be set while we wait: a share of the window is left unused.
+    _covered[bridge, caller] = started + max(access.linger * 0.9, 0.001)
+
+
+async def start_tick(
+    client: LangGraphClient, bridge: str, wake: str, *, after: int, orders: Mapping[str, Any] | None = None
+) -> None:
+    """Ask for a run of the bridge's graph on its thread, `after` seconds from now.
+
+    Args:
+        client: Calls the server.
+        bridge: The graph's id.
+        wake: What it is for, shown in the thread's state: `bell` or `timer`.
+        after: Seconds, at least 0.
+        orders: What else its input says.
+    """
+    await client.runs.create(
+        bridge_thread(bridge),
+        bridge,
+        input={"wake": wake, **(orders or {})},
+        metadata={"batch_bridge": wake},
+        config={"recursion_limit": 10_000},
+        multitask_strategy="enqueue",
+        if_not_exists="create",
+        after_seconds=after or None,
+        durability="exit",
+    )
+
+
+async def _check(client: LangGraphClient, bridge: str) -> None:
+    """Look once whether a graph is a bridge: any other would be run with an input that it does not know."""
+    try:
+        assistants: Any = await client.assistants.search(graph_id=bridge, limit=1)
+        schemas: Any = await client.assistants.get_schemas(assistants[0]["assistant_id"]) if assistants else None
+    except APIStatusError as error:
+        if error.status_code == 404 and "not found" in str(error).lower() and bridge in str(error):  # noqa: PLR2004
+            raise _unknown(bridge, str(error)) from error
+        return  # this user may not look; the run will tell
+    if schemas is None:
+        return
+    if "wake" not in str(schemas.get("input_schema")) or "undelivered" not in str(schemas.get("output_schema")):
+        raise _unknown(bridge, "the graph of that id is no bridge")
+    _bridges.add(bridge)
+
+
+def _unknown(bridge: str, said: str) -> UnknownBatcherError:
+    return UnknownBatcherError(
+        f"wait(…, batcher={bridge!r}): this deployment has no bridge of that name ({said}). On a LangGraph server a "
+        'bridge goes by its graph id; add it to "graphs" in langgraph.json, or name one that is there'
+    )
+
+
+def _denied(bridge: str, caller: str, error: APIStatusError) -> BridgeUnreachableError:
+    who = f"the user {caller!r}" if caller else "the caller"
+    return BridgeUnreachableError(
+        f"wait(…, batcher={bridge!r}): the server does not let {who} start the bridge's runs "
+        f"(HTTP {error.status_code}). Where threads belong to users, the bridge needs an identity of its own, "
+        f"which may read and resume all of them: Bridge(…, name={bridge!r}, client=get_client(url=…, headers=…)), with "
+        "the name that langgraph.json gives it"
+    )

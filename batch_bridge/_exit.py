@@ -1,0 +1,48 @@
+"""What is done at the end of the program, where nobody waits for what is queued: it is sent."""
+
+import logging
+import threading
+from typing import Any, Final, Protocol
+
+logger = logging.getLogger("batch_bridge")
+
+
+class Closable(Protocol):
+    """What must be closed before the program ends."""
+
+    def close(self, *, wait: bool) -> None:
+        """Send what is queued, and end."""
+        ...
+
+
+_open: Final[list[Closable]] = []
+_lock = threading.Lock()
+_registered = threading.Event()
+
+
+def close_at_exit(what: Closable) -> None:
+    """Close something when the program ends, unless `closed` is called before."""
+    with _lock:
+        _open.append(what)
+        if not _registered.is_set():
+            _registered.set()
+            # Not `atexit`: by then threads cannot be started any more, and an upload needs one.
+            register: Any = threading._register_atexit  # type: ignore[attr-defined]  # noqa: SLF001
+            register(_close_all)
+
+
+def closed(what: Closable) -> None:
+    """Note that something has been closed. Idempotent."""
+    with _lock:
+        if what in _open:
+            _open.remove(what)
+
+
+def _close_all() -> None:
+    with _lock:
+        left, _open[:] = list(_open), []
+    for each in left:
+        try:
+            each.close(wait=True)
+        except Exception:
+            logger.exception("a Batcher could not be closed at the end of the program")

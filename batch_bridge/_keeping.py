@@ -1,0 +1,52 @@
+"""A ledger that keeps the queue too: what has been asked is sent by the next process if this one does not live to.
+
+Rows, beside those of `Ledger`: `queued`, request id -> group, bytes, key, at; from intake until the provider has
+confirmed its batch, or its outcome is written. A request's own row stands before it and goes after it.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from batch_bridge._ledger import Ledger
+from batch_bridge._models import Submitted
+from batch_bridge._plan import Waiting
+
+
+class KeepingLedger(Ledger):
+    """A ledger over a store, with the queue."""
+
+    async def queued(self, waiting: Sequence[Waiting]) -> None:
+        """See `Ledger`; done before anybody is told that a request is queued."""
+        await self._run(
+            self._put(
+                "queued",
+                each.id,
+                {"group": each.group, "bytes": each.bytes, "key": each.key, "at": each.queued_at.timestamp()},
+            )
+            for each in waiting
+        )
+
+    async def unqueued(self, ids: Iterable[str]) -> None:
+        """See `Ledger`."""
+        await self._run(self._put("queued", request_id, None) for request_id in ids)
+
+    async def queue(self) -> list[Waiting]:
+        """See `Ledger`. A request with an outcome does not wait, whatever its row says."""
+        rows = await self._list("queued")
+        settled = await self.settled([request_id for request_id, _ in rows])
+        return [
+            Waiting(request_id, row["group"], row["bytes"], datetime.fromtimestamp(row["at"], UTC), row["key"])
+            for request_id, row in rows
+            if request_id not in settled
+        ]
+
+    async def confirm(self, batch: Submitted) -> None:
+        """See `Ledger`; then its members are queued no more."""
+        await super().confirm(batch)
+        await self.unqueued(batch.members)
+
+    async def drop(self, ids: Iterable[str]) -> None:
+        """See `Ledger`; first they are queued no more."""
+        dropped = tuple(ids)
+        await self.unqueued(dropped)
+        await super().drop(dropped)

@@ -1,0 +1,106 @@
+"""What a Batcher's requests are called: what makes an item asked again the same request, or another one."""
+
+import hashlib
+import heapq
+import threading
+import uuid
+from typing import Protocol
+
+from batch_bridge import _messages
+from batch_bridge._json import dumps
+from batch_bridge._models import JSON
+
+
+class Names(Protocol):
+    """Gives ids to items. Safe to use from several threads."""
+
+    def name(self, item: JSON) -> str:
+        """Return the id of an item that is asked now: 32 hex digits."""
+        ...
+
+    def give_back(self, request_id: str) -> None:
+        """Note that a request ended without an answer that lasts: the next equal item may be the same request."""
+        ...
+
+
+class FreshNames:
+    """Ids for requests that nobody will ask for again."""
+
+    def __init__(self) -> None:
+        self._prefix = uuid.uuid4().hex[:16]
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def name(self, _: JSON) -> str:
+        """Return the next id."""
+        with self._lock:
+            self._count += 1
+            return f"{self._prefix}{self._count:016x}"
+
+    def give_back(self, request_id: str) -> None:
+        """Nothing: no id is used twice."""
+
+
+class DurableNames:
+    """Ids that the next process finds again: the content, and how many equal items this process asked before."""
+
+    def __init__(self, batcher: str) -> None:
+        self._key = batcher.encode()[:64]
+        self._equal: dict[bytes, int] = {}
+        self._lock = threading.Lock()
+
+    def name(self, item: JSON) -> str:
+        """Return the id of an item, and count it."""
+        content = _content(item, self._key)
+        with self._lock:
+            equal = self._equal.get(content, 0)
+            self._equal[content] = equal + 1
+        return _id(content, equal)
+
+    def give_back(self, request_id: str) -> None:
+        """Nothing: an equal item is a new request for as long as this process lives."""
+
+
+class ReturnedNames:
+    """Ids like those of `DurableNames`, which are given out again where a request is still pending.
+
+    So a script that asks again and again until the answer is there asks for one request, while equal items that are
+    asked side by side, or after an answer, are several.
+    """
+
+    def __init__(self, batcher: str) -> None:
+        self._key = batcher.encode()[:64]
+        self._next: dict[bytes, int] = {}
+        self._returned: dict[bytes, list[int]] = {}
+        self._given: dict[str, tuple[bytes, int]] = {}
+        self._lock = threading.Lock()
+
+    def name(self, item: JSON) -> str:
+        """Return the first id of an item that is not in use."""
+        content = _content(item, self._key)
+        with self._lock:
+            returned = self._returned.get(content)
+            if returned:
+                equal = heapq.heappop(returned)
+            else:
+                equal = self._next.get(content, 0)
+                self._next[content] = equal + 1
+            request_id = _id(content, equal)
+            self._given[request_id] = content, equal
+        return request_id
+
+    def give_back(self, request_id: str) -> None:
+        """Let the next equal item have this id. Done twice, it changes nothing."""
+        with self._lock:
+            given = self._given.pop(request_id, None)
+            if given is not None:
+                content, equal = given
+                heapq.heappush(self._returned.setdefault(content, []), equal)
+
+
+def _content(item: JSON, key: bytes) -> bytes:
+    return hashlib.blake2b(dumps(_messages.without_ids(item)), digest_size=16, key=key).digest()
+
+
+def _id(content: bytes, equal: int) -> str:
+    return hashlib.blake2b(content + equal.to_bytes(8), digest_size=16).hexdigest()

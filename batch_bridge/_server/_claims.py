@@ -1,0 +1,35 @@
+"""Who may resume a thread that waits for several bridges: one of them at a time.
+
+Two answers on their way to one interrupt lose one of them, and the later may be taken for the answer to what the thread
+asks next. A store has no compare-and-set, so a bridge writes its claim first, then looks for others', and steps back if
+there is one: whichever of two looks last sees both.
+"""
+
+from datetime import datetime, timedelta
+
+from langgraph.store.base import PutOp, SearchOp
+
+from batch_bridge._ledger import Rows
+
+_TERM = timedelta(seconds=60)
+"""For how long a claim counts whose owner has not taken it away."""
+
+
+async def claim(store: Rows, thread: str, bridge: str, now: datetime) -> bool:
+    """Claim a thread, and tell whether no other bridge has; a claim that fails is taken back."""
+    await store.abatch([PutOp(_namespace(thread), bridge, {"at": now.timestamp()}, index=False)])
+    (claims,) = await store.abatch([SearchOp(_namespace(thread), limit=100)])
+    since = (now - _TERM).timestamp()
+    if any(other.key != bridge and other.value["at"] >= since for other in claims):
+        await unclaim(store, thread, bridge)
+        return False
+    return True
+
+
+async def unclaim(store: Rows, thread: str, bridge: str) -> None:
+    """Take a claim back."""
+    await store.abatch([PutOp(_namespace(thread), bridge, None)])
+
+
+def _namespace(thread: str) -> tuple[str, ...]:
+    return ("batch_bridge_claims", thread)

@@ -1,0 +1,106 @@
+"""What becomes of the outcomes that a thread has not acknowledged yet. Pure.
+
+Acknowledged means observed: the thread has moved on, or asks no more. Before each delivery the pending interrupt is
+read, and must carry our marker and name the request: LangGraph takes a second answer to one interrupt for the answer to
+the next one of that task, which may be a person's to give.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Final
+
+from batch_bridge._models import JSON, Outcome
+from batch_bridge._server._seen import Parked, Seen
+from batch_bridge._wire import envelope
+
+MOST_DELIVERIES: Final = 5
+"""How often an answer is sent to a thread that goes on asking for it."""
+_FIRST_LOOK = timedelta(seconds=2)
+_LONGEST_PAUSE = timedelta(minutes=1)
+_BUSY_GRACE = timedelta(seconds=10)
+"""How long a thread may be busy before one looks what with: a run that waits for its hour is no reason to wait."""
+
+
+@dataclass(slots=True)
+class Letter:
+    """What one thread is to be told.
+
+    Attributes:
+        thread: Whose it is.
+        ids: Requests with an outcome that it has not acknowledged.
+        due: When to look after it next.
+        pause: How long to leave it alone after that.
+        deliveries: How often it was resumed with them.
+        failures: How often that failed in a row.
+        busy_since: Since when it has been busy, as far as we looked.
+    """
+
+    thread: str
+    due: datetime
+    ids: set[str] = field(default_factory=set)
+    pause: timedelta = _FIRST_LOOK
+    deliveries: int = 0
+    failures: int = 0
+    busy_since: datetime | None = None
+
+    def put_off(self, now: datetime) -> None:
+        """Look again later, and later each time."""
+        self.due = now + self.pause
+        self.pause = min(self.pause * 2, _LONGEST_PAUSE)
+
+    def hasten(self, now: datetime) -> None:
+        """Look again at once: there is news of this thread."""
+        self.due, self.pause, self.busy_since = now, _FIRST_LOOK, None
+
+
+class Verdict(Enum):
+    """What to do about a letter."""
+
+    GONE = "its thread is not there"
+    READ = "its thread asks for none of it any more"
+    LATER = "its thread is busy, or waits for more of this bridge"
+    CHECK = "its thread has been busy for long: look what with"
+    SEND = "resume its thread"
+    GIVE_UP = "its thread goes on asking for what it was sent"
+
+
+def judge(letter: Letter, seen: Seen | None, bridge: str, now: datetime) -> tuple[Verdict, set[str]]:
+    """Tell what to do about a letter, and which of its requests the thread has acknowledged."""
+    if seen is None:
+        return Verdict.GONE, set()
+    asked = {each.id for each in seen.asks(bridge)}
+    read = set() if seen.busy else letter.ids - asked
+    if seen.failed:  # its answers are kept; whoever runs it again asks for them
+        return Verdict.READ, set(letter.ids)
+    if not seen.busy and not letter.ids & asked:
+        return Verdict.READ, read
+    if seen.busy:
+        since = letter.busy_since = letter.busy_since or now
+        return (Verdict.CHECK if now - since >= _BUSY_GRACE else Verdict.LATER), read
+    letter.busy_since = None
+    if letter.deliveries >= MOST_DELIVERIES:
+        return Verdict.GIVE_UP, read
+    return (Verdict.SEND if due(seen, bridge, letter.ids) else Verdict.LATER), read
+
+
+def due(seen: Seen, bridge: str, settled: AbstractSet[str]) -> list[Parked]:
+    """Return the interrupts to answer: this bridge holds no request of theirs that has no outcome yet."""
+    return [interrupt for interrupt in seen.parked if _is_due(interrupt, bridge, settled)]
+
+
+def _is_due(interrupt: Parked, bridge: str, settled: AbstractSet[str]) -> bool:
+    ours = {asked.id for asked in interrupt.asks if asked.batcher == bridge}
+    return bool(ours) and ours <= settled
+
+
+def resume_map(interrupts: list[Parked], bridge: str, outcomes: Mapping[str, Outcome]) -> dict[str, JSON]:
+    """Return what resumes these interrupts: an envelope for each, with what this bridge has for it."""
+    return {
+        interrupt.id: envelope(
+            {each.id: outcomes[each.id] for each in interrupt.asks if each.batcher == bridge and each.id in outcomes}
+        )
+        for interrupt in interrupts
+    }

@@ -1,0 +1,79 @@
+"""The lease: which process's tick goes on with a bridge. Its row tells the next one whether its memory is still right.
+
+The bridge's thread keeps two ticks apart; the lease is for servers that run a run again while it still runs elsewhere.
+A store has no compare-and-set, so it is no lock: it is read once more right before every submission, and whoever lost
+it sends nothing. What a submission of the loser's may have left is found and fenced as after a crash.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from langgraph.store.base import GetOp, PutOp
+
+from batch_bridge._ledger import Rows
+from batch_bridge.errors import ProviderUnavailable
+
+_TERM = timedelta(seconds=20)
+"""For how long a tick that does not end is believed to run. It says so again each time that it begins a step."""
+
+
+class Lease:
+    """One process's claim on a bridge."""
+
+    def __init__(self, store: Rows, bridge: str) -> None:
+        self._store = store
+        self._namespace = ("batch_bridge", bridge, "lease")
+        self._holder = uuid4().hex
+        self._epoch = 0
+
+    async def take(self, now: datetime) -> bool | None:
+        """Begin a tick.
+
+        Returns:
+            Whether this process held the lease already, and so remembers all; `None` if another tick still runs.
+        """
+        row = await self._read()
+        mine = row is not None and row["holder"] == self._holder
+        if row is not None and not mine:
+            if row["running"] and abs(now.timestamp() - row["at"]) < _TERM.total_seconds():
+                return None
+            self._epoch = row["epoch"]
+        if not mine:
+            self._epoch += 1
+        await self._write(now, running=True)
+        return mine
+
+    async def renew(self, now: datetime) -> bool:
+        """Say that the tick still runs; tell whether the lease is still this process's."""
+        if not await self.is_held():
+            return False
+        await self._write(now, running=True)
+        return True
+
+    async def end(self, now: datetime) -> None:
+        """End a tick. The lease is kept, for the next one in this process."""
+        if await self.is_held():
+            await self._write(now, running=False)
+
+    async def is_held(self) -> bool:
+        """Tell whether no other process has taken the lease."""
+        row = await self._read()
+        return row is not None and row["holder"] == self._holder and row["epoch"] == self._epoch
+
+    async def check(self) -> None:
+        """Called right before a submission.
+
+        Raises:
+            ProviderUnavailable: Another process goes on with this bridge; nothing was sent.
+        """
+        if not await self.is_held():
+            raise ProviderUnavailable("another tick of this bridge has taken over; this one sends nothing")
+
+    async def _read(self) -> dict[str, Any] | None:
+        (item,) = await self._store.abatch([GetOp(self._namespace, "lease")])
+        return None if item is None else item.value
+
+    async def _write(self, now: datetime, *, running: bool) -> None:
+        row = {"holder": self._holder, "epoch": self._epoch, "running": running, "at": now.timestamp()}
+        await self._store.abatch([PutOp(self._namespace, "lease", row, index=False)])

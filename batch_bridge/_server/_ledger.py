@@ -1,0 +1,143 @@
+"""A bridge's ledger on a server: the next tick may run in another process, so the queue and the outbox are written too.
+
+Rows besides those of the `Ledger`, each a set of entries in pieces::
+
+    queue      request id -> thread, group, bytes, time, key     from intake until its batch is confirmed, or outcome
+    outbox     request id -> thread                              written before the outcome; until the thread has it
+    dead       request id -> thread, reason, time                what could not be delivered, until a person replays it
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from langgraph.store.base import Op
+
+from batch_bridge._ledger import Ledger, Rows
+from batch_bridge._models import Outcome, Request, Submitted
+from batch_bridge._plan import Waiting
+from batch_bridge._server._pieces import Pieces
+
+
+class DeploymentStore:
+    """The store that the running graph was given, which may be another object in the next run."""
+
+    def __init__(self) -> None:
+        self.store: Rows | None = None
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Any]:
+        """See `Rows`."""
+        if self.store is None:
+            raise RuntimeError("a bridge's ledger was used outside of a tick")
+        return await self.store.abatch(ops)
+
+
+class ServerLedger(Ledger):
+    """A ledger that another process can go on with. Its owner holds the lease."""
+
+    def __init__(self, store: Rows, bridge: str) -> None:
+        super().__init__(store, bridge)
+        root = ("batch_bridge", bridge)
+        self._queue = Pieces(store, (*root, "queue"))
+        self.outbox = Pieces(store, (*root, "outbox"))
+        self.dead = Pieces(store, (*root, "dead"))
+        self._threads: dict[str, str] = {}
+        self._queued_of: dict[str, set[str]] = {}
+
+    async def load(self) -> None:
+        """Read the sets anew: another process may have changed them."""
+        for pieces in (self._queue, self.outbox, self.dead):
+            await pieces.load()
+        self._threads.clear()
+        self._queued_of.clear()
+        queued: Iterable[tuple[str, Any]] = self._queue.items()
+        for request_id, (thread, *_) in queued:
+            self._remember(request_id, thread)
+
+    def thread_of(self, request_id: str) -> str:
+        """Return the thread that waits for a queued request; empty if that is not known."""
+        return self._threads.get(request_id, "")
+
+    def queued_of(self, thread: str) -> set[str]:
+        """Return the requests of a thread that wait to be sent."""
+        return {each for each in self._queued_of.get(thread, ()) if each in self._queue}
+
+    def _remember(self, request_id: str, thread: str) -> None:
+        self._threads[request_id] = thread
+        self._queued_of.setdefault(thread, set()).add(request_id)
+
+    # -- the queue -----------------------------------------------------------------------------------------------
+
+    async def enqueue(self, requests: Iterable[Request]) -> None:
+        """See `Ledger`."""
+        held = list(requests)
+        for request in held:
+            self._remember(request.id, request.thread)
+        await super().enqueue(held)
+
+    async def queued(self, waiting: Sequence[Waiting]) -> None:
+        """See `Ledger`."""
+        await self._queue.add(
+            {
+                each.id: [self.thread_of(each.id), each.group, each.bytes, each.queued_at.timestamp(), each.key]
+                for each in waiting
+            }
+        )
+
+    async def unqueued(self, ids: Iterable[str]) -> None:
+        """See `Ledger`."""
+        await self._queue.remove(ids)
+
+    async def queue(self) -> list[Waiting]:
+        """See `Ledger`."""
+        rows: Iterable[tuple[str, Any]] = self._queue.items()
+        return [
+            Waiting(request_id, group, size, datetime.fromtimestamp(at, UTC), key)
+            for request_id, (_, group, size, at, key) in rows
+        ]
+
+    async def confirm(self, batch: Submitted) -> None:
+        """See `Ledger`."""
+        await super().confirm(batch)
+        await self._queue.remove(batch.members)
+
+    async def drop(self, ids: Iterable[str]) -> None:
+        """See `Ledger`."""
+        held = list(ids)
+        await self._queue.remove(held)
+        await super().drop(held)
+        for request_id in held:
+            thread = self._threads.pop(request_id, None)
+            if thread is not None and (queued := self._queued_of.get(thread)) is not None:
+                queued.discard(request_id)
+                if not queued:
+                    del self._queued_of[thread]
+
+    async def forget_closed(self, before: datetime) -> None:
+        """Let go of the summaries of batches that ended before a time."""
+        old = [batch.key for batch in await self.closed_batches() if batch.ended_at < before]
+        await self._run(self._put("closed", key, None) for key in old)
+
+    # -- the outbox ------------------------------------------------------------------------------------------------
+
+    async def settle(self, outcomes: Mapping[str, Outcome]) -> None:
+        """See `Ledger`; first of all it is noted whom the outcomes are for."""
+        threads = {request_id: self._threads[request_id] for request_id in outcomes if request_id in self._threads}
+        if unknown := [request_id for request_id in outcomes if request_id not in threads]:
+            threads |= {request.id: request.thread for request in await self.requests(unknown)}
+        await self.outbox.add(threads)
+        await super().settle(outcomes)
+
+    async def bury(self, ids: Iterable[str], reason: str, now: datetime) -> None:
+        """Give up on delivering outcomes, until a person replays them."""
+        held = [request_id for request_id in ids if request_id in self.outbox]
+        await self.dead.add({each: [self.outbox.get(each), reason, now.timestamp()] for each in held})
+        await self.outbox.remove(held)
+
+    async def replay(self, ids: Collection[str] | None) -> int:
+        """Put dead letters into the outbox again: those named, or all. Returns how many there were."""
+        dead: list[tuple[str, Any]] = list(self.dead.items())
+        chosen = [(each, value) for each, value in dead if ids is None or each in ids]
+        await self.outbox.add({request_id: thread for request_id, (thread, _, _) in chosen})
+        await self.dead.remove([request_id for request_id, _ in chosen])
+        return len(chosen)

@@ -1,0 +1,190 @@
+"""The post: takes outcomes from the outbox to the threads that wait for them, and sees that they have arrived."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from langgraph.store.base import PutOp
+from langgraph_sdk.client import LangGraphClient
+from langgraph_sdk.errors import APIStatusError, NotFoundError
+
+from batch_bridge._ledger import Rows
+from batch_bridge._models import Outcome
+from batch_bridge._server._claims import claim, unclaim
+from batch_bridge._server._delivery import Letter, Verdict, due, judge, resume_map
+from batch_bridge._server._ledger import ServerLedger
+from batch_bridge._server._seen import Parked, Seen, look
+
+logger = logging.getLogger("batch_bridge")
+
+_AT_ONCE = 50
+"""Threads that are looked at together and then resumed: few, so that what was seen is fresh."""
+_SIDE_BY_SIDE = 16
+_MOST_FAILURES = 8
+
+
+class Post:
+    """The letters of one bridge, in one process. What it must not forget is in the ledger's outbox."""
+
+    def __init__(self, store: Rows, bridge: str, ledger: ServerLedger) -> None:
+        self._store = store
+        self._bridge = bridge
+        self._ledger = ledger
+        self._letters: dict[str, Letter] = {}
+        self.last_error = ""
+
+    def load(self, now: datetime) -> None:
+        """Take up what the outbox holds, in place of what is remembered."""
+        self._letters.clear()
+        self.add(self._ledger.outbox, now)
+
+    def add(self, ids: Iterable[str], now: datetime) -> None:
+        """Take up requests that are in the outbox; others are put aside."""
+        for request_id in ids:
+            thread = self._ledger.outbox.get(request_id)
+            if isinstance(thread, str):
+                letter = self._letters.get(thread)
+                if letter is None:
+                    letter = self._letters[thread] = Letter(thread, now)
+                if request_id not in letter.ids:
+                    letter.ids.add(request_id)
+                    letter.deliveries = 0
+                    letter.hasten(now)
+
+    def hasten(self, threads: Iterable[str], now: datetime) -> None:
+        """Look after these threads at once: there is news of them."""
+        for thread in threads:
+            if (letter := self._letters.get(thread)) is not None:
+                letter.hasten(now)
+
+    @property
+    def next_at(self) -> datetime | None:
+        """When the next letter is due."""
+        return min((letter.due for letter in self._letters.values()), default=None)
+
+    def __len__(self) -> int:
+        return sum(len(letter.ids) for letter in self._letters.values())
+
+    async def deliver(self, client: LangGraphClient, now: datetime, *, seconds: float) -> bool:
+        """Look after the letters that are due, and tell whether some are left after `seconds`."""
+        ready = sorted((letter for letter in self._letters.values() if letter.due <= now), key=lambda each: each.due)
+        until = time.monotonic() + seconds
+        for start in range(0, len(ready), _AT_ONCE):
+            if start and time.monotonic() > until:
+                return True
+            await self._look_after(client, ready[start : start + _AT_ONCE], now)
+        return False
+
+    async def _look_after(self, client: LangGraphClient, letters: Sequence[Letter], now: datetime) -> None:
+        seen = await look(client, [letter.thread for letter in letters])
+        ended: list[str] = []
+        kept: list[str] = []
+        to_send: list[tuple[Letter, Seen]] = []
+        for letter in letters:
+            thread = seen.get(letter.thread)
+            verdict, read = judge(letter, thread, self._bridge, now)
+            letter.ids -= read
+            (ended if thread is not None and thread.ended else kept).extend(read)
+            if verdict is Verdict.CHECK and thread is not None:
+                verdict = Verdict.LATER if await self._is_under_way(client, letter) else Verdict.SEND
+            match verdict:
+                case Verdict.GONE | Verdict.GIVE_UP:
+                    await self._bury(letter, verdict.value, now)
+                case Verdict.READ:
+                    del self._letters[letter.thread]
+                case Verdict.SEND if thread is not None:
+                    to_send.append((letter, thread))
+                case _:
+                    letter.put_off(now)
+        await self._acknowledge(ended, kept, now)
+        await self._send(client, to_send, now)
+
+    async def _acknowledge(self, ended: Sequence[str], kept: Sequence[str], now: datetime) -> None:
+        if kept:  # first: an outcome that nobody remembers is never let go of
+            row = PutOp(delivered_namespace(self._bridge), f"{now:%Y%m%d%H}.{uuid4().hex}", {"ids": list(kept)}, False)  # noqa: FBT003
+            await self._store.abatch([row])
+        await self._ledger.outbox.remove([*ended, *kept])
+        await self._ledger.forget(ended)
+
+    async def _bury(self, letter: Letter, reason: str, now: datetime) -> None:
+        logger.error("%s: dead letter for thread %s: %s", self._bridge, letter.thread, reason)
+        self.last_error = f"thread {letter.thread}: {reason}"
+        await self._ledger.bury(letter.ids, reason, now)
+        self._letters.pop(letter.thread, None)
+
+    # -- resuming ------------------------------------------------------------------------------------------------
+
+    async def _send(self, client: LangGraphClient, to_send: Sequence[tuple[Letter, Seen]], now: datetime) -> None:
+        ids = [each.id for _, thread in to_send for each in thread.asks(self._bridge)]
+        outcomes = await self._ledger.outcomes(ids)
+        gate = asyncio.Semaphore(_SIDE_BY_SIDE)
+
+        async def send(letter: Letter, thread: Seen) -> None:
+            async with gate:
+                await self._resume(client, letter, thread, outcomes, now)
+
+        await asyncio.gather(*(send(letter, thread) for letter, thread in to_send))
+
+    async def _resume(
+        self, client: LangGraphClient, letter: Letter, thread: Seen, outcomes: dict[str, Outcome], now: datetime
+    ) -> None:
+        interrupts = due(thread, self._bridge, letter.ids & outcomes.keys())
+        letter.put_off(now)
+        if not interrupts:
+            return
+        shared = len(thread.bridges) > 1
+        if shared and not await claim(self._store, thread.id, self._bridge, now):
+            return
+        try:
+            await self._create_run(client, thread, interrupts, outcomes)
+        except NotFoundError:
+            pass  # deleted in between: the next look finds it gone
+        except APIStatusError as error:
+            letter.failures += 1
+            self.last_error = f"thread {thread.id}: {error}"
+            logger.warning("%s: could not resume thread %s: %s", self._bridge, thread.id, error)
+            if letter.failures >= _MOST_FAILURES:
+                await self._bury(letter, f"the server refused to resume it: {error}", now)
+        else:
+            letter.deliveries += 1
+            letter.failures = 0
+        finally:
+            if shared:
+                await unclaim(self._store, thread.id, self._bridge)
+
+    async def _create_run(
+        self, client: LangGraphClient, thread: Seen, interrupts: list[Parked], outcomes: dict[str, Outcome]
+    ) -> None:
+        settings: dict[str, Any] = {}
+        if thread.config:
+            settings["config"] = thread.config
+        if origin := next((interrupt.origin for interrupt in interrupts if interrupt.origin), ""):
+            run: Any = await client.runs.get(thread.id, origin)
+            settings["context"] = (run.get("kwargs") or {}).get("context")
+        await client.runs.create(
+            thread.id,
+            thread.assistant,
+            command={"resume": resume_map(interrupts, self._bridge, outcomes)},
+            multitask_strategy="enqueue",
+            metadata={"batch_bridge": self._bridge},
+            **settings,
+        )
+
+    async def _is_under_way(self, client: LangGraphClient, letter: Letter) -> bool:
+        """Tell whether a thread runs, or is about to; not so if all that keeps it busy is a run for a later hour."""
+        for status in ("running", "pending"):
+            for run in await client.runs.list(letter.thread, status=status, limit=50):
+                kwargs: Any = run.get("kwargs") or {}
+                delayed = (kwargs.get("config") or {}).get("configurable", {}).get("__after_seconds__")
+                if status == "running" or not delayed:
+                    return True
+        return False
+
+
+def delivered_namespace(bridge: str) -> tuple[str, ...]:
+    """Return where it is noted which outcomes have been delivered, by the hour, until their retention has passed."""
+    return ("batch_bridge", bridge, "delivered")

@@ -1,0 +1,109 @@
+"""A thread as the server tells of it: where it is parked, and whether it runs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langgraph_sdk.client import LangGraphClient
+
+from batch_bridge._deployment._inbox import digest_asks
+from batch_bridge._wire import Asked, read_interrupt, read_origin
+
+_PAGE = 200
+"""Threads in one call: their interrupts hold what they ask for, and may be long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """One of our interrupts: its address, what it asks for, and the run whose context its thread needs."""
+
+    id: str
+    task: str
+    asks: tuple[Asked, ...]
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A thread.
+
+    Attributes:
+        id: LangGraph's `thread_id`.
+        assistant: Who ran it last; resumes it.
+        busy: A run is under way or waits for its time; what it is parked at is told all the same.
+        failed: Its last run failed. Its owner may run it again; nobody else should.
+        ended: Nothing more will be asked for.
+        parked: Our interrupts that it waits at.
+        config: Settings of its runs that the server does not hand on to the next one.
+    """
+
+    id: str
+    assistant: str
+    busy: bool
+    failed: bool
+    ended: bool
+    parked: tuple[Parked, ...]
+    config: dict[str, Any]
+
+    def asks(self, bridge: str) -> list[Asked]:
+        """Return what it waits for of one bridge."""
+        return [asked for interrupt in self.parked for asked in interrupt.asks if asked.batcher == bridge]
+
+    def digests(self, bridge: str) -> set[str]:
+        """Return, for each interrupt, what it asks of one bridge, as the note of its task names it."""
+        return {
+            digest_asks(asked.id for asked in interrupt.asks if asked.batcher == bridge) for interrupt in self.parked
+        }
+
+    @property
+    def bridges(self) -> set[str]:
+        """The bridges that it waits for."""
+        return {asked.batcher for interrupt in self.parked for asked in interrupt.asks}
+
+
+async def look(client: LangGraphClient, ids: Sequence[str]) -> dict[str, Seen]:
+    """Read threads by id. One that is not there, or that the caller may not see, is left out."""
+    found: dict[str, Seen] = {}
+    for start in range(0, len(ids), _PAGE):
+        page = list(ids[start : start + _PAGE])
+        threads: Iterable[Mapping[str, Any]] = await client.threads.search(
+            ids=page, select=["thread_id", "status", "interrupts", "metadata", "config"], limit=len(page)
+        )
+        found |= {str(thread["thread_id"]): see(thread) for thread in threads}
+    return found
+
+
+async def look_for_parked(client: LangGraphClient, offset: int) -> tuple[list[Seen], bool]:
+    """Read a page of the threads that wait for something, and tell whether it was the last one."""
+    threads: Sequence[Mapping[str, Any]] = await client.threads.search(
+        status="interrupted",
+        select=["thread_id", "status", "interrupts", "metadata", "config"],
+        limit=_PAGE,
+        offset=offset,
+        sort_by="created_at",
+        sort_order="asc",
+    )
+    return [see(thread) for thread in threads], len(threads) < _PAGE
+
+
+def see(thread: Mapping[str, Any]) -> Seen:
+    """Read what the server tells of a thread."""
+    status, metadata, config = thread.get("status"), thread.get("metadata") or {}, thread.get("config") or {}
+    return Seen(
+        id=str(thread["thread_id"]),
+        assistant=str(metadata.get("assistant_id") or metadata.get("graph_id") or ""),
+        busy=status == "busy",
+        failed=status == "error",
+        ended=status == "idle",
+        parked=tuple(_parked(thread.get("interrupts") or {})),
+        config={each: config[each] for each in ("recursion_limit", "tags") if config.get(each)},
+    )
+
+
+def _parked(interrupts: Mapping[str, Any]) -> Iterable[Parked]:
+    for task, raised in interrupts.items():
+        for each in raised:
+            asked = read_interrupt(each.get("value"))
+            address = each.get("id") or each.get("interrupt_id")
+            if asked is not None and address:
+                yield Parked(str(address), str(task), tuple(asked), read_origin(each["value"]))

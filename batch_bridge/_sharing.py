@@ -1,0 +1,190 @@
+"""Which requests may share an answer: equal ones of one batch, and those whose answer a cache knows.
+
+Requests are equal when they have the same key: a hash of everything that decides the answer (what the provider's
+`identity` says), of the tenant and of the sample. Where it is not certain that two requests are the same, their keys
+differ: that costs a line, and a wrong answer would cost more.
+"""
+
+import hashlib
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Final, Protocol
+
+import orjson
+
+from batch_bridge._messages import TAG, without_ids
+from batch_bridge._models import JSON, Ended, InProgress, Outcome, Request, Submitted, Succeeded
+from batch_bridge._plan import Waiting, lines
+from batch_bridge._provider import Provider
+
+VERSION: Final = "1"
+"""Part of every key; another one makes a cache forget all it knows."""
+_GROUP: Final = 500
+"""Answers that are handed to the cache at once."""
+_NO_ANSWERS: Final = ("failed", "cancelled", "queued", "in_progress")
+"""What the `status` of a response that holds no answer is.
+
+Source: OpenAI API reference, "The response object", `status`, https://platform.openai.com/docs/api-reference/responses.
+"""
+
+Pair = tuple[str, Outcome]
+Remember = Callable[[Mapping[str, JSON]], Awaitable[None]]
+
+
+class Answers(Protocol):
+    """A cache, as far as the engine must know it. It raises nothing: one that fails knows nothing."""
+
+    async def recall(self, keys: Sequence[str], now: datetime) -> Mapping[str, JSON]:
+        """Return the answers that are known, by key; each key counts as one request, also if it comes twice."""
+        ...
+
+    async def remember(self, answers: Mapping[str, JSON], now: datetime) -> None:
+        """Keep answers by key. Idempotent; a second answer takes the place of the first."""
+        ...
+
+
+class Sharing:
+    """What the requests of one bridge may share.
+
+    Args:
+        bridge: Its name, which tells apart providers that cannot say what decides their answers.
+        provider: Who answers. Its optional method `identity(request) -> bytes` says what decides a request's answer.
+        cache: Answers of earlier requests.
+        dedupe: Whether equal requests of one batch are sent as one line.
+    """
+
+    def __init__(self, bridge: str, provider: Provider, cache: Answers | None, *, dedupe: bool) -> None:
+        self.dedupe = dedupe
+        self._cache = cache
+        self._identity: Callable[[Request], bytes] = getattr(provider, "identity", None) or _item
+        if self._identity is _item:
+            self._kind = f"item {type(provider).__module__}.{type(provider).__qualname__} {bridge}"
+        else:
+            whose = getattr(self._identity, "__func__", self._identity)
+            self._kind = f"identity {getattr(whose, '__module__', '')}.{getattr(whose, '__qualname__', '')}"
+
+    def key(self, request: Request) -> str:
+        """Return what the answer of a request is known by: 40 hex digits; empty if it cannot be told. Pure."""
+        try:
+            identity = self._identity(request)
+        except Exception:  # noqa: BLE001  # a provider is somebody's code: its bug costs the sharing alone
+            return ""
+        state = hashlib.blake2b(digest_size=20, person=b"batch-bridge-key")
+        for text in (VERSION, self._kind, request.tenant, request.sample):
+            _update(state, text.encode(errors="surrogatepass"))
+        _update(state, identity)
+        return state.hexdigest()
+
+    async def recall(self, waiting: Sequence[Waiting], now: datetime) -> dict[str, Outcome]:
+        """Return the outcomes of requests whose answer is known, by request id."""
+        if self._cache is None:
+            return {}
+        asked = [each for each in waiting if each.key]
+        known = await self._cache.recall([each.key for each in asked], now) if asked else {}
+        return {each.id: Succeeded(known[each.key]) for each in asked if each.key in known}
+
+    def remember(self, now: datetime) -> Remember | None:
+        """Return what keeps answers for later, if anything does."""
+        cache = self._cache
+        if cache is None:
+            return None
+
+        async def remember(answers: Mapping[str, JSON]) -> None:
+            await cache.remember(answers, now)
+
+        return remember
+
+
+async def spread(
+    reply: InProgress | Ended, batch: Submitted, remember: Remember | None = None, told: Container[str] = ()
+) -> InProgress | Ended:
+    """Return what a provider told of a batch's lines as what it means for all its members.
+
+    Args:
+        reply: Names lines; an id that is a member and no line was never sent, and is a stranger's.
+        batch: The batch.
+        remember: Gets the answers as they pass, the first one of each line.
+        told: Requests whose answer it got before.
+    """
+    if not batch.shared and (remember is None or not batch.keys):
+        return reply
+    spreading = _Spreading(batch, remember, told)
+    if isinstance(reply, Ended):
+        return replace(reply, outcomes=spreading.all(reply.outcomes))
+    outcomes = tuple(pair for each in reply.outcomes for pair in spreading.pairs(each))
+    await spreading.flush()
+    return replace(reply, outcomes=outcomes)
+
+
+class _Spreading:
+    """One reading of a batch's outcomes."""
+
+    def __init__(self, batch: Submitted, remember: Remember | None, told: Container[str]) -> None:
+        self._lines = lines(batch)
+        self._members = frozenset(batch.members)
+        self._keys = dict(zip(batch.members, batch.keys, strict=True)) if remember is not None and batch.keys else {}
+        self._remember = remember
+        self._told = told
+        self._seen: set[str] = set()
+        self._answers: dict[str, JSON] = {}
+
+    async def all(self, outcomes: AsyncIterable[Pair]) -> AsyncIterator[Pair]:
+        """Yield the outcomes of all members, and keep the answers, also those before the reading breaks off."""
+        try:
+            async for each in outcomes:
+                for pair in self.pairs(each):
+                    yield pair
+                if len(self._answers) >= _GROUP:
+                    await self.flush()
+        except Exception:
+            await self.flush()
+            raise
+        await self.flush()
+
+    def pairs(self, pair: Pair) -> Iterable[Pair]:
+        """Return what a line's outcome is to its members."""
+        line, outcome = pair
+        members = self._lines.get(line)
+        if members is None:
+            return [("" if line in self._members else line, outcome)]
+        if line not in self._seen:
+            self._seen.add(line)
+            self._note(line, outcome)
+        return [(member, outcome) for member in members]
+
+    def _note(self, line: str, outcome: Outcome) -> None:
+        key = self._keys.get(line)
+        if key and line not in self._told and isinstance(outcome, Succeeded) and is_answer(outcome.answer):
+            self._answers[key] = outcome.answer
+
+    async def flush(self) -> None:
+        """Keep the answers that have passed."""
+        answers, self._answers = self._answers, {}
+        if answers and self._remember is not None:
+            await self._remember(answers)
+
+
+def is_answer(answer: JSON) -> bool:
+    """Tell whether an answer may be kept: it is no error that came with status 200. One that was cut off is."""
+    match answer:
+        case {"__message__": {"data": {"response_metadata": {"status": str(status)}}}}:
+            return status not in _NO_ANSWERS
+        case {"__message__": _}:
+            return True
+        case dict():
+            return not answer.get("error") and answer.get("status") not in _NO_ANSWERS
+        case _:
+            return True
+
+
+def _item(request: Request) -> bytes:
+    """Return an item as it was written; only the ids that LangChain gives to its messages are left out."""
+    item = request.item
+    data = orjson.dumps(item)
+    return orjson.dumps(without_ids(item)) if TAG.encode() in data else data
+
+
+def _update(state: "hashlib.blake2b", part: bytes) -> None:
+    state.update(len(part).to_bytes(8))
+    state.update(part)

@@ -1,0 +1,142 @@
+"""What a wrapped client shares with the copies that are made of it: its settings, its Batchers, what was warned of."""
+
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+from batch_bridge._ask import Asker
+from batch_bridge._flush import FlushPolicy
+from batch_bridge._provider import Provider
+from batch_bridge._wait import Named
+from batch_bridge._wrap._request import Body, body_of, has_timeout, refusal, route
+from batch_bridge._wrap._twin import async_twin
+from batch_bridge.batcher import Batcher, OnPending
+from batch_bridge.errors import UnsupportedCallError
+from batch_bridge.providers.openai import OpenAIBatch
+
+logger = logging.getLogger("batch_bridge")
+
+Unsupported: TypeAlias = Literal["raise", "realtime"]
+
+_READS: Final = frozenset({"get", "head", "options"})
+"""HTTP methods that only read: nothing is billed for them, and nothing is pooled."""
+
+
+class Family:
+    """The settings of one `wrap_openai`, and what goes with them.
+
+    Args:
+        batcher: See `wrap_openai`, as for the others.
+        unsupported: What becomes of calls that a batch cannot hold.
+        flush: Of the shared Batcher.
+        poll_interval: Of the shared Batcher.
+        path: Of the shared Batcher.
+        on_pending: Of the shared Batcher.
+        provider: Of the shared Batcher.
+
+    Raises:
+        ValueError: An argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        *,
+        batcher: str | Named | Batcher,
+        unsupported: Unsupported,
+        flush: FlushPolicy,
+        poll_interval: timedelta | float,
+        path: str | os.PathLike[str] | None,
+        on_pending: OnPending,
+        provider: Provider | None,
+    ) -> None:
+        for name, value, known in (
+            ("unsupported", unsupported, get_args(Unsupported)),
+            ("on_pending", on_pending, get_args(OnPending)),
+        ):
+            if value not in known:
+                raise ValueError(f"wrap_openai({name}={value!r}): give {' or '.join(map(repr, known))}")
+        if on_pending == "raise" and path is None and not isinstance(batcher, Batcher):
+            raise ValueError(
+                'wrap_openai(on_pending="raise") needs a file that keeps what is pending; give path="batches.db"'
+            )
+        self._batcher = batcher
+        self._unsupported = unsupported
+        self._flush = flush
+        self._poll_interval = poll_interval
+        self._path = path
+        self._on_pending = on_pending
+        self._provider = provider or getattr(batcher, "provider", None)
+        self._askers: dict[tuple[object, ...], Asker] = {}
+        self._warned: set[str] = set()
+        self._lock = threading.Lock()
+
+    def asker(self, identity: tuple[object, ...], client: Any) -> Asker:
+        """Return who asks for all clients with this identity; `client` is one of them, not hooked.
+
+        Raises:
+            TypeError: Its requests cannot be sent by an asynchronous client.
+        """
+        with self._lock:
+            asker = self._askers.get(identity)
+            if asker is None:
+                provider = self._provider
+                if provider is None and not isinstance(self._batcher, Batcher):
+                    provider = OpenAIBatch(async_twin(client))
+                asker = self._askers[identity] = Asker(self._batcher, lambda: self._make(provider))
+            return asker
+
+    def take(self, options: Any, *, stream: bool) -> Body | None:
+        """Return the body of a call for a batch, or `None` if the call is to be made at once.
+
+        Raises:
+            UnsupportedCallError: A batch cannot hold it, and it is not to be made at once.
+            JSONError: Its body holds something that JSON cannot carry.
+        """
+        if options.method.lower() in _READS:
+            return None
+        why = refusal(options, stream=stream)
+        if why is None:
+            if has_timeout(options):
+                self.warn("a timeout means nothing to a call that waits for a batch; it is not used")
+            return body_of(options)
+        called = f"{options.method.upper()} {route(options.url)}"
+        if self._unsupported == "raise":
+            raise UnsupportedCallError(
+                f"{called}: {why}; make this call with the client that was wrapped, or allow it at once and at the "
+                'full price with wrap_openai(…, unsupported="realtime")'
+            )
+        self.warn(f"{called} is made at once, at the full price: {why}")
+        return None
+
+    def note_options(self, options: Mapping[str, Any]) -> None:
+        """Say what of `with_options` means nothing to a batch."""
+        if "timeout" in options:
+            self.warn("with_options(timeout=…) means nothing to a call that waits for a batch; it is not used")
+
+    def note_headers(self, client: Any, asker: Asker) -> None:
+        """Say that a client's own headers and query are not the bridge's."""
+        if (client._custom_headers or client._custom_query) and asker.waits():  # noqa: SLF001
+            self.warn(
+                "the default headers and query of a wrapped client are not sent from a node, where the bridge's own "
+                "client speaks; give them to that one: Bridge(OpenAIBatch(AsyncOpenAI(default_headers=…)))"
+            )
+
+    def warn(self, message: str) -> None:
+        """Log a warning, once for a family."""
+        if message not in self._warned:
+            self._warned.add(message)
+            logger.warning("wrap_openai: %s", message)
+
+    def _make(self, provider: Provider | None) -> Batcher:
+        return Batcher(
+            provider,
+            name=self._batcher if isinstance(self._batcher, str) else getattr(self._batcher, "name", "bridge"),
+            flush=self._flush,
+            poll_interval=self._poll_interval,
+            path=self._path,
+            on_pending=self._on_pending,
+            mode="batch",
+        )

@@ -1,0 +1,88 @@
+"""Whom an OpenAI client speaks to, and an asynchronous client that speaks to the same."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI, OpenAI
+
+from batch_bridge._wrap._request import Origin
+from batch_bridge.providers import _openai_clients
+
+AnyClient: TypeAlias = OpenAI | AsyncOpenAI
+
+
+def origin_of(client: AnyClient) -> Origin:
+    """Return whom a client speaks to."""
+    return Origin(_openai_clients.origin_of(client), getattr(client, "_azure_deployment", None))
+
+
+def identity_of(client: Any) -> tuple[object, ...]:
+    """Return what tells clients apart whose requests must not share a Batcher. Holds secrets: never stored."""
+    return (
+        str(client.base_url),
+        client.organization,
+        client.project,
+        client.api_key,
+        getattr(client, "_api_key_provider", None),
+        getattr(client, "_azure_ad_token", None),
+        getattr(client, "_azure_ad_token_provider", None),
+        id(client._client),  # noqa: SLF001
+        _frozen(client._custom_headers),  # noqa: SLF001
+        _frozen(client._custom_query),  # noqa: SLF001
+    )
+
+
+def async_twin(client: Any) -> AsyncOpenAI:
+    """Return a client that an `OpenAIBatch` can use: the client itself if it is asynchronous, else its like.
+
+    Raises:
+        TypeError: The synchronous client was given an HTTP client or a way to authorize that has no asynchronous like.
+    """
+    if isinstance(client, AsyncOpenAI):
+        return client
+    if type(client._client).__module__ != "openai._base_client":  # noqa: SLF001
+        raise TypeError(_no_twin("an http_client of its own"))
+    for name in ("workload_identity", "_provider"):
+        if getattr(client, name, None) is not None:
+            raise TypeError(_no_twin(f"a {name.lstrip('_')}"))
+    key_provider = getattr(client, "_api_key_provider", None)
+    options: dict[str, Any] = {
+        "api_key": client.api_key if key_provider is None else _awaitable(key_provider),
+        "organization": client.organization,
+        "project": client.project,
+        "timeout": client.timeout,
+        "default_headers": client._custom_headers,  # noqa: SLF001
+        "default_query": client._custom_query,  # noqa: SLF001
+    }
+    base_url = str(client.base_url)
+    if isinstance(client, AzureOpenAI):
+        token, token_provider = client._azure_ad_token, client._azure_ad_token_provider  # noqa: SLF001
+        if token is not None or token_provider is not None:
+            options["api_key"] = None  # the client holds a placeholder for it
+        return AsyncAzureOpenAI(
+            **options,
+            base_url=base_url.rstrip("/").removesuffix(f"/deployments/{client._azure_deployment}"),  # noqa: SLF001
+            api_version=client._api_version,  # noqa: SLF001
+            azure_ad_token=token,
+            azure_ad_token_provider=token_provider if token_provider is None else _awaitable(token_provider),
+        )
+    return AsyncOpenAI(**options, base_url=base_url)
+
+
+def _awaitable(function: Callable[[], str]) -> Callable[[], Awaitable[str]]:
+    async def call() -> str:
+        return await asyncio.to_thread(function)
+
+    return call
+
+
+def _no_twin(what: str) -> str:
+    return (
+        f"wrap_openai: the synchronous client has {what}, which an asynchronous one cannot use, and batches are "
+        "sent by an asynchronous client; give one: wrap_openai(client, provider=OpenAIBatch(AsyncOpenAI(…)))"
+    )
+
+
+def _frozen(mapping: Any) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((str(name), str(value)) for name, value in mapping.items()))

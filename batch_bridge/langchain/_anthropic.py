@@ -1,0 +1,44 @@
+"""`ChatAnthropic`: whose clients are switched, and what its requests become."""
+
+from typing import Any
+
+import anthropic
+from langchain_core.language_models import BaseChatModel
+
+from batch_bridge._ask import Asker
+from batch_bridge._models import JSON
+from batch_bridge._provider import Provider
+from batch_bridge.errors import UsageError
+from batch_bridge.langchain._transport import BatchTransport, Sent, refuse
+from batch_bridge.providers.anthropic import AnthropicBatch
+
+
+def clients(model: BaseChatModel, asker: Asker) -> dict[str, Any]:
+    """Return the fields of a model whose calls are to be asked of a batch."""
+    given: Any = model
+    transport: Any = BatchTransport(asker, read, given._client.default_headers)  # where it keeps it
+    return {
+        "_client": given._client.copy(http_client=anthropic.DefaultHttpxClient(transport=transport)),
+        "_async_client": given._async_client.copy(http_client=anthropic.DefaultAsyncHttpxClient(transport=transport)),
+    }
+
+
+def read(sent: Sent) -> JSON:
+    """Return a request as `AnthropicBatch` takes it: its body.
+
+    Raises:
+        UsageError: A batch cannot hold it.
+    """
+    refuse(sent)
+    if not sent.path.endswith("/messages"):
+        raise UsageError(
+            f"a batched model called {sent.path!r}, which no batch takes; call the model that was given to batched()"
+        )
+    return sent.body
+
+
+def provider(model: BaseChatModel) -> Provider:
+    """Return the provider that asks with a model's own account, address and settings."""
+    given: Any = model
+    client: anthropic.AsyncAnthropic = given._async_client  # where it keeps it
+    return AnthropicBatch(client.copy(http_client=anthropic.DefaultAsyncHttpxClient(timeout=client.timeout)))

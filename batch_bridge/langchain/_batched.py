@@ -1,0 +1,89 @@
+"""`batched`: what users call."""
+
+import functools
+import warnings
+from datetime import timedelta
+from typing import TypeVar
+
+from langchain_core.language_models import BaseChatModel
+
+from batch_bridge._flush import FlushPolicy
+from batch_bridge._mode import Mode, resolve_mode
+from batch_bridge._wait import Named
+from batch_bridge.batcher import Batcher
+from batch_bridge.langchain._model import BatchedModel, Settings, class_of, in_batches
+from batch_bridge.langchain._pooled import pooled
+from batch_bridge.langchain._vendors import vendor_of
+
+Model = TypeVar("Model", bound=BaseChatModel)
+
+
+def batched(
+    model: Model,
+    batcher: str | Named | Batcher = "bridge",
+    *,
+    mode: Mode | None = None,
+    max_idle: timedelta | float = 1,
+    max_age: timedelta | float | None = timedelta(minutes=30),
+    max_concurrency: int = 16,
+) -> Model:
+    """Return a copy of a chat model whose calls go through a batch, at half the price.
+
+    ::
+
+        agent = create_agent(batched(ChatOpenAI(model="gpt-4o-mini")), tools=[...])
+
+    In a node of a LangGraph graph a call waits for the bridge that `batcher` names: the thread parks, as in
+    `batch_bridge.wait`. Outside of graphs the model has a `Batcher` of its own, which sends what waits once no other
+    call has come for `max_idle`. To everybody who looks at it the copy is of the same class; the given model is not
+    changed.
+
+    `ChatOpenAI`, `AzureChatOpenAI`, `ChatAnthropic` and `ChatGoogleGenerativeAI` go through a batch. Any other model
+    makes realtime calls, at most `max_concurrency` at a time, and a warning says so.
+
+    Args:
+        model: A chat model. Bind tools and arguments afterwards.
+        batcher: A bridge's name, a `Bridge`, or a `Batcher`, which is then asked always.
+        mode: `"batch"`, or `"realtime"` for the model as it was given. `None`: what the environment variable
+            `BATCH_BRIDGE_MODE` says, and else `"batch"`.
+        max_idle: Outside of graphs, how long to wait for other calls (a `timedelta`, or seconds).
+        max_age: Outside of graphs, the longest that a call waits for others.
+        max_concurrency: Realtime calls at a time, of a model that no batch takes.
+
+    Raises:
+        TypeError: It is no chat model, or one that is batched already.
+        ValueError: The mode, or another argument, is not what it can be.
+    """
+    if not isinstance(model, BaseChatModel):
+        hint = (
+            "batch the model first, and bind afterwards: batched(model).bind_tools(…)"
+            if isinstance(getattr(model, "bound", None), BaseChatModel)
+            else "give a chat model, such as batched(ChatOpenAI(model=…))"
+        )
+        raise TypeError(f"batched({type(model).__name__} object) is no chat model; {hint}")
+    if isinstance(model, BatchedModel):
+        raise TypeError(f"batched({type(model).__name__} object): this model is batched already; use it as it is")
+    if max_concurrency < 1:
+        raise ValueError(f"batched(max_concurrency={max_concurrency!r}) would never call; give at least 1")
+    settings = Settings(batcher, FlushPolicy(max_idle=max_idle, max_age=max_age))
+    if resolve_mode(mode, what="batched") == "realtime":
+        return model
+    vendor = vendor_of(type(model))
+    if vendor is None:
+        warnings.warn(
+            f"batched({type(model).__name__} object): no batch API is known for this class, so its calls are made in "
+            f"realtime, at full price and at most {max_concurrency} at a time",
+            stacklevel=2,
+        )
+        return pooled(model, max_concurrency)  # type: ignore[return-value]  # of a subclass of its class
+    kind = type(model)
+    made = _shared_class(kind, settings) if isinstance(batcher, str) else class_of(kind, vendor, settings)
+    return in_batches(model, made)  # type: ignore[return-value]  # as above
+
+
+@functools.lru_cache(maxsize=256)
+def _shared_class(given: type[BaseChatModel], settings: Settings) -> type[BaseChatModel]:
+    """Return `class_of`, made once: a class costs some milliseconds."""
+    vendor = vendor_of(given)
+    assert vendor is not None  # noqa: S101  # it was looked up before
+    return class_of(given, vendor, settings)

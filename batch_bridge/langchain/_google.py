@@ -1,0 +1,46 @@
+"""`ChatGoogleGenerativeAI`: whose client is switched, and what its requests become."""
+
+from typing import Any
+
+from google import genai
+from langchain_core.language_models import BaseChatModel
+
+from batch_bridge._ask import Asker
+from batch_bridge._models import JSON
+from batch_bridge._provider import Provider
+from batch_bridge.errors import UsageError
+from batch_bridge.langchain._transport import BatchTransport, Sent, refuse
+from batch_bridge.providers.gemini import GeminiBatch
+
+_VERB = ":generateContent"
+
+
+def clients(model: BaseChatModel, asker: Asker) -> dict[str, Any]:
+    """Return the fields of a model whose calls are to be asked of a batch.
+
+    The SDK repeats what failed only as often as it is told: not at all, since a failed line is final.
+    """
+    twin: Any = model.model_copy(update={"client_args": {"transport": BatchTransport(asker, read)}})
+    twin.validate_environment()  # makes its client anew
+    return {"client": twin.client, "_client_cleanup": twin._client_cleanup, "max_retries": 1}
+
+
+def read(sent: Sent) -> JSON:
+    """Return a request as `GeminiBatch` takes it: its body, and the model that its URL names.
+
+    Raises:
+        UsageError: A batch cannot hold it.
+    """
+    refuse(sent)
+    if not sent.path.endswith(_VERB):
+        raise UsageError(
+            f"a batched model called {sent.path!r}, which no batch takes; call the model that was given to batched()"
+        )
+    return {"model": sent.path.removesuffix(_VERB).rpartition("/")[2], **sent.body}
+
+
+def provider(model: BaseChatModel) -> Provider:
+    """Return the provider that asks with a model's own account, address and settings."""
+    given: Any = model
+    client: genai.Client = given.client
+    return GeminiBatch(client)

@@ -1,0 +1,243 @@
+"""A chat model whose calls go through a batch: the same class to everybody who looks at it."""
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
+from langchain_core.runnables import Runnable, RunnableWithFallbacks
+from langgraph.errors import GraphBubbleUp
+from pydantic import PrivateAttr
+
+from batch_bridge._ask import Asker
+from batch_bridge._flush import FlushPolicy
+from batch_bridge._wait import Named
+from batch_bridge.batcher import Batcher
+from batch_bridge.langchain import _gate
+from batch_bridge.langchain._crossing import Crossing
+from batch_bridge.langchain._passing import pass_interrupts, with_passing_fallbacks, with_passing_retry
+from batch_bridge.langchain._vendors import Vendor
+
+PARKED: Final = {"batch_bridge": "parked"}
+"""The `llm_output` with which the run of a call ends whose thread has been parked; it holds no message."""
+
+if TYPE_CHECKING:
+    _Base = BaseChatModel  # what it is mixed with, and no base of its own: its fields would hide the model's
+else:
+    _Base = object
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a model is batched.
+
+    Attributes:
+        batcher: A bridge's name, a `Bridge`, or a `Batcher`.
+        flush: When calls that no graph makes are sent.
+    """
+
+    batcher: str | Named | Batcher
+    flush: FlushPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """An instance's way to its batches.
+
+    Attributes:
+        asker: Who is asked.
+        fields: What the twin that makes the calls has in place of the model's own clients.
+    """
+
+    asker: Asker
+    fields: dict[str, Any]
+
+
+class BatchedModel(_Base):
+    """What a batched model has before its own class: calls are made by a twin, whose clients lead to a batch.
+
+    The model's own clients stay as they are, for everything that is no answer of the model, such as counting tokens.
+    """
+
+    _settings: ClassVar[Settings]
+    _vendor: ClassVar[Vendor]
+    _given: ClassVar[type[BaseChatModel]]
+    _line: "_Line | None"
+
+    # -- the call --------------------------------------------------------------------------------------------
+
+    def _generate(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        twin, options = self._twin(), _unstreamed(kwargs)
+        try:
+            with _gate.begin():
+                return twin._generate(messages, stop=stop, run_manager=run_manager, **options)
+        except Crossing as crossing:
+            crossing.land()
+
+    async def _agenerate(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        twin, options = self._twin(), _unstreamed(kwargs)
+        try:
+            with _gate.begin():
+                return await twin._agenerate(messages, stop=stop, run_manager=run_manager, **options)
+        except Crossing as crossing:
+            crossing.land()
+
+    def _twin(self) -> BaseChatModel:
+        """Return the model as it is now, with clients that lead to a batch."""
+        line = self._line
+        if line is None:
+            asker = _ask_for(self._settings, self._vendor, self)
+            line = self._line = _Line(asker, self._vendor.clients(self, asker))
+        twin: BaseChatModel = self.model_copy()
+        object.__setattr__(twin, "__class__", self._given)
+        private = twin.__pydantic_private__ or {}
+        for name, value in line.fields.items():
+            (private if name in private else twin.__dict__)[name] = value
+        return twin
+
+    # -- many calls at once: a batch takes them all ----------------------------------------------------------------
+
+    def batch(self, inputs: list[Any], config: Any = None, **kwargs: Any) -> list[Any]:
+        """Ask for several, all at once. `max_concurrency` is not used: a batch has no need of it."""
+        if _runs_a_loop():
+            return super().batch(inputs, _unlimited(config), **kwargs)
+        return asyncio.run(self.abatch(inputs, config, **kwargs))
+
+    async def abatch(self, inputs: list[Any], config: Any = None, **kwargs: Any) -> list[Any]:
+        """Ask for several, all at once. `max_concurrency` is not used: a batch has no need of it."""
+        return await super().abatch(inputs, _unlimited(config), **kwargs)
+
+    # -- no streams: a batch answers with a whole message ------------------------------------------------------
+
+    def _should_stream(self, **_: Any) -> bool:
+        return False
+
+    def _should_use_protocol_streaming(self, **_: Any) -> bool:
+        return False
+
+    def _stream(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> Iterator[ChatGenerationChunk]:
+        yield _chunk(self._generate(messages, stop, run_manager, **kwargs))
+
+    async def _astream(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        yield _chunk(await self._agenerate(messages, stop, run_manager, **kwargs))
+
+    # -- what callbacks see ------------------------------------------------------------------------------------
+
+    def _generate_with_cache(self, *args: Any, **kwargs: Any) -> ChatResult:
+        try:
+            return super()._generate_with_cache(*args, **kwargs)
+        except GraphBubbleUp:
+            if (run := kwargs.get("run_manager")) is not None:
+                run.on_llm_end(LLMResult(generations=[[]], llm_output=dict(PARKED)))
+                run.handlers = []  # it has ended: no error follows
+            raise
+
+    async def _agenerate_with_cache(self, *args: Any, **kwargs: Any) -> ChatResult:
+        try:
+            return await super()._agenerate_with_cache(*args, **kwargs)
+        except GraphBubbleUp:
+            if (run := kwargs.get("run_manager")) is not None:
+                await run.on_llm_end(LLMResult(generations=[[]], llm_output=dict(PARKED)))
+                run.handlers = []  # it has ended: no error follows
+            raise
+
+    # -- wrappers that would swallow an interrupt --------------------------------------------------------------
+
+    def bind(self, **kwargs: Any) -> Runnable[Any, Any]:  # type: ignore[override]  # of a class of core's own
+        """Bind arguments, as every model does."""
+        return pass_interrupts(super().bind(**kwargs))
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Runnable[Any, Any]:
+        """Bind tools, as the model does."""
+        return pass_interrupts(super().bind_tools(tools, **kwargs))
+
+    def with_structured_output(self, schema: Any, **kwargs: Any) -> Runnable[Any, Any]:
+        """Return a runnable that answers in a schema, as the model does."""
+        return pass_interrupts(super().with_structured_output(schema, **kwargs))
+
+    def with_retry(self, **kwargs: Any) -> Runnable[Any, Any]:
+        """Retry calls that failed. A thread that parks is no failure, and nothing is waited for between attempts."""
+        return with_passing_retry(super().with_retry(**kwargs))
+
+    def with_fallbacks(self, fallbacks: Any, **kwargs: Any) -> RunnableWithFallbacks[Any, Any]:
+        """Ask others where a call failed. A thread that parks is no failure."""
+        return with_passing_fallbacks(super().with_fallbacks(fallbacks, **kwargs))
+
+
+def class_of(given: type[BaseChatModel], vendor: Vendor, settings: Settings) -> type[BaseChatModel]:
+    """Return the batched class of a class of chat models. It has that one's name, and is serialised as that one."""
+    space = {
+        "__module__": given.__module__,
+        "__qualname__": given.__qualname__,
+        "__doc__": given.__doc__,
+        "_settings": settings,
+        "_vendor": vendor,
+        "_given": given,
+        "_line": PrivateAttr(default=None),
+        "__annotations__": {
+            "_settings": ClassVar[Settings],
+            "_vendor": ClassVar[Vendor],
+            "_given": ClassVar[type[BaseChatModel]],
+            "_line": Any,
+        },
+    }
+    return type(given.__name__, (BatchedModel, given), space)
+
+
+def in_batches(model: BaseChatModel, kind: type[BaseChatModel]) -> BaseChatModel:
+    """Return a copy of a model as an instance of its batched class, without a rate limiter: batches have their own."""
+    made = model.model_copy()
+    object.__setattr__(made, "__class__", kind)
+    object.__setattr__(made, "__pydantic_private__", {**(made.__pydantic_private__ or {}), "_line": None})
+    made.__dict__["rate_limiter"] = None
+    return made
+
+
+def _ask_for(settings: Settings, vendor: Vendor, model: BaseChatModel) -> Asker:
+    def make() -> Batcher:
+        batcher = Batcher(vendor.provider(model), flush=settings.flush)
+        weakref.finalize(asker, batcher.close, wait=False)
+        return batcher
+
+    asker = Asker(settings.batcher, make)
+    return asker
+
+
+def _unlimited(config: Any) -> Any:
+    if isinstance(config, Sequence):
+        return [_unlimited(each) for each in config]
+    return config and {name: value for name, value in config.items() if name != "max_concurrency"}
+
+
+def _runs_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _unstreamed(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in kwargs.items() if name not in ("stream", "stream_options", "stream_usage")}
+
+
+def _chunk(result: ChatResult) -> ChatGenerationChunk:
+    generation = result.generations[0]
+    message = generation.message
+    fields = {name: value for name, value in message.model_dump().items() if name != "type"}
+    chunk = AIMessageChunk(
+        **{**fields, "response_metadata": {**(result.llm_output or {}), **message.response_metadata}}
+    )
+    return ChatGenerationChunk(message=chunk, generation_info=generation.generation_info)

@@ -1,0 +1,57 @@
+"""`ChatOpenAI` and `AzureChatOpenAI`: whose clients are switched, and what their requests become."""
+
+from typing import Any
+
+import openai
+from langchain_core.language_models import BaseChatModel
+from openai import DefaultAsyncHttpxClient, DefaultHttpxClient
+
+from batch_bridge._ask import Asker
+from batch_bridge._models import JSON
+from batch_bridge._provider import Provider
+from batch_bridge.errors import UsageError
+from batch_bridge.langchain._transport import BatchTransport, Sent, refuse
+from batch_bridge.providers.openai import OpenAIBatch
+
+_ENDPOINTS = ("/chat/completions", "/responses")
+
+
+def clients(model: BaseChatModel, asker: Asker) -> dict[str, Any]:
+    """Return the fields of a model whose calls are to be asked of a batch."""
+    given: Any = model
+    fields: dict[str, Any] = {"streaming": False}
+    if given.root_client is not None:
+        transport: Any = BatchTransport(asker, read, given.root_client.default_headers)
+        sync_client = given.root_client.copy(http_client=DefaultHttpxClient(transport=transport))
+        fields |= {"root_client": sync_client, "client": sync_client.chat.completions}
+    transport = BatchTransport(asker, read, given.root_async_client.default_headers)
+    client = given.root_async_client.copy(http_client=DefaultAsyncHttpxClient(transport=transport))
+    return {**fields, "root_async_client": client, "async_client": client.chat.completions}
+
+
+def read(sent: Sent) -> JSON:
+    """Return a request as a line of a batch's input, but for its id.
+
+    Raises:
+        UsageError: A batch cannot hold it.
+    """
+    refuse(sent, query=frozenset({"api-version"}))
+    endpoint = next((each for each in _ENDPOINTS if sent.path.endswith(each)), None)
+    if endpoint is None:
+        raise UsageError(
+            f"a batched model called {sent.path!r}, which no batch takes; call the model that was given to batched()"
+        )
+    body = sent.body
+    if "/deployments/" in sent.path:  # Azure: the URL names the model
+        body = {**body, "model": sent.path.partition("/deployments/")[2].partition("/")[0]}
+    return {"method": "POST", "url": f"/v1{endpoint}", "body": body}
+
+
+def provider(model: BaseChatModel) -> Provider:
+    """Return the provider that asks with a model's own account, address and settings."""
+    given: Any = model
+    client: openai.AsyncOpenAI = given.root_async_client
+    http = getattr(client, "_client", None)
+    if type(http).__module__.startswith("langchain_openai"):  # LangChain's own: shared between event loops
+        client = client.copy(http_client=DefaultAsyncHttpxClient(timeout=client.timeout))
+    return OpenAIBatch(client)

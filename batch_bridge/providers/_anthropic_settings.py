@@ -1,0 +1,62 @@
+"""What a provider was told when it was made, checked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from batch_bridge._json import to_json
+from batch_bridge._models import JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How batches are made.
+
+    Attributes:
+        defaults: Fields for bodies that do not have them, `model` and `max_tokens` among them.
+        betas: What goes into the `anthropic-beta` header of each create call.
+        lost_after: When a create call that shows no batch is lost; `None` is never.
+        delete_batches: Whether a settled batch is deleted.
+    """
+
+    defaults: Mapping[str, JSON]
+    betas: Sequence[str]
+    lost_after: timedelta | None
+    delete_batches: bool
+
+    def __post_init__(self) -> None:
+        if isinstance(self.betas, str) or not all(isinstance(each, str) and each for each in self.betas):
+            raise TypeError(f"AnthropicBatch(betas={self.betas!r}): give a list of names")
+        if self.lost_after is not None and not isinstance(self.lost_after, timedelta):
+            raise TypeError(f"AnthropicBatch(lost_after={self.lost_after!r}): give a timedelta, or None")
+        if self.lost_after is not None and self.lost_after < timedelta():
+            raise ValueError(f"AnthropicBatch(lost_after={self.lost_after!r}): it cannot be negative")
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of a create call beside the client's own."""
+        return {"anthropic-beta": ",".join(self.betas)} if self.betas else {}
+
+
+def read_defaults(defaults: Mapping[str, object] | None, model: str | None, max_tokens: int) -> dict[str, JSON]:
+    """Return the fields for bodies that do not have them.
+
+    Raises:
+        TypeError, ValueError: They are no fields of a body, or a batch cannot hold them.
+    """
+    if model is not None and (not isinstance(model, str) or not model):
+        raise TypeError(
+            f"AnthropicBatch(model={model!r}): give a model's name, or leave it out and name it in the items"
+        )
+    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int):
+        raise TypeError(f"AnthropicBatch(max_tokens={max_tokens!r}): give a whole number")
+    if max_tokens < 1:
+        raise ValueError(f"AnthropicBatch(max_tokens={max_tokens!r}): a batch takes 1 or more")
+    if defaults is not None and not isinstance(defaults, Mapping):
+        raise TypeError(f"AnthropicBatch(defaults={defaults!r}): give fields of a request body, as a dict")
+    fields = to_json(dict(defaults or {}), what="AnthropicBatch(defaults=…)")
+    assert isinstance(fields, dict)  # noqa: S101  # what it was made from
+    if fields.get("stream"):
+        raise ValueError('AnthropicBatch(defaults=…) has "stream" set, and a batch cannot stream; leave it out')
+    if model is not None and fields.get("model", model) != model:
+        raise ValueError(f"AnthropicBatch got model={model!r} and another in defaults=; give one or the other")
+    return {"max_tokens": max_tokens, **fields, **({} if model is None else {"model": model})}

@@ -1,0 +1,96 @@
+"""What providers ask of any SDK's errors, whoever the vendor is. Pure; no key is ever in their text.
+
+The SDKs of OpenAI and Anthropic share a maker, and so the shape of their errors.
+"""
+
+import math
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+BAD_URL: Final = frozenset({"UnsupportedProtocol", "InvalidURL"})
+"""Errors of the HTTP library, by name as there are two of them, that no pause helps."""
+UNSENT: Final = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", *BAD_URL})
+"""Those that come before a request is sent."""
+_REQUEST_TIMEOUT, _CONFLICT, _TOO_MANY, _SERVER = 408, 409, 429, 500
+_LONGEST_PAUSE: Final = 3_600.0
+"""Seconds beyond which no `Retry-After` is believed."""
+_LONGEST_TEXT: Final = 500
+_SECRETS: Final = (
+    (re.compile(r"\b(?:sk|sess|rk|pk|ek)-[\w*.\-]+"), "***"),
+    (re.compile(r"\bAIza[\w-]+"), "***"),
+    (re.compile(r"(?i)([?&]key=)[^&\s'\"]+"), r"\1***"),
+    (re.compile(r"(?i)(key provided: )\S+"), r"\1***."),
+    (re.compile(r"(?i)\b(bearer )\S+"), r"\1***"),
+)
+
+
+class NoCredentials(Exception):  # a fact, told apart by who catches it
+    """There is no API key to make a client with."""
+
+
+def status_of(error: Exception) -> int | None:
+    """Return the HTTP status that a call was answered with, if it was."""
+    status = getattr(error, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def is_passing(status: int) -> bool:
+    """Tell whether a call that was answered with this HTTP status may be answered otherwise later."""
+    return status in (_REQUEST_TIMEOUT, _CONFLICT, _TOO_MANY) or status >= _SERVER
+
+
+def is_one_of(names: frozenset[str], error: Exception) -> bool:
+    """Tell whether an error, or the HTTP library's below it, is of a class with one of these names."""
+    return any(kind.__name__ in names for kind in type(_below(error) or error).__mro__)
+
+
+def retry_after(error: Exception) -> float | None:
+    """Return the seconds that the provider asked to be left alone, if it said so."""
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    if headers is None:
+        return None
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) * unit
+        except ValueError:
+            continue
+        return min(max(seconds, 0.0), _LONGEST_PAUSE) if math.isfinite(seconds) else None
+    try:
+        seconds = parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time()
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), _LONGEST_PAUSE)
+
+
+def told(doing: str, error: Exception, said: object, advice: Mapping[int, str]) -> str:
+    """Return what went wrong, for a person, without keys.
+
+    Args:
+        doing: What was tried.
+        error: The SDK's error.
+        said: The vendor's own message, where there was an answer with one.
+        advice: What to do about an HTTP status.
+    """
+    status = status_of(error)
+    if status is None:
+        cause = _below(error)
+        reason = f"{type(cause).__name__}: {cause}" if cause is not None and str(cause) else str(error)
+        return masked(f"{doing} failed: {reason or type(error).__name__}")
+    text = masked(f"{doing} was answered with {status}: {said or error}")
+    return f"{text.rstrip('.')}; {advice[status]}" if status in advice else text
+
+
+def _below(error: Exception) -> BaseException | None:
+    """Return the HTTP library's error that an SDK has wrapped, or `None`."""
+    wraps = any(kind.__name__ == "APIConnectionError" for kind in type(error).__mro__)
+    return error.__cause__ if wraps else None
+
+
+def masked(text: str) -> str:
+    """Return a text without API keys; some vendors' own errors repeat a part of the key."""
+    for pattern, mask in _SECRETS:
+        text = pattern.sub(mask, text)
+    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"

@@ -1,0 +1,135 @@
+"""An item as a request to a model, and the request as a line of a batch's input. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+import orjson
+
+from batch_bridge._json import dumps
+from batch_bridge._messages import TAG
+from batch_bridge._models import JSON
+from batch_bridge.errors import JSONError, RequestRefused
+from batch_bridge.providers import _gemini_messages as messages
+
+_MARK: Final = "-m"
+"""Ends the key of a request whose answer is to be a LangChain message: a poll sees no items."""
+_EXAMPLE: Final = '[{"role": "user", "content": "…"}]'
+_SYSTEM: Final = ("systemInstruction", "system_instruction")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to a model.
+
+    Attributes:
+        model: Its name, without `models/`.
+        body: What `models/{model}:generateContent` would be posted. Shares its values with the item.
+        wants_message: Whether the answer is to be a LangChain message.
+    """
+
+    model: str
+    body: Mapping[str, JSON]
+    wants_message: bool
+
+    def key(self, request_id: str) -> str:
+        """Return what the result of this request is known by."""
+        return request_id + _MARK if self.wants_message else request_id
+
+    def line(self, request_id: str) -> bytes:
+        r"""Return the request as a line of a batch's input, with its `b"\n"`.
+
+        Raises:
+            RequestRefused: A string in it is not valid Unicode.
+        """
+        line = {"key": self.key(request_id), "request": self.body}
+        try:
+            return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+        except TypeError:
+            try:
+                dumps(dict(self.body))
+            except JSONError as error:
+                raise RequestRefused(f"the request cannot be sent: {error}") from error
+            raise
+
+    def inlined(self, request_id: str) -> dict[str, JSON]:
+        """Return the request as one of those that a create call holds."""
+        return {"request": dict(self.body), "metadata": {"key": self.key(request_id)}}
+
+
+def read_key(key: str) -> tuple[str, bool]:
+    """Return the request's id, and whether its answer is to be a LangChain message."""
+    request_id = key.removesuffix(_MARK)
+    return request_id, request_id != key
+
+
+def read_item(item: JSON, defaults: Mapping[str, JSON]) -> Call:
+    """Return the request that an item asks for.
+
+    Args:
+        item: Messages, or a request body.
+        defaults: Fields for bodies that do not have them, `model` among them.
+
+    Raises:
+        RequestRefused: It is neither, or a batch cannot hold it.
+    """
+    if type(item) is list:
+        return _of_body({"messages": item}, defaults)
+    if type(item) is not dict:
+        what = "a string" if isinstance(item, str) else "nothing" if item is None else f"a {type(item).__name__}"
+        _refuse(f"it is {what}", f"write {_EXAMPLE}, or a request body as a dict")
+    if TAG in item:
+        return _of_body({"messages": [item]}, defaults)
+    return _of_body(item, defaults)
+
+
+def _of_body(item: Mapping[str, JSON], defaults: Mapping[str, JSON]) -> Call:
+    body = {**defaults, **item}
+    model = body.pop("model", None)
+    if not isinstance(model, str) or not model.removeprefix("models/"):
+        _refuse("it names no model", 'put "model" in its body, or give GeminiBatch(model=…)')
+    if "config" in body:
+        _refuse(
+            "its body has a \"config\", which is the SDK's and not the API's",
+            'write what is in it as the API does: "generationConfig", "systemInstruction", "tools", "safetySettings"',
+        )
+    wants_message = _converse(body) if "messages" in body else False
+    contents = body.get("contents")
+    if not isinstance(contents, list) or not contents:
+        _refuse(
+            "its body has no list of contents" if contents is None else "its contents are no list with something in it",
+            'give it "contents": [{"role": "user", "parts": [{"text": "…"}]}], or "messages"',
+        )
+    return Call(model.removeprefix("models/"), body, wants_message)
+
+
+def _converse(body: dict[str, JSON]) -> bool:
+    """Put the messages of a body in Gemini's terms; returns whether LangChain's are among them."""
+    conversation = body.pop("messages")
+    if not isinstance(conversation, list) or not conversation:
+        _refuse("its list of messages is empty or no list", f"write {_EXAMPLE}")
+    if "contents" in body:
+        _refuse('its body has both "messages" and "contents"', "give one or the other")
+    _check(conversation)
+    try:
+        system, contents = messages.to_contents(conversation)
+    except (ValueError, TypeError, LookupError) as error:
+        cause = f"one of its messages cannot be said in Gemini's terms ({str(error)[:500]})"
+        raise RequestRefused(f"the request cannot be sent: {cause}; change that message") from error
+    if system and any(name in body for name in _SYSTEM):
+        _refuse('it has a system message and a "systemInstruction"', "give one or the other")
+    if system:
+        body["systemInstruction"] = {"parts": system}
+    body["contents"] = contents
+    return any(isinstance(each, dict) and TAG in each for each in conversation)
+
+
+def _check(conversation: Sequence[JSON]) -> None:
+    for index, message in enumerate(conversation):
+        if type(message) is not dict:
+            kind = type(message).__name__
+            _refuse(f"message {index} of it is a {kind}, not a message", f"write {_EXAMPLE}, or LangChain messages")
+
+
+def _refuse(cause: str, action: str) -> NoReturn:
+    raise RequestRefused(f"the request cannot be sent: {cause}; {action}")

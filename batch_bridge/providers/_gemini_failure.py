@@ -1,0 +1,112 @@
+"""What a call that failed means to the engine. Pure: errors in, errors out; no key is ever in their text."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from google.genai.errors import APIError
+
+from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
+from batch_bridge.providers._failure import BAD_URL, UNSENT, NoCredentials, is_one_of, is_passing, masked
+
+__all__ = ["NoCredentials", "masked"]
+
+_CONFLICT, _TOO_MANY, _SERVER = 409, 429, 500
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_LARGE = 401, 403, 404, 413
+_LONGEST_PAUSE: Final = 3_600.0
+"""Seconds beyond which no wish to be left alone is believed."""
+_ADVICE: Final = {
+    _UNAUTHORIZED: "check GEMINI_API_KEY, or the api_key of the client",
+    _FORBIDDEN: "check what the API key and its project may do",
+    _NOT_FOUND: "check the model's name, and the client's base_url",
+    _TOO_LARGE: "give FlushPolicy(max_bytes=…) a smaller number",
+}
+
+
+def status_of(error: Exception) -> int | None:
+    """Return the HTTP status that a call was answered with, if it was."""
+    return error.code if isinstance(error, APIError) and isinstance(error.code, int) else None
+
+
+def is_gone(error: Exception) -> bool:
+    """Tell whether the API itself says that there is no such thing.
+
+    Of a file that does not exist the API says 403, "or it may not exist"; a 404 of a proxy's has no error in it.
+    """
+    said = said_by(error)
+    if said is None:
+        return False
+    status = status_of(error)
+    return status == _NOT_FOUND or (status == _FORBIDDEN and "may not exist" in str(said.get("message")))
+
+
+def is_ended(error: Exception) -> bool:
+    """Tell whether a cancellation was refused because there is nothing left to cancel."""
+    return status_of(error) in (400, _NOT_FOUND, _CONFLICT)
+
+
+def unavailable(doing: str, error: Exception) -> ProviderUnavailable:
+    """Return "later" for any failure of a call that changes nothing."""
+    return ProviderUnavailable(told(doing, error), retry_after=retry_after(error))
+
+
+def of_upload(doing: str, error: Exception) -> Exception:
+    """Judge a failure before anything was paid for: later, or never."""
+    if isinstance(error, NoCredentials):
+        return SubmissionRefused(told(doing, error), code="no_api_key")
+    status = status_of(error)
+    if status is not None and not is_passing(status):
+        return SubmissionRefused(told(doing, error), code=_code(error), status_code=status)
+    if is_one_of(BAD_URL, error):
+        return SubmissionRefused(f"{told(doing, error)}; check the client's base_url", code="bad_base_url")
+    return unavailable(doing, error)
+
+
+def of_create(doing: str, error: Exception) -> Exception:
+    """Judge a failure of the call that pays: what was answered, or never sent, is known; the rest is not."""
+    status = status_of(error)
+    if isinstance(error, NoCredentials):
+        return SubmissionRefused(told(doing, error), code="no_api_key")
+    if status == _TOO_MANY or is_one_of(UNSENT, error):
+        return unavailable(doing, error)
+    if status is not None and not is_passing(status) and 400 <= status < _SERVER:  # noqa: PLR2004
+        return SubmissionRefused(told(doing, error), code=_code(error), status_code=status)
+    return SubmissionUnknown(f"{told(doing, error)}; whether the batch was created will be looked up")
+
+
+def retry_after(error: Exception) -> float | None:
+    """Return the seconds that the provider asked to be left alone, if it said so: in its error, or in a header."""
+    details = (said_by(error) or {}).get("details")
+    wishes = [each.get("retryDelay") for each in details if isinstance(each, Mapping)] if type(details) is list else []
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    for wish in (*wishes, headers.get("retry-after")):
+        try:
+            seconds = float(str(wish).removesuffix("s"))
+        except ValueError:
+            continue
+        if math.isfinite(seconds):
+            return min(max(seconds, 0.0), _LONGEST_PAUSE)
+    return None
+
+
+def said_by(error: Exception) -> Mapping[str, Any] | None:
+    """Return the error object of the API's answer, if it has one."""
+    details = getattr(error, "details", None)
+    said = details.get("error") if isinstance(details, Mapping) else None
+    return said if isinstance(said, Mapping) else None
+
+
+def told(doing: str, error: Exception) -> str:
+    """Return what went wrong, for a person, without keys."""
+    status = status_of(error)
+    if status is None:
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return masked(f"{doing} failed: {reason}")
+    message = (said_by(error) or {}).get("message") or getattr(error, "message", None) or "no message"
+    text = masked(f"{doing} was answered with {status}: {message}")
+    return f"{text.rstrip('.')}; {_ADVICE[status]}" if status in _ADVICE else text
+
+
+def _code(error: Exception) -> str:
+    status = getattr(error, "status", None)
+    return status.lower() if isinstance(status, str) and status else "submit_failed"

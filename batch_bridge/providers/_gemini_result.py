@@ -1,0 +1,149 @@
+"""What a batch says of one request, as an outcome. Pure; total: no result makes it raise."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from batch_bridge import _messages
+from batch_bridge._models import Errored, Outcome, Succeeded, Usage
+from batch_bridge.providers._gemini_call import read_key
+from batch_bridge.providers._gemini_messages import count, to_message
+
+Pair = tuple[str, Outcome]
+
+_HTTP: Final = {
+    1: (499, "CANCELLED"),
+    2: (500, "UNKNOWN"),
+    3: (400, "INVALID_ARGUMENT"),
+    4: (504, "DEADLINE_EXCEEDED"),
+    5: (404, "NOT_FOUND"),
+    6: (409, "ALREADY_EXISTS"),
+    7: (403, "PERMISSION_DENIED"),
+    8: (429, "RESOURCE_EXHAUSTED"),
+    9: (400, "FAILED_PRECONDITION"),
+    10: (409, "ABORTED"),
+    11: (400, "OUT_OF_RANGE"),
+    12: (501, "UNIMPLEMENTED"),
+    13: (500, "INTERNAL"),
+    14: (503, "UNAVAILABLE"),
+    15: (500, "DATA_LOSS"),
+    16: (401, "UNAUTHENTICATED"),
+}
+"""The codes of a `google.rpc.Status`, as HTTP statuses and by their names.
+
+Source: github.com/googleapis/googleapis, google/rpc/code.proto.
+"""
+
+
+class Bill:
+    """Adds up what the answers of a batch have cost.
+
+    Args:
+        model: What they are billed at.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._sums: Counter[str] = Counter()
+        self._seen: set[str] = set()
+
+    def add(self, key: str, response: object) -> None:
+        """Add one answer; a second one of the same key was billed with the first."""
+        usage = response.get("usageMetadata") if isinstance(response, Mapping) else None
+        if not isinstance(usage, Mapping) or key in self._seen:
+            return
+        self._seen.add(key)
+        self._sums["input"] += count(usage, "promptTokenCount") + count(usage, "toolUsePromptTokenCount")
+        self._sums["output"] += count(usage, "candidatesTokenCount") + count(usage, "thoughtsTokenCount")
+        self._sums["cached"] += count(usage, "cachedContentTokenCount")
+
+    def total(self) -> Usage | None:
+        """Return the sum, or `None` if no answer has told what it cost."""
+        if not self._seen:
+            return None
+        return Usage(self._model, self._sums["input"], self._sums["output"], self._sums["cached"])
+
+
+def loads(text: bytes | str) -> Any:
+    """Read JSON; half a surrogate pair, which models do write and UTF-8 cannot hold, becomes a question mark.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        lenient = json.dumps(json.loads(text), ensure_ascii=False)
+        return orjson.loads(lenient.encode("utf-8", "replace"))
+
+
+def read_line(line: bytes, bill: Bill) -> Pair | None:
+    """Return a request's id and its outcome, or `None` if a line of a responses file tells of no request."""
+    try:
+        result = loads(line)
+    except ValueError:
+        return None
+    if not isinstance(result, dict) or not isinstance(key := result.get("key"), str):
+        return None
+    return _outcome(key, result, bill)
+
+
+def read_inlined(results: Sequence[Any], bill: Bill) -> list[Pair]:
+    """Return ids and outcomes of results that came inside a batch; those that name no request are left out.
+
+    They are told apart by the key in their metadata, never by their order.
+    """
+    pairs: list[Pair] = []
+    for result in results:
+        metadata = result.get("metadata") if isinstance(result, Mapping) else None
+        key = metadata.get("key") if isinstance(metadata, Mapping) else None
+        if isinstance(key, str):
+            pairs.append(_outcome(key, result, bill))
+    return pairs
+
+
+def read_error(error: object) -> Errored:
+    """Return what a `google.rpc.Status` comes to; some of them hold an HTTP status in place of a code."""
+    said: Mapping[str, Any] = error if isinstance(error, Mapping) else {}
+    code = said.get("code")
+    status, name = _HTTP.get(code, (code, f"http_{code}")) if isinstance(code, int) else (None, "no_status")
+    name = said["status"] if isinstance(said.get("status"), str) else name
+    message = said.get("message")
+    if not isinstance(message, str) or not message:
+        message = f"the request was answered with {name}"
+    return Errored(
+        message,
+        code=name.lower(),
+        status_code=status,
+        retryable=is_retryable(status),
+        body={"error": {**said, "code": status, "message": message, "status": name}},
+    )
+
+
+def is_retryable(status: int | None) -> bool:
+    """Tell whether a request that ended with this HTTP status may succeed when it is sent again."""
+    return status is None or status in (408, 409, 429, 499) or (status >= 500 and status != 501)  # noqa: PLR2004
+
+
+def _outcome(key: str, result: Mapping[str, Any], bill: Bill) -> Pair:
+    request_id, wants_message = read_key(key)
+    response = result.get("response")
+    if isinstance(response, dict):
+        bill.add(key, response)
+        return request_id, _message(response) if wants_message else Succeeded(response)
+    if result.get("error") is not None:
+        return request_id, read_error(result["error"])
+    return request_id, Errored(
+        "the batch's output holds neither an answer nor an error for it", "missing_result", retryable=True
+    )
+
+
+def _message(response: Mapping[str, Any]) -> Outcome:
+    try:
+        return Succeeded(_messages.encode(to_message(response), what="the answer"))
+    except Exception as error:  # noqa: BLE001  # whatever the answer is, its neighbours are to be read
+        cause = f"{type(error).__name__}: {error}"[:300]
+        return Errored(f"the answer is no content, so it is no message ({cause})", code="unexpected_answer")

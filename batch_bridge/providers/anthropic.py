@@ -1,0 +1,280 @@
+"""Anthropic's Message Batches API."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from anthropic import AsyncAnthropic
+
+from batch_bridge._models import JSON, Ended, Errored, InProgress, Limits, Measure, Request
+from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
+from batch_bridge.providers import _anthropic_failure as failure
+from batch_bridge.providers._anthropic_batch import read_batch
+from batch_bridge.providers._anthropic_call import FRAME, Call, read_item
+from batch_bridge.providers._anthropic_clients import Clients
+from batch_bridge.providers._anthropic_download import Bill, read_outcomes
+from batch_bridge.providers._anthropic_handle import read_handle, read_prepared, tag_of, write_handle
+from batch_bridge.providers._anthropic_memory import Memory
+from batch_bridge.providers._anthropic_realtime import Caller
+from batch_bridge.providers._anthropic_search import newest, search
+from batch_bridge.providers._anthropic_settings import Settings, read_defaults
+from batch_bridge.providers._realtime import ATTEMPTS, CONCURRENCY, Realtime
+
+LIMITS: Final = Limits(requests=100_000, bytes=256_000_000 - FRAME)
+"""What one batch may hold; a create call is a few bytes longer than its requests.
+
+Source: platform.claude.com/docs/en/build-with-claude/batch-processing, "Batch limitations": 100,000 requests or 256 MB.
+"""
+MAX_TOKENS: Final = 4_096
+"""The length of an answer where nobody says one; the API takes no request without."""
+LOST_AFTER: Final = timedelta(minutes=10)
+"""When a create call that shows no batch is lost: as long as the SDK itself waits for an answer."""
+
+
+class AnthropicBatch:
+    """Answers requests through Anthropic's Message Batches API.
+
+    An item is a list of messages (dicts, or LangChain messages), a request body, or a whole entry of a batch
+    (`params`; a `custom_id` in it is not used). System messages that come first become the body's `system`. The
+    answer is the message's body as a dict, and an `AIMessage` where the item held LangChain messages. A body is sent
+    as it is, with `model` and `max_tokens` put in where it names none.
+
+    A batch takes requests for several models; here it holds one, so that its bill has one price.
+
+    What it cannot do: the API's create call takes no name of ours and is not idempotent, and a batch shows what it
+    holds only once it has ended. So a batch whose creation nobody saw the end of is found in three steps. `prepare`
+    notes the newest batch of the workspace; the candidates are those that are newer and as large; whose they are
+    stands in their results, so those that have not ended are waited for. If there is none for `lost_after`, the
+    create call is taken for lost and the requests are sent again. There is no input file whose deletion would stop a
+    call that is still on its way after that: it would be paid too. With `lost_after=None` nothing is ever sent again,
+    and the requests fail with the code `submission_unknown`, which is retryable by you.
+
+    Args:
+        client: An `AsyncAnthropic`, which stays the caller's to close. Without one, clients are made when they are
+            needed, from `ANTHROPIC_API_KEY` and what else the SDK reads from the environment. Its `max_retries` is
+            not used: the engine knows which calls are safe to repeat.
+        model: For items that name none.
+        max_tokens: For items that name none.
+        defaults: Fields for bodies that do not have them, such as `{"temperature": 0}`.
+        betas: Names of beta features, which the API takes in a header for the whole batch.
+        lost_after: When a create call that shows no batch is lost, counted from when it is looked for; `None` is
+            never.
+        delete_batches: Delete a batch and its results once its outcomes are stored. The API keeps them for 29 days.
+        limits: What one batch may hold, where it is not what Anthropic allows.
+
+    Attributes:
+        limits: What one batch may hold.
+        calls: How often each call of the API was made, by its name in the SDK, such as `"messages.batches.retrieve"`.
+
+    Raises:
+        TypeError: The client is not an asynchronous one, or another argument is not what it should be.
+        ValueError: The API would not take an argument.
+    """
+
+    def __init__(
+        self,
+        client: AsyncAnthropic | None = None,
+        *,
+        model: str | None = None,
+        max_tokens: int = MAX_TOKENS,
+        defaults: Mapping[str, object] | None = None,
+        betas: Sequence[str] = (),
+        lost_after: timedelta | None = LOST_AFTER,
+        delete_batches: bool = False,
+        limits: Limits = LIMITS,
+    ) -> None:
+        self.limits = limits
+        self._clients = Clients(client)
+        self._settings = Settings(
+            defaults=read_defaults(defaults, model, max_tokens),
+            betas=betas,
+            lost_after=lost_after,
+            delete_batches=delete_batches,
+        )
+        self._memory = Memory()
+
+    def __repr__(self) -> str:
+        model = self._settings.defaults.get("model")
+        return f"AnthropicBatch(model={model!r})" if model else "AnthropicBatch()"
+
+    @property
+    def calls(self) -> Counter[str]:
+        """How often each call of the API was made."""
+        return self._clients.calls
+
+    def measure(self, request: Request) -> Measure:
+        """Tell a request's model, and the exact length of its entry in the create call.
+
+        Raises:
+            RequestRefused: It is no request, or a batch cannot hold it.
+        """
+        call = self._read(request)
+        return Measure(call.model, call.size(request.id))
+
+    def identity(self, request: Request) -> bytes:
+        """Return what decides a request's answer: the whole body, and where the client sends it.
+
+        No secret is in it: neither the key nor a password in the base URL. Called on an event loop.
+
+        Raises:
+            RequestRefused: It is no request.
+            ProviderError: There is no API key.
+        """
+        return self._read(request).identity([*self._clients.place(), *self._settings.betas])
+
+    def realtime(self, *, concurrency: int = CONCURRENCY, attempts: int = ATTEMPTS) -> Realtime:
+        """Return the twin that answers at once, through the Messages API, for the full price.
+
+        Args:
+            concurrency: Calls at the same time, in one event loop.
+            attempts: Tries of one request that was refused for now (408, 409, 429, 5xx) or could not be sent.
+
+        Raises:
+            ValueError: One of them is no whole number from 1.
+        """
+        caller = Caller(self._clients.twin(), self._read, self._settings.headers())
+        return Realtime(
+            caller.answer,
+            measure=self.measure,
+            close=caller.aclose,
+            limits=Limits(bytes=self.limits.bytes),
+            concurrency=concurrency,
+            attempts=attempts,
+        )
+
+    async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
+        """Note what the workspace's newest batch is, so that one that is created from now on can be told from it.
+
+        Raises:
+            ProviderUnavailable: Later.
+            SubmissionRefused: The API refused to list batches, or there is no API key.
+        """
+        last, is_listed = None, True
+        try:
+            last = await newest(self._clients)
+        except ProviderUnavailable:
+            raise
+        except Exception as error:
+            if not failure.is_unsupported(error):
+                raise failure.of_prepare("listing the batches", error) from error
+            is_listed = False
+        return {
+            "key": key,
+            "model": self._read(requests[0]).model,
+            "requests": len(requests),
+            "newest": None if last is None else last.id,
+            "newest_at": None if last is None else last.created_at,
+            "is_listed": is_listed,
+        }
+
+    async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:
+        """Create the batch, once.
+
+        Raises:
+            ProviderUnavailable: It was not created; later.
+            SubmissionUnknown: It may have been created.
+            SubmissionRefused: It was not created and will not be.
+        """
+        tag = tag_of(key)
+        entries: Any = [self._read(request).entry(request.id, tag) for request in requests]
+        sent_at = time.time()
+        self._memory.sent(key)
+        try:
+            created = await self._clients.call(
+                "messages.batches.create",
+                lambda client: client.messages.batches.create(
+                    requests=entries, extra_headers=self._settings.headers() or None
+                ),
+            )
+        except Exception as error:
+            raise failure.of_create("creating the batch", error) from error
+        batch = read_batch(created)
+        if batch is None:
+            raise SubmissionUnknown(
+                "creating the batch was answered with no batch; whether it exists will be looked up"
+            )
+        self._memory.tags[batch.id] = tag
+        return write_handle(batch, read_prepared(prepared), created_at=sent_at)
+
+    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
+        """Retrieve the batch; if it has ended, its outcomes are read from its results as they are asked for.
+
+        Raises:
+            ProviderUnavailable: The API could not be asked, or took no key; what was paid for is still there.
+        """
+        known = read_handle(handle)
+        batch_id = known["id"]
+        self._memory.tags[batch_id] = tag_of(known["key"])
+        try:
+            seen = await self._clients.call(
+                "messages.batches.retrieve", lambda client: client.messages.batches.retrieve(batch_id)
+            )
+        except Exception as error:
+            if failure.is_gone(error):
+                return self._memory.not_found(known)
+            raise failure.unavailable(f"polling batch {batch_id}", error) from error
+        batch = read_batch(seen)
+        if batch is None:
+            raise ProviderUnavailable(
+                f"polling batch {batch_id} was answered with no batch; check the client's base_url"
+            )
+        if not self._memory.has_ended(batch):
+            return batch.progress()
+        missing = Errored(
+            f"batch {batch_id} has ended, and its results do not name this request",
+            code="missing_result",
+            retryable=True,
+        )
+        bill = Bill(known["model"])
+        outcomes = read_outcomes(self._clients, batch_id, members, bill, are_gone=not batch.has_results)
+        return Ended(outcomes, missing=missing, usage=bill.usage)
+
+    async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:  # noqa: ARG002
+        """Return the handles of the batches that were created for a key, oldest first. Waits for candidates to end.
+
+        Raises:
+            ProviderUnavailable: The API could not be asked, or it is too early to tell.
+            SubmissionUnknown: It cannot be told.
+        """
+        sought = read_prepared(prepared)
+        found = await search(self._clients, sought, self._memory)
+        return [write_handle(batch, sought, created_at=batch.created_at) for batch in found]
+
+    async def fence(self, prepared: JSON) -> None:
+        """Wait until a create call that shows no batch is lost: nothing can stop one that is on its way.
+
+        Raises:
+            ProviderUnavailable: It is not yet.
+            SubmissionUnknown: It never is, with `lost_after=None`.
+        """
+        self._memory.wait_out(read_prepared(prepared)["key"], self._settings.lost_after)
+
+    async def cancel(self, handle: JSON) -> None:
+        """Ask that the batch be stopped; one that has ended, or is gone, is no error."""
+        batch_id = read_handle(handle)["id"]
+        try:
+            await self._clients.call("messages.batches.cancel", lambda client: client.messages.batches.cancel(batch_id))
+        except Exception as error:
+            if not failure.is_ended(error):
+                raise failure.unavailable(f"cancelling batch {batch_id}", error) from error
+
+    async def release(self, handle: JSON) -> None:
+        """Delete the batch, if that was asked for, and let go of what is remembered of it."""
+        batch_id = read_handle(handle)["id"]
+        self._memory.forget(batch_id)
+        if not self._settings.delete_batches:
+            return
+        try:
+            await self._clients.call("messages.batches.delete", lambda client: client.messages.batches.delete(batch_id))
+        except Exception as error:
+            if not failure.is_gone(error):
+                raise failure.unavailable(f"deleting batch {batch_id}", error) from error
+
+    async def aclose(self) -> None:
+        """Close the client that was made here for this event loop; never the caller's own."""
+        await self._clients.aclose()
+
+    def _read(self, request: Request) -> Call:
+        return read_item(request.item, self._settings.defaults)

@@ -1,0 +1,76 @@
+"""Azure OpenAI's Batch API."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from openai import AsyncAzureOpenAI
+
+from batch_bridge._models import Limits
+from batch_bridge.providers.openai import OpenAIBatch
+
+
+class AzureOpenAIBatch(OpenAIBatch):
+    """Answers requests through the Batch API of an Azure OpenAI resource, at half the price of realtime calls.
+
+    All is as with `OpenAIBatch`, but for this: a request's `model` is the name of a deployment of the type
+    `GlobalBatch` or `DataZoneBatch`; a batch holds up to 100,000 requests; Azure checks an uploaded file before a batch
+    can be made of it, which is waited for; a batch that takes longer than a day does not expire, so give the bridge a
+    deadline if you need an end; `token_limit_exceeded` counts all queued jobs of the deployment. Input files in Blob
+    Storage are not used.
+
+    Source: learn.microsoft.com/azure/ai-foundry/openai/how-to/batch (prices:
+    azure.microsoft.com/pricing/details/cognitive-services/openai-service).
+
+    Args:
+        client: An `AsyncAzureOpenAI`, which stays the caller's to close. Without one, clients are made when they are
+            needed, from `AZURE_OPENAI_ENDPOINT`, `AZURE_OPENAI_API_KEY` and `OPENAI_API_VERSION`. (For Azure's `v1`
+            address, which speaks as OpenAI does, give an `AsyncOpenAI` to `OpenAIBatch`.)
+        model: The deployment, for items that name none.
+        endpoint: As in `OpenAIBatch`.
+        defaults: As in `OpenAIBatch`.
+        metadata: As in `OpenAIBatch`.
+        delete_files: Delete a batch's files once its outcomes are stored. A resource holds 500 files, or 10,000 that
+            have an expiry.
+        files_expire_after: From 14 to 30 days.
+        output_expires_after: The same for the output and error files.
+        limits: What one batch may hold, where it is not what Azure allows.
+
+    Raises:
+        TypeError: The client is none of Azure's, or another argument is not what it should be.
+        ValueError: The API would not take an argument.
+    """
+
+    def __init__(
+        self,
+        client: AsyncAzureOpenAI | None = None,
+        *,
+        model: str | None = None,
+        endpoint: str | None = None,
+        defaults: Mapping[str, object] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        delete_files: bool = False,
+        files_expire_after: timedelta | None = None,
+        output_expires_after: timedelta | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        if client is not None and not isinstance(client, AsyncAzureOpenAI):
+            kind = f"{type(client).__module__}.{type(client).__qualname__}"
+            raise TypeError(
+                f"AzureOpenAIBatch({kind} object): give an openai.AsyncAzureOpenAI; for an AsyncOpenAI at Azure's v1 "
+                "address use OpenAIBatch"
+            )
+        super().__init__(
+            client,
+            model=model,
+            endpoint=endpoint,
+            defaults=defaults,
+            metadata=metadata,
+            delete_files=delete_files,
+            files_expire_after=files_expire_after,
+            output_expires_after=output_expires_after,
+            limits=limits,
+            quirks="azure",
+        )
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace("OpenAIBatch", "AzureOpenAIBatch", 1)

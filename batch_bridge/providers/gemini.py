@@ -1,0 +1,293 @@
+"""Gemini's Batch API."""
+
+import asyncio
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import IO, Any, Final
+
+from google import genai
+from google.genai import types
+
+from batch_bridge._json import to_json
+from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
+from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
+from batch_bridge.providers import _gemini_failure as failure
+from batch_bridge.providers._gemini_call import Call, read_item
+from batch_bridge.providers._gemini_clients import Clients, once
+from batch_bridge.providers._gemini_download import read_outcomes
+from batch_bridge.providers._gemini_job import Upload, read_handle, read_job, read_upload, write_handle
+from batch_bridge.providers._gemini_result import Bill
+from batch_bridge.providers._gemini_search import search
+from batch_bridge.providers._gemini_watch import Watch
+
+LIMITS: Final = Limits(bytes=2_000_000_000)
+"""What one batch may hold: a file of 2 GB. A number of requests is not documented.
+
+Source: ai.google.dev/gemini-api/docs/batch-api, "Input file".
+"""
+INLINE_BYTES: Final = 20_000_000
+"""What a create call may hold.
+
+Source: ai.google.dev/gemini-api/docs/batch-api, "Inline requests": under 20 MB in all.
+"""
+_FRAME: Final = 64
+"""Bytes that an inline request takes beside those of its line, at most."""
+
+
+class GeminiBatch:
+    """Answers requests through the batch API of the Gemini Developer API, at half the price of realtime calls.
+
+    An item is a list of messages (dicts of `role` and `content`, or LangChain messages), or a request body: what
+    `models/{model}:generateContent` is posted (`contents`, `systemInstruction`, `generationConfig`, `tools`, …) with
+    the `model` beside, which goes into the batch's address; the rest passes unchanged. `messages` may stand in a
+    body in place of `contents`. The answer is the response's body, a `GenerateContentResponse` as the API writes it,
+    and an `AIMessage` where the item held LangChain messages.
+
+    A batch is found again by its display name, which is our key. Its input goes into a file, and by deleting that a
+    create call that is still on its way is stopped. Requests that go *inside* the create call (`inline_bytes`) spare
+    an upload and a download, but cannot be stopped so: after a create call whose end nobody saw, the batch is looked
+    for during `inline_doubt` before its requests are sent anew, and one that shows up even later is paid twice.
+
+    What it cannot do: a batch that expired (after 48 hours) has no results, also of what was done; the API does not
+    document results of a cancelled one either; they are read if there are any. Embeddings are not sent in batches.
+    Vertex AI's batches, which go through object storage, are not supported.
+
+    Source: ai.google.dev/gemini-api/docs/batch-api (prices: half; ai.google.dev/gemini-api/docs/pricing).
+
+    Args:
+        client: A `google.genai.Client` of the Gemini Developer API, which stays the caller's to close. Without one,
+            clients are made when they are needed, from `GEMINI_API_KEY` or `GOOGLE_API_KEY`. Its retry options are
+            not used: the engine knows which calls are safe to repeat.
+        model: For items that name none.
+        defaults: Fields for bodies that do not have them, such as `{"generationConfig": {"temperature": 0}}`.
+        inline_bytes: Batches of up to so many bytes go inside the create call; at most `INLINE_BYTES`.
+        inline_doubt: How long to look for such a batch, if nobody knows whether it was created.
+        delete_files: Delete a batch's input file and results once its outcomes are stored; the API keeps them for
+            48 hours.
+        limits: What one batch may hold, where it is not what the API allows.
+
+    Attributes:
+        limits: What one batch may hold.
+        calls: How often each call of the API was made, by its name in the SDK, such as `"batches.get"`.
+
+    Raises:
+        TypeError: The client is none of this API, or another argument is not what it should be.
+        ValueError: The API would not take an argument.
+    """
+
+    def __init__(
+        self,
+        client: genai.Client | None = None,
+        *,
+        model: str | None = None,
+        defaults: Mapping[str, object] | None = None,
+        inline_bytes: int = 0,
+        inline_doubt: timedelta = timedelta(minutes=10),
+        delete_files: bool = False,
+        limits: Limits = LIMITS,
+    ) -> None:
+        if not 0 <= inline_bytes <= INLINE_BYTES:
+            raise ValueError(f"GeminiBatch(inline_bytes={inline_bytes!r}): a create call holds up to {INLINE_BYTES:,}")
+        self.limits = limits
+        self._clients = Clients(client)
+        self._defaults = _read_defaults(defaults, model)
+        self._inline_bytes = inline_bytes
+        self._inline_doubt = inline_doubt
+        self._delete_files = delete_files
+        self._watch = Watch()
+
+    def __repr__(self) -> str:
+        model = self._defaults.get("model")
+        return f"GeminiBatch(model={model!r})" if model else "GeminiBatch()"
+
+    @property
+    def calls(self) -> Counter[str]:
+        """How often each call of the API was made."""
+        return self._clients.calls
+
+    def measure(self, request: Request) -> Measure:
+        """Tell a request's model, which a batch may not mix, and the exact length of its line.
+
+        Raises:
+            RequestRefused: It is no request, or a batch cannot hold it.
+        """
+        call = self._read(request)
+        return Measure(f"generateContent {call.model}", len(call.line(request.id)))
+
+    async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
+        """Upload the input file, from a temporary file on disk, unless the batch is to go inside its create call.
+
+        Raises:
+            ProviderUnavailable: Nothing was kept; later.
+            SubmissionRefused: The upload was refused, or there is no API key.
+        """
+        model = self._read(requests[0]).model
+        with tempfile.TemporaryFile() as file:
+            size = await asyncio.to_thread(self._write, requests, file)
+            name = await self._upload(key, file) if size + _FRAME * len(requests) > self._inline_bytes else None
+        return {"input_file": name, "model": model, "uploaded_at": int(time.time())}
+
+    async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:
+        """Create the batch, once.
+
+        Raises:
+            ProviderUnavailable: It was not created; later.
+            SubmissionUnknown: It may have been created.
+            SubmissionRefused: It was not created and will not be.
+        """
+        upload = read_upload(prepared)
+        sent_at = int(time.time())
+        source, options = self._source(upload, requests)
+        config = types.CreateBatchJobConfig(display_name=key, http_options=options)
+        try:
+            created = await self._clients.call(
+                "batches.create",
+                lambda client: client.batches.create(model=upload["model"], src=source, config=config),
+            )
+        except Exception as error:
+            raise failure.of_create("creating the batch", error) from error
+        job = read_job({"name": created.name})
+        if job is None:
+            raise SubmissionUnknown(
+                "creating the batch was answered with no batch; whether it exists will be looked up"
+            )
+        return write_handle(job, key, upload, created_at=sent_at)
+
+    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
+        """Ask for the batch; if it has ended, its outcomes are read as they are asked for.
+
+        Raises:
+            ProviderUnavailable: The API could not be asked, or took no key; what was paid for is still there.
+        """
+        known = read_handle(handle)
+        try:
+            seen = await self._clients.read("batches.get", known["name"])
+        except Exception as error:
+            if failure.is_gone(error):
+                return self._watch.not_found(known)
+            raise failure.unavailable(f"polling {known['name']}", error) from error
+        job = read_job(seen)
+        if job is None:
+            raise ProviderUnavailable(f"polling {known['name']} was answered with no batch")
+        if not self._watch.has_ended(job):
+            return job.progress()
+        bill = Bill(known["model"])
+        return Ended(read_outcomes(self._clients, job, members, bill), missing=job.missing(), usage=bill.total)
+
+    async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
+        """Return the handles of the batches that were created for a key, oldest first.
+
+        Raises:
+            ProviderUnavailable: The API could not be asked, or it is too early to tell.
+        """
+        upload = read_upload(prepared)
+        found = await search(self._clients, key, upload)
+        return [write_handle(job, key, upload, created_at=job.created_at) for job in found]
+
+    async def fence(self, prepared: JSON) -> None:
+        """Delete the input file, without which a batch that is still on its way fails unpaid. Idempotent.
+
+        A batch that went inside its create call has none: it is waited for as long as `inline_doubt` says.
+
+        Raises:
+            ProviderUnavailable: Later.
+        """
+        upload = read_upload(prepared)
+        if (name := upload["input_file"]) is not None:
+            try:
+                await self._delete(name)
+            except Exception as error:
+                raise failure.unavailable(f"deleting the input file {name}", error) from error
+            return
+        left = upload["uploaded_at"] + self._inline_doubt.total_seconds() - time.time()
+        if left > 0:
+            raise ProviderUnavailable(
+                f"nobody knows whether the batch was created, and the API does not show it; it is looked for "
+                f"{left:.0f} more seconds before its requests are sent again"
+            )
+
+    async def cancel(self, handle: JSON) -> None:
+        """Ask that the batch be stopped; one that has ended, or is gone, is no error."""
+        name = read_handle(handle)["name"]
+        config = types.CancelBatchJobConfig(http_options=once())
+        try:
+            await self._clients.call("batches.cancel", lambda client: client.batches.cancel(name=name, config=config))
+        except Exception as error:
+            if not failure.is_ended(error):
+                raise failure.unavailable(f"cancelling {name}", error) from error
+
+    async def release(self, handle: JSON) -> None:
+        """Delete the batch's files, if that was asked for, and let go of what is remembered of it."""
+        known = read_handle(handle)
+        self._watch.forget(known["name"])
+        if not self._delete_files:
+            return
+        try:
+            job = read_job(await self._clients.read("batches.get", known["name"]))
+            for name in (known["input_file"], job and job.responses_file):
+                if name:
+                    await self._delete(name)
+        except Exception as error:
+            if not failure.is_gone(error):
+                raise failure.unavailable(f"deleting the files of {known['name']}", error) from error
+
+    async def aclose(self) -> None:
+        """Close the client that was made here for this event loop; never the caller's own."""
+        await self._clients.aclose()
+
+    def _read(self, request: Request) -> Call:
+        return read_item(request.item, self._defaults)
+
+    def _write(self, requests: Sequence[Request], file: IO[bytes]) -> int:
+        file.writelines(self._read(request).line(request.id) for request in requests)
+        size = file.tell()
+        file.seek(0)
+        return size
+
+    async def _upload(self, key: str, file: IO[bytes]) -> str:
+        config = types.UploadFileConfig(mime_type="application/jsonl", display_name=key, http_options=once())
+        given: Any = file
+        try:
+            uploaded = await self._clients.call(
+                "files.upload", lambda client: client.files.upload(file=given, config=config)
+            )
+        except Exception as error:
+            raise failure.of_upload("uploading the input file", error) from error
+        if not uploaded.name:
+            raise ProviderUnavailable("uploading the input file was answered with no file; check the client's base_url")
+        return uploaded.name
+
+    def _source(self, upload: Upload, requests: Sequence[Request]) -> tuple[types.BatchJobSource, types.HttpOptions]:
+        """Return where the requests are, and the options of the call that says so.
+
+        Requests go past the SDK's types, which know fewer fields than the API and refuse the others.
+        """
+        options = once()
+        if (name := upload["input_file"]) is not None:
+            return types.BatchJobSource(file_name=name), options
+        inlined = [self._read(request).inlined(request.id) for request in requests]
+        options.extra_body = {"batch": {"inputConfig": {"requests": {"requests": inlined}}}}
+        return types.BatchJobSource(inlined_requests=[]), options
+
+    async def _delete(self, name: str) -> None:
+        config = types.DeleteFileConfig(http_options=once())
+        try:
+            await self._clients.call("files.delete", lambda client: client.files.delete(name=name, config=config))
+        except Exception as error:
+            if not failure.is_gone(error):
+                raise
+
+
+def _read_defaults(defaults: Mapping[str, object] | None, model: str | None) -> dict[str, JSON]:
+    if model is not None and (not isinstance(model, str) or not model):
+        raise TypeError(f"GeminiBatch(model={model!r}): give a model's name, or leave it out and name it in the items")
+    if defaults is not None and not isinstance(defaults, Mapping):
+        raise TypeError(f"GeminiBatch(defaults={defaults!r}): give fields of a request body, as a dict")
+    fields = to_json(dict(defaults or {}), what="GeminiBatch(defaults=…)")
+    assert isinstance(fields, dict)  # noqa: S101  # what it was made from
+    if model is not None and fields.get("model", model) != model:
+        raise ValueError(f"GeminiBatch got model={model!r} and another in defaults=; give one or the other")
+    return fields if model is None else {**fields, "model": model}

@@ -1,0 +1,74 @@
+"""What calls about batches have in common in all wire formats: the faults that they meet."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from starlette.responses import Response
+
+from batch_bridge.testing._batch import Batch
+from batch_bridge.testing._errors import not_found
+from batch_bridge.testing._gate import Call, drop, fault
+
+
+async def creating(call: Call, create: Callable[[], Awaitable[Response]]) -> Response:
+    """Create a batch, unless a fault has it that it fails before, after, or without a word."""
+    dice, faults = call.core.context.dice, call.core.context.settings.faults
+    if dice.strikes("create_rate_limit"):
+        raise fault(429, "too many batches", **{"Retry-After": f"{faults.retry_after:g}"})
+    if dice.strikes("create_error"):
+        raise fault(faults.create_error_status, "this create failed and had no effect")
+    created = await create()
+    if dice.strikes("drop_create_response"):
+        return await drop(call.request)
+    if dice.strikes("create_error_after"):
+        raise fault(faults.create_error_status, "this create failed, but took effect")
+    return created
+
+
+def listing(call: Call) -> None:
+    """Pass a listing, or fail it."""
+    context = call.core.context
+    if context.dice.strikes("list_error"):
+        raise fault(context.settings.faults.poll_error_status, "this listing failed")
+
+
+async def retrieving(call: Call, batch_id: str) -> Batch:
+    """The batch that a client asks for, who has seen it now.
+
+    Raises:
+        WireError: A fault hit; or 404, the client cannot see it, or not any more.
+    """
+    context = call.core.context
+    if context.dice.strikes("poll_error"):
+        raise fault(context.settings.faults.poll_error_status, "this retrieval failed")
+    batch = known(call, batch_id)
+    if not batch.seen and context.settings.faults.forgotten:
+        await context.batches.change(batch.id, lambda _, now: replace(now, seen=True))
+    return batch
+
+
+def known(call: Call, batch_id: str) -> Batch:
+    """A batch that the client can see.
+
+    Raises:
+        WireError: 404, as in `retrieving`.
+    """
+    batch = call.core.context.batches.get(call.tenant, batch_id)
+    if is_forgotten(call, batch):
+        call.core.context.dice.fired["forgotten"] += 1
+        raise not_found("batch", batch.id)
+    return batch
+
+
+def is_forgotten(call: Call, batch: Batch) -> bool:
+    """Whether a fault has made a batch vanish that was seen before."""
+    return batch.seen and call.core.context.dice.hits("forgotten", batch.ordinal)
+
+
+def untrue_status(call: Call, batch: Batch) -> str | None:
+    """The status that a fault shows in place of the true one, or `None`."""
+    context = call.core.context
+    if batch.ended or not context.dice.hits("unknown_status", batch.ordinal):
+        return None
+    context.dice.fired["unknown_status"] += 1
+    return context.settings.faults.unknown_status_name

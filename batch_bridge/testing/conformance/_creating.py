@@ -1,0 +1,160 @@
+"""Behaviours about the call that pays: repeated never, looked up when its end was not seen."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from batch_bridge._ledger import Ledger
+from batch_bridge._models import JSON, Errored, Intent, Outcome, Request, Submitted
+from batch_bridge.errors import ProviderUnavailable
+from batch_bridge.testing.conformance._behaviour import Nonconforming, expect
+from batch_bridge.testing.conformance._desk import Desk
+from batch_bridge.testing.conformance._drive import BREATH, PATIENCE, Drive
+from batch_bridge.testing.conformance._plain import own
+
+_FEW = 4
+_LATE = 0.3
+
+
+class _Crash(BaseException):
+    """The process dies here."""
+
+
+class _DiesPrepared(Ledger):
+    """The process dies when all is prepared and nothing was sent."""
+
+    async def prepared(self, intent: Intent) -> None:
+        await super().prepared(intent)
+        raise _Crash
+
+
+class _DiesSubmitted(Ledger):
+    """The process dies when the batch exists and nobody has written it down."""
+
+    async def confirm(self, batch: Submitted) -> None:  # noqa: ARG002
+        raise _Crash
+
+
+def once(desk: Desk, outcomes: list[Outcome], *, batches: int = 1) -> None:
+    """Expect that each question has its own answer, and that each was paid once."""
+    own(desk, outcomes)
+    stats = desk.subject.stats
+    seen = (stats.batches, stats.paid, stats.paid_twice)
+    expect(seen == (batches, len(outcomes), 0), f"batches, requests paid and paid twice are {seen}")
+
+
+async def upload_error(desk: Desk) -> None:
+    """What goes before the create fails once."""
+    with desk.subject.faults(next_upload_error=1):
+        once(desk, await desk.ask(desk.asked(_FEW)))
+
+
+async def rate_limit(desk: Desk) -> None:
+    """A create is answered with 429: nothing happened."""
+    with desk.subject.faults(next_create_rate_limit=2, retry_after=7.0):
+        once(desk, await desk.ask(desk.asked(_FEW)))
+
+
+async def lost(desk: Desk) -> None:
+    """The connection breaks when the batch exists: the requests are answered, or end in doubt; never paid twice."""
+    with desk.subject.faults(next_drop_create_response=1):
+        outcomes = await desk.ask(desk.asked(_FEW))
+    doubtful = [each for each in outcomes if isinstance(each, Errored) and each.code == "submission_unknown"]
+    if not doubtful:
+        own(desk, outcomes)
+    expect(len(doubtful) in (0, len(outcomes)), f"the requests of one batch ended as {outcomes!r}")
+    stats = desk.subject.stats
+    expect((stats.batches, stats.paid_twice) == (1, 0), f"{stats.batches} batches, {stats.paid_twice} paid twice")
+
+
+async def adopted(desk: Desk) -> None:
+    """The same, of a provider that finds the batch."""
+    with desk.subject.faults(next_drop_create_response=1):
+        once(desk, await desk.ask(desk.asked(_FEW)))
+
+
+async def error_after(desk: Desk) -> None:
+    """A create is answered with 500, and has taken effect."""
+    with desk.subject.faults(next_create_error_after=1):
+        once(desk, await desk.ask(desk.asked(_FEW)))
+
+
+async def error_before(desk: Desk) -> None:
+    """A create is answered with 500, and has taken no effect."""
+    with desk.subject.faults(next_create_error=1):
+        once(desk, await desk.ask(desk.asked(_FEW)))
+
+
+async def list_error(desk: Desk) -> None:
+    """The batch is looked for, and the listing fails."""
+    with desk.subject.faults(next_drop_create_response=1, next_list_error=2):
+        once(desk, await desk.ask(desk.asked(_FEW)))
+
+
+async def late(desk: Desk) -> None:
+    """A batch that was just created is not to be seen yet."""
+    with desk.subject.faults(visible_after=_LATE):
+        once(desk, await desk.ask(desk.asked(_FEW)))
+
+
+async def ghost(desk: Desk) -> None:
+    """A create whose answer was lost shows up after the first look: adopted, or it comes to nothing."""
+    with desk.subject.faults(visible_after=_LATE, next_drop_create_response=1):
+        drive = await desk.drive(asked := desk.asked(_FEW))
+        await drive.tick()
+    outcomes = await drive.settle(asked)
+    own(desk, outcomes)
+    await asyncio.sleep(2 * _LATE)  # the ghost walks now
+    stats = desk.subject.stats
+    expect((stats.paid, stats.paid_twice) == (_FEW, 0), f"{stats.paid} paid, {stats.paid_twice} of them twice")
+
+
+async def crash_before(desk: Desk) -> None:
+    """The process dies when all is prepared and nothing was sent; the next one pays once."""
+    asked = desk.asked(_FEW)
+    drive = await _crashed(desk, asked, _DiesPrepared)
+    once(desk, await (await drive.start(asked)).settle(asked))
+
+
+async def crash_after(desk: Desk) -> None:
+    """The process dies when the batch exists and nobody has written it down; the next one adopts it."""
+    asked = desk.asked(_FEW)
+    drive = await _crashed(desk, asked, _DiesSubmitted)
+    once(desk, await (await drive.start(asked)).settle(asked))
+
+
+async def doubled(desk: Desk) -> None:
+    """Two processes have created a batch for one key: both are found, and the engine adopts one of them."""
+    asked = desk.asked(_FEW)
+    drive = await _crashed(desk, asked, _DiesSubmitted)
+    (entry,) = await drive.ledger.open_batches()
+    if not isinstance(entry, tuple):
+        raise Nonconforming(f"the batch was written down as {entry!r}, though the process had died")
+    intent, _ = entry
+    await desk.provider.submit(intent.key, asked, intent.prepared)
+    found = await _found(drive, intent, 2)
+    expect(len(found) == 2, f"two batches were created for one key, and found are {found!r}")  # noqa: PLR2004
+    own(desk, await (await drive.start(asked)).settle(asked))
+    expect(desk.subject.stats.batches == 2, "a third batch was created")  # noqa: PLR2004
+
+
+async def _crashed(desk: Desk, asked: Sequence[Request], ledger: type[Ledger]) -> Drive:
+    """Submit in a process that dies, and return the one that comes after it."""
+    drive = await desk.drive(asked, ledger=ledger)
+    try:
+        await drive.tick()
+    except _Crash:
+        return Drive(desk.another(), store=drive.store)
+    raise Nonconforming("the engine did not come to where it was to crash")
+
+
+async def _found(drive: Drive, intent: Intent, count: int) -> Sequence[JSON]:
+    """Look for the batches of an intent until there are so many; a provider may have to wait for their end."""
+    found: Sequence[JSON] = ()
+    deadline = time.monotonic() + PATIENCE
+    while len(found) < count and time.monotonic() < deadline:
+        try:
+            found = await drive.provider.find(intent.key, intent.prepared)
+        except ProviderUnavailable:
+            await asyncio.sleep(BREATH)
+    return found

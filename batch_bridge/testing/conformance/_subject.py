@@ -1,0 +1,75 @@
+"""A provider under test, and what stands behind it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from batch_bridge._provider import Provider
+from batch_bridge.testing._settings import Settings
+from batch_bridge.testing._stats import Stats
+
+
+class FaultServer(Protocol):
+    """What answers the provider and fails on demand, such as a `BatchServer`."""
+
+    @property
+    def stats(self) -> Stats:
+        """What it has seen and done."""
+        ...
+
+    def reset_stats(self) -> None:
+        """Set the counters to zero."""
+        ...
+
+    def configure(self, **options: Any) -> None:
+        """Set its faults, by the names that `BatchServer` has for them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A provider under test.
+
+    Attributes:
+        open: Makes a provider for an account, named by any string, such as an API key. Two providers of one account
+            see the same batches, those of two accounts do not. The kit closes what it has opened.
+        item: The n-th of as many questions as are asked for, each with an answer of its own.
+        answers: Whether an answer, as JSON, is the one to the n-th question.
+        server: Who answers, and fails on demand. Without one the behaviours that need it are excused.
+        forms: Items of all the forms that the provider documents; each must be answered, and those with
+            LangChain messages by an `AIMessage`.
+        bad: An item that `measure` must refuse.
+        frame: Bytes of a batch's input that belong to no request.
+        lacks: What the provider does not have by its nature, each with the reason: names of the server's faults
+            that cannot happen to it, or `"find"`, `"cancel"`, `"fence"`, `"usage"`, `"bytes"`, `"partial"` (the answers of
+            a batch that was cancelled).
+    """
+
+    open: Callable[[str], Provider]
+    item: Callable[[int], Any]
+    answers: Callable[[int, Any], bool]
+    server: FaultServer | None = None
+    forms: Sequence[Any] = ()
+    bad: Any = None
+    frame: int = 0
+    lacks: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def stats(self) -> Stats:
+        """What the server has seen and done since the behaviour began."""
+        if self.server is None:
+            raise RuntimeError("this subject has no server; the behaviour must name what it needs of one")
+        return self.server.stats
+
+    @contextmanager
+    def faults(self, **options: Any) -> Iterator[None]:
+        """Have the server fail in a way for as long as the block runs."""
+        if self.server is None:
+            raise RuntimeError("this subject has no server; the behaviour must name the faults that it needs")
+        known = Settings().options()
+        self.server.configure(**options)
+        try:
+            yield
+        finally:
+            self.server.configure(**{name: known[name] for name in options})

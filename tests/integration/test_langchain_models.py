@@ -1,0 +1,457 @@
+"""A batched chat model by itself: in nodes and outside of graphs, and what everybody sees who looks at it."""
+
+import asyncio
+import threading
+
+import openai
+import pytest
+from helpers import Desk, memory, one_node, within
+from langchain_answers import answer
+from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.load import dumpd
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import ConfigurableField, RunnableLambda
+from langchain_core.tracers.context import collect_runs
+from langchain_openai import AzureChatOpenAI, ChatOpenAI
+from langchain_parts import MODELS, chat, fresh, look_up, plain
+from pydantic import BaseModel
+
+from batch_bridge import Batcher
+from batch_bridge.errors import OutsideGraphError, UsageError
+from batch_bridge.langchain import batched
+from batch_bridge.langchain._model import _chunk
+from batch_bridge.testing import BatchServer
+
+
+@pytest.fixture(scope="module")
+def shared():
+    with BatchServer(latency=0, answerer="langchain_answers:answer") as running:
+        yield running
+
+
+@pytest.fixture
+def server(shared):
+    shared.reset_stats()
+    return shared
+
+
+def desk():
+    return Desk(lambda item: answer(item["url"], item["body"]).body)
+
+
+def model(**options):
+    return ChatOpenAI(**{"model": "gpt-4o-mini", "api_key": "test", "base_url": "http://127.0.0.1:1/v1", **options})
+
+
+async def in_node(node, far_side=None, inputs=({},), **options):
+    """Run a node under a Runner, and return what it said and the desk that answered."""
+    far_side = far_side or desk()
+    async with memory(one_node(node, **options), far_side.bridge()) as runner:
+        results = await within(runner.abatch(list(inputs)))
+    return [each["x"] for each in results], far_side
+
+
+class Report(BaseModel):
+    """A report."""
+
+    title: str
+    stars: int
+
+
+# -- outside of graphs ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", MODELS)
+async def test_a_plain_script_is_one_batch(server, kind):
+    given = MODELS[kind](server)
+    asked = [f"question {index}" for index in range(30)]
+    answers = await within(asyncio.gather(*map(batched(given).ainvoke, asked)))
+    assert [plain(each) for each in answers] == [plain(each) for each in await fresh(given).abatch(asked)]
+    stats = server.stats
+    assert (stats.batches, stats.paid, stats.realtime) == (1, 30, 30)
+
+
+def test_a_synchronous_script_is_one_batch(server):
+    asker, asked = batched(chat(server)), [f"question {index}" for index in range(50)]
+    answers = asker.batch(asked, {"max_concurrency": 2})
+    answers += (ChatPromptTemplate.from_template("{text}") | asker).batch([{"text": text} for text in asked])
+    assert all(text in each.text for text, each in zip([*asked, *asked], answers, strict=True))
+    assert (server.stats.batches, server.stats.paid) == (2, 100)
+
+
+async def test_a_synchronous_call_does_not_block_an_event_loop(server):
+    with pytest.raises(OutsideGraphError, match="thread that runs an event loop"):
+        batched(chat(server)).invoke("hi")
+
+
+def test_one_model_in_two_event_loops(server):
+    shared = batched(chat(server))
+    answers = []
+
+    def script(name):
+        answers.append(asyncio.run(within(shared.ainvoke(f"from {name}"))))
+
+    threads = [threading.Thread(target=script, args=(name,)) for name in ("one", "two")]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert sorted("one" in each.text for each in answers) == [False, True]
+    assert (server.stats.batches, server.stats.paid) == (1, 2)
+
+
+async def test_a_given_batcher_is_asked_always():
+    far_side = desk()
+    async with Batcher(submit_func=far_side.submit, poll_func=far_side.poll, poll_interval=0.02) as batcher:
+        task = asyncio.ensure_future(batched(model(), batcher).ainvoke("hi"))
+        while not list(batcher._desk.queued):
+            await asyncio.sleep(0)
+        batcher.flush()
+        assert "hi" in (await within(task)).text
+
+
+# -- in a node -----------------------------------------------------------------------------------------------------
+
+
+async def test_many_calls_of_a_node_are_one_round():
+    asker = batched(model())
+
+    async def node(state):
+        answers = await asker.abatch([f"question {index}" for index in range(40)])
+        return {"x": [each.text for each in answers]}
+
+    (texts,), far_side = await in_node(node)
+    assert [f"question {index}" in text for index, text in enumerate(texts)] == [True] * 40
+    assert far_side.sizes == [40]
+
+
+async def test_a_synchronous_node():
+    asker = batched(model())
+
+    def node(state):
+        return {"x": asker.invoke("first").text + asker.invoke("second").text}
+
+    (text,), far_side = await in_node(node)
+    assert "first" in text
+    assert "second" in text
+    assert far_side.sizes == [1, 1]
+
+
+async def test_many_calls_of_a_synchronous_node_are_one_round():
+    asker = batched(model())
+
+    def node(state):
+        return {"x": [each.text for each in asker.batch([f"question {index}" for index in range(40)])]}
+
+    (texts,), far_side = await in_node(node)
+    assert [f"question {index}" in text for index, text in enumerate(texts)] == [True] * 40
+    assert far_side.sizes == [40]
+
+
+async def test_a_call_that_is_slow_to_be_sent_costs_no_round():
+    late = asyncio.Event()
+
+    async def slow_key():
+        await late.wait()
+        return "test"
+
+    asker, slow = batched(model()), batched(model(api_key=slow_key))
+
+    async def node(state):
+        call = asyncio.ensure_future(slow.ainvoke("slow"))
+        quick = asyncio.ensure_future(asker.ainvoke("quick"))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        late.set()
+        return {"x": [each.text for each in await asyncio.gather(call, quick)]}
+
+    (texts,), far_side = await in_node(node)
+    assert "slow" in texts[0]
+    assert far_side.sizes == [2]
+
+
+async def test_a_synchronous_call_in_an_asynchronous_node():
+    asker = batched(model())
+
+    async def node(state):
+        return {"x": asker.invoke("hi").text}
+
+    (text,), far_side = await in_node(node)
+    assert "hi" in text
+    assert far_side.sizes == [1]
+
+
+async def test_a_chain():
+    chain = ChatPromptTemplate.from_messages([("user", "Tell me of {city}")]) | batched(model()) | StrOutputParser()
+
+    async def node(state):
+        return {"x": await RunnableLambda(chain.ainvoke).abatch([{"city": "Oslo"}, {"city": "Lima"}])}
+
+    (texts,), far_side = await in_node(node)
+    assert [city in text for city, text in zip(("Oslo", "Lima"), texts, strict=True)] == [True, True]
+    assert far_side.sizes == [2]
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
+@pytest.mark.parametrize("kind", MODELS)
+async def test_structured_output_is_the_same_as_in_realtime(server, kind, method):
+    given = MODELS[kind](server)
+    schema = Report if method != "json_mode" else {"title": "report", "type": "object", "properties": {}}
+    for raw in (False, True):
+        of_batch = batched(given).with_structured_output(schema, method=method, include_raw=raw)
+        of_realtime = fresh(given).with_structured_output(schema, method=method, include_raw=raw)
+
+        async def node(state, of_batch=of_batch):
+            return {"x": await of_batch.ainvoke("a report as json")}
+
+        (seen,), _ = await in_node(node)
+        wanted = await of_realtime.ainvoke("a report as json")
+        if raw:
+            seen["raw"], wanted["raw"] = plain(seen["raw"]), plain(wanted["raw"])
+        assert seen == wanted
+        assert raw or not isinstance(schema, type) or isinstance(seen, Report)
+
+
+async def test_a_stream_is_one_message():
+    asker = batched(model(streaming=True))
+
+    async def node(state):
+        chunks = [chunk async for chunk in asker.astream("hi", stream_usage=True)]
+        bound = [chunk async for chunk in asker.bind_tools([look_up], tool_choice="none").astream("hi")]
+        whole = await asker.ainvoke("hi", stream=True)
+        return {"x": [len(chunks), len(bound), chunks[0].text == whole.text]}
+
+    (seen,), far_side = await in_node(node)
+    assert seen == [1, 1, True]
+    assert all("stream_options" not in item["body"] and not item["body"].get("stream") for item in far_side.requests)
+
+
+async def test_events_of_a_call_end_with_the_whole_message():
+    asker = batched(model())
+
+    async def node(state):
+        stream = await asker.astream_events("hi", version="v3")
+        return {"x": (await stream).text}
+
+    (text,), _ = await in_node(node)
+    assert "hi" in text
+
+
+def test_a_chunk_holds_the_whole_message():
+    message = AIMessage(
+        "hi",
+        tool_calls=[{"name": "a", "args": {"b": 1}, "id": "c"}],
+        usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
+    )
+    chunk = _chunk(ChatResult(generations=[ChatGeneration(message=message)], llm_output={"model_name": "m"})).message
+    assert isinstance(chunk, AIMessageChunk)
+    assert chunk.tool_calls == message.tool_calls
+    assert chunk.usage_metadata == message.usage_metadata
+    assert chunk.response_metadata == {"model_name": "m"}
+
+
+# -- what callbacks see --------------------------------------------------------------------------------------------
+
+
+class Diary(BaseCallbackHandler):
+    def __init__(self):
+        self.seen = []
+
+    def on_chat_model_start(self, *args, **kwargs):
+        self.seen.append("start")
+
+    def on_llm_end(self, response, **kwargs):
+        self.seen.append((response.llm_output or {}).get("batch_bridge") or "end")
+
+    def on_llm_error(self, error, **kwargs):
+        self.seen.append(type(error).__name__)
+
+
+@pytest.mark.parametrize("sync", [True, False])
+async def test_callbacks_see_a_parked_call_as_parked(sync):
+    asker, diary, usage = batched(model()), Diary(), UsageMetadataCallbackHandler()
+    options = {"callbacks": [diary, usage]}
+
+    def node(state):
+        return {"x": asker.invoke("hi", options).text}
+
+    async def anode(state):
+        return {"x": (await asker.ainvoke("hi", options)).text}
+
+    await in_node(node if sync else anode)
+    assert diary.seen == ["start", "parked", "start", "end"]
+    (counted,) = usage.usage_metadata.values()
+    assert (
+        counted["output_tokens"]
+        == answer(
+            "/v1/chat/completions",
+            {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "stream": False},
+        ).body["usage"]["completion_tokens"]
+    )
+
+
+async def test_a_trace_of_a_parked_call_has_no_error():
+    asker, runs = batched(model()), []
+
+    async def node(state):
+        with collect_runs() as collector:
+            try:
+                return {"x": (await asker.ainvoke("hi")).text}
+            finally:
+                runs.extend(collector.traced_runs)
+
+    await in_node(node)
+    parked, answered = runs
+    assert parked.error is None
+    assert parked.outputs["llm_output"] == {"batch_bridge": "parked"}
+    assert answered.error is None
+    assert answered.outputs["generations"][0][0]["text"]
+
+
+async def test_callbacks_see_a_failure_as_an_error(server):
+    diary = Diary()
+    asker = batched(chat(server))
+    with pytest.raises(openai.BadRequestError, match="it is bad"):
+        await within(asker.ainvoke("fail 400", {"callbacks": [diary]}))
+    assert diary.seen == ["start", "OpenAIInvalidRequestError"]
+
+
+# -- the same to everybody who looks at it ---------------------------------------------------------------------------
+
+
+def test_it_looks_like_the_model_that_was_given():
+    given = model(temperature=0.5, streaming=True)
+    before = dict(given.__dict__)
+    made = batched(given)
+    assert isinstance(made, ChatOpenAI)
+    assert type(made).__name__ == "ChatOpenAI"
+    assert (made._llm_type, made.model_name, made.profile) == (given._llm_type, given.model_name, given.profile)
+    assert made._get_ls_params() == given._get_ls_params()
+    assert made._identifying_params == given._identifying_params
+    assert dumpd(made) == dumpd(given)
+    assert dumpd(made.bind_tools([look_up])) == dumpd(given.bind_tools([look_up]))
+    assert dumpd(made.with_retry())["id"] == dumpd(given.with_retry())["id"]
+    assert made.root_async_client is given.root_async_client
+    assert given.__dict__ == before
+
+
+async def test_what_is_changed_later_counts():
+    asker = batched(model())
+    asker.temperature = 0.25
+    copied = asker.model_copy(update={"model_name": "gpt-4o"})
+    chosen = asker.configurable_fields(model_name=ConfigurableField(id="model"))
+
+    async def node(state):
+        await asker.ainvoke("one")
+        await copied.ainvoke("two")
+        await chosen.ainvoke("three", {"configurable": {"model": "gpt-4.1"}})
+        return {"x": True}
+
+    _, far_side = await in_node(node)
+    bodies = [item["body"] for item in far_side.requests]
+    assert [each["model"] for each in bodies] == ["gpt-4o-mini", "gpt-4o", "gpt-4.1"]
+    assert bodies[0]["temperature"] == 0.25
+
+
+async def test_azure_names_its_deployment():
+    given = AzureChatOpenAI(
+        azure_endpoint="https://example.invalid",
+        api_key="test",
+        api_version="2025-04-01-preview",
+        azure_deployment="cheap",
+        model="gpt-4o-mini",
+    )
+    asker = batched(given)
+
+    async def node(state):
+        return {"x": (await asker.ainvoke("hi")).text}
+
+    (text,), far_side = await in_node(node)
+    assert "hi" in text
+    assert far_side.requests[0]["body"]["model"] == "cheap"
+    assert far_side.requests[0]["url"] == "/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"extra_headers": {"X-Tenant": "a"}}, "header 'x-tenant'"),
+        ({"extra_query": {"tenant": "a"}}, "query parameter 'tenant'"),
+    ],
+)
+async def test_what_a_line_has_no_place_for_is_refused(options, named):
+    asker, far_side = batched(model()), desk()
+
+    async def node(state):
+        return {"x": await asker.ainvoke("hi", **options)}
+
+    with pytest.raises(UsageError, match=named):
+        await in_node(node, far_side)
+    assert far_side.batches == []
+
+
+async def test_headers_of_the_client_do_no_harm():
+    asker = batched(model(default_headers={"X-Tenant": "a"}, organization="org"))
+
+    async def node(state):
+        return {"x": (await asker.ainvoke("hi")).text}
+
+    (text,), _ = await in_node(node)
+    assert "hi" in text
+
+
+# -- modes ---------------------------------------------------------------------------------------------------------
+
+
+def test_realtime_is_the_model_as_it_was_given(monkeypatch):
+    given = model()
+    assert batched(given, mode="realtime") is given
+    monkeypatch.setenv("BATCH_BRIDGE_MODE", "realtime")
+    assert batched(given) is given
+    assert batched(given, mode="batch") is not given
+    monkeypatch.setenv("BATCH_BRIDGE_MODE", "relatime")
+    with pytest.raises(ValueError, match="BATCH_BRIDGE_MODE='relatime'"):
+        batched(given)
+    with pytest.raises(ValueError, match=r"batched\(mode='fast'\)"):
+        batched(given, mode="fast")
+
+
+async def test_any_other_model_is_pooled_and_says_so():
+    running, most = 0, 0
+
+    class Other(FakeListChatModel):
+        async def _agenerate(self, *args, **kwargs):
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            running -= 1
+            return await super()._agenerate(*args, **kwargs)
+
+    with pytest.warns(UserWarning, match=r"batched\(Other object\): no batch API is known"):
+        made = batched(Other(responses=["hi"]), max_concurrency=3)
+    assert isinstance(made, Other)
+    answers = await asyncio.gather(*(made.ainvoke("a") for _ in range(20)))
+    assert [each.content for each in answers] == ["hi"] * 20
+    assert most == 3
+    assert [chunk.content async for chunk in made.astream("a")][:2] == ["h", "i"]
+    assert [chunk.content for chunk in made.stream("a")][:2] == ["h", "i"]
+    assert made.invoke("a").content == "hi"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda: "gpt-4o", "give a chat model"),
+        (lambda: model().bind_tools([look_up]), "batch the model first"),
+        (lambda: batched(model()), "batched already"),
+    ],
+)
+def test_what_cannot_be_batched(wrong, hint):
+    with pytest.raises(TypeError, match=hint):
+        batched(wrong())
