@@ -25,6 +25,10 @@ env: $(READY) ## Make the environment, .venv
 demo: $(READY) ## Run the main job: 2,000 docstrings through a graph; the same command continues after Ctrl-C
 	@$(BIN)/python examples/demo.py $(ARGS)
 
+.PHONY: serve
+serve: $(READY) ## Run 200 agent threads on a LangGraph server here; ARGS=--keep leaves it running
+	@$(BIN)/python examples/serve.py $(ARGS)
+
 .PHONY: test
 test: $(READY) ## Run all tests
 	$(BIN)/pytest -q $(ARGS)
@@ -54,6 +58,10 @@ check: lint types layers test ## Everything that CI checks
 bench: $(READY) ## Measure against plain LangGraph, side by side; prints ratios
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
+.PHONY: bench-server
+bench-server: $(READY) ## Measure against a script that resumes through the SDK, on a LangGraph server
+	$(BIN)/python benchmarks/bench_server.py $(ARGS)
+
 .PHONY: constraints
 constraints: ## Resolve the newest versions anew, into constraints.txt
 	rm -rf .venv-resolve
@@ -65,4 +73,4 @@ constraints: ## Resolve the newest versions anew, into constraints.txt
 
 .PHONY: clean
 clean: ## Remove the environment and what the tools left behind
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build demo-state
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build demo-state .langgraph_api

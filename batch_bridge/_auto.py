@@ -29,11 +29,14 @@ class Auto:
     Args:
         batch: The provider. What it has besides the verbs of a `Provider` can be asked here too.
         below: So few requests are sent at once: `0` sends none, `math.inf` all.
+        twin: Answers at once; by default what the provider's `realtime()` returns.
     """
 
-    def __init__(self, batch: Provider, below: float) -> None:
+    def __init__(self, batch: Provider, below: float, twin: Provider | None = None) -> None:
         self._batch = batch
         self._below = below
+        if twin is not None:
+            self._twin = twin
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # before `__init__` has run there is no provider to ask
@@ -127,6 +130,8 @@ def switch(
     if isinstance(provider, Realtime):
         if mode in ("batch", "auto"):
             raise ValueError(f"{what}(mode={mode!r}): {provider!r} answers in realtime only; give the provider itself")
+        if provider.batch is not None:
+            return Auto(provider.batch, math.inf, provider), _at_once(flush), "realtime"
         return provider, _at_once(flush), "realtime"
     if not isinstance(provider, HasRealtime):
         if mode in ("realtime", "auto"):

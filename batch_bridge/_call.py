@@ -321,8 +321,8 @@ class Call:
         thread.unseen = (thread.unseen | link.parked) - {each.id for asked in ours.values() for each in asked}
         if thread.unseen and not ours and not others:
             raise SwallowedInterruptError(
-                f"thread {thread.id!r} has ended, and asked for {len(thread.unseen)} answer(s) that it never waited for: "
-                "a node caught the interrupt that a wait, or a call of a wrapped client, raises to park it. Catch "
+                f"thread {thread.id!r} has ended, and never waited for {len(thread.unseen)} answer(s) that it asked "
+                "for: a node caught the interrupt that a wait, or a call of a wrapped client, raises to park it. Catch "
                 "RequestError, or the client's own errors, in place of Exception, and run again under another run_id "
                 "or thread_id: what the node returned in its stead is in this thread's state"
             )

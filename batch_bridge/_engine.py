@@ -273,8 +273,23 @@ class Engine:
 
     async def _flush(self, waiting: Sequence[Waiting], now: datetime) -> None:
         limits = cap(self._provider.limits, self._policy.max_requests, self._policy.max_bytes)
+        if self._sharing is not None:
+            waiting = await self._recall(self._sharing, waiting, now)
         shared = self._sharing is not None and self._sharing.dedupe
         await self._each(self._begin(members, now) for members in split(waiting, limits, shared=shared))
+
+    async def _recall(self, sharing: Sharing, waiting: Sequence[Waiting], now: datetime) -> Sequence[Waiting]:
+        """Settle what has become known while it was queued, and return the rest."""
+        recalled = await sharing.recall(waiting, now, again=True)
+        if not recalled:
+            return waiting
+        try:
+            await self._ledger.settle(recalled)
+        except BaseException:
+            self._opened().put_back(waiting)
+            raise
+        self._settled += recalled
+        return [each for each in waiting if each.id not in recalled]
 
     async def _begin(self, members: tuple[Waiting, ...], now: datetime) -> None:
         ids = tuple(request.id for request in members)

@@ -17,7 +17,7 @@ class Provider(Protocol):
     message. Items and handles are JSON; a handle is stored and may be polled by another process.
 
     A provider may have a property `room`: how many requests it takes now, where it takes only so many at a time. The
-    rest waits in the queue; `None` is no limit. It may have the method of `HasRealtime`.
+    rest waits in the queue; `None` is no limit. It may have the method of `HasRealtime`, and that of `HasIdentity`.
     """
 
     @property
@@ -67,6 +67,18 @@ class Provider(Protocol):
 
     async def aclose(self) -> None:
         """Give back connections. The provider may be used again afterwards."""
+        ...
+
+
+@runtime_checkable
+class HasIdentity(Protocol):
+    """A provider that can say which requests are equal; a response cache needs it."""
+
+    def identity(self, request: Request) -> bytes:
+        """Return all that decides a request's answer: the whole of what is sent, and where. No secrets. Pure.
+
+        Bytes that are equal promise equal answers. Where in doubt, they differ.
+        """
         ...
 
 

@@ -8,7 +8,7 @@ differ: that costs a line, and a wrong answer would cost more.
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 import orjson
@@ -22,6 +22,8 @@ VERSION: Final = "1"
 """Part of every key; another one makes a cache forget all it knows."""
 _GROUP: Final = 500
 """Answers that are handed to the cache at once."""
+_NEWS: Final = timedelta(seconds=1)
+"""How long a cache is not asked again for one request."""
 _NO_ANSWERS: Final = ("failed", "cancelled", "queued", "in_progress")
 """What the `status` of a response that holds no answer is.
 
@@ -35,8 +37,11 @@ Remember = Callable[[Mapping[str, JSON]], Awaitable[None]]
 class Answers(Protocol):
     """A cache, as far as the engine must know it. It raises nothing: one that fails knows nothing."""
 
-    async def recall(self, keys: Sequence[str], now: datetime) -> Mapping[str, JSON]:
-        """Return the answers that are known, by key; each key counts as one request, also if it comes twice."""
+    async def recall(self, keys: Sequence[str], now: datetime, *, again: bool = False) -> Mapping[str, JSON]:
+        """Return the answers that are known, by key; each key counts as one request, also if it comes twice.
+
+        With `again` all of them were asked for before, and not known.
+        """
         ...
 
     async def remember(self, answers: Mapping[str, JSON], now: datetime) -> None:
@@ -76,12 +81,18 @@ class Sharing:
         _update(state, identity)
         return state.hexdigest()
 
-    async def recall(self, waiting: Sequence[Waiting], now: datetime) -> dict[str, Outcome]:
-        """Return the outcomes of requests whose answer is known, by request id."""
+    async def recall(self, waiting: Sequence[Waiting], now: datetime, *, again: bool = False) -> dict[str, Outcome]:
+        """Return the outcomes of requests whose answer is known, by request id.
+
+        Args:
+            waiting: The requests.
+            now: Aware UTC.
+            again: They were looked up when they were queued; those that were queued just now are left out.
+        """
         if self._cache is None:
             return {}
-        asked = [each for each in waiting if each.key]
-        known = await self._cache.recall([each.key for each in asked], now) if asked else {}
+        asked = [each for each in waiting if each.key and not (again and now - each.queued_at < _NEWS)]
+        known = await self._cache.recall([each.key for each in asked], now, again=again) if asked else {}
         return {each.id: Succeeded(known[each.key]) for each in asked if each.key in known}
 
     def remember(self, now: datetime) -> Remember | None:
@@ -108,6 +119,8 @@ async def spread(
         told: Requests whose answer it got before.
     """
     if not batch.shared and (remember is None or not batch.keys):
+        return reply
+    if isinstance(reply, InProgress) and not reply.outcomes:
         return reply
     spreading = _Spreading(batch, remember, told)
     if isinstance(reply, Ended):

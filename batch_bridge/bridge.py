@@ -210,6 +210,11 @@ def _positive(retention: object) -> timedelta:
 def _sharing(name: str, provider: Provider, cache: object, dedupe: object) -> Sharing | None:
     if not isinstance(cache, ResponseCache | None):
         raise TypeError(f"Bridge(cache={cache!r}) is no cache; give cache=ResponseCache(path)")
+    if cache is not None and not isinstance(provider, Pair) and getattr(provider, "identity", None) is None:
+        raise TypeError(
+            f"Bridge({type(provider).__name__}(…), cache=…): this provider does not say what decides its answers; "
+            "give it a method identity(request) -> bytes, or leave the cache out"
+        )
     if not isinstance(dedupe, bool):
         raise TypeError(f"Bridge(dedupe={dedupe!r}): give True or False")
     return Sharing(name, provider, cache, dedupe=dedupe) if cache is not None or dedupe else None

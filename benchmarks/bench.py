@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+import bench_agents
 import bench_batcher
+import bench_realtime
 import bench_runner
 from rich.console import Console
 from rich.table import Table
@@ -75,6 +77,20 @@ def batcher(count: int, rounds: int) -> Iterator[Row]:
     yield Row(f"{name}: memory above the imports", took["megabytes"], 300, "MB")
 
 
+def agents(count: int, rounds: int) -> Iterator[Row]:
+    """Agents with a batched model / the same agents that interrupt by hand."""
+    took = bench_agents.compare(count, rounds)
+    name = f"Agents with a batched ChatOpenAI / agents that interrupt by hand, {count:,} agents"
+    yield Row(f"{name}: CPU", took["cpu"], 2)
+    yield Row("Memory for each agent more that is parked", took["bytes"] / KB, 10, "kB")
+
+
+def realtime(calls: int, rounds: int) -> Iterator[Row]:
+    """Batcher in realtime mode / asyncio.gather with a semaphore, on the same client."""
+    took = bench_realtime.compare(calls, 0.02, rounds)
+    yield Row(f"Batcher in realtime / gather with a semaphore, {calls:,} calls of 20 ms: wall", took["wall"], 1.1)
+
+
 def idle_tick(waiting: int) -> Iterator[Row]:
     """What a tick costs when much waits and nothing is new."""
 
@@ -108,6 +124,8 @@ def main() -> None:
         lambda: runner("own", threads, KB, rounds),
         lambda: runner("own", threads, 50 * KB, max(1, rounds - 2)),
         lambda: batcher(10_000, rounds),
+        lambda: realtime(1000, rounds),
+        lambda: agents(threads // 2, max(1, rounds - 2)),
     ]
     if not asked.quick:
         work += [lambda: batcher(50_000, 1), lambda: growth(2000, 20_000)]

@@ -1,7 +1,7 @@
 """Agents with a batched model under a Runner, against the same agents parked at an interrupt by hand, side by side.
 
-By hand is a chat model whose `_agenerate` interrupts and returns what it is resumed with: the least that an agent can do
-that is to wait. The batched `ChatOpenAI` builds the SDK's request each time, and lets the SDK parse the answer. Both
+By hand is a chat model whose `_agenerate` interrupts and returns what it is resumed with: the least that an agent can
+do that is to wait. The batched `ChatOpenAI` builds the SDK's request each time, and lets the SDK parse the answer. Both
 sides answer at once. Each runs in a fresh process of its own; figures are medians of the pairs.
 """
 
@@ -137,32 +137,34 @@ def measure(side: str, agents: int, kind: str) -> dict[str, float]:
 
 
 def compare(agents: int, rounds: int) -> dict[str, float]:
-    """Return medians: wall and CPU of batched / by hand, and the bytes that a parked agent takes."""
-    took: dict[str, list[dict[str, float]]] = {"by_hand": [], "batched": [], "file": []}
+    """Return medians: wall and CPU of batched / by hand, and the bytes that each further parked agent takes."""
+    took: dict[str, list[dict[str, float]]] = {"by_hand": [], "batched": []}
+    grown: dict[str, list[float]] = {"by_hand": [], "batched": []}
     for each in range(rounds):
         for side in took if each % 2 == 0 else reversed(took):
-            kind = "file" if side == "file" else "memory"
-            took[side].append(measure("by_hand" if side == "by_hand" else "batched", agents, kind))
+            few, many = measure(side, agents, "memory"), measure(side, 3 * agents, "memory")
+            took[side].append(few)
+            grown[side].append((3 * many["parked"] - few["parked"]) / 2)
 
-    def median(name: str, one: str, other: str) -> float:
-        return statistics.median(a[name] / b[name] for a, b in zip(took[one], took[other], strict=True))
+    def median(name: str) -> float:
+        pairs = zip(took["batched"], took["by_hand"], strict=True)
+        return statistics.median(one[name] / other[name] for one, other in pairs)
 
-    parked = {side: statistics.median(each["parked"] for each in runs) for side, runs in took.items()}
+    more = [one - other for one, other in zip(grown["batched"], grown["by_hand"], strict=True)]
     return {
-        "wall": median("wall", "batched", "by_hand"),
-        "cpu": median("cpu", "batched", "by_hand"),
+        "wall": median("wall"),
+        "cpu": median("cpu"),
         "ms_by_hand": statistics.median(each["cpu"] for each in took["by_hand"]) / agents * 1000,
         "ms_batched": statistics.median(each["cpu"] for each in took["batched"]) / agents * 1000,
-        "bytes_by_hand": parked["by_hand"],
-        "bytes_more": parked["batched"] - parked["by_hand"],
-        "bytes_in_a_file": parked["file"],
+        "bytes": statistics.median(grown["batched"]),
+        "bytes_more": statistics.median(more),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--agents", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--agents", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--side", choices=("by_hand", "batched"))
     parser.add_argument("--path", default=":memory:")
     asked = parser.parse_args()

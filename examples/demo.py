@@ -105,7 +105,7 @@ async def work(records: list[State], openai: OpenAIBatch, path: Path, run_id: st
 def show(results: list[State], report: Report, openai: OpenAIBatch, wall: float, *, real: bool) -> None:
     """Print what was done, what it cost, and where the time went."""
     table = Table(show_header=False, title="BatchBridge demo")
-    realtime = sum(
+    prices = [
         float(
             calc_price(
                 PricedUsage(input_tokens=used.input_tokens, output_tokens=used.output_tokens),
@@ -114,7 +114,8 @@ def show(results: list[State], report: Report, openai: OpenAIBatch, wall: float,
             ).total_price
         )
         for used in report.usage
-    )
+    ]
+    paid = sum(price if used.realtime else price / 2 for price, used in zip(prices, report.usage, strict=True))
     tokens = sum(used.input_tokens + used.output_tokens for used in report.usage)
     rows = {
         "answers from": "OpenAI" if real else "the Batch API server on this machine (stand-ins)",
@@ -123,8 +124,8 @@ def show(results: list[State], report: Report, openai: OpenAIBatch, wall: float,
         "batches": f"{report.batches:,}",
         "API calls, this session": f"{sum(openai.calls.values()):,}",
         "tokens": f"{tokens:,}",
-        "cost at batch price": f"${realtime / 2:.4f}" + ("" if real else ", had OpenAI answered"),
-        "cost at realtime price": f"${realtime:.4f}",
+        "cost": f"${paid:.4f}" + ("" if real else ", had OpenAI answered"),
+        "cost at realtime price": f"${sum(prices):.4f}",
         "time in LangGraph": f"{report.langgraph_seconds:.1f} s",
         "time in the bridge": f"{report.bridge_seconds:.1f} s",
         "time waiting": f"{report.waiting_seconds:.1f} s",

@@ -99,12 +99,13 @@ class ResponseCache:
         """What it has done since it was made, in this process."""
         return self._stats
 
-    async def recall(self, keys: Sequence[str], now: datetime) -> dict[str, JSON]:
+    async def recall(self, keys: Sequence[str], now: datetime, *, again: bool = False) -> dict[str, JSON]:
         """Return the answers that are known and not too old, by key. For bridges; raises nothing.
 
         Args:
             keys: One for each request; a key may come twice.
             now: Aware UTC.
+            again: The same requests were misses before, and are counted already.
         """
         at = now.timestamp()
         answers: dict[str, JSON] = {}
@@ -124,7 +125,10 @@ class ResponseCache:
         except Exception as error:  # noqa: BLE001  # whatever a store raises; what it did not tell is asked again
             self._complain("read", error)
         hits = sum(key in answers for key in keys)
-        self._count(hits=hits, misses=len(keys) - hits, expired=sum(key in old for key in keys))
+        if again:
+            self._count(hits=hits, misses=-hits)
+        else:
+            self._count(hits=hits, misses=len(keys) - hits, expired=sum(key in old for key in keys))
         return answers
 
     async def remember(self, answers: Mapping[str, JSON], now: datetime) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -23,6 +24,7 @@ _VERSION: Final = 1
 """The file's `user_version`."""
 _BUSY_SECONDS: Final = 5.0
 """How long to wait while another process writes."""
+_PAUSE_SECONDS: Final = 0.01
 _NAMES: Final = 500
 """Keys in one statement."""
 _SWEPT: Final = 1000
@@ -31,16 +33,20 @@ _CACHE_BYTES: Final = 32 * 2**20
 """Pages that are held in memory; with 100,000 answers the index is 4 MB."""
 _WAL_PAGES: Final = 8000
 """Pages of 4 kB in the log before they are moved into the file: keys come in no order, so the same pages come again."""
-_SCHEMA: Final = """
-    CREATE TABLE IF NOT EXISTS answers (
+_SCHEMA: Final = (
+    """
+    CREATE TABLE answers (
         name BLOB NOT NULL UNIQUE,
         tenant TEXT NOT NULL,
         answer BLOB NOT NULL,
         put_at REAL NOT NULL,
         until REAL
-    );
-    CREATE INDEX IF NOT EXISTS answers_until ON answers (until) WHERE until IS NOT NULL;
-"""
+    )
+    """,
+    "CREATE INDEX answers_until ON answers (until) WHERE until IS NOT NULL",
+    f"PRAGMA application_id={_ID}",
+    f"PRAGMA user_version={_VERSION}",
+)
 
 
 _PUT: Final = "INSERT OR REPLACE INTO answers (name, tenant, answer, put_at, until) VALUES (?, ?, ?, ?, ?)"
@@ -67,7 +73,6 @@ class FileShelf:
 
     async def get(self, tenant: str, keys: Sequence[str]) -> dict[str, Kept]:
         """See `Shelf`."""
-
         return await asyncio.to_thread(self._do, partial(_read, keys={_name(tenant, key): key for key in keys}))
 
     async def put(self, tenant: str, answers: Mapping[str, Kept]) -> None:
@@ -170,30 +175,52 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _set_up(connection: sqlite3.Connection, path: Path) -> None:
-    def pragma(name: str) -> int:
-        return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+    """Make the table, or see that it is there.
 
-    owner, version = pragma("application_id"), pragma("user_version")
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    All in one transaction: several processes may make the file at the same time. It tells now, too, and not later, that
+    the file is locked or must not be written.
+    """
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute(f"PRAGMA cache_size=-{_CACHE_BYTES // 1024}")
     connection.execute(f"PRAGMA wal_autocheckpoint={_WAL_PAGES}")
-    if (owner, version) == (_ID, _VERSION):
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        owner, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
+        if owner == _ID and version != _VERSION:
+            raise CacheError(
+                f"{path} is a response cache of version {version}, and this BatchBridge knows version {_VERSION}. "
+                "Upgrade BatchBridge, or delete the file: it only holds what can be asked again."
+            )
+        is_empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if owner != _ID and (owner or not is_empty):
+            raise CacheError(f"{path} belongs to another program. Name another file for the response cache.")
+        if owner != _ID:
+            for statement in _SCHEMA:
+                connection.execute(statement)
         connection.execute("SELECT 1 FROM answers LIMIT 1").fetchone()
-        connection.execute("BEGIN IMMEDIATE")  # tells now, and not later, that it is locked or must not be written
-        connection.execute("ROLLBACK")
-        return
-    if owner == _ID:
-        raise CacheError(
-            f"{path} is a response cache of version {version}, and this BatchBridge knows version {_VERSION}. "
-            "Upgrade BatchBridge, or delete the file: it only holds what can be asked again."
-        )
-    if tables or owner:
-        raise CacheError(f"{path} belongs to another program. Name another file for the response cache.")
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.executescript(
-        f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id={_ID}; PRAGMA user_version={_VERSION}; COMMIT;"
-    )
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    _keep_a_log(connection)
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _keep_a_log(connection: sqlite3.Connection) -> None:
+    """Let readers and a writer work side by side. SQLite itself does not wait here for others who use the file."""
+    give_up_at = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _broken(path: Path, error: sqlite3.Error) -> CacheError:

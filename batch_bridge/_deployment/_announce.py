@@ -3,13 +3,18 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 
+from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
 from batch_bridge._deployment._bell import ring
 from batch_bridge._deployment._inbox import note_row
 from batch_bridge.errors import NoStoreError
+
+_SERVERS: Final = frozenset({"thread_id", "run_id", "graph_id", "assistant_id", "user_id", "cron_id"})
+_PREFIXES: Final = ("__", "langgraph_", "checkpoint_")
+"""What the server and LangGraph put into a run's `configurable` themselves."""
 
 
 def user_of(runtime: Runtime[Any]) -> str:
@@ -24,9 +29,15 @@ def is_deployed(runtime: Runtime[Any]) -> bool:
 
 
 def origin_of(runtime: Runtime[Any]) -> str:
-    """Return the id of a server's run that has a context: the server does not hand it on to the run that resumes it."""
+    """Return the id of a server's run that has a context, or settings of its own in `configurable`.
+
+    The server hands neither on to the run that resumes it. Empty for a run that has none.
+    """
     info = runtime.execution_info
-    return str(info.run_id or "") if is_deployed(runtime) and runtime.context and info is not None else ""
+    if not is_deployed(runtime) or info is None:
+        return ""
+    own = any(name not in _SERVERS and not name.startswith(_PREFIXES) for name in get_config()["configurable"])
+    return str(info.run_id or "") if runtime.context or own else ""
 
 
 async def announce(runtime: Runtime[Any], asks: Mapping[str, Sequence[str]]) -> None:

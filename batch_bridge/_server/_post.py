@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -163,8 +163,7 @@ class Post:
         if thread.config:
             settings["config"] = thread.config
         if origin := next((interrupt.origin for interrupt in interrupts if interrupt.origin), ""):
-            run: Any = await client.runs.get(thread.id, origin)
-            settings["context"] = (run.get("kwargs") or {}).get("context")
+            settings |= _handed_on(await client.runs.get(thread.id, origin), thread.config)
         await client.runs.create(
             thread.id,
             thread.assistant,
@@ -183,6 +182,18 @@ class Post:
                 if status == "running" or not delayed:
                     return True
         return False
+
+
+def _handed_on(run: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what gives a run the context of another one, the way that it was given: as such, or as `configurable`.
+
+    The server keeps either as the run's context, and refuses to be given both.
+    """
+    kwargs = run.get("kwargs") or {}
+    given = kwargs.get("context")
+    if not given or ((kwargs.get("config") or {}).get("configurable") or {}).get("__context_provided__"):
+        return {"context": given}
+    return {"config": {**config, "configurable": given}}
 
 
 def delivered_namespace(bridge: str) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias, get_args
 
+from openai import AsyncAzureOpenAI
+
 from batch_bridge._ask import Asker
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._provider import Provider
@@ -15,6 +17,7 @@ from batch_bridge._wrap._request import Body, body_of, has_timeout, refusal, rou
 from batch_bridge._wrap._twin import async_twin
 from batch_bridge.batcher import Batcher, OnPending
 from batch_bridge.errors import UnsupportedCallError
+from batch_bridge.providers.azure import AzureOpenAIBatch
 from batch_bridge.providers.openai import OpenAIBatch
 
 logger = logging.getLogger("batch_bridge")
@@ -84,7 +87,8 @@ class Family:
             if asker is None:
                 provider = self._provider
                 if provider is None and not isinstance(self._batcher, Batcher):
-                    provider = OpenAIBatch(async_twin(client))
+                    twin = async_twin(client)
+                    provider = AzureOpenAIBatch(twin) if isinstance(twin, AsyncAzureOpenAI) else OpenAIBatch(twin)
                 asker = self._askers[identity] = Asker(self._batcher, lambda: self._make(provider))
             return asker
 

@@ -96,14 +96,7 @@ def _both(kind: Any, told: RequestError, request: "httpx.Request", body: JSON) -
     """Return an error that is one of the SDK's and one of ours, with the attributes of both."""
     error = kind.__new__(kind)
     APIError.__init__(error, str(told), request, body=body)
-    RequestError.__init__(
-        error,
-        str(told),
-        request_id=told.request_id,
-        code=told.code,
-        status_code=told.status_code,
-        retryable=told.retryable,
-    )
+    error.__dict__.update(told.__dict__)
     assert isinstance(error, Exception)  # noqa: S101
     return error
 

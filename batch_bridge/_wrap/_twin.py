@@ -14,7 +14,7 @@ AnyClient: TypeAlias = OpenAI | AsyncOpenAI
 
 def origin_of(client: AnyClient) -> Origin:
     """Return whom a client speaks to."""
-    return Origin(_openai_clients.origin_of(client), getattr(client, "_azure_deployment", None))
+    return Origin(_openai_clients.origin_of(client), _openai_clients.deployment_of(client))
 
 
 def identity_of(client: Any) -> tuple[object, ...]:
@@ -62,7 +62,7 @@ def async_twin(client: Any) -> AsyncOpenAI:
             options["api_key"] = None  # the client holds a placeholder for it
         return AsyncAzureOpenAI(
             **options,
-            base_url=base_url.rstrip("/").removesuffix(f"/deployments/{client._azure_deployment}"),  # noqa: SLF001
+            base_url=base_url.rstrip("/").removesuffix(f"/deployments/{_openai_clients.deployment_of(client)}"),
             api_version=client._api_version,  # noqa: SLF001
             azure_ad_token=token,
             azure_ad_token_provider=token_provider if token_provider is None else _awaitable(token_provider),

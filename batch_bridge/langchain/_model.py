@@ -1,7 +1,7 @@
 """A chat model whose calls go through a batch: the same class to everybody who looks at it."""
 
 import asyncio
-import weakref
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     _Base = BaseChatModel  # what it is mixed with, and no base of its own: its fields would hide the model's
 else:
     _Base = object
+_lines_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,10 @@ class BatchedModel(_Base):
     The model's own clients stay as they are, for everything that is no answer of the model, such as counting tokens.
     """
 
-    _settings: ClassVar[Settings]
-    _vendor: ClassVar[Vendor]
-    _given: ClassVar[type[BaseChatModel]]
-    _line: "_Line | None"
+    _batch_settings: ClassVar[Settings]
+    _batch_vendor: ClassVar[Vendor]
+    _batch_given: ClassVar[type[BaseChatModel]]
+    _batch_line: "_Line | None"
 
     # -- the call --------------------------------------------------------------------------------------------
 
@@ -92,12 +93,12 @@ class BatchedModel(_Base):
 
     def _twin(self) -> BaseChatModel:
         """Return the model as it is now, with clients that lead to a batch."""
-        line = self._line
+        line = self._batch_line
         if line is None:
-            asker = _ask_for(self._settings, self._vendor, self)
-            line = self._line = _Line(asker, self._vendor.clients(self, asker))
+            with _lines_lock:
+                line = self._batch_line = self._batch_line or _line_of(self._batch_vendor, self._batch_settings, self)
         twin: BaseChatModel = self.model_copy()
-        object.__setattr__(twin, "__class__", self._given)
+        object.__setattr__(twin, "__class__", self._batch_given)
         private = twin.__pydantic_private__ or {}
         for name, value in line.fields.items():
             (private if name in private else twin.__dict__)[name] = value
@@ -108,12 +109,12 @@ class BatchedModel(_Base):
     def batch(self, inputs: list[Any], config: Any = None, **kwargs: Any) -> list[Any]:
         """Ask for several, all at once. `max_concurrency` is not used: a batch has no need of it."""
         if _runs_a_loop():
-            return super().batch(inputs, _unlimited(config), **kwargs)
+            return _pass(super().batch(inputs, _unlimited(config), **kwargs))
         return asyncio.run(self.abatch(inputs, config, **kwargs))
 
     async def abatch(self, inputs: list[Any], config: Any = None, **kwargs: Any) -> list[Any]:
         """Ask for several, all at once. `max_concurrency` is not used: a batch has no need of it."""
-        return await super().abatch(inputs, _unlimited(config), **kwargs)
+        return _pass(await super().abatch(inputs, _unlimited(config), **kwargs))
 
     # -- no streams: a batch answers with a whole message ------------------------------------------------------
 
@@ -182,15 +183,15 @@ def class_of(given: type[BaseChatModel], vendor: Vendor, settings: Settings) -> 
         "__module__": given.__module__,
         "__qualname__": given.__qualname__,
         "__doc__": given.__doc__,
-        "_settings": settings,
-        "_vendor": vendor,
-        "_given": given,
-        "_line": PrivateAttr(default=None),
+        "_batch_settings": settings,
+        "_batch_vendor": vendor,
+        "_batch_given": given,
+        "_batch_line": PrivateAttr(default=None),
         "__annotations__": {
-            "_settings": ClassVar[Settings],
-            "_vendor": ClassVar[Vendor],
-            "_given": ClassVar[type[BaseChatModel]],
-            "_line": Any,
+            "_batch_settings": ClassVar[Settings],
+            "_batch_vendor": ClassVar[Vendor],
+            "_batch_given": ClassVar[type[BaseChatModel]],
+            "_batch_line": Any,
         },
     }
     return type(given.__name__, (BatchedModel, given), space)
@@ -200,19 +201,23 @@ def in_batches(model: BaseChatModel, kind: type[BaseChatModel]) -> BaseChatModel
     """Return a copy of a model as an instance of its batched class, without a rate limiter: batches have their own."""
     made = model.model_copy()
     object.__setattr__(made, "__class__", kind)
-    object.__setattr__(made, "__pydantic_private__", {**(made.__pydantic_private__ or {}), "_line": None})
+    object.__setattr__(made, "__pydantic_private__", {**(made.__pydantic_private__ or {}), "_batch_line": None})
     made.__dict__["rate_limiter"] = None
     return made
 
 
-def _ask_for(settings: Settings, vendor: Vendor, model: BaseChatModel) -> Asker:
-    def make() -> Batcher:
-        batcher = Batcher(vendor.provider(model), flush=settings.flush)
-        weakref.finalize(asker, batcher.close, wait=False)
-        return batcher
+def _line_of(vendor: Vendor, settings: Settings, model: BaseChatModel) -> _Line:
+    given = model.model_copy()  # one that does not hold the asker, which holds it
+    asker = Asker(settings.batcher, lambda: Batcher(vendor.provider(given), flush=settings.flush))
+    return _Line(asker, vendor.clients(model, asker))
 
-    asker = Asker(settings.batcher, make)
-    return asker
+
+def _pass(outputs: list[Any]) -> list[Any]:
+    """Return what several calls gave; with `return_exceptions=True` the interrupt of one that parks is among it."""
+    for output in outputs:
+        if isinstance(output, GraphBubbleUp):
+            raise output
+    return outputs
 
 
 def _unlimited(config: Any) -> Any:

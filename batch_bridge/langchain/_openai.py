@@ -1,5 +1,6 @@
 """`ChatOpenAI` and `AzureChatOpenAI`: whose clients are switched, and what their requests become."""
 
+import functools
 from typing import Any
 
 import openai
@@ -11,6 +12,8 @@ from batch_bridge._models import JSON
 from batch_bridge._provider import Provider
 from batch_bridge.errors import UsageError
 from batch_bridge.langchain._transport import BatchTransport, Sent, refuse
+from batch_bridge.providers._openai_clients import origin_of
+from batch_bridge.providers.azure import AzureOpenAIBatch
 from batch_bridge.providers.openai import OpenAIBatch
 
 _ENDPOINTS = ("/chat/completions", "/responses")
@@ -20,17 +23,22 @@ def clients(model: BaseChatModel, asker: Asker) -> dict[str, Any]:
     """Return the fields of a model whose calls are to be asked of a batch."""
     given: Any = model
     fields: dict[str, Any] = {"streaming": False}
+    item = functools.partial(read, client=origin_of(given.root_async_client))
     if given.root_client is not None:
-        transport: Any = BatchTransport(asker, read, given.root_client.default_headers)
+        transport: Any = BatchTransport(asker, item, given.root_client.default_headers)
         sync_client = given.root_client.copy(http_client=DefaultHttpxClient(transport=transport))
         fields |= {"root_client": sync_client, "client": sync_client.chat.completions}
-    transport = BatchTransport(asker, read, given.root_async_client.default_headers)
+    transport = BatchTransport(asker, item, given.root_async_client.default_headers)
     client = given.root_async_client.copy(http_client=DefaultAsyncHttpxClient(transport=transport))
     return {**fields, "root_async_client": client, "async_client": client.chat.completions}
 
 
-def read(sent: Sent) -> JSON:
+def read(sent: Sent, client: dict[str, JSON]) -> JSON:
     """Return a request as a line of a batch's input, but for its id.
+
+    Args:
+        sent: The request.
+        client: Whom the model's client speaks to, so that a bridge to somebody else refuses the line.
 
     Raises:
         UsageError: A batch cannot hold it.
@@ -44,7 +52,7 @@ def read(sent: Sent) -> JSON:
     body = sent.body
     if "/deployments/" in sent.path:  # Azure: the URL names the model
         body = {**body, "model": sent.path.partition("/deployments/")[2].partition("/")[0]}
-    return {"method": "POST", "url": f"/v1{endpoint}", "body": body}
+    return {"method": "POST", "url": f"/v1{endpoint}", "body": body, "client": client}
 
 
 def provider(model: BaseChatModel) -> Provider:
@@ -54,4 +62,4 @@ def provider(model: BaseChatModel) -> Provider:
     http = getattr(client, "_client", None)
     if type(http).__module__.startswith("langchain_openai"):  # LangChain's own: shared between event loops
         client = client.copy(http_client=DefaultAsyncHttpxClient(timeout=client.timeout))
-    return OpenAIBatch(client)
+    return AzureOpenAIBatch(client) if isinstance(client, openai.AsyncAzureOpenAI) else OpenAIBatch(client)

@@ -1,20 +1,21 @@
 """An item as a call of the Messages API, and the call as an entry of a batch. Pure."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
 import orjson
 
+from batch_bridge._json import dumps
 from batch_bridge._messages import TAG
 from batch_bridge._models import JSON
-from batch_bridge.errors import RequestRefused
+from batch_bridge.errors import JSONError, RequestRefused
 from batch_bridge.providers import _anthropic_messages as messages
 from batch_bridge.providers._anthropic_handle import write_custom_id
 
-FRAME: Final = len(b'{"requests":[]}') - len(b",")
-"""Bytes of a create call that belong to no request, if each counts the comma behind it."""
+_HEAD, _TAIL = b'{"requests":[', b"]}"
+FRAME: Final = len(_HEAD + _TAIL) - len(b",")
+"""Bytes of a create call that belong to no request, where each counts the comma behind it."""
 _NO_TAG: Final = "0" * 24
 _EXAMPLE: Final = '[{"role": "user", "content": "…"}]'
 
@@ -33,23 +34,29 @@ class Call:
     body: Mapping[str, JSON]
     wants_message: bool
 
-    def entry(self, request_id: str, tag: str) -> dict[str, JSON]:
-        """Return the call as an entry of a batch."""
-        custom_id = write_custom_id(request_id, tag, wants_message=self.wants_message)
-        return {"custom_id": custom_id, "params": dict(self.body)}
-
-    def size(self, request_id: str) -> int:
-        """Return the bytes of its entry and of the comma behind it, written as the SDK writes them.
+    def entry(self, request_id: str, tag: str) -> bytes:
+        """Return the call as an entry of a batch.
 
         Raises:
-            RequestRefused: A string in it is not valid Unicode, or a number is none that JSON knows.
+            RequestRefused: A string in it is not valid Unicode.
         """
-        entry = self.entry(request_id, _NO_TAG)
+        custom_id = write_custom_id(request_id, tag, wants_message=self.wants_message)
         try:
-            text = json.dumps(entry, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-            return len(text.encode()) + 1
-        except (UnicodeEncodeError, ValueError) as error:
-            raise RequestRefused(f"the request cannot be sent: {error}; change that text or number") from error
+            return orjson.dumps({"custom_id": custom_id, "params": self.body})
+        except TypeError:
+            try:
+                dumps(dict(self.body))
+            except JSONError as error:
+                raise RequestRefused(f"the request cannot be sent: {error}") from error
+            raise
+
+    def size(self, request_id: str) -> int:
+        """Return the bytes of its entry and of the comma behind it; one tag is as long as another.
+
+        Raises:
+            RequestRefused: As `entry`.
+        """
+        return len(self.entry(request_id, _NO_TAG)) + len(b",")
 
     def identity(self, place: Sequence[str]) -> bytes:
         """Return what decides the answer, as bytes that differ where the answer may.
@@ -61,6 +68,11 @@ class Call:
             place: Where the call is sent.
         """
         return orjson.dumps([list(place), self.wants_message, dict(sorted(self.body.items()))])
+
+
+def write_create(entries: Iterable[bytes]) -> bytes:
+    """Return the body of a create call."""
+    return b"".join((_HEAD, b",".join(entries), _TAIL))
 
 
 def read_item(item: JSON, defaults: Mapping[str, JSON]) -> Call:

@@ -110,12 +110,14 @@ def lost(batch_id: str) -> Errored:
 
 
 async def _lines(clients: Clients, batch_id: str) -> AsyncGenerator[bytes, None]:
+    """Yield the lines as they come: the SDK's own decoder gives up at the first one that is no JSON."""
     splitter = LineSplitter()
-    clients.calls["messages.batches.results"] += 1
     try:
-        batches = clients.client().messages.batches
-        async with batches.with_streaming_response.results(batch_id) as response:
-            async for chunk in response.iter_bytes():
+        decoder = await clients.call(
+            "messages.batches.results", lambda client: client.messages.batches.results(batch_id)
+        )
+        async with aclosing(decoder.http_response) as response:
+            async for chunk in response.aiter_bytes():
                 for line in splitter.feed(chunk):
                     if line.strip():
                         yield line

@@ -115,10 +115,7 @@ def _turn(message: BaseMessage) -> dict[str, JSON]:
             return {"role": "assistant", "content": _said(message)}
         case ToolMessage():
             result: dict[str, JSON] = {"type": "tool_result", "tool_use_id": message.tool_call_id}
-            if content := _content(message):
-                result["content"] = content
-            if message.status == "error":
-                result["is_error"] = True
+            result |= {"content": _content(message), "is_error": message.status == "error"}
             return {"role": "user", "content": [result]}
         case HumanMessage():
             return {"role": "user", "content": _content(message)}

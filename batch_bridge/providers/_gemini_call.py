@@ -52,6 +52,17 @@ class Call:
                 raise RequestRefused(f"the request cannot be sent: {error}") from error
             raise
 
+    def identity(self, place: Sequence[str]) -> bytes:
+        """Return what decides the answer, as bytes that differ where the answer may.
+
+        The order of the body's own fields means nothing; deeper it is kept: a model fills in a schema's properties in
+        their order.
+
+        Args:
+            place: Where the call is sent.
+        """
+        return orjson.dumps([list(place), self.model, self.wants_message, dict(sorted(self.body.items()))])
+
     def inlined(self, request_id: str) -> dict[str, JSON]:
         """Return the request as one of those that a create call holds."""
         return {"request": dict(self.body), "metadata": {"key": self.key(request_id)}}

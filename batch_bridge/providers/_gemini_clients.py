@@ -2,14 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
 from typing import Any, Final, TypeVar, cast
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import httpx
 from google import genai
 from google.genai import types
 
+from batch_bridge._models import JSON
 from batch_bridge.providers._gemini_failure import NoCredentials
 from batch_bridge.providers._gemini_result import loads
 
@@ -74,22 +77,39 @@ class Clients:
         self.calls[name] += 1
         return await call(client.aio)
 
-    async def read(self, name: str, path: str) -> dict[str, Any]:
-        """Return what the API answers to a GET, counted under `name`.
+    async def read(self, name: str, path: str, body: Mapping[str, JSON] | None = None) -> dict[str, Any]:
+        """Return what the API answers to a GET, or to a POST of `body`; counted under `name`.
 
         Not by the SDK's own methods: they drop the error of a batch that failed and the counts of one that runs,
-        and turn answers into objects that cannot say all of them again.
+        and turn requests and answers into objects that cannot say all of them again.
 
         Raises:
             ValueError: It is no JSON object.
         """
         client = self.client()
         self.calls[name] += 1
-        answered = await client._api_client.async_request("get", path, {}, once())  # noqa: SLF001  # as above
+        method = "get" if body is None else "post"
+        answered = await client._api_client.async_request(method, path, dict(body or {}), once())  # noqa: SLF001  # as above
         read = loads(answered.body or "null")
         if not isinstance(read, dict):
             raise ValueError(f"{path} was answered with no object; check the client's base_url")  # noqa: TRY004
         return cast("dict[str, Any]", read)
+
+    def place(self) -> tuple[str, ...]:
+        """Return where calls go, as far as that may change an answer: no secrets.
+
+        Raises:
+            NoCredentials: There is no API key.
+        """
+        options = (self._own or self.client())._api_client._http_options  # noqa: SLF001  # as below
+        url = urlsplit(str(options.base_url))
+        return f"{url.scheme}://{url.hostname}:{url.port}{url.path}", str(options.api_version)
+
+    def twin(self) -> "Clients":
+        """Return the same once more, with connections of its own; its calls are counted here too."""
+        twin = copy(self)
+        twin._made = WeakKeyDictionary()  # noqa: SLF001  # our own
+        return twin
 
     async def aclose(self) -> None:
         """Close the client that was made for the running event loop; a new one is made when it is needed."""

@@ -4,7 +4,6 @@ import asyncio
 import inspect
 import io
 import logging
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from itertools import islice
 from typing import IO, Any
@@ -16,6 +15,7 @@ from batch_bridge.providers._gemini_clients import Clients
 from batch_bridge.providers._gemini_failure import is_gone, unavailable
 from batch_bridge.providers._gemini_job import Job
 from batch_bridge.providers._gemini_result import Bill, read_inlined, read_line
+from batch_bridge.providers._spool import spool
 
 logger = logging.getLogger("batch_bridge")
 
@@ -41,7 +41,7 @@ async def read_outcomes(
             yield pair
     if job.responses_file is None:
         return
-    with tempfile.TemporaryFile() as file:
+    async with spool() as file:
         if await _download(clients, job, job.responses_file, file):
             async for pair in _read(job, file, bill):
                 yield pair

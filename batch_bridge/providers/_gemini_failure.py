@@ -6,10 +6,15 @@ from typing import Any, Final
 
 from google.genai.errors import APIError
 
+from batch_bridge._models import Errored
 from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
 from batch_bridge.providers._failure import BAD_URL, UNSENT, NoCredentials, is_one_of, is_passing, masked
 
 __all__ = ["NoCredentials", "masked"]
+
+UNREACHABLE: Final = "unreachable"
+"""The code of a request that could not be sent at all."""
+INTERRUPTED: Final = "it may have been answered and billed all the same, so it was not sent again"
 
 _CONFLICT, _TOO_MANY, _SERVER = 409, 429, 500
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_LARGE = 401, 403, 404, 413
@@ -72,6 +77,17 @@ def of_create(doing: str, error: Exception) -> Exception:
     if status is not None and not is_passing(status) and 400 <= status < _SERVER:  # noqa: PLR2004
         return SubmissionRefused(told(doing, error), code=_code(error), status_code=status)
     return SubmissionUnknown(f"{told(doing, error)}; whether the batch was created will be looked up")
+
+
+def of_call(doing: str, error: Exception) -> Errored:
+    """Judge a call for one request that was not answered; `UNREACHABLE` if it was not even sent."""
+    if isinstance(error, NoCredentials):
+        return Errored(told(doing, error), code="no_api_key")
+    if is_one_of(BAD_URL, error):
+        return Errored(f"{told(doing, error)}; check the client's base_url", code="bad_base_url")
+    if is_one_of(UNSENT, error):
+        return Errored(told(doing, error), code=UNREACHABLE, retryable=True)
+    return Errored(f"{told(doing, error)}; {INTERRUPTED}", code="realtime_interrupted", retryable=True)
 
 
 def retry_after(error: Exception) -> float | None:

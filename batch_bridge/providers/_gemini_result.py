@@ -3,12 +3,12 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 
 from batch_bridge import _messages
-from batch_bridge._models import Errored, Outcome, Succeeded, Usage
+from batch_bridge._models import JSON, Errored, Outcome, Succeeded, Usage
 from batch_bridge.providers._gemini_call import read_key
 from batch_bridge.providers._gemini_messages import count, to_message
 
@@ -128,12 +128,17 @@ def is_retryable(status: int | None) -> bool:
     return status is None or status in (408, 409, 429, 499) or (status >= 500 and status != 501)  # noqa: PLR2004
 
 
+def answered(response: Mapping[str, Any], *, wants_message: bool) -> Outcome:
+    """Return the outcome of a request that was answered."""
+    return _message(response) if wants_message else Succeeded(cast("JSON", response))
+
+
 def _outcome(key: str, result: Mapping[str, Any], bill: Bill) -> Pair:
     request_id, wants_message = read_key(key)
     response = result.get("response")
     if isinstance(response, dict):
         bill.add(key, response)
-        return request_id, _message(response) if wants_message else Succeeded(response)
+        return request_id, answered(response, wants_message=wants_message)
     if result.get("error") is not None:
         return request_id, read_error(result["error"])
     return request_id, Errored(

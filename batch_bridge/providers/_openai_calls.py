@@ -104,6 +104,10 @@ class BatchCalls:
             await self._post("batches.cancel", f"/batch/jobs/{batch_id}/cancel", {})
         elif self._quirks.routes == "together":
             await self._post("batches.cancel", f"/batches/{batch_id}/cancel", {})
+        elif self._quirks.routes == "vllm":
+            await self._clients.call(
+                "batches.cancel", lambda client: client.delete(f"/batches/{batch_id}", cast_to=object)
+            )
         else:
             await self._clients.call("batches.cancel", lambda client: client.batches.cancel(batch_id))
 

@@ -119,7 +119,7 @@ def origin_of(client: OpenAI | AsyncOpenAI) -> dict[str, JSON]:
     url = client.base_url
     port = "" if url.port is None else f":{url.port}"
     path = url.path.rstrip("/")
-    if deployment := getattr(client, "_azure_deployment", None):
+    if (deployment := deployment_of(client)) is not None:
         path = path.removesuffix(f"/deployments/{deployment}")
     named = {
         "base_url": f"{url.scheme}://{url.host}{port}{path}",
@@ -127,6 +127,14 @@ def origin_of(client: OpenAI | AsyncOpenAI) -> dict[str, JSON]:
         "project": client.project,
     }
     return {name: value for name, value in named.items() if value is not None}
+
+
+def deployment_of(client: OpenAI | AsyncOpenAI) -> str | None:
+    """Return the Azure deployment that a client's URL ends with; copies of a client may know it by that alone."""
+    if not isinstance(client, AzureOpenAI | AsyncAzureOpenAI):
+        return None
+    _, slash, deployment = client.base_url.path.rstrip("/").rpartition("/deployments/")
+    return deployment if slash and "/" not in deployment else None
 
 
 def _origin_of_environment(quirks: Quirks) -> dict[str, JSON]:

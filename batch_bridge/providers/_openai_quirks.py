@@ -12,7 +12,7 @@ from batch_bridge._models import JSON, Limits
 from batch_bridge.providers._openai_endpoint import CHAT, COMPLETIONS, EMBEDDINGS, ENDPOINTS, MODERATIONS, RESPONSES
 
 Name: TypeAlias = Literal["openai", "azure", "groq", "together", "mistral", "doubleword", "vllm"]
-Routes: TypeAlias = Literal["openai", "together", "mistral"]
+Routes: TypeAlias = Literal["openai", "together", "mistral", "vllm"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,8 @@ class Quirks:
         limits: What one batch may hold.
         endpoints: What a batch can be sent to.
         window: The completion window, unless the user names another.
-        routes: Whose calls it has. Together's answer with another shape, Mistral's have other addresses, too.
+        routes: Whose calls it has. Together's answer with another shape, Mistral's have other addresses, too, and
+            vLLM's router cancels with a DELETE.
         purpose: What an input file is uploaded for.
         has_v1: Whether the addresses in lines and creates begin with `/v1`.
         has_addresses: Whether lines hold `method` and `url`; else the batch's endpoint says all.
@@ -66,7 +67,7 @@ class Quirks:
 
 
 OPENAI: Final = Quirks(name="openai")
-"""Source: platform.openai.com/docs/guides/batch, and the API reference, "Create batch"."""
+"""Source: platform.openai.com/docs/guides/batch, "Batch API limits", and the API reference, "Create batch"."""
 
 QUIRKS: Final[Mapping[str, Quirks]] = {
     "openai": OPENAI,
@@ -131,10 +132,12 @@ QUIRKS: Final[Mapping[str, Quirks]] = {
         api_key="DOUBLEWORD_API_KEY",
     ),
     # github.com/vllm-project/production-stack, vllm_router/services/batch_service/batch.py: three endpoints, two words
-    # of its own for statuses. Its files cannot be deleted, so a batch that is still on its way cannot be stopped.
+    # of its own for statuses. vllm_router/routers/batches_router.py and files_router.py: a batch is cancelled by
+    # DELETE; files cannot be deleted, so a batch that is still on its way cannot be stopped.
     "vllm": Quirks(
         name="vllm",
         endpoints=(CHAT, EMBEDDINGS, COMPLETIONS),
+        routes="vllm",
         statuses={"pending": "validating", "running": "in_progress"},
     ),
 }

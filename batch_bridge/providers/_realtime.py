@@ -6,7 +6,9 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from batch_bridge._models import JSON, Ended, Errored, InProgress, Limits, Measure, Request
+from batch_bridge._provider import Provider
 from batch_bridge._settlement import nothing
+from batch_bridge.errors import ProviderUnavailable
 from batch_bridge.providers._realtime_job import INTERRUPTED, Job, Lane
 from batch_bridge.providers._realtime_reply import Reply, TryLater
 from batch_bridge.providers._realtime_retry import Retry
@@ -36,14 +38,16 @@ class Realtime:
     `realtime_interrupted`, because a second call might be a second payment. `room` keeps what is taken in small, and
     so what a crash can leave in doubt.
 
-    Calls and connections belong to the event loop that polls; `aclose` ends those of the running loop.
+    Calls and connections belong to the event loop that polls first; `aclose` ends those of the running loop. Another
+    loop may go on polling, without news.
 
     Args:
         answer: Answers one request by one call, which is not repeated below.
         measure: As `Provider.measure`; the batch twin's.
         close: Gives back the connections of the running loop.
-        identity: What decides a request's answer; the batch twin's, so that both share a cache.
         limits: What one batch may hold; the batch twin's, so that both refuse the same requests.
+        batch: The batch twin, which a bridge asks for batches that were sent before it was in realtime mode, and for
+            what decides a request's answer (`identity`), so that both modes share a cache.
         concurrency: Calls at the same time, in one event loop.
         attempts: Tries of one request.
         sleep: Waits for so many seconds.
@@ -58,8 +62,8 @@ class Realtime:
         *,
         measure: Callable[[Request], Measure],
         close: Callable[[], Awaitable[None]],
-        identity: Callable[[Request], bytes] | None = None,
         limits: Limits = Limits(),  # noqa: B008  # frozen
+        batch: Provider | None = None,
         concurrency: int = CONCURRENCY,
         attempts: int = ATTEMPTS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -69,7 +73,8 @@ class Realtime:
                 raise ValueError(f"realtime({name}={value!r}) would ask nothing; give a whole number from 1")
         self.limits = limits
         self.measure = measure
-        self.identity = identity
+        self.batch = batch
+        self.identity: Callable[[Request], bytes] | None = getattr(batch, "identity", None)
         self._answer = answer
         self._close = close
         self._concurrency = concurrency
@@ -98,11 +103,20 @@ class Realtime:
         return {_MARK: job.id}
 
     async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:  # noqa: ARG002
-        """Start the calls, or tell what has become of them; those of another process or loop are lost."""
+        """Start the calls, or tell what has become of them; those of another process are lost.
+
+        Raises:
+            ProviderUnavailable: It is no batch of a `Realtime`.
+        """
+        if not is_realtime(handle):
+            raise ProviderUnavailable(
+                f"{handle!r} was sent through a batch API, and this bridge answers in realtime only; give it the "
+                'provider that sent it, with mode="realtime" if you like'
+            )
         job = self._job(handle)
         if job is None:
             return Ended(nothing(), missing=Errored(INTERRUPTED, code="realtime_interrupted", retryable=True))
-        return job.poll()
+        return job.poll(self._lane())
 
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:  # noqa: ARG002
         """Nothing is sent before it is confirmed, so there is nothing to be found."""
@@ -138,7 +152,9 @@ class Realtime:
         return lane
 
     def _job(self, handle: JSON) -> Job | None:
-        return self._lane().jobs.get(str(handle[_MARK])) if isinstance(handle, dict) else None
+        job_id = str(handle.get(_MARK)) if isinstance(handle, dict) else ""
+        lanes = [lane for loop, lane in list(self._lanes.items()) if not loop.is_closed()]
+        return next((lane.jobs[job_id] for lane in lanes if job_id in lane.jobs), None)
 
 
 def is_realtime(left: JSON) -> bool:

@@ -55,7 +55,7 @@ class Lane:
 
 
 class Job:
-    """The requests of one batch, each of which ends with one outcome. Bound to its lane's event loop.
+    """The requests of one batch, each of which ends with one outcome. Bound to the event loop that polls it first.
 
     Attributes:
         id: Its name in the handle.
@@ -69,7 +69,6 @@ class Job:
         retry: Retry,
     ) -> None:
         self.id = uuid.uuid4().hex
-        self._lane = lane
         self._requests = tuple(requests)
         self._total = len(requests)
         self._answer = answer
@@ -82,19 +81,25 @@ class Job:
         self._news: asyncio.Future[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._is_started = False
-        lane.jobs[self.id] = self
-        lane.open += self._total
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._enter(lane)
 
-    def poll(self) -> InProgress | Ended:
-        """Start the calls, if they are not yet; tell the outcomes that were not told before, or all at the end."""
+    def poll(self, lane: Lane) -> InProgress | Ended:
+        """Start the calls, if they are not yet; tell the outcomes that were not told before, or all at the end.
+
+        Args:
+            lane: That of the running loop. There are no news for another loop than the one that started the calls.
+        """
         if not self._is_started:
-            self._start()
+            self._start(lane)
         if len(self._outcomes) == self._total:
             return Ended(self._all(), missing=_interrupted(), usage=self._usage)
         fresh = tuple(self._outcomes[self._told :])
-        self._told = len(self._outcomes)
+        self._told += len(fresh)
+        if lane is not self._lane:
+            return InProgress(self._told, self._total, outcomes=fresh)
         self._news = asyncio.get_running_loop().create_future()
-        return InProgress(len(self._outcomes), self._total, outcomes=fresh, news=self._news)
+        return InProgress(self._told, self._total, outcomes=fresh, news=self._news)
 
     def cancel(self) -> None:
         """Make no more calls, and let those on their way finish. Idempotent."""
@@ -102,10 +107,8 @@ class Job:
             self._is_started = True
             for request in self._requests:
                 self._end(request, Reply(Cancelled(CANCELLED)))
-            return
-        for task, request in self._tasks.items():
-            if request.id not in self._on_its_way:
-                task.cancel()
+        elif self._loop is not None:
+            self._loop.call_soon_threadsafe(self._cancel_unsent)  # it may be another one than the running loop
 
     async def close(self) -> None:
         """End the calls, and leave the lane. Idempotent."""
@@ -119,9 +122,23 @@ class Job:
             self._alarm.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self) -> None:
+    def _enter(self, lane: Lane) -> None:
+        self._lane = lane
+        lane.jobs[self.id] = self
+        lane.open += self._total
+
+    def _cancel_unsent(self) -> None:
+        for task, request in self._tasks.items():
+            if request.id not in self._on_its_way:
+                task.cancel()
+
+    def _start(self, lane: Lane) -> None:
         self._is_started = True
-        loop = asyncio.get_running_loop()
+        if lane is not self._lane:
+            del self._lane.jobs[self.id]
+            self._lane.open -= self._total
+            self._enter(lane)
+        self._loop = loop = asyncio.get_running_loop()
         for request in self._requests:
             task = loop.create_task(self._run(request))
             self._tasks[task] = request
@@ -147,9 +164,7 @@ class Job:
         if task.cancelled():
             sent = request.id in self._on_its_way
             reply = Reply(_interrupted() if sent else Cancelled(CANCELLED))
-        elif (
-            error := task.exception()
-        ) is not None:  # the vendor's function is somebody's code: its bug fails its request
+        elif (error := task.exception()) is not None:  # a bug in the vendor's function fails its own request
             said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             reply = Reply(Errored(said, code="realtime_failed"))
         else:

@@ -4,7 +4,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random,
+)
 
 from batch_bridge.providers._realtime_reply import Reply, TryLater
 
@@ -28,7 +35,7 @@ class Retry:
     def __init__(self, attempts: int, sleep: Callable[[float], Awaitable[None]]) -> None:
         self.sleep = sleep
         self._attempts = attempts
-        self._backoff = wait_exponential_jitter(_FIRST_PAUSE, _LONGEST_PAUSE, jitter=_JITTER)
+        self._backoff = wait_exponential(_FIRST_PAUSE, _LONGEST_PAUSE) + wait_random(0, _JITTER)
         self._retrying = AsyncRetrying(
             stop=stop_after_attempt(attempts),
             wait=self._pause,

@@ -1,5 +1,6 @@
 """Anthropic's Message Batches API."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,12 +8,13 @@ from datetime import timedelta
 from typing import Any, Final
 
 from anthropic import AsyncAnthropic
+from anthropic.types.messages import MessageBatch
 
 from batch_bridge._models import JSON, Ended, Errored, InProgress, Limits, Measure, Request
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
 from batch_bridge.providers import _anthropic_failure as failure
 from batch_bridge.providers._anthropic_batch import read_batch
-from batch_bridge.providers._anthropic_call import FRAME, Call, read_item
+from batch_bridge.providers._anthropic_call import FRAME, Call, read_item, write_create
 from batch_bridge.providers._anthropic_clients import Clients
 from batch_bridge.providers._anthropic_download import Bill, read_outcomes
 from batch_bridge.providers._anthropic_handle import read_handle, read_prepared, tag_of, write_handle
@@ -140,6 +142,7 @@ class AnthropicBatch:
             measure=self.measure,
             close=caller.aclose,
             limits=Limits(bytes=self.limits.bytes),
+            batch=self,
             concurrency=concurrency,
             attempts=attempts,
         )
@@ -177,16 +180,14 @@ class AnthropicBatch:
             SubmissionUnknown: It may have been created.
             SubmissionRefused: It was not created and will not be.
         """
-        tag = tag_of(key)
-        entries: Any = [self._read(request).entry(request.id, tag) for request in requests]
+        body = await asyncio.to_thread(self._write, requests, tag_of(key))
+        options: Any = {"headers": self._settings.headers()}
         sent_at = time.time()
         self._memory.sent(key)
         try:
             created = await self._clients.call(
                 "messages.batches.create",
-                lambda client: client.messages.batches.create(
-                    requests=entries, extra_headers=self._settings.headers() or None
-                ),
+                lambda client: client.post("/v1/messages/batches", cast_to=MessageBatch, content=body, options=options),
             )
         except Exception as error:
             raise failure.of_create("creating the batch", error) from error
@@ -195,7 +196,7 @@ class AnthropicBatch:
             raise SubmissionUnknown(
                 "creating the batch was answered with no batch; whether it exists will be looked up"
             )
-        self._memory.tags[batch.id] = tag
+        self._memory.tags[batch.id] = tag_of(key)
         return write_handle(batch, read_prepared(prepared), created_at=sent_at)
 
     async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
@@ -275,6 +276,10 @@ class AnthropicBatch:
     async def aclose(self) -> None:
         """Close the client that was made here for this event loop; never the caller's own."""
         await self._clients.aclose()
+
+    def _write(self, requests: Sequence[Request], tag: str) -> bytes:
+        """Return the body of a create call: the SDK would write it on the event loop, and hold it three times."""
+        return write_create(self._read(request).entry(request.id, tag) for request in requests)
 
     def _read(self, request: Request) -> Call:
         return read_item(request.item, self._settings.defaults)

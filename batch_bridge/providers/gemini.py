@@ -1,7 +1,6 @@
 """Gemini's Batch API."""
 
 import asyncio
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,9 +18,12 @@ from batch_bridge.providers._gemini_call import Call, read_item
 from batch_bridge.providers._gemini_clients import Clients, once
 from batch_bridge.providers._gemini_download import read_outcomes
 from batch_bridge.providers._gemini_job import Upload, read_handle, read_job, read_upload, write_handle
+from batch_bridge.providers._gemini_realtime import Caller
 from batch_bridge.providers._gemini_result import Bill
 from batch_bridge.providers._gemini_search import search
 from batch_bridge.providers._gemini_watch import Watch
+from batch_bridge.providers._realtime import ATTEMPTS, CONCURRENCY, Realtime
+from batch_bridge.providers._spool import spool
 
 LIMITS: Final = Limits(bytes=2_000_000_000)
 """What one batch may hold: a file of 2 GB. A number of requests is not documented.
@@ -117,6 +119,38 @@ class GeminiBatch:
         call = self._read(request)
         return Measure(f"generateContent {call.model}", len(call.line(request.id)))
 
+    def identity(self, request: Request) -> bytes:
+        """Return what decides a request's answer: the whole body, the model, and where the client sends it.
+
+        No secret is in it. Called on an event loop.
+
+        Raises:
+            RequestRefused: It is no request.
+            NoCredentials: There is no API key.
+        """
+        return self._read(request).identity(self._clients.place())
+
+    def realtime(self, *, concurrency: int = CONCURRENCY, attempts: int = ATTEMPTS) -> Realtime:
+        """Return the twin that answers at once, through `generateContent`, for the full price.
+
+        Args:
+            concurrency: Calls at the same time, in one event loop.
+            attempts: Tries of one request that was refused for now (408, 409, 429, 5xx) or could not be sent.
+
+        Raises:
+            ValueError: One of them is no whole number from 1.
+        """
+        caller = Caller(self._clients.twin(), self._read)
+        return Realtime(
+            caller.answer,
+            measure=self.measure,
+            close=caller.aclose,
+            limits=Limits(bytes=self.limits.bytes),
+            batch=self,
+            concurrency=concurrency,
+            attempts=attempts,
+        )
+
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
         """Upload the input file, from a temporary file on disk, unless the batch is to go inside its create call.
 
@@ -125,7 +159,7 @@ class GeminiBatch:
             SubmissionRefused: The upload was refused, or there is no API key.
         """
         model = self._read(requests[0]).model
-        with tempfile.TemporaryFile() as file:
+        async with spool() as file:
             size = await asyncio.to_thread(self._write, requests, file)
             name = await self._upload(key, file) if size + _FRAME * len(requests) > self._inline_bytes else None
         return {"input_file": name, "model": model, "uploaded_at": int(time.time())}

@@ -1,7 +1,6 @@
 """OpenAI's Batch API, and the servers that speak like it."""
 
 import asyncio
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,14 +18,15 @@ from batch_bridge.providers._openai_clients import Clients
 from batch_bridge.providers._openai_download import read_outcomes
 from batch_bridge.providers._openai_endpoint import EMBEDDINGS
 from batch_bridge.providers._openai_handle import after, read_handle, read_upload, write_handle
-from batch_bridge.providers._openai_quirks import Name, quirks_of
+from batch_bridge.providers._openai_quirks import OPENAI, Name, quirks_of
 from batch_bridge.providers._openai_realtime import Caller
 from batch_bridge.providers._openai_search import search
 from batch_bridge.providers._openai_settings import Settings, read_defaults
 from batch_bridge.providers._openai_watch import Watch
 from batch_bridge.providers._realtime import ATTEMPTS, CONCURRENCY, Realtime
+from batch_bridge.providers._spool import Mapped, spool
 
-LIMITS: Final = Limits(requests=50_000, bytes=200_000_000)
+LIMITS: Final = OPENAI.limits
 """What one batch may hold.
 
 Source: platform.openai.com/docs/guides/batch, "Batch API limits": 50,000 requests and 200 MB a file.
@@ -154,8 +154,8 @@ class OpenAIBatch:
             caller.answer,
             measure=self.measure,
             close=caller.aclose,
-            identity=self.identity,
             limits=Limits(bytes=self.limits.bytes),
+            batch=self,
             concurrency=concurrency,
             attempts=attempts,
         )
@@ -170,12 +170,13 @@ class OpenAIBatch:
         first = self._read(requests[0])
         life = self._settings.files_expire_after
         try:
-            with tempfile.TemporaryFile() as file:
+            async with spool() as file:
                 await asyncio.to_thread(self._write, requests, file)
+                content = Mapped(file)
                 uploaded = await self._clients.call(
                     "files.create",
                     lambda client: client.files.create(
-                        file=(f"{key}.jsonl", file, "application/jsonl"),
+                        file=(f"{key}.jsonl", content, "application/jsonl"),
                         purpose=cast("Any", self._quirks.purpose),
                         expires_after=omit if life is None else after(life),
                     ),

@@ -9,12 +9,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from batch_bridge.testing import _routes_anthropic as anthropic
+from batch_bridge.testing import _routes_azure as azure
 from batch_bridge.testing import _routes_batches as batches
 from batch_bridge.testing import _routes_control as control
 from batch_bridge.testing import _routes_files as files
 from batch_bridge.testing import _routes_gemini_batches as gemini_batches
 from batch_bridge.testing import _routes_gemini_files as gemini_files
 from batch_bridge.testing import _routes_gemini_models as gemini
+from batch_bridge.testing import _routes_likes as likes
 from batch_bridge.testing import _routes_realtime as realtime
 from batch_bridge.testing._anthropic_wire import DIALECT as ANTHROPIC
 from batch_bridge.testing._core import Core
@@ -96,6 +98,15 @@ def build_app(core: Core) -> Starlette:
     routes += [
         Route(path, gated(f"{method} {path}", handler, dialect=gemini.GEMINI), methods=[method])
         for method, path, handler in _GEMINI
+    ]
+    routes += [
+        Route(path, gated(f"{method} {path}", handler, dialect=azure.AZURE), methods=[method])
+        for method, path, handler in azure.ROUTES
+    ]
+    routes += [
+        Route(root + path, gated(f"{method} {root}{path}", handler, dialect=dialect), methods=[method])
+        for dialect, root, table in likes.ROUTES
+        for method, path, handler in table
     ]
     bytes_of = gated("POST /upload/v1beta/files/bytes", gemini_files.receive, dialect=gemini.GEMINI, keyed=False)
     routes.append(Route("/upload/v1beta/files/bytes", bytes_of, methods=["POST"]))

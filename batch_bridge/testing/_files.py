@@ -10,7 +10,8 @@ from pathlib import Path
 from batch_bridge.testing._database import Database
 from batch_bridge.testing._errors import not_found
 
-PURPOSES = ("assistants", "batch", "batch_output", "evals", "fine-tune", "user_data", "vision")
+PURPOSES = ("assistants", "batch", "batch-api", "batch_output", "evals", "fine-tune", "user_data", "vision")
+"""OpenAI's, and Together's `batch-api`."""
 KEPT_SECONDS = 30 * 86_400
 """How long batch files are kept unless the client says otherwise. Source: the API reference for files."""
 

@@ -80,13 +80,26 @@ ANTHROPIC: Final = Form(
 )
 
 
+AZURE: Final = replace(OPENAI, requests=100_000)
+"""Source: learn.microsoft.com/azure/ai-foundry/openai/how-to/batch, "too_many_tasks"."""
+MISTRAL: Final = replace(OPENAI, required=(("custom_id", str), ("body", dict)), requests=1_000_000)
+"""Source: docs.mistral.ai/capabilities/batch: a line is `{custom_id, body}`, a batch a million requests at most."""
+MISTRAL_PREFIX: Final = "/mistral"
+"""Where Mistral's address begins on this server, and so the endpoints of its batches."""
+
+
 def form_of(endpoint: str) -> Form:
     """The form of the lines of a batch for this endpoint."""
     if endpoint == MESSAGES:
         return ANTHROPIC
-    return GEMINI if is_gemini(endpoint) else OPENAI
+    if is_gemini(endpoint):
+        return GEMINI
+    if endpoint.startswith(MISTRAL_PREFIX):
+        return MISTRAL
+    return OPENAI if endpoint.startswith("/v1") else AZURE
 
 
 def answered_at(url: str) -> str:
     """The path that an answerer knows a line's url by: Azure leaves the `/v1` out."""
+    url = url.removeprefix(MISTRAL_PREFIX)
     return url if url.startswith("/v1") else f"/v1{url}"

@@ -9,6 +9,7 @@ class ServerOptions(TypedDict, total=False):
     latency: float
     cancel_seconds: float
     window_seconds: float
+    processing_seconds: float
     shuffle: bool
     seed: int
     webhook_url: str | None

@@ -1,5 +1,6 @@
 """Anthropic's Messages and Message Batches APIs."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from starlette.responses import Response, StreamingResponse
@@ -40,7 +41,7 @@ async def count_tokens(call: Call) -> Response:
 async def create(call: Call) -> Response:
     """`POST /v1/messages/batches`."""
     raw = await call.body(max_bytes=wire.MAX_BYTES)
-    lines = wire.input_lines(call.parsed(raw))
+    lines = await asyncio.to_thread(lambda: wire.input_lines(call.parsed(raw)))
 
     async def create() -> Response:
         batch = await call.core.create(

@@ -20,12 +20,25 @@ async def create(call: Call) -> Response:
     body = await call.json(max_bytes=MAX_BODY_BYTES)
 
     async def create() -> Response:
-        return answer_json((await _create(call, body)).wire())
+        return answer_json((await make(call, body)).wire())
 
     return await creating(call, create)
 
 
-async def _create(call: Call, body: dict[str, object]) -> Batch:
+async def make(
+    call: Call, body: dict[str, object], *, endpoints: tuple[str, ...] = ENDPOINTS, purpose: str = "batch"
+) -> Batch:
+    """Make a batch of a file.
+
+    Args:
+        call: The call that asks for it.
+        body: What it says.
+        endpoints: What a batch can be sent to here.
+        purpose: What its file must have been uploaded for.
+
+    Raises:
+        WireError: It cannot be made; says why.
+    """
     for param in ("input_file_id", "endpoint", "completion_window"):
         if body.get(param) is None:
             raise missing(param)
@@ -37,8 +50,8 @@ async def _create(call: Call, body: dict[str, object]) -> Batch:
             "completion_window",
             f"'{body['completion_window']}' is not supported; the only one is '{WINDOW}'.",
         )
-    if endpoint not in ENDPOINTS:
-        raise invalid("endpoint", f"'{endpoint}' is not supported; the endpoints are {', '.join(ENDPOINTS)}.")
+    if endpoint not in endpoints:
+        raise invalid("endpoint", f"'{endpoint}' is not supported; the endpoints are {', '.join(endpoints)}.")
     limits = call.core.context.settings.limits
     after = body.get("output_expires_after")
     seconds = None
@@ -48,8 +61,8 @@ async def _create(call: Call, body: dict[str, object]) -> Batch:
         seconds = expiry(after.get("anchor"), after.get("seconds"), limits, "output_expires_after")
     metadata = _metadata(body.get("metadata"), limits.max_metadata_pairs)
     file = call.core.context.files.get(call.tenant, input_file_id)
-    if file.purpose != "batch":
-        raise invalid("input_file_id", f"the file's purpose is '{file.purpose}' and must be 'batch'.")
+    if file.purpose != purpose:
+        raise invalid("input_file_id", f"the file's purpose is '{file.purpose}' and must be '{purpose}'.")
     return await call.core.create(
         call.tenant,
         endpoint=endpoint,

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 from starlette.responses import FileResponse, Response, StreamingResponse
@@ -17,11 +18,28 @@ MAX_PAGE = 10_000
 
 async def upload(call: Call) -> Response:
     """`POST /v1/files`."""
+    return answer_json((await receive_file(call)).wire())
+
+
+async def receive_file(call: Call, *, least_life: int | None = None, most_life: int | None = None) -> File:
+    """Take a file in.
+
+    Args:
+        call: The upload.
+        least_life: The least seconds that its expiry may be; what the server's limits say without it.
+        most_life: The most.
+
+    Raises:
+        WireError: It is not taken; nothing was kept.
+    """
     files, settings = call.core.context.files, call.core.context.settings
     if call.core.context.dice.strikes("upload_error"):
         raise fault(settings.faults.upload_error_status, "this upload failed and nothing was kept")
     file_id = new_file_id()
     part = files.path(f"{file_id}.part")
+    limits = settings.limits
+    lives = {"min_expires_after": least_life, "max_expires_after": most_life}
+    limits = replace(limits, **{name: life for name, life in lives.items() if life is not None})
     try:
         form = await receive(
             call.request.headers.get("content-type"),
@@ -29,12 +47,12 @@ async def upload(call: Call) -> Response:
             part,
             max_bytes=settings.limits.max_upload_bytes,
         )
-        file = _checked(call.tenant, file_id, form, settings.limits)
+        file = _checked(call.tenant, file_id, form, limits)
         part.rename(files.path(file_id))
     finally:
         part.unlink(missing_ok=True)
     await files.add(file)
-    return answer_json(file.wire())
+    return file
 
 
 def _checked(tenant: str, file_id: str, form: Upload, limits: Limits) -> File:
@@ -46,7 +64,7 @@ def _checked(tenant: str, file_id: str, form: Upload, limits: Limits) -> File:
     if purpose not in PURPOSES:
         raise invalid("purpose", f"'{purpose}' is not one of {', '.join(PURPOSES)}.")
     now = time.time()
-    expires = float(KEPT_SECONDS) if purpose == "batch" else None
+    expires = float(KEPT_SECONDS) if purpose in ("batch", "batch-api") else None
     if "expires_after[seconds]" in form.fields or "expires_after[anchor]" in form.fields:
         seconds = form.fields.get("expires_after[seconds]", "")
         whole = int(seconds) if seconds.isascii() and seconds.isdigit() and len(seconds) < 16 else None  # noqa: PLR2004

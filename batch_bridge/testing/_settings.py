@@ -19,6 +19,7 @@ class Settings:
         latency: From a batch's creation to its end; 0 is as soon as possible. Live batches follow a change.
         cancel_seconds: How long a cancelled batch stays in `cancelling`.
         window_seconds: After this long a batch that has not ended expires.
+        processing_seconds: How long an uploaded file is `pending`, and no batch can be made of it; with Azure only.
         shuffle: Whether lines run, and are written, in an order of their own.
         seed: What every draw depends on: the order of lines, and which calls and lines a fault hits.
         webhook_url: Where the ends of batches are announced, if anywhere.
@@ -30,6 +31,7 @@ class Settings:
     latency: float = 0.0
     cancel_seconds: float = 0.0
     window_seconds: float = 86_400.0
+    processing_seconds: float = 0.0
     shuffle: bool = True
     seed: int = 0
     webhook_url: str | None = None

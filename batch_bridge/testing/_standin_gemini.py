@@ -96,15 +96,16 @@ def _tool(body: Mapping[str, Any], last: object) -> dict[str, Any] | None:
         return None
     choice = field(field(body, "toolConfig"), "functionCallingConfig")
     allowed = field(choice, "allowedFunctionNames")
+    given = field(body, "tools")
     tools = [
         each
-        for tool in field(body, "tools") or ()
+        for tool in (given if isinstance(given, list) else ())
         for each in field(tool, "functionDeclarations") or ()
         if isinstance(each, Mapping) and isinstance(each.get("name"), str)
     ]
     if isinstance(allowed, list) and allowed:
         tools = [each for each in tools if each["name"] in allowed] or tools
-    if not tools or str(field(choice, "mode")).upper() == "NONE":
+    if not tools or field(choice, "mode") in ("NONE", "none"):
         return None
     schema = field(tools[0], "parametersJsonSchema") or _plain(tools[0].get("parameters")) or {"type": "object"}
     return {"name": tools[0]["name"], "args": instance(schema)}

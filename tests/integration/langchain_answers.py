@@ -11,6 +11,8 @@ STEPS = 2
 
 def answer(url, body):
     """A model that calls its tools: one, then two at once, then answers. Text that begins with "fail" is refused."""
+    if not url.endswith(("/chat/completions", "/responses")):
+        return _other(url, body)
     items = body.get("messages") or body.get("input") or []
     said = [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []
     text = str(said[-1].get("content", "")) if said else str(items)
@@ -23,6 +25,14 @@ def answer(url, body):
     key = "messages" if "messages" in body else "input"
     made = stand_in(url, {**body, key: [*said, {"role": "user", "content": f"step {done}"}]})
     return Answer(made.status_code, _doubled(made.body) if results == 1 else made.body)
+
+
+def _other(url, body):
+    """The same refusals, in the words of Anthropic and of Gemini."""
+    if "fail 429" in str(body):
+        error = {"message": "it is busy", "type": "rate_limit_error", "code": 429, "status": "RESOURCE_EXHAUSTED"}
+        return Answer(429, {"type": "error", "error": error})
+    return stand_in(url, body)
 
 
 def _refusal(text):

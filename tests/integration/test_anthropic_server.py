@@ -234,7 +234,8 @@ async def test_keys_do_not_see_each_other(client, server):
             await other.messages.batches.retrieve(batch.id)
     async with AsyncOpenAI(base_url=server.base_url, api_key=client.api_key) as same_key:
         assert (await same_key.batches.list()).data == []
-    nobody = httpx.get(f"{server.root_url}/v1/messages/batches")
+    async with httpx.AsyncClient() as keyless:
+        nobody = await keyless.get(f"{server.root_url}/v1/messages/batches")
     assert (nobody.status_code, nobody.json()["error"]["type"]) == (401, "authentication_error")
     assert "x-api-key" in nobody.json()["error"]["message"]
 

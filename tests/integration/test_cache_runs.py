@@ -5,7 +5,7 @@ import itertools
 import logging
 
 import pytest
-from helpers import State, memory, one_node, within
+from helpers import Desk, State, memory, one_node, within
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.store.memory import InMemoryStore
 from test_openai_kit import client_of
@@ -13,7 +13,6 @@ from test_openai_kit import client_of
 from batch_bridge import Batcher, Bridge, RequestFailed, ResponseCache, wait
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
-
 
 _count = itertools.count()
 
@@ -213,6 +212,26 @@ async def test_a_durable_batcher_that_dies_shares_after_it_too(server, client, c
     server.configure(latency=0.0)
     assert answers[0] == answers[1] != answers[2]
     assert (server.stats.paid, server.stats.batches, cache.stats.stored) == (2, 1, 2)
+
+
+def test_a_provider_that_cannot_say_what_decides_its_answers_gets_no_cache(cache):
+    class Mine(OpenAIBatch):
+        identity = None
+
+    with pytest.raises(TypeError, match="identity"):
+        Bridge(Mine(model="m"), cache=cache)
+    assert Bridge(Mine(model="m"), dedupe=True)
+    assert Bridge(submit=lambda items: 0, poll=lambda handle: None, cache=cache)
+
+
+async def test_a_pair_of_functions_is_known_by_the_name_of_its_bridge(cache):
+    desks = [Desk(lambda item, name=name: f"{item} by {name}") for name in ("one", "two")]
+    for _ in range(2):
+        for desk, name in zip(desks, ("one", "two"), strict=True):
+            options = {"submit_func": desk.submit, "poll_func": desk.poll, "poll_interval": 0.02}
+            async with Batcher(**options, name=name, cache=cache, dedupe=True) as batcher:
+                assert await batcher.amap(["a", "b", "a"]) == [f"{item} by {name}" for item in "aba"]
+    assert [desk.batches for desk in desks] == [[["a", "b"]], [["a", "b"]]]
 
 
 @pytest.mark.parametrize("options", [{"cache": "cache.db"}, {"cache": True}, {"dedupe": 1}, {"dedupe": None}])

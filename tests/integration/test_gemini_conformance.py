@@ -32,12 +32,12 @@ def question(n):
 
 
 def subject(server, lacks, **options):
-    def open(account):
+    def provider(account):
         client = genai.Client(api_key=account, http_options={"base_url": server.root_url})
         return GeminiBatch(client, model=MODEL, **options)
 
     return Subject(
-        open=open,
+        open=provider,
         item=question,
         answers=lambda n, answer: f"question {n}." in answer["candidates"][0]["content"]["parts"][0]["text"],
         server=server,

@@ -1,7 +1,9 @@
 """A batched chat model by itself: in nodes and outside of graphs, and what everybody sees who looks at it."""
 
 import asyncio
+import gc
 import threading
+import weakref
 
 import openai
 import pytest
@@ -17,10 +19,10 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_core.tracers.context import collect_runs
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
-from langchain_parts import MODELS, chat, fresh, look_up, plain
+from langchain_parts import MODELS, bridge, chat, fresh, look_up, plain
 from pydantic import BaseModel
 
-from batch_bridge import Batcher
+from batch_bridge import Batcher, RequestFailed
 from batch_bridge.errors import OutsideGraphError, UsageError
 from batch_bridge.langchain import batched
 from batch_bridge.langchain._model import _chunk
@@ -104,6 +106,22 @@ def test_one_model_in_two_event_loops(server):
     assert (server.stats.batches, server.stats.paid) == (1, 2)
 
 
+async def test_a_model_that_is_gone_ends_its_batcher(server):
+    asker = batched(chat(server))
+    await within(asker.ainvoke("hi"))
+    asked = weakref.ref(asker._batch_line.asker)
+    thread = asked()._shared._desk._thread
+    assert thread.is_alive()
+    del asker
+
+    async def gone():
+        while asked() is not None or thread.is_alive():  # whoever answered may not have let go yet
+            gc.collect()
+            await asyncio.sleep(0)
+
+    await within(gone())
+
+
 async def test_a_given_batcher_is_asked_always():
     far_side = desk()
     async with Batcher(submit_func=far_side.submit, poll_func=far_side.poll, poll_interval=0.02) as batcher:
@@ -150,6 +168,21 @@ async def test_many_calls_of_a_synchronous_node_are_one_round():
     (texts,), far_side = await in_node(node)
     assert [f"question {index}" in text for index, text in enumerate(texts)] == [True] * 40
     assert far_side.sizes == [40]
+
+
+async def test_many_calls_park_though_errors_are_to_be_returned():
+    asker = batched(model())
+
+    async def anode(state):
+        return {"x": [each.text for each in await asker.abatch(["a", "b"], return_exceptions=True)]}
+
+    def node(state):
+        return {"x": [each.text for each in asker.batch(["a", "b"], return_exceptions=True)]}
+
+    for each in (anode, node):
+        (texts,), far_side = await in_node(each)
+        assert ["a" in texts[0], "b" in texts[1]] == [True, True]
+        assert far_side.sizes == [2]
 
 
 async def test_a_call_that_is_slow_to_be_sent_costs_no_round():
@@ -402,6 +435,19 @@ async def test_headers_of_the_client_do_no_harm():
 
     (text,), _ = await in_node(node)
     assert "hi" in text
+
+
+async def test_a_bridge_to_another_api_refuses_the_call(server):
+    asker = batched(model())  # at another address than the bridge's
+
+    async def node(state):
+        return {"x": (await asker.ainvoke("hi")).text}
+
+    async with memory(one_node(node), bridge(server)) as runner:
+        (error,) = await within(runner.abatch([{}], return_exceptions=True))
+    assert isinstance(error, RequestFailed)
+    assert "its client's base_url is 'http://127.0.0.1:1/v1'" in str(error)
+    assert server.stats.requests == 0
 
 
 # -- modes ---------------------------------------------------------------------------------------------------------

@@ -3,12 +3,14 @@
 import pytest
 from helpers import Desk, memory, one_node, within
 from langchain_answers import answer
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_openai import ChatOpenAI
 from langchain_parts import look_up
 from pydantic import BaseModel
 
 from batch_bridge import RequestFailed
+from batch_bridge.errors import SwallowedInterruptError
 from batch_bridge.langchain import batched
 
 
@@ -180,3 +182,27 @@ async def test_a_chain_with_a_batched_fallback_parks():
     text, desk = await in_node(node)
     assert "hi" in text
     assert desk.models == ["good"]
+
+
+async def test_a_chain_whose_fallback_swallows_the_interrupt_is_an_error():
+    prompt = ChatPromptTemplate.from_messages([("user", "{text}")])
+    asker = (prompt | batched(model("good"))).with_fallbacks([prompt | FakeListChatModel(responses=["in realtime"])])
+
+    async def node(state):
+        return {"x": (await asker.ainvoke({"text": "hi"})).text}
+
+    with pytest.raises(SwallowedInterruptError, match="caught the interrupt"):
+        await in_node(node)
+
+
+async def test_a_user_s_own_except_exception_is_an_error():
+    asker = batched(model("good"))
+
+    async def node(state):
+        try:
+            return {"x": (await asker.ainvoke("hi")).text}
+        except Exception:
+            return {"x": "swallowed"}
+
+    with pytest.raises(SwallowedInterruptError, match="caught the interrupt"):
+        await in_node(node)

@@ -125,7 +125,7 @@ async def test_a_stop_in_the_middle_ends_all_calls_and_the_run_can_go_on(tmp_pat
         async def work():
             async with runner:
                 async for index, _ in runner.abatch_as_completed(inputs, run_id="run"):
-                    ended.append(index)  # noqa: PERF401  # read while it grows
+                    ended.append(index)  # read while it grows
 
         working = asyncio.ensure_future(work())
         while script.calls[CHAT] < 4 or not ended:

@@ -9,7 +9,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from batch_bridge._messages import encode
 from batch_bridge.errors import RequestRefused
-from batch_bridge.providers._anthropic_call import FRAME, read_item
+from batch_bridge.providers._anthropic_call import FRAME, read_item, write_create
 from batch_bridge.providers._anthropic_handle import read_custom_id, tag_of, write_custom_id
 
 DEFAULTS = {"model": "m", "max_tokens": 7}
@@ -102,14 +102,13 @@ numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infini
 
 @given(st.lists(st.tuples(texts, numbers, st.booleans()), min_size=1, max_size=5))
 def test_sizes_are_those_of_what_is_sent(several):
-    """The SDK writes JSON without spaces and without escapes."""
     calls = [
         read_item({"messages": [{"role": "user", "content": text}], "temperature": n, "flag": flag}, DEFAULTS)
         for text, n, flag in several
     ]
-    entries = [call.entry(ID, tag_of("bb-key")) for call in calls]
-    sent = json.dumps({"requests": entries}, ensure_ascii=False, separators=(",", ":")).encode()
+    sent = write_create(call.entry(ID, tag_of("bb-key")) for call in calls)
     assert sum(call.size(ID) for call in calls) + FRAME == len(sent)
+    assert [each["params"] for each in json.loads(sent)["requests"]] == [dict(call.body) for call in calls]
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\udfffb"])

@@ -23,7 +23,7 @@ class Memory:
         self.answers = {}
         self.recalled = []
 
-    async def recall(self, keys, now):
+    async def recall(self, keys, now, *, again=False):
         async def find():
             self.recalled += keys
             return {key: self.answers[key] for key in keys if key in self.answers}
@@ -147,6 +147,54 @@ async def test_a_known_answer_is_told_when_its_request_is_collected_and_again_af
     cache.recalled.clear()
     assert await place.engine.collect([again], at(0)) == {again.id}
     assert cache.recalled == [], "what is settled is not looked up"
+
+
+async def test_what_becomes_known_while_a_request_waits_is_not_sent():
+    cache = Memory()
+    place = Place(cache=cache)
+    await place.engine.open(at(0))
+    waiting = [asked(1, "a"), asked(2, "b"), asked(3, "a")]
+    assert await place.engine.collect(waiting, at(0)) == set()
+    await Place(cache=cache).ask(asked(4, "a"))
+    tick = await place.engine.tick(at(10), drain=True)
+    assert set(tick.settled) == {waiting[0].id, waiting[2].id}
+    assert place.lines == [["b"]]
+    assert not {waiting[0].id, waiting[2].id} & place.store.read()["requests"].keys()
+    tick = await place.engine.tick(at(20))
+    assert set(tick.settled) == {waiting[1].id}
+
+
+async def test_what_was_looked_up_just_now_is_not_looked_up_again():
+    cache = Memory()
+    place = Place(cache=cache)
+    await place.engine.open(at(0))
+    await place.engine.collect([asked(1, "a")], at(0))
+    await place.engine.tick(at(0.5), drain=True)
+    assert len(cache.recalled) == 1
+
+
+async def test_what_could_not_be_written_waits_on():
+    class Full(FakeStore):
+        full = False
+
+        async def abatch(self, ops):
+            held = list(ops)
+            if self.full and any(getattr(op, "namespace", ("", "", ""))[2] == "outcomes" for op in held):
+                raise OSError("disk full")
+            return await super().abatch(held)
+
+    cache = Memory()
+    place = Place(cache=cache, store=Full())
+    await place.engine.open(at(0))
+    await place.engine.collect([asked(1, "a")], at(0))
+    await Place(cache=cache).ask(asked(4, "a"))
+    place.store.full = True
+    with pytest.raises(OSError, match="disk full"):
+        await place.engine.tick(at(10), drain=True)
+    assert place.engine.queued == 1
+    place.store.full = False
+    assert (await place.engine.tick(at(20), drain=True)).settled == (asked(1, "a").id,)
+    assert place.lines == []
 
 
 async def test_what_is_refused_is_not_looked_up():

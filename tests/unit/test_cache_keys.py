@@ -3,7 +3,7 @@
 import orjson
 import pytest
 from fakes import FakeProvider
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 from openai import AsyncAzureOpenAI, AsyncOpenAI
@@ -40,9 +40,7 @@ TOOLS = st.lists(
 BODIES = st.fixed_dictionaries(
     {
         "model": st.sampled_from(["gpt-4o-mini", "gpt-4.1"]),
-        "messages": st.lists(
-            st.fixed_dictionaries({"role": ROLES, "content": CONTENT}), min_size=1, max_size=3
-        ),
+        "messages": st.lists(st.fixed_dictionaries({"role": ROLES, "content": CONTENT}), min_size=1, max_size=3),
     },
     optional={
         "temperature": st.sampled_from([0, 0.5, 1]),
@@ -195,6 +193,8 @@ def test_items_of_a_pair_are_equal_when_they_are_written_alike(one, other):
 
 
 @given(st.lists(st.tuples(st.text(max_size=4), st.text(max_size=4)), unique=True, min_size=2, max_size=2))
+@example([("a", ""), ("", "a")])
+@example([("ab", "c"), ("a", "bc")])
 def test_tenant_and_sample_are_part_of_the_key(both):
     item = {"model": "m", "input": "x"}
     for sharing in (OURS, PAIR):
@@ -223,7 +223,9 @@ def test_pairs_are_told_apart_by_their_bridge_and_providers_by_their_class():
 async def test_the_twin_that_answers_at_once_shares_its_keys():
     provider = OpenAIBatch(AsyncOpenAI(api_key="k", base_url="http://localhost/v1"))
     item = ask({"model": "m", "input": "x"})
-    keys = {Sharing(name, each, None, dedupe=True).key(item) for name, each in [("a", provider), ("b", provider.realtime())]}
+    keys = {
+        Sharing(name, each, None, dedupe=True).key(item) for name, each in [("a", provider), ("b", provider.realtime())]
+    }
     assert len(keys) == 1
 
 

@@ -75,7 +75,7 @@ class Memory:
         self.fuse = fuse
         self.answers: dict[str, object] = {}
 
-    async def recall(self, keys, now):
+    async def recall(self, keys, now, *, again=False):
         async def find():
             return {key: self.answers[key] for key in keys if key in self.answers}
 

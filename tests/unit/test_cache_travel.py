@@ -17,7 +17,8 @@ from batch_bridge._wire import Asked
 
 
 @pytest.mark.parametrize(
-    ("equal", "key", "sample"), [(0, None, ""), (1, None, "1"), (0, "draft", ":draft"), (2, "draft", "2:draft"), (0, "", ":")]
+    ("equal", "key", "sample"),
+    [(0, None, ""), (1, None, "1"), (0, "draft", ":draft"), (2, "draft", "2:draft"), (0, "", ":")],
 )
 def test_the_sample_is_the_number_of_equal_waits_and_the_key(equal, key, sample):
     plain = Identity("t", "ns", "bridge", b"content", equal)
@@ -51,7 +52,14 @@ async def test_equal_waits_of_one_execution_are_samples_and_those_of_others_are_
         result = await compiled.ainvoke({}, {"configurable": {"thread_id": thread}})
         (interrupt,) = result["__interrupt__"]
         asked = {(each.item, each.sample, each.tenant) for each in wire.read_interrupt(interrupt.value)}
-        assert asked == {("a", "", ""), ("b", "", ""), ("a", "1", ""), ("a", ":again", ""), ("a", "2", ""), ("c", "", "")}
+        assert asked == {
+            ("a", "", ""),
+            ("b", "", ""),
+            ("a", "1", ""),
+            ("a", ":again", ""),
+            ("a", "2", ""),
+            ("c", "", ""),
+        }
 
 
 def test_the_tenant_is_the_servers_user():

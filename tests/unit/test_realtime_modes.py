@@ -12,6 +12,7 @@ from batch_bridge import Batcher, Bridge, FlushPolicy, Limits
 from batch_bridge._auto import Auto
 from batch_bridge._models import Measure, Succeeded
 from batch_bridge._provider import HasRealtime
+from batch_bridge.errors import ProviderUnavailable
 from batch_bridge.providers._realtime import Realtime, Reply, is_realtime
 from batch_bridge.providers.openai import OpenAIBatch
 
@@ -217,6 +218,21 @@ def test_a_twin_given_as_the_provider_answers_at_once():
     for options in ({"mode": "batch"}, {"mode": "auto", "realtime_below": 3}):
         with pytest.raises(ValueError, match="realtime only"):
             Bridge(twin, **options)
+
+
+async def test_a_twin_that_knows_its_batch_twin_looks_after_what_that_has_sent():
+    twin = OpenAIBatch(AsyncOpenAI(api_key="x"), model="gpt").realtime()
+    provider = Bridge(twin).provider
+    assert isinstance(provider, Auto)
+    assert provider._twin is twin
+    assert provider.identity == twin.batch.identity
+    await provider.aclose()
+
+
+async def test_a_twin_alone_loses_no_batch():
+    for handle in ("batch-1", {"id": "batch-1"}, None, 3):
+        with pytest.raises(ProviderUnavailable, match="batch API"):
+            await Both().realtime().poll(handle, [])
 
 
 def test_openai_has_a_twin_that_refuses_the_same():

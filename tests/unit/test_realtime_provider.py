@@ -296,6 +296,64 @@ def test_two_event_loops_share_a_provider():
     assert vendor.most == 2
 
 
+def test_another_event_loop_may_go_on_polling():
+    """As where each run of a server has a loop of its own, and the first one goes on beside it."""
+    vendor, other = Vendor(seconds=0.05), {}
+    provider = vendor.provider()
+
+    async def in_another_loop(handle):
+        reply = await provider.poll(handle, [])
+        while isinstance(reply, InProgress):
+            assert reply.news is None
+            await asyncio.sleep(0.01)
+            reply = await provider.poll(handle, [])
+        return dict([pair async for pair in reply.outcomes])
+
+    async def main():
+        handle, _ = await begin(provider, asked(5))
+        other.update(await asyncio.to_thread(asyncio.run, in_another_loop(handle)))
+        await provider.aclose()
+
+    asyncio.run(main())
+    assert other == {each.id: Succeeded(each.item["n"]) for each in asked(5)}
+
+
+def test_a_batch_that_another_loop_has_only_taken_in_is_started_here():
+    vendor = Vendor()
+    provider = vendor.provider()
+    handles = []
+
+    async def take_in():
+        handles.append(await provider.submit("key", asked(3), await provider.prepare("key", asked(3))))
+
+    async def main():
+        room = provider.room
+        _, outcomes, _ = await end(provider, handles[0], await provider.poll(handles[0], []))
+        assert len(outcomes) == 3
+        assert provider.room == room
+        await provider.release(handles[0])
+
+    with asyncio.Runner() as first:
+        first.run(take_in())
+        run(main)
+
+
+def test_calls_of_a_loop_that_was_closed_are_lost():
+    provider = Vendor(seconds=60).provider()
+    handles = []
+
+    async def main():
+        handle, _ = await begin(provider, asked(2))
+        handles.append(handle)
+
+    async def after():
+        reply = await provider.poll(handles[0], [])
+        assert reply.missing.code == "realtime_interrupted"
+
+    asyncio.run(main())
+    run(after)
+
+
 @pytest.mark.parametrize("options", [{"concurrency": 0}, {"concurrency": 1.5}, {"attempts": 0}, {"attempts": True}])
 def test_numbers_that_would_ask_nothing_are_refused(options):
     with pytest.raises(ValueError, match="whole number from 1"):

@@ -49,8 +49,13 @@ class Behaviour:
         """
         if subject.server is not None:
             subject.server.reset_stats()
-        async with Desk(subject) as desk:
-            await self.run(desk)
+        try:
+            async with Desk(subject) as desk:
+                await self.run(desk)
+        except Nonconforming:
+            raise
+        except Exception as error:
+            raise Nonconforming(f"{self}: {type(error).__name__}: {error}") from error
 
 
 async def until(holds: Callable[[], bool], said: str) -> None:

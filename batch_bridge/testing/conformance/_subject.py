@@ -42,8 +42,8 @@ class Subject:
         bad: An item that `measure` must refuse.
         frame: Bytes of a batch's input that belong to no request.
         lacks: What the provider does not have by its nature, each with the reason: names of the server's faults
-            that cannot happen to it, or `"find"`, `"cancel"`, `"fence"`, `"usage"`, `"bytes"`, `"partial"` (the answers of
-            a batch that was cancelled).
+            that cannot happen to it, or `"find"`, `"cancel"`, `"fence"`, `"usage"`, `"bytes"`, `"partial"` (answers
+            of a batch that was cancelled half way).
     """
 
     open: Callable[[str], Provider]

@@ -1,0 +1,70 @@
+"""One request as one call of `generateContent`, with the outcome that a batch would give it."""
+
+from collections.abc import Callable
+from typing import Final
+
+from batch_bridge._models import Errored, Request, Usage
+from batch_bridge.providers import _gemini_failure as failure
+from batch_bridge.providers._gemini_call import Call
+from batch_bridge.providers._gemini_clients import Clients
+from batch_bridge.providers._gemini_result import Bill, answered, read_error
+from batch_bridge.providers._realtime_reply import Reply, TryLater
+
+_OK: Final = 200
+
+
+class Caller:
+    """Answers requests one by one.
+
+    Args:
+        clients: Where the client of the running loop comes from. It repeats nothing by itself.
+        read: A request as a call.
+    """
+
+    def __init__(self, clients: Clients, read: Callable[[Request], Call]) -> None:
+        self._clients = clients
+        self._read = read
+
+    async def answer(self, request: Request) -> Reply:
+        """Make the call, once.
+
+        Raises:
+            TryLater: It was not sent, or was refused for now (408, 409, 429, 5xx).
+            RequestRefused: It is no request.
+        """
+        call = self._read(request)
+        path = f"models/{call.model}:generateContent"
+        try:
+            body = await self._clients.read("models.generate_content", path, call.body)
+        except ValueError as error:
+            return Reply(Errored(f"calling {path}: {error}", code="unexpected_answer", status_code=_OK))
+        except Exception as error:  # noqa: BLE001  # as in a batch, it is this request's outcome
+            return Reply(_judge(f"calling {path}", error))
+        bill = Bill(call.model)
+        bill.add("", body)
+        usage = bill.total()
+        cost = usage and Usage(usage.model, usage.input_tokens, usage.output_tokens, usage.cached_tokens, realtime=True)
+        return Reply(answered(body, wants_message=call.wants_message), cost)
+
+    async def aclose(self) -> None:
+        """Close the client that was made for the running loop; never the user's own."""
+        await self._clients.aclose()
+
+
+def _judge(doing: str, error: Exception) -> Errored:
+    """Return what a failed call's request ends with.
+
+    Raises:
+        TryLater: It may end otherwise if it is called again, and was not billed.
+    """
+    status = failure.status_of(error)
+    if status is None:
+        errored = failure.of_call(doing, error)
+        if errored.code == failure.UNREACHABLE:
+            raise TryLater(errored) from error
+        return errored
+    said = failure.said_by(error) or {"message": str(error)}
+    errored = read_error({**said, "code": status})
+    if errored.retryable:
+        raise TryLater(errored, failure.retry_after(error)) from error
+    return errored

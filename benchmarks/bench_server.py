@@ -1,0 +1,145 @@
+"""A graph on a LangGraph server with a bridge, against the same graph resumed by a script through the SDK.
+
+Each measurement has a fresh server: one falls off as it ages. Both phases count: all threads started and parked, all
+of them resumed and ended.
+"""
+
+import argparse
+import asyncio
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from langgraph_sdk import get_client
+from langgraph_sdk.client import LangGraphClient
+from rich.console import Console
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+from dev_server import DevServer
+
+_SIDE_BY_SIDE = 32
+_JOBS = 50
+_CONFIG = Path(__file__).parent / "server" / "langgraph.json"
+_LIMIT = 0.75
+
+
+async def each(count: int, work: Callable[[int], Any]) -> list[Any]:
+    """Run `work` for each number, so many side by side as a careful client would."""
+    gate = asyncio.Semaphore(_SIDE_BY_SIDE)
+
+    async def one(index: int) -> Any:
+        async with gate:
+            return await work(index)
+
+    return await asyncio.gather(*(one(index) for index in range(count)))
+
+
+async def start(client: LangGraphClient, graph: str, count: int) -> list[str]:
+    """Start threads; return their ids."""
+
+    async def one(index: int) -> str:
+        thread = await client.threads.create()
+        await client.runs.create(thread["thread_id"], graph, input={"question": f"question {index}"})
+        return str(thread["thread_id"])
+
+    return await each(count, one)
+
+
+async def until(client: LangGraphClient, ids: list[str], status: str) -> list[dict[str, Any]]:
+    """Return the threads once all of them have a status."""
+    while True:
+        threads: list[Any] = []
+        for first in range(0, len(ids), 1000):
+            page = ids[first : first + 1000]
+            fields: Any = ["thread_id", "status", "interrupts", "values"]
+            threads += await client.threads.search(ids=page, limit=1000, select=fields)
+        if all(thread["status"] == status for thread in threads):
+            return threads
+        await asyncio.sleep(0.25)
+
+
+async def resumed_by_script(client: LangGraphClient, count: int) -> None:
+    """Park all threads, then answer each."""
+    ids = await start(client, "plain", count)
+    parked = await until(client, ids, "interrupted")
+
+    async def resume(index: int) -> None:
+        (raised,) = (each for raised in parked[index]["interrupts"].values() for each in raised)
+        answers = {raised["id"]: raised["value"]["q"].upper()}
+        await client.runs.create(parked[index]["thread_id"], "plain", command={"resume": answers})
+
+    await each(count, resume)
+    check(await until(client, ids, "idle"), ids)
+
+
+async def resumed_by_bridge(client: LangGraphClient, count: int) -> None:
+    """Start all threads; the bridge does the rest."""
+    ids = await start(client, "bridged", count)
+    check(await until(client, ids, "idle"), ids)
+
+
+def check(threads: list[dict[str, Any]], ids: list[str]) -> None:
+    """Look whether every thread has its own answer."""
+    answers = {thread["thread_id"]: thread["values"].get("answer") for thread in threads}
+    wrong = [each for index, each in enumerate(ids) if answers[each] != f"QUESTION {index}"]
+    if wrong:
+        raise SystemExit(f"{len(wrong)} threads have a wrong answer")
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def measure(way: Callable[[LangGraphClient, int], Any], count: int) -> tuple[float, float]:
+    """Return the wall seconds of a way, and the server's CPU seconds, on a fresh server."""
+    with DevServer(_CONFIG, jobs=_JOBS, env={"THREADS": str(count)}) as server:
+        client = get_client(url=server.url)
+        before, began = cpu_seconds(server.pid), time.perf_counter()
+        await way(client, count)
+        took, used = time.perf_counter() - began, cpu_seconds(server.pid) - before
+        await client.aclose()
+    return took, used
+
+
+def compare(count: int, rounds: int) -> float:
+    """Print and return the bridge's threads/s as a share of the script's."""
+    console = Console()
+    ratios, cpu = [], []
+    for index in range(rounds):
+        ways = [resumed_by_script, resumed_by_bridge]
+        figures = {way: asyncio.run(measure(way, count)) for way in (ways if index % 2 else reversed(ways))}
+        (script, script_cpu), (ours, ours_cpu) = figures[resumed_by_script], figures[resumed_by_bridge]
+        ratios.append(script / ours)
+        cpu.append(ours_cpu / script_cpu)
+        console.print(
+            f"{count:,} threads: script {count / script:.0f} threads/s ({script_cpu:.1f} s of CPU), "
+            f"bridge {count / ours:.0f} threads/s ({ours_cpu:.1f} s of CPU): {script / ours:.2f}",
+            highlight=False,
+        )
+    share = statistics.median(ratios)
+    console.print(
+        f"Bridge / script, {count:,} threads: threads/s {share:.2f} (at least {_LIMIT}), "
+        f"server's CPU {statistics.median(cpu):.2f}",
+        highlight=False,
+    )
+    return share
+
+
+def main() -> None:
+    """Run it all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1000, 3000])
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    shares = [compare(count, options.rounds) for count in options.threads]
+    sys.exit(0 if min(shares) >= _LIMIT else 1)
+
+
+if __name__ == "__main__":
+    main()

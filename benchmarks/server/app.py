@@ -1,0 +1,46 @@
+"""The same graph twice: it parks with a bridge, and it parks to be resumed by whoever started it."""
+
+import os
+from datetime import timedelta
+
+from langgraph.graph import START, StateGraph
+from langgraph.types import interrupt
+from typing_extensions import TypedDict
+
+from batch_bridge import Bridge, FlushPolicy, wait
+
+THREADS = int(os.environ.get("THREADS", "1000"))
+
+
+class State(TypedDict, total=False):
+    """A question and its answer."""
+
+    question: str
+    answer: str
+
+
+async def bridged_node(state: State) -> State:
+    """Ask through the bridge."""
+    return {"answer": await wait({"q": state["question"]}, batcher="bridge")}
+
+
+async def plain_node(state: State) -> State:
+    """Ask whoever started this thread."""
+    return {"answer": interrupt({"q": state["question"]})}
+
+
+def submit(items: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Take a batch; its handle is all there is to know of it."""
+    return items
+
+
+def poll(handle: list[dict[str, str]]) -> list[str]:
+    """Answer at once."""
+    return [item["q"].upper() for item in handle]
+
+
+bridged = StateGraph(State).add_node("ask", bridged_node).add_edge(START, "ask").compile()
+plain = StateGraph(State).add_node("ask", plain_node).add_edge(START, "ask").compile()
+bridge = Bridge(
+    submit=submit, poll=poll, flush=FlushPolicy(max_requests=THREADS, max_age=timedelta(minutes=10))
+)

@@ -1,0 +1,271 @@
+"""Come back tomorrow: what is not there yet is queued for good and raises, and the next run has it, paid once."""
+
+import asyncio
+import copy
+import os
+import pickle
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers import within
+from openai import AsyncOpenAI
+
+from batch_bridge import Batcher, FlushPolicy, RequestExpired, RequestFailed, ResultPending, wrap_openai
+from batch_bridge.testing import BatchServer
+
+QUICK = {"flush": FlushPolicy(max_idle=0.05), "poll_interval": 0.1, "on_pending": "raise"}
+
+
+class Overnight:
+    """A batch API that answers when it is morning, and counts what it is asked."""
+
+    def __init__(self):
+        self.batches = []
+        self.morning = False
+        self.up = True
+
+    def submit(self, items):
+        if not self.up:
+            raise ConnectionError("down")
+        self.batches.append(items)
+        return len(self.batches) - 1
+
+    def poll(self, handle):
+        if not self.morning:
+            return None
+        return [ValueError("no") if item == "bad" else f"<{item}>" for item in self.batches[handle]]
+
+    def open(self, path, **options):
+        options = {"max_batch_age": None, "poll_interval": 0.05, **options}
+        return Batcher(submit_func=self.submit, poll_func=self.poll, path=path, on_pending="raise", **options)
+
+    @property
+    def sizes(self):
+        return [len(batch) for batch in self.batches]
+
+
+@pytest.fixture
+def api():
+    return Overnight()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "pending.db"
+
+
+def ask(batcher, *items):
+    """Ask for one item after the other, as a loop does."""
+    results = []
+    for item in items:
+        try:
+            results.append(batcher.submit(item))
+        except (ResultPending, RequestFailed) as error:
+            results.append(error)
+    return results
+
+
+def statuses(results):
+    return [result.status if isinstance(result, ResultPending) else result for result in results]
+
+
+def test_a_loop_queues_everything_and_closing_sends_it_in_one_batch(api, path):
+    with api.open(path) as batcher:
+        for item in "abc":
+            with pytest.raises(ResultPending) as raised:
+                batcher.submit(item)
+            assert (raised.value.status, len(raised.value.request_id)) == ("queued", 32)
+        assert api.batches == []
+    assert api.batches == [["a", "b", "c"]]
+
+
+def test_the_next_run_has_what_is_ready_and_queues_what_is_new(api, path):
+    with api.open(path) as batcher:
+        assert statuses(ask(batcher, "a", "b")) == ["queued", "queued"]
+    with api.open(path) as batcher:
+        assert statuses(ask(batcher, "a", "b")) == ["in_flight", "in_flight"]
+    api.morning = True
+    with api.open(path) as batcher:
+        assert statuses(ask(batcher, "c", "b", "a")) == ["queued", "<b>", "<a>"]
+    for _ in range(2):  # and again: answers are kept for good
+        with api.open(path) as batcher:
+            assert ask(batcher, "a", "b", "c") == ["<a>", "<b>", "<c>"]
+    assert api.sizes == [2, 1]
+
+
+async def test_asking_again_and_again_asks_for_one_request(api, path):
+    async with api.open(path, max_batch_idle=0) as batcher:
+        for _ in range(5):
+            with pytest.raises(ResultPending):
+                await batcher.asubmit("a")
+        api.morning = True
+        for _ in range(500):
+            try:
+                assert await batcher.asubmit("a") == "<a>"
+                break
+            except ResultPending:
+                await asyncio.sleep(0.01)
+        with pytest.raises(ResultPending):  # it has been answered: this is another one
+            await batcher.asubmit("a")
+    assert api.sizes == [1, 1]
+
+
+async def test_equal_items_that_are_asked_side_by_side_are_several(api, path):
+    async with api.open(path) as batcher:
+        assert statuses(await batcher.amap(["a", "a"], return_exceptions=True)) == ["in_flight"] * 2
+        asked = [batcher.asubmit("a"), batcher.asubmit("a")]
+        assert statuses(await asyncio.gather(*asked, return_exceptions=True)) == ["in_flight"] * 2
+    assert api.sizes == [2]
+
+
+async def test_a_caller_that_is_cancelled_leaves_its_request_to_the_next(api, path):
+    async with api.open(path) as batcher:
+        asked = asyncio.ensure_future(batcher.asubmit("a"))
+        await asyncio.sleep(0)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        with pytest.raises(ResultPending):
+            await batcher.asubmit("a")
+    assert api.sizes == [1]
+
+
+def test_a_failure_that_will_not_pass_is_kept(api, path):
+    api.morning = True
+    with api.open(path) as batcher:
+        ask(batcher, "good", "bad")
+    for _ in range(2):
+        with api.open(path) as batcher:
+            good, bad = ask(batcher, "good", "bad")
+            assert good == "<good>"
+            assert isinstance(bad, RequestFailed)
+    assert api.sizes == [2]
+
+
+def test_what_could_not_be_sent_is_sent_by_the_next_process_though_nobody_asks_again(api, path):
+    with api.open(path) as batcher:
+        ask(batcher, "a")
+        batcher.close(wait=False)  # as if it had been killed
+    assert api.batches == []
+    api.open(path).close()
+    assert api.batches == [["a"]]
+    api.morning = True
+    with api.open(path) as batcher:
+        assert ask(batcher, "a") == ["<a>"]
+
+
+def test_an_expired_request_is_told_once_and_then_asked_anew(path):
+    with BatchServer(latency=0, expiry=1, expiry_share=0) as server:
+        options = {"base_url": server.base_url, "api_key": "k"}
+
+        def run():
+            async def main():
+                async with wrap_openai(AsyncOpenAI(**options), path=path, **QUICK) as client:
+                    return await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "a"}])
+
+            return asyncio.run(main())
+
+        with pytest.raises(ResultPending):
+            run()
+        with pytest.raises(RequestExpired):
+            until_ready(run)
+        server.configure(expiry=0)
+        with pytest.raises(ResultPending):
+            run()
+        assert until_ready(run).choices
+        assert (server.stats.paid, server.stats.paid_twice) == (1, 0)
+
+
+def until_ready(run):
+    for _ in range(100):
+        try:
+            return run()
+        except ResultPending:
+            time.sleep(0.02)  # another process's clock: the server's
+    raise AssertionError("it never was ready")
+
+
+def test_it_needs_a_file():
+    with pytest.raises(ValueError, match=r"on_pending=\"raise\"\) needs a file"):
+        Batcher(submit_func=lambda _: 1, poll_func=lambda _: None, on_pending="raise")
+    with pytest.raises(ValueError, match="on_pending='later'"):
+        Batcher(submit_func=lambda _: 1, poll_func=lambda _: None, on_pending="later")
+
+
+def test_the_exception_survives_pickle_and_copy():
+    pending = ResultPending("not yet", request_id="r", status="queued")
+    for again in (pickle.loads(pickle.dumps(pending)), copy.copy(pending)):
+        assert (str(again), again.request_id, again.status) == ("not yet", "r", "queued")
+
+
+SCRIPT = """
+import asyncio, os, signal, sys
+from openai import AsyncOpenAI
+from batch_bridge import FlushPolicy, ResultPending, wrap_openai
+
+client = wrap_openai(AsyncOpenAI(), path="pending.db", on_pending="raise", poll_interval=0.1,
+                     flush=FlushPolicy(max_idle=60))
+
+async def ask(number):
+    answer = await client.chat.completions.create(model="m", messages=[{"role": "user", "content": f"q{number}"}])
+    return answer.choices[0].message.content
+
+async def main():
+    asked = [ask(number) for number in range(int(sys.argv[1]))]
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    pending = [each for each in results if isinstance(each, ResultPending)]
+    assert all(isinstance(each, str | ResultPending) for each in results), results
+    print(len(results) - len(pending), len(pending), flush=True)
+
+asyncio.run(main())
+if sys.argv[2:] == ["kill"]:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def script(server, cwd, *arguments):
+    environment = {**os.environ, "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "test"}
+    command = [sys.executable, "-c", SCRIPT, *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == (-9 if "kill" in arguments else 0), done.stderr
+    assert "Traceback" not in done.stderr
+    return [int(number) for number in done.stdout.split()]
+
+
+def test_a_script_that_ends_sends_what_it_has_queued(tmp_path):
+    with BatchServer(latency=0) as server:
+        assert script(server, tmp_path, 30) == [0, 30]
+        assert (server.stats.batches, server.stats.requests) == (1, 30)
+        assert any(script(server, tmp_path, 30) == [30, 0] for _ in range(10))
+        assert script(server, tmp_path, 31) == [30, 1]
+        assert (server.stats.batches, server.stats.requests, server.stats.paid_twice) == (2, 31, 0)
+
+
+def test_a_script_that_is_killed_before_it_sends_loses_nothing_and_pays_once(tmp_path):
+    with BatchServer(latency=0) as server:
+        assert script(server, tmp_path, 30, "kill") == [0, 30]
+        assert server.stats.batches == 0
+        assert script(server, tmp_path, 20) == [0, 20]  # the ten that are not asked for again are sent too
+        assert (server.stats.batches, server.stats.requests) == (1, 30)
+        assert any(script(server, tmp_path, 30) == [30, 0] for _ in range(10))
+        assert (server.stats.paid, server.stats.paid_twice) == (30, 0)
+
+
+async def test_gather_through_a_wrapped_client(path):
+    with BatchServer(latency=0) as server:
+
+        async def run():
+            async with wrap_openai(AsyncOpenAI(base_url=server.base_url, api_key="k"), path=path, **QUICK) as client:
+                asked = [client.responses.create(model="m", input=f"q{number}") for number in range(5)]
+                return await within(asyncio.gather(*asked, return_exceptions=True))
+
+        assert statuses(await run()) == ["queued"] * 5
+        results = await run()
+        for _ in range(100):
+            if not any(isinstance(each, ResultPending) for each in results):
+                break
+            results = await run()
+        assert len({each.output_text for each in results}) == 5
+        assert (server.stats.batches, server.stats.paid_twice) == (1, 0)
