@@ -13,7 +13,7 @@ a batch ends with exactly one outcome instead. What the ledger's store raises pa
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -115,8 +115,15 @@ class Engine:
                 sent.append(waiting.id)
         await self._ledger.unqueued(sent)
 
-    async def collect(self, requests: Iterable[Request], now: datetime) -> set[str]:
+    async def collect(
+        self, requests: Iterable[Request], now: datetime, *, asked_at: Mapping[str, datetime] | None = None
+    ) -> set[str]:
         """Take in the requests of parked threads; those known already are not taken twice.
+
+        Args:
+            requests: What the threads wait for.
+            now: Aware UTC.
+            asked_at: Since when a thread waits, by its id, where that is not now. A request's age counts from there.
 
         Returns:
             The requests that have an outcome, however long ago they were settled: deliver them (again).
@@ -133,7 +140,12 @@ class Engine:
                 in_doubt.append(request)
         await self._ledger.enqueue(in_doubt)
         settled = await self._ledger.settled(tuple(new)) if new else set()
-        judged = {request.id: self._judge(request, now) for request in new.values() if request.id not in settled}
+        since = asked_at or {}
+        judged = {
+            request.id: self._judge(request, since.get(request.thread, now))
+            for request in new.values()
+            if request.id not in settled
+        }
         accepted = [each for each in judged.values() if isinstance(each, Waiting)]
         refused: dict[str, Outcome] = {each: why for each, why in judged.items() if isinstance(why, Errored)}
         recalled = await self._sharing.recall(accepted, now) if self._sharing else {}
@@ -252,7 +264,7 @@ class Engine:
         flight.refused[request.id] = judged
         return False
 
-    def _judge(self, request: Request, now: datetime) -> Waiting | Errored:
+    def _judge(self, request: Request, asked_at: datetime) -> Waiting | Errored:
         try:
             measure = self._provider.measure(request)
         except RequestRefused as error:
@@ -267,7 +279,7 @@ class Engine:
                 code="item_too_large",
             )
         key = self._sharing.key(request) if self._sharing else ""
-        return Waiting(request.id, measure.group, measure.bytes, now, key)
+        return Waiting(request.id, measure.group, measure.bytes, asked_at, key)
 
     # -- flush and submit --------------------------------------------------------------------------------------
 

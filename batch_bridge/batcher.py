@@ -222,7 +222,7 @@ class Batcher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(wait=error is None)
+        self.close(wait=error is None or self.sends_all)
 
     async def __aenter__(self) -> Self:
         return self
@@ -230,7 +230,7 @@ class Batcher:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.aclose(wait=error is None)
+        await self.aclose(wait=error is None or self.sends_all)
 
     # -- inside ----------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import bench_agents
 import bench_batcher
 import bench_realtime
 import bench_runner
+import bench_wrap
 from rich.console import Console
 from rich.table import Table
 
@@ -91,6 +92,14 @@ def realtime(calls: int, rounds: int) -> Iterator[Row]:
     yield Row(f"Batcher in realtime / gather with a semaphore, {calls:,} calls of 20 ms: wall", took["wall"], 1.1)
 
 
+def wrapped(count: int, rounds: int) -> Iterator[Row]:
+    """`wrap_openai` / the client that it wraps, whose calls end in memory: CPU of the client."""
+    took = bench_wrap.compare(count, KB, rounds)
+    name = f"wrap_openai / AsyncOpenAI into memory, {count:,} calls gathered"
+    yield Row(f"{name}: CPU", took["cpu"], 0.3)
+    yield Row(f"{name}: memory above the imports", took["mb_wrapped"] / took["mb_unwrapped"], 2)
+
+
 def idle_tick(waiting: int) -> Iterator[Row]:
     """What a tick costs when much waits and nothing is new."""
 
@@ -124,6 +133,7 @@ def main() -> None:
         lambda: runner("own", threads, KB, rounds),
         lambda: runner("own", threads, 50 * KB, max(1, rounds - 2)),
         lambda: batcher(10_000, rounds),
+        lambda: wrapped(10_000, rounds),
         lambda: realtime(1000, rounds),
         lambda: agents(threads // 2, max(1, rounds - 2)),
     ]

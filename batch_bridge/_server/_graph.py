@@ -92,7 +92,7 @@ class _Steps:
         if server is not None and info is not None and info.thread_id != bridge_thread(server.graph_id):
             # Started by hand, on a thread of its own: two ticks must not run side by side, so the bridge's own does it.
             await start_tick(host.client, server.graph_id, "hand", after=0, orders=orders)
-            return Command[Any](update={"next_tick": "now, on the bridge's own thread"}, goto=END)
+            return _ended({"next_tick": "now, on the bridge's own thread"})
 
         async def work() -> _Step:
             if not await host.begin(store):
@@ -130,7 +130,7 @@ class _Steps:
 
         async def work() -> _Step:
             await host.flush(everything=bool(state.get("flush")))
-            return "collect" if host.again else "rearm"
+            return "collect" if host.again or await host.rest() else "rearm"
 
         return await self._step(host, work)
 
@@ -152,8 +152,12 @@ class _Steps:
         except GraphBubbleUp:
             raise
         except Exception as error:  # noqa: BLE001  # nobody else would start the next tick
-            return Command(update=_shown(host, await host.fail(error)), goto=END)
+            return _ended(_shown(host, await host.fail(error)))
         return Command(goto=then, update={"flush": False, "replay": []} if then == "collect" else None)
+
+
+def _ended(shown: dict[str, Any]) -> Command[Any]:
+    return Command(update=shown, goto=END)
 
 
 def _orders(state: BridgeState) -> dict[str, Any]:

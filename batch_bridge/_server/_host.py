@@ -1,7 +1,8 @@
 """A bridge in one process of a LangGraph server: the engine and the post, and the steps of a tick."""
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -29,6 +30,7 @@ _SWEEP_EVERY = timedelta(minutes=10)
 _TIDY_EVERY = timedelta(hours=1)
 _DELIVER_FOR = 1.0
 """Seconds of delivering, after which the inbox is looked at again."""
+_NAP = timedelta(seconds=1)
 _NOT_PARKED = timedelta(seconds=5)
 """How long a note counts whose thread is neither parked nor busy."""
 _SHOWN = 20
@@ -94,7 +96,7 @@ class Host:
         if notes:
             threads = list(dict.fromkeys(note.thread for note in notes))
             seen = await look(self.client, threads)
-            await self._take_in(seen.values(), now)
+            await self._take_in(seen.values(), now, {note.thread: note.left_at for note in notes})
             self._post.hasten(threads, now)
             done, self._look_at = self._sort(notes, seen, user, now)
             await remove_notes(self._store, self._name, done)
@@ -129,17 +131,32 @@ class Host:
         """Whether this tick has more to do."""
         return self._again
 
+    async def rest(self) -> bool:
+        """Wait for what is due within a second, and tell whether there was something.
+
+        A run can be asked for by the second only, and costs more than a nap.
+        """
+        now, next_at = _now(), self._next_at()
+        if next_at is None or next_at - now > _NAP:
+            return False
+        await asyncio.sleep(max((next_at - now).total_seconds(), 0.0))
+        return True
+
     async def end(self) -> datetime | None:
         """End the tick: see to it that there is a next one if there is anything to wait for. Returns when."""
         now = _now()
+        await self._tidy(now)
+        self._failures = 0
+        return await self._wake_at(self._next_at(), now)
+
+    def _next_at(self) -> datetime | None:
+        now = _now()
         tick = self._engine.tell(now)
         self._post.add(tick.settled, now)
-        await self._tidy(now)
         waits = [time for time in (tick.wake_at, self._post.next_at, self._look_at) if time is not None]
         if waits and self._sweep_at is not None:
             waits.append(self._sweep_at)
-        self._failures = 0
-        return await self._wake_at(min(waits, default=None), now)
+        return min(waits, default=None)
 
     async def fail(self, error: Exception) -> datetime | None:
         """End a tick that an error has ended: try again, later each time."""
@@ -169,7 +186,9 @@ class Host:
 
     # -- intake ----------------------------------------------------------------------------------------------------
 
-    async def _take_in(self, threads: Any, now: datetime) -> None:
+    async def _take_in(
+        self, threads: Iterable[Seen], now: datetime, asked_at: Mapping[str, datetime] | None = None
+    ) -> None:
         requests: list[Request] = []
         stale: list[str] = []
         for thread in threads:
@@ -178,7 +197,7 @@ class Host:
                 requests += [each.request(thread.id) for each in asked]
                 stale += self._ledger.queued_of(thread.id) - {each.id for each in asked}
         await self._engine.drop(stale)
-        settled = await self._engine.collect(requests, now)
+        settled = await self._engine.collect(requests, now, asked_at=asked_at)
         await self._ledger.outbox.add({each.id: each.thread for each in requests if each.id in settled})
         self._post.add(settled, now)
 
@@ -252,8 +271,7 @@ class Host:
             at = max(at, now)
             pending: Any = await self.client.runs.list(bridge_thread(self._name), status="pending", limit=100)
             if not any(datetime.fromisoformat(run["created_at"]) <= at + timedelta(seconds=0.5) for run in pending):
-                seconds = max(1, round((at - now).total_seconds() + 0.4))
-                await start_tick(self.client, self._name, "timer", after=seconds)
+                await start_tick(self.client, self._name, "timer", after=int((at - now).total_seconds()))
         await self._lease.end(now)
         return at
 

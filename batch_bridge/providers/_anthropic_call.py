@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Final, NoReturn
 
 import orjson
@@ -71,8 +72,15 @@ class Call:
 
 
 def write_create(entries: Iterable[bytes]) -> bytes:
-    """Return the body of a create call."""
-    return b"".join((_HEAD, b",".join(entries), _TAIL))
+    """Return the body of a create call, held in memory once."""
+    body = BytesIO()
+    separator = _HEAD
+    for entry in entries:
+        body.write(separator)
+        body.write(entry)
+        separator = b","
+    body.write(_TAIL)
+    return body.getvalue()
 
 
 def read_item(item: JSON, defaults: Mapping[str, JSON]) -> Call:

@@ -8,7 +8,7 @@ from copy import copy
 from typing import Final, TypeVar
 from weakref import WeakKeyDictionary
 
-from openai import AsyncAzureOpenAI, AsyncOpenAI, DefaultAsyncHttpxClient, OpenAI, OpenAIError
+from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI, DefaultAsyncHttpxClient, OpenAI, OpenAIError
 
 from batch_bridge._models import JSON
 from batch_bridge.errors import RequestRefused

@@ -18,7 +18,10 @@ from batch_bridge.providers._realtime_reply import Reply, TryLater
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
 _JITTER: Final = 0.5
-"""Seconds. A pause doubles the one before it, up to the longest, and up to so much is added by chance."""
+"""Seconds. A pause doubles the one before it, up to the longest, and up to so much is added by chance.
+
+A pause that the vendor asked for is kept by all calls together, in their lane.
+"""
 
 
 class Retry:
@@ -35,10 +38,9 @@ class Retry:
     def __init__(self, attempts: int, sleep: Callable[[float], Awaitable[None]]) -> None:
         self.sleep = sleep
         self._attempts = attempts
-        self._backoff = wait_exponential(_FIRST_PAUSE, _LONGEST_PAUSE) + wait_random(0, _JITTER)
         self._retrying = AsyncRetrying(
             stop=stop_after_attempt(attempts),
-            wait=self._pause,
+            wait=wait_exponential(_FIRST_PAUSE, _LONGEST_PAUSE) + wait_random(0, _JITTER),
             retry=retry_if_exception_type(TryLater),
             retry_error_callback=self._give_up,
             sleep=sleep,
@@ -48,9 +50,6 @@ class Retry:
         """Return the reply; where every try came to nothing, the outcome of the last one. Other errors pass."""
         reply: Reply = await self._retrying.copy()(call)  # one is not for many tasks
         return reply
-
-    def _pause(self, state: RetryCallState) -> float:
-        return max(self._backoff(state), _failed(state).retry_after or 0.0)
 
     def _give_up(self, state: RetryCallState) -> Reply:
         errored = _failed(state).errored

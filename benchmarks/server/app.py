@@ -7,7 +7,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
-from batch_bridge import Bridge, FlushPolicy, wait
+from batch_bridge import Bridge, FlushPolicy, wait, wait_many
 
 THREADS = int(os.environ.get("THREADS", "1000"))
 
@@ -29,6 +29,20 @@ async def plain_node(state: State) -> State:
     return {"answer": interrupt({"q": state["question"]})}
 
 
+class Many(TypedDict, total=False):
+    """How much to ask for at once."""
+
+    name: str
+    count: int
+    answers: int
+
+
+async def many_node(state: Many) -> Many:
+    """Ask for much at once."""
+    items = [{"q": f"{state['name']} {index} " + "x" * 900} for index in range(state["count"])]
+    return {"answers": len(await wait_many(items, batcher="bridge"))}
+
+
 def submit(items: list[dict[str, str]]) -> list[dict[str, str]]:
     """Take a batch; its handle is all there is to know of it."""
     return items
@@ -40,7 +54,6 @@ def poll(handle: list[dict[str, str]]) -> list[str]:
 
 
 bridged = StateGraph(State).add_node("ask", bridged_node).add_edge(START, "ask").compile()
+many = StateGraph(Many).add_node("ask", many_node).add_edge(START, "ask").compile()
 plain = StateGraph(State).add_node("ask", plain_node).add_edge(START, "ask").compile()
-bridge = Bridge(
-    submit=submit, poll=poll, flush=FlushPolicy(max_requests=THREADS, max_age=timedelta(minutes=10))
-)
+bridge = Bridge(submit=submit, poll=poll, flush=FlushPolicy(max_requests=THREADS, max_age=timedelta(minutes=10)))

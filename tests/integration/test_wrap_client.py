@@ -13,7 +13,7 @@ from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI, OpenAI
 from openai.types.chat import ChatCompletionUserMessageParam
 from pydantic import BaseModel
 
-from batch_bridge import Batcher, FlushPolicy, RequestExpired, RequestFailed, wrap_openai
+from batch_bridge import Batcher, Bridge, FlushPolicy, RequestExpired, RequestFailed, wrap_openai
 from batch_bridge.errors import JSONError, OutsideGraphError, UnsupportedCallError
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
@@ -352,6 +352,15 @@ async def test_a_password_in_the_url_is_in_no_item(plain):
         await within(CALLS["chat"](client))
     assert seen[0]["client"] == {"base_url": "http://localhost:1/v1"}
     assert "secret" not in str(seen)
+
+
+async def test_a_bridge_given_as_it_is_answers_outside_of_graphs_too(plain, server):
+    bridge = Bridge(OpenAIBatch(plain), name="other", flush=FlushPolicy(max_age=None))
+    client = wrap_openai(plain, bridge, **QUICK)
+    before = server.stats.batches
+    assert (await within(CALLS["chat"](client))).choices
+    assert server.stats.batches == before + 1
+    await client.close()
 
 
 def test_one_wrapped_client_in_two_event_loops(options, server):

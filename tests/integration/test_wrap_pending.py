@@ -13,6 +13,7 @@ from helpers import within
 from openai import AsyncOpenAI
 
 from batch_bridge import Batcher, FlushPolicy, RequestExpired, RequestFailed, ResultPending, wrap_openai
+from batch_bridge.errors import ProviderUnavailable
 from batch_bridge.testing import BatchServer
 
 QUICK = {"flush": FlushPolicy(max_idle=0.05), "poll_interval": 0.1, "on_pending": "raise"}
@@ -27,8 +28,6 @@ class Overnight:
         self.up = True
 
     def submit(self, items):
-        if not self.up:
-            raise ConnectionError("down")
         self.batches.append(items)
         return len(self.batches) - 1
 
@@ -79,6 +78,36 @@ def test_a_loop_queues_everything_and_closing_sends_it_in_one_batch(api, path):
             assert (raised.value.status, len(raised.value.request_id)) == ("queued", 32)
         assert api.batches == []
     assert api.batches == [["a", "b", "c"]]
+
+
+def test_what_is_pending_may_end_the_block_and_is_sent_all_the_same(api, path):
+    with pytest.raises(ResultPending), api.open(path) as batcher:
+        batcher.submit("a")
+    assert api.batches == [["a"]]
+
+
+def test_a_provider_that_is_down_does_not_keep_the_program_from_ending(api, path, monkeypatch, caplog):
+    monkeypatch.setattr("batch_bridge._desk._PATIENCE", 0.2)
+
+    def submit(items, key):
+        if not api.up:
+            raise ProviderUnavailable("down")
+        return api.submit(items)
+
+    def open_batcher():
+        functions = {"submit_func": submit, "poll_func": api.poll, "find_func": lambda key: None}
+        return Batcher(**functions, path=path, on_pending="raise", poll_interval=1)
+
+    api.up = False
+    batcher = open_batcher()
+    with pytest.raises(ResultPending):
+        batcher.submit("a")
+    batcher.close()
+    assert "not everything could be sent yet" in caplog.text
+    monkeypatch.undo()
+    api.up = True
+    open_batcher().close()
+    assert api.batches == [["a"]]
 
 
 def test_the_next_run_has_what_is_ready_and_queues_what_is_new(api, path):

@@ -32,7 +32,10 @@ class Deployed:
         self._holds.mkdir(exist_ok=True)
         own = {"DESK_LOG": str(self._log), "DESK_HOLDS": str(self._holds), "PYTHONPATH": str(PROJECTS)}
         self.server = DevServer(
-            PROJECTS / project / "langgraph.json", folder=folder, jobs=jobs, env={"BG_JOB_HEARTBEAT": "30", **own, **(env or {})}
+            PROJECTS / project / "langgraph.json",
+            folder=folder,
+            jobs=jobs,
+            env={"BG_JOB_HEARTBEAT": "30", **own, **(env or {})},
         )
 
     def __enter__(self) -> "Deployed":
@@ -46,9 +49,9 @@ class Deployed:
         self.server.stop()
         self.server.start()
 
-    def hold(self, bridge: str) -> None:
-        """Let a bridge's batches stay in progress."""
-        (self._holds / bridge).touch()
+    def hold(self, bridge: str, part: str = "") -> None:
+        """Let a bridge's batches stay in progress: those with an item that has `part` in it."""
+        (self._holds / bridge).write_text(part)
 
     def let_go(self, bridge: str) -> None:
         """Let them be answered."""
@@ -119,7 +122,9 @@ class Client:
 
         async def there() -> Any:
             seen = await self.look(thread)
-            raised = [each for some in (seen.get("interrupts") or {}).values() for each in some if is_bridge_interrupt(each)]
+            raised = [
+                each for some in (seen.get("interrupts") or {}).values() for each in some if is_bridge_interrupt(each)
+            ]
             return raised if seen["status"] == "interrupted" else None
 
         return await until(there, f"{thread} is parked")
@@ -160,7 +165,10 @@ class Client:
 
 
 async def until(
-    there: Callable[[], Awaitable[Any]], what: str, patience: float = PATIENCE, say: Callable[[], Awaitable[Any]] | None = None
+    there: Callable[[], Awaitable[Any]],
+    what: str,
+    patience: float = PATIENCE,
+    say: Callable[[], Awaitable[Any]] | None = None,
 ) -> Any:
     """Return what `there` gives, once it gives something."""
     began = time.monotonic()

@@ -101,6 +101,18 @@ async def test_what_nobody_asks_for_again_is_kept_until_the_batch_has_ended():
     assert (await again.outcomes(IDS))[IDS[0]] == Succeeded("early")
 
 
+async def test_the_first_outcome_counts_over_processes_too():
+    world = World(InProgress(outcomes=EARLY), InProgress(outcomes=tuple((each, Errored("late")) for each, _ in EARLY)))
+    engine = await world.fly()
+    await engine.tick(at(1))
+    again = await world.open(2)
+    assert set((await again.tick(at(3))).settled) == set(IDS[:2])
+    assert await again.outcomes(IDS) == dict(EARLY)
+    await again.tick(at(100))
+    (closed,) = await world.ledger.closed_batches()
+    assert closed.outcomes == {"succeeded": 6}
+
+
 async def test_and_no_longer():
     world = World(InProgress(outcomes=EARLY))
     engine = await world.fly()

@@ -333,9 +333,15 @@ def test_a_batch_that_another_loop_has_only_taken_in_is_started_here():
         assert provider.room == room
         await provider.release(handles[0])
 
+    async def room():
+        return provider.room
+
     with asyncio.Runner() as first:
+        before = first.run(room())
         first.run(take_in())
+        assert first.run(room()) == before - 3
         run(main)
+        assert first.run(room()) == before
 
 
 def test_calls_of_a_loop_that_was_closed_are_lost():

@@ -25,7 +25,10 @@ def submit(bridge: str, items: list[Any]) -> list[Any]:
 
 def poll(bridge: str, handle: list[Any]) -> list[Any] | None:
     """Answer, unless told to wait."""
-    return None if (HOLDS / bridge).exists() else [answer(item) for item in handle]
+    held = HOLDS / bridge
+    if held.exists() and any(held.read_text() in str(item) for item in handle):
+        return None
+    return [answer(item) for item in handle]
 
 
 def answer(item: Any) -> Any:
@@ -41,5 +44,10 @@ def bridge(name: str = "bridge", *, max_age: float = 0, poll_interval: float = 1
     """Return a bridge to this desk."""
     flush = FlushPolicy(max_age=timedelta(seconds=max_age))
     return Bridge(
-        submit=partial(submit, name), poll=partial(poll, name), name=name, flush=flush, poll_interval=poll_interval, **options
+        submit=partial(submit, name),
+        poll=partial(poll, name),
+        name=name,
+        flush=flush,
+        poll_interval=poll_interval,
+        **options,
     )

@@ -1,6 +1,5 @@
 """Two dependent waits a thread, on a bridge to the OpenAI Batch API; and a bridge that writes down what it notices."""
 
-import asyncio
 import json
 import os
 import time
@@ -22,7 +21,6 @@ class State(TypedDict, total=False):
     """What a thread knows."""
 
     name: str
-    pause: float
     first: str
     second: str
 
@@ -43,8 +41,7 @@ async def second(state: State) -> State:
 
 
 async def park(state: State) -> State:
-    """Park at a moment of the caller's."""
-    await asyncio.sleep(state["pause"])
+    """Park, and write down when."""
     _log({"parked": time.time()})
     return {"first": await wait(state["name"], batcher="listed")}
 
