@@ -56,6 +56,7 @@ class Engine:
 
     Attributes:
         on_news: Called, by its host's wish, when a batch has news before the time that the last tick named.
+        last_error: What failed last, for a person to read; empty if nothing has.
         before_submit: Called, by its host's wish, right before a batch is created. `ProviderUnavailable` from it puts
             that off.
     """
@@ -81,6 +82,7 @@ class Engine:
         self._in_flight: dict[str, Flight] = {}
         self._settled_early: dict[str, Flight] = {}
         self.on_news: Callable[[], None] | None = None
+        self.last_error = ""
         self.before_submit: Callable[[], Awaitable[None]] | None = None
         self._settled: list[str] = []
         self._drain = False
@@ -242,6 +244,11 @@ class Engine:
         """Whether a request is on its way in a batch that the provider has confirmed."""
         flight = self._in_flight.get(request_id)
         return flight is not None and isinstance(flight.batch, Submitted)
+
+    @property
+    def expects_news(self) -> bool:
+        """Whether a batch in flight will call `on_news`: it runs in this process, and not at a provider."""
+        return any(flight.rings for flight in self._flights.values())
 
     @property
     def batches_in_flight(self) -> int:
@@ -458,6 +465,7 @@ class Engine:
                 flight.wait(now, self._interval)
                 if reply.outcomes:
                     await self._settle_early(flight, reply.outcomes)
+                flight.rings = reply.news is not None
                 if reply.news is not None:
                     reply.news.add_done_callback(lambda _: self._ring(flight, now))
 
@@ -480,6 +488,7 @@ class Engine:
 
     async def _fail(self, flight: Flight, errored: Errored, now: datetime) -> None:
         logger.error("%s: batch %s failed: %s", self._name, flight.batch.key, errored.message)
+        self.last_error = f"batch {flight.batch.key} failed: {errored.message}"
         await self._settle(flight, Ended(nothing(), missing=errored), now)
 
     async def _settle(self, flight: Flight, ended: Ended, now: datetime) -> None:
@@ -568,6 +577,7 @@ class Engine:
     def _unavailable(self, flight: Flight, error: Exception, now: datetime) -> None:
         flight.failures += 1
         flight.wait(now, self._interval, getattr(error, "retry_after", None))
+        self.last_error = f"batch {flight.batch.key}: {error}"
         logger.warning(
             "%s: batch %s, %d times in a row: %s; next try %s",
             self._name,

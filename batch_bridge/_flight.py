@@ -25,6 +25,7 @@ class Flight:
         waiting: Its requests that somebody in this process waits for; queued again if the intent is withdrawn.
         refused: Requests that somebody waits for, and that cannot be sent any more if the intent is withdrawn.
         failures: Calls in a row that the provider was not available for.
+        rings: It tells when there is news of it.
         settled: Requests that have an outcome though the batch has not ended, with its kind.
         forgotten: Those of them that nobody will ask for again: let go of with the batch, which is judged by them.
     """
@@ -37,6 +38,7 @@ class Flight:
     waiting: dict[str, Waiting] = field(default_factory=dict)
     refused: dict[str, Errored] = field(default_factory=dict)
     failures: int = 0
+    rings: bool = False
     settled: dict[str, str] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""The ledger: what a bridge must not forget, in any LangGraph `BaseStore`.
+r"""The ledger: what a bridge must not forget, in any LangGraph `BaseStore`.
 
 Rows, below `("batch_bridge", <bridge>)`; `..` is one of 256 shards, the first two digits of the request id::
 
@@ -16,8 +16,12 @@ such that a crash between any two of them only repeats work:
 - settle     outcomes, then the requests they answer; the batch stays open until all are written
 - close      closed, then batches, then members
 - withdraw   batches, then members
+
+Items and outcomes are kept as text: a store may keep JSON in a form of its own (Postgres's JSONB), which forgets the
+order of keys, by which a model fills in a schema, and takes no `\u0000`.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -64,7 +68,7 @@ class Ledger:
         """Read requests, in the order asked; an unknown id is left out."""
         rows = await self._get("requests", ids)
         return [
-            Request(request_id, row["thread"], row["item"], row.get("tenant", ""), row.get("sample", ""))
+            Request(request_id, row["thread"], _read(row, "item"), row.get("tenant", ""), row.get("sample", ""))
             for request_id, row in zip(ids, rows, strict=True)
             if row is not None
         ]
@@ -73,7 +77,9 @@ class Ledger:
         """Read the outcomes that are known."""
         rows = await self._get("outcomes", ids)
         return {
-            request_id: _outcome.from_json(row) for request_id, row in zip(ids, rows, strict=True) if row is not None
+            request_id: _outcome.from_json(_read(row))
+            for request_id, row in zip(ids, rows, strict=True)
+            if row is not None
         }
 
     async def settled(self, ids: Sequence[str]) -> set[str]:
@@ -84,7 +90,8 @@ class Ledger:
     async def settle(self, outcomes: Mapping[str, Outcome]) -> None:
         """Write outcomes, and only then let go of the requests that they answer."""
         await self._run(
-            self._put("outcomes", request_id, _outcome.to_json(outcome)) for request_id, outcome in outcomes.items()
+            self._put("outcomes", request_id, {"text": json.dumps(_outcome.to_json(outcome))})
+            for request_id, outcome in outcomes.items()
         )
         await self.drop(outcomes)
 
@@ -237,12 +244,19 @@ class Ledger:
 
 
 def _request_row(request: Request) -> dict[str, Any]:
-    row: dict[str, Any] = {"thread": request.thread, "item": request.item}
+    row: dict[str, Any] = {"thread": request.thread, "text": json.dumps(request.item)}
     if request.tenant:
         row["tenant"] = request.tenant
     if request.sample:
         row["sample"] = request.sample
     return row
+
+
+def _read(row: Mapping[str, Any], name: str | None = None) -> Any:
+    """Return what a row holds as text; of a row that an earlier version wrote, what stands there under a name."""
+    if "text" in row:
+        return json.loads(row["text"])
+    return row[name] if name else row
 
 
 def _time(timestamp: float) -> datetime:

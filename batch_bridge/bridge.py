@@ -20,8 +20,9 @@ from batch_bridge._server._graph import build
 from batch_bridge._server._host import Host
 from batch_bridge._sharing import Sharing
 
-LINGER = 0.2
+_LINGER = 0.2
 _SHORT_LINGER = 0.01
+"""Seconds in which arrivals gather before they are written down together; the short one in realtime."""
 
 
 class Bridge:
@@ -59,7 +60,7 @@ class Bridge:
             read and resume all of them, or a function that makes one. Without it the server is called in-process, as
             the user whose run it is.
         linger: How long arrivals gather before they are looked at together (a `timedelta`, or seconds). `None`: 0.2
-            seconds in a Runner, one second on a server, where it is rounded up to whole seconds.
+            seconds in a Runner, 0.01 in realtime, one second on a server, where it is rounded up to whole seconds.
         retention: On a server: how long an outcome is kept whose thread has not ended, and a batch's summary.
 
     Raises:
@@ -147,7 +148,7 @@ class Bridge:
         """Seconds in which arrivals gather before they are looked at together."""
         if self._linger is not None:
             return self._linger
-        return _SHORT_LINGER if self._mode == "realtime" else LINGER
+        return _SHORT_LINGER if self._mode == "realtime" else _LINGER
 
     @property
     def poll_interval(self) -> timedelta:

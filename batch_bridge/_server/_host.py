@@ -31,6 +31,8 @@ _TIDY_EVERY = timedelta(hours=1)
 _DELIVER_FOR = 1.0
 """Seconds of delivering, after which the inbox is looked at again."""
 _NAP = timedelta(seconds=1)
+_AWAKE = timedelta(seconds=5)
+"""How long a tick goes on napping; then it ends, so that its thread shows how things are, and the next one begins."""
 _NOT_PARKED = timedelta(seconds=5)
 """How long a note counts whose thread is neither parked nor busy."""
 _SHOWN = 20
@@ -65,6 +67,7 @@ class Host:
         self._tidy_at: datetime | None = None
         self._look_at: datetime | None = None
         self._again = False
+        self._began = _now()
         self._failures = 0
         self.last_error = ""
 
@@ -76,7 +79,7 @@ class Host:
     async def begin(self, store: Rows) -> bool:
         """Begin a tick; tell whether this process may go on with the bridge, or another tick still runs."""
         self._store.store = store
-        now = _now()
+        now = self._began = _now()
         mine = await self._lease.take(now)
         if mine is None:
             await self._wake_at(now + timedelta(seconds=5), now)
@@ -110,12 +113,13 @@ class Host:
         await self._lease.renew(now)
         await self._engine.advance(now)
         self._post.add(self._engine.tell(now).settled, now)
+        self._note_error(self._engine)
 
     async def deliver(self) -> None:
         """Resume the threads whose outcomes are there."""
         now = _now()
         self._again |= await self._post.deliver(self.client, now, seconds=_DELIVER_FOR)
-        self.last_error, self._post.last_error = self._post.last_error or self.last_error, ""
+        self._note_error(self._post)
 
     async def flush(self, *, everything: bool) -> None:
         """Send what is due, or all that waits, unless its thread has gone away meanwhile."""
@@ -125,6 +129,7 @@ class Host:
             await self._drop_abandoned(ids)
             await self._lease.renew(now)
             await self._engine.flush(_now(), drain=everything)
+            self._note_error(self._engine)
 
     @property
     def again(self) -> bool:
@@ -134,12 +139,21 @@ class Host:
     async def rest(self) -> bool:
         """Wait for what is due within a second, and tell whether there was something.
 
-        A run can be asked for by the second only, and costs more than a nap.
+        A run can be asked for by the second only, and costs more than a nap. What is answered in this process, and
+        by no provider's batch, is waited for.
         """
         now, next_at = _now(), self._next_at()
-        if next_at is None or next_at - now > _NAP:
+        if next_at is None or (next_at - now > _NAP and not self._engine.expects_news):
             return False
-        await asyncio.sleep(max((next_at - now).total_seconds(), 0.0))
+        news = asyncio.Event()
+        self._engine.on_news = news.set
+        try:
+            async with asyncio.timeout(max(min(next_at - now, _NAP).total_seconds(), 0.0)):
+                await news.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._engine.on_news = None
         return True
 
     async def end(self) -> datetime | None:
@@ -183,6 +197,10 @@ class Host:
             "dead_letters": [{"request": each, "thread": thread, "reason": why} for each, (thread, why, _) in dead],
             "last_error": self.last_error,
         }
+
+    def _note_error(self, source: Engine | Post) -> None:
+        if source.last_error:
+            self.last_error, source.last_error = f"{_now():%Y-%m-%d %H:%M:%SZ} {source.last_error}", ""
 
     # -- intake ----------------------------------------------------------------------------------------------------
 

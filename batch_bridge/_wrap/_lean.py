@@ -6,9 +6,9 @@ nothing and takes most of a call's time.
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 from openai import AsyncOpenAI
@@ -23,7 +23,7 @@ from batch_bridge._wrap._reply import answer_of
 from batch_bridge._wrap._request import CHAT, RESPONSES, Origin, lean_body
 from batch_bridge._wrap._twin import origin_of
 
-_NO_BODY: Final = frozenset({"extra_headers", "extra_query", "extra_body", "timeout"})
+_NO_BODY: Final = frozenset({"self", "extra_headers", "extra_query", "extra_body", "timeout"})
 _SHORT: Final = (
     (("chat", "completions"), CHAT, ChatCompletion, frozenset({"messages", "model"})),
     (("responses",), RESPONSES, Response, frozenset({"input", "model"})),
@@ -33,12 +33,21 @@ _SHORT: Final = (
 
 def shorten(client: Any, family: Family, asker: Asker) -> None:
     """Hook the `create` methods of a client that is hooked otherwise; what is not plain takes the long way."""
+    origin = origin_of(client)
     for path, endpoint, cast_to, required in _SHORT:
         resource: Any = functools.reduce(getattr, path, client)
-        fields = frozenset(inspect.signature(resource.create).parameters) - _NO_BODY
-        way = _Way(client, family, asker, origin_of(client), endpoint, cast_to, fields, required)
+        way = _Way(
+            client, family, asker, origin, endpoint, cast_to, _fields(cast("Hashable", type(resource))), required
+        )
         hook = way.hook if isinstance(client, AsyncOpenAI) else way.hook_sync
         resource.__dict__["create"] = hook(resource.create)
+
+
+@functools.cache
+def _fields(resource: Hashable) -> frozenset[str]:
+    """Return the arguments of a resource's `create` that go into the body."""
+    create: Any = resource.create  # type: ignore[attr-defined]  # a class of the SDK's
+    return frozenset(inspect.signature(create).parameters) - _NO_BODY
 
 
 @dataclass(frozen=True, slots=True)

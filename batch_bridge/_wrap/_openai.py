@@ -53,7 +53,8 @@ def wrap_openai(
     client and its copies (`with_options`) share; it sends what has been asked once no call has come for a second.
 
     Args:
-        client: An `AsyncOpenAI`, `OpenAI`, `AsyncAzureOpenAI` or `AzureOpenAI`. It is not changed.
+        client: An `AsyncOpenAI`, `OpenAI`, `AsyncAzureOpenAI` or `AzureOpenAI`. It is not changed. The two share one
+            HTTP client, as all copies do: closing one closes it for both.
         batcher: The bridge that nodes wait for, by name or as it is; or a `Batcher` of your own, for all calls.
         mode: `"realtime"` returns a copy that is not batched at all; else the environment's `BATCH_BRIDGE_MODE` counts.
         unsupported: What becomes of a call that a batch cannot hold (streams, files, audio, headers of its own, …):

@@ -41,7 +41,7 @@ async def _told_apart(clients: Clients, live: Iterable[Job]) -> tuple[list[Job],
     sure: list[Job] = []
     doubtful: list[Job] = []
     for job in live:
-        is_sure = True
+        is_sure = job.state not in ("pending", "queued") or await _has_input(clients, job)
         (sure if is_sure else doubtful).append(job)
     return sure, doubtful
 

@@ -3,6 +3,7 @@
 import pytest
 from helpers import Desk, memory, one_node, within
 from langchain_answers import answer
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_openai import ChatOpenAI
@@ -83,6 +84,22 @@ async def test_a_retry_lets_a_parked_thread_pass_and_asks_anew_after_a_failure(w
     answered, desk = await in_node(node if sync else anode)
     assert answered
     assert desk.sizes == [1, 1]
+
+
+async def test_a_retry_does_not_take_a_parked_thread_for_a_failure():
+    starts = []
+
+    class Diary(BaseCallbackHandler):
+        def on_chat_model_start(self, *args, **kwargs):
+            starts.append("start")
+
+    asker = batched(model("good")).with_retry()
+
+    async def node(state):
+        return {"x": (await asker.ainvoke("hi", {"callbacks": [Diary()]})).text}
+
+    await in_node(node)
+    assert len(starts) == 2  # once to park, once to be answered
 
 
 async def test_a_retry_gives_up():

@@ -15,7 +15,9 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.graph import StateGraph
 from langgraph.store.postgres.aio import AsyncPostgresStore
 
-from batch_bridge import Bridge, Runner, wait
+from batch_bridge import Bridge, Request, Runner, wait
+from batch_bridge._ledger import Ledger
+from batch_bridge._models import Succeeded
 
 BINARIES = [*sorted(glob.glob("/usr/lib/postgresql/*/bin")), "/usr/local/bin", "/usr/bin"]
 
@@ -115,3 +117,17 @@ async def test_a_run_in_postgres_goes_on_in_another_runner(database):
             results = await runner.abatch(inputs, run_id="pg")
     assert [result["answer"] for result in results] == [f"<<n{i} a> + <n{i} b>>" for i in range(20)]
     assert [len(batch) for batch in batches] == [40, 20]
+
+
+async def test_what_jsonb_does_not_keep_is_kept(database):
+    item = {"schema": {"zebra": 1, "apple": 2}, "text": "a \x00 byte and a \ud800 half"}
+    async with AsyncPostgresStore.from_conn_string(database) as store:
+        await store.setup()
+        ledger = Ledger(store, "jsonb")
+        await ledger.enqueue([Request("00" * 16, "thread", item)])
+        await ledger.settle({"01" * 16: Succeeded(item)})
+        (request,) = await ledger.requests(["00" * 16])
+        outcomes = await ledger.outcomes(["01" * 16])
+    assert request.item == item
+    assert list(request.item["schema"]) == ["zebra", "apple"]
+    assert outcomes == {"01" * 16: Succeeded(item)}

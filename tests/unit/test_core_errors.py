@@ -16,6 +16,7 @@ from batch_bridge.errors import (
     RequestExpired,
     RequestFailed,
     RequestRefused,
+    ResultPending,
     RunMismatchError,
     SubmissionRefused,
 )
@@ -52,6 +53,7 @@ FULL = [
     RequestFailed("m", request_id="r", code="c", status_code=429, retryable=True),
     RequestExpired("m", request_id="r", code="expired"),
     RequestCancelled("m"),
+    ResultPending("m", request_id="r", status="queued"),
     RunMismatchError("m", index=3),
     JSONError("m", path="['a'][0]"),
     ProviderUnavailable("m", retry_after=1.5),

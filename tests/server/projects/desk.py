@@ -40,7 +40,7 @@ def answer(item: Any) -> Any:
     return f"{item}!"
 
 
-def bridge(name: str = "bridge", *, max_age: float = 0, poll_interval: float = 1, **options: Any) -> Bridge:
+def bridge(name: str = "bridge", *, max_age: float = 0, poll_interval: float = 4, **options: Any) -> Bridge:
     """Return a bridge to this desk."""
     flush = FlushPolicy(max_age=timedelta(seconds=max_age))
     return Bridge(
