@@ -80,7 +80,7 @@ async def start_tick(
         bridge_thread(bridge),
         bridge,
         input={"wake": wake, **(orders or {})},
-        metadata={"batch_bridge": wake},
+        metadata={"batch_bridge": wake, "due": time.time() + after},
         config={"recursion_limit": 10_000},
         multitask_strategy="enqueue",
         if_not_exists="create",

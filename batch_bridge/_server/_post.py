@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -28,12 +28,22 @@ _MOST_FAILURES = 8
 
 
 class Post:
-    """The letters of one bridge, in one process. What it must not forget is in the ledger's outbox."""
+    """The letters of one bridge, in one process. What it must not forget is in the ledger's outbox.
 
-    def __init__(self, store: Rows, bridge: str, ledger: ServerLedger) -> None:
+    Args:
+        store: For claims, and for notes of what was delivered.
+        bridge: The bridge's name on this server.
+        ledger: Holds the outbox and the outcomes.
+        forget: Lets go of outcomes whose thread has ended.
+    """
+
+    def __init__(
+        self, store: Rows, bridge: str, ledger: ServerLedger, forget: Callable[[Sequence[str]], Awaitable[None]]
+    ) -> None:
         self._store = store
         self._bridge = bridge
         self._ledger = ledger
+        self._forget = forget
         self._letters: dict[str, Letter] = {}
         self.last_error = ""
 
@@ -108,7 +118,7 @@ class Post:
             row = PutOp(delivered_namespace(self._bridge), f"{now:%Y%m%d%H}.{uuid4().hex}", {"ids": list(kept)}, False)  # noqa: FBT003
             await self._store.abatch([row])
         await self._ledger.outbox.remove([*ended, *kept])
-        await self._ledger.forget(ended)
+        await self._forget(ended)
 
     async def _bury(self, letter: Letter, reason: str, now: datetime) -> None:
         logger.error("%s: dead letter for thread %s: %s", self._bridge, letter.thread, reason)
@@ -127,7 +137,10 @@ class Post:
             async with gate:
                 await self._resume(client, letter, thread, outcomes, now)
 
-        await asyncio.gather(*(send(letter, thread) for letter, thread in to_send))
+        sent = await asyncio.gather(*(send(letter, thread) for letter, thread in to_send), return_exceptions=True)
+        for error in sent:
+            if isinstance(error, BaseException):
+                raise error
 
     async def _resume(
         self, client: LangGraphClient, letter: Letter, thread: Seen, outcomes: dict[str, Outcome], now: datetime

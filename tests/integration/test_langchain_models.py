@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 import weakref
 
@@ -23,7 +25,7 @@ from langchain_parts import MODELS, bridge, chat, fresh, look_up, plain
 from pydantic import BaseModel
 
 from batch_bridge import Batcher, RequestFailed
-from batch_bridge.errors import OutsideGraphError, UsageError
+from batch_bridge.errors import OutsideGraphError, ResultPending, UsageError
 from batch_bridge.langchain import batched
 from batch_bridge.langchain._model import _chunk
 from batch_bridge.testing import BatchServer
@@ -502,3 +504,31 @@ async def test_any_other_model_is_pooled_and_says_so():
 def test_what_cannot_be_batched(wrong, hint):
     with pytest.raises(TypeError, match=hint):
         batched(wrong())
+
+
+async def test_come_back_tomorrow(tmp_path):
+    far_side = desk()
+    for expected in (ResultPending, AIMessage):
+        async with Batcher(
+            submit_func=far_side.submit,
+            poll_func=far_side.poll,
+            poll_interval=0.02,
+            path=tmp_path / "batches.db",
+            on_pending="raise",
+        ) as batcher:
+            try:
+                said = await within(batched(model(), batcher).ainvoke("hi"))
+            except ResultPending as pending:
+                said = pending
+            assert isinstance(said, expected)
+    assert far_side.sizes == [1]
+
+
+def test_no_vendor_is_imported_before_a_model_of_it_is_given():
+    program = (
+        "import sys, batch_bridge.langchain\n"
+        "vendors = ('langchain_openai', 'langchain_anthropic', 'langchain_google_genai', 'langchain', 'anthropic', 'google.genai')\n"
+        "print([each for each in vendors if each in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
