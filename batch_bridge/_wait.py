@@ -218,7 +218,7 @@ def _open(items: Sequence[Any], batcher: str | Named, key: str | None) -> tuple[
         )
     execution = (info.thread_id, info.checkpoint_ns, info.node_attempt, info.node_first_attempt_time)
     retries = info.node_attempt - 1 + (link.retries if link else 0)
-    box = box_of(run, execution, retries, origin_of(get_runtime()))
+    box = box_of(run, execution, retries, origin_of(get_runtime()), attempt=info.node_attempt)
     asked = []
     for item in items:
         encoded = encode(item)

@@ -36,6 +36,8 @@ _AWAKE = timedelta(seconds=5)
 """How long a tick goes on napping; then it ends, so that its thread shows how things are, and the next one begins."""
 _NOT_PARKED = timedelta(seconds=5)
 """How long a note counts whose thread is neither parked nor busy."""
+_LOOKED_AT = 200
+"""Threads that are held in memory at once, with all that they ask for."""
 _SHOWN = 20
 """Batches and dead letters that the thread's state shows."""
 
@@ -285,18 +287,21 @@ class Host:
     # -- before paying ---------------------------------------------------------------------------------------------
 
     async def _drop_abandoned(self, ids: tuple[str, ...]) -> None:
-        """Take out of the queue what nobody waits for any more: its thread was deleted, or has ended."""
-        threads = {request_id: self._ledger.thread_of(request_id) for request_id in ids}
-        waiting = await self._waiting(list(dict.fromkeys(threads.values())))
-        await self._engine.drop([request_id for request_id, thread in threads.items() if thread not in waiting])
+        """Take out of the queue what nobody waits for any more: its thread was deleted, has ended, or does other work.
 
-    async def _waiting(self, threads: list[str]) -> set[str]:
-        waiting: set[str] = set()
-        for start in range(0, len(threads), 1000):
-            page = threads[start : start + 1000]
-            found: Any = await self.client.threads.search(ids=page, select=["thread_id", "status"], limit=len(page))
-            waiting |= {str(each["thread_id"]) for each in found if each["status"] in ("interrupted", "busy")}
-        return waiting
+        Judged by the threads' interrupts: one that was given new input may wait for something else by now.
+        """
+        by_thread: dict[str, list[str]] = {}
+        for request_id in ids:
+            by_thread.setdefault(self._ledger.thread_of(request_id), []).append(request_id)
+        abandoned: list[str] = []
+        threads = list(by_thread)
+        for start in range(0, len(threads), _LOOKED_AT):
+            page = threads[start : start + _LOOKED_AT]
+            seen = await look(self.client, page)
+            for thread in page:
+                abandoned += _abandoned(seen.get(thread), self._name, by_thread[thread])
+        await self._engine.drop(abandoned)
 
     # -- the end of a tick -----------------------------------------------------------------------------------------
 
@@ -346,6 +351,14 @@ async def _stubbornly(
             logger.warning("could not ask for the next tick: %s", error)
             await asyncio.sleep(pause)
     return await wake_at(at, now)
+
+
+def _abandoned(thread: Seen | None, bridge: str, queued: list[str]) -> list[str]:
+    """Return those of a thread's queued requests that it does not wait for any more; one that runs may yet."""
+    if thread is None or thread.failed or thread.ended:
+        return queued
+    asked = {each.id for each in thread.asks(bridge)}
+    return [] if thread.busy else [request_id for request_id in queued if request_id not in asked]
 
 
 def _now() -> datetime:

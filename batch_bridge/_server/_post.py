@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from langgraph.store.base import PutOp
 from langgraph_sdk.client import LangGraphClient
-from langgraph_sdk.errors import APIStatusError, NotFoundError
+from langgraph_sdk.errors import APIStatusError
 
 from batch_bridge._ledger import Rows
 from batch_bridge._models import Outcome
@@ -154,9 +154,7 @@ class Post:
             return
         try:
             await self._create_run(client, thread, interrupts, outcomes)
-        except NotFoundError:
-            pass  # deleted in between: the next look finds it gone
-        except APIStatusError as error:
+        except APIStatusError as error:  # also if it was deleted in between: the next look finds it gone
             letter.failures += 1
             self.last_error = f"thread {thread.id}: {error}"
             logger.warning("%s: could not resume thread %s: %s", self._bridge, thread.id, error)
