@@ -95,6 +95,7 @@ def test_it_runs_threads_prints_the_report_and_ends_what_it_started(serve):
 def test_ctrl_c_while_a_server_starts_ends_it(serve):
     job = serve("--threads", "5")
     job.until_runs("langgraph dev")
+    time.sleep(1)  # else it finds its folder gone, and ends of itself
     interrupt(job)
 
 
