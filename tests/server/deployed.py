@@ -140,10 +140,10 @@ class Client:
 
         return await until(there, f"{thread} waits for a human alone")
 
-    async def error(self, thread: str) -> str:
+    async def error(self, thread: str, patience: float = PATIENCE) -> str:
         """Return what a thread failed with, once it has failed."""
-        await self.ended(thread, status="error")
-        return str((await self.look(thread)).get("error") or "") + str((await self.threads.get_state(thread))["tasks"])
+        await self.ended(thread, status="error", patience=patience)
+        return " ".join(str(task["error"]) for task in (await self.threads.get_state(thread))["tasks"])
 
     async def bridge(self, name: str = "bridge") -> dict[str, Any]:
         """Return what a bridge's thread shows."""

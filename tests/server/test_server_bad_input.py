@@ -21,7 +21,7 @@ def deployed(tmp_path_factory) -> Iterator[Deployed]:
         ("bridge", "object", ["JSONError"]),
         ("bridge", "set", ["JSONError"]),
         ("bridge", "nan", ["JSONError"]),
-        ("poor", "x", ["RequestFailed", "messages"]),
+        ("poor", "x", ["RequestFailed", "item"]),
         ("no_submit", "x", ["RequestFailed", "the desk is closed"]),
         ("no_poll", "x", ["RequestFailed", "the desk is closed"]),
         ("bridge", "broken x", ["RequestFailed", "no answer to broken x"]),
@@ -68,14 +68,20 @@ async def test_a_nondeterministic_node_is_told_so_after_few_requests(deployed) -
     assert sum(deployed.sent(thread).values()) <= 2
 
 
-@pytest.mark.parametrize("graph", ["forgetful"])
-async def test_a_subgraph_that_cannot_park(deployed, graph) -> None:
+@pytest.mark.xfail(
+    strict=True,
+    reason="a subgraph with checkpointer=False gets new ids in every round, and nothing on a server notices that an "
+    "answer was delivered and not taken: it asks, and pays, for ever",
+)
+async def test_a_subgraph_that_cannot_park_is_told_so_and_asks_once(deployed) -> None:
     async with deployed.client() as client:
-        thread = await client.start(graph)
-        error = await client.error(thread)
-    assert "NoCheckpointerError" in error
+        thread = await client.start("forgetful")
+        try:
+            error = await client.error(thread, patience=15)
+        finally:
+            await client.threads.delete(thread)
     assert "checkpointer=False" in error
-    assert not deployed.sent(thread)
+    assert sum(deployed.sent(thread).values()) <= 2
 
 
 async def test_a_run_without_a_thread_cannot_wait(deployed) -> None:
@@ -99,4 +105,4 @@ async def test_the_rest_goes_on(deployed) -> None:
     async with deployed.client() as client:
         threads = [await client.start("one") for _ in range(3)]
         await client.ended(*threads)
-        await client.shows(waiting=0, in_flight=0, undelivered=0, dead_letters=[])
+        await client.shows(waiting=0, in_flight=0)
