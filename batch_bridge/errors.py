@@ -20,6 +20,7 @@
     │   ├── BatcherClosedError        a Batcher was closed while somebody waited, or is asked afterwards
     │   ├── UnsupportedCallError      a wrapped client was asked for what a batch cannot hold
     │   └── SwallowedInterruptError   a node caught the interrupt that should have parked it
+    ├── ConfigError                   a file that describes bridges cannot be read, or describes none that can be made
     ├── JSONError (TypeError)         a value that JSON cannot carry, with the path to it
     ├── RunFileError                  the Runner's file is broken, locked or out of reach
     ├── CacheError                    the response cache's file is broken, locked or out of reach
@@ -34,6 +35,7 @@
 retry them. A `RequestError` is retried by it, and a retry asks the provider anew.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 
@@ -154,6 +156,18 @@ class UnsupportedCallError(UsageError):
 
 class SwallowedInterruptError(UsageError):
     """A node caught the interrupt that should have parked it, so its request was never sent."""
+
+
+class ConfigError(BatchBridgeError):
+    """A file that describes bridges cannot be read, or describes none that can be made.
+
+    Attributes:
+        problems: What is wrong, one entry for each field.
+    """
+
+    def __init__(self, message: str, *, problems: Sequence[str]) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class JSONError(BatchBridgeError, TypeError):

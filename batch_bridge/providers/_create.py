@@ -130,10 +130,13 @@ def _client(name: str, kind: Kind, wiring: dict[str, Any]) -> object:
         if quirks.api_key is not None and "api_key" not in wiring:
             wiring["api_key"] = os.environ.get(quirks.api_key)
             if not wiring["api_key"]:
-                raise ValueError(f"create({name!r}): there is no API key; set the environment variable {quirks.api_key}")
+                raise ValueError(
+                    f"create({name!r}): there is no API key; set the environment variable {quirks.api_key}"
+                )
+    refusals = (sdk.OpenAIError if kind.sdk == "openai" else sdk.AnthropicError, ValueError)
     try:
         client: object = getattr(sdk, kind.client)(**wiring, max_retries=0)
-    except (sdk.OpenAIError if kind.sdk == "openai" else sdk.AnthropicError, ValueError) as error:
+    except refusals as error:
         raise ValueError(f"create({name!r}): no client can be made: {error}") from error
     return client
 

@@ -11,8 +11,7 @@ from helpers import memory, one_node, within
 from langchain.agents import create_agent
 from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import HumanMessage
-from langchain_google_genai import ChatGoogleGenerativeAI
-from langchain_google_genai.chat_models import GoogleRateLimitError
+from langchain_google_genai import ChatGoogleGenerativeAI, chat_models
 from langchain_openai import AzureChatOpenAI
 from langchain_parts import look_up, plain
 from openai import AsyncAzureOpenAI, DefaultAsyncHttpxClient
@@ -73,7 +72,7 @@ class Gemini:
     def provider(server):
         return GeminiBatch(genai.Client(api_key="test", http_options={"base_url": root(server)}))
 
-    error = GoogleRateLimitError
+    error = getattr(chat_models, "GoogleRateLimitError", chat_models.ChatGoogleGenerativeAIError)  # older: one for all
 
 
 class Azure:

@@ -105,6 +105,8 @@ class Client:
 
         async def all_there() -> list[dict[str, Any]] | None:
             found = await self.threads.search(ids=list(threads), limit=len(threads))
+            if failed := [each for each in found if each["status"] == "error" != status]:
+                raise AssertionError(f"thread {failed[0]['thread_id']} failed: {failed[0].get('error')}")
             by_id = {each["thread_id"]: dict(each) for each in found if each["status"] == status}
             return [by_id[each] for each in threads] if len(by_id) == len(set(threads)) else None
 

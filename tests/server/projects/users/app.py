@@ -37,7 +37,7 @@ async def ask_shared(state: State) -> State:
 
 def service() -> LangGraphClient:
     """Return a client that may do everything."""
-    return get_client(url=f"http://127.0.0.1:{os.environ['PORT']}", headers={"x-user": "service"})
+    return get_client(url=os.environ["LANGGRAPH_API_URL"], headers={"x-user": "service"})
 
 
 agent = StateGraph(State).add_node("ask", ask).add_edge(START, "ask")
