@@ -51,6 +51,10 @@ test-newest: ## Run the tests with the newest versions that there are, in .venv-
 	.venv-newest/bin/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]' --group test
 	.venv-newest/bin/pytest -q tests/unit tests/integration $(ARGS)
 
+.PHONY: test-live
+test-live: $(READY) ## Send a job of three requests to each real provider whose key is set; it costs a fraction of a cent
+	$(BIN)/pytest -q -m live $(ARGS) tests/live
+
 .PHONY: lint
 lint: $(READY) ## Lint and format check
 	$(BIN)/ruff check .

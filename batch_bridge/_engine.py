@@ -13,11 +13,13 @@ a batch ends with exactly one outcome instead. What the ledger's store raises pa
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
+from batch_bridge import _outcome, events
 from batch_bridge._flight import LONGEST_PAUSE, Flight, first_pause
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
@@ -56,6 +58,7 @@ class Engine:
 
     Attributes:
         on_news: Called, by its host's wish, when a batch has news before the time that the last tick named.
+        on_event: Called, by its host's wish, with what happens, once it is durable. It must not raise.
         last_error: What failed last, for a person to read; empty if nothing has.
         before_submit: Called, by its host's wish, right before a batch is created. `ProviderUnavailable` from it puts
             that off.
@@ -82,6 +85,7 @@ class Engine:
         self._in_flight: dict[str, Flight] = {}
         self._settled_early: dict[str, Flight] = {}
         self.on_news: Callable[[], None] | None = None
+        self.on_event: Callable[[events.Event], None] | None = None
         self.last_error = ""
         self.before_submit: Callable[[], Awaitable[None]] | None = None
         self._settled: list[str] = []
@@ -156,8 +160,11 @@ class Engine:
         await self._ledger.queued(accepted)
         for waiting in accepted:
             queue.add(waiting)
+        if accepted and self.on_event is not None:
+            self.on_event(events.Queued(bridge=self._name, requests=tuple(each.id for each in accepted)))
         if judged_now := refused | recalled:
             await self._ledger.settle(judged_now)
+            self._tell_settled(None, judged_now)
         return settled | judged_now.keys()
 
     async def tick(self, now: datetime, *, drain: bool = False) -> Tick:
@@ -201,6 +208,8 @@ class Engine:
         queue = self._opened()
         dropped = [request_id for request_id in ids if queue.discard(request_id)]
         await self._ledger.drop(dropped)
+        if dropped and self.on_event is not None:
+            self.on_event(events.Cancelled(bridge=self._name, requests=tuple(dropped)))
 
     async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
         """Read the outcomes that are known."""
@@ -308,6 +317,7 @@ class Engine:
             self._opened().put_back(waiting)
             raise
         self._settled += recalled
+        self._tell_settled(None, recalled)
         return [each for each in waiting if each.id not in recalled]
 
     async def _begin(self, members: tuple[Waiting, ...], now: datetime) -> None:
@@ -360,6 +370,8 @@ class Engine:
         self._held_until, self._hold = None, first_pause(self._interval)
         flight.due, flight.pause = now, first_pause(self._interval)
         logger.info("%s: batch %s submitted as %r", self._name, batch.key, handle)
+        if self.on_event is not None:
+            self.on_event(events.Submitted(bridge=self._name, batch=batch.key, handle=handle, requests=batch.members))
 
     async def _reconcile(self, flight: Flight, intent: Intent, now: datetime) -> None:
         """Find out what became of a submission that we did not see the end of."""
@@ -408,6 +420,7 @@ class Engine:
         gone: dict[str, Outcome] = {each: lost for each in intent.members if each not in held}
         await self._ledger.settle(gone)
         self._settled += gone
+        self._tell_settled(intent.key, gone)
         for request_id in gone:
             flight.waiting.pop(request_id, None)
         await self._withdraw(flight, intent)
@@ -429,11 +442,16 @@ class Engine:
         if refused:
             await self._ledger.settle(refused)
             settled |= refused.keys()
+            self._tell_settled(intent.key, refused)
         await self._ledger.unqueued(settled)
         await self._ledger.withdraw(intent.key)
         self._remove(flight)
         self._settled += settled
-        self._opened().put_back(each for each in flight.waiting.values() if each.id not in settled)
+        again = [each for each in flight.waiting.values() if each.id not in settled]
+        self._opened().put_back(again)
+        if again and self.on_event is not None:
+            ids = tuple(each.id for each in again)
+            self.on_event(events.Resubmitted(bridge=self._name, batch=intent.key, requests=ids))
 
     # -- poll and settle -----------------------------------------------------------------------------------------
 
@@ -463,6 +481,8 @@ class Engine:
             else:
                 flight.failures = 0
                 flight.wait(now, self._interval)
+                if self.on_event is not None:
+                    self.on_event(events.Polled(bridge=self._name, batch=batch.key, done=reply.done, total=reply.total))
                 if reply.outcomes:
                     await self._settle_early(flight, reply.outcomes)
                 flight.rings = reply.news is not None
@@ -480,11 +500,15 @@ class Engine:
         for request_id, outcome in outcomes:
             if self._in_flight.get(request_id) is flight:
                 fresh.setdefault(request_id, outcome)
-        flight.settled.update(await settle_early(self._ledger, fresh, inherited=flight.inherited))
+        kinds = await settle_early(self._ledger, fresh, inherited=flight.inherited)
+        flight.settled.update(kinds)
         for request_id in fresh:
             del self._in_flight[request_id]
             self._settled_early[request_id] = flight
         self._settled += fresh
+        if kinds and self.on_event is not None:
+            counts, batch = Counter(kinds.values()), flight.batch.key
+            self.on_event(events.Settled(bridge=self._name, batch=batch, requests=tuple(kinds), outcomes=counts))
 
     async def _fail(self, flight: Flight, errored: Errored, now: datetime) -> None:
         logger.error("%s: batch %s failed: %s", self._name, flight.batch.key, errored.message)
@@ -503,6 +527,7 @@ class Engine:
                 await self._fail(flight, Errored(_said(error.__cause__), code="poll_failed"), now)
             return
         submitted = batch if isinstance(batch, Submitted) else None
+        usage = ended.usage() if callable(ended.usage) else ended.usage
         await self._ledger.close(
             Closed(
                 key=batch.key,
@@ -511,14 +536,22 @@ class Engine:
                 submitted_at=submitted.submitted_at if submitted else now,
                 ended_at=now,
                 outcomes=kinds,
-                usage=ended.usage() if callable(ended.usage) else ended.usage,
+                usage=usage,
             )
         )
         self._remove(flight)
-        self._settled += (each for each in batch.members if each not in flight.settled)
+        late = tuple(each for each in batch.members if each not in flight.settled)
+        self._settled += late
         if flight.forgotten:
             await self._ledger.forget(flight.forgotten)
         logger.info("%s: batch %s settled: %s", self._name, batch.key, dict(kinds))
+        if self.on_event is not None:
+            counts = kinds - Counter(flight.settled.values())
+            self.on_event(
+                events.Settled(
+                    bridge=self._name, batch=batch.key, requests=late, outcomes=counts, ended=True, usage=usage
+                )
+            )
         if submitted:
             await self._release(submitted)
 
@@ -527,6 +560,11 @@ class Engine:
             await self._provider.release(batch.handle)
         except Exception as error:  # noqa: BLE001  # tidying up must not undo what is settled
             logger.warning("%s: could not tidy up after batch %s: %s", self._name, batch.key, _said(error))
+
+    def _tell_settled(self, batch: str | None, outcomes: Mapping[str, Outcome]) -> None:
+        if outcomes and self.on_event is not None:
+            counts = Counter(map(_outcome.kind, outcomes.values()))
+            self.on_event(events.Settled(bridge=self._name, batch=batch, requests=tuple(outcomes), outcomes=counts))
 
     # -- bookkeeping ---------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@
     │   ├── NoCheckpointerError       the graph cannot park: it has no checkpointer
     │   ├── NoStoreError              a graph on a server runs without a store, where its bridge would find it
     │   ├── UnknownBatcherError       `batcher=` names no bridge of this Runner, or of this deployment
+    │   ├── UnknownJobError           a file holds no job of this handle
     │   ├── BridgeUnreachableError    the server does not let this user reach the bridge
     │   ├── NondeterministicNodeError a node asks for something else each time it is run again
     │   ├── RunMismatchError          the same `run_id` was used with other inputs
@@ -122,6 +123,10 @@ class UnknownBatcherError(UsageError):
     """`batcher=` names no bridge of the Runner that drives the graph, or of the deployment that it runs in."""
 
 
+class UnknownJobError(UsageError):
+    """A file holds no job of this handle."""
+
+
 class BridgeUnreachableError(UsageError):
     """A LangGraph server does not let the user of this run reach the bridge."""
 
@@ -165,7 +170,7 @@ class ConfigError(BatchBridgeError):
         problems: What is wrong, one entry for each field.
     """
 
-    def __init__(self, message: str, *, problems: Sequence[str]) -> None:
+    def __init__(self, message: str, *, problems: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.problems = tuple(problems)
 

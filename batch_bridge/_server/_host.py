@@ -95,6 +95,7 @@ class Host:
             return False
         if not mine or not self._opened:
             await self._ledger.load()
+            await self._renew(_now())  # a long queue takes its time
             await self._engine.open(now)
             self._post.load(now)
             self._opened = True

@@ -98,6 +98,8 @@ class Post:
             thread = seen.get(letter.thread)
             verdict, read = judge(letter, thread, self._bridge, now)
             letter.ids -= read
+            if read:
+                letter.deliveries = 0
             (ended if thread is not None and thread.ended else kept).extend(read)
             if verdict is Verdict.CHECK and thread is not None:
                 verdict = Verdict.LATER if await self._is_under_way(client, letter) else Verdict.SEND

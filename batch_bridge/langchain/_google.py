@@ -22,7 +22,8 @@ def clients(model: BaseChatModel, asker: Asker) -> dict[str, Any]:
     """
     twin: Any = model.model_copy(update={"client_args": {"transport": BatchTransport(asker, read)}})
     twin.validate_environment()  # makes its client anew
-    return {"client": twin.client, "_client_cleanup": twin._client_cleanup, "max_retries": 1}
+    cleanup = {"_client_cleanup": twin._client_cleanup} if hasattr(twin, "_client_cleanup") else {}  # not in older ones
+    return {"client": twin.client, **cleanup, "max_retries": 1}
 
 
 def read(sent: Sent) -> JSON:

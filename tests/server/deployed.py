@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from dev_server import DevServer
 from langgraph_sdk import get_client
@@ -38,7 +38,7 @@ class Deployed:
             env={"BG_JOB_HEARTBEAT": "30", **own, **(env or {})},
         )
 
-    def __enter__(self) -> "Deployed":
+    def __enter__(self) -> Self:
         self.server.start()
         return self
 
@@ -145,7 +145,8 @@ class Client:
     async def error(self, thread: str, patience: float = PATIENCE) -> str:
         """Return what a thread failed with, once it has failed."""
         await self.ended(thread, status="error", patience=patience)
-        return " ".join(str(task["error"]) for task in (await self.threads.get_state(thread))["tasks"])
+        tasks = (await self.threads.get_state(thread))["tasks"]
+        return " ".join(str(task["error"]) for task in tasks).replace("\\", "")
 
     async def bridge(self, name: str = "bridge") -> dict[str, Any]:
         """Return what a bridge's thread shows."""

@@ -21,7 +21,7 @@ def deployed(tmp_path_factory) -> Iterator[Deployed]:
         ("bridge", "object", ["JSONError"]),
         ("bridge", "set", ["JSONError"]),
         ("bridge", "nan", ["JSONError"]),
-        ("poor", "x", ["RequestFailed", "item"]),
+        ("poor", "x", ["RequestFailed", "it is a string"]),
         ("no_submit", "x", ["RequestFailed", "the desk is closed"]),
         ("no_poll", "x", ["RequestFailed", "the desk is closed"]),
         ("bridge", "broken x", ["RequestFailed", "no answer to broken x"]),

@@ -21,8 +21,8 @@ def deployed(tmp_path_factory) -> Iterator[Deployed]:
 @pytest.mark.parametrize("graph", ["agent", "sync"])
 async def test_one_bridge_serves_all_users(deployed, graph) -> None:
     async with deployed.client(ANN) as ann, deployed.client(BOB) as bob:
-        anns = [await ann.start(graph) for _ in range(5)]
-        bobs = [await bob.start(graph) for _ in range(5)]
+        anns = [await ann.start(graph) for _ in range(2)]
+        bobs = [await bob.start(graph) for _ in range(2)]
         for client, threads in ((ann, anns), (bob, bobs)):
             ended = await client.ended(*threads)
             assert [seen["values"]["out"] for seen in ended] == [[f"{thread}!"] for thread in threads]

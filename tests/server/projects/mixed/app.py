@@ -17,7 +17,7 @@ from batch_bridge._pair import Pair
 from batch_bridge._server import _post
 from batch_bridge.providers.openai import OpenAIBatch
 
-_post._MOST_FAILURES = int(os.environ.get("MOST_FAILURES", str(_post._MOST_FAILURES)))  # noqa: SLF001
+_post._MOST_FAILURES = int(os.environ.get("MOST_FAILURES", str(_post._MOST_FAILURES)))
 
 
 class State(TypedDict, total=False):
@@ -108,7 +108,7 @@ async def swallow(state: State) -> State:
     """Catch what should have parked it."""
     try:
         return {"out": [await wait(f"{state['name']} swallowed")]}
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return {"out": [type(error).__name__]}
 
 
