@@ -165,7 +165,12 @@ class Listeners:
         handed.add_done_callback(self._in_pool.discard)
 
     def _call_in_thread(self, name: str, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-        asyncio.run(self._call(name, function, arguments))
+        try:
+            returned = function(*arguments)
+            if inspect.isawaitable(returned):
+                asyncio.run(_await(returned))
+        except Exception as error:  # noqa: BLE001  # as in `_call`
+            self._note(name, error)
 
     def _note(self, name: str, error: Exception) -> None:
         if name in self._failed:
@@ -173,6 +178,10 @@ class Listeners:
             return
         self._failed.add(name)
         logger.error("%s failed; this is told once, and the run goes on", name, exc_info=error)
+
+
+async def _await(returned: Awaitable[object]) -> None:
+    await returned
 
 
 def listen(callbacks: Callbacks, look: Callable[[], Progress]) -> Listeners | None:
