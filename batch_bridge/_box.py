@@ -172,6 +172,15 @@ _boxes: WeakKeyDictionary[Callable[[Any], None], dict[tuple[object, ...], Box]] 
 _boxes_lock = threading.Lock()
 
 
+_taken: WeakKeyDictionary[Callable[[Any], None], set[str]] = WeakKeyDictionary()
+
+
+def taken_in(run: Callable[[Any], None]) -> set[str]:
+    """Return the ids of the requests whose outcome a wait of this run has returned or raised; the caller adds to it."""
+    with _boxes_lock:
+        return _taken.setdefault(run, set())
+
+
 def box_of(
     run: Callable[[Any], None], execution: tuple[object, ...], retries: int, origin: str = "", *, attempt: int = 1
 ) -> Box:

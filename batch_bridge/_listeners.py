@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import logging
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -80,6 +81,7 @@ class Listeners:
         self._in_pool: set[asyncio.Future[None]] = set()
         self._is_progress_due = False
         self._failed: set[str] = set()
+        self._lock = threading.Lock()
 
     def tell(self, event: Event) -> None:
         """Tell an event, and that something has changed."""
@@ -173,10 +175,12 @@ class Listeners:
             self._note(name, error)
 
     def _note(self, name: str, error: Exception) -> None:
-        if name in self._failed:
+        with self._lock:
+            is_first = name not in self._failed
+            self._failed.add(name)
+        if not is_first:
             logger.debug("%s failed again", name, exc_info=error)
             return
-        self._failed.add(name)
         logger.error("%s failed; this is told once, and the run goes on", name, exc_info=error)
 
 

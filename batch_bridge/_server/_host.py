@@ -109,7 +109,10 @@ class Host:
         if notes:
             threads = list(dict.fromkeys(note.thread for note in notes))
             seen = await look(self.client, threads)
-            await self._take_in(seen.values(), now, {note.thread: note.left_at for note in notes})
+            fresh = await self._take_in(seen.values(), now, {note.thread: note.left_at for note in notes})
+            for note in notes:
+                if note.thread in seen and note.asks in seen[note.thread].digests(self._name):
+                    self._post.strike(note.thread, idle=note.idle and note.thread in fresh)
             self._post.hasten(threads, now)
             done, self._look_at = self._sort(notes, seen, user, now)
             await remove_notes(self._store, self._name, done)
@@ -224,7 +227,8 @@ class Host:
 
     async def _take_in(
         self, threads: Iterable[Seen], now: datetime, asked_at: Mapping[str, datetime] | None = None
-    ) -> None:
+    ) -> set[str]:
+        """Take in what threads ask for, and return those that ask for something new."""
         requests: list[Request] = []
         stale: list[str] = []
         for thread in threads:
@@ -233,9 +237,11 @@ class Host:
                 requests += [each.request(thread.id) for each in asked]
                 stale += self._ledger.queued_of(thread.id) - {each.id for each in asked}
         await self._engine.drop(stale)
+        new = [each for each in requests if not self._engine.knows(each.id)]
         settled = await self._engine.collect(requests, now, asked_at=asked_at)
         await self._ledger.outbox.add({each.id: each.thread for each in requests if each.id in settled})
         self._post.add(settled, now)
+        return {each.thread for each in new if each.id not in settled}
 
     def _sort(
         self, notes: list[Note], seen: dict[str, Seen], user: str, now: datetime
@@ -327,6 +333,7 @@ class Host:
                 await self._engine.forget(row.value["ids"])
                 await self._store.abatch([PutOp(delivered_namespace(self._name), row.key, None)])
         await self._ledger.forget_closed(oldest)
+        await self._engine.forget(await self._ledger.forget_dead(oldest))
         if not first:
             await self._forget_runs()
 

@@ -45,6 +45,7 @@ class Post:
         self._ledger = ledger
         self._forget = forget
         self._letters: dict[str, Letter] = {}
+        self._strikes: dict[str, int] = {}
         self.last_error = ""
 
     def load(self, now: datetime) -> None:
@@ -70,6 +71,13 @@ class Post:
         for thread in threads:
             if (letter := self._letters.get(thread)) is not None:
                 letter.hasten(now)
+
+    def strike(self, thread: str, *, idle: bool) -> None:
+        """Note how a thread has parked: having taken nothing of what it was resumed with and asking anew, or not."""
+        if idle:
+            self._strikes[thread] = self._strikes.get(thread, 0) + 1
+        else:
+            self._strikes.pop(thread, None)
 
     @property
     def next_at(self) -> datetime | None:
@@ -108,6 +116,8 @@ class Post:
                     await self._bury(letter, verdict.value, now)
                 case Verdict.READ:
                     del self._letters[letter.thread]
+                    if thread is None or thread.ended or thread.failed:
+                        self._strikes.pop(letter.thread, None)
                 case Verdict.SEND if thread is not None:
                     to_send.append((letter, thread))
                 case _:
@@ -152,8 +162,14 @@ class Post:
         if not interrupts:
             return
         shared = len(thread.bridges) > 1
-        if shared and not await claim(self._store, thread.id, self._bridge, now):
-            return
+        if shared:
+            if not await claim(self._store, thread.id, self._bridge, now):
+                return
+            thread = (await look(client, [thread.id])).get(thread.id, thread)
+            interrupts = [] if thread.busy else due(thread, self._bridge, letter.ids & outcomes.keys())
+            if not interrupts:  # the other one was quicker
+                await unclaim(self._store, thread.id, self._bridge)
+                return
         try:
             await self._create_run(client, thread, interrupts, outcomes)
         except APIStatusError as error:  # also if it was deleted in between: the next look finds it gone
@@ -182,7 +198,7 @@ class Post:
             thread.assistant,
             command={"resume": resume_map(interrupts, self._bridge, outcomes)},
             multitask_strategy="enqueue",
-            metadata={"batch_bridge": self._bridge},
+            metadata={"batch_bridge": self._bridge, "batch_bridge_strikes": self._strikes.get(thread.id, 0)},
             **settings,
         )
 

@@ -68,20 +68,15 @@ async def test_a_nondeterministic_node_is_told_so_after_few_requests(deployed) -
     assert sum(deployed.sent(thread).values()) <= 2
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a subgraph with checkpointer=False gets new ids in every round, and nothing on a server notices that an "
-    "answer was delivered and not taken: it asks, and pays, for ever",
-)
-async def test_a_subgraph_that_cannot_park_is_told_so_and_asks_once(deployed) -> None:
+async def test_a_subgraph_that_cannot_park_is_told_so_after_few_requests(deployed) -> None:
     async with deployed.client() as client:
         thread = await client.start("forgetful")
         try:
-            error = await client.error(thread, patience=15)
+            error = await client.error(thread, patience=60)
         finally:
             await client.threads.delete(thread)
     assert "checkpointer=False" in error
-    assert sum(deployed.sent(thread).values()) <= 2
+    assert sum(deployed.sent(thread).values()) <= 3
 
 
 async def test_a_run_without_a_thread_cannot_wait(deployed) -> None:

@@ -2,16 +2,9 @@
 
 import asyncio
 
-import pytest
 from deployed import Deployed
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="wait_sync blocks a thread of the server's pool until the bridge was told, and telling it needs a thread of "
-    "that pool (every log line of the server does): with as many such nodes at once as the pool has threads, CPUs + 4, "
-    "the whole server stands still",
-)
 async def test_more_sync_nodes_than_the_server_has_threads(tmp_path) -> None:
     deployed = Deployed("shapes", tmp_path, jobs=40)
     deployed.server.start()
