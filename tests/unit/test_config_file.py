@@ -121,7 +121,10 @@ def test_the_example_can_be_used(monkeypatch, tmp_path, load):
         (PROVIDER + "[bridges.bridge.flush]\nmax_agee = 3", "bridges.bridge.flush.max_agee: there is no such field"),
         (PROVIDER + '[bridges.bridge.flush]\nmax_age = "soon"', "bridges.bridge.flush.max_age = 'soon': write a dur"),
         (PROVIDER + "[bridges.bridge.flush]\nmax_requests = 0", "bridges.bridge.flush.max_requests = 0: input should"),
-        (PROVIDER + "[bridges.bridge]\nx = 1", "bridges.bridge.x: there is no such field here; known are provider, flush"),
+        (
+            PROVIDER + "[bridges.bridge]\nx = 1",
+            "bridges.bridge.x: there is no such field here; known are provider, flush",
+        ),
         (PROVIDER + "[bridges.bridge", "it is no TOML: "),
         (PROVIDER + "[bridge]", "bridge: there is no such field here; did you mean 'bridges'?"),
         ("", "bridges: is missing; write it"),

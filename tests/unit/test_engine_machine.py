@@ -5,6 +5,7 @@ process dies before, within or after any call of the store or the provider.
 """
 
 import asyncio
+import json
 from collections import defaultdict
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
@@ -496,7 +497,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     def outcomes_never_change(self, rows: dict[str, Any]) -> None:
         for request_id, row in rows.items():
-            outcome = _outcome.from_json(row)
+            outcome = _outcome.from_json(json.loads(row["text"]))
             before = self.outcomes.setdefault(request_id, outcome)
             self.expect(before == outcome, f"an outcome has changed: {before} -> {outcome}")
             self.expect(request_id in self.provider.asked, "a stranger's outcome was written")
