@@ -165,7 +165,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A batch that the provider has confirmed. `handle` is the provider's name for it, as JSON; the rest as `Intent`."""
+    """A batch that the provider has confirmed. `handle` is its name for it, as JSON; the rest is as in `Intent`."""
 
     key: str
     members: tuple[str, ...]
