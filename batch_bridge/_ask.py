@@ -1,16 +1,23 @@
 """The seam of the drop-in clients: one question to whoever answers here, a bridge in a node, a `Batcher` elsewhere."""
 
 import asyncio
+import logging
+import sys
 import threading
 import weakref
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
-from batch_bridge import _wait
+from batch_bridge import _session, _wait
 from batch_bridge._models import Outcome
 from batch_bridge._wait import Named
 from batch_bridge.batcher import Batcher
 from batch_bridge.errors import OutsideGraphError
+
+
+logger = logging.getLogger("batch_bridge")
+_has_warned = threading.Event()
 
 
 class Asker:
@@ -39,6 +46,11 @@ class Asker:
         """Tell whether a request asked here and now would park a thread of a graph."""
         return not isinstance(self._batcher, Batcher) and _wait.in_node()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a shared Batcher now."""
+        return self._shared is not None
+
     async def ask(self, item: Any, *, key: str | None = None) -> tuple[str, Outcome]:
         """Return the request's id and its outcome, whatever it is. LangChain messages in the answer are left as JSON.
 
@@ -55,6 +67,7 @@ class Asker:
         if not isinstance(batcher, Batcher):
             if _wait.in_node():
                 return await _wait.wait_outcome(item, batcher=batcher, key=key)
+            _note_thread()
             batcher = self._shared or self._open()
         return await batcher.aoutcome(item)
 
@@ -70,6 +83,7 @@ class Asker:
         if not isinstance(batcher, Batcher):
             if _wait.in_node():
                 return _wait.wait_outcome_sync(item, batcher=batcher, key=key)
+            _note_thread()
             batcher = self._shared or self._open()
         if _runs_a_loop():
             raise OutsideGraphError(
@@ -101,6 +115,32 @@ class Asker:
                 self._end = weakref.finalize(self, self._shared.end_soon)
                 self._end.atexit = False
             return self._shared
+
+
+def check_batcher(batcher: object, *, what: str) -> None:
+    """Refuse what is neither a bridge's name, nor a bridge, nor a Batcher.
+
+    Raises:
+        TypeError, ValueError: It is none of them.
+    """
+    name = batcher if isinstance(batcher, str | Batcher) else getattr(batcher, "name", None)
+    if not isinstance(name, str | Batcher):
+        raise TypeError(f"{what}(batcher={batcher!r}): give a bridge's name, a Bridge, or a Batcher")
+    if not name and isinstance(name, str):
+        raise ValueError(f"{what}(batcher={batcher!r}) is no name; give that of a bridge, such as 'bridge'")
+
+
+def _note_thread() -> None:
+    """Warn, once in a process, of what may be a node's own thread, which does not know its node."""
+    if _has_warned.is_set() or threading.current_thread() is threading.main_thread() or len(copy_context()):
+        return
+    if _session.is_any_open() or "langgraph_api" in sys.modules:
+        _has_warned.set()
+        logger.warning(
+            "a batched call was made in a thread that knows no node, while graphs run in this process: it goes to a "
+            "Batcher of its own and parks nothing. If a node started the thread, hand on its context: asyncio.to_thread, "
+            "or executor.submit(contextvars.copy_context().run, function). This is said once"
+        )
 
 
 def _runs_a_loop() -> bool:

@@ -6,8 +6,10 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from batch_bridge import _messages, _outcome
 from batch_bridge._driver import Driver
@@ -18,7 +20,7 @@ from batch_bridge._listeners import Callbacks, listen
 from batch_bridge._memory import MemoryRows
 from batch_bridge._models import Errored, Outcome, Request, Succeeded
 from batch_bridge._sqlite import open_file
-from batch_bridge._ticket import Ended, Pending, Ticket
+from batch_bridge._ticket import Ended, Pending, Status, Ticket
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import BatcherClosedError
 from batch_bridge.events import Delivered, Progress
@@ -26,9 +28,17 @@ from batch_bridge.events import Delivered, Progress
 _CHUNK = 1000
 """Outcomes that are read at once."""
 _PATIENCE = 60.0
-"""Seconds that a desk at which nobody waits tries to send what is queued before it ends."""
+"""Seconds in which a desk at which nobody waits ends: it tries to send what is queued, and then closes its file."""
+
+_LOOK = 5.0
+"""Seconds that who does not wait for a batch waits for a look at whether it has ended."""
+
+_LEAVE = 1.0
+"""Seconds that its thread has at least to end in."""
 
 _NO_CALLBACKS = Callbacks()
+
+T = TypeVar("T")
 
 logger = logging.getLogger("batch_bridge")
 
@@ -44,6 +54,7 @@ class Desk:
         keep: Leave the outcomes of answered requests in the ledger until a clean `close`.
         peek: Nobody waits: a ticket is answered at once with what is known, and what is new is written down first. The
             outcomes stay in the ledger for good, but for failures that may pass: those are told once.
+        shows_items: Have the items of what is queued at hand, for `queued_items`.
         callbacks: What the user wants to be told.
     """
 
@@ -54,6 +65,7 @@ class Desk:
         *,
         keep: bool,
         peek: bool = False,
+        shows_items: bool = False,
         callbacks: Callbacks = _NO_CALLBACKS,
     ) -> None:
         self._listeners = listen(callbacks, self._look)
@@ -62,7 +74,10 @@ class Desk:
         self._path = path
         self._keep = keep
         self._peek = peek
+        self._process = os.getpid()
+        self._items: dict[str, object] | None = {} if shows_items else None
         self._ready: set[str] = set()
+        self._untold: set[str] = set()
         self._sent = threading.Event()
         self._inbox: deque[Ticket] = deque()
         self._flush_asked = False
@@ -92,8 +107,13 @@ class Desk:
         """Take a ticket. Its future is resolved when every request of it has ended.
 
         Raises:
-            BatcherClosedError: The desk is closed.
+            BatcherClosedError: The desk is closed, or belongs to another process.
         """
+        if self._is_elsewhere:
+            raise BatcherClosedError(
+                f"this Batcher belongs to process {self._process}, which was forked: its thread did not come along, and "
+                "nobody would answer here; make a Batcher in each process, after the fork"
+            )
         if self._broken is not None:
             raise self._broken
         with self._gate:
@@ -108,15 +128,21 @@ class Desk:
         self.hand_in(Ticket([], concurrent.futures.Future(), flush=True))
 
     def close(self, *, wait: bool) -> None:
-        """End the thread. With `wait`, flush and wait until every ticket has been answered. Idempotent."""
+        """End the thread. With `wait`, flush and wait until every ticket has been answered. Idempotent.
+
+        Where nobody waits for answers, it takes a minute at most. In a process that was forked it does nothing.
+        """
+        if self._is_elsewhere:
+            return
         was_open = not self._closed
+        deadline = time.monotonic() + _PATIENCE
         if wait and was_open:
             flushed: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
             self._sent.clear()
             self.hand_in(Ticket([], flushed, flush=True))
             flushed.result()
-            self._idle.wait()
-            if self._peek and not self._sent.wait(_PATIENCE):
+            self._idle.wait(_PATIENCE if self._peek else None)
+            if self._peek and not self._sent.wait(max(deadline - time.monotonic(), 0)):
                 logger.warning(
                     "%s: not everything could be sent yet; the rest is kept, and sent when the file is opened again",
                     self._bridge.name,
@@ -126,21 +152,45 @@ class Desk:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended already
                 self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
+        self._thread.join(max(deadline - time.monotonic(), _LEAVE) if self._peek else None)
+        if self._thread.is_alive():
+            logger.warning(
+                "%s: a call to the provider is still under way; what became of it is looked up when the file is opened "
+                "again",
+                self._bridge.name,
+            )
         if wait and was_open and self._broken is not None:  # nobody may have been told yet
             raise self._broken
 
     def end_soon(self) -> None:
         """Do what `close(wait=False)` does, without blocking: for who may run on any thread, such as a finalizer."""
+        if self._is_elsewhere:
+            return
         self._closed = True
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended already
                 self._loop.call_soon_threadsafe(self._stop.set)
 
+    def on_loop(self, function: Callable[[], T]) -> T:
+        """Call a function on the desk's own event loop, and return what it returns; what it raises passes."""
+        if self._loop is None or self._is_elsewhere or threading.current_thread() is self._thread:
+            return function()
+
+        async def call() -> T:
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(call(), self._loop).result(_PATIENCE)
+
+    def queued_items(self) -> list[object]:
+        """Return the items that wait to be sent, oldest first; called on the desk's own thread."""
+        if self._driver is None or self._items is None:
+            return []
+        return [self._items[request_id] for request_id in self._driver.engine.waiting]
+
     @property
-    def queued(self) -> Iterable[str]:
-        """Ids of the requests that wait to be sent, oldest first; read on the desk's own thread."""
-        return () if self._driver is None else self._driver.engine.waiting
+    def _is_elsewhere(self) -> bool:
+        """Whether this is a process that was forked off the one whose thread answers."""
+        return os.getpid() != self._process
 
     # -- on the desk's own thread ------------------------------------------------------------------------------
 
@@ -197,14 +247,20 @@ class Desk:
             if self._path is not None:
                 _, rows = await stack.enter_async_context(open_file(self._path))
             name = self._bridge.name
-            engine = self._bridge.engine(KeepingLedger(rows, name) if self._peek else ledger_in(rows, name))
+            ledger = KeepingLedger(rows, name) if self._peek else ledger_in(rows, name)
+            engine = self._bridge.engine(ledger)
             self._driver = Driver(engine, self._settled, self._is_flush_asked, lambda _: None, self._bridge.linger)
-            if self._peek:
+            if self._peek or self._items is not None:
+                self._driver.on_collected = self._collected
                 self._driver.on_turn = self._turned
+                self._driver.collects_meanwhile = self._peek
             if self._listeners is not None:
                 engine.on_event = self._listeners.tell
                 stack.push_async_callback(self._listeners.close)
             await self._driver.open()
+            if self._items is not None:
+                kept = await ledger.requests([waiting.id for waiting in await ledger.queue()])
+                self._items.update((request.id, _messages.decode(request.item)) for request in kept)
             stack.push_async_callback(self._bridge.provider.aclose)
             self._opened.set()
             driving = asyncio.create_task(self._driver.run())
@@ -234,17 +290,45 @@ class Desk:
             self._deliveries.add(delivery)
             delivery.add_done_callback(self._delivered_to)
 
-    def _turned(self, taken_in: list[str]) -> None:
-        """Tell those who do not wait that there is no outcome yet. Batches that were due have been looked at by now."""
+    def _collected(self, requests: list[Request]) -> None:
+        """Tell those who do not wait that their requests are queued, and have those on their way looked at first."""
+        assert self._driver is not None  # noqa: S101
+        if self._items is not None:
+            self._items.update((request.id, _messages.decode(request.item)) for request in requests)
+        if not self._peek:
+            return
+        engine = self._driver.engine
+        taken_in = [request.id for request in requests]
+        self._untold.update(taken_in)
+        self._tell_pending(request_id for request_id in taken_in if not engine.is_sent(request_id))
+        if self._untold:
+            asyncio.get_running_loop().call_later(_LOOK, self._tell_pending, taken_in)
+
+    def _tell_pending(self, request_ids: Iterable[str]) -> None:
+        """Tell those who do not wait that there is no outcome yet, unless one is about to be told."""
         assert self._driver is not None  # noqa: S101
         engine = self._driver.engine
         done = []
-        for request_id in taken_in:
-            if request_id not in self._ready and request_id in self._waiters:
-                ticket, place = self._waiters.pop(request_id)
-                if ticket.put(place, Pending("in_flight" if engine.is_sent(request_id) else "queued")):
+        for request_id in request_ids:
+            if request_id in self._untold and request_id not in self._ready:
+                self._untold.discard(request_id)
+                ticket, place = self._waiters.pop(request_id, (None, 0))
+                status: Status = "in_flight" if engine.is_sent(request_id) else "queued"
+                if ticket is not None and ticket.put(place, Pending(status)):
                     done.append(ticket)
         _hand_back(done, Ticket.resolve)
+        self._look_whether_idle()
+
+    def _turned(self) -> None:
+        """Tell those who do not wait, now that batches that were due have been looked at; drop items that are sent."""
+        assert self._driver is not None  # noqa: S101
+        engine = self._driver.engine
+        if self._items is not None and len(self._items) > engine.queued:
+            unsent = {each for each in self._items if engine.knows(each) and not engine.is_sent(each)}
+            self._items = {each: item for each, item in self._items.items() if each in unsent}
+        if not self._peek:
+            return
+        self._tell_pending(tuple(self._untold))
         if not engine.queued and not engine.unsent and not self._flush_asked and not self._inbox:
             self._sent.set()
         self._look_whether_idle()
@@ -252,7 +336,8 @@ class Desk:
     async def _deliver(self, request_ids: list[str]) -> None:
         assert self._driver is not None  # noqa: S101
         for start in range(0, len(request_ids), _CHUNK):
-            outcomes = await self._driver.engine.outcomes(request_ids[start : start + _CHUNK])
+            chunk = request_ids[start : start + _CHUNK]
+            outcomes = await self._driver.engine.outcomes(chunk)
             done = []
             told: list[tuple[Request, Outcome]] = []
             for request_id, outcome in outcomes.items():
@@ -264,7 +349,9 @@ class Desk:
                 if self._listeners is not None:
                     told.append((ticket.requests[place], outcome))
             if self._peek:
-                self._ready.difference_update(outcomes)
+                self._ready.difference_update(chunk)
+                self._untold.difference_update(outcomes)
+                self._tell_pending(each for each in chunk if each not in outcomes)
                 passing = [request_id for request_id, outcome in outcomes.items() if is_passing(outcome)]
                 await self._driver.engine.forget(passing)  # before it is told: who asks again asks anew
             elif self._keep:  # until a clean close: who dies before it may ask again

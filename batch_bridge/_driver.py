@@ -1,10 +1,10 @@
 """Drives one bridge's engine in a Runner: an asyncio loop around `tick`."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, Tick
 from batch_bridge._models import Request
 
 _LONGEST_SLEEP = 3600.0
@@ -22,7 +22,9 @@ class Driver:
         linger: Seconds in which arrivals gather before they are written down together, while threads still run.
 
     Attributes:
-        on_turn: Called, by its host's wish, at the end of each turn, with the ids of the requests that it took in.
+        on_collected: Called, by its host's wish, with requests that have been taken in: they are known or written down.
+        on_turn: Called, by its host's wish, at the end of each turn.
+        collects_meanwhile: Whether requests are taken in also while a turn works, which a network may hold up.
     """
 
     def __init__(
@@ -36,7 +38,9 @@ class Driver:
         self.engine = engine
         engine.on_news = self.wake
         self._linger = linger
-        self.on_turn: Callable[[list[str]], None] | None = None
+        self.on_collected: Callable[[list[Request]], None] | None = None
+        self.on_turn: Callable[[], None] | None = None
+        self.collects_meanwhile = False
         self._tell = settled
         self._idle = idle
         self._at_work = at_work
@@ -103,15 +107,43 @@ class Driver:
         dropped, self._dropped = self._dropped, []
         if dropped:
             await self.engine.drop(dropped)
-        arrived, self._arrived = self._arrived, []
-        if arrived:
-            self._tell(await self.engine.collect(arrived, _now()))
-        tick = await self.engine.tick(_now(), drain=not self._arrived and self._idle())
+        await self._collect()
+        work = self.engine.tick(_now(), drain=not self._arrived and self._idle())
+        tick = await (self._meanwhile(work) if self.collects_meanwhile else work)
         self._tell(tick.settled)
         await self.finish()
         if self.on_turn is not None:
-            self.on_turn([request.id for request in arrived])
+            self.on_turn()
         return tick.wake_at
+
+    async def _collect(self) -> None:
+        arrived, self._arrived = self._arrived, []
+        if not arrived:
+            return
+        self._tell(await self.engine.collect(arrived, _now()))
+        if self.on_collected is not None:
+            self.on_collected(arrived)
+
+    async def _meanwhile(self, work: Coroutine[None, None, Tick]) -> Tick:
+        """Do a turn's work, and take in what arrives until it is done; the next turn goes on with that at once."""
+        working = asyncio.create_task(work)
+        woken = False
+        try:
+            while not working.done():
+                awake = asyncio.create_task(self._awake.wait())
+                await asyncio.wait((working, awake), return_when=asyncio.FIRST_COMPLETED)
+                awake.cancel()
+                if not working.done():
+                    self._awake.clear()
+                    woken = True
+                    await self._collect()
+        except BaseException:
+            working.cancel()
+            await asyncio.wait((working,))
+            raise
+        if woken:
+            self._awake.set()
+        return working.result()
 
     async def _sleep(self, wake_at: datetime | None) -> None:
         pause = _LONGEST_SLEEP

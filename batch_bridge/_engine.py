@@ -102,6 +102,7 @@ class Engine:
         queue: the parked interrupt is the truth, and a thread that nobody continues is not paid for.
         """
         self._queue = Queue(now)
+        remembered = dict(self._flights)
         self._flights.clear()
         self._in_flight.clear()
         self._settled_early.clear()
@@ -109,14 +110,18 @@ class Engine:
         self._drain, self._held_until = False, None
         for entry in await self._ledger.open_batches():
             batch, doubtful = entry if isinstance(entry, tuple) else (entry, False)
-            self._add(Flight(batch, now, first_pause(self._interval), doubtful=doubtful, inherited=True))
+            flight = Flight(batch, now, first_pause(self._interval), doubtful=doubtful, inherited=True)
+            old = remembered.get(batch.key)
+            if old is not None and isinstance(batch, Submitted) and isinstance(old.batch, Submitted):
+                flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
+            self._add(flight)
         sent = []
         for waiting in await self._ledger.queue():
-            flight = self._in_flight.get(waiting.id)
-            if flight is None:
+            sent_in = self._in_flight.get(waiting.id)
+            if sent_in is None:
                 self._queue.add(waiting)
-            elif isinstance(flight.batch, Intent):
-                flight.waiting[waiting.id] = waiting
+            elif isinstance(sent_in.batch, Intent):
+                sent_in.waiting[waiting.id] = waiting
             else:
                 sent.append(waiting.id)
         await self._ledger.unqueued(sent)
@@ -323,7 +328,7 @@ class Engine:
     async def _begin(self, members: tuple[Waiting, ...], now: datetime) -> None:
         ids = tuple(request.id for request in members)
         keys, shared = (tuple(each.key for each in members), self._sharing.dedupe) if self._sharing else ((), False)
-        intent = Intent(batch_key(self._name, ids), ids, members[0].group, now, None, keys, shared)
+        intent = Intent(batch_key(self._name, members), ids, members[0].group, now, None, keys, shared)
         flight = Flight(intent, now, first_pause(self._interval), waiting={each.id: each for each in members})
         self._add(flight)
         await self._ledger.begin(intent)

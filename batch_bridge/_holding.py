@@ -10,6 +10,7 @@ from typing import Final
 from batch_bridge._ledger import Ledger, Rows
 from batch_bridge._memory import MemoryLedger, MemoryRows
 from batch_bridge._models import JSON, Request
+from batch_bridge._plan import Waiting
 
 BUDGET: Final = 256_000_000
 """Characters of items that a bridge holds in memory."""
@@ -22,6 +23,12 @@ class HoldingLedger(Ledger):
         super().__init__(rows, bridge)
         self._held: dict[str, tuple[Request, int]] = {}
         self._left = budget
+        self._kept: set[str] = set()
+
+    async def queue(self) -> list[Waiting]:
+        """See `Ledger`. What a `KeepingLedger` before this one left queued stays there until it has an outcome."""
+        self._kept = {request_id for request_id, _ in await self._list("queued")}
+        return []
 
     async def enqueue(self, requests: Iterable[Request]) -> None:
         """See `Ledger`; written down is only what there is no room for."""
@@ -46,14 +53,18 @@ class HoldingLedger(Ledger):
 
     async def drop(self, ids: Iterable[str]) -> None:
         """See `Ledger`."""
-        written = []
+        written, kept = [], []
         for request_id in ids:
             held = self._held.pop(request_id, None)
-            if held is None:
-                written.append(request_id)
-            else:
+            if held is not None:
                 self._left += held[1]
+            if request_id in self._kept:
+                kept.append(request_id)
+            if held is None or request_id in self._kept:
+                written.append(request_id)
+        await self._run(self._put("queued", request_id, None) for request_id in kept)
         await super().drop(written)
+        self._kept.difference_update(kept)
 
 
 def weigh(item: JSON) -> int:

@@ -145,7 +145,7 @@ class Intent:
     """A batch whose submission was begun.
 
     Attributes:
-        key: Our own name for it, derived from its members; kept where the provider shows it.
+        key: Our own name for it, derived from its members and when they were queued; kept where the provider shows it.
         members: Request ids in the order sent. Immutable: written before anything is sent.
         group: The provider's group.
         begun_at: When the intent was written, aware UTC.

@@ -14,12 +14,17 @@ from batch_bridge._models import JSON
 class Names(Protocol):
     """Gives ids to items. Safe to use from several threads."""
 
-    def name(self, item: JSON) -> str:
-        """Return the id of an item that is asked now: 32 hex digits."""
+    def name(self, item: JSON, identity: bytes = b"") -> str:
+        """Return the id of an item that is asked now: 32 hex digits.
+
+        Args:
+            item: What is asked.
+            identity: What decides its answer besides, as far as the provider says so.
+        """
         ...
 
     def give_back(self, request_id: str) -> None:
-        """Note that a request ended without an answer that lasts: the next equal item may be the same request."""
+        """Note that whoever asked has been told, or waits no more: the next equal item may be the same request."""
         ...
 
 
@@ -31,7 +36,7 @@ class FreshNames:
         self._count = 0
         self._lock = threading.Lock()
 
-    def name(self, _: JSON) -> str:
+    def name(self, _: JSON, identity: bytes = b"") -> str:  # noqa: ARG002  # the protocol's
         """Return the next id."""
         with self._lock:
             self._count += 1
@@ -49,9 +54,9 @@ class DurableNames:
         self._equal: dict[bytes, int] = {}
         self._lock = threading.Lock()
 
-    def name(self, item: JSON) -> str:
+    def name(self, item: JSON, identity: bytes = b"") -> str:
         """Return the id of an item, and count it."""
-        content = _content(item, self._key)
+        content = _content(item, self._key, identity)
         with self._lock:
             equal = self._equal.get(content, 0)
             self._equal[content] = equal + 1
@@ -62,10 +67,10 @@ class DurableNames:
 
 
 class ReturnedNames:
-    """Ids like those of `DurableNames`, which are given out again where a request is still pending.
+    """Ids like those of `DurableNames`, which are given out again once whoever asked has been told.
 
-    So a script that asks again and again until the answer is there asks for one request, while equal items that are
-    asked side by side, or after an answer, are several.
+    So a script that asks again and again, until the answer is there and after that, asks for one request, while equal
+    items that are asked side by side are several.
     """
 
     def __init__(self, batcher: str) -> None:
@@ -75,9 +80,9 @@ class ReturnedNames:
         self._given: dict[str, tuple[bytes, int]] = {}
         self._lock = threading.Lock()
 
-    def name(self, item: JSON) -> str:
+    def name(self, item: JSON, identity: bytes = b"") -> str:
         """Return the first id of an item that is not in use."""
-        content = _content(item, self._key)
+        content = _content(item, self._key, identity)
         with self._lock:
             returned = self._returned.get(content)
             if returned:
@@ -98,8 +103,12 @@ class ReturnedNames:
                 heapq.heappush(self._returned.setdefault(content, []), equal)
 
 
-def _content(item: JSON, key: bytes) -> bytes:
-    return hashlib.blake2b(dumps(_messages.without_ids(item)), digest_size=16, key=key).digest()
+def _content(item: JSON, key: bytes, identity: bytes) -> bytes:
+    state = hashlib.blake2b(dumps(_messages.without_ids(item)), digest_size=16, key=key)
+    if identity:
+        state.update(b"\0")  # no JSON holds it
+        state.update(identity)
+    return state.digest()
 
 
 def _id(content: bytes, equal: int) -> str:

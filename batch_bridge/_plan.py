@@ -68,11 +68,15 @@ def lines(batch: Intent | Submitted) -> dict[str, tuple[str, ...]]:
     return {members[0]: tuple(members) for members in equal.values()}
 
 
-def batch_key(bridge: str, members: Iterable[str]) -> str:
-    """Derive a batch's key from its members, so that two ticks that race make the same key."""
+def batch_key(bridge: str, members: Iterable[Waiting]) -> str:
+    """Derive a batch's key from its members, and from when each was queued.
+
+    So two ticks that race make the same key, and so does a batch that is sent again because the first try is known to
+    have come to nothing; but requests that have ended and are asked anew under their old ids make another one: what
+    the provider holds under the old key is not theirs.
+    """
     digest = hashlib.blake2b(digest_size=16, person=b"batch-bridge")
     digest.update(bridge.encode())
     for member in members:
-        digest.update(b"\0")
-        digest.update(member.encode())
+        digest.update(f"\0{member.id}\0{member.queued_at.timestamp():.6f}".encode())
     return f"bb-{digest.hexdigest()}"

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
+from weakref import WeakSet
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
@@ -20,6 +21,13 @@ from batch_bridge._wire import Asked
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
 from batch_bridge.events import Delivered
+
+_open_sessions: WeakSet["Session"] = WeakSet()
+
+
+def is_any_open() -> bool:
+    """Tell whether a Runner is open in this process. From any thread."""
+    return len(_open_sessions) > 0
 
 
 class Session:
@@ -72,12 +80,14 @@ class Session:
             loop = asyncio.get_running_loop().create_task(driver.run(), name=f"bridge {name}")
             loop.add_done_callback(self._loop_ended)
             self._loops.append(loop)
+        _open_sessions.add(self)
 
     async def close(self) -> None:
         """Stop, once the bridges have ended what they are at. Who cannot wait for that cancels this.
 
         What is parked or in flight is found again by the next session on the same file.
         """
+        _open_sessions.discard(self)
         calls, self.calls = self.calls, set()
         try:
             for call in calls:

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import orjson
 
+from batch_bridge._json import copied
 from batch_bridge._messages import TAG, without_ids
 from batch_bridge._models import JSON, Ended, InProgress, Outcome, Request, Submitted, Succeeded
 from batch_bridge._plan import Waiting, lines
@@ -93,7 +94,7 @@ class Sharing:
             return {}
         asked = [each for each in waiting if each.key and not (again and now - each.queued_at < _NEWS)]
         known = await self._cache.recall([each.key for each in asked], now, again=again) if asked else {}
-        return {each.id: Succeeded(known[each.key]) for each in asked if each.key in known}
+        return {each.id: Succeeded(copied(known[each.key])) for each in asked if each.key in known}
 
     def remember(self, now: datetime) -> Remember | None:
         """Return what keeps answers for later, if anything does."""
@@ -164,7 +165,7 @@ class _Spreading:
         if line not in self._seen:
             self._seen.add(line)
             self._note(line, outcome)
-        return [(member, outcome) for member in members]
+        return [(member, _own(outcome) if place else outcome) for place, member in enumerate(members)]
 
     def _note(self, line: str, outcome: Outcome) -> None:
         key = self._keys.get(line)
@@ -176,6 +177,11 @@ class _Spreading:
         answers, self._answers = self._answers, {}
         if answers and self._remember is not None:
             await self._remember(answers)
+
+
+def _own(outcome: Outcome) -> Outcome:
+    """Return an outcome whose answer is nobody else's: who gets it may change it."""
+    return replace(outcome, answer=copied(outcome.answer)) if isinstance(outcome, Succeeded) else outcome
 
 
 def is_answer(answer: JSON) -> bool:

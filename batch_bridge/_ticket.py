@@ -8,11 +8,14 @@ from typing import Literal, TypeAlias
 from batch_bridge._models import Outcome, Request
 
 
+Status: TypeAlias = Literal["queued", "in_flight"]
+
+
 @dataclass(frozen=True, slots=True)
 class Pending:
     """There is no outcome yet, and the caller does not wait for one."""
 
-    status: Literal["queued", "in_flight"]
+    status: Status
 
 
 Ended: TypeAlias = Outcome | Pending

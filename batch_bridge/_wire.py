@@ -60,10 +60,13 @@ def read_interrupt(value: object) -> list[Asked] | None:
     """Return what an interrupt's value asks for; `None` if it is not one of ours."""
     if not isinstance(value, Mapping) or value.get(MARKER) != VERSION or "requests" not in value:
         return None
-    return [
-        Asked(each["id"], each["batcher"], each["item"], each.get("tenant", ""), each.get("sample", ""))
-        for each in value["requests"]
-    ]
+    try:
+        return [
+            Asked(each["id"], each["batcher"], each["item"], each.get("tenant", ""), each.get("sample", ""))
+            for each in value["requests"]
+        ]
+    except (KeyError, TypeError, AttributeError):  # somebody else's, though it looks like ours
+        return None
 
 
 def read_origin(value: object) -> str:

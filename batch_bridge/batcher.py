@@ -12,12 +12,12 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 from batch_bridge import _messages, _outcome
 from batch_bridge._auto import AnyMode
 from batch_bridge._cache import ResponseCache
-from batch_bridge._desk import Desk, is_passing
+from batch_bridge._desk import Desk
 from batch_bridge._exit import close_at_exit, closed
 from batch_bridge._flush import FlushPolicy, QueueSummary
 from batch_bridge._json import dumps
 from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress
-from batch_bridge._models import Outcome, Request, Succeeded
+from batch_bridge._models import JSON, Outcome, Request, Succeeded
 from batch_bridge._names import DurableNames, FreshNames, Names, ReturnedNames
 from batch_bridge._pair import Find, Poll, Submit
 from batch_bridge._provider import Provider
@@ -26,6 +26,7 @@ from batch_bridge.bridge import Bridge
 from batch_bridge.errors import BatchBridgeError, ResultPending
 
 ShouldFlush = Callable[[list[Any], Any], bool]
+Identity: TypeAlias = Callable[[Request], bytes]
 OnPending: TypeAlias = Literal["wait", "raise"]
 
 
@@ -47,7 +48,12 @@ class Batcher:
     With `on_pending="raise"` nobody waits: a call whose answer is not there yet raises `ResultPending`, once the
     request is written down. What is written down is sent as ever, at the latest by `close` and at the end of the
     program. Who asks again, now or in the next process, gets the answer, or `ResultPending`; nothing is sent twice.
-    Answers stay in the file for good; failures that may pass are told once, and asked anew after that.
+    Only equal items that are asked side by side are several requests. Answers stay in the file for good; failures that
+    may pass are told once, and asked anew after that.
+
+    Equal is what is asked in equal words of an equal provider: where it says what decides an answer (`identity`), as
+    the built-in ones do, another model or default makes another request. After you change a function of your own, take
+    another `name`, or another file.
 
     Args:
         provider: Who answers; instead of `submit_func` and `poll_func`.
@@ -122,7 +128,6 @@ class Batcher:
         if on_pending == "raise" and path is None:
             raise ValueError('Batcher(on_pending="raise") needs a file that keeps what is pending; give path=…')
         self._should_flush = should_flush_func
-        self._items: dict[str, Any] = {}
         when = self._is_flush_wanted if should_flush_func is not None else None
         policy = FlushPolicy(max_requests=max_batch_size, max_age=max_batch_age, max_idle=max_batch_idle, when=when)
         bridge = Bridge(
@@ -140,7 +145,10 @@ class Batcher:
         )
         self._peek = peek = on_pending == "raise"
         self._names: Names = ReturnedNames(name) if peek else DurableNames(name) if path is not None else FreshNames()
-        self._desk = Desk(bridge, path, keep=path is not None, peek=peek, callbacks=callbacks)
+        self._identity: Identity | None = getattr(bridge.provider, "identity", None) if path is not None else None
+        self._is_placed = False
+        shows_items = should_flush_func is not None
+        self._desk = Desk(bridge, path, keep=path is not None, peek=peek, shows_items=shows_items, callbacks=callbacks)
         if peek:
             close_at_exit(self._desk)
 
@@ -172,15 +180,13 @@ class Batcher:
         LangChain messages in a `Succeeded.answer` are left as JSON.
         """
         future: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
-        ticket = Ticket(self._requests([item]), future)
-        self._desk.hand_in(ticket)
-        return self._first(ticket, future.result())
+        ticket = self._hand_in([item], future)
+        return self._first(ticket, self._wait(ticket, future))
 
     async def aoutcome(self, item: Any) -> tuple[str, Outcome]:
         """Do what `outcome` does, without blocking."""
         future: asyncio.Future[list[Ended]] = asyncio.get_running_loop().create_future()
-        ticket = Ticket(self._requests([item]), future)
-        self._desk.hand_in(ticket)
+        ticket = self._hand_in([item], future)
         return self._first(ticket, await self._await(ticket, future))
 
     def map(self, items: Iterable[Any], *, return_exceptions: bool = False, samples: bool = False) -> list[Any]:
@@ -249,14 +255,29 @@ class Batcher:
 
     # -- inside ----------------------------------------------------------------------------------------------
 
+    def _hand_in(
+        self,
+        items: Iterable[Any],
+        future: "asyncio.Future[list[Ended]] | concurrent.futures.Future[list[Ended]]",
+        *,
+        flush: bool = False,
+        samples: bool = False,
+    ) -> Ticket:
+        ticket = Ticket(self._requests(items, samples=samples), future, flush)
+        try:
+            self._desk.hand_in(ticket)
+        except BaseException:
+            self._give_back(ticket)
+            raise
+        return ticket
+
     def _requests(self, items: Iterable[Any], *, samples: bool = False) -> list[Request]:
         requests = []
         equal: Counter[bytes] = Counter()
-        for item in items:
-            encoded = _messages.encode(item)
-            request_id = self._names.name(encoded)
-            if self._should_flush is not None:
-                self._items[request_id] = item
+        all_encoded = [_messages.encode(item) for item in items]  # what cannot be asked takes no name
+        identities = self._identify(all_encoded)
+        for encoded, identity in zip(all_encoded, identities, strict=True):
+            request_id = self._names.name(encoded, identity)
             sample = ""
             if samples:
                 content = dumps(_messages.without_ids(encoded))
@@ -269,47 +290,63 @@ class Batcher:
         self, items: Iterable[Any], *, flush: bool, return_exceptions: bool, samples: bool = False
     ) -> list[Any]:
         future: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
-        ticket = Ticket(self._requests(items, samples=samples), future, flush)
-        self._desk.hand_in(ticket)
-        return self._unwrap(ticket, future.result(), return_exceptions=return_exceptions)
+        ticket = self._hand_in(items, future, flush=flush, samples=samples)
+        return self._unwrap(ticket, self._wait(ticket, future), return_exceptions=return_exceptions)
 
     async def _ask(
         self, items: Iterable[Any], *, flush: bool, return_exceptions: bool, samples: bool = False
     ) -> list[Any]:
         future: asyncio.Future[list[Ended]] = asyncio.get_running_loop().create_future()
-        ticket = Ticket(self._requests(items, samples=samples), future, flush)
-        self._desk.hand_in(ticket)
+        ticket = self._hand_in(items, future, flush=flush, samples=samples)
         return self._unwrap(ticket, await self._await(ticket, future), return_exceptions=return_exceptions)
 
     def _first(self, ticket: Ticket, outcomes: Sequence[Ended]) -> tuple[str, Outcome]:
-        self._drop_items(ticket.requests)
+        self._give_back(ticket)
         request_id, outcome = ticket.requests[0].id, outcomes[0]
-        self._note(request_id, outcome)
         if isinstance(outcome, Pending):
             raise _pending(request_id, outcome)
         return request_id, outcome
 
-    def _note(self, request_id: str, outcome: Ended) -> None:
-        if isinstance(outcome, Pending) or is_passing(outcome):
-            self._names.give_back(request_id)
+    def _identify(self, items: Sequence[JSON]) -> list[bytes]:
+        """Return what the provider says decides the answers besides the items; nothing where it cannot say."""
+        if self._identity is None:
+            return [b""] * len(items)
+        identity = self._identity
+
+        def identify(item: JSON) -> bytes:
+            try:
+                return identity(Request("", "", item))
+            except Exception:  # noqa: BLE001  # as in `Sharing.key`; what is wrong with the item is said later
+                return b""
+
+        if self._is_placed:
+            return [identify(item) for item in items]
+        # A provider that makes its own client reads once where that one sends, and may need an event loop for it.
+        identities = self._desk.on_loop(lambda: [identify(item) for item in items])
+        self._is_placed = any(identities)
+        return identities
+
+    def _give_back(self, ticket: Ticket) -> None:
+        for request in ticket.requests:
+            self._names.give_back(request.id)
+
+    def _wait(self, ticket: Ticket, future: "concurrent.futures.Future[list[Ended]]") -> list[Ended]:
+        try:
+            return future.result()
+        except BaseException:  # Ctrl-C, for one: as in `_await`
+            self._give_back(ticket)
+            raise
 
     async def _await(self, ticket: Ticket, future: "asyncio.Future[list[Ended]]") -> list[Ended]:
         try:
             return await future
         except BaseException:  # cancelled, for one: the next equal item is the same request
-            for request in ticket.requests:
-                self._names.give_back(request.id)
+            self._give_back(ticket)
             raise
 
-    def _drop_items(self, requests: Iterable[Request]) -> None:
-        for request in requests:
-            self._items.pop(request.id, None)
-
     def _unwrap(self, ticket: Ticket, outcomes: Sequence[Ended], *, return_exceptions: bool) -> list[Any]:
-        self._drop_items(ticket.requests)
+        self._give_back(ticket)
         answers: list[Any] = []
-        for request, outcome in zip(ticket.requests, outcomes, strict=True):
-            self._note(request.id, outcome)
         for request, outcome in zip(ticket.requests, outcomes, strict=True):
             if isinstance(outcome, Succeeded):
                 answers.append(_messages.decode_owned(outcome.answer))
@@ -328,8 +365,7 @@ class Batcher:
         assert self._should_flush is not None  # noqa: S101
         if not queue.requests:
             return False
-        items = [self._items[request_id] for request_id in self._desk.queued]
-        return bool(self._should_flush(items, queue.last_flushed.astimezone().replace(tzinfo=None)))
+        return bool(self._should_flush(self._desk.queued_items(), queue.last_flushed.astimezone().replace(tzinfo=None)))
 
 
 def _pending(request_id: str, outcome: Pending) -> ResultPending:

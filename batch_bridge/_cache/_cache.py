@@ -66,13 +66,15 @@ class ResponseCache:
     Raises:
         CacheError: The file is broken, locked, another program's, or out of reach.
         TypeError: An argument is of another type.
-        ValueError: `ttl` is not positive.
+        ValueError: `ttl` is not positive, or not finite.
     """
 
     def __init__(
         self, place: str | os.PathLike[str] | BaseStore, *, ttl: timedelta | float | None = None, tenant: str = ""
     ) -> None:
         if isinstance(ttl, int | float) and not isinstance(ttl, bool):
+            if not abs(ttl) <= timedelta.max.total_seconds():  # not a number, infinite, or too long
+                raise ValueError(f"ResponseCache(ttl={ttl!r}) is no time to keep an answer; give seconds, or None")
             ttl = timedelta(seconds=ttl)
         if not isinstance(ttl, timedelta | None):
             raise TypeError(f"ResponseCache(ttl={ttl!r}) is no duration; give a timedelta, seconds, or None")

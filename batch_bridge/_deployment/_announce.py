@@ -15,7 +15,7 @@ from langgraph.runtime import Runtime
 
 from batch_bridge._deployment._bell import is_doubtful, ring
 from batch_bridge._deployment._inbox import note_row
-from batch_bridge.errors import NondeterministicNodeError, NoStoreError
+from batch_bridge.errors import NondeterministicNodeError, NoStoreError, OutsideGraphError
 
 logger = logging.getLogger("batch_bridge")
 
@@ -117,6 +117,11 @@ def announce_sync(runtime: Runtime[Any], asks: Mapping[str, Sequence[str]], *, i
     if not isinstance(loop, asyncio.AbstractEventLoop) or not loop.is_running():
         asyncio.run(announce(runtime, asks, idle=idle))
         return
+    if _is_in(loop):
+        raise OutsideGraphError(
+            "wait_sync() was called in an async node, on the event loop of a LangGraph server, which it would hold up; "
+            "write `await wait(…)` there, or call it from a node that is not async"
+        )
     asyncio.run_coroutine_threadsafe(_leave_notes(runtime, asks, idle=idle), loop).result()
     user = user_of(runtime)
     for bridge in asks:
@@ -130,6 +135,13 @@ def announce_sync(runtime: Runtime[Any], asks: Mapping[str, Sequence[str]], *, i
             ringing.add_done_callback(_note_failure)
             with contextlib.suppress(TimeoutError):
                 ringing.result(_patience.left() if is_doubtful(bridge, user) else 0)
+
+
+def _is_in(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 async def _leave_notes(runtime: Runtime[Any], asks: Mapping[str, Sequence[str]], *, idle: bool) -> None:

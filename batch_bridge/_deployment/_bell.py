@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import httpx
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIStatusError
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from batch_bridge._deployment._access import access_of, bridge_thread, is_introduced
 from batch_bridge.errors import BridgeUnreachableError, UnknownBatcherError
@@ -31,12 +33,15 @@ async def ring(bridge: str, user: str) -> None:
         UnknownBatcherError: The deployment has no such graph, or it is not a bridge.
         BridgeUnreachableError: The server does not let this user start the bridge's runs.
     """
+    entered = time.monotonic()
     access = access_of(bridge)
     caller = "" if access.service else user
-    while time.monotonic() >= _covered.get((bridge, caller), 0.0):
+    mine = False  # a ring that begins after we came is for us; one that we join may have begun before
+    while not mine and entered >= _covered.get((bridge, caller), 0.0):
         place = (id(asyncio.get_running_loop()), bridge, caller)
         task = _ringing.get(place)
         if task is None:
+            mine = True
             task = _ringing[place] = asyncio.ensure_future(_ring(bridge, caller))
             task.add_done_callback(partial(_forget, place))
         await asyncio.shield(task)
@@ -59,13 +64,23 @@ async def _ring(bridge: str, caller: str) -> None:
         await _check(client, bridge)
     started = time.monotonic()
     try:
-        await start_tick(client, bridge, "bell", after=access.linger)
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception(_is_passing),
+            wait=wait_exponential_jitter(0.2, 2),
+            stop=stop_after_attempt(4),
+            reraise=True,
+        ):
+            with attempt:
+                started = time.monotonic()
+                await start_tick(client, bridge, "bell", after=access.linger)
     except APIStatusError as error:
         if error.status_code == 422:  # noqa: PLR2004
             raise _unknown(bridge, str(error)) from error
         if error.status_code in _DENIED:
             raise _denied(bridge, caller, error) from error
-        raise
+        raise _failed(bridge, error) from error
+    except httpx.HTTPError as error:
+        raise _failed(bridge, error) from error
     # Clocks may be set while we wait: a share of the window is left unused.
     _covered[bridge, caller] = started + max(access.linger * 0.9, 0.001)
 
@@ -118,11 +133,24 @@ def _unknown(bridge: str, said: str) -> UnknownBatcherError:
     )
 
 
+def _is_passing(error: BaseException) -> bool:
+    if isinstance(error, APIStatusError):
+        return error.status_code == 429 or error.status_code >= 500  # noqa: PLR2004
+    return isinstance(error, httpx.HTTPError)
+
+
+def _failed(bridge: str, error: Exception) -> BridgeUnreachableError:
+    return BridgeUnreachableError(
+        f"wait(…, batcher={bridge!r}): the server could not start the bridge's run, four times in a row "
+        f"({type(error).__name__}: {error}); run this thread again once it can"
+    )
+
+
 def _denied(bridge: str, caller: str, error: APIStatusError) -> BridgeUnreachableError:
     who = f"the user {caller!r}" if caller else "the caller"
     return BridgeUnreachableError(
         f"wait(…, batcher={bridge!r}): the server does not let {who} start the bridge's runs "
         f"(HTTP {error.status_code}). Where threads belong to users, the bridge needs an identity of its own, "
-        f"which may read and resume all of them: Bridge(…, name={bridge!r}, client=get_client(url=…, headers=…)), with "
-        "the name that langgraph.json gives it"
+        f"which may read and resume all of them: Bridge(…, name={bridge!r}, client=lambda: get_client(url=…, "
+        "headers=…)), with the name that langgraph.json gives it"
     )

@@ -75,7 +75,6 @@ def build(host_of: Callable[[str], Host]) -> CompiledStateGraph[Any, Any, Any, A
     graph.add_node("flush", steps.flush)
     graph.add_node("rearm", steps.rearm)
     graph.add_edge(START, "collect")
-    graph.add_edge("rearm", END)
     return graph.compile()
 
 
@@ -98,16 +97,20 @@ class _Steps:
             return _ended({"next_tick": "now, on the bridge's own thread"})
 
         async def work() -> _Step:
-            if not await host.begin(store):
+            if not await host.begin(store, _tick(runtime)):
                 return END
             if replay := orders.get("replay"):
                 await host.replay(None if replay == "all" else list(replay))
             await host.collect(user_of(runtime))
             return "advance"
 
-        return await self._step(host, work)
+        return await self._step(host, runtime, work, first=True)
 
-    async def advance(self, state: BridgeState, runtime: Runtime[Any]) -> Command[Literal["deliver", "__end__"]]:  # noqa: ARG002
+    async def advance(
+        self,
+        state: BridgeState,  # noqa: ARG002  # LangGraph hands it to every node
+        runtime: Runtime[Any],
+    ) -> Command[Literal["collect", "deliver", "__end__"]]:
         """Look after the batches that are due."""
         host = self._host(runtime)
 
@@ -115,9 +118,13 @@ class _Steps:
             await host.advance()
             return "deliver"
 
-        return await self._step(host, work)
+        return await self._step(host, runtime, work)
 
-    async def deliver(self, state: BridgeState, runtime: Runtime[Any]) -> Command[Literal["flush", "__end__"]]:  # noqa: ARG002
+    async def deliver(
+        self,
+        state: BridgeState,  # noqa: ARG002
+        runtime: Runtime[Any],
+    ) -> Command[Literal["collect", "flush", "__end__"]]:
         """Resume the threads whose outcomes are there."""
         host = self._host(runtime)
 
@@ -125,7 +132,7 @@ class _Steps:
             await host.deliver()
             return "flush"
 
-        return await self._step(host, work)
+        return await self._step(host, runtime, work)
 
     async def flush(self, state: BridgeState, runtime: Runtime[Any]) -> Command[Literal["collect", "rearm", "__end__"]]:
         """Send what is due."""
@@ -136,16 +143,21 @@ class _Steps:
             more = host.passes < _passes() and (host.again or await host.rest())
             return "collect" if more else "rearm"
 
-        return await self._step(host, work)
+        return await self._step(host, runtime, work)
 
-    async def rearm(self, state: BridgeState, runtime: Runtime[Any]) -> dict[str, Any]:  # noqa: ARG002
+    async def rearm(self, state: BridgeState, runtime: Runtime[Any]) -> Command[Literal["collect", "__end__"]]:  # noqa: ARG002
         """See to it that there is a next tick, and show how things are."""
         host = self._host(runtime)
+        if not host.is_at(_tick(runtime)):
+            return _astray(host)
         try:
             wake_at = await host.end()
         except Exception as error:  # noqa: BLE001  # as in `_step`
             wake_at = await host.fail(error)
-        return _shown(host, wake_at)
+        except BaseException:
+            await host.break_off()
+            raise
+        return _ended(_shown(host, wake_at))
 
     def _host(self, runtime: Runtime[Any]) -> Host:
         if runtime.server_info is None:
@@ -154,14 +166,35 @@ class _Steps:
             )
         return self._host_of(runtime.server_info.graph_id)
 
-    async def _step(self, host: Host, work: Callable[[], Awaitable[_Step]]) -> Command[Any]:
+    async def _step(
+        self, host: Host, runtime: Runtime[Any], work: Callable[[], Awaitable[_Step]], *, first: bool = False
+    ) -> Command[Any]:
+        if not first and not host.is_at(_tick(runtime)):
+            return _astray(host)
         try:
             then = await work()
         except GraphBubbleUp:
             raise
         except Exception as error:  # noqa: BLE001  # nobody else would start the next tick
             return _ended(_shown(host, await host.fail(error)))
+        except BaseException:  # cancelled: what was taken in hand may be half done
+            await host.break_off()
+            raise
         return Command(goto=then, update={"flush": False, "replay": []} if then == "collect" else None)
+
+
+def _tick(runtime: Runtime[Any]) -> str:
+    """Return what tells this run, and this attempt at it, from every other."""
+    info = runtime.execution_info
+    return f"{info.run_id if info else ''} {get_config().get('metadata', {}).get('run_attempt', 1)}"
+
+
+def _astray(host: Host) -> Command[Any]:
+    """Return where a run goes that finds itself in the middle of a tick which this process is not at.
+
+    One that was broken off elsewhere, and goes on here, begins anew; one that is doubled in this process ends.
+    """
+    return Command(goto="collect" if host.is_free else END)
 
 
 def _ended(shown: dict[str, Any]) -> Command[Any]:

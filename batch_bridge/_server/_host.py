@@ -1,6 +1,7 @@
 """A bridge in one process of a LangGraph server: the engine and the post, and the steps of a tick."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -8,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 import httpx
-from langgraph.store.base import PutOp, SearchOp
+from langgraph.store.base import ListNamespacesOp, MatchCondition, PutOp, SearchOp
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIError
 
@@ -32,12 +33,18 @@ _TIDY_EVERY = timedelta(hours=1)
 _DELIVER_FOR = 1.0
 """Seconds of delivering, after which the inbox is looked at again."""
 _NAP = timedelta(seconds=1)
+_LAST_ORDERS = 200
+"""Passes of a tick after which calls that run in this process are ended and no new ones begun: the next tick may run in
+another process, which does not see them."""
+_INSURANCE = timedelta(minutes=5)
+"""A tick for which there is a run beforehand, in case that this one ends without asking for the next."""
 _AWAKE = timedelta(seconds=5)
 """How long a tick goes on napping; then it ends, so that its thread shows how things are, and the next one begins."""
 _NOT_PARKED = timedelta(seconds=5)
 """How long a note counts whose thread is neither parked nor busy."""
 _LOOKED_AT = 200
 """Threads that are held in memory at once, with all that they ask for."""
+_MOST_PAGES = 20
 _SHOWN = 20
 """Batches and dead letters that the thread's state shows."""
 
@@ -74,6 +81,8 @@ class Host:
         self._again = False
         self._began = _now()
         self._failures = 0
+        self._tick = ""
+        self._user = ""
         self.last_error = ""
         self.passes = 0
 
@@ -82,18 +91,28 @@ class Host:
         """Calls the server, as the service that was configured or as the user of this run."""
         return self._access.client()
 
-    async def begin(self, store: Rows) -> bool:
-        """Begin a pass; tell whether this process may go on with the bridge, or another tick still runs."""
-        self.passes += 1
+    async def begin(self, store: Rows, tick: str) -> bool:
+        """Begin a pass; tell whether this process may go on with the bridge, or another tick still runs.
+
+        Args:
+            store: The deployment's.
+            tick: The run, and which attempt at it.
+        """
         self._store.store = store
         now = _now()
-        if self.passes == 1:
-            self._began = now
+        if self._tick != tick:
+            if self._tick and self._lease.is_fresh(now):
+                await self._wake_at(now + timedelta(seconds=5), now)
+                return False
+            self._tick, self._began, self.passes = tick, now, 0
+        self.passes += 1
         mine = await self._lease.take(now)
         if mine is None:
+            self._tick = ""
             await self._wake_at(now + timedelta(seconds=5), now)
             return False
         if not mine or not self._opened:
+            self._opened = False  # until all is read: a tick that is cancelled half way leaves this as it is
             await self._ledger.load()
             await self._renew(_now())  # a long queue takes its time
             await self._engine.open(now)
@@ -102,23 +121,32 @@ class Host:
         return True
 
     async def collect(self, user: str) -> None:
-        """Take in what newly parked threads ask for; look for forgotten ones now and then."""
+        """Take in what newly parked threads ask for; look for forgotten ones now and then.
+
+        Args:
+            user: Whom this run calls the server as, where the deployment knows its users.
+        """
         now = _now()
-        self._again = False
+        self._again, self._look_at, self._user = False, None, user
         notes = await read_notes(self._store, self._name)
-        if notes:
-            threads = list(dict.fromkeys(note.thread for note in notes))
-            seen = await look(self.client, threads)
-            fresh = await self._take_in(seen.values(), now, {note.thread: note.left_at for note in notes})
-            for note in notes:
-                if note.thread in seen and note.asks in seen[note.thread].digests(self._name):
-                    self._post.strike(note.thread, idle=note.idle and note.thread in fresh)
-            self._post.hasten(threads, now)
-            done, self._look_at = self._sort(notes, seen, user, now)
-            await remove_notes(self._store, self._name, done)
-        else:
-            self._look_at = None
+        for start in range(0, len(notes), _LOOKED_AT):
+            await self._renew(_now())
+            await self._answer(notes[start : start + _LOOKED_AT], now)
         await self._sweep(now)
+        if self.passes == 1 and (notes or self._engine.queued or self._engine.in_flight or len(self._post)):
+            await self._insure(now)
+
+    async def _answer(self, notes: list[Note], now: datetime) -> None:
+        threads = list(dict.fromkeys(note.thread for note in notes))
+        seen = await look(self.client, threads)
+        fresh = await self._take_in(seen.values(), now, {note.thread: note.left_at for note in notes})
+        for note in notes:
+            if note.thread in seen and note.asks in seen[note.thread].digests(self._name):
+                self._post.strike(note.thread, idle=note.idle and note.thread in fresh)
+        self._post.hasten(threads, now)
+        done, look_at = self._sort(notes, seen, now)
+        self._look_at = min((time for time in (self._look_at, look_at) if time is not None), default=None)
+        await remove_notes(self._store, self._name, done)
 
     async def advance(self) -> None:
         """Look after the batches that are due."""
@@ -131,14 +159,15 @@ class Host:
     async def deliver(self) -> None:
         """Resume the threads whose outcomes are there."""
         now = _now()
-        self._again |= await self._post.deliver(self.client, now, seconds=_DELIVER_FOR)
+        await self._renew(now)
+        self._again |= await self._post.deliver(self.client, now, seconds=_DELIVER_FOR, hidden=self._may_hide)
         self._note_error(self._post)
 
     async def flush(self, *, everything: bool) -> None:
         """Send what is due, or all that waits, unless its thread has gone away meanwhile."""
         now = _now()
         ids = tuple(self._engine.waiting) if everything else self._engine.to_flush(now)
-        if ids:
+        if ids and not (self._engine.expects_news and self.passes > _LAST_ORDERS):
             await self._drop_abandoned(ids)
             await self._renew(now)
             await self._engine.flush(_now(), drain=everything)
@@ -158,7 +187,7 @@ class Host:
         now, next_at = _now(), self._next_at()
         if next_at is None or (next_at - now > _NAP and not self._engine.expects_news):
             return False
-        if not timedelta(0) <= now - self._began < _AWAKE:
+        if not self._engine.expects_news and not timedelta(0) <= now - self._began < _AWAKE:
             return False
         news = asyncio.Event()
         self._engine.on_news = news.set
@@ -175,7 +204,7 @@ class Host:
         """End the tick: see to it that there is a next one if there is anything to wait for. Returns when."""
         now = _now()
         await self._tidy(now)
-        self._failures, self.passes = 0, 0
+        self._failures, self.passes, self._tick = 0, 0, ""
         at = now if self._again else self._next_at()
         return await self._wake_at(at, now)
 
@@ -193,10 +222,28 @@ class Host:
         now = _now()
         self.last_error = f"{type(error).__name__}: {error}"
         logger.error("%s: a tick failed", self._name, exc_info=error)
-        self.passes = 0
-        self._opened = False  # what is remembered may be wrong: read it again
+        self._spoil()
         self._failures += 1
         return await _stubbornly(self._wake_at, now + timedelta(seconds=min(2**self._failures, 60)), now)
+
+    async def break_off(self) -> None:
+        """Leave a tick that is cancelled, so that the next one need not wait for it."""
+        self._spoil()
+        with contextlib.suppress(Exception):  # the lease runs out by itself, too
+            await self._lease.end(_now())
+
+    def _spoil(self) -> None:
+        """Forget a tick that has failed: what is remembered may be wrong, and is read again."""
+        self._opened, self.passes, self._tick = False, 0, ""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether this process is at no tick."""
+        return not self._tick
+
+    def is_at(self, tick: str) -> bool:
+        """Tell whether a tick is the one that this process is at."""
+        return self._tick == tick
 
     async def _renew(self, now: datetime) -> None:
         if not await self._lease.renew(now):
@@ -243,20 +290,18 @@ class Host:
         self._post.add(settled, now)
         return {each.thread for each in new if each.id not in settled}
 
-    def _sort(
-        self, notes: list[Note], seen: dict[str, Seen], user: str, now: datetime
-    ) -> tuple[list[str], datetime | None]:
+    def _sort(self, notes: list[Note], seen: dict[str, Seen], now: datetime) -> tuple[list[str], datetime | None]:
         """Return the notes that are done with, and when to look at the others again."""
         done: list[str] = []
         look_at: datetime | None = None
         for note in notes:
             thread, age = seen.get(note.thread), now - note.left_at
-            if thread is None and self._may_be_hidden(note, user):
+            if thread is None and self._may_hide and note.user != self._user:
                 self.last_error = (
-                    f"thread {note.thread} of user {note.user!r} is hidden from {user or 'this run'!r}; give the "
-                    "bridge an identity that sees all: Bridge(…, client=get_client(url=…, headers=…))"
+                    f"thread {note.thread} of user {note.user!r} is hidden from {self._user!r}; give the bridge an "
+                    "identity that sees all: Bridge(…, client=lambda: get_client(url=…, headers=…))"
                 )
-                wait = age < timedelta(hours=1)
+                wait = age < self._retention
             elif thread is None or note.asks in thread.digests(self._name):
                 wait = False
             else:
@@ -268,8 +313,10 @@ class Host:
                 done.append(note.key)
         return done, look_at
 
-    def _may_be_hidden(self, note: Note, user: str) -> bool:
-        return bool(note.user) and note.user != user and self._access.service is None
+    @property
+    def _may_hide(self) -> bool:
+        """Whether a thread that is not seen may be there all the same: it may be another user's."""
+        return bool(self._user) and self._access.service is None
 
     async def _sweep(self, now: datetime) -> None:
         """Look for parked threads that nobody told of: a few pages in a pass."""
@@ -307,7 +354,9 @@ class Host:
             page = threads[start : start + _LOOKED_AT]
             seen = await look(self.client, page)
             for thread in page:
-                abandoned += _abandoned(seen.get(thread), self._name, by_thread[thread])
+                if thread in seen or not self._may_hide:
+                    abandoned += _abandoned(seen.get(thread), self._name, by_thread[thread])
+            await self._renew(_now())
         await self._engine.drop(abandoned)
 
     # -- the end of a tick -----------------------------------------------------------------------------------------
@@ -321,27 +370,49 @@ class Host:
         await self._lease.end(now)
         return at
 
+    async def _insure(self, now: datetime) -> None:
+        """See to it that a run is pending while this one is under way: it may be cancelled, or its process killed."""
+        pending: Any = await self.client.runs.list(bridge_thread(self._name), status="pending", limit=100)
+        latest = (now + _INSURANCE * 2).timestamp()
+        if not any((run.get("metadata") or {}).get("due", 0) <= latest for run in pending):
+            await start_tick(self.client, self._name, "insurance", after=int(_INSURANCE.total_seconds()))
+
     async def _tidy(self, now: datetime) -> None:
         """Let go, now and then, of what has been kept for long enough, and of old runs of the bridge's thread."""
         if self._tidy_at is not None and now < self._tidy_at:
             return
         first, self._tidy_at = self._tidy_at is None, now + _TIDY_EVERY
         oldest = now - self._retention
-        (rows,) = await self._store.abatch([SearchOp(delivered_namespace(self._name), limit=1000)])
-        for row in rows:
-            if row.key < f"{oldest:%Y%m%d%H}":
-                await self._engine.forget(row.value["ids"])
-                await self._store.abatch([PutOp(delivered_namespace(self._name), row.key, None)])
+        await self._forget_delivered(f"{oldest:%Y%m%d%H}")
         await self._ledger.forget_closed(oldest)
         await self._engine.forget(await self._ledger.forget_dead(oldest))
         if not first:
             await self._forget_runs()
 
+    async def _forget_delivered(self, before: str) -> None:
+        """Let go of the outcomes that were delivered before an hour."""
+        root = delivered_namespace(self._name)
+        below = MatchCondition("prefix", root)
+        (hours,) = await self._store.abatch([ListNamespacesOp((below,), max_depth=len(root) + 1, limit=10_000)])
+        for hour in hours:
+            while hour[-1] < before:
+                (rows,) = await self._store.abatch([SearchOp(hour, limit=1000)])
+                if not rows:
+                    break
+                for row in rows:
+                    await self._engine.forget(row.value["ids"])
+                await self._store.abatch([PutOp(hour, row.key, None) for row in rows])
+
     async def _forget_runs(self) -> None:
         thread = bridge_thread(self._name)
         try:
-            for run in await self.client.runs.list(thread, status="success", limit=1000, offset=20):
-                await self.client.runs.delete(thread, run["run_id"])
+            for status in ("success", "error", "timeout", "interrupted"):
+                for _ in range(_MOST_PAGES):
+                    runs: Any = await self.client.runs.list(thread, status=status, limit=500, offset=20)
+                    for run in runs:
+                        await self.client.runs.delete(thread, run["run_id"])
+                    if len(runs) < 500:  # noqa: PLR2004
+                        break
             if hasattr(self.client.threads, "prune"):
                 await self.client.threads.prune([thread], strategy="keep_latest")
         except APIError as error:
@@ -363,7 +434,7 @@ async def _stubbornly(
 
 def _abandoned(thread: Seen | None, bridge: str, queued: list[str]) -> list[str]:
     """Return those of a thread's queued requests that it does not wait for any more; one that runs may yet."""
-    if thread is None or thread.failed or thread.ended:
+    if thread is None or thread.failed:
         return queued
     asked = {each.id for each in thread.asks(bridge)}
     return [] if thread.busy else [request_id for request_id in queued if request_id not in asked]

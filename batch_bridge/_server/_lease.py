@@ -53,6 +53,10 @@ class Lease:
             await self._write(now, running=True)
         return True
 
+    def is_fresh(self, now: datetime) -> bool:
+        """Tell whether this process has said lately that a tick runs in it."""
+        return abs(now - self._said_at) < _TERM
+
     async def end(self, now: datetime) -> None:
         """End a tick. The lease is kept, for the next one in this process."""
         if await self.is_held():

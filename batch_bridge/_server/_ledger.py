@@ -90,6 +90,8 @@ class ServerLedger(Ledger):
 
     async def queue(self) -> list[Waiting]:
         """See `Ledger`."""
+        settled = await self.settled([each for each in self._queue if each in self.outbox])  # a crash came in between
+        await self._queue.remove(settled)
         rows: Iterable[tuple[str, Any]] = self._queue.items()
         return [
             Waiting(request_id, group, size, datetime.fromtimestamp(at, UTC), key)

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from langgraph.store.base import PutOp
 from langgraph_sdk.client import LangGraphClient
-from langgraph_sdk.errors import APIStatusError
+from langgraph_sdk.errors import NotFoundError
 
 from batch_bridge._ledger import Rows
 from batch_bridge._models import Outcome
@@ -49,9 +49,12 @@ class Post:
         self.last_error = ""
 
     def load(self, now: datetime) -> None:
-        """Take up what the outbox holds, in place of what is remembered."""
-        self._letters.clear()
+        """Take up what the outbox holds; how it went with a thread so far is remembered."""
+        before, self._letters = self._letters, {}
         self.add(self._ledger.outbox, now)
+        for thread, letter in self._letters.items():
+            if (old := before.get(thread)) is not None and old.ids == letter.ids:
+                self._letters[thread] = old
 
     def add(self, ids: Iterable[str], now: datetime) -> None:
         """Take up requests that are in the outbox; others are put aside."""
@@ -87,17 +90,26 @@ class Post:
     def __len__(self) -> int:
         return sum(len(letter.ids) for letter in self._letters.values())
 
-    async def deliver(self, client: LangGraphClient, now: datetime, *, seconds: float) -> bool:
-        """Look after the letters that are due, and tell whether some are left after `seconds`."""
+    async def deliver(self, client: LangGraphClient, now: datetime, *, seconds: float, hidden: bool) -> bool:
+        """Look after the letters that are due, and tell whether some are left after `seconds`.
+
+        Args:
+            client: Calls the server.
+            now: Aware UTC.
+            seconds: How long to go on.
+            hidden: A thread that is not seen may be another user's: it is waited for.
+        """
         ready = sorted((letter for letter in self._letters.values() if letter.due <= now), key=lambda each: each.due)
         until = time.monotonic() + seconds
         for start in range(0, len(ready), _AT_ONCE):
             if start and time.monotonic() > until:
                 return True
-            await self._look_after(client, ready[start : start + _AT_ONCE], now)
+            await self._look_after(client, ready[start : start + _AT_ONCE], now, hidden=hidden)
         return False
 
-    async def _look_after(self, client: LangGraphClient, letters: Sequence[Letter], now: datetime) -> None:
+    async def _look_after(
+        self, client: LangGraphClient, letters: Sequence[Letter], now: datetime, *, hidden: bool
+    ) -> None:
         seen = await look(client, [letter.thread for letter in letters])
         ended: list[str] = []
         kept: list[str] = []
@@ -109,9 +121,9 @@ class Post:
             if read:
                 letter.deliveries = 0
             (ended if thread is not None and thread.ended else kept).extend(read)
-            if verdict is Verdict.CHECK and thread is not None:
-                verdict = Verdict.LATER if await self._is_under_way(client, letter) else Verdict.SEND
             match verdict:
+                case Verdict.GONE if hidden:
+                    letter.put_off(now)
                 case Verdict.GONE | Verdict.GIVE_UP:
                     await self._bury(letter, verdict.value, now)
                 case Verdict.READ:
@@ -120,6 +132,8 @@ class Post:
                         self._strikes.pop(letter.thread, None)
                 case Verdict.SEND if thread is not None:
                     to_send.append((letter, thread))
+                case Verdict.CHECK:
+                    await self._check(client, letter, now)
                 case _:
                     letter.put_off(now)
         await self._acknowledge(ended, kept, now)
@@ -127,10 +141,10 @@ class Post:
 
     async def _acknowledge(self, ended: Sequence[str], kept: Sequence[str], now: datetime) -> None:
         if kept:  # first: an outcome that nobody remembers is never let go of
-            row = PutOp(delivered_namespace(self._bridge), f"{now:%Y%m%d%H}.{uuid4().hex}", {"ids": list(kept)}, False)  # noqa: FBT003
-            await self._store.abatch([row])
+            hour = (*delivered_namespace(self._bridge), f"{now:%Y%m%d%H}")
+            await self._store.abatch([PutOp(hour, uuid4().hex, {"ids": list(kept)}, index=False)])
+        await self._forget(ended)  # first, too: a letter without an outcome is taken for read
         await self._ledger.outbox.remove([*ended, *kept])
-        await self._forget(ended)
 
     async def _bury(self, letter: Letter, reason: str, now: datetime) -> None:
         logger.error("%s: dead letter for thread %s: %s", self._bridge, letter.thread, reason)
@@ -149,10 +163,7 @@ class Post:
             async with gate:
                 await self._resume(client, letter, thread, outcomes, now)
 
-        sent = await asyncio.gather(*(send(letter, thread) for letter, thread in to_send), return_exceptions=True)
-        for error in sent:
-            if isinstance(error, BaseException):
-                raise error
+        await asyncio.gather(*(send(letter, thread) for letter, thread in to_send))
 
     async def _resume(
         self, client: LangGraphClient, letter: Letter, thread: Seen, outcomes: dict[str, Outcome], now: datetime
@@ -172,12 +183,12 @@ class Post:
                 return
         try:
             await self._create_run(client, thread, interrupts, outcomes)
-        except APIStatusError as error:  # also if it was deleted in between: the next look finds it gone
+        except Exception as error:  # noqa: BLE001  # no graph runs here; one thread must not stand in others' way
             letter.failures += 1
             self.last_error = f"thread {thread.id}: {error}"
             logger.warning("%s: could not resume thread %s: %s", self._bridge, thread.id, error)
             if letter.failures >= _MOST_FAILURES:
-                await self._bury(letter, f"the server refused to resume it: {error}", now)
+                await self._bury(letter, f"it could not be resumed: {error}", now)
         else:
             letter.deliveries += 1
             letter.failures = 0
@@ -192,7 +203,10 @@ class Post:
         if thread.config:
             settings["config"] = thread.config
         if origin := next((interrupt.origin for interrupt in interrupts if interrupt.origin), ""):
-            settings |= _handed_on(await client.runs.get(thread.id, origin), thread.config)
+            try:
+                settings |= _handed_on(await client.runs.get(thread.id, origin), thread.config)
+            except NotFoundError:
+                logger.warning("thread %s is resumed without a context: its run %s is gone", thread.id, origin)
         await client.runs.create(
             thread.id,
             thread.assistant,
@@ -202,9 +216,26 @@ class Post:
             **settings,
         )
 
+    async def _check(self, client: LangGraphClient, letter: Letter, now: datetime) -> None:
+        """Resume a thread that reads busy if nothing runs: what it shows is where it is parked only then.
+
+        A run that begins or ends meanwhile changes where the thread is parked. So one looks for runs, then at the
+        thread, and then for runs once more.
+        """
+        thread = None
+        if not await self._is_under_way(client, letter):
+            thread = (await look(client, [letter.thread])).get(letter.thread)
+        if thread is None or not thread.busy or await self._is_under_way(client, letter):
+            letter.put_off(now)
+        else:
+            await self._send(client, [(letter, thread)], now)
+
     async def _is_under_way(self, client: LangGraphClient, letter: Letter) -> bool:
-        """Tell whether a thread runs, or is about to; not so if all that keeps it busy is a run for a later hour."""
-        for status in ("running", "pending"):
+        """Tell whether a thread runs, or is about to; not so if all that keeps it busy is a run for a later hour.
+
+        A run may go from pending to running meanwhile, so one looks in that order.
+        """
+        for status in ("pending", "running"):
             for run in await client.runs.list(letter.thread, status=status, limit=50):
                 kwargs: Any = run.get("kwargs") or {}
                 delayed = (kwargs.get("config") or {}).get("configurable", {}).get("__after_seconds__")
@@ -226,5 +257,5 @@ def _handed_on(run: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, A
 
 
 def delivered_namespace(bridge: str) -> tuple[str, ...]:
-    """Return where it is noted which outcomes have been delivered, by the hour, until their retention has passed."""
+    """Return below what, by the hour, it is noted which outcomes have been delivered, for as long as they are kept."""
     return ("batch_bridge", bridge, "delivered")

@@ -104,7 +104,7 @@ def see(thread: Mapping[str, Any]) -> Seen:
         assistant=str(metadata.get("assistant_id") or metadata.get("graph_id") or ""),
         busy=status == "busy",
         failed=status == "error",
-        ended=status == "idle",
+        ended=status == "idle" and not thread.get("interrupts"),
         parked=tuple(_parked(thread.get("interrupts") or {})),
         config={each: config[each] for each in ("recursion_limit", "tags") if config.get(each)},
     )

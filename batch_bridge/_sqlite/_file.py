@@ -116,8 +116,8 @@ def _lock(path: Path, opened: ExitStack) -> None:
         lock.acquire()
     except Timeout:
         raise RunFileError(
-            f"{path}: another Runner has this file open, in this process or in another one. "
-            "Wait until it has ended, or name another file."
+            f"{path}: another Runner has this file open, or a Batcher or a wrapped client, in this process or in "
+            "another one. Close it, or wait until it has ended, or name another file."
         ) from None
     except OSError as error:
         raise RunFileError(

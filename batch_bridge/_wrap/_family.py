@@ -1,6 +1,7 @@
 """What a wrapped client shares with the copies that are made of it: its settings, its Batchers, what was warned of."""
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Mapping
@@ -9,14 +10,15 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from openai import AsyncAzureOpenAI
 
-from batch_bridge._ask import Asker
+from batch_bridge._ask import Asker, check_batcher
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._provider import Provider
 from batch_bridge._wait import Named
 from batch_bridge._wrap._request import Body, body_of, has_timeout, refusal, route
 from batch_bridge._wrap._twin import async_twin
 from batch_bridge.batcher import Batcher, OnPending
-from batch_bridge.errors import UnsupportedCallError
+from batch_bridge.errors import RunFileError, UnsupportedCallError
+from batch_bridge.providers._openai_clients import Identity
 from batch_bridge.providers.azure import AzureOpenAIBatch
 from batch_bridge.providers.openai import OpenAIBatch
 
@@ -24,6 +26,7 @@ logger = logging.getLogger("batch_bridge")
 
 Unsupported: TypeAlias = Literal["raise", "realtime"]
 
+_POLL_INTERVAL: Final = timedelta(seconds=30)
 _READS: Final = frozenset({"get", "head", "options"})
 """HTTP methods that only read: nothing is billed for them, and nothing is pooled."""
 
@@ -41,7 +44,8 @@ class Family:
         provider: Of the shared Batcher.
 
     Raises:
-        ValueError: An argument makes no sense.
+        TypeError: An argument is of another type.
+        ValueError: An argument makes no sense, or is for the shared Batcher and `batcher` is a Batcher.
     """
 
     def __init__(
@@ -49,7 +53,7 @@ class Family:
         *,
         batcher: str | Named | Batcher,
         unsupported: Unsupported,
-        flush: FlushPolicy,
+        flush: FlushPolicy | None,
         poll_interval: timedelta | float,
         path: str | os.PathLike[str] | None,
         on_pending: OnPending,
@@ -61,22 +65,39 @@ class Family:
         ):
             if value not in known:
                 raise ValueError(f"wrap_openai({name}={value!r}): give {' or '.join(map(repr, known))}")
-        if on_pending == "raise" and path is None and not isinstance(batcher, Batcher):
+        check_batcher(batcher, what="wrap_openai")
+        if flush is not None and not isinstance(flush, FlushPolicy):
+            raise TypeError(f"wrap_openai(flush={flush!r}) is no policy; give flush=FlushPolicy(max_idle=…, max_age=…)")
+        poll_interval = _interval(poll_interval)
+        if isinstance(batcher, Batcher):
+            given = {
+                "flush": flush is not None,
+                "poll_interval": poll_interval != _POLL_INTERVAL,
+                "path": path is not None,
+                "on_pending": on_pending != "wait",
+                "provider": provider is not None,
+            }
+            if names := [f"{name}=" for name, is_given in given.items() if is_given]:
+                raise ValueError(
+                    f"wrap_openai(client, Batcher(…), {', '.join(names)}): a Batcher has its own; give it to the "
+                    "Batcher, and not here"
+                )
+        elif on_pending == "raise" and path is None:
             raise ValueError(
                 'wrap_openai(on_pending="raise") needs a file that keeps what is pending; give path="batches.db"'
             )
         self._batcher = batcher
         self._unsupported = unsupported
-        self._flush = flush
+        self._flush = flush or FlushPolicy(max_idle=1.0)
         self._poll_interval = poll_interval
         self._path = path
         self._on_pending = on_pending
         self._provider = provider or getattr(batcher, "provider", None)
-        self._askers: dict[tuple[object, ...], Asker] = {}
+        self._askers: dict[Identity, Asker] = {}
         self._warned: set[str] = set()
         self._lock = threading.Lock()
 
-    def asker(self, identity: tuple[object, ...], client: Any) -> Asker:
+    def asker(self, identity: Identity, client: Any) -> Asker:
         """Return who asks for all clients with this identity; `client` is one of them, not hooked.
 
         Raises:
@@ -89,7 +110,7 @@ class Family:
                 if provider is None and not isinstance(self._batcher, Batcher):
                     twin = async_twin(client)
                     provider = AzureOpenAIBatch(twin) if isinstance(twin, AsyncAzureOpenAI) else OpenAIBatch(twin)
-                asker = self._askers[identity] = Asker(self._batcher, lambda: self._make(provider))
+                asker = self._askers[identity] = Asker(self._batcher, lambda: self._make(provider, identity))
             return asker
 
     def take(self, options: Any, *, stream: bool) -> Body | None:
@@ -134,13 +155,34 @@ class Family:
             self._warned.add(message)
             logger.warning("wrap_openai: %s", message)
 
-    def _make(self, provider: Provider | None) -> Batcher:
-        return Batcher(
-            provider,
-            name=self._batcher if isinstance(self._batcher, str) else getattr(self._batcher, "name", "bridge"),
-            flush=self._flush,
-            poll_interval=self._poll_interval,
-            path=self._path,
-            on_pending=self._on_pending,
-            mode="batch",
-        )
+    def _make(self, provider: Provider | None, identity: Identity) -> Batcher:
+        try:
+            return Batcher(
+                provider,
+                name=self._batcher if isinstance(self._batcher, str) else getattr(self._batcher, "name", "bridge"),
+                flush=self._flush,
+                poll_interval=self._poll_interval,
+                path=self._path,
+                on_pending=self._on_pending,
+                mode="batch",
+            )
+        except RunFileError as error:
+            other = next((each for each, asker in tuple(self._askers.items()) if asker.is_open), None)
+            if other is None:
+                raise
+            raise RunFileError(
+                f"wrap_openai(…, path={os.fspath(self._path or '')!r}): a copy of this client has the file open, and "
+                f"differs in {identity.difference(other)}, so they cannot share it; give each a file of its own, "
+                "wrap_openai(client.with_options(…), path=…), or close() the other one first"
+            ) from error
+
+
+def _interval(given: object) -> timedelta:
+    if isinstance(given, bool) or not isinstance(given, timedelta | int | float):
+        raise TypeError(f"wrap_openai(poll_interval={given!r}) is no duration; give a timedelta, or seconds")
+    if not isinstance(given, timedelta) and not math.isfinite(given):
+        raise ValueError(f"wrap_openai(poll_interval={given!r}) is no time to wait; give a number of seconds")
+    interval = given if isinstance(given, timedelta) else timedelta(seconds=given)
+    if interval <= timedelta(0):
+        raise ValueError(f"wrap_openai(poll_interval={given!r}) would poll without a pause; give a positive one")
+    return interval

@@ -22,8 +22,9 @@ from batch_bridge._wrap._family import Family, Unsupported
 from batch_bridge._wrap._lean import shorten
 from batch_bridge._wrap._reply import answer_of, response
 from batch_bridge._wrap._request import ENDPOINTS, RAW, given_headers
-from batch_bridge._wrap._twin import identity_of, origin_of
+from batch_bridge._wrap._twin import origin_of
 from batch_bridge.batcher import Batcher, OnPending
+from batch_bridge.providers._openai_clients import identity_of
 
 ClientT = TypeVar("ClientT", bound=OpenAI | AsyncOpenAI)
 
@@ -55,7 +56,8 @@ def wrap_openai(
     Args:
         client: An `AsyncOpenAI`, `OpenAI`, `AsyncAzureOpenAI` or `AzureOpenAI`. It is not changed. The two share one
             HTTP client, as all copies do: closing one closes it for both.
-        batcher: The bridge that nodes wait for, by name or as it is; or a `Batcher` of your own, for all calls.
+        batcher: The bridge that nodes wait for, by name or as it is; or a `Batcher` of your own, for all calls, which
+            has what `flush` and the arguments after it say for itself.
         mode: `"realtime"` returns a copy that is not batched at all; else the environment's `BATCH_BRIDGE_MODE` counts.
         unsupported: What becomes of a call that a batch cannot hold (streams, files, audio, headers of its own, …):
             `"raise"` an `UnsupportedCallError`, or `"realtime"`: it is made at once and at the full price, and the log
@@ -69,7 +71,8 @@ def wrap_openai(
         provider: Who answers the shared Batcher; an `OpenAIBatch` with this client's settings if not given.
 
     Raises:
-        TypeError: It is no OpenAI client, or one that has no asynchronous like.
+        TypeError: It is no OpenAI client, or one with an `http_client=` of its own or that has no asynchronous like,
+            and there is no `provider`; or an argument is of another type.
         ValueError: It is wrapped already, or an argument makes no sense.
     """
     if not isinstance(client, OpenAI | AsyncOpenAI):
@@ -80,7 +83,7 @@ def wrap_openai(
     family = Family(
         batcher=batcher,
         unsupported=unsupported,
-        flush=flush or FlushPolicy(max_idle=1.0),
+        flush=flush,
         poll_interval=poll_interval,
         path=path,
         on_pending=on_pending,

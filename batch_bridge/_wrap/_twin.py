@@ -17,31 +17,22 @@ def origin_of(client: AnyClient) -> Origin:
     return Origin(_openai_clients.origin_of(client), _openai_clients.deployment_of(client))
 
 
-def identity_of(client: Any) -> tuple[object, ...]:
-    """Return what tells clients apart whose requests must not share a Batcher. Holds secrets: never stored."""
-    return (
-        str(client.base_url),
-        client.organization,
-        client.project,
-        client.api_key,
-        getattr(client, "_api_key_provider", None),
-        getattr(client, "_azure_ad_token", None),
-        getattr(client, "_azure_ad_token_provider", None),
-        id(client._client),  # noqa: SLF001
-        _frozen(client._custom_headers),  # noqa: SLF001
-        _frozen(client._custom_query),  # noqa: SLF001
-    )
-
-
 def async_twin(client: Any) -> AsyncOpenAI:
     """Return a client that an `OpenAIBatch` can use: the client itself if it is asynchronous, else its like.
 
     Raises:
-        TypeError: The synchronous client was given an HTTP client or a way to authorize that has no asynchronous like.
+        TypeError: The client was given an HTTP client, whose connections belong to the caller's event loop; or it is
+            synchronous and was given one, or a way to authorize, that has no asynchronous like.
     """
     if isinstance(client, AsyncOpenAI):
+        if not _openai_clients.is_plain(client):
+            raise TypeError(
+                "wrap_openai: the client has an http_client of its own, whose connections belong to your event loop, "
+                "and batches are sent from another one; give a function that makes such a client: "
+                "wrap_openai(client, provider=OpenAIBatch(lambda: AsyncOpenAI(http_client=…)))"
+            )
         return client
-    if type(client._client).__module__ != "openai._base_client":  # noqa: SLF001
+    if not _openai_clients.is_plain(client):
         raise TypeError(_no_twin("an http_client of its own"))
     for name in ("workload_identity", "_provider"):
         if getattr(client, name, None) is not None:
@@ -82,7 +73,3 @@ def _no_twin(what: str) -> str:
         f"wrap_openai: the synchronous client has {what}, which an asynchronous one cannot use, and batches are "
         "sent by an asynchronous client; give one: wrap_openai(client, provider=OpenAIBatch(AsyncOpenAI(…)))"
     )
-
-
-def _frozen(mapping: Any) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((str(name), str(value)) for name, value in mapping.items()))

@@ -45,5 +45,31 @@ def read(sent: Sent) -> JSON:
 def provider(model: BaseChatModel) -> Provider:
     """Return the provider that asks with a model's own account, address and settings."""
     given: Any = model
-    client: anthropic.AsyncAnthropic = given._async_client  # where it keeps it
-    return AnthropicBatch(client.copy(http_client=anthropic.DefaultAsyncHttpxClient(timeout=client.timeout)))
+    client: anthropic.AsyncAnthropic = given._async_client  # where it keeps it; LangChain shares its connections
+    proxy: str | None = given.anthropic_proxy
+
+    def make() -> anthropic.AsyncAnthropic:
+        return client.copy(http_client=anthropic.DefaultAsyncHttpxClient(timeout=client.timeout, proxy=proxy or None))
+
+    return AnthropicBatch(make)
+
+
+def identity(model: BaseChatModel) -> object:
+    """Return what tells models apart whose requests must not share a Batcher. Never stored."""
+    given: Any = model
+    client: anthropic.AsyncAnthropic = given._async_client
+    return (
+        str(client.base_url),
+        client.api_key,
+        client.auth_token,
+        given.anthropic_proxy,
+        repr(client.timeout),
+        repr(sorted(client._custom_headers.items())),  # noqa: SLF001  # there is no public way to them
+        repr(sorted(client._custom_query.items())),  # noqa: SLF001
+    )
+
+
+def client_of(model: BaseChatModel) -> object:
+    """Return the SDK's client of a model."""
+    given: Any = model
+    return given._async_client

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from langchain_core.language_models import BaseChatModel
 
+from batch_bridge._ask import check_batcher
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._mode import Mode, resolve_mode
 from batch_bridge._wait import Named
@@ -14,6 +15,8 @@ from batch_bridge.batcher import Batcher
 from batch_bridge.langchain._model import BatchedModel, Settings, class_of, in_batches
 from batch_bridge.langchain._pooled import pooled
 from batch_bridge.langchain._vendors import vendor_of
+
+_USUAL = FlushPolicy(max_idle=1, max_age=timedelta(minutes=30))
 
 Model = TypeVar("Model", bound=BaseChatModel)
 
@@ -47,12 +50,13 @@ def batched(
         mode: `"batch"`, or `"realtime"` for the model as it was given. `None`: what the environment variable
             `BATCH_BRIDGE_MODE` says, and else `"batch"`.
         max_idle: Outside of graphs, how long to wait for other calls (a `timedelta`, or seconds).
-        max_age: Outside of graphs, the longest that a call waits for others.
+        max_age: Outside of graphs, the longest that a call waits for others. A `Batcher` has both for itself.
         max_concurrency: Realtime calls at a time, of a model that no batch takes.
 
     Raises:
         TypeError: It is no chat model, or one that is batched already.
-        ValueError: The mode, or another argument, is not what it can be.
+        ValueError: The mode, or another argument, is not what it can be; or `max_idle` or `max_age` is given together
+            with a `Batcher`.
     """
     if not isinstance(model, BaseChatModel):
         hint = (
@@ -65,7 +69,13 @@ def batched(
         raise TypeError(f"batched({type(model).__name__} object): this model is batched already; use it as it is")
     if max_concurrency < 1:
         raise ValueError(f"batched(max_concurrency={max_concurrency!r}) would never call; give at least 1")
+    check_batcher(batcher, what="batched")
     settings = Settings(batcher, FlushPolicy(max_idle=max_idle, max_age=max_age))
+    if isinstance(batcher, Batcher) and settings.flush != _USUAL:
+        raise ValueError(
+            "batched(model, Batcher(…), max_idle= or max_age=): a Batcher says itself when it sends; give them to it, "
+            "Batcher(…, max_batch_idle=…, max_batch_age=…), and not here"
+        )
     if resolve_mode(mode, what="batched") == "realtime":
         return model
     vendor = vendor_of(type(model))

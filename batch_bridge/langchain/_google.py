@@ -23,7 +23,8 @@ def clients(model: BaseChatModel, asker: Asker) -> dict[str, Any]:
     Raises:
         UsageError: The model is of a version whose copies close each other's client.
     """
-    twin: Any = model.model_copy(update={"client_args": {"transport": BatchTransport(asker, read)}})
+    transport = BatchTransport(asker, read, _settings(model).headers)
+    twin: Any = model.model_copy(update={"client_args": {"transport": transport}})
     twin.validate_environment()  # makes its client anew
     if not hasattr(twin, "_client_cleanup"):
         raise UsageError(
@@ -52,3 +53,23 @@ def provider(model: BaseChatModel) -> Provider:
     given: Any = model
     client: genai.Client = given.client
     return GeminiBatch(client)
+
+
+def identity(model: BaseChatModel) -> object:
+    """Return what tells models apart whose requests must not share a Batcher. Never stored."""
+    api = _api(model)
+    return api.vertexai, api.api_key, api.project, api.location, api._credentials, repr(_settings(model))
+
+
+def client_of(model: BaseChatModel) -> object:
+    """Return what holds the credentials of a model."""
+    return _api(model)
+
+
+def _api(model: BaseChatModel) -> Any:
+    given: Any = model
+    return given.client._api_client  # there is no public way to it
+
+
+def _settings(model: BaseChatModel) -> Any:
+    return _api(model)._http_options

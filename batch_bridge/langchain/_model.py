@@ -1,10 +1,12 @@
 """A chat model whose calls go through a batch: the same class to everybody who looks at it."""
 
 import asyncio
+import logging
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
+from weakref import WeakValueDictionary
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage
@@ -20,7 +22,10 @@ from batch_bridge.batcher import Batcher
 from batch_bridge.langchain import _gate
 from batch_bridge.langchain._crossing import Crossing
 from batch_bridge.langchain._passing import pass_interrupts, with_passing_fallbacks, with_passing_retry
+from batch_bridge.langchain._transport import refuse_credentials
 from batch_bridge.langchain._vendors import Vendor
+
+logger = logging.getLogger("batch_bridge")
 
 PARKED: Final = {"batch_bridge": "parked"}
 """The `llm_output` with which the run of a call ends whose thread has been parked; it holds no message."""
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
 else:
     _Base = object
 _lines_lock = threading.Lock()
+_has_warned = threading.Event()
+"""Set once it was said that a timeout means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +59,12 @@ class _Line:
     Attributes:
         asker: Who is asked.
         fields: What the twin that makes the calls has in place of the model's own clients.
+        client: What holds the credentials of the model's own calls.
     """
 
     asker: Asker
     fields: dict[str, Any]
+    client: object
 
 
 class BatchedModel(_Base):
@@ -67,6 +76,7 @@ class BatchedModel(_Base):
     _batch_settings: ClassVar[Settings]
     _batch_vendor: ClassVar[Vendor]
     _batch_given: ClassVar[type[BaseChatModel]]
+    _batch_askers: ClassVar["WeakValueDictionary[object, Asker]"]
     _batch_line: "_Line | None"
 
     # -- the call --------------------------------------------------------------------------------------------
@@ -74,7 +84,7 @@ class BatchedModel(_Base):
     def _generate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        twin, options = self._twin(), _unstreamed(kwargs)
+        twin, options = self._twin(kwargs), _options(kwargs)
         try:
             with _gate.begin():
                 return twin._generate(messages, stop=stop, run_manager=run_manager, **options)
@@ -84,19 +94,26 @@ class BatchedModel(_Base):
     async def _agenerate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        twin, options = self._twin(), _unstreamed(kwargs)
+        twin, options = self._twin(kwargs), _options(kwargs)
         try:
             with _gate.begin():
                 return await twin._agenerate(messages, stop=stop, run_manager=run_manager, **options)
         except Crossing as crossing:
             crossing.land()
 
-    def _twin(self) -> BaseChatModel:
-        """Return the model as it is now, with clients that lead to a batch."""
+    def _twin(self, options: Mapping[str, Any]) -> BaseChatModel:
+        """Return the model as it is now, with clients that lead to a batch, for a call with these options.
+
+        Raises:
+            UsageError: The call names another account than the model's.
+        """
         line = self._batch_line
         if line is None:
             with _lines_lock:
-                line = self._batch_line = self._batch_line or _line_of(self._batch_vendor, self._batch_settings, self)
+                line = self._batch_line = self._batch_line or _line_of(self)
+        usual = getattr(self, "model_kwargs", None) or {}
+        if isinstance(headers := options.get("extra_headers") or usual.get("extra_headers"), Mapping):
+            refuse_credentials(headers, line.client)
         twin: BaseChatModel = self.model_copy()
         object.__setattr__(twin, "__class__", self._batch_given)
         private = twin.__pydantic_private__ or {}
@@ -186,11 +203,13 @@ def class_of(given: type[BaseChatModel], vendor: Vendor, settings: Settings) -> 
         "_batch_settings": settings,
         "_batch_vendor": vendor,
         "_batch_given": given,
+        "_batch_askers": WeakValueDictionary(),
         "_batch_line": PrivateAttr(default=None),
         "__annotations__": {
             "_batch_settings": ClassVar[Settings],
             "_batch_vendor": ClassVar[Vendor],
             "_batch_given": ClassVar[type[BaseChatModel]],
+            "_batch_askers": ClassVar[WeakValueDictionary[object, Asker]],
             "_batch_line": Any,
         },
     }
@@ -206,10 +225,19 @@ def in_batches(model: BaseChatModel, kind: type[BaseChatModel]) -> BaseChatModel
     return made
 
 
-def _line_of(vendor: Vendor, settings: Settings, model: BaseChatModel) -> _Line:
-    given = model.model_copy()  # one that does not hold the asker, which holds it
-    asker = Asker(settings.batcher, lambda: Batcher(vendor.provider(given), flush=settings.flush))
-    return _Line(asker, vendor.clients(model, asker))
+def _line_of(model: "BatchedModel") -> _Line:
+    """Return the way of a model, whose Batcher is that of all instances of its class with an equal provider.
+
+    `configurable_fields` makes an instance for each call.
+    """
+    vendor, settings = model._batch_vendor, model._batch_settings
+    identity = vendor.identity(model)
+    asker = model._batch_askers.get(identity)
+    if asker is None:
+        given = model.model_copy()  # one that does not hold the asker, which holds it
+        asker = Asker(settings.batcher, lambda: Batcher(vendor.provider(given), flush=settings.flush))
+        model._batch_askers[identity] = asker
+    return _Line(asker, vendor.clients(model, asker), vendor.client_of(model))
 
 
 def _pass(outputs: list[Any]) -> list[Any]:
@@ -234,7 +262,10 @@ def _runs_a_loop() -> bool:
     return True
 
 
-def _unstreamed(kwargs: dict[str, Any]) -> dict[str, Any]:
+def _options(kwargs: dict[str, Any]) -> dict[str, Any]:
+    if kwargs.get("timeout") is not None and not _has_warned.is_set():
+        _has_warned.set()
+        logger.warning("batched: a timeout means nothing to a call that waits for a batch; it is not used")
     return {name: value for name, value in kwargs.items() if name not in ("stream", "stream_options", "stream_usage")}
 
 

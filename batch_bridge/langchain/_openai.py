@@ -12,7 +12,7 @@ from batch_bridge._models import JSON
 from batch_bridge._provider import Provider
 from batch_bridge.errors import UsageError
 from batch_bridge.langchain._transport import BatchTransport, Sent, refuse
-from batch_bridge.providers._openai_clients import origin_of
+from batch_bridge.providers._openai_clients import identity_of, origin_of
 from batch_bridge.providers.azure import AzureOpenAIBatch
 from batch_bridge.providers.openai import OpenAIBatch
 
@@ -59,7 +59,25 @@ def provider(model: BaseChatModel) -> Provider:
     """Return the provider that asks with a model's own account, address and settings."""
     given: Any = model
     client: openai.AsyncOpenAI = given.root_async_client
-    http = getattr(client, "_client", None)
-    if type(http).__module__.startswith("langchain_openai"):  # LangChain's own: shared between event loops
+    if _is_langchains(client):  # shared between event loops
         client = client.copy(http_client=DefaultAsyncHttpxClient(timeout=client.timeout))
     return AzureOpenAIBatch(client) if isinstance(client, openai.AsyncAzureOpenAI) else OpenAIBatch(client)
+
+
+def identity(model: BaseChatModel) -> object:
+    """Return what tells models apart whose requests must not share a Batcher. Never stored."""
+    given: Any = model
+    client: openai.AsyncOpenAI = given.root_async_client
+    whole = identity_of(client)
+    return whole._replace(http_client=repr(client.timeout)) if _is_langchains(client) else whole
+
+
+def client_of(model: BaseChatModel) -> object:
+    """Return the SDK's client of a model."""
+    given: Any = model
+    client: object = given.root_async_client
+    return client
+
+
+def _is_langchains(client: openai.AsyncOpenAI) -> bool:
+    return type(getattr(client, "_client", None)).__module__.startswith("langchain_openai")

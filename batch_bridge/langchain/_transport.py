@@ -21,19 +21,17 @@ _EVERY_CALL = frozenset(
     {
         "accept",
         "accept-encoding",
-        "api-key",
-        "authorization",
         "connection",
         "content-length",
         "content-type",
         "host",
-        "idempotency-key",
         "user-agent",
-        "x-api-key",
     }
 )
-"""Headers that every SDK sets for the connection and the account, which a batch has for itself."""
-_SDK = ("x-stainless-", "x-goog-")
+"""Headers that every SDK sets for the connection, which a batch has for itself."""
+_CREDENTIALS = frozenset({"api-key", "authorization", "x-api-key", "x-goog-api-key"})
+"""Headers that every SDK sets for the account. What a call has of its own is refused before: see `refuse_credentials`."""
+_SDK = ("x-stainless-", "x-goog-api-client")
 """How headers begin that tell about the SDK itself."""
 
 
@@ -125,7 +123,8 @@ class BatchTransport:
         own = {}
         for name, value in request.headers.items():
             lower = name.lower()
-            if lower not in _EVERY_CALL and not lower.startswith(_SDK) and self._usual.get(lower) != value:
+            known = lower in _EVERY_CALL or lower in _CREDENTIALS or lower.startswith(_SDK)
+            if not known and self._usual.get(lower) != value:
                 own[lower] = value
         return self._read(Sent(request.url.path, dict(request.url.params), own, orjson.loads(request.content)))
 
@@ -145,6 +144,26 @@ def refuse(sent: Sent, *, query: frozenset[str] = frozenset()) -> None:
             raise UsageError(
                 f"this call of a batched model has the {what} {min(names)!r}, and a line of a batch has no place for "
                 f"it; leave it out, set it on the provider's client, or call the model that was given to batched()"
+            )
+
+
+def refuse_credentials(headers: Mapping[str, object], client: Any) -> None:
+    """Refuse a call that names another account than its client: a batch is of one account.
+
+    Args:
+        headers: Those that the call was given.
+        client: The SDK's client of the model.
+
+    Raises:
+        UsageError: One of them is a credential, and not the client's own.
+    """
+    key = getattr(client, "api_key", None)
+    own = {f"Bearer {key}", key, *(getattr(client, "default_headers", None) or {}).values()}
+    for name, value in headers.items():
+        if name.lower() in _CREDENTIALS and value not in own:
+            raise UsageError(
+                f"this call of a batched model has the header {name.lower()!r} with a credential of its own, and a batch "
+                "is sent with one account's; leave it out, and batch a model of its own for each account"
             )
 
 

@@ -31,6 +31,14 @@ class Vendor(Protocol):
         """Return the provider that asks with a model's own account, address and settings."""
         ...
 
+    def identity(self, model: BaseChatModel) -> object:
+        """Return what tells models apart whose providers are not alike. Hashable; holds secrets, and is never stored."""
+        ...
+
+    def client_of(self, model: BaseChatModel) -> object:
+        """Return what holds the credentials of a model's own calls."""
+        ...
+
 
 def vendor_of(kind: type[BaseChatModel]) -> Vendor | None:
     """Return who knows the clients of a class of chat models; `None` if nobody does."""

@@ -1,16 +1,22 @@
 """The clients that a provider calls the API with: the user's own, or one for each event loop."""
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
-from weakref import WeakKeyDictionary
+from copy import copy
+from typing import Final, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary, ref
 
 from anthropic import AnthropicError, AsyncAnthropic, DefaultAsyncHttpxClient
 
 from batch_bridge.providers._failure import NoCredentials
 
+logger = logging.getLogger("batch_bridge")
+
 T = TypeVar("T")
+Own: TypeAlias = AsyncAnthropic | Callable[[], AsyncAnthropic]
+"""What users may give: a client, or a function that makes a new one each time."""
 
 _CREDENTIALS: Final = frozenset(("authorization", "proxy-authorization", "x-api-key", "cookie", "user-agent"))
 """Headers and query parameters, in lower case, that do not change an answer or must not be in a key."""
@@ -24,24 +30,32 @@ class Clients:
     what failed: the SDK does not.
 
     Args:
-        own: The user's client. Where the user has given it an HTTP client, it is used as it is, in any loop;
-            it is never closed here.
+        own: The user's client, which is never closed here. One that was given an HTTP client is used as it is, and a
+            second loop that uses it is warned of. Or a function that makes one, called for each loop (and once to
+            learn where calls go); what it makes is closed here.
 
     Attributes:
         calls: How often each call of the API was made.
     """
 
-    def __init__(self, own: AsyncAnthropic | None) -> None:
+    def __init__(self, own: Own | None) -> None:
+        self._make: Callable[[], AsyncAnthropic] | None = None
+        if callable(own) and not isinstance(own, AsyncAnthropic):
+            self._make = own
+            own = own()
         if own is not None and not isinstance(own, AsyncAnthropic):
             kind = f"{type(own).__module__}.{type(own).__qualname__}"
             hint = (
                 "an Anthropic client is synchronous; give AsyncAnthropic(…) with the same arguments"
                 if type(own).__name__ == "Anthropic"
-                else "give an anthropic.AsyncAnthropic, or nothing to have one made from ANTHROPIC_API_KEY; the "
+                else "give an anthropic.AsyncAnthropic, a function that makes one, or nothing to have one made from "
+                "ANTHROPIC_API_KEY; the "
                 "clients of other clouds have no Message Batches"
             )
             raise TypeError(f"AnthropicBatch({kind} object): {hint}")
         self._own = own if own is None else own.with_options(max_retries=0)
+        self._home: ref[asyncio.AbstractEventLoop] | None = None
+        self._has_warned = False
         self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncAnthropic] = WeakKeyDictionary()
         self.calls: Counter[str] = Counter()
         self._place: tuple[str, ...] | None = None
@@ -53,12 +67,35 @@ class Clients:
             NoCredentials: There is no API key.
         """
         loop = asyncio.get_running_loop()
-        if self._own is not None and not _is_plain(self._own):
-            return self._own
+        own = self._own
+        if own is not None and self._make is None and not is_plain(own):
+            self._note(loop)
+            return own
         client = self._made.get(loop)
         if client is None:
-            client = self._made[loop] = _new() if self._own is None else _copy(self._own)
+            if own is None:
+                client = _new()
+            elif self._make is None:
+                client = _copy(own)
+            else:
+                client = self._make().with_options(max_retries=0)
+                if client._client is own._client:  # noqa: SLF001  # always the same one: the user's, then
+                    self._note(loop)
+                    return client
+            self._made[loop] = client
         return client
+
+    def _note(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Warn, once, of a second loop that uses the user's HTTP client."""
+        if self._home is None:
+            self._home = ref(loop)
+        elif self._home() is not loop and not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "AnthropicBatch: a client with an http_client of its own is used in a second event loop, and connections belong "
+                "to one; give a function that makes a new client each time, and it is called once for each loop: "
+                "AnthropicBatch(lambda: AsyncAnthropic(http_client=…))"
+            )
 
     def place(self) -> tuple[str, ...]:
         """Return where calls go, as far as that may change an answer: no secrets, no headers that are credentials.
@@ -78,8 +115,8 @@ class Clients:
 
     def twin(self) -> "Clients":
         """Return the same once more, with connections of its own; its calls are counted here too."""
-        twin = Clients(self._own)
-        twin.calls = self.calls
+        twin = copy(self)
+        twin._made = WeakKeyDictionary()  # noqa: SLF001  # our own
         return twin
 
     async def aclose(self) -> None:
@@ -117,7 +154,7 @@ def _copy(client: AsyncAnthropic) -> AsyncAnthropic:
     return client.with_options(http_client=DefaultAsyncHttpxClient(timeout=client.timeout))
 
 
-def _is_plain(client: AsyncAnthropic) -> bool:
+def is_plain(client: AsyncAnthropic) -> bool:
     """Tell whether the SDK made a client's HTTP client, and not the user (`AsyncAnthropic(http_client=…)`)."""
     http = getattr(client, "_client", None)
     return type(http).__module__ == "anthropic._base_client"

@@ -57,6 +57,7 @@ class Clients:
             WeakKeyDictionary()
         )
         self.calls: Counter[str] = Counter()
+        self._place: tuple[str, ...] | None = None
 
     def client(self) -> genai.Client:
         """Return the client for the running event loop.
@@ -101,9 +102,11 @@ class Clients:
         Raises:
             NoCredentials: There is no API key.
         """
-        options = (self._own or self.client())._api_client._http_options  # noqa: SLF001  # as below
-        url = urlsplit(str(options.base_url))
-        return f"{url.scheme}://{url.hostname}:{url.port}{url.path}", str(options.api_version)
+        if self._place is None:
+            options = (self._own or self.client())._api_client._http_options  # noqa: SLF001  # as below
+            url = urlsplit(str(options.base_url))
+            self._place = f"{url.scheme}://{url.hostname}:{url.port}{url.path}", str(options.api_version)
+        return self._place
 
     def twin(self) -> "Clients":
         """Return the same once more, with connections of its own; its calls are counted here too."""

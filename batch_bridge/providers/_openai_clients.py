@@ -1,12 +1,13 @@
 """The clients that a provider calls the API with: the user's own, or one for each event loop."""
 
 import asyncio
+import logging
 import os
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from copy import copy
-from typing import Final, TypeVar
-from weakref import WeakKeyDictionary
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary, ref
 
 from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI, DefaultAsyncHttpxClient, OpenAI, OpenAIError
 
@@ -15,7 +16,11 @@ from batch_bridge.errors import RequestRefused
 from batch_bridge.providers._openai_failure import NoCredentials
 from batch_bridge.providers._openai_quirks import OPENAI, Quirks
 
+logger = logging.getLogger("batch_bridge")
+
 T = TypeVar("T")
+Own: TypeAlias = AsyncOpenAI | Callable[[], AsyncOpenAI]
+"""What users may give: a client, or a function that makes a new one each time."""
 
 _CREDENTIALS: Final = ("authorization", "proxy-authorization", "api-key", "x-api-key", "cookie", "user-agent")
 """Headers and query parameters, in lower case, that do not change an answer or must not be in a key."""
@@ -29,24 +34,32 @@ class Clients:
     what failed: the SDK does not.
 
     Args:
-        own: The user's client. Where the user has given it an HTTP client, it is used as it is, in any loop;
-            it is never closed here.
+        own: The user's client, which is never closed here. One that was given an HTTP client is used as it is, and a
+            second loop that uses it is warned of. Or a function that makes one, called for each loop (and once to
+            learn where calls go); what it makes is closed here.
         quirks: Whom a client is made for, where the user gives none.
 
     Attributes:
         calls: How often each call of the API was made.
     """
 
-    def __init__(self, own: AsyncOpenAI | None, quirks: Quirks = OPENAI) -> None:
+    def __init__(self, own: Own | None, quirks: Quirks = OPENAI) -> None:
+        self._make: Callable[[], AsyncOpenAI] | None = None
+        if callable(own) and not isinstance(own, AsyncOpenAI):
+            self._make = own
+            own = own()
         if own is not None and not isinstance(own, AsyncOpenAI):
             kind = f"{type(own).__module__}.{type(own).__qualname__}"
             hint = (
                 "an OpenAI client is synchronous; give AsyncOpenAI(…) with the same arguments"
                 if type(own).__name__ in ("OpenAI", "AzureOpenAI")
-                else "give an openai.AsyncOpenAI, or nothing to have one made from OPENAI_API_KEY"
+                else "give an openai.AsyncOpenAI, a function that makes one, or nothing to have one made from "
+                "OPENAI_API_KEY"
             )
             raise TypeError(f"OpenAIBatch({kind} object): {hint}")
         self._own = own if own is None else own.with_options(max_retries=0)
+        self._home: ref[asyncio.AbstractEventLoop] | None = None
+        self._has_warned = False
         self._quirks = quirks
         self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = WeakKeyDictionary()
         self.calls: Counter[str] = Counter()
@@ -60,12 +73,35 @@ class Clients:
             NoCredentials: There is no API key.
         """
         loop = asyncio.get_running_loop()
-        if self._own is not None and not _is_plain(self._own):
-            return self._own
+        own = self._own
+        if own is not None and self._make is None and not is_plain(own):
+            self._note(loop)
+            return own
         client = self._made.get(loop)
         if client is None:
-            client = self._made[loop] = _new(self._quirks) if self._own is None else _copy(self._own)
+            if own is None:
+                client = _new(self._quirks)
+            elif self._make is None:
+                client = _copy(own)
+            else:
+                client = self._make().with_options(max_retries=0)
+                if client._client is own._client:  # noqa: SLF001  # always the same one: the user's, then
+                    self._note(loop)
+                    return client
+            self._made[loop] = client
         return client
+
+    def _note(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Warn, once, of a second loop that uses the user's HTTP client."""
+        if self._home is None:
+            self._home = ref(loop)
+        elif self._home() is not loop and not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "OpenAIBatch: a client with an http_client of its own is used in a second event loop, and connections belong "
+                "to one; give a function that makes a new client each time, and it is called once for each loop: "
+                "OpenAIBatch(lambda: AsyncOpenAI(http_client=…))"
+            )
 
     def place(self) -> tuple[str, ...]:
         """Return where calls go, as far as that may change an answer: no secrets, no headers that are credentials.
@@ -112,6 +148,54 @@ class Clients:
         client = self._made.pop(asyncio.get_running_loop(), None)
         if client is not None:
             await client.close()
+
+
+class Identity(NamedTuple):
+    """What tells clients apart. Holds secrets.
+
+    Attributes:
+        base_url: Where calls go.
+        organization: Who pays, where the client names it.
+        project: The same.
+        api_key: What it authorizes with: keys, or the function that gives them.
+        http_client: Its HTTP client.
+        default_headers: Its own.
+        default_query: The same for parameters.
+    """
+
+    base_url: str
+    organization: str | None
+    project: str | None
+    api_key: object
+    http_client: object
+    default_headers: tuple[tuple[str, str], ...]
+    default_query: tuple[tuple[str, str], ...]
+
+    def difference(self, other: "Identity") -> str:
+        """Say how this one differs from another, without secrets: of most fields, their names alone."""
+        told = []
+        for name, mine, others in zip(self._fields, self, other, strict=True):
+            if mine != others:
+                is_open = name in ("organization", "project")
+                told.append(f"{name} ({mine!r} and {others!r})" if is_open else name)
+        return ", ".join(told)
+
+
+def identity_of(client: Any) -> Identity:
+    """Return what tells clients apart whose requests must not share a Batcher. Never stored."""
+    key_provider = getattr(client, "_api_key_provider", None)
+    token_provider = getattr(client, "_azure_ad_token_provider", None)
+    return Identity(
+        str(client.base_url),
+        client.organization,
+        client.project,
+        (client.api_key if key_provider is None else key_provider, getattr(client, "_azure_ad_token", None))
+        if token_provider is None
+        else token_provider,
+        client._client,  # noqa: SLF001  # there is no public way to it, nor to the next two
+        _frozen(client._custom_headers),  # noqa: SLF001
+        _frozen(client._custom_query),  # noqa: SLF001
+    )
 
 
 def origin_of(client: OpenAI | AsyncOpenAI) -> dict[str, JSON]:
@@ -184,7 +268,11 @@ def _copy(client: AsyncOpenAI) -> AsyncOpenAI:
     return client.with_options(max_retries=0, http_client=DefaultAsyncHttpxClient(timeout=client.timeout))
 
 
-def _is_plain(client: AsyncOpenAI | None) -> bool:
+def is_plain(client: OpenAI | AsyncOpenAI) -> bool:
     """Tell whether the SDK made a client's HTTP client, and not the user (`AsyncOpenAI(http_client=…)`)."""
     http = getattr(client, "_client", None)
     return type(http).__module__ == "openai._base_client"
+
+
+def _frozen(mapping: Any) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((str(name), str(value)) for name, value in mapping.items()))

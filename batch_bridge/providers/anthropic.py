@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from anthropic import AsyncAnthropic
 from anthropic.types.messages import MessageBatch
 
 from batch_bridge._models import JSON, Ended, Errored, InProgress, Limits, Measure, Request
@@ -15,7 +14,7 @@ from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
 from batch_bridge.providers import _anthropic_failure as failure
 from batch_bridge.providers._anthropic_batch import read_batch
 from batch_bridge.providers._anthropic_call import FRAME, Call, read_item, write_create
-from batch_bridge.providers._anthropic_clients import Clients
+from batch_bridge.providers._anthropic_clients import Clients, Own
 from batch_bridge.providers._anthropic_download import Bill, read_outcomes
 from batch_bridge.providers._anthropic_handle import read_handle, read_prepared, tag_of, write_handle
 from batch_bridge.providers._anthropic_memory import Memory
@@ -54,7 +53,9 @@ class AnthropicBatch:
     and the requests fail with the code `submission_unknown`, which is retryable by you.
 
     Args:
-        client: An `AsyncAnthropic`, which stays the caller's to close. Without one, clients are made when they are
+        client: An `AsyncAnthropic`, which stays the caller's to close; or a function that makes a new one each time,
+            called once for each event loop: `AnthropicBatch(lambda: AsyncAnthropic(http_client=…))`, since an
+            `http_client=` of your own cannot be used in two. Without one, clients are made when they are
             needed, from `ANTHROPIC_API_KEY` and what else the SDK reads from the environment. Its `max_retries` is
             not used: the engine knows which calls are safe to repeat.
         model: For items that name none.
@@ -77,7 +78,7 @@ class AnthropicBatch:
 
     def __init__(
         self,
-        client: AsyncAnthropic | None = None,
+        client: Own | None = None,
         *,
         model: str | None = None,
         max_tokens: int = MAX_TOKENS,

@@ -1,6 +1,6 @@
 """Azure OpenAI's Batch API."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from openai import AsyncAzureOpenAI
@@ -22,7 +22,8 @@ class AzureOpenAIBatch(OpenAIBatch):
     azure.microsoft.com/pricing/details/cognitive-services/openai-service).
 
     Args:
-        client: An `AsyncAzureOpenAI`, which stays the caller's to close. Without one, clients are made when they are
+        client: An `AsyncAzureOpenAI`, which stays the caller's to close, or a function that makes one, as in
+            `OpenAIBatch`. Without one, clients are made when they are
             needed, from `AZURE_OPENAI_ENDPOINT`, `AZURE_OPENAI_API_KEY` and `OPENAI_API_VERSION`. (For Azure's `v1`
             address, which speaks as OpenAI does, give an `AsyncOpenAI` to `OpenAIBatch`.)
         model: The deployment, for items that name none.
@@ -42,7 +43,7 @@ class AzureOpenAIBatch(OpenAIBatch):
 
     def __init__(
         self,
-        client: AsyncAzureOpenAI | None = None,
+        client: AsyncAzureOpenAI | Callable[[], AsyncAzureOpenAI] | None = None,
         *,
         model: str | None = None,
         endpoint: str | None = None,
@@ -53,7 +54,7 @@ class AzureOpenAIBatch(OpenAIBatch):
         output_expires_after: timedelta | None = None,
         limits: Limits | None = None,
     ) -> None:
-        if client is not None and not isinstance(client, AsyncAzureOpenAI):
+        if client is not None and not isinstance(client, AsyncAzureOpenAI) and not callable(client):
             kind = f"{type(client).__module__}.{type(client).__qualname__}"
             raise TypeError(
                 f"AzureOpenAIBatch({kind} object): give an openai.AsyncAzureOpenAI; for an AsyncOpenAI at Azure's v1 "

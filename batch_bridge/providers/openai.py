@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import IO, Any, Final, cast
 
-from openai import AsyncOpenAI, omit
+from openai import omit
 
 from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
 from batch_bridge.providers import _openai_failure as failure
 from batch_bridge.providers._openai_call import Call, read_item
 from batch_bridge.providers._openai_calls import BatchCalls
-from batch_bridge.providers._openai_clients import Clients
+from batch_bridge.providers._openai_clients import Clients, Own
 from batch_bridge.providers._openai_download import read_outcomes
 from batch_bridge.providers._openai_endpoint import EMBEDDINGS
 from batch_bridge.providers._openai_handle import after, read_handle, read_upload, write_handle
@@ -46,8 +46,9 @@ class OpenAIBatch:
     speaks). The answer is the response's body as a dict, and an `AIMessage` where the item held LangChain messages.
 
     Args:
-        client: An `AsyncOpenAI` (or `AsyncAzureOpenAI`), which stays the caller's to close. Without one,
-            clients are made when they are needed, from `OPENAI_API_KEY` and what else the SDK reads from the
+        client: An `AsyncOpenAI` (or `AsyncAzureOpenAI`), which stays the caller's to close; or a function that makes a
+            new one each time, called once for each event loop: `OpenAIBatch(lambda: AsyncOpenAI(http_client=…))`,
+            since an `http_client=` of your own cannot be used in two. Without one, clients are made when they are needed, from `OPENAI_API_KEY` and what else the SDK reads from the
             environment. Its `max_retries` is not used: the engine knows which calls are safe to repeat.
         model: For items that name none.
         endpoint: Where an item goes that does not say, such as `"/v1/responses"` for lists of messages.
@@ -73,7 +74,7 @@ class OpenAIBatch:
 
     def __init__(
         self,
-        client: AsyncOpenAI | None = None,
+        client: Own | None = None,
         *,
         model: str | None = None,
         endpoint: str | None = None,

@@ -101,6 +101,7 @@ async def test_embeddings(api):
     assert a == again != b
 
 
+@pytest.mark.skipif("metadata" not in types.InlinedResponse.model_fields, reason="an older SDK does not read it")
 async def test_requests_inside_a_batch_are_answered_in_their_order(api):
     job = await api.batches.create(model=MODEL, src=requests(20), config={"display_name": "d"})
     assert (job.display_name, job.model, job.state) == ("d", f"models/{MODEL}", types.JobState.JOB_STATE_PENDING)

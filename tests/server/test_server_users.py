@@ -71,7 +71,7 @@ async def test_without_a_service_the_second_user_is_told_what_to_configure(tmp_p
                 second = await bob.start(graph)
                 error = await bob.error(second)
                 assert "BridgeUnreachableError" in error
-                assert "client=get_client(" in error
+                assert "client=lambda: get_client(" in error
                 assert "'bob'" in error.replace("\\", "")
                 assert not deployed.sent(second)
             await ann.ended(await ann.start("agent"))

@@ -102,7 +102,7 @@ def test_a_failure_travels_too() -> None:
 @pytest.mark.parametrize(
     ("status", "flags"),
     [
-        ("idle", (False, False, True)),
+        ("idle", (False, False, False)),  # a run that was cancelled early leaves its thread parked
         ("busy", (True, False, False)),
         ("error", (False, True, False)),
         ("interrupted", (False, False, False)),
@@ -126,6 +126,7 @@ def test_a_thread_is_read_with_its_own_interrupts_alone(status, flags) -> None:
     assert (thread.busy, thread.failed, thread.ended) == flags
     assert [each.id for each in thread.parked] == ["i", "k"]
     assert [each.origin for each in thread.parked] == ["run-1", "run-1"]
+    assert see({"thread_id": "t", "status": status}).ended == (status == "idle")
     assert thread.config == {"recursion_limit": 7}
     assert thread.bridges == {"b", "c"}
     assert [each.id for each in thread.asks("b")] == ["x", "x"]

@@ -125,4 +125,4 @@ async def test_a_ledger_outside_of_a_tick_says_so() -> None:
 async def test_a_graph_without_a_store_is_told_so() -> None:
     runtime = SimpleNamespace(store=None, execution_info=SimpleNamespace(thread_id="t"), server_info=None)
     with pytest.raises(NoStoreError, match="store"):
-        await announce(runtime, {"b": ["x"]})
+        await announce(runtime, {"b": ["x"]}, idle=False)
