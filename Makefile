@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+JOBS ?= auto
 EXTRAS := server,anthropic,gemini,yaml
 
 .PHONY: help
@@ -32,7 +33,7 @@ serve: $(READY) ## Run 200 agent threads on a LangGraph server here; ARGS=--keep
 
 .PHONY: test
 test: $(READY) ## Run all tests
-	$(BIN)/pytest -q $(ARGS)
+	$(BIN)/pytest -q -n $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: test-versions
 test-versions: test-floor test-newest ## Run the tests with the lowest versions that are allowed, then with the newest
@@ -42,14 +43,14 @@ test-floor: ## Run the tests with the lowest versions that are allowed, in .venv
 	$(PYTHON) -m venv --clear .venv-floor
 	.venv-floor/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	.venv-floor/bin/pip install --quiet --disable-pip-version-check -c constraints-floor.txt -e '.[$(EXTRAS)]' --group test
-	.venv-floor/bin/pytest -q tests/unit tests/integration $(ARGS)
+	.venv-floor/bin/pytest -q -n $(JOBS) --dist loadfile tests/unit tests/integration $(ARGS)
 
 .PHONY: test-newest
 test-newest: ## Run the tests with the newest versions that there are, in .venv-newest
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	.venv-newest/bin/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]' --group test
-	.venv-newest/bin/pytest -q tests/unit tests/integration $(ARGS)
+	.venv-newest/bin/pytest -q -n $(JOBS) --dist loadfile tests/unit tests/integration $(ARGS)
 
 .PHONY: test-live
 test-live: $(READY) ## Send a job of three requests to each real provider whose key is set; it costs a fraction of a cent

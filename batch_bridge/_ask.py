@@ -15,7 +15,6 @@ from batch_bridge._wait import Named
 from batch_bridge.batcher import Batcher
 from batch_bridge.errors import OutsideGraphError
 
-
 logger = logging.getLogger("batch_bridge")
 _has_warned = threading.Event()
 
@@ -138,8 +137,8 @@ def _note_thread() -> None:
         _has_warned.set()
         logger.warning(
             "a batched call was made in a thread that knows no node, while graphs run in this process: it goes to a "
-            "Batcher of its own and parks nothing. If a node started the thread, hand on its context: asyncio.to_thread, "
-            "or executor.submit(contextvars.copy_context().run, function). This is said once"
+            "Batcher of its own and parks nothing. If a node started the thread, hand on its context: "
+            "asyncio.to_thread, or executor.submit(contextvars.copy_context().run, function). This is said once"
         )
 
 

@@ -96,6 +96,13 @@ class Desk:
         self._is_clean = False
         self._opened = threading.Event()
         self._thread = threading.Thread(target=self._main, name=f"batcher {bridge.name}", daemon=True)
+
+    def open(self) -> None:
+        """Start the thread, and return once the file is open. Called once, before all else.
+
+        Raises:
+            RunFileError: The file is broken, open elsewhere, or out of reach.
+        """
         self._thread.start()
         self._opened.wait()
         if self._broken is not None:
@@ -111,8 +118,8 @@ class Desk:
         """
         if self._is_elsewhere:
             raise BatcherClosedError(
-                f"this Batcher belongs to process {self._process}, which was forked: its thread did not come along, and "
-                "nobody would answer here; make a Batcher in each process, after the fork"
+                f"this Batcher belongs to process {self._process}, which was forked: its thread did not come along, "
+                "and nobody would answer here; make a Batcher in each process, after the fork"
             )
         if self._broken is not None:
             raise self._broken
@@ -173,7 +180,7 @@ class Desk:
 
     def on_loop(self, function: Callable[[], T]) -> T:
         """Call a function on the desk's own event loop, and return what it returns; what it raises passes."""
-        if self._loop is None or self._is_elsewhere or threading.current_thread() is self._thread:
+        if self._loop is None or self._closed or self._is_elsewhere or threading.current_thread() is self._thread:
             return function()
 
         async def call() -> T:

@@ -7,7 +7,6 @@ from typing import Literal, TypeAlias
 
 from batch_bridge._models import Outcome, Request
 
-
 Status: TypeAlias = Literal["queued", "in_flight"]
 
 

@@ -149,6 +149,7 @@ class Batcher:
         self._is_placed = False
         shows_items = should_flush_func is not None
         self._desk = Desk(bridge, path, keep=path is not None, peek=peek, shows_items=shows_items, callbacks=callbacks)
+        self._desk.open()
         if peek:
             close_at_exit(self._desk)
 

@@ -3,33 +3,27 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
 import httpx
-from langgraph.store.base import ListNamespacesOp, MatchCondition, PutOp, SearchOp
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIError
 
 from batch_bridge._deployment._access import Access, bridge_thread
 from batch_bridge._deployment._bell import start_tick
-from batch_bridge._deployment._inbox import Note, read_notes, remove_notes
 from batch_bridge._engine import Engine
 from batch_bridge._ledger import Ledger, Rows
-from batch_bridge._models import Request
+from batch_bridge._server._intake import Intake
 from batch_bridge._server._lease import Lease
 from batch_bridge._server._ledger import DeploymentStore, ServerLedger
-from batch_bridge._server._post import Post, delivered_namespace
-from batch_bridge._server._seen import Seen, look, look_for_parked
+from batch_bridge._server._post import Post
+from batch_bridge._server._retention import Retention
 
 logger = logging.getLogger("batch_bridge")
 
-_SWEEP_PAGES = 5
-"""Pages of parked threads that one pass of a sweep reads."""
-_SWEEP_EVERY = timedelta(minutes=10)
-_TIDY_EVERY = timedelta(hours=1)
 _DELIVER_FOR = 1.0
 """Seconds of delivering, after which the inbox is looked at again."""
 _NAP = timedelta(seconds=1)
@@ -40,11 +34,6 @@ _INSURANCE = timedelta(minutes=5)
 """A tick for which there is a run beforehand, in case that this one ends without asking for the next."""
 _AWAKE = timedelta(seconds=5)
 """How long a tick goes on napping; then it ends, so that its thread shows how things are, and the next one begins."""
-_NOT_PARKED = timedelta(seconds=5)
-"""How long a note counts whose thread is neither parked nor busy."""
-_LOOKED_AT = 200
-"""Threads that are held in memory at once, with all that they ask for."""
-_MOST_PAGES = 20
 _SHOWN = 20
 """Batches and dead letters that the thread's state shows."""
 
@@ -64,19 +53,23 @@ class Host:
     ) -> None:
         self._name = graph_id
         self._access = access
-        self._retention = retention
         self._store = DeploymentStore()
         self._ledger = ServerLedger(self._store, graph_id)
         self._lease = Lease(self._store, graph_id)
         self._engine = engine(self._ledger, graph_id)
         self._post = Post(self._store, graph_id, self._ledger, self._engine.forget)
+        self._intake = Intake(
+            self._store,
+            graph_id,
+            self._ledger,
+            engine=self._engine,
+            post=self._post,
+            renew=self._renew,
+            patience=retention,
+        )
+        self._retention = Retention(self._store, graph_id, self._ledger, self._engine.forget, retention)
         self._engine.before_submit = self._lease.check
         self._opened = False
-        self._sweep_at: datetime | None = None
-        self._sweep_began: datetime | None = None
-        self._sweep_since: datetime | None = None
-        self._swept: int | None = 0
-        self._tidy_at: datetime | None = None
         self._look_at: datetime | None = None
         self._again = False
         self._began = _now()
@@ -114,7 +107,7 @@ class Host:
         if not mine or not self._opened:
             self._opened = False  # until all is read: a tick that is cancelled half way leaves this as it is
             await self._ledger.load()
-            await self._renew(_now())  # a long queue takes its time
+            await self._renew()  # a long queue takes its time
             await self._engine.open(now)
             self._post.load(now)
             self._opened = True
@@ -127,31 +120,18 @@ class Host:
             user: Whom this run calls the server as, where the deployment knows its users.
         """
         now = _now()
-        self._again, self._look_at, self._user = False, None, user
-        notes = await read_notes(self._store, self._name)
-        for start in range(0, len(notes), _LOOKED_AT):
-            await self._renew(_now())
-            await self._answer(notes[start : start + _LOOKED_AT], now)
-        await self._sweep(now)
-        if self.passes == 1 and (notes or self._engine.queued or self._engine.in_flight or len(self._post)):
+        self._user = user
+        news = await self._intake.collect(self.client, now, may_hide=self._may_hide, user=user)
+        self._again, self._look_at = news.again, news.look_at
+        if news.problem:
+            self.last_error = news.problem
+        if self.passes == 1 and (news.notes or self._engine.queued or self._engine.in_flight or len(self._post)):
             await self._insure(now)
-
-    async def _answer(self, notes: list[Note], now: datetime) -> None:
-        threads = list(dict.fromkeys(note.thread for note in notes))
-        seen = await look(self.client, threads)
-        fresh = await self._take_in(seen.values(), now, {note.thread: note.left_at for note in notes})
-        for note in notes:
-            if note.thread in seen and note.asks in seen[note.thread].digests(self._name):
-                self._post.strike(note.thread, idle=note.idle and note.thread in fresh)
-        self._post.hasten(threads, now)
-        done, look_at = self._sort(notes, seen, now)
-        self._look_at = min((time for time in (self._look_at, look_at) if time is not None), default=None)
-        await remove_notes(self._store, self._name, done)
 
     async def advance(self) -> None:
         """Look after the batches that are due."""
         now = _now()
-        await self._renew(now)
+        await self._renew()
         await self._engine.advance(now)
         self._post.add(self._engine.tell(now).settled, now)
         self._note_error(self._engine)
@@ -159,7 +139,7 @@ class Host:
     async def deliver(self) -> None:
         """Resume the threads whose outcomes are there."""
         now = _now()
-        await self._renew(now)
+        await self._renew()
         self._again |= await self._post.deliver(self.client, now, seconds=_DELIVER_FOR, hidden=self._may_hide)
         self._note_error(self._post)
 
@@ -168,8 +148,8 @@ class Host:
         now = _now()
         ids = tuple(self._engine.waiting) if everything else self._engine.to_flush(now)
         if ids and not (self._engine.expects_news and self.passes > _LAST_ORDERS):
-            await self._drop_abandoned(ids)
-            await self._renew(now)
+            await self._intake.drop_abandoned(self.client, ids, may_hide=self._may_hide)
+            await self._renew()
             await self._engine.flush(_now(), drain=everything)
             self._note_error(self._engine)
 
@@ -203,18 +183,20 @@ class Host:
     async def end(self) -> datetime | None:
         """End the tick: see to it that there is a next one if there is anything to wait for. Returns when."""
         now = _now()
-        await self._tidy(now)
+        await self._retention.tidy(self.client, now)
         self._failures, self.passes, self._tick = 0, 0, ""
         at = now if self._again else self._next_at()
-        return await self._wake_at(at, now)
+        wake_at = await self._wake_at(at, now)
+        await self._lease.end(_now())
+        return wake_at
 
     def _next_at(self) -> datetime | None:
         now = _now()
         tick = self._engine.tell(now)
         self._post.add(tick.settled, now)
         waits = [time for time in (tick.wake_at, self._post.next_at, self._look_at) if time is not None]
-        if waits and self._sweep_at is not None:
-            waits.append(self._sweep_at)
+        if waits and self._intake.sweep_at is not None:
+            waits.append(self._intake.sweep_at)
         return min(waits, default=None)
 
     async def fail(self, error: Exception) -> datetime | None:
@@ -224,7 +206,10 @@ class Host:
         logger.error("%s: a tick failed", self._name, exc_info=error)
         self._spoil()
         self._failures += 1
-        return await _stubbornly(self._wake_at, now + timedelta(seconds=min(2**self._failures, 60)), now)
+        wake_at = await _stubbornly(self._wake_at, now + timedelta(seconds=min(2**self._failures, 60)), now)
+        with contextlib.suppress(Exception):  # the lease runs out by itself, too
+            await self._lease.end(_now())
+        return wake_at
 
     async def break_off(self) -> None:
         """Leave a tick that is cancelled, so that the next one need not wait for it."""
@@ -245,8 +230,8 @@ class Host:
         """Tell whether a tick is the one that this process is at."""
         return self._tick == tick
 
-    async def _renew(self, now: datetime) -> None:
-        if not await self._lease.renew(now):
+    async def _renew(self) -> None:
+        if not await self._lease.renew(_now()):
             raise RuntimeError(f"another tick of {self._name!r} has taken over from this one")
 
     async def replay(self, ids: list[str] | None) -> None:
@@ -266,98 +251,14 @@ class Host:
             "last_error": self.last_error,
         }
 
-    def _note_error(self, source: Engine | Post) -> None:
-        if source.last_error:
-            self.last_error, source.last_error = f"{_now():%Y-%m-%d %H:%M:%SZ} {source.last_error}", ""
-
-    # -- intake ----------------------------------------------------------------------------------------------------
-
-    async def _take_in(
-        self, threads: Iterable[Seen], now: datetime, asked_at: Mapping[str, datetime] | None = None
-    ) -> set[str]:
-        """Take in what threads ask for, and return those that ask for something new."""
-        requests: list[Request] = []
-        stale: list[str] = []
-        for thread in threads:
-            asked = thread.asks(self._name)
-            if asked:
-                requests += [each.request(thread.id) for each in asked]
-                stale += self._ledger.queued_of(thread.id) - {each.id for each in asked}
-        await self._engine.drop(stale)
-        new = [each for each in requests if not self._engine.knows(each.id)]
-        settled = await self._engine.collect(requests, now, asked_at=asked_at)
-        await self._ledger.outbox.add({each.id: each.thread for each in requests if each.id in settled})
-        self._post.add(settled, now)
-        return {each.thread for each in new if each.id not in settled}
-
-    def _sort(self, notes: list[Note], seen: dict[str, Seen], now: datetime) -> tuple[list[str], datetime | None]:
-        """Return the notes that are done with, and when to look at the others again."""
-        done: list[str] = []
-        look_at: datetime | None = None
-        for note in notes:
-            thread, age = seen.get(note.thread), now - note.left_at
-            if thread is None and self._may_hide and note.user != self._user:
-                self.last_error = (
-                    f"thread {note.thread} of user {note.user!r} is hidden from {self._user!r}; give the bridge an "
-                    "identity that sees all: Bridge(…, client=lambda: get_client(url=…, headers=…))"
-                )
-                wait = age < self._retention
-            elif thread is None or note.asks in thread.digests(self._name):
-                wait = False
-            else:
-                wait = thread.busy or age < _NOT_PARKED
-            if wait:
-                again = now + min(max(age / 4, timedelta(seconds=0.5)), timedelta(seconds=30))
-                look_at = again if look_at is None else min(look_at, again)
-            else:
-                done.append(note.key)
-        return done, look_at
-
     @property
     def _may_hide(self) -> bool:
         """Whether a thread that is not seen may be there all the same: it may be another user's."""
         return bool(self._user) and self._access.service is None
 
-    async def _sweep(self, now: datetime) -> None:
-        """Look for parked threads that nobody told of: a few pages in a pass."""
-        if self._swept is None and self._sweep_at is not None and now >= self._sweep_at:
-            self._swept = 0
-        if self._swept is None:
-            return
-        for _ in range(_SWEEP_PAGES):
-            threads, last = await look_for_parked(self.client, self._swept, self._sweep_since)
-            await self._take_in([thread for thread in threads if self._is_news(thread)], now)
-            self._swept += len(threads)
-            if last:  # the next one looks at what has parked since the one before this
-                self._sweep_since, self._sweep_began = self._sweep_began, now
-                self._swept, self._sweep_at = None, now + _SWEEP_EVERY
-                return
-        self._again = True
-
-    def _is_news(self, thread: Seen) -> bool:
-        asked = {each.id for each in thread.asks(self._name)}
-        return any(not self._engine.knows(each) and each not in self._ledger.dead for each in asked)
-
-    # -- before paying ---------------------------------------------------------------------------------------------
-
-    async def _drop_abandoned(self, ids: tuple[str, ...]) -> None:
-        """Take out of the queue what nobody waits for any more: its thread was deleted, has ended, or does other work.
-
-        Judged by the threads' interrupts: one that was given new input may wait for something else by now.
-        """
-        by_thread: dict[str, list[str]] = {}
-        for request_id in ids:
-            by_thread.setdefault(self._ledger.thread_of(request_id), []).append(request_id)
-        abandoned: list[str] = []
-        threads = list(by_thread)
-        for start in range(0, len(threads), _LOOKED_AT):
-            page = threads[start : start + _LOOKED_AT]
-            seen = await look(self.client, page)
-            for thread in page:
-                if thread in seen or not self._may_hide:
-                    abandoned += _abandoned(seen.get(thread), self._name, by_thread[thread])
-            await self._renew(_now())
-        await self._engine.drop(abandoned)
+    def _note_error(self, source: Engine | Post) -> None:
+        if source.last_error:
+            self.last_error, source.last_error = f"{_now():%Y-%m-%d %H:%M:%SZ} {source.last_error}", ""
 
     # -- the end of a tick -----------------------------------------------------------------------------------------
 
@@ -367,7 +268,6 @@ class Host:
             pending: Any = await self.client.runs.list(bridge_thread(self._name), status="pending", limit=100)
             if not any((run.get("metadata") or {}).get("due", 0) <= at.timestamp() + 0.5 for run in pending):
                 await start_tick(self.client, self._name, "timer", after=int((at - now).total_seconds()))
-        await self._lease.end(now)
         return at
 
     async def _insure(self, now: datetime) -> None:
@@ -376,47 +276,6 @@ class Host:
         latest = (now + _INSURANCE * 2).timestamp()
         if not any((run.get("metadata") or {}).get("due", 0) <= latest for run in pending):
             await start_tick(self.client, self._name, "insurance", after=int(_INSURANCE.total_seconds()))
-
-    async def _tidy(self, now: datetime) -> None:
-        """Let go, now and then, of what has been kept for long enough, and of old runs of the bridge's thread."""
-        if self._tidy_at is not None and now < self._tidy_at:
-            return
-        first, self._tidy_at = self._tidy_at is None, now + _TIDY_EVERY
-        oldest = now - self._retention
-        await self._forget_delivered(f"{oldest:%Y%m%d%H}")
-        await self._ledger.forget_closed(oldest)
-        await self._engine.forget(await self._ledger.forget_dead(oldest))
-        if not first:
-            await self._forget_runs()
-
-    async def _forget_delivered(self, before: str) -> None:
-        """Let go of the outcomes that were delivered before an hour."""
-        root = delivered_namespace(self._name)
-        below = MatchCondition("prefix", root)
-        (hours,) = await self._store.abatch([ListNamespacesOp((below,), max_depth=len(root) + 1, limit=10_000)])
-        for hour in hours:
-            while hour[-1] < before:
-                (rows,) = await self._store.abatch([SearchOp(hour, limit=1000)])
-                if not rows:
-                    break
-                for row in rows:
-                    await self._engine.forget(row.value["ids"])
-                await self._store.abatch([PutOp(hour, row.key, None) for row in rows])
-
-    async def _forget_runs(self) -> None:
-        thread = bridge_thread(self._name)
-        try:
-            for status in ("success", "error", "timeout", "interrupted"):
-                for _ in range(_MOST_PAGES):
-                    runs: Any = await self.client.runs.list(thread, status=status, limit=500, offset=20)
-                    for run in runs:
-                        await self.client.runs.delete(thread, run["run_id"])
-                    if len(runs) < 500:  # noqa: PLR2004
-                        break
-            if hasattr(self.client.threads, "prune"):
-                await self.client.threads.prune([thread], strategy="keep_latest")
-        except APIError as error:
-            logger.info("%s: could not tidy up the bridge's thread: %s", self._name, error)
 
 
 async def _stubbornly(
@@ -430,14 +289,6 @@ async def _stubbornly(
             logger.warning("could not ask for the next tick: %s", error)
             await asyncio.sleep(pause)
     return await wake_at(at, now)
-
-
-def _abandoned(thread: Seen | None, bridge: str, queued: list[str]) -> list[str]:
-    """Return those of a thread's queued requests that it does not wait for any more; one that runs may yet."""
-    if thread is None or thread.failed:
-        return queued
-    asked = {each.id for each in thread.asks(bridge)}
-    return [] if thread.busy else [request_id for request_id in queued if request_id not in asked]
 
 
 def _now() -> datetime:

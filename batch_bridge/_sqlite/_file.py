@@ -117,7 +117,7 @@ def _lock(path: Path, opened: ExitStack) -> None:
     except Timeout:
         raise RunFileError(
             f"{path}: another Runner has this file open, or a Batcher or a wrapped client, in this process or in "
-            "another one. Close it, or wait until it has ended, or name another file."
+            "another one. Wait until it has ended, close() it, or name another file."
         ) from None
     except OSError as error:
         raise RunFileError(

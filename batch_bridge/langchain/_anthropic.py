@@ -62,10 +62,11 @@ def identity(model: BaseChatModel) -> object:
         str(client.base_url),
         client.api_key,
         client.auth_token,
+        id(getattr(client, "credentials", None)),
         given.anthropic_proxy,
         repr(client.timeout),
-        repr(sorted(client._custom_headers.items())),  # noqa: SLF001  # there is no public way to them
-        repr(sorted(client._custom_query.items())),  # noqa: SLF001
+        repr(sorted(client._custom_headers.items())),  # there is no public way to them
+        repr(sorted(client._custom_query.items())),
     )
 
 

@@ -196,7 +196,7 @@ class BatchedModel(_Base):
 
 def class_of(given: type[BaseChatModel], vendor: Vendor, settings: Settings) -> type[BaseChatModel]:
     """Return the batched class of a class of chat models. It has that one's name, and is serialised as that one."""
-    space = {
+    space: dict[str, Any] = {
         "__module__": given.__module__,
         "__qualname__": given.__qualname__,
         "__doc__": given.__doc__,

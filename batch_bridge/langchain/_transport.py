@@ -30,7 +30,7 @@ _EVERY_CALL = frozenset(
 )
 """Headers that every SDK sets for the connection, which a batch has for itself."""
 _CREDENTIALS = frozenset({"api-key", "authorization", "x-api-key", "x-goog-api-key"})
-"""Headers that every SDK sets for the account. What a call has of its own is refused before: see `refuse_credentials`."""
+"""Headers that every SDK sets for the account. A call's own are refused before: see `refuse_credentials`."""
 _SDK = ("x-stainless-", "x-goog-api-client")
 """How headers begin that tell about the SDK itself."""
 
@@ -162,8 +162,8 @@ def refuse_credentials(headers: Mapping[str, object], client: Any) -> None:
     for name, value in headers.items():
         if name.lower() in _CREDENTIALS and value not in own:
             raise UsageError(
-                f"this call of a batched model has the header {name.lower()!r} with a credential of its own, and a batch "
-                "is sent with one account's; leave it out, and batch a model of its own for each account"
+                f"this call of a batched model has the header {name.lower()!r} with a credential of its own, and a "
+                "batch is sent with one account's; leave it out, and batch a model of its own for each account"
             )
 
 

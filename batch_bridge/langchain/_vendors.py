@@ -32,7 +32,7 @@ class Vendor(Protocol):
         ...
 
     def identity(self, model: BaseChatModel) -> object:
-        """Return what tells models apart whose providers are not alike. Hashable; holds secrets, and is never stored."""
+        """Return what tells models apart whose providers are not alike. Hashable; holds secrets, never stored."""
         ...
 
     def client_of(self, model: BaseChatModel) -> object:

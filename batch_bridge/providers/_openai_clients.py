@@ -98,8 +98,8 @@ class Clients:
         elif self._home() is not loop and not self._has_warned:
             self._has_warned = True
             logger.warning(
-                "OpenAIBatch: a client with an http_client of its own is used in a second event loop, and connections belong "
-                "to one; give a function that makes a new client each time, and it is called once for each loop: "
+                "OpenAIBatch: a client with an http_client of its own is used in a second event loop, and its "
+                "connections belong to one; give a function that makes a new client each time, called once for a loop: "
                 "OpenAIBatch(lambda: AsyncOpenAI(http_client=…))"
             )
 

@@ -48,8 +48,9 @@ class OpenAIBatch:
     Args:
         client: An `AsyncOpenAI` (or `AsyncAzureOpenAI`), which stays the caller's to close; or a function that makes a
             new one each time, called once for each event loop: `OpenAIBatch(lambda: AsyncOpenAI(http_client=…))`,
-            since an `http_client=` of your own cannot be used in two. Without one, clients are made when they are needed, from `OPENAI_API_KEY` and what else the SDK reads from the
-            environment. Its `max_retries` is not used: the engine knows which calls are safe to repeat.
+            since an `http_client=` of your own cannot be used in two. Without one, clients are made when they are
+            needed, from `OPENAI_API_KEY` and what else the SDK reads from the environment. Its `max_retries` is not
+            used: the engine knows which calls are safe to repeat.
         model: For items that name none.
         endpoint: Where an item goes that does not say, such as `"/v1/responses"` for lists of messages.
         defaults: Fields for bodies that do not have them, such as `{"temperature": 0}`.

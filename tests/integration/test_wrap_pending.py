@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -13,7 +14,8 @@ from helpers import within
 from openai import AsyncOpenAI
 
 from batch_bridge import Batcher, FlushPolicy, RequestExpired, RequestFailed, ResultPending, wrap_openai
-from batch_bridge.errors import ProviderUnavailable
+from batch_bridge.errors import JSONError, ProviderUnavailable
+from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
 
 QUICK = {"flush": FlushPolicy(max_idle=0.05), "poll_interval": 0.1, "on_pending": "raise"}
@@ -136,17 +138,169 @@ async def test_asking_again_and_again_asks_for_one_request(api, path):
                 break
             except ResultPending:
                 await asyncio.sleep(0.01)
-        with pytest.raises(ResultPending):  # it has been answered: this is another one
-            await batcher.asubmit("a")
-    assert api.sizes == [1, 1]
+        assert await batcher.asubmit("a") == "<a>"  # and after that too: it is the same call
+    assert api.sizes == [1]
+
+
+async def test_rounds_of_some_that_are_answered_and_some_that_are_pending_pay_for_each_once(api, path):
+    async with api.open(path, max_batch_idle=0) as batcher:
+        await until_sent(batcher, api, "a")
+        api.morning = True
+        await answered(batcher, "a")
+        api.morning = False
+        for _ in range(5):
+            first, second = await batcher.amap(["a", "b"], return_exceptions=True)
+            assert first == "<a>"
+            assert isinstance(second, ResultPending)
+    assert sorted(api.batches) == [["a"], ["b"]]
 
 
 async def test_equal_items_that_are_asked_side_by_side_are_several(api, path):
     async with api.open(path) as batcher:
-        assert statuses(await batcher.amap(["a", "a"], return_exceptions=True)) == ["in_flight"] * 2
+        assert statuses(await batcher.amap(["a", "a"], return_exceptions=True)) == ["queued"] * 2
         asked = [batcher.asubmit("a"), batcher.asubmit("a")]
-        assert statuses(await asyncio.gather(*asked, return_exceptions=True)) == ["in_flight"] * 2
+        assert {*statuses(await asyncio.gather(*asked, return_exceptions=True))} <= {"queued", "in_flight"}
     assert api.sizes == [2]
+
+
+async def until_sent(batcher, api, item):
+    while not api.batches:
+        with pytest.raises(ResultPending):
+            await batcher.asubmit(item)
+        await asyncio.sleep(0)
+
+
+async def answered(batcher, item):
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await batcher.asubmit(item)
+            except ResultPending:
+                await asyncio.sleep(0.01)
+
+
+def test_an_item_that_cannot_be_sent_leaves_its_neighbours_their_names(api, path):
+    with api.open(path) as batcher:
+        with pytest.raises(JSONError):
+            batcher.map(["a", object()])
+        ask(batcher, "a")
+    with api.open(path) as batcher:
+        assert statuses(ask(batcher, "a")) == ["in_flight"]
+    assert api.sizes == [1]
+
+
+def test_what_a_waiting_process_has_answered_is_not_sent_again(api, path):
+    with api.open(path) as batcher:
+        ask(batcher, "a")
+        batcher.close(wait=False)  # as if it had been killed
+    api.morning = True
+    with Batcher(submit_func=api.submit, poll_func=api.poll, path=path, poll_interval=0.05) as batcher:
+        assert batcher.map(["a"]) == ["<a>"]
+    api.open(path).close()
+    assert api.sizes == [1]
+
+
+def test_a_flush_function_sees_what_is_queued_by_whomever(api, path):
+    seen = []
+
+    def should_flush(items, last_flushed):
+        seen.append(list(items))
+        return len(items) >= 3
+
+    with api.open(path) as batcher:
+        ask(batcher, "a")
+        batcher.close(wait=False)  # as if it had been killed
+    with api.open(path, should_flush_func=should_flush) as batcher:
+        assert statuses(ask(batcher, "b", "c")) == ["queued"] * 2
+        assert statuses(ask(batcher, "d"))[0] in ("queued", "in_flight")
+    assert ["a", "b", "c"] in seen
+    assert api.batches[0][:3] == ["a", "b", "c"]
+
+
+async def test_a_network_that_hangs_holds_up_nobody_who_does_not_wait(path, monkeypatch, caplog):
+    monkeypatch.setattr("batch_bridge._desk._PATIENCE", 0.2)
+    monkeypatch.setattr("batch_bridge._desk._LEAVE", 0.0)
+    hangs, lets_go = threading.Event(), threading.Event()
+
+    async def submit(items):
+        hangs.set()
+        await asyncio.to_thread(lets_go.wait)
+        return items
+
+    batcher = Batcher(
+        submit_func=submit, poll_func=lambda items: items, path=path, on_pending="raise", max_batch_size=1
+    )
+    assert statuses([await within(pending(batcher, "a"))]) == ["queued"]
+    await within(asyncio.to_thread(hangs.wait))
+    assert statuses([await within(pending(batcher, "b")), await within(pending(batcher, "a"))]) == ["queued"] * 2
+    await within(batcher.aclose())
+    assert "a call to the provider is still under way" in caplog.text
+    lets_go.set()
+    await asyncio.to_thread(batcher._desk._thread.join, 20)
+    assert not batcher._desk._thread.is_alive()
+
+
+async def pending(batcher, item):
+    try:
+        return await batcher.asubmit(item)
+    except ResultPending as error:
+        return error
+
+
+def test_another_model_is_another_request(path):
+    with BatchServer(latency=0) as server:
+
+        def run(model):
+            provider = OpenAIBatch(AsyncOpenAI(base_url=server.base_url, api_key="k"), model=model)
+            with Batcher(provider, path=path, on_pending="raise", poll_interval=0.1) as batcher:
+                return batcher.submit([{"role": "user", "content": "hi"}])["model"]
+
+        assert [until_ready(lambda model=model: run(model)) for model in ("m", "n", "m")] == ["m", "n", "m"]
+        assert server.stats.paid == 2
+
+
+def test_who_asks_anew_after_a_failure_does_not_get_the_old_batch(path, caplog):
+    with BatchServer(latency=0, line_failure=1.0, line_failure_status=500) as server:
+
+        def run():
+            provider = OpenAIBatch(AsyncOpenAI(base_url=server.base_url, api_key="k"), model="m")
+            with Batcher(provider, path=path, on_pending="raise", poll_interval=0.1) as batcher:
+                return batcher.submit([{"role": "user", "content": "hi"}])["model"]
+
+        with pytest.raises(RequestFailed):
+            until_ready(run)
+        server.configure(line_failure=0.0, next_drop_create_response=1)
+        assert until_ready(run) == "m"
+        assert "adopted batch" in caplog.text
+        assert (server.stats.paid, server.stats.batches) == (1, 2)
+
+
+FORK = """
+import os, sys
+from batch_bridge import Batcher
+from batch_bridge.errors import BatcherClosedError
+
+batcher = Batcher(submit_func=lambda items: items, poll_func=lambda items: items, path="forked.db", on_pending="raise")
+child = os.fork()
+if child == 0:
+    try:
+        batcher.submit("a")
+    except BatcherClosedError as error:
+        print(error, flush=True)
+    batcher.end_soon()
+    batcher.close()
+    sys.exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+batcher.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_forked_process_is_told_that_nobody_answers_there(tmp_path):
+    command = [sys.executable, "-c", FORK]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert "which was forked" in done.stdout
+    assert done.stdout.endswith("\n7\n")
 
 
 async def test_a_caller_that_is_cancelled_leaves_its_request_to_the_next(api, path):

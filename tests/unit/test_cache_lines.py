@@ -49,6 +49,14 @@ def test_without_sharing_a_key_means_nothing(waiting, limits):
     assert [[each.id for each in one] for one in split(waiting, limits)] == plain
 
 
+async def test_each_member_gets_an_answer_of_its_own():
+    reply = ended([("a", Succeeded({"list": [1]}))])
+    outcomes = dict([each async for each in (await spread(reply, batch("a=k", "b=k"))).outcomes])
+    assert outcomes["a"] == outcomes["b"]
+    outcomes["a"].answer["list"].append(2)
+    assert outcomes["b"].answer == {"list": [1]}
+
+
 def test_the_first_of_equal_members_is_the_line():
     assert lines(batch("a=k", "b=l", "c=k", "d=", "e=", "f=l")) == {
         "a": ("a", "c"),

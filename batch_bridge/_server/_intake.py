@@ -1,0 +1,199 @@
+"""What a bridge takes in on a server: the notes of threads that park, and now and then what a sweep finds."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from langgraph_sdk.client import LangGraphClient
+
+from batch_bridge._deployment._inbox import Note, read_notes, remove_notes
+from batch_bridge._engine import Engine
+from batch_bridge._ledger import Rows
+from batch_bridge._models import Request
+from batch_bridge._server._ledger import ServerLedger
+from batch_bridge._server._post import Post
+from batch_bridge._server._seen import Seen, look, look_for_parked
+
+_SWEEP_PAGES = 5
+"""Pages of parked threads that one pass of a sweep reads."""
+_SWEEP_EVERY = timedelta(minutes=10)
+_NOT_PARKED = timedelta(seconds=5)
+"""How long a note counts whose thread is neither parked nor busy."""
+_LOOKED_AT = 200
+"""Threads that are held in memory at once, with all that they ask for."""
+
+
+@dataclass(slots=True)
+class News:
+    """What a pass has found.
+
+    Attributes:
+        notes: Whether there were any.
+        look_at: When to look again at those of threads that have not parked yet.
+        again: There is more to sweep.
+        problem: What a person should know.
+    """
+
+    notes: bool = False
+    look_at: datetime | None = None
+    again: bool = False
+    problem: str = ""
+
+
+class Intake:
+    """Takes requests in for the engine, and out of its queue when nobody waits for them any more.
+
+    Args:
+        store: Where the inbox is.
+        bridge: The bridge's name on this server.
+        ledger: The bridge's.
+        engine: The bridge's.
+        post: Is told of threads that have parked anew.
+        renew: Says that the tick still runs, and fails if it is another's by now.
+        patience: For how long the note of a thread that is hidden from this user is kept.
+    """
+
+    def __init__(
+        self,
+        store: Rows,
+        bridge: str,
+        ledger: ServerLedger,
+        *,
+        engine: Engine,
+        post: Post,
+        renew: Callable[[], Awaitable[None]],
+        patience: timedelta,
+    ) -> None:
+        self._store = store
+        self._name = bridge
+        self._ledger = ledger
+        self._engine = engine
+        self._post = post
+        self._renew = renew
+        self._patience = patience
+        self.sweep_at: datetime | None = None
+        self._sweep_began: datetime | None = None
+        self._sweep_since: datetime | None = None
+        self._swept: int | None = 0
+
+    async def collect(self, client: LangGraphClient, now: datetime, *, may_hide: bool, user: str) -> News:
+        """Take in what newly parked threads ask for; look for forgotten ones now and then.
+
+        Args:
+            client: Calls the server.
+            now: Aware UTC.
+            may_hide: A thread that is not seen may be another user's.
+            user: Whom the server is called as.
+        """
+        notes = await read_notes(self._store, self._name)
+        news = News(notes=bool(notes))
+        for start in range(0, len(notes), _LOOKED_AT):
+            await self._renew()
+            page = notes[start : start + _LOOKED_AT]
+            await self._answer(client, page, now, news, hidden_from=user if may_hide else "")
+        news.again = await self._sweep(client, now)
+        return news
+
+    async def _answer(
+        self, client: LangGraphClient, notes: list[Note], now: datetime, news: News, hidden_from: str
+    ) -> None:
+        threads = list(dict.fromkeys(note.thread for note in notes))
+        seen = await look(client, threads)
+        fresh = await self._take_in(seen.values(), now, {note.thread: note.left_at for note in notes})
+        for note in notes:
+            if note.thread in seen and note.asks in seen[note.thread].digests(self._name):
+                self._post.strike(note.thread, idle=note.idle and note.thread in fresh)
+        self._post.hasten(threads, now)
+        await remove_notes(self._store, self._name, self._sort(notes, seen, now, news, hidden_from))
+
+    async def _take_in(
+        self, threads: Iterable[Seen], now: datetime, asked_at: Mapping[str, datetime] | None = None
+    ) -> set[str]:
+        """Take in what threads ask for, and return those that ask for something new."""
+        requests: list[Request] = []
+        stale: list[str] = []
+        for thread in threads:
+            asked = thread.asks(self._name)
+            if asked:
+                requests += [each.request(thread.id) for each in asked]
+                stale += self._ledger.queued_of(thread.id) - {each.id for each in asked}
+        await self._engine.drop(stale)
+        new = [each for each in requests if not self._engine.knows(each.id)]
+        settled = await self._engine.collect(requests, now, asked_at=asked_at)
+        await self._ledger.outbox.add({each.id: each.thread for each in requests if each.id in settled})
+        self._post.add(settled, now)
+        return {each.thread for each in new if each.id not in settled}
+
+    def _sort(self, notes: list[Note], seen: dict[str, Seen], now: datetime, news: News, hidden_from: str) -> list[str]:
+        """Return the notes that are done with; note when to look at the others again."""
+        done: list[str] = []
+        for note in notes:
+            thread, age = seen.get(note.thread), now - note.left_at
+            if thread is None and hidden_from and note.user != hidden_from:
+                news.problem = (
+                    f"thread {note.thread} of user {note.user!r} is hidden from {hidden_from!r}; give the bridge an "
+                    "identity that sees all: Bridge(…, client=lambda: get_client(url=…, headers=…))"
+                )
+                wait = age < self._patience
+            elif thread is None or note.asks in thread.digests(self._name):
+                wait = False
+            else:
+                wait = thread.busy or age < _NOT_PARKED
+            if wait:
+                again = now + min(max(age / 4, timedelta(seconds=0.5)), timedelta(seconds=30))
+                news.look_at = again if news.look_at is None else min(news.look_at, again)
+            else:
+                done.append(note.key)
+        return done
+
+    async def _sweep(self, client: LangGraphClient, now: datetime) -> bool:
+        """Look for parked threads that nobody told of, a few pages in a pass; tell whether there are more."""
+        if self._swept is None and self.sweep_at is not None and now >= self.sweep_at:
+            self._swept = 0
+        if self._swept is None:
+            return False
+        for _ in range(_SWEEP_PAGES):
+            threads, last = await look_for_parked(client, self._swept, self._sweep_since)
+            await self._take_in([thread for thread in threads if self._is_news(thread)], now)
+            self._swept += len(threads)
+            if last:  # the next one looks at what has parked since the one before this
+                self._sweep_since, self._sweep_began = self._sweep_began, now
+                self._swept, self.sweep_at = None, now + _SWEEP_EVERY
+                return False
+        return True
+
+    def _is_news(self, thread: Seen) -> bool:
+        asked = {each.id for each in thread.asks(self._name)}
+        return any(not self._engine.knows(each) and each not in self._ledger.dead for each in asked)
+
+    async def drop_abandoned(self, client: LangGraphClient, ids: tuple[str, ...], *, may_hide: bool) -> None:
+        """Take out of the queue what nobody waits for any more: its thread was deleted, has ended, or does other work.
+
+        Judged by the threads' interrupts: one that was given new input may wait for something else by now.
+
+        Args:
+            client: Calls the server.
+            ids: Requests that wait to be sent.
+            may_hide: As for `collect`.
+        """
+        by_thread: dict[str, list[str]] = {}
+        for request_id in ids:
+            by_thread.setdefault(self._ledger.thread_of(request_id), []).append(request_id)
+        abandoned: list[str] = []
+        threads = list(by_thread)
+        for start in range(0, len(threads), _LOOKED_AT):
+            page = threads[start : start + _LOOKED_AT]
+            seen = await look(client, page)
+            for thread in page:
+                if thread in seen or not may_hide:
+                    abandoned += _abandoned(seen.get(thread), self._name, by_thread[thread])
+            await self._renew()
+        await self._engine.drop(abandoned)
+
+
+def _abandoned(thread: Seen | None, bridge: str, queued: list[str]) -> list[str]:
+    """Return those of a thread's queued requests that it does not wait for any more; one that runs may yet."""
+    if thread is None or thread.failed:
+        return queued
+    asked = {each.id for each in thread.asks(bridge)}
+    return [] if thread.busy else [request_id for request_id in queued if request_id not in asked]
