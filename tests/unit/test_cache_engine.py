@@ -5,6 +5,7 @@ import itertools
 import pytest
 import test_engine_crashes as crashes
 from fakes import MOMENTS, Crash, FakeProvider, FakeStore, Fuse, at, ended, guarded, request
+from langgraph.store.base import PutOp
 
 from batch_bridge import _ledger, _settlement, _sharing
 from batch_bridge._engine import Engine
@@ -236,11 +237,19 @@ async def test_a_batch_that_was_sent_shared_stays_so_whatever_the_next_process_i
 async def test_rows_of_an_older_version_are_read():
     store = FakeStore()
     ledger = Ledger(store, "bridge")
-    plain = Request("00", "t", {"q": 1})
-    await ledger.enqueue([plain, Request("01", "t", {"q": 1}, "me", "2")])
-    rows = store.read()["requests"]
-    assert rows["00"] == {"thread": "t", "item": {"q": 1}}
-    assert await ledger.requests(["00", "01"]) == [plain, Request("01", "t", {"q": 1}, "me", "2")]
+    plain, marked = Request("00", "t", {"q": 1}), Request("01", "t", {"q": 1}, "me", "2")
+    await ledger.enqueue([plain, marked])
+    assert store.read()["requests"]["00"] == {"thread": "t", "text": '{"q": 1}'}
+    assert await ledger.requests(["00", "01"]) == [plain, marked]
+    root = ("batch_bridge", "bridge")
+    await store.abatch(
+        [
+            PutOp((*root, "requests", "02"), "02", {"thread": "t", "item": {"q": 2}}),
+            PutOp((*root, "outcomes", "03"), "03", {"kind": "succeeded", "answer": [1]}),
+        ]
+    )
+    assert await ledger.requests(["02"]) == [Request("02", "t", {"q": 2})]
+    assert await ledger.outcomes(["03"]) == {"03": Succeeded([1])}
 
 
 # -- and whenever the process dies -----------------------------------------------------------------------------------
