@@ -130,7 +130,7 @@ async def test_a_given_batcher_is_asked_always():
     far_side = desk()
     async with Batcher(submit_func=far_side.submit, poll_func=far_side.poll, poll_interval=0.02) as batcher:
         task = asyncio.ensure_future(batched(model(), batcher).ainvoke("hi"))
-        while not list(batcher._desk.queued):
+        while not batcher._desk._driver.engine.queued:
             await asyncio.sleep(0)
         batcher.flush()
         assert "hi" in (await within(task)).text

@@ -283,33 +283,26 @@ async def test_a_batcher_chooses_by_the_size_of_a_batch(server, batch):
     assert (server.stats.realtime, server.stats.batches) == (9, 1)
 
 
-def test_what_a_dead_process_left_is_not_paid_again(server, tmp_path):
+async def test_what_a_dead_process_left_is_not_paid_again(server, tmp_path):
     """A durable Batcher that is closed in the middle, and one after it that asks for the same."""
-
-    async def first():
-        async with Script({CHAT: [(200, ANSWER), HANG]}) as script:
-            batch = OpenAIBatch(client_of(script.base_url), model="m")
-            batcher = Batcher(batch, mode="realtime", path=tmp_path / "b.db")
-            asked = [asyncio.ensure_future(batcher.asubmit(f_item(number))) for number in range(2)]
-            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-            while script.calls[CHAT] < 2:
-                await asyncio.sleep(0.01)
-            await batcher.aclose(wait=False)
-            await asyncio.gather(*asked, return_exceptions=True)
-
-    async def second():
-        async with Script({CHAT: (200, ANSWER)}) as script:
-            batch = OpenAIBatch(client_of(script.base_url), model="m")
-            async with Batcher(batch, mode="realtime", path=tmp_path / "b.db") as batcher:
-                results = await batcher.amap([f_item(0), f_item(1)], return_exceptions=True)
-            return results, script.calls[CHAT]
 
     def f_item(number):
         return {"model": "m", "messages": [{"role": "user", "content": f"{number}"}]}
 
-    asyncio.run(first())
-    results, calls = asyncio.run(second())
-    assert calls == 0
+    async with Script({CHAT: [(200, ANSWER), HANG, (200, ANSWER), (200, ANSWER)]}) as script:
+        batch = OpenAIBatch(client_of(script.base_url), model="m")
+        batcher = Batcher(batch, mode="realtime", path=tmp_path / "b.db")
+        asked = [asyncio.ensure_future(batcher.asubmit(f_item(number))) for number in range(2)]
+        await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        while script.calls[CHAT] < 2:
+            await asyncio.sleep(0.01)
+        await batcher.aclose(wait=False)
+        await asyncio.gather(*asked, return_exceptions=True)
+
+        batch = OpenAIBatch(client_of(script.base_url), model="m")
+        async with Batcher(batch, mode="realtime", path=tmp_path / "b.db") as batcher:
+            results = await batcher.amap([f_item(0), f_item(1)], return_exceptions=True)
+        assert script.calls[CHAT] == 2
     failed = [each for each in results if isinstance(each, RequestFailed)]
     assert [each.code for each in failed] == ["realtime_interrupted"]
     assert [each for each in results if each not in failed] == [ANSWER]
