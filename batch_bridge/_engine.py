@@ -235,6 +235,11 @@ class Engine:
         return request_id in self._opened() or request_id in self._in_flight
 
     @property
+    def is_open(self) -> bool:
+        """Whether it has been opened; nothing else may be asked of it before."""
+        return self._queue is not None
+
+    @property
     def queued(self) -> int:
         """How many requests wait to be sent."""
         return len(self._opened())

@@ -243,7 +243,7 @@ class Host:
         """Return what the thread's state shows."""
         dead: list[tuple[str, Any]] = list(islice(self._ledger.dead.items(), _SHOWN))
         return {
-            "waiting": self._engine.queued,
+            "waiting": self._engine.queued if self._engine.is_open else 0,
             "in_flight": self._engine.in_flight,
             "batches": self._engine.batches_in_flight,
             "undelivered": len(self._post),
