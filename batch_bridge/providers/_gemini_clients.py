@@ -72,9 +72,16 @@ class Clients:
             made = self._made[loop] = _make(self._own)
         return made[0]
 
+    async def open(self) -> genai.Client:
+        """Do what `client` does; a new one, which reads certificates from the disk, is made in a thread."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._made and (self._own is None or not _has_http_client(self._own)):
+            self._made.setdefault(loop, await asyncio.to_thread(_make, self._own))
+        return self.client()
+
     async def call(self, name: str, call: Callable[[genai.client.AsyncClient], Awaitable[T]]) -> T:
         """Make one call of the API, counted under `name`."""
-        client = self.client()
+        client = await self.open()
         self.calls[name] += 1
         return await call(client.aio)
 
@@ -87,7 +94,7 @@ class Clients:
         Raises:
             ValueError: It is no JSON object.
         """
-        client = self.client()
+        client = await self.open()
         self.calls[name] += 1
         method = "get" if body is None else "post"
         answered = await client._api_client.async_request(method, path, dict(body or {}), once())  # noqa: SLF001  # as above

@@ -72,24 +72,32 @@ class Clients:
         Raises:
             NoCredentials: There is no API key.
         """
+        return self._known() or self._keep(self._create())
+
+    async def open(self) -> AsyncOpenAI:
+        """Do what `client` does; a new one, which reads certificates from the disk, is made in a thread."""
+        return self._known() or self._keep(await asyncio.to_thread(self._create))
+
+    def _known(self) -> AsyncOpenAI | None:
         loop = asyncio.get_running_loop()
         own = self._own
         if own is not None and self._make is None and not is_plain(own):
             self._note(loop)
             return own
-        client = self._made.get(loop)
-        if client is None:
-            if own is None:
-                client = _new(self._quirks)
-            elif self._make is None:
-                client = _copy(own)
-            else:
-                client = self._make().with_options(max_retries=0)
-                if client._client is own._client:  # noqa: SLF001  # always the same one: the user's, then
-                    self._note(loop)
-                    return client
-            self._made[loop] = client
-        return client
+        return self._made.get(loop)
+
+    def _create(self) -> AsyncOpenAI:
+        if self._own is None:
+            return _new(self._quirks)
+        return _copy(self._own) if self._make is None else self._make().with_options(max_retries=0)
+
+    def _keep(self, client: AsyncOpenAI) -> AsyncOpenAI:
+        loop = asyncio.get_running_loop()
+        own = self._own
+        if own is not None and client._client is own._client:  # noqa: SLF001  # always the same one: the user's, then
+            self._note(loop)
+            return client
+        return self._made.setdefault(loop, client)
 
     def _note(self, loop: asyncio.AbstractEventLoop) -> None:
         """Warn, once, of a second loop that uses the user's HTTP client."""
@@ -133,7 +141,7 @@ class Clients:
 
     async def call(self, name: str, call: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
         """Make one call of the API, counted under `name`."""
-        client = self.client()
+        client = await self.open()
         self.calls[name] += 1
         return await call(client)
 

@@ -69,7 +69,8 @@ async def _lines(clients: Clients, file_id: str) -> AsyncIterator[bytes]:
     splitter = LineSplitter()
     clients.calls["files.content"] += 1
     try:
-        async with clients.client().files.with_streaming_response.content(file_id) as response:
+        client = await clients.open()
+        async with client.files.with_streaming_response.content(file_id) as response:
             async for chunk in response.iter_bytes():
                 for line in splitter.feed(chunk):
                     yield line

@@ -50,7 +50,8 @@ async def second_round(_: LangGraphClient, batches: BatchServer, ids: list[str])
 )
 async def test_a_restart_loses_nothing_and_pays_nothing_twice(phase: Phase, tmp_path: Path) -> None:
     with BatchServer(latency=1) as batches:
-        env = {"OPENAI_BASE_URL": batches.base_url, "OPENAI_API_KEY": "test", "MAX_AGE": "2"}
+        age = "8" if phase is queued else "2"  # long enough for a tick to end, and to show what waits
+        env = {"OPENAI_BASE_URL": batches.base_url, "OPENAI_API_KEY": "test", "MAX_AGE": age}
         server = DevServer(CONFIG, folder=tmp_path, jobs=20, env=env)
         try:
             server.start()
