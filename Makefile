@@ -32,8 +32,9 @@ serve: $(READY) ## Run 200 agent threads on a LangGraph server here; ARGS=--keep
 	@$(BIN)/python examples/serve.py $(ARGS)
 
 .PHONY: test
-test: $(READY) ## Run all tests
-	$(BIN)/pytest -q -n $(JOBS) --dist loadfile $(ARGS)
+test: $(READY) ## Run all tests; the acceptance tests, which kill processes, one by one
+	$(BIN)/pytest -q -n $(JOBS) --dist loadfile $(or $(ARGS),--ignore=tests/acceptance)
+	$(if $(ARGS),,$(BIN)/pytest -q tests/acceptance)
 
 .PHONY: test-versions
 test-versions: test-floor test-newest ## Run the tests with the lowest versions that are allowed, then with the newest
