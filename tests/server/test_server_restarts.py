@@ -16,7 +16,7 @@ from batch_bridge.testing import BatchServer
 
 CONFIG = Path(__file__).parent / "projects" / "job" / "langgraph.json"
 THREADS = 30
-PATIENCE = 40.0
+PATIENCE = 120.0
 
 Phase = Callable[[LangGraphClient, BatchServer, list[str]], Awaitable[bool]]
 
