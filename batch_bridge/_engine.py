@@ -14,10 +14,11 @@ a batch ends with exactly one outcome instead. What the ledger's store raises pa
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import TypeVar
 
 from batch_bridge import _outcome, events
 from batch_bridge._flight import LONGEST_PAUSE, Flight, first_pause
@@ -33,6 +34,7 @@ from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionR
 
 logger = logging.getLogger("batch_bridge")
 
+T = TypeVar("T")
 _SIDE_BY_SIDE = 4
 """Batches that are looked after at the same time."""
 
@@ -186,7 +188,7 @@ class Engine:
     async def advance(self, now: datetime) -> None:
         """Do the first half of a tick: reconcile, poll and settle the batches that are due."""
         self._opened()
-        await self._each(self._advance(flight, now) for flight in self._due(now))
+        await self._each(self._due(now), lambda flight: self._advance(flight, now))
 
     async def flush(self, now: datetime, *, drain: bool = False) -> None:
         """Do the second half of a tick: send what the policy says is due; with `drain` all that waits."""
@@ -197,7 +199,7 @@ class Engine:
         wanted, count = self._count(now)
         self._drain = self._drain and count < wanted
         if count:
-            await self._flush(queue.take(count, now), now)
+            await self._flush(queue.first(count, now), now)
 
     def to_flush(self, now: datetime) -> tuple[str, ...]:
         """Return the ids of the requests that `flush` would send now, oldest first."""
@@ -314,23 +316,26 @@ class Engine:
         if self._sharing is not None:
             waiting = await self._recall(self._sharing, waiting, now)
         shared = self._sharing is not None and self._sharing.dedupe
-        await self._each(self._begin(members, now) for members in split(waiting, limits, shared=shared))
+        await self._each(split(waiting, limits, shared=shared), lambda planned: self._begin(planned, now))
 
     async def _recall(self, sharing: Sharing, waiting: Sequence[Waiting], now: datetime) -> Sequence[Waiting]:
         """Settle what has become known while it was queued, and return the rest."""
         recalled = await sharing.recall(waiting, now, again=True)
         if not recalled:
             return waiting
-        try:
-            await self._ledger.settle(recalled)
-        except BaseException:
-            self._opened().put_back(waiting)
-            raise
+        await self._ledger.settle(recalled)
+        for request_id in recalled:
+            self._opened().discard(request_id)
         self._settled += recalled
         self._tell_settled(None, recalled)
         return [each for each in waiting if each.id not in recalled]
 
-    async def _begin(self, members: tuple[Waiting, ...], now: datetime) -> None:
+    async def _begin(self, planned: tuple[Waiting, ...], now: datetime) -> None:
+        # Up to here they were in the queue: its turn may come late, and what was given up meanwhile is not sent.
+        queue = self._opened()
+        members = tuple(each for each in planned if queue.discard(each.id))
+        if not members:
+            return
         ids = tuple(request.id for request in members)
         keys, shared = (tuple(each.key for each in members), self._sharing.dedupe) if self._sharing else ((), False)
         intent = Intent(batch_key(self._name, members), ids, members[0].group, now, None, keys, shared)
@@ -635,15 +640,15 @@ class Engine:
             flight.due.isoformat(timespec="seconds"),
         )
 
-    async def _each(self, steps: Iterable[Coroutine[None, None, None]]) -> None:
-        """Run steps side by side; one that fails lets the others finish, and then its error passes."""
+    async def _each(self, batches: Iterable[T], step: Callable[[T], Awaitable[None]]) -> None:
+        """Do a step for each batch, side by side; one that fails lets the others finish, and then its error passes."""
         gate = asyncio.Semaphore(_SIDE_BY_SIDE)
 
-        async def run(step: Coroutine[None, None, None]) -> None:
+        async def run(batch: T) -> None:
             async with gate:
-                await step
+                await step(batch)
 
-        for result in await asyncio.gather(*(run(step) for step in steps), return_exceptions=True):
+        for result in await asyncio.gather(*map(run, batches), return_exceptions=True):
             if isinstance(result, asyncio.CancelledError):  # nobody cancelled us: the gather would have ended
                 raise RuntimeError(  # noqa: TRY004
                     f"the provider of {self._name!r} raised CancelledError, which ends no batch"

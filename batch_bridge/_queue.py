@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import islice
 
 from batch_bridge._flush import QueueSummary
 from batch_bridge._plan import Waiting
@@ -39,15 +40,10 @@ class Queue:
         for request in sorted([*waiting, *rest], key=lambda request: request.queued_at):
             self.add(request)
 
-    def take(self, count: int, now: datetime) -> tuple[Waiting, ...]:
-        """Remove and return the oldest `count` requests."""
-        taken = []
-        for _ in range(min(count, len(self._waiting))):
-            _, request = self._waiting.popitem(last=False)
-            self._bytes -= request.bytes
-            taken.append(request)
+    def first(self, count: int, now: datetime) -> tuple[Waiting, ...]:
+        """Return the oldest `count` requests, to be flushed now. They stay until their batch is begun."""
         self._last_flushed = now
-        return tuple(taken)
+        return tuple(islice(self._waiting.values(), count))
 
     def discard(self, request_id: str) -> bool:
         """Drop a request, and tell whether it was queued."""
