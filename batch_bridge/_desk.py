@@ -185,7 +185,8 @@ class Desk:
             if self._peek:
                 self._driver.on_turn = self._turned
             await self._driver.open()
-            stack.push_async_callback(self._bridge.provider.aclose)
+            for provider in self._bridge.providers:
+                stack.push_async_callback(provider.aclose)
             self._opened.set()
             driving = asyncio.create_task(self._driver.run())
             stopping = asyncio.create_task(self._stop.wait())

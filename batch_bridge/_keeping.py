@@ -15,6 +15,8 @@ from batch_bridge._plan import Waiting
 class KeepingLedger(Ledger):
     """A ledger over a store, with the queue."""
 
+    keeps_queue = True
+
     async def queued(self, waiting: Sequence[Waiting]) -> None:
         """See `Ledger`; done before anybody is told that a request is queued."""
         await self._run(

@@ -1,7 +1,7 @@
 """How a flush becomes batches: grouped, then split by what one batch may hold. Pure."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -68,11 +68,16 @@ def lines(batch: Intent | Submitted) -> dict[str, tuple[str, ...]]:
     return {members[0]: tuple(members) for members in equal.values()}
 
 
-def batch_key(bridge: str, members: Iterable[str]) -> str:
-    """Derive a batch's key from its members, so that two ticks that race make the same key."""
+def batch_key(bridge: str, members: Iterable[str], tries: Callable[[str], int] = lambda _: 0) -> str:
+    """Derive a batch's key from its members, so that two ticks that race make the same key.
+
+    `tries` tells how often a member was sent before: the same members sent again are another batch.
+    """
     digest = hashlib.blake2b(digest_size=16, person=b"batch-bridge")
     digest.update(bridge.encode())
     for member in members:
         digest.update(b"\0")
         digest.update(member.encode())
+        if times := tries(member):
+            digest.update(f"#{times}".encode())
     return f"bb-{digest.hexdigest()}"

@@ -41,7 +41,7 @@ class Session:
         self.stopwatch = Stopwatch()
         self.threads = 0
         self._ledgers = {bridge.name: ledger_in(store, bridge.name) for bridge in bridges}
-        self._providers = [bridge.provider for bridge in bridges]
+        self._providers = [provider for bridge in bridges for provider in bridge.providers]
         self._drivers = {
             bridge.name: Driver(
                 bridge.engine(self._ledgers[bridge.name]), self._settled, self._idle, self._at_work, bridge.linger
@@ -134,6 +134,8 @@ class Session:
             langgraph_seconds=seconds["langgraph"],
             bridge_seconds=seconds["bridge"],
             waiting_seconds=seconds["waiting"],
+            resubmitted=sum(batch.resubmitted for batch in closed),
+            paid_twice=sum(batch.paid_twice for batch in closed),
         )
 
     @property

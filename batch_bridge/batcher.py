@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 from batch_bridge import _messages, _outcome
 from batch_bridge._auto import AnyMode
 from batch_bridge._cache import ResponseCache
+from batch_bridge._deadline import OnDeadline
 from batch_bridge._desk import Desk, is_passing
 from batch_bridge._exit import close_at_exit, closed
 from batch_bridge._flush import FlushPolicy, QueueSummary
@@ -67,6 +68,7 @@ class Batcher:
         dedupe: Send equal items of one batch as one line, and give each the answer.
         mode: `"batch"`, `"realtime"`, `"auto"`, or `None` for what the environment says; see `Bridge`.
         realtime_below: See `Bridge`.
+        attempts, deadline, on_deadline, fallback: See `Bridge`.
         flush: When to send what waits, in place of `max_batch_size`, `max_batch_age`, `max_batch_idle` and
             `should_flush_func`.
 
@@ -95,6 +97,10 @@ class Batcher:
         dedupe: bool = False,
         mode: AnyMode | None = None,
         realtime_below: int | None = None,
+        attempts: int = 3,
+        deadline: timedelta | float | None = None,
+        on_deadline: OnDeadline = "wait_for_cancel",
+        fallback: Provider | None = None,
     ) -> None:
         if should_flush_func is not None and not callable(should_flush_func):
             raise TypeError(f"should_flush_func={should_flush_func!r} is not callable; give a function, or None")
@@ -122,6 +128,10 @@ class Batcher:
             dedupe=dedupe,
             mode=mode,
             realtime_below=realtime_below,
+            attempts=attempts,
+            deadline=deadline,
+            on_deadline=on_deadline,
+            fallback=fallback,
         )
         self._peek = peek = on_pending == "raise"
         self._names: Names = ReturnedNames(name) if peek else DurableNames(name) if path is not None else FreshNames()

@@ -35,6 +35,8 @@ class DeploymentStore:
 class ServerLedger(Ledger):
     """A ledger that another process can go on with. Its owner holds the lease."""
 
+    keeps_queue = True
+
     def __init__(self, store: Rows, bridge: str) -> None:
         super().__init__(store, bridge)
         root = ("batch_bridge", bridge)
@@ -76,7 +78,10 @@ class ServerLedger(Ledger):
         await super().enqueue(held)
 
     async def queued(self, waiting: Sequence[Waiting]) -> None:
-        """See `Ledger`."""
+        """See `Ledger`. Those that come back from a batch may be of a process before this one."""
+        if unknown := [each.id for each in waiting if each.id not in self._threads]:
+            for request in await self.requests(unknown):
+                self._remember(request.id, request.thread)
         await self._queue.add(
             {
                 each.id: [self.thread_of(each.id), each.group, each.bytes, each.queued_at.timestamp(), each.key]
