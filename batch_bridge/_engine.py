@@ -57,6 +57,8 @@ _CHUNK = 500
 """Requests that are read at once to be sent again."""
 _LONGEST_HOLD = 64
 """Poll intervals that a group is left alone at the longest, after its batches were refused for want of room."""
+_LATE = "\0late"
+"""The group, in the queue alone, of what waits for room at the fallback."""
 CANCELLED = "the request was cancelled by who waited for it"
 
 
@@ -390,7 +392,8 @@ class Engine:
         """
         if not isinstance(flight.batch, Intent) or request.id in flight.waiting:
             return False
-        judged = self._judge(request, now)
+        asked_at = flight.batch.terms.asked_at if self._deadline is not None else None
+        judged = self._judge(request, min(asked_at or now, now))
         if isinstance(judged, Waiting):
             flight.waiting[request.id] = judged
             return True
@@ -902,7 +905,7 @@ class Engine:
             times.append(now + first_pause(self._interval))  # where nobody rings
         elif len(queue):
             admission = self._admission(now)
-            shut = admission.shut if admission else set()
+            shut = {_LATE, *(admission.shut if admission else ())}
             owed = any(group not in shut for group in queue.groups) and (
                 self._drain or any(group not in shut for group in self._owed.intersection(queue.groups))
             )
@@ -911,23 +914,25 @@ class Engine:
                 times.append(max(due, self._held_until) if self._held_until and self._is_held(now) else due)
             if self._policy.when is not None:
                 times.append(now + self._interval)
-            if shut and (room_at := self._governor.wake_at(self._provider.limits, shut, now)) is not None:
+            if (room_at := self._governor.wake_at(self._provider.limits, shut, now)) is not None:
                 times.append(room_at)
         if self._deadline is not None and (oldest_at := queue.oldest_at) is not None:
             late_at = oldest_at + self._deadline.after
-            full = late_at <= now and self._fallback_room() == 0
-            times.append(now + first_pause(self._interval) if full else late_at)
+            room = self._fallback_room()
+            is_full = _LATE in queue.groups and room is not None and room <= 0
+            times.append(now + first_pause(self._interval) if is_full else late_at)
         return min(times, default=None)
 
     def _late(self, now: datetime) -> list[Waiting]:
-        """Return what goes to the fallback now."""
-        deadline = self._deadline
-        if deadline is None or (oldest_at := self._opened().oldest_at) is None or oldest_at + deadline.after > now:
+        """Return what goes to the fallback now. What is late is set apart: nobody else gets it, or waits behind it."""
+        deadline, queue = self._deadline, self._opened()
+        if deadline is None:
             return []
+        for each in queue.pick(len(queue), lambda waiting: deadline.is_past(waiting, now), without={_LATE}):
+            queue.discard(each.id)
+            queue.add(replace(each, group=_LATE))
         room = self._fallback_room()
-        return self._opened().pick(
-            len(self._opened()) if room is None else max(room, 0), lambda waiting: deadline.is_past(waiting, now)
-        )
+        return queue.pick(len(queue) if room is None else max(room, 0), only={_LATE})
 
     def _fallback_room(self) -> int | None:
         room: int | None = getattr(self._deadline.fallback, "room", None) if self._deadline else None
@@ -935,7 +940,7 @@ class Engine:
 
     def _admission(self, now: datetime) -> Admission | None:
         queue = self._opened()
-        heads = {group: queue.head(group) for group in queue.groups}
+        heads = {group: queue.head(group) for group in queue.groups if group != _LATE}
         return self._governor.admission(
             self._provider.limits, self._batch_limits(), heads, flights=self._loads(), owed=self._owed, now=now
         )
@@ -945,14 +950,16 @@ class Engine:
         queue = self._opened()
         admission = self._admission(now)
         if admission is None:
-            wanted = self._policy.take(queue.summary(now), drain=self._drain)
+            wanted = self._policy.take(queue.summary(now, without={_LATE}), drain=self._drain)
             room = self._room()
             count = wanted if room is None else min(wanted, room)
-            return _Flush(queue.pick(count) if count else [], set(), drain=self._drain and count < wanted)
-        waiting = set(queue.groups)
+            return _Flush(
+                queue.pick(count, without={_LATE}) if count else [], set(), drain=self._drain and count < wanted
+            )
+        waiting = set(queue.groups) - {_LATE}
         owed = waiting if self._drain else self._owed & waiting
         due = queue.pick(len(queue), admission, only=owed) if owed else []
-        judged_not = owed | admission.shut
+        judged_not = owed | admission.shut | {_LATE}
         if waiting - judged_not:
             wanted = self._policy.take(queue.summary(now, without=judged_not))
             due += queue.pick(wanted, admission, without=judged_not)

@@ -27,7 +27,7 @@ class Again:
         batch: The batch's key.
         limit: How often a request is sent in all.
         late: The deadline has passed: whatever is not answered goes to the fallback.
-        requeues: Requests that the provider did not queue for want of room are sent again without counting.
+        requeues: Requests that the provider did not queue for want of room are sent again, without counting.
         now: When the batch has ended, aware UTC.
         outcomes: What the requests that are sent again have ended with this time.
         refusal: Why the provider did not queue requests, if it did not for want of room.
@@ -73,14 +73,14 @@ def is_sent_again(
         limit: How often it may be sent in all. A try that was not queued, or not waited for, does not count.
         late: What was stopped for its deadline is sent again as well, and the limit does not count: the fallback is
             the last one who is asked.
-        requeues: Whether a batch that was refused for want of room comes back without counting.
+        requeues: Whether what was refused for want of room comes back, without counting; else it does not.
     """
     if late:
         return isinstance(outcome, Cancelled) or is_passing(outcome)
     if not is_passing(outcome) or limit <= 1:
         return False
-    if requeues and code_of(outcome) == TOKEN_LIMIT:
-        return True
+    if code_of(outcome) == TOKEN_LIMIT:
+        return requeues
     return counted(tries) + 1 < limit
 
 

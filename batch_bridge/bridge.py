@@ -70,7 +70,7 @@ class Bridge:
         deadline: How long a request may take (a `timedelta`, or seconds). When the oldest of a batch is late, the
             batch is cancelled, and what it has not answered goes to the fallback, as what is queued still.
         on_deadline: `"wait_for_cancel"` waits until the provider tells what was done before the cancellation (OpenAI:
-            up to ten minutes), and pays nothing twice. `"pay_again"` sends all of the batch to the fallback at once, and
+            up to ten minutes), and pays nothing twice. `"pay_again"` sends all of it to the fallback at once, and
             counts what the batch has answered all the same in `Report.paid_twice`.
         fallback: Who answers what is late: a provider, in realtime if it has a realtime way. By default the provider
             itself, in realtime.
