@@ -121,6 +121,16 @@ class Desk:
             with contextlib.suppress(RuntimeError):  # the loop has ended already
                 self._loop.call_soon_threadsafe(self._stop.set)
 
+    def cancel(self) -> int:
+        """End as cancelled all that is not answered, and return how many requests that is. Durable when it returns."""
+        if self._loop is None or self._closed:
+            return 0
+        return asyncio.run_coroutine_threadsafe(self._cancel(), self._loop).result()
+
+    async def _cancel(self) -> int:
+        assert self._driver is not None  # noqa: S101  # set before the loop takes calls
+        return len(await self._driver.cancel(list(self._waiters)))
+
     @property
     def queued(self) -> Iterable[str]:
         """Ids of the requests that wait to be sent, oldest first; read on the desk's own thread."""

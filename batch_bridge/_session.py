@@ -86,6 +86,18 @@ class Session:
             for provider in self._providers:
                 await provider.aclose()
 
+    async def cancel(
+        self, *, request_id: str | None = None, thread_id: str | None = None, batch: str | None = None
+    ) -> int:
+        """End requests as cancelled: one, those of a thread, those of a batch, or all. Returns how many."""
+        if batch is not None:
+            ids = {each for driver in self._drivers.values() for each in driver.in_batch(batch)}
+        else:
+            ids = {each for each, (_, thread) in self._waiters.items() if thread_id in (None, thread.id)}
+        ids &= {request_id} if request_id is not None else ids
+        ended = await asyncio.gather(*(driver.cancel(ids) for driver in self._drivers.values()))
+        return len(set().union(*ended))
+
     def begin(self, call: Call) -> None:
         """Take a call in."""
         self.calls.add(call)

@@ -201,6 +201,17 @@ class Batcher:
         """Send what has been asked before this call, whatever size and age say. Does not wait for anything."""
         self._desk.flush()
 
+    def cancel(self) -> int:
+        """Give up all that is asked and not answered: who waits gets `RequestCancelled`. From any thread.
+
+        What is queued is not sent, and the batches are cancelled at the provider; what they have answered by then is
+        billed. Durable when it returns.
+
+        Returns:
+            How many requests were queued or on their way, and are cancelled now.
+        """
+        return self._desk.cancel()
+
     # -- life ------------------------------------------------------------------------------------------------
 
     def close(self, *, wait: bool = True) -> None:

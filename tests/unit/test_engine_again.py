@@ -416,7 +416,7 @@ async def test_one_batch_at_a_time_and_no_group_starves():
     order = []
     for second in range(40):
         await engine.tick(at(second), drain=True)
-        live = [each for each in engine._flights.values()]
+        live = list(engine._flights.values())
         assert len(live) <= 1
         order += [each.batch.group for each in live]
     assert engine.queued == engine.in_flight == 0
