@@ -133,6 +133,7 @@ class Driver:
             request_ids, done = self._cancelled[0]
             ended = await self.engine.cancel(request_ids, _now())
             del self._cancelled[0]
+            self._tell(ended)
             if not done.done():
                 done.set_result(ended)
         tick = await self.engine.tick(_now(), drain=not self._arrived and self._idle())

@@ -295,7 +295,7 @@ class Engine:
         cancelled is stopped by the next process.
 
         Returns:
-            The requests that have been cancelled now: those that were queued or on their way.
+            The requests that have been cancelled now, those that were queued or on their way: deliver their outcomes.
         """
         queue = self._opened()
         cancelled: dict[str, Outcome] = {}
@@ -308,7 +308,6 @@ class Engine:
         await self._ledger.settle(cancelled)
         for request_id in cancelled:
             queue.discard(request_id)
-        self._settled += cancelled
         for flight, outcomes in early.items():
             batch = flight.batch
             is_last = sum(self._in_flight.get(each) is flight for each in batch.members) == len(outcomes)

@@ -22,7 +22,7 @@ BYTES_PER_TOKEN: Final = 4.0
 Source: OpenAI help center, "What are tokens and how to count them?": about 4 characters of English,
 https://help.openai.com/en/articles/4936856.
 """
-STRIKES: Final = 16
+STRIKES: Final = 14
 """Batches of one group in a row that are refused for want of room, after which its requests end with that error."""
 _HOUR: Final = timedelta(hours=1)
 _GROWTH: Final = 1.1

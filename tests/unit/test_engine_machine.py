@@ -438,6 +438,7 @@ class EngineMachine(RuleBasedStateMachine):
         if cancelled is not None:
             rows = self.store.read()["outcomes"]
             self.expect(cancelled <= rows.keys(), "cancelled without an outcome")
+            self.reported |= cancelled
             self.expect(not any(map(self.alive.is_sent, cancelled)), "cancelled and on its way")
 
     @precondition(lambda self: self.engine is not None and self.reported & self.parked.keys())
