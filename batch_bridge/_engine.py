@@ -157,6 +157,7 @@ class Engine:
         self._settled.clear()
         self._drain, self._held_until = False, None
         self._owed.clear()
+        self._governor.opened()
         await self._ledger.read_tries()
         for entry in await self._ledger.open_batches():
             batch, doubtful = entry if isinstance(entry, tuple) else (entry, False)

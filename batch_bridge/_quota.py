@@ -68,6 +68,10 @@ class Governor:
 
     # -- what it is told -----------------------------------------------------------------------------------------
 
+    def opened(self) -> None:
+        """Forget what was created: the ledger tells it again."""
+        self._created.clear()
+
     def created(self, at: datetime) -> None:
         """Note that a batch was created."""
         self._created.append(at)
@@ -266,4 +270,4 @@ class Admission:
         return True
 
     def _tokens(self, waiting: Waiting) -> float:
-        return math.ceil(waiting.bytes / self._weights[waiting.group])
+        return waiting.bytes / self._weights[waiting.group]

@@ -276,6 +276,7 @@ async def test_pay_again_answers_at_once_and_counts_what_is_paid_twice():
     told |= set((await world.engine.tick(at(3601))).settled)
     assert told == set(IDS)
     assert world.fallback.executed.keys() == set(IDS)
+    assert {row["stage"] for row in world.store.read()["batches"].values()} == {"overdue"}
     for second in range(3700, 3800):
         await world.engine.tick(at(second))
     assert world.engine.batches_in_flight == 0
