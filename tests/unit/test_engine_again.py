@@ -226,6 +226,18 @@ async def test_the_same_members_sent_again_are_another_batch():
     assert len(await Ledger(world.store, "bridge").closed_batches()) == 6
 
 
+async def test_what_comes_back_is_sent_though_the_policy_would_wait():
+    provider = Moody(Fuse(), lambda each: Measure("", 1))
+    provider.moods = {IDS[0]: [RATE]}
+    engine = Engine("bridge", provider, FlushPolicy(max_age=None), Ledger(FakeStore(), "bridge"), attempts=2)
+    await engine.open(at(0))
+    await engine.collect(REQUESTS, at(0))
+    await engine.tick(at(0), drain=True)
+    await engine.tick(at(1))
+    assert engine.queued == 0
+    assert set((await engine.tick(at(2))).settled) == {IDS[0]}
+
+
 async def test_permanent_errors_and_single_attempts_reach_their_waiter_at_once():
     world = World(moods={1: [BAD], 2: [RATE]})
     assert (await world.live(ticks=2))[IDS[1]] == BAD
