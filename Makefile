@@ -6,16 +6,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+EXTRAS := server,anthropic,gemini,yaml
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("BatchBridge needs Python 3.11 or newer, and this is " + sys.version.split()[0] + "; name another one with: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,anthropic,gemini]' --group dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]' --group dev
 	@touch $(READY)
 
 .PHONY: env
@@ -32,6 +33,27 @@ serve: $(READY) ## Run 200 agent threads on a LangGraph server here; ARGS=--keep
 .PHONY: test
 test: $(READY) ## Run all tests
 	$(BIN)/pytest -q $(ARGS)
+
+.PHONY: test-versions
+test-versions: test-floor test-newest ## Run the tests with the lowest versions that are allowed, then with the newest
+
+.PHONY: test-floor
+test-floor: ## Run the tests with the lowest versions that are allowed, in .venv-floor
+	$(PYTHON) -m venv --clear .venv-floor
+	.venv-floor/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	.venv-floor/bin/pip install --quiet --disable-pip-version-check -c constraints-floor.txt -e '.[$(EXTRAS)]' --group test
+	.venv-floor/bin/pytest -q tests/unit tests/integration $(ARGS)
+
+.PHONY: test-newest
+test-newest: ## Run the tests with the newest versions that there are, in .venv-newest
+	$(PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	.venv-newest/bin/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]' --group test
+	.venv-newest/bin/pytest -q tests/unit tests/integration $(ARGS)
+
+.PHONY: test-live
+test-live: $(READY) ## Send a job of three requests to each real provider whose key is set; it costs a fraction of a cent
+	$(BIN)/pytest -q -m live $(ARGS) tests/live
 
 .PHONY: lint
 lint: $(READY) ## Lint and format check
@@ -67,10 +89,18 @@ constraints: ## Resolve the newest versions anew, into constraints.txt
 	rm -rf .venv-resolve
 	$(PYTHON) -m venv .venv-resolve
 	.venv-resolve/bin/pip install --quiet 'pip>=25.1'
-	.venv-resolve/bin/pip install --quiet -e '.[server,anthropic,gemini]' --group dev
+	.venv-resolve/bin/pip install --quiet -e '.[$(EXTRAS)]' --group dev
 	.venv-resolve/bin/pip freeze --exclude-editable --exclude pip > constraints.txt
+	rm -rf .venv-resolve
+
+.PHONY: constraints-floor
+constraints-floor: ## Resolve the lowest versions that are allowed anew, into constraints-floor.txt
+	$(PYTHON) -m venv --clear .venv-resolve
+	.venv-resolve/bin/pip install --quiet uv
+	.venv-resolve/bin/uv pip compile --quiet --no-annotate --no-header --python-version 3.11 --resolution lowest-direct \
+		--all-extras --group test pyproject.toml -o constraints-floor.txt
 	rm -rf .venv-resolve
 
 .PHONY: clean
 clean: ## Remove the environment and what the tools left behind
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build demo-state .langgraph_api
+	rm -rf $(VENV) .venv-floor .venv-newest .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build demo-state .langgraph_api

@@ -44,6 +44,7 @@ from batch_bridge.errors import (
 from batch_bridge.runner import Runner
 
 if TYPE_CHECKING:  # an SDK is imported when it is needed
+    from batch_bridge._config import load_bridges
     from batch_bridge._wrap import wrap_openai
 
 __version__ = "0.1.0"
@@ -78,6 +79,7 @@ __all__ = [
     "Usage",
     "gather",
     "is_bridge_interrupt",
+    "load_bridges",
     "wait",
     "wait_many",
     "wait_many_sync",
@@ -91,4 +93,8 @@ def __getattr__(name: str) -> object:
         from batch_bridge._wrap import wrap_openai  # noqa: PLC0415
 
         return wrap_openai
+    if name == "load_bridges":
+        from batch_bridge._config import load_bridges  # noqa: PLC0415
+
+        return load_bridges
     raise AttributeError(f"module 'batch_bridge' has no attribute {name!r}")

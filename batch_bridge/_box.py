@@ -5,14 +5,18 @@ do not interrupt each for itself: they share a box, whose interrupts carry all t
 their waits by name.
 """
 
+import itertools
+import re
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt, interrupt
 
@@ -25,6 +29,8 @@ _SHORT_GRACE = 0.05
 """Seconds that an execution waits for slow siblings, once an answer has come that nobody has asked for yet."""
 _LONG_GRACE = 2.0
 """Seconds that it waits for them before it calls the node nondeterministic."""
+_COUNTS_ON = tuple(map(int, re.findall(r"\d+", version("langgraph"))[:3])) < (1, 2, 20)
+"""Whether this LangGraph, on a retry of a node, counts its interrupts on from where the failed attempt got to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +49,9 @@ class _Parked:
 class Box:
     """The waits of one execution. Safe to use from several threads."""
 
-    def __init__(self, retries: int, origin: str = "") -> None:
+    def __init__(self, retries: int, origin: str = "", *, recount: bool = False) -> None:
         self._retries = retries
+        self._recount = recount
         self._origin = origin
         self._equal: dict[tuple[str, bytes], int] = {}
         self._open: dict[str, Asked] = {}
@@ -120,6 +127,9 @@ class Box:
             self._check_open()
             if self._parked is None:
                 requests = [to_json(asked) for asked in self._unanswered()]
+                if self._recount:
+                    _count_anew()
+                    self._recount = False
                 try:
                     self._take(interrupt(interrupt_value(requests, self._origin)))
                 except GraphInterrupt as interrupted:
@@ -162,7 +172,18 @@ _boxes: WeakKeyDictionary[Callable[[Any], None], dict[tuple[object, ...], Box]] 
 _boxes_lock = threading.Lock()
 
 
-def box_of(run: Callable[[Any], None], execution: tuple[object, ...], retries: int, origin: str = "") -> Box:
+_taken: WeakKeyDictionary[Callable[[Any], None], set[str]] = WeakKeyDictionary()
+
+
+def taken_in(run: Callable[[Any], None]) -> set[str]:
+    """Return the ids of the requests whose outcome a wait of this run has returned or raised; the caller adds to it."""
+    with _boxes_lock:
+        return _taken.setdefault(run, set())
+
+
+def box_of(
+    run: Callable[[Any], None], execution: tuple[object, ...], retries: int, origin: str = "", *, attempt: int = 1
+) -> Box:
     """Return the box of an execution; all its waits get the same one.
 
     Args:
@@ -170,6 +191,7 @@ def box_of(run: Callable[[Any], None], execution: tuple[object, ...], retries: i
         execution: What tells this execution from every other of the run, a retry included.
         retries: How many failed attempts a wait may leave behind.
         origin: The run whose context the run that resumes this one must be given; empty if it has none.
+        attempt: Which attempt of LangGraph's at the node this execution is; the first is 1.
     """
     with _boxes_lock:
         boxes = _boxes.get(run)
@@ -177,5 +199,16 @@ def box_of(run: Callable[[Any], None], execution: tuple[object, ...], retries: i
             boxes = _boxes[run] = {}
         box = boxes.get(execution)
         if box is None:
-            box = boxes[execution] = Box(retries, origin)
+            box = boxes[execution] = Box(retries, origin, recount=_COUNTS_ON and attempt > 1)
         return box
+
+
+def _count_anew() -> None:
+    """Let the next `interrupt()` of a retried node be its first, as it is since LangGraph 1.2.20.
+
+    Before, a retry is not handed what its failed attempt took; and when it parks, LangGraph forgets the answers that
+    this run was resumed with, since it persists only what the parking attempt was handed. Not public; used with
+    releases alone that do not change any more.
+    """
+    scratchpad = get_config()["configurable"]["__pregel_scratchpad"]
+    object.__setattr__(scratchpad, "interrupt_counter", itertools.count().__next__)

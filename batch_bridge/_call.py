@@ -50,6 +50,10 @@ class Host(Protocol):
         """Read what is known of (request id, bridge) pairs."""
         ...
 
+    def told(self, asks: Iterable[tuple[str, str]]) -> None:
+        """Note that a thread was resumed with the outcomes of (request id, bridge) pairs."""
+        ...
+
     def release(self, thread: Thread) -> None:
         """Let go of an ended thread's outcomes."""
         ...
@@ -282,9 +286,14 @@ class Call:
         if not answers:  # somebody else has moved this thread on
             await self._find_again(thread, config, link)
             return
-        thread.delivered += tuple(ask for interrupt in due for ask in interrupt.asks if ask[0] in outcomes)
+        asks = tuple(ask for interrupt in due for ask in interrupt.asks if ask[0] in outcomes)
+        thread.delivered += asks
         answered = [each for one in due for each in pending[one.id] if isinstance(outcomes.get(each.id), Succeeded)]
-        await self._step(thread, Command(resume=answers), config, link, answered)
+        try:
+            await self._step(thread, Command(resume=answers), config, link, answered)
+        finally:
+            if not self._cancelled:
+                self._host.told(asks)
 
     async def _pending(self, config: RunnableConfig) -> dict[str, list[Asked]]:
         """Return our interrupts that are pending, as LangGraph has persisted them: an address alone proves nothing."""

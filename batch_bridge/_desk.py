@@ -9,21 +9,26 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from batch_bridge import _messages, _outcome
 from batch_bridge._driver import Driver
 from batch_bridge._holding import ledger_in
 from batch_bridge._keeping import KeepingLedger
 from batch_bridge._ledger import Rows
+from batch_bridge._listeners import Callbacks, listen
 from batch_bridge._memory import MemoryRows
-from batch_bridge._models import Errored, Outcome, Succeeded
+from batch_bridge._models import Errored, Outcome, Request, Succeeded
 from batch_bridge._sqlite import open_file
 from batch_bridge._ticket import Ended, Pending, Ticket
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import BatcherClosedError
+from batch_bridge.events import Delivered, Progress
 
 _CHUNK = 1000
 """Outcomes that are read at once."""
 _PATIENCE = 60.0
 """Seconds that a desk at which nobody waits tries to send what is queued before it ends."""
+
+_NO_CALLBACKS = Callbacks()
 
 logger = logging.getLogger("batch_bridge")
 
@@ -39,9 +44,20 @@ class Desk:
         keep: Leave the outcomes of answered requests in the ledger until a clean `close`.
         peek: Nobody waits: a ticket is answered at once with what is known, and what is new is written down first. The
             outcomes stay in the ledger for good, but for failures that may pass: those are told once.
+        callbacks: What the user wants to be told.
     """
 
-    def __init__(self, bridge: Bridge, path: str | os.PathLike[str] | None, *, keep: bool, peek: bool = False) -> None:
+    def __init__(
+        self,
+        bridge: Bridge,
+        path: str | os.PathLike[str] | None,
+        *,
+        keep: bool,
+        peek: bool = False,
+        callbacks: Callbacks = _NO_CALLBACKS,
+    ) -> None:
+        self._listeners = listen(callbacks, self._look)
+        self._asked = self._answered = 0
         self._bridge = bridge
         self._path = path
         self._keep = keep
@@ -154,6 +170,7 @@ class Desk:
             self._flush_asked = self._flush_asked or ticket.flush
             for place, request in enumerate(ticket.requests):
                 self._waiters[request.id] = (ticket, place)
+            self._asked += len(ticket.requests)
             self._driver.collect(ticket.requests)
             if not ticket.requests:
                 _hand_back([ticket], Ticket.resolve)
@@ -194,6 +211,9 @@ class Desk:
             self._driver = Driver(engine, self._settled, self._is_flush_asked, lambda _: None, self._bridge.linger)
             if self._peek:
                 self._driver.on_turn = self._turned
+            if self._listeners is not None:
+                engine.on_event = self._listeners.tell
+                stack.push_async_callback(self._listeners.close)
             await self._driver.open()
             for provider in self._bridge.providers:
                 stack.push_async_callback(provider.aclose)
@@ -245,10 +265,15 @@ class Desk:
         for start in range(0, len(request_ids), _CHUNK):
             outcomes = await self._driver.engine.outcomes(request_ids[start : start + _CHUNK])
             done = []
+            told: list[tuple[Request, Outcome]] = []
             for request_id, outcome in outcomes.items():
                 ticket, place = self._waiters.pop(request_id, (None, 0))
-                if ticket is not None and ticket.put(place, outcome):
+                if ticket is None:
+                    continue
+                if ticket.put(place, outcome):
                     done.append(ticket)
+                if self._listeners is not None:
+                    told.append((ticket.requests[place], outcome))
             if self._peek:
                 self._ready.difference_update(outcomes)
                 passing = [request_id for request_id, outcome in outcomes.items() if is_passing(outcome)]
@@ -258,7 +283,24 @@ class Desk:
             else:
                 self._driver.forget(outcomes)
             _hand_back(done, Ticket.resolve)
+            self._tell(told)
         self._look_whether_idle()
+
+    def _tell(self, told: list[tuple[Request, Outcome]]) -> None:
+        self._answered += len(told)
+        if self._listeners is None or not told:
+            return
+        self._listeners.tell(Delivered(bridge=self._bridge.name, requests=tuple(request.id for request, _ in told)))
+        for request, outcome in told:
+            self._listeners.item(_messages.decode(request.item), _result(request.id, outcome))
+        if not self._waiters and not self._inbox:
+            self._listeners.complete()
+
+    def _look(self) -> Progress:
+        if self._driver is None:
+            return Progress(0, 0, 0, 0, 0)
+        engine = self._driver.engine
+        return Progress(self._answered, self._asked, engine.queued, engine.in_flight, engine.batches_in_flight)
 
     def _delivered_to(self, delivery: asyncio.Task[None]) -> None:
         self._deliveries.discard(delivery)
@@ -269,6 +311,12 @@ class Desk:
     def _look_whether_idle(self) -> None:
         if not self._waiters and not self._inbox:
             self._idle.set()
+
+
+def _result(request_id: str, outcome: Outcome) -> object:
+    if isinstance(outcome, Succeeded):
+        return _messages.decode(outcome.answer)
+    return _outcome.to_error(request_id, outcome)
 
 
 def is_passing(outcome: Outcome) -> bool:

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from batch_bridge import _outcome
+from batch_bridge import _outcome, events
 from batch_bridge._deadline import Deadline
 from batch_bridge._flight import LONGEST_PAUSE, Flight, first_pause
 from batch_bridge._flush import FlushPolicy
@@ -103,6 +103,7 @@ class Engine:
 
     Attributes:
         on_news: Called, by its host's wish, when a batch has news before the time that the last tick named.
+        on_event: Called, by its host's wish, with what happens, once it is durable. It must not raise.
         last_error: What failed last, for a person to read; empty if nothing has.
         before_submit: Called, by its host's wish, right before a batch is created. `ProviderUnavailable` from it puts
             that off.
@@ -135,6 +136,7 @@ class Engine:
         self._in_flight: dict[str, Flight] = {}
         self._settled_early: dict[str, Flight] = {}
         self.on_news: Callable[[], None] | None = None
+        self.on_event: Callable[[events.Event], None] | None = None
         self.last_error = ""
         self.before_submit: Callable[[], Awaitable[None]] | None = None
         self._settled: list[str] = []
@@ -225,8 +227,11 @@ class Engine:
         queue.put_back(late)
         for waiting in accepted:
             queue.add(waiting)
+        if accepted and self.on_event is not None:
+            self.on_event(events.Queued(bridge=self._name, requests=tuple(each.id for each in accepted)))
         if judged_now := refused | recalled:
             await self._ledger.settle(judged_now)
+            self._tell_settled(None, judged_now)
         return settled | judged_now.keys()
 
     async def tick(self, now: datetime, *, drain: bool = False) -> Tick:
@@ -287,6 +292,8 @@ class Engine:
                 flight.wanted.discard(request_id)
         dropped = [request_id for request_id in ids if queue.discard(request_id)]
         await self._ledger.drop(dropped)
+        if dropped and self.on_event is not None:
+            self.on_event(events.Cancelled(bridge=self._name, requests=tuple(dropped)))
 
     async def cancel(self, ids: Iterable[str], now: datetime, *, why: str = CANCELLED) -> set[str]:
         """End requests as cancelled, and stop each batch of which nothing is left to wait for. Idempotent.
@@ -309,6 +316,7 @@ class Engine:
         await self._ledger.settle(cancelled)
         for request_id in cancelled:
             queue.discard(request_id)
+        self._tell_settled(None, cancelled)
         for flight, outcomes in early.items():
             batch = flight.batch
             is_last = sum(self._in_flight.get(each) is flight for each in batch.members) == len(outcomes)
@@ -323,6 +331,8 @@ class Engine:
             if is_last:
                 flight.stopping, flight.due = isinstance(flight.batch, Submitted), now
             cancelled |= dict(outcomes)
+        if cancelled and self.on_event is not None:
+            self.on_event(events.Cancelled(bridge=self._name, requests=tuple(cancelled)))
         return set(cancelled)
 
     def in_batch(self, key: str) -> tuple[str, ...]:
@@ -454,6 +464,7 @@ class Engine:
             self._opened().put_back(waiting)
             raise
         self._settled += refused
+        self._tell_settled(None, refused)
         limits = cap(fallback.limits, self._policy.max_requests, None)
         accepted = [each for each in judged.values() if isinstance(each, Waiting)]
         await self._each(self._begin(members, now, fallback=True) for members in split(accepted, limits))
@@ -469,6 +480,7 @@ class Engine:
             self._opened().put_back(waiting)
             raise
         self._settled += recalled
+        self._tell_settled(None, recalled)
         return [each for each in waiting if each.id not in recalled]
 
     async def _begin(self, members: tuple[Waiting, ...], now: datetime, *, fallback: bool = False) -> None:
@@ -532,6 +544,8 @@ class Engine:
         self._held_until, self._hold = None, first_pause(self._interval)
         flight.due, flight.pause = now, first_pause(self._interval)
         logger.info("%s: batch %s submitted as %r", self._name, batch.key, handle)
+        if self.on_event is not None:
+            self.on_event(events.Submitted(bridge=self._name, batch=batch.key, handle=handle, requests=batch.members))
 
     async def _reconcile(self, flight: Flight, intent: Intent, now: datetime) -> None:
         """Find out what became of a submission that we did not see the end of."""
@@ -583,6 +597,7 @@ class Engine:
         }
         await self._ledger.settle(gone)
         self._settled += gone
+        self._tell_settled(intent.key, gone)
         for request_id in gone:
             flight.waiting.pop(request_id, None)
         await self._withdraw(flight, intent)
@@ -604,13 +619,16 @@ class Engine:
         if refused:
             await self._ledger.settle(refused)
             settled |= refused.keys()
+            self._tell_settled(intent.key, refused)
         await self._ledger.unqueued(settled)
         await self._ledger.withdraw(intent.key)
         self._remove(flight)
         self._settled += settled
         if flight.forgotten:
             await self._ledger.forget(flight.forgotten)
-        self._opened().put_back(each for each in flight.waiting.values() if each.id not in settled)
+        again = [each for each in flight.waiting.values() if each.id not in settled]
+        self._opened().put_back(again)
+        self._tell_resubmitted(intent.key, [each.id for each in again])
 
     # -- poll and settle -----------------------------------------------------------------------------------------
 
@@ -664,6 +682,8 @@ class Engine:
                 del self._in_flight[request_id]
         self._settled += (*known, *lost)
         self._opened().put_back(back)
+        self._tell_settled(batch.key, lost)
+        self._tell_resubmitted(batch.key, [each.id for each in back])
 
     async def _stop(self, flight: Flight, batch: Submitted, now: datetime) -> bool:
         """Tell the provider to stop a batch; tell whether that is done, or cannot be."""
@@ -720,6 +740,8 @@ class Engine:
             else:
                 flight.failures = 0
                 flight.wait(now, self._interval)
+                if self.on_event is not None:
+                    self.on_event(events.Polled(bridge=self._name, batch=batch.key, done=reply.done, total=reply.total))
                 if reply.outcomes:
                     await self._settle_early(flight, reply.outcomes)
                 flight.rings = reply.news is not None
@@ -738,11 +760,15 @@ class Engine:
             if self._in_flight.get(request_id) is flight and not self._may_come_back(flight, outcome):
                 tries = self._ledger.tries(request_id)
                 fresh.setdefault(request_id, final(outcome, tries, flight.batch.key))
-        flight.settled.update(await settle_early(self._ledger, fresh, inherited=flight.inherited))
+        kinds = await settle_early(self._ledger, fresh, inherited=flight.inherited)
+        flight.settled.update(kinds)
         for request_id in fresh:
             del self._in_flight[request_id]
             self._settled_early[request_id] = flight
         self._settled += fresh
+        if kinds and self.on_event is not None:
+            counts, batch = Counter(kinds.values()), flight.batch.key
+            self.on_event(events.Settled(bridge=self._name, batch=batch, requests=tuple(kinds), outcomes=counts))
 
     async def _fail(self, flight: Flight, errored: Errored, now: datetime) -> None:
         logger.error("%s: batch %s failed: %s", self._name, flight.batch.key, errored.message)
@@ -788,7 +814,8 @@ class Engine:
         )
         self._remove(flight)
         sent_again = again.outcomes.keys() - lost.keys()
-        self._settled += (each for each in batch.members if each not in flight.settled and each not in sent_again)
+        late = tuple(each for each in batch.members if each not in flight.settled and each not in sent_again)
+        self._settled += late
         if flight.forgotten:
             await self._ledger.forget(flight.forgotten)
         if back:
@@ -797,6 +824,14 @@ class Engine:
         if sent_again:
             logger.warning("%s: %d requests of batch %s go into another batch", self._name, len(sent_again), batch.key)
         logger.info("%s: batch %s settled: %s", self._name, batch.key, dict(kinds))
+        if self.on_event is not None:
+            counts = kinds - Counter(flight.settled.values())
+            self.on_event(
+                events.Settled(
+                    bridge=self._name, batch=batch.key, requests=late, outcomes=counts, ended=True, usage=usage
+                )
+            )
+        self._tell_resubmitted(batch.key, [each.id for each in back])
         if submitted:
             await self._release(submitted)
 
@@ -854,6 +889,15 @@ class Engine:
             await self._who(batch).release(batch.handle)
         except Exception as error:  # noqa: BLE001  # tidying up must not undo what is settled
             logger.warning("%s: could not tidy up after batch %s: %s", self._name, batch.key, _said(error))
+
+    def _tell_resubmitted(self, batch: str, requests: Sequence[str]) -> None:
+        if requests and self.on_event is not None:
+            self.on_event(events.Resubmitted(bridge=self._name, batch=batch, requests=tuple(requests)))
+
+    def _tell_settled(self, batch: str | None, outcomes: Mapping[str, Outcome]) -> None:
+        if outcomes and self.on_event is not None:
+            counts = Counter(map(_outcome.kind, outcomes.values()))
+            self.on_event(events.Settled(bridge=self._name, batch=batch, requests=tuple(outcomes), outcomes=counts))
 
     # -- bookkeeping ---------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from batch_bridge._call import Call
 from batch_bridge._driver import Driver
 from batch_bridge._holding import ledger_in
 from batch_bridge._ledger import Rows
+from batch_bridge._listeners import Listeners
 from batch_bridge._models import Closed, Outcome
 from batch_bridge._report import Report, add_up
 from batch_bridge._start import Failures
@@ -18,6 +19,7 @@ from batch_bridge._thread import Thread
 from batch_bridge._wire import Asked
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
+from batch_bridge.events import Delivered
 
 
 class Session:
@@ -28,11 +30,18 @@ class Session:
         bridges: By name.
         saver: The checkpointer, unless the graph has one.
         store: Where the ledgers are.
+        listeners: Whom to tell what happens, if there is anybody.
     """
 
     def __init__(
-        self, graph: Any, bridges: Sequence[Bridge], saver: BaseCheckpointSaver[Any] | None, store: Rows
+        self,
+        graph: Any,
+        bridges: Sequence[Bridge],
+        saver: BaseCheckpointSaver[Any] | None,
+        store: Rows,
+        listeners: Listeners | None = None,
     ) -> None:
+        self.listeners = listeners
         self.graph = _compiled(graph, saver)
         self.bridges = frozenset(bridge.name for bridge in bridges)
         self.failures = Failures(store)
@@ -48,6 +57,9 @@ class Session:
             )
             for bridge in bridges
         }
+        if listeners is not None:
+            for driver in self._drivers.values():
+                driver.engine.on_event = listeners.tell
         self._waiters: dict[str, tuple[Call, Thread]] = {}
         self._loops: list[asyncio.Task[None]] = []
         self._working = 0
@@ -138,7 +150,7 @@ class Session:
                 outcomes[kind] = outcomes.get(kind, 0) + count
         seconds = self.stopwatch.seconds()
         return Report(
-            threads=self.threads + sum(call.done for call in self.calls),
+            threads=self.done,
             requests=sum(batch.requests for batch in closed),
             batches=sum(batch.handle is not None for batch in closed),
             outcomes=outcomes,
@@ -149,6 +161,11 @@ class Session:
             resubmitted=sum(batch.resubmitted for batch in closed),
             paid_twice=sum(batch.paid_twice for batch in closed),
         )
+
+    @property
+    def done(self) -> int:
+        """Threads that have ended, failed ones too."""
+        return self.threads + sum(call.done for call in self.calls)
 
     @property
     def queued(self) -> int:
@@ -182,6 +199,16 @@ class Session:
         for bridge, request_ids in by_bridge.items():
             found |= await self._drivers[bridge].engine.outcomes(request_ids)
         return found
+
+    def told(self, asks: Iterable[tuple[str, str]]) -> None:
+        """Note that a thread was resumed with the outcomes of (request id, bridge) pairs."""
+        if self.listeners is None:
+            return
+        by_bridge: dict[str, list[str]] = {}
+        for request_id, bridge in asks:
+            by_bridge.setdefault(bridge, []).append(request_id)
+        for bridge, request_ids in by_bridge.items():
+            self.listeners.tell(Delivered(bridge=bridge, requests=tuple(request_ids)))
 
     def release(self, thread: Thread) -> None:
         """Let go of an ended thread's outcomes."""

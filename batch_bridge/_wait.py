@@ -14,8 +14,8 @@ from langgraph.errors import GraphInterrupt
 from langgraph.runtime import ExecutionInfo, get_runtime
 
 from batch_bridge import _outcome
-from batch_bridge._box import Box, box_of
-from batch_bridge._deployment._announce import announce, announce_sync, is_deployed, origin_of, user_of
+from batch_bridge._box import Box, box_of, taken_in
+from batch_bridge._deployment._announce import announce, announce_sync, is_deployed, is_idle, origin_of, user_of
 from batch_bridge._identity import Identity
 from batch_bridge._json import digest, dumps
 from batch_bridge._messages import decode, encode, has_messages, without_ids
@@ -218,7 +218,7 @@ def _open(items: Sequence[Any], batcher: str | Named, key: str | None) -> tuple[
         )
     execution = (info.thread_id, info.checkpoint_ns, info.node_attempt, info.node_first_attempt_time)
     retries = info.node_attempt - 1 + (link.retries if link else 0)
-    box = box_of(run, execution, retries, origin_of(get_runtime()))
+    box = box_of(run, execution, retries, origin_of(get_runtime()), attempt=info.node_attempt)
     asked = []
     for item in items:
         encoded = encode(item)
@@ -260,8 +260,11 @@ def _note(ended: tuple[str, Outcome]) -> tuple[str, Outcome]:
 
 
 def _consumed() -> set[str] | None:
-    link = get_config()["configurable"].get(LINK)
-    return link.consumed if link is not None else None
+    link: Link | None = get_config()["configurable"].get(LINK)
+    if link is not None:
+        return link.consumed
+    runtime = get_runtime()
+    return taken_in(runtime.stream_writer) if is_deployed(runtime) else None
 
 
 async def _resolve(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome]:
@@ -303,30 +306,33 @@ async def _tell(box: Box) -> None:
     runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
     if link is not None:
         link.parked.update(request_id for asked in box.asks.values() for request_id in asked)
-        return
-    if not is_deployed(runtime):
-        return
-    told, mine = box.tell()
-    if mine:
-        telling = asyncio.ensure_future(announce(runtime, box.asks))
-        telling.add_done_callback(partial(_copy, told))
-    await asyncio.shield(asyncio.wrap_future(told))
+    elif is_deployed(runtime):
+        idle = is_idle(taken_in(runtime.stream_writer))
+        told, mine = box.tell()
+        if mine:
+            telling = asyncio.ensure_future(announce(runtime, box.asks, idle=idle))
+            telling.add_done_callback(partial(_copy, told))
+        await asyncio.shield(asyncio.wrap_future(told))
 
 
 def _tell_sync(box: Box) -> None:
     runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
     if link is not None:
         link.parked.update(request_id for asked in box.asks.values() for request_id in asked)
-        return
-    if not is_deployed(runtime):
-        return
-    told, mine = box.tell()
-    if mine:
-        _copy(told, announce_sync(runtime, box.asks))
-    told.result()
+    elif is_deployed(runtime):
+        idle = is_idle(taken_in(runtime.stream_writer))
+        told, mine = box.tell()
+        if mine:
+            try:
+                announce_sync(runtime, box.asks, idle=idle)
+            except BaseException as error:
+                told.set_exception(error)
+                raise
+            told.set_result(None)
+        told.result()
 
 
-def _copy(told: Future[None], telling: "asyncio.Future[None] | Future[None]") -> None:
+def _copy(told: Future[None], telling: "asyncio.Future[None]") -> None:
     if telling.cancelled():
         told.cancel()
     elif (error := telling.exception()) is not None:

@@ -17,6 +17,7 @@ from batch_bridge._desk import Desk, is_passing
 from batch_bridge._exit import close_at_exit, closed
 from batch_bridge._flush import FlushPolicy, QueueSummary
 from batch_bridge._json import dumps
+from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress
 from batch_bridge._models import Outcome, Request, Succeeded
 from batch_bridge._names import DurableNames, FreshNames, Names, ReturnedNames
 from batch_bridge._pair import Find, Poll, Submit
@@ -69,6 +70,13 @@ class Batcher:
         mode: `"batch"`, `"realtime"`, `"auto"`, or `None` for what the environment says; see `Bridge`.
         realtime_below: See `Bridge`.
         attempts, deadline, on_deadline, fallback: See `Bridge`.
+        on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
+            once, and harms nothing.
+        on_progress: Called with the newest `Progress` when something has changed.
+        on_item: `on_item(item, result)` is called for each item that has ended; the result may be an exception.
+        on_complete: Called with the `Progress` whenever nothing is left that was asked.
+        callback_workers: Threads that callbacks run in, side by side; `0`: one after the other, on the Batcher's own
+            thread, which a slow one holds up.
         flush: When to send what waits, in place of `max_batch_size`, `max_batch_age`, `max_batch_idle` and
             `should_flush_func`.
 
@@ -101,7 +109,14 @@ class Batcher:
         deadline: timedelta | float | None = None,
         on_deadline: OnDeadline = "wait_for_cancel",
         fallback: Provider | None = None,
+        on_event: OnEvent | None = None,
+        on_progress: OnProgress | None = None,
+        on_item: OnItem | None = None,
+        on_complete: OnProgress | None = None,
+        callback_workers: int = 0,
     ) -> None:
+        callbacks = Callbacks(on_event, on_progress, on_item, on_complete, callback_workers)
+        callbacks.check("Batcher")
         if should_flush_func is not None and not callable(should_flush_func):
             raise TypeError(f"should_flush_func={should_flush_func!r} is not callable; give a function, or None")
         if provider is None and (submit_func is None or poll_func is None):
@@ -135,7 +150,7 @@ class Batcher:
         )
         self._peek = peek = on_pending == "raise"
         self._names: Names = ReturnedNames(name) if peek else DurableNames(name) if path is not None else FreshNames()
-        self._desk = Desk(bridge, path, keep=path is not None, peek=peek)
+        self._desk = Desk(bridge, path, keep=path is not None, peek=peek, callbacks=callbacks)
         if peek:
             close_at_exit(self._desk)
 

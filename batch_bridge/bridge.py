@@ -190,16 +190,17 @@ class Bridge:
             self._hosts[graph_id] = Host(graph_id, self.engine, self._access, self._retention)
         return self._hosts[graph_id]
 
-    def engine(self, ledger: Ledger, name: str | None = None) -> Engine:
+    def engine(self, ledger: Ledger, name: str | None = None, *, provider: Provider | None = None) -> Engine:
         """Return an engine for this bridge over a ledger; whoever drives it holds the mutex.
 
         Args:
             ledger: What survives a crash.
             name: What the bridge goes by where it is driven, if that is not its own name.
+            provider: The bridge's own, in what its host has wrapped around it.
         """
         return Engine(
             name or self._name,
-            self._provider,
+            self._provider if provider is None else provider,
             self._flush,
             ledger,
             poll_interval=self._poll_interval,

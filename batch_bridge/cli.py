@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from batch_bridge import _jobs_command
 from batch_bridge.testing._errors import BatchServerError
 from batch_bridge.testing._serve import CONCURRENCY, Launch
 from batch_bridge.testing._serve import serve as serve_forever
@@ -19,6 +20,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
+
+app.add_typer(_jobs_command.app, name="jobs")
 
 _FAULTS = "Faults (shares from 0 to 1)"
 

@@ -13,6 +13,7 @@
     │   ├── NoCheckpointerError       the graph cannot park: it has no checkpointer
     │   ├── NoStoreError              a graph on a server runs without a store, where its bridge would find it
     │   ├── UnknownBatcherError       `batcher=` names no bridge of this Runner, or of this deployment
+    │   ├── UnknownJobError           a file holds no job of this handle
     │   ├── BridgeUnreachableError    the server does not let this user reach the bridge
     │   ├── NondeterministicNodeError a node asks for something else each time it is run again
     │   ├── RunMismatchError          the same `run_id` was used with other inputs
@@ -20,6 +21,7 @@
     │   ├── BatcherClosedError        a Batcher was closed while somebody waited, or is asked afterwards
     │   ├── UnsupportedCallError      a wrapped client was asked for what a batch cannot hold
     │   └── SwallowedInterruptError   a node caught the interrupt that should have parked it
+    ├── ConfigError                   a file that describes bridges cannot be read, or describes none that can be made
     ├── JSONError (TypeError)         a value that JSON cannot carry, with the path to it
     ├── RunFileError                  the Runner's file is broken, locked or out of reach
     ├── CacheError                    the response cache's file is broken, locked or out of reach
@@ -34,6 +36,7 @@
 retry them. A `RequestError` is retried by it, and a retry asks the provider anew.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 
@@ -122,6 +125,10 @@ class UnknownBatcherError(UsageError):
     """`batcher=` names no bridge of the Runner that drives the graph, or of the deployment that it runs in."""
 
 
+class UnknownJobError(UsageError):
+    """A file holds no job of this handle."""
+
+
 class BridgeUnreachableError(UsageError):
     """A LangGraph server does not let the user of this run reach the bridge."""
 
@@ -156,6 +163,18 @@ class UnsupportedCallError(UsageError):
 
 class SwallowedInterruptError(UsageError):
     """A node caught the interrupt that should have parked it, so its request was never sent."""
+
+
+class ConfigError(BatchBridgeError):
+    """A file that describes bridges cannot be read, or describes none that can be made.
+
+    Attributes:
+        problems: What is wrong, one entry for each field.
+    """
+
+    def __init__(self, message: str, *, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class JSONError(BatchBridgeError, TypeError):

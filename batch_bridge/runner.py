@@ -16,6 +16,7 @@ from langgraph.store.base import BaseStore
 from batch_bridge._call import Call, Failed
 from batch_bridge._collector import relaxed
 from batch_bridge._ledger import Rows
+from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress, listen
 from batch_bridge._memory import MemoryRows
 from batch_bridge._progress import bar, is_wanted
 from batch_bridge._report import Report
@@ -23,6 +24,7 @@ from batch_bridge._session import Session
 from batch_bridge._sqlite import open_file
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
+from batch_bridge.events import Progress
 
 MAX_CONCURRENCY = 64
 """Threads that run at the same time, unless the call says otherwise. Parked threads do not count."""
@@ -52,6 +54,12 @@ class Runner:
         store: Where the ledger goes instead, any LangGraph `BaseStore`. Yours to open and close, and to keep to one
             Runner at a time.
         progress: A progress bar on standard error; by default in a terminal only.
+        on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
+            once, and harms nothing. All have been told what there was when the Runner is closed.
+        on_progress: Called with the newest `Progress` when something has changed.
+        on_item: `on_item(index, result)` is called for each thread that has ended; the result may be an exception.
+        on_complete: Called with the `Progress` when all threads of a call, such as `abatch`, have ended.
+        callback_workers: Threads that callbacks run in, side by side; `0`: one after the other, on the event loop.
 
     Raises:
         TypeError: `graph` is no graph, `bridges` are no bridges, or there are two checkpointers.
@@ -68,7 +76,15 @@ class Runner:
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         store: BaseStore | None = None,
         progress: bool | None = None,
+        on_event: OnEvent | None = None,
+        on_progress: OnProgress | None = None,
+        on_item: OnItem | None = None,
+        on_complete: OnProgress | None = None,
+        callback_workers: int = 0,
     ) -> None:
+        self._callbacks = Callbacks(on_event, on_progress, on_item, on_complete, callback_workers)
+        self._callbacks.check("Runner")
+        self._total: int | None = 0
         self._graph = graph
         several = isinstance(bridges, Iterable) and not isinstance(bridges, str)
         self._bridges: list[Bridge] = list(bridges) if several else [bridges]  # type: ignore[arg-type, list-item]
@@ -108,7 +124,11 @@ class Runner:
                 else:
                     own_saver, own_store = await stack.enter_async_context(open_file(self._path))
                 saver, store = saver or own_saver, store or own_store
-            session = Session(self._graph, self._bridges, None if self._own_saver else saver, store)
+            listeners = listen(self._callbacks, self._look)
+            if listeners is not None:
+                stack.push_async_callback(listeners.close)
+            self._total = 0
+            session = Session(self._graph, self._bridges, None if self._own_saver else saver, store, listeners)
             stack.push_async_callback(session.close)
             await session.open()
             self._session, self._stack = session, stack.pop_all()
@@ -281,6 +301,12 @@ class Runner:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
+    def _look(self) -> Progress:
+        session = self._session
+        if session is None:
+            return Progress(0, self._total, 0, 0, 0)
+        return Progress(session.done, self._total, session.queued, session.in_flight, session.batches)
+
     def _open_session(self) -> Session:
         if self._session is None:
             raise RunnerStateError("this Runner is not open; write: async with Runner(…) as runner: …")
@@ -320,10 +346,17 @@ class Runner:
         if run_id is not None:
             self._runs.add(run_id)
         session.begin(call)
+        self._total = None if total is None or self._total is None else self._total + total
+        listeners = session.listeners
         try:
             async with shown:
                 async for pair in call.results():
+                    if listeners is not None:
+                        index, result = pair
+                        listeners.item(index, result.error if isinstance(result, Failed) else result)
                     yield pair
+            if listeners is not None:
+                listeners.complete()
         finally:
             try:
                 await session.end(call)

@@ -6,9 +6,12 @@ of them resumed and ended.
 
 import argparse
 import asyncio
+import json
 import os
+import random
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +28,8 @@ _SIDE_BY_SIDE = 32
 _JOBS = 50
 _CONFIG = Path(__file__).parent / "server" / "langgraph.json"
 _LIMIT = 0.75
+_LATE = 3.0
+"""Seconds: one linger and two more."""
 
 
 async def each(count: int, work: Callable[[int], Any]) -> list[Any]:
@@ -131,14 +136,52 @@ def compare(count: int, rounds: int) -> float:
     return share
 
 
+async def lateness(threads: int) -> float:
+    """Return the longest time that a wait went unnoticed, with an hour's timer pending.
+
+    The waits come at random moments around the end of a tick: a tick begins a linger after the first one that rings.
+    """
+    dice = random.Random(4)
+    waves = 15
+    pauses = [1 + wave * 1.05 + dice.uniform(-0.25, 0.25) for wave in range(waves) for _ in range(threads // waves)]
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "noticed.jsonl"
+        with DevServer(_CONFIG, jobs=_JOBS, env={"LOG": str(log)}) as server:
+            client = get_client(url=server.url)
+
+            async def park(index: int, pause: float) -> None:
+                await asyncio.sleep(pause)
+                thread = await client.threads.create()
+                await client.runs.create(thread["thread_id"], "parking", input={"question": f"question {index}"})
+
+            await park(-1, 0.0)
+            await asyncio.gather(*(park(index, pause) for index, pause in enumerate(pauses)))
+            while (lines := read(log)) and max(line.get("noticed", 0) for line in lines) <= len(pauses):  # noqa: ASYNC110
+                await asyncio.sleep(0.2)  # another process writes it
+            await client.aclose()
+    parked = sorted(line["parked"] for line in lines if "parked" in line)
+    noticed = [(line["at"], line["noticed"]) for line in lines if "noticed" in line]
+    return max(next(at for at, count in noticed if count > place) - moment for place, moment in enumerate(parked))
+
+
+def read(log: Path) -> list[dict[str, float]]:
+    """Return what the parking node and its bridge have written down."""
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else [{}]
+
+
 def main() -> None:
     """Run it all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1000, 3000])
+    parser.add_argument("--threads", type=int, nargs="*", default=[1000, 3000])
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     shares = [compare(count, options.rounds) for count in options.threads]
-    sys.exit(0 if min(shares) >= _LIMIT else 1)
+    late = asyncio.run(lateness(300))
+    Console().print(
+        f"Longest time that a wait went unnoticed, 300 around the end of a tick: {late:.1f} s (at most {_LATE:.0f})",
+        highlight=False,
+    )
+    sys.exit(0 if min(shares, default=1.0) >= _LIMIT and late <= _LATE else 1)
 
 
 if __name__ == "__main__":

@@ -158,6 +158,12 @@ def report(console: Console, moment: Moment, written: str, runs: int, stats: Sta
     console.print(table)
 
 
+def stop_once(*_: object) -> None:
+    """Answer Ctrl-C; a second one must not cut the end short."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main(
     threads: Annotated[int, typer.Option(min=1, help="How many threads to start.")] = 200,
     latency: Annotated[float, typer.Option(min=0, help="Seconds that a batch takes.")] = 3.0,
@@ -167,6 +173,7 @@ def main(
     """Run it."""
     console = Console()
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGINT, stop_once)
     try:
         with contextlib.ExitStack() as stack:
             console.print("Starting the Batch API server and langgraph dev …", highlight=False)
@@ -179,7 +186,8 @@ def main(
                 "BRIDGE_POLL_SECONDS": "2",
             }
             server = stack.enter_context(DevServer(CONFIG, jobs=JOBS, env=env))
-            stack.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the end short
+            stack.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)  # as in `stop_once`
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # asyncio has a gentler one in its place
             console.print(f"LangGraph server: {server.url}\nBatch API server: {batches.base_url}", highlight=False)
             report(console, *asyncio.run(run(server.url, threads, console)), batches.stats)
             if keep:

@@ -59,6 +59,11 @@ def introduce(name: str, access: Access) -> None:
     _known[name] = access
 
 
+def is_introduced(name: str) -> bool:
+    """Tell whether this process holds a bridge of that name."""
+    return name in _known
+
+
 def access_of(name: str) -> Access:
     """Return how a bridge is reached; in-process, where it has not introduced itself here."""
     return _known.get(name, _DEFAULT)

@@ -1,17 +1,45 @@
 """What a node does on a server before it parks: a note in each bridge's inbox, then its bell."""
 
 import asyncio
+import contextlib
+import logging
+import threading
+import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Set as AbstractSet
+from concurrent.futures import Future
 from typing import Any, Final
 
 from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
-from batch_bridge._deployment._bell import ring
+from batch_bridge._deployment._bell import is_doubtful, ring
 from batch_bridge._deployment._inbox import note_row
-from batch_bridge.errors import NoStoreError
+from batch_bridge.errors import NondeterministicNodeError, NoStoreError
 
+logger = logging.getLogger("batch_bridge")
+
+STRIKES: Final = 2
+"""How often in a row a thread may be resumed, take nothing, and ask for something new."""
+_PATIENCE = 5.0
+"""Seconds in which nodes wait for the first ring of all though another one waits for it already."""
+_waiting_threads = threading.Semaphore(1)
+
+
+class _Patience:
+    """What all nodes of this process together may wait for a ring that others wait for too."""
+
+    def __init__(self) -> None:
+        self._until: float | None = None
+
+    def left(self) -> float:
+        """Return the seconds that are left; they run from the first time that somebody asks."""
+        if self._until is None:
+            self._until = time.monotonic() + _PATIENCE
+        return max(self._until - time.monotonic(), 0.0)
+
+
+_patience = _Patience()
 _SERVERS: Final = frozenset({"thread_id", "run_id", "graph_id", "assistant_id", "user_id", "cron_id"})
 _PREFIXES: Final = ("__", "langgraph_", "checkpoint_")
 """What the server and LangGraph put into a run's `configurable` themselves."""
@@ -40,30 +68,79 @@ def origin_of(runtime: Runtime[Any]) -> str:
     return str(info.run_id or "") if runtime.context or own else ""
 
 
-async def announce(runtime: Runtime[Any], asks: Mapping[str, Sequence[str]]) -> None:
+def is_idle(taken: AbstractSet[str]) -> bool:
+    """Tell whether a bridge resumed this run with answers, and no wait of it has taken one so far.
+
+    Args:
+        taken: What its waits have taken.
+
+    Raises:
+        NondeterministicNodeError: It has happened again and again: this thread asks, and pays, for ever.
+    """
+    metadata = get_config().get("metadata", {})
+    if not metadata.get("batch_bridge") or taken:
+        return False
+    if metadata.get("batch_bridge_strikes", 0) >= STRIKES:
+        raise NondeterministicNodeError(
+            "a thread asks for something else each time that it is resumed, and takes none of the answers that it is "
+            "resumed with. What a node asks must not depend on the time, on chance or on fresh ids: build the request "
+            'in a node before this one, or name it: wait(item, batcher=…, key="…"). A subgraph that waits must not be '
+            "compiled with checkpointer=False"
+        )
+    return True
+
+
+async def announce(runtime: Runtime[Any], asks: Mapping[str, Sequence[str]], *, idle: bool) -> None:
     """Tell bridges that a task is about to park. What was told is durable when this returns.
 
     Args:
         runtime: The task's.
         asks: The ids of the requests that it waits for, by bridge.
+        idle: What `is_idle` says.
 
     Raises:
         NoStoreError: The deployment has no store.
         UnknownBatcherError, BridgeUnreachableError: As `ring`.
     """
-    user, thread = user_of(runtime), _thread(runtime)
-    await _store(runtime).abatch([note_row(bridge, thread, user, ids) for bridge, ids in asks.items()])
+    await _leave_notes(runtime, asks, idle=idle)
     for bridge in asks:
-        await ring(bridge, user)
+        await ring(bridge, user_of(runtime))
 
 
-def announce_sync(runtime: Runtime[Any], asks: Mapping[str, Sequence[str]]) -> Future[None]:
-    """Do what `announce` does, in a node that is not async; the server's own loop does the work."""
+def announce_sync(runtime: Runtime[Any], asks: Mapping[str, Sequence[str]], *, idle: bool) -> None:
+    """Do what `announce` does, in a node that is not async.
+
+    The server runs such nodes in the few threads of its loop, and needs some of them itself to answer the bell: so only
+    the first nodes wait until it has rung. The others know that one is ringing, and that their notes lie there.
+    """
     loop = getattr(_store(runtime), "_loop", None)  # not public; without it the work is done on a loop of its own
-    if isinstance(loop, asyncio.AbstractEventLoop) and loop.is_running():
-        return asyncio.run_coroutine_threadsafe(announce(runtime, asks), loop)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, announce(runtime, asks))
+    if not isinstance(loop, asyncio.AbstractEventLoop) or not loop.is_running():
+        asyncio.run(announce(runtime, asks, idle=idle))
+        return
+    asyncio.run_coroutine_threadsafe(_leave_notes(runtime, asks, idle=idle), loop).result()
+    user = user_of(runtime)
+    for bridge in asks:
+        ringing = asyncio.run_coroutine_threadsafe(ring(bridge, user), loop)
+        if _waiting_threads.acquire(blocking=False):
+            try:
+                ringing.result()
+            finally:
+                _waiting_threads.release()
+        else:
+            ringing.add_done_callback(_note_failure)
+            with contextlib.suppress(TimeoutError):
+                ringing.result(_patience.left() if is_doubtful(bridge, user) else 0)
+
+
+async def _leave_notes(runtime: Runtime[Any], asks: Mapping[str, Sequence[str]], *, idle: bool) -> None:
+    user, thread = user_of(runtime), _thread(runtime)
+    notes = [note_row(bridge, thread, user, ids, idle=idle) for bridge, ids in asks.items()]
+    await _store(runtime).abatch(notes)
+
+
+def _note_failure(ringing: Future[None]) -> None:
+    if not ringing.cancelled() and (error := ringing.exception()) is not None:
+        logger.warning("a thread has parked, and its bridge could not be told; its next tick will see it: %s", error)
 
 
 def _thread(runtime: Runtime[Any]) -> str:

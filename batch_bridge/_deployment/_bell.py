@@ -14,7 +14,7 @@ from typing import Any
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIStatusError
 
-from batch_bridge._deployment._access import access_of, bridge_thread
+from batch_bridge._deployment._access import access_of, bridge_thread, is_introduced
 from batch_bridge.errors import BridgeUnreachableError, UnknownBatcherError
 
 _DENIED = (401, 403, 404, 409)
@@ -40,6 +40,12 @@ async def ring(bridge: str, user: str) -> None:
             task = _ringing[place] = asyncio.ensure_future(_ring(bridge, caller))
             task.add_done_callback(partial(_forget, place))
         await asyncio.shield(task)
+
+
+def is_doubtful(bridge: str, user: str) -> bool:
+    """Tell whether a ring may be refused: it has not been let in before, and there is nothing that vouches for it."""
+    caller = "" if access_of(bridge).service else user
+    return (bridge, caller) not in _covered and not (is_introduced(bridge) and not caller)
 
 
 def _forget(place: tuple[int, str, str], _: asyncio.Task[None]) -> None:
@@ -80,7 +86,7 @@ async def start_tick(
         bridge_thread(bridge),
         bridge,
         input={"wake": wake, **(orders or {})},
-        metadata={"batch_bridge": wake},
+        metadata={"batch_bridge": wake, "due": time.time() + after},
         config={"recursion_limit": 10_000},
         multitask_strategy="enqueue",
         if_not_exists="create",

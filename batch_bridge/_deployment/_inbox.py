@@ -30,6 +30,7 @@ class Note:
         asks: What the interrupt that it parks at asks of this bridge, as `digest_asks` gives it. The server goes on
             showing a thread's last interrupt while the thread runs towards its next one.
         left_at: When it was left.
+        idle: Its run was resumed with answers, and has taken none of them.
     """
 
     key: str
@@ -37,6 +38,7 @@ class Note:
     user: str
     asks: str
     left_at: datetime
+    idle: bool
 
 
 def digest_asks(ids: Iterable[str]) -> str:
@@ -44,11 +46,13 @@ def digest_asks(ids: Iterable[str]) -> str:
     return hashlib.blake2b(",".join(sorted(ids)).encode(), digest_size=16).hexdigest()
 
 
-def note_row(bridge: str, thread: str, user: str, ids: Iterable[str]) -> PutOp:
+def note_row(bridge: str, thread: str, user: str, ids: Iterable[str], *, idle: bool) -> PutOp:
     """Return what `wait` writes before its thread parks."""
     value: dict[str, Any] = {"thread": thread, "asks": digest_asks(ids), "at": datetime.now(UTC).timestamp()}
     if user:
         value["user"] = user
+    if idle:
+        value["idle"] = True
     return PutOp(_namespace(bridge), uuid4().hex, value, index=False)
 
 
@@ -62,6 +66,7 @@ async def read_notes(store: Rows, bridge: str) -> list[Note]:
             user=item.value.get("user", ""),
             asks=item.value["asks"],
             left_at=datetime.fromtimestamp(item.value["at"], UTC),
+            idle=item.value.get("idle", False),
         )
         for item in found
     ]

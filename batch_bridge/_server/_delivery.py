@@ -5,6 +5,7 @@ read, and must carry our marker and name the request: LangGraph takes a second a
 the next one of that task, which may be a person's to give.
 """
 
+import json
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -13,11 +14,14 @@ from enum import Enum
 from typing import Final
 
 from batch_bridge._models import JSON, Outcome
+from batch_bridge._outcome import to_json
 from batch_bridge._server._seen import Parked, Seen
 from batch_bridge._wire import envelope
 
 MOST_DELIVERIES: Final = 5
 """How often an answer is sent to a thread that goes on asking for it."""
+MOST_BYTES: Final = 8_000_000
+"""Of answers in one call that resumes a thread; servers refuse a body of 25 MB and more."""
 _FIRST_LOOK = timedelta(seconds=2)
 _LONGEST_PAUSE = timedelta(minutes=1)
 _BUSY_GRACE = timedelta(seconds=10)
@@ -96,11 +100,25 @@ def _is_due(interrupt: Parked, bridge: str, settled: AbstractSet[str]) -> bool:
     return bool(ours) and ours <= settled
 
 
-def resume_map(interrupts: list[Parked], bridge: str, outcomes: Mapping[str, Outcome]) -> dict[str, JSON]:
-    """Return what resumes these interrupts: an envelope for each, with what this bridge has for it."""
-    return {
-        interrupt.id: envelope(
-            {each.id: outcomes[each.id] for each in interrupt.asks if each.batcher == bridge and each.id in outcomes}
-        )
-        for interrupt in interrupts
-    }
+def resume_map(
+    interrupts: list[Parked], bridge: str, outcomes: Mapping[str, Outcome], *, most_bytes: int = MOST_BYTES
+) -> dict[str, JSON]:
+    """Return what resumes these interrupts: an envelope for each, with what this bridge has for it.
+
+    What would make the call larger than `most_bytes` is left out: the thread goes on asking for it, and gets it next.
+    """
+    answers: dict[str, JSON] = {}
+    room = most_bytes
+    for interrupt in interrupts:
+        held: dict[str, Outcome] = {}
+        for each in interrupt.asks:
+            if each.batcher == bridge and each.id in outcomes:
+                room -= len(json.dumps(to_json(outcomes[each.id])))
+                if room < 0 and (held or answers):
+                    break
+                held[each.id] = outcomes[each.id]
+        if held:
+            answers[interrupt.id] = envelope(held)
+        if room < 0:
+            break
+    return answers

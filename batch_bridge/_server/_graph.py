@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
+from langgraph.config import get_config
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -54,6 +55,8 @@ class BridgeState(BridgeInput, total=False):
     next_tick: str
 
 
+_MOST_PASSES = 300
+"""Passes through the steps in one run; then the next run goes on."""
 _Step: TypeAlias = str
 """The name of the node that comes next."""
 
@@ -130,14 +133,19 @@ class _Steps:
 
         async def work() -> _Step:
             await host.flush(everything=bool(state.get("flush")))
-            return "collect" if host.again or await host.rest() else "rearm"
+            more = host.passes < _passes() and (host.again or await host.rest())
+            return "collect" if more else "rearm"
 
         return await self._step(host, work)
 
     async def rearm(self, state: BridgeState, runtime: Runtime[Any]) -> dict[str, Any]:  # noqa: ARG002
         """See to it that there is a next tick, and show how things are."""
         host = self._host(runtime)
-        return _shown(host, await host.end())
+        try:
+            wake_at = await host.end()
+        except Exception as error:  # noqa: BLE001  # as in `_step`
+            wake_at = await host.fail(error)
+        return _shown(host, wake_at)
 
     def _host(self, runtime: Runtime[Any]) -> Host:
         if runtime.server_info is None:
@@ -158,6 +166,11 @@ class _Steps:
 
 def _ended(shown: dict[str, Any]) -> Command[Any]:
     return Command(update=shown, goto=END)
+
+
+def _passes() -> int:
+    """Return how many passes a run may make: one that is started by hand has LangGraph's low limit."""
+    return min(int(get_config().get("recursion_limit", 25)) // 4 - 1, _MOST_PASSES)
 
 
 def _orders(state: BridgeState) -> dict[str, Any]:

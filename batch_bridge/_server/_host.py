@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
+import httpx
 from langgraph.store.base import PutOp, SearchOp
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIError
@@ -35,6 +36,8 @@ _AWAKE = timedelta(seconds=5)
 """How long a tick goes on napping; then it ends, so that its thread shows how things are, and the next one begins."""
 _NOT_PARKED = timedelta(seconds=5)
 """How long a note counts whose thread is neither parked nor busy."""
+_LOOKED_AT = 200
+"""Threads that are held in memory at once, with all that they ask for."""
 _SHOWN = 20
 """Batches and dead letters that the thread's state shows."""
 
@@ -58,11 +61,13 @@ class Host:
         self._store = DeploymentStore()
         self._ledger = ServerLedger(self._store, graph_id)
         self._lease = Lease(self._store, graph_id)
-        self._post = Post(self._store, graph_id, self._ledger)
         self._engine = engine(self._ledger, graph_id)
+        self._post = Post(self._store, graph_id, self._ledger, self._engine.forget)
         self._engine.before_submit = self._lease.check
         self._opened = False
         self._sweep_at: datetime | None = None
+        self._sweep_began: datetime | None = None
+        self._sweep_since: datetime | None = None
         self._swept: int | None = 0
         self._tidy_at: datetime | None = None
         self._look_at: datetime | None = None
@@ -70,6 +75,7 @@ class Host:
         self._began = _now()
         self._failures = 0
         self.last_error = ""
+        self.passes = 0
 
     @property
     def client(self) -> LangGraphClient:
@@ -77,15 +83,19 @@ class Host:
         return self._access.client()
 
     async def begin(self, store: Rows) -> bool:
-        """Begin a tick; tell whether this process may go on with the bridge, or another tick still runs."""
+        """Begin a pass; tell whether this process may go on with the bridge, or another tick still runs."""
+        self.passes += 1
         self._store.store = store
-        now = self._began = _now()
+        now = _now()
+        if self.passes == 1:
+            self._began = now
         mine = await self._lease.take(now)
         if mine is None:
             await self._wake_at(now + timedelta(seconds=5), now)
             return False
         if not mine or not self._opened:
             await self._ledger.load()
+            await self._renew(_now())  # a long queue takes its time
             await self._engine.open(now)
             self._post.load(now)
             self._opened = True
@@ -99,7 +109,10 @@ class Host:
         if notes:
             threads = list(dict.fromkeys(note.thread for note in notes))
             seen = await look(self.client, threads)
-            await self._take_in(seen.values(), now, {note.thread: note.left_at for note in notes})
+            fresh = await self._take_in(seen.values(), now, {note.thread: note.left_at for note in notes})
+            for note in notes:
+                if note.thread in seen and note.asks in seen[note.thread].digests(self._name):
+                    self._post.strike(note.thread, idle=note.idle and note.thread in fresh)
             self._post.hasten(threads, now)
             done, self._look_at = self._sort(notes, seen, user, now)
             await remove_notes(self._store, self._name, done)
@@ -110,7 +123,7 @@ class Host:
     async def advance(self) -> None:
         """Look after the batches that are due."""
         now = _now()
-        await self._lease.renew(now)
+        await self._renew(now)
         await self._engine.advance(now)
         self._post.add(self._engine.tell(now).settled, now)
         self._note_error(self._engine)
@@ -127,7 +140,7 @@ class Host:
         ids = tuple(self._engine.waiting) if everything else self._engine.to_flush(now)
         if ids:
             await self._drop_abandoned(ids)
-            await self._lease.renew(now)
+            await self._renew(now)
             await self._engine.flush(_now(), drain=everything)
             self._note_error(self._engine)
 
@@ -145,6 +158,8 @@ class Host:
         now, next_at = _now(), self._next_at()
         if next_at is None or (next_at - now > _NAP and not self._engine.expects_news):
             return False
+        if not timedelta(0) <= now - self._began < _AWAKE:
+            return False
         news = asyncio.Event()
         self._engine.on_news = news.set
         try:
@@ -160,8 +175,9 @@ class Host:
         """End the tick: see to it that there is a next one if there is anything to wait for. Returns when."""
         now = _now()
         await self._tidy(now)
-        self._failures = 0
-        return await self._wake_at(self._next_at(), now)
+        self._failures, self.passes = 0, 0
+        at = now if self._again else self._next_at()
+        return await self._wake_at(at, now)
 
     def _next_at(self) -> datetime | None:
         now = _now()
@@ -177,9 +193,14 @@ class Host:
         now = _now()
         self.last_error = f"{type(error).__name__}: {error}"
         logger.error("%s: a tick failed", self._name, exc_info=error)
+        self.passes = 0
         self._opened = False  # what is remembered may be wrong: read it again
         self._failures += 1
-        return await self._wake_at(now + timedelta(seconds=min(2**self._failures, 60)), now)
+        return await _stubbornly(self._wake_at, now + timedelta(seconds=min(2**self._failures, 60)), now)
+
+    async def _renew(self, now: datetime) -> None:
+        if not await self._lease.renew(now):
+            raise RuntimeError(f"another tick of {self._name!r} has taken over from this one")
 
     async def replay(self, ids: list[str] | None) -> None:
         """Deliver dead letters again: those named, or all."""
@@ -206,7 +227,8 @@ class Host:
 
     async def _take_in(
         self, threads: Iterable[Seen], now: datetime, asked_at: Mapping[str, datetime] | None = None
-    ) -> None:
+    ) -> set[str]:
+        """Take in what threads ask for, and return those that ask for something new."""
         requests: list[Request] = []
         stale: list[str] = []
         for thread in threads:
@@ -215,9 +237,11 @@ class Host:
                 requests += [each.request(thread.id) for each in asked]
                 stale += self._ledger.queued_of(thread.id) - {each.id for each in asked}
         await self._engine.drop(stale)
+        new = [each for each in requests if not self._engine.knows(each.id)]
         settled = await self._engine.collect(requests, now, asked_at=asked_at)
         await self._ledger.outbox.add({each.id: each.thread for each in requests if each.id in settled})
         self._post.add(settled, now)
+        return {each.thread for each in new if each.id not in settled}
 
     def _sort(
         self, notes: list[Note], seen: dict[str, Seen], user: str, now: datetime
@@ -254,10 +278,11 @@ class Host:
         if self._swept is None:
             return
         for _ in range(_SWEEP_PAGES):
-            threads, last = await look_for_parked(self.client, self._swept)
+            threads, last = await look_for_parked(self.client, self._swept, self._sweep_since)
             await self._take_in([thread for thread in threads if self._is_news(thread)], now)
             self._swept += len(threads)
-            if last:
+            if last:  # the next one looks at what has parked since the one before this
+                self._sweep_since, self._sweep_began = self._sweep_began, now
                 self._swept, self._sweep_at = None, now + _SWEEP_EVERY
                 return
         self._again = True
@@ -269,18 +294,21 @@ class Host:
     # -- before paying ---------------------------------------------------------------------------------------------
 
     async def _drop_abandoned(self, ids: tuple[str, ...]) -> None:
-        """Take out of the queue what nobody waits for any more: its thread was deleted, or has ended."""
-        threads = {request_id: self._ledger.thread_of(request_id) for request_id in ids}
-        waiting = await self._waiting(list(dict.fromkeys(threads.values())))
-        await self._engine.drop([request_id for request_id, thread in threads.items() if thread not in waiting])
+        """Take out of the queue what nobody waits for any more: its thread was deleted, has ended, or does other work.
 
-    async def _waiting(self, threads: list[str]) -> set[str]:
-        waiting: set[str] = set()
-        for start in range(0, len(threads), 1000):
-            page = threads[start : start + 1000]
-            found: Any = await self.client.threads.search(ids=page, select=["thread_id", "status"], limit=len(page))
-            waiting |= {str(each["thread_id"]) for each in found if each["status"] in ("interrupted", "busy")}
-        return waiting
+        Judged by the threads' interrupts: one that was given new input may wait for something else by now.
+        """
+        by_thread: dict[str, list[str]] = {}
+        for request_id in ids:
+            by_thread.setdefault(self._ledger.thread_of(request_id), []).append(request_id)
+        abandoned: list[str] = []
+        threads = list(by_thread)
+        for start in range(0, len(threads), _LOOKED_AT):
+            page = threads[start : start + _LOOKED_AT]
+            seen = await look(self.client, page)
+            for thread in page:
+                abandoned += _abandoned(seen.get(thread), self._name, by_thread[thread])
+        await self._engine.drop(abandoned)
 
     # -- the end of a tick -----------------------------------------------------------------------------------------
 
@@ -288,7 +316,7 @@ class Host:
         if at is not None:
             at = max(at, now)
             pending: Any = await self.client.runs.list(bridge_thread(self._name), status="pending", limit=100)
-            if not any(datetime.fromisoformat(run["created_at"]) <= at + timedelta(seconds=0.5) for run in pending):
+            if not any((run.get("metadata") or {}).get("due", 0) <= at.timestamp() + 0.5 for run in pending):
                 await start_tick(self.client, self._name, "timer", after=int((at - now).total_seconds()))
         await self._lease.end(now)
         return at
@@ -302,9 +330,10 @@ class Host:
         (rows,) = await self._store.abatch([SearchOp(delivered_namespace(self._name), limit=1000)])
         for row in rows:
             if row.key < f"{oldest:%Y%m%d%H}":
-                await self._ledger.forget(row.value["ids"])
+                await self._engine.forget(row.value["ids"])
                 await self._store.abatch([PutOp(delivered_namespace(self._name), row.key, None)])
         await self._ledger.forget_closed(oldest)
+        await self._engine.forget(await self._ledger.forget_dead(oldest))
         if not first:
             await self._forget_runs()
 
@@ -313,9 +342,31 @@ class Host:
         try:
             for run in await self.client.runs.list(thread, status="success", limit=1000, offset=20):
                 await self.client.runs.delete(thread, run["run_id"])
-            await self.client.threads.prune([thread], strategy="keep_latest")
+            if hasattr(self.client.threads, "prune"):
+                await self.client.threads.prune([thread], strategy="keep_latest")
         except APIError as error:
             logger.info("%s: could not tidy up the bridge's thread: %s", self._name, error)
+
+
+async def _stubbornly(
+    wake_at: Callable[[datetime, datetime], Awaitable[datetime | None]], at: datetime, now: datetime
+) -> datetime | None:
+    """Ask for the next tick until the server takes it: there would be none otherwise."""
+    for pause in (1, 4, 15, 60):
+        try:
+            return await wake_at(at, now)
+        except (APIError, httpx.HTTPError) as error:
+            logger.warning("could not ask for the next tick: %s", error)
+            await asyncio.sleep(pause)
+    return await wake_at(at, now)
+
+
+def _abandoned(thread: Seen | None, bridge: str, queued: list[str]) -> list[str]:
+    """Return those of a thread's queued requests that it does not wait for any more; one that runs may yet."""
+    if thread is None or thread.failed or thread.ended:
+        return queued
+    asked = {each.id for each in thread.asks(bridge)}
+    return [] if thread.busy else [request_id for request_id in queued if request_id not in asked]
 
 
 def _now() -> datetime:

@@ -5,7 +5,7 @@ A store has no compare-and-set, so it is no lock: it is read once more right bef
 it sends nothing. What a submission of the loser's may have left is found and fenced as after a crash.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -26,6 +26,7 @@ class Lease:
         self._namespace = ("batch_bridge", bridge, "lease")
         self._holder = uuid4().hex
         self._epoch = 0
+        self._said_at = datetime.min.replace(tzinfo=UTC)
 
     async def take(self, now: datetime) -> bool | None:
         """Begin a tick.
@@ -48,7 +49,8 @@ class Lease:
         """Say that the tick still runs; tell whether the lease is still this process's."""
         if not await self.is_held():
             return False
-        await self._write(now, running=True)
+        if abs(now - self._said_at) > _TERM / 4:
+            await self._write(now, running=True)
         return True
 
     async def end(self, now: datetime) -> None:
@@ -75,5 +77,6 @@ class Lease:
         return None if item is None else item.value
 
     async def _write(self, now: datetime, *, running: bool) -> None:
+        self._said_at = now
         row = {"holder": self._holder, "epoch": self._epoch, "running": running, "at": now.timestamp()}
         await self._store.abatch([PutOp(self._namespace, "lease", row, index=False)])

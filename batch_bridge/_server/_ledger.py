@@ -139,6 +139,13 @@ class ServerLedger(Ledger):
         await self.dead.add({each: [self.outbox.get(each), reason, now.timestamp()] for each in held})
         await self.outbox.remove(held)
 
+    async def forget_dead(self, before: datetime) -> list[str]:
+        """Let go of dead letters that are older, and return whose outcomes may go too."""
+        dead: list[tuple[str, Any]] = list(self.dead.items())
+        old = [request_id for request_id, (_, _, at) in dead if at < before.timestamp()]
+        await self.dead.remove(old)
+        return old
+
     async def replay(self, ids: Collection[str] | None) -> int:
         """Put dead letters into the outbox again: those named, or all. Returns how many there were."""
         dead: list[tuple[str, Any]] = list(self.dead.items())

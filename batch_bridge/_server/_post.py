@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
 from langgraph.store.base import PutOp
 from langgraph_sdk.client import LangGraphClient
-from langgraph_sdk.errors import APIStatusError, NotFoundError
+from langgraph_sdk.errors import APIStatusError
 
 from batch_bridge._ledger import Rows
 from batch_bridge._models import Outcome
@@ -28,13 +28,24 @@ _MOST_FAILURES = 8
 
 
 class Post:
-    """The letters of one bridge, in one process. What it must not forget is in the ledger's outbox."""
+    """The letters of one bridge, in one process. What it must not forget is in the ledger's outbox.
 
-    def __init__(self, store: Rows, bridge: str, ledger: ServerLedger) -> None:
+    Args:
+        store: For claims, and for notes of what was delivered.
+        bridge: The bridge's name on this server.
+        ledger: Holds the outbox and the outcomes.
+        forget: Lets go of outcomes whose thread has ended.
+    """
+
+    def __init__(
+        self, store: Rows, bridge: str, ledger: ServerLedger, forget: Callable[[Sequence[str]], Awaitable[None]]
+    ) -> None:
         self._store = store
         self._bridge = bridge
         self._ledger = ledger
+        self._forget = forget
         self._letters: dict[str, Letter] = {}
+        self._strikes: dict[str, int] = {}
         self.last_error = ""
 
     def load(self, now: datetime) -> None:
@@ -60,6 +71,13 @@ class Post:
         for thread in threads:
             if (letter := self._letters.get(thread)) is not None:
                 letter.hasten(now)
+
+    def strike(self, thread: str, *, idle: bool) -> None:
+        """Note how a thread has parked: having taken nothing of what it was resumed with and asking anew, or not."""
+        if idle:
+            self._strikes[thread] = self._strikes.get(thread, 0) + 1
+        else:
+            self._strikes.pop(thread, None)
 
     @property
     def next_at(self) -> datetime | None:
@@ -88,6 +106,8 @@ class Post:
             thread = seen.get(letter.thread)
             verdict, read = judge(letter, thread, self._bridge, now)
             letter.ids -= read
+            if read:
+                letter.deliveries = 0
             (ended if thread is not None and thread.ended else kept).extend(read)
             if verdict is Verdict.CHECK and thread is not None:
                 verdict = Verdict.LATER if await self._is_under_way(client, letter) else Verdict.SEND
@@ -96,6 +116,8 @@ class Post:
                     await self._bury(letter, verdict.value, now)
                 case Verdict.READ:
                     del self._letters[letter.thread]
+                    if thread is None or thread.ended or thread.failed:
+                        self._strikes.pop(letter.thread, None)
                 case Verdict.SEND if thread is not None:
                     to_send.append((letter, thread))
                 case _:
@@ -108,7 +130,7 @@ class Post:
             row = PutOp(delivered_namespace(self._bridge), f"{now:%Y%m%d%H}.{uuid4().hex}", {"ids": list(kept)}, False)  # noqa: FBT003
             await self._store.abatch([row])
         await self._ledger.outbox.remove([*ended, *kept])
-        await self._ledger.forget(ended)
+        await self._forget(ended)
 
     async def _bury(self, letter: Letter, reason: str, now: datetime) -> None:
         logger.error("%s: dead letter for thread %s: %s", self._bridge, letter.thread, reason)
@@ -127,7 +149,10 @@ class Post:
             async with gate:
                 await self._resume(client, letter, thread, outcomes, now)
 
-        await asyncio.gather(*(send(letter, thread) for letter, thread in to_send))
+        sent = await asyncio.gather(*(send(letter, thread) for letter, thread in to_send), return_exceptions=True)
+        for error in sent:
+            if isinstance(error, BaseException):
+                raise error
 
     async def _resume(
         self, client: LangGraphClient, letter: Letter, thread: Seen, outcomes: dict[str, Outcome], now: datetime
@@ -137,13 +162,17 @@ class Post:
         if not interrupts:
             return
         shared = len(thread.bridges) > 1
-        if shared and not await claim(self._store, thread.id, self._bridge, now):
-            return
+        if shared:
+            if not await claim(self._store, thread.id, self._bridge, now):
+                return
+            thread = (await look(client, [thread.id])).get(thread.id, thread)
+            interrupts = [] if thread.busy else due(thread, self._bridge, letter.ids & outcomes.keys())
+            if not interrupts:  # the other one was quicker
+                await unclaim(self._store, thread.id, self._bridge)
+                return
         try:
             await self._create_run(client, thread, interrupts, outcomes)
-        except NotFoundError:
-            pass  # deleted in between: the next look finds it gone
-        except APIStatusError as error:
+        except APIStatusError as error:  # also if it was deleted in between: the next look finds it gone
             letter.failures += 1
             self.last_error = f"thread {thread.id}: {error}"
             logger.warning("%s: could not resume thread %s: %s", self._bridge, thread.id, error)
@@ -169,7 +198,7 @@ class Post:
             thread.assistant,
             command={"resume": resume_map(interrupts, self._bridge, outcomes)},
             multitask_strategy="enqueue",
-            metadata={"batch_bridge": self._bridge},
+            metadata={"batch_bridge": self._bridge, "batch_bridge_strikes": self._strikes.get(thread.id, 0)},
             **settings,
         )
 

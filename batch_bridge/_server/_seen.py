@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from langgraph_sdk.client import LangGraphClient
@@ -73,17 +74,26 @@ async def look(client: LangGraphClient, ids: Sequence[str]) -> dict[str, Seen]:
     return found
 
 
-async def look_for_parked(client: LangGraphClient, offset: int) -> tuple[list[Seen], bool]:
-    """Read a page of the threads that wait for something, and tell whether it was the last one."""
+async def look_for_parked(client: LangGraphClient, offset: int, since: datetime | None) -> tuple[list[Seen], bool]:
+    """Read a page of the threads that wait for something, newest first, and tell whether it was the last one.
+
+    Args:
+        client: Calls the server.
+        offset: How many threads to pass over.
+        since: Those that have not changed since then are of no interest.
+    """
     threads: Sequence[Mapping[str, Any]] = await client.threads.search(
         status="interrupted",
-        select=["thread_id", "status", "interrupts", "metadata", "config"],
+        select=["thread_id", "status", "interrupts", "metadata", "config", "updated_at"],
         limit=_PAGE,
         offset=offset,
-        sort_by="created_at",
-        sort_order="asc",
+        sort_by="updated_at",
+        sort_order="desc",
     )
-    return [see(thread) for thread in threads], len(threads) < _PAGE
+    last = len(threads) < _PAGE
+    if threads and since is not None:
+        last = last or datetime.fromisoformat(str(threads[-1]["updated_at"])) < since
+    return [see(thread) for thread in threads], last
 
 
 def see(thread: Mapping[str, Any]) -> Seen:

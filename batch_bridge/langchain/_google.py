@@ -19,9 +19,17 @@ def clients(model: BaseChatModel, asker: Asker) -> dict[str, Any]:
     """Return the fields of a model whose calls are to be asked of a batch.
 
     The SDK repeats what failed only as often as it is told: not at all, since a failed line is final.
+
+    Raises:
+        UsageError: The model is of a version whose copies close each other's client.
     """
     twin: Any = model.model_copy(update={"client_args": {"transport": BatchTransport(asker, read)}})
     twin.validate_environment()  # makes its client anew
+    if not hasattr(twin, "_client_cleanup"):
+        raise UsageError(
+            "batched() cannot take this ChatGoogleGenerativeAI: before langchain-google-genai 4.3.7, each copy of a "
+            "model closes the client of all when it goes; upgrade it, pip install 'langchain-google-genai>=4.3.7'"
+        )
     return {"client": twin.client, "_client_cleanup": twin._client_cleanup, "max_retries": 1}
 
 

@@ -62,13 +62,21 @@ class Call:
     def identity(self, place: Sequence[str]) -> bytes:
         """Return what decides the answer, as bytes that differ where the answer may.
 
-        The order of the body's own fields means nothing; deeper it is kept: a model fills in a schema's properties in
-        their order.
+        The order of the body's own fields, and of a message's or a tool's, means nothing; deeper it is kept: a model
+        fills in a schema's properties in their order.
 
         Args:
             place: Where the call is sent.
         """
-        return orjson.dumps([list(place), self.wants_message, dict(sorted(self.body.items()))])
+        body = {
+            name: [_in_order(each) for each in value] if isinstance(value, list) else value
+            for name, value in sorted(self.body.items())
+        }
+        return orjson.dumps([list(place), self.wants_message, body])
+
+
+def _in_order(value: JSON) -> JSON:
+    return dict(sorted(value.items())) if isinstance(value, dict) else value
 
 
 def write_create(entries: Iterable[bytes]) -> bytes:

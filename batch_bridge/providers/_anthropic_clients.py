@@ -114,7 +114,7 @@ def _new() -> AsyncAnthropic:
 
 
 def _copy(client: AsyncAnthropic) -> AsyncAnthropic:
-    return client.with_options(max_retries=0, http_client=DefaultAsyncHttpxClient(timeout=client.timeout))
+    return client.with_options(http_client=DefaultAsyncHttpxClient(timeout=client.timeout))
 
 
 def _is_plain(client: AsyncAnthropic) -> bool:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 
 from batch_bridge._models import Ended, Errored, InProgress
@@ -22,12 +23,16 @@ _RESULT_POLLS = 3
 class Memory:
     """Judges what a call has shown, in the light of those before.
 
+    Args:
+        clock: Seconds since some moment; never set back.
+
     Attributes:
         tags: Batch id -> the tag in its custom ids, as a create call's answer, the ledger or its results have told;
             empty for a batch that is none of ours.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.tags: dict[str, str] = {}
         self._seen: set[str] = set()
         self._resultless: Counter[str] = Counter()
@@ -87,7 +92,7 @@ class Memory:
                 "Anthropic's API cannot be asked for a batch by a key of ours, so nobody knows whether one will show "
                 "up; look into the Console, and send the requests again if there is none"
             )
-        now = time.monotonic()
+        now = self._clock()
         left = self._doubts.setdefault(key, now) + patience.total_seconds() - now
         if left > 0:
             raise ProviderUnavailable(

@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import io
 import logging
 from collections.abc import AsyncIterator, Sequence
 from itertools import islice
@@ -69,7 +68,7 @@ async def _read(job: Job, file: IO[bytes], bill: Bill) -> AsyncIterator[tuple[st
 
 async def _download(clients: Clients, job: Job, name: str, file: IO[bytes]) -> bool:
     """Write a file of the API's to disk; false if it is not there any more."""
-    into: Any = {"destination": file} if _STREAMS else {}
+    into: Any = {"destination": _Writer(file)} if _STREAMS else {}
     try:
         content: Any = await clients.call("files.download", lambda client: client.files.download(file=name, **into))
     except Exception as error:
@@ -79,8 +78,19 @@ async def _download(clients: Clients, job: Job, name: str, file: IO[bytes]) -> b
         raise unavailable(f"downloading {name}", error) from error
     if content is not None:
         await asyncio.to_thread(file.write, content)
-    file.seek(0, io.SEEK_SET)
+    await asyncio.to_thread(file.seek, 0)
     return True
+
+
+class _Writer:
+    """A file that the SDK's chunks are written to in a thread: it awaits what `write` returns."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    async def write(self, chunk: bytes) -> None:
+        """Write a chunk."""
+        await asyncio.to_thread(self._file.write, chunk)
 
 
 def _next(file: IO[bytes]) -> list[bytes]:

@@ -132,7 +132,7 @@ class BatchCalls:
     def _read(self, seen: object, model: str = "") -> Batch | None:
         if isinstance(seen, Mapping):
             seen = _mistral(seen) if self._quirks.routes == "mistral" else SimpleNamespace(**seen)
-        return read_batch(seen, model=model, status=str.lower)
+        return read_batch(seen, model=model, status=self._quirks.status)
 
     async def _get(self, name: str, path: str, **query: object) -> Any:
         return await self._clients.call(

@@ -35,7 +35,8 @@ class Mapped(io.BufferedIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """See `io.IOBase`."""
-        self._pages.seek(offset, whence)
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._pages.tell(), io.SEEK_END: len(self._pages)}[whence]
+        self._pages.seek(start + offset)
         return self._pages.tell()
 
     def tell(self) -> int:

@@ -23,7 +23,7 @@ from batch_bridge.providers._gemini_result import Bill
 from batch_bridge.providers._gemini_search import search
 from batch_bridge.providers._gemini_watch import Watch
 from batch_bridge.providers._realtime import ATTEMPTS, CONCURRENCY, Realtime
-from batch_bridge.providers._spool import spool
+from batch_bridge.providers._spool import Mapped, spool
 
 LIMITS: Final = Limits(bytes=2_000_000_000)
 """What one batch may hold: a file of 2 GB. A number of requests is not documented.
@@ -283,7 +283,7 @@ class GeminiBatch:
 
     async def _upload(self, key: str, file: IO[bytes]) -> str:
         config = types.UploadFileConfig(mime_type="application/jsonl", display_name=key, http_options=once())
-        given: Any = file
+        given: Any = Mapped(file)
         try:
             uploaded = await self._clients.call(
                 "files.upload", lambda client: client.files.upload(file=given, config=config)

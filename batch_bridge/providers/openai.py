@@ -172,7 +172,7 @@ class OpenAIBatch:
         try:
             async with spool() as file:
                 await asyncio.to_thread(self._write, requests, file)
-                content = Mapped(file)
+                content = cast("IO[bytes]", Mapped(file))
                 uploaded = await self._clients.call(
                     "files.create",
                     lambda client: client.files.create(

@@ -42,6 +42,13 @@ class Serve:
                 assert piece, f"it ended before {pattern!r}; it said:\n{self.said}"
                 self.said += piece
 
+    def until_runs(self, command: str) -> None:
+        """Wait until it has started a command."""
+        by = time.monotonic() + PATIENCE
+        while not any(command in each for each in self.left()):
+            assert time.monotonic() < by, f"no {command!r} in time"
+            time.sleep(0.02)
+
     def end(self) -> int:
         """Wait for its end; return its exit code."""
         rest, _ = self.process.communicate(timeout=PATIENCE)
@@ -49,7 +56,7 @@ class Serve:
         return self.process.returncode
 
     def left(self) -> list[str]:
-        """The processes that carry the mark."""
+        """The commands of the processes that carry the mark: its own, and what it has started."""
         found = []
         for entry in Path("/proc").iterdir():
             try:
@@ -85,12 +92,22 @@ def test_it_runs_threads_prints_the_report_and_ends_what_it_started(serve):
     assert job.left() == []
 
 
-@pytest.mark.parametrize("moment", [r"Starting the Batch", r"[1-9]\d* in flight"], ids=["starting", "in flight"])
-def test_ctrl_c_ends_what_it_started(serve, moment):
+def test_ctrl_c_while_a_server_starts_ends_it(serve):
+    job = serve("--threads", "5")
+    job.until_runs("langgraph dev")
+    time.sleep(1)  # else it finds its folder gone, and ends of itself
+    interrupt(job)
+
+
+def test_ctrl_c_while_batches_are_in_flight_ends_what_it_started(serve):
     job = serve("--threads", "5", "--latency", "600")
-    job.until(moment)
+    job.until(r"[1-9]\d* in flight")
+    interrupt(job)
+
+
+def interrupt(job: Serve) -> None:
     job.process.send_signal(signal.SIGINT)
-    job.process.send_signal(signal.SIGINT)
+    job.process.send_signal(signal.SIGINT)  # somebody in a hurry
     assert job.end() == 130, job.said
     assert "Traceback" not in job.said
     assert job.left() == []

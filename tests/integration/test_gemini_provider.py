@@ -1,5 +1,6 @@
 """`GeminiBatch` through the real SDK, over real HTTP."""
 
+import asyncio
 import time
 import uuid
 from datetime import timedelta
@@ -13,7 +14,7 @@ from langchain_core.tools import tool
 from langchain_google_genai import ChatGoogleGenerativeAI
 
 from batch_bridge._messages import decode
-from batch_bridge._models import Cancelled, Errored, Expired, Succeeded
+from batch_bridge._models import Cancelled, Ended, Errored, Expired, Succeeded
 from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
 from batch_bridge.providers.gemini import INLINE_BYTES, GeminiBatch
 from batch_bridge.testing import BatchServer
@@ -137,6 +138,32 @@ async def test_a_fence_is_the_end_of_the_input_file(server):
         await provider.fence(prepared)
     with pytest.raises(SubmissionRefused):
         await provider.submit("key", asked, prepared)
+
+
+async def test_a_batch_whose_input_was_fenced_is_doubted_until_it_fails(server):
+    provider = provider_of(server)
+    asked = questions(2)
+    prepared = await provider.prepare("key", asked)
+    server.reset_stats()
+    server.configure(latency=60.0)
+    try:
+        handle = await provider.submit("key", asked, prepared)
+        assert len(await provider.find("key", prepared)) == 1
+        await provider.fence(prepared)
+        with pytest.raises(ProviderUnavailable, match="input file has been deleted"):
+            await provider.find("key", prepared)
+    finally:
+        server.configure(latency=0.0)
+    await until_ended(provider, handle)
+    assert await provider.find("key", prepared) == []
+    assert server.stats.paid == 0
+
+
+async def until_ended(provider, handle):
+    deadline = time.monotonic() + 15
+    while not isinstance(await provider.poll(handle, []), Ended):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
 
 
 async def test_the_users_retries_are_not_used(server):

@@ -1,6 +1,7 @@
 """`create_agent` with a batched model, under a Runner, against the Batch API server."""
 
 import asyncio
+from importlib.metadata import version
 
 import openai
 import pytest
@@ -19,6 +20,7 @@ from langchain_core.tools import tool
 from langchain_parts import MODELS, chat, fresh, look_up, plain, runner
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
+from packaging.version import Version
 from pydantic import BaseModel
 
 from batch_bridge import Succeeded
@@ -84,6 +86,7 @@ async def test_structured_output_of_an_agent(server, strategy):
     assert [plain(each) for each in result["messages"]] == [plain(each) for each in realtime["messages"]]
 
 
+@pytest.mark.skipif(Version(version("langchain")) < Version("1.4"), reason="its middleware swallowed interrupts")
 async def test_middleware_lets_a_parked_thread_pass(server):
     middleware = [
         ModelRetryMiddleware(max_retries=2, initial_delay=0),

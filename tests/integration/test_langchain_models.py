@@ -2,8 +2,11 @@
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 import weakref
+from importlib.metadata import version
 
 import openai
 import pytest
@@ -20,10 +23,11 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_core.tracers.context import collect_runs
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
 from langchain_parts import MODELS, bridge, chat, fresh, look_up, plain
+from packaging.version import Version
 from pydantic import BaseModel
 
 from batch_bridge import Batcher, RequestFailed
-from batch_bridge.errors import OutsideGraphError, UsageError
+from batch_bridge.errors import OutsideGraphError, ResultPending, UsageError
 from batch_bridge.langchain import batched
 from batch_bridge.langchain._model import _chunk
 from batch_bridge.testing import BatchServer
@@ -263,6 +267,7 @@ async def test_a_stream_is_one_message():
     assert all("stream_options" not in item["body"] and not item["body"].get("stream") for item in far_side.requests)
 
 
+@pytest.mark.skipif(Version(version("langchain-core")) < Version("1.4"), reason="until then there is no version v3")
 async def test_events_of_a_call_end_with_the_whole_message():
     asker = batched(model())
 
@@ -502,3 +507,31 @@ async def test_any_other_model_is_pooled_and_says_so():
 def test_what_cannot_be_batched(wrong, hint):
     with pytest.raises(TypeError, match=hint):
         batched(wrong())
+
+
+async def test_come_back_tomorrow(tmp_path):
+    far_side = desk()
+    for expected in (ResultPending, AIMessage):
+        async with Batcher(
+            submit_func=far_side.submit,
+            poll_func=far_side.poll,
+            poll_interval=0.02,
+            path=tmp_path / "batches.db",
+            on_pending="raise",
+        ) as batcher:
+            try:
+                said = await within(batched(model(), batcher).ainvoke("hi"))
+            except ResultPending as pending:
+                said = pending
+            assert isinstance(said, expected)
+    assert far_side.sizes == [1]
+
+
+def test_no_vendor_is_imported_before_a_model_of_it_is_given():
+    program = (
+        "import sys, batch_bridge.langchain\n"
+        "vendors = ('langchain_openai', 'langchain_anthropic', 'langchain_google_genai', 'langchain', 'anthropic', 'google.genai')\n"
+        "print([each for each in vendors if each in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"

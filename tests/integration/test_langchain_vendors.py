@@ -1,6 +1,7 @@
 """`ChatAnthropic`, `ChatGoogleGenerativeAI` and `AzureChatOpenAI`, batched, against the Batch API server."""
 
 import asyncio
+from importlib.metadata import version
 
 import anthropic
 import openai
@@ -11,11 +12,11 @@ from helpers import memory, one_node, within
 from langchain.agents import create_agent
 from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import HumanMessage
-from langchain_google_genai import ChatGoogleGenerativeAI
-from langchain_google_genai.chat_models import GoogleRateLimitError
+from langchain_google_genai import ChatGoogleGenerativeAI, chat_models
 from langchain_openai import AzureChatOpenAI
 from langchain_parts import look_up, plain
 from openai import AsyncAzureOpenAI, DefaultAsyncHttpxClient
+from packaging.version import Version
 from pydantic import BaseModel
 
 from batch_bridge import Bridge
@@ -73,7 +74,7 @@ class Gemini:
     def provider(server):
         return GeminiBatch(genai.Client(api_key="test", http_options={"base_url": root(server)}))
 
-    error = GoogleRateLimitError
+    error = getattr(chat_models, "GoogleRateLimitError", chat_models.ChatGoogleGenerativeAIError)  # older: one for all
 
 
 class Azure:
@@ -96,7 +97,13 @@ class Azure:
 
 
 VENDORS = {"anthropic": Anthropic, "gemini": Gemini, "azure": Azure}
-every_vendor = pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
+old_gemini = pytest.mark.skipif(
+    Version(version("langchain-google-genai")) < Version("4.3.7"), reason="its copies close each other's client"
+)
+every_vendor = pytest.mark.parametrize(
+    "vendor",
+    [pytest.param(each, id=name, marks=old_gemini if name == "gemini" else ()) for name, each in VENDORS.items()],
+)
 
 
 class Report(BaseModel):

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from dev_server import DevServer
 from langgraph_sdk import get_client
@@ -38,7 +38,7 @@ class Deployed:
             env={"BG_JOB_HEARTBEAT": "30", **own, **(env or {})},
         )
 
-    def __enter__(self) -> "Deployed":
+    def __enter__(self) -> Self:
         self.server.start()
         return self
 
@@ -105,6 +105,8 @@ class Client:
 
         async def all_there() -> list[dict[str, Any]] | None:
             found = await self.threads.search(ids=list(threads), limit=len(threads))
+            if failed := [each for each in found if each["status"] == "error" != status]:
+                raise AssertionError(f"thread {failed[0]['thread_id']} failed: {failed[0].get('error')}")
             by_id = {each["thread_id"]: dict(each) for each in found if each["status"] == status}
             return [by_id[each] for each in threads] if len(by_id) == len(set(threads)) else None
 
@@ -140,10 +142,11 @@ class Client:
 
         return await until(there, f"{thread} waits for a human alone")
 
-    async def error(self, thread: str) -> str:
+    async def error(self, thread: str, patience: float = PATIENCE) -> str:
         """Return what a thread failed with, once it has failed."""
-        await self.ended(thread, status="error")
-        return str((await self.look(thread)).get("error") or "") + str((await self.threads.get_state(thread))["tasks"])
+        await self.ended(thread, status="error", patience=patience)
+        tasks = (await self.threads.get_state(thread))["tasks"]
+        return " ".join(str(task["error"]) for task in tasks).replace("\\", "")
 
     async def bridge(self, name: str = "bridge") -> dict[str, Any]:
         """Return what a bridge's thread shows."""

@@ -131,7 +131,8 @@ def test_other_custom_ids_are_not_ours():
 
 def test_identity_is_the_body_and_the_place_and_not_its_order():
     one = read_item({"messages": [USER], "temperature": 0, "model": "m"}, {"max_tokens": 1})
-    same = read_item({"model": "m", "temperature": 0, "messages": [USER]}, {"max_tokens": 1})
+    turned = dict(reversed(USER.items()))
+    same = read_item({"model": "m", "temperature": 0, "messages": [turned]}, {"max_tokens": 1})
     assert one.identity(["a"]) == same.identity(["a"])
     others = [
         one.identity(["b"]),

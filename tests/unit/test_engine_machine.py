@@ -5,6 +5,7 @@ process dies before, within or after any call of the store or the provider.
 """
 
 import asyncio
+import json
 from collections import defaultdict
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
@@ -140,6 +141,7 @@ class WildProvider:
         self.asked: dict[str, Request] = {}
         self.said: dict[str, list[Outcome]] = defaultdict(list)  # first lines, and what stands for missing ones
         self.violations: list[str] = []
+        self.on_record: dict[str, set[str]] = defaultdict(set)
         self._most = most
         self._store = store
         self._searchable = searchable
@@ -313,7 +315,8 @@ class WildProvider:
     def executed_by(self, request_id: str) -> set[int]:
         """Return the calls of `submit` that this request is paid through, or will be, and that came to something."""
         rows = self._store.read()
-        tried = {batch for batch, *_ in rows["tries"].get(request_id, {"tries": []})["tries"]}
+        tried = self.on_record[request_id]  # also once it is forgotten
+        tried.update(batch for batch, *_ in rows["tries"].get(request_id, {"tries": []})["tries"])
         return {
             batch.call
             for batch in self.batches
@@ -523,7 +526,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     def outcomes_never_change(self, rows: dict[str, Any]) -> None:
         for request_id, row in rows.items():
-            outcome = _outcome.from_json(row)
+            outcome = _outcome.from_json(json.loads(row["text"]))
             before = self.outcomes.setdefault(request_id, outcome)
             self.expect(before == outcome, f"an outcome has changed: {before} -> {outcome}")
             self.expect(request_id in self.provider.asked, "a stranger's outcome was written")

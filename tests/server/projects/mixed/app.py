@@ -12,10 +12,12 @@ from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
 from batch_bridge import Bridge, FlushPolicy, wait
+from batch_bridge._models import Limits
+from batch_bridge._pair import Pair
 from batch_bridge._server import _post
 from batch_bridge.providers.openai import OpenAIBatch
 
-_post._MOST_FAILURES = int(os.environ.get("MOST_FAILURES", str(_post._MOST_FAILURES)))  # noqa: SLF001
+_post._MOST_FAILURES = int(os.environ.get("MOST_FAILURES", str(_post._MOST_FAILURES)))
 
 
 class State(TypedDict, total=False):
@@ -87,6 +89,16 @@ async def ask_item(state: State) -> State:
     return {"out": [await wait(item, batcher=state["batcher"])]}
 
 
+async def ask_openai(state: State) -> State:
+    """Ask the provider that nobody has given a key."""
+    return {"out": [await wait([{"role": "user", "content": state["name"]}], batcher="poor")]}
+
+
+async def ask_too_large(state: State) -> State:
+    """Ask for more than a batch holds."""
+    return {"out": [await wait("x" * 2000, batcher="small")]}
+
+
 async def ask_unlike(state: State) -> State:
     """Ask for something else each time."""
     return {"out": [await wait(f"{state['name']} {uuid.uuid4()}")]}
@@ -96,7 +108,7 @@ async def swallow(state: State) -> State:
     """Catch what should have parked it."""
     try:
         return {"out": [await wait(f"{state['name']} swallowed")]}
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return {"out": [type(error).__name__]}
 
 
@@ -108,6 +120,8 @@ patiently = _graph(ask_patiently)
 on_demand = _graph(ask_on_demand)
 slow = _graph(ask_slowly)
 item = _graph(ask_item)
+rich = _graph(ask_openai)
+too_large = _graph(ask_too_large)
 unlike = _graph(ask_unlike)
 forgetful = _graph(_graph(ask_once).compile(checkpointer=False))
 swallows = _graph(swallow)
@@ -124,5 +138,12 @@ def refuse(_: Any) -> Any:
 
 _AT_ONCE = FlushPolicy(max_age=0)
 poor = Bridge(OpenAIBatch(model="gpt-4o-mini"), name="poor", flush=_AT_ONCE)
+
+
+class _Small(Pair):
+    limits = Limits(bytes=1000)
+
+
+small = Bridge(_Small(lambda items: items, lambda handle: handle), name="small", flush=_AT_ONCE)
 no_submit = Bridge(submit=refuse, poll=refuse, name="no_submit", flush=_AT_ONCE)
 no_poll = Bridge(submit=lambda items: items, poll=refuse, name="no_poll", flush=_AT_ONCE)

@@ -1,0 +1,129 @@
+"""The tables of a configuration file, as pydantic checks them. The names are those of the arguments in Python."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from batch_bridge._config._fields import Address, Duration, DurationOrNever, Flag, Text, Variable, Whole
+
+
+class Table(BaseModel):
+    """A table takes no name that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def given(self, *without: str) -> dict[str, Any]:
+        """Return what the file says, as arguments; what it leaves out has the default that it has in Python."""
+        return {name: getattr(self, name) for name in self.model_fields_set.difference(without)}
+
+
+class LimitsTable(Table):
+    """`Limits`."""
+
+    requests: Whole | None = None
+    bytes: Whole | None = None
+
+
+class FlushTable(Table):
+    """`FlushPolicy`, but for its predicate."""
+
+    max_requests: Whole = 50_000
+    max_bytes: Whole | None = None
+    max_age: DurationOrNever = None
+    max_idle: DurationOrNever = None
+
+
+class CacheTable(Table):
+    """`ResponseCache` in a SQLite file."""
+
+    path: Text
+    ttl: DurationOrNever = None
+    tenant: Annotated[str, Field(strict=True)] = ""
+
+
+class ProviderTable(Table):
+    """What all providers take."""
+
+    name: str
+    model: Text | None = None
+    defaults: Mapping[str, Any] | None = None
+    limits: LimitsTable | None = None
+    api_key_env: Variable | None = None
+    timeout: Duration | None = None
+
+
+class LikeOpenAI(ProviderTable):
+    """OpenAI, and who speaks like it."""
+
+    name: Literal["openai", "groq", "together", "mistral", "doubleword", "vllm"]
+    base_url: Address | None = None
+    organization: Text | None = None
+    project: Text | None = None
+    endpoint: Text | None = None
+    completion_window: Text | None = None
+    metadata: Mapping[str, str] | None = None
+    delete_files: Flag = False
+    files_expire_after: Duration | None = None
+    output_expires_after: Duration | None = None
+
+
+class Azure(ProviderTable):
+    """Azure OpenAI."""
+
+    name: Literal["azure"]
+    azure_endpoint: Address | None = None
+    api_version: Text | None = None
+    endpoint: Text | None = None
+    metadata: Mapping[str, str] | None = None
+    delete_files: Flag = False
+    files_expire_after: Duration | None = None
+    output_expires_after: Duration | None = None
+
+
+class Anthropic(ProviderTable):
+    """Anthropic."""
+
+    name: Literal["anthropic"]
+    base_url: Address | None = None
+    max_tokens: Whole | None = None
+    betas: list[Text] = Field(default_factory=list)
+    lost_after: DurationOrNever = None
+    delete_batches: Flag = False
+
+
+class Gemini(ProviderTable):
+    """Gemini."""
+
+    name: Literal["gemini"]
+    base_url: Address | None = None
+    inline_bytes: Annotated[int, Field(strict=True, ge=0)] = 0
+    inline_doubt: Duration | None = None
+    delete_files: Flag = False
+
+
+AnyProvider: TypeAlias = Annotated[LikeOpenAI | Azure | Anthropic | Gemini, Field(discriminator="name")]
+
+
+class BridgeTable(Table):
+    """A `Bridge`; its name is the table's."""
+
+    provider: AnyProvider
+    flush: FlushTable = FlushTable()
+    cache: CacheTable | None = None
+    poll_interval: Duration | None = None
+    mode: Literal["batch", "realtime", "auto"] | None = None
+    realtime_below: Whole | None = None
+    dedupe: Flag = False
+    linger: Duration | None = None
+    retention: Duration | None = None
+
+
+class File(Table):
+    """The whole file."""
+
+    bridges: dict[str, BridgeTable]
+
+
+SECRETS: Final = ("api_key", "token", "secret", "password", "authorization")
+"""Parts of names whose values are not to be in a file, and never in an error."""

@@ -1,0 +1,1 @@
+"""Jobs: batches that no process waits for. `jobs.py` is what users open."""

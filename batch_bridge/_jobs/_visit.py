@@ -1,0 +1,263 @@
+"""One look at a file of jobs: everything that is due is done, and nobody waits for what is not."""
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import islice
+from typing import Literal
+
+from batch_bridge import _messages, _outcome
+from batch_bridge._engine import Engine
+from batch_bridge._jobs._apart import job_of
+from batch_bridge._jobs._ledger import PART, Job, JobsLedger, Part
+from batch_bridge._jobs._models import BatchStatus, JobResult, JobStatus
+from batch_bridge._json import dumps
+from batch_bridge._models import JSON, Cancelled, Intent, Request, Submitted
+from batch_bridge._provider import Provider
+from batch_bridge.errors import ProviderUnavailable, RunMismatchError, UnknownJobError, UsageError
+from batch_bridge.events import Event, Polled
+
+logger = logging.getLogger("batch_bridge")
+
+
+class Visit:
+    """The verbs on an open file. One at a time: its owner holds the lock.
+
+    Args:
+        ledger: The jobs.
+        engine: Over that ledger, with a provider that keeps jobs apart.
+        provider: Whom to tell that a batch is to be cancelled.
+    """
+
+    def __init__(self, ledger: JobsLedger, engine: Engine, provider: Provider) -> None:
+        self._ledger = ledger
+        self._engine = engine
+        self._provider = provider
+        self._done: dict[str, int | None] = {}
+        engine.on_event = self._listen
+
+    async def open(self, now: datetime) -> None:
+        """Read what the visits before this one have left, and let go of submissions that broke off. Idempotent."""
+        await self._engine.open(now)
+        for job in await self._ledger.jobs():
+            if not job.written:
+                async for part in self._ledger.parts(job):
+                    await self._engine.drop(part.ids)
+                await self._ledger.remove(job)
+        await self._note()  # a batch that is begun and not noted is one of a visit that broke off
+
+    async def submit(self, handle: str, items: Iterable[tuple[str | None, JSON]], now: datetime) -> None:
+        """Write a job down; the next `look` sends it. The same handle again changes nothing.
+
+        Raises:
+            RunMismatchError: The job is there, with other items.
+        """
+        known = await self._ledger.job(handle)
+        if known is not None:
+            await self._compare(known, items)
+            return
+        count = 0
+        rest = enumerate(items)
+        job = Job(handle, 0, now)
+        while chunk := list(islice(rest, PART)):
+            requests = [Request(_id(handle, index, item), handle, item) for index, (_, item) in chunk]
+            names = tuple(name for _, (name, _) in chunk if name is not None)
+            number, count = count // PART, count + len(chunk)
+            await self._ledger.put_part(handle, Part(number, tuple(each.id for each in requests), names or None))
+            await self._ledger.put_job(replace(job, requests=count))
+            await self._engine.collect(requests, now)
+        await self._ledger.put_job(replace(job, requests=count, written=True))
+
+    async def look(self, now: datetime) -> None:
+        """Do everything that is due, for all jobs: reconcile, poll, settle, send, cancel."""
+        await self._engine.advance(now)
+        cancelled = [job for job in await self._ledger.jobs() if job.cancelled and not job.ended]
+        for job in cancelled:
+            await self._drop(job)
+        await self._engine.flush(now, drain=True)
+        await self._note()
+        for job in cancelled:
+            await self._stop(job.handle)
+
+    async def cancel(self, handle: str) -> None:
+        """Note that a job is to be cancelled; the next `look`, and each after it, sees to it."""
+        job = await self.job(handle)
+        if not job.cancelled and not job.ended:
+            await self._ledger.put_job(replace(job, cancelled=True))
+
+    async def forget(self, handle: str) -> None:
+        """Let go of a job that has ended, and of its outcomes. Done twice, it changes nothing.
+
+        Raises:
+            UsageError: It has not ended.
+        """
+        if await self._ledger.job(handle) is None:
+            return
+        status = await self.status(handle)
+        if not status.ended:
+            raise UsageError(f"job {handle} has not ended, and is paid for; cancel it, and forget it once it has ended")
+        await self._ledger.remove(await self.job(handle))
+
+    async def job(self, handle: str) -> Job:
+        """Return a job.
+
+        Raises:
+            UnknownJobError: There is none of this handle.
+        """
+        job = await self._ledger.job(handle)
+        if job is None:
+            raise UnknownJobError(
+                f"there is no job {handle!r} in this file; open the file, and with the name, that it was submitted with"
+            )
+        return job
+
+    async def handles(self) -> list[str]:
+        """Return the handles of all jobs, oldest first."""
+        return [job.handle for job in await self._ledger.jobs()]
+
+    async def status(self, handle: str) -> JobStatus:
+        """Tell where a job is, as of the last look."""
+        job = await self.job(handle)
+        outcomes: Counter[str] = Counter()
+        sent = 0
+        async for part in self._ledger.parts(job):
+            counts = Counter(part.counts) or await self._count(job, part)
+            outcomes += counts
+            if counts.total() < len(part.ids):
+                sent += sum(map(self._engine.is_sent, part.ids))
+        ended = outcomes.total() == job.requests
+        if ended and not job.ended:
+            await self._ledger.put_job(replace(job, ended=True))
+        return JobStatus(
+            handle,
+            _state(job, sent, outcomes.total()),
+            job.requests,
+            job.requests - outcomes.total() - sent,
+            sent,
+            dict(outcomes),
+            await self._batches(job),
+            job.submitted_at,
+            self._engine.last_error,
+        )
+
+    async def results(self, handle: str, number: int) -> list[JobResult] | None:
+        """Return what has ended of one part of a job, in order; `None` if there is no such part."""
+        part = await self._ledger.part(await self.job(handle), number)
+        if part is None:
+            return None
+        outcomes = await self._ledger.outcomes(part.ids)
+        return [
+            JobResult(
+                number * PART + place, part.names[place] if part.names else None, request_id, outcomes[request_id]
+            )
+            for place, request_id in enumerate(part.ids)
+            if request_id in outcomes
+        ]
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    async def _compare(self, job: Job, items: Iterable[tuple[str | None, JSON]]) -> None:
+        asked = [_id(job.handle, index, item) for index, (_, item) in enumerate(items)]
+        known = [request_id async for part in self._ledger.parts(job) for request_id in part.ids]
+        if asked != known:
+            pairs = zip(asked, known, strict=False)
+            index = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(asked), len(known)))
+            raise RunMismatchError(
+                f"a job of this key was submitted with other items: {len(known)} then, {len(asked)} now, and they "
+                f"differ from item {index} on; give another key, or the same items",
+                index=index,
+            )
+
+    async def _drop(self, job: Job) -> None:
+        """Settle what of a cancelled job has not been sent."""
+        waiting = set(self._engine.waiting)
+        outcome = Cancelled("the job was cancelled before this request was sent")
+        async for part in self._ledger.parts(job):
+            dropped = [request_id for request_id in part.ids if request_id in waiting]
+            await self._ledger.settle(dict.fromkeys(dropped, outcome))
+            await self._engine.drop(dropped)
+
+    async def _stop(self, handle: str) -> None:
+        """Tell the provider to cancel what of a job it has; what cannot be told now is told in the next look."""
+        job = await self.job(handle)
+        for batch in await self._ledger.open_batches():
+            if not isinstance(batch, Submitted) or job_of(batch) != handle or batch.key in job.stopped:
+                continue
+            try:
+                await self._provider.cancel(batch.handle)
+            except ProviderUnavailable as error:
+                self._engine.last_error = f"batch {batch.key} could not be cancelled yet: {error}"
+                logger.warning("%s", self._engine.last_error)
+            except Exception as error:  # noqa: BLE001  # a provider is somebody's code; the batch ends without it too
+                self._engine.last_error = f"batch {batch.key} cannot be cancelled: {error}"
+                logger.warning("%s", self._engine.last_error)
+            else:
+                job = await self._ledger.note(job, stopped=[batch.key])
+
+    async def _note(self) -> None:
+        """Write down which batches belong to which job, before they are closed."""
+        by_job: dict[str, list[str]] = {}
+        for entry in await self._ledger.open_batches():
+            batch = entry[0] if isinstance(entry, tuple) else entry
+            by_job.setdefault(job_of(batch), []).append(batch.key)
+        for handle, keys in by_job.items():
+            job = await self._ledger.job(handle)
+            if job is not None:
+                await self._ledger.note(job, batches=keys)
+
+    async def _count(self, job: Job, part: Part) -> Counter[str]:
+        outcomes = await self._ledger.outcomes(part.ids)
+        counts = Counter(map(_outcome.kind, outcomes.values()))
+        if counts.total() == len(part.ids):
+            await self._ledger.put_part(job.handle, replace(part, counts=dict(counts)))
+        return counts
+
+    async def _batches(self, job: Job) -> tuple[BatchStatus, ...]:
+        if not job.batches:
+            return ()
+        batches: dict[str, BatchStatus] = {}
+        for closed in await self._ledger.closed_batches():
+            batches[closed.key] = BatchStatus(
+                closed.key, "ended", closed.handle, closed.requests, closed.requests, closed.outcomes, closed.usage
+            )
+        for entry in await self._ledger.open_batches():
+            match entry:
+                case Submitted() as batch:
+                    done = self._done.get(batch.key)
+                    batches[batch.key] = BatchStatus(batch.key, "in_flight", batch.handle, len(batch.members), done)
+                case (Intent() as intent, _):
+                    batches[intent.key] = BatchStatus(intent.key, "submitting", None, len(intent.members))
+        return tuple(batches[key] for key in job.batches if key in batches)
+
+    def _listen(self, event: Event) -> None:
+        if isinstance(event, Polled):
+            self._done[event.batch] = event.done
+
+
+def encoded(items: Iterable[tuple[str | None, object]]) -> Sequence[tuple[str | None, JSON]]:
+    """Return named items as JSON.
+
+    Raises:
+        JSONError: One holds something that JSON cannot carry.
+    """
+    return [(name, _messages.encode(item, what=f"item {index}")) for index, (name, item) in enumerate(items)]
+
+
+def _id(handle: str, index: int, item: JSON) -> str:
+    content = dumps(_messages.without_ids(item))
+    return hashlib.blake2b(content, digest_size=16, key=f"{index}".encode(), salt=_salt(handle)).hexdigest()
+
+
+def _salt(handle: str) -> bytes:
+    return hashlib.blake2b(handle.encode(), digest_size=16).digest()
+
+
+def _state(job: Job, sent: int, settled: int) -> Literal["queued", "in_flight", "cancelling", "ended"]:
+    if settled == job.requests:
+        return "ended"
+    if job.cancelled:
+        return "cancelling"
+    return "in_flight" if sent or settled else "queued"

@@ -1,0 +1,107 @@
+"""`batch-bridge jobs`: jobs from the command line, through the bridges that a file describes."""
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import orjson
+import typer
+
+from batch_bridge import _outcome
+from batch_bridge._config import load_bridges
+from batch_bridge.errors import BatchBridgeError
+from batch_bridge.jobs import Jobs, JobStatus
+
+app: Final = typer.Typer(
+    help="Jobs without a process that waits: submit today, look tomorrow.", no_args_is_help=True, add_completion=False
+)
+
+Config = Annotated[Path, typer.Option(help="The file that describes the bridges.")]
+Bridge = Annotated[str | None, typer.Option(help="Which of them; needed if there are several.")]
+File = Annotated[Path, typer.Option(help="The file that keeps the jobs.")]
+Handle = Annotated[str, typer.Argument(help="What `jobs submit` has printed.")]
+
+_CONFIG: Final = Path("bridges.toml")
+_FILE: Final = Path("jobs.db")
+
+
+@app.command()
+def submit(
+    items: Annotated[Path, typer.Argument(help="Items, as JSON, one on each line; - is standard input.")],
+    config: Config = _CONFIG,
+    bridge: Bridge = None,
+    file: File = _FILE,
+    key: Annotated[str | None, typer.Option(help="Names the job, so that it is submitted once.")] = None,
+) -> None:
+    """Send items, and print the job's handle."""
+    with _said():
+        lines = sys.stdin.buffer if str(items) == "-" else items.open("rb")
+        with lines:
+            read = [orjson.loads(line) for line in lines if line.strip()]
+        typer.echo(_jobs(config, bridge, file).submit(read, key=key))
+
+
+@app.command()
+def status(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, file: File = _FILE) -> None:
+    """Look at the provider, and print where a job is, as JSON."""
+    with _said():
+        _print(_jobs(config, bridge, file).status(handle))
+
+
+@app.command()
+def results(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, file: File = _FILE) -> None:
+    """Print what has ended, in order: `{"index", "kind", "answer" or what failed}`, one on each line."""
+    with _said():
+        for result in _jobs(config, bridge, file).results(handle):
+            row = {"index": result.index, **_outcome.to_json(result.outcome)}
+            if result.name is not None:
+                row["name"] = result.name
+            typer.echo(orjson.dumps(row))
+
+
+@app.command()
+def cancel(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, file: File = _FILE) -> None:
+    """Have a job cancelled. What is done is kept, and paid for."""
+    with _said():
+        _print(_jobs(config, bridge, file).cancel(handle))
+
+
+@app.command("list")
+def list_(config: Config = _CONFIG, bridge: Bridge = None, file: File = _FILE) -> None:
+    """Print the handles of all jobs in the file, oldest first."""
+    with _said():
+        for handle in _jobs(config, bridge, file).handles():
+            typer.echo(handle)
+
+
+def _jobs(config: Path, name: str | None, file: Path) -> Jobs:
+    bridges = load_bridges(config)
+    known = ", ".join(bridges)
+    if name is None and len(bridges) > 1:
+        raise typer.BadParameter(f"{config} describes several: {known}; name one.", param_hint="--bridge")
+    if name is not None and name not in bridges:
+        raise typer.BadParameter(f"{config} describes no {name!r}; it has {known}.", param_hint="--bridge")
+    return Jobs(file, bridges[next(iter(bridges)) if name is None else name])
+
+
+def _print(status: JobStatus) -> None:
+    typer.echo(orjson.dumps(_plain(status), option=orjson.OPT_INDENT_2))
+
+
+def _plain(status: JobStatus) -> dict[str, Any]:
+    row = dataclasses.asdict(status)
+    row["submitted_at"] = status.submitted_at.isoformat(timespec="seconds")
+    return row
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """Say what went wrong in one line, and no more: the reader is at a terminal."""
+    try:
+        yield
+    except (BatchBridgeError, OSError, ValueError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from error

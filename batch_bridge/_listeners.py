@@ -1,0 +1,193 @@
+"""The user's callbacks: told what happens, in order, and never in the way of it."""
+
+import asyncio
+import inspect
+import logging
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from batch_bridge.events import Event, Progress
+
+logger = logging.getLogger("batch_bridge")
+
+OnEvent: TypeAlias = Callable[[Event], Awaitable[object] | object]
+OnProgress: TypeAlias = Callable[[Progress], Awaitable[object] | object]
+OnItem: TypeAlias = Callable[[Any, Any], Awaitable[object] | object]
+
+_PATIENCE: Final = 10.0
+"""Seconds that an end waits for callbacks that have not returned."""
+_BREATH: Final = 50
+"""Callbacks after which the event loop has its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What the user wants to be told, as it was given.
+
+    Attributes:
+        on_event: Called with each event.
+        on_progress: Called with the newest `Progress` when something has changed; several changes may be one call.
+        on_item: Called with each item's index (of a Batcher: the item), and its result or error.
+        on_complete: Called with the `Progress` when everything that was asked has ended.
+        workers: Threads that they run in; `0` is on the event loop.
+    """
+
+    on_event: OnEvent | None = None
+    on_progress: OnProgress | None = None
+    on_item: OnItem | None = None
+    on_complete: OnProgress | None = None
+    workers: int = 0
+
+    def check(self, what: str) -> None:
+        """Refuse what cannot be called.
+
+        Raises:
+            TypeError: A callback is not callable, or the number of workers is none.
+        """
+        for name in ("on_event", "on_progress", "on_item", "on_complete"):
+            given = getattr(self, name)
+            if given is not None and not callable(given):
+                raise TypeError(f"{what}({name}={given!r}) is not callable; give a function, or None")
+        if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 0:
+            raise TypeError(f"{what}(callback_workers={self.workers!r}): give a whole number from 0")
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is anybody to tell."""
+        return any((self.on_event, self.on_progress, self.on_item, self.on_complete))
+
+
+class Listeners:
+    """Calls the user's callbacks from one event loop. What they raise is logged once for each, and goes no further.
+
+    On the loop they are called one after the other, in order, between what the host does; a coroutine is awaited before
+    the next call. In threads as many run side by side as there are workers, and their order is not promised.
+
+    Args:
+        callbacks: What is wanted.
+        look: Returns how far the host is.
+    """
+
+    def __init__(self, callbacks: Callbacks, look: Callable[[], Progress]) -> None:
+        self._callbacks = callbacks
+        self._look = look
+        self._calls: deque[tuple[str, Callable[..., object], tuple[Any, ...]]] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._pool = ThreadPoolExecutor(callbacks.workers, "batch_bridge callbacks") if callbacks.workers else None
+        self._in_pool: set[asyncio.Future[None]] = set()
+        self._is_progress_due = False
+        self._failed: set[str] = set()
+        self._lock = threading.Lock()
+
+    def tell(self, event: Event) -> None:
+        """Tell an event, and that something has changed."""
+        if self._callbacks.on_event is not None:
+            self._calls.append(("on_event", self._callbacks.on_event, (event,)))
+        self.changed()
+
+    def item(self, what: object, result: object) -> None:
+        """Tell what became of an item, and that something has changed."""
+        if self._callbacks.on_item is not None:
+            self._calls.append(("on_item", self._callbacks.on_item, (what, result)))
+        self.changed()
+
+    def complete(self) -> None:
+        """Tell that everything that was asked has ended."""
+        if self._callbacks.on_complete is not None:
+            self._calls.append(("on_complete", self._callbacks.on_complete, (self._look(),)))
+            self._start()
+
+    def changed(self) -> None:
+        """Tell how far the host is, once what is to be told before has been."""
+        if self._callbacks.on_progress is not None and not self._is_progress_due:
+            self._is_progress_due = True
+            self._calls.append(("on_progress", self._tell_progress, ()))
+        self._start()
+
+    async def close(self) -> None:
+        """Return once all has been told; a callback that does not return is left behind after a while."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while self._task is not None or self._in_pool:
+                    await asyncio.wait([*self._in_pool, *([self._task] if self._task else [])])
+        except TimeoutError:
+            logger.warning("a callback has not returned for %d seconds; %d are not called", _PATIENCE, len(self._calls))
+            if self._task is not None:
+                self._task.cancel()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _tell_progress(self) -> object:
+        assert self._callbacks.on_progress is not None  # noqa: S101  # else it is never called
+        self._is_progress_due = False
+        return self._callbacks.on_progress(self._look())
+
+    def _start(self) -> None:
+        if self._task is None and self._calls:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="batch_bridge callbacks")
+
+    async def _run(self) -> None:
+        calls = 0
+        try:
+            while self._calls:
+                name, function, arguments = self._calls.popleft()
+                if self._pool is None:
+                    await self._call(name, function, arguments)
+                else:
+                    self._hand_over(self._pool, name, function, arguments)
+                calls += 1
+                if calls % _BREATH == 0:
+                    await asyncio.sleep(0)
+        finally:
+            self._task = None
+
+    async def _call(self, name: str, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+        try:
+            returned = function(*arguments)
+            if inspect.isawaitable(returned):
+                await returned
+        except Exception as error:  # noqa: BLE001  # somebody's code, which must not harm the run
+            self._note(name, error)
+
+    def _hand_over(
+        self, pool: ThreadPoolExecutor, name: str, function: Callable[..., object], arguments: tuple[Any, ...]
+    ) -> None:
+        if name == "on_progress":  # what it shows is read here, where it does not change meanwhile
+            assert self._callbacks.on_progress is not None  # noqa: S101
+            self._is_progress_due = False
+            function, arguments = self._callbacks.on_progress, (self._look(),)
+        handed = asyncio.get_running_loop().run_in_executor(pool, self._call_in_thread, name, function, arguments)
+        self._in_pool.add(handed)
+        handed.add_done_callback(self._in_pool.discard)
+
+    def _call_in_thread(self, name: str, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+        try:
+            returned = function(*arguments)
+            if inspect.isawaitable(returned):
+                asyncio.run(_await(returned))
+        except Exception as error:  # noqa: BLE001  # as in `_call`
+            self._note(name, error)
+
+    def _note(self, name: str, error: Exception) -> None:
+        with self._lock:
+            is_first = name not in self._failed
+            self._failed.add(name)
+        if not is_first:
+            logger.debug("%s failed again", name, exc_info=error)
+            return
+        logger.error("%s failed; this is told once, and the run goes on", name, exc_info=error)
+
+
+async def _await(returned: Awaitable[object]) -> None:
+    await returned
+
+
+def listen(callbacks: Callbacks, look: Callable[[], Progress]) -> Listeners | None:
+    """Return who calls the callbacks; `None` if there are none, so that nothing is done for nobody."""
+    return Listeners(callbacks, look) if callbacks.is_wanted else None

@@ -1,0 +1,155 @@
+"""What happens to requests and batches, told as it happens: one stream for logs, progress and metrics.
+
+::
+
+    def listen(event: Event) -> None:
+        match event:
+            case Submitted(batch=batch, requests=requests):
+                print(f"{batch}: {len(requests)} requests sent")
+            case Settled(outcomes=outcomes):
+                print(dict(outcomes))
+
+    Runner(graph, bridge, on_event=listen)
+
+An event tells what has been made durable already. So a crash may take an event with it, and the next process may tell
+one again: it is no ledger. Those of one bridge come in the order in which they happened.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from batch_bridge._models import JSON, Usage
+
+__all__ = ["Cancelled", "Delivered", "Event", "Polled", "Progress", "Queued", "Resubmitted", "Settled", "Submitted"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """Requests were taken in, and wait to be sent.
+
+    Attributes:
+        bridge: Whose they are.
+        requests: Their ids.
+    """
+
+    bridge: str
+    requests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """A batch was sent, and the provider has confirmed it.
+
+    Attributes:
+        bridge: Whose it is.
+        batch: Our key of it.
+        handle: The provider's name for it.
+        requests: Ids of its requests, in the order sent.
+    """
+
+    bridge: str
+    batch: str
+    handle: JSON
+    requests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polled:
+    """A batch was looked at, and has not ended.
+
+    Attributes:
+        bridge: Whose it is.
+        batch: Our key of it.
+        done: Requests of it that have ended, as far as the provider tells.
+        total: Requests of it, as far as the provider tells.
+    """
+
+    bridge: str
+    batch: str
+    done: int | None
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """Requests have their outcomes.
+
+    Attributes:
+        bridge: Whose they are.
+        batch: The batch that they were in; `None` for those that no batch held: refused, or answered from a cache.
+        requests: Their ids.
+        outcomes: How many of them ended in which way: `succeeded`, `errored`, `expired`, `cancelled`.
+        ended: Whether the batch has ended with this.
+        usage: What the whole batch was billed, once it has ended and where the provider tells.
+    """
+
+    bridge: str
+    batch: str | None
+    requests: tuple[str, ...]
+    outcomes: Mapping[str, int]
+    ended: bool = False
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """Outcomes have reached who waited for them: a thread was resumed with them, or a call has returned.
+
+    Attributes:
+        bridge: Whose they are.
+        requests: Ids of their requests.
+    """
+
+    bridge: str
+    requests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resubmitted:
+    """Requests were put back into the queue, and will be sent in another batch.
+
+    Attributes:
+        bridge: Whose they are.
+        batch: Our key of the batch that came to nothing for them.
+        requests: Their ids.
+    """
+
+    bridge: str
+    batch: str
+    requests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """Requests were taken out of the queue, because nobody waits for them any more.
+
+    Attributes:
+        bridge: Whose they were.
+        requests: Their ids.
+    """
+
+    bridge: str
+    requests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a `Runner` or a `Batcher` is, since it was opened.
+
+    Attributes:
+        done: Threads that have ended, failed ones too; for a Batcher, items.
+        total: How many there are in all, so far; `None` where the inputs are read lazily.
+        queued: Requests that wait to be sent.
+        in_flight: Requests at the providers.
+        batches: Batches at the providers.
+    """
+
+    done: int
+    total: int | None
+    queued: int
+    in_flight: int
+    batches: int
+
+
+Event: TypeAlias = Queued | Submitted | Polled | Settled | Delivered | Resubmitted | Cancelled

@@ -1,0 +1,310 @@
+"""Jobs without a process that waits: submit today, look tomorrow, from anywhere that has the file."""
+
+import asyncio
+import hashlib
+import os
+import uuid
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from filelock import FileLock, Timeout
+
+from batch_bridge._flight import first_pause
+from batch_bridge._jobs._apart import apart
+from batch_bridge._jobs._ledger import JobsLedger
+from batch_bridge._jobs._models import BatchStatus, JobResult, JobStatus
+from batch_bridge._jobs._visit import Visit, encoded
+from batch_bridge._provider import Provider
+from batch_bridge._sqlite import open_file
+from batch_bridge.bridge import Bridge
+from batch_bridge.errors import RunFileError, RunnerStateError
+
+__all__ = ["BatchStatus", "JobResult", "JobStatus", "Jobs"]
+
+T = TypeVar("T")
+
+_LOOK_AGAIN: Final = 0.02
+"""Seconds between two looks whether the file is free."""
+
+
+class Jobs:
+    """Jobs in a file, each known by a handle: a string to keep.
+
+    ::
+
+        jobs = Jobs("jobs.db", OpenAIBatch(model="gpt-4o-mini"))
+        handle = jobs.submit(items)
+
+        jobs = Jobs("jobs.db", OpenAIBatch(model="gpt-4o-mini"))     # tomorrow, in another process
+        if jobs.status(handle).ended:
+            for result in jobs.results(handle):
+                print(result.answer if result.ok else result.error)
+
+    Nothing runs between two calls. Each call opens the file, does what is due for all its jobs (sends what could not be
+    sent before, looks up submissions that were interrupted, polls, settles), and closes it. A process may die in any of
+    them: nothing is lost, nothing is paid twice. Several processes may use one file; they take turns.
+
+    Args:
+        path: The SQLite file, made if it is not there; on a local disk.
+        provider: Who answers; or a `Bridge`, for its provider, limits, cache and poll interval. What it was when a job
+            was submitted it must be when the job is looked at.
+        name: Part of every stored key; jobs are found again under the name that they were submitted under.
+        poll_interval: The longest pause between two looks of `join` (a `timedelta`, or seconds). A `Bridge` has its
+            own.
+        patience: How long a call waits for its turn at the file (a `timedelta`, or seconds).
+
+    Raises:
+        TypeError: `provider` is none.
+        ValueError: The bridge's mode is not `"batch"`, or another argument is not what it should be.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        provider: Provider | Bridge,
+        *,
+        name: str = "default",
+        poll_interval: timedelta | float = 30,
+        patience: timedelta | float = 60,
+    ) -> None:
+        if not isinstance(provider, Bridge):
+            provider = Bridge(provider, name="jobs", mode="batch", poll_interval=poll_interval)
+        if provider.mode != "batch":
+            raise ValueError(
+                f"Jobs got {provider!r}, and nobody waits for a job: it goes through batches. Give a bridge of "
+                'mode="batch", or a provider'
+            )
+        if not isinstance(name, str) or not name or "." in name:
+            raise ValueError(f"Jobs(name={name!r}): a name is a string that is not empty and has no dots in it")
+        if os.fspath(path) == ":memory:":
+            raise ValueError('Jobs(":memory:") would forget every job at once; name a file')
+        self._path = Path(path)
+        self._bridge = provider
+        self._name = f"jobs/{name}"
+        self._patience = patience.total_seconds() if isinstance(patience, timedelta) else patience
+
+    def __repr__(self) -> str:
+        return f"Jobs({str(self._path)!r}, {self._bridge!r})"
+
+    # -- asking ----------------------------------------------------------------------------------------------
+
+    async def asubmit(self, items: Iterable[Any] | Mapping[str, Any], *, key: str | None = None) -> str:
+        """Write a job down, send it, and return its handle.
+
+        Once this has returned the job is in the file, and is sent: at once, or by the next call of any method, if the
+        provider was not available. It is split over as many batches as the provider's limits ask for.
+
+        Args:
+            items: What the provider takes: anything JSON can carry, or LangChain messages. From a mapping, each result
+                carries its item's key as its `name`.
+            key: Names the job, so that it is submitted once: the same key and items again return the same handle and
+                send nothing. Without it each call is another job.
+
+        Raises:
+            RunMismatchError: The key was used with other items.
+            JSONError: An item holds something that JSON cannot carry.
+            RunFileError: The file is broken, or was not free for so long as `patience` says.
+        """
+        if isinstance(items, str | bytes):
+            raise TypeError("submit() got a string where a list of items belongs; give [item], or a mapping of items")
+        if isinstance(items, Mapping):
+            pairs = [(str(name), item) for name, item in items.items()]
+        else:
+            pairs = [(None, item) for item in items]  # type: ignore[misc]  # no names
+        requests = await asyncio.to_thread(encoded, pairs)
+        handle = f"job_{uuid.uuid4().hex}" if key is None else self._handle(key)
+        async with self._visit() as visit:
+            await visit.submit(handle, requests, _now())
+            await visit.look(_now())
+        return handle
+
+    async def astatus(self, handle: str) -> JobStatus:
+        """Look at the provider, and tell where a job is.
+
+        Raises:
+            UnknownJobError: The file holds no such job.
+            RunFileError: As for `asubmit`.
+        """
+        async with self._visit() as visit:
+            await visit.job(handle)
+            await visit.look(_now())
+            return await visit.status(handle)
+
+    async def aresults(self, handle: str) -> AsyncIterator[JobResult]:
+        """Look at the provider, and yield what has ended, in the order of the items.
+
+        What has not ended is left out: it is there in a later call. Nothing is forgotten by it.
+
+        Raises:
+            UnknownJobError, RunFileError: As for `astatus`.
+        """
+        number = 0
+        page: list[JobResult] | None = []
+        while page is not None:
+            async with self._visit() as visit:
+                if not number:
+                    await visit.job(handle)
+                    await visit.look(_now())
+                page = await visit.results(handle, number)
+            number += 1
+            for result in page or ():
+                yield result
+
+    async def acancel(self, handle: str) -> JobStatus:
+        """Have a job cancelled: what is not sent never is, and its batches are stopped at the provider.
+
+        What was done before the cancel took effect is kept, and paid for; the rest ends as cancelled. That may take the
+        provider minutes: look with `status`. Cancelled for good: should the provider not be reached now, each later
+        call of any method tells it again. A job that has ended stays as it is.
+
+        Raises:
+            UnknownJobError, RunFileError: As for `astatus`.
+        """
+        async with self._visit() as visit:
+            await visit.cancel(handle)
+            await visit.look(_now())
+            return await visit.status(handle)
+
+    async def ajoin(self, handle: str, *, timeout: timedelta | float | None = None) -> JobStatus:  # noqa: ASYNC109  # it is told apart from what fails
+        """Wait until a job has ended, looking at growing intervals; the file is free in between.
+
+        Args:
+            handle: The job.
+            timeout: How long (a `timedelta`, or seconds); `None`: for ever.
+
+        Raises:
+            TimeoutError: It has not ended yet. It goes on, and can be asked for again.
+            UnknownJobError, RunFileError: As for `astatus`.
+        """
+        loop = asyncio.get_running_loop()
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        end = None if seconds is None else loop.time() + seconds
+        pause = first_pause(self._bridge.poll_interval)
+        while not (status := await self.astatus(handle)).ended:
+            left = None if end is None else end - loop.time()
+            if left is not None and left <= 0:
+                raise TimeoutError(f"job {handle} is {status.state} after {seconds} seconds; ask for it again later")
+            await asyncio.sleep(min(pause.total_seconds(), pause.total_seconds() if left is None else left))
+            pause = min(pause * 2, self._bridge.poll_interval)
+        return status
+
+    async def aforget(self, handle: str) -> None:
+        """Let go of a job that has ended, and of its results. Idempotent.
+
+        Raises:
+            UsageError: It has not ended; cancel it first.
+            RunFileError: As for `asubmit`.
+        """
+        async with self._visit() as visit:
+            await visit.forget(handle)
+
+    async def ahandles(self) -> list[str]:
+        """Return the handles of all jobs, oldest first."""
+        async with self._visit() as visit:
+            return await visit.handles()
+
+    # -- the same, outside an event loop -----------------------------------------------------------------------
+
+    def submit(self, items: Iterable[Any] | Mapping[str, Any], *, key: str | None = None) -> str:
+        """Do what `asubmit` does, outside an event loop."""
+        return _run("submit", self.asubmit(items, key=key))
+
+    def status(self, handle: str) -> JobStatus:
+        """Do what `astatus` does, outside an event loop."""
+        return _run("status", self.astatus(handle))
+
+    def results(self, handle: str) -> Iterator[JobResult]:
+        """Do what `aresults` does, outside an event loop."""
+        _refuse_loop("results")
+        results = self.aresults(handle)
+        with asyncio.Runner() as runner:
+            while (result := runner.run(_next(results))) is not None:
+                yield result
+
+    def cancel(self, handle: str) -> JobStatus:
+        """Do what `acancel` does, outside an event loop."""
+        return _run("cancel", self.acancel(handle))
+
+    def join(self, handle: str, *, timeout: timedelta | float | None = None) -> JobStatus:
+        """Do what `ajoin` does, outside an event loop."""
+        return _run("join", self.ajoin(handle, timeout=timeout))
+
+    def forget(self, handle: str) -> None:
+        """Do what `aforget` does, outside an event loop."""
+        _run("forget", self.aforget(handle))
+
+    def handles(self) -> list[str]:
+        """Do what `ahandles` does, outside an event loop."""
+        return _run("handles", self.ahandles())
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _handle(self, key: str) -> str:
+        return "job_" + hashlib.blake2b(key.encode(), digest_size=16, key=self._name.encode()[:64]).hexdigest()
+
+    @asynccontextmanager
+    async def _visit(self) -> AsyncIterator[Visit]:
+        provider = self._bridge.provider
+        async with self._turn(), open_file(self._path) as (_, rows):
+            ledger = JobsLedger(rows, self._name)
+            engine = self._bridge.engine(ledger, self._name, provider=apart(provider))
+            visit = Visit(ledger, engine, provider)
+            try:
+                await visit.open(_now())
+                yield visit
+            finally:
+                await provider.aclose()
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait until no other call, here or in another process, has the file."""
+        if not self._path.absolute().parent.is_dir():
+            raise RunFileError(f"{self._path}: there is no folder {self._path.absolute().parent}; make it first")
+        lock = FileLock(f"{self._path}.turn", timeout=0, thread_local=False)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._patience
+        while True:
+            try:
+                lock.acquire()
+                break
+            except Timeout:
+                if loop.time() >= end:
+                    raise RunFileError(
+                        f"{self._path}: another call has this file, and has not ended in {self._patience:g} seconds; "
+                        "look whether a process hangs, or give Jobs(…, patience=…)"
+                    ) from None
+                await asyncio.sleep(_LOOK_AGAIN)
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _run(method: str, call: Coroutine[Any, Any, T]) -> T:
+    try:
+        _refuse_loop(method)
+    except RunnerStateError:
+        call.close()
+        raise
+    return asyncio.run(call)
+
+
+def _refuse_loop(method: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RunnerStateError(
+        f"Jobs.{method}() was called inside a running event loop, which it would block; write a{method}()"
+    )
+
+
+async def _next(results: AsyncIterator[JobResult]) -> JobResult | None:
+    return await anext(results, None)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
