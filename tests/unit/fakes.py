@@ -1,7 +1,6 @@
 """Fakes for the core: a store and a provider that fail, die and count on demand. Nothing here sleeps."""
 
 import itertools
-import json
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -99,18 +98,8 @@ class FakeStore(BaseStore):
         """Return all rows: kind -> key -> value."""
         kinds: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
         for item in self.rows.search(("batch_bridge",), limit=1_000_000):
-            kinds[item.namespace[2]][item.key] = _decoded(item.namespace[2], item.value)
+            kinds[item.namespace[2]][item.key] = item.value
         return kinds
-
-
-def _decoded(kind: str, value: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with what it holds as text."""
-    match kind, value:
-        case "outcomes", {"text": text}:
-            return json.loads(text)
-        case "requests", {"text": text, **others}:
-            return {**others, "item": json.loads(text)}
-    return value
 
 
 def _named(op: object) -> str:

@@ -237,9 +237,8 @@ async def test_rows_of_an_older_version_are_read():
     store = FakeStore()
     ledger = Ledger(store, "bridge")
     plain = Request("00", "t", {"q": 1})
-    await ledger.enqueue([plain, Request("01", "t", {"q": 1}, "me", "2")])
-    rows = store.read()["requests"]
-    assert rows["00"] == {"thread": "t", "item": {"q": 1}}
+    store.rows.put(("batch_bridge", "bridge", "requests", "00"), "00", {"thread": "t", "item": {"q": 1}})
+    await ledger.enqueue([Request("01", "t", {"q": 1}, "me", "2")])
     assert await ledger.requests(["00", "01"]) == [plain, Request("01", "t", {"q": 1}, "me", "2")]
 
 
