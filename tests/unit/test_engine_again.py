@@ -380,6 +380,7 @@ async def test_who_is_cancelled_before_its_batch_is_confirmed_is_not_sent():
     for second in range(2, 200, 20):
         await world.engine.tick(at(second), drain=True)
     assert world.provider.executed.keys() == set(IDS[3:])
+    assert await world.engine.outcomes(IDS[:3]) == dict.fromkeys(IDS[:3], Cancelled(CANCELLED))
 
 
 # -- quotas ------------------------------------------------------------------------------------------------------
