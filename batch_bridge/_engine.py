@@ -323,7 +323,9 @@ class Engine:
             if is_last and isinstance(batch, Submitted) and not batch.left:  # first: who is left behind is stopped
                 flight.batch = replace(batch, left="cancelled")
                 await self._ledger.mark(flight.batch)
+            told = len(self._settled)
             await self._settle_early(flight, outcomes)
+            del self._settled[told:]  # they are returned, and perhaps forgotten by the next tick
             for request_id, _ in outcomes:
                 flight.waiting.pop(request_id, None)
                 flight.refused.pop(request_id, None)
@@ -623,7 +625,7 @@ class Engine:
         await self._ledger.unqueued(settled)
         await self._ledger.withdraw(intent.key)
         self._remove(flight)
-        self._settled += settled
+        self._settled += settled - flight.settled.keys()
         if flight.forgotten:
             await self._ledger.forget(flight.forgotten)
         again = [each for each in flight.waiting.values() if each.id not in settled]
