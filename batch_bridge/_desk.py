@@ -194,6 +194,16 @@ class Desk:
             return []
         return [self._items[request_id] for request_id in self._driver.engine.waiting]
 
+    def cancel(self) -> int:
+        """End as cancelled all that is not answered, and return how many requests that is. Durable when it returns."""
+        if self._loop is None or self._closed:
+            return 0
+        return asyncio.run_coroutine_threadsafe(self._cancel(), self._loop).result()
+
+    async def _cancel(self) -> int:
+        assert self._driver is not None  # noqa: S101  # set before the loop takes calls
+        return len(await self._driver.cancel(list(self._waiters)))
+
     @property
     def _is_elsewhere(self) -> bool:
         """Whether this is a process that was forked off the one whose thread answers."""
@@ -268,7 +278,8 @@ class Desk:
             if self._items is not None:
                 kept = await ledger.requests([waiting.id for waiting in await ledger.queue()])
                 self._items.update((request.id, _messages.decode(request.item)) for request in kept)
-            stack.push_async_callback(self._bridge.provider.aclose)
+            for provider in self._bridge.providers:
+                stack.push_async_callback(provider.aclose)
             self._opened.set()
             driving = asyncio.create_task(self._driver.run())
             stopping = asyncio.create_task(self._stop.wait())

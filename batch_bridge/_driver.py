@@ -47,8 +47,10 @@ class Driver:
         self._arrived: list[Request] = []
         self._ended: list[str] = []
         self._dropped: list[str] = []
+        self._cancelled: list[tuple[list[str], asyncio.Future[set[str]]]] = []
         self._awake = asyncio.Event()
         self._stopping = False
+        self._over = False
         self._alarm: asyncio.TimerHandle | None = None
 
     def collect(self, requests: Iterable[Request]) -> None:
@@ -66,6 +68,19 @@ class Driver:
         dropped = set(request_ids)
         self._arrived = [request for request in self._arrived if request.id not in dropped]
         self._dropped.extend(dropped)
+
+    async def cancel(self, request_ids: Iterable[str]) -> set[str]:
+        """End requests as cancelled; return those that were queued or on their way. Durable when it returns."""
+        if self._over:
+            return set()
+        done: asyncio.Future[set[str]] = asyncio.get_running_loop().create_future()
+        self._cancelled.append((list(request_ids), done))
+        self.wake()
+        return await done
+
+    def in_batch(self, key: str) -> tuple[str, ...]:
+        """Return the requests of a batch that have no outcome yet."""
+        return self.engine.in_batch(key)
 
     def _wake_soon(self) -> None:
         if not self._awake.is_set() and self._alarm is None:
@@ -86,6 +101,14 @@ class Driver:
 
     async def run(self) -> None:
         """Tick until stopped or cancelled. What the ledger's store raises ends the loop."""
+        try:
+            await self._run()
+        finally:
+            self._over = True
+            for _, done in self._cancelled:
+                done.cancel()
+
+    async def _run(self) -> None:
         while not self._stopping:
             self._awake.clear()
             if self._alarm is not None:
@@ -108,6 +131,13 @@ class Driver:
         if dropped:
             await self.engine.drop(dropped)
         await self._collect()
+        while self._cancelled:
+            request_ids, done = self._cancelled[0]
+            ended = await self.engine.cancel(request_ids, _now())
+            del self._cancelled[0]
+            self._tell(ended)
+            if not done.done():
+                done.set_result(ended)
         work = self.engine.tick(_now(), drain=not self._arrived and self._idle())
         tick = await (self._meanwhile(work) if self.collects_meanwhile else work)
         self._tell(tick.settled)

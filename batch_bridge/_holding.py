@@ -44,6 +44,10 @@ class HoldingLedger(Ledger):
                 spilled.append(request)
         await super().enqueue(spilled)
 
+    async def hold(self, requests: Iterable[Request]) -> None:
+        """See `Ledger`: the process that had them in memory is gone."""
+        await self.enqueue(requests)
+
     async def requests(self, ids: Sequence[str]) -> list[Request]:
         """See `Ledger`."""
         written = await super().requests([request_id for request_id in ids if request_id not in self._held])

@@ -1,13 +1,14 @@
 """A ledger that keeps the queue too: what has been asked is sent by the next process if this one does not live to.
 
-Rows, beside those of `Ledger`: `queued`, request id -> group, bytes, key, at; from intake until the provider has
-confirmed its batch, or its outcome is written. A request's own row stands before it and goes after it.
+Rows, beside those of `Ledger`: `queued`, request id -> group, bytes, key, at, deadline?; from intake until the provider
+has confirmed its batch, or its outcome is written. A request's own row stands before it and goes after it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
-from batch_bridge._ledger import Ledger
+from batch_bridge._ledger import Ledger, seconds
 from batch_bridge._models import Submitted
 from batch_bridge._plan import Waiting
 
@@ -15,16 +16,11 @@ from batch_bridge._plan import Waiting
 class KeepingLedger(Ledger):
     """A ledger over a store, with the queue."""
 
+    keeps_queue = True
+
     async def queued(self, waiting: Sequence[Waiting]) -> None:
         """See `Ledger`; done before anybody is told that a request is queued."""
-        await self._run(
-            self._put(
-                "queued",
-                each.id,
-                {"group": each.group, "bytes": each.bytes, "key": each.key, "at": each.queued_at.timestamp()},
-            )
-            for each in waiting
-        )
+        await self._run(self._put("queued", each.id, _row(each)) for each in waiting)
 
     async def unqueued(self, ids: Iterable[str]) -> None:
         """See `Ledger`."""
@@ -34,11 +30,7 @@ class KeepingLedger(Ledger):
         """See `Ledger`. A request with an outcome does not wait, whatever its row says."""
         rows = await self._list("queued")
         settled = await self.settled([request_id for request_id, _ in rows])
-        return [
-            Waiting(request_id, row["group"], row["bytes"], datetime.fromtimestamp(row["at"], UTC), row["key"])
-            for request_id, row in rows
-            if request_id not in settled
-        ]
+        return [_waiting(request_id, row) for request_id, row in rows if request_id not in settled]
 
     async def confirm(self, batch: Submitted) -> None:
         """See `Ledger`; then its members are queued no more."""
@@ -50,3 +42,13 @@ class KeepingLedger(Ledger):
         dropped = tuple(ids)
         await self.unqueued(dropped)
         await super().drop(dropped)
+
+
+def _row(waiting: Waiting) -> dict[str, Any]:
+    row = {"group": waiting.group, "bytes": waiting.bytes, "key": waiting.key, "at": waiting.queued_at.timestamp()}
+    return row if waiting.deadline is None else row | {"deadline": waiting.deadline.total_seconds()}
+
+
+def _waiting(request_id: str, row: Mapping[str, Any]) -> Waiting:
+    at, own = datetime.fromtimestamp(row["at"], UTC), seconds(row.get("deadline"))
+    return Waiting(request_id, row["group"], row["bytes"], at, row["key"], own)

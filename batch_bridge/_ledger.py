@@ -4,8 +4,9 @@ Rows, below `("batch_bridge", <bridge>)`; `..` is one of 256 shards, the first t
 
     requests ..   request id -> thread, item, tenant?, sample?   from intake until its outcome is written
     outcomes ..   request id -> outcome                          from settlement until its thread has ended
-    members       batch key  -> request ids, group, sharing?     immutable, written before the batch's row
-    batches       batch key  -> stage, prepared | handle         begun -> prepared -> submitted
+    tries ..      request id -> what was tried in vain           from its first resubmission until it is forgotten
+    members       batch key  -> request ids, group, terms        immutable, written before the batch's row
+    batches       batch key  -> stage, prepared | handle         begun -> prepared -> submitted -> overdue | cancelled
     closed        batch key  -> counts, usage, times             after settlement, for reports
 
 A store has no transactions and no compare-and-set. So every write is idempotent by key, and the order of writes is
@@ -14,6 +15,9 @@ such that a crash between any two of them only repeats work:
 - intake     requests (a `HoldingLedger` keeps most of them in memory: the parked interrupt is the truth)
 - begin      members, then batches (a `members` row alone means nothing was sent)
 - settle     outcomes, then the requests they answer; the batch stays open until all are written
+- resubmit   tries, then the queue (of ledgers that keep it), then the batch is closed: while it is open, its members
+             are nowhere else
+- leave      tries, then the queue, then the batch's row: from then on its members are not its own
 - close      closed, then batches, then members
 - withdraw   batches, then members
 
@@ -23,13 +27,13 @@ order of keys, by which a model fills in a schema, and takes no `\u0000`.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from langgraph.store.base import GetOp, Op, PutOp, SearchOp
 
 from batch_bridge import _outcome
-from batch_bridge._models import Closed, Intent, Outcome, Request, Submitted, Usage
+from batch_bridge._models import Attempt, Closed, Intent, Outcome, Request, Submitted, Terms, Usage
 from batch_bridge._plan import Waiting
 from batch_bridge.errors import LedgerError
 
@@ -57,6 +61,7 @@ class Ledger:
         self._store = store
         self._root = ("batch_bridge", bridge)
         self._shards: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._tries: dict[str, tuple[Attempt, ...]] = {}
 
     # -- requests and outcomes -----------------------------------------------------------------------------
 
@@ -67,11 +72,7 @@ class Ledger:
     async def requests(self, ids: Sequence[str]) -> list[Request]:
         """Read requests, in the order asked; an unknown id is left out."""
         rows = await self._get("requests", ids)
-        return [
-            Request(request_id, row["thread"], _read(row, "item"), row.get("tenant", ""), row.get("sample", ""))
-            for request_id, row in zip(ids, rows, strict=True)
-            if row is not None
-        ]
+        return [_request(request_id, row) for request_id, row in zip(ids, rows, strict=True) if row is not None]
 
     async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
         """Read the outcomes that are known."""
@@ -96,14 +97,54 @@ class Ledger:
         await self.drop(outcomes)
 
     async def forget(self, ids: Iterable[str]) -> None:
-        """Let go of the outcomes of requests whose thread has ended."""
-        await self._run(self._put("outcomes", request_id, None) for request_id in ids)
+        """Let go of the outcomes of requests whose thread has ended, and of what was tried for them."""
+        held = list(ids)
+        await self._run(self._put("outcomes", request_id, None) for request_id in held)
+        await self.forget_tries(held)
 
     async def drop(self, ids: Iterable[str]) -> None:
         """Let go of requests that nobody waits for any more."""
         await self._run(self._put("requests", request_id, None) for request_id in ids)
 
+    async def hold(self, requests: Iterable[Request]) -> None:
+        """Have requests at hand that are on their way, for they may be sent again. Here they are written down still."""
+
+    # -- what was tried --------------------------------------------------------------------------------------
+
+    async def read_tries(self) -> None:
+        """Read what was tried in vain; from then on it is in memory."""
+        rows = await self._list("tries")
+        self._tries = {request_id: _outcome.attempts_from_json(row["tries"]) for request_id, row in rows}
+
+    def tries(self, request_id: str) -> tuple[Attempt, ...]:
+        """Return what was tried in vain for a request, oldest first."""
+        return self._tries.get(request_id, ())
+
+    async def tried(self, attempts: Mapping[str, Attempt]) -> None:
+        """Note tries that came to nothing, by request id. Idempotent: a request has one try in a batch."""
+        new = {
+            request_id: attempt
+            for request_id, attempt in attempts.items()
+            if all(each.batch != attempt.batch for each in self.tries(request_id))
+        }
+        await self._run(
+            self._put("tries", request_id, {"tries": _outcome.attempts_to_json((*self.tries(request_id), attempt))})
+            for request_id, attempt in new.items()
+        )
+        for request_id, attempt in new.items():
+            self._tries[request_id] = (*self.tries(request_id), attempt)
+
+    async def forget_tries(self, ids: Iterable[str]) -> None:
+        """Let go of what was tried for requests that nobody will ask for again."""
+        known = [request_id for request_id in ids if request_id in self._tries]
+        await self._run(self._put("tries", request_id, None) for request_id in known)
+        for request_id in known:
+            self._tries.pop(request_id, None)
+
     # -- the queue: kept in memory by the engine, and written down only where another process may go on with it ----
+
+    keeps_queue = False
+    """Whether what waits to be sent is written down, and sent though nobody hands it in again."""
 
     async def queued(self, waiting: Sequence[Waiting]) -> None:
         """Note that requests wait to be sent. Does nothing here: who waits hands them in again."""
@@ -122,6 +163,8 @@ class Ledger:
         members: dict[str, Any] = {"ids": list(intent.members), "group": intent.group}
         if intent.keys:
             members |= {"keys": list(intent.keys), "shared": intent.shared}
+        if intent.terms != Terms():
+            members["terms"] = _terms_row(intent.terms)
         await self._run([self._put("members", intent.key, members)])
         await self._run([self._put("batches", intent.key, {"stage": "begun", "at": intent.begun_at.timestamp()})])
 
@@ -132,8 +175,12 @@ class Ledger:
 
     async def confirm(self, batch: Submitted) -> None:
         """Write that the provider has the batch."""
-        row = {"stage": "submitted", "at": batch.submitted_at.timestamp(), "handle": batch.handle}
+        row = {"stage": batch.left or "submitted", "at": batch.submitted_at.timestamp(), "handle": batch.handle}
         await self._run([self._put("batches", batch.key, row)])
+
+    async def mark(self, batch: Submitted) -> None:
+        """Write that nobody waits for a batch any more, and why; if it is overdue, its members are free from now on."""
+        await Ledger.confirm(self, batch)
 
     async def withdraw(self, key: str) -> None:
         """Drop an intent of which nothing was sent."""
@@ -159,6 +206,8 @@ class Ledger:
                 *([True] if usage.realtime else []),
             ],
         }
+        if closed.resubmitted or closed.paid_twice:
+            row |= {"resubmitted": closed.resubmitted, "paid_twice": closed.paid_twice}
         await self._run([self._put("closed", closed.key, row)])
         await self.withdraw(closed.key)
 
@@ -177,14 +226,16 @@ class Ledger:
                     "Restore the file from a copy, or look the batch up at the provider by its key"
                 )
             ids, group, at = tuple(held["ids"]), held["group"], _time(row["at"])
-            keys, shared = tuple(held.get("keys", ())), held.get("shared", False)
+            keys, shared, terms = tuple(held.get("keys", ())), held.get("shared", False), _terms(held.get("terms"))
             match row["stage"]:
                 case "begun":
-                    batches.append((Intent(key, ids, group, at, None, keys, shared), False))
+                    batches.append((Intent(key, ids, group, at, None, keys, shared, terms), False))
                 case "prepared":
-                    batches.append((Intent(key, ids, group, at, row["prepared"], keys, shared), True))
+                    batches.append((Intent(key, ids, group, at, row["prepared"], keys, shared, terms), True))
                 case "submitted":
-                    batches.append(Submitted(key, ids, group, at, row["handle"], keys, shared))
+                    batches.append(Submitted(key, ids, group, at, row["handle"], keys, shared, terms))
+                case "overdue" | "cancelled" as left:
+                    batches.append(Submitted(key, ids, group, at, row["handle"], keys, shared, terms, left))
                 case stage:
                     raise LedgerError(
                         f"batch {key!r} is in stage {stage!r}, which this version of BatchBridge does not know; "
@@ -203,6 +254,8 @@ class Ledger:
                 ended_at=_time(row["ended_at"]),
                 outcomes=row["outcomes"],
                 usage=Usage(*row["usage"]) if row["usage"] else None,
+                resubmitted=row.get("resubmitted", 0),
+                paid_twice=row.get("paid_twice", 0),
             )
             for key, row in await self._list("closed")
         ]
@@ -213,7 +266,7 @@ class Ledger:
         return PutOp(self._namespace(kind, key), key, value, index=False)
 
     def _namespace(self, kind: str, key: str) -> tuple[str, ...]:
-        shard = key[:2] if kind in ("requests", "outcomes") else ""
+        shard = key[:2] if kind in ("requests", "outcomes", "tries") else ""
         namespace = self._shards.get((kind, shard))
         if namespace is None:
             namespace = (*self._root, kind, shard) if shard else (*self._root, kind)
@@ -249,7 +302,38 @@ def _request_row(request: Request) -> dict[str, Any]:
         row["tenant"] = request.tenant
     if request.sample:
         row["sample"] = request.sample
+    if request.deadline is not None:
+        row["deadline"] = request.deadline.total_seconds()
     return row
+
+
+def _request(request_id: str, row: Mapping[str, Any]) -> Request:
+    own = seconds(row.get("deadline"))
+    return Request(request_id, row["thread"], _read(row, "item"), row.get("tenant", ""), row.get("sample", ""), own)
+
+
+def _terms_row(terms: Terms) -> dict[str, Any]:
+    row: dict[str, Any] = {"bytes": terms.bytes}
+    if terms.asked_at is not None:
+        row["asked_at"] = terms.asked_at.timestamp()
+    if terms.fallback:
+        row["fallback"] = True
+    if terms.deadline is not None:
+        row["deadline"] = terms.deadline.total_seconds()
+    return row
+
+
+def _terms(row: Any) -> Terms:
+    if not row:
+        return Terms()
+    asked_at = row.get("asked_at")
+    own = seconds(row.get("deadline"))
+    return Terms(_time(asked_at) if asked_at is not None else None, row["bytes"], row.get("fallback", False), own)
+
+
+def seconds(number: float | None) -> timedelta | None:
+    """Read a duration of a row; `None` is none."""
+    return None if number is None else timedelta(seconds=number)
 
 
 def _read(row: Mapping[str, Any], name: str | None = None) -> Any:

@@ -85,8 +85,10 @@ class MemoryLedger(Ledger):
 
     async def forget(self, ids: Iterable[str]) -> None:
         """See `Ledger`."""
-        for request_id in ids:
+        held = list(ids)
+        for request_id in held:
             self._outcomes.pop(request_id, None)
+        await self.forget_tries(held)
 
     async def drop(self, ids: Iterable[str]) -> None:
         """See `Ledger`."""

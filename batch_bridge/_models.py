@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TypeAlias
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
 
 JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | None
 
@@ -19,6 +19,7 @@ class Request:
         item: What the user asked for, as JSON. Owned by the request: nobody changes it.
         tenant: Whose it is, where there are several who must not share answers; else empty.
         sample: What tells it from equal requests whose author wants an answer for each; empty for the first.
+        deadline: How long it may take; `None` leaves that to the bridge.
     """
 
     id: str
@@ -26,6 +27,24 @@ class Request:
     item: JSON
     tenant: str = ""
     sample: str = ""
+    deadline: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A try of a request that came to nothing, after which it was sent again.
+
+    Attributes:
+        batch: Our key of the batch that held it.
+        kind: What the try ended with: `errored`, `expired`, `cancelled`, or `overdue` if the batch was not waited for.
+        code: The provider's code, where it gave one.
+        at: When that was known, aware UTC.
+    """
+
+    batch: str
+    kind: str
+    code: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +59,7 @@ class Errored:
     """The provider, or the way to it, refused this request. `status_code` is HTTP's, where there was one.
 
     `body` is what the provider answered, and `provider_request_id` its own name for the call, where it told either.
+    `attempts` are the tries before this one, oldest first.
     """
 
     message: str
@@ -48,20 +68,23 @@ class Errored:
     retryable: bool = False
     body: JSON = None
     provider_request_id: str | None = None
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """The completion window closed before the request ran; it was not billed."""
+    """The completion window closed before the request ran; it was not billed. `attempts` as in `Errored`."""
 
     message: str
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The request was cancelled before it ran; it was not billed."""
+    """The request was cancelled before it ran; it was not billed. `attempts` as in `Errored`."""
 
     message: str
+    attempts: tuple[Attempt, ...] = ()
 
 
 Outcome: TypeAlias = Succeeded | Errored | Expired | Cancelled
@@ -69,15 +92,22 @@ Outcome: TypeAlias = Succeeded | Errored | Expired | Cancelled
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one batch of a provider may hold. They split batches and never trigger a flush.
+    """What a provider takes. They split batches or hold requests back, and never trigger a flush.
 
     Attributes:
         requests: Requests in a batch.
         bytes: Bytes of a batch's input, and so of any one request.
+        enqueued_tokens: Input tokens of one group (a model) that may be at the provider at a time, estimated from
+            bytes. Learned from the provider, too, once it has refused a batch for that.
+        batches: Batches at the provider at a time.
+        creations_per_hour: Batches that may be created within an hour.
     """
 
     requests: int | None = None
     bytes: int | None = None
+    enqueued_tokens: int | None = None
+    batches: int | None = None
+    creations_per_hour: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +171,23 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What is written down of a batch with its members, and never changes.
+
+    Attributes:
+        asked_at: Since when the first of its requests waits, aware UTC; `None` in rows of an earlier version.
+        bytes: The size of its input, as the provider measures it.
+        fallback: It was sent to the fallback, because its requests were late.
+        deadline: How long its requests may take, where they said so themselves.
+    """
+
+    asked_at: datetime | None = None
+    bytes: int = 0
+    fallback: bool = False
+    deadline: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """A batch whose submission was begun.
 
@@ -152,6 +199,7 @@ class Intent:
         prepared: What `Provider.prepare` returned (an uploaded file's id), or `None`.
         keys: What each member's answer is known by, in the order of the members (see `_sharing`); or nothing.
         shared: Members with the same key are sent as one line, under the id of the first.
+        terms: What else was known when it was begun.
     """
 
     key: str
@@ -161,11 +209,18 @@ class Intent:
     prepared: JSON = None
     keys: tuple[str, ...] = ()
     shared: bool = False
+    terms: Terms = Terms()
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A batch that the provider has confirmed. `handle` is its name for it, as JSON; the rest is as in `Intent`."""
+    """A batch that the provider has confirmed; what is not named here is as in `Intent`.
+
+    Attributes:
+        handle: The provider's name for it, as JSON.
+        left: Why nobody waits for it any more, so that it is stopped: `"cancelled"`, its requests were; `"overdue"`,
+            they are answered elsewhere, are its members no more, and what it has answered all the same is counted.
+    """
 
     key: str
     members: tuple[str, ...]
@@ -174,11 +229,20 @@ class Submitted:
     handle: JSON
     keys: tuple[str, ...] = ()
     shared: bool = False
+    terms: Terms = Terms()
+    left: Literal["", "overdue", "cancelled"] = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A batch that has been settled: what is left of it for reports. `outcomes` counts them by kind."""
+    """A batch that has been settled: what is left of it for reports.
+
+    Attributes:
+        requests: Those that have their outcome from it.
+        outcomes: How many of each kind.
+        resubmitted: Requests that were sent again after it.
+        paid_twice: Requests that it has answered though they were sent elsewhere, because it was late.
+    """
 
     key: str
     handle: JSON
@@ -187,3 +251,5 @@ class Closed:
     ended_at: datetime
     outcomes: Mapping[str, int] = field(default_factory=dict)
     usage: Usage | None = None
+    resubmitted: int = 0
+    paid_twice: int = 0

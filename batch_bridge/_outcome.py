@@ -1,8 +1,11 @@
 """Outcomes as JSON, in the ledger and in the envelope that resumes a thread; and as the errors a node sees."""
 
-from typing import assert_never
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, assert_never
 
-from batch_bridge._models import JSON, Cancelled, Errored, Expired, Outcome, Succeeded
+from batch_bridge._models import JSON, Attempt, Cancelled, Errored, Expired, Outcome, Succeeded
 from batch_bridge.errors import LedgerError, RequestCancelled, RequestError, RequestExpired, RequestFailed
 
 
@@ -16,7 +19,7 @@ def to_json(outcome: Outcome) -> dict[str, JSON]:
     match outcome:
         case Succeeded(answer):
             return {"kind": "succeeded", "answer": answer}
-        case Errored(message, code, status_code, retryable, body, provider_request_id):
+        case Errored(message, code, status_code, retryable, body, provider_request_id, attempts):
             row: dict[str, JSON] = {
                 "kind": "errored",
                 "message": _unicode(message),
@@ -28,11 +31,11 @@ def to_json(outcome: Outcome) -> dict[str, JSON]:
                 row["body"] = body
             if provider_request_id is not None:
                 row["provider_request_id"] = provider_request_id
-            return row
-        case Expired(message):
-            return {"kind": "expired", "message": _unicode(message)}
-        case Cancelled(message):
-            return {"kind": "cancelled", "message": _unicode(message)}
+            return row | _attempts(attempts)
+        case Expired(message, attempts):
+            return {"kind": "expired", "message": _unicode(message), **_attempts(attempts)}
+        case Cancelled(message, attempts):
+            return {"kind": "cancelled", "message": _unicode(message), **_attempts(attempts)}
         case _:
             assert_never(outcome)
 
@@ -55,11 +58,12 @@ def from_json(value: dict[str, JSON]) -> Outcome:
                 retryable=bool(value.get("retryable")),
                 body=value.get("body"),
                 provider_request_id=provider_request_id if isinstance(provider_request_id, str) else None,
+                attempts=attempts_from_json(value.get("attempts")),
             )
         case {"kind": "expired", "message": str(message)}:
-            return Expired(message)
+            return Expired(message, attempts_from_json(value.get("attempts")))
         case {"kind": "cancelled", "message": str(message)}:
-            return Cancelled(message)
+            return Cancelled(message, attempts_from_json(value.get("attempts")))
         case _:
             raise LedgerError(
                 f"an outcome of kind {value.get('kind')!r} was found, which this version of BatchBridge does not "
@@ -69,6 +73,12 @@ def from_json(value: dict[str, JSON]) -> Outcome:
 
 def to_error(request_id: str, outcome: Errored | Expired | Cancelled) -> RequestError:
     """Return the error that the waiter of a failed request gets."""
+    error = _to_error(request_id, outcome)
+    error.attempts = tuple({"batch": a.batch, "kind": a.kind, "code": a.code, "at": a.at} for a in outcome.attempts)
+    return error
+
+
+def _to_error(request_id: str, outcome: Errored | Expired | Cancelled) -> RequestError:
     match outcome:
         case Errored(message, code, status_code, retryable):
             return RequestFailed(
@@ -80,6 +90,25 @@ def to_error(request_id: str, outcome: Errored | Expired | Cancelled) -> Request
             return RequestCancelled(message, request_id=request_id, code="cancelled", retryable=True)
         case _:
             assert_never(outcome)
+
+
+def with_attempts(outcome: Outcome, attempts: tuple[Attempt, ...]) -> Outcome:
+    """Return an outcome with the tries that came before it; an answer needs none."""
+    return outcome if isinstance(outcome, Succeeded) or not attempts else replace(outcome, attempts=attempts)
+
+
+def attempts_to_json(attempts: Iterable[Attempt]) -> list[JSON]:
+    """Return tries as JSON, oldest first."""
+    return [[each.batch, each.kind, _unicode(each.code), each.at.timestamp()] for each in attempts]
+
+
+def attempts_from_json(rows: Any) -> tuple[Attempt, ...]:
+    """Read tries."""
+    return tuple(Attempt(batch, kind, code, datetime.fromtimestamp(at, UTC)) for batch, kind, code, at in rows or ())
+
+
+def _attempts(attempts: tuple[Attempt, ...]) -> dict[str, JSON]:
+    return {"attempts": attempts_to_json(attempts)} if attempts else {}
 
 
 def _unicode(text: str) -> str:

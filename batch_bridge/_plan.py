@@ -1,9 +1,9 @@
 """How a flush becomes batches: grouped, then split by what one batch may hold. Pure."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from batch_bridge._models import Intent, Limits, Submitted
 
@@ -12,7 +12,8 @@ from batch_bridge._models import Intent, Limits, Submitted
 class Waiting:
     """A queued request without its item.
 
-    `bytes` is its share of a batch's input; `key` is what its answer is known by (see `_sharing`), where that is asked.
+    `bytes` is its share of a batch's input; `key` is what its answer is known by (see `_sharing`), where that is asked;
+    `deadline` is its own, where it has one.
     """
 
     id: str
@@ -20,6 +21,7 @@ class Waiting:
     bytes: int
     queued_at: datetime
     key: str = ""
+    deadline: timedelta | None = None
 
 
 def cap(limits: Limits, max_requests: int, max_bytes: int | None) -> Limits:
@@ -31,17 +33,17 @@ def cap(limits: Limits, max_requests: int, max_bytes: int | None) -> Limits:
 
 
 def split(waiting: Iterable[Waiting], limits: Limits, *, shared: bool = False) -> Iterator[tuple[Waiting, ...]]:
-    """Yield batches that mix no groups and keep to the limits; order is kept within a group.
+    """Yield batches that mix no groups and no deadlines, and keep to the limits; order is kept within a batch's kind.
 
     With `shared`, requests of one key are one line: they stand together, where the first of them does, and count once.
 
     A request larger than `limits.bytes` gets a batch of its own (the provider's limit was met before, at intake;
     a policy's `max_bytes` is a wish).
     """
-    groups: dict[str, dict[str, list[Waiting]]] = {}
+    groups: dict[tuple[str, timedelta | None], dict[str, list[Waiting]]] = {}
     for request in waiting:
         line = request.key if shared and request.key else f":{request.id}"
-        groups.setdefault(request.group, {}).setdefault(line, []).append(request)
+        groups.setdefault((request.group, request.deadline), {}).setdefault(line, []).append(request)
     for lines in groups.values():
         batch: list[Waiting] = []
         count = size = 0
@@ -68,15 +70,17 @@ def lines(batch: Intent | Submitted) -> dict[str, tuple[str, ...]]:
     return {members[0]: tuple(members) for members in equal.values()}
 
 
-def batch_key(bridge: str, members: Iterable[Waiting]) -> str:
-    """Derive a batch's key from its members, and from when each was queued.
+def batch_key(bridge: str, members: Iterable[Waiting], tries: Callable[[str], int] = lambda _: 0) -> str:
+    """Derive a batch's key from its members, from when each was queued, and from how often it was sent before.
 
     So two ticks that race make the same key, and so does a batch that is sent again because the first try is known to
-    have come to nothing; but requests that have ended and are asked anew under their old ids make another one: what
-    the provider holds under the old key is not theirs.
+    have come to nothing; but requests that have ended and are asked anew under their old ids make another one, and so
+    do those that are sent again after a batch has ended: what the provider holds under the old key is not theirs.
     """
     digest = hashlib.blake2b(digest_size=16, person=b"batch-bridge")
     digest.update(bridge.encode())
     for member in members:
         digest.update(f"\0{member.id}\0{member.queued_at.timestamp():.6f}".encode())
+        if times := tries(member.id):
+            digest.update(f"\0{times}".encode())
     return f"bb-{digest.hexdigest()}"

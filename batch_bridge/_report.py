@@ -19,6 +19,8 @@ class Report:
         langgraph_seconds: Wall time of this session in which at least one thread ran.
         bridge_seconds: Wall time in which no thread ran and a bridge was at work.
         waiting_seconds: Wall time in which nothing was to be done but wait.
+        resubmitted: Requests that went into another batch after one, of all sessions on this ledger.
+        paid_twice: Requests that were answered by a batch and, because it was late, elsewhere too, of all sessions.
     """
 
     threads: int
@@ -29,6 +31,8 @@ class Report:
     langgraph_seconds: float
     bridge_seconds: float
     waiting_seconds: float
+    resubmitted: int = 0
+    paid_twice: int = 0
 
 
 def add_up(usages: list[Usage]) -> tuple[Usage, ...]:

@@ -58,7 +58,7 @@ class Session:
         self.stopwatch = Stopwatch()
         self.threads = 0
         self._ledgers = {bridge.name: ledger_in(store, bridge.name) for bridge in bridges}
-        self._providers = [bridge.provider for bridge in bridges]
+        self._providers = [provider for bridge in bridges for provider in bridge.providers]
         self._drivers = {
             bridge.name: Driver(
                 bridge.engine(self._ledgers[bridge.name]), self._settled, self._idle, self._at_work, bridge.linger
@@ -108,6 +108,18 @@ class Session:
             for provider in self._providers:
                 await provider.aclose()
 
+    async def cancel(
+        self, *, request_id: str | None = None, thread_id: str | None = None, batch: str | None = None
+    ) -> int:
+        """End requests as cancelled: one, those of a thread, those of a batch, or all. Returns how many."""
+        if batch is not None:
+            ids = {each for driver in self._drivers.values() for each in driver.in_batch(batch)}
+        else:
+            ids = {each for each, (_, thread) in self._waiters.items() if thread_id in (None, thread.id)}
+        ids &= {request_id} if request_id is not None else ids
+        ended = await asyncio.gather(*(driver.cancel(ids) for driver in self._drivers.values()))
+        return len(set().union(*ended))
+
     def begin(self, call: Call) -> None:
         """Take a call in."""
         self.calls.add(call)
@@ -156,6 +168,8 @@ class Session:
             langgraph_seconds=seconds["langgraph"],
             bridge_seconds=seconds["bridge"],
             waiting_seconds=seconds["waiting"],
+            resubmitted=sum(batch.resubmitted for batch in closed),
+            paid_twice=sum(batch.paid_twice for batch in closed),
         )
 
     @property

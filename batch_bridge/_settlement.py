@@ -7,7 +7,9 @@ from typing import TypeAlias
 
 from batch_bridge import _outcome
 from batch_bridge._ledger import Ledger
-from batch_bridge._models import Ended, Intent, Outcome, Submitted
+from batch_bridge._models import Attempt, Ended, Intent, Outcome, Submitted
+from batch_bridge._resubmit import Again
+from batch_bridge._resubmit import final as with_tries
 
 logger = logging.getLogger("batch_bridge")
 
@@ -28,6 +30,7 @@ async def settle(
     *,
     inherited: bool,
     settled: Mapping[str, str] | None = None,
+    again: Again | None = None,
 ) -> Counter[str]:
     """Write one outcome for each request of a batch, and return how many there are of each kind.
 
@@ -35,6 +38,7 @@ async def settle(
     logged and put aside; requests without one get `ended.missing`. Done twice, it changes nothing: with `inherited`
     the ledger is asked what a process before this one has written. `settled` are requests that this process has
     settled before the batch ended, with the kinds of their outcomes: they are counted, and not written again.
+    Those that `again` chooses get no outcome, and are not counted: what they ended with this time is noted.
 
     Raises:
         ReadError: The provider broke off; the batch must be polled again.
@@ -51,7 +55,7 @@ async def settle(
                 fresh[request_id] = outcome
             elif request_id not in settled:
                 strange += 1
-        await _write(ledger, fresh, kinds, inherited=inherited)
+        await _write(ledger, fresh, kinds, inherited=inherited, again=again)
     if strange:
         logger.warning(
             "batch %s: put aside %d results that are second ones or of requests that it does not hold",
@@ -60,7 +64,8 @@ async def settle(
         )
     rest = list(missing)
     for start in range(0, len(rest), _CHUNK):
-        await _write(ledger, dict.fromkeys(rest[start : start + _CHUNK], ended.missing), kinds, inherited=inherited)
+        unnamed = dict.fromkeys(rest[start : start + _CHUNK], ended.missing)
+        await _write(ledger, unnamed, kinds, inherited=inherited, again=again)
     return kinds
 
 
@@ -93,7 +98,21 @@ async def _chunks(outcomes: AsyncIterable[Pair]) -> AsyncIterator[list[Pair]]:
     yield chunk
 
 
-async def _write(ledger: Ledger, fresh: dict[str, Outcome], kinds: Counter[str], *, inherited: bool) -> None:
+async def _write(
+    ledger: Ledger, fresh: dict[str, Outcome], kinds: Counter[str], *, inherited: bool, again: Again | None
+) -> None:
     known = await ledger.outcomes(tuple(fresh)) if inherited else {}
-    await ledger.settle({request_id: known.get(request_id, fresh[request_id]) for request_id in fresh})
-    kinds.update(_outcome.kind(known.get(request_id, outcome)) for request_id, outcome in fresh.items())
+    final: dict[str, Outcome] = {}
+    tried: dict[str, Attempt] = {}
+    for request_id, outcome in fresh.items():
+        if request_id in known:
+            final[request_id] = known[request_id]
+        elif again is None:
+            final[request_id] = outcome
+        elif (attempt := again.judge(request_id, outcome, ledger.tries(request_id))) is not None:
+            tried[request_id] = attempt
+        else:
+            final[request_id] = with_tries(outcome, ledger.tries(request_id), again.batch)
+    await ledger.tried(tried)
+    await ledger.settle(final)
+    kinds.update(map(_outcome.kind, final.values()))

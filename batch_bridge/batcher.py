@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 from batch_bridge import _messages, _outcome
 from batch_bridge._auto import AnyMode
 from batch_bridge._cache import ResponseCache
+from batch_bridge._deadline import OnDeadline
 from batch_bridge._desk import Desk
 from batch_bridge._exit import close_at_exit, closed
 from batch_bridge._flush import FlushPolicy, QueueSummary
@@ -74,6 +75,7 @@ class Batcher:
         dedupe: Send equal items of one batch as one line, and give each the answer.
         mode: `"batch"`, `"realtime"`, `"auto"`, or `None` for what the environment says; see `Bridge`.
         realtime_below: See `Bridge`.
+        attempts, deadline, on_deadline, fallback: See `Bridge`.
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing.
         on_progress: Called with the newest `Progress` when something has changed.
@@ -109,6 +111,10 @@ class Batcher:
         dedupe: bool = False,
         mode: AnyMode | None = None,
         realtime_below: int | None = None,
+        attempts: int = 3,
+        deadline: timedelta | float | None = None,
+        on_deadline: OnDeadline = "wait_for_cancel",
+        fallback: Provider | None = None,
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
         on_item: OnItem | None = None,
@@ -142,6 +148,10 @@ class Batcher:
             dedupe=dedupe,
             mode=mode,
             realtime_below=realtime_below,
+            attempts=attempts,
+            deadline=deadline,
+            on_deadline=on_deadline,
+            fallback=fallback,
         )
         self._peek = peek = on_pending == "raise"
         self._names: Names = ReturnedNames(name) if peek else DurableNames(name) if path is not None else FreshNames()
@@ -212,6 +222,17 @@ class Batcher:
     def flush(self) -> None:
         """Send what has been asked before this call, whatever size and age say. Does not wait for anything."""
         self._desk.flush()
+
+    def cancel(self) -> int:
+        """Give up all that is asked and not answered: who waits gets `RequestCancelled`. From any thread.
+
+        What is queued is not sent, and the batches are cancelled at the provider; what they have answered by then is
+        billed. Durable when it returns.
+
+        Returns:
+            How many requests were queued or on their way, and are cancelled now.
+        """
+        return self._desk.cancel()
 
     # -- life ------------------------------------------------------------------------------------------------
 

@@ -2,20 +2,21 @@
 
 import math
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 from langgraph.graph.state import CompiledStateGraph
 from langgraph_sdk.client import LangGraphClient
 
-from batch_bridge._auto import AnyMode, switch
+from batch_bridge._auto import AnyMode, Auto, switch
 from batch_bridge._cache import ResponseCache
+from batch_bridge._deadline import Deadline, OnDeadline
 from batch_bridge._deployment._access import LINGER as LINGER_ON_SERVER
 from batch_bridge._deployment._access import Access, Service, introduce
 from batch_bridge._engine import Engine
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
 from batch_bridge._pair import Find, Pair, Poll, Submit
-from batch_bridge._provider import Provider
+from batch_bridge._provider import HasRealtime, Provider
 from batch_bridge._server._graph import build
 from batch_bridge._server._host import Host
 from batch_bridge._sharing import Sharing
@@ -62,6 +63,17 @@ class Bridge:
         linger: How long arrivals gather before they are looked at together (a `timedelta`, or seconds). `None`: 0.2
             seconds in a Runner, 0.01 in realtime, one second on a server, where it is rounded up to whole seconds.
         retention: On a server: how long an outcome is kept whose thread has not ended, and a batch's summary.
+        attempts: How often a request is sent in all, while what it ends with may pass: it expired, never ran, or was
+            answered with 429 or 5xx. It goes into the next batch then; `RequestError.attempts` tells what was
+            tried. `1` sends nothing twice. Requests that a provider has not queued, because too many tokens waited
+            there, are sent again without counting. In realtime each call is repeated by itself instead.
+        deadline: How long a request may take (a `timedelta`, or seconds). When the oldest of a batch is late, the
+            batch is cancelled, and what it has not answered goes to the fallback, as what is queued still.
+        on_deadline: `"wait_for_cancel"` waits until the provider tells what was done before the cancellation (OpenAI:
+            up to ten minutes), and pays nothing twice. `"pay_again"` sends all of it to the fallback at once, and
+            counts what the batch has answered all the same in `Report.paid_twice`.
+        fallback: Who answers what is late: a provider, in realtime if it has a realtime way. By default the provider
+            itself, in realtime.
 
     Raises:
         TypeError: Neither or both of a provider and a pair were given, or an argument is of another type.
@@ -85,6 +97,10 @@ class Bridge:
         client: Service | None = None,
         linger: timedelta | float | None = None,
         retention: timedelta = timedelta(days=7),
+        attempts: int = 3,
+        deadline: timedelta | float | None = None,
+        on_deadline: OnDeadline = "wait_for_cancel",
+        fallback: Provider | None = None,
     ) -> None:
         if provider is not None and (submit, poll, find) != (None, None, None):
             raise TypeError("Bridge got a provider and submit= or poll=; give one or the other")
@@ -114,6 +130,8 @@ class Bridge:
         self._provider, self._flush, self._mode = switch(
             provider, flush or FlushPolicy(), mode, realtime_below, what="Bridge"
         )
+        self._attempts = _attempts(attempts) if self._mode != "realtime" else 1
+        self._deadline = _deadline(deadline, on_deadline, provider, fallback) if self._mode != "realtime" else None
         self._name = name
         self._poll_interval = poll_interval
         self._sharing = _sharing(name, provider, cache, dedupe)
@@ -137,6 +155,12 @@ class Bridge:
     def provider(self) -> Provider:
         """Who answers, in the bridge's mode."""
         return self._provider
+
+    @property
+    def providers(self) -> tuple[Provider, ...]:
+        """All who answer: the provider, and the fallback if there is a deadline."""
+        fallback = self._deadline.fallback if self._deadline is not None else None
+        return (self._provider,) if fallback is None else (self._provider, fallback)
 
     @property
     def mode(self) -> AnyMode:
@@ -182,6 +206,8 @@ class Bridge:
             ledger,
             poll_interval=self._poll_interval,
             sharing=self._sharing,
+            attempts=self._attempts,
+            deadline=self._deadline,
         )
 
 
@@ -207,6 +233,36 @@ def _positive(retention: object) -> timedelta:
     if not isinstance(retention, timedelta) or retention <= timedelta(0):
         raise ValueError(f"Bridge(retention={retention!r}): give a positive timedelta")
     return retention
+
+
+def _attempts(attempts: object) -> int:
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+        raise ValueError(f"attempts={attempts!r} would send nothing; give a whole number from 1")
+    return attempts
+
+
+def _deadline(after: object, policy: OnDeadline, provider: Provider, fallback: Provider | None) -> Deadline:
+    if policy not in get_args(OnDeadline):
+        raise ValueError(f'on_deadline={policy!r} is no policy; give "wait_for_cancel" or "pay_again"')
+    after = None if after is None else _duration(after)
+    chosen = provider if fallback is None else fallback
+    if isinstance(chosen, HasRealtime):
+        return Deadline(after, policy, Auto(chosen, math.inf))
+    if after is not None and fallback is None:
+        raise TypeError(
+            f"deadline=: {type(provider).__name__} has no realtime way to answer what is late, as a pair of submit and "
+            "poll has none; give fallback=, a provider such as OpenAIBatch(…)"
+        )
+    return Deadline(after, policy, fallback)
+
+
+def _duration(after: object) -> timedelta:
+    if isinstance(after, bool) or not isinstance(after, timedelta | int | float):
+        raise TypeError(f"deadline={after!r} is no duration; give a timedelta, or seconds")
+    duration = after if isinstance(after, timedelta) else timedelta(seconds=after)
+    if duration <= timedelta(0):
+        raise ValueError(f'deadline={duration!r} has passed at once; give a positive one, or mode="realtime"')
+    return duration
 
 
 def _sharing(name: str, provider: Provider, cache: object, dedupe: object) -> Sharing | None:

@@ -59,6 +59,7 @@ class RequestError(BatchBridgeError):
         code: A short machine-readable cause, the provider's own where it gave one.
         status_code: The HTTP status of the request's line, if it has one.
         retryable: Whether the same request may succeed when it is sent again.
+        attempts: The tries before this one, oldest first: dicts of `batch` (our key), `kind`, `code` and `at`.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class RequestError(BatchBridgeError):
         self.code = code
         self.status_code = status_code
         self.retryable = retryable
+        self.attempts: tuple[dict[str, object], ...] = ()
 
 
 class RequestFailed(RequestError):

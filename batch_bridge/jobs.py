@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from filelock import FileLock, Timeout
 
-from batch_bridge._flight import first_pause
+from batch_bridge._engine import first_pause
 from batch_bridge._jobs._apart import apart
 from batch_bridge._jobs._ledger import JobsLedger
 from batch_bridge._jobs._models import BatchStatus, JobResult, JobStatus

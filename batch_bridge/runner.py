@@ -277,6 +277,24 @@ class Runner:
         with self._opened_sync() as loop:
             return loop.run(self.ainvoke(input, config, **options))
 
+    async def cancel(
+        self, *, request_id: str | None = None, thread_id: str | None = None, batch: str | None = None
+    ) -> int:
+        """Give up what threads of this Runner wait for; their waits raise `RequestCancelled`.
+
+        What is queued is not sent. A batch is cancelled at the provider once nobody waits for it any more; what it has
+        answered by then is billed. Durable when it returns, and idempotent.
+
+        Args:
+            request_id: Only this request.
+            thread_id: Only what this thread waits for.
+            batch: Only what is in this batch, by our key of it (`bb-…`).
+
+        Returns:
+            How many requests were queued or on their way, and are cancelled now.
+        """
+        return await self._open_session().cancel(request_id=request_id, thread_id=thread_id, batch=batch)
+
     async def report(self) -> Report:
         """Return what this Runner has done: threads, requests, batches, tokens, and where the time went."""
         return await self._open_session().report()

@@ -23,6 +23,9 @@ class LimitsTable(Table):
 
     requests: Whole | None = None
     bytes: Whole | None = None
+    enqueued_tokens: Whole | None = None
+    batches: Whole | None = None
+    creations_per_hour: Whole | None = None
 
 
 class FlushTable(Table):
@@ -117,6 +120,9 @@ class BridgeTable(Table):
     dedupe: Flag = False
     linger: Duration | None = None
     retention: Duration | None = None
+    attempts: Whole | None = None
+    deadline: Duration | None = None
+    on_deadline: Literal["wait_for_cancel", "pay_again"] | None = None
 
 
 class File(Table):

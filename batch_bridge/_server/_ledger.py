@@ -2,7 +2,8 @@
 
 Rows besides those of the `Ledger`, each a set of entries in pieces::
 
-    queue      request id -> thread, group, bytes, time, key     from intake until its batch is confirmed, or outcome
+    queue      request id -> thread, group, bytes, time, key, deadline?
+                                                                 from intake until its batch is confirmed, or outcome
     outbox     request id -> thread                              written before the outcome; until the thread has it
     dead       request id -> thread, reason, time                what could not be delivered, until a person replays it
 """
@@ -13,7 +14,7 @@ from typing import Any
 
 from langgraph.store.base import Op
 
-from batch_bridge._ledger import Ledger, Rows
+from batch_bridge._ledger import Ledger, Rows, seconds
 from batch_bridge._models import Outcome, Request, Submitted
 from batch_bridge._plan import Waiting
 from batch_bridge._server._pieces import Pieces
@@ -34,6 +35,8 @@ class DeploymentStore:
 
 class ServerLedger(Ledger):
     """A ledger that another process can go on with. Its owner holds the lease."""
+
+    keeps_queue = True
 
     def __init__(self, store: Rows, bridge: str) -> None:
         super().__init__(store, bridge)
@@ -76,13 +79,11 @@ class ServerLedger(Ledger):
         await super().enqueue(held)
 
     async def queued(self, waiting: Sequence[Waiting]) -> None:
-        """See `Ledger`."""
-        await self._queue.add(
-            {
-                each.id: [self.thread_of(each.id), each.group, each.bytes, each.queued_at.timestamp(), each.key]
-                for each in waiting
-            }
-        )
+        """See `Ledger`. Those that come back from a batch may be of a process before this one."""
+        if unknown := [each.id for each in waiting if each.id not in self._threads]:
+            for request in await self.requests(unknown):
+                self._remember(request.id, request.thread)
+        await self._queue.add({each.id: [self.thread_of(each.id), *_row(each)] for each in waiting})
 
     async def unqueued(self, ids: Iterable[str]) -> None:
         """See `Ledger`."""
@@ -93,10 +94,7 @@ class ServerLedger(Ledger):
         settled = await self.settled([each for each in self._queue if each in self.outbox])  # a crash came in between
         await self._queue.remove(settled)
         rows: Iterable[tuple[str, Any]] = self._queue.items()
-        return [
-            Waiting(request_id, group, size, datetime.fromtimestamp(at, UTC), key)
-            for request_id, (_, group, size, at, key) in rows
-        ]
+        return [_waiting(request_id, row) for request_id, (_, *row) in rows]
 
     async def confirm(self, batch: Submitted) -> None:
         """See `Ledger`."""
@@ -150,3 +148,13 @@ class ServerLedger(Ledger):
         await self.outbox.add({request_id: thread for request_id, (thread, _, _) in chosen})
         await self.dead.remove([request_id for request_id, _ in chosen])
         return len(chosen)
+
+
+def _row(waiting: Waiting) -> list[Any]:
+    row = [waiting.group, waiting.bytes, waiting.queued_at.timestamp(), waiting.key]
+    return row if waiting.deadline is None else [*row, waiting.deadline.total_seconds()]
+
+
+def _waiting(request_id: str, row: Sequence[Any]) -> Waiting:
+    group, size, at, key, *own = row
+    return Waiting(request_id, group, size, datetime.fromtimestamp(at, UTC), key, seconds(*own) if own else None)

@@ -287,7 +287,7 @@ async def ask(state: State) -> State:
 
 async def runner(cell: Cell) -> AsyncIterator[tuple[int, Any]]:
     graph = StateGraph(State).add_node("ask", ask).add_edge("__start__", "ask")
-    bridge = Bridge(cell.provider(), poll_interval=POLL_INTERVAL)
+    bridge = Bridge(cell.provider(), poll_interval=POLL_INTERVAL, attempts=1)
     inputs = [{"item": cell.item(number)} for number in range(REQUESTS)]
     async with Runner(graph, bridge, path=":memory:", progress=False) as open_runner:
         async for number, result in open_runner.abatch_as_completed(inputs, return_exceptions=True):
@@ -299,7 +299,7 @@ async def batcher(cell: Cell) -> AsyncIterator[tuple[int, Any]]:
         items = [cell.item(number) for number in numbers]
         return list(zip(numbers, await open_batcher.amap(items, return_exceptions=True), strict=True))
 
-    async with Batcher(cell.provider(), poll_interval=POLL_INTERVAL) as open_batcher:
+    async with Batcher(cell.provider(), poll_interval=POLL_INTERVAL, attempts=1) as open_batcher:
         models = [ask_one_model(range(first, REQUESTS, len(MODELS))) for first in range(len(MODELS))]
         for asked in asyncio.as_completed(models):
             for pair in await asked:

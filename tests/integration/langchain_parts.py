@@ -38,7 +38,7 @@ MODELS = {"chat": chat, "responses": responses}
 
 def bridge(server, **options):
     client = AsyncOpenAI(base_url=server.base_url, api_key="test")
-    return Bridge(OpenAIBatch(client), poll_interval=0.05, **options)
+    return Bridge(OpenAIBatch(client), **{"poll_interval": 0.05, "attempts": 1, **options})
 
 
 def runner(graph, server, **options):

@@ -149,7 +149,7 @@ async def test_an_error_is_the_sdks_and_a_retry_asks_anew():
             return {"out": [answer.choices[0].message.content]}
 
         graph = one_node(node, retry_policy=RetryPolicy(max_attempts=2, initial_interval=0.01))
-        async with Runner(graph, bridge(plain)) as runner:
+        async with Runner(graph, bridge(plain, attempts=1)) as runner:
             result = await within(runner.ainvoke({"x": "a"}))
         assert len(result["out"]) == 1
         assert all(seen)

@@ -96,11 +96,12 @@ class SharingMachine(plain.EngineMachine):
         limits=st.sampled_from(plain.LIMITS),
         searchable=st.sampled_from([True, True, False]),
         kind=st.sampled_from(["both", "both", "cache", "dedupe"]),
+        attempts=st.sampled_from([1, 3]),
     )
-    def begin(self, policy, limits, searchable, kind) -> None:
+    def begin(self, policy, limits, searchable, attempts, kind) -> None:
         self.kind = kind
         self.memory = None
-        super().begin(policy, limits, searchable)
+        super().begin(policy, limits, searchable, attempts)
 
     def boot(self, *, anew: bool = True) -> None:
         if not isinstance(self.provider, Provider):  # the first time
@@ -114,7 +115,13 @@ class SharingMachine(plain.EngineMachine):
             sharing = Sharing(plain.NAME, self.provider, self.memory, dedupe=self.provider.shared)
             ledger = Ledger(self.store, plain.NAME)
             self.last = Engine(
-                plain.NAME, self.provider, self.policy, ledger, poll_interval=plain.INTERVAL, sharing=sharing
+                plain.NAME,
+                self.provider,
+                self.policy,
+                ledger,
+                poll_interval=plain.INTERVAL,
+                sharing=sharing,
+                attempts=self.attempts,
             )
         self.engine = self.last
         self.run(self.engine.open(self.now))

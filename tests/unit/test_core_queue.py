@@ -13,7 +13,8 @@ IDS = st.integers(0, 9).map(str)
 
 def take(queue, count, now):
     """Begin batches with the oldest requests."""
-    taken = queue.first(count, now)
+    taken = queue.pick(count)
+    queue.flushed(now)
     assert all(queue.discard(each.id) for each in taken)
     return taken
 
@@ -73,13 +74,13 @@ def test_a_request_queued_again_stays_where_it_is():
     queue = Queue(T0)
     for request_id, size, second in (("1", 5, 0), ("2", 1, 1), ("1", 9, 2)):
         queue.add(Waiting(request_id, "", size, at(second)))
-    assert [(each.id, each.bytes) for each in queue.first(2, at(3))] == [("1", 5), ("2", 1)]
+    assert [(each.id, each.bytes) for each in queue.pick(2)] == [("1", 5), ("2", 1)]
 
 
 def test_a_flush_leaves_its_requests_in_the_queue_and_the_summary_says_when_it_was():
     queue = Queue(T0)
     assert queue.summary(at(1)).last_flushed == T0
-    queue.first(1, at(5))
+    queue.flushed(at(5))
     assert queue.summary(at(6)).last_flushed == at(5)
     assert queue.summary(at(6)).now == at(6)
 
@@ -87,7 +88,7 @@ def test_a_flush_leaves_its_requests_in_the_queue_and_the_summary_says_when_it_w
 def test_what_is_flushed_stays_until_it_is_begun():
     queue = Queue(T0)
     queue.add(Waiting("1", "", 5, at(0)))
-    assert queue.first(1, at(1)) == queue.first(1, at(2)) == (Waiting("1", "", 5, at(0)),)
+    assert queue.pick(1) == queue.pick(1) == [Waiting("1", "", 5, at(0))]
     assert "1" in queue
 
 
@@ -98,4 +99,4 @@ def test_requests_that_are_put_back_are_the_oldest_again(order, count):
         queue.add(Waiting(str(second), "", 1, at(second)))
     taken = take(queue, count, at(9))
     queue.put_back(sorted(taken, key=lambda each: order[each.queued_at.second]))
-    assert [each.id for each in queue.first(6, at(9))] == ["0", "1", "2", "3", "4", "5"]
+    assert [each.id for each in queue.pick(6)] == ["0", "1", "2", "3", "4", "5"]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from batch_bridge._flight import LONGEST_PAUSE, Flight
+from batch_bridge._engine._flight import LONGEST_PAUSE, Flight
 from batch_bridge._models import Submitted
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

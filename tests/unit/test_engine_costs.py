@@ -101,6 +101,7 @@ async def test_a_request_costs_the_same_all_its_life_long_whatever_the_batch():
     for second in range(3):
         await place.engine.tick(at(second), drain=True)
     assert Counter(place.store.take()) == {
+        "list tries": 1,
         "list batches": 1,
         "get outcomes": WAITING,
         "put requests": WAITING,
@@ -119,10 +120,10 @@ async def test_opening_reads_what_is_in_flight_and_not_what_waits(waiting):
     reopened = waiting.start()
     await reopened.open(at(1))
     await reopened.tick(at(1))
-    assert waiting.store.take() == ["list batches"]
+    assert waiting.store.take() == ["list tries", "list batches"]
     assert reopened.queued == 0
 
 
 async def test_opening_reads_each_open_batch_once(flying):
     await flying.start().open(at(1))
-    assert flying.store.take() == ["list batches", "get members"]
+    assert flying.store.take() == ["list tries", "list batches", "get members"]

@@ -8,7 +8,7 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, NoReturn
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from batch_bridge import _ledger, _outcome, _settlement
-from batch_bridge._engine import Engine, Tick
+from batch_bridge._engine import CANCELLED, Engine, Tick
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
 from batch_bridge._models import (
@@ -60,6 +60,7 @@ WEATHER = st.integers(0, 2**32)  # what the provider's moods follow from; 0 is a
 JUMPS = st.sampled_from([0.0, 1.0, 32.0, 3600.0, -32.0, -3600.0])
 
 UNAVAILABLE = "503"
+GIVEN_UP = Cancelled(CANCELLED)
 
 # What the engine says in the provider's place.
 FAILURES = {
@@ -72,7 +73,16 @@ CALLS = [
     None,
     *("prepare", "submit", "poll", "find", "fence", "cancel", "release"),
     *("put requests", "put members", "put batches", "put outcomes", "put closed"),
-    *("delete requests", "delete members", "delete batches", "delete outcomes", "get outcomes", "get requests"),
+    *(
+        "put tries",
+        "delete tries",
+        "delete requests",
+        "delete members",
+        "delete batches",
+        "delete outcomes",
+        "get outcomes",
+        "get requests",
+    ),
 ]
 
 # How a call of the provider ends. The first of each is what happens on a good day.
@@ -131,6 +141,7 @@ class WildProvider:
         self.asked: dict[str, Request] = {}
         self.said: dict[str, list[Outcome]] = defaultdict(list)  # first lines, and what stands for missing ones
         self.violations: list[str] = []
+        self.on_record: dict[str, set[str]] = defaultdict(set)
         self._most = most
         self._store = store
         self._searchable = searchable
@@ -302,11 +313,15 @@ class WildProvider:
     # -- the books ---------------------------------------------------------------------------------------------
 
     def executed_by(self, request_id: str) -> set[int]:
-        """Return the calls of `submit` that this request is paid through, or will be."""
+        """Return the calls of `submit` that this request is paid through, or will be, and that came to something."""
+        rows = self._store.read()
+        tried = self.on_record[request_id]  # also once it is forgotten
+        tried.update(batch for batch, *_ in rows["tries"].get(request_id, {"tries": []})["tries"])
         return {
             batch.call
             for batch in self.batches
             if batch.state in ("live", "ended") and any(each.id == request_id for each in batch.requests)
+            if batch.key not in tried or batch.key in rows["batches"]
         }
 
     def doubles_left(self) -> list[str]:
@@ -369,12 +384,14 @@ class EngineMachine(RuleBasedStateMachine):
         policy=st.sampled_from(POLICIES),
         limits=st.sampled_from(LIMITS),
         searchable=st.sampled_from([True, True, False]),
+        attempts=st.sampled_from([1, 3]),
     )
-    def begin(self, policy: FlushPolicy, limits: Limits, searchable: bool) -> None:
+    def begin(self, policy: FlushPolicy, limits: Limits, searchable: bool, attempts: int) -> None:
         self.runner = asyncio.Runner()
         self.fuse = Fuse()
         self.store = FakeStore(fuse=self.fuse)
         self.policy = policy
+        self.attempts = attempts
         most = cap(limits, policy.max_requests, policy.max_bytes)
         self.provider = WildProvider(limits, most, self.store, searchable=searchable)
         self.now: datetime = T0
@@ -416,6 +433,17 @@ class EngineMachine(RuleBasedStateMachine):
     def collect_some_again(self, seed: int) -> None:
         self.collect(Random(seed).choices([*self.parked], k=4))
 
+    @precondition(lambda self: self.engine is not None and self.parked)
+    @rule(seed=WEATHER, most=st.integers(1, 3))
+    def cancel(self, seed: int, most: int) -> None:
+        ids = Random(seed).choices([*self.parked], k=most)
+        cancelled = self.run(self.alive.cancel(ids, self.now))
+        if cancelled is not None:
+            rows = self.store.read()["outcomes"]
+            self.expect(cancelled <= rows.keys(), "cancelled without an outcome")
+            self.reported |= cancelled
+            self.expect(not any(map(self.alive.is_sent, cancelled)), "cancelled and on its way")
+
     @precondition(lambda self: self.engine is not None and self.reported & self.parked.keys())
     @rule(most=st.integers(1, 4))
     def deliver(self, most: int) -> None:
@@ -427,8 +455,9 @@ class EngineMachine(RuleBasedStateMachine):
         for request_id in ids:
             del self.parked[request_id]
         self.ended.update(ids)
+        kept = set(self.alive._state.flights._early)  # until their batch has ended: it is judged by them
         if self.run(self.done(self.alive.forget(ids))):
-            self.forgotten.update(ids)
+            self.forgotten.update(set(ids) - kept)
 
     @precondition(lambda self: self.engine is not None)
     @rule(calls=st.integers(0, 4), moment=st.sampled_from(MOMENTS), name=st.sampled_from(CALLS))
@@ -501,7 +530,8 @@ class EngineMachine(RuleBasedStateMachine):
             before = self.outcomes.setdefault(request_id, outcome)
             self.expect(before == outcome, f"an outcome has changed: {before} -> {outcome}")
             self.expect(request_id in self.provider.asked, "a stranger's outcome was written")
-            said = outcome in self.provider.said[request_id] or getattr(outcome, "code", "") in FAILURES
+            bare = outcome if isinstance(outcome, Succeeded) else replace(outcome, attempts=())
+            said = bare in [*self.provider.said[request_id], GIVEN_UP] or getattr(outcome, "code", "") in FAILURES
             self.expect(said, f"nobody said {outcome}")
             self.expect(UNAVAILABLE not in getattr(outcome, "message", ""), "an outage was taken for an outcome")
         lost = self.outcomes.keys() - rows.keys() - self.ended
@@ -518,13 +548,16 @@ class EngineMachine(RuleBasedStateMachine):
 
     def one_state_each(self, rows: dict[str, Any], held: set[str]) -> None:
         engine = self.alive
-        queued, flying = set(engine._queue._waiting), set(engine._in_flight)
+        flights = engine._state.flights
+        queued, flying = set(engine._state.queue), set(flights._in_flight)
         settled = rows["outcomes"].keys()
-        inherited = {each for flight in engine._flights.values() if flight.inherited for each in flight.batch.members}
+        inherited = {each for flight in flights if flight.inherited for each in flight.batch.members}
         self.expect(not queued & flying, "queued and in flight")
         self.expect(not queued & settled, "queued and settled")
         self.expect(settled & flying <= inherited, "in flight and settled")
-        self.expect(flying == held, "the engine and the ledger differ on what is in flight")
+        self.expect(
+            flying | flights._early.keys() == held, "the engine and the ledger differ on what is in flight"
+        )
         self.expect(engine.queued == len(queued), "the queue is counted wrong")
         self.expect(queued <= self.provider.collected, "queued, though no thread of this process waits for it")
         self.expect(queued <= rows["requests"].keys(), "queued and not written down")
@@ -532,9 +565,11 @@ class EngineMachine(RuleBasedStateMachine):
         known = queued | flying | settled | self.ended
         self.expect(self.provider.collected <= known, f"lost: {self.provider.collected - known}")
         self.expect(self.reported <= settled | self.ended, "reported as settled without an outcome")
-        stages = {key: row["stage"] == "submitted" for key, row in rows["batches"].items()}
-        flights = {key: isinstance(each.batch, Submitted) for key, each in engine._flights.items()}
-        self.expect(stages == flights, "the engine and the ledger differ on the batches")
+        tries = {key: len(row["tries"]) for key, row in rows["tries"].items()}
+        self.expect(max(tries.values(), default=0) < max(self.attempts, 2), "a request was tried too often")
+        stages = {key: row["stage"] in ("submitted", "cancelled") for key, row in rows["batches"].items()}
+        known_stages = {each.batch.key: isinstance(each.batch, Submitted) for each in flights}
+        self.expect(stages == known_stages, "the engine and the ledger differ on the batches")
 
     # -- the process -------------------------------------------------------------------------------------------
 
@@ -548,7 +583,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.fuse.revive()
         if anew:
             ledger = Ledger(self.store, NAME)
-            self.last = Engine(NAME, self.provider, self.policy, ledger, poll_interval=INTERVAL)
+            self.last = Engine(NAME, self.provider, self.policy, ledger, poll_interval=INTERVAL, attempts=self.attempts)
         self.engine = self.last
         self.run(self.engine.open(self.now))
         self.due = None

@@ -78,8 +78,8 @@ async def test_a_tick_that_is_broken_off_is_not_waited_for_and_what_is_queued_is
     here = host(server)
     assert await here.begin(store, "run 1")
     await queue(here, "00" * 16, "01" * 16)
-    for each in here._engine._opened().first(2, here._began):  # in the middle of a flush
-        here._engine._opened().discard(each.id)
+    for each in tuple(here._engine.waiting):  # in the middle of a flush
+        here._engine._state.opened().discard(each)
     assert here.status()["waiting"] == 0
     await here.break_off()
     assert here.is_free

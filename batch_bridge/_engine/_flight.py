@@ -12,19 +12,23 @@ _FIRST_DELAY = 1 / 64
 """The first pause between two polls, as a share of the poll interval; each pause doubles the one before."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Flight:
     """A batch that has been begun and not closed.
 
     Attributes:
         batch: The intent, or the batch once the provider has confirmed it.
-        due: When to look after it next.
+        due: When to look after it next, unless it is late before.
+        late_at: When its deadline passes; `None` if it has none, or that has been seen to.
         pause: How long to leave it alone after that.
         doubtful: `submit` may have taken effect though we did not see it: look before sending again.
         inherited: A process before this one began it, so some of its outcomes may be written already.
         waiting: Its requests that somebody in this process waits for; queued again if the intent is withdrawn.
+        wanted: Its requests that somebody in this process waits for, once it is submitted: those may be sent again.
         refused: Requests that somebody waits for, and that cannot be sent any more if the intent is withdrawn.
         failures: Calls in a row that the provider was not available for.
+        stopping: The provider is to be told that it should stop.
+        is_late: Its deadline has passed, and what follows from that has been begun.
         rings: It tells when there is news of it.
         settled: Requests that have an outcome though the batch has not ended, with its kind.
         forgotten: Those of them that nobody will ask for again: let go of with the batch, which is judged by them.
@@ -33,14 +37,23 @@ class Flight:
     batch: Intent | Submitted
     due: datetime
     pause: timedelta
+    late_at: datetime | None = None
     doubtful: bool = False
     inherited: bool = False
     waiting: dict[str, Waiting] = field(default_factory=dict)
+    wanted: set[str] = field(default_factory=set)
     refused: dict[str, Errored] = field(default_factory=dict)
     failures: int = 0
+    stopping: bool = False
+    is_late: bool = False
     rings: bool = False
     settled: dict[str, str] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
+
+    @property
+    def next_at(self) -> datetime:
+        """When to do something about it next."""
+        return self.due if self.late_at is None else min(self.due, self.late_at)
 
     def wait(self, now: datetime, interval: timedelta, at_least: float | None = None) -> None:
         """Set the next due time, and double the pause up to `interval`; `at_least` is in seconds, an hour at most."""

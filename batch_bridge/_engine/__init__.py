@@ -1,0 +1,29 @@
+"""The engine: requests in, outcomes out, through a provider's batches. Driven by `tick(now)`; it has no clock.
+
+A request is in exactly one place::
+
+    collect ─▶ queue ─▶ begun ─▶ prepared ─▶ submitted ─▶ outcome ─▶ forgotten
+                 ▲        │          │           │
+                 ├────────┴──────────┘           │       withdrawn: known not to exist at the provider
+                 └───────────────────────────────┘       sent again: expired, never run, 429, 5xx, or late
+
+Every step can be repeated without harm: a crash between any two writes is the same as a step done twice. The engine
+knows nothing of LangGraph's runtime or of any vendor, and it never raises for what a provider did: each request of
+a batch ends with exactly one outcome instead. What the ledger's store raises passes through.
+
+Its rooms, each of which knows only those below it::
+
+    _engine     what a host calls: open, collect, tick, cancel, outcomes, forget
+    _sender     queue ─▶ begun ─▶ prepared ─▶ submitted, and back if that came to nothing
+    _settler    submitted ─▶ outcome, or back into the queue
+    _schedule   what is sent now, and when something is due next; no I/O
+    _intake     a request is measured, or refused
+    _state      what all of them share
+    _flights    the batches on their way, and who is in which
+"""
+
+from batch_bridge._engine._engine import Engine, Tick
+from batch_bridge._engine._flight import first_pause
+from batch_bridge._engine._intake import CANCELLED
+
+__all__ = ["CANCELLED", "Engine", "Tick", "first_pause"]

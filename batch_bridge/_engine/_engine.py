@@ -1,0 +1,393 @@
+"""The engine, as its host sees it."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from batch_bridge import events
+from batch_bridge._deadline import Deadline
+from batch_bridge._engine import _schedule
+from batch_bridge._engine._flight import Flight, first_pause
+from batch_bridge._engine._intake import CANCELLED, asked_at, judge, stand_by
+from batch_bridge._engine._sender import Sender
+from batch_bridge._engine._settler import Settler
+from batch_bridge._engine._state import State
+from batch_bridge._flush import FlushPolicy
+from batch_bridge._ledger import Ledger
+from batch_bridge._models import Cancelled, Errored, Intent, Outcome, Request, Submitted
+from batch_bridge._plan import Waiting
+from batch_bridge._provider import Provider
+from batch_bridge._sharing import Sharing
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What a tick did. `settled` are requests that have an outcome now; `wake_at` is when the next tick is due."""
+
+    settled: tuple[str, ...]
+    wake_at: datetime | None
+
+
+class Engine:
+    """One bridge's requests and batches. One caller at a time: its owner holds the mutex.
+
+    Args:
+        name: The bridge; part of every key.
+        provider: Who answers.
+        policy: When the queue is sent.
+        ledger: What survives a crash.
+        poll_interval: The longest pause between two looks at one batch.
+        sharing: Which requests share an answer; none do without it.
+        attempts: How often a request is sent in all, while what it ends with may pass: it expired, never ran, or was
+            answered with 429 or 5xx. With 1 nothing is sent twice.
+        deadline: When a request must be answered, and by whom else. Without it requests have none, whatever they say.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        provider: Provider,
+        policy: FlushPolicy,
+        ledger: Ledger,
+        *,
+        poll_interval: timedelta = timedelta(seconds=30),
+        sharing: Sharing | None = None,
+        attempts: int = 1,
+        deadline: Deadline | None = None,
+    ) -> None:
+        self._state = State(name, provider, policy, ledger, poll_interval, sharing, attempts, deadline)
+        self._settler = Settler(self._state)
+        self._sender = Sender(self._state, self._settler)
+
+    # -- the life of a process -----------------------------------------------------------------------------------
+
+    async def open(self, now: datetime) -> None:
+        """Read from the ledger what a process before this one left in flight. Idempotent.
+
+        Requests that were only queued are not sent until somebody collects them again, unless the ledger keeps the
+        queue: the parked interrupt is the truth, and a thread that nobody continues is not paid for.
+        """
+        state = self._state
+        remembered = {flight.batch.key: flight for flight in state.flights}
+        queue = state.clear(now)
+        await state.ledger.read_tries()
+        for entry in await state.ledger.open_batches():
+            batch, doubtful = entry if isinstance(entry, tuple) else (entry, False)
+            flight = Flight(batch, now, first_pause(state.interval), state.late_at(batch), doubtful, inherited=True)
+            old = remembered.get(batch.key)
+            if old is not None and isinstance(batch, Submitted) and isinstance(old.batch, Submitted):
+                flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
+            flight.stopping = isinstance(batch, Submitted) and batch.left != ""
+            state.flights.add(flight)
+        await self._count_creations(now)
+        sent = []
+        for waiting in await state.ledger.queue():
+            sent_in = state.flights.of(waiting.id)
+            if sent_in is None:
+                queue.add(waiting)
+            elif isinstance(sent_in.batch, Intent):
+                sent_in.waiting[waiting.id] = waiting
+            else:
+                sent.append(waiting.id)
+        await state.ledger.unqueued(sent)
+
+    async def _count_creations(self, now: datetime) -> None:
+        """Tell the governor which batches were created before this process."""
+        state = self._state
+        if state.provider.limits.creations_per_hour is None:
+            return
+        batches = [each.batch for each in state.flights if isinstance(each.batch, Submitted)]
+        created = [each.submitted_at for each in batches if not each.terms.fallback]
+        created += [each.submitted_at for each in await state.ledger.closed_batches() if each.handle is not None]
+        for at in sorted(each for each in created if each <= now):
+            state.governor.created(at)
+
+    # -- requests in ---------------------------------------------------------------------------------------------
+
+    async def collect(
+        self, requests: Iterable[Request], now: datetime, *, asked_at: Mapping[str, datetime] | None = None
+    ) -> set[str]:
+        """Take in the requests of parked threads; those known already are not taken twice.
+
+        Args:
+            requests: What the threads wait for.
+            now: Aware UTC.
+            asked_at: Since when a thread waits, by its id, where that is not now. A request's age counts from there.
+
+        Returns:
+            The requests that have an outcome, however long ago they were settled: deliver them (again).
+        """
+        state = self._state
+        new = await self._sort_out(requests, now)
+        settled = await state.ledger.settled(tuple(new)) if new else set()
+        since = asked_at or {}
+        judged = {
+            each.id: self._judge(each, since.get(each.thread, now), now)
+            for each in new.values()
+            if each.id not in settled
+        }
+        accepted = [each for each in judged.values() if isinstance(each, Waiting)]
+        refused: dict[str, Outcome] = {each: why for each, why in judged.items() if isinstance(why, Errored)}
+        recalled = await state.sharing.recall(accepted, now) if state.sharing else {}
+        accepted = [waiting for waiting in accepted if waiting.id not in recalled]
+        await state.ledger.enqueue(new[waiting.id] for waiting in accepted)
+        await state.ledger.queued(accepted)
+        for waiting in accepted:
+            state.opened().add(waiting)
+        state.tell_queued([each.id for each in accepted])
+        if judged_now := refused | recalled:
+            await state.ledger.settle(judged_now)
+            state.tell_settled(None, judged_now)
+        return settled | judged_now.keys()
+
+    async def _sort_out(self, requests: Iterable[Request], now: datetime) -> dict[str, Request]:
+        """Return the requests that are neither queued nor on their way; note of those that are that somebody waits."""
+        state, queue = self._state, self._state.opened()
+        new: dict[str, Request] = {}
+        in_doubt: list[Request] = []
+        adopted: list[Request] = []
+        for request in requests:
+            flight = state.flights.of(request.id)
+            if flight is None:
+                if request.id not in queue:
+                    new[request.id] = request
+            elif stand_by(state, flight, request, now):
+                in_doubt.append(request)
+            elif isinstance(flight.batch, Submitted) and request.id not in flight.wanted:
+                flight.wanted.add(request.id)
+                adopted.append(request)
+        await state.ledger.enqueue(in_doubt)
+        await state.ledger.hold(adopted)
+        return new
+
+    def _judge(self, request: Request, since: datetime, now: datetime) -> Waiting | Errored:
+        return judge(self._state, request, asked_at(self._state, request, since, now))
+
+    # -- a tick --------------------------------------------------------------------------------------------------
+
+    async def tick(self, now: datetime, *, drain: bool = False) -> Tick:
+        """Do everything that is due at `now`: reconcile, poll, settle, flush.
+
+        Args:
+            now: Aware UTC. A clock that jumps makes things early or late, never wrong.
+            drain: Send all that waits, whatever the policy says: nothing more can come.
+        """
+        await self.advance(now)
+        await self.flush(now, drain=drain)
+        return self.tell(now)
+
+    async def advance(self, now: datetime) -> None:
+        """Do the first half of a tick: reconcile, poll and settle the batches that are due."""
+        state = self._state
+        state.opened()
+        await state.each(state.flights.due(now, state.interval), lambda flight: self._advance(flight, now))
+
+    async def flush(self, now: datetime, *, drain: bool = False) -> None:
+        """Do the second half of a tick: send what the policy says is due; with `drain` all that waits.
+
+        What is late goes to the fallback. What the provider has no room for stays, and goes first once there is some.
+        """
+        state, queue = self._state, self._state.opened()
+        state.drain = state.drain or drain
+        if late := _schedule.late(state, now):
+            queue.flushed(now)
+            await self._sender.flush_late(late, now)
+        while not _schedule.is_held(state, now):
+            flush = _schedule.due(state, now)
+            state.drain, state.owed = flush.drain, flush.owed
+            if not flush.due:
+                break
+            queue.flushed(now)
+            await self._sender.flush(flush.due, now)
+            if not flush.is_limited:
+                break
+
+    def to_flush(self, now: datetime) -> tuple[str, ...]:
+        """Return the ids of the requests that `flush` would send now."""
+        late = _schedule.late(self._state, now)
+        due = [] if _schedule.is_held(self._state, now) else _schedule.due(self._state, now).due
+        return tuple(each.id for each in (*late, *due))
+
+    def tell(self, now: datetime) -> Tick:
+        """Return what has been settled since the last time, and when the next tick is due."""
+        settled, self._state.settled = tuple(self._state.settled), []
+        return Tick(settled, _schedule.wake_at(self._state, now))
+
+    async def _advance(self, flight: Flight, now: datetime) -> None:
+        if flight.late_at is not None and flight.late_at <= now:
+            flight.late_at, flight.is_late = None, True
+            await self._settler.overtake(flight, now)
+        match flight.batch:
+            case Submitted() as batch:
+                if not flight.stopping or await self._settler.stop(flight, batch, now):
+                    await self._settler.poll(flight, batch, now)
+            case Intent() as intent if flight.doubtful:
+                await self._sender.reconcile(flight, intent, now)
+            case Intent() as intent if flight.inherited or flight.is_late:
+                await self._sender.withdraw(flight, intent)  # it was not sent: its process died, or it is too late
+            case Intent() as intent:
+                await self._sender.submit(flight, intent, now)
+
+    # -- requests that nobody waits for --------------------------------------------------------------------------
+
+    async def drop(self, ids: Iterable[str]) -> None:
+        """Take requests out of the queue, because nobody waits for them any more. What is in flight stays.
+
+        It is not sent again, though, unless somebody collects it again.
+        """
+        state = self._state
+        ids = tuple(ids)
+        for request_id in ids:
+            if (flight := state.flights.of(request_id)) is not None:
+                flight.wanted.discard(request_id)
+        dropped = [request_id for request_id in ids if state.opened().discard(request_id)]
+        await state.ledger.drop(dropped)
+        state.tell_cancelled(dropped)
+
+    async def cancel(self, ids: Iterable[str], now: datetime, *, why: str = CANCELLED) -> set[str]:
+        """End requests as cancelled, and stop each batch of which nothing is left to wait for. Idempotent.
+
+        What is queued is not sent. What is on its way has its outcome at once; what the provider answers all the same
+        is put aside. A batch that others still wait for goes on. Survives a crash: a batch whose last request was
+        cancelled is stopped by the next process.
+
+        Returns:
+            The requests that have been cancelled now, those that were queued or on their way: deliver their outcomes.
+        """
+        state, queue = self._state, self._state.opened()
+        cancelled: dict[str, Outcome] = {}
+        flying: dict[Flight, dict[str, Outcome]] = {}
+        for request_id in dict.fromkeys(ids):
+            if request_id in queue:
+                cancelled[request_id] = Cancelled(why)
+            elif (flight := state.flights.of(request_id)) is not None:
+                flying.setdefault(flight, {})[request_id] = Cancelled(why)
+        await state.ledger.settle(cancelled)
+        for request_id in cancelled:
+            queue.discard(request_id)
+        state.tell_settled(None, cancelled)
+        for flight, outcomes in flying.items():
+            await self._cancel(flight, outcomes, now)
+            cancelled |= outcomes
+        state.tell_cancelled(cancelled)
+        return set(cancelled)
+
+    async def _cancel(self, flight: Flight, outcomes: Mapping[str, Outcome], now: datetime) -> None:
+        state, batch = self._state, flight.batch
+        is_last = sum(1 for _ in state.flights.unsettled(flight)) == len(outcomes)
+        if is_last and isinstance(batch, Submitted) and not batch.left:  # first: who is left behind is stopped
+            flight.batch = replace(batch, left="cancelled")
+            await state.ledger.mark(flight.batch)
+        told = len(state.settled)
+        await self._settler.settle_early(flight, outcomes.items())
+        del state.settled[told:]  # they are returned, and perhaps forgotten by the next tick
+        for request_id in outcomes:
+            flight.waiting.pop(request_id, None)
+            flight.refused.pop(request_id, None)
+            flight.wanted.discard(request_id)
+        if is_last:
+            flight.stopping, flight.due, flight.late_at = isinstance(flight.batch, Submitted), now, None
+
+    # -- outcomes out --------------------------------------------------------------------------------------------
+
+    async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
+        """Read the outcomes that are known."""
+        return await self._state.ledger.outcomes(ids)
+
+    async def forget(self, ids: Sequence[str]) -> None:
+        """Let go of settled requests whose thread has ended: their outcomes will not be asked for again.
+
+        Those whose batch has not ended are kept until it has: a process after this one tells by them what is missing.
+        """
+        state = self._state
+        early = {request_id: flight for request_id in ids if (flight := state.flights.early_of(request_id))}
+        for request_id, flight in early.items():
+            flight.forgotten.append(request_id)
+        await state.ledger.forget([request_id for request_id in ids if request_id not in early] if early else ids)
+
+    # -- what may be asked of it ---------------------------------------------------------------------------------
+
+    @property
+    def on_news(self) -> Callable[[], None] | None:
+        """Called, by its host's wish, when a batch has news before the time that the last tick named."""
+        return self._state.on_news
+
+    @on_news.setter
+    def on_news(self, call: Callable[[], None] | None) -> None:
+        self._state.on_news = call
+
+    @property
+    def on_event(self) -> Callable[[events.Event], None] | None:
+        """Called, by its host's wish, with what happens, once it is durable. It must not raise."""
+        return self._state.on_event
+
+    @on_event.setter
+    def on_event(self, call: Callable[[events.Event], None] | None) -> None:
+        self._state.on_event = call
+
+    @property
+    def before_submit(self) -> Callable[[], Awaitable[None]] | None:
+        """Called, by its host's wish, right before a batch is created; `ProviderUnavailable` from it puts that off."""
+        return self._state.before_submit
+
+    @before_submit.setter
+    def before_submit(self, call: Callable[[], Awaitable[None]] | None) -> None:
+        self._state.before_submit = call
+
+    @property
+    def last_error(self) -> str:
+        """What failed last, for a person to read; empty if nothing has."""
+        return self._state.last_error
+
+    @last_error.setter
+    def last_error(self, error: str) -> None:
+        self._state.last_error = error
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been opened; nothing else may be asked of it before."""
+        return self._state.queue is not None
+
+    def knows(self, request_id: str) -> bool:
+        """Tell whether a request waits to be sent or is on its way."""
+        return request_id in self._state.opened() or self._state.flights.of(request_id) is not None
+
+    def is_sent(self, request_id: str) -> bool:
+        """Whether a request is on its way in a batch that the provider has confirmed."""
+        flight = self._state.flights.of(request_id)
+        return flight is not None and isinstance(flight.batch, Submitted)
+
+    def in_batch(self, key: str) -> tuple[str, ...]:
+        """Return the requests of a batch that have no outcome yet, by our key of it."""
+        flight = self._state.flights.get(key)
+        return () if flight is None else tuple(self._state.flights.unsettled(flight))
+
+    @property
+    def queued(self) -> int:
+        """How many requests wait to be sent."""
+        return len(self._state.opened())
+
+    @property
+    def waiting(self) -> Iterable[str]:
+        """Ids of the requests that wait to be sent, oldest first."""
+        return iter(self._state.opened())
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are on their way."""
+        return self._state.flights.requests
+
+    @property
+    def unsent(self) -> int:
+        """How many batches have been begun, and not confirmed by the provider."""
+        return sum(isinstance(flight.batch, Intent) for flight in self._state.flights)
+
+    @property
+    def expects_news(self) -> bool:
+        """Whether a batch in flight will call `on_news`: it runs in this process, and not at a provider."""
+        return any(flight.rings for flight in self._state.flights)
+
+    @property
+    def batches_in_flight(self) -> int:
+        """How many batches have been begun and not closed."""
+        return len(self._state.flights)

@@ -1,0 +1,70 @@
+"""How a request gets in: measured, or refused before it costs anything. No I/O."""
+
+from datetime import datetime
+from typing import Final
+
+from batch_bridge._engine._flight import Flight
+from batch_bridge._engine._state import State, said
+from batch_bridge._models import Errored, Intent, Request
+from batch_bridge._plan import Waiting
+from batch_bridge._provider import Provider
+from batch_bridge.errors import RequestRefused
+
+CANCELLED: Final = "the request was cancelled by who waited for it"
+
+
+def judge(state: State, request: Request, asked_at: datetime, provider: Provider | None = None) -> Waiting | Errored:
+    """Return a request as it is queued, or why it is refused.
+
+    Args:
+        state: The engine's.
+        request: The request.
+        asked_at: Since when somebody waits for it.
+        provider: Who is to answer it, if not the engine's provider.
+    """
+    who = provider or state.provider
+    try:
+        measure = who.measure(request)
+    except RequestRefused as error:
+        return Errored(str(error), code=error.code)
+    except Exception as error:  # noqa: BLE001  # a provider is somebody's code: it must not stand in others' way
+        return Errored(said(error), code="measure_failed")
+    limit = who.limits.bytes
+    if limit is not None and measure.bytes > limit:
+        return Errored(
+            f"the request is {measure.bytes:,} bytes long, and {state.name!r} takes {limit:,} at most; "
+            "ask for less in one request",
+            code="item_too_large",
+        )
+    deadline = state.deadline
+    own = request.deadline if deadline is not None else None
+    if own is not None and deadline is not None and deadline.fallback is None:
+        return Errored(
+            f"the request has a deadline, and nobody answers what is late: the provider of {state.name!r} has no "
+            "realtime way; give the bridge fallback=, or leave the deadline out",
+            code="no_fallback",
+        )
+    key = state.sharing.key(request) if state.sharing else ""
+    return Waiting(request.id, measure.group, measure.bytes, asked_at, key, own)
+
+
+def asked_at(state: State, request: Request, since: datetime, now: datetime) -> datetime:
+    """Return since when a request waits, which may have been late in a process before this one."""
+    tries = state.ledger.tries(request.id)
+    return state.deadline.asked_at(request.deadline, tries, since, now) if state.deadline and tries else since
+
+
+def stand_by(state: State, flight: Flight, request: Request, now: datetime) -> bool:
+    """Note that somebody waits for a request whose submission is in doubt; tell whether that is new.
+
+    If the submission turns out to have failed, it is queued again, or refused if it is too large by now.
+    """
+    if not isinstance(flight.batch, Intent) or request.id in flight.waiting:
+        return False
+    since = flight.batch.terms.asked_at if state.deadline is not None else None
+    judged = judge(state, request, min(since or now, now))
+    if isinstance(judged, Waiting):
+        flight.waiting[request.id] = judged
+        return True
+    flight.refused[request.id] = judged
+    return False

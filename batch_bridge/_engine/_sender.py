@@ -1,0 +1,234 @@
+"""From the queue to the provider: a batch is begun, prepared and submitted, or it is known that it was not."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from batch_bridge import events
+from batch_bridge._engine._flight import Flight, first_pause
+from batch_bridge._engine._intake import judge
+from batch_bridge._engine._schedule import batch_limits
+from batch_bridge._engine._settler import Settler
+from batch_bridge._engine._state import State, said
+from batch_bridge._models import JSON, Errored, Intent, Outcome, Submitted, Terms
+from batch_bridge._plan import Waiting, batch_key, lines, split
+from batch_bridge._sharing import Sharing
+from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
+
+logger = logging.getLogger("batch_bridge")
+
+
+class Sender:
+    """Sends batches."""
+
+    def __init__(self, state: State, settler: Settler) -> None:
+        self._state = state
+        self._settler = settler
+
+    # -- a flush -------------------------------------------------------------------------------------------------
+
+    async def flush(self, waiting: Sequence[Waiting], now: datetime) -> None:
+        """Send requests that are queued; each stays so until its own batch is begun."""
+        state, sharing = self._state, self._state.sharing
+        if sharing is not None:
+            waiting = await self._recall(sharing, waiting, now)
+        shared = sharing is not None and sharing.dedupe
+        await state.each(split(waiting, batch_limits(state), shared=shared), lambda each: self._begin(each, now))
+
+    async def flush_late(self, waiting: Sequence[Waiting], now: datetime) -> None:
+        """Send what is late to the fallback."""
+        state = self._state
+        fallback = state.deadline.fallback if state.deadline is not None else None
+        assert fallback is not None  # noqa: S101  # else nothing is late
+        by_id = {each.id: each for each in waiting}
+        judged: dict[str, Waiting | Errored] = dict(by_id)
+        for request in await state.ledger.requests(tuple(by_id)):
+            judged[request.id] = judge(state, request, by_id[request.id].queued_at, fallback)
+        refused: dict[str, Outcome] = {
+            each: replace(why, attempts=state.ledger.tries(each))
+            for each, why in judged.items()
+            if isinstance(why, Errored)
+        }
+        await self._settle_queued(refused)
+        accepted = [each for each in judged.values() if isinstance(each, Waiting)]
+        limits = batch_limits(state, fallback)
+        await state.each(split(accepted, limits), lambda each: self._begin(each, now, fallback=True))
+
+    async def _recall(self, sharing: Sharing, waiting: Sequence[Waiting], now: datetime) -> Sequence[Waiting]:
+        """Settle what has become known while it was queued, and return the rest."""
+        recalled = await sharing.recall(waiting, now, again=True)
+        await self._settle_queued(recalled)
+        return [each for each in waiting if each.id not in recalled] if recalled else waiting
+
+    async def _settle_queued(self, outcomes: dict[str, Outcome]) -> None:
+        """Settle requests that were not sent."""
+        if not outcomes:
+            return
+        state = self._state
+        await state.ledger.settle(outcomes)
+        for request_id in outcomes:
+            state.opened().discard(request_id)
+        state.settled += outcomes
+        state.tell_settled(None, outcomes)
+
+    # -- one batch -----------------------------------------------------------------------------------------------
+
+    async def _begin(self, planned: tuple[Waiting, ...], now: datetime, *, fallback: bool = False) -> None:
+        # Up to here they were in the queue: its turn may come late, and what was given up meanwhile is not sent.
+        state, queue = self._state, self._state.opened()
+        members = tuple(each for each in planned if queue.discard(each.id))
+        if not members:
+            return
+        ids = tuple(request.id for request in members)
+        sharing = None if fallback else state.sharing
+        keys, shared = (tuple(each.key for each in members), sharing.dedupe) if sharing is not None else ((), False)
+        key = batch_key(state.name, members, lambda each: len(state.ledger.tries(each)))
+        asked_at, size = min(each.queued_at for each in members), sum(each.bytes for each in members)
+        terms = Terms(asked_at, size, fallback, members[0].deadline)
+        intent = Intent(key, ids, members[0].group, now, None, keys, shared, terms)
+        waiting = {each.id: each for each in members}
+        flight = Flight(intent, now, first_pause(state.interval), state.late_at(intent), waiting=waiting)
+        state.flights.add(flight)
+        await state.ledger.begin(intent)
+        logger.info("%s: batch %s begun with %d requests", state.name, intent.key, len(ids))
+        await self.submit(flight, intent, now)
+
+    async def submit(self, flight: Flight, intent: Intent, now: datetime) -> None:
+        """Send a batch that the provider is known not to have."""
+        state = self._state
+        requests = await state.ledger.requests(intent.members)
+        if len(requests) < len(intent.members):
+            await self._drop_lost(flight, intent, {request.id for request in requests})
+            return
+        if intent.shared:
+            sent = lines(intent)
+            requests = [request for request in requests if request.id in sent]
+        try:
+            if intent.prepared is None:
+                prepared = await state.who(intent).prepare(intent.key, requests)
+                intent = replace(intent, prepared=prepared)
+                await state.ledger.prepared(intent)
+                flight.batch = intent
+            if state.before_submit is not None:
+                await state.before_submit()
+            flight.doubtful = True
+            handle = await state.who(intent).submit(intent.key, requests, intent.prepared)
+        except ProviderUnavailable as error:
+            flight.doubtful = False
+            state.unavailable(flight, error, now)
+        except SubmissionUnknown as error:
+            state.unavailable(flight, error, now)
+        except SubmissionRefused as error:
+            refusal = Errored(str(error), code=error.code, status_code=error.status_code)
+            await self._settler.fail(flight, refusal, now)
+        except Exception as error:  # noqa: BLE001  # a provider is somebody's code: its bug fails its batch alone
+            await self._settler.fail(flight, Errored(said(error), code="submit_failed"), now)
+        else:
+            await self._confirm(flight, intent, handle, now)
+
+    async def _confirm(self, flight: Flight, intent: Intent, handle: JSON, now: datetime) -> None:
+        state = self._state
+        batch = Submitted(
+            intent.key, intent.members, intent.group, now, handle, intent.keys, intent.shared, intent.terms
+        )
+        if not any(state.flights.unsettled(flight)):  # all were cancelled meanwhile
+            batch, flight.stopping = replace(batch, left="cancelled"), True
+        await state.ledger.confirm(batch)
+        flight.batch, flight.doubtful, flight.failures = batch, False, 0
+        flight.is_late, flight.late_at = False, state.late_at(batch)
+        if not intent.terms.fallback:
+            state.governor.created(now)
+        flight.wanted = {*flight.waiting, *flight.refused}
+        flight.waiting.clear()
+        flight.refused.clear()
+        state.held_until, state.hold = None, first_pause(state.interval)
+        flight.due, flight.pause = now, first_pause(state.interval)
+        logger.info("%s: batch %s submitted as %r", state.name, batch.key, handle)
+        if state.on_event is not None:
+            state.on_event(events.Submitted(bridge=state.name, batch=batch.key, handle=handle, requests=batch.members))
+
+    # -- a submission that was not seen to the end ------------------------------------------------------------------
+
+    async def reconcile(self, flight: Flight, intent: Intent, now: datetime) -> None:
+        """Find out what became of a submission that we did not see the end of."""
+        state, provider = self._state, self._state.who(intent)
+        try:
+            found = await provider.find(intent.key, intent.prepared)
+            if not found:
+                await provider.fence(intent.prepared)
+                found = await provider.find(intent.key, intent.prepared)
+            for double in found[1:]:
+                await self._cancel_double(intent, double)
+        except ProviderUnavailable as error:
+            state.unavailable(flight, error, now)
+        except SubmissionUnknown as error:
+            await self._settler.fail(flight, Errored(str(error), code="submission_unknown", retryable=True), now)
+        except Exception as error:  # noqa: BLE001  # as in `submit`
+            await self._settler.fail(flight, Errored(said(error), code="find_failed"), now)
+        else:
+            if found:
+                logger.warning("%s: adopted batch %s, whose submission was interrupted", state.name, intent.key)
+                await self._confirm(flight, intent, found[0], now)
+            else:
+                await self.withdraw(flight, intent)
+                self._hold_back(now)
+
+    async def _cancel_double(self, intent: Intent, handle: JSON) -> None:
+        """Stop a second batch of one intent; that it cannot be stopped must not cost the answers of the first."""
+        try:
+            await self._state.who(intent).cancel(handle)
+        except ProviderUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001  # as in `submit`
+            logger.error(  # noqa: TRY400  # the provider's own words say it
+                "%s: batch %s was created twice, and %r could not be cancelled (%s); cancel it at the provider, "
+                "or it is billed too",
+                self._state.name,
+                intent.key,
+                handle,
+                said(error),
+            )
+
+    def _hold_back(self, now: datetime) -> None:
+        """Send nothing for a while: a submission has come to nothing, and the next one may too."""
+        state = self._state
+        state.drain = True  # what was sent was due
+        state.held_until = now + state.hold
+        state.hold = min(state.hold * 2, state.interval)
+
+    async def _drop_lost(self, flight: Flight, intent: Intent, held: set[str]) -> None:
+        """Settle the requests whose rows are gone from the store, and queue their neighbours again."""
+        state = self._state
+        lost = Errored(
+            "the ledger has lost this request's row; was its store edited?", "ledger_row_lost", retryable=True
+        )
+        gone: dict[str, Outcome] = {
+            each: lost for each in intent.members if each not in held and each not in flight.settled
+        }
+        await state.ledger.settle(gone)
+        state.settled += gone
+        state.tell_settled(intent.key, gone)
+        for request_id in gone:
+            flight.waiting.pop(request_id, None)
+        await self.withdraw(flight, intent)
+
+    async def withdraw(self, flight: Flight, intent: Intent) -> None:
+        """Put the requests of a batch back into the queue, because the provider is known not to have it."""
+        state = self._state
+        # A process before this one may have died while it settled the batch as failed: what it wrote stands.
+        settled = await state.ledger.settled(intent.members) if flight.inherited else set()
+        refused: dict[str, Outcome] = {each: why for each, why in flight.refused.items() if each not in settled}
+        if refused:
+            await state.ledger.settle(refused)
+            settled |= refused.keys()
+            state.tell_settled(intent.key, refused)
+        await state.ledger.unqueued(settled)
+        await state.ledger.withdraw(intent.key)
+        state.flights.remove(flight)
+        state.settled += settled - flight.settled.keys()
+        if flight.forgotten:
+            await state.ledger.forget(flight.forgotten)
+        again = [each for each in flight.waiting.values() if each.id not in settled]
+        state.opened().put_back(again)
+        state.tell_resubmitted(intent.key, [each.id for each in again])

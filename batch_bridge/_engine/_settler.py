@@ -1,0 +1,279 @@
+"""From submitted to settled: a batch is polled, and each of its requests gets its outcome or is sent again."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from batch_bridge import _outcome, events
+from batch_bridge._engine._flight import Flight, first_pause
+from batch_bridge._engine._intake import judge
+from batch_bridge._engine._state import State, said
+from batch_bridge._models import Attempt, Closed, Ended, Errored, Intent, Outcome, Submitted, Succeeded, Usage
+from batch_bridge._plan import Waiting, lines
+from batch_bridge._resubmit import DEADLINE, Again, final, is_passing
+from batch_bridge._settlement import ReadError, nothing, settle, settle_early
+from batch_bridge._sharing import spread
+from batch_bridge.errors import ProviderUnavailable
+
+logger = logging.getLogger("batch_bridge")
+
+_CHUNK = 500
+"""Requests that are read at once to be sent again."""
+
+
+class Settler:
+    """Looks after the batches that the provider has."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    # -- while a batch runs --------------------------------------------------------------------------------------
+
+    async def poll(self, flight: Flight, batch: Submitted, now: datetime) -> None:
+        """Ask how a batch is, and settle what is known."""
+        state = self._state
+        try:
+            sent = tuple(lines(batch)) if batch.shared else batch.members
+            remember = state.sharing.remember(now) if state.sharing and not batch.terms.fallback else None
+            reply = await spread(await state.who(batch).poll(batch.handle, sent), batch, remember, flight.settled)
+        except ProviderUnavailable as error:
+            state.unavailable(flight, error, now)
+        except Exception as error:  # noqa: BLE001  # a provider is somebody's code: its bug fails its batch alone
+            await self.fail(flight, Errored(said(error), code="poll_failed"), now)
+        else:
+            if isinstance(reply, Ended):
+                await self._settle(flight, reply, now)
+                return
+            flight.failures = 0
+            flight.wait(now, state.interval)
+            if state.on_event is not None:
+                state.on_event(events.Polled(bridge=state.name, batch=batch.key, done=reply.done, total=reply.total))
+            if reply.outcomes:
+                await self.settle_early(flight, reply.outcomes)
+            flight.rings = reply.news is not None
+            if reply.news is not None:
+                reply.news.add_done_callback(lambda _: self._ring(flight, now))
+
+    def _ring(self, flight: Flight, polled_at: datetime) -> None:
+        """Have a batch polled in the next tick, and ask for one."""
+        flight.due = polled_at
+        if self._state.on_news is not None:
+            self._state.on_news()
+
+    async def settle_early(self, flight: Flight, outcomes: Iterable[tuple[str, Outcome]]) -> None:
+        """Settle requests of a batch that has not ended; what may be sent again is judged at its end."""
+        state, key = self._state, flight.batch.key
+        fresh: dict[str, Outcome] = {}
+        for request_id, outcome in outcomes:
+            if state.flights.of(request_id) is flight and not self._may_come_back(flight, outcome):
+                fresh.setdefault(request_id, final(outcome, state.ledger.tries(request_id), key))
+        kinds = await settle_early(state.ledger, fresh, inherited=flight.inherited)
+        flight.settled.update(kinds)
+        state.flights.settle_early(flight, fresh)
+        state.settled += fresh
+        if kinds and state.on_event is not None:
+            counts = Counter(kinds.values())
+            state.on_event(events.Settled(bridge=state.name, batch=key, requests=tuple(kinds), outcomes=counts))
+
+    def _may_come_back(self, flight: Flight, outcome: Outcome) -> bool:
+        batch = flight.batch
+        if isinstance(batch, Intent) or batch.left or batch.terms.fallback:
+            return False
+        return is_passing(outcome) and (self._state.attempts > 1 or flight.is_late)
+
+    # -- when it is not waited for any more ------------------------------------------------------------------------
+
+    async def stop(self, flight: Flight, batch: Submitted, now: datetime) -> bool:
+        """Tell the provider to stop a batch; tell whether that is done, or cannot be."""
+        state = self._state
+        try:
+            await state.who(batch).cancel(batch.handle)
+        except ProviderUnavailable as error:
+            state.unavailable(flight, error, now)
+            return False
+        except Exception as error:  # noqa: BLE001  # as in `poll`
+            logger.error("%s: batch %s cannot be cancelled: %s", state.name, batch.key, said(error))  # noqa: TRY400
+        flight.stopping = False
+        flight.pause = first_pause(state.interval)
+        logger.info("%s: batch %s is cancelled", state.name, batch.key)
+        return True
+
+    async def overtake(self, flight: Flight, now: datetime) -> None:
+        """Stop a batch that is late; if the policy is to pay again, its requests go to the fallback at once."""
+        state = self._state
+        if not isinstance(flight.batch, Submitted):
+            return
+        flight.stopping = True
+        logger.warning("%s: batch %s is late, and is stopped", state.name, flight.batch.key)
+        if state.deadline is not None and state.deadline.policy == "pay_again":
+            await self._leave(flight, flight.batch, now)
+
+    async def _leave(self, flight: Flight, batch: Submitted, now: datetime) -> None:
+        """Let the fallback answer a batch's requests, whatever becomes of it."""
+        state = self._state
+        known = await state.ledger.settled(batch.members) if flight.inherited else set()
+        late = [each for each in state.flights.unsettled(flight) if each not in known]
+        await state.ledger.tried(dict.fromkeys(late, Attempt(batch.key, "overdue", DEADLINE, now)))
+        overdue = Errored("the deadline has passed, and there is nothing to send again", code=DEADLINE, retryable=True)
+        back, lost = await self._come_back(flight, dict.fromkeys(late, overdue))
+        await state.ledger.settle(lost)
+        await state.ledger.queued(back)
+        left = replace(batch, left="overdue")
+        await state.ledger.mark(left)
+        flight.batch = left
+        state.flights.free(flight)
+        state.settled += (*known, *lost)
+        state.opened().put_back(back)
+        state.tell_settled(batch.key, lost)
+        state.tell_resubmitted(batch.key, [each.id for each in back])
+
+    # -- when it has ended -----------------------------------------------------------------------------------------
+
+    async def fail(self, flight: Flight, errored: Errored, now: datetime) -> None:
+        """End a batch as failed as a whole."""
+        state = self._state
+        logger.error("%s: batch %s failed: %s", state.name, flight.batch.key, errored.message)
+        state.last_error = f"batch {flight.batch.key} failed: {errored.message}"
+        await self._settle(flight, Ended(nothing(), missing=errored), now)
+
+    async def _settle(self, flight: Flight, ended: Ended, now: datetime) -> None:
+        state, batch = self._state, flight.batch
+        if isinstance(batch, Submitted) and batch.left == "overdue":
+            await self._count_overdue(flight, batch, ended, now)
+            return
+        again = self._again(flight, now)
+        try:
+            kinds = await settle(
+                state.ledger, batch, ended, inherited=flight.inherited, settled=flight.settled, again=again
+            )
+        except ReadError as error:
+            flight.inherited = True  # what was read before it broke is written
+            if isinstance(error.__cause__, ProviderUnavailable):
+                state.unavailable(flight, error.__cause__, now)
+            else:
+                await self.fail(flight, Errored(said(error.__cause__), code="poll_failed"), now)
+            return
+        back, lost = await self._come_back(flight, again.outcomes)
+        await state.ledger.settle(lost)
+        kinds.update(map(_outcome.kind, lost.values()))
+        await state.ledger.queued(back)
+        usage = ended.usage() if callable(ended.usage) else ended.usage
+        whole = kinds.get("succeeded", 0) == len(batch.members) and not batch.shared
+        self._learn(flight, again, usage, now, whole=whole)
+        await self._close(flight, kinds, usage, now)
+        sent_again = again.outcomes.keys() - lost.keys()
+        late = tuple(each for each in batch.members if each not in flight.settled and each not in sent_again)
+        state.settled += late
+        if back:
+            state.opened().put_back(back)
+            state.drain = True  # what was sent was due
+        if sent_again:
+            logger.warning("%s: %d requests of batch %s go into another batch", state.name, len(sent_again), batch.key)
+        logger.info("%s: batch %s settled: %s", state.name, batch.key, dict(kinds))
+        if state.on_event is not None:
+            counts = kinds - Counter(flight.settled.values())
+            state.on_event(
+                events.Settled(
+                    bridge=state.name, batch=batch.key, requests=late, outcomes=counts, ended=True, usage=usage
+                )
+            )
+        state.tell_resubmitted(batch.key, [each.id for each in back])
+        if isinstance(batch, Submitted):
+            await self._release(batch)
+
+    async def _close(
+        self, flight: Flight, kinds: Counter[str], usage: Usage | None, now: datetime, *, paid_twice: int = 0
+    ) -> None:
+        """Let go of a batch, of which a summary stays, and of what was kept of it until its end."""
+        state, batch = self._state, flight.batch
+        submitted = batch if isinstance(batch, Submitted) else None
+        is_overdue = submitted is not None and submitted.left == "overdue"
+        await state.ledger.close(
+            Closed(
+                key=batch.key,
+                handle=submitted.handle if submitted else None,
+                requests=kinds.total(),
+                submitted_at=submitted.submitted_at if submitted else now,
+                ended_at=now,
+                outcomes=kinds,
+                usage=usage,
+                resubmitted=0 if is_overdue else len(batch.members) - kinds.total(),
+                paid_twice=paid_twice,
+            )
+        )
+        state.flights.remove(flight)
+        if flight.forgotten:
+            await state.ledger.forget(flight.forgotten)
+
+    def _again(self, flight: Flight, now: datetime) -> Again:
+        batch = flight.batch
+        is_left = isinstance(batch, Submitted) and batch.left != ""
+        limit = 1 if is_left or batch.terms.fallback else self._state.attempts
+        requeues = self._state.governor.requeues(batch.group)
+        return Again(batch.key, limit, flight.is_late and not is_left, requeues, now)
+
+    async def _come_back(
+        self, flight: Flight, outcomes: Mapping[str, Outcome]
+    ) -> tuple[list[Waiting], dict[str, Outcome]]:
+        """Return a batch's requests as they are queued again, and the outcomes of those that cannot be.
+
+        Only those that somebody waits for: a thread that nobody continues is not paid for. The others are found in
+        neither; who collects them sends them.
+        """
+        state, batch = self._state, flight.batch
+        wanted = list(outcomes)
+        if not state.ledger.keeps_queue:
+            wanted = [each for each in wanted if each in flight.wanted or each in flight.waiting]
+        keys = dict(zip(batch.members, batch.keys, strict=True)) if batch.keys else {}
+        asked_at = batch.terms.asked_at or (batch.begun_at if isinstance(batch, Intent) else batch.submitted_at)
+        back: list[Waiting] = []
+        for start in range(0, len(wanted), _CHUNK):
+            for request in await state.ledger.requests(wanted[start : start + _CHUNK]):
+                judged = judge(state, request, asked_at)
+                if isinstance(judged, Waiting):
+                    back.append(replace(judged, key=keys.get(request.id, judged.key)))
+        found = {each.id for each in back}
+        lost = {
+            each: final(outcomes[each], state.ledger.tries(each), batch.key) for each in wanted if each not in found
+        }
+        return back, lost
+
+    def _learn(self, flight: Flight, again: Again, usage: Usage | None, now: datetime, *, whole: bool) -> None:
+        """Tell the governor how a batch has ended."""
+        governor, batch = self._state.governor, flight.batch
+        if isinstance(batch, Intent) or batch.terms.fallback:
+            return
+        if again.refusal is None:
+            governor.ended(batch.group, batch.terms.bytes, usage, whole=whole)
+            return
+        others = sum(size for group, size in self._state.flights.loads(flight) if group == batch.group)
+        limits = self._state.provider.limits
+        governor.refused(batch.group, batch.terms.bytes, others, said=again.refusal.message, limits=limits, now=now)
+
+    async def _count_overdue(self, flight: Flight, batch: Submitted, ended: Ended, now: datetime) -> None:
+        """Close a batch whose requests were sent elsewhere, and count what it has answered all the same."""
+        state = self._state
+        paid = set[str]()
+        try:
+            async for request_id, outcome in ended.outcomes:
+                if isinstance(outcome, Succeeded):
+                    paid.add(request_id)
+        except ProviderUnavailable as error:
+            state.unavailable(flight, error, now)
+            return
+        except Exception as error:  # noqa: BLE001  # as in `poll`
+            logger.warning("%s: batch %s cannot be read to its end: %s", state.name, batch.key, said(error))
+        twice = len(paid.intersection(lines(batch)) - flight.settled.keys())
+        usage = ended.usage() if callable(ended.usage) else ended.usage
+        await self._close(flight, Counter(), usage, now, paid_twice=twice)
+        state.governor.ended(batch.group, batch.terms.bytes, None, whole=False)
+        logger.warning("%s: overdue batch %s has ended: %d requests are paid twice", state.name, batch.key, twice)
+        await self._release(batch)
+
+    async def _release(self, batch: Submitted) -> None:
+        try:
+            await self._state.who(batch).release(batch.handle)
+        except Exception as error:  # noqa: BLE001  # tidying up must not undo what is settled
+            logger.warning("%s: could not tidy up after batch %s: %s", self._state.name, batch.key, said(error))

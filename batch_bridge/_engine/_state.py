@@ -1,0 +1,158 @@
+"""What the rooms of one engine share: settings, the queue, the batches on their way, and what is to be told."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from batch_bridge import _outcome, events
+from batch_bridge._deadline import Deadline
+from batch_bridge._engine._flight import LONGEST_PAUSE, Flight, first_pause
+from batch_bridge._engine._flights import Flights
+from batch_bridge._flush import FlushPolicy
+from batch_bridge._ledger import Ledger
+from batch_bridge._models import Intent, Outcome, Submitted
+from batch_bridge._provider import Provider
+from batch_bridge._queue import Queue
+from batch_bridge._quota import Governor
+from batch_bridge._sharing import Sharing
+
+logger = logging.getLogger("batch_bridge")
+
+T = TypeVar("T")
+_SIDE_BY_SIDE = 4
+"""Batches that are looked after at the same time."""
+_LONGEST_HOLD = 64
+"""Poll intervals that a group is left alone at the longest, after its batches were refused for want of room."""
+
+
+@dataclass(slots=True)
+class State:
+    """One engine's state. The first attributes are settings, as `Engine` describes them.
+
+    Attributes:
+        queue: What waits to be sent; `None` until the engine is opened.
+        flights: The batches that have been begun and not closed.
+        governor: Keeps them to the provider's quotas.
+        settled: Requests that have an outcome since the host was told last.
+        drain: All that waits is due, whatever the policy says.
+        owed: Groups of which something is due, and waits for room.
+        held_until: Nothing is sent before that.
+        hold: How long the next hold is.
+        last_error: As in `Engine`, as the three hooks.
+    """
+
+    name: str
+    provider: Provider
+    policy: FlushPolicy
+    ledger: Ledger
+    interval: timedelta
+    sharing: Sharing | None
+    attempts: int
+    deadline: Deadline | None
+    queue: Queue | None = None
+    flights: Flights = field(default_factory=Flights)
+    governor: Governor = field(init=False)
+    settled: list[str] = field(default_factory=list)
+    drain: bool = False
+    owed: set[str] = field(default_factory=set)
+    held_until: datetime | None = None
+    hold: timedelta = field(init=False)
+    last_error: str = ""
+    on_news: Callable[[], None] | None = None
+    on_event: Callable[[events.Event], None] | None = None
+    before_submit: Callable[[], Awaitable[None]] | None = None
+
+    def __post_init__(self) -> None:
+        self.governor = Governor(first_pause(self.interval), min(self.interval * _LONGEST_HOLD, LONGEST_PAUSE))
+        self.hold = first_pause(self.interval)
+
+    def clear(self, now: datetime) -> Queue:
+        """Forget all that the ledger tells again, and return the new queue."""
+        self.queue = Queue(now, self.deadline.late_at if self.deadline is not None else lambda _: None)
+        self.flights = Flights()
+        self.settled.clear()
+        self.drain, self.held_until = False, None
+        self.owed.clear()
+        self.governor.opened()
+        return self.queue
+
+    def opened(self) -> Queue:
+        """Return the queue.
+
+        Raises:
+            RuntimeError: The engine has not been opened.
+        """
+        if self.queue is None:
+            raise RuntimeError(f"the engine of {self.name!r} was used before it was opened")
+        return self.queue
+
+    def who(self, batch: Intent | Submitted) -> Provider:
+        """Return who was given a batch."""
+        fallback = self.deadline.fallback if self.deadline is not None else None
+        return fallback if batch.terms.fallback and fallback is not None else self.provider
+
+    def late_at(self, batch: Intent | Submitted) -> datetime | None:
+        """Return when a batch is late, if ever."""
+        return None if self.deadline is None else self.deadline.of(batch)
+
+    def unavailable(self, flight: Flight, error: Exception, now: datetime) -> None:
+        """Note that the provider could not be reached, and when to try again."""
+        flight.failures += 1
+        flight.wait(now, self.interval, getattr(error, "retry_after", None))
+        self.last_error = f"batch {flight.batch.key}: {error}"
+        logger.warning(
+            "%s: batch %s, %d times in a row: %s; next try %s",
+            self.name,
+            flight.batch.key,
+            flight.failures,
+            error,
+            flight.due.isoformat(timespec="seconds"),
+        )
+
+    async def each(self, batches: Iterable[T], step: Callable[[T], Awaitable[None]]) -> None:
+        """Do a step for each batch, side by side; one that fails lets the others finish, and then its error passes."""
+        gate = asyncio.Semaphore(_SIDE_BY_SIDE)
+
+        async def run(batch: T) -> None:
+            async with gate:
+                await step(batch)
+
+        for result in await asyncio.gather(*map(run, batches), return_exceptions=True):
+            if isinstance(result, asyncio.CancelledError):  # nobody cancelled us: the gather would have ended
+                raise RuntimeError(  # noqa: TRY004
+                    f"the provider of {self.name!r} raised CancelledError, which ends no batch"
+                )
+            if isinstance(result, BaseException):
+                raise result
+
+    # -- what is told ------------------------------------------------------------------------------------------
+
+    def tell_queued(self, requests: Sequence[str]) -> None:
+        """Tell that requests wait to be sent."""
+        if requests and self.on_event is not None:
+            self.on_event(events.Queued(bridge=self.name, requests=tuple(requests)))
+
+    def tell_settled(self, batch: str | None, outcomes: Mapping[str, Outcome]) -> None:
+        """Tell that requests have outcomes, before their batch has ended or without any."""
+        if outcomes and self.on_event is not None:
+            counts = Counter(map(_outcome.kind, outcomes.values()))
+            self.on_event(events.Settled(bridge=self.name, batch=batch, requests=tuple(outcomes), outcomes=counts))
+
+    def tell_resubmitted(self, batch: str, requests: Sequence[str]) -> None:
+        """Tell that requests of a batch wait to be sent again."""
+        if requests and self.on_event is not None:
+            self.on_event(events.Resubmitted(bridge=self.name, batch=batch, requests=tuple(requests)))
+
+    def tell_cancelled(self, requests: Iterable[str]) -> None:
+        """Tell that requests were given up."""
+        if (gone := tuple(requests)) and self.on_event is not None:
+            self.on_event(events.Cancelled(bridge=self.name, requests=gone))
+
+
+def said(error: BaseException | None) -> str:
+    """Return what an error says, for a person who sees nothing else of it."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,109 @@
+"""Which requests are sent again, because the same request may succeed later. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from batch_bridge import _outcome
+from batch_bridge._models import Attempt, Cancelled, Errored, Expired, Outcome, Succeeded
+
+DEADLINE: Final = "deadline"
+"""The code of a try that was given up because its deadline had passed."""
+TOKEN_LIMIT: Final = "token_limit_exceeded"  # noqa: S105  # tokens of a model
+"""The code of requests that a provider did not even queue, since too much was queued before them.
+
+Source: OpenAI, Batch API guide, "Rate limits", https://platform.openai.com/docs/guides/batch.
+"""
+_DOUBTFUL: Final = frozenset({"missing_result", "realtime_interrupted", "submission_unknown", "ledger_row_lost"})
+"""Codes of requests that may have been paid for, or that cannot be sent: only their waiter may ask for them again."""
+
+
+@dataclass(slots=True)
+class Again:
+    """Judges the outcomes of one batch, and gathers the requests that are sent again.
+
+    Attributes:
+        batch: The batch's key.
+        limit: How often a request is sent in all.
+        late: The deadline has passed: whatever is not answered goes to the fallback.
+        requeues: Requests that the provider did not queue for want of room are sent again, without counting.
+        now: When the batch has ended, aware UTC.
+        outcomes: What the requests that are sent again have ended with this time.
+        refusal: Why the provider did not queue requests, if it did not for want of room.
+    """
+
+    batch: str
+    limit: int
+    late: bool
+    requeues: bool
+    now: datetime
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    refusal: Errored | None = None
+
+    def judge(self, request_id: str, outcome: Outcome, tries: Sequence[Attempt]) -> Attempt | None:
+        """Return the try to note if the request is sent again, else nothing: the outcome stands."""
+        if isinstance(outcome, Errored) and outcome.code == TOKEN_LIMIT:
+            self.refusal = outcome
+        before = tries_before(tries, self.batch)  # it may have been read before, in vain
+        if not is_sent_again(outcome, before, limit=self.limit, late=self.late, requeues=self.requeues):
+            return None
+        self.outcomes[request_id] = outcome
+        return Attempt(self.batch, _outcome.kind(outcome), DEADLINE if self.late else code_of(outcome), self.now)
+
+
+def final(outcome: Outcome, tries: Sequence[Attempt], batch: str) -> Outcome:
+    """Return an outcome that stands, with the tries before the one in this batch."""
+    return _outcome.with_attempts(outcome, tries_before(tries, batch))
+
+
+def tries_before(tries: Sequence[Attempt], batch: str) -> tuple[Attempt, ...]:
+    """Return the tries in other batches than this one."""
+    return tuple(each for each in tries if each.batch != batch)
+
+
+def is_sent_again(
+    outcome: Outcome, tries: Sequence[Attempt], *, limit: int, late: bool = False, requeues: bool = False
+) -> bool:
+    """Tell whether a request is sent again, after an outcome and the tries before it.
+
+    Args:
+        outcome: What it has ended with.
+        tries: What it ended with before.
+        limit: How often it may be sent in all. A try that was not queued, or not waited for, does not count.
+        late: What was stopped for its deadline is sent again as well, and the limit does not count: the fallback is
+            the last one who is asked.
+        requeues: Whether what was refused for want of room comes back, without counting; else it does not.
+    """
+    if late:
+        return isinstance(outcome, Cancelled) or is_passing(outcome)
+    if not is_passing(outcome) or limit <= 1:
+        return False
+    if code_of(outcome) == TOKEN_LIMIT:
+        return requeues
+    return counted(tries) + 1 < limit
+
+
+def is_passing(outcome: Outcome) -> bool:
+    """Tell whether the same request may succeed later, and that it be sent again is safe.
+
+    What was cancelled was so on purpose, unless a deadline did it. What may have been paid for, with its answer lost on
+    the way, is its waiter's to decide: a line that is missing from a completed batch, say.
+    """
+    match outcome:
+        case Expired():
+            return True
+        case Errored():
+            return outcome.retryable and outcome.code not in _DOUBTFUL
+        case Succeeded() | Cancelled():
+            return False
+
+
+def counted(tries: Sequence[Attempt]) -> int:
+    """Return how many tries count towards the limit."""
+    return sum(each.code not in (TOKEN_LIMIT, DEADLINE) for each in tries)
+
+
+def code_of(outcome: Outcome) -> str:
+    """Return an outcome's code, or its kind."""
+    return outcome.code if isinstance(outcome, Errored) else _outcome.kind(outcome)

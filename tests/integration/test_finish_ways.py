@@ -1,0 +1,185 @@
+"""Every way to finish: sent again, late, held back by a quota. Real client, real HTTP, real engine."""
+
+import asyncio
+import math
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from langgraph.graph import StateGraph
+from openai import AsyncOpenAI
+
+from batch_bridge import Batcher, Bridge, Runner, wait
+from batch_bridge._models import Request
+from batch_bridge.errors import RequestCancelled, RequestExpired, RequestFailed
+from batch_bridge.providers.openai import OpenAIBatch
+from batch_bridge.testing import BatchServer
+
+
+@pytest.fixture
+def server():
+    with BatchServer() as running:
+        yield running
+
+
+def items(count, size=0):
+    return [[{"role": "user", "content": f"{n:05d}{'.' * size}"}] for n in range(count)]
+
+
+def batcher_on(server, **options):
+    client = AsyncOpenAI(base_url=server.base_url, api_key="any")
+    return Batcher(OpenAIBatch(client, model="gpt-4o-mini"), **{"poll_interval": 0.1, **options})
+
+
+async def ask(state):
+    return {"a": await wait([{"role": "user", "content": str(state["n"])}])}
+
+
+def asking():
+    graph = StateGraph(dict)
+    graph.add_node("node", ask)
+    graph.add_edge("__start__", "node")
+    return graph
+
+
+def said(answers):
+    return [each["choices"][0]["message"]["content"] for each in answers]
+
+
+def test_half_expired_batches_are_finished_by_the_next_ones(server):
+    server.configure(expiry=1.0, expiry_share=0.5)
+    with batcher_on(server, attempts=5) as batcher:
+        answers = batcher.map(items(64), return_exceptions=True)
+    left = [each for each in answers if isinstance(each, RequestExpired)]
+    assert all(f"{n:05d}" in said([each])[0] for n, each in enumerate(answers) if each not in left)
+    assert [len(each.attempts) for each in left] == [4, 4]
+    stats = server.stats
+    assert (stats.paid, stats.paid_twice, stats.batches) == (62, 0, 5)
+
+
+def test_what_was_tried_is_told_with_the_error(server):
+    server.configure(expiry=1.0, expiry_share=0.0)
+    with batcher_on(server) as batcher:
+        (error,) = batcher.map(items(1), return_exceptions=True)
+    assert isinstance(error, RequestExpired)
+    assert [each["kind"] for each in error.attempts] == ["expired", "expired"]
+    assert server.stats.batches == 3
+
+
+@pytest.mark.parametrize(("status", "batches"), [(429, 3), (500, 3), (0, 3), (400, 1), (401, 1), (404, 1)])
+def test_lines_that_fail_for_good_are_told_at_once_and_others_are_tried_again(server, status, batches):
+    server.configure(line_failure=1.0, line_failure_status=status)
+    with batcher_on(server) as batcher:
+        errors = batcher.map(items(5), return_exceptions=True)
+    assert {(type(each), each.status_code) for each in errors} == {(RequestFailed, status)}
+    assert {len(each.attempts) for each in errors} == {batches - 1}
+    assert (server.stats.batches, server.stats.paid) == (batches, 0)
+
+
+def test_a_provider_that_is_full_for_the_moment(server):
+    server.configure(batch_failure=1.0)
+    with batcher_on(server, poll_interval=0.05) as batcher:
+        threading.Timer(1.0, server.configure, kwargs={"batch_failure": 0.0}).start()
+        answers = batcher.map(items(20))
+    assert len(said(answers)) == 20
+    assert (server.stats.paid, server.stats.paid_twice) == (20, 0)
+
+
+def test_a_quota_of_tokens_is_learned_from_one_refusal(server):
+    """Ten thousand requests, of which a thousand may be enqueued."""
+    asked = items(10_000, size=30)
+    line = OpenAIBatch(model="gpt-4o-mini").measure(Request("0" * 32, "", asked[0])).bytes
+    server.configure(enqueued_tokens=1000 * math.ceil(line / 4), latency=0.1)
+    with batcher_on(server) as batcher:
+        answers = batcher.map(asked, return_exceptions=True)
+    assert not [each for each in answers if isinstance(each, Exception)]
+    stats = server.stats
+    assert stats.batches_by_status.get("failed", 0) == 1
+    assert (stats.paid, stats.paid_twice) == (10_000, 0)
+    assert stats.batches == 11, "there was room, and it was not used"
+
+
+@pytest.mark.parametrize("policy", ["wait_for_cancel", "pay_again"])
+def test_a_batch_that_never_ends_is_late(server, policy):
+    server.configure(stuck=1.0, stuck_share=0.9, cancel_seconds=2.0 if policy == "pay_again" else 0.5)
+    began = time.monotonic()
+    with batcher_on(server, deadline=3, on_deadline=policy) as batcher:
+        answers = batcher.map(items(50))
+        took = time.monotonic() - began
+    assert all(f"{n:05d}" in text for n, text in enumerate(said(answers)))
+    assert 3 <= took < (4.5 if policy == "pay_again" else 6)
+    stats = server.stats
+    assert stats.realtime == (50 if policy == "pay_again" else 5)
+    assert stats.paid == 45
+
+
+async def test_what_is_paid_twice_is_reported(server):
+    server.configure(stuck=1.0, stuck_share=0.9, latency=0.1)
+    client = AsyncOpenAI(base_url=server.base_url, api_key="any")
+    bridge = Bridge(OpenAIBatch(client, model="gpt-4o-mini"), deadline=1.0, on_deadline="pay_again", poll_interval=0.1)
+    async with Runner(asking(), bridge, path=":memory:") as runner:
+        results = await runner.abatch([{"n": n} for n in range(20)])
+        assert all("a" in each for each in results)
+        async with asyncio.timeout(20):
+            while (await runner.report()).paid_twice == 0:
+                await asyncio.sleep(0.05)
+        report = await runner.report()
+    assert (report.paid_twice, report.requests) == (18, 20)
+    assert server.stats.realtime == 20
+
+
+async def test_who_has_no_realtime_way_needs_a_fallback():
+    with pytest.raises(TypeError, match="give fallback="):
+        Bridge(submit=lambda items: 1, poll=lambda handle: None, deadline=3)
+    with pytest.raises(TypeError, match="there is no deadline="):
+        Bridge(submit=lambda items: 1, poll=lambda handle: None, fallback=OpenAIBatch(model="m"))
+    with pytest.raises(ValueError, match="no policy"):
+        Bridge(OpenAIBatch(model="m"), deadline=3, on_deadline="never")
+    with pytest.raises(ValueError, match="whole number"):
+        Bridge(OpenAIBatch(model="m"), attempts=0)
+    bridge = Bridge(submit=lambda items: 1, poll=lambda handle: None, deadline=3, fallback=OpenAIBatch(model="m"))
+    assert len(bridge.providers) == 2
+
+
+def test_a_batcher_gives_up_what_is_on_its_way(server):
+    server.configure(stuck=1.0, stuck_share=0.0)
+    with batcher_on(server, max_batch_age=0.1) as batcher, ThreadPoolExecutor() as pool:
+        asked = pool.submit(batcher.map, items(10), return_exceptions=True)
+        until(lambda: server.stats.batches)
+        assert batcher.cancel() == 10
+        assert {type(each) for each in asked.result(10)} == {RequestCancelled}
+        assert batcher.cancel() == 0
+        until(lambda: server.stats.batches_by_status.get("cancelled"))
+    assert server.stats.paid == 0
+
+
+async def test_a_runner_gives_up_a_thread_a_request_and_a_batch(server):
+    server.configure(stuck=1.0, stuck_share=0.0)
+    client = AsyncOpenAI(base_url=server.base_url, api_key="any")
+    bridge = Bridge(OpenAIBatch(client, model="gpt-4o-mini"), poll_interval=0.1)
+    async with Runner(asking(), bridge, path=":memory:") as runner:
+        running = asyncio.create_task(runner.abatch([{"n": n} for n in range(6)], run_id="r", return_exceptions=True))
+        async with asyncio.timeout(20):
+            while not server.stats.batches:
+                await asyncio.sleep(0.05)
+        assert await runner.cancel(thread_id="r:2") == 1
+        assert await runner.cancel(thread_id="r:2") == 0
+        assert await runner.cancel(thread_id="nobody") == 0
+        assert not server.stats.batches_by_status.get("cancelled")
+        (batch,) = (await client.batches.list()).data
+        assert await runner.cancel(batch=batch.metadata["batch_bridge_key"]) == 5
+        results = await running
+        async with asyncio.timeout(20):
+            while not server.stats.batches_by_status.get("cancelled"):
+                await asyncio.sleep(0.05)
+    assert {type(each) for each in results} == {RequestCancelled}
+    assert server.stats.paid == 0
+
+
+def until(true):
+    for _ in range(400):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not happen in time")
