@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -86,14 +87,22 @@ class Box:
         return len(self._claimed)
 
     def identify(
-        self, thread: str, namespace: str, batcher: str, content: bytes, *, key: str | None = None, tenant: str = ""
+        self,
+        thread: str,
+        namespace: str,
+        batcher: str,
+        content: bytes,
+        *,
+        key: str | None = None,
+        tenant: str = "",
+        deadline: timedelta | None = None,
     ) -> Identity:
         """Name a wait; equal waits are counted in the order in which they come."""
         with self._lock:
             self._check_open()
             equal = self._equal.get((batcher, content), 0)
             self._equal[batcher, content] = equal + 1
-            return Identity(thread, namespace, batcher, content, equal, key, tenant)
+            return Identity(thread, namespace, batcher, content, equal, key, tenant, deadline)
 
     def look_up(self, identity: Identity, item: Any) -> tuple[str, Outcome | None]:
         """Return the request that a wait stands for now, and its outcome; without one, it is open from now on.
@@ -106,7 +115,9 @@ class Box:
                 self._claimed.add(request_id)
                 outcome = self._answers.get(request_id)
                 if outcome is None:
-                    asked = Asked(request_id, identity.batcher, item, identity.tenant, identity.sample)
+                    asked = Asked(
+                        request_id, identity.batcher, item, identity.tenant, identity.sample, identity.deadline
+                    )
                     self._open.setdefault(request_id, asked)
                     return request_id, None
                 if isinstance(outcome, Succeeded):

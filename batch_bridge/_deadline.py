@@ -11,6 +11,28 @@ from batch_bridge._provider import Provider
 from batch_bridge._resubmit import DEADLINE
 
 OnDeadline: TypeAlias = Literal["wait_for_cancel", "pay_again"]
+Within: TypeAlias = timedelta | float | None
+"""A deadline as users give it: a duration, or seconds."""
+
+
+def duration(given: object) -> timedelta | None:
+    """Return a deadline as it was given: a `timedelta`, seconds, or nothing.
+
+    Raises:
+        TypeError: It is no duration.
+        ValueError: It would have passed at once.
+    """
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, timedelta | int | float) or given != given:  # noqa: PLR0124  # NaN
+        raise TypeError(f"deadline={given!r} is no duration; give a timedelta, or seconds")
+    try:
+        after = given if isinstance(given, timedelta) else timedelta(seconds=given)
+    except OverflowError:
+        raise ValueError(f"deadline={given!r} never passes; leave it out") from None
+    if after <= timedelta(0):
+        raise ValueError(f'deadline={given!r} has passed at once; give a positive one, or mode="realtime"')
+    return after
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ ones came before it. After a failure, and only then, a retry of the node asks an
 
 import hashlib
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Identity:
         equal: How many waits came before it that were the same in everything else.
         key: The caller's key, if there was one; it is part of `content`.
         tenant: Whose execution it is, where a server knows its users; no part of the id.
+        deadline: How long it may take, where it says so itself; no part of the id.
         first: The id of the request that it sends at first.
     """
 
@@ -28,6 +30,7 @@ class Identity:
     equal: int
     key: str | None = None
     tenant: str = ""
+    deadline: timedelta | None = None
     first: str = field(init=False)
 
     def __post_init__(self) -> None:

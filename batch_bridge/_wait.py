@@ -15,6 +15,7 @@ from langgraph.runtime import ExecutionInfo, get_runtime
 
 from batch_bridge import _outcome
 from batch_bridge._box import Box, box_of, taken_in
+from batch_bridge._deadline import Within, duration
 from batch_bridge._deployment._announce import announce, announce_sync, is_deployed, is_idle, origin_of, user_of
 from batch_bridge._identity import Identity
 from batch_bridge._json import digest, dumps
@@ -56,7 +57,7 @@ class Link:
     parked: set[str] = field(default_factory=set)
 
 
-async def wait(item: Any, *, batcher: str | Named = "bridge", key: str | None = None) -> Any:
+async def wait(item: Any, *, batcher: str | Named = "bridge", key: str | None = None, deadline: Within = None) -> Any:
     """Park this thread until a batch has answered `item`.
 
     The node is run again from its top when the answer is there, and this call returns it then. Waits that start
@@ -67,6 +68,8 @@ async def wait(item: Any, *, batcher: str | Named = "bridge", key: str | None = 
         batcher: A bridge's name, or the bridge.
         key: Names the request where the node is not deterministic: it takes the place of the item's content in
             what makes this request the same one when the node is run again.
+        deadline: How long the answer may take (a `timedelta`, or seconds), from now; then it comes from the bridge's
+            fallback, see `Bridge`. `None` leaves that to the bridge. Waits with one deadline share batches.
 
     Returns:
         The answer: JSON, or LangChain messages where the provider gives them.
@@ -75,30 +78,40 @@ async def wait(item: Any, *, batcher: str | Named = "bridge", key: str | None = 
         RequestFailed, RequestExpired, RequestCancelled: The request ended without an answer. If the node is then
             retried (`RetryPolicy`), the retry asks anew.
         JSONError: The item holds something that JSON cannot carry.
+        TypeError, ValueError: The deadline is none.
         UnknownBatcherError, NoCheckpointerError, OutsideGraphError, NondeterministicNodeError: The program is wrong.
         NoStoreError, BridgeUnreachableError: The same, on a LangGraph server.
         GraphInterrupt: LangGraph's way to park. Let it pass: no `except Exception` around a wait.
     """
-    box, (asked,) = _open([item], batcher, key)
+    box, (asked,) = _open([item], batcher, key, deadline)
     return _unwrap(*await _resolve(box, asked), _consumed())
 
 
 @overload
 async def wait_many(
-    items: Sequence[Any], *, batcher: str | Named = "bridge", return_exceptions: Literal[False] = False
+    items: Sequence[Any],
+    *,
+    batcher: str | Named = "bridge",
+    deadline: Within = None,
+    return_exceptions: Literal[False] = False,
 ) -> list[Any]: ...
 @overload
 async def wait_many(
-    items: Sequence[Any], *, batcher: str | Named = "bridge", return_exceptions: bool
+    items: Sequence[Any], *, batcher: str | Named = "bridge", deadline: Within = None, return_exceptions: bool
 ) -> list[Any | RequestError]: ...
 async def wait_many(
-    items: Sequence[Any], *, batcher: str | Named = "bridge", return_exceptions: bool = False
+    items: Sequence[Any],
+    *,
+    batcher: str | Named = "bridge",
+    deadline: Within = None,
+    return_exceptions: bool = False,
 ) -> list[Any]:
     """Park this thread until a batch has answered all `items`: one interrupt, one round.
 
     Args:
         items: As for `wait`.
         batcher: As for `wait`.
+        deadline: As for `wait`.
         return_exceptions: Return the `RequestError` of a request that failed in its place, instead of raising the
             first of them.
 
@@ -108,38 +121,46 @@ async def wait_many(
     Raises:
         As `wait`.
     """
-    box, asked = _open(items, batcher, None)
+    box, asked = _open(items, batcher, None, deadline)
     for each in asked:
         box.look_up(*each)
     ended = [await _resolve(box, each) for each in asked]
     return _unwrap_all(ended, return_exceptions=return_exceptions)
 
 
-def wait_sync(item: Any, *, batcher: str | Named = "bridge", key: str | None = None) -> Any:
+def wait_sync(item: Any, *, batcher: str | Named = "bridge", key: str | None = None, deadline: Within = None) -> Any:
     """Do what `wait` does, in a node that is not async. For several items use `wait_many_sync`."""
-    box, (asked,) = _open([item], batcher, key)
+    box, (asked,) = _open([item], batcher, key, deadline)
     return _unwrap(*_resolve_sync(box, asked), _consumed())
 
 
 def wait_many_sync(
-    items: Sequence[Any], *, batcher: str | Named = "bridge", return_exceptions: bool = False
+    items: Sequence[Any],
+    *,
+    batcher: str | Named = "bridge",
+    deadline: Within = None,
+    return_exceptions: bool = False,
 ) -> list[Any]:
     """Do what `wait_many` does, in a node that is not async."""
-    box, asked = _open(items, batcher, None)
+    box, asked = _open(items, batcher, None, deadline)
     for each in asked:
         box.look_up(*each)
     return _unwrap_all([_resolve_sync(box, each) for each in asked], return_exceptions=return_exceptions)
 
 
-async def wait_outcome(item: Any, *, batcher: str | Named = "bridge", key: str | None = None) -> tuple[str, Outcome]:
+async def wait_outcome(
+    item: Any, *, batcher: str | Named = "bridge", key: str | None = None, deadline: Within = None
+) -> tuple[str, Outcome]:
     """Do what `wait` does, and return the request's id and its outcome, whatever it is; the answer is not decoded."""
-    box, (asked,) = _open([item], batcher, key)
+    box, (asked,) = _open([item], batcher, key, deadline)
     return _note(await _resolve(box, asked))
 
 
-def wait_outcome_sync(item: Any, *, batcher: str | Named = "bridge", key: str | None = None) -> tuple[str, Outcome]:
+def wait_outcome_sync(
+    item: Any, *, batcher: str | Named = "bridge", key: str | None = None, deadline: Within = None
+) -> tuple[str, Outcome]:
     """Do what `wait_outcome` does, in a node that is not async."""
-    box, (asked,) = _open([item], batcher, key)
+    box, (asked,) = _open([item], batcher, key, deadline)
     return _note(_resolve_sync(box, asked))
 
 
@@ -206,7 +227,10 @@ def _merge(raised: Iterable[GraphInterrupt]) -> GraphInterrupt:
 # -- one execution -------------------------------------------------------------------------------------------------
 
 
-def _open(items: Sequence[Any], batcher: str | Named, key: str | None) -> tuple[Box, list[tuple[Identity, JSON]]]:
+def _open(
+    items: Sequence[Any], batcher: str | Named, key: str | None, deadline: Within
+) -> tuple[Box, list[tuple[Identity, JSON]]]:
+    within = duration(deadline)
     info, run, link = _execution()
     tenant = user_of(get_runtime())
     name = batcher if isinstance(batcher, str) else batcher.name
@@ -226,7 +250,9 @@ def _open(items: Sequence[Any], batcher: str | Named, key: str | None) -> tuple[
             content = digest(b"key:" + key.encode())
         else:
             content = digest(dumps(without_ids(encoded) if has_messages(item) else encoded))
-        identity = box.identify(str(info.thread_id), info.checkpoint_ns, name, content, key=key, tenant=tenant)
+        identity = box.identify(
+            str(info.thread_id), info.checkpoint_ns, name, content, key=key, tenant=tenant, deadline=within
+        )
         asked.append((identity, encoded))
     return box, asked
 

@@ -2,7 +2,8 @@
 
 Interrupt::
 
-    {"batch_bridge": 1, "requests": [{"id": …, "batcher": "bridge", "item": …}]}    "tenant", "sample": where set
+    {"batch_bridge": 1, "requests": [{"id": …, "batcher": "bridge", "item": …}]}
+                                         where set: "tenant", "sample", "deadline" in seconds
 
 Envelope, the value that resumes it::
 
@@ -11,6 +12,7 @@ Envelope, the value that resumes it::
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from batch_bridge import _outcome
@@ -22,17 +24,18 @@ VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request inside an interrupt: which bridge is asked for what. `tenant` and `sample` as in `Request`."""
+    """A request inside an interrupt: which bridge is asked for what. The rest is as in `Request`."""
 
     id: str
     batcher: str
     item: JSON
     tenant: str = ""
     sample: str = ""
+    deadline: timedelta | None = None
 
     def request(self, thread: str) -> Request:
         """Return the request that the thread waits for."""
-        return Request(self.id, thread, self.item, self.tenant, self.sample)
+        return Request(self.id, thread, self.item, self.tenant, self.sample, self.deadline)
 
 
 def interrupt_value(requests: list[JSON], origin: str = "") -> dict[str, JSON]:
@@ -53,6 +56,8 @@ def to_json(asked: Asked) -> JSON:
         value["tenant"] = asked.tenant
     if asked.sample:
         value["sample"] = asked.sample
+    if asked.deadline is not None:
+        value["deadline"] = asked.deadline.total_seconds()
     return value
 
 
@@ -61,12 +66,15 @@ def read_interrupt(value: object) -> list[Asked] | None:
     if not isinstance(value, Mapping) or value.get(MARKER) != VERSION or "requests" not in value:
         return None
     try:
-        return [
-            Asked(each["id"], each["batcher"], each["item"], each.get("tenant", ""), each.get("sample", ""))
-            for each in value["requests"]
-        ]
+        return [_read(each) for each in value["requests"]]
     except (KeyError, TypeError, AttributeError):  # somebody else's, though it looks like ours
         return None
+
+
+def _read(row: Mapping[str, Any]) -> Asked:
+    own = row.get("deadline")
+    deadline = None if own is None else timedelta(seconds=own)
+    return Asked(row["id"], row["batcher"], row["item"], row.get("tenant", ""), row.get("sample", ""), deadline)
 
 
 def read_origin(value: object) -> str:

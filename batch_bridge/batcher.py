@@ -12,7 +12,7 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 from batch_bridge import _messages, _outcome
 from batch_bridge._auto import AnyMode
 from batch_bridge._cache import ResponseCache
-from batch_bridge._deadline import OnDeadline
+from batch_bridge._deadline import OnDeadline, Within, duration
 from batch_bridge._desk import Desk
 from batch_bridge._exit import close_at_exit, closed
 from batch_bridge._flush import FlushPolicy, QueueSummary
@@ -112,7 +112,7 @@ class Batcher:
         mode: AnyMode | None = None,
         realtime_below: int | None = None,
         attempts: int = 3,
-        deadline: timedelta | float | None = None,
+        deadline: Within = None,
         on_deadline: OnDeadline = "wait_for_cancel",
         fallback: Provider | None = None,
         on_event: OnEvent | None = None,
@@ -165,11 +165,13 @@ class Batcher:
 
     # -- asking ----------------------------------------------------------------------------------------------
 
-    def submit(self, item: Any) -> Any:
+    def submit(self, item: Any, *, deadline: Within = None) -> Any:
         """Ask for one answer and block until a batch has it. From any thread; not from an event loop: see `asubmit`.
 
         Args:
             item: Anything JSON can carry, or LangChain messages. Taken as it is now.
+            deadline: How long the answer may take (a `timedelta`, or seconds); then it comes from the fallback, see
+                `Bridge`. `None` leaves that to the Batcher.
 
         Returns:
             The answer: JSON, or LangChain messages where the provider gives them.
@@ -179,11 +181,11 @@ class Batcher:
             JSONError: The item holds something that JSON cannot carry.
             BatcherClosedError: The Batcher is closed, or was while this call waited.
         """
-        return self._ask_blocking([item], flush=False, return_exceptions=False)[0]
+        return self._ask_blocking(self._requests([item], deadline), flush=False)[0]
 
-    async def asubmit(self, item: Any) -> Any:
+    async def asubmit(self, item: Any, *, deadline: Within = None) -> Any:
         """Do what `submit` does, without blocking. A caller that is cancelled leaves its request to the batch."""
-        return (await self._ask([item], flush=False, return_exceptions=False))[0]
+        return (await self._ask(self._requests([item], deadline), flush=False))[0]
 
     def outcome(self, item: Any) -> tuple[str, Outcome]:
         """Do what `submit` does, and return the request's id and its outcome, whatever it is.
@@ -191,20 +193,28 @@ class Batcher:
         LangChain messages in a `Succeeded.answer` are left as JSON.
         """
         future: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
-        ticket = self._hand_in([item], future)
+        ticket = self._hand_in(self._requests([item]), future)
         return self._first(ticket, self._wait(ticket, future))
 
     async def aoutcome(self, item: Any) -> tuple[str, Outcome]:
         """Do what `outcome` does, without blocking."""
         future: asyncio.Future[list[Ended]] = asyncio.get_running_loop().create_future()
-        ticket = self._hand_in([item], future)
+        ticket = self._hand_in(self._requests([item]), future)
         return self._first(ticket, await self._await(ticket, future))
 
-    def map(self, items: Iterable[Any], *, return_exceptions: bool = False, samples: bool = False) -> list[Any]:
+    def map(
+        self,
+        items: Iterable[Any],
+        *,
+        deadline: Within = None,
+        return_exceptions: bool = False,
+        samples: bool = False,
+    ) -> list[Any]:
         """Ask for all items together and block until all have ended. What waits is sent at once.
 
         Args:
             items: As for `submit`.
+            deadline: As for `submit`, for each of them.
             return_exceptions: Return the error of an item that failed in its place; else the first one, by
                 order, is raised once all have ended.
             samples: Equal items of this call are several samples: with `cache=` or `dedupe=` the k-th of them shares an
@@ -213,11 +223,20 @@ class Batcher:
         Returns:
             The answers, in the order of the items.
         """
-        return self._ask_blocking(items, flush=True, return_exceptions=return_exceptions, samples=samples)
+        requests = self._requests(items, deadline, samples=samples)
+        return self._ask_blocking(requests, flush=True, return_exceptions=return_exceptions)
 
-    async def amap(self, items: Iterable[Any], *, return_exceptions: bool = False, samples: bool = False) -> list[Any]:
+    async def amap(
+        self,
+        items: Iterable[Any],
+        *,
+        deadline: Within = None,
+        return_exceptions: bool = False,
+        samples: bool = False,
+    ) -> list[Any]:
         """Do what `map` does, without blocking."""
-        return await self._ask(items, flush=True, return_exceptions=return_exceptions, samples=samples)
+        requests = self._requests(items, deadline, samples=samples)
+        return await self._ask(requests, flush=True, return_exceptions=return_exceptions)
 
     def flush(self) -> None:
         """Send what has been asked before this call, whatever size and age say. Does not wait for anything."""
@@ -277,24 +296,9 @@ class Batcher:
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _hand_in(
-        self,
-        items: Iterable[Any],
-        future: "asyncio.Future[list[Ended]] | concurrent.futures.Future[list[Ended]]",
-        *,
-        flush: bool = False,
-        samples: bool = False,
-    ) -> Ticket:
-        ticket = Ticket(self._requests(items, samples=samples), future, flush)
-        try:
-            self._desk.hand_in(ticket)
-        except BaseException:
-            self._give_back(ticket)
-            raise
-        return ticket
-
-    def _requests(self, items: Iterable[Any], *, samples: bool = False) -> list[Request]:
+    def _requests(self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False) -> list[Request]:
         requests = []
+        within = duration(deadline)
         equal: Counter[bytes] = Counter()
         all_encoded = [_messages.encode(item) for item in items]  # what cannot be asked takes no name
         identities = self._identify(all_encoded)
@@ -305,21 +309,32 @@ class Batcher:
                 content = dumps(_messages.without_ids(encoded))
                 sample = str(equal[content] or "")
                 equal[content] += 1
-            requests.append(Request(request_id, "", encoded, sample=sample))
+            requests.append(Request(request_id, "", encoded, sample=sample, deadline=within))
         return requests
 
-    def _ask_blocking(
-        self, items: Iterable[Any], *, flush: bool, return_exceptions: bool, samples: bool = False
-    ) -> list[Any]:
+    def _hand_in(
+        self,
+        requests: list[Request],
+        future: "asyncio.Future[list[Ended]] | concurrent.futures.Future[list[Ended]]",
+        *,
+        flush: bool = False,
+    ) -> Ticket:
+        ticket = Ticket(requests, future, flush)
+        try:
+            self._desk.hand_in(ticket)
+        except BaseException:
+            self._give_back(ticket)
+            raise
+        return ticket
+
+    def _ask_blocking(self, requests: list[Request], *, flush: bool, return_exceptions: bool = False) -> list[Any]:
         future: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
-        ticket = self._hand_in(items, future, flush=flush, samples=samples)
+        ticket = self._hand_in(requests, future, flush=flush)
         return self._unwrap(ticket, self._wait(ticket, future), return_exceptions=return_exceptions)
 
-    async def _ask(
-        self, items: Iterable[Any], *, flush: bool, return_exceptions: bool, samples: bool = False
-    ) -> list[Any]:
+    async def _ask(self, requests: list[Request], *, flush: bool, return_exceptions: bool = False) -> list[Any]:
         future: asyncio.Future[list[Ended]] = asyncio.get_running_loop().create_future()
-        ticket = self._hand_in(items, future, flush=flush, samples=samples)
+        ticket = self._hand_in(requests, future, flush=flush)
         return self._unwrap(ticket, await self._await(ticket, future), return_exceptions=return_exceptions)
 
     def _first(self, ticket: Ticket, outcomes: Sequence[Ended]) -> tuple[str, Outcome]:

@@ -9,7 +9,7 @@ from langgraph_sdk.client import LangGraphClient
 
 from batch_bridge._auto import AnyMode, Auto, switch
 from batch_bridge._cache import ResponseCache
-from batch_bridge._deadline import Deadline, OnDeadline
+from batch_bridge._deadline import Deadline, OnDeadline, Within, duration
 from batch_bridge._deployment._access import LINGER as LINGER_ON_SERVER
 from batch_bridge._deployment._access import Access, Service, introduce
 from batch_bridge._engine import Engine
@@ -98,7 +98,7 @@ class Bridge:
         linger: timedelta | float | None = None,
         retention: timedelta = timedelta(days=7),
         attempts: int = 3,
-        deadline: timedelta | float | None = None,
+        deadline: Within = None,
         on_deadline: OnDeadline = "wait_for_cancel",
         fallback: Provider | None = None,
     ) -> None:
@@ -241,10 +241,10 @@ def _attempts(attempts: object) -> int:
     return attempts
 
 
-def _deadline(after: object, policy: OnDeadline, provider: Provider, fallback: Provider | None) -> Deadline:
+def _deadline(given: object, policy: OnDeadline, provider: Provider, fallback: Provider | None) -> Deadline:
     if policy not in get_args(OnDeadline):
         raise ValueError(f'on_deadline={policy!r} is no policy; give "wait_for_cancel" or "pay_again"')
-    after = None if after is None else _duration(after)
+    after = duration(given)
     chosen = provider if fallback is None else fallback
     if isinstance(chosen, HasRealtime):
         return Deadline(after, policy, Auto(chosen, math.inf))
@@ -254,15 +254,6 @@ def _deadline(after: object, policy: OnDeadline, provider: Provider, fallback: P
             "poll has none; give fallback=, a provider such as OpenAIBatch(…)"
         )
     return Deadline(after, policy, fallback)
-
-
-def _duration(after: object) -> timedelta:
-    if isinstance(after, bool) or not isinstance(after, timedelta | int | float):
-        raise TypeError(f"deadline={after!r} is no duration; give a timedelta, or seconds")
-    duration = after if isinstance(after, timedelta) else timedelta(seconds=after)
-    if duration <= timedelta(0):
-        raise ValueError(f'deadline={duration!r} has passed at once; give a positive one, or mode="realtime"')
-    return duration
 
 
 def _sharing(name: str, provider: Provider, cache: object, dedupe: object) -> Sharing | None:

@@ -102,16 +102,63 @@ def test_a_quota_of_tokens_is_learned_from_one_refusal(server):
 
 @pytest.mark.parametrize("policy", ["wait_for_cancel", "pay_again"])
 def test_a_batch_that_never_ends_is_late(server, policy):
-    server.configure(stuck=1.0, stuck_share=0.9, cancel_seconds=2.0 if policy == "pay_again" else 0.5)
+    """Fifty requests, of which the batch has answered 45 and never says so; a cancellation takes its time."""
+    server.configure(stuck=1.0, stuck_share=0.9, cancel_seconds=1.0 if policy == "wait_for_cancel" else 3600.0)
     began = time.monotonic()
-    with batcher_on(server, deadline=3, on_deadline=policy) as batcher:
-        answers = batcher.map(items(50))
-        took = time.monotonic() - began
-    assert all(f"{n:05d}" in text for n, text in enumerate(said(answers)))
-    assert 3 <= took < (4.5 if policy == "pay_again" else 6)
+    batcher = batcher_on(server, deadline=3, on_deadline=policy)
+    answers = batcher.map(items(50))
     stats = server.stats
-    assert stats.realtime == (50 if policy == "pay_again" else 5)
-    assert stats.paid == 45
+    batcher.close(wait=False)
+    assert time.monotonic() - began >= 3
+    assert all(f"{n:05d}" in text for n, text in enumerate(said(answers)))
+    if policy == "wait_for_cancel":
+        assert (stats.realtime, stats.paid, stats.paid_twice) == (5, 45, 0)
+        assert stats.batches_by_status["cancelled"] == 1
+    else:
+        assert stats.realtime == 50
+        assert stats.batches_by_status["cancelling"] == 1, "the cancellation was waited for"
+
+
+async def ask_soon(state):
+    deadline = 0.5 if state["n"] % 2 else None
+    return {"a": await wait([{"role": "user", "content": str(state["n"])}], deadline=deadline)}
+
+
+@pytest.mark.parametrize("policy", ["wait_for_cancel", "pay_again"])
+async def test_one_requests_deadline_harms_no_other(server, policy):
+    server.configure(stuck=1.0, stuck_share=0.0)
+    graph = StateGraph(dict).add_node("node", ask_soon).add_edge("__start__", "node")
+    client = AsyncOpenAI(base_url=server.base_url, api_key="any")
+    bridge = Bridge(OpenAIBatch(client, model="gpt-4o-mini"), on_deadline=policy, poll_interval=0.1)
+    async with Runner(graph, bridge, path=":memory:", progress=False) as runner:
+        ended = runner.abatch_as_completed([{"n": n} for n in range(20)])
+        first = [(await anext(ended))[0] for _ in range(10)]
+        assert all(n % 2 for n in first)
+        assert server.stats.batches == 2
+        assert not server.stats.paid
+        server.configure(stuck=0.0)
+        assert {n async for n, _ in ended} == set(range(0, 20, 2))
+    assert (server.stats.realtime, server.stats.paid, server.stats.paid_twice) == (10, 10, 0)
+
+
+def test_a_batchers_request_has_a_deadline_of_its_own(server):
+    server.configure(stuck=1.0, stuck_share=0.0)
+    with batcher_on(server, max_batch_age=0.1) as batcher:
+        assert "now" in said([batcher.submit([{"role": "user", "content": "now"}], deadline=0.5)])[0]
+        assert (server.stats.realtime, server.stats.paid) == (1, 0)
+        with pytest.raises(ValueError, match="has passed at once"):
+            batcher.map(items(1), deadline=0)
+        with pytest.raises(TypeError, match="is no duration"):
+            batcher.submit(items(1)[0], deadline="soon")
+
+
+async def test_who_has_nobody_to_answer_late_requests_says_so():
+    bridge = Bridge(submit=lambda items: 1, poll=lambda handle: None, poll_interval=0.1)
+    graph = StateGraph(dict).add_node("node", ask_soon).add_edge("__start__", "node")
+    async with Runner(graph, bridge, path=":memory:", progress=False) as runner:
+        with pytest.raises(RequestFailed, match="give the bridge fallback=") as caught:
+            await runner.ainvoke({"n": 1})
+    assert caught.value.code == "no_fallback"
 
 
 async def test_what_is_paid_twice_is_reported(server):
@@ -132,8 +179,6 @@ async def test_what_is_paid_twice_is_reported(server):
 async def test_who_has_no_realtime_way_needs_a_fallback():
     with pytest.raises(TypeError, match="give fallback="):
         Bridge(submit=lambda items: 1, poll=lambda handle: None, deadline=3)
-    with pytest.raises(TypeError, match="there is no deadline="):
-        Bridge(submit=lambda items: 1, poll=lambda handle: None, fallback=OpenAIBatch(model="m"))
     with pytest.raises(ValueError, match="no policy"):
         Bridge(OpenAIBatch(model="m"), deadline=3, on_deadline="never")
     with pytest.raises(ValueError, match="whole number"):

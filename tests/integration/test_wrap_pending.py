@@ -264,7 +264,7 @@ def test_who_asks_anew_after_a_failure_does_not_get_the_old_batch(path, caplog):
 
         def run():
             provider = OpenAIBatch(AsyncOpenAI(base_url=server.base_url, api_key="k"), model="m")
-            with Batcher(provider, path=path, on_pending="raise", poll_interval=0.1) as batcher:
+            with Batcher(provider, path=path, on_pending="raise", poll_interval=0.1, attempts=1) as batcher:
                 return batcher.submit([{"role": "user", "content": "hi"}])["model"]
 
         with pytest.raises(RequestFailed):

@@ -555,9 +555,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.expect(not queued & flying, "queued and in flight")
         self.expect(not queued & settled, "queued and settled")
         self.expect(settled & flying <= inherited, "in flight and settled")
-        self.expect(
-            flying | flights._early.keys() == held, "the engine and the ledger differ on what is in flight"
-        )
+        self.expect(flying | flights._early.keys() == held, "the engine and the ledger differ on what is in flight")
         self.expect(engine.queued == len(queued), "the queue is counted wrong")
         self.expect(queued <= self.provider.collected, "queued, though no thread of this process waits for it")
         self.expect(queued <= rows["requests"].keys(), "queued and not written down")
