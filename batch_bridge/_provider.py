@@ -17,7 +17,7 @@ class Provider(Protocol):
     message. Items and handles are JSON; a handle is stored and may be polled by another process.
 
     A provider may have a property `room`: how many requests it takes now, where it takes only so many at a time. The
-    rest waits in the queue; `None` is no limit. It may have the method of `HasRealtime`, and that of `HasIdentity`.
+    rest waits in the queue; `None` is no limit. It may have the methods of `HasRealtime`, `HasIdentity`, `HasTokens`.
     """
 
     @property
@@ -78,6 +78,18 @@ class HasIdentity(Protocol):
         """Return all that decides a request's answer: the whole of what is sent, and where. No secrets. Pure.
 
         Bytes that are equal promise equal answers. Where in doubt, they differ.
+        """
+        ...
+
+
+@runtime_checkable
+class HasTokens(Protocol):
+    """A provider that can count a request's tokens before it is sent."""
+
+    def tokens(self, request: Request) -> int | None:
+        """Return about how many input tokens a request has; `None` where that cannot be told, or not yet.
+
+        Asked for a few requests of each group, where tokens are limited. Does not block for long.
         """
         ...
 

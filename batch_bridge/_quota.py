@@ -1,7 +1,8 @@
 """How much a provider takes at a time: enqueued tokens of a model, batches in flight, creations in an hour. No I/O.
 
-A request counts for its bytes, by what a token was seen to weigh. That errs on the dear side: a batch that is refused
-costs its turn, and a part of the quota that is not used costs less.
+A request counts for its bytes, by what a token weighs: counted for the first ones where there is a tokenizer, and
+seen in what was billed for the last batches. That errs on the dear side: a batch that is refused costs its turn, and
+a part of the quota that is not used costs less.
 """
 
 import math
@@ -9,7 +10,7 @@ import re
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,13 +18,19 @@ from batch_bridge._models import Limits, Usage
 from batch_bridge._plan import Waiting
 
 BYTES_PER_TOKEN: Final = 4.0
-"""Bytes of a line that count as one token until usage has shown more tokens.
+"""Bytes of a line that count as one token until it was counted, or billed, what one weighs.
 
 Source: OpenAI help center, "What are tokens and how to count them?": about 4 characters of English,
 https://help.openai.com/en/articles/4936856.
 """
 STRIKES: Final = 14
 """Batches of one group in a row that are refused for want of room, after which its requests end with that error."""
+_CAUTION: Final = 0.95
+"""The share of a weight that was seen which is counted on."""
+_RECENT: Final = 8
+"""Batches whose usage is remembered."""
+_SAMPLE: Final = 16_384
+"""Bytes of a group's requests that are counted to learn what a token weighs."""
 _HOUR: Final = timedelta(hours=1)
 _GROWTH: Final = 1.1
 """What a guessed limit grows by with every batch that was taken."""
@@ -38,7 +45,9 @@ class _Known:
     Attributes:
         limit: Its limit of enqueued tokens, if one is known.
         guessed: It was not told, but follows from what was refused.
-        bytes_per_token: What a token weighs.
+        ratios: Bytes of each token that was billed, of the last batches.
+        sampled: Bytes and tokens of requests that were counted before the first batch has ended.
+        margin: What is made of these after a refusal that they do not explain.
         strikes: Refusals in a row.
         held_until: Nothing is sent before that.
         pause: How long the next hold is.
@@ -46,10 +55,20 @@ class _Known:
 
     limit: float | None = None
     guessed: bool = False
-    bytes_per_token: float = BYTES_PER_TOKEN
+    ratios: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    sampled: tuple[int, int] = (0, 0)
+    margin: float = 1.0
     strikes: int = 0
     held_until: datetime | None = None
     pause: timedelta = timedelta(0)
+
+    @property
+    def bytes_per_token(self) -> float:
+        """What a token weighs, erring on the light side."""
+        if self.ratios:
+            return min(self.ratios) * _CAUTION * self.margin
+        size, tokens = self.sampled
+        return (size / tokens * _CAUTION if tokens else BYTES_PER_TOKEN) * self.margin
 
 
 class Governor:
@@ -101,7 +120,7 @@ class Governor:
             known.limit, known.guessed = max(tokens / 2, 1.0), True
         after = self._limit(group, limits)
         if told is not None and after is not None and tokens <= after:
-            known.bytes_per_token *= 0.8  # it would have fitted, had we counted right, or nobody else sent any
+            known.margin *= 0.8  # it would have fitted, had we counted right, or nobody else sent any
         elif told is not None:
             return  # the next one is smaller
         known.pause = min(max(known.pause * 2, self._pause), self._longest)
@@ -122,10 +141,21 @@ class Governor:
             if known.guessed and known.limit is not None:
                 known.limit *= _GROWTH
         if whole and usage is not None and usage.input_tokens > 0 and size > 0:
-            known = self._group(group)
-            known.bytes_per_token = min(known.bytes_per_token, max(size / usage.input_tokens, 0.1))
+            self._group(group).ratios.append(max(size / usage.input_tokens, 0.1))
+
+    def sampled(self, group: str, size: int, tokens: int) -> None:
+        """Note how many tokens a request has that was counted."""
+        known = self._group(group)
+        known.sampled = known.sampled[0] + size, known.sampled[1] + tokens
 
     # -- what it tells -------------------------------------------------------------------------------------------
+
+    def wants_sample(self, group: str, limits: Limits) -> bool:
+        """Tell whether it would help to know how many tokens a request of a group has."""
+        known = self._groups.get(group)
+        if known is None:
+            return limits.enqueued_tokens is not None
+        return not known.ratios and known.sampled[0] < _SAMPLE and self._limit(group, limits) is not None
 
     def requeues(self, group: str) -> bool:
         """Tell whether requests that were refused for want of room are sent again."""

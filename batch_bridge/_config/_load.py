@@ -39,6 +39,8 @@ _PROVIDERS: Final[Mapping[str, type[BaseModel]]] = {
     "anthropic": Anthropic,
     "gemini": Gemini,
 }
+_WHO: Final = ("provider", "fallback")
+"""Tables of a bridge that name a provider."""
 _SHOWN: Final = 60
 """Characters of a wrong value that an error repeats."""
 
@@ -120,7 +122,7 @@ def _tell(error: ErrorDetails) -> str:
     """Return what is wrong with a field, and what to write instead. No value of a secret's field is in it."""
     place = [str(each) for each in error["loc"]]
     provider = ""
-    if len(place) > 3 and place[2] == "provider":  # noqa: PLR2004  # bridges.<name>.provider.<which>
+    if len(place) > 3 and place[2] in _WHO:  # noqa: PLR2004  # bridges.<name>.provider.<which>
         provider = place.pop(3)
     where = ".".join(place) or "the file"
     match error["type"]:
@@ -161,7 +163,7 @@ def _known(place: Sequence[str], provider: str) -> list[str]:
             table = File
         case ["bridges", _, _]:
             table = BridgeTable
-        case ["bridges", _, "provider", _]:
+        case ["bridges", _, "provider" | "fallback", _]:
             table = _PROVIDERS.get(provider, ProviderTable)
         case _:
             table = _TABLES.get(place[-2], ProviderTable)
@@ -189,12 +191,15 @@ def _bridge(file: Path, name: str, table: BridgeTable) -> Bridge:
     part = "provider"
     try:
         provider = _provider(table.provider)
+        part = "fallback"
+        fallback = None if table.fallback is None else _provider(table.fallback)
         part = "cache"
         cache = None if table.cache is None else _cache(file, table.cache)
         part = "flush"
         flush = FlushPolicy(**table.flush.given())
         part = ""
-        return Bridge(provider, name=name, flush=flush, cache=cache, **table.given("provider", "flush", "cache"))
+        options = table.given("provider", "flush", "cache", "fallback")
+        return Bridge(provider, name=name, flush=flush, cache=cache, fallback=fallback, **options)
     except (TypeError, ValueError, ImportError, CacheError) as error:
         where = f"bridges.{name}.{part}" if part else f"bridges.{name}"
         raise _wrong(file, [f"{where}: {error}"]) from error

@@ -123,6 +123,7 @@ class BridgeTable(Table):
     attempts: Whole | None = None
     deadline: Duration | None = None
     on_deadline: Literal["wait_for_cancel", "pay_again"] | None = None
+    fallback: AnyProvider | None = None
 
 
 class File(Table):

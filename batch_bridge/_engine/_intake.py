@@ -1,14 +1,17 @@
 """How a request gets in: measured, or refused before it costs anything. No I/O."""
 
+import logging
 from datetime import datetime
 from typing import Final
 
 from batch_bridge._engine._flight import Flight
 from batch_bridge._engine._state import State, said
-from batch_bridge._models import Errored, Intent, Request
+from batch_bridge._models import Errored, Intent, Measure, Request
 from batch_bridge._plan import Waiting
-from batch_bridge._provider import Provider
+from batch_bridge._provider import HasTokens, Provider
 from batch_bridge.errors import RequestRefused
+
+logger = logging.getLogger("batch_bridge")
 
 CANCELLED: Final = "the request was cancelled by who waited for it"
 
@@ -29,6 +32,8 @@ def judge(state: State, request: Request, asked_at: datetime, provider: Provider
         return Errored(str(error), code=error.code)
     except Exception as error:  # noqa: BLE001  # a provider is somebody's code: it must not stand in others' way
         return Errored(said(error), code="measure_failed")
+    if provider is None and state.governor.wants_sample(measure.group, who.limits) and isinstance(who, HasTokens):
+        _sample(state, who, request, measure)
     limit = who.limits.bytes
     if limit is not None and measure.bytes > limit:
         return Errored(
@@ -46,6 +51,16 @@ def judge(state: State, request: Request, asked_at: datetime, provider: Provider
         )
     key = state.sharing.key(request) if state.sharing else ""
     return Waiting(request.id, measure.group, measure.bytes, asked_at, key, own)
+
+
+def _sample(state: State, provider: HasTokens, request: Request, measure: Measure) -> None:
+    try:
+        tokens = provider.tokens(request)
+    except Exception as error:  # noqa: BLE001  # as in `judge`; bytes will do
+        logger.warning("%s: tokens cannot be counted: %s", state.name, said(error))
+        tokens = None
+    if tokens:
+        state.governor.sampled(measure.group, measure.bytes, tokens)
 
 
 def asked_at(state: State, request: Request, since: datetime, now: datetime) -> datetime:

@@ -25,6 +25,7 @@ from batch_bridge.providers._openai_settings import Settings, read_defaults
 from batch_bridge.providers._openai_watch import Watch
 from batch_bridge.providers._realtime import ATTEMPTS, CONCURRENCY, Realtime
 from batch_bridge.providers._spool import Mapped, spool
+from batch_bridge.providers._tokens import TOKENIZER
 
 LIMITS: Final = OPENAI.limits
 """What one batch may hold.
@@ -129,6 +130,11 @@ class OpenAIBatch:
         if call.endpoint == EMBEDDINGS:
             size = max(size, call.inputs() * self._bytes_an_input)
         return Measure(f"{call.endpoint} {call.model}", size)
+
+    def tokens(self, request: Request) -> int | None:
+        """Count a request's tokens with tiktoken, where it is installed and has the model's encoding on the disk."""
+        call = self._read(request)
+        return TOKENIZER.count(call.model, call.body)
 
     def identity(self, request: Request) -> bytes:
         """Return what decides a request's answer: the whole body, the endpoint, and where the client sends it.

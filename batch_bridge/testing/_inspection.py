@@ -1,5 +1,6 @@
 """What the provider checks about an input file while a batch is `validating`."""
 
+import math
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ class _Finder:
                 self.add("invalid_type", text, line=number, param=param)
                 return
         self._request(number, self.form.read(data, self.endpoint))
-        self.tokens += len(raw) // BYTES_PER_TOKEN
+        self.tokens += math.ceil(len(orjson.dumps(data[self.form.body])) / BYTES_PER_TOKEN)
 
     def _request(self, number: int, data: dict[str, Any]) -> None:
         custom_id, body, name = data["custom_id"], data["body"], self.form.custom_id

@@ -59,6 +59,12 @@ def test_everything_reaches_its_argument(load, tmp_path):
         dedupe = true
         linger = 0.5
         retention = "2d"
+        attempts = 5
+        deadline = "1h"
+        on_deadline = "pay_again"
+        [bridges.night.fallback]
+        name = "openai"
+        model = "large"
         [bridges.night.provider]
         name = "openai"
         model = "m"
@@ -78,6 +84,8 @@ def test_everything_reaches_its_argument(load, tmp_path):
         """
     )["night"]
     assert (bridge.name, bridge.mode, bridge.linger) == ("night", "auto", 0.5)
+    assert (bridge._attempts, bridge._deadline.after, bridge._deadline.policy) == (5, timedelta(hours=1), "pay_again")
+    assert bridge._deadline.fallback._batch._settings.defaults == {"model": "large"}
     assert bridge.poll_interval == timedelta(seconds=90)
     assert bridge._retention == timedelta(days=2)
     assert bridge._flush == FlushPolicy(max_requests=5, max_age=None, max_idle=10)
@@ -187,7 +195,7 @@ def test_a_table_has_every_option_of_its_provider(name):
     [
         (FlushTable, FlushPolicy, {"when"}),
         (CacheTable, ResponseCache, {"place"}),
-        (BridgeTable, Bridge, {"submit", "poll", "find", "name", "client", "fallback"}),
+        (BridgeTable, Bridge, {"submit", "poll", "find", "name", "client"}),
     ],
 )
 def test_a_table_has_every_argument_that_a_file_can_hold(table, of, without):

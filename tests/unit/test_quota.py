@@ -133,12 +133,41 @@ def test_a_batch_that_should_have_fitted_was_counted_too_low():
     assert admitted(made, [wait(n, size=400) for n in range(10)], Limits(), now=1) == "01234567"
 
 
-def test_usage_corrects_what_a_token_weighs():
-    made, waiting = governor(), [wait(n) for n in range(9)]
+def test_usage_corrects_what_a_token_weighs_both_ways():
+    made, waiting, limits = governor(), [wait(n) for n in range(9)], Limits(enqueued_tokens=40)
     made.ended("a", 400, Usage("m", 200, 1), whole=True)
-    assert admitted(made, waiting, Limits(enqueued_tokens=40)) == "01"
-    made.ended("a", 400, Usage("m", 1, 1), whole=True)
-    assert admitted(made, waiting, Limits(enqueued_tokens=40)) == "01", "never less dear"
+    assert admitted(made, waiting, limits) == "0", "2 bytes a token, and a little caution"
+    made.ended("a", 400, Usage("m", 20, 1), whole=True)
+    assert admitted(made, waiting, limits) == "0", "the dearest of the last batches counts"
+    for _ in range(7):
+        made.ended("a", 400, Usage("m", 50, 1), whole=True)
+    assert admitted(made, waiting, limits) == "0123456", "8 bytes a token"
+    made.ended("a", 400, Usage("m", 200, 1), whole=False)
+    assert admitted(made, waiting, limits) == "0123456", "what was answered in part tells nothing"
+
+
+def test_requests_that_were_counted_tell_what_a_token_weighs_until_there_is_a_bill():
+    made, waiting, limits = governor(), [wait(n) for n in range(9)], Limits(enqueued_tokens=40)
+    assert made.wants_sample("a", limits)
+    assert not made.wants_sample("a", Limits())
+    made.sampled("a", 40, 4)
+    made.sampled("a", 40, 6)
+    assert admitted(made, waiting, limits) == "0123456", "8 bytes a token"
+    assert made.wants_sample("a", limits)
+    made.sampled("a", 20_000, 2500)
+    assert not made.wants_sample("a", limits), "that will do"
+    made.ended("a", 400, Usage("m", 200, 1), whole=True)
+    assert not made.wants_sample("a", limits)
+    assert admitted(made, waiting, limits) == "0"
+
+
+def test_a_refusal_that_neither_explains_is_remembered():
+    made = governor()
+    made.ended("a", 800, Usage("m", 100, 1), whole=True)
+    made.refused("a", 4000, 0, said=SAID, limits=Limits(), now=at(0))
+    made.ended("a", 800, Usage("m", 100, 1), whole=True)
+    waiting = [wait(n, size=400) for n in range(20)]
+    assert len(admitted(made, waiting, Limits(enqueued_tokens=1000))) == len("01234567891011121314"), "8 * 0.95 * 0.8"
 
 
 def test_a_group_that_is_refused_for_ever_is_not_requeued_for_ever():
