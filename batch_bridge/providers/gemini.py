@@ -179,7 +179,7 @@ class GeminiBatch:
         try:
             created = await self._clients.call(
                 "batches.create",
-                lambda client: client.batches.create(model=upload["model"], src=source, config=config),
+                lambda client: client.aio.batches.create(model=upload["model"], src=source, config=config),
             )
         except Exception as error:
             raise failure.of_create("creating the batch", error) from error
@@ -248,7 +248,9 @@ class GeminiBatch:
         name = read_handle(handle)["name"]
         config = types.CancelBatchJobConfig(http_options=once())
         try:
-            await self._clients.call("batches.cancel", lambda client: client.batches.cancel(name=name, config=config))
+            await self._clients.call(
+                "batches.cancel", lambda client: client.aio.batches.cancel(name=name, config=config)
+            )
         except Exception as error:
             if not failure.is_ended(error):
                 raise failure.unavailable(f"cancelling {name}", error) from error
@@ -286,7 +288,7 @@ class GeminiBatch:
         given: Any = Mapped(file)
         try:
             uploaded = await self._clients.call(
-                "files.upload", lambda client: client.files.upload(file=given, config=config)
+                "files.upload", lambda client: client.aio.files.upload(file=given, config=config)
             )
         except Exception as error:
             raise failure.of_upload("uploading the input file", error) from error
@@ -309,7 +311,7 @@ class GeminiBatch:
     async def _delete(self, name: str) -> None:
         config = types.DeleteFileConfig(http_options=once())
         try:
-            await self._clients.call("files.delete", lambda client: client.files.delete(name=name, config=config))
+            await self._clients.call("files.delete", lambda client: client.aio.files.delete(name=name, config=config))
         except Exception as error:
             if not failure.is_gone(error):
                 raise
