@@ -11,7 +11,7 @@ from google.genai import types
 from batch_bridge._models import JSON
 from batch_bridge.providers import _clients
 from batch_bridge.providers._gemini_failure import NoCredentials
-from batch_bridge.providers._gemini_result import loads
+from batch_bridge.providers._result import loads
 
 _TIMEOUT: Final = 600.0
 """Seconds that a call may take where the user's client sets no bound: the SDK's own default is none."""
