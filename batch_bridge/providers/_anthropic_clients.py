@@ -37,8 +37,7 @@ class Clients(_clients.Clients[AsyncAnthropic]):
                 "an Anthropic client is synchronous; give AsyncAnthropic(…) with the same arguments"
                 if type(client).__name__ == "Anthropic"
                 else "give an anthropic.AsyncAnthropic, a function that makes one, or nothing to have one made from "
-                "ANTHROPIC_API_KEY; the "
-                "clients of other clouds have no Message Batches"
+                "ANTHROPIC_API_KEY; the clients of other clouds have no Message Batches"
             )
             raise _clients.wrong("AnthropicBatch", client, hint)
         super().__init__(
