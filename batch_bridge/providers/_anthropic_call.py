@@ -3,22 +3,21 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Final, NoReturn
+from typing import Final
 
 import orjson
 
-from batch_bridge._json import dumps
 from batch_bridge._messages import TAG
 from batch_bridge._models import JSON
-from batch_bridge.errors import JSONError, RequestRefused
+from batch_bridge.errors import RequestRefused
 from batch_bridge.providers import _anthropic_messages as messages
 from batch_bridge.providers._anthropic_handle import write_custom_id
+from batch_bridge.providers._item import EXAMPLE, check_messages, in_order, is_message, refuse, refuse_kind, write
 
 _HEAD, _TAIL = b'{"requests":[', b"]}"
 FRAME: Final = len(_HEAD + _TAIL) - len(b",")
 """Bytes of a create call that belong to no request, where each counts the comma behind it."""
 _NO_TAG: Final = "0" * 24
-_EXAMPLE: Final = '[{"role": "user", "content": "…"}]'
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +41,7 @@ class Call:
             RequestRefused: A string in it is not valid Unicode.
         """
         custom_id = write_custom_id(request_id, tag, wants_message=self.wants_message)
-        try:
-            return orjson.dumps({"custom_id": custom_id, "params": self.body})
-        except TypeError:
-            try:
-                dumps(dict(self.body))
-            except JSONError as error:
-                raise RequestRefused(f"the request cannot be sent: {error}") from error
-            raise
+        return write({"custom_id": custom_id, "params": self.body}, self.body)
 
     def size(self, request_id: str) -> int:
         """Return the bytes of its entry and of the comma behind it; one tag is as long as another.
@@ -68,15 +60,7 @@ class Call:
         Args:
             place: Where the call is sent.
         """
-        body = {
-            name: [_in_order(each) for each in value] if isinstance(value, list) else value
-            for name, value in sorted(self.body.items())
-        }
-        return orjson.dumps([list(place), self.wants_message, body])
-
-
-def _in_order(value: JSON) -> JSON:
-    return dict(sorted(value.items())) if isinstance(value, dict) else value
+        return orjson.dumps([list(place), self.wants_message, in_order(self.body)])
 
 
 def write_create(entries: Iterable[bytes]) -> bytes:
@@ -104,37 +88,33 @@ def read_item(item: JSON, defaults: Mapping[str, JSON]) -> Call:
     if type(item) is list:
         return _of_messages(item, {}, defaults)
     if type(item) is not dict:
-        what = "a string" if isinstance(item, str) else "nothing" if item is None else f"a {type(item).__name__}"
-        _refuse(f"it is {what}", f"write {_EXAMPLE}, or a request body as a dict")
+        refuse_kind(item)
     if TAG in item:
         return _of_messages([item], {}, defaults)
     if "params" in item and "messages" not in item:
         params = item["params"]
         if not isinstance(params, dict):
-            _refuse(f"the params of its entry are a {type(params).__name__}", "give the request body as a dict")
+            refuse(f"the params of its entry are a {type(params).__name__}", "give the request body as a dict")
         return read_item(params, defaults)
     given = item.get("messages")
     if not isinstance(given, list):
-        _refuse("it has no list of messages", f'write {{"messages": {_EXAMPLE}}}')
-    if any(_is_message(each) for each in given):
+        refuse("it has no list of messages", f'write {{"messages": {EXAMPLE}}}')
+    if any(is_message(each) for each in given):
         return _of_messages(given, item, defaults)
     return _of_body({**defaults, **item}, wants_message=False)
 
 
 def _of_messages(given: Sequence[JSON], item: Mapping[str, JSON], defaults: Mapping[str, JSON]) -> Call:
     if not given:
-        _refuse("it is an empty list", f"write {_EXAMPLE}")
-    for index, message in enumerate(given):
-        if type(message) is not dict:
-            kind = type(message).__name__
-            _refuse(f"message {index} of it is a {kind}, not a message", f"write {_EXAMPLE}, or LangChain messages")
+        refuse("it is an empty list", f"write {EXAMPLE}")
+    check_messages(given)
     try:
         system, conversation = messages.to_conversation(given)
     except (ValueError, TypeError, LookupError) as error:
         cause = f"one of its messages cannot be said in Anthropic's terms ({str(error)[:500]})"
         raise RequestRefused(f"the request cannot be sent: {cause}; change that message") from error
     if not conversation:
-        _refuse("it holds system messages alone", "add what the user says")
+        refuse("it holds system messages alone", "add what the user says")
     body: dict[str, JSON] = {**defaults, **item, "messages": conversation}
     if system:
         own = item.get("system", [])
@@ -142,21 +122,13 @@ def _of_messages(given: Sequence[JSON], item: Mapping[str, JSON], defaults: Mapp
             [{"type": "text", "text": own}] if isinstance(own, str) else [*own] if isinstance(own, list) else []
         )
         body["system"] = messages.joined([*first, *system])
-    return _of_body(body, wants_message=any(_is_message(each) for each in given))
+    return _of_body(body, wants_message=any(is_message(each) for each in given))
 
 
 def _of_body(body: Mapping[str, JSON], *, wants_message: bool) -> Call:
     model = body.get("model")
     if not isinstance(model, str) or not model:
-        _refuse("it names no model", 'put "model" in its body, or give AnthropicBatch(model=…)')
+        refuse("it names no model", 'put "model" in its body, or give AnthropicBatch(model=…)')
     if body.get("stream"):
-        _refuse('its body has "stream" set, and a batch cannot stream', "leave it out")
+        refuse('its body has "stream" set, and a batch cannot stream', "leave it out")
     return Call(model, body, wants_message)
-
-
-def _is_message(value: JSON) -> bool:
-    return type(value) is dict and TAG in value
-
-
-def _refuse(cause: str, action: str) -> NoReturn:
-    raise RequestRefused(f"the request cannot be sent: {cause}; {action}")

@@ -1,168 +1,93 @@
-"""The clients that a provider calls the API with: the user's own, or one for each event loop."""
+"""The clients that Anthropic's API is called with: the user's own, or one for each event loop."""
 
-import asyncio
-import logging
-from collections import Counter
-from collections.abc import Awaitable, Callable
-from copy import copy
+import os
+from collections.abc import Callable
 from typing import Final, TypeAlias, TypeVar
-from weakref import WeakKeyDictionary, ref
 
-from anthropic import AnthropicError, AsyncAnthropic, DefaultAsyncHttpxClient
+from anthropic import Anthropic, AnthropicError, AsyncAnthropic, DefaultAsyncHttpxClient, DefaultHttpxClient
 
+from batch_bridge.providers import _clients
 from batch_bridge.providers._failure import NoCredentials
 
-logger = logging.getLogger("batch_bridge")
-
-T = TypeVar("T")
 Own: TypeAlias = AsyncAnthropic | Callable[[], AsyncAnthropic]
 """What users may give: a client, or a function that makes a new one each time."""
+Made = TypeVar("Made", Anthropic, AsyncAnthropic)
 
-_CREDENTIALS: Final = frozenset(("authorization", "proxy-authorization", "x-api-key", "cookie", "user-agent"))
-"""Headers and query parameters, in lower case, that do not change an answer or must not be in a key."""
+_MISSING: Final = (
+    "there is no Anthropic API key; set the environment variable ANTHROPIC_API_KEY, or give "
+    "AnthropicBatch(AsyncAnthropic(api_key=…))"
+)
 
 
-class Clients:
-    """Gives out the client for the running event loop, which never repeats a call by itself.
-
-    A client's connections belong to the loop that made them, and the user's may be at home in another one. So
-    each loop gets a client of its own with the user's settings, made when it is needed. The engine repeats
-    what failed: the SDK does not.
+class Clients(_clients.Clients[AsyncAnthropic]):
+    """Gives out the client for the running event loop.
 
     Args:
         own: The user's client, which is never closed here. One that was given an HTTP client is used as it is, and a
             second loop that uses it is warned of. Or a function that makes one, called for each loop (and once to
             learn where calls go); what it makes is closed here.
-
-    Attributes:
-        calls: How often each call of the API was made.
     """
 
+    _instead = "AnthropicBatch(lambda: AsyncAnthropic(http_client=…))"
+
     def __init__(self, own: Own | None) -> None:
-        self._make: Callable[[], AsyncAnthropic] | None = None
-        if callable(own) and not isinstance(own, AsyncAnthropic):
-            self._make = own
-            own = own()
-        if own is not None and not isinstance(own, AsyncAnthropic):
-            kind = f"{type(own).__module__}.{type(own).__qualname__}"
+        client, make = _clients.read_own(own, AsyncAnthropic)
+        if client is not None and not isinstance(client, AsyncAnthropic):
             hint = (
                 "an Anthropic client is synchronous; give AsyncAnthropic(…) with the same arguments"
-                if type(own).__name__ == "Anthropic"
+                if type(client).__name__ == "Anthropic"
                 else "give an anthropic.AsyncAnthropic, a function that makes one, or nothing to have one made from "
-                "ANTHROPIC_API_KEY; the "
-                "clients of other clouds have no Message Batches"
+                "ANTHROPIC_API_KEY; the clients of other clouds have no Message Batches"
             )
-            raise TypeError(f"AnthropicBatch({kind} object): {hint}")
-        self._own = own if own is None else own.with_options(max_retries=0)
-        self._home: ref[asyncio.AbstractEventLoop] | None = None
-        self._has_warned = False
-        self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncAnthropic] = WeakKeyDictionary()
-        self.calls: Counter[str] = Counter()
-        self._place: tuple[str, ...] | None = None
+            raise _clients.wrong("AnthropicBatch", client, hint)
+        super().__init__(
+            client and client.with_options(max_retries=0),
+            make and (lambda: make().with_options(max_retries=0)),
+        )
 
-    def client(self) -> AsyncAnthropic:
-        """Return the client for the running event loop.
+    def _new(self) -> AsyncAnthropic:
+        return _from_environment(lambda: AsyncAnthropic(max_retries=0))
 
-        Raises:
-            NoCredentials: There is no API key.
+    def _copy(self, own: AsyncAnthropic) -> AsyncAnthropic:
+        return own.with_options(http_client=DefaultAsyncHttpxClient(timeout=own.timeout))
+
+    async def _close(self, client: AsyncAnthropic) -> None:
+        await client.close()
+
+    def _http(self, client: AsyncAnthropic) -> object:
+        return client._client  # noqa: SLF001  # there is no public way to it
+
+    def _is_plain(self, client: AsyncAnthropic) -> bool:
+        return type(self._http(client)).__module__ == "anthropic._base_client"
+
+    def _place_of(self, client: AsyncAnthropic) -> tuple[str, ...]:
+        return _place(client)
+
+    def _describe(self) -> tuple[str, ...]:
+        """Return where the calls of `_new`'s would go.
+
+        Without a key in the environment the SDK looks for a profile, which is read from the disk: on a loop where
+        that is refused, nobody knows before a client was made.
         """
-        return self._known() or self._keep(self._create())
-
-    async def open(self) -> AsyncAnthropic:
-        """Do what `client` does; a new one, which reads certificates from the disk, is made in a thread."""
-        return self._known() or self._keep(await asyncio.to_thread(self._create))
-
-    def _known(self) -> AsyncAnthropic | None:
-        loop = asyncio.get_running_loop()
-        own = self._own
-        if own is not None and self._make is None and not is_plain(own):
-            self._note(loop)
-            return own
-        return self._made.get(loop)
-
-    def _create(self) -> AsyncAnthropic:
-        if self._own is None:
-            return _new()
-        return _copy(self._own) if self._make is None else self._make().with_options(max_retries=0)
-
-    def _keep(self, client: AsyncAnthropic) -> AsyncAnthropic:
-        loop = asyncio.get_running_loop()
-        own = self._own
-        if own is not None and client._client is own._client:  # noqa: SLF001  # always the same one: the user's, then
-            self._note(loop)
-            return client
-        return self._made.setdefault(loop, client)
-
-    def _note(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Warn, once, of a second loop that uses the user's HTTP client."""
-        if self._home is None:
-            self._home = ref(loop)
-        elif self._home() is not loop and not self._has_warned:
-            self._has_warned = True
-            logger.warning(
-                "AnthropicBatch: a client with an http_client of its own is used in a second event loop, and its "
-                "connections belong to one; give a function that makes a new client each time, called once for a loop: "
-                "AnthropicBatch(lambda: AsyncAnthropic(http_client=…))"
-            )
-
-    def place(self) -> tuple[str, ...]:
-        """Return where calls go, as far as that may change an answer: no secrets, no headers that are credentials.
-
-        Raises:
-            NoCredentials: There is no API key.
-        """
-        if self._place is None:
-            self._place = _place(self.client() if self._own is None else self._own)
-        return self._place
-
-    async def call(self, name: str, call: Callable[[AsyncAnthropic], Awaitable[T]]) -> T:
-        """Make one call of the API, counted under `name`."""
-        client = await self.open()
-        self.calls[name] += 1
-        return await call(client)
-
-    def twin(self) -> "Clients":
-        """Return the same once more, with connections of its own; its calls are counted here too."""
-        twin = copy(self)
-        twin._made = WeakKeyDictionary()  # noqa: SLF001  # our own
-        return twin
-
-    async def aclose(self) -> None:
-        """Close the client that was made for the running event loop; a new one is made when it is needed."""
-        client = self._made.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.close()
+        key, token = (os.environ.get(name) or None for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"))
+        http = DefaultHttpxClient(transport=_clients.nowhere())
+        # A key that is given is not warned of: to do so, the SDK would look for a profile even now.
+        with _from_environment(
+            lambda: Anthropic(api_key=key, auth_token=None if key else token, http_client=http)
+        ) as it:
+            return _place(it)
 
 
-def _place(client: AsyncAnthropic) -> tuple[str, ...]:
-    url = client.base_url
-    address = f"{url.scheme}://{url.host}:{url.port}{url.raw_path.decode()}"  # without the user's name and password
-    options = [*client._custom_query.items(), *client._custom_headers.items()]  # noqa: SLF001  # no public way to them
-    named = (
-        f"{name}={value}" for name, value in options if name.lower() not in _CREDENTIALS and isinstance(value, str)
-    )
-    return address, *sorted(named)
-
-
-def _new() -> AsyncAnthropic:
-    missing = (
-        "there is no Anthropic API key; set the environment variable ANTHROPIC_API_KEY, or give "
-        "AnthropicBatch(AsyncAnthropic(api_key=…))"
-    )
+def _from_environment(make: Callable[[], Made]) -> Made:
     try:
-        client = AsyncAnthropic(max_retries=0)
+        client = make()
     except AnthropicError as error:
-        raise NoCredentials(missing) from error
+        raise NoCredentials(_MISSING) from error
     if client.api_key is None and client.auth_token is None and getattr(client, "credentials", None) is None:
-        raise NoCredentials(missing)
+        raise NoCredentials(_MISSING)
     return client
 
 
-def _copy(client: AsyncAnthropic) -> AsyncAnthropic:
-    return client.with_options(http_client=DefaultAsyncHttpxClient(timeout=client.timeout))
-
-
-def is_plain(client: AsyncAnthropic) -> bool:
-    """Tell whether the SDK made a client's HTTP client, and not the user (`AsyncAnthropic(http_client=…)`)."""
-    http = getattr(client, "_client", None)
-    return type(http).__module__ == "anthropic._base_client"
+def _place(client: Anthropic | AsyncAnthropic) -> tuple[str, ...]:
+    told = [*client._custom_query.items(), *client._custom_headers.items()]  # noqa: SLF001  # no public way to them
+    return _clients.address(client.base_url), *_clients.options(told)

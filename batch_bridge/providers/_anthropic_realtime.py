@@ -8,9 +8,10 @@ from batch_bridge.providers import _anthropic_failure as failure
 from batch_bridge.providers._anthropic_call import Call
 from batch_bridge.providers._anthropic_clients import Clients
 from batch_bridge.providers._anthropic_download import Bill
-from batch_bridge.providers._anthropic_result import answered, failed, loads
-from batch_bridge.providers._failure import retry_after, status_of
-from batch_bridge.providers._realtime_reply import Reply, TryLater
+from batch_bridge.providers._anthropic_result import answered, failed
+from batch_bridge.providers._failure import answer_of
+from batch_bridge.providers._realtime_reply import Reply
+from batch_bridge.providers._result import loads
 
 _PATH: Final = "/v1/messages"
 
@@ -44,7 +45,7 @@ class Caller:
                 lambda client: client.post(_PATH, cast_to=bytes, body=dict(call.body), options=self._options),
             )
         except Exception as error:  # noqa: BLE001  # each becomes an outcome, or is tried again
-            return Reply(_judge(doing, error))
+            return Reply(failure.of_call(doing, error, _failed))
         try:
             body = loads(content)
         except ValueError:
@@ -56,28 +57,9 @@ class Caller:
         await self._clients.aclose()
 
 
-def _judge(doing: str, error: Exception) -> Errored:
-    """Return what a failed call's request ends with.
-
-    Raises:
-        TryLater: It may end otherwise if it is called again, and was not billed.
-    """
-    status = status_of(error)
-    if status is None:
-        errored = failure.of_call(doing, error)
-        if errored.code == failure.UNREACHABLE:
-            raise TryLater(errored) from error
-        return errored
-    response: Any = getattr(error, "response", None)
-    headers: Mapping[str, str] = getattr(response, "headers", {})
-    try:
-        body = loads(response.content)
-    except (ValueError, AttributeError):
-        body = None
-    errored = failed(body, status)
-    if errored.retryable and headers.get("x-should-retry") != "false":
-        raise TryLater(errored, retry_after(error)) from error
-    return errored
+def _failed(error: Exception, status: int) -> tuple[Errored, bool]:
+    headers, body = answer_of(error)
+    return failed(body, status), headers.get("x-should-retry") == "false"
 
 
 def _usage(body: object, model: str) -> Usage | None:

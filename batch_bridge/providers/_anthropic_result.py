@@ -1,16 +1,14 @@
 """A line of a batch's results as an outcome. Pure; total: no line makes it raise."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
-
-import orjson
 
 from batch_bridge import _messages
 from batch_bridge._models import Cancelled, Errored, Expired, Outcome, Succeeded
 from batch_bridge.providers._anthropic_failure import said
 from batch_bridge.providers._anthropic_handle import read_custom_id
 from batch_bridge.providers._anthropic_messages import to_message
+from batch_bridge.providers._result import loads
 
 EXPIRED: Final = "the batch's 24 hours were over before this request ran; it was not billed, and can be sent again"
 CANCELLED: Final = "the batch was cancelled before this request ran; it was not billed, and can be sent again"
@@ -48,15 +46,6 @@ def read_result(line: bytes) -> Mapping[str, Any] | None:
     except ValueError:
         return None
     return result if isinstance(result, dict) and isinstance(result.get("custom_id"), str) else None
-
-
-def loads(text: bytes) -> Any:
-    """Read JSON; half a surrogate pair, which models do write and UTF-8 cannot hold, becomes a question mark."""
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        lenient = json.dumps(json.loads(text), ensure_ascii=False)
-        return orjson.loads(lenient.encode("utf-8", "replace"))
 
 
 def answered(body: Any, *, wants_message: bool) -> Outcome:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from batch_bridge._json import to_json
 from batch_bridge._models import JSON
+from batch_bridge.providers import _defaults
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +43,10 @@ def read_defaults(defaults: Mapping[str, object] | None, model: str | None, max_
     Raises:
         TypeError, ValueError: They are no fields of a body, or a batch cannot hold them.
     """
-    if model is not None and (not isinstance(model, str) or not model):
-        raise TypeError(
-            f"AnthropicBatch(model={model!r}): give a model's name, or leave it out and name it in the items"
-        )
+    fields = _defaults.read_defaults("AnthropicBatch", defaults, model)
     if isinstance(max_tokens, bool) or not isinstance(max_tokens, int):
         raise TypeError(f"AnthropicBatch(max_tokens={max_tokens!r}): give a whole number")
     if max_tokens < 1:
         raise ValueError(f"AnthropicBatch(max_tokens={max_tokens!r}): a batch takes 1 or more")
-    if defaults is not None and not isinstance(defaults, Mapping):
-        raise TypeError(f"AnthropicBatch(defaults={defaults!r}): give fields of a request body, as a dict")
-    fields = to_json(dict(defaults or {}), what="AnthropicBatch(defaults=…)")
-    assert isinstance(fields, dict)  # noqa: S101  # what it was made from
-    if fields.get("stream"):
-        raise ValueError('AnthropicBatch(defaults=…) has "stream" set, and a batch cannot stream; leave it out')
-    if model is not None and fields.get("model", model) != model:
-        raise ValueError(f"AnthropicBatch got model={model!r} and another in defaults=; give one or the other")
-    return {"max_tokens": max_tokens, **fields, **({} if model is None else {"model": model})}
+    _defaults.refuse_stream("AnthropicBatch", fields)
+    return {"max_tokens": max_tokens, **fields}

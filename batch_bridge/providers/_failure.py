@@ -8,7 +8,9 @@ import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Any, Final
+
+from batch_bridge.providers._result import loads
 
 BAD_URL: Final = frozenset({"UnsupportedProtocol", "InvalidURL"})
 """Errors of the HTTP library, by name as there are two of them, that no pause helps."""
@@ -63,6 +65,16 @@ def retry_after(error: Exception) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return min(max(seconds, 0.0), _LONGEST_PAUSE)
+
+
+def answer_of(error: Exception) -> tuple[Mapping[str, str], Any]:
+    """Return the headers and the JSON of the answer that an error stands for; `None` where it is no JSON."""
+    response: Any = getattr(error, "response", None)
+    headers: Mapping[str, str] = getattr(response, "headers", {})
+    try:
+        return headers, loads(response.content)
+    except (ValueError, AttributeError):
+        return headers, None
 
 
 def told(doing: str, error: Exception, said: object, advice: Mapping[int, str]) -> str:

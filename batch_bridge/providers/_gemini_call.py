@@ -2,19 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final
 
 import orjson
 
-from batch_bridge._json import dumps
 from batch_bridge._messages import TAG
 from batch_bridge._models import JSON
-from batch_bridge.errors import JSONError, RequestRefused
+from batch_bridge.errors import RequestRefused
 from batch_bridge.providers import _gemini_messages as messages
+from batch_bridge.providers._item import EXAMPLE, check_messages, is_message, refuse, refuse_kind, write, write_mark
 
-_MARK: Final = "-m"
-"""Ends the key of a request whose answer is to be a LangChain message: a poll sees no items."""
-_EXAMPLE: Final = '[{"role": "user", "content": "…"}]'
 _SYSTEM: Final = ("systemInstruction", "system_instruction")
 
 
@@ -34,7 +31,7 @@ class Call:
 
     def key(self, request_id: str) -> str:
         """Return what the result of this request is known by."""
-        return request_id + _MARK if self.wants_message else request_id
+        return write_mark(request_id, wants_message=self.wants_message)
 
     def line(self, request_id: str) -> bytes:
         r"""Return the request as a line of a batch's input, with its `b"\n"`.
@@ -43,14 +40,7 @@ class Call:
             RequestRefused: A string in it is not valid Unicode.
         """
         line = {"key": self.key(request_id), "request": self.body}
-        try:
-            return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-        except TypeError:
-            try:
-                dumps(dict(self.body))
-            except JSONError as error:
-                raise RequestRefused(f"the request cannot be sent: {error}") from error
-            raise
+        return write(line, self.body, orjson.OPT_APPEND_NEWLINE)
 
     def identity(self, place: Sequence[str]) -> bytes:
         """Return what decides the answer, as bytes that differ where the answer may.
@@ -68,12 +58,6 @@ class Call:
         return {"request": dict(self.body), "metadata": {"key": self.key(request_id)}}
 
 
-def read_key(key: str) -> tuple[str, bool]:
-    """Return the request's id, and whether its answer is to be a LangChain message."""
-    request_id = key.removesuffix(_MARK)
-    return request_id, request_id != key
-
-
 def read_item(item: JSON, defaults: Mapping[str, JSON]) -> Call:
     """Return the request that an item asks for.
 
@@ -87,8 +71,7 @@ def read_item(item: JSON, defaults: Mapping[str, JSON]) -> Call:
     if type(item) is list:
         return _of_body({"messages": item}, defaults)
     if type(item) is not dict:
-        what = "a string" if isinstance(item, str) else "nothing" if item is None else f"a {type(item).__name__}"
-        _refuse(f"it is {what}", f"write {_EXAMPLE}, or a request body as a dict")
+        refuse_kind(item)
     if TAG in item:
         return _of_body({"messages": [item]}, defaults)
     return _of_body(item, defaults)
@@ -98,16 +81,16 @@ def _of_body(item: Mapping[str, JSON], defaults: Mapping[str, JSON]) -> Call:
     body = {**defaults, **item}
     model = body.pop("model", None)
     if not isinstance(model, str) or not model.removeprefix("models/"):
-        _refuse("it names no model", 'put "model" in its body, or give GeminiBatch(model=…)')
+        refuse("it names no model", 'put "model" in its body, or give GeminiBatch(model=…)')
     if "config" in body:
-        _refuse(
+        refuse(
             "its body has a \"config\", which is the SDK's and not the API's",
             'write what is in it as the API does: "generationConfig", "systemInstruction", "tools", "safetySettings"',
         )
     wants_message = _converse(body) if "messages" in body else False
     contents = body.get("contents")
     if not isinstance(contents, list) or not contents:
-        _refuse(
+        refuse(
             "its body has no list of contents" if contents is None else "its contents are no list with something in it",
             'give it "contents": [{"role": "user", "parts": [{"text": "…"}]}], or "messages"',
         )
@@ -118,29 +101,18 @@ def _converse(body: dict[str, JSON]) -> bool:
     """Put the messages of a body in Gemini's terms; returns whether LangChain's are among them."""
     conversation = body.pop("messages")
     if not isinstance(conversation, list) or not conversation:
-        _refuse("its list of messages is empty or no list", f"write {_EXAMPLE}")
+        refuse("its list of messages is empty or no list", f"write {EXAMPLE}")
     if "contents" in body:
-        _refuse('its body has both "messages" and "contents"', "give one or the other")
-    _check(conversation)
+        refuse('its body has both "messages" and "contents"', "give one or the other")
+    check_messages(conversation)
     try:
         system, contents = messages.to_contents(conversation)
     except (ValueError, TypeError, LookupError) as error:
         cause = f"one of its messages cannot be said in Gemini's terms ({str(error)[:500]})"
         raise RequestRefused(f"the request cannot be sent: {cause}; change that message") from error
     if system and any(name in body for name in _SYSTEM):
-        _refuse('it has a system message and a "systemInstruction"', "give one or the other")
+        refuse('it has a system message and a "systemInstruction"', "give one or the other")
     if system:
         body["systemInstruction"] = {"parts": system}
     body["contents"] = contents
-    return any(isinstance(each, dict) and TAG in each for each in conversation)
-
-
-def _check(conversation: Sequence[JSON]) -> None:
-    for index, message in enumerate(conversation):
-        if type(message) is not dict:
-            kind = type(message).__name__
-            _refuse(f"message {index} of it is a {kind}, not a message", f"write {_EXAMPLE}, or LangChain messages")
-
-
-def _refuse(cause: str, action: str) -> NoReturn:
-    raise RequestRefused(f"the request cannot be sent: {cause}; {action}")
+    return any(map(is_message, conversation))

@@ -1,40 +1,30 @@
-"""The clients that a provider calls the API with: the user's own, or one for each event loop."""
+"""The clients that Gemini's API is called with: the user's own, or one for each event loop."""
 
-import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from copy import copy
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Mapping
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
 import httpx
 from google import genai
 from google.genai import types
 
 from batch_bridge._models import JSON
+from batch_bridge.providers import _clients
 from batch_bridge.providers._gemini_failure import NoCredentials
-from batch_bridge.providers._gemini_result import loads
-
-T = TypeVar("T")
+from batch_bridge.providers._result import loads
 
 _TIMEOUT: Final = 600.0
 """Seconds that a call may take where the user's client sets no bound: the SDK's own default is none."""
 
 
-class Clients:
-    """Gives out the client for the running event loop, which never repeats a call by itself.
+class Clients(_clients.Clients[genai.Client]):
+    """Gives out the client for the running event loop.
 
-    A client's connections belong to the loop that made them, and the user's may be at home in another one. So
-    each loop gets a client of its own with the user's settings, made when it is needed. The engine repeats what
-    failed: the SDK does not. It would, by options, and over `aiohttp` even without; so these go over `httpx`.
+    The SDK would repeat calls, by options, and over `aiohttp` even without; so these go over `httpx`.
 
     Args:
         own: The user's client. Where the user has given it an HTTP client, it is used as it is, in any loop;
             it is never closed here.
-
-    Attributes:
-        calls: How often each call of the API was made.
 
     Raises:
         TypeError: It is no client, or one of Vertex AI's.
@@ -42,48 +32,14 @@ class Clients:
 
     def __init__(self, own: genai.Client | None) -> None:
         if own is not None and not isinstance(own, genai.Client):
-            kind = f"{type(own).__module__}.{type(own).__qualname__}"
-            raise TypeError(
-                f"GeminiBatch({kind} object): give a google.genai.Client, or nothing to have one made from "
-                "GEMINI_API_KEY"
-            )
+            hint = "give a google.genai.Client, or nothing to have one made from GEMINI_API_KEY"
+            raise _clients.wrong("GeminiBatch", own, hint)
         if own is not None and own.vertexai:
             raise TypeError(
                 "GeminiBatch got a client of Vertex AI, whose batches go through object storage; give a client of the "
                 "Gemini Developer API: genai.Client(api_key=…)"
             )
-        self._own = own
-        self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[genai.Client, httpx.AsyncClient]] = (
-            WeakKeyDictionary()
-        )
-        self.calls: Counter[str] = Counter()
-        self._place: tuple[str, ...] | None = None
-
-    def client(self) -> genai.Client:
-        """Return the client for the running event loop.
-
-        Raises:
-            NoCredentials: There is no API key.
-        """
-        if self._own is not None and _has_http_client(self._own):
-            return self._own
-        loop = asyncio.get_running_loop()
-        if (made := self._made.get(loop)) is None:
-            made = self._made[loop] = _make(self._own)
-        return made[0]
-
-    async def open(self) -> genai.Client:
-        """Do what `client` does; a new one, which reads certificates from the disk, is made in a thread."""
-        loop = asyncio.get_running_loop()
-        if loop not in self._made and (self._own is None or not _has_http_client(self._own)):
-            self._made.setdefault(loop, await asyncio.to_thread(_make, self._own))
-        return self.client()
-
-    async def call(self, name: str, call: Callable[[genai.client.AsyncClient], Awaitable[T]]) -> T:
-        """Make one call of the API, counted under `name`."""
-        client = await self.open()
-        self.calls[name] += 1
-        return await call(client.aio)
+        super().__init__(own)
 
     async def read(self, name: str, path: str, body: Mapping[str, JSON] | None = None) -> dict[str, Any]:
         """Return what the API answers to a GET, or to a POST of `body`; counted under `name`.
@@ -94,41 +50,48 @@ class Clients:
         Raises:
             ValueError: It is no JSON object.
         """
-        client = await self.open()
-        self.calls[name] += 1
         method = "get" if body is None else "post"
-        answered = await client._api_client.async_request(method, path, dict(body or {}), once())  # noqa: SLF001  # as above
+        answered = await self.call(
+            name,
+            lambda client: client._api_client.async_request(method, path, dict(body or {}), once()),  # noqa: SLF001  # as above
+        )
         read = loads(answered.body or "null")
         if not isinstance(read, dict):
             raise ValueError(f"{path} was answered with no object; check the client's base_url")  # noqa: TRY004
         return cast("dict[str, Any]", read)
 
-    def place(self) -> tuple[str, ...]:
-        """Return where calls go, as far as that may change an answer: no secrets.
+    def _new(self) -> genai.Client:
+        return _make(types.HttpOptions())
 
-        Raises:
-            NoCredentials: There is no API key.
-        """
-        if self._place is None:
-            options = (self._own or self.client())._api_client._http_options  # noqa: SLF001  # as below
-            url = urlsplit(str(options.base_url))
-            self._place = f"{url.scheme}://{url.hostname}:{url.port}{url.path}", str(options.api_version)
-        return self._place
+    def _copy(self, own: genai.Client) -> genai.Client:
+        return _make(_options(own).model_copy(), own._api_client.api_key)  # noqa: SLF001  # as in `_options`
 
-    def twin(self) -> "Clients":
-        """Return the same once more, with connections of its own; its calls are counted here too."""
-        twin = copy(self)
-        twin._made = WeakKeyDictionary()  # noqa: SLF001  # our own
-        return twin
+    async def _close(self, client: genai.Client) -> None:
+        await self._http(client).aclose()  # the SDK closes none that it was given
+        await client.aio.aclose()
+        client.close()
 
-    async def aclose(self) -> None:
-        """Close the client that was made for the running event loop; a new one is made when it is needed."""
-        made = self._made.pop(asyncio.get_running_loop(), None)
-        if made is not None:
-            client, http = made
-            await http.aclose()
-            await client.aio.aclose()
-            client.close()
+    def _http(self, client: genai.Client) -> Any:
+        return _options(client).httpx_async_client
+
+    def _is_plain(self, client: genai.Client) -> bool:
+        options = _options(client)
+        return options.httpx_async_client is None and getattr(options, "aiohttp_client", None) is None
+
+    def _place_of(self, client: genai.Client) -> tuple[str, ...]:
+        options = _options(client)
+        url = urlsplit(str(options.base_url))
+        return f"{url.scheme}://{url.hostname}:{url.port}{url.path}", str(options.api_version)
+
+    def _describe(self) -> tuple[str, ...]:
+        nowhere = _clients.nowhere()
+        options = types.HttpOptions(
+            httpx_client=httpx.Client(transport=nowhere),
+            httpx_async_client=httpx.AsyncClient(transport=nowhere),
+            client_args={"verify": True},  # for each of these that is missing the SDK would read certificates
+            async_client_args={"verify": True, "ssl": True},
+        )
+        return self._place_of(_make(options))
 
 
 def once() -> types.HttpOptions:
@@ -136,27 +99,22 @@ def once() -> types.HttpOptions:
     return types.HttpOptions(retry_options=types.HttpRetryOptions(attempts=1))
 
 
-def _make(own: genai.Client | None) -> tuple[genai.Client, httpx.AsyncClient]:
-    if own is None:
-        options, key = types.HttpOptions(), None
-    else:
-        sdk = own._api_client  # noqa: SLF001  # the SDK has no other way to tell a client's settings
-        options, key = sdk._http_options.model_copy(), sdk.api_key  # noqa: SLF001
+def _options(client: genai.Client) -> types.HttpOptions:
+    return client._api_client._http_options  # noqa: SLF001  # the SDK has no other way to tell a client's settings
+
+
+def _make(options: types.HttpOptions, key: str | None = None) -> genai.Client:
     if options.timeout is None:
         options.timeout = int(_TIMEOUT * 1000)
-    options.httpx_async_client = http = httpx.AsyncClient(
-        **{"follow_redirects": True, **(options.async_client_args or {})}
-    )
+    if options.httpx_async_client is None:
+        options.httpx_async_client = httpx.AsyncClient(
+            **{"follow_redirects": True, **(options.async_client_args or {})}
+        )
     options.retry_options = None
     try:
-        return genai.Client(vertexai=False, api_key=key, http_options=options), http
+        return genai.Client(vertexai=False, api_key=key, http_options=options)
     except ValueError as error:
         raise NoCredentials(
             "there is no Gemini API key; set the environment variable GEMINI_API_KEY, or give "
             "GeminiBatch(genai.Client(api_key=…))"
         ) from error
-
-
-def _has_http_client(client: genai.Client) -> bool:
-    options = client._api_client._http_options  # noqa: SLF001  # as above
-    return options.httpx_async_client is not None or getattr(options, "aiohttp_client", None) is not None

@@ -70,7 +70,7 @@ async def _download(clients: Clients, job: Job, name: str, file: IO[bytes]) -> b
     """Write a file of the API's to disk; false if it is not there any more."""
     into: Any = {"destination": _Writer(file)} if _STREAMS else {}
     try:
-        content: Any = await clients.call("files.download", lambda client: client.files.download(file=name, **into))
+        content: Any = await clients.call("files.download", lambda client: client.aio.files.download(file=name, **into))
     except Exception as error:
         if is_gone(error):
             logger.warning("%s: its results %s are gone", job.name, name)

@@ -6,17 +6,11 @@ from typing import Any, Final
 
 from google.genai.errors import APIError
 
-from batch_bridge._models import Errored
-from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
-from batch_bridge.providers._failure import BAD_URL, UNSENT, NoCredentials, is_one_of, is_passing, masked
+from batch_bridge.providers._failure import NoCredentials, masked
+from batch_bridge.providers._judge import Judge
 
 __all__ = ["NoCredentials", "masked"]
 
-UNREACHABLE: Final = "unreachable"
-"""The code of a request that could not be sent at all."""
-INTERRUPTED: Final = "it may have been answered and billed all the same, so it was not sent again"
-
-_CONFLICT, _TOO_MANY, _SERVER = 409, 429, 500
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_LARGE = 401, 403, 404, 413
 _LONGEST_PAUSE: Final = 3_600.0
 """Seconds beyond which no wish to be left alone is believed."""
@@ -43,51 +37,6 @@ def is_gone(error: Exception) -> bool:
         return False
     status = status_of(error)
     return status == _NOT_FOUND or (status == _FORBIDDEN and "may not exist" in str(said.get("message")))
-
-
-def is_ended(error: Exception) -> bool:
-    """Tell whether a cancellation was refused because there is nothing left to cancel."""
-    return status_of(error) in (400, _NOT_FOUND, _CONFLICT)
-
-
-def unavailable(doing: str, error: Exception) -> ProviderUnavailable:
-    """Return "later" for any failure of a call that changes nothing."""
-    return ProviderUnavailable(told(doing, error), retry_after=retry_after(error))
-
-
-def of_upload(doing: str, error: Exception) -> Exception:
-    """Judge a failure before anything was paid for: later, or never."""
-    if isinstance(error, NoCredentials):
-        return SubmissionRefused(told(doing, error), code="no_api_key")
-    status = status_of(error)
-    if status is not None and not is_passing(status):
-        return SubmissionRefused(told(doing, error), code=_code(error), status_code=status)
-    if is_one_of(BAD_URL, error):
-        return SubmissionRefused(f"{told(doing, error)}; check the client's base_url", code="bad_base_url")
-    return unavailable(doing, error)
-
-
-def of_create(doing: str, error: Exception) -> Exception:
-    """Judge a failure of the call that pays: what was answered, or never sent, is known; the rest is not."""
-    status = status_of(error)
-    if isinstance(error, NoCredentials):
-        return SubmissionRefused(told(doing, error), code="no_api_key")
-    if status == _TOO_MANY or is_one_of(UNSENT, error):
-        return unavailable(doing, error)
-    if status is not None and not is_passing(status) and 400 <= status < _SERVER:  # noqa: PLR2004
-        return SubmissionRefused(told(doing, error), code=_code(error), status_code=status)
-    return SubmissionUnknown(f"{told(doing, error)}; whether the batch was created will be looked up")
-
-
-def of_call(doing: str, error: Exception) -> Errored:
-    """Judge a call for one request that was not answered; `UNREACHABLE` if it was not even sent."""
-    if isinstance(error, NoCredentials):
-        return Errored(told(doing, error), code="no_api_key")
-    if is_one_of(BAD_URL, error):
-        return Errored(f"{told(doing, error)}; check the client's base_url", code="bad_base_url")
-    if is_one_of(UNSENT, error):
-        return Errored(told(doing, error), code=UNREACHABLE, retryable=True)
-    return Errored(f"{told(doing, error)}; {INTERRUPTED}", code="realtime_interrupted", retryable=True)
 
 
 def retry_after(error: Exception) -> float | None:
@@ -126,3 +75,15 @@ def told(doing: str, error: Exception) -> str:
 def _code(error: Exception) -> str:
     status = getattr(error, "status", None)
     return status.lower() if isinstance(status, str) and status else "submit_failed"
+
+
+def _is_keyless(error: Exception) -> bool:
+    return isinstance(error, NoCredentials)
+
+
+_JUDGE: Final = Judge(told=told, code=_code, is_keyless=_is_keyless, status_of=status_of, retry_after=retry_after)
+unavailable = _JUDGE.unavailable
+of_upload = _JUDGE.of_prepare
+of_create = _JUDGE.of_create
+of_call = _JUDGE.of_call
+is_ended = _JUDGE.is_ended

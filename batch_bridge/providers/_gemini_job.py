@@ -85,6 +85,11 @@ class Job:
         """Whether there is something to read."""
         return self.responses_file is not None or self.inlined is not None
 
+    @property
+    def awaits_results(self) -> bool:
+        """Whether it has succeeded and has answers, and where they are is late."""
+        return self.end == "succeeded" and bool(self.ran) and not self.has_results
+
     def progress(self) -> InProgress:
         """Return how far it has come."""
         return InProgress(self.counted, self.total)

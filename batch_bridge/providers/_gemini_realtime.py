@@ -8,7 +8,7 @@ from batch_bridge.providers import _gemini_failure as failure
 from batch_bridge.providers._gemini_call import Call
 from batch_bridge.providers._gemini_clients import Clients
 from batch_bridge.providers._gemini_result import Bill, answered, read_error
-from batch_bridge.providers._realtime_reply import Reply, TryLater
+from batch_bridge.providers._realtime_reply import Reply
 
 _OK: Final = 200
 
@@ -39,7 +39,7 @@ class Caller:
         except ValueError as error:
             return Reply(Errored(f"calling {path}: {error}", code="unexpected_answer", status_code=_OK))
         except Exception as error:  # noqa: BLE001  # as in a batch, it is this request's outcome
-            return Reply(_judge(f"calling {path}", error))
+            return Reply(failure.of_call(f"calling {path}", error, _failed))
         bill = Bill(call.model)
         bill.add("", body)
         usage = bill.total()
@@ -51,20 +51,6 @@ class Caller:
         await self._clients.aclose()
 
 
-def _judge(doing: str, error: Exception) -> Errored:
-    """Return what a failed call's request ends with.
-
-    Raises:
-        TryLater: It may end otherwise if it is called again, and was not billed.
-    """
-    status = failure.status_of(error)
-    if status is None:
-        errored = failure.of_call(doing, error)
-        if errored.code == failure.UNREACHABLE:
-            raise TryLater(errored) from error
-        return errored
+def _failed(error: Exception, status: int) -> tuple[Errored, bool]:
     said = failure.said_by(error) or {"message": str(error)}
-    errored = read_error({**said, "code": status})
-    if errored.retryable:
-        raise TryLater(errored, failure.retry_after(error)) from error
-    return errored
+    return read_error({**said, "code": status}), False

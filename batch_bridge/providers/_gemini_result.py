@@ -1,16 +1,14 @@
 """What a batch says of one request, as an outcome. Pure; total: no result makes it raise."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
-import orjson
-
 from batch_bridge import _messages
 from batch_bridge._models import JSON, Errored, Outcome, Succeeded, Usage
-from batch_bridge.providers._gemini_call import read_key
 from batch_bridge.providers._gemini_messages import count, to_message
+from batch_bridge.providers._item import read_mark
+from batch_bridge.providers._result import loads
 
 Pair = tuple[str, Outcome]
 
@@ -67,19 +65,6 @@ class Bill:
         return Usage(self._model, self._sums["input"], self._sums["output"], self._sums["cached"])
 
 
-def loads(text: bytes | str) -> Any:
-    """Read JSON; half a surrogate pair, which models do write and UTF-8 cannot hold, becomes a question mark.
-
-    Raises:
-        ValueError: It is none.
-    """
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        lenient = json.dumps(json.loads(text), ensure_ascii=False)
-        return orjson.loads(lenient.encode("utf-8", "replace"))
-
-
 def read_line(line: bytes, bill: Bill) -> Pair | None:
     """Return a request's id and its outcome, or `None` if a line of a responses file tells of no request."""
     try:
@@ -134,7 +119,7 @@ def answered(response: Mapping[str, Any], *, wants_message: bool) -> Outcome:
 
 
 def _outcome(key: str, result: Mapping[str, Any], bill: Bill) -> Pair:
-    request_id, wants_message = read_key(key)
+    request_id, wants_message = read_mark(key)
     response = result.get("response")
     if isinstance(response, dict):
         bill.add(key, response)

@@ -55,6 +55,11 @@ class Batch:
         """Whether its status is one that we know."""
         return self.status in _ENDS or self.status in _RUNS
 
+    @property
+    def awaits_file(self) -> bool:
+        """Whether it is completed and has answers, and the id of its output file is late."""
+        return self.end == "completed" and bool(self.ran) and self.output_file_id is None
+
     def progress(self) -> InProgress:
         """Return how far it has come."""
         return InProgress(self.counted, self.total)

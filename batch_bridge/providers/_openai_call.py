@@ -2,21 +2,25 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NoReturn
 
 import orjson
 
-from batch_bridge._json import dumps
 from batch_bridge._messages import TAG
 from batch_bridge._models import JSON
-from batch_bridge.errors import JSONError, RequestRefused
+from batch_bridge.errors import RequestRefused
 from batch_bridge.providers import _openai_chat, _openai_responses
+from batch_bridge.providers._item import (
+    EXAMPLE,
+    check_messages,
+    in_order,
+    is_message,
+    refuse,
+    refuse_kind,
+    write,
+    write_mark,
+)
 from batch_bridge.providers._openai_endpoint import CHAT, ENDPOINTS, RESPONSES, infer
 from batch_bridge.providers._openai_quirks import OPENAI, Quirks
-
-_MARK: Final = "-m"
-"""Ends the `custom_id` of a request whose answer is to be a LangChain message: a poll sees no items."""
-_EXAMPLE: Final = '[{"role": "user", "content": "…"}]'
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +45,9 @@ class Call:
         Raises:
             RequestRefused: A string in it is not valid Unicode.
         """
-        custom_id = request_id + _MARK if self.wants_message else request_id
+        custom_id = write_mark(request_id, wants_message=self.wants_message)
         line = {"custom_id": custom_id, **quirks.line(self.endpoint), "body": self.body}
-        try:
-            return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-        except TypeError:
-            try:
-                dumps(dict(self.body))
-            except JSONError as error:
-                raise RequestRefused(f"the request cannot be sent: {error}") from error
-            raise
+        return write(line, self.body, orjson.OPT_APPEND_NEWLINE)
 
     def identity(self, place: Sequence[str]) -> bytes:
         """Return what decides the answer, as bytes that differ where the answer may.
@@ -61,11 +58,7 @@ class Call:
         Args:
             place: Where the call is sent.
         """
-        body = {
-            name: [_in_order(each) for each in value] if isinstance(value, list) else value
-            for name, value in sorted(self.body.items())
-        }
-        return orjson.dumps([list(place), self.endpoint, self.wants_message, body])
+        return orjson.dumps([list(place), self.endpoint, self.wants_message, in_order(self.body)])
 
     def inputs(self) -> int:
         """Return how many texts an embedding request holds; a list of numbers is one text, as tokens."""
@@ -76,16 +69,6 @@ class Call:
                 return len(texts)
             case _:
                 return 1
-
-
-def _in_order(value: JSON) -> JSON:
-    return dict(sorted(value.items())) if isinstance(value, dict) else value
-
-
-def read_custom_id(custom_id: str) -> tuple[str, bool]:
-    """Return the request's id, and whether its answer is to be a LangChain message."""
-    request_id = custom_id.removesuffix(_MARK)
-    return request_id, request_id != custom_id
 
 
 def read_item(item: JSON, defaults: Mapping[str, JSON], endpoint: str | None) -> Call:
@@ -102,8 +85,7 @@ def read_item(item: JSON, defaults: Mapping[str, JSON], endpoint: str | None) ->
     if type(item) is list:
         return _of_body(_conversation(item, endpoint), defaults, endpoint)
     if type(item) is not dict:
-        what = "a string" if isinstance(item, str) else "nothing" if item is None else f"a {type(item).__name__}"
-        _refuse(f"it is {what}", f"write {_EXAMPLE}, or a request body as a dict")
+        refuse_kind(item)
     if TAG in item:
         return _of_body(_conversation([item], endpoint), defaults, endpoint)
     if "body" in item and "messages" not in item and "input" not in item:
@@ -114,13 +96,13 @@ def read_item(item: JSON, defaults: Mapping[str, JSON], endpoint: str | None) ->
 def _of_line(line: Mapping[str, JSON], defaults: Mapping[str, JSON], endpoint: str | None) -> Call:
     url, method, body = line.get("url"), line.get("method", "POST"), line["body"]
     if not isinstance(body, dict):
-        _refuse(f"the body of its line is a {type(body).__name__}", "give the request body as a dict")
+        refuse(f"the body of its line is a {type(body).__name__}", "give the request body as a dict")
     if method != "POST":
-        _refuse(f"its method is {method!r}", 'a batch takes "POST" alone')
+        refuse(f"its method is {method!r}", 'a batch takes "POST" alone')
     if isinstance(url, str) and f"/v1{url}" in ENDPOINTS:
         url = f"/v1{url}"  # as Azure writes it
     if url is not None and url not in ENDPOINTS:
-        _refuse(f"a batch cannot be sent to {url!r}", f"the endpoints are {', '.join(ENDPOINTS)}")
+        refuse(f"a batch cannot be sent to {url!r}", f"the endpoints are {', '.join(ENDPOINTS)}")
     return _of_body(body, defaults, endpoint, url if isinstance(url, str) else None)
 
 
@@ -130,12 +112,12 @@ def _of_body(
     body = {**defaults, **item}
     model = body.get("model")
     if not isinstance(model, str) or not model:
-        _refuse("it names no model", 'put "model" in its body, or give OpenAIBatch(model=…)')
+        refuse("it names no model", 'put "model" in its body, or give OpenAIBatch(model=…)')
     if body.get("stream"):
-        _refuse('its body has "stream" set, and a batch cannot stream', "leave it out")
+        refuse('its body has "stream" set, and a batch cannot stream', "leave it out")
     endpoint = url or infer(item, model, preferred)
     if endpoint is None:
-        _refuse(
+        refuse(
             "nothing in it tells which endpoint it is for",
             'give it "messages" or "input", or write a whole line {"url": …, "body": …}, '
             "or give OpenAIBatch(endpoint=…)",
@@ -150,26 +132,20 @@ def _of_body(
 
 def _conversation(messages: Sequence[JSON], endpoint: str | None) -> dict[str, JSON]:
     if endpoint not in (CHAT, RESPONSES, None):
-        _refuse(
+        refuse(
             f"it is a list, and {endpoint} takes no conversation",
             'write a request body, such as {"input": …}',
         )
     if not messages:
-        _refuse("it is an empty list", f"write {_EXAMPLE}")
-    for index, message in enumerate(messages):
-        if type(message) is not dict:
-            kind = type(message).__name__
-            _refuse(
-                f"message {index} of it is a {kind}, not a message",
-                f"write {_EXAMPLE}, or LangChain messages",
-            )
+        refuse("it is an empty list", f"write {EXAMPLE}")
+    check_messages(messages)
     return {"input" if endpoint == RESPONSES else "messages": [*messages]}
 
 
 def _convert(body: dict[str, JSON], field: str, convert: Callable[[Sequence[JSON]], list[JSON]]) -> bool:
     """Put the LangChain messages in a field in OpenAI's terms; returns whether there are any."""
     messages = body.get(field)
-    if type(messages) is not list or not any(type(each) is dict and TAG in each for each in messages):
+    if type(messages) is not list or not any(map(is_message, messages)):
         return False
     try:
         body[field] = convert(messages)
@@ -177,7 +153,3 @@ def _convert(body: dict[str, JSON], field: str, convert: Callable[[Sequence[JSON
         cause = f"LangChain cannot say one of its messages in OpenAI's terms ({str(error)[:500]})"
         raise RequestRefused(f"the request cannot be sent: {cause}; change that message") from error
     return True
-
-
-def _refuse(cause: str, action: str) -> NoReturn:
-    raise RequestRefused(f"the request cannot be sent: {cause}; {action}")

@@ -5,10 +5,12 @@ from typing import Any, Final
 
 from batch_bridge._models import Errored, Request, Usage
 from batch_bridge.providers import _openai_failure as failure
+from batch_bridge.providers._failure import answer_of
 from batch_bridge.providers._openai_call import Call
 from batch_bridge.providers._openai_clients import Clients
-from batch_bridge.providers._openai_result import answered, failed, loads
-from batch_bridge.providers._realtime_reply import Reply, TryLater
+from batch_bridge.providers._openai_result import answered, failed
+from batch_bridge.providers._realtime_reply import Reply
+from batch_bridge.providers._result import loads
 
 _OK: Final = 200
 _SPENT: Final = "insufficient_quota"
@@ -44,7 +46,7 @@ class Caller:
                 f"POST {call.endpoint}", lambda client: client.post(path, cast_to=bytes, body=call.body)
             )
         except Exception as error:  # noqa: BLE001  # as in a batch, it is this request's outcome
-            return Reply(_judge(doing, error))
+            return Reply(failure.of_call(doing, error, _failed))
         try:
             body = loads(content)
         except ValueError:
@@ -57,29 +59,10 @@ class Caller:
         await self._clients.aclose()
 
 
-def _judge(doing: str, error: Exception) -> Errored:
-    """Return what a failed call's request ends with.
-
-    Raises:
-        TryLater: It may end otherwise if it is called again, and was not billed.
-    """
-    status = failure.status_of(error)
-    if status is None:
-        errored = failure.of_call(doing, error)
-        if errored.code == failure.UNREACHABLE:
-            raise TryLater(errored) from error
-        return errored
-    response: Any = getattr(error, "response", None)
-    headers: Mapping[str, str] = getattr(response, "headers", {})
-    try:
-        body = loads(response.content)
-    except (ValueError, AttributeError):
-        body = None
+def _failed(error: Exception, status: int) -> tuple[Errored, bool]:
+    headers, body = answer_of(error)
     errored = failed(status, body, None, headers.get("x-request-id"))
-    final = errored.code == _SPENT or headers.get("x-should-retry") == "false"
-    if errored.retryable and not final:
-        raise TryLater(errored, failure.retry_after(error)) from error
-    return errored
+    return errored, errored.code == _SPENT or headers.get("x-should-retry") == "false"
 
 
 def _usage(body: object, model: str) -> Usage | None:

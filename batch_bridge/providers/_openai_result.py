@@ -1,15 +1,13 @@
 """A line of a batch's output or error file as an outcome. Pure; total: no line makes it raise."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, TypeGuard
-
-import orjson
 
 from batch_bridge import _messages
 from batch_bridge._models import Cancelled, Errored, Expired, Outcome, Succeeded
 from batch_bridge.providers import _openai_chat, _openai_responses
-from batch_bridge.providers._openai_call import read_custom_id
+from batch_bridge.providers._item import read_mark
+from batch_bridge.providers._result import loads
 
 EXPIRED = "the batch's completion window closed before this request ran; it was not billed, and can be sent again"
 CANCELLED = "the batch was cancelled before this request ran; it was not billed, and can be sent again"
@@ -23,7 +21,7 @@ def read_line(line: bytes) -> tuple[str, Outcome] | None:
         return None
     if not isinstance(result, dict) or not isinstance(custom_id := result.get("custom_id"), str):
         return None
-    request_id, wants_message = read_custom_id(custom_id)
+    request_id, wants_message = read_mark(custom_id)
     response = result.get("response")
     if response is None:
         return request_id, _never_ran(result.get("error"))
@@ -46,15 +44,6 @@ def is_success(status: int | None) -> TypeGuard[int]:
 def answered(body: Any, status: int, *, wants_message: bool) -> Outcome:
     """Return the outcome of a request that was answered with a body."""
     return _message(body, status) if wants_message else Succeeded(body)
-
-
-def loads(line: bytes) -> Any:
-    """Read JSON; half a surrogate pair, which models do write and UTF-8 cannot hold, becomes a question mark."""
-    try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
-        lenient = json.dumps(json.loads(line), ensure_ascii=False)
-        return orjson.loads(lenient.encode("utf-8", "replace"))
 
 
 def is_retryable(status: int | None) -> bool:

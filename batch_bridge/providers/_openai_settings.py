@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from batch_bridge._json import to_json
 from batch_bridge._models import JSON
+from batch_bridge.providers import _defaults
 from batch_bridge.providers._openai_batch import KEY
 from batch_bridge.providers._openai_quirks import OPENAI, Quirks, hours
 
@@ -66,17 +66,9 @@ def read_defaults(defaults: Mapping[str, object] | None, model: str | None) -> d
     Raises:
         TypeError, ValueError: They are no fields of a body, or a batch cannot hold them.
     """
-    if model is not None and (not isinstance(model, str) or not model):
-        raise TypeError(f"OpenAIBatch(model={model!r}): give a model's name, or leave it out and name it in the items")
-    if defaults is not None and not isinstance(defaults, Mapping):
-        raise TypeError(f"OpenAIBatch(defaults={defaults!r}): give fields of a request body, as a dict")
-    fields = to_json(dict(defaults or {}), what="OpenAIBatch(defaults=…)")
-    assert isinstance(fields, dict)  # noqa: S101  # what it was made from
-    if fields.get("stream"):
-        raise ValueError('OpenAIBatch(defaults=…) has "stream" set, and a batch cannot stream; leave it out')
-    if model is not None and fields.get("model", model) != model:
-        raise ValueError(f"OpenAIBatch got model={model!r} and another in defaults=; give one or the other")
-    return fields if model is None else {**fields, "model": model}
+    fields = _defaults.read_defaults("OpenAIBatch", defaults, model)
+    _defaults.refuse_stream("OpenAIBatch", fields)
+    return fields
 
 
 def _check_metadata(metadata: Mapping[str, str]) -> None:

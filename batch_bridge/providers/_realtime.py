@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
 from batch_bridge._models import JSON, Ended, Errored, InProgress, Limits, Measure, Request
@@ -22,6 +22,23 @@ ATTEMPTS: Final = 8
 _AHEAD: Final = 2
 """Requests taken in for each call at a time, so that none of them waits for a write to the ledger."""
 _MARK: Final = "batch_bridge_realtime"
+
+
+class Caller(Protocol):
+    """A vendor's ordinary endpoints."""
+
+    async def answer(self, request: Request) -> Reply:
+        """Make the call of a request, once.
+
+        Raises:
+            TryLater: It was not sent, or was refused for now (408, 409, 429, 5xx).
+            RequestRefused: It is no request.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Give back the connections of the running loop."""
+        ...
 
 
 class Realtime:
@@ -80,6 +97,26 @@ class Realtime:
         self._concurrency = concurrency
         self._retry = Retry(attempts, sleep)
         self._lanes: WeakKeyDictionary[asyncio.AbstractEventLoop, Lane] = WeakKeyDictionary()
+
+    @classmethod
+    def of(cls, batch: Provider, caller: Caller, *, concurrency: int, attempts: int) -> "Realtime":
+        """Return the twin of a batch provider.
+
+        Args:
+            batch: Whose requests these are.
+            caller: Answers them.
+            concurrency: As above.
+            attempts: As above.
+        """
+        return cls(
+            caller.answer,
+            measure=batch.measure,
+            close=caller.aclose,
+            limits=Limits(bytes=batch.limits.bytes),
+            batch=batch,
+            concurrency=concurrency,
+            attempts=attempts,
+        )
 
     def __repr__(self) -> str:
         return f"Realtime({getattr(self._answer, '__qualname__', self._answer)}, concurrency={self._concurrency})"

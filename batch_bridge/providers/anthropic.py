@@ -138,15 +138,7 @@ class AnthropicBatch:
             ValueError: One of them is no whole number from 1.
         """
         caller = Caller(self._clients.twin(), self._read, self._settings.headers())
-        return Realtime(
-            caller.answer,
-            measure=self.measure,
-            close=caller.aclose,
-            limits=Limits(bytes=self.limits.bytes),
-            batch=self,
-            concurrency=concurrency,
-            attempts=attempts,
-        )
+        return Realtime.of(self, caller, concurrency=concurrency, attempts=attempts)
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
         """Note what the workspace's newest batch is, so that one that is created from now on can be told from it.
@@ -215,7 +207,7 @@ class AnthropicBatch:
             )
         except Exception as error:
             if failure.is_gone(error):
-                return self._memory.not_found(known)
+                return self._memory.not_found(batch_id, known["created_at"])
             raise failure.unavailable(f"polling batch {batch_id}", error) from error
         batch = read_batch(seen)
         if batch is None:

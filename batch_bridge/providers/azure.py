@@ -6,6 +6,7 @@ from datetime import timedelta
 from openai import AsyncAzureOpenAI
 
 from batch_bridge._models import Limits
+from batch_bridge.providers._clients import wrong
 from batch_bridge.providers.openai import OpenAIBatch
 
 
@@ -55,10 +56,10 @@ class AzureOpenAIBatch(OpenAIBatch):
         limits: Limits | None = None,
     ) -> None:
         if client is not None and not isinstance(client, AsyncAzureOpenAI) and not callable(client):
-            kind = f"{type(client).__module__}.{type(client).__qualname__}"
-            raise TypeError(
-                f"AzureOpenAIBatch({kind} object): give an openai.AsyncAzureOpenAI; for an AsyncOpenAI at Azure's v1 "
-                "address use OpenAIBatch"
+            raise wrong(
+                "AzureOpenAIBatch",
+                client,
+                "give an openai.AsyncAzureOpenAI; for an AsyncOpenAI at Azure's v1 address use OpenAIBatch",
             )
         super().__init__(
             client,

@@ -10,10 +10,10 @@ from typing import IO, Any, Final
 from google import genai
 from google.genai import types
 
-from batch_bridge._json import to_json
 from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
 from batch_bridge.providers import _gemini_failure as failure
+from batch_bridge.providers._defaults import read_defaults
 from batch_bridge.providers._gemini_call import Call, read_item
 from batch_bridge.providers._gemini_clients import Clients, once
 from batch_bridge.providers._gemini_download import read_outcomes
@@ -21,9 +21,9 @@ from batch_bridge.providers._gemini_job import Upload, read_handle, read_job, re
 from batch_bridge.providers._gemini_realtime import Caller
 from batch_bridge.providers._gemini_result import Bill
 from batch_bridge.providers._gemini_search import search
-from batch_bridge.providers._gemini_watch import Watch
 from batch_bridge.providers._realtime import ATTEMPTS, CONCURRENCY, Realtime
 from batch_bridge.providers._spool import Mapped, spool
+from batch_bridge.providers._watch import Watch
 
 LIMITS: Final = Limits(bytes=2_000_000_000)
 """What one batch may hold: a file of 2 GB. A number of requests is not documented.
@@ -95,11 +95,11 @@ class GeminiBatch:
             raise ValueError(f"GeminiBatch(inline_bytes={inline_bytes!r}): a create call holds up to {INLINE_BYTES:,}")
         self.limits = limits
         self._clients = Clients(client)
-        self._defaults = _read_defaults(defaults, model)
+        self._defaults = read_defaults("GeminiBatch", defaults, model)
         self._inline_bytes = inline_bytes
         self._inline_doubt = inline_doubt
         self._delete_files = delete_files
-        self._watch = Watch()
+        self._watch = Watch(title="", status="state")
 
     def __repr__(self) -> str:
         model = self._defaults.get("model")
@@ -141,15 +141,7 @@ class GeminiBatch:
             ValueError: One of them is no whole number from 1.
         """
         caller = Caller(self._clients.twin(), self._read)
-        return Realtime(
-            caller.answer,
-            measure=self.measure,
-            close=caller.aclose,
-            limits=Limits(bytes=self.limits.bytes),
-            batch=self,
-            concurrency=concurrency,
-            attempts=attempts,
-        )
+        return Realtime.of(self, caller, concurrency=concurrency, attempts=attempts)
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
         """Upload the input file, from a temporary file on disk, unless the batch is to go inside its create call.
@@ -179,7 +171,7 @@ class GeminiBatch:
         try:
             created = await self._clients.call(
                 "batches.create",
-                lambda client: client.batches.create(model=upload["model"], src=source, config=config),
+                lambda client: client.aio.batches.create(model=upload["model"], src=source, config=config),
             )
         except Exception as error:
             raise failure.of_create("creating the batch", error) from error
@@ -201,12 +193,13 @@ class GeminiBatch:
             seen = await self._clients.read("batches.get", known["name"])
         except Exception as error:
             if failure.is_gone(error):
-                return self._watch.not_found(known)
+                return self._watch.not_found(known["name"], known["created_at"])
             raise failure.unavailable(f"polling {known['name']}", error) from error
         job = read_job(seen)
         if job is None:
             raise ProviderUnavailable(f"polling {known['name']} was answered with no batch")
-        if not self._watch.has_ended(job):
+        self._watch.saw(job.name, job.state, is_known=job.is_known)
+        if job.end is None or (job.awaits_results and self._watch.waits(job.name)):
             return job.progress()
         bill = Bill(known["model"])
         return Ended(read_outcomes(self._clients, job, members, bill), missing=job.missing(), usage=bill.total)
@@ -248,7 +241,9 @@ class GeminiBatch:
         name = read_handle(handle)["name"]
         config = types.CancelBatchJobConfig(http_options=once())
         try:
-            await self._clients.call("batches.cancel", lambda client: client.batches.cancel(name=name, config=config))
+            await self._clients.call(
+                "batches.cancel", lambda client: client.aio.batches.cancel(name=name, config=config)
+            )
         except Exception as error:
             if not failure.is_ended(error):
                 raise failure.unavailable(f"cancelling {name}", error) from error
@@ -286,7 +281,7 @@ class GeminiBatch:
         given: Any = Mapped(file)
         try:
             uploaded = await self._clients.call(
-                "files.upload", lambda client: client.files.upload(file=given, config=config)
+                "files.upload", lambda client: client.aio.files.upload(file=given, config=config)
             )
         except Exception as error:
             raise failure.of_upload("uploading the input file", error) from error
@@ -309,19 +304,7 @@ class GeminiBatch:
     async def _delete(self, name: str) -> None:
         config = types.DeleteFileConfig(http_options=once())
         try:
-            await self._clients.call("files.delete", lambda client: client.files.delete(name=name, config=config))
+            await self._clients.call("files.delete", lambda client: client.aio.files.delete(name=name, config=config))
         except Exception as error:
             if not failure.is_gone(error):
                 raise
-
-
-def _read_defaults(defaults: Mapping[str, object] | None, model: str | None) -> dict[str, JSON]:
-    if model is not None and (not isinstance(model, str) or not model):
-        raise TypeError(f"GeminiBatch(model={model!r}): give a model's name, or leave it out and name it in the items")
-    if defaults is not None and not isinstance(defaults, Mapping):
-        raise TypeError(f"GeminiBatch(defaults={defaults!r}): give fields of a request body, as a dict")
-    fields = to_json(dict(defaults or {}), what="GeminiBatch(defaults=…)")
-    assert isinstance(fields, dict)  # noqa: S101  # what it was made from
-    if model is not None and fields.get("model", model) != model:
-        raise ValueError(f"GeminiBatch got model={model!r} and another in defaults=; give one or the other")
-    return fields if model is None else {**fields, "model": model}

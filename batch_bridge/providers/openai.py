@@ -22,10 +22,10 @@ from batch_bridge.providers._openai_quirks import OPENAI, Name, quirks_of
 from batch_bridge.providers._openai_realtime import Caller
 from batch_bridge.providers._openai_search import search
 from batch_bridge.providers._openai_settings import Settings, read_defaults
-from batch_bridge.providers._openai_watch import Watch
 from batch_bridge.providers._realtime import ATTEMPTS, CONCURRENCY, Realtime
 from batch_bridge.providers._spool import Mapped, spool
 from batch_bridge.providers._tokens import TOKENIZER
+from batch_bridge.providers._watch import Watch
 
 LIMITS: Final = OPENAI.limits
 """What one batch may hold.
@@ -158,15 +158,7 @@ class OpenAIBatch:
             ValueError: One of them is no whole number from 1.
         """
         caller = Caller(self._clients.twin(), self._read)
-        return Realtime(
-            caller.answer,
-            measure=self.measure,
-            close=caller.aclose,
-            limits=Limits(bytes=self.limits.bytes),
-            batch=self,
-            concurrency=concurrency,
-            attempts=attempts,
-        )
+        return Realtime.of(self, caller, concurrency=concurrency, attempts=attempts)
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
         """Upload the input file, from a temporary file on disk.
@@ -234,13 +226,14 @@ class OpenAIBatch:
             batch = await self._batches.retrieve(batch_id, model=known["model"])
         except Exception as error:
             if failure.is_gone(error):
-                return self._watch.not_found(known)
+                return self._watch.not_found(batch_id, known["created_at"])
             raise failure.unavailable(f"polling batch {batch_id}", error) from error
         if batch is None:
             raise ProviderUnavailable(
                 f"polling batch {batch_id} was answered with no batch; check the client's base_url"
             )
-        if not self._watch.has_ended(batch):
+        self._watch.saw(batch_id, batch.status, is_known=batch.is_known)
+        if batch.end is None or (batch.awaits_file and self._watch.waits(batch_id)):
             return batch.progress()
         return Ended(read_outcomes(self._clients, batch, members), missing=batch.missing(), usage=batch.usage)
 

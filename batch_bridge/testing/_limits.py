@@ -13,7 +13,7 @@ class Limits:
         max_upload_bytes: Bytes of any uploaded file.
         max_embedding_inputs: Inputs of all lines of an embeddings batch together.
         max_metadata_pairs: Pairs of a batch's metadata.
-        enqueued_tokens: Tokens (a quarter of the bytes, or so) that may wait for one model and key; a batch
+        enqueued_tokens: Input tokens, as `usage` counts them, that may wait for one model and key; a batch
             over it fails with `token_limit_exceeded` after its create succeeded. `None` is no limit.
         batches_per_hour: Creates by one key within an hour; more are 429. `None` is no limit.
         min_expires_after: The least seconds that `expires_after` accepts.

@@ -14,7 +14,7 @@ from langchain_core.tools import tool
 from langchain_google_genai import ChatGoogleGenerativeAI
 
 from batch_bridge._messages import decode
-from batch_bridge._models import Cancelled, Ended, Errored, Expired, Succeeded
+from batch_bridge._models import Cancelled, Ended, Errored, Expired, InProgress, Succeeded
 from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
 from batch_bridge.providers.gemini import INLINE_BYTES, GeminiBatch
 from batch_bridge.testing import BatchServer
@@ -200,6 +200,18 @@ async def test_the_users_own_http_client_is_used(server):
         await provider.aclose()
         assert not http.is_closed
     assert any(path.endswith(":batchGenerateContent") for path in seen)
+
+
+async def test_results_that_are_late_are_waited_for_but_not_for_ever():
+    stats = {"requestCount": "1", "successfulRequestCount": "1", "pendingRequestCount": "0"}
+    batch = {"name": "batches/1", "metadata": {"state": "BATCH_STATE_SUCCEEDED", "batchStats": stats}}
+    http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200, json=batch)))
+    provider = GeminiBatch(genai.Client(api_key="k", http_options=types.HttpOptions(httpx_async_client=http)))
+    handle = {"name": "batches/1", "key": "k", "input_file": "files/1", "model": MODEL, "created_at": 0}
+    polls = [await provider.poll(handle, ["r"]) for _ in range(4)]
+    assert [type(poll) for poll in polls] == [InProgress, InProgress, InProgress, Ended]
+    assert polls[-1].missing.code == "missing_result"
+    await http.aclose()
 
 
 async def test_files_are_deleted_if_that_is_asked_for(server):

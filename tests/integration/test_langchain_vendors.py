@@ -122,7 +122,7 @@ def telling(message):
 
 
 async def run(graph, server, vendor, inputs, **options):
-    async with memory(graph, Bridge(vendor.provider(server), poll_interval=0.05)) as runner:
+    async with memory(graph, Bridge(vendor.provider(server), poll_interval=0.05, attempts=1)) as runner:
         return await within(runner.abatch(inputs, **options), 60)
 
 

@@ -156,7 +156,7 @@ async def test_paid_twice(client, batch_server):
     assert (batch_server.stats.paid_twice, batch_server.stats.batches_by_status) == (0, {"completed": 1})
 
 
-@started(latency=3600, enqueued_tokens=100)
+@started(latency=3600, enqueued_tokens=50)
 async def test_the_limit_of_enqueued_tokens(client, batch_server):
     first, second = await submit(client, chats(2)), await submit(client, chats(2, "s"))
     other = await submit(client, jsonl([line("a", model="other")]))

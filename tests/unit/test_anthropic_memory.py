@@ -92,10 +92,9 @@ def test_results_that_never_come_are_not_waited_for_for_ever(memory):
 
 def test_a_batch_that_was_seen_is_gone(memory, monkeypatch):
     monkeypatch.setattr("time.time", lambda: 5_000.0)
-    handle = {"id": "msgbatch_1", "key": "bb-key", "model": "m", "created_at": 4_950.0}
-    assert isinstance(memory.not_found(handle), InProgress)
+    assert isinstance(memory.not_found("msgbatch_1", 4_950.0), InProgress)
     memory.has_ended(batch("in_progress"))
-    assert isinstance(memory.not_found(handle), Ended)
+    assert isinstance(memory.not_found("msgbatch_1", 4_950.0), Ended)
     memory.forget("msgbatch_1")
-    assert isinstance(memory.not_found(handle), InProgress)
-    assert isinstance(memory.not_found({**handle, "created_at": 4_930.0}), Ended)
+    assert isinstance(memory.not_found("msgbatch_1", 4_950.0), InProgress)
+    assert isinstance(memory.not_found("msgbatch_1", 4_930.0), Ended)

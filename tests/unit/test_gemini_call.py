@@ -10,7 +10,8 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 
 from batch_bridge._messages import encode
 from batch_bridge.errors import RequestRefused
-from batch_bridge.providers._gemini_call import read_item, read_key
+from batch_bridge.providers._gemini_call import read_item
+from batch_bridge.providers._item import read_mark
 
 MODEL = {"model": "gemini-2.5-flash"}
 USER = {"role": "user", "parts": [{"text": "Hello"}]}
@@ -154,7 +155,7 @@ def test_a_request_without_a_model_is_refused():
 
 def test_the_key_tells_whether_a_message_is_wanted():
     for item, wants in (([USER], False), ([HumanMessage("a")], True)):
-        assert read_key(json.loads(read(item).line("f" * 32))["key"]) == ("f" * 32, wants)
+        assert read_mark(json.loads(read(item).line("f" * 32))["key"]) == ("f" * 32, wants)
 
 
 @given(st.text())

@@ -8,7 +8,7 @@ from batch_bridge import Request
 from batch_bridge._messages import encode
 from batch_bridge._plan import Waiting, split
 from batch_bridge.errors import RequestRefused
-from batch_bridge.providers._openai_call import read_custom_id
+from batch_bridge.providers._item import read_mark
 from batch_bridge.providers.openai import LIMITS, OpenAIBatch
 
 ID = "0123456789abcdef" * 2
@@ -87,7 +87,7 @@ def test_langchain_messages_are_converted_and_marked():
         ToolMessage("a cat", tool_call_id="c1"),
     ]
     line = line_of(conversation)
-    assert read_custom_id(line["custom_id"]) == (ID, True)
+    assert read_mark(line["custom_id"]) == (ID, True)
     assert len(line["custom_id"]) <= 64
     assert line["body"]["messages"] == [
         {"role": "system", "content": "Be brief."},
@@ -109,7 +109,7 @@ def test_langchain_messages_are_converted_and_marked():
 def test_langchain_messages_may_stand_anywhere(item):
     line = line_of(item)
     assert line["body"]["messages"] == HELLO
-    assert read_custom_id(line["custom_id"]) == (ID, True)
+    assert read_mark(line["custom_id"]) == (ID, True)
 
 
 def test_messages_as_dicts_may_stand_beside_langchains():

@@ -1,0 +1,199 @@
+"""The clients that a provider calls an API with, whoever the vendor is: the user's own, or one for each event loop."""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from copy import copy
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar
+from weakref import WeakKeyDictionary, ref
+
+logger = logging.getLogger("batch_bridge")
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+_CREDENTIALS: Final = ("authorization", "proxy-authorization", "api-key", "x-api-key", "cookie", "user-agent")
+"""Headers and query parameters, in lower case, that do not change an answer or must not be in a key."""
+
+
+class Clients(ABC, Generic[C]):
+    """Gives out the client for the running event loop, which never repeats a call by itself.
+
+    A client's connections belong to the loop that made them, and the user's may be at home in another one. So
+    each loop gets a client of its own with the user's settings, made when it is needed. The engine repeats
+    what failed: the SDK does not.
+
+    Args:
+        own: The user's client, which is never closed here. One that was given an HTTP client is used as it is.
+        make: Makes the user's client anew, for each loop; what it makes is closed here.
+
+    Attributes:
+        calls: How often each call of the API was made.
+    """
+
+    _instead: ClassVar[str | None] = None
+    """The provider, with a function for a client, that a second loop needs which uses the user's HTTP client."""
+
+    def __init__(self, own: C | None, make: Callable[[], C] | None = None) -> None:
+        self._own = own
+        self._make = make
+        self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, C] = WeakKeyDictionary()
+        self._home: ref[asyncio.AbstractEventLoop] | None = None
+        self._has_warned = False
+        self._place: tuple[str, ...] | None = None
+        self.calls: Counter[str] = Counter()
+
+    def client(self) -> C:
+        """Return the client for the running event loop.
+
+        Raises:
+            NoCredentials: There is no API key.
+        """
+        return self._known() or self._keep(self._create())
+
+    async def open(self) -> C:
+        """Do what `client` does; a new one, which reads certificates from the disk, is made in a thread."""
+        return self._known() or self._keep(await asyncio.to_thread(self._create))
+
+    async def call(self, name: str, call: Callable[[C], Awaitable[T]]) -> T:
+        """Make one call of the API, counted under `name`."""
+        client = await self.open()
+        self.calls[name] += 1
+        return await call(client)
+
+    def place(self) -> tuple[str, ...]:
+        """Return where calls go, as far as that may change an answer: no secrets. No client is made for calls.
+
+        Raises:
+            NoCredentials: There is no API key.
+        """
+        if self._place is None:
+            self._place = self._describe() if self._own is None else self._place_of(self._own)
+        return self._place
+
+    def twin(self) -> Self:
+        """Return the same once more, with connections of its own; its calls are counted here too."""
+        twin = copy(self)
+        twin._made = WeakKeyDictionary()  # noqa: SLF001  # our own
+        return twin
+
+    async def aclose(self) -> None:
+        """Close the client that was made for the running event loop; a new one is made when it is needed."""
+        client = self._made.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await self._close(client)
+
+    def _known(self) -> C | None:
+        loop = asyncio.get_running_loop()
+        own = self._own
+        if own is not None and self._make is None and not self._is_plain(own):
+            self._note(loop)
+            return own
+        return self._made.get(loop)
+
+    def _create(self) -> C:
+        if self._own is None:
+            return self._new()
+        return self._copy(self._own) if self._make is None else self._make()
+
+    def _keep(self, client: C) -> C:
+        loop = asyncio.get_running_loop()
+        if self._own is None:
+            self._place = self._place or self._place_of(client)
+        elif self._http(client) is self._http(self._own):  # always the same one: the user's, then
+            self._note(loop)
+            return client
+        return self._made.setdefault(loop, client)
+
+    def _note(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Warn, once, of a second loop that uses the user's HTTP client."""
+        if self._home is None:
+            self._home = ref(loop)
+        elif self._home() is not loop and not self._has_warned and self._instead is not None:
+            self._has_warned = True
+            logger.warning(
+                "%s: a client with an http_client of its own is used in a second event loop, and its "
+                "connections belong to one; give a function that makes a new client each time, called once for a loop: "
+                "%s",
+                self._instead.partition("(")[0],
+                self._instead,
+            )
+
+    # -- what is the vendor's ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _new(self) -> C:
+        """Make a client from the environment; in a thread.
+
+        Raises:
+            NoCredentials: There is no API key.
+        """
+
+    @abstractmethod
+    def _copy(self, own: C) -> C:
+        """Make one with the settings of the user's, and connections of its own; in a thread."""
+
+    @abstractmethod
+    async def _close(self, client: C) -> None:
+        """Close what `_new`, `_copy` or the user's function has made."""
+
+    @abstractmethod
+    def _http(self, client: C) -> object:
+        """Return a client's HTTP client."""
+
+    @abstractmethod
+    def _is_plain(self, client: C) -> bool:
+        """Tell whether the SDK made a client's HTTP client, and not the user."""
+
+    @abstractmethod
+    def _place_of(self, client: C) -> tuple[str, ...]:
+        """Return where a client's calls go."""
+
+    @abstractmethod
+    def _describe(self) -> tuple[str, ...]:
+        """Return where the calls of `_new`'s would go; on an event loop, so nothing is read from the disk.
+
+        Raises:
+            NoCredentials: There is no API key.
+        """
+
+
+class _Nowhere:
+    """A transport that reaches nobody."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def nowhere() -> Any:
+    """Return the transport, of either HTTP library, for a client that makes no call and is asked for its settings.
+
+    One of the library's own reads certificates from the disk when it is made.
+    """
+    return _Nowhere()
+
+
+def read_own(own: C | Callable[[], C] | None, kind: type[C]) -> tuple[C | None, Callable[[], C] | None]:
+    """Return the user's client, and the function that makes it if they gave one: it is called to see what it makes."""
+    if own is None or isinstance(own, kind) or not callable(own):
+        return own, None
+    return own(), own
+
+
+def wrong(provider: str, given: object, hint: str) -> TypeError:
+    """Return what is raised where a provider is given something that is no client of its vendor's."""
+    return TypeError(f"{provider}({type(given).__module__}.{type(given).__qualname__} object): {hint}")
+
+
+def address(url: Any) -> str:  # of either HTTP library
+    """Return an address without the user's name and password in it."""
+    return f"{url.scheme}://{url.host}:{url.port}{url.raw_path.decode()}"
+
+
+def options(pairs: Iterable[tuple[str, object]]) -> list[str]:
+    """Return those headers and query parameters, in order, that may change an answer and are no credentials."""
+    return sorted(
+        f"{name}={value}" for name, value in pairs if name.lower() not in _CREDENTIALS and isinstance(value, str)
+    )

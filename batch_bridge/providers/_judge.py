@@ -1,0 +1,106 @@
+"""What a call that failed means to the engine: one law for all vendors. Pure: errors in, errors out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from batch_bridge._models import Errored
+from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
+from batch_bridge.providers import _failure
+from batch_bridge.providers._failure import BAD_URL, UNSENT, is_one_of, is_passing
+from batch_bridge.providers._realtime_reply import TryLater
+
+INTERRUPTED: Final = "it may have been answered and billed all the same, so it was not sent again"
+_UNREACHABLE: Final = "unreachable"
+"""The code of a request that could not be sent at all."""
+_BAD_REQUEST, _NOT_FOUND, _CONFLICT, _TOO_MANY, _SERVER = 400, 404, 409, 429, 500
+_NO_METHOD, _NOT_IMPLEMENTED = 405, 501
+
+
+def _never(error: Exception) -> bool:  # noqa: ARG001
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """Judges the errors of a vendor's SDK.
+
+    Attributes:
+        told: Says what was tried and what went wrong, for a person, without keys.
+        code: The vendor's own code for what it has answered.
+        is_keyless: Whether there is no API key.
+        is_callers: Whether it is an error of the code that calls, which is given back as it is.
+        status_of: The HTTP status that the call was answered with, if it was.
+        retry_after: Seconds that the vendor asked to be left alone, if it said so.
+    """
+
+    told: Callable[[str, Exception], str]
+    code: Callable[[Exception], str]
+    is_keyless: Callable[[Exception], bool]
+    is_callers: Callable[[Exception], bool] = _never
+    status_of: Callable[[Exception], int | None] = _failure.status_of
+    retry_after: Callable[[Exception], float | None] = _failure.retry_after
+
+    def is_ended(self, error: Exception) -> bool:
+        """Tell whether a cancellation was refused because there is nothing left to cancel."""
+        return self.status_of(error) in (_BAD_REQUEST, _NOT_FOUND, _CONFLICT)
+
+    def is_unsupported(self, error: Exception) -> bool:
+        """Tell whether the server does not know this call at all."""
+        return self.status_of(error) in (_NO_METHOD, _NOT_IMPLEMENTED)
+
+    def unavailable(self, doing: str, error: Exception) -> ProviderUnavailable:
+        """Return "later" for any failure of a call that changes nothing."""
+        return ProviderUnavailable(self.told(doing, error), retry_after=self.retry_after(error))
+
+    def of_prepare(self, doing: str, error: Exception) -> Exception:
+        """Judge a failure before anything was paid for: later, or never."""
+        if self.is_keyless(error):
+            return SubmissionRefused(self.told(doing, error), code="no_api_key")
+        if (status := self.status_of(error)) is not None and not is_passing(status):
+            return SubmissionRefused(self.told(doing, error), code=self.code(error), status_code=status)
+        if is_one_of(BAD_URL, error):
+            return SubmissionRefused(f"{self.told(doing, error)}; check the client's base_url", code="bad_base_url")
+        return error if status is None and self.is_callers(error) else self.unavailable(doing, error)
+
+    def of_create(self, doing: str, error: Exception) -> Exception:
+        """Judge a failure of the call that pays: what was answered, or never sent, is known; the rest is not."""
+        status = self.status_of(error)
+        if status == _TOO_MANY or is_one_of(UNSENT, error):
+            return self.unavailable(doing, error)
+        if self.is_keyless(error):
+            return SubmissionRefused(self.told(doing, error), code="no_api_key")
+        if status is not None and not is_passing(status) and _BAD_REQUEST <= status < _SERVER:
+            return SubmissionRefused(self.told(doing, error), code=self.code(error), status_code=status)
+        return SubmissionUnknown(f"{self.told(doing, error)}; whether the batch was created will be looked up")
+
+    def of_call(
+        self, doing: str, error: Exception, failed: Callable[[Exception, int], tuple[Errored, bool]]
+    ) -> Errored:
+        """Judge a failure of a call for one request: return what the request ends with.
+
+        Args:
+            doing: What was tried.
+            error: The SDK's error.
+            failed: Reads what was answered with an HTTP status, and whether it is the vendor's last word.
+
+        Raises:
+            TryLater: It may end otherwise if it is called again, and was not billed.
+            Exception: The error itself, where it is the caller's.
+        """
+        status = self.status_of(error)
+        if status is not None:
+            errored, is_final = failed(error, status)
+            if errored.retryable and not is_final:
+                raise TryLater(errored, self.retry_after(error)) from error
+            return errored
+        told = self.told(doing, error)
+        if self.is_keyless(error):
+            return Errored(told, code="no_api_key")
+        if is_one_of(BAD_URL, error):
+            return Errored(f"{told}; check the client's base_url", code="bad_base_url")
+        if is_one_of(UNSENT, error):
+            raise TryLater(Errored(told, code=_UNREACHABLE, retryable=True)) from error
+        if self.is_callers(error):
+            raise error
+        return Errored(f"{told}; {INTERRUPTED}", code="realtime_interrupted", retryable=True)

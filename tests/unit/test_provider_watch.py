@@ -1,0 +1,49 @@
+"""What providers remember of their batches between two polls."""
+
+import logging
+
+import pytest
+
+from batch_bridge import Ended, InProgress
+from batch_bridge.providers._watch import Watch
+
+
+@pytest.fixture
+def watch():
+    return Watch()
+
+
+def test_a_new_batch_may_not_be_visible_at_once(watch, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 5_000.0)
+    assert isinstance(watch.not_found("b", 4_950.0), InProgress)
+    assert isinstance(watch.not_found("b", 4_930.0), Ended)
+    watch.saw("b", "in_progress", is_known=True)
+    assert isinstance(watch.not_found("b", 4_950.0), Ended)
+    watch.forget("b")
+    assert isinstance(watch.not_found("b", 4_950.0), InProgress)
+
+
+def test_what_is_late_is_not_waited_for_for_ever(watch):
+    assert [watch.waits("b") for _ in range(5)] == [True, True, True, False, False]
+    assert watch.waits("c")
+    watch.forget("b")
+    assert watch.waits("b")
+
+
+def test_an_unknown_status_is_told_once(watch, caplog):
+    with caplog.at_level(logging.WARNING):
+        for batch_id, status in (("b", "dreaming"), ("b", "dreaming"), ("b", "asleep"), ("c", "dreaming")):
+            watch.saw(batch_id, status, is_known=False)
+        watch.saw("d", "in_progress", is_known=True)
+    assert [record.message.partition(";")[0] for record in caplog.records] == [
+        "batch b: its status 'dreaming' is unknown",
+        "batch b: its status 'asleep' is unknown",
+        "batch c: its status 'dreaming' is unknown",
+    ]
+
+
+def test_errors_speak_as_the_api_does():
+    gone = Watch(title="", account="workspace").not_found("batches/1", 0.0)
+    assert isinstance(gone, Ended)
+    assert gone.missing.message.startswith("batches/1 is not there any more")
+    assert "another workspace" in gone.missing.message
