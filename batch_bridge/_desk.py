@@ -36,6 +36,9 @@ _LOOK = 5.0
 _LEAVE = 1.0
 """Seconds that its thread has at least to end in."""
 
+_GLANCE = 1.0
+"""Seconds after which who waits for the desk's thread looks whether it lives."""
+
 _NO_CALLBACKS = Callbacks()
 
 T = TypeVar("T")
@@ -195,10 +198,34 @@ class Desk:
         return [self._items[request_id] for request_id in self._driver.engine.waiting]
 
     def cancel(self) -> int:
-        """End as cancelled all that is not answered, and return how many requests that is. Durable when it returns."""
-        if self._loop is None or self._closed:
+        """End as cancelled all that is not answered, and return how many requests that is. Durable when it returns.
+
+        Raises:
+            RuntimeError: It was called on the desk's own thread, by a callback.
+        """
+        if self._loop is None or self._closed or self._is_elsewhere:
             return 0
-        return asyncio.run_coroutine_threadsafe(self._cancel(), self._loop).result()
+        if threading.current_thread() is self._thread:
+            raise RuntimeError(
+                "Batcher.cancel() was called by a callback on the Batcher's own thread, and would wait for itself; "
+                "give the Batcher callback_workers=1, or cancel from another thread"
+            )
+        work = self._cancel()
+        try:
+            cancelling = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # the loop has ended meanwhile
+            work.close()
+            return 0
+        while True:
+            try:
+                return cancelling.result(_GLANCE)
+            except concurrent.futures.CancelledError:  # the desk has closed meanwhile
+                return 0
+            except TimeoutError:
+                if cancelling.done():
+                    raise
+                if not self._thread.is_alive():
+                    return 0
 
     async def _cancel(self) -> int:
         assert self._driver is not None  # noqa: S101  # set before the loop takes calls

@@ -250,8 +250,15 @@ class Batcher:
 
         Returns:
             How many requests were queued or on their way, and are cancelled now.
+
+        Raises:
+            RuntimeError: A callback has called it on the Batcher's own thread; give `callback_workers=1`.
         """
         return self._desk.cancel()
+
+    async def acancel(self) -> int:
+        """Do what `cancel` does, without blocking."""
+        return await asyncio.to_thread(self.cancel)
 
     # -- life ------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from openai import AsyncOpenAI
 
 from batch_bridge import Batcher, Bridge, Runner, wait
 from batch_bridge.errors import RequestCancelled, RequestExpired, RequestFailed
+from batch_bridge.events import Submitted
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
 
@@ -196,7 +197,43 @@ def test_a_batcher_gives_up_what_is_on_its_way(server):
         assert {type(each) for each in asked.result(10)} == {RequestCancelled}
         assert batcher.cancel() == 0
         until(lambda: server.stats.batches_by_status.get("cancelled"))
+    assert batcher.cancel() == 0, "it is closed"
     assert server.stats.paid == 0
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_callback_that_cancels_waits_for_itself_only_on_the_batchers_own_thread(server, workers):
+    server.configure(stuck=1.0, stuck_share=0.0)
+    seen = []
+
+    def give_up(event):
+        if isinstance(event, Submitted):
+            try:
+                seen.append(batcher.cancel())
+            except RuntimeError as error:
+                seen.append(str(error))
+                server.configure(stuck=0.0)
+
+    batcher = batcher_on(server, on_event=give_up, callback_workers=workers, max_batch_age=0.1)
+    with batcher:
+        (ended,) = batcher.map(items(1), return_exceptions=True)
+    if workers:
+        assert isinstance(ended, RequestCancelled)
+        assert seen == [1]
+    else:
+        assert said([ended])
+        assert "give the Batcher callback_workers=1" in seen[0]
+
+
+async def test_a_batcher_gives_up_without_blocking_the_loop(server):
+    server.configure(stuck=1.0, stuck_share=0.0)
+    async with batcher_on(server, max_batch_age=0.1) as batcher:
+        asked = asyncio.create_task(batcher.amap(items(3), return_exceptions=True))
+        async with asyncio.timeout(20):
+            while not server.stats.batches:
+                await asyncio.sleep(0.05)
+        assert await batcher.acancel() == 3
+        assert {type(each) for each in await asked} == {RequestCancelled}
 
 
 async def test_a_runner_gives_up_a_thread_a_request_and_a_batch(server):
