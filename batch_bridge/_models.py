@@ -1,8 +1,8 @@
-"""The nouns: requests, outcomes, batches and what a provider tells about them. Plain data, no behaviour."""
+"""The nouns: requests, outcomes, batches and what a provider tells about them. Plain data."""
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
@@ -101,6 +101,9 @@ class Limits:
             bytes. Learned from the provider, too, once it has refused a batch for that.
         batches: Batches at the provider at a time.
         creations_per_hour: Batches that may be created within an hour.
+
+    Raises:
+        ValueError: One of them is no whole number from 1, nor `None`, which is no limit.
     """
 
     requests: int | None = None
@@ -108,6 +111,14 @@ class Limits:
     enqueued_tokens: int | None = None
     batches: int | None = None
     creations_per_hour: int | None = None
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ValueError(
+                    f"Limits({each.name}={value!r}) would never send anything; give a whole number from 1, or None"
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import math
 from datetime import timedelta
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from langgraph.graph.state import CompiledStateGraph
 from langgraph_sdk.client import LangGraphClient
@@ -24,6 +24,10 @@ from batch_bridge._sharing import Sharing
 _LINGER = 0.2
 _SHORT_LINGER = 0.01
 """Seconds in which arrivals gather before they are written down together; the short one in realtime."""
+
+
+_VERBS: Final = ("measure", "submit", "poll", "limits")
+"""What everything has that is a provider."""
 
 
 class Bridge:
@@ -111,7 +115,7 @@ class Bridge:
                     "provider such as Bridge(OpenAIBatch(…))"
                 )
             provider = Pair(submit, poll, find)
-        elif not all(hasattr(provider, verb) for verb in ("measure", "submit", "poll", "limits")):
+        elif not _is_provider(provider):
             raise TypeError(
                 f"Bridge({provider!r}) is no provider: it lacks measure, submit, poll or limits; for two functions "
                 "write Bridge(submit=…, poll=…)"
@@ -130,8 +134,9 @@ class Bridge:
         self._provider, self._flush, self._mode = switch(
             provider, flush or FlushPolicy(), mode, realtime_below, what="Bridge"
         )
-        self._attempts = _attempts(attempts) if self._mode != "realtime" else 1
-        self._deadline = _deadline(deadline, on_deadline, provider, fallback) if self._mode != "realtime" else None
+        repeats, within = _attempts(attempts), _deadline(deadline, on_deadline, provider, fallback)
+        self._attempts = repeats if self._mode != "realtime" else 1  # each call is repeated by itself
+        self._deadline = within if self._mode != "realtime" else None  # nothing is late
         self._name = name
         self._poll_interval = poll_interval
         self._sharing = _sharing(name, provider, cache, dedupe)
@@ -235,15 +240,21 @@ def _positive(retention: object) -> timedelta:
     return retention
 
 
+def _is_provider(given: object) -> bool:
+    return not isinstance(given, type) and all(hasattr(given, verb) for verb in _VERBS)
+
+
 def _attempts(attempts: object) -> int:
     if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
-        raise ValueError(f"attempts={attempts!r} would send nothing; give a whole number from 1")
+        raise ValueError(f"attempts={attempts!r} is no whole number from 1; with 1 nothing is sent again")
     return attempts
 
 
 def _deadline(given: object, policy: OnDeadline, provider: Provider, fallback: Provider | None) -> Deadline:
     if policy not in get_args(OnDeadline):
         raise ValueError(f'on_deadline={policy!r} is no policy; give "wait_for_cancel" or "pay_again"')
+    if fallback is not None and not _is_provider(fallback):
+        raise TypeError(f"fallback={fallback!r} is no provider; give one such as OpenAIBatch(…)")
     after = duration(given)
     chosen = provider if fallback is None else fallback
     if isinstance(chosen, HasRealtime):

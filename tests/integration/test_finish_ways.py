@@ -11,7 +11,7 @@ import pytest
 from langgraph.graph import StateGraph
 from openai import AsyncOpenAI
 
-from batch_bridge import Batcher, Bridge, Runner, wait
+from batch_bridge import Batcher, Bridge, Limits, Runner, wait
 from batch_bridge.errors import RequestCancelled, RequestExpired, RequestFailed
 from batch_bridge.events import Submitted
 from batch_bridge.providers.openai import OpenAIBatch
@@ -180,9 +180,13 @@ async def test_what_is_paid_twice_is_reported(server):
 async def test_who_has_no_realtime_way_needs_a_fallback():
     with pytest.raises(TypeError, match="give fallback="):
         Bridge(submit=lambda items: 1, poll=lambda handle: None, deadline=3)
+    with pytest.raises(TypeError, match=r"fallback=.* is no provider"):
+        Bridge(OpenAIBatch(model="m"), fallback=OpenAIBatch)
+    with pytest.raises(ValueError, match=r"Limits\(batches=0\\) would never send"):
+        Limits(batches=0)
     with pytest.raises(ValueError, match="no policy"):
         Bridge(OpenAIBatch(model="m"), deadline=3, on_deadline="never")
-    with pytest.raises(ValueError, match="whole number"):
+    with pytest.raises(ValueError, match="whole number from 1"):
         Bridge(OpenAIBatch(model="m"), attempts=0)
     bridge = Bridge(submit=lambda items: 1, poll=lambda handle: None, deadline=3, fallback=OpenAIBatch(model="m"))
     assert len(bridge.providers) == 2
