@@ -182,7 +182,7 @@ async def test_who_has_no_realtime_way_needs_a_fallback():
         Bridge(submit=lambda items: 1, poll=lambda handle: None, deadline=3)
     with pytest.raises(TypeError, match=r"fallback=.* is no provider"):
         Bridge(OpenAIBatch(model="m"), fallback=OpenAIBatch)
-    with pytest.raises(ValueError, match=r"Limits\(batches=0\\) would never send"):
+    with pytest.raises(ValueError, match=r"Limits\(batches=0\) would never send"):
         Limits(batches=0)
     with pytest.raises(ValueError, match="no policy"):
         Bridge(OpenAIBatch(model="m"), deadline=3, on_deadline="never")
