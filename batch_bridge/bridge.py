@@ -173,6 +173,11 @@ class Bridge:
         return self._mode
 
     @property
+    def deadline(self) -> timedelta | None:
+        """How long a request may take, where it does not say so itself."""
+        return self._deadline.after if self._deadline is not None else None
+
+    @property
     def linger(self) -> float:
         """Seconds in which arrivals gather before they are looked at together."""
         if self._linger is not None:

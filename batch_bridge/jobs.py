@@ -58,7 +58,7 @@ class Jobs:
 
     Raises:
         TypeError: `provider` is none.
-        ValueError: The bridge's mode is not `"batch"`, or another argument is not what it should be.
+        ValueError: The bridge's mode is not `"batch"`, it has a deadline, or another argument is not what it should be.
     """
 
     def __init__(
@@ -76,6 +76,11 @@ class Jobs:
             raise ValueError(
                 f"Jobs got {provider!r}, and nobody waits for a job: it goes through batches. Give a bridge of "
                 'mode="batch", or a provider'
+            )
+        if provider.deadline is not None:
+            raise ValueError(
+                f"Jobs got {provider!r}, which has a deadline, and nothing runs between two calls that could keep it; "
+                "give a bridge without deadline=, or a provider"
             )
         if not isinstance(name, str) or not name or "." in name:
             raise ValueError(f"Jobs(name={name!r}): a name is a string that is not empty and has no dots in it")

@@ -29,7 +29,7 @@ def server(shared, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "test")
     shared.reset_stats()
     yield shared
-    shared.configure(latency=0.0, line_failure=0.0, drop_create_response=0.0, stuck=0.0)
+    shared.configure(latency=0.0, line_failure=0.0, drop_create_response=0.0, stuck=0.0, stuck_share=0.99, expiry=0.0)
 
 
 def chats(count):
@@ -118,6 +118,26 @@ async def test_cancel_reaches_the_batch(server, open_jobs):
     assert all(isinstance(each, RequestCancelled) for each in errors)
 
 
+async def test_what_expired_is_sent_again_by_a_later_call(server, open_jobs):
+    server.configure(expiry=1.0, expiry_share=0.5)
+    handle = await open_jobs().asubmit(chats(8))
+    status = await open_jobs().ajoin(handle, timeout=30)
+    assert status.outcomes == {"succeeded": 7, "expired": 1}
+    assert [each.requests for each in status.batches] == [4, 2, 2], "each batch counts those that ended with it"
+    (error,) = [each.error async for each in open_jobs().aresults(handle) if not each.ok]
+    assert len(error.attempts) == 2
+    assert (server.stats.paid, server.stats.paid_twice, server.stats.batches) == (7, 0, 3)
+
+
+async def test_nothing_of_a_cancelled_job_is_sent_again(server, open_jobs):
+    server.configure(stuck=1.0, stuck_share=0.0, line_failure=1.0, line_failure_status=429)
+    handle = await open_jobs().asubmit(chats(3))
+    await open_jobs().acancel(handle)
+    server.configure(stuck=0.0)
+    status = await open_jobs().ajoin(handle, timeout=30)
+    assert (status.outcomes, server.stats.batches) == ({"cancelled": 3}, 1)
+
+
 async def test_a_bridge_brings_its_cache(server, tmp_path):
     cache = ResponseCache(tmp_path / "cache.db")
     bridge = Bridge(OpenAIBatch(model="gpt-4o-mini"), cache=cache, poll_interval=0.5)
@@ -163,6 +183,8 @@ async def test_what_is_wrong_is_named(server, open_jobs, tmp_path, monkeypatch):
         await jobs.asubmit("question")
     with pytest.raises(ValueError, match='mode="batch"'):
         Jobs(tmp_path / "x.db", Bridge(OpenAIBatch(), mode="realtime"))
+    with pytest.raises(ValueError, match="without deadline="):
+        Jobs(tmp_path / "x.db", Bridge(OpenAIBatch(model="m"), deadline=60))
     with pytest.raises(ValueError, match="forget every job"):
         Jobs(":memory:", OpenAIBatch())
     with pytest.raises(RunFileError, match="no folder"):
