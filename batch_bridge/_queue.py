@@ -28,7 +28,7 @@ class Queue:
     def __init__(self, opened_at: datetime, late_at: Callable[[Waiting], datetime | None] = lambda _: None) -> None:
         self._waiting: dict[str, str] = {}
         self._groups: dict[str, _Group] = {}
-        self._places = 0
+        self._first = self._next = 0
         self._last_flushed = opened_at
         self._late_at = late_at
         self._deadlines: list[tuple[datetime, str]] = []
@@ -76,18 +76,32 @@ class Queue:
     def add(self, waiting: Waiting) -> None:
         """Queue a request. One that is queued already stays where it is."""
         if waiting.id not in self._waiting:
-            self._waiting[waiting.id] = waiting.group
-            group = self._groups.setdefault(waiting.group, _Group())
-            group.waiting[waiting.id] = (self._places, waiting)
-            group.bytes += waiting.bytes
-            self._places += 1
-            if waiting.group != LATE and (late_at := self._late_at(waiting)) is not None:
-                heapq.heappush(self._deadlines, (late_at, waiting.id))
+            self._put(waiting, self._next)
+            self._next += 1
+
+    def _put(self, waiting: Waiting, place: int) -> None:
+        self._waiting[waiting.id] = waiting.group
+        group = self._groups.setdefault(waiting.group, _Group())
+        group.waiting[waiting.id] = (place, waiting)
+        group.bytes += waiting.bytes
+        if waiting.group != LATE and (late_at := self._late_at(waiting)) is not None:
+            heapq.heappush(self._deadlines, (late_at, waiting.id))
+
+    def _add_first(self, waiting: Waiting) -> None:
+        if waiting.id in self._waiting:
+            return
+        self._first -= 1
+        self._put(waiting, self._first)
+        self._groups[waiting.group].waiting.move_to_end(waiting.id, last=False)
 
     def put_back(self, waiting: Iterable[Waiting]) -> None:
         """Return requests that were sent in vain; they are the oldest again."""
-        back = list(waiting)
+        back = sorted(waiting, key=lambda request: request.queued_at)
         if not back:
+            return
+        if all(back[-1].queued_at <= self.head(group).queued_at for group in self._groups):
+            for request in reversed(back):
+                self._add_first(request)
             return
         rest = list(self._in_order())
         self._waiting.clear()

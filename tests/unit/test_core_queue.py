@@ -29,10 +29,10 @@ class QueueMachine(RuleBasedStateMachine):
         self.taken = []
         self.clock = 0
 
-    @rule(request_id=IDS, size=st.integers(0, 9))
-    def add(self, request_id, size):
+    @rule(request_id=IDS, group=st.sampled_from("ab"), size=st.integers(0, 9))
+    def add(self, request_id, group, size):
         self.clock += 1
-        waiting = Waiting(request_id, "", size, at(self.clock))
+        waiting = Waiting(request_id, group, size, at(self.clock))
         self.queue.add(waiting)
         if all(each.id != request_id for each in self.model):
             self.model.append(waiting)
@@ -64,6 +64,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert summary.bytes == sum(each.bytes for each in self.model)
         assert summary.oldest == (self.model[0].queued_at if self.model else None)
         assert summary.newest == (self.model[-1].queued_at if self.model else None)
+        assert list(self.queue) == [each.id for each in self.model]
         assert all((str(n) in self.queue) == any(each.id == str(n) for each in self.model) for n in range(10))
 
 
