@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from batch_bridge._cache._shelf import Kept
+from batch_bridge._sqlite_error import advice
 from batch_bridge.errors import CacheError
 
 T = TypeVar("T")
@@ -224,15 +225,5 @@ def _keep_a_log(connection: sqlite3.Connection) -> None:
 
 
 def _broken(path: Path, error: sqlite3.Error) -> CacheError:
-    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
-        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-            advice = "It is no SQLite database, or a damaged one. Delete it, if it is a cache, or name another file."
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            advice = "Another program keeps it locked. Close that program, then try again."
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
-            advice = "This process may not write it. Change its permissions, or name another file."
-        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
-            advice = "The disk is full or failing. Make room, or name a file on another disk."
-        case _:
-            advice = "Name another file, or look at it with the sqlite3 command."
-    return CacheError(f"the response cache {path} cannot be opened: {error}. {advice}")
+    what = advice(error, damaged="Delete it, if it is a cache, or name another file.")
+    return CacheError(f"the response cache {path} cannot be opened: {error}. {what}")

@@ -17,6 +17,7 @@ from batch_bridge._sqlite._saver import GroupedSqliteSaver
 from batch_bridge._sqlite._schema import SchemaError, set_up
 from batch_bridge._sqlite._store import GroupedSqliteStore
 from batch_bridge._sqlite._writer import Writer
+from batch_bridge._sqlite_error import advice
 from batch_bridge.errors import RunFileError
 
 BUSY_TIMEOUT = timedelta(seconds=5)
@@ -155,15 +156,5 @@ def _connect(path: Path, synchronous: Synchronous, busy_timeout: timedelta) -> s
 
 
 def _broken(path: Path, error: sqlite3.Error) -> RunFileError:
-    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
-        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-            advice = "It is no SQLite database, or a damaged one. Restore a backup, or name another file."
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            advice = "Another program keeps it locked. Close that program, then try again."
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
-            advice = "This process may not write it. Change its permissions, or name another file."
-        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
-            advice = "The disk is full or failing. Make room, or name a file on another disk."
-        case _:
-            advice = "Name another file, or look at it with the sqlite3 command."
-    return RunFileError(f"{path} cannot be opened: {error}. {advice}")
+    what = advice(error, damaged="Restore a backup, or name another file.")
+    return RunFileError(f"{path} cannot be opened: {error}. {what}")
