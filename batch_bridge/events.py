@@ -107,7 +107,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resubmitted:
-    """Requests were put back into the queue, and will be sent in another batch.
+    """Requests were put back into the queue, and will be sent in another batch: see `Bridge(attempts=…, deadline=…)`.
 
     Attributes:
         bridge: Whose they are.
@@ -122,7 +122,9 @@ class Resubmitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
-    """Requests were taken out of the queue, because nobody waits for them any more.
+    """Requests were given up: nobody waits for them any more, or somebody has cancelled them.
+
+    Those that somebody has cancelled are told of as `Settled` too: they have an outcome.
 
     Attributes:
         bridge: Whose they were.
