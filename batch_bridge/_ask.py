@@ -10,6 +10,7 @@ from contextvars import copy_context
 from typing import Any
 
 from batch_bridge import _session, _wait
+from batch_bridge._deadline import Within
 from batch_bridge._models import Outcome
 from batch_bridge._wait import Named
 from batch_bridge.batcher import Batcher
@@ -32,11 +33,13 @@ class Asker:
     Args:
         batcher: A bridge's name, a `Bridge`, or a `Batcher`.
         make: Makes the shared Batcher; called once, on the thread of the first request.
+        deadline: How long each answer may take; `None` leaves that to who answers.
     """
 
-    def __init__(self, batcher: str | Named | Batcher, make: Callable[[], Batcher]) -> None:
+    def __init__(self, batcher: str | Named | Batcher, make: Callable[[], Batcher], deadline: Within = None) -> None:
         self._batcher = batcher
         self._make = make
+        self._deadline = deadline
         self._shared: Batcher | None = None
         self._end: weakref.finalize[[], Asker] | None = None
         self._lock = threading.Lock()
@@ -65,10 +68,10 @@ class Asker:
         batcher = self._batcher
         if not isinstance(batcher, Batcher):
             if _wait.in_node():
-                return await _wait.wait_outcome(item, batcher=batcher, key=key)
+                return await _wait.wait_outcome(item, batcher=batcher, key=key, deadline=self._deadline)
             _note_thread()
             batcher = self._shared or self._open()
-        return await batcher.aoutcome(item)
+        return await batcher.aoutcome(item, deadline=self._deadline)
 
     def ask_sync(self, item: Any, *, key: str | None = None) -> tuple[str, Outcome]:
         """Do what `ask` does, blocking. In an async node it parks the thread as `ask` does.
@@ -81,7 +84,7 @@ class Asker:
         batcher = self._batcher
         if not isinstance(batcher, Batcher):
             if _wait.in_node():
-                return _wait.wait_outcome_sync(item, batcher=batcher, key=key)
+                return _wait.wait_outcome_sync(item, batcher=batcher, key=key, deadline=self._deadline)
             _note_thread()
             batcher = self._shared or self._open()
         if _runs_a_loop():
@@ -89,7 +92,7 @@ class Asker:
                 "a synchronous call was made on a thread that runs an event loop, which would stand still until "
                 "the batch has ended; use the asynchronous client, or asyncio.to_thread"
             )
-        return batcher.outcome(item)
+        return batcher.outcome(item, deadline=self._deadline)
 
     def close(self) -> None:
         """End the shared Batcher, if there is one. Idempotent.

@@ -187,19 +187,19 @@ class Batcher:
         """Do what `submit` does, without blocking. A caller that is cancelled leaves its request to the batch."""
         return (await self._ask(self._requests([item], deadline), flush=False))[0]
 
-    def outcome(self, item: Any) -> tuple[str, Outcome]:
+    def outcome(self, item: Any, *, deadline: Within = None) -> tuple[str, Outcome]:
         """Do what `submit` does, and return the request's id and its outcome, whatever it is.
 
         LangChain messages in a `Succeeded.answer` are left as JSON.
         """
         future: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
-        ticket = self._hand_in(self._requests([item]), future)
+        ticket = self._hand_in(self._requests([item], deadline), future)
         return self._first(ticket, self._wait(ticket, future))
 
-    async def aoutcome(self, item: Any) -> tuple[str, Outcome]:
+    async def aoutcome(self, item: Any, *, deadline: Within = None) -> tuple[str, Outcome]:
         """Do what `outcome` does, without blocking."""
         future: asyncio.Future[list[Ended]] = asyncio.get_running_loop().create_future()
-        ticket = self._hand_in(self._requests([item]), future)
+        ticket = self._hand_in(self._requests([item], deadline), future)
         return self._first(ticket, await self._await(ticket, future))
 
     def map(

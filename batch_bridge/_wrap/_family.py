@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 from openai import AsyncAzureOpenAI
 
 from batch_bridge._ask import Asker, check_batcher
+from batch_bridge._deadline import Within, duration
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._provider import Provider
 from batch_bridge._wait import Named
@@ -42,6 +43,7 @@ class Family:
         path: Of the shared Batcher.
         on_pending: Of the shared Batcher.
         provider: Of the shared Batcher.
+        deadline: Of each call.
 
     Raises:
         TypeError: An argument is of another type.
@@ -58,6 +60,7 @@ class Family:
         path: str | os.PathLike[str] | None,
         on_pending: OnPending,
         provider: Provider | None,
+        deadline: Within,
     ) -> None:
         for name, value, known in (
             ("unsupported", unsupported, get_args(Unsupported)),
@@ -87,6 +90,7 @@ class Family:
                 'wrap_openai(on_pending="raise") needs a file that keeps what is pending; give path="batches.db"'
             )
         self._batcher = batcher
+        self._deadline = duration(deadline)
         self._unsupported = unsupported
         self._flush = flush or FlushPolicy(max_idle=1.0)
         self._poll_interval = poll_interval
@@ -110,7 +114,9 @@ class Family:
                 if provider is None and not isinstance(self._batcher, Batcher):
                     twin = async_twin(client)
                     provider = AzureOpenAIBatch(twin) if isinstance(twin, AsyncAzureOpenAI) else OpenAIBatch(twin)
-                asker = self._askers[identity] = Asker(self._batcher, lambda: self._make(provider, identity))
+                asker = self._askers[identity] = Asker(
+                    self._batcher, lambda: self._make(provider, identity), self._deadline
+                )
             return asker
 
     def take(self, options: Any, *, stream: bool) -> Body | None:

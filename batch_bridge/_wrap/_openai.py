@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar, cast
 from openai import AsyncOpenAI, OpenAI
 
 from batch_bridge._ask import Asker
+from batch_bridge._deadline import Within
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._mode import Mode, resolve_mode
 from batch_bridge._models import JSON
@@ -42,6 +43,7 @@ def wrap_openai(
     path: str | os.PathLike[str] | None = None,
     on_pending: OnPending = "wait",
     provider: Provider | None = None,
+    deadline: Within = None,
 ) -> ClientT:
     """Return the same client, batched: the same class, methods, types and exceptions, at the price of a batch.
 
@@ -69,6 +71,8 @@ def wrap_openai(
         on_pending: `"wait"` for the answer, or `"raise"` a `ResultPending` where it is not there yet, and come back
             tomorrow; needs `path`. In nodes it means nothing: they park.
         provider: Who answers the shared Batcher; an `OpenAIBatch` with this client's settings if not given.
+        deadline: How long an answer may take (a `timedelta`, or seconds); then it is called in realtime, or answered by
+            the bridge's fallback: see `wait`. A call's own `timeout=` is for its HTTP request, and means nothing here.
 
     Raises:
         TypeError: It is no OpenAI client, or one with an `http_client=` of its own or that has no asynchronous like,
@@ -88,6 +92,7 @@ def wrap_openai(
         path=path,
         on_pending=on_pending,
         provider=provider,
+        deadline=deadline,
     )
     if resolve_mode(mode, what="wrap_openai") == "realtime":
         return cast("ClientT", client.copy())

@@ -8,6 +8,7 @@ from typing import TypeVar
 from langchain_core.language_models import BaseChatModel
 
 from batch_bridge._ask import check_batcher
+from batch_bridge._deadline import Within, duration
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._mode import Mode, resolve_mode
 from batch_bridge._wait import Named
@@ -29,6 +30,7 @@ def batched(
     max_idle: timedelta | float = 1,
     max_age: timedelta | float | None = timedelta(minutes=30),
     max_concurrency: int = 16,
+    deadline: Within = None,
 ) -> Model:
     """Return a copy of a chat model whose calls go through a batch, at half the price.
 
@@ -52,6 +54,8 @@ def batched(
         max_idle: Outside of graphs, how long to wait for other calls (a `timedelta`, or seconds).
         max_age: Outside of graphs, the longest that a call waits for others. A `Batcher` has both for itself.
         max_concurrency: Realtime calls at a time, of a model that no batch takes.
+        deadline: How long an answer may take (a `timedelta`, or seconds); then it is called in realtime, or answered by
+            the bridge's fallback: see `batch_bridge.wait`.
 
     Raises:
         TypeError: It is no chat model, or one that is batched already.
@@ -70,7 +74,7 @@ def batched(
     if max_concurrency < 1:
         raise ValueError(f"batched(max_concurrency={max_concurrency!r}) would never call; give at least 1")
     check_batcher(batcher, what="batched")
-    settings = Settings(batcher, FlushPolicy(max_idle=max_idle, max_age=max_age))
+    settings = Settings(batcher, FlushPolicy(max_idle=max_idle, max_age=max_age), duration(deadline))
     if isinstance(batcher, Batcher) and settings.flush != _USUAL:
         raise ValueError(
             "batched(model, Batcher(…), max_idle= or max_age=): a Batcher says itself when it sends; give them to it, "

@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from weakref import WeakValueDictionary
 
@@ -46,10 +47,12 @@ class Settings:
     Attributes:
         batcher: A bridge's name, a `Bridge`, or a `Batcher`.
         flush: When calls that no graph makes are sent.
+        deadline: How long an answer may take, where that is said here.
     """
 
     batcher: str | Named | Batcher
     flush: FlushPolicy
+    deadline: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +238,9 @@ def _line_of(model: "BatchedModel") -> _Line:
     asker = model._batch_askers.get(identity)
     if asker is None:
         given = model.model_copy()  # one that does not hold the asker, which holds it
-        asker = Asker(settings.batcher, lambda: Batcher(vendor.provider(given), flush=settings.flush))
+        asker = Asker(
+            settings.batcher, lambda: Batcher(vendor.provider(given), flush=settings.flush), settings.deadline
+        )
         model._batch_askers[identity] = asker
     return _Line(asker, vendor.clients(model, asker), vendor.client_of(model))
 
