@@ -5,7 +5,6 @@ sent three times at most. `fault_cells.py` holds the table, `fault_families.py` 
 what was measured.
 """
 
-import gc
 import multiprocessing
 import re
 from collections import Counter
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 from fault_bench import ANSWERED, check_page, has_struck, in_code, in_words, said
-from fault_cells import FAULTS, THREADS, Cell, Ends, Fault, meet_here, prompt
+from fault_cells import FAULTS, THREADS, Cell, Ends, Fault, begin, meet_here, prompt
 from fault_families import FAMILIES, Family
 
 from batch_bridge.errors import RequestError
@@ -79,13 +78,10 @@ def paid_again(cell: Cell, answered: int, *, are_results_hidden: bool) -> int:
 
 @pytest.fixture(scope="module")
 def cells(request) -> Iterator[dict[tuple[Fault, Family], "Future[Cell]"]]:
-    """The cells of this run, each in one of the processes: a Runner keeps one core busy, and its server little of another.
-
-    They do not look for garbage, which takes a third of the time, but between two cells.
-    """
+    """The cells of this run, each in one of the processes: a Runner keeps one core busy, and its server little of another."""
     here = [item for item in request.session.items if item.path == request.path]
     wanted = [item.callspec.params for item in here if "fault" in item.fixturenames]
-    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), initializer=gc.disable) as pool:
+    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), initializer=begin) as pool:
         try:
             yield {
                 (fault, family): pool.submit(meet_here, FAULTS.index(fault), FAMILIES.index(family))
