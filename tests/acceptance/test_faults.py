@@ -7,16 +7,15 @@ each of two models. What they end with is measured, and `docs/faults.md` shows i
 import asyncio
 import gc
 import itertools
-import os
 import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import pytest
+from fault_bench import ANSWERED, CALM, HALF, check_page, has_struck, in_code, in_words, no_garbage, said, seed_for
 from langgraph.graph import StateGraph
 from openai import AsyncOpenAI
 
@@ -24,10 +23,7 @@ from batch_bridge import Batcher, Bridge, Runner, wait
 from batch_bridge.errors import RequestError
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
-from batch_bridge.testing._dice import draw
-from batch_bridge.testing._faults import Faults
 
-PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 REQUESTS = 500
 MODELS = ("gpt-4o-mini", "gpt-4.1-nano")
 POLL_INTERVAL = 0.1
@@ -59,7 +55,6 @@ class Fault:
     timeout: float = 10.0
 
 
-HALF = 0.5
 ALL = "500 answered"
 
 
@@ -329,46 +324,26 @@ async def meet(cell: Cell) -> None:
 
 # -- what it is measured by ----------------------------------------------------------------------------------------
 
-SHARES = {f.name for f in fields(Faults) if f.default == 0.0 and not f.name.startswith("next_")} - {"visible_after"}
 LOSE_LINES = {"line_failure", "missing_line", "garbled_line"}
-OF_BATCHES = {"batch_failure", "expiry", "stuck", "unknown_status", "forgotten"}
-CALM = {f.name: f.default for f in fields(Faults)} | {"seed": 0}
 
 
 def kind(cell: Cell, number: int) -> str:
     """What a request has ended with; another's answer, and an error of no type of ours, end the test."""
     match cell.ended[number]:
-        case {"choices": [{"message": {"content": str(said)}}], "model": model}:
-            assert said.endswith(f" You asked: {cell.prompt(number)}"), f"request {number} got another's answer"
+        case {"choices": [{"message": {"content": str(text)}}], "model": model}:
+            assert text.endswith(f" You asked: {cell.prompt(number)}"), f"request {number} got another's answer"
             assert model == MODELS[number % 2]
-            return "answered"
+            return ANSWERED
         case RequestError() as error:
-            assert str(error)
-            status = "" if error.status_code is None else f" {error.status_code}"
-            return f"{type(error).__name__} ({error.code}{status}{', retryable' if error.retryable else ''})"
+            return said(error)
         case other:
             raise AssertionError(f"request {number} ended with {other!r}")
 
 
 def ends(cell: Cell) -> str:
-    """What the requests have ended with, in words."""
-    kinds = Counter(kind(cell, number) for number in range(REQUESTS))
-    others = sorted(each for each in kinds if each != "answered")
+    """What the requests have ended with, in words; how many a share hits, chance decides."""
     hit = sum(cell.stats.faults.get(each, 0) for each in LOSE_LINES)
-    if hit and kinds["answered"] == REQUESTS - hit:  # how many a share hits, chance decides
-        return f"answered; those hit: {', '.join(others)}"
-    return ", ".join(f"{kinds[each]} {each}" for each in ("answered", *others) if kinds[each])
-
-
-def seed_for(fault: Fault, ordinal: int) -> int:
-    """Return a seed whose draws hit the next batch, and none of those after it."""
-    halved = [each for each, share in fault.switches.items() if each in OF_BATCHES and share == HALF]
-
-    def suits(seed: int) -> bool:
-        hits = ([draw(seed, each, ordinal + after) < HALF for after in range(5)] for each in halved)
-        return all(hit == [True, False, False, False, False] for hit in hits)
-
-    return next(filter(suits, itertools.count()))
+    return in_words(Counter(kind(cell, number) for number in range(REQUESTS)), hit)
 
 
 class Bench:
@@ -383,7 +358,7 @@ class Bench:
         self.server.configure(**CALM)
         self._batches += self.server.stats.batches
         self.server.reset_stats()
-        self.server.configure(**fault.switches, seed=seed_for(fault, self._batches + 1))
+        self.server.configure(**fault.switches, seed=seed_for(fault.switches, self._batches + 1))
         key = f"{fault.name} {host}"
         async with AsyncOpenAI(base_url=self.server.base_url, api_key=key, timeout=fault.timeout) as client:
             cell = Cell(fault, host, self.server, client)
@@ -395,29 +370,15 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def bench():
-    gc.collect()
-    gc.freeze()
-    gc.disable()  # a third of the time is else spent on looking for garbage
-    with BatchServer() as server:
+    with no_garbage(), BatchServer() as server:
         yield Bench(server)
-    gc.enable()
-    gc.unfreeze()
-
-
-def has_struck(cell: Cell) -> None:
-    """Make sure that the fault has happened."""
-    for name, value in cell.fault.switches.items():
-        fault = name.removeprefix("next_")
-        if fault in SHARES and not fault.endswith("_share"):
-            count = cell.stats.faults.get(fault, 0)
-            assert count == value if name != fault else count > 0, f"{fault} has struck {count} times"
 
 
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("fault", FAULTS, ids=[re.sub(r"\W+", "-", fault.name) for fault in FAULTS])
 async def test_every_request_ends_with_its_own_answer_or_its_own_error(bench, fault, host):
     cell = await bench.run(fault, host)
-    has_struck(cell)
+    has_struck(fault.switches, cell.stats)
     assert len(cell.ended) == REQUESTS
     errors = [each for each in cell.ended.values() if isinstance(each, RequestError)]
     assert len({error.request_id for error in errors} - {""}) == len(errors), "two requests got one error"
@@ -430,23 +391,15 @@ async def test_every_request_ends_with_its_own_answer_or_its_own_error(bench, fa
 # -- the page ------------------------------------------------------------------------------------------------------
 
 
-def table(bench: Bench) -> str:
+def table(bench: Bench) -> list[str]:
     rows = ["| fault | switches of the server | the 500 requests end with | paid twice |", "|---|---|---|---|"]
     for fault in FAULTS:
-        switches = ", ".join(f"{name}={value}" for name, value in fault.switches.items())
         (both,) = {bench.measured[fault.name, host] for host in HOSTS}
-        rows.append(f"| {fault.name} | `{switches}` | {both[0]} | {both[1]} |")
-    return "\n".join(rows)
+        rows.append(f"| {fault.name} | {in_code(fault.switches)} | {both[0]} | {both[1]} |")
+    return rows
 
 
 def test_the_page_shows_what_was_measured(bench):
     if len(bench.measured) < len(FAULTS) * len(HOSTS):
         pytest.skip("not all cells were measured in this run")
-    before, begin, rest = PAGE.read_text(encoding="utf-8").partition("<!-- measured: begin -->\n")
-    shown, end, after = rest.partition("\n<!-- measured: end -->")
-    if os.environ.get("UPDATE_DOCS"):
-        PAGE.write_text(before + begin + table(bench) + end + after, encoding="utf-8")
-    else:
-        assert shown == table(bench), (
-            f"{PAGE.name} shows another table; write it anew with: UPDATE_DOCS=1 pytest tests/acceptance/{Path(__file__).name}"
-        )
+    check_page("measured", table(bench), __file__)

@@ -1,0 +1,260 @@
+"""The table of faults by provider, and how 1,000 threads meet one of them. `test_faults_providers.py` judges what it returns."""
+
+import asyncio
+import gc
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypedDict
+
+from fault_bench import CALM
+from fault_families import ANTHROPIC, AZURE, FAMILIES, GEMINI, INLINE, MISTRAL, TOGETHER, Family
+from langgraph.graph import StateGraph
+
+from batch_bridge import Bridge, Runner, events, wait
+from batch_bridge.testing import BatchServer
+
+THREADS = 1_000
+POLL_INTERVAL = 0.02
+HANGS = 300
+"""Seconds after which a cell that has not ended hangs; a loaded machine needs a tenth of them."""
+DEADLINES = (3.0, 12.0, 60.0)
+"""Seconds until a batch that is stuck is late: the first within which this machine gets so far that it is stuck."""
+
+
+# -- the table -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What the requests end with.
+
+    Attributes:
+        how: In words; names in braces are the family's.
+        sent: How often a request was sent, at most.
+        again: How many were paid a second time; `None` where chance decides that.
+    """
+
+    how: str
+    sent: int = 1
+    again: int | None = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Fault:
+    """One fault.
+
+    Attributes:
+        name: As the page calls it.
+        switches: Options of the server.
+        ends: What the requests end with.
+        elsewhere: The same where it is another end.
+        cannot: The families that cannot meet it, and why.
+        instead: Where it looks otherwise: its switches there, and what they stand for.
+        same: Families whose form of it is another's.
+        is_late: The bridge has a deadline.
+        act: What somebody does while the requests are on their way.
+    """
+
+    name: str
+    switches: Mapping[str, Any]
+    ends: Ends
+    elsewhere: Mapping[Family, Ends] = field(default_factory=dict)
+    cannot: Mapping[Family, str] = field(default_factory=dict)
+    instead: Mapping[Family, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    same: frozenset[Family] = frozenset({INLINE})
+    is_late: bool = False
+    act: "Callable[[Cell, BatchServer], Awaitable[None]] | None" = None
+
+    def ends_at(self, family: Family) -> Ends:
+        return self.elsewhere.get(family, self.ends)
+
+    def is_met_by(self, family: Family) -> bool:
+        return family not in self.cannot and family not in self.same
+
+    def switches_at(self, family: Family) -> Mapping[str, Any]:
+        return self.instead[family][1] if family in self.instead else self.switches
+
+
+async def end_the_unknown_status(cell: "Cell", server: BatchServer) -> None:
+    while cell.polls < 8:
+        await asyncio.sleep(0.01)
+    assert not cell.ended
+    server.configure(unknown_status=0.0, stuck=0.0)
+
+
+ALL = Ends("1,000 answered")
+EACH = frozenset[Family]()
+NO_CODE = "a failed job has no code that would tell: see the row before"
+FULL = ("a 429 of the create call", {"next_create_rate_limit": 3, "retry_after": 0.1})
+
+FAULTS = (
+    Fault(
+        "lines in another order",
+        {"shuffle": True},
+        ALL,
+        same=EACH,
+        cannot={INLINE: "the results come in the order of the requests"},
+    ),
+    Fault(
+        "lines missing",
+        {"missing_line": 0.3},
+        Ends("answered; those hit: RequestFailed (missing_result, retryable)"),
+        same=EACH,
+    ),
+    Fault("lines doubled", {"doubled_line": 0.3}, ALL, same=EACH),
+    Fault("lines of unknown requests", {"unknown_line": 0.3}, ALL, same=EACH),
+    Fault(
+        "half expired, again and again",
+        {"expiry": True, "expiry_share": 0.5},
+        Ends("875 answered, 125 RequestExpired (expired, retryable)", sent=3),
+        elsewhere={GEMINI: Ends("1,000 RequestExpired (expired, retryable)", sent=3, again=None)},
+        cannot={AZURE: "Azure does not expire late jobs; a deadline ends them"},
+    ),
+    Fault(
+        "failed, with no files",
+        {"batch_failure": True, "batch_failure_code": "invalid_json_line"},
+        Ends("1,000 RequestFailed ({failed})"),
+        cannot={ANTHROPIC: "a batch never fails as a whole; its requests do"},
+    ),
+    Fault(
+        "token_limit_exceeded",
+        {"enqueued_tokens": 20_000},
+        Ends("1,000 answered", sent=2),
+        elsewhere={ANTHROPIC: ALL, GEMINI: ALL},
+        cannot={TOGETHER: NO_CODE, MISTRAL: NO_CODE},
+        instead={ANTHROPIC: FULL, GEMINI: FULL},
+    ),
+    Fault(
+        "lines 429 and 500",
+        {"line_failure": 0.3, "line_failure_status": [429, 500]},
+        Ends("answered; those hit each time: {passing}", sent=3),
+        same=EACH,
+    ),
+    Fault(
+        "lines of status 0",
+        {"line_failure": 0.3, "line_failure_status": 0},
+        Ends("answered; those hit each time: RequestFailed (no_status 0, retryable)", sent=3),
+        cannot={
+            ANTHROPIC: "an errored result has a type, and no status",
+            GEMINI: "an error has a code of `google.rpc.Status`, of which 0 is none",
+        },
+    ),
+    Fault("poll: 502, twenty times", {"next_poll_error": 20}, ALL),
+    Fault(
+        "unknown status for a while",
+        {"unknown_status": True, "unknown_status_name": "rebalancing", "stuck": True},
+        ALL,
+        act=end_the_unknown_status,
+    ),
+    Fault(
+        "stuck at 99 % for ever, with a deadline",
+        {"stuck": True, "stuck_share": 0.99},
+        Ends("1,000 answered", sent=2),
+        elsewhere={GEMINI: Ends("1,000 answered", sent=2, again=990)},
+        is_late=True,
+    ),
+)
+
+
+# -- a cell --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Cell:
+    """What a fault and a provider came to.
+
+    Attributes:
+        ended: What each request has ended with, by its number: the text of its answer, or its error.
+        sent: How often each request was sent, by its id.
+        batches: The ids of the requests in each batch, by our key of it.
+        resubmitted: How many requests went into another batch, all told.
+        polls: Looks at a batch that had not ended.
+        report: The Runner's.
+        stats: The server's.
+    """
+
+    ended: dict[int, Any] = field(default_factory=dict)
+    sent: Counter[str] = field(default_factory=Counter)
+    batches: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    resubmitted: int = 0
+    polls: int = 0
+    report: Any = None
+    stats: Any = None
+
+    def note(self, event: events.Event) -> None:
+        match event:
+            case events.Submitted(batch=batch, requests=requests):
+                self.sent.update(requests)
+                self.batches[batch] = requests
+            case events.Resubmitted(requests=requests):
+                self.resubmitted += len(requests)
+            case events.Polled():
+                self.polls += 1
+
+
+class State(TypedDict, total=False):
+    prompt: str
+    answer: Any
+
+
+async def ask(state: State) -> State:
+    return {"answer": await wait([{"role": "user", "content": state["prompt"]}])}
+
+
+def prompt(number: int) -> str:
+    return f"What is the square of {number}?"
+
+
+async def run(cell: Cell, family: Family, server: BatchServer, key: str, deadline: float | None) -> None:
+    """Let the threads meet what goes wrong at the server, until all have ended."""
+    graph = StateGraph(State).add_node("ask", ask).add_edge("__start__", "ask")
+    bridge = Bridge(family.open(server.root_url, key), poll_interval=POLL_INTERVAL, deadline=deadline)
+    inputs = [{"prompt": prompt(number)} for number in range(THREADS)]
+    async with Runner(graph, bridge, path=":memory:", progress=False, on_event=cell.note) as runner:
+        async for number, result in runner.abatch_as_completed(inputs, return_exceptions=True):
+            assert number not in cell.ended, f"request {number} ended twice"
+            cell.ended[number] = result if isinstance(result, Exception) else family.text(result["answer"])
+        cell.report = await runner.report()
+
+
+async def meet(fault: Fault, family: Family, server: BatchServer) -> Cell:
+    """Let a fault and a provider meet, on a machine of any speed."""
+    for deadline in DEADLINES if fault.is_late else (None,):
+        cell = Cell()
+        server.configure(**CALM)
+        server.reset_stats()
+        server.configure(**fault.switches_at(family))
+        try:
+            async with asyncio.timeout(HANGS), asyncio.TaskGroup() as group:
+                group.create_task(run(cell, family, server, f"{fault.name} {family.name} {deadline}", deadline))
+                if fault.act is not None:
+                    group.create_task(fault.act(cell, server))
+        except TimeoutError:
+            raise AssertionError(f"{THREADS - len(cell.ended)} requests hang after {HANGS} s") from None
+        cell.stats = server.stats
+        if not fault.is_late or cell.stats.paid == fault.switches["stuck_share"] * THREADS:
+            return cell
+    raise AssertionError(f"with a deadline of {deadline} s, the batch is late before it is stuck")
+
+
+def begin() -> None:
+    """Set a process up for cells: it does not look for garbage, which takes a third of the time, but between two of them."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+
+def meet_here(fault: int, family: int) -> Cell:
+    """Let a fault and a family, by their places in the tables, meet at the server of this process."""
+    gc.collect()
+    return asyncio.run(meet(FAULTS[fault], FAMILIES[family], _server()))
+
+
+@cache
+def _server() -> BatchServer:
+    """The server of this process, with which it ends; it serves one cell after the other, each with an API key of its own."""
+    server = BatchServer()
+    server.start()
+    return server
