@@ -213,11 +213,13 @@ class ProviderUnavailable(ProviderError):
 
     Attributes:
         retry_after: Seconds that the provider asked to be left alone, if it said so.
+        is_full: It took no batch because too much waits there already (a 429): a smaller one may be taken.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, is_full: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.is_full = is_full
 
 
 class SubmissionUnknown(ProviderError):

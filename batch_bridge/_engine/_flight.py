@@ -27,6 +27,7 @@ class Flight:
         wanted: Its requests that somebody in this process waits for, once it is submitted: those may be sent again.
         refused: Requests that somebody waits for, and that cannot be sent any more if the intent is withdrawn.
         failures: Calls in a row that the provider was not available for.
+        refusals: Times in a row that it was not created, because the provider was full.
         stopping: The provider is to be told that it should stop.
         is_late: Its deadline has passed, and what follows from that has been begun.
         rings: It tells when there is news of it.
@@ -44,6 +45,7 @@ class Flight:
     wanted: set[str] = field(default_factory=set)
     refused: dict[str, Errored] = field(default_factory=dict)
     failures: int = 0
+    refusals: int = 0
     stopping: bool = False
     is_late: bool = False
     rings: bool = False

@@ -18,6 +18,9 @@ from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, Submissi
 
 logger = logging.getLogger("batch_bridge")
 
+_PATIENCE = 8
+"""Refusals in a row after which a batch is taken for too large, and not merely for too early."""
+
 
 class Sender:
     """Sends batches."""
@@ -115,8 +118,7 @@ class Sender:
             flight.doubtful = True
             handle = await state.who(intent).submit(intent.key, requests, intent.prepared)
         except ProviderUnavailable as error:
-            flight.doubtful = False
-            state.unavailable(flight, error, now)
+            await self._put_off(flight, intent, error, now)
         except SubmissionUnknown as error:
             state.unavailable(flight, error, now)
         except SubmissionRefused as error:
@@ -126,6 +128,41 @@ class Sender:
             await self._settler.fail(flight, Errored(said(error), code="submit_failed"), now)
         else:
             await self._confirm(flight, intent, handle, now)
+
+    async def _put_off(self, flight: Flight, intent: Intent, error: ProviderUnavailable, now: datetime) -> None:
+        flight.doubtful = False
+        flight.refusals = flight.refusals + 1 if error.is_full else 0
+        if self._is_too_large(flight, intent):
+            await self._make_smaller(flight, intent, error, now)
+        else:
+            self._state.unavailable(flight, error, now)
+
+    def _is_too_large(self, flight: Flight, intent: Intent) -> bool:
+        """Tell whether the provider will not take a batch, though nothing else of its group is there."""
+        state = self._state
+        is_alone = not any(
+            isinstance(each.batch, Submitted) and each.batch.group == intent.group for each in state.flights
+        )
+        return (
+            flight.refusals >= _PATIENCE
+            and len(intent.members) > 1
+            and is_alone
+            and not intent.terms.fallback
+            and state.governor.requeues(intent.group)
+        )
+
+    async def _make_smaller(self, flight: Flight, intent: Intent, error: ProviderUnavailable, now: datetime) -> None:
+        """Take back a batch that the provider has no room for, and learn from that how much it takes."""
+        state = self._state
+        logger.warning("%s: batch %s is too large for now (%s); smaller ones follow", state.name, intent.key, error)
+        limits = state.provider.limits
+        state.governor.refused(intent.group, intent.terms.bytes, 0, said=str(error), limits=limits, now=now)
+        try:
+            await state.provider.fence(intent.prepared)
+        except Exception as left:  # noqa: BLE001  # nothing was created: what is left of its input is tidied up, or not
+            logger.warning("%s: could not tidy up after batch %s: %s", state.name, intent.key, said(left))
+        await self.withdraw(flight, intent)
+        state.drain = True  # what was sent was due
 
     async def _confirm(self, flight: Flight, intent: Intent, handle: JSON, now: datetime) -> None:
         state = self._state

@@ -51,7 +51,8 @@ class Judge:
 
     def unavailable(self, doing: str, error: Exception) -> ProviderUnavailable:
         """Return "later" for any failure of a call that changes nothing."""
-        return ProviderUnavailable(self.told(doing, error), retry_after=self.retry_after(error))
+        is_full = self.status_of(error) == _TOO_MANY
+        return ProviderUnavailable(self.told(doing, error), retry_after=self.retry_after(error), is_full=is_full)
 
     def of_prepare(self, doing: str, error: Exception) -> Exception:
         """Judge a failure before anything was paid for: later, or never."""

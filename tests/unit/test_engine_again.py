@@ -466,3 +466,54 @@ async def test_one_batch_at_a_time_and_no_group_starves():
         order += [each.batch.group for each in live]
     assert engine.queued == engine.in_flight == 0
     assert len(order) == 12
+
+
+class Small(FakeProvider):
+    """A provider that refuses a batch of more than `most` requests with a 429 of the create call."""
+
+    most = 2
+
+    async def submit(self, key, requests, prepared):
+        if len(requests) > self.most:
+            await self._call("submit", key, lambda: None)
+            raise ProviderUnavailable("429 quota exceeded", retry_after=1.0, is_full=True)
+        return await super().submit(key, requests, prepared)
+
+
+@pytest.mark.parametrize("ledger", LEDGERS)
+async def test_a_batch_that_is_never_taken_is_made_smaller(ledger):
+    provider = Small(measure=lambda each: Measure(each.item["group"], 8))
+    kept = ledger(FakeStore(), "bridge")
+    if isinstance(kept, ServerLedger):
+        await kept.load()
+    engine = Engine("bridge", provider, FlushPolicy(max_requests=5), kept, attempts=1)
+    await engine.open(at(0))
+    asked = [request(n, group="a") for n in range(10)]
+    await engine.collect(asked, at(0))
+    settled, now, ticks = set(), at(0), 0
+    while engine.queued or engine.batches_in_flight:
+        tick = await engine.tick(now, drain=True)
+        settled |= set(tick.settled)
+        now, ticks = tick.wake_at, ticks + 1
+        assert ticks < 100, "a bridge that never sleeps, or asks for ever"
+    assert settled == {each.id for each in asked}
+    assert provider.executed == dict.fromkeys(settled, 1)
+    assert all(isinstance(each, Succeeded) for each in (await engine.outcomes([*settled])).values())
+    fenced = [what for verb, what in provider.calls if verb == "fence"]
+    assert len(fenced) == len(set(fenced)) > 0, "the inputs of batches that were never created are tidied up"
+
+
+async def test_one_request_that_is_never_taken_waits():
+    provider = Small()
+    provider.most = 0
+    engine = Engine("bridge", provider, FlushPolicy(), Ledger(FakeStore(), "bridge"))
+    await engine.open(at(0))
+    await engine.collect([request(0)], at(0))
+    now = at(0)
+    for _ in range(30):
+        now = (await engine.tick(now, drain=True)).wake_at
+    assert (engine.unsent, engine.queued) == (1, 0)
+    provider.most = 1
+    while engine.batches_in_flight:
+        now = (await engine.tick(now)).wake_at
+    assert provider.executed == {request(0).id: 1}

@@ -88,7 +88,7 @@ CALLS = [
 # How a call of the provider ends. The first of each is what happens on a good day.
 MOODS = {
     "prepare": ["well"] * 8 + ["unavailable", "unknown", "refused", "bug"],
-    "submit": ["well"] * 4 + ["unavailable", "lost", "created", "created", "refused", "bug", "bug, created"],
+    "submit": ["well"] * 4 + ["unavailable", "full", "lost", "created", "created", "refused", "bug", "bug, created"],
     "find": ["well"] * 8 + ["unavailable", "unknown", "bug"],
     "fence": ["well"] * 6 + ["unavailable", "unavailable, done", "bug"],
     "cancel": ["well"] * 6 + ["unavailable", "unavailable, done"],
@@ -101,6 +101,8 @@ def raise_for(mood: str) -> NoReturn:
     match mood.split(",", maxsplit=1)[0]:
         case "unavailable":
             raise ProviderUnavailable(UNAVAILABLE, retry_after=2.0)
+        case "full":
+            raise ProviderUnavailable(UNAVAILABLE, is_full=True)
         case "unknown" | "lost" | "created":
             raise SubmissionUnknown("timed out")
         case "refused":
