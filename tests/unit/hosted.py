@@ -82,7 +82,7 @@ class StuckProvider(FakeProvider):
         if self.batches[str(handle)].state == "cancelled":
             return await self._call("poll", handle, lambda: ended({}, missing=Cancelled("stopped")))
         if self.stuck:
-            return await self._call("poll", handle, lambda: InProgress())
+            return await self._call("poll", handle, InProgress)
         return await super().poll(handle, members)
 
     def cancelled(self) -> list[str]:
