@@ -60,6 +60,8 @@ def read(given: Mapping[str, Any]) -> dict[Verb, Any]:
             f"a bridge knows no {', '.join(map(repr, unknown))}; an input may have {', '.join(sorted(KNOWN))}, "
             "or be empty"
         )
+    if not isinstance(given.get("id") or "", str):
+        raise OrderError(f"id={given['id']!r} is no name for an order; give a string, or leave it out")
     orders: dict[Verb, Any] = {}
     if given.get("flush"):
         orders["flush"] = True

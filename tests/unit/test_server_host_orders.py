@@ -44,6 +44,7 @@ def test_what_may_be_ordered(given, orders):
         ({"cancel": {"thread_id": [3]}}, "no ids"),
         ({"cancel": {"thread_id": None}}, "no ids"),
         ({"replay": True}, "no ids"),
+        ({"cancel": "all", "id": 7}, "no name"),
         ({"replay": {"a": 1}}, "no ids"),
     ],
 )
