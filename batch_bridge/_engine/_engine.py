@@ -258,8 +258,8 @@ class Engine:
         cancelled: dict[str, Outcome] = {}
         flying: dict[Flight, dict[str, Outcome]] = {}
         wanted = tuple(dict.fromkeys(ids))
-        for flight in {id(each): each for each in map(state.flights.of, wanted) if each is not None}.values():
-            await self._settler.catch_up(flight)
+        for inherited in {each.batch.key: each for each in map(state.flights.of, wanted) if each is not None}.values():
+            await self._settler.catch_up(inherited)
         for request_id in wanted:
             if request_id in queue:
                 cancelled[request_id] = Cancelled(why)

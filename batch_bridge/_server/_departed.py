@@ -95,6 +95,7 @@ class Departed:
         """Return the batches of which no thread is there."""
         watches, thread_of = self._watches, self._ledger.thread_of
         held = {key: watch.witness for key, watch in watches.items() if watch.witness in batches[key]}
+        await self._ledger.learn(held.values())
         there = await _present(client, [thread_of(witness) for witness in held.values()])
         forsaken: list[str] = []
         room = _MANY
@@ -121,9 +122,11 @@ class Departed:
         unseen = iter(ids)
         while len(page) < most and (some := list(islice(unseen, most))):
             await self._ledger.learn(some, self._renew)
+            unknown = [each for each in some if not self._ledger.thread_of(each)]
+            done = await self._ledger.settled(unknown) if unknown else set()  # by a process before this one
             for request_id in some:
                 thread = self._ledger.thread_of(request_id)
-                if thread not in watch.gone and len(page) < most:
+                if request_id not in done and thread not in watch.gone and len(page) < most:
                     page.setdefault(thread, request_id)
         return page
 

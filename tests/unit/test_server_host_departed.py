@@ -7,6 +7,7 @@ import pytest
 from hosted import Hosted
 from langgraph_sdk.errors import APIError
 
+from batch_bridge._models import Cancelled
 from batch_bridge._server import _departed
 
 
@@ -147,6 +148,34 @@ async def test_a_row_that_is_lost_stops_nobody():
     hosted.server.rows.clear()
     await hosted.tick(hosted.host())
     assert not hosted.provider.cancelled(), "whose it is, is not known"
+
+
+async def test_what_was_given_up_before_is_waited_for_by_nobody():
+    hosted = await in_flight(3)
+    await hosted.order("stop", cancel={"thread_id": "t1"})
+    await hosted.tick()
+    hosted.server.rows.clear()
+    await hosted.tick(hosted.host())
+    assert hosted.provider.cancelled()
+
+
+async def test_a_process_that_reads_the_ledger_anew_asks_for_the_witness_anew():
+    hosted = await in_flight(3)
+    await hosted.tick()
+    await hosted.here.break_off()
+    hosted.server.rows.clear()
+    await hosted.tick()
+    assert hosted.provider.cancelled()
+
+
+async def test_a_batch_of_which_nothing_is_known_is_left_alone():
+    """All is settled, and the process that was at it has died."""
+    hosted = await in_flight(3)
+    ledger = hosted.here._ledger
+    await ledger.settle({request_id: Cancelled("stopped") for _, request_id in names(3)})
+    hosted.server.rows.clear()
+    await hosted.tick(hosted.host())
+    assert not hosted.provider.cancelled()
 
 
 async def test_queued_requests_of_deleted_threads_are_not_sent():

@@ -170,6 +170,20 @@ async def test_all_means_all_that_was_asked_by_then():
     assert set(hosted.server.resumed) == {"t", "u"}
 
 
+@pytest.mark.parametrize("given", ["all", {"thread_id": "t"}, {"request_id": A}])
+async def test_what_is_said_after_the_order_is_not_meant(given):
+    hosted = Hosted(max_age=HOUR)
+    await hosted.order("stop", cancel=given)
+    await hosted.note("t", A)
+    hosted.server.put("t", status="busy")
+    await hosted.tick()
+    assert hosted.counts() == {"stop": 0}
+    assert not hosted.rows("orders")
+    hosted.server.put("t", A)
+    await hosted.tick()
+    assert hosted.here.status()["waiting"] == 1
+
+
 async def test_a_request_that_is_noted_and_not_parked_is_given_up_by_its_id():
     hosted = Hosted(max_age=HOUR)
     await hosted.note("t", A)
