@@ -122,7 +122,7 @@ class Resubmitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
-    """Requests were given up by who waited, or taken out of the queue because nobody waits for them any more.
+    """Requests were taken out of the queue, because nobody waits for them any more.
 
     Attributes:
         bridge: Whose they were.

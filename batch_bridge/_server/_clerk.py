@@ -51,6 +51,7 @@ class Clerk:
         self._post = post
         self._renew = renew
         self._flushes: list[Order] = []
+        self._has_learnt = False
         self._news: list[dict[str, Any]] = []
         self._tidy_at: datetime | None = None
 
@@ -62,9 +63,10 @@ class Clerk:
                 as asked, if it was said before the order came.
             now: Aware UTC.
         """
-        self._flushes = []
+        self._flushes, self._has_learnt = [], False
         done: list[Order] = []
         for order in await _orders.listed(self._store, self._bridge):
+            await self._renew()
             match order.verb:
                 case "flush":
                     self._flushes.append(order)
@@ -138,7 +140,10 @@ class Clerk:
             case {"batch": keys}:
                 return [each for key in keys for each in engine.in_batch(key)]
             case {"thread_id": threads}:
-                await self._ledger.learn([each for key in engine.batches for each in engine.in_batch(key)], self._renew)
+                if not self._has_learnt:
+                    sent = [each for key in engine.batches for each in engine.in_batch(key)]
+                    await self._ledger.learn(sent, self._renew)
+                    self._has_learnt = True
                 return [each for thread in threads for each in sorted(self._ledger.requests_of(thread))]
             case _:
                 return [*engine.waiting, *(each for key in engine.batches for each in engine.in_batch(key))]
@@ -148,16 +153,18 @@ class Clerk:
         for order in orders:
             self._tell(order, now)
 
-    def _tell(self, order: Order, now: datetime, *, waits_for: Any = None) -> None:
+    def _tell(self, order: Order, now: datetime, *, waits_for: Mapping[str, list[str]] | None = None) -> None:
         what = str(order.what)
-        shown = {
+        shown: dict[str, Any] = {
             "id": order.id,
             "verb": order.verb,
             "what": what if len(what) <= _LONGEST else f"{what[:_LONGEST]}…",
             "at": now.isoformat(timespec="seconds"),
             "requests": order.done,
         }
-        self._news.append(shown if waits_for is None else shown | {"waits_for": waits_for})
+        if waits_for is not None:
+            shown["waits_for"] = {name: ids[:SHOWN] for name, ids in waits_for.items()}
+        self._news.append(shown)
 
     async def _tidy(self, now: datetime) -> None:
         if self._tidy_at is None or now >= self._tidy_at:
