@@ -104,7 +104,7 @@ async def fill(host: Host, server: Server, store: Any, count: int) -> float:
         notes = []
         for _ in range(min(A_NOTE, count - first)):
             asked = [Asked(uuid4().hex, BRIDGE, ITEM)]
-            notes.append(note_row(BRIDGE, server.park(asked), "", [each.id for each in asked]))
+            notes.append(note_row(BRIDGE, server.park(asked), "", [each.id for each in asked], idle=False))
         await store.abatch(notes)
         began = time.perf_counter()
         await tick(host, store)
