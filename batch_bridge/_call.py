@@ -94,7 +94,7 @@ class Call:
         self._host = host
         self._inputs: Iterator[tuple[int, Any]] | None = iter(enumerate(inputs))
         self._configs = configs
-        self._run_id = run_id
+        self.run_id = run_id
         self._continued = continued
         self._limit = limit
         self._options = options
@@ -238,7 +238,7 @@ class Call:
                 f"config= names thread {given!r} for all inputs, and there are several; give a list, one config for "
                 "each input, or leave the thread_id out"
             )
-        thread_id = f"{self._run_id}:{index}" if given is None else str(given)
+        thread_id = f"{self.run_id}:{index}" if given is None else str(given)
         named = given is not None or self._continued
         digest = digest_of(value) if named and not _is_no_input(value) else ""
         thread = Thread(index, thread_id, digest, named)

@@ -108,16 +108,23 @@ class Listeners:
             self._calls.append(("on_progress", self._tell_progress, ()))
         self._start()
 
-    async def close(self) -> None:
-        """Return once all has been told; a callback that does not return is left behind after a while."""
+    async def told(self) -> None:
+        """Return once all has been told that there is; a callback that does not return is left behind after a while."""
         try:
             async with asyncio.timeout(_PATIENCE):
-                while self._task is not None or self._in_pool:
+                while self._is_telling() or self._in_pool:
                     await asyncio.wait([*self._in_pool, *([self._task] if self._task else [])])
         except TimeoutError:
             logger.warning("a callback has not returned for %d seconds; %d are not called", _PATIENCE, len(self._calls))
+            self._calls.clear()
+            self._is_progress_due = False
+            self._in_pool.clear()
             if self._task is not None:
                 self._task.cancel()
+
+    async def close(self) -> None:
+        """Do what `told` does, and end."""
+        await self.told()
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -129,8 +136,14 @@ class Listeners:
         return self._callbacks.on_progress(self._look())
 
     def _start(self) -> None:
-        if self._task is None and self._calls:
+        if self._calls and not self._is_telling():
             self._task = asyncio.get_running_loop().create_task(self._run(), name="batch_bridge callbacks")
+
+    def _is_telling(self) -> bool:
+        if self._task is not None and self._task.get_loop() is not asyncio.get_running_loop():
+            self._task = None  # a server may run each of its runs on a loop of its own, and that one is over
+            self._in_pool.clear()
+        return self._task is not None
 
     async def _run(self) -> None:
         calls = 0

@@ -1,7 +1,7 @@
 """What a Runner holds while it is open: the compiled graph, a driver for each bridge, and who waits for what."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -20,7 +20,7 @@ from batch_bridge._thread import Thread
 from batch_bridge._wire import Asked
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
-from batch_bridge.events import Delivered
+from batch_bridge.events import Delivered, Event
 
 _open_sessions: WeakSet["Session"] = WeakSet()
 
@@ -39,6 +39,7 @@ class Session:
         saver: The checkpointer, unless the graph has one.
         store: Where the ledgers are.
         listeners: Whom to tell what happens, if there is anybody.
+        heard: Whom to tell what happens in one bridge, by its name.
     """
 
     def __init__(
@@ -48,8 +49,11 @@ class Session:
         saver: BaseCheckpointSaver[Any] | None,
         store: Rows,
         listeners: Listeners | None = None,
+        *,
+        heard: Mapping[str, Listeners] | None = None,
     ) -> None:
         self.listeners = listeners
+        self._heard = heard or {}
         self.graph = _compiled(graph, saver)
         self.bridges = frozenset(bridge.name for bridge in bridges)
         self.failures = Failures(store)
@@ -65,9 +69,9 @@ class Session:
             )
             for bridge in bridges
         }
-        if listeners is not None:
-            for driver in self._drivers.values():
-                driver.engine.on_event = listeners.tell
+        for name, driver in self._drivers.items():
+            if listeners is not None or name in self._heard:
+                driver.engine.on_event = self._tell
         self._waiters: dict[str, tuple[Call, Thread]] = {}
         self._loops: list[asyncio.Task[None]] = []
         self._working = 0
@@ -109,14 +113,22 @@ class Session:
                 await provider.aclose()
 
     async def cancel(
-        self, *, request_id: str | None = None, thread_id: str | None = None, batch: str | None = None
+        self,
+        *,
+        request_id: str | None = None,
+        thread_id: str | None = None,
+        run_id: str | None = None,
+        batch: str | None = None,
     ) -> int:
-        """End requests as cancelled: one, those of a thread, those of a batch, or all. Returns how many."""
+        """End requests as cancelled: one, those of a thread, of a run, of a batch, or all. Returns how many."""
         if batch is not None:
             ids = {each for driver in self._drivers.values() for each in driver.in_batch(batch)}
         else:
-            ids = {each for each, (_, thread) in self._waiters.items() if thread_id in (None, thread.id)}
-        ids &= {request_id} if request_id is not None else ids
+            ids = {
+                each
+                for each, (call, thread) in self._waiters.items()
+                if request_id in (None, each) and thread_id in (None, thread.id) and run_id in (None, call.run_id)
+            }
         ended = await asyncio.gather(*(driver.cancel(ids) for driver in self._drivers.values()))
         return len(set().union(*ended))
 
@@ -212,13 +224,18 @@ class Session:
 
     def told(self, asks: Iterable[tuple[str, str]]) -> None:
         """Note that a thread was resumed with the outcomes of (request id, bridge) pairs."""
-        if self.listeners is None:
+        if self.listeners is None and not self._heard:
             return
         by_bridge: dict[str, list[str]] = {}
         for request_id, bridge in asks:
             by_bridge.setdefault(bridge, []).append(request_id)
         for bridge, request_ids in by_bridge.items():
-            self.listeners.tell(Delivered(bridge=bridge, requests=tuple(request_ids)))
+            self._tell(Delivered(bridge=bridge, requests=tuple(request_ids)))
+
+    def _tell(self, event: Event) -> None:
+        for listeners in (self._heard.get(event.bridge), self.listeners):
+            if listeners is not None:
+                listeners.tell(event)
 
     def release(self, thread: Thread) -> None:
         """Let go of an ended thread's outcomes."""

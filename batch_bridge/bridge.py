@@ -15,11 +15,13 @@ from batch_bridge._deployment._access import Access, Service, introduce
 from batch_bridge._engine import Engine
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
+from batch_bridge._listeners import Callbacks, Listeners, OnEvent, listen
 from batch_bridge._pair import Find, Pair, Poll, Submit
 from batch_bridge._provider import HasRealtime, Provider
 from batch_bridge._server._graph import build
 from batch_bridge._server._host import Host
 from batch_bridge._sharing import Sharing
+from batch_bridge.events import Progress
 
 _LINGER = 0.2
 _SHORT_LINGER = 0.01
@@ -78,6 +80,10 @@ class Bridge:
             counts what the batch has answered all the same in `Report.paid_twice`.
         fallback: Who answers what is late: a provider, in realtime if it has a realtime way. By default the provider
             itself, in realtime.
+        on_event: Called with each `Event` of this bridge, in the process in which it happens: by a Runner, besides the
+            Runner's own; on a LangGraph server by whatever worker runs the tick. See `batch_bridge.events`. It may be
+            async; what it raises is logged once, and harms nothing.
+        callback_workers: Threads that it runs in; `0`: on the event loop, which it must not block.
 
     Raises:
         TypeError: Neither or both of a provider and a pair were given, or an argument is of another type.
@@ -105,7 +111,11 @@ class Bridge:
         deadline: Within = None,
         on_deadline: OnDeadline = "wait_for_cancel",
         fallback: Provider | None = None,
+        on_event: OnEvent | None = None,
+        callback_workers: int = 0,
     ) -> None:
+        self._callbacks = Callbacks(on_event=on_event, workers=callback_workers)
+        self._callbacks.check("Bridge")
         if provider is not None and (submit, poll, find) != (None, None, None):
             raise TypeError("Bridge got a provider and submit= or poll=; give one or the other")
         if provider is None:
@@ -198,8 +208,19 @@ class Bridge:
     def _host(self, graph_id: str) -> Host:
         if graph_id not in self._hosts:
             introduce(graph_id, self._access)
-            self._hosts[graph_id] = Host(graph_id, self.engine, self._access, self._retention)
+            self._hosts[graph_id] = Host(
+                graph_id,
+                self.engine,
+                self._access,
+                self._retention,
+                interval=self._poll_interval,
+                listeners=self.listen(),
+            )
         return self._hosts[graph_id]
+
+    def listen(self) -> Listeners | None:
+        """Return who calls this bridge's own callback, for whoever drives it; `None` if it has none."""
+        return listen(self._callbacks, lambda: Progress(0, None, 0, 0, 0))
 
     def engine(self, ledger: Ledger, name: str | None = None, *, provider: Provider | None = None) -> Engine:
         """Return an engine for this bridge over a ledger; whoever drives it holds the mutex.

@@ -15,6 +15,7 @@
     │   ├── UnknownBatcherError       `batcher=` names no bridge of this Runner, or of this deployment
     │   ├── UnknownJobError           a file holds no job of this handle
     │   ├── BridgeUnreachableError    the server does not let this user reach the bridge
+    │   ├── OrderError                a run of a bridge's graph on a server orders what there is not
     │   ├── NondeterministicNodeError a node asks for something else each time it is run again
     │   ├── RunMismatchError          the same `run_id` was used with other inputs
     │   ├── RunnerStateError          a Runner was used while it was closed, or from the wrong place
@@ -131,6 +132,10 @@ class UnknownJobError(UsageError):
 
 class BridgeUnreachableError(UsageError):
     """A LangGraph server does not let the user of this run reach the bridge."""
+
+
+class OrderError(UsageError):
+    """A run of a bridge's graph on a LangGraph server was given an order that there is not, or that names nothing."""
 
 
 class NondeterministicNodeError(UsageError):

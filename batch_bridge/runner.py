@@ -127,8 +127,13 @@ class Runner:
             listeners = listen(self._callbacks, self._look)
             if listeners is not None:
                 stack.push_async_callback(listeners.close)
+            heard = {bridge.name: own for bridge in self._bridges if (own := bridge.listen()) is not None}
+            for own in heard.values():
+                stack.push_async_callback(own.close)
             self._total = 0
-            session = Session(self._graph, self._bridges, None if self._own_saver else saver, store, listeners)
+            session = Session(
+                self._graph, self._bridges, None if self._own_saver else saver, store, listeners, heard=heard
+            )
             stack.push_async_callback(session.close)
             await session.open()
             self._session, self._stack = session, stack.pop_all()
@@ -278,22 +283,40 @@ class Runner:
             return loop.run(self.ainvoke(input, config, **options))
 
     async def cancel(
-        self, *, request_id: str | None = None, thread_id: str | None = None, batch: str | None = None
+        self,
+        *,
+        request_id: str | None = None,
+        thread_id: str | None = None,
+        run_id: str | None = None,
+        batch: str | None = None,
     ) -> int:
         """Give up what threads of this Runner wait for; their waits raise `RequestCancelled`.
 
         What is queued is not sent. A batch is cancelled at the provider once nobody waits for it any more; what it has
-        answered by then is billed. Durable when it returns, and idempotent.
+        answered by then is billed. Durable when it returns, and idempotent. What threads ask for later is sent as ever.
+        Name one of these, or nothing for all:
 
         Args:
             request_id: Only this request.
             thread_id: Only what this thread waits for.
+            run_id: Only what the threads of this run wait for, which is under way in this Runner.
             batch: Only what is in this batch, by our key of it (`bb-…`).
 
         Returns:
             How many requests were queued or on their way, and are cancelled now.
+
+        Raises:
+            TypeError: More than one was named.
+            RunnerStateError: The Runner is not open.
         """
-        return await self._open_session().cancel(request_id=request_id, thread_id=thread_id, batch=batch)
+        given = {"request_id": request_id, "thread_id": thread_id, "run_id": run_id, "batch": batch}
+        named = {name: value for name, value in given.items() if value is not None}
+        if len(named) > 1:
+            raise TypeError(
+                f"Runner.cancel() got {' and '.join(f'{name}=' for name in named)}; name one of request_id=, "
+                "thread_id=, run_id= and batch=, or none of them to give up everything"
+            )
+        return await self._open_session().cancel(**named)
 
     async def report(self) -> Report:
         """Return what this Runner has done: threads, requests, batches, tokens, and where the time went."""

@@ -86,12 +86,12 @@ def host_over(server: Server) -> Host:
 
 async def tick(host: Host, store: Any) -> None:
     """Do what a run of the bridge's graph does."""
-    await host.begin(store)
+    await host.begin(store, str(time.monotonic_ns()))
     while True:
         await host.collect("")
         await host.advance()
         await host.deliver()
-        await host.flush(everything=False)
+        await host.flush()
         if not host.again:
             break
     await host.end()
@@ -104,7 +104,7 @@ async def fill(host: Host, server: Server, store: Any, count: int) -> float:
         notes = []
         for _ in range(min(A_NOTE, count - first)):
             asked = [Asked(uuid4().hex, BRIDGE, ITEM)]
-            notes.append(note_row(BRIDGE, server.park(asked), "", [each.id for each in asked]))
+            notes.append(note_row(BRIDGE, server.park(asked), "", [each.id for each in asked], idle=False))
         await store.abatch(notes)
         began = time.perf_counter()
         await tick(host, store)
@@ -153,7 +153,7 @@ async def take_up(path: Path) -> dict[str, float]:
             if measure == "bytes":
                 tracemalloc.start()
             began = time.perf_counter()
-            await host.begin(store)
+            await host.begin(store, str(time.monotonic_ns()))
             figures[measure] = time.perf_counter() - began
             if measure == "bytes":
                 figures[measure] = float(tracemalloc.get_traced_memory()[0])

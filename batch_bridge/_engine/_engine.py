@@ -257,7 +257,10 @@ class Engine:
         state, queue = self._state, self._state.opened()
         cancelled: dict[str, Outcome] = {}
         flying: dict[Flight, dict[str, Outcome]] = {}
-        for request_id in dict.fromkeys(ids):
+        wanted = tuple(dict.fromkeys(ids))
+        for inherited in {each.batch.key: each for each in map(state.flights.of, wanted) if each is not None}.values():
+            await self._settler.catch_up(inherited)
+        for request_id in wanted:
             if request_id in queue:
                 cancelled[request_id] = Cancelled(why)
             elif (flight := state.flights.of(request_id)) is not None:
@@ -356,6 +359,11 @@ class Engine:
         """Whether a request is on its way in a batch that the provider has confirmed."""
         flight = self._state.flights.of(request_id)
         return flight is not None and isinstance(flight.batch, Submitted)
+
+    @property
+    def batches(self) -> tuple[str, ...]:
+        """Our keys of the batches that have been begun and not closed."""
+        return tuple(flight.batch.key for flight in self._state.flights)
 
     def in_batch(self, key: str) -> tuple[str, ...]:
         """Return the requests of a batch that have no outcome yet, by our key of it."""

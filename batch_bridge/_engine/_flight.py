@@ -23,6 +23,7 @@ class Flight:
         pause: How long to leave it alone after that.
         doubtful: `submit` may have taken effect though we did not see it: look before sending again.
         inherited: A process before this one began it, so some of its outcomes may be written already.
+        caught_up: It has been looked up which ones, and those are settled here too.
         waiting: Its requests that somebody in this process waits for; queued again if the intent is withdrawn.
         wanted: Its requests that somebody in this process waits for, once it is submitted: those may be sent again.
         refused: Requests that somebody waits for, and that cannot be sent any more if the intent is withdrawn.
@@ -41,6 +42,7 @@ class Flight:
     late_at: datetime | None = None
     doubtful: bool = False
     inherited: bool = False
+    caught_up: bool = False
     waiting: dict[str, Waiting] = field(default_factory=dict)
     wanted: set[str] = field(default_factory=set)
     refused: dict[str, Errored] = field(default_factory=dict)

@@ -77,6 +77,18 @@ class Settler:
             counts = Counter(kinds.values())
             state.on_event(events.Settled(bridge=state.name, batch=key, requests=tuple(kinds), outcomes=counts))
 
+    async def catch_up(self, flight: Flight) -> None:
+        """Find out which requests of a batch a process before this one has settled: nobody waits for it for those."""
+        if not flight.inherited or flight.caught_up:
+            return
+        flight.caught_up = True
+        state = self._state
+        known = await state.ledger.settled(tuple(state.flights.unsettled(flight)))
+        outcomes = await state.ledger.outcomes([each for each in flight.batch.members if each in known])
+        flight.settled.update((request_id, _outcome.kind(outcome)) for request_id, outcome in outcomes.items())
+        state.flights.settle_early(flight, outcomes)
+        state.settled += outcomes
+
     def _may_come_back(self, flight: Flight, outcome: Outcome) -> bool:
         batch = flight.batch
         if isinstance(batch, Intent) or batch.left or batch.terms.fallback:

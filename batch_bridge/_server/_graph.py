@@ -1,22 +1,25 @@
 """The graph that a bridge is on a LangGraph server. A run of it is one tick; its nodes are the steps of the tick."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
+import httpx
 from langgraph.config import get_config
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Command
+from langgraph_sdk.errors import APIError
 from typing_extensions import TypedDict
 
 from batch_bridge._deployment._access import bridge_thread
 from batch_bridge._deployment._announce import user_of
 from batch_bridge._deployment._bell import start_tick
 from batch_bridge._server._host import Host
-from batch_bridge.errors import NoStoreError, OutsideGraphError
+from batch_bridge._server._orders import KNOWN, VERBS, Verb, read
+from batch_bridge.errors import NoStoreError, OrderError, OutsideGraphError
 
 
 class BridgeInput(TypedDict, total=False):
@@ -26,11 +29,16 @@ class BridgeInput(TypedDict, total=False):
         wake: What started the run: `bell`, `timer`, or whatever a person says.
         flush: Send all that waits, whatever the policy says.
         replay: Deliver dead letters again: their request ids, or `all`.
+        cancel: Give up what is waited for: `{"thread_id": …}`, `{"request_id": …}` or `{"batch": …}`, each with one id
+            or a list of them, or `all`.
+        id: What the orders are known by in `orders`; the run's id, if it is left out.
     """
 
     wake: str
     flush: bool
     replay: list[str] | Literal["all"]
+    cancel: dict[str, str | list[str]] | Literal["all"] | None
+    id: str
 
 
 class BridgeState(BridgeInput, total=False):
@@ -44,6 +52,7 @@ class BridgeState(BridgeInput, total=False):
         dead_letters: Outcomes that could not be delivered, the first of them: request, thread, reason.
         last_error: What failed last; empty if nothing has.
         next_tick: When the bridge looks again by itself; empty if nothing waits.
+        orders: What became of the last orders, newest last: id, verb, what, at, and to how many requests it was done.
     """
 
     waiting: int
@@ -53,8 +62,11 @@ class BridgeState(BridgeInput, total=False):
     dead_letters: list[dict[str, str]]
     last_error: str
     next_tick: str
+    orders: list[dict[str, Any]]
 
 
+_TAKEN: dict[str, Any] = {"flush": False, "replay": [], "cancel": None, "id": ""}
+"""No orders: those that were given are written down."""
 _MOST_PASSES = 300
 """Passes through the steps in one run; then the next run goes on."""
 _Step: TypeAlias = str
@@ -85,30 +97,33 @@ class _Steps:
         self._host_of = host_of
 
     async def collect(self, state: BridgeState, runtime: Runtime[Any]) -> Command[Literal["advance", "__end__"]]:
-        """Take in what newly parked threads ask for."""
+        """Take in what newly parked threads ask for, and do what there are orders for."""
         server, info, store = runtime.server_info, runtime.execution_info, runtime.store
         host = self._host(runtime)
         if store is None:
             raise NoStoreError("a bridge keeps its ledger in the deployment's store, and this server gives it none")
-        orders = _orders(state)
+        run_id = _run_id(runtime)
         if server is not None and info is not None and info.thread_id != bridge_thread(server.graph_id):
             # Started by hand, on a thread of its own: two ticks must not run side by side, so the bridge's own does it.
-            await start_tick(host.client, server.graph_id, "hand", after=0, orders=orders)
-            return _ended({"next_tick": "now, on the bridge's own thread"})
+            orders = read(await _given(host, str(info.thread_id), run_id, state))
+            handed: dict[str, Any] = dict(orders.items())
+            if orders:
+                handed["id"] = state.get("id") or run_id
+            await start_tick(host.client, server.graph_id, "hand", after=0, orders=handed)
+            return _ended({**_TAKEN, "id": handed.get("id", ""), "next_tick": "now, on the bridge's own thread"})
 
         async def work() -> _Step:
+            await host.accept(store, state.get("id") or run_id, _read_or_note(host, state))
             if not await host.begin(store, _tick(runtime)):
                 return END
-            if replay := orders.get("replay"):
-                await host.replay(None if replay == "all" else list(replay))
             await host.collect(user_of(runtime))
             return "advance"
 
-        return await self._step(host, runtime, work, first=True)
+        return await self._step(host, runtime, state, work, first=True)
 
     async def advance(
         self,
-        state: BridgeState,  # noqa: ARG002  # LangGraph hands it to every node
+        state: BridgeState,
         runtime: Runtime[Any],
     ) -> Command[Literal["collect", "deliver", "__end__"]]:
         """Look after the batches that are due."""
@@ -118,11 +133,11 @@ class _Steps:
             await host.advance()
             return "deliver"
 
-        return await self._step(host, runtime, work)
+        return await self._step(host, runtime, state, work)
 
     async def deliver(
         self,
-        state: BridgeState,  # noqa: ARG002
+        state: BridgeState,
         runtime: Runtime[Any],
     ) -> Command[Literal["collect", "flush", "__end__"]]:
         """Resume the threads whose outcomes are there."""
@@ -132,20 +147,20 @@ class _Steps:
             await host.deliver()
             return "flush"
 
-        return await self._step(host, runtime, work)
+        return await self._step(host, runtime, state, work)
 
     async def flush(self, state: BridgeState, runtime: Runtime[Any]) -> Command[Literal["collect", "rearm", "__end__"]]:
         """Send what is due."""
         host = self._host(runtime)
 
         async def work() -> _Step:
-            await host.flush(everything=bool(state.get("flush")))
+            await host.flush()
             more = host.passes < _passes() and (host.again or await host.rest())
             return "collect" if more else "rearm"
 
-        return await self._step(host, runtime, work)
+        return await self._step(host, runtime, state, work)
 
-    async def rearm(self, state: BridgeState, runtime: Runtime[Any]) -> Command[Literal["collect", "__end__"]]:  # noqa: ARG002
+    async def rearm(self, state: BridgeState, runtime: Runtime[Any]) -> Command[Literal["collect", "__end__"]]:
         """See to it that there is a next tick, and show how things are."""
         host = self._host(runtime)
         if not host.is_at(_tick(runtime)):
@@ -157,7 +172,7 @@ class _Steps:
         except BaseException:
             await host.break_off()
             raise
-        return _ended(_shown(host, wake_at))
+        return _ended(_shown(host, state, wake_at))
 
     def _host(self, runtime: Runtime[Any]) -> Host:
         if runtime.server_info is None:
@@ -167,7 +182,13 @@ class _Steps:
         return self._host_of(runtime.server_info.graph_id)
 
     async def _step(
-        self, host: Host, runtime: Runtime[Any], work: Callable[[], Awaitable[_Step]], *, first: bool = False
+        self,
+        host: Host,
+        runtime: Runtime[Any],
+        state: BridgeState,
+        work: Callable[[], Awaitable[_Step]],
+        *,
+        first: bool = False,
     ) -> Command[Any]:
         if not first and not host.is_at(_tick(runtime)):
             return _astray(host)
@@ -176,17 +197,21 @@ class _Steps:
         except GraphBubbleUp:
             raise
         except Exception as error:  # noqa: BLE001  # nobody else would start the next tick
-            return _ended(_shown(host, await host.fail(error)))
+            return _ended(_shown(host, state, await host.fail(error)) | _kept(state, _run_id(runtime)))
         except BaseException:  # cancelled: what was taken in hand may be half done
             await host.break_off()
             raise
-        return Command(goto=then, update={"flush": False, "replay": []} if then == "collect" else None)
+        return Command(goto=then, update=_TAKEN if first else None)
+
+
+def _run_id(runtime: Runtime[Any]) -> str:
+    info = runtime.execution_info
+    return str(info.run_id or "") if info is not None else ""
 
 
 def _tick(runtime: Runtime[Any]) -> str:
     """Return what tells this run, and this attempt at it, from every other."""
-    info = runtime.execution_info
-    return f"{info.run_id if info else ''} {get_config().get('metadata', {}).get('run_attempt', 1)}"
+    return f"{_run_id(runtime)} {get_config().get('metadata', {}).get('run_attempt', 1)}"
 
 
 def _astray(host: Host) -> Command[Any]:
@@ -206,10 +231,34 @@ def _passes() -> int:
     return min(int(get_config().get("recursion_limit", 25)) // 4 - 1, _MOST_PASSES)
 
 
-def _orders(state: BridgeState) -> dict[str, Any]:
-    return {name: state[name] for name in ("flush", "replay") if state.get(name)}
+async def _given(host: Host, thread: str, run_id: str, state: BridgeState) -> Mapping[str, Any]:
+    """Return the whole input of a run that was started by hand: a key that the graph does not know is in no state."""
+    try:
+        run: Any = await host.client.runs.get(thread, run_id)
+    except (APIError, httpx.HTTPError):  # it is another user's thread, say
+        return _input(state)
+    given = (run.get("kwargs") or {}).get("input")
+    return given if isinstance(given, Mapping) else {}
 
 
-def _shown(host: Host, wake_at: datetime | None) -> dict[str, Any]:
+def _input(state: BridgeState) -> dict[str, Any]:
+    return {name: value for name, value in state.items() if name in KNOWN}
+
+
+def _read_or_note(host: Host, state: BridgeState) -> Mapping[Verb, Any]:
+    """Return the orders that a tick was started with. One that there is not stops no tick: it is shown."""
+    try:
+        return read(_input(state))
+    except OrderError as error:
+        host.last_error = str(error)
+        return {}
+
+
+def _kept(state: BridgeState, run_id: str) -> dict[str, Any]:
+    """Return what a tick that has failed at once leaves in the state: its orders are the same in the next one."""
+    return {"id": state.get("id") or run_id} if any(state.get(verb) for verb in VERBS) else {}
+
+
+def _shown(host: Host, state: BridgeState, wake_at: datetime | None) -> dict[str, Any]:
     next_tick = wake_at.isoformat(timespec="seconds") if wake_at else ""
-    return {**host.status(), "next_tick": next_tick, "flush": False, "replay": []}
+    return {**host.status(), "next_tick": next_tick, "orders": host.orders(state.get("orders") or [])}

@@ -3,22 +3,25 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-import httpx
 from langgraph_sdk.client import LangGraphClient
-from langgraph_sdk.errors import APIError
 
-from batch_bridge._deployment._access import Access, bridge_thread
-from batch_bridge._deployment._bell import start_tick
+from batch_bridge._deployment._access import Access
 from batch_bridge._engine import Engine
 from batch_bridge._ledger import Ledger, Rows
+from batch_bridge._listeners import Listeners
+from batch_bridge._server import _orders
+from batch_bridge._server._alarm import Alarm
+from batch_bridge._server._clerk import Clerk
+from batch_bridge._server._departed import Departed
 from batch_bridge._server._intake import Intake
 from batch_bridge._server._lease import Lease
 from batch_bridge._server._ledger import DeploymentStore, ServerLedger
+from batch_bridge._server._orders import Verb
 from batch_bridge._server._post import Post
 from batch_bridge._server._retention import Retention
 
@@ -27,11 +30,9 @@ logger = logging.getLogger("batch_bridge")
 _DELIVER_FOR = 1.0
 """Seconds of delivering, after which the inbox is looked at again."""
 _NAP = timedelta(seconds=1)
-_LAST_ORDERS = 200
+_LAST_PASSES = 200
 """Passes of a tick after which calls that run in this process are ended and no new ones begun: the next tick may run in
 another process, which does not see them."""
-_INSURANCE = timedelta(minutes=5)
-"""A tick for which there is a run beforehand, in case that this one ends without asking for the next."""
 _AWAKE = timedelta(seconds=5)
 """How long a tick goes on napping; then it ends, so that its thread shows how things are, and the next one begins."""
 _SHOWN = 20
@@ -46,10 +47,20 @@ class Host:
         engine: Makes the engine over a ledger.
         access: How the server is reached.
         retention: How long outcomes are kept that were delivered, and summaries of batches.
+        interval: The longest pause between two polls of one batch; no more often is it looked whether its threads are
+            there still.
+        listeners: Whom to tell what happens, if there is anybody.
     """
 
     def __init__(
-        self, graph_id: str, engine: Callable[[Ledger, str], Engine], access: Access, retention: timedelta
+        self,
+        graph_id: str,
+        engine: Callable[[Ledger, str], Engine],
+        access: Access,
+        retention: timedelta,
+        *,
+        interval: timedelta = timedelta(seconds=30),
+        listeners: Listeners | None = None,
     ) -> None:
         self._name = graph_id
         self._access = access
@@ -57,7 +68,11 @@ class Host:
         self._ledger = ServerLedger(self._store, graph_id)
         self._lease = Lease(self._store, graph_id)
         self._engine = engine(self._ledger, graph_id)
-        self._post = Post(self._store, graph_id, self._ledger, self._engine.forget)
+        self._listeners = listeners
+        tell = None if listeners is None else listeners.tell
+        self._engine.on_event = tell
+        self._alarm = Alarm(graph_id, access.client)
+        self._post = Post(self._store, graph_id, self._ledger, self._engine.forget, tell)
         self._intake = Intake(
             self._store,
             graph_id,
@@ -67,6 +82,10 @@ class Host:
             renew=self._renew,
             patience=retention,
         )
+        self._clerk = Clerk(
+            self._store, graph_id, self._ledger, engine=self._engine, post=self._post, renew=self._renew
+        )
+        self._departed = Departed(self._engine, self._ledger, self._clerk, renew=self._renew, every=interval)
         self._retention = Retention(self._store, graph_id, self._ledger, self._engine.forget, retention)
         self._engine.before_submit = self._lease.check
         self._opened = False
@@ -84,6 +103,17 @@ class Host:
         """Calls the server, as the service that was configured or as the user of this run."""
         return self._access.client()
 
+    async def accept(self, store: Rows, order_id: str, orders: Mapping[Verb, Any]) -> None:
+        """Write down what this bridge is told to do; from then on it is not lost. The next pass does it.
+
+        Args:
+            store: The deployment's.
+            order_id: Tells what is given twice from what is given anew.
+            orders: As `_orders.read` gives them.
+        """
+        if orders:
+            await _orders.leave(store, self._name, order_id, orders, _now())
+
     async def begin(self, store: Rows, tick: str) -> bool:
         """Begin a pass; tell whether this process may go on with the bridge, or another tick still runs.
 
@@ -95,14 +125,14 @@ class Host:
         now = _now()
         if self._tick != tick:
             if self._tick and self._lease.is_fresh(now):
-                await self._wake_at(now + timedelta(seconds=5), now)
+                await self._alarm.set(now + timedelta(seconds=5), now)
                 return False
             self._tick, self._began, self.passes = tick, now, 0
         self.passes += 1
         mine = await self._lease.take(now)
         if mine is None:
             self._tick = ""
-            await self._wake_at(now + timedelta(seconds=5), now)
+            await self._alarm.set(now + timedelta(seconds=5), now)
             return False
         if not mine or not self._opened:
             self._opened = False  # until all is read: a tick that is cancelled half way leaves this as it is
@@ -114,7 +144,7 @@ class Host:
         return True
 
     async def collect(self, user: str) -> None:
-        """Take in what newly parked threads ask for; look for forgotten ones now and then.
+        """Take in what newly parked threads ask for, and do what there are orders for.
 
         Args:
             user: Whom this run calls the server as, where the deployment knows its users.
@@ -126,12 +156,15 @@ class Host:
         if news.problem:
             self.last_error = news.problem
         if self.passes == 1 and (news.notes or self._engine.queued or self._engine.in_flight or len(self._post)):
-            await self._insure(now)
+            await self._alarm.insure(now)
+        await self._clerk.obey(news.unparked, _now())
 
     async def advance(self) -> None:
         """Look after the batches that are due."""
         now = _now()
         await self._renew()
+        if not self._may_hide:
+            await self._departed.give_up(self.client, now)
         await self._engine.advance(now)
         self._post.add(self._engine.tell(now).settled, now)
         self._note_error(self._engine)
@@ -143,15 +176,21 @@ class Host:
         self._again |= await self._post.deliver(self.client, now, seconds=_DELIVER_FOR, hidden=self._may_hide)
         self._note_error(self._post)
 
-    async def flush(self, *, everything: bool) -> None:
-        """Send what is due, or all that waits, unless its thread has gone away meanwhile."""
-        now = _now()
+    async def flush(self) -> None:
+        """Send what is due, or all that waits if there is an order for that, unless its thread has gone meanwhile."""
+        now, everything = _now(), self._clerk.wants_flush
+        if self._engine.expects_news and self.passes > _LAST_PASSES:
+            return  # an order stays until the next tick
         ids = tuple(self._engine.waiting) if everything else self._engine.to_flush(now)
-        if ids and not (self._engine.expects_news and self.passes > _LAST_ORDERS):
+        if ids:
             await self._intake.drop_abandoned(self.client, ids, may_hide=self._may_hide)
             await self._renew()
+            before = self._engine.queued
             await self._engine.flush(_now(), drain=everything)
             self._note_error(self._engine)
+            ids = ids[: max(before - self._engine.queued, 0)]
+        if everything:
+            await self._clerk.flushed(len(ids), now)
 
     @property
     def again(self) -> bool:
@@ -186,8 +225,9 @@ class Host:
         await self._retention.tidy(self.client, now)
         self._failures, self.passes, self._tick = 0, 0, ""
         at = now if self._again else self._next_at()
-        wake_at = await self._wake_at(at, now)
+        wake_at = await self._alarm.set(at, now)
         await self._lease.end(_now())
+        await self._tell_all()
         return wake_at
 
     def _next_at(self) -> datetime | None:
@@ -206,9 +246,10 @@ class Host:
         logger.error("%s: a tick failed", self._name, exc_info=error)
         self._spoil()
         self._failures += 1
-        wake_at = await _stubbornly(self._wake_at, now + timedelta(seconds=min(2**self._failures, 60)), now)
+        wake_at = await self._alarm.set_stubbornly(now + timedelta(seconds=min(2**self._failures, 60)), now)
         with contextlib.suppress(Exception):  # the lease runs out by itself, too
             await self._lease.end(_now())
+        await self._tell_all()
         return wake_at
 
     async def break_off(self) -> None:
@@ -234,10 +275,14 @@ class Host:
         if not await self._lease.renew(_now()):
             raise RuntimeError(f"another tick of {self._name!r} has taken over from this one")
 
-    async def replay(self, ids: list[str] | None) -> None:
-        """Deliver dead letters again: those named, or all."""
-        await self._ledger.replay(ids)
-        self._post.add(self._ledger.outbox, _now())
+    async def _tell_all(self) -> None:
+        """Wait until callbacks have been told: the loop of this run may be none of the next one's."""
+        if self._listeners is not None:
+            await self._listeners.told()
+
+    def orders(self, before: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return what the thread's state shows of orders, after what it has shown before."""
+        return self._clerk.told(before)
 
     def status(self) -> dict[str, Any]:
         """Return what the thread's state shows."""
@@ -259,36 +304,6 @@ class Host:
     def _note_error(self, source: Engine | Post) -> None:
         if source.last_error:
             self.last_error, source.last_error = f"{_now():%Y-%m-%d %H:%M:%SZ} {source.last_error}", ""
-
-    # -- the end of a tick -----------------------------------------------------------------------------------------
-
-    async def _wake_at(self, at: datetime | None, now: datetime) -> datetime | None:
-        if at is not None:
-            at = max(at, now)
-            pending: Any = await self.client.runs.list(bridge_thread(self._name), status="pending", limit=100)
-            if not any((run.get("metadata") or {}).get("due", 0) <= at.timestamp() + 0.5 for run in pending):
-                await start_tick(self.client, self._name, "timer", after=int((at - now).total_seconds()))
-        return at
-
-    async def _insure(self, now: datetime) -> None:
-        """See to it that a run is pending while this one is under way: it may be cancelled, or its process killed."""
-        pending: Any = await self.client.runs.list(bridge_thread(self._name), status="pending", limit=100)
-        latest = (now + _INSURANCE * 2).timestamp()
-        if not any((run.get("metadata") or {}).get("due", 0) <= latest for run in pending):
-            await start_tick(self.client, self._name, "insurance", after=int(_INSURANCE.total_seconds()))
-
-
-async def _stubbornly(
-    wake_at: Callable[[datetime, datetime], Awaitable[datetime | None]], at: datetime, now: datetime
-) -> datetime | None:
-    """Ask for the next tick until the server takes it: there would be none otherwise."""
-    for pause in (1, 4, 15, 60):
-        try:
-            return await wake_at(at, now)
-        except (APIError, httpx.HTTPError) as error:
-            logger.warning("could not ask for the next tick: %s", error)
-            await asyncio.sleep(pause)
-    return await wake_at(at, now)
 
 
 def _now() -> datetime:

@@ -1,7 +1,7 @@
 """What a bridge takes in on a server: the notes of threads that park, and now and then what a sweep finds."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from langgraph_sdk.client import LangGraphClient
@@ -32,12 +32,14 @@ class News:
         look_at: When to look again at those of threads that have not parked yet.
         again: There is more to sweep.
         problem: What a person should know.
+        unparked: Threads that have said they park and have not yet, and when they said so first.
     """
 
     notes: bool = False
     look_at: datetime | None = None
     again: bool = False
     problem: str = ""
+    unparked: dict[str, datetime] = field(default_factory=dict)
 
 
 class Intake:
@@ -140,6 +142,7 @@ class Intake:
             else:
                 wait = thread.busy or age < _NOT_PARKED
             if wait:
+                news.unparked.setdefault(note.thread, note.left_at)
                 again = now + min(max(age / 4, timedelta(seconds=0.5)), timedelta(seconds=30))
                 news.look_at = again if news.look_at is None else min(news.look_at, again)
             else:

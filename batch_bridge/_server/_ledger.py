@@ -8,7 +8,7 @@ Rows besides those of the `Ledger`, each a set of entries in pieces::
     dead       request id -> thread, reason, time                what could not be delivered, until a person replays it
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,9 @@ from batch_bridge._ledger import Ledger, Rows, seconds
 from batch_bridge._models import Outcome, Request, Submitted
 from batch_bridge._plan import Waiting
 from batch_bridge._server._pieces import Pieces
+
+_AT_ONCE = 1000
+"""Requests that are read at once to learn whose they are."""
 
 
 class DeploymentStore:
@@ -45,29 +48,47 @@ class ServerLedger(Ledger):
         self.outbox = Pieces(store, (*root, "outbox"))
         self.dead = Pieces(store, (*root, "dead"))
         self._threads: dict[str, str] = {}
-        self._queued_of: dict[str, set[str]] = {}
+        self._of_thread: dict[str, set[str]] = {}
 
     async def load(self) -> None:
         """Read the sets anew: another process may have changed them."""
         for pieces in (self._queue, self.outbox, self.dead):
             await pieces.load()
         self._threads.clear()
-        self._queued_of.clear()
+        self._of_thread.clear()
         queued: Iterable[tuple[str, Any]] = self._queue.items()
         for request_id, (thread, *_) in queued:
             self._remember(request_id, thread)
 
     def thread_of(self, request_id: str) -> str:
-        """Return the thread that waits for a queued request; empty if that is not known."""
+        """Return the thread that waits for a request; empty if that is not known."""
         return self._threads.get(request_id, "")
 
     def queued_of(self, thread: str) -> set[str]:
         """Return the requests of a thread that wait to be sent."""
-        return {each for each in self._queued_of.get(thread, ()) if each in self._queue}
+        return {each for each in self._of_thread.get(thread, ()) if each in self._queue}
+
+    def requests_of(self, thread: str) -> set[str]:
+        """Return the requests of a thread that wait to be sent or are on their way, as far as they are known by now."""
+        return set(self._of_thread.get(thread, ()))
+
+    async def learn(self, ids: Iterable[str], renew: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Find out whose requests are that are on their way; a process before this one may have sent them.
+
+        Args:
+            ids: The requests. Those that are known already cost nothing.
+            renew: Called now and then: there may be many.
+        """
+        unknown = [each for each in ids if each not in self._threads]
+        for start in range(0, len(unknown), _AT_ONCE):
+            for request in await self.requests(unknown[start : start + _AT_ONCE]):
+                self._remember(request.id, request.thread)
+            if renew is not None:
+                await renew()
 
     def _remember(self, request_id: str, thread: str) -> None:
         self._threads[request_id] = thread
-        self._queued_of.setdefault(thread, set()).add(request_id)
+        self._of_thread.setdefault(thread, set()).add(request_id)
 
     # -- the queue -----------------------------------------------------------------------------------------------
 
@@ -80,9 +101,7 @@ class ServerLedger(Ledger):
 
     async def queued(self, waiting: Sequence[Waiting]) -> None:
         """See `Ledger`. Those that come back from a batch may be of a process before this one."""
-        if unknown := [each.id for each in waiting if each.id not in self._threads]:
-            for request in await self.requests(unknown):
-                self._remember(request.id, request.thread)
+        await self.learn(each.id for each in waiting)
         await self._queue.add({each.id: [self.thread_of(each.id), *_row(each)] for each in waiting})
 
     async def unqueued(self, ids: Iterable[str]) -> None:
@@ -108,10 +127,10 @@ class ServerLedger(Ledger):
         await super().drop(held)
         for request_id in held:
             thread = self._threads.pop(request_id, None)
-            if thread is not None and (queued := self._queued_of.get(thread)) is not None:
-                queued.discard(request_id)
-                if not queued:
-                    del self._queued_of[thread]
+            if thread is not None and (held_by := self._of_thread.get(thread)) is not None:
+                held_by.discard(request_id)
+                if not held_by:
+                    del self._of_thread[thread]
 
     async def forget_closed(self, before: datetime) -> None:
         """Let go of the summaries of batches that ended before a time."""

@@ -13,11 +13,13 @@ from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import NotFoundError
 
 from batch_bridge._ledger import Rows
-from batch_bridge._models import Outcome
+from batch_bridge._models import JSON, Outcome
 from batch_bridge._server._claims import claim, unclaim
 from batch_bridge._server._delivery import Letter, Verdict, due, judge, resume_map
 from batch_bridge._server._ledger import ServerLedger
 from batch_bridge._server._seen import Parked, Seen, look
+from batch_bridge._wire import read_envelope
+from batch_bridge.events import Delivered, Event
 
 logger = logging.getLogger("batch_bridge")
 
@@ -35,15 +37,22 @@ class Post:
         bridge: The bridge's name on this server.
         ledger: Holds the outbox and the outcomes.
         forget: Lets go of outcomes whose thread has ended.
+        tell: Told of what threads were resumed with, if anybody wants to know.
     """
 
     def __init__(
-        self, store: Rows, bridge: str, ledger: ServerLedger, forget: Callable[[Sequence[str]], Awaitable[None]]
+        self,
+        store: Rows,
+        bridge: str,
+        ledger: ServerLedger,
+        forget: Callable[[Sequence[str]], Awaitable[None]],
+        tell: Callable[[Event], None] | None = None,
     ) -> None:
         self._store = store
         self._bridge = bridge
         self._ledger = ledger
         self._forget = forget
+        self._tell = tell
         self._letters: dict[str, Letter] = {}
         self._strikes: dict[str, int] = {}
         self.last_error = ""
@@ -181,8 +190,9 @@ class Post:
             if not interrupts:  # the other one was quicker
                 await unclaim(self._store, thread.id, self._bridge)
                 return
+        answers = resume_map(interrupts, self._bridge, outcomes)
         try:
-            await self._create_run(client, thread, interrupts, outcomes)
+            await self._create_run(client, thread, interrupts, answers)
         except Exception as error:  # noqa: BLE001  # no graph runs here; one thread must not stand in others' way
             letter.failures += 1
             self.last_error = f"thread {thread.id}: {error}"
@@ -192,12 +202,15 @@ class Post:
         else:
             letter.deliveries += 1
             letter.failures = 0
+            if self._tell is not None:
+                told = tuple(dict.fromkeys(each for answer in answers.values() for each in read_envelope(answer)))
+                self._tell(Delivered(bridge=self._bridge, requests=told))
         finally:
             if shared:
                 await unclaim(self._store, thread.id, self._bridge)
 
     async def _create_run(
-        self, client: LangGraphClient, thread: Seen, interrupts: list[Parked], outcomes: dict[str, Outcome]
+        self, client: LangGraphClient, thread: Seen, interrupts: list[Parked], answers: dict[str, JSON]
     ) -> None:
         settings: dict[str, Any] = {}
         if thread.config:
@@ -210,7 +223,7 @@ class Post:
         await client.runs.create(
             thread.id,
             thread.assistant,
-            command={"resume": resume_map(interrupts, self._bridge, outcomes)},
+            command={"resume": answers},
             multitask_strategy="enqueue",
             metadata={"batch_bridge": self._bridge, "batch_bridge_strikes": self._strikes.get(thread.id, 0)},
             **settings,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -30,7 +31,8 @@ class Deployed:
     def __init__(self, project: str, folder: Path, *, jobs: int = 20, env: dict[str, str] | None = None) -> None:
         self._log, self._holds = folder / "desk.jsonl", folder / "holds"
         self._holds.mkdir(exist_ok=True)
-        own = {"DESK_LOG": str(self._log), "DESK_HOLDS": str(self._holds), "PYTHONPATH": str(PROJECTS)}
+        paths = os.pathsep.join((str(PROJECTS), str(PROJECTS.parents[2])))  # the package that lies here, wherever else
+        own = {"DESK_LOG": str(self._log), "DESK_HOLDS": str(self._holds), "PYTHONPATH": paths}
         self.server = DevServer(
             PROJECTS / project / "langgraph.json",
             folder=folder,

@@ -195,7 +195,7 @@ def test_a_table_has_every_option_of_its_provider(name):
     [
         (FlushTable, FlushPolicy, {"when"}),
         (CacheTable, ResponseCache, {"place"}),
-        (BridgeTable, Bridge, {"submit", "poll", "find", "name", "client"}),
+        (BridgeTable, Bridge, {"submit", "poll", "find", "name", "client", "on_event", "callback_workers"}),
     ],
 )
 def test_a_table_has_every_argument_that_a_file_can_hold(table, of, without):

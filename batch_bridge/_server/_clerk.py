@@ -1,0 +1,172 @@
+"""The clerk: carries out what a bridge is told to do."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final, assert_never
+
+from batch_bridge._engine import Engine
+from batch_bridge._ledger import Rows
+from batch_bridge._server import _orders
+from batch_bridge._server._ledger import ServerLedger
+from batch_bridge._server._orders import Order
+from batch_bridge._server._post import Post
+
+_AT_ONCE: Final = 1000
+"""Requests that are cancelled between two looks at the lease."""
+_REMEMBERED: Final = timedelta(days=1)
+"""How long it is remembered that an order was carried out: servers repeat a run within minutes."""
+SHOWN: Final = 20
+"""Orders that the thread's state shows, the last ones."""
+_LONGEST: Final = 200
+"""Characters of an order that are shown."""
+
+
+class Clerk:
+    """Carries out the orders of one bridge. Its owner holds the lease; orders are left without one.
+
+    Args:
+        store: Where they lie.
+        bridge: The bridge's name on this server.
+        ledger: The bridge's.
+        engine: The bridge's.
+        post: Delivers what was cancelled, or is to be delivered again.
+        renew: Says that the tick still runs, and fails if it is another's by now.
+    """
+
+    def __init__(
+        self,
+        store: Rows,
+        bridge: str,
+        ledger: ServerLedger,
+        *,
+        engine: Engine,
+        post: Post,
+        renew: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._bridge = bridge
+        self._ledger = ledger
+        self._engine = engine
+        self._post = post
+        self._renew = renew
+        self._flushes: list[Order] = []
+        self._has_learnt = False
+        self._news: list[dict[str, Any]] = []
+        self._tidy_at: datetime | None = None
+
+    async def obey(self, unparked: Mapping[str, datetime], now: datetime) -> None:
+        """Carry out the orders that lie there, but for flushes: those are for the end of this pass.
+
+        Args:
+            unparked: Threads that have said they park, and when, and have not yet. What they are about to ask counts
+                as asked, if it was said before the order came.
+            now: Aware UTC.
+        """
+        self._flushes, self._has_learnt = [], False
+        done: list[Order] = []
+        for order in await _orders.listed(self._store, self._bridge):
+            await self._renew()
+            match order.verb:
+                case "flush":
+                    self._flushes.append(order)
+                case "replay":
+                    count = await self._ledger.replay(None if order.what == "all" else order.what)
+                    self._post.add(self._ledger.outbox, now)
+                    done.append(replace(order, done=count))
+                case "cancel":
+                    count, left = await self._cancel(order, unparked, now)
+                    order = replace(order, done=order.done + count)  # noqa: PLW2901
+                    if left is None:
+                        done.append(order)
+                    else:
+                        if count or left != order.what:
+                            await _orders.keep(self._store, self._bridge, replace(order, what=left))
+                        self._tell(order, now, waits_for=left)
+                case _:
+                    assert_never(order.verb)
+        await self._finish(done, now)
+        await self._tidy(now)
+
+    async def cancel(self, ids: Iterable[str], now: datetime, *, why: str | None = None) -> set[str]:
+        """End requests as cancelled, and return which; their outcomes are in the outbox."""
+        held = list(ids)
+        cancelled: set[str] = set()
+        for start in range(0, len(held), _AT_ONCE):
+            chunk = held[start : start + _AT_ONCE]
+            cancelled |= await (self._engine.cancel(chunk, now, why=why) if why else self._engine.cancel(chunk, now))
+            await self._renew()
+        return cancelled
+
+    @property
+    def wants_flush(self) -> bool:
+        """Whether all that waits is to be sent now."""
+        return bool(self._flushes)
+
+    async def flushed(self, count: int, now: datetime) -> None:
+        """Note that all that waited was sent, and how many requests that was."""
+        done, self._flushes = self._flushes, []
+        await self._finish([replace(order, done=count) for order in done], now)
+
+    def told(self, before: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return what the thread's state shows of orders, after what it has shown before."""
+        news, self._news = self._news, []
+        fresh = {(each["id"], each["verb"]) for each in news}
+        return [*(dict(each) for each in before if (each.get("id"), each.get("verb")) not in fresh), *news][-SHOWN:]
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    async def _cancel(self, order: Order, unparked: Mapping[str, datetime], now: datetime) -> tuple[int, Any]:
+        """Cancel what an order names; return how much that was, and what is left of it: what is about to be asked."""
+        cancelled = await self.cancel(await self._named(order.what), now)
+        self._post.add(cancelled, now)
+        late = {thread for thread, said_at in unparked.items() if said_at <= order.at}
+        left: Any = None
+        match order.what:
+            case "all" if late:
+                left = {"thread_id": sorted(late)}
+            case {"thread_id": threads} if still := [thread for thread in threads if thread in late]:
+                left = {"thread_id": still}
+            case {"request_id": ids} if late and (still := [each for each in ids if each not in cancelled]):
+                left = {"request_id": still}
+        return len(cancelled), left
+
+    async def _named(self, what: Any) -> Iterable[str]:
+        """Return the requests that wait to be sent or are on their way, and that a cancellation means."""
+        engine = self._engine
+        match what:
+            case {"request_id": ids}:
+                return list(ids)
+            case {"batch": keys}:
+                return [each for key in keys for each in engine.in_batch(key)]
+            case {"thread_id": threads}:
+                if not self._has_learnt:
+                    sent = [each for key in engine.batches for each in engine.in_batch(key)]
+                    await self._ledger.learn(sent, self._renew)
+                    self._has_learnt = True
+                return [each for thread in threads for each in sorted(self._ledger.requests_of(thread))]
+            case _:
+                return [*engine.waiting, *(each for key in engine.batches for each in engine.in_batch(key))]
+
+    async def _finish(self, orders: Sequence[Order], now: datetime) -> None:
+        await _orders.obeyed(self._store, self._bridge, orders, now)
+        for order in orders:
+            self._tell(order, now)
+
+    def _tell(self, order: Order, now: datetime, *, waits_for: Mapping[str, list[str]] | None = None) -> None:
+        what = str(order.what)
+        shown: dict[str, Any] = {
+            "id": order.id,
+            "verb": order.verb,
+            "what": what if len(what) <= _LONGEST else f"{what[:_LONGEST]}…",
+            "at": now.isoformat(timespec="seconds"),
+            "requests": order.done,
+        }
+        if waits_for is not None:
+            shown["waits_for"] = {name: ids[:SHOWN] for name, ids in waits_for.items()}
+        self._news.append(shown)
+
+    async def _tidy(self, now: datetime) -> None:
+        if self._tidy_at is None or now >= self._tidy_at:
+            self._tidy_at = now + _REMEMBERED / 24
+            await _orders.forget_obeyed(self._store, self._bridge, now - _REMEMBERED)

@@ -1,0 +1,157 @@
+"""What a bridge is told to do by the input of a run of its graph. It lies in the store until it is carried out.
+
+Rows, below `("batch_bridge", <bridge>)`: `orders`, key -> verb, what, when, to how many requests so far; and `obeyed`,
+key -> when, so that a run that the server repeats does not do to what was asked since what it has done before.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TypeAlias, TypeGuard
+
+from langgraph.store.base import GetOp, Op, PutOp, SearchOp
+
+from batch_bridge._ledger import Rows
+from batch_bridge.errors import OrderError
+
+Verb: TypeAlias = Literal["flush", "replay", "cancel"]
+VERBS: Final[tuple[Verb, ...]] = ("flush", "replay", "cancel")
+NAMES: Final = ("thread_id", "request_id", "batch")
+"""What a cancellation may name."""
+KNOWN: Final = frozenset({"wake", "id", *VERBS})
+"""The keys of an input."""
+_MOST: Final = 1000
+"""Orders that are read at once; the rest in the next pass."""
+_MOST_OBEYED: Final = 10_000
+_HOW: Final = (
+    'cancel={"thread_id": "…"}, {"request_id": "…"} or {"batch": "bb-…"}, with one id or a list of them, or "all"'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One thing to do.
+
+    Attributes:
+        key: Tells it from every other.
+        id: What whoever gave it knows it by.
+        verb: What to do.
+        what: To what, as `read` gives it.
+        at: When it was taken.
+        done: To how many requests it was done so far.
+    """
+
+    key: str
+    id: str
+    verb: Verb
+    what: Any
+    at: datetime
+    done: int = 0
+
+
+def read(given: Mapping[str, Any]) -> dict[Verb, Any]:
+    """Return the orders of an input: `{"flush": True}`, `{"replay": "all" | ids}`, `{"cancel": "all" | {name: ids}}`.
+
+    Raises:
+        OrderError: There is no such order; nothing of the input is done.
+    """
+    if unknown := sorted(map(str, given.keys() - KNOWN)):
+        raise OrderError(
+            f"a bridge knows no {', '.join(map(repr, unknown))}; an input may have {', '.join(sorted(KNOWN))}, "
+            "or be empty"
+        )
+    if not isinstance(given.get("id") or "", str):
+        raise OrderError(f"id={given['id']!r} is no name for an order; give a string, or leave it out")
+    orders: dict[Verb, Any] = {}
+    if given.get("flush"):
+        orders["flush"] = True
+    if (replay := given.get("replay")) not in (None, []):
+        orders["replay"] = replay if replay == "all" else _ids(replay, 'replay="all", or a list of request ids')
+    if (cancel := given.get("cancel")) is not None:
+        orders["cancel"] = _cancel(cancel)
+    return orders
+
+
+def _cancel(given: object) -> Any:
+    if given == "all":
+        return given
+    if not isinstance(given, Mapping) or len(given) != 1:
+        raise OrderError(f"cancel={given!r} does not say one thing; give {_HOW}")
+    ((name, ids),) = given.items()
+    if name not in NAMES:
+        raise OrderError(f"cancel={given!r}: there is no {name!r}; give {_HOW}")
+    return {name: _ids(ids, _HOW)}
+
+
+def _ids(given: object, how: str) -> list[str]:
+    ids = [given] if isinstance(given, str) else given
+    if not _are_ids(ids):
+        raise OrderError(f"{given!r} are no ids; give {how}")
+    return list(dict.fromkeys(ids))
+
+
+def _are_ids(ids: object) -> TypeGuard[list[str]]:
+    return isinstance(ids, list) and bool(ids) and all(isinstance(each, str) and each for each in ids)
+
+
+async def leave(store: Rows, bridge: str, order_id: str, orders: Mapping[Verb, Any], now: datetime) -> None:
+    """Write orders down, unless they have been carried out already. Idempotent; needs no lease."""
+    keys = {verb: f"{order_id} {verb}" for verb in orders}
+    known = await store.abatch([GetOp(_obeyed(bridge), key) for key in keys.values()])
+    left = [
+        _put(bridge, Order(key, order_id, verb, orders[verb], now))
+        for (verb, key), row in zip(keys.items(), known, strict=True)
+        if row is None
+    ]
+    if left:
+        await store.abatch(left)
+
+
+async def listed(store: Rows, bridge: str) -> list[Order]:
+    """Return the orders that are not carried out, oldest first."""
+    (rows,) = await store.abatch([SearchOp(_namespace(bridge), limit=_MOST)])
+    orders = [
+        Order(
+            row.key,
+            row.value["id"],
+            row.value["verb"],
+            row.value["what"],
+            datetime.fromtimestamp(row.value["at"], UTC),
+            row.value["done"],
+        )
+        for row in rows
+    ]
+    return sorted(orders, key=lambda order: order.at)
+
+
+async def keep(store: Rows, bridge: str, order: Order) -> None:
+    """Write down what is left of an order."""
+    await store.abatch([_put(bridge, order)])
+
+
+async def obeyed(store: Rows, bridge: str, orders: Iterable[Order], now: datetime) -> None:
+    """Note that orders have been carried out."""
+    held = list(orders)
+    ops: list[Op] = [PutOp(_obeyed(bridge), each.key, {"at": now.timestamp()}, index=False) for each in held]
+    if ops:
+        await store.abatch([*ops, *(PutOp(_namespace(bridge), each.key, None) for each in held)])
+
+
+async def forget_obeyed(store: Rows, bridge: str, before: datetime) -> None:
+    """Forget which orders were carried out before a time."""
+    (rows,) = await store.abatch([SearchOp(_obeyed(bridge), limit=_MOST_OBEYED)])
+    if old := [row.key for row in rows if row.value["at"] < before.timestamp()]:
+        await store.abatch([PutOp(_obeyed(bridge), key, None) for key in old])
+
+
+def _put(bridge: str, order: Order) -> PutOp:
+    row = {"id": order.id, "verb": order.verb, "what": order.what, "at": order.at.timestamp(), "done": order.done}
+    return PutOp(_namespace(bridge), order.key, row, index=False)
+
+
+def _namespace(bridge: str) -> tuple[str, ...]:
+    return ("batch_bridge", bridge, "orders")
+
+
+def _obeyed(bridge: str) -> tuple[str, ...]:
+    return ("batch_bridge", bridge, "obeyed")
