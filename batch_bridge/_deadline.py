@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
+from batch_bridge._duration import LONGEST
 from batch_bridge._models import Attempt, Intent, Submitted
 from batch_bridge._plan import Waiting
 from batch_bridge._provider import Provider
@@ -26,13 +27,12 @@ def duration(given: object) -> timedelta | None:
         return None
     if isinstance(given, bool) or not isinstance(given, timedelta | int | float) or given != given:  # noqa: PLR0124  # NaN
         raise TypeError(f"deadline={given!r} is no duration; give a timedelta, or seconds")
-    try:
-        after = given if isinstance(given, timedelta) else timedelta(seconds=given)
-    except OverflowError:
-        raise ValueError(f"deadline={given!r} never passes; leave it out") from None
-    if after <= timedelta(0):
+    seconds = given.total_seconds() if isinstance(given, timedelta) else given
+    if seconds <= 0:
         raise ValueError(f'deadline={given!r} has passed at once; give a positive one, or mode="realtime"')
-    return after
+    if seconds > LONGEST.total_seconds():
+        raise ValueError(f"deadline={given!r} is longer than ten years; leave it out")
+    return timedelta(seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +45,23 @@ class Deadline:
             the fallback, and nothing is paid twice. `"pay_again"` sends all of it to the fallback at once, and counts
             what the batch has answered all the same.
         fallback: Who answers what is late; `None` if nobody can, and no request may have a deadline.
+        is_own: The fallback is the bridge's own provider, in realtime: equal requests share an answer there too.
     """
 
     after: timedelta | None
     policy: OnDeadline
     fallback: Provider | None
+    is_own: bool = False
 
     def late_at(self, waiting: Waiting) -> datetime | None:
         """Return when a queued request is late; `None` if it never is."""
-        after = waiting.deadline or self.after
+        after = self._after(waiting.deadline)
         return None if after is None else waiting.queued_at + after
 
     def of(self, batch: Intent | Submitted) -> datetime | None:
         """Return when a batch is late, by the oldest of its requests; `None` if it never is."""
         terms = batch.terms
-        after = terms.deadline or self.after
+        after = self._after(terms.deadline)
         is_left = isinstance(batch, Submitted) and batch.left != ""
         if after is None or terms.asked_at is None or terms.fallback or is_left:
             return None
@@ -67,7 +69,12 @@ class Deadline:
 
     def asked_at(self, own: timedelta | None, tries: Sequence[Attempt], asked_at: datetime, now: datetime) -> datetime:
         """Return since when a request waits that may have been late before, in a process that is gone."""
-        after = own or self.after
+        after = self._after(own)
         if after is None or all(each.code != DEADLINE for each in tries):
             return asked_at
         return min(asked_at, now - after)
+
+    def _after(self, own: timedelta | None) -> timedelta | None:
+        """Return the deadline that counts; a stored one may be any number, or have lost its fallback."""
+        after = own or self.after
+        return None if after is None or self.fallback is None else min(after, LONGEST)

@@ -229,7 +229,7 @@ class Desk:
 
     async def _cancel(self) -> int:
         assert self._driver is not None  # noqa: S101  # set before the loop takes calls
-        return len(await self._driver.cancel(list(self._waiters)))
+        return len(await self._driver.cancel(None if self._peek else list(self._waiters)))
 
     @property
     def _is_elsewhere(self) -> bool:
@@ -399,7 +399,8 @@ class Desk:
                 self._tell_pending(each for each in chunk if each not in outcomes)
                 passing = [request_id for request_id, outcome in outcomes.items() if is_passing(outcome)]
                 await self._driver.engine.forget(passing)  # before it is told: who asks again asks anew
-            elif self._keep:  # until a clean close: who dies before it may ask again
+            elif self._keep:  # until a clean close: who dies before it may ask again, but for what may pass
+                self._driver.forget(each for each, outcome in outcomes.items() if is_passing(outcome))
                 self._delivered += (request.id for ticket in done for request in ticket.requests)
             else:
                 self._driver.forget(outcomes)

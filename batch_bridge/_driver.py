@@ -47,7 +47,7 @@ class Driver:
         self._arrived: list[Request] = []
         self._ended: list[str] = []
         self._dropped: list[str] = []
-        self._cancelled: list[tuple[list[str], asyncio.Future[set[str]]]] = []
+        self._cancelled: list[tuple[list[str] | None, asyncio.Future[set[str]]]] = []
         self._awake = asyncio.Event()
         self._stopping = False
         self._over = False
@@ -69,12 +69,12 @@ class Driver:
         self._arrived = [request for request in self._arrived if request.id not in dropped]
         self._dropped.extend(dropped)
 
-    async def cancel(self, request_ids: Iterable[str]) -> set[str]:
-        """End requests as cancelled; return those that were queued or on their way. Durable when it returns."""
+    async def cancel(self, request_ids: Iterable[str] | None) -> set[str]:
+        """End requests as cancelled, or all; return those that were queued or on their way. Durable when it returns."""
         if self._over:
             return set()
         done: asyncio.Future[set[str]] = asyncio.get_running_loop().create_future()
-        self._cancelled.append((list(request_ids), done))
+        self._cancelled.append((None if request_ids is None else list(request_ids), done))
         self.wake()
         return await done
 
@@ -103,6 +103,11 @@ class Driver:
         """Tick until stopped or cancelled. What the ledger's store raises ends the loop."""
         try:
             await self._run()
+        except Exception as error:
+            for _, done in self._cancelled:
+                if not done.done():
+                    done.set_exception(error)
+            raise
         finally:
             self._over = True
             for _, done in self._cancelled:
@@ -132,8 +137,9 @@ class Driver:
             await self.engine.drop(dropped)
         await self._collect()
         while self._cancelled:
+            await self._collect()  # what was asked before it is cancelled
             request_ids, done = self._cancelled[0]
-            ended = await self.engine.cancel(request_ids, _now())
+            ended = await self.engine.cancel(self.engine.open_requests if request_ids is None else request_ids, _now())
             del self._cancelled[0]
             self._tell(ended)
             if not done.done():

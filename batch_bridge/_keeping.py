@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from batch_bridge._ledger import Ledger, seconds
+from batch_bridge._duration import read_seconds
+from batch_bridge._ledger import Ledger
 from batch_bridge._models import Submitted
 from batch_bridge._plan import Waiting
 
@@ -27,9 +28,10 @@ class KeepingLedger(Ledger):
         await self._run(self._put("queued", request_id, None) for request_id in ids)
 
     async def queue(self) -> list[Waiting]:
-        """See `Ledger`. A request with an outcome does not wait, whatever its row says."""
+        """See `Ledger`. A request with an outcome does not wait, whatever its row says: a process has died over it."""
         rows = await self._list("queued")
         settled = await self.settled([request_id for request_id, _ in rows])
+        await self.drop(settled)
         return [_waiting(request_id, row) for request_id, row in rows if request_id not in settled]
 
     async def confirm(self, batch: Submitted) -> None:
@@ -50,5 +52,5 @@ def _row(waiting: Waiting) -> dict[str, Any]:
 
 
 def _waiting(request_id: str, row: Mapping[str, Any]) -> Waiting:
-    at, own = datetime.fromtimestamp(row["at"], UTC), seconds(row.get("deadline"))
+    at, own = datetime.fromtimestamp(row["at"], UTC), read_seconds(row.get("deadline"))
     return Waiting(request_id, row["group"], row["bytes"], at, row["key"], own)

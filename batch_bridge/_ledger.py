@@ -27,12 +27,13 @@ order of keys, by which a model fills in a schema, and takes no `\u0000`.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from langgraph.store.base import GetOp, Op, PutOp, SearchOp
 
 from batch_bridge import _outcome
+from batch_bridge._duration import read_seconds
 from batch_bridge._models import Attempt, Closed, Intent, Outcome, Request, Submitted, Terms, Usage
 from batch_bridge._plan import Waiting
 from batch_bridge.errors import LedgerError
@@ -308,7 +309,7 @@ def _request_row(request: Request) -> dict[str, Any]:
 
 
 def _request(request_id: str, row: Mapping[str, Any]) -> Request:
-    own = seconds(row.get("deadline"))
+    own = read_seconds(row.get("deadline"))
     return Request(request_id, row["thread"], _read(row, "item"), row.get("tenant", ""), row.get("sample", ""), own)
 
 
@@ -327,13 +328,8 @@ def _terms(row: Any) -> Terms:
     if not row:
         return Terms()
     asked_at = row.get("asked_at")
-    own = seconds(row.get("deadline"))
+    own = read_seconds(row.get("deadline"))
     return Terms(_time(asked_at) if asked_at is not None else None, row["bytes"], row.get("fallback", False), own)
-
-
-def seconds(number: float | None) -> timedelta | None:
-    """Read a duration of a row; `None` is none."""
-    return None if number is None else timedelta(seconds=number)
 
 
 def _read(row: Mapping[str, Any], name: str | None = None) -> Any:

@@ -58,7 +58,7 @@ class Queue:
     @property
     def late_at(self) -> datetime | None:
         """When the deadline of the first request passes; `None` if none has one."""
-        while self._deadlines and not self._is_early(self._deadlines[0][1]):
+        while self._deadlines and not self._is_early(*self._deadlines[0]):
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else None
 
@@ -70,8 +70,10 @@ class Queue:
             self.discard(request_id)
             self.add(replace(request, group=LATE))
 
-    def _is_early(self, request_id: str) -> bool:
-        return self._waiting.get(request_id, LATE) != LATE
+    def _is_early(self, late_at: datetime, request_id: str) -> bool:
+        """Whether an entry is of a request that waits as it did when the entry was made."""
+        group = self._waiting.get(request_id, LATE)
+        return group != LATE and self._late_at(self._groups[group].waiting[request_id][1]) == late_at
 
     def add(self, waiting: Waiting) -> None:
         """Queue a request. One that is queued already stays where it is."""

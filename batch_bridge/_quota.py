@@ -7,6 +7,7 @@ a part of the quota that is not used costs less.
 
 import math
 import re
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -24,7 +25,7 @@ Source: OpenAI help center, "What are tokens and how to count them?": about 4 ch
 https://help.openai.com/en/articles/4936856.
 """
 STRIKES: Final = 14
-"""Batches of one group in a row that are refused for want of room, after which its requests end with that error."""
+"""Refusals of one group in a row, with growing pauses, after which those that are refused end with that error."""
 _CAUTION: Final = 0.95
 """The share of a weight that was seen which is counted on."""
 _RECENT: Final = 8
@@ -48,7 +49,8 @@ class _Known:
         ratios: Bytes of each token that was billed, of the last batches.
         sampled: Bytes and tokens of requests that were counted before the first batch has ended.
         margin: What is made of these after a refusal that they do not explain.
-        strikes: Refusals in a row.
+        strikes: Refusals since a batch was taken.
+        struck_at: When the last of them was.
         held_until: Nothing is sent before that.
         pause: How long the next hold is.
     """
@@ -59,6 +61,7 @@ class _Known:
     sampled: tuple[int, int] = (0, 0)
     margin: float = 1.0
     strikes: int = 0
+    struck_at: datetime | None = None
     held_until: datetime | None = None
     pause: timedelta = timedelta(0)
 
@@ -107,15 +110,14 @@ class Governor:
             now: Aware UTC.
         """
         known = self._group(group)
-        known.strikes += 1
-        if known.strikes >= STRIKES:  # it is not for want of room
-            known.limit, known.held_until = None, None
-            return
+        if known.struck_at is not None and not known.struck_at <= now <= known.struck_at + 2 * self._longest:
+            known.strikes = 0  # that was another day
+        known.strikes, known.struck_at = known.strikes + 1, now
         tokens = (size + others) / known.bytes_per_token
         before = self._limit(group, limits)
-        told = _LIMIT.search(said)
+        told = _told(said)
         if told is not None:
-            known.limit, known.guessed = float(re.sub(r"\D", "", told[1])), False
+            known.limit, known.guessed = told, False
         elif before is None or tokens <= before:
             known.limit, known.guessed = max(tokens / 2, 1.0), True
         after = self._limit(group, limits)
@@ -138,6 +140,7 @@ class Governor:
         known = self._groups.get(group)
         if known is not None:
             known.strikes, known.pause, known.held_until = 0, timedelta(0), None
+            known.margin = min(known.margin * _GROWTH, 1.0)
             if known.guessed and known.limit is not None:
                 known.limit *= _GROWTH
         if whole and usage is not None and usage.input_tokens > 0 and size > 0:
@@ -158,9 +161,20 @@ class Governor:
         return not known.ratios and known.sampled[0] < _SAMPLE and self._limit(group, limits) is not None
 
     def requeues(self, group: str) -> bool:
-        """Tell whether requests that were refused for want of room are sent again."""
+        """Tell whether requests that are refused for want of room are sent again: until nothing has helped for long."""
         known = self._groups.get(group)
         return known is None or known.strikes < STRIKES
+
+    def may_fit(self, group: str, size: int, said: str) -> bool:
+        """Tell whether a request may find room that was refused though nothing else of its group was there.
+
+        Args:
+            group: Its group.
+            size: Its bytes.
+            said: What the provider said, which may name the limit.
+        """
+        told = _told(said)
+        return told is None or size / self._weight(group) <= told
 
     def admission(
         self,
@@ -193,13 +207,11 @@ class Governor:
         weights = {group: self._weight(group) for group in heads}
         left = {group: limit - load[group] / weights[group] for group, limit in allowed.items() if limit is not None}
         batches = Counter(group for group, _ in flights)
-        if slots is not None:
-            for group in heads:
-                first = sum(batches[other] < batches[group] for other in owed if other in heads and other not in shut)
-                if slots <= first or not slots:
-                    shut.add(group)
         admission = Admission(batch, weights, left, slots, {group for group in heads if not batches[group]}, shut)
         shut |= {group for group, head in heads.items() if not admission.has_room(head)}
+        if slots is not None:  # those that are owed one and have fewer at work come first
+            first = sorted(batches[other] for other in owed if other in heads and other not in shut)
+            shut |= {group for group in heads if slots <= bisect_left(first, batches[group])}
         return admission
 
     def wake_at(self, limits: Limits, groups: Iterable[str], now: datetime) -> datetime | None:
@@ -243,6 +255,12 @@ class Governor:
         return max(min(slots), 0) if slots else None
 
 
+def _told(said: str) -> float | None:
+    """Return the limit that a provider's words name."""
+    told = _LIMIT.search(said)
+    return None if told is None else float(re.sub(r"\D", "", told[1]))
+
+
 class Admission:
     """Who may go at one moment. Asked for each request in order; remembers what it has let through.
 
@@ -267,7 +285,7 @@ class Admission:
         self._left = left
         self._slots = slots
         self._idle = idle
-        self._open: dict[str, tuple[int, int]] = {}
+        self._open: dict[tuple[str, timedelta | None], tuple[int, int]] = {}
 
     def has_room(self, waiting: Waiting) -> bool:
         """Tell whether there are tokens left for a request; one that is larger than the limit goes alone."""
@@ -287,7 +305,8 @@ class Admission:
 
     def _finds_place(self, waiting: Waiting) -> bool:
         """Put a request into the group's batch, or a new one if there is a slot."""
-        count, size = self._open.get(waiting.group, (0, 0))
+        kind = waiting.group, waiting.deadline  # what one batch holds
+        count, size = self._open.get(kind, (0, 0))
         most, limit = self._batch.requests, self._batch.bytes
         is_full = (most is not None and count >= most) or (limit is not None and size + waiting.bytes > limit)
         if not count or is_full:
@@ -296,7 +315,7 @@ class Admission:
             if self._slots is not None:
                 self._slots -= 1
             count = size = 0
-        self._open[waiting.group] = (count + 1, size + waiting.bytes)
+        self._open[kind] = (count + 1, size + waiting.bytes)
         return True
 
     def _tokens(self, waiting: Waiting) -> float:

@@ -1,6 +1,6 @@
 """Which requests are sent again, because the same request may succeed later. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -15,6 +15,10 @@ TOKEN_LIMIT: Final = "token_limit_exceeded"  # noqa: S105  # tokens of a model
 
 Source: OpenAI, Batch API guide, "Rate limits", https://platform.openai.com/docs/guides/batch.
 """
+ALONE: Final = f"{TOKEN_LIMIT}_alone"
+"""The code of a try that a provider did not queue though the request was alone in its batch."""
+MOST_REFUSALS: Final = 14
+"""Times that a request is refused for want of room while it is alone in its batch, until it ends with that error."""
 _DOUBTFUL: Final = frozenset({"missing_result", "realtime_interrupted", "submission_unknown", "ledger_row_lost"})
 """Codes of requests that may have been paid for, or that cannot be sent: only their waiter may ask for them again."""
 
@@ -28,6 +32,8 @@ class Again:
         limit: How often a request is sent in all.
         late: The deadline has passed: whatever is not answered goes to the fallback.
         requeues: Requests that the provider did not queue for want of room are sent again, without counting.
+        may_fit: Tells by what the provider said whether one that was alone may find room.
+        alone: The batch held one request.
         now: When the batch has ended, aware UTC.
         outcomes: What the requests that are sent again have ended with this time.
         refusal: Why the provider did not queue requests, if it did not for want of room.
@@ -37,7 +43,9 @@ class Again:
     limit: int
     late: bool
     requeues: bool
+    may_fit: Callable[[str], bool]
     now: datetime
+    alone: bool = False
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     refusal: Errored | None = None
 
@@ -46,10 +54,13 @@ class Again:
         if isinstance(outcome, Errored) and outcome.code == TOKEN_LIMIT:
             self.refusal = outcome
         before = tries_before(tries, self.batch)  # it may have been read before, in vain
-        if not is_sent_again(outcome, before, limit=self.limit, late=self.late, requeues=self.requeues):
+        is_refused = code_of(outcome) == TOKEN_LIMIT
+        requeues = is_refused and self.requeues and (not self.alone or self.may_fit(getattr(outcome, "message", "")))
+        if not is_sent_again(outcome, before, limit=self.limit, late=self.late, requeues=requeues):
             return None
         self.outcomes[request_id] = outcome
-        return Attempt(self.batch, _outcome.kind(outcome), DEADLINE if self.late else code_of(outcome), self.now)
+        code = DEADLINE if self.late else ALONE if is_refused and self.alone else code_of(outcome)
+        return Attempt(self.batch, _outcome.kind(outcome), code, self.now)
 
 
 def final(outcome: Outcome, tries: Sequence[Attempt], batch: str) -> Outcome:
@@ -73,14 +84,15 @@ def is_sent_again(
         limit: How often it may be sent in all. A try that was not queued, or not waited for, does not count.
         late: What was stopped for its deadline is sent again as well, and the limit does not count: the fallback is
             the last one who is asked.
-        requeues: Whether what was refused for want of room comes back, without counting; else it does not.
+        requeues: Whether what was refused for want of room may find some; it comes back then, without counting, but
+            not for ever if it was refused alone.
     """
     if late:
         return isinstance(outcome, Cancelled) or is_passing(outcome)
     if not is_passing(outcome) or limit <= 1:
         return False
     if code_of(outcome) == TOKEN_LIMIT:
-        return requeues
+        return requeues and sum(each.code == ALONE for each in tries) + 1 < MOST_REFUSALS
     return counted(tries) + 1 < limit
 
 
@@ -101,7 +113,7 @@ def is_passing(outcome: Outcome) -> bool:
 
 def counted(tries: Sequence[Attempt]) -> int:
     """Return how many tries count towards the limit."""
-    return sum(each.code not in (TOKEN_LIMIT, DEADLINE) for each in tries)
+    return sum(each.code not in (TOKEN_LIMIT, ALONE, DEADLINE) for each in tries)
 
 
 def code_of(outcome: Outcome) -> str:

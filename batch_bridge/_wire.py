@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from batch_bridge import _outcome
+from batch_bridge._duration import read_seconds
 from batch_bridge._models import JSON, Outcome, Request
 
 MARKER: Final = "batch_bridge"
@@ -72,9 +73,8 @@ def read_interrupt(value: object) -> list[Asked] | None:
 
 
 def _read(row: Mapping[str, Any]) -> Asked:
-    own = row.get("deadline")
-    deadline = None if own is None else timedelta(seconds=own)
-    return Asked(row["id"], row["batcher"], row["item"], row.get("tenant", ""), row.get("sample", ""), deadline)
+    own = read_seconds(row.get("deadline"))
+    return Asked(row["id"], row["batcher"], row["item"], row.get("tenant", ""), row.get("sample", ""), own)
 
 
 def read_origin(value: object) -> str:

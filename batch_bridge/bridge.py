@@ -1,5 +1,6 @@
 """A bridge: a queue with a provider behind it, that nodes name in `wait(…, batcher=…)`."""
 
+import logging
 import math
 from datetime import timedelta
 from typing import Any, Final, get_args
@@ -18,6 +19,7 @@ from batch_bridge._ledger import Ledger
 from batch_bridge._listeners import Callbacks, Listeners, OnEvent, listen
 from batch_bridge._pair import Find, Pair, Poll, Submit
 from batch_bridge._provider import HasRealtime, Provider
+from batch_bridge._quota import Governor
 from batch_bridge._server._graph import build
 from batch_bridge._server._host import Host
 from batch_bridge._sharing import Sharing
@@ -27,6 +29,8 @@ _LINGER = 0.2
 _SHORT_LINGER = 0.01
 """Seconds in which arrivals gather before they are written down together; the short one in realtime."""
 
+
+logger = logging.getLogger("batch_bridge")
 
 _VERBS: Final = ("measure", "submit", "poll", "limits")
 """What everything has that is a provider."""
@@ -147,6 +151,7 @@ class Bridge:
         repeats, within = _attempts(attempts), _deadline(deadline, on_deadline, provider, fallback)
         self._attempts = repeats if self._mode != "realtime" else 1  # each call is repeated by itself
         self._deadline = within if self._mode != "realtime" else None  # nothing is late
+        _warn(self._flush, self._deadline)
         self._name = name
         self._poll_interval = poll_interval
         self._sharing = _sharing(name, provider, cache, dedupe)
@@ -222,13 +227,21 @@ class Bridge:
         """Return who calls this bridge's own callback, for whoever drives it; `None` if it has none."""
         return listen(self._callbacks, lambda: Progress(0, None, 0, 0, 0))
 
-    def engine(self, ledger: Ledger, name: str | None = None, *, provider: Provider | None = None) -> Engine:
+    def engine(
+        self,
+        ledger: Ledger,
+        name: str | None = None,
+        *,
+        provider: Provider | None = None,
+        governor: Governor | None = None,
+    ) -> Engine:
         """Return an engine for this bridge over a ledger; whoever drives it holds the mutex.
 
         Args:
             ledger: What survives a crash.
             name: What the bridge goes by where it is driven, if that is not its own name.
             provider: The bridge's own, in what its host has wrapped around it.
+            governor: What another engine of this bridge has learned of the provider's quotas.
         """
         return Engine(
             name or self._name,
@@ -239,6 +252,7 @@ class Bridge:
             sharing=self._sharing,
             attempts=self._attempts,
             deadline=self._deadline,
+            governor=governor,
         )
 
 
@@ -284,13 +298,25 @@ def _deadline(given: object, policy: OnDeadline, provider: Provider, fallback: P
     after = duration(given)
     chosen = provider if fallback is None else fallback
     if isinstance(chosen, HasRealtime):
-        return Deadline(after, policy, Auto(chosen, math.inf))
+        return Deadline(after, policy, Auto(chosen, math.inf), is_own=fallback is None)
     if after is not None and fallback is None:
         raise TypeError(
             f"deadline=: {type(provider).__name__} has no realtime way to answer what is late, as a pair of submit and "
             "poll has none; give fallback=, a provider such as OpenAIBatch(…)"
         )
     return Deadline(after, policy, fallback)
+
+
+def _warn(flush: FlushPolicy, deadline: Deadline | None) -> None:
+    """Warn of a deadline that passes before anything is sent for its age."""
+    after, age = deadline.after if deadline is not None else None, flush.max_age
+    if after is not None and isinstance(age, timedelta) and after <= age:
+        logger.warning(
+            "deadline=%s is not longer than the flush policy's max_age, %s: what no other reason sends before is "
+            "answered by the fallback alone, at full price; give FlushPolicy(max_age=…) a shorter one",
+            after,
+            age,
+        )
 
 
 def _sharing(name: str, provider: Provider, cache: object, dedupe: object) -> Sharing | None:

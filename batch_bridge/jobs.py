@@ -18,6 +18,7 @@ from batch_bridge._jobs._ledger import JobsLedger
 from batch_bridge._jobs._models import BatchStatus, JobResult, JobStatus
 from batch_bridge._jobs._visit import Visit, encoded
 from batch_bridge._provider import Provider
+from batch_bridge._quota import Governor
 from batch_bridge._sqlite import open_file
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunFileError, RunnerStateError
@@ -89,6 +90,7 @@ class Jobs:
         self._path = Path(path)
         self._bridge = provider
         self._name = f"jobs/{name}"
+        self._governor: Governor | None = None
         self._patience = patience.total_seconds() if isinstance(patience, timedelta) else patience
 
     def __repr__(self) -> str:
@@ -255,7 +257,8 @@ class Jobs:
         provider = self._bridge.provider
         async with self._turn(), open_file(self._path) as (_, rows):
             ledger = JobsLedger(rows, self._name)
-            engine = self._bridge.engine(ledger, self._name, provider=apart(provider))
+            engine = self._bridge.engine(ledger, self._name, provider=apart(provider), governor=self._governor)
+            self._governor = engine.governor
             visit = Visit(ledger, engine, provider)
             try:
                 await visit.open(_now())

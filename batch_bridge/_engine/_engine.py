@@ -17,6 +17,7 @@ from batch_bridge._ledger import Ledger
 from batch_bridge._models import Cancelled, Errored, Intent, Outcome, Request, Submitted
 from batch_bridge._plan import Waiting
 from batch_bridge._provider import Provider
+from batch_bridge._quota import Governor
 from batch_bridge._sharing import Sharing
 
 
@@ -41,6 +42,7 @@ class Engine:
         attempts: How often a request is sent in all, while what it ends with may pass: it expired, never ran, or was
             answered with 429 or 5xx. With 1 nothing is sent twice.
         deadline: When a request must be answered, and by whom else. Without it requests have none, whatever they say.
+        governor: What another engine of this bridge has learned of the provider's quotas.
     """
 
     def __init__(
@@ -54,8 +56,11 @@ class Engine:
         sharing: Sharing | None = None,
         attempts: int = 1,
         deadline: Deadline | None = None,
+        governor: Governor | None = None,
     ) -> None:
         self._state = State(name, provider, policy, ledger, poll_interval, sharing, attempts, deadline)
+        if governor is not None:
+            self._state.governor = governor
         self._settler = Settler(self._state)
         self._sender = Sender(self._state, self._settler)
 
@@ -146,7 +151,9 @@ class Engine:
         new: dict[str, Request] = {}
         in_doubt: list[Request] = []
         adopted: list[Request] = []
-        for request in requests:
+        asked = list(requests)
+        await self._catch_up(each.id for each in asked)
+        for request in asked:
             flight = state.flights.of(request.id)
             if flight is None:
                 if request.id not in queue:
@@ -159,6 +166,12 @@ class Engine:
         await state.ledger.enqueue(in_doubt)
         await state.ledger.hold(adopted)
         return new
+
+    async def _catch_up(self, ids: Iterable[str]) -> None:
+        """Find out which requests of the batches that some are in have been settled by a process before this one."""
+        flights = self._state.flights
+        for flight in {each.batch.key: each for each in map(flights.of, ids) if each is not None}.values():
+            await self._settler.catch_up(flight)
 
     def _judge(self, request: Request, since: datetime, now: datetime) -> Waiting | Errored:
         return judge(self._state, request, asked_at(self._state, request, since, now))
@@ -242,6 +255,7 @@ class Engine:
                 flight.wanted.discard(request_id)
         dropped = [request_id for request_id in ids if state.opened().discard(request_id)]
         await state.ledger.drop(dropped)
+        await state.ledger.forget_tries(dropped)
         state.tell_cancelled(dropped)
 
     async def cancel(self, ids: Iterable[str], now: datetime, *, why: str = CANCELLED) -> set[str]:
@@ -258,8 +272,7 @@ class Engine:
         cancelled: dict[str, Outcome] = {}
         flying: dict[Flight, dict[str, Outcome]] = {}
         wanted = tuple(dict.fromkeys(ids))
-        for inherited in {each.batch.key: each for each in map(state.flights.of, wanted) if each is not None}.values():
-            await self._settler.catch_up(inherited)
+        await self._catch_up(wanted)
         for request_id in wanted:
             if request_id in queue:
                 cancelled[request_id] = Cancelled(why)
@@ -277,12 +290,12 @@ class Engine:
 
     async def _cancel(self, flight: Flight, outcomes: Mapping[str, Outcome], now: datetime) -> None:
         state, batch = self._state, flight.batch
-        is_last = sum(1 for _ in state.flights.unsettled(flight)) == len(outcomes)
+        is_last = state.flights.open_of(flight) == len(outcomes)
         if is_last and isinstance(batch, Submitted) and not batch.left:  # first: who is left behind is stopped
             flight.batch = replace(batch, left="cancelled")
             await state.ledger.mark(flight.batch)
         told = len(state.settled)
-        await self._settler.settle_early(flight, outcomes.items())
+        await self._settler.settle_early(flight, outcomes.items(), stands=True)
         del state.settled[told:]  # they are returned, and perhaps forgotten by the next tick
         for request_id in outcomes:
             flight.waiting.pop(request_id, None)
@@ -347,6 +360,11 @@ class Engine:
         self._state.last_error = error
 
     @property
+    def governor(self) -> Governor:
+        """What it has learned of the provider's quotas."""
+        return self._state.governor
+
+    @property
     def is_open(self) -> bool:
         """Whether it has been opened; nothing else may be asked of it before."""
         return self._state.queue is not None
@@ -379,6 +397,12 @@ class Engine:
     def waiting(self) -> Iterable[str]:
         """Ids of the requests that wait to be sent, oldest first."""
         return iter(self._state.opened())
+
+    @property
+    def open_requests(self) -> list[str]:
+        """Ids of the requests that wait to be sent or are on their way."""
+        flights = self._state.flights
+        return [*self._state.opened(), *(each for flight in flights for each in flights.unsettled(flight))]
 
     @property
     def in_flight(self) -> int:

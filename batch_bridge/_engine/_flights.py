@@ -14,6 +14,7 @@ class Flights:
         self._flights: dict[str, Flight] = {}
         self._in_flight: dict[str, Flight] = {}
         self._early: dict[str, Flight] = {}
+        self._open: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -38,6 +39,10 @@ class Flights:
         """How many requests without an outcome are in them."""
         return len(self._in_flight)
 
+    def open_of(self, flight: Flight) -> int:
+        """Return how many requests of a batch have no outcome yet."""
+        return self._open[flight.batch.key]
+
     def unsettled(self, flight: Flight) -> Iterator[str]:
         """Yield the requests of a batch that have no outcome yet."""
         return (each for each in flight.batch.members if self._in_flight.get(each) is flight)
@@ -55,21 +60,27 @@ class Flights:
         self._flights[flight.batch.key] = flight
         if not (isinstance(flight.batch, Submitted) and flight.batch.left == "overdue"):
             self._in_flight.update(dict.fromkeys(flight.batch.members, flight))
+            self._open[flight.batch.key] = len(flight.batch.members)
+        else:
+            self._open[flight.batch.key] = 0
 
     def settle_early(self, flight: Flight, ids: Iterable[str]) -> None:
         """Note that requests of a batch have their outcomes."""
         for request_id in ids:
             del self._in_flight[request_id]
             self._early[request_id] = flight
+            self._open[flight.batch.key] -= 1
 
     def free(self, flight: Flight) -> None:
         """Let go of a batch's requests without an outcome; the batch stays."""
         for request_id in tuple(self.unsettled(flight)):
             del self._in_flight[request_id]
+        self._open[flight.batch.key] = 0
 
     def remove(self, flight: Flight) -> None:
         """Let go of a batch, and of its requests."""
         del self._flights[flight.batch.key]
+        del self._open[flight.batch.key]
         for request_id in flight.batch.members:
             for held in (self._in_flight, self._early):
                 if held.get(request_id) is flight:

@@ -44,6 +44,9 @@ class Sender:
         state = self._state
         fallback = state.deadline.fallback if state.deadline is not None else None
         assert fallback is not None  # noqa: S101  # else nothing is late
+        sharing = state.sharing_for(fallback=True)
+        if sharing is not None:
+            waiting = await self._recall(sharing, waiting, now)
         by_id = {each.id: each for each in waiting}
         judged: dict[str, Waiting | Errored] = dict(by_id)
         for request in await state.ledger.requests(tuple(by_id)):
@@ -55,8 +58,8 @@ class Sender:
         }
         await self._settle_queued(refused)
         accepted = [each for each in judged.values() if isinstance(each, Waiting)]
-        limits = batch_limits(state, fallback)
-        await state.each(split(accepted, limits), lambda each: self._begin(each, now, fallback=True))
+        limits, shared = batch_limits(state, fallback), sharing is not None and sharing.dedupe
+        await state.each(split(accepted, limits, shared=shared), lambda each: self._begin(each, now, fallback=True))
 
     async def _recall(self, sharing: Sharing, waiting: Sequence[Waiting], now: datetime) -> Sequence[Waiting]:
         """Settle what has become known while it was queued, and return the rest."""
@@ -84,7 +87,7 @@ class Sender:
         if not members:
             return
         ids = tuple(request.id for request in members)
-        sharing = None if fallback else state.sharing
+        sharing = state.sharing_for(fallback=fallback)
         keys, shared = (tuple(each.key for each in members), sharing.dedupe) if sharing is not None else ((), False)
         key = batch_key(state.name, members, lambda each: len(state.ledger.tries(each)))
         asked_at, size = min(each.queued_at for each in members), sum(each.bytes for each in members)
@@ -143,13 +146,7 @@ class Sender:
         is_alone = not any(
             isinstance(each.batch, Submitted) and each.batch.group == intent.group for each in state.flights
         )
-        return (
-            flight.refusals >= _PATIENCE
-            and len(intent.members) > 1
-            and is_alone
-            and not intent.terms.fallback
-            and state.governor.requeues(intent.group)
-        )
+        return flight.refusals >= _PATIENCE and len(intent.members) > 1 and is_alone and not intent.terms.fallback
 
     async def _make_smaller(self, flight: Flight, intent: Intent, error: ProviderUnavailable, now: datetime) -> None:
         """Take back a batch that the provider has no room for, and learn from that how much it takes."""
@@ -169,7 +166,8 @@ class Sender:
         batch = Submitted(
             intent.key, intent.members, intent.group, now, handle, intent.keys, intent.shared, intent.terms
         )
-        if not any(state.flights.unsettled(flight)):  # all were cancelled meanwhile
+        await self._settler.catch_up(flight)
+        if not state.flights.open_of(flight):  # all were cancelled meanwhile
             batch, flight.stopping = replace(batch, left="cancelled"), True
         await state.ledger.confirm(batch)
         flight.batch, flight.doubtful, flight.failures = batch, False, 0

@@ -5,12 +5,24 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from batch_bridge import _outcome, events
 from batch_bridge._engine._flight import Flight, first_pause
 from batch_bridge._engine._intake import judge
 from batch_bridge._engine._state import State, said
-from batch_bridge._models import Attempt, Closed, Ended, Errored, Intent, Outcome, Submitted, Succeeded, Usage
+from batch_bridge._models import (
+    Attempt,
+    Cancelled,
+    Closed,
+    Ended,
+    Errored,
+    Intent,
+    Outcome,
+    Submitted,
+    Succeeded,
+    Usage,
+)
 from batch_bridge._plan import Waiting, lines
 from batch_bridge._resubmit import DEADLINE, Again, final, is_passing
 from batch_bridge._settlement import ReadError, nothing, settle, settle_early
@@ -36,7 +48,8 @@ class Settler:
         state = self._state
         try:
             sent = tuple(lines(batch)) if batch.shared else batch.members
-            remember = state.sharing.remember(now) if state.sharing and not batch.terms.fallback else None
+            sharing = state.sharing_for(fallback=batch.terms.fallback)
+            remember = sharing.remember(now) if sharing is not None else None
             reply = await spread(await state.who(batch).poll(batch.handle, sent), batch, remember, flight.settled)
         except ProviderUnavailable as error:
             state.unavailable(flight, error, now)
@@ -62,12 +75,14 @@ class Settler:
         if self._state.on_news is not None:
             self._state.on_news()
 
-    async def settle_early(self, flight: Flight, outcomes: Iterable[tuple[str, Outcome]]) -> None:
-        """Settle requests of a batch that has not ended; what may be sent again is judged at its end."""
+    async def settle_early(
+        self, flight: Flight, outcomes: Iterable[tuple[str, Outcome]], *, stands: bool = False
+    ) -> None:
+        """Settle requests of a batch that has not ended; what may be sent again is judged at its end, or it stands."""
         state, key = self._state, flight.batch.key
         fresh: dict[str, Outcome] = {}
         for request_id, outcome in outcomes:
-            if state.flights.of(request_id) is flight and not self._may_come_back(flight, outcome):
+            if state.flights.of(request_id) is flight and (stands or not self._may_come_back(flight, outcome)):
                 fresh.setdefault(request_id, final(outcome, state.ledger.tries(request_id), key))
         kinds = await settle_early(state.ledger, fresh, inherited=flight.inherited)
         flight.settled.update(kinds)
@@ -87,12 +102,13 @@ class Settler:
         outcomes = await state.ledger.outcomes([each for each in flight.batch.members if each in known])
         flight.settled.update((request_id, _outcome.kind(outcome)) for request_id, outcome in outcomes.items())
         state.flights.settle_early(flight, outcomes)
-        state.settled += outcomes
 
     def _may_come_back(self, flight: Flight, outcome: Outcome) -> bool:
         batch = flight.batch
         if isinstance(batch, Intent) or batch.left or batch.terms.fallback:
             return False
+        if flight.is_late and isinstance(outcome, Cancelled):
+            return True
         return is_passing(outcome) and (self._state.attempts > 1 or flight.is_late)
 
     # -- when it is not waited for any more ------------------------------------------------------------------------
@@ -107,9 +123,10 @@ class Settler:
             return False
         except Exception as error:  # noqa: BLE001  # as in `poll`
             logger.error("%s: batch %s cannot be cancelled: %s", state.name, batch.key, said(error))  # noqa: TRY400
+        else:
+            logger.info("%s: batch %s is cancelled", state.name, batch.key)
         flight.stopping = False
         flight.pause = first_pause(state.interval)
-        logger.info("%s: batch %s is cancelled", state.name, batch.key)
         return True
 
     async def overtake(self, flight: Flight, now: datetime) -> None:
@@ -174,12 +191,15 @@ class Settler:
         usage = ended.usage() if callable(ended.usage) else ended.usage
         whole = kinds.get("succeeded", 0) == len(batch.members) and not batch.shared
         self._learn(flight, again, usage, now, whole=whole)
-        await self._close(flight, kinds, usage, now)
+        await self._close(flight, kinds, usage, now, resubmitted=len(batch.members) - kinds.total())
         sent_again = again.outcomes.keys() - lost.keys()
         late = tuple(each for each in batch.members if each not in flight.settled and each not in sent_again)
         state.settled += late
         if back:
-            state.opened().put_back(back)
+            if again.refusal is not None and again.alone:
+                state.opened().add(back[0])  # it is perhaps too large for ever: its neighbours go first
+            else:
+                state.opened().put_back(back)
             state.drain = True  # what was sent was due
         if sent_again:
             logger.warning("%s: %d requests of batch %s go into another batch", state.name, len(sent_again), batch.key)
@@ -196,12 +216,18 @@ class Settler:
             await self._release(batch)
 
     async def _close(
-        self, flight: Flight, kinds: Counter[str], usage: Usage | None, now: datetime, *, paid_twice: int = 0
+        self,
+        flight: Flight,
+        kinds: Counter[str],
+        usage: Usage | None,
+        now: datetime,
+        *,
+        resubmitted: int,
+        paid_twice: int = 0,
     ) -> None:
         """Let go of a batch, of which a summary stays, and of what was kept of it until its end."""
         state, batch = self._state, flight.batch
         submitted = batch if isinstance(batch, Submitted) else None
-        is_overdue = submitted is not None and submitted.left == "overdue"
         await state.ledger.close(
             Closed(
                 key=batch.key,
@@ -211,7 +237,7 @@ class Settler:
                 ended_at=now,
                 outcomes=kinds,
                 usage=usage,
-                resubmitted=0 if is_overdue else len(batch.members) - kinds.total(),
+                resubmitted=resubmitted,
                 paid_twice=paid_twice,
             )
         )
@@ -223,8 +249,10 @@ class Settler:
         batch = flight.batch
         is_left = isinstance(batch, Submitted) and batch.left != ""
         limit = 1 if is_left or batch.terms.fallback else self._state.attempts
-        requeues = self._state.governor.requeues(batch.group)
-        return Again(batch.key, limit, flight.is_late and not is_left, requeues, now)
+        governor, alone = self._state.governor, len(batch.members) == 1
+        may_fit = partial(governor.may_fit, batch.group, batch.terms.bytes)
+        late, requeues = flight.is_late and not is_left, governor.requeues(batch.group)
+        return Again(batch.key, limit, late, requeues, may_fit, now, alone=alone)
 
     async def _come_back(
         self, flight: Flight, outcomes: Mapping[str, Outcome]
@@ -277,9 +305,13 @@ class Settler:
             return
         except Exception as error:  # noqa: BLE001  # as in `poll`
             logger.warning("%s: batch %s cannot be read to its end: %s", state.name, batch.key, said(error))
-        twice = len(paid.intersection(lines(batch)) - flight.settled.keys())
+        left = {each for each in batch.members if each not in flight.settled}
+        if flight.inherited:  # what was settled before it was left, the process that is gone knew
+            left = {each for each in left if any(tried.batch == batch.key for tried in state.ledger.tries(each))}
+        twice = len(paid.intersection(lines(batch)) & left)
         usage = ended.usage() if callable(ended.usage) else ended.usage
-        await self._close(flight, Counter(), usage, now, paid_twice=twice)
+        kinds = Counter(flight.settled.values())
+        await self._close(flight, kinds, usage, now, resubmitted=len(left), paid_twice=twice)
         state.governor.ended(batch.group, batch.terms.bytes, None, whole=False)
         logger.warning("%s: overdue batch %s has ended: %d requests are paid twice", state.name, batch.key, twice)
         await self._release(batch)

@@ -95,6 +95,10 @@ class State:
         fallback = self.deadline.fallback if self.deadline is not None else None
         return fallback if batch.terms.fallback and fallback is not None else self.provider
 
+    def sharing_for(self, *, fallback: bool) -> Sharing | None:
+        """Return which requests share an answer, of those that go to the provider or to the fallback."""
+        return None if fallback and (self.deadline is None or not self.deadline.is_own) else self.sharing
+
     def late_at(self, batch: Intent | Submitted) -> datetime | None:
         """Return when a batch is late, if ever."""
         return None if self.deadline is None else self.deadline.of(batch)

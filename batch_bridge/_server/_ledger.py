@@ -14,7 +14,8 @@ from typing import Any
 
 from langgraph.store.base import Op
 
-from batch_bridge._ledger import Ledger, Rows, seconds
+from batch_bridge._duration import read_seconds
+from batch_bridge._ledger import Ledger, Rows
 from batch_bridge._models import Outcome, Request, Submitted
 from batch_bridge._plan import Waiting
 from batch_bridge._server._pieces import Pieces
@@ -176,4 +177,4 @@ def _row(waiting: Waiting) -> list[Any]:
 
 def _waiting(request_id: str, row: Sequence[Any]) -> Waiting:
     group, size, at, key, *own = row
-    return Waiting(request_id, group, size, datetime.fromtimestamp(at, UTC), key, seconds(*own) if own else None)
+    return Waiting(request_id, group, size, datetime.fromtimestamp(at, UTC), key, read_seconds(*own) if own else None)

@@ -1,5 +1,6 @@
 """The governor: tables of what may go, and what is learned."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -167,7 +168,7 @@ def test_a_refusal_that_neither_explains_is_remembered():
     made.refused("a", 4000, 0, said=SAID, limits=Limits(), now=at(0))
     made.ended("a", 800, Usage("m", 100, 1), whole=True)
     waiting = [wait(n, size=400) for n in range(20)]
-    assert len(admitted(made, waiting, Limits(enqueued_tokens=1000))) == len("01234567891011121314"), "8 * 0.95 * 0.8"
+    assert admitted(made, waiting, Limits(enqueued_tokens=1000)) == "0123456789101112131415", "8 * 0.95 * 0.8 * 1.1"
 
 
 def test_a_group_that_is_refused_for_ever_is_not_requeued_for_ever():
@@ -177,6 +178,40 @@ def test_a_group_that_is_refused_for_ever_is_not_requeued_for_ever():
         made.refused("a", 400, 0, said="no", limits=Limits(), now=at(n))
     assert not made.requeues("a")
     assert made.requeues("b")
-    assert admitted(made, [wait(0)], Limits()) is None, "what is left is not held"
     made.ended("a", 1, None, whole=False)
     assert made.requeues("a")
+    for n in range(STRIKES):
+        made.refused("a", 400, 0, said="no", limits=Limits(), now=at(n))
+    made.refused("a", 400, 0, said="no", limits=Limits(), now=at(86_400))
+    assert made.requeues("a"), "another day"
+
+
+def test_a_request_that_is_larger_than_the_limit_that_was_told_never_fits():
+    made = governor()
+    assert made.may_fit("a", 4000, SAID)
+    assert not made.may_fit("a", 4004, SAID)
+    assert made.may_fit("a", 40_000_000, "too much")
+
+
+def test_what_others_have_used_up_is_given_back_in_time():
+    made, waiting = governor(), [wait(n, size=400) for n in range(20)]
+    for n in range(10):
+        made.refused("a", 2000, 0, said=SAID, limits=Limits(), now=at(n))
+    few = len(admitted(made, waiting, Limits(), now=1000))
+    for _ in range(40):
+        made.ended("a", 400, None, whole=False)
+    assert few < 5
+    assert admitted(made, waiting, Limits(), now=1000) == "0123456789"
+
+
+def test_requests_of_other_deadlines_are_batches_of_their_own():
+    waiting = [replace(wait(n), deadline=timedelta(seconds=1 + n % 2)) for n in range(4)]
+    assert admitted(governor(), waiting, Limits(batches=1)) == "0"
+    assert admitted(governor(), waiting, Limits(batches=2)) == "0123"
+
+
+def test_a_group_without_tokens_keeps_no_slot_free():
+    waiting = [wait(0, "b"), wait(1), wait(2)]
+    at_work = [("b", 160), ("a", 4), ("a", 4)]
+    limits = Limits(batches=4, enqueued_tokens=40)
+    assert admitted(governor(), waiting, limits, flights=at_work, owed="ab") == "12"

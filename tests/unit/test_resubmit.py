@@ -4,7 +4,7 @@ import pytest
 from fakes import at
 
 from batch_bridge._models import Attempt, Cancelled, Errored, Expired, Succeeded
-from batch_bridge._resubmit import DEADLINE, TOKEN_LIMIT, Again, final, is_sent_again
+from batch_bridge._resubmit import ALONE, DEADLINE, MOST_REFUSALS, TOKEN_LIMIT, Again, final, is_sent_again
 
 EXPIRED = Expired("24 h")
 CANCELLED = Cancelled("stopped")
@@ -65,8 +65,23 @@ def test_what_found_no_room_does_not_count(limit, requeues, before, expected):
     assert is_sent_again(FULL, tries(*[TOKEN_LIMIT] * before), limit=limit, requeues=requeues) is expected
 
 
+@pytest.mark.parametrize(
+    ("alone", "said", "code"), [(False, "no", TOKEN_LIMIT), (True, "yes", ALONE), (True, "no", None)]
+)
+def test_a_request_that_is_refused_alone_comes_back_while_it_may_fit(alone, said, code):
+    again = Again("b1", 3, late=False, requeues=True, may_fit=lambda said: said == "yes", now=at(9), alone=alone)
+    attempt = again.judge("x", Errored(said, code=TOKEN_LIMIT, retryable=True), tries(*[ALONE] * 5))
+    assert (attempt and attempt.code) == code
+    assert again.refusal is not None
+
+
+def test_a_request_that_is_refused_alone_comes_back_so_often_and_not_for_ever():
+    assert is_sent_again(FULL, tries(*[ALONE] * (MOST_REFUSALS - 2)), limit=3, requeues=True)
+    assert not is_sent_again(FULL, tries(*[ALONE] * (MOST_REFUSALS - 1)), limit=3, requeues=True)
+
+
 def test_a_batch_that_is_read_twice_is_one_try():
-    again = Again("b1", 2, late=False, requeues=True, now=at(9))
+    again = Again("b1", 2, late=False, requeues=True, may_fit=lambda said: True, now=at(9))
     earlier = (Attempt("b1", "errored", "429", at(5)),)
     assert again.judge("x", RATE, earlier) == Attempt("b1", "errored", "rate_limit", at(9))
     assert again.outcomes == {"x": RATE}
