@@ -110,9 +110,7 @@ class Governor:
             now: Aware UTC.
         """
         known = self._group(group)
-        if known.struck_at is not None and not known.struck_at <= now <= known.struck_at + 2 * self._longest:
-            known.strikes = 0  # that was another day
-        known.strikes, known.struck_at = known.strikes + 1, now
+        known.strikes, known.struck_at = self._strikes(group, now) + 1, now
         tokens = (size + others) / known.bytes_per_token
         before = self._limit(group, limits)
         told = _told(said)
@@ -160,10 +158,9 @@ class Governor:
             return limits.enqueued_tokens is not None
         return not known.ratios and known.sampled[0] < _SAMPLE and self._limit(group, limits) is not None
 
-    def requeues(self, group: str) -> bool:
+    def requeues(self, group: str, now: datetime) -> bool:
         """Tell whether requests that are refused for want of room are sent again: until nothing has helped for long."""
-        known = self._groups.get(group)
-        return known is None or known.strikes < STRIKES
+        return self._strikes(group, now) < STRIKES
 
     def may_fit(self, group: str, size: int, said: str) -> bool:
         """Tell whether a request may find room that was refused though nothing else of its group was there.
@@ -238,6 +235,13 @@ class Governor:
         known = self._groups.get(group)
         told = (limits.enqueued_tokens, None if known is None else known.limit)
         return min((float(each) for each in told if each is not None), default=None)
+
+    def _strikes(self, group: str, now: datetime) -> int:
+        """Return how often a group was refused in a row; what was on another day does not count."""
+        known = self._groups.get(group)
+        if known is None or known.struck_at is None:
+            return 0
+        return known.strikes if known.struck_at <= now <= known.struck_at + 2 * self._longest else 0
 
     def _is_held(self, group: str, now: datetime) -> bool:
         known = self._groups.get(group)

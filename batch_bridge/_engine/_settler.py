@@ -50,7 +50,8 @@ class Settler:
             sent = tuple(lines(batch)) if batch.shared else batch.members
             sharing = state.sharing_for(fallback=batch.terms.fallback)
             remember = sharing.remember(now) if sharing is not None else None
-            reply = await spread(await state.who(batch).poll(batch.handle, sent), batch, remember, flight.settled)
+            told = () if flight.inherited else flight.settled  # what was settled may not have been kept
+            reply = await spread(await state.who(batch).poll(batch.handle, sent), batch, remember, told)
         except ProviderUnavailable as error:
             state.unavailable(flight, error, now)
         except Exception as error:  # noqa: BLE001  # a provider is somebody's code: its bug fails its batch alone
@@ -251,7 +252,7 @@ class Settler:
         limit = 1 if is_left or batch.terms.fallback else self._state.attempts
         governor, alone = self._state.governor, len(batch.members) == 1
         may_fit = partial(governor.may_fit, batch.group, batch.terms.bytes)
-        late, requeues = flight.is_late and not is_left, governor.requeues(batch.group)
+        late, requeues = flight.is_late and not is_left, governor.requeues(batch.group, now)
         return Again(batch.key, limit, late, requeues, may_fit, now, alone=alone)
 
     async def _come_back(

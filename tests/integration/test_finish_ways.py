@@ -11,8 +11,8 @@ import pytest
 from langgraph.graph import StateGraph
 from openai import AsyncOpenAI
 
-from batch_bridge import Batcher, Bridge, Limits, Runner, wait
-from batch_bridge.errors import RequestCancelled, RequestExpired, RequestFailed
+from batch_bridge import Batcher, Bridge, Limits, ResponseCache, Runner, wait
+from batch_bridge.errors import RequestCancelled, RequestExpired, RequestFailed, ResultPending
 from batch_bridge.events import Submitted
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
@@ -151,6 +151,8 @@ def test_a_batchers_request_has_a_deadline_of_its_own(server):
             batcher.map(items(1), deadline=0)
         with pytest.raises(TypeError, match="is no duration"):
             batcher.submit(items(1)[0], deadline="soon")
+        with pytest.raises(ValueError, match="longer than ten years"):
+            batcher.submit(items(1)[0], deadline=1e12)
 
 
 async def test_who_has_nobody_to_answer_late_requests_says_so():
@@ -160,6 +162,52 @@ async def test_who_has_nobody_to_answer_late_requests_says_so():
         with pytest.raises(RequestFailed, match="give the bridge fallback=") as caught:
             await runner.ainvoke({"n": 1})
     assert caught.value.code == "no_fallback"
+
+
+def test_one_request_that_is_larger_than_the_quota_harms_no_other(server):
+    server.configure(enqueued_tokens=300)
+    asked = [[{"role": "user", "content": "word " * 2000}], *items(20)]
+    with batcher_on(server) as batcher:
+        large, *small = batcher.map(asked, return_exceptions=True)
+    assert isinstance(large, RequestFailed)
+    assert large.code == "token_limit_exceeded"
+    assert [f"{n:05d}" in text for n, text in enumerate(said(small))] == [True] * 20
+    assert server.stats.paid == 20
+
+
+def test_equal_requests_share_an_answer_when_they_are_late_too(server, tmp_path):
+    server.configure(stuck=1.0, stuck_share=0.0)
+    cache = ResponseCache(tmp_path / "cache.db")
+    with batcher_on(server, deadline=1, dedupe=True, cache=cache) as batcher:
+        assert len(said(batcher.map(items(1) * 20))) == 20
+        assert len(said(batcher.map(items(1)))) == 1
+    assert (server.stats.requests, server.stats.realtime) == (1, 1)
+
+
+def test_a_cancel_reaches_what_nobody_waits_for(server, tmp_path):
+    with batcher_on(server, path=tmp_path / "b.db", on_pending="raise") as batcher:
+        for item in items(3):
+            with pytest.raises(ResultPending):
+                batcher.submit(item)
+        assert batcher.cancel() == 3
+    assert server.stats.paid == 0
+
+
+def test_what_was_cancelled_is_asked_anew_by_the_next_process(server, tmp_path):
+    def run(give_up):
+        with ThreadPoolExecutor() as pool:
+            batcher = batcher_on(server, path=tmp_path / "b.db", max_batch_age=1000 if give_up else 0.1)
+            asked = pool.submit(batcher.submit, items(1)[0])
+            if give_up:
+                until(batcher.cancel)
+            try:
+                return asked.result(20)
+            finally:
+                batcher.close(wait=False)
+
+    with pytest.raises(RequestCancelled):
+        run(give_up=True)
+    assert said([run(give_up=False)])
 
 
 async def test_what_is_paid_twice_is_reported(server):

@@ -29,7 +29,15 @@ def server(shared, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "test")
     shared.reset_stats()
     yield shared
-    shared.configure(latency=0.0, line_failure=0.0, drop_create_response=0.0, stuck=0.0, stuck_share=0.99, expiry=0.0)
+    shared.configure(
+        latency=0.0,
+        line_failure=0.0,
+        drop_create_response=0.0,
+        stuck=0.0,
+        stuck_share=0.99,
+        expiry=0.0,
+        enqueued_tokens=None,
+    )
 
 
 def chats(count):
@@ -127,6 +135,13 @@ async def test_what_expired_is_sent_again_by_a_later_call(server, open_jobs):
     (error,) = [each.error async for each in open_jobs().aresults(handle) if not each.ok]
     assert len(error.attempts) == 2
     assert (server.stats.paid, server.stats.paid_twice, server.stats.batches) == (7, 0, 3)
+
+
+async def test_a_job_with_a_request_that_never_fits_ends(server, open_jobs):
+    server.configure(enqueued_tokens=100)
+    jobs = open_jobs()
+    status = await jobs.ajoin(await jobs.asubmit([[{"role": "user", "content": "word " * 1000}]]), timeout=30)
+    assert (status.outcomes, server.stats.batches) == ({"errored": 1}, 1)
 
 
 async def test_nothing_of_a_cancelled_job_is_sent_again(server, open_jobs):

@@ -1,13 +1,16 @@
 """Requests that are sent again, are late or are cancelled; and a process that dies at every call in turn."""
 
+import asyncio
 import itertools
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from fakes import MOMENTS, Crash, FakeProvider, FakeStore, Fuse, at, ended, request
+from fakes import MOMENTS, Crash, Created, FakeProvider, FakeStore, Fuse, at, ended, request
 
 from batch_bridge import _ledger, _settlement
 from batch_bridge._deadline import Deadline
+from batch_bridge._driver import Driver
 from batch_bridge._engine import CANCELLED, Engine, _schedule
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._holding import HoldingLedger
@@ -15,7 +18,7 @@ from batch_bridge._keeping import KeepingLedger
 from batch_bridge._ledger import Ledger
 from batch_bridge._models import Cancelled, Errored, Expired, InProgress, Limits, Measure, Succeeded
 from batch_bridge._server._ledger import ServerLedger
-from batch_bridge.errors import ProviderUnavailable
+from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
 
 REQUESTS = [request(n, group="ab"[n % 2]) for n in range(7)]
 IDS = [each.id for each in REQUESTS]
@@ -517,3 +520,122 @@ async def test_one_request_that_is_never_taken_waits():
     while engine.batches_in_flight:
         now = (await engine.tick(now)).wake_at
     assert provider.executed == {request(0).id: 1}
+
+
+# -- who is cancelled, and a process that dies ----------------------------------------------------------------------
+
+
+async def opened(kind, store, provider, now, **options):
+    ledger = kind(store, "bridge")
+    if isinstance(ledger, ServerLedger):
+        await ledger.load()
+    engine = Engine("bridge", provider, FlushPolicy(max_age=timedelta(0)), ledger, **options)
+    await engine.open(now)
+    return engine
+
+
+@pytest.mark.parametrize("dies", [False, True])
+@pytest.mark.parametrize("ledger", LEDGERS)
+async def test_a_batch_in_doubt_whose_requests_were_all_cancelled_is_stopped_when_it_is_found(ledger, dies):
+    provider, store = FakeProvider(), FakeStore()
+    engine = await opened(ledger, store, provider, at(0))
+    await engine.collect(REQUESTS[:2], at(0))
+    provider.then("submit", Created(SubmissionUnknown("cut off")))
+    await engine.tick(at(1))
+    assert len(await engine.cancel(IDS[:2], at(2))) == 2
+    if dies:
+        engine = await opened(ledger, store, provider, at(3))
+    for second in range(4, 600, 60):
+        await engine.tick(at(second))
+    assert "cancel" in [verb for verb, _ in provider.calls]
+    assert not provider.executed
+
+
+@pytest.mark.parametrize("ledger", LEDGERS)
+async def test_who_was_cancelled_by_a_process_before_need_not_wait_for_the_batch(ledger):
+    provider, store = Moody(Fuse(), lambda _: Measure("", 1)), FakeStore()
+    provider.stuck = True
+    engine = await opened(ledger, store, provider, at(0))
+    await engine.collect(REQUESTS[:2], at(0))
+    await engine.tick(at(1))
+    await engine.cancel(IDS[:1], at(2))
+    engine = await opened(ledger, store, provider, at(3))
+    assert await engine.collect(REQUESTS[:2], at(3)) == {IDS[0]}
+    assert await engine.cancel(IDS[:2], at(4)) == {IDS[1]}
+    await engine.tick(at(5))
+    assert "cancel" in [verb for verb, _ in provider.calls], "nobody is left to wait for it"
+    assert not provider.executed
+
+
+async def test_a_row_of_the_queue_that_a_cancelled_request_has_left_is_not_sent_later():
+    fuse, provider = Fuse(), FakeProvider()
+    store = FakeStore(fuse=fuse)
+    engine = await opened(KeepingLedger, store, provider, at(0))
+    await engine.collect(REQUESTS[:1], at(0))
+    fuse.arm(1, "before", "delete queued")
+    with pytest.raises(Crash):
+        await engine.cancel(IDS[:1], at(2))
+    fuse.revive()
+    engine = await opened(KeepingLedger, store, provider, at(10))
+    told = await engine.collect(REQUESTS[:1], at(10))
+    await engine.forget([*told])
+    engine = await opened(KeepingLedger, store, provider, at(20))
+    await engine.tick(at(100), drain=True)
+    assert told == {IDS[0]}
+    assert not provider.executed
+
+
+async def test_a_cancel_takes_what_has_arrived_before_it():
+    class Slow(FakeStore):
+        async def abatch(self, ops):
+            await gate.wait()
+            return await super().abatch(ops)
+
+    gate, provider = asyncio.Event(), FakeProvider()
+    engine = Engine("bridge", provider, FlushPolicy(max_age=3600), Ledger(Slow(), "bridge"))
+    driver = Driver(engine, lambda _: None, lambda: False, lambda _: None, 0.0)
+    gate.set()
+    await driver.open()
+    gate.clear()
+    running = asyncio.create_task(driver.run())
+    driver.collect(REQUESTS[:1])
+    while driver._arrived:
+        await asyncio.sleep(0)
+    driver.collect(REQUESTS[1:2])  # while the first one is written down
+    cancelling = asyncio.create_task(driver.cancel(IDS[:2]))
+    await asyncio.sleep(0)
+    gate.set()
+    assert await cancelling == set(IDS[:2])
+    driver.stop()
+    await running
+    assert not provider.executed
+
+
+# -- deadlines that were stored ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fallback", [None, FakeProvider()])
+@pytest.mark.parametrize("ledger", [KeepingLedger, ServerLedger])
+async def test_a_stored_deadline_that_cannot_be_kept_stops_no_bridge(ledger, fallback):
+    provider, store = FakeProvider(), FakeStore()
+    keeps = Deadline(None, "pay_again", FakeProvider())
+    engine = await opened(ledger, store, provider, at(0), deadline=keeps)
+    asked = [replace(REQUESTS[0], deadline=timedelta.max), REQUESTS[1], replace(REQUESTS[2], deadline=HOUR)]
+    await engine.collect(asked, at(0))
+    engine = await opened(ledger, store, provider, at(1), deadline=Deadline(None, "pay_again", fallback))
+    await engine.tick(at(2))
+    await engine.tick(at(3))
+    assert provider.executed == dict.fromkeys(IDS[:3], 1)
+
+
+async def test_a_request_that_is_asked_anew_has_its_own_time():
+    provider, fallback = FakeProvider(), FakeProvider()
+    deadline = Deadline(timedelta(seconds=60), "pay_again", fallback)
+    engine = Engine("bridge", provider, FlushPolicy(max_age=3600), Ledger(FakeStore(), "bridge"), deadline=deadline)
+    await engine.open(at(0))
+    await engine.collect(REQUESTS[:1], at(0))
+    await engine.drop(IDS[:1])
+    await engine.collect(REQUESTS[:1], at(40))
+    tick = await engine.tick(at(61))
+    assert tick.wake_at == at(100)
+    assert not fallback.calls

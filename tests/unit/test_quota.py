@@ -174,16 +174,13 @@ def test_a_refusal_that_neither_explains_is_remembered():
 def test_a_group_that_is_refused_for_ever_is_not_requeued_for_ever():
     made = governor()
     for n in range(STRIKES):
-        assert made.requeues("a")
+        assert made.requeues("a", at(n))
         made.refused("a", 400, 0, said="no", limits=Limits(), now=at(n))
-    assert not made.requeues("a")
-    assert made.requeues("b")
+    assert not made.requeues("a", at(STRIKES))
+    assert made.requeues("b", at(STRIKES))
+    assert made.requeues("a", at(86_400)), "another day"
     made.ended("a", 1, None, whole=False)
-    assert made.requeues("a")
-    for n in range(STRIKES):
-        made.refused("a", 400, 0, said="no", limits=Limits(), now=at(n))
-    made.refused("a", 400, 0, said="no", limits=Limits(), now=at(86_400))
-    assert made.requeues("a"), "another day"
+    assert made.requeues("a", at(STRIKES))
 
 
 def test_a_request_that_is_larger_than_the_limit_that_was_told_never_fits():

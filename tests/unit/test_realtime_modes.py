@@ -1,5 +1,6 @@
 """The switch: which way a bridge's requests go, by argument, environment and provider."""
 
+import asyncio
 import logging
 import math
 from datetime import timedelta
@@ -243,3 +244,20 @@ def test_openai_has_a_twin_that_refuses_the_same():
     assert twin.measure(request(1, messages=[item])) == batch.measure(request(1, messages=[item]))
     assert "concurrency=3" in repr(twin)
     assert Bridge(batch, mode="realtime").provider._below == math.inf
+
+
+def test_a_small_batch_that_is_late_is_finished_by_the_fallback(caplog):
+    class Slow(FakeProvider):
+        def realtime(self):
+            async def answer(request):
+                await asyncio.sleep(0.5)
+                return Reply(Succeeded(f"answer to {request.item}"))
+
+            async def close():
+                pass
+
+            return Realtime(answer, measure=self.measure, close=close, batch=self, concurrency=2)
+
+    with Batcher(Slow(), mode="auto", realtime_below=10, deadline=0.2, poll_interval=0.1) as batcher:
+        assert batcher.map(list("abcdef")) == [f"answer to {each}" for each in "abcdef"]
+    assert "is not longer than the flush policy's max_age" in caplog.text
