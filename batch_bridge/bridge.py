@@ -1,7 +1,7 @@
 """A bridge: a queue with a provider behind it, that nodes name in `wait(…, batcher=…)`."""
 
-import logging
 import math
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, get_args
 
@@ -29,8 +29,6 @@ _LINGER = 0.2
 _SHORT_LINGER = 0.01
 """Seconds in which arrivals gather before they are written down together; the short one in realtime."""
 
-
-logger = logging.getLogger("batch_bridge")
 
 _VERBS: Final = ("measure", "submit", "poll", "limits")
 """What everything has that is a provider."""
@@ -78,7 +76,8 @@ class Bridge:
             tried. `1` sends nothing twice. Requests that a provider has not queued, because too many tokens waited
             there, are sent again without counting. In realtime each call is repeated by itself instead.
         deadline: How long a request may take (a `timedelta`, or seconds). When the oldest of a batch is late, the
-            batch is cancelled, and what it has not answered goes to the fallback, as what is queued still.
+            batch is cancelled, and what it has not answered goes to the fallback, as what is queued still. Nothing
+            waits for others longer than half of it: the flush policy's `max_age` is no more then.
         on_deadline: `"wait_for_cancel"` waits until the provider tells what was done before the cancellation (OpenAI:
             up to ten minutes), and pays nothing twice. `"pay_again"` sends all of it to the fallback at once, and
             counts what the batch has answered all the same in `Report.paid_twice`.
@@ -151,7 +150,7 @@ class Bridge:
         repeats, within = _attempts(attempts), _deadline(deadline, on_deadline, provider, fallback)
         self._attempts = repeats if self._mode != "realtime" else 1  # each call is repeated by itself
         self._deadline = within if self._mode != "realtime" else None  # nothing is late
-        _warn(self._flush, self._deadline)
+        self._flush = _in_time(self._flush, self._deadline)
         self._name = name
         self._poll_interval = poll_interval
         self._sharing = _sharing(name, provider, cache, dedupe)
@@ -307,16 +306,10 @@ def _deadline(given: object, policy: OnDeadline, provider: Provider, fallback: P
     return Deadline(after, policy, fallback)
 
 
-def _warn(flush: FlushPolicy, deadline: Deadline | None) -> None:
-    """Warn of a deadline that passes before anything is sent for its age."""
+def _in_time(flush: FlushPolicy, deadline: Deadline | None) -> FlushPolicy:
+    """Return a policy whose age leaves a batch half of the deadline, at least; one without an age stays so."""
     after, age = deadline.after if deadline is not None else None, flush.max_age
-    if after is not None and isinstance(age, timedelta) and after <= age:
-        logger.warning(
-            "deadline=%s is not longer than the flush policy's max_age, %s: what no other reason sends before is "
-            "answered by the fallback alone, at full price; give FlushPolicy(max_age=…) a shorter one",
-            after,
-            age,
-        )
+    return replace(flush, max_age=after / 2) if after and isinstance(age, timedelta) and age > after / 2 else flush
 
 
 def _sharing(name: str, provider: Provider, cache: object, dedupe: object) -> Sharing | None:

@@ -6,12 +6,13 @@ import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from langgraph.graph import StateGraph
 from openai import AsyncOpenAI
 
-from batch_bridge import Batcher, Bridge, Limits, ResponseCache, Runner, wait
+from batch_bridge import Batcher, Bridge, FlushPolicy, Limits, ResponseCache, Runner, wait
 from batch_bridge.errors import RequestCancelled, RequestExpired, RequestFailed, ResultPending
 from batch_bridge.events import Submitted
 from batch_bridge.providers.openai import OpenAIBatch
@@ -118,6 +119,22 @@ def test_a_batch_that_never_ends_is_late(server, policy):
     else:
         assert stats.realtime == 50
         assert stats.batches_by_status["cancelling"] == 1, "the cancellation was waited for"
+
+
+@pytest.mark.parametrize(
+    ("age", "deadline", "expected"),
+    [(1800, None, 1800), (1800, 600, 300), (60, 600, 60), (None, 600, None), (0, 600, 0), (1800, 7200, 1800)],
+)
+def test_nothing_waits_for_others_longer_than_half_of_the_deadline(age, deadline, expected):
+    bridge = Bridge(OpenAIBatch(model="m"), flush=FlushPolicy(max_age=age), deadline=deadline)
+    assert bridge._flush.max_age == (None if expected is None else timedelta(seconds=expected))
+
+
+def test_a_request_that_waits_for_others_is_sent_in_time_for_a_batch(server):
+    server.configure(latency=0)
+    with batcher_on(server, deadline=4) as batcher:
+        assert "00000" in said([batcher.submit(items(1)[0])])[0]
+    assert (server.stats.paid, server.stats.realtime) == (1, 0)
 
 
 async def ask_soon(state):
