@@ -490,7 +490,8 @@ class EngineMachine(RuleBasedStateMachine):
         self.fuse.revive()
         if self.engine is None:
             self.boot()
-        self.collect(list(self.parked))
+        # Who has asked this process is told without asking again: a host waits for nothing else.
+        self.collect([each for each in self.parked if each not in self.provider.collected])
         # With a clock that jumped, each tick may be one batch's turn: look, withdraw, send, poll, and send the rest.
         for _ in range(10 + 5 * (self.alive.queued + self.alive.batches_in_flight)):
             if self.due is not None:
