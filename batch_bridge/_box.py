@@ -22,6 +22,7 @@ from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt, interrupt
 
 from batch_bridge._identity import Identity
+from batch_bridge._interrupt import TaskParked
 from batch_bridge._models import JSON, Outcome, Succeeded
 from batch_bridge._wire import Asked, interrupt_value, read_envelope, to_json
 from batch_bridge.errors import NondeterministicNodeError
@@ -162,11 +163,11 @@ class Box:
                 )
             self._parked.requests[:] = [to_json(asked) for asked in self._unanswered()]
             self._closed = True
-            raise GraphInterrupt(self._parked.interrupts)
+            raise TaskParked(self._parked.interrupts)
 
     def _check_open(self) -> None:
         if self._closed and self._parked is not None:  # a sibling that outlived its parked node
-            raise GraphInterrupt(self._parked.interrupts)
+            raise TaskParked(self._parked.interrupts)
 
     def _unanswered(self) -> list[Asked]:
         return [asked for request_id, asked in self._open.items() if request_id not in self._answers]

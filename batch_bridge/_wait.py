@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +18,7 @@ from batch_bridge._box import Box, box_of, taken_in
 from batch_bridge._deadline import Within, duration
 from batch_bridge._deployment._announce import announce, announce_sync, is_deployed, is_idle, origin_of, user_of
 from batch_bridge._identity import Identity
+from batch_bridge._interrupt import merged
 from batch_bridge._json import digest, dumps
 from batch_bridge._messages import decode, encode, has_messages, without_ids
 from batch_bridge._models import JSON, Outcome, Succeeded
@@ -186,7 +187,7 @@ async def gather(*awaitables: Awaitable[T]) -> list[T]:
         if isinstance(result, BaseException) and not isinstance(result, GraphInterrupt):
             raise result
     if interrupts := [result for result in results if isinstance(result, GraphInterrupt)]:
-        raise _merge(interrupts)
+        raise merged(interrupts)
     return [result for result in results if not isinstance(result, BaseException)]
 
 
@@ -208,7 +209,7 @@ class TaskGroup(asyncio.TaskGroup):
             interrupted, rest = group.split(GraphInterrupt)
             if interrupted is None or rest is not None:
                 raise
-            raise _merge(_leaves(interrupted)) from None
+            raise merged(_leaves(interrupted)) from None
 
 
 def _leaves(group: BaseExceptionGroup[GraphInterrupt]) -> list[GraphInterrupt]:
@@ -217,11 +218,6 @@ def _leaves(group: BaseExceptionGroup[GraphInterrupt]) -> list[GraphInterrupt]:
         for each in group.exceptions
         for leaf in (_leaves(each) if isinstance(each, BaseExceptionGroup) else [each])
     ]
-
-
-def _merge(raised: Iterable[GraphInterrupt]) -> GraphInterrupt:
-    """Return one `GraphInterrupt` for several; those of waits that share a box are one interrupt, with one id."""
-    return GraphInterrupt(tuple({each.id: each for one in raised for each in one.args[0]}.values()))
 
 
 # -- one execution -------------------------------------------------------------------------------------------------

@@ -146,9 +146,9 @@ def options(**given):
     ],
 )
 def test_a_call_that_a_batch_cannot_hold_is_told_with_the_reason(given, why):
-    said = refusal(options(**given), stream=False)
+    said = refusal(options(**given), stream=False, usual={})
     assert said is None if why is None else why in said
-    assert refusal(options(), stream=True) == "a batch cannot stream (stream=True)"
+    assert refusal(options(), stream=True, usual={}) == "a batch cannot stream (stream=True)"
 
 
 def test_a_body_that_json_cannot_carry_is_an_error_with_the_path():
