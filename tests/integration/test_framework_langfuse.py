@@ -44,7 +44,7 @@ def traces():
     for method in traced.OPENAI_METHODS_V1:
         kind = getattr(sys.modules.get(method.module), method.object, None)
         changed = kind and vars(kind).get(method.method)
-        if hasattr(changed, "__wrapped__") and type(changed).__module__.startswith("wrapt"):
+        if hasattr(changed, "_self_wrapper"):
             setattr(kind, method.method, changed.__wrapped__)
 
 

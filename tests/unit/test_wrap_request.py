@@ -227,7 +227,7 @@ WRAPPED = wrap_openai(AsyncOpenAI(api_key="k", base_url="http://x"))
 @given(st.one_of(st.tuples(st.just(ChatCompletion), answers(CHAT)), st.tuples(st.just(Response), answers(RESPONSE))))
 def test_the_short_way_reads_every_answer_as_the_sdk_does(drawn):
     cast_to, answer = drawn
-    way = _Way(WRAPPED, None, None, None, "/v1/…", cast_to, frozenset(), frozenset())
+    way = _Way(WRAPPED, None, None, None, "/v1/…", cast_to, frozenset(), frozenset(), None)
     made = way._read(("id", Succeeded(answer)))
     sdk = OpenAI(api_key="k")._process_response_data(data=answer, cast_to=cast_to, response=None)
     assert type(made) is type(sdk)
