@@ -2,19 +2,17 @@
 
 import asyncio
 import inspect
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import orjson
 
 from batch_bridge import _messages
+from batch_bridge._item_ids import ids_of, positions, split_handle, with_ids
 from batch_bridge._json import to_json
 from batch_bridge._models import JSON, Ended, Errored, InProgress, Limits, Measure, Outcome, Request, Succeeded
 from batch_bridge._settlement import nothing
-from batch_bridge.errors import JSONError, SubmissionRefused, SubmissionUnknown
-
-logger = logging.getLogger("batch_bridge")
+from batch_bridge.errors import BadPollResultError, BatchFailed, JSONError, SubmissionRefused, SubmissionUnknown
 
 Submit: TypeAlias = Callable[[list[Any]], Any | Awaitable[Any]]
 Poll: TypeAlias = Callable[[Any], Any | Awaitable[Any]]
@@ -27,6 +25,9 @@ class Pair:
     A batch's create call that was interrupted by a crash cannot be looked up with these two. With `find(key)`, which
     returns a handle or `None`, and a `submit(items, key)` that leaves the key where `find` sees it, it can; without,
     its requests fail with the code `submission_unknown`, and sending them again is the user's decision.
+
+    Where every item of a batch is a dict with a `"custom_id"` (or else an `"id"`) that no other has, `poll` may return
+    a dict by these ids. They are stored with the handle, so that another process can read the results too.
     """
 
     limits = Limits()
@@ -58,12 +59,24 @@ class Pair:
         items = [_messages.decode(request.item) for request in requests]
         handle = await _call(self._submit, items, *([key] if self._takes_key else []))
         if isinstance(handle, BaseException):
-            raise SubmissionRefused(_said(handle))
-        return _handle(handle, "submit")
+            raise SubmissionRefused(said(handle))
+        if handle is None:
+            raise SubmissionRefused(
+                "submit() returned None, and a batch that has no handle cannot be polled; return what poll() needs to "
+                "find it, such as the provider's id. The batch may have been created, and billed, all the same",
+                code="no_handle",
+            )
+        return with_ids(_handle(handle, "submit"), ids_of([request.item for request in requests]))
 
     async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
-        """Call the user's `poll` and judge what it returned."""
-        return _judge(await _call(self._poll, handle), members)
+        """Call the user's `poll` and judge what it returned.
+
+        Raises:
+            BadPollResultError: It is of the wrong form.
+            Exception: Whatever `poll` has raised: `BatchFailed` ends the batch, all else means that it could not look.
+        """
+        own, ids = split_handle(handle)
+        return _judge(await _call(self._poll, own), members, ids)
 
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:  # noqa: ARG002
         """Ask the user's `find`, if there is one."""
@@ -81,6 +94,10 @@ class Pair:
 
     async def cancel(self, handle: JSON) -> None:
         """A pair cannot cancel."""
+
+    def shown(self, handle: JSON) -> JSON:
+        """Return the handle as the user's `submit` has returned it."""
+        return split_handle(handle)[0]
 
     async def release(self, handle: JSON) -> None:
         """Nothing to tidy up."""
@@ -125,51 +142,52 @@ def _plain(function: Callable[..., Any], *arguments: object) -> Any:
         raise RuntimeError(f"{function!r} raised StopIteration; does it call next() on something empty?") from error
 
 
-def _judge(result: object, ids: Sequence[str]) -> InProgress | Ended:
+def _judge(result: object, members: Sequence[str], ids: Sequence[str] | None) -> InProgress | Ended:
     match result:
         case None:
             return InProgress()
         case BaseException():
-            return _failed(_said(result), "batch_failed")
+            failed = Errored(said(result), code="batch_failed")
+            if isinstance(result, BatchFailed):
+                failed = Errored(str(result), code=result.code)
+            return Ended(nothing(), missing=failed)
         case list() | tuple():
-            if len(result) != len(ids):
-                return _failed(
-                    f"poll() returned {len(result)} results for a batch of {len(ids)} requests; a list must be as "
-                    "long as the batch and in its order. Nothing was guessed: return a result for each item (an "
-                    "exception for one that failed), or a dict by position",
-                    "wrong_number_of_results",
+            if len(result) != len(members):
+                raise _bad(
+                    f"{len(result)} results for a batch of {len(members)} requests; a list must be as long as the "
+                    "batch and in its order, with an exception for an item that failed"
                 )
-            return Ended(_pairs(dict(enumerate(result)), ids), missing=Errored("unreachable"))
+            return Ended(_pairs(dict(enumerate(result)), members), missing=Errored("unreachable"))
+        case Mapping() if not result:
+            raise _bad("a dict of nothing; return None while the batch runs")
         case Mapping():
-            return _mapped(result, ids)
+            return _mapped(result, members, ids)
         case _:
-            return _failed(
-                f"poll() returned a {type(result).__name__}; return None while the batch runs, then a list in the "
-                "order of the items, or a dict by position",
-                "bad_results",
+            raise _bad(
+                f"a {type(result).__name__}; return None while the batch runs, then a list in the order of the items, "
+                "or a dict by position or by the items' own ids"
             )
 
 
-def _mapped(result: Mapping[Any, object], ids: Sequence[str]) -> Ended:
-    by_position: dict[int, object] = {}
-    unknown = []
-    for key, value in result.items():
-        position = int(key) if isinstance(key, str) and key.isdecimal() else key
-        if isinstance(position, int) and not isinstance(position, bool) and 0 <= position < len(ids):
-            by_position.setdefault(position, value)
-        else:
-            unknown.append(key)
-    if unknown:
-        logger.warning("poll() returned results for positions that the batch does not have: %r", unknown[:5])
-    named = f"; it has no place for {unknown[0]!r}" if unknown else ""
+def _mapped(result: Mapping[Any, object], members: Sequence[str], ids: Sequence[str] | None) -> Ended:
+    try:
+        by_position = positions(result, len(members), ids)
+    except ValueError as error:
+        raise _bad(f"a dict that cannot be read: {error}") from error
     return Ended(
-        _pairs(by_position, ids),
+        _pairs(by_position, members),
         missing=Errored(
-            f"poll() returned a dict of {len(result)} without this request's position; its keys are positions in the "
-            f"batch, 0 to {len(ids) - 1}, as numbers or strings{named}",
+            f"poll() returned a dict of {len(result)} results for {len(members)} requests, and none for this one",
             code="missing_result",
             retryable=True,
         ),
+    )
+
+
+def _bad(returned: str) -> BadPollResultError:
+    return BadPollResultError(
+        f"poll() returned {returned}. Nothing was guessed: the batch stays in flight, and is collected once poll() is "
+        "mended and the same command runs again"
     )
 
 
@@ -180,18 +198,15 @@ async def _pairs(results: Mapping[int, object], ids: Sequence[str]) -> AsyncIter
 
 def _outcome(result: object) -> Outcome:
     if isinstance(result, BaseException):
-        return Errored(_said(result), code="request_failed")
+        return Errored(said(result), code="request_failed")
     try:
         return Succeeded(_messages.encode(result, what="the answer that poll() returned"))
     except JSONError as error:
         return Errored(str(error), code="answer_not_json")
 
 
-def _failed(message: str, code: str) -> Ended:
-    return Ended(nothing(), missing=Errored(message, code=code))
-
-
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
+    """Return what an exception says, with its kind."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

@@ -14,6 +14,7 @@ from batch_bridge._auto import AnyMode
 from batch_bridge._cache import ResponseCache
 from batch_bridge._deadline import OnDeadline, Within, duration
 from batch_bridge._desk import Desk
+from batch_bridge._engine import POLL_PATIENCE
 from batch_bridge._exit import close_at_exit, closed
 from batch_bridge._flush import FlushPolicy, QueueSummary
 from batch_bridge._json import dumps
@@ -69,6 +70,7 @@ class Batcher:
             local datetime.
         name: Part of every stored key: a durable Batcher that is renamed does not find its batches again.
         poll_interval: The longest pause between two polls of one batch (a `timedelta`, or seconds).
+        poll_patience: How long a batch is left in flight while every look at it fails; see `Bridge`.
         path: The SQLite file that makes it durable. One process at a time has it open.
         on_pending: `"wait"` for the answer, or `"raise"` a `ResultPending` where it is not there yet; needs `path`.
         cache: Answers items that were answered before; see `ResponseCache`.
@@ -104,6 +106,7 @@ class Batcher:
         should_flush_func: ShouldFlush | None = None,
         name: str = "default",
         poll_interval: timedelta | float = 30,
+        poll_patience: Within = POLL_PATIENCE,
         path: str | os.PathLike[str] | None = None,
         on_pending: OnPending = "wait",
         flush: FlushPolicy | None = None,
@@ -144,6 +147,7 @@ class Batcher:
             name=name,
             flush=flush or policy,
             poll_interval=poll_interval,
+            poll_patience=poll_patience,
             cache=cache,
             dedupe=dedupe,
             mode=mode,

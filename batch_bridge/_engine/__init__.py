@@ -9,7 +9,8 @@ A request is in exactly one place::
 
 Every step can be repeated without harm: a crash between any two writes is the same as a step done twice. The engine
 knows nothing of LangGraph's runtime or of any vendor, and it never raises for what a provider did: each request of
-a batch ends with exactly one outcome instead. What the ledger's store raises passes through.
+a batch ends with exactly one outcome instead. Two things pass through: what the ledger's store raises, and the
+`BadPollResultError` of a `poll` that is wrong, whose batch stays in flight.
 
 Its rooms, each of which knows only those below it::
 
@@ -25,5 +26,6 @@ Its rooms, each of which knows only those below it::
 from batch_bridge._engine._engine import Engine, Tick
 from batch_bridge._engine._flight import first_pause
 from batch_bridge._engine._intake import CANCELLED
+from batch_bridge._engine._state import POLL_PATIENCE
 
-__all__ = ["CANCELLED", "Engine", "Tick", "first_pause"]
+__all__ = ["CANCELLED", "POLL_PATIENCE", "Engine", "Tick", "first_pause"]

@@ -1,7 +1,7 @@
 """The engine, as its host sees it."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from batch_bridge import events
@@ -11,10 +11,10 @@ from batch_bridge._engine._flight import Flight, first_pause
 from batch_bridge._engine._intake import CANCELLED, asked_at, judge, stand_by
 from batch_bridge._engine._sender import Sender
 from batch_bridge._engine._settler import Settler
-from batch_bridge._engine._state import State
+from batch_bridge._engine._state import POLL_PATIENCE, State
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
-from batch_bridge._models import Cancelled, Errored, Intent, Outcome, Request, Submitted
+from batch_bridge._models import JSON, Cancelled, Errored, Intent, Outcome, Request, Submitted
 from batch_bridge._plan import Waiting
 from batch_bridge._provider import Provider
 from batch_bridge._quota import Governor
@@ -42,6 +42,8 @@ class Engine:
         attempts: How often a request is sent in all, while what it ends with may pass: it expired, never ran, or was
             answered with 429 or 5xx. With 1 nothing is sent twice.
         deadline: When a request must be answered, and by whom else. Without it requests have none, whatever they say.
+        poll_patience: How long a batch is left in flight while each look at it fails with an error that is not the
+            provider's own word (`ProviderUnavailable`).
         governor: What another engine of this bridge has learned of the provider's quotas.
     """
 
@@ -56,9 +58,12 @@ class Engine:
         sharing: Sharing | None = None,
         attempts: int = 1,
         deadline: Deadline | None = None,
+        poll_patience: timedelta = POLL_PATIENCE,
         governor: Governor | None = None,
     ) -> None:
-        self._state = State(name, provider, policy, ledger, poll_interval, sharing, attempts, deadline)
+        self._state = State(
+            name, provider, policy, ledger, poll_interval, sharing, attempts, deadline, poll_patience=poll_patience
+        )
         if governor is not None:
             self._state.governor = governor
         self._settler = Settler(self._state)
@@ -82,6 +87,7 @@ class Engine:
             old = remembered.get(batch.key)
             if old is not None and isinstance(batch, Submitted) and isinstance(old.batch, Submitted):
                 flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
+                flight.blind_since, flight.told_at = old.blind_since, old.told_at
             flight.stopping = isinstance(batch, Submitted) and batch.left != ""
             state.flights.add(flight)
         await self._count_creations(now)
@@ -283,26 +289,12 @@ class Engine:
             queue.discard(request_id)
         state.tell_settled(None, cancelled)
         for flight, outcomes in flying.items():
-            await self._cancel(flight, outcomes, now)
+            told = len(state.settled)
+            await self._settler.give_up(flight, outcomes, now)
+            del state.settled[told:]  # they are returned, and perhaps forgotten by the next tick
             cancelled |= outcomes
         state.tell_cancelled(cancelled)
         return set(cancelled)
-
-    async def _cancel(self, flight: Flight, outcomes: Mapping[str, Outcome], now: datetime) -> None:
-        state, batch = self._state, flight.batch
-        is_last = state.flights.open_of(flight) == len(outcomes)
-        if is_last and isinstance(batch, Submitted) and not batch.left:  # first: who is left behind is stopped
-            flight.batch = replace(batch, left="cancelled")
-            await state.ledger.mark(flight.batch)
-        told = len(state.settled)
-        await self._settler.settle_early(flight, outcomes.items(), stands=True)
-        del state.settled[told:]  # they are returned, and perhaps forgotten by the next tick
-        for request_id in outcomes:
-            flight.waiting.pop(request_id, None)
-            flight.refused.pop(request_id, None)
-            flight.wanted.discard(request_id)
-        if is_last:
-            flight.stopping, flight.due, flight.late_at = isinstance(flight.batch, Submitted), now, None
 
     # -- outcomes out --------------------------------------------------------------------------------------------
 
@@ -387,6 +379,10 @@ class Engine:
         """Return the requests of a batch that have no outcome yet, by our key of it."""
         flight = self._state.flights.get(key)
         return () if flight is None else tuple(self._state.flights.unsettled(flight))
+
+    def shown(self, batch: Submitted) -> JSON:
+        """Return a batch's handle for a person to read."""
+        return self._state.shown(batch, batch.handle)
 
     @property
     def queued(self) -> int:

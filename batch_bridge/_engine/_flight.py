@@ -28,6 +28,8 @@ class Flight:
         wanted: Its requests that somebody in this process waits for, once it is submitted: those may be sent again.
         refused: Requests that somebody waits for, and that cannot be sent any more if the intent is withdrawn.
         failures: Calls in a row that the provider was not available for.
+        blind_since: When the first of the looks in a row failed that have told nothing; `None` after a good one.
+        told_at: When it was last told that the batch runs still; `None` if it never was.
         refusals: Times in a row that it was not created, because the provider was full.
         stopping: The provider is to be told that it should stop.
         is_late: Its deadline has passed, and what follows from that has been begun.
@@ -47,6 +49,8 @@ class Flight:
     wanted: set[str] = field(default_factory=set)
     refused: dict[str, Errored] = field(default_factory=dict)
     failures: int = 0
+    blind_since: datetime | None = None
+    told_at: datetime | None = None
     refusals: int = 0
     stopping: bool = False
     is_late: bool = False
@@ -58,6 +62,10 @@ class Flight:
     def next_at(self) -> datetime:
         """When to do something about it next."""
         return self.due if self.late_at is None else min(self.due, self.late_at)
+
+    def seen(self) -> None:
+        """Note a look that told how the batch is."""
+        self.failures, self.blind_since = 0, None
 
     def wait(self, now: datetime, interval: timedelta, at_least: float | None = None) -> None:
         """Set the next due time, and double the pause up to `interval`; `at_least` is in seconds, an hour at most."""

@@ -11,8 +11,9 @@ from batch_bridge._engine._intake import judge
 from batch_bridge._engine._schedule import batch_limits
 from batch_bridge._engine._settler import Settler
 from batch_bridge._engine._state import State, said
-from batch_bridge._models import JSON, Errored, Intent, Outcome, Submitted, Terms
+from batch_bridge._models import JSON, Errored, Expired, Intent, Outcome, Submitted, Terms
 from batch_bridge._plan import Waiting, batch_key, lines, split
+from batch_bridge._resubmit import final
 from batch_bridge._sharing import Sharing
 from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
 
@@ -20,6 +21,7 @@ logger = logging.getLogger("batch_bridge")
 
 _PATIENCE = 8
 """Refusals in a row after which a batch is taken for too large, and not merely for too early."""
+LATE_IN_QUEUE = Expired("the deadline passed before the request was sent; it was not billed")
 
 
 class Sender:
@@ -40,10 +42,13 @@ class Sender:
         await state.each(split(waiting, batch_limits(state), shared=shared), lambda each: self._begin(each, now))
 
     async def flush_late(self, waiting: Sequence[Waiting], now: datetime) -> None:
-        """Send what is late to the fallback."""
+        """Send what is late to the fallback; without one it ends as expired."""
         state = self._state
         fallback = state.deadline.fallback if state.deadline is not None else None
-        assert fallback is not None  # noqa: S101  # else nothing is late
+        if fallback is None:
+            ids = [each.id for each in waiting]
+            await self._settle_queued({each: final(LATE_IN_QUEUE, state.ledger.tries(each), "") for each in ids})
+            return
         sharing = state.sharing_for(fallback=True)
         if sharing is not None:
             waiting = await self._recall(sharing, waiting, now)
@@ -179,9 +184,10 @@ class Sender:
         flight.refused.clear()
         state.held_until, state.hold = None, first_pause(state.interval)
         flight.due, flight.pause = now, first_pause(state.interval)
-        logger.info("%s: batch %s submitted as %r", state.name, batch.key, handle)
+        shown = state.shown(batch, handle)
+        logger.info("%s: batch %s submitted as %r", state.name, batch.key, shown)
         if state.on_event is not None:
-            state.on_event(events.Submitted(bridge=state.name, batch=batch.key, handle=handle, requests=batch.members))
+            state.on_event(events.Submitted(bridge=state.name, batch=batch.key, handle=shown, requests=batch.members))
 
     # -- a submission that was not seen to the end ------------------------------------------------------------------
 

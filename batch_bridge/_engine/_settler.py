@@ -17,6 +17,8 @@ from batch_bridge._models import (
     Closed,
     Ended,
     Errored,
+    Expired,
+    InProgress,
     Intent,
     Outcome,
     Submitted,
@@ -27,10 +29,16 @@ from batch_bridge._plan import Waiting, lines
 from batch_bridge._resubmit import DEADLINE, Again, final, is_passing
 from batch_bridge._settlement import ReadError, nothing, settle, settle_early
 from batch_bridge._sharing import spread
-from batch_bridge.errors import ProviderUnavailable
+from batch_bridge.errors import BadPollResultError, BatchFailed, ProviderUnavailable
 
 logger = logging.getLogger("batch_bridge")
 
+LATE_IN_FLIGHT = Expired(
+    "the deadline passed while the request was at the provider, and nobody else answers it; it may have been billed. "
+    "Give fallback=, a provider that answers what is late"
+)
+POLL_FAILED = "poll_failed"
+"""The code of a request whose batch could not be looked at for too long."""
 _CHUNK = 500
 """Requests that are read at once to be sent again."""
 
@@ -52,16 +60,23 @@ class Settler:
             remember = sharing.remember(now) if sharing is not None else None
             told = () if flight.inherited else flight.settled  # what was settled may not have been kept
             reply = await spread(await state.who(batch).poll(batch.handle, sent), batch, remember, told)
-        except ProviderUnavailable as error:
-            state.unavailable(flight, error, now)
-        except Exception as error:  # noqa: BLE001  # a provider is somebody's code: its bug fails its batch alone
-            await self.fail(flight, Errored(said(error), code="poll_failed"), now)
+        except BatchFailed as error:
+            await self.fail(flight, Errored(str(error), code=error.code), now)
+        except BadPollResultError as error:
+            flight.seen()
+            flight.wait(now, state.interval)
+            state.last_error = f"batch {batch.key}: {error}"
+            logger.error("%s: batch %s: %s", state.name, batch.key, error)  # noqa: TRY400  # it is raised
+            raise
+        except Exception as error:  # noqa: BLE001  # a provider is somebody's code, and the batch was paid for
+            await self._could_not_look(flight, error, now)
         else:
             if isinstance(reply, Ended):
                 await self._settle(flight, reply, now)
                 return
-            flight.failures = 0
+            flight.seen()
             flight.wait(now, state.interval)
+            self._tell_long(flight, batch, reply, now)
             if state.on_event is not None:
                 state.on_event(events.Polled(bridge=state.name, batch=batch.key, done=reply.done, total=reply.total))
             if reply.outcomes:
@@ -69,6 +84,49 @@ class Settler:
             flight.rings = reply.news is not None
             if reply.news is not None:
                 reply.news.add_done_callback(lambda _: self._ring(flight, now))
+
+    def _tell_long(self, flight: Flight, batch: Submitted, reply: InProgress, now: datetime) -> None:
+        """Log that a batch runs still: after an hour, and then at twice the age each time."""
+        age = now - batch.submitted_at
+        told = None if flight.told_at is None else flight.told_at - batch.submitted_at
+        if age < self._state.tell_after or (told is not None and age < 2 * told):
+            return
+        flight.told_at = now
+        done = "" if reply.done is None else f", {reply.done} of them done"
+        logger.warning(
+            "%s: batch %s (%r) is in flight since %s with %d requests%s; poll it by hand if that is longer than its "
+            "provider takes",
+            self._state.name,
+            batch.key,
+            self._state.shown(batch, batch.handle),
+            batch.submitted_at.isoformat(timespec="seconds"),
+            len(batch.members),
+            done,
+        )
+
+    async def _could_not_look(self, flight: Flight, error: Exception, now: datetime) -> None:
+        """Leave a batch in flight that could not be looked at, or read; the provider has it, and it may be paid.
+
+        What a provider does not say itself (`ProviderUnavailable`) is perhaps a bug, and ends after the patience.
+        """
+        state = self._state
+        flight.blind_since = flight.blind_since or now
+        if isinstance(error, ProviderUnavailable) or now - flight.blind_since < state.poll_patience:
+            state.unavailable(flight, error, now)
+            if state.on_event is not None:
+                state.on_event(
+                    events.PollFailed(
+                        bridge=state.name, batch=flight.batch.key, error=said(error), failures=flight.failures
+                    )
+                )
+            return
+        since = flight.blind_since.isoformat(timespec="seconds")
+        errored = Errored(
+            f"no look at the batch has succeeded since {since}, as long as poll_patience allows; the batch may have "
+            f"been answered and billed all the same. The last look failed with {said(error)}",
+            code=POLL_FAILED,
+        )
+        await self.fail(flight, errored, now)
 
     def _ring(self, flight: Flight, polled_at: datetime) -> None:
         """Have a batch polled in the next tick, and ask for one."""
@@ -135,8 +193,12 @@ class Settler:
         state = self._state
         if not isinstance(flight.batch, Submitted):
             return
-        flight.stopping = True
         logger.warning("%s: batch %s is late, and is stopped", state.name, flight.batch.key)
+        if state.deadline is not None and state.deadline.fallback is None:
+            await self.catch_up(flight)
+            await self.give_up(flight, dict.fromkeys(state.flights.unsettled(flight), LATE_IN_FLIGHT), now)
+            return
+        flight.stopping = True
         if state.deadline is not None and state.deadline.policy == "pay_again":
             await self._leave(flight, flight.batch, now)
 
@@ -159,6 +221,24 @@ class Settler:
         state.tell_settled(batch.key, lost)
         state.tell_resubmitted(batch.key, [each.id for each in back])
 
+    async def give_up(self, flight: Flight, outcomes: Mapping[str, Outcome], now: datetime) -> None:
+        """End requests of a batch that are not waited for any more, and stop it if no other is left. Idempotent.
+
+        What the provider answers for them all the same is put aside.
+        """
+        state, batch = self._state, flight.batch
+        is_last = state.flights.open_of(flight) == len(outcomes)
+        if is_last and isinstance(batch, Submitted) and not batch.left:  # first: who is left behind is stopped
+            flight.batch = replace(batch, left="cancelled")
+            await state.ledger.mark(flight.batch)
+        await self.settle_early(flight, outcomes.items(), stands=True)
+        for request_id in outcomes:
+            flight.waiting.pop(request_id, None)
+            flight.refused.pop(request_id, None)
+            flight.wanted.discard(request_id)
+        if is_last:
+            flight.stopping, flight.due, flight.late_at = isinstance(flight.batch, Submitted), now, None
+
     # -- when it has ended -----------------------------------------------------------------------------------------
 
     async def fail(self, flight: Flight, errored: Errored, now: datetime) -> None:
@@ -180,10 +260,7 @@ class Settler:
             )
         except ReadError as error:
             flight.inherited = True  # what was read before it broke is written
-            if isinstance(error.__cause__, ProviderUnavailable):
-                state.unavailable(flight, error.__cause__, now)
-            else:
-                await self.fail(flight, Errored(said(error.__cause__), code="poll_failed"), now)
+            await self._could_not_look(flight, error.error, now)
             return
         back, lost = await self._come_back(flight, again.outcomes)
         await state.ledger.settle(lost)
@@ -232,7 +309,7 @@ class Settler:
         await state.ledger.close(
             Closed(
                 key=batch.key,
-                handle=submitted.handle if submitted else None,
+                handle=state.shown(submitted, submitted.handle) if submitted else None,
                 requests=kinds.total(),
                 submitted_at=submitted.submitted_at if submitted else now,
                 ended_at=now,
@@ -301,11 +378,9 @@ class Settler:
             async for request_id, outcome in ended.outcomes:
                 if isinstance(outcome, Succeeded):
                     paid.add(request_id)
-        except ProviderUnavailable as error:
-            state.unavailable(flight, error, now)
-            return
         except Exception as error:  # noqa: BLE001  # as in `poll`
-            logger.warning("%s: batch %s cannot be read to its end: %s", state.name, batch.key, said(error))
+            await self._could_not_look(flight, error, now)
+            return
         left = {each for each in batch.members if each not in flight.settled}
         if flight.inherited:  # what was settled before it was left, the process that is gone knew
             left = {each for each in left if any(tried.batch == batch.key for tried in state.ledger.tries(each))}

@@ -227,7 +227,8 @@ class Visit:
             match entry:
                 case Submitted() as batch:
                     done = self._done.get(batch.key)
-                    batches[batch.key] = BatchStatus(batch.key, "in_flight", batch.handle, len(batch.members), done)
+                    shown = self._engine.shown(batch)
+                    batches[batch.key] = BatchStatus(batch.key, "in_flight", shown, len(batch.members), done)
                 case (Intent() as intent, _):
                     batches[intent.key] = BatchStatus(intent.key, "submitting", None, len(intent.members))
         return tuple(batches[key] for key in job.batches if key in batches)
