@@ -1,8 +1,9 @@
 """`batch-bridge jobs`: jobs from the command line, through the bridges that a file describes."""
 
+import codecs
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -30,7 +31,9 @@ _FILE: Final = Path("jobs.db")
 
 @app.command()
 def submit(
-    items: Annotated[Path, typer.Argument(help="Items, as JSON, one on each line; - is standard input.")],
+    items: Annotated[
+        Path, typer.Argument(help="Items, as JSON, one on each line, as in OpenAI's batch files; - is standard input.")
+    ],
     config: Config = _CONFIG,
     bridge: Bridge = None,
     file: File = _FILE,
@@ -40,8 +43,8 @@ def submit(
     with _said():
         lines = sys.stdin.buffer if str(items) == "-" else items.open("rb")
         with lines:
-            read = [orjson.loads(line) for line in lines if line.strip()]
-        typer.echo(_jobs(config, bridge, file).submit(read, key=key))
+            read = dict(_lines(lines))
+        typer.echo(_jobs(config, bridge, file).submit(read.values(), key=key, places=tuple(read)))
 
 
 @app.command()
@@ -53,12 +56,15 @@ def status(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, file
 
 @app.command()
 def results(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, file: File = _FILE) -> None:
-    """Print what has ended, in order: `{"index", "kind", "answer" or what failed}`, one on each line."""
+    """Print what has ended, in order: `{"index", "kind", "answer" or what failed}`, one on each line.
+
+    Where the items had a `custom_id`, each row has it, too.
+    """
     with _said():
         for result in _jobs(config, bridge, file).results(handle):
             row = {"index": result.index, **_outcome.to_json(result.outcome)}
             if result.name is not None:
-                row["name"] = result.name
+                row = {"custom_id": result.name, **row, "name": result.name}
             typer.echo(orjson.dumps(row))
 
 
@@ -75,6 +81,40 @@ def list_(config: Config = _CONFIG, bridge: Bridge = None, file: File = _FILE) -
     with _said():
         for handle in _jobs(config, bridge, file).handles():
             typer.echo(handle)
+
+
+def _lines(file: Iterable[bytes]) -> Iterator[tuple[str, Any]]:
+    """Yield a file's items, each with its line as a person counts them. A mark at its start and blank lines are fine.
+
+    Raises:
+        ValueError: A line is no JSON, or the whole file is one array.
+    """
+    for number, line in enumerate(file, 1):
+        text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+        if not text.strip():
+            continue
+        try:
+            item = orjson.loads(text)
+        except ValueError as error:
+            if number == 1 and text.lstrip().startswith(b"["):
+                raise ValueError(_ARRAY) from error
+            raise ValueError(f"line {number} is no JSON: {error}; give one item on each line") from error
+        if (
+            number == 1
+            and isinstance(item, list)
+            and not all(isinstance(each, dict) and "role" in each for each in item)
+        ):
+            raise ValueError(_ARRAY)
+        yield f"line {number}", item
+
+
+def _is_conversation(item: list[Any]) -> bool:
+    return all(isinstance(each, dict) and "role" in each for each in item)
+
+
+_ARRAY: Final = (
+    "the file is one JSON array, and a batch's input has one item on each line; convert it with: jq -c '.[]' FILE"
+)
 
 
 def _jobs(config: Path, name: str | None, file: Path) -> Jobs:

@@ -17,6 +17,7 @@ from batch_bridge import _outcome
 from batch_bridge._box import Box, box_of, taken_in
 from batch_bridge._deadline import Within, duration
 from batch_bridge._deployment._announce import announce, announce_sync, is_deployed, is_idle, origin_of, user_of
+from batch_bridge._given import check_item, check_items
 from batch_bridge._identity import Identity
 from batch_bridge._json import digest, dumps
 from batch_bridge._messages import decode, encode, has_messages, without_ids
@@ -83,7 +84,7 @@ async def wait(item: Any, *, batcher: str | Named = "bridge", key: str | None = 
         NoStoreError, BridgeUnreachableError: The same, on a LangGraph server.
         GraphInterrupt: LangGraph's way to park. Let it pass: no `except Exception` around a wait.
     """
-    box, (asked,) = _open([item], batcher, key, deadline)
+    box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
     return _unwrap(*await _resolve(box, asked), _consumed())
 
 
@@ -121,7 +122,7 @@ async def wait_many(
     Raises:
         As `wait`.
     """
-    box, asked = _open(items, batcher, None, deadline)
+    box, asked = _open(check_items(items, "wait_many()"), batcher, None, deadline)
     for each in asked:
         box.look_up(*each)
     ended = [await _resolve(box, each) for each in asked]
@@ -130,7 +131,7 @@ async def wait_many(
 
 def wait_sync(item: Any, *, batcher: str | Named = "bridge", key: str | None = None, deadline: Within = None) -> Any:
     """Do what `wait` does, in a node that is not async. For several items use `wait_many_sync`."""
-    box, (asked,) = _open([item], batcher, key, deadline)
+    box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
     return _unwrap(*_resolve_sync(box, asked), _consumed())
 
 
@@ -142,7 +143,7 @@ def wait_many_sync(
     return_exceptions: bool = False,
 ) -> list[Any]:
     """Do what `wait_many` does, in a node that is not async."""
-    box, asked = _open(items, batcher, None, deadline)
+    box, asked = _open(check_items(items, "wait_many()"), batcher, None, deadline)
     for each in asked:
         box.look_up(*each)
     return _unwrap_all([_resolve_sync(box, each) for each in asked], return_exceptions=return_exceptions)
@@ -152,7 +153,7 @@ async def wait_outcome(
     item: Any, *, batcher: str | Named = "bridge", key: str | None = None, deadline: Within = None
 ) -> tuple[str, Outcome]:
     """Do what `wait` does, and return the request's id and its outcome, whatever it is; the answer is not decoded."""
-    box, (asked,) = _open([item], batcher, key, deadline)
+    box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
     return _note(await _resolve(box, asked))
 
 
@@ -160,7 +161,7 @@ def wait_outcome_sync(
     item: Any, *, batcher: str | Named = "bridge", key: str | None = None, deadline: Within = None
 ) -> tuple[str, Outcome]:
     """Do what `wait_outcome` does, in a node that is not async."""
-    box, (asked,) = _open([item], batcher, key, deadline)
+    box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
     return _note(_resolve_sync(box, asked))
 
 
@@ -228,7 +229,7 @@ def _merge(raised: Iterable[GraphInterrupt]) -> GraphInterrupt:
 
 
 def _open(
-    items: Sequence[Any], batcher: str | Named, key: str | None, deadline: Within
+    items: Iterable[Any], batcher: str | Named, key: str | None, deadline: Within
 ) -> tuple[Box, list[tuple[Identity, JSON]]]:
     within = duration(deadline)
     info, run, link = _execution()

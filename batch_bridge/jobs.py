@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import os
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,9 +14,10 @@ from filelock import FileLock, Timeout
 
 from batch_bridge._engine import first_pause
 from batch_bridge._jobs._apart import apart
+from batch_bridge._jobs._asked import encoded, named
 from batch_bridge._jobs._ledger import JobsLedger
 from batch_bridge._jobs._models import BatchStatus, JobResult, JobStatus
-from batch_bridge._jobs._visit import Visit, encoded
+from batch_bridge._jobs._visit import Visit
 from batch_bridge._provider import Provider
 from batch_bridge._quota import Governor
 from batch_bridge._sqlite import open_file
@@ -98,7 +99,9 @@ class Jobs:
 
     # -- asking ----------------------------------------------------------------------------------------------
 
-    async def asubmit(self, items: Iterable[Any] | Mapping[str, Any], *, key: str | None = None) -> str:
+    async def asubmit(
+        self, items: Iterable[Any] | Mapping[str, Any], *, key: str | None = None, places: Sequence[str] | None = None
+    ) -> str:
         """Write a job down, send it, and return its handle.
 
         Once this has returned the job is in the file, and is sent: at once, or by the next call of any method, if the
@@ -106,22 +109,19 @@ class Jobs:
 
         Args:
             items: What the provider takes: anything JSON can carry, or LangChain messages. From a mapping, each result
-                carries its item's key as its `name`.
+                carries its item's key as its `name`; from whole lines of a batch's input, their `custom_id`.
             key: Names the job, so that it is submitted once: the same key and items again return the same handle and
                 send nothing. Without it each call is another job.
+            places: Where each item stands, for errors, e.g. "line 7".
 
         Raises:
-            RunMismatchError: The key was used with other items.
+            RunMismatchError: The key was used with other items, or with another model, endpoint or parameters.
+            TypeError: `items` are no items: a string, one item's own dict, a coroutine.
+            ValueError: Two lines have one `custom_id`.
             JSONError: An item holds something that JSON cannot carry.
             RunFileError: The file is broken, or was not free for so long as `patience` says.
         """
-        if isinstance(items, str | bytes):
-            raise TypeError("submit() got a string where a list of items belongs; give [item], or a mapping of items")
-        if isinstance(items, Mapping):
-            pairs = [(str(name), item) for name, item in items.items()]
-        else:
-            pairs = [(None, item) for item in items]  # type: ignore[misc]  # no names
-        requests = await asyncio.to_thread(encoded, pairs)
+        requests = await asyncio.to_thread(encoded, named(items, places))
         handle = f"job_{uuid.uuid4().hex}" if key is None else self._handle(key)
         async with self._visit() as visit:
             await visit.submit(handle, requests, _now())
@@ -215,9 +215,11 @@ class Jobs:
 
     # -- the same, outside an event loop -----------------------------------------------------------------------
 
-    def submit(self, items: Iterable[Any] | Mapping[str, Any], *, key: str | None = None) -> str:
+    def submit(
+        self, items: Iterable[Any] | Mapping[str, Any], *, key: str | None = None, places: Sequence[str] | None = None
+    ) -> str:
         """Do what `asubmit` does, outside an event loop."""
-        return _run("submit", self.asubmit(items, key=key))
+        return _run("submit", self.asubmit(items, key=key, places=places))
 
     def status(self, handle: str) -> JobStatus:
         """Do what `astatus` does, outside an event loop."""

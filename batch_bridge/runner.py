@@ -15,6 +15,7 @@ from langgraph.store.base import BaseStore
 
 from batch_bridge._call import Call, Failed
 from batch_bridge._collector import relaxed
+from batch_bridge._given import check_items
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress, listen
 from batch_bridge._memory import MemoryRows
@@ -202,7 +203,7 @@ class Runner:
             RunnerStateError: The Runner is not open, or the run is under way already.
         """
         total = len(inputs) if isinstance(inputs, Sized) else None
-        call = self._call(inputs, config, run_id, max_concurrency, context, options)
+        call = self._call(check_items(inputs, "abatch()", "input"), config, run_id, max_concurrency, context, options)
         results = {index: result async for index, result in self._results(call, run_id, total)}
         return _in_order(results, return_exceptions=return_exceptions)
 
@@ -222,6 +223,7 @@ class Runner:
         Without `return_exceptions`, the first exception is raised after all other threads have been yielded.
         """
         total = len(inputs) if isinstance(inputs, Sized) else None
+        inputs = check_items(inputs, "abatch_as_completed()", "input")
         call = self._call(inputs, config, run_id, max_concurrency, context, options)
         failed: dict[int, Any] = {}
         async with contextlib.aclosing(self._results(call, run_id, total)) as results:  # when it is left early

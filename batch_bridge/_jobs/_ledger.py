@@ -33,6 +33,8 @@ class Job:
         batches: Keys of its batches, oldest first; those that came to nothing too.
         stopped: Keys of those that the provider was told to cancel.
         ended: Every request has its outcome.
+        groups: What its requests were asked of, as the provider groups them: endpoint and model.
+        settings: A digest of all that decides their answers; empty where the provider does not tell.
     """
 
     handle: str
@@ -43,6 +45,8 @@ class Job:
     batches: tuple[str, ...] = ()
     stopped: tuple[str, ...] = ()
     ended: bool = False
+    groups: tuple[str, ...] = ()
+    settings: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,8 @@ class JobsLedger(KeepingLedger):
             "batches": list(job.batches),
             "stopped": list(job.stopped),
             "ended": job.ended,
+            "groups": list(job.groups),
+            "settings": job.settings,
         }
         await self._run([self._put("jobs", job.handle, row)])
 
@@ -150,4 +156,6 @@ def _job(handle: str, row: dict[str, Any]) -> Job:
         tuple(row["batches"]),
         tuple(row["stopped"]),
         row["ended"],
+        tuple(row.get("groups", ())),
+        row.get("settings", ""),
     )

@@ -1,20 +1,19 @@
 """One look at a file of jobs: everything that is due is done, and nobody waits for what is not."""
 
-import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import Literal
 
-from batch_bridge import _messages, _outcome
+from batch_bridge import _outcome
 from batch_bridge._engine import Engine
 from batch_bridge._jobs._apart import job_of
+from batch_bridge._jobs._asked import asked_of, request_id
 from batch_bridge._jobs._ledger import PART, Job, JobsLedger, Part
 from batch_bridge._jobs._models import BatchStatus, JobResult, JobStatus
-from batch_bridge._json import dumps
 from batch_bridge._models import JSON, Cancelled, Intent, Request, Submitted
 from batch_bridge._provider import Provider
 from batch_bridge.errors import ProviderUnavailable, RunMismatchError, UnknownJobError, UsageError
@@ -53,17 +52,21 @@ class Visit:
         """Write a job down; the next `look` sends it. The same handle again changes nothing.
 
         Raises:
-            RunMismatchError: The job is there, with other items.
+            RunMismatchError: The job is there, with other items, or they are asked of another model, endpoint or with
+                other parameters.
         """
+        items = tuple(items)
         known = await self._ledger.job(handle)
+        groups, settings = asked_of(self._provider, handle, items)
         if known is not None:
             await self._compare(known, items)
+            _compare_settings(known, groups, settings)
             return
         count = 0
         rest = enumerate(items)
-        job = Job(handle, 0, now)
+        job = Job(handle, 0, now, groups=groups, settings=settings)
         while chunk := list(islice(rest, PART)):
-            requests = [Request(_id(handle, index, item), handle, item) for index, (_, item) in chunk]
+            requests = [Request(request_id(handle, index, item), handle, item) for index, (_, item) in chunk]
             names = tuple(name for _, (name, _) in chunk if name is not None)
             number, count = count // PART, count + len(chunk)
             await self._ledger.put_part(handle, Part(number, tuple(each.id for each in requests), names or None))
@@ -160,8 +163,8 @@ class Visit:
     # -- inside ----------------------------------------------------------------------------------------------
 
     async def _compare(self, job: Job, items: Iterable[tuple[str | None, JSON]]) -> None:
-        asked = [_id(job.handle, index, item) for index, (_, item) in enumerate(items)]
-        known = [request_id async for part in self._ledger.parts(job) for request_id in part.ids]
+        asked = [request_id(job.handle, index, item) for index, (_, item) in enumerate(items)]
+        known = [each async for part in self._ledger.parts(job) for each in part.ids]
         if asked != known:
             pairs = zip(asked, known, strict=False)
             index = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(asked), len(known)))
@@ -238,22 +241,18 @@ class Visit:
             self._done[event.batch] = event.done
 
 
-def encoded(items: Iterable[tuple[str | None, object]]) -> Sequence[tuple[str | None, JSON]]:
-    """Return named items as JSON.
-
-    Raises:
-        JSONError: One holds something that JSON cannot carry.
-    """
-    return [(name, _messages.encode(item, what=f"item {index}")) for index, (name, item) in enumerate(items)]
-
-
-def _id(handle: str, index: int, item: JSON) -> str:
-    content = dumps(_messages.without_ids(item))
-    return hashlib.blake2b(content, digest_size=16, key=f"{index}".encode(), salt=_salt(handle)).hexdigest()
-
-
-def _salt(handle: str) -> bytes:
-    return hashlib.blake2b(handle.encode(), digest_size=16).digest()
+def _compare_settings(job: Job, groups: tuple[str, ...], settings: str) -> None:
+    if not job.settings or not settings or job.settings == settings:
+        return
+    if set(job.groups) != set(groups):
+        differs = f"it was asked of {', '.join(job.groups)} then, and of {', '.join(groups)} now"
+    else:
+        differs = "its parameters (the provider's own, such as a temperature), or the address they go to, differ"
+    raise RunMismatchError(
+        f"a job of this key was submitted with the same items and other settings: {differs}. Give another key to ask "
+        "again, or the same settings to go on with that job",
+        index=0,
+    )
 
 
 def _state(job: Job, sent: int, settled: int) -> Literal["queued", "in_flight", "cancelling", "ended"]:

@@ -60,7 +60,7 @@ def test_a_batcher_waits_for_a_poll_that_raises_sync_too():
         return [f"{item}!" for item in handle]
 
     with Batcher(submit_func=list, poll_func=poll, poll_interval=0.02) as batcher:
-        assert batcher.map("ab") == ["a!", "b!"]
+        assert batcher.map(["a", "b"]) == ["a!", "b!"]
 
 
 async def test_after_the_patience_its_requests_fail_and_are_told_what_it_may_have_cost():
@@ -120,9 +120,9 @@ def test_a_durable_batcher_tells_its_callers_and_collects_with_a_mended_poll(tmp
         pytest.raises(BadPollResultError, match="a str"),
         Batcher(poll_func=lambda handle: "done", **options) as batcher,
     ):
-        batcher.map("ab")
+        batcher.map(["a", "b"])
     with Batcher(poll_func=lambda handle: [f"{item}!" for item in handle], **options) as batcher:
-        assert batcher.map("ab") == ["a!", "b!"]
+        assert batcher.map(["a", "b"]) == ["a!", "b!"]
     assert sent == [["a", "b"]]
 
 
