@@ -1,5 +1,9 @@
 """Gemini's Batch API."""
 
+from batch_bridge.providers._extra import require_extra
+
+require_extra("google.genai", "gemini")
+
 import asyncio
 import time
 from collections import Counter
