@@ -1,6 +1,7 @@
 """One call of a Runner: inputs become threads, which run, park and are resumed; results come out as they are ready."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from batch_bridge.errors import (
     SwallowedInterruptError,
     UnknownBatcherError,
 )
+
+logger = logging.getLogger("batch_bridge")
 
 _STRIKES = 2
 """Deliveries in a row that a thread may let pass without consuming anything, before it is an error."""
@@ -105,6 +108,7 @@ class Call:
         self._cancelled = False
         self.live = 0
         self.done = 0
+        self.ended_before = 0
 
     @property
     def busy(self) -> bool:
@@ -127,6 +131,21 @@ class Call:
             if isinstance(result, BaseException):
                 raise result
             yield result
+
+    def tell_ended_before(self) -> None:
+        """Log how many threads had ended in an earlier call, if any had: they were not run, and nothing was asked."""
+        if not self.ended_before:
+            return
+        is_all = self.ended_before == self.done
+        logger.log(
+            logging.WARNING if is_all else logging.INFO,
+            "run %r: %d of %d threads had ended before%s; their results were read again. To run them anew, give "
+            "another run_id",
+            self.run_id,
+            self.ended_before,
+            self.done,
+            ", nothing was asked" if is_all else "",
+        )
 
     def wake(self, thread: Thread) -> None:
         """Resume a thread, when there is room."""
@@ -270,6 +289,7 @@ class Call:
                 self._park(thread, step.interrupts)
                 return
             value, replay = step.input, step.replay
+            self.ended_before += step.ended
         await self._step(thread, value, self._config(thread, link, replay=replay), link)
 
     async def _resume(self, thread: Thread) -> None:

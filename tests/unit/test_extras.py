@@ -34,8 +34,6 @@ def told_without(missing, code):
         ("google.genai", "from batch_bridge.providers.gemini import GeminiBatch", "gemini"),
         ("google", "from batch_bridge.providers.gemini import GeminiBatch", "gemini"),
         ("anthropic", "from batch_bridge.providers import create; create('anthropic', model='m')", "anthropic"),
-        ("starlette", "from batch_bridge.testing import BatchServer; BatchServer().start()", "server"),
-        ("uvicorn", "from batch_bridge.testing import BatchServer; BatchServer().start()", "server"),
     ],
 )
 def test_a_missing_extra_is_named(missing, code, extra):
