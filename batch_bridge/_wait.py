@@ -14,7 +14,7 @@ from langgraph.errors import GraphInterrupt
 from langgraph.runtime import ExecutionInfo, get_runtime
 
 from batch_bridge import _outcome
-from batch_bridge._box import Box, box_of, taken_in
+from batch_bridge._box import Box, ParkedInterrupt, box_of, taken_in
 from batch_bridge._deadline import Within, duration
 from batch_bridge._deployment._announce import announce, announce_sync, is_deployed, is_idle, origin_of, user_of
 from batch_bridge._given import check_item, check_items
@@ -222,9 +222,12 @@ def _leaves(group: BaseExceptionGroup[GraphInterrupt]) -> list[GraphInterrupt]:
     ]
 
 
-def _merge(raised: Iterable[GraphInterrupt]) -> GraphInterrupt:
+def _merge(raised: Sequence[GraphInterrupt]) -> GraphInterrupt:
     """Return one `GraphInterrupt` for several; those of waits that share a box are one interrupt, with one id."""
-    return GraphInterrupt(tuple({each.id: each for one in raised for each in one.args[0]}.values()))
+    merged = tuple({each.id: each for one in raised for each in one.args[0]}.values())
+    return (
+        ParkedInterrupt(merged) if all(isinstance(one, ParkedInterrupt) for one in raised) else GraphInterrupt(merged)
+    )
 
 
 # -- one execution -------------------------------------------------------------------------------------------------
