@@ -11,10 +11,11 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
 from batch_bridge._models import Outcome, Succeeded
+from batch_bridge._pregel_legs import LINK
 from batch_bridge._start import DIGEST, Begin, Failures, digest_of, start
 from batch_bridge._swallowed import advice_for, interrupt_in
 from batch_bridge._thread import Thread, resume_map, sort_interrupts, split_interrupts
-from batch_bridge._wait import LINK, Link
+from batch_bridge._wait import Link
 from batch_bridge._wire import Asked
 from batch_bridge.errors import (
     NondeterministicNodeError,
@@ -291,11 +292,12 @@ class Call:
                 self._park(thread, step.interrupts)
                 return
             value, replay = step.input, step.replay
+            link.goes_on = step.input is None and not step.replay
             self.ended_before += step.ended
         await self._step(thread, value, self._config(thread, link, replay=replay), link)
 
     async def _resume(self, thread: Thread) -> None:
-        link = Link(self._host.bridges, thread.failures)
+        link = Link(self._host.bridges, thread.failures, goes_on=True, stops=thread.stops, untracked=thread.untracked)
         config = self._config(thread, link)
         pending = await self._pending(config)
         due = [
@@ -349,6 +351,7 @@ class Call:
             result = list(thread.chunks)
             snapshot = await self._host.graph.aget_state(self._config(thread, link))
             ours, others = sort_interrupts(snapshot.interrupts)
+        thread.stops, thread.untracked = link.stops, link.untracked
         thread.unseen = (thread.unseen | link.parked) - {each.id for asked in ours.values() for each in asked}
         if thread.unseen and not ours and not others:
             raise SwallowedInterruptError(
@@ -392,8 +395,8 @@ def _explained(error: Exception, thread: str) -> Exception:
     if isinstance(error, SwallowedInterruptError) or interrupt_in(error) is None:
         return error
     swallowed = SwallowedInterruptError(
-        f"thread {thread!r} was to park at a wait, or a call of a wrapped client, and {type(error).__name__} was raised "
-        f"in the place of the interrupt that parks it; {advice_for(error)}. What it asked for was not sent"
+        f"thread {thread!r} was to park at a wait, or a call of a wrapped client, and {type(error).__name__} was "
+        f"raised in the place of the interrupt that parks it; {advice_for(error)}. What it asked for was not sent"
     )
     swallowed.__cause__ = error
     return swallowed

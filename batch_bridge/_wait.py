@@ -22,12 +22,12 @@ from batch_bridge._identity import Identity
 from batch_bridge._json import digest, dumps
 from batch_bridge._messages import decode, encode, has_messages, without_ids
 from batch_bridge._models import JSON, Outcome, Succeeded
+from batch_bridge._pregel_legs import LINK, install
 from batch_bridge.errors import NoCheckpointerError, OutsideGraphError, RequestError, UnknownBatcherError
 
 T = TypeVar("T")
 
-LINK = "__batch_bridge__"
-"""Where, in a run's `configurable`, the host that drives the graph leaves its `Link`."""
+install()
 _QUIET = 2
 """Turns of the event loop in which no sibling opens a wait, before the task parks."""
 
@@ -50,12 +50,18 @@ class Link:
         retries: How often the thread has failed and been run again: each allows failed requests to be asked anew.
         consumed: Ids of requests whose outcome a wait has returned or raised.
         parked: Ids of requests that a wait has raised an interrupt for.
+        goes_on: This run goes on with the input of the one before: neither a new one, nor a human's answer began it.
+        stops: At which step each of LangGraph's loops must end, by checkpoint namespace.
+        untracked: Values of `UntrackedValue` channels that are in no checkpoint, by checkpoint namespace and name.
     """
 
     bridges: frozenset[str]
     retries: int = 0
     consumed: set[str] = field(default_factory=set)
     parked: set[str] = field(default_factory=set)
+    goes_on: bool = False
+    stops: dict[str, int] = field(default_factory=dict)
+    untracked: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 async def wait(
