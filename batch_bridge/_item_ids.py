@@ -27,7 +27,7 @@ def _ids(item: JSON) -> list[str]:
     if not isinstance(item, dict):
         return []
     carried = (item.get(name) for name in _NAMES)
-    return list(dict.fromkeys(str(each) for each in carried if isinstance(each, str | int) and not isinstance(each, bool)))
+    return list(dict.fromkeys(str(each) for each in carried if type(each) in (str, int)))
 
 
 def with_ids(handle: JSON, ids: Ids | None) -> JSON:

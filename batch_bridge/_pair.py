@@ -26,9 +26,9 @@ class Pair:
     returns a handle or `None`, and a `submit(items, key)` that leaves the key where `find` sees it, it can; without,
     its requests fail with the code `submission_unknown`, and sending them again is the user's decision.
 
-    Where items are dicts with a `"custom_id"` or an `"id"` (a string or a whole number), `poll` may return a dict by these
-    ids. They are stored with the handle, so that another process can read the results too. A key that could be an id
-    and another item's position, or that two items have, is an error.
+    Where items are dicts with a `"custom_id"` or an `"id"` (a string or a whole number), `poll` may return a dict by
+    these ids. They are stored with the handle, so that another process can read the results too. A key that could be an
+    id and another item's position, or that two items have, is an error.
     """
 
     limits = Limits()
@@ -190,7 +190,7 @@ def _mapped(result: Mapping[Any, object], members: Sequence[str], ids: Ids | Non
 
 
 def _readable(results: Mapping[int, object]) -> Mapping[int, object]:
-    """Return results of which JSON can carry one at least; if it can carry none, `poll` returns answers as it should not.
+    """Return results of which JSON can carry one answer at least: if none, `poll` returns them in the wrong form.
 
     Raises:
         BadPollResultError: It can carry none of the answers.

@@ -13,7 +13,7 @@ from batch_bridge._cache import ResponseCache
 from batch_bridge._deadline import Deadline, OnDeadline, Within, duration
 from batch_bridge._deployment._access import LINGER as LINGER_ON_SERVER
 from batch_bridge._deployment._access import Access, Service, introduce
-from batch_bridge._engine import POLL_PATIENCE, Engine
+from batch_bridge._engine import POLL_PATIENCE, Engine, Notices
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
 from batch_bridge._listeners import Callbacks, Listeners, OnEvent, listen
@@ -162,6 +162,7 @@ class Bridge:
         self._name = name
         self._poll_interval = poll_interval
         self._poll_patience = _patience(poll_patience)
+        self._notices = Notices()
         self._sharing = _sharing(name, provider, cache, dedupe)
         self._linger = _seconds(linger)
         self._retention = _positive(retention)
@@ -261,6 +262,7 @@ class Bridge:
             attempts=self._attempts,
             deadline=self._deadline,
             poll_patience=self._poll_patience,
+            notices=self._notices,
             governor=governor,
         )
 
@@ -312,6 +314,8 @@ def _deadline(given: object, policy: OnDeadline, provider: Provider, fallback: P
     if fallback is not None and not _is_provider(fallback):
         raise TypeError(f"fallback={fallback!r} is no provider; give one such as OpenAIBatch(…)")
     after = duration(given)
+    if isinstance(provider, Pair):
+        policy = "pay_again"  # it cannot be told to cancel, so there is nothing to wait for
     chosen = provider if fallback is None else fallback
     if isinstance(chosen, HasRealtime):
         return Deadline(after, policy, Auto(chosen, math.inf), is_own=fallback is None)

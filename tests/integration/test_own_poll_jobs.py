@@ -42,7 +42,11 @@ def test_a_poll_that_is_wrong_ends_its_own_job_and_no_other(tmp_path):
     first = vendor.jobs(tmp_path).submit(["a", "b"], key="first")
     second = vendor.jobs(tmp_path).submit(["c"], key="second")
     assert vendor.batches == [["a", "b"], ["c"]], "the second is sent though the first cannot be read"
-    for ask in (vendor.jobs(tmp_path).status, vendor.jobs(tmp_path).join, lambda job: list(vendor.jobs(tmp_path).results(job))):
+    for ask in (
+        vendor.jobs(tmp_path).status,
+        vendor.jobs(tmp_path).join,
+        lambda job: list(vendor.jobs(tmp_path).results(job)),
+    ):
         with pytest.raises(BadPollResultError, match="a str"):
             ask(first)
     assert vendor.jobs(tmp_path).join(second).outcomes == {"succeeded": 1}
@@ -141,8 +145,7 @@ def test_a_handle_that_was_not_awaited_is_named(ask, tmp_path):
     jobs = Vendor().jobs(tmp_path)
     for wrong, says in ((forgotten(), "a coroutine.*await it first"), ({"a": 1}, "a dict"), (["job_x"], "a list")):
         with pytest.raises(TypeError, match=says):
-            result = getattr(jobs, ask)(wrong)
-            list(result)  # results() begins when it is read
+            list(getattr(jobs, ask)(wrong))  # results() begins when it is read
     assert not (tmp_path / "jobs.db").exists()
 
 
