@@ -50,7 +50,10 @@ async def test_what_has_ended_meanwhile_is_taken_before_it_is_called_late(tmp_pa
 def test_a_batcher_of_ones_own_functions_has_deadlines_too():
     batches = []
     with Batcher(
-        submit_func=lambda items: batches.append(items) or "h", poll_func=lambda _: None, poll_interval=0.02, deadline=0.1
+        submit_func=lambda items: batches.append(items) or "h",
+        poll_func=lambda _: None,
+        poll_interval=0.02,
+        deadline=0.1,
     ) as batcher:
         first, second = batcher.map(["a", "b"], return_exceptions=True)
         assert type(first) is type(second) is RequestExpired
