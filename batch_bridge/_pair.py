@@ -182,7 +182,8 @@ def _mapped(result: Mapping[Any, object], members: Sequence[str], ids: Ids | Non
     return Ended(
         _pairs(_readable(by_position), members),
         missing=Errored(
-            f"poll() returned a dict of {len(result)} results for {len(members)} requests, and none for this one",
+            f"poll() returned a dict of {len(result)} results for {len(members)} requests, without this request's "
+            "position or id; an exception in its place says that it failed",
             code="missing_result",
             retryable=True,
         ),

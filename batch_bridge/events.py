@@ -84,7 +84,7 @@ class Polled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollFailed:
-    """A batch could not be looked at, or what `poll` returned makes no sense. It stays in flight, to be looked at again.
+    """A batch could not be looked at, or `poll` returned what makes no sense. It stays in flight, and is polled again.
 
     Attributes:
         bridge: Whose it is.
