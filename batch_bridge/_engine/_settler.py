@@ -123,6 +123,16 @@ class Settler:
         flight.settled.update((request_id, _outcome.kind(outcome)) for request_id, outcome in outcomes.items())
         state.flights.settle_early(flight, outcomes)
 
+    async def _tell_read(self, flight: Flight) -> None:
+        """Tell what was read of a batch whose reading broke off: it need not wait for the rest."""
+        state, before = self._state, set(flight.settled)
+        await self.catch_up(flight)
+        read = tuple(each for each in flight.settled if each not in before)
+        state.settled += read
+        if read and state.on_event is not None:
+            counts = Counter(flight.settled[each] for each in read)
+            state.on_event(events.Settled(bridge=state.name, batch=flight.batch.key, requests=read, outcomes=counts))
+
     def _may_come_back(self, flight: Flight, outcome: Outcome) -> bool:
         batch = flight.batch
         if isinstance(batch, Intent) or batch.left or batch.terms.fallback:
@@ -231,7 +241,8 @@ class Settler:
                 state.ledger, batch, ended, inherited=flight.inherited, settled=flight.settled, again=again
             )
         except ReadError as error:
-            flight.inherited = True  # what was read before it broke is written
+            flight.inherited, flight.caught_up = True, False  # what was read before it broke is written
+            await self._tell_read(flight)
             await self.could_not_look(flight, error.error, now)
             return
         back, lost = await self._come_back(flight, again.outcomes)

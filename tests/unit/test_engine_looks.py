@@ -209,3 +209,18 @@ async def test_a_find_that_raises_could_not_look_until_the_patience_has_run_out(
     await clock.at(HOUR * 5)
     assert await clock.outcome() == Succeeded(ASKED.item)
     assert [verb for verb, _ in clock.provider.calls].count("submit") == 1
+
+
+@pytest.mark.parametrize("error", [BUG, ProviderUnavailable("503")], ids=["a bug", "an outage"])
+async def test_what_was_read_before_the_reading_broke_off_is_told_at_once(error):
+    """It is written, and paid for: who waits for it would wait for ever if somebody else were cancelled meanwhile."""
+    clock, other = Clock(), request(2)
+    await clock.engine.open(clock.now)
+    await clock.engine.collect([ASKED, other], clock.now)
+    await clock.engine.tick(clock.now, drain=True)
+    tick = await clock.at(HOUR, ended({ASKED.id: Succeeded("read")}, breaks=error))
+    assert tick.settled == (ASKED.id,)
+    assert await clock.engine.cancel([other.id], clock.now) == {other.id}
+    await clock.at(HOUR * 2, ended({ASKED.id: Succeeded("read"), other.id: Succeeded("too late")}))
+    assert (clock.engine.in_flight, clock.engine.batches_in_flight) == (0, 0)
+    assert await clock.outcome() == Succeeded("read")
