@@ -1,6 +1,7 @@
 """One call of a Runner: inputs become threads, which run, park and are resumed; results come out as they are ready."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from langgraph.types import Command
 
 from batch_bridge._models import Outcome, Succeeded
 from batch_bridge._start import DIGEST, Begin, Failures, digest_of, start
+from batch_bridge._swallowed import advice_for, interrupt_in
 from batch_bridge._thread import Thread, resume_map, sort_interrupts, split_interrupts
 from batch_bridge._wait import LINK, Link
 from batch_bridge._wire import Asked
@@ -21,6 +23,8 @@ from batch_bridge.errors import (
     SwallowedInterruptError,
     UnknownBatcherError,
 )
+
+logger = logging.getLogger("batch_bridge")
 
 _STRIKES = 2
 """Deliveries in a row that a thread may let pass without consuming anything, before it is an error."""
@@ -105,6 +109,7 @@ class Call:
         self._cancelled = False
         self.live = 0
         self.done = 0
+        self.ended_before = 0
 
     @property
     def busy(self) -> bool:
@@ -127,6 +132,21 @@ class Call:
             if isinstance(result, BaseException):
                 raise result
             yield result
+
+    def tell_ended_before(self) -> None:
+        """Log how many threads had ended in an earlier call, if any had: they were not run, and nothing was asked."""
+        if not self.ended_before:
+            return
+        is_all = self.ended_before == self.done
+        logger.log(
+            logging.WARNING if is_all else logging.INFO,
+            "run %r: %d of %d threads had ended before%s; their results were read again. To run them anew, give "
+            "another run_id",
+            self.run_id,
+            self.ended_before,
+            self.done,
+            ", nothing was asked" if is_all else "",
+        )
 
     def wake(self, thread: Thread) -> None:
         """Resume a thread, when there is room."""
@@ -197,7 +217,8 @@ class Call:
             await step(thread, *arguments)
         except RunMismatchError:
             raise
-        except Exception as error:  # noqa: BLE001  # of a whole run: no interrupt leaves a root graph
+        except Exception as raised:  # noqa: BLE001  # of a whole run: no interrupt leaves a root graph
+            error = _explained(raised, thread.id)
             self._host.abandon(thread)
             if thread.named:  # it can be run again, and asks anew then for what has failed
                 await self._host.failures.note(thread)
@@ -270,6 +291,7 @@ class Call:
                 self._park(thread, step.interrupts)
                 return
             value, replay = step.input, step.replay
+            self.ended_before += step.ended
         await self._step(thread, value, self._config(thread, link, replay=replay), link)
 
     async def _resume(self, thread: Thread) -> None:
@@ -363,6 +385,18 @@ class Call:
                 )
         thread.park(interrupts)
         self._host.collect(self, thread, asked)
+
+
+def _explained(error: Exception, thread: str) -> Exception:
+    """Return what to raise for a thread's error; one that stands in the place of an interrupt says what to do."""
+    if isinstance(error, SwallowedInterruptError) or interrupt_in(error) is None:
+        return error
+    swallowed = SwallowedInterruptError(
+        f"thread {thread!r} was to park at a wait, or a call of a wrapped client, and {type(error).__name__} was raised "
+        f"in the place of the interrupt that parks it; {advice_for(error)}. What it asked for was not sent"
+    )
+    swallowed.__cause__ = error
+    return swallowed
 
 
 def _is_no_input(value: object) -> bool:

@@ -15,7 +15,7 @@ from batch_bridge._cache import ResponseCache
 from batch_bridge._deadline import OnDeadline, Within, duration
 from batch_bridge._desk import Desk
 from batch_bridge._engine import POLL_PATIENCE
-from batch_bridge._exit import close_at_exit, closed
+from batch_bridge._exit import close_at_exit, closed, watch_at_exit
 from batch_bridge._flush import FlushPolicy, QueueSummary
 from batch_bridge._given import check_item, check_items
 from batch_bridge._json import dumps
@@ -167,6 +167,8 @@ class Batcher:
         self._desk.open()
         if peek:
             close_at_exit(self._desk)
+        elif path is None:
+            watch_at_exit(self._desk)
 
     # -- asking ----------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.base import BaseStore
+from langgraph.store.memory import InMemoryStore
 
 from batch_bridge._call import Call, Failed
 from batch_bridge._collector import relaxed
@@ -136,7 +137,13 @@ class Runner:
                 stack.push_async_callback(own.close)
             self._total = 0
             session = Session(
-                self._graph, self._bridges, None if self._own_saver else saver, store, listeners, heard=heard
+                self._graph,
+                self._bridges,
+                None if self._own_saver else saver,
+                store,
+                listeners,
+                heard=heard,
+                volatile=isinstance(saver, InMemorySaver) or isinstance(store, MemoryRows | InMemoryStore),
             )
             stack.push_async_callback(session.close)
             await session.open()
@@ -434,6 +441,7 @@ class Runner:
                         index, result = pair
                         listeners.item(index, result.error if isinstance(result, Failed) else result)
                     yield pair
+            call.tell_ended_before()
             if listeners is not None:
                 listeners.complete()
         finally:

@@ -424,6 +424,16 @@ class Engine:
         flight = self._state.flights.get(key)
         return () if flight is None else tuple(self._state.flights.unsettled(flight))
 
+    def sent(self, ids: Iterable[str] | None = None) -> dict[str, JSON]:
+        """Return the batches at the provider that are waited for, handles by our keys: all, or those of requests."""
+        flights = self._state.flights
+        of = list(flights) if ids is None else [each for each in map(flights.of, ids) if each is not None]
+        return {
+            each.batch.key: self.shown(each.batch)
+            for each in of
+            if isinstance(each.batch, Submitted) and not each.batch.left and flights.open_of(each)
+        }
+
     def shown(self, batch: Submitted) -> JSON:
         """Return a batch's handle for a person to read."""
         return self._state.shown(batch, batch.handle)
