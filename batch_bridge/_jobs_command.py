@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import orjson
 import typer
 
-from batch_bridge import _outcome
+from batch_bridge import _outcome, _text
 from batch_bridge._config import load_bridges
 from batch_bridge.errors import BatchBridgeError
 from batch_bridge.jobs import Jobs, JobStatus
@@ -62,10 +62,10 @@ def results(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, fil
     """
     with _said():
         for result in _jobs(config, bridge, file).results(handle):
-            row = {"index": result.index, **_outcome.to_json(result.outcome)}
+            row = {"index": result.index, **_outcome.shown(result.outcome)}
             if result.name is not None:
                 row = {"custom_id": result.name, **row, "name": result.name}
-            typer.echo(orjson.dumps(row))
+            typer.echo(_text.write(row))
 
 
 @app.command()
@@ -94,7 +94,7 @@ def _lines(file: Iterable[bytes]) -> Iterator[tuple[str, Any]]:
         if not text.strip():
             continue
         try:
-            item = orjson.loads(text)
+            item = _text.read(text)
         except ValueError as error:
             if number == 1 and text.lstrip().startswith(b"["):
                 raise ValueError(_ARRAY) from error
