@@ -3,8 +3,8 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from json.decoder import scanstring
-from typing import Any, Final
+from json.decoder import scanstring  # type: ignore[attr-defined]  # not in typeshed
+from typing import Any, Final, NoReturn
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _NUMBER: Final = re.compile(r"(-?(?:0|[1-9][0-9]*))(\.[0-9]+)?([eE][-+]?[0-9]+)?")
@@ -124,6 +124,7 @@ class _Reader:
         return name
 
     def _string(self) -> str:
+        value: str
         value, self._at = scanstring(self._text, self._at + 1, self._strict)
         return value
 
@@ -142,7 +143,7 @@ class _Reader:
         assert found is not None  # noqa: S101  # it matches anything
         self._at = found.end()
 
-    def _fail(self, what: str) -> Any:
+    def _fail(self, what: str) -> NoReturn:
         raise ValueError(f"{what} at character {self._at}")
 
 

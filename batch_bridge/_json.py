@@ -7,8 +7,8 @@ from typing import Final, cast
 
 import orjson
 
-from batch_bridge import _text
 from batch_bridge._models import JSON
+from batch_bridge._text import read, write
 from batch_bridge.errors import JSONError
 
 _LARGEST: Final = 2**64 - 1
@@ -51,7 +51,7 @@ def copied(value: JSON) -> JSON:
     try:
         return _copied(value)
     except RecursionError:
-        copy: JSON = _text.read(_text.write(value))
+        copy: JSON = read(write(value))
         return copy
 
 

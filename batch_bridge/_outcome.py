@@ -13,7 +13,6 @@ from batch_bridge import _text
 from batch_bridge._models import JSON, Attempt, Cancelled, Errored, Expired, Outcome, Succeeded
 from batch_bridge.errors import LedgerError, RequestCancelled, RequestError, RequestExpired, RequestFailed
 
-
 _HIGHEST: Final = 999
 """No HTTP status is beyond this."""
 
@@ -76,7 +75,7 @@ def from_json(value: dict[str, JSON]) -> Outcome:
                 code,
                 status if isinstance(status, int) else None,
                 retryable=bool(value.get("retryable")),
-                body=_text.read(text) if isinstance(text := value.get("body_text"), str) else value.get("body"),
+                body=_text.read(held) if isinstance(held := value.get("body_text"), str) else value.get("body"),
                 provider_request_id=provider_request_id if isinstance(provider_request_id, str) else None,
                 attempts=attempts_from_json(value.get("attempts")),
             )

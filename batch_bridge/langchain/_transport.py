@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
-
 from batch_bridge import _outcome, _text
 from batch_bridge._ask import Asker
 from batch_bridge._models import JSON, Cancelled, Errored, Expired, Outcome, Succeeded
