@@ -76,7 +76,6 @@ def batch_wire(batch: Batch, request: Request, *, status: str | None = None) -> 
     ended = batch.ended
     unrun = batch.total - batch.done
     true = "ended" if ended else "canceling" if batch.status == "cancelling" else "in_progress"
-    ended_at = batch.completed_at or batch.expired_at or batch.cancelled_at or batch.failed_at
     return {
         "id": batch.id,
         "type": "message_batch",
@@ -90,7 +89,7 @@ def batch_wire(batch: Batch, request: Request, *, status: str | None = None) -> 
         },
         "created_at": _time(batch.created_at),
         "expires_at": _time(batch.expires_at),
-        "ended_at": _time(ended_at) if ended else None,
+        "ended_at": _time(batch.ended_at) if ended else None,
         "archived_at": None,
         "cancel_initiated_at": _time(batch.cancelling_at),
         "results_url": f"{request.base_url}v1/messages/batches/{batch.id}/results" if ended and batch.total else None,

@@ -120,13 +120,7 @@ def write_lines(batch: Batch, lines: Sequence[Line], answers: Sequence[Answer], 
     for line, answer in zip(lines, answers, strict=True):
         raw = _output_line(batch, line.custom_id, answer)
         if line.failure is not None:
-            chunk.fired["unrun_line" if line.unrun else "error_answer" if answer.ok else "line_failure"] += 1
-            if line.unrun:
-                chunk.errors += unrun_line(batch, line.custom_id, line.unrun)
-            elif answer.ok:
-                chunk.output += raw
-            else:
-                chunk.errors += raw
+            _write_failure(chunk, batch, line, raw)
             continue
         if not answer.ok:
             chunk.errors += raw
@@ -149,6 +143,19 @@ def write_lines(batch: Batch, lines: Sequence[Line], answers: Sequence[Answer], 
         chunk.output += raw[: len(raw) // 2] + b"\n" if "garbled_line" in hit else raw
     chunk.output += later
     return chunk
+
+
+def _write_failure(chunk: Chunk, batch: Batch, line: Line, raw: bytes) -> None:
+    """Write a line that a fault has kept from being asked; an error with a good status is in the output."""
+    if line.unrun is not None:
+        chunk.fired["unrun_line"] += 1
+        chunk.errors += unrun_line(batch, line.custom_id, line.unrun)
+    elif line.failure is not None and line.failure.ok:
+        chunk.fired["error_answer"] += 1
+        chunk.output += raw
+    else:
+        chunk.fired["line_failure"] += 1
+        chunk.errors += raw
 
 
 _LINE_FAULTS = ("missing_line", "doubled_line", "unknown_line", "garbled_line", "dirty_line")
@@ -179,10 +186,8 @@ def _output_line(batch: Batch, custom_id: str, answer: Answer) -> bytes:
 def unrun_line(batch: Batch, custom_id: str, code: str) -> bytes:
     """The line in the error file of a request that never ran."""
     name = sha256(f"{batch.id}\0{custom_id}".encode()).hexdigest()
-    error = {
-        "code": code,
-        "message": _NEVER_RAN.get(code, f"A fault of the test server: this request never ran ({code})."),
-    }
+    told = f"A fault of the test server: this request never ran ({code})."
+    error = {"code": code, "message": _NEVER_RAN.get(code, told)}
     line = {"id": f"batch_req_{name[:32]}", "custom_id": custom_id, "response": None, "error": error}
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 

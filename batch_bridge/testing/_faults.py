@@ -20,8 +20,8 @@ class Faults:
         doubled_line: Lines that appear twice in the output.
         unknown_line: Lines after which one of an unknown `custom_id` follows.
         garbled_line: Lines that are cut in the middle, so that they are no JSON.
-        dirty_line: Lines that strict JSON refuses and a lenient reader takes: with `NaN`, a byte that is no UTF-8, a raw
-            control character, or a backslash that escapes nothing. Not where results come inside a batch.
+        dirty_line: Lines that strict JSON refuses and a lenient reader takes: with `NaN`, a byte that is no UTF-8, a
+            raw control character, or a backslash that escapes nothing. Not where results come inside a batch.
         error_answer: Lines whose status is 200 and whose body is an error; they are not asked and not paid.
         unrun_line: Lines that never ran, and stand in the error file with `unrun_line_code`; not asked, not paid.
         unrun_line_code: The code of such a line.

@@ -73,7 +73,7 @@ def batch_wire(batch: Batch, *, state: str | None = None, inlined: list[Any] | N
         "model": f"models/{model_in(batch.endpoint)}",
         "state": state or STATES[batch.status],
         "createTime": _time(batch.created_at),
-        "updateTime": _time(_ended_at(batch) or batch.in_progress_at or batch.created_at),
+        "updateTime": _time(batch.ended_at or batch.in_progress_at or batch.created_at),
         "batchStats": {
             "requestCount": str(batch.total),
             "successfulRequestCount": str(batch.completed),
@@ -84,7 +84,7 @@ def batch_wire(batch: Batch, *, state: str | None = None, inlined: list[Any] | N
     }
     operation: dict[str, Any] = {"name": shown["name"], "metadata": shown}
     if batch.ended:
-        shown["endTime"] = _time(_ended_at(batch) or batch.created_at)
+        shown["endTime"] = _time(batch.ended_at or batch.created_at)
         operation["done"] = True
     if output is not None:
         shown["output"] = output
@@ -153,10 +153,6 @@ def _result(result: Mapping[str, Any]) -> dict[str, Any]:
         return {"response": response["body"]}
     code, status = rpc(response["status_code"])
     return {"error": {"code": code, "message": said(response["body"]), "status": status}}
-
-
-def _ended_at(batch: Batch) -> float | None:
-    return batch.completed_at or batch.failed_at or batch.expired_at or batch.cancelled_at
 
 
 def _time(moment: float) -> str:
