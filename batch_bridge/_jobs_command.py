@@ -97,8 +97,8 @@ def _read(file: Iterable[bytes]) -> dict[str, Any]:
         if not text.strip():
             continue
         try:
-            items[f"line {number}"] = _text.read(text)
-        except ValueError as error:
+            item = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
             if not items and text.lstrip().startswith(b"["):
                 raise ValueError(_ARRAY) from error
             raise ValueError(f"line {number} is no JSON: {error}; give one item on each line, in UTF-8") from error
