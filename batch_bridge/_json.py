@@ -45,17 +45,6 @@ def dumps(value: JSON) -> bytes:
         raise
 
 
-def copied(value: JSON) -> JSON:
-    """Return JSON that is equal, and shares nothing that can be changed."""
-    match value:
-        case dict():
-            return {key: copied(each) for key, each in value.items()}
-        case list():
-            return [copied(each) for each in value]
-        case _:
-            return value
-
-
 def digest(data: bytes) -> bytes:
     """Return 16 bytes that stand for `data`."""
     return hashlib.blake2b(data, digest_size=16).digest()

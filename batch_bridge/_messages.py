@@ -4,11 +4,14 @@ A message becomes `{"__message__": {"type": …, "data": …}}`. Reading it back
 named by what was stored.
 """
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
-import orjson
 from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
+from pydantic import BaseModel
 
+from batch_bridge._exact import write
 from batch_bridge._json import to_json
 from batch_bridge._models import JSON
 
@@ -23,6 +26,28 @@ def encode(value: object, *, what: str = "the item") -> JSON:
         JSONError: It holds something that JSON cannot carry.
     """
     return to_json(value, default=_message, what=what)
+
+
+def encode_exactly(value: object) -> JSON:
+    """Return a value that may hold messages as JSON, with all that Python's own writer of JSON carries.
+
+    For answers: whole numbers beyond 64 bits, half surrogate pairs and deep nesting are kept.
+
+    Raises:
+        TypeError, ValueError: It holds something that JSON cannot carry.
+    """
+    read: JSON = json.loads(json.dumps(value, default=_fields, allow_nan=False))
+    return read
+
+
+def _fields(value: object) -> Mapping[str, object]:
+    if isinstance(value, BaseMessage):
+        return {TAG: {"type": value.type, "data": dict(value)}}  # dumping it would end where it is nested deep
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"a {type(value).__name__} has no JSON")
 
 
 def without_ids(value: JSON) -> JSON:
@@ -43,23 +68,42 @@ def decode(value: JSON) -> object:
 
     Somebody's own dict that merely looks like an encoded message is part of everything else.
     """
+    try:
+        return _decode(value)
+    except RecursionError:  # an answer that is nested deep: without Python's own frames
+        return json.loads(json.dumps(value), object_hook=_revive)
+
+
+def _revive(value: dict[str, Any]) -> object:
+    return _message_in(value) if value.keys() == {TAG} else value
+
+
+def _message_in(value: Mapping[str, Any]) -> object:
     match value:
-        case {"__message__": {"type": str(kind), "data": dict(data)}, **rest} if not rest:
+        case {"__message__": {"type": str(kind), "data": dict(data)}}:
             try:
                 return messages_from_dict([{"type": kind, "data": data}])[0]
             except (TypeError, ValueError):
                 return value
+        case _:
+            return value
+
+
+def _decode(value: JSON) -> object:
+    match value:
+        case {"__message__": {"type": str(), "data": dict()}, **rest} if not rest:
+            return _message_in(value)  # type: ignore[arg-type]  # the pattern says what it is
         case dict():
-            return {key: decode(each) for key, each in value.items()}
+            return {key: _decode(each) for key, each in value.items()}
         case list():
-            return [decode(each) for each in value]
+            return [_decode(each) for each in value]
         case _:
             return value
 
 
 def decode_owned(value: JSON) -> object:
     """Return encoded JSON as `decode` does, and itself where it holds no messages: for a caller who owns it alone."""
-    return decode(value) if _TAG_BYTES in orjson.dumps(value) else value
+    return decode(value) if _TAG_BYTES in write(value) else value
 
 
 def has_messages(value: object) -> bool:

@@ -1,9 +1,12 @@
 """Outcomes as JSON, in the ledger and in the envelope that resumes a thread; and as the errors a node sees."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, assert_never
+
+import orjson
 
 from batch_bridge._models import JSON, Attempt, Cancelled, Errored, Expired, Outcome, Succeeded
 from batch_bridge.errors import LedgerError, RequestCancelled, RequestError, RequestExpired, RequestFailed
@@ -17,7 +20,9 @@ def kind(outcome: Outcome) -> str:
 def to_json(outcome: Outcome) -> dict[str, JSON]:
     """Return an outcome as JSON."""
     match outcome:
-        case Succeeded(answer):
+        case Succeeded(answer, exact):
+            if exact:
+                return {"kind": "succeeded", "text": json.dumps(answer)}
             return {"kind": "succeeded", "answer": answer}
         case Errored(message, code, status_code, retryable, body, provider_request_id, attempts):
             row: dict[str, JSON] = {
@@ -28,7 +33,7 @@ def to_json(outcome: Outcome) -> dict[str, JSON]:
                 "retryable": retryable,
             }
             if body is not None:
-                row["body"] = body
+                row |= _body(body)
             if provider_request_id is not None:
                 row["provider_request_id"] = provider_request_id
             return row | _attempts(attempts)
@@ -49,6 +54,8 @@ def from_json(value: dict[str, JSON]) -> Outcome:
     match value:
         case {"kind": "succeeded", "answer": answer}:
             return Succeeded(answer)
+        case {"kind": "succeeded", "text": str(text)}:
+            return Succeeded(json.loads(text), exact=True)
         case {"kind": "errored", "message": str(message), "code": str(code)}:
             status, provider_request_id = value.get("status_code"), value.get("provider_request_id")
             return Errored(
@@ -56,7 +63,7 @@ def from_json(value: dict[str, JSON]) -> Outcome:
                 code,
                 status if isinstance(status, int) else None,
                 retryable=bool(value.get("retryable")),
-                body=value.get("body"),
+                body=_read_body(value),
                 provider_request_id=provider_request_id if isinstance(provider_request_id, str) else None,
                 attempts=attempts_from_json(value.get("attempts")),
             )
@@ -109,6 +116,23 @@ def attempts_from_json(rows: Any) -> tuple[Attempt, ...]:
 
 def _attempts(attempts: tuple[Attempt, ...]) -> dict[str, JSON]:
     return {"attempts": attempts_to_json(attempts)} if attempts else {}
+
+
+def _body(body: JSON) -> dict[str, JSON]:
+    """Return what a provider answered with, as text where no carrier of JSON bears it; nothing where text does not."""
+    try:
+        orjson.dumps(body)
+    except TypeError:
+        try:
+            return {"body_text": json.dumps(body)}
+        except (RecursionError, TypeError, ValueError):
+            return {}
+    return {"body": body}
+
+
+def _read_body(value: dict[str, JSON]) -> JSON:
+    text = value.get("body_text")
+    return json.loads(text) if isinstance(text, str) else value.get("body")
 
 
 def _unicode(text: str) -> str:

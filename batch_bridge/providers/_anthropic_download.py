@@ -63,6 +63,7 @@ async def read_outcomes(
         ProviderUnavailable: The download broke off; the batch must be polled, and read, again.
     """
     known: set[str] = set()
+    broken: dict[str, Outcome] = {}
     strange = 0
     try:
         if are_gone:
@@ -70,18 +71,23 @@ async def read_outcomes(
         async for line in _lines(clients, batch_id):
             result = read_result(line)
             pair = read_pair(result) if result is not None else None
-            if result is not None and pair is not None:
-                if pair[0] not in known:
-                    known.add(pair[0])
-                    bill.add(result)
-                yield pair
-            elif (strange := strange + 1) == 1:
-                logger.warning("batch %s: put aside a result that cannot be read: %r", batch_id, line[:100])
+            if result is None or pair is None:
+                strange += 1
+                continue
+            if isinstance(result.held, Errored):
+                broken.setdefault(*pair)
+                continue
+            if pair[0] not in known:
+                known.add(pair[0])
+                bill.add(result.held)
+            yield pair
+        for pair in broken.items():  # last: another line of the same request may be whole
+            yield pair
     except Gone:
         logger.warning("batch %s: its results are gone", batch_id)
         for request_id in members:
             yield request_id, lost(batch_id)
-    if strange > 1:
+    if strange:
         logger.warning("batch %s: put aside %d results that cannot be read", batch_id, strange)
 
 
@@ -95,7 +101,7 @@ async def read_tag(clients: Clients, batch_id: str) -> str | None:
     async with aclosing(_lines(clients, batch_id)) as lines:
         async for line in lines:
             if (result := read_result(line)) is not None:
-                named = read_custom_id(result["custom_id"])
+                named = read_custom_id(result.custom_id)
                 return named[1] if named else ""
     return None
 

@@ -14,6 +14,7 @@ from batch_bridge.providers._gemini_clients import Clients
 from batch_bridge.providers._gemini_failure import is_gone, unavailable
 from batch_bridge.providers._gemini_job import Job
 from batch_bridge.providers._gemini_result import Bill, read_inlined, read_line
+from batch_bridge.providers._result import is_broken
 from batch_bridge.providers._spool import spool
 
 logger = logging.getLogger("batch_bridge")
@@ -25,7 +26,7 @@ _LINES = 500
 
 
 async def read_outcomes(
-    clients: Clients, job: Job, members: Sequence[str], bill: Bill
+    clients: Clients, job: Job, members: Sequence[str], bill: Bill, names: Sequence[str] | None = None
 ) -> AsyncIterator[tuple[str, Outcome]]:
     """Yield the outcomes of a batch, and add what they cost to its bill.
 
@@ -36,7 +37,7 @@ async def read_outcomes(
         ProviderUnavailable: The download broke off; the batch must be polled, and read, again.
     """
     if job.inlined is not None:
-        for pair in read_inlined(job.inlined, bill):
+        for pair in read_inlined(job.inlined, bill, names):
             yield pair
     if job.responses_file is None:
         return
@@ -56,13 +57,19 @@ async def read_outcomes(
 
 async def _read(job: Job, file: IO[bytes], bill: Bill) -> AsyncIterator[tuple[str, Outcome]]:
     strange = 0
+    broken: dict[str, Outcome] = {}
     while lines := await asyncio.to_thread(_next, file):
         for line in lines:
-            if (pair := read_line(line, bill)) is not None:
+            pair = read_line(line, bill)
+            if pair is None:
+                strange += bool(line.strip())
+            elif is_broken(pair[1]):
+                broken.setdefault(*pair)
+            else:
                 yield pair
-            elif line.strip() and (strange := strange + 1) == 1:
-                logger.warning("%s: put aside a result that cannot be read: %r", job.name, line[:100])
-    if strange > 1:
+    for pair in broken.items():  # last: another line of the same request may be whole
+        yield pair
+    if strange:
         logger.warning("%s: put aside %d results that cannot be read", job.name, strange)
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, TypeAlias, TypedDict, cast
+from typing import Any, Final, Literal, NotRequired, TypeAlias, TypedDict, cast
 
 from batch_bridge._models import JSON, Cancelled, Errored, Expired, InProgress, Outcome
 from batch_bridge.providers._gemini_failure import masked
 from batch_bridge.providers._gemini_result import read_error
+from batch_bridge.providers._item import write_mark
 
 EXPIRED: Final = (
     "the batch was not done after 48 hours, and has no results then; it can be sent again, in smaller batches"
@@ -25,11 +26,13 @@ class Upload(TypedDict):
 
     Attributes:
         input_file: The uploaded file, or `None` if the requests go into the create call.
+        marks: For requests in the create call, in order: `1` where the answer is to be a LangChain message, else `0`.
     """
 
     input_file: str | None
     model: str
     uploaded_at: int
+    marks: NotRequired[str]
 
 
 class Handle(TypedDict):
@@ -40,6 +43,7 @@ class Handle(TypedDict):
     input_file: str | None
     model: str
     created_at: int
+    marks: NotRequired[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +91,12 @@ class Job:
 
     @property
     def awaits_results(self) -> bool:
-        """Whether it has succeeded and has answers, and where they are is late."""
-        return self.end == "succeeded" and bool(self.ran) and not self.has_results
+        """Whether it has succeeded, and where its answers are is late; its counts may be late too."""
+        return self.end in ("succeeded", "partially_succeeded") and not self.has_results and not self._all_failed
+
+    @property
+    def _all_failed(self) -> bool:
+        return self.ran == 0 and bool(self.counted) and self.counted == self.total
 
     def progress(self) -> InProgress:
         """Return how far it has come."""
@@ -150,7 +158,16 @@ def write_handle(job: Job, key: str, upload: Upload, *, created_at: int) -> JSON
         "input_file": job.input_file or upload["input_file"],
         "model": upload["model"],
         "created_at": created_at,
+        **({"marks": upload["marks"]} if "marks" in upload else {}),
     }
+
+
+def names_of(handle: Handle, members: Sequence[str]) -> list[str] | None:
+    """Return what the requests inside a create call are named there, in order; `None` where that is not on record."""
+    marks = handle.get("marks", "")
+    if len(marks) != len(members):
+        return None
+    return [write_mark(each, wants_message=mark == "1") for each, mark in zip(members, marks, strict=True)]
 
 
 def read_upload(prepared: JSON) -> Upload:

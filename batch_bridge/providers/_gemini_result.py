@@ -1,14 +1,16 @@
 """What a batch says of one request, as an outcome. Pure; total: no result makes it raise."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
-from batch_bridge import _messages
 from batch_bridge._models import JSON, Errored, Outcome, Succeeded, Usage
 from batch_bridge.providers._gemini_messages import count, to_message
 from batch_bridge.providers._item import read_mark
-from batch_bridge.providers._result import loads
+from batch_bridge.providers._result import as_message, is_cut, needs_text, read_named, too_deep
+
+logger = logging.getLogger("batch_bridge")
 
 Pair = tuple[str, Outcome]
 
@@ -67,27 +69,48 @@ class Bill:
 
 def read_line(line: bytes, bill: Bill) -> Pair | None:
     """Return a request's id and its outcome, or `None` if a line of a responses file tells of no request."""
-    try:
-        result = loads(line)
-    except ValueError:
+    named = read_named(line, "key")
+    if named is None:
         return None
-    if not isinstance(result, dict) or not isinstance(key := result.get("key"), str):
-        return None
-    return _outcome(key, result, bill)
+    key, result, exact = named
+    return (read_mark(key)[0], result) if isinstance(result, Errored) else _outcome(key, result, bill, exact=exact)
 
 
-def read_inlined(results: Sequence[Any], bill: Bill) -> list[Pair]:
+def read_inlined(results: Sequence[Any], bill: Bill, names: Sequence[str] | None = None) -> list[Pair]:
     """Return ids and outcomes of results that came inside a batch; those that name no request are left out.
 
-    They are told apart by the key in their metadata, never by their order.
+    They are told apart by the key in their metadata. Where none of them has any, and there are as many as requests,
+    they go by their order.
+
+    Source: `BatchJobDestination.inlined_responses` of google-genai: "in the same order as the input requests".
+
+    Args:
+        results: As the API gives them.
+        bill: What their answers cost is added to it.
+        names: What the requests are named, in order.
     """
+    keys = [_key_of(result) for result in results]
+    if results and not any(keys):
+        if names is None or len(results) != len(names):
+            logger.warning("%d inline results name no request, nor does their number tell whose they are", len(results))
+        else:
+            keys = list(names)
     pairs: list[Pair] = []
-    for result in results:
-        metadata = result.get("metadata") if isinstance(result, Mapping) else None
-        key = metadata.get("key") if isinstance(metadata, Mapping) else None
-        if isinstance(key, str):
-            pairs.append(_outcome(key, result, bill))
+    for key, result in zip(keys, results, strict=True):
+        if key is None:
+            continue
+        exact = needs_text(result)
+        if is_cut(result):
+            pairs.append((read_mark(key)[0], too_deep("it is nested too deep", result.get("response"))))
+        else:
+            pairs.append(_outcome(key, result, bill, exact=exact))
     return pairs
+
+
+def _key_of(result: object) -> str | None:
+    metadata = result.get("metadata") if isinstance(result, Mapping) else None
+    key = metadata.get("key") if isinstance(metadata, Mapping) else None
+    return key if isinstance(key, str) else None
 
 
 def read_error(error: object) -> Errored:
@@ -113,17 +136,17 @@ def is_retryable(status: int | None) -> bool:
     return status is None or status in (408, 409, 429, 499) or (status >= 500 and status != 501)  # noqa: PLR2004
 
 
-def answered(response: Mapping[str, Any], *, wants_message: bool) -> Outcome:
-    """Return the outcome of a request that was answered."""
-    return _message(response) if wants_message else Succeeded(cast("JSON", response))
+def answered(response: Mapping[str, Any], *, wants_message: bool, exact: bool = False) -> Outcome:
+    """Return the outcome of a request that was answered; `exact` is of `Succeeded`."""
+    return _message(response, exact=exact) if wants_message else Succeeded(cast("JSON", response), exact)
 
 
-def _outcome(key: str, result: Mapping[str, Any], bill: Bill) -> Pair:
+def _outcome(key: str, result: Mapping[str, Any], bill: Bill, *, exact: bool) -> Pair:
     request_id, wants_message = read_mark(key)
     response = result.get("response")
     if isinstance(response, dict):
         bill.add(key, response)
-        return request_id, answered(response, wants_message=wants_message)
+        return request_id, answered(response, wants_message=wants_message, exact=exact)
     if result.get("error") is not None:
         return request_id, read_error(result["error"])
     return request_id, Errored(
@@ -131,9 +154,9 @@ def _outcome(key: str, result: Mapping[str, Any], bill: Bill) -> Pair:
     )
 
 
-def _message(response: Mapping[str, Any]) -> Outcome:
+def _message(response: Mapping[str, Any], *, exact: bool) -> Outcome:
     try:
-        return Succeeded(_messages.encode(to_message(response), what="the answer"))
+        return as_message(to_message(response), exact=exact)
     except Exception as error:  # noqa: BLE001  # whatever the answer is, its neighbours are to be read
         cause = f"{type(error).__name__}: {error}"[:300]
         return Errored(f"the answer is no content, so it is no message ({cause})", code="unexpected_answer")

@@ -57,8 +57,12 @@ class Batch:
 
     @property
     def awaits_file(self) -> bool:
-        """Whether it is completed and has answers, and the id of its output file is late."""
-        return self.end == "completed" and bool(self.ran) and self.output_file_id is None
+        """Whether it is completed, and the id of its output file is late; its counts may be late too."""
+        return self.end == "completed" and self.output_file_id is None and not self._all_failed
+
+    @property
+    def _all_failed(self) -> bool:
+        return self.ran == 0 and bool(self.counted) and self.counted == self.total
 
     def progress(self) -> InProgress:
         """Return how far it has come."""
@@ -124,10 +128,25 @@ def read_batch(seen: object, *, model: str = "", status: Callable[[str], str] = 
 
 
 def _problems(errors: object) -> tuple[Mapping[str, Any], ...]:
-    found = getattr(errors, "data", None)
-    if not isinstance(found, list):
+    """Return why a batch has failed: OpenAI's object, or a list, a string or one error, as others write it."""
+    found = _get(errors, "data") or errors
+    if not found:
         return ()
-    return tuple({name: getattr(each, name, None) for name in ("code", "line", "message")} for each in found)
+    return tuple(_one_problem(each) for each in (found if isinstance(found, list | tuple) else [found]))
+
+
+def _one_problem(error: object) -> Mapping[str, Any]:
+    if isinstance(error, str):
+        return {"code": None, "line": None, "message": error}
+    inner = _get(error, "error")
+    error = inner if inner and not _get(error, "message") else error
+    if isinstance(error, str):
+        return {"code": None, "line": None, "message": error}
+    return {name: _get(error, name) for name in ("code", "line", "message")}
+
+
+def _get(seen: object, name: str) -> Any:
+    return seen.get(name) if isinstance(seen, Mapping) else getattr(seen, name, None)
 
 
 def _problem(problem: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from batch_bridge.providers._openai_batch import Batch
 from batch_bridge.providers._openai_clients import Clients
 from batch_bridge.providers._openai_failure import is_gone, unavailable
 from batch_bridge.providers._openai_result import read_line
+from batch_bridge.providers._result import is_broken
 from batch_bridge.providers._splitter import LineSplitter
 
 logger = logging.getLogger("batch_bridge")
@@ -53,15 +54,20 @@ async def read_outcomes(clients: Clients, batch: Batch, members: Sequence[str]) 
 
 async def _read(clients: Clients, batch: Batch, file_id: str) -> AsyncIterator[tuple[str, Outcome]]:
     strange = 0
+    broken: dict[str, Outcome] = {}
     async for line in _lines(clients, file_id):
         if not line.strip():
             continue
         pair = read_line(line)
-        if pair is not None:
+        if pair is None:
+            strange += 1
+        elif is_broken(pair[1]):
+            broken.setdefault(*pair)
+        else:
             yield pair
-        elif (strange := strange + 1) == 1:
-            logger.warning("batch %s: put aside a line of %s that cannot be read: %r", batch.id, file_id, line[:100])
-    if strange > 1:
+    for pair in broken.items():  # last: another line of the same request may be whole
+        yield pair
+    if strange:
         logger.warning("batch %s: put aside %d lines of %s that cannot be read", batch.id, strange, file_id)
 
 

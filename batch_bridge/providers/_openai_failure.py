@@ -6,10 +6,13 @@ from openai import APIError, OpenAIError
 
 from batch_bridge.providers._failure import NoCredentials, retry_after, status_of, told
 from batch_bridge.providers._judge import Judge
+from batch_bridge.providers._openai_error import read_error
 
 __all__ = ["NoCredentials", "retry_after", "status_of"]
 
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_LARGE = 401, 403, 404, 413
+_BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_LARGE = 400, 401, 403, 404, 413
+_UNFOUND: Final = ("not find", "not found", "no such", "does not exist", "not exist", "not ready", "not processed")
+"""What an API says of a file that it does not know, or not yet."""
 _ADVICE: Final = {
     _UNAUTHORIZED: "check OPENAI_API_KEY, or the api_key of the client",
     _FORBIDDEN: "check what the API key and its project may do",
@@ -42,13 +45,27 @@ def _code(error: Exception) -> str:
 
 def _told(doing: str, error: Exception) -> str:
     body = getattr(error, "body", None)
-    return told(doing, error, body.get("message") if isinstance(body, dict) else None, _ADVICE)
+    return told(doing, error, read_error(body)[1], _ADVICE)
+
+
+def of_create_after(file_id: str, error: Exception, *, is_new: bool) -> Exception:
+    """Judge a failure of the create call. A file that was uploaded just now may not be known everywhere yet.
+
+    Args:
+        file_id: The input file.
+        error: The SDK's error.
+        is_new: It was uploaded a short time ago.
+    """
+    said = str(getattr(error, "message", "") or error).lower()
+    is_file = file_id.lower() in said or ("file" in said and any(word in said for word in _UNFOUND))
+    if is_new and is_file and status_of(error) in (_BAD_REQUEST, _NOT_FOUND):
+        return _JUDGE.unavailable("creating the batch", error)
+    return _JUDGE.of_create("creating the batch", error)
 
 
 _JUDGE: Final = Judge(told=_told, code=_code, is_keyless=_is_keyless, is_callers=_is_callers)
 unavailable = _JUDGE.unavailable
 of_upload = _JUDGE.of_prepare
-of_create = _JUDGE.of_create
 of_call = _JUDGE.of_call
 is_ended = _JUDGE.is_ended
 is_unsupported = _JUDGE.is_unsupported

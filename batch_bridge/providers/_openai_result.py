@@ -3,37 +3,46 @@
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from batch_bridge import _messages
 from batch_bridge._models import Cancelled, Errored, Expired, Outcome, Succeeded
 from batch_bridge.providers import _openai_chat, _openai_responses
 from batch_bridge.providers._item import read_mark
-from batch_bridge.providers._result import loads
+from batch_bridge.providers._openai_error import read_error
+from batch_bridge.providers._result import as_message, read_named
 
 EXPIRED = "the batch's completion window closed before this request ran; it was not billed, and can be sent again"
 CANCELLED = "the batch was cancelled before this request ran; it was not billed, and can be sent again"
 
 
+_OK = 200
+_LONGEST_STATUS = 4
+_ANSWERS = ("choices", "output", "data", "results", "object")
+"""Fields of which every answer has one."""
+_PASSING = frozenset({"request_timeout", "server_error", "internal_error", "rate_limit_exceeded"})
+"""Codes of lines that never ran, and may the next time."""
+
+
 def read_line(line: bytes) -> tuple[str, Outcome] | None:
     """Return a request's id and its outcome, or `None` if the line tells of no request."""
-    try:
-        result = loads(line)
-    except ValueError:
+    named = read_named(line, "custom_id")
+    if named is None:
         return None
-    if not isinstance(result, dict) or not isinstance(custom_id := result.get("custom_id"), str):
-        return None
+    custom_id, result, exact = named
     request_id, wants_message = read_mark(custom_id)
+    if isinstance(result, Errored):
+        return request_id, result
     response = result.get("response")
     if response is None:
         return request_id, _never_ran(result.get("error"))
     if not isinstance(response, dict):
         return request_id, Errored("its line in the batch's output is no answer", code="unexpected_answer")
-    status = response.get("status_code")
-    if type(status) is not int:
-        status = None
-    body = response.get("body")
+    status, body, error = _status(response.get("status_code")), response.get("body"), result.get("error")
     if is_success(status):
-        return request_id, answered(body, status, wants_message=wants_message)
-    return request_id, failed(status, body, result.get("error"), response.get("request_id"))
+        if is_error(body) or (not body and error):
+            return request_id, failed(status, body, error, response.get("request_id"))
+        return request_id, answered(body, status, wants_message=wants_message, exact=exact)
+    if status is None and _is_answer(body) and not error:
+        return request_id, answered(body, _OK, wants_message=wants_message, exact=exact)
+    return request_id, failed(status, body, error, response.get("request_id"))
 
 
 def is_success(status: int | None) -> TypeGuard[int]:
@@ -41,9 +50,35 @@ def is_success(status: int | None) -> TypeGuard[int]:
     return status is not None and 200 <= status < 300  # noqa: PLR2004
 
 
-def answered(body: Any, status: int, *, wants_message: bool) -> Outcome:
-    """Return the outcome of a request that was answered with a body."""
-    return _message(body, status) if wants_message else Succeeded(body)
+def answered(body: Any, status: int, *, wants_message: bool, exact: bool = False) -> Outcome:
+    """Return the outcome of a request that was answered with a body; `exact` is of `Succeeded`."""
+    if body is None:
+        return Errored(
+            f"the request was answered with HTTP status {status} and no body", "missing_result", status, retryable=True
+        )
+    return _message(body, status, exact=exact) if wants_message else Succeeded(body, exact)
+
+
+def is_error(body: Any) -> bool:
+    """Return whether a body is an error and no answer; a response of the Responses API may hold one, and is both."""
+    if not isinstance(body, Mapping):
+        return False
+    if body.get("object") == "error":
+        return True
+    return bool(body.get("error")) and not any(body.get(name) for name in _ANSWERS)
+
+
+def _is_answer(body: Any) -> bool:
+    return isinstance(body, Mapping) and not is_error(body) and any(body.get(name) for name in _ANSWERS)
+
+
+def _status(given: object) -> int | None:
+    """Return an HTTP status, which some servers write as a string, or as a float."""
+    if isinstance(given, str) and given.strip().isdecimal() and len(given) < _LONGEST_STATUS:
+        return int(given)
+    if isinstance(given, float) and given.is_integer():
+        return int(given)
+    return given if type(given) is int else None
 
 
 def is_retryable(status: int | None) -> bool:
@@ -52,7 +87,7 @@ def is_retryable(status: int | None) -> bool:
 
 
 def _never_ran(error: object) -> Outcome:
-    code, message = _said(error)
+    code, message = read_error(error)
     if code == "batch_expired":
         return Expired(message or EXPIRED)
     if code == "batch_cancelled":
@@ -61,14 +96,16 @@ def _never_ran(error: object) -> Outcome:
         return Errored(
             "the batch's output holds neither an answer nor an error for it", "missing_result", retryable=True
         )
-    return Errored(message or f"the request did not run: {code}", code=code or "error")
+    return Errored(message or f"the request did not run: {code}", code=code or "error", retryable=code in _PASSING)
 
 
 def failed(status: int | None, body: Any, error: object, provider_request_id: object) -> Errored:
     """Return the outcome of a request that was answered with an error, or with nothing."""
-    code, message = _said(body.get("error") if isinstance(body, Mapping) else None)
+    code, message = read_error(
+        body.get("error") if isinstance(body, Mapping) else body if isinstance(body, str) else None
+    )
     if code is None and message is None:
-        code, message = _said(error)
+        code, message = read_error(error)
     if message is None and isinstance(body, Mapping) and isinstance(body.get("message"), str):
         message = body["message"]
     answered = "no HTTP status" if not status else f"HTTP status {status}"
@@ -82,25 +119,14 @@ def failed(status: int | None, body: Any, error: object, provider_request_id: ob
     )
 
 
-def _said(error: object) -> tuple[str | None, str | None]:
-    """Return an error object's code, or else its type, and its message."""
-    if isinstance(error, str) and error:
-        return None, error
-    if not isinstance(error, Mapping):
-        return None, None
-    code = next((error[name] for name in ("code", "type") if isinstance(error.get(name), str | int)), None)
-    message = error.get("message")
-    return (str(code) if code else None), (message if isinstance(message, str) and message else None)
-
-
-def _message(body: Any, status: int) -> Outcome:
+def _message(body: Any, status: int, *, exact: bool) -> Outcome:
     if isinstance(body, Mapping) and body.get("error"):
-        code, message = _said(body["error"])
+        code, message = read_error(body["error"])
         return Errored(message or "the model's answer is an error", code=code or "error", status_code=status)
     try:
         is_chat = "choices" in body
         answer = _openai_chat.to_message(body) if is_chat else _openai_responses.to_message(body)
-        return Succeeded(_messages.encode(answer, what="the answer"))
+        return as_message(answer, exact=exact)
     except Exception as error:  # noqa: BLE001  # whatever the body is, its neighbours have answers to be read
         cause = f"{type(error).__name__}: {error}"[:300]
         return Errored(

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections import Counter
+from collections.abc import Callable
+from typing import Final
 
 from batch_bridge._models import Ended, Errored, InProgress
 from batch_bridge._settlement import nothing
@@ -11,8 +12,8 @@ logger = logging.getLogger("batch_bridge")
 
 _VISIBILITY = 60.0
 """Seconds in which a batch that was just created may not be found."""
-_POLLS = 3
-"""Polls of an ended batch that wait for what tells where its results are."""
+LATE: Final = 180.0
+"""Seconds that an ended batch is looked at again for, while it does not tell where its results are."""
 
 
 class Watch:
@@ -22,14 +23,26 @@ class Watch:
         title: What stands before a batch's id in errors and logs.
         status: What the API calls a batch's status.
         account: What the API calls that which has keys and batches.
+        late: Seconds that an ended batch is looked at again for, while it does not tell where its results are.
+        clock: Returns the time, in seconds.
     """
 
-    def __init__(self, *, title: str = "batch ", status: str = "status", account: str = "project") -> None:
+    def __init__(
+        self,
+        *,
+        title: str = "batch ",
+        status: str = "status",
+        account: str = "project",
+        late: float = LATE,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._title = title
         self._status = status
         self._account = account
         self._seen: set[str] = set()
-        self._late: Counter[str] = Counter()
+        self._late = late
+        self._clock = clock
+        self._ended_at: dict[str, float] = {}
         self._unknown: set[tuple[str, str]] = set()
 
     def not_found(self, batch_id: str, created_at: float) -> InProgress | Ended:
@@ -54,12 +67,12 @@ class Watch:
             )
 
     def waits(self, batch_id: str) -> bool:
-        """Tell whether to poll an ended batch once more, which has results and does not say where; not for ever."""
-        self._late[batch_id] += 1
-        return self._late[batch_id] <= _POLLS
+        """Return whether to look again at an ended batch that does not tell where its results are; not for ever."""
+        now = self._clock()
+        return now - self._ended_at.setdefault(batch_id, now) < self._late
 
     def forget(self, batch_id: str) -> None:
         """Let go of a batch that is settled."""
         self._seen.discard(batch_id)
-        self._late.pop(batch_id, None)
+        self._ended_at.pop(batch_id, None)
         self._unknown = {each for each in self._unknown if each[0] != batch_id}

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 
 from google import genai
 from google.genai import types
@@ -21,7 +21,7 @@ from batch_bridge.providers._defaults import read_defaults
 from batch_bridge.providers._gemini_call import Call, read_item
 from batch_bridge.providers._gemini_clients import Clients, once
 from batch_bridge.providers._gemini_download import read_outcomes
-from batch_bridge.providers._gemini_job import Upload, read_handle, read_job, read_upload, write_handle
+from batch_bridge.providers._gemini_job import Upload, names_of, read_handle, read_job, read_upload, write_handle
 from batch_bridge.providers._gemini_realtime import Caller
 from batch_bridge.providers._gemini_result import Bill
 from batch_bridge.providers._gemini_search import search
@@ -158,7 +158,10 @@ class GeminiBatch:
         async with spool() as file:
             size = await asyncio.to_thread(self._write, requests, file)
             name = await self._upload(key, file) if size + _FRAME * len(requests) > self._inline_bytes else None
-        return {"input_file": name, "model": model, "uploaded_at": int(time.time())}
+        upload: Upload = {"input_file": name, "model": model, "uploaded_at": int(time.time())}
+        if name is None:
+            upload["marks"] = "".join(str(int(self._read(each).wants_message)) for each in requests)
+        return cast("JSON", upload)
 
     async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:
         """Create the batch, once.
@@ -206,7 +209,8 @@ class GeminiBatch:
         if job.end is None or (job.awaits_results and self._watch.waits(job.name)):
             return job.progress()
         bill = Bill(known["model"])
-        return Ended(read_outcomes(self._clients, job, members, bill), missing=job.missing(), usage=bill.total)
+        names = names_of(known, members)
+        return Ended(read_outcomes(self._clients, job, members, bill, names), missing=job.missing(), usage=bill.total)
 
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
         """Return the handles of the batches that were created for a key, oldest first.

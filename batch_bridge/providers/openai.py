@@ -32,6 +32,8 @@ LIMITS: Final = OPENAI.limits
 
 Source: platform.openai.com/docs/guides/batch, "Batch API limits": 50,000 requests and 200 MB a file.
 """
+_NEW_FILE: Final = timedelta(minutes=10)
+"""How long after its upload an input file may not be known everywhere at the API."""
 EMBEDDING_INPUTS: Final = 50_000
 """Texts that an embeddings batch may hold in all.
 
@@ -207,7 +209,8 @@ class OpenAIBatch:
         try:
             batch = await self._batches.create(key, upload)
         except Exception as error:
-            raise failure.of_create("creating the batch", error) from error
+            is_new = sent_at - upload["uploaded_at"] < _NEW_FILE.total_seconds()
+            raise failure.of_create_after(upload["input_file_id"], error, is_new=is_new) from error
         if batch is None:
             raise SubmissionUnknown(
                 "creating the batch was answered with no batch; whether it exists will be looked up"
