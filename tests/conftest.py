@@ -31,14 +31,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    sampling.is_whole = config.getoption("--all")
-    config.addinivalue_line("markers", "sampled(least): a table, of which a sample runs unless `--all` is given")
+    sampling.is_whole, sampling.seed = config.getoption("--all"), config.getoption("--sample-seed")
+    config.addinivalue_line(
+        "markers", "sampled(least=, most=): a table, of which a sample runs unless `--all` is given"
+    )
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return (
-        "tables: whole" if sampling.is_whole else f"tables: a sample, --sample-seed={config.getoption('--sample-seed')}"
-    )
+    return "tables: whole" if sampling.is_whole else f"tables: a sample, --sample-seed={sampling.seed}"
 
 
 @pytest.hookimpl(trylast=True)
@@ -56,7 +56,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             tables.setdefault((item.path, item.originalname), []).append(item)
     left_out: set[pytest.Item] = set()
     for (_, name), cells in tables.items():
-        left_out |= set(cells) - _drawn(cells, f"{config.getoption('--sample-seed')} {name}")
+        left_out |= set(cells) - _drawn(cells, name)
     if left_out:
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=sorted(left_out, key=lambda item: item.nodeid))
@@ -70,8 +70,8 @@ def _is_named(config: pytest.Config) -> bool:
     return bool(config.option.keyword) or any("::" in each for each in config.args)
 
 
-def _drawn(cells: Sequence[pytest.Function], seed: str) -> set[pytest.Item]:
+def _drawn(cells: Sequence[pytest.Function], name: str) -> set[pytest.Item]:
     marker = cells[0].get_closest_marker("sampled")
     assert marker is not None
     rows = [tuple(cell.callspec.params.items()) for cell in cells]
-    return {cells[place] for place in sampling.draw(rows, marker.kwargs.get("least", 0), seed)}
+    return {cells[place] for place in sampling.draw(rows, f"{sampling.seed} {name}", **marker.kwargs)}

@@ -4,16 +4,21 @@ from collections.abc import Hashable, Sequence
 from random import Random
 
 is_whole = False
-"""Everything is to run. Set before the first test module is imported."""
+"""Everything is to run. Set before the first test module is imported, as is the seed."""
+seed = 0
+"""Draws the samples."""
 
 
-def draw(cells: Sequence[Sequence[tuple[str, object]]], least: int, seed: str) -> set[int]:
+def draw(
+    cells: Sequence[Sequence[tuple[str, object]]], seed: str, *, least: int = 0, most: int | None = None
+) -> set[int]:
     """Return the places of a sample of cells: each value of each parameter is in it, and it has so many cells at least.
 
     Args:
         cells: The parameters of each cell, by name.
-        least: How many cells there are to be; those that there are, if it is more.
         seed: The same draws the same.
+        least: How many cells there are to be; those that there are, if it is more.
+        most: How many there may be, though a value be left out.
     """
     order = list(range(len(cells)))
     Random(seed).shuffle(order)
@@ -26,7 +31,8 @@ def draw(cells: Sequence[Sequence[tuple[str, object]]], least: int, seed: str) -
                 drawn.add(place)
                 seen |= values
     rest = [place for place in order if place not in drawn]
-    return drawn | set(rest[: max(0, least - len(drawn))])
+    drawn |= set(rest[: max(0, least - len(drawn))])
+    return set([place for place in order if place in drawn][:most])
 
 
 def many(whole: int, sample: int) -> int:

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any, NoReturn
 
 import pytest
+import sampling
 from fakes import MOMENTS, T0, Crash, FakeStore, Fuse, Moment, ended, guarded, request
 from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
@@ -655,7 +656,7 @@ def _short_chunks():
 
 TestEngine = EngineMachine.TestCase
 TestEngine.settings = settings(
-    max_examples=500,
+    max_examples=sampling.many(500, 100),
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
