@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
+from batch_bridge._langgraph import forget_old_answer
 from batch_bridge._models import Outcome, Succeeded
 from batch_bridge._pregel_legs import LINK
 from batch_bridge._start import DIGEST, Begin, Failures, digest_of, start
@@ -320,11 +321,18 @@ class Call:
                 self._host.told(asks)
 
     async def _pending(self, config: RunnableConfig) -> dict[str, list[Asked]]:
-        """Return our interrupts that are pending, as LangGraph has persisted them: an address alone proves nothing."""
-        saved = await self._host.graph.checkpointer.aget_tuple(config)
-        writes = saved.pending_writes if saved is not None else ()
+        """Return our interrupts that are pending, as LangGraph has persisted them: an address alone proves nothing.
+
+        A human's answer that an earlier run took is not there for the next.
+        """
+        saver = self._host.graph.checkpointer
+        saved = await saver.aget_tuple(config)
+        if saved is None:
+            return {}
+        writes = saved.pending_writes or ()
+        await forget_old_answer(saver, saved.config, writes)
         pending, _ = sort_interrupts(
-            each for _, channel, value in writes or () if channel == "__interrupt__" for each in value
+            each for _, channel, value in writes if channel == "__interrupt__" for each in value
         )
         return pending
 
