@@ -58,7 +58,7 @@ class Family:
     def __init__(
         self,
         *,
-        batcher: str | Named | Batcher,
+        batcher: str | Named | Batcher | None,
         unsupported: Unsupported,
         flush: FlushPolicy | None,
         poll_interval: timedelta | float,
@@ -188,7 +188,6 @@ class Family:
                 f"differs in {identity.difference(other)}, so they cannot share it; give each a file of its own, "
                 "wrap_openai(client.with_options(…), path=…), or close() the other one first"
             ) from error
-
 
     def _end_idle(self, opening: Identity) -> None:
         """End the Batchers that have been open longest and wait for nothing, beyond `_MOST_OPEN`: each is a thread."""

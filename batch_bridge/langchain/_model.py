@@ -46,12 +46,12 @@ class Settings:
     """How a model is batched.
 
     Attributes:
-        batcher: A bridge's name, a `Bridge`, or a `Batcher`.
+        batcher: A bridge's name, a `Bridge`, or a `Batcher`; `None` as for `wait`.
         flush: When calls that no graph makes are sent.
         deadline: How long an answer may take, where that is said here.
     """
 
-    batcher: str | Named | Batcher
+    batcher: str | Named | Batcher | None
     flush: FlushPolicy
     deadline: timedelta | None = None
 
@@ -305,4 +305,3 @@ def _options(kwargs: dict[str, Any]) -> dict[str, Any]:
         _has_warned.set()
         logger.warning("batched: a timeout means nothing to a call that waits for a batch; it is not used")
     return {name: value for name, value in kwargs.items() if name not in ("stream", "stream_options", "stream_usage")}
-

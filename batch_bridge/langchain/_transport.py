@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
-import orjson
-
-from batch_bridge import _outcome
+from batch_bridge import _outcome, _text
 from batch_bridge._ask import Asker
 from batch_bridge._headers import deciding
 from batch_bridge._models import JSON, Cancelled, Errored, Expired, Outcome, Succeeded
@@ -113,7 +111,7 @@ class BatchTransport:
             for name, value in deciding(request.headers, self._usual).items()
             if name not in _CREDENTIALS and (name, value) != ("content-type", _JSON)
         }
-        return self._read(Sent(request.url.path, dict(request.url.params), own, orjson.loads(request.content)))
+        return self._read(Sent(request.url.path, dict(request.url.params), own, _text.read(request.content)))
 
 
 def refuse(sent: Sent, *, query: frozenset[str] = frozenset()) -> None:
@@ -171,5 +169,5 @@ def _respond(request: HTTPRequest, request_id: str, outcome: Outcome) -> Any:
 def _response(request: HTTPRequest, status: int, body: JSON, headers: Mapping[str, str]) -> Any:
     http = sys.modules[type(request).__module__.partition(".")[0]]  # httpx or httpx2, whichever asks
     return http.Response(
-        status, headers={"content-type": "application/json", **headers}, content=orjson.dumps(body), request=request
+        status, headers={"content-type": "application/json", **headers}, content=_text.write(body), request=request
     )

@@ -53,7 +53,11 @@ def ask(client, text):
 
 
 def outputs(traces):
-    return [json.loads(each["langfuse.observation.output"])["content"] for each in traces if "langfuse.observation.output" in each]
+    return [
+        json.loads(each["langfuse.observation.output"])["content"]
+        for each in traces
+        if "langfuse.observation.output" in each
+    ]
 
 
 async def test_in_a_script_gathered_calls_are_one_batch_and_each_is_traced(server, traces):

@@ -1,16 +1,15 @@
 """What a batched model streams: the whole answer as one chunk, from which a chain makes what the plain model's makes."""
 
-import json
 
 import pytest
 from helpers import one_node, within
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.output_parsers import JsonOutputToolsParser, PydanticToolsParser, StrOutputParser
-from langchain_parts import look_up, plain
+from langchain_openai import ChatOpenAI
+from langchain_parts import look_up
 from pydantic import BaseModel
 from test_langchain_vendors import Anthropic, Azure, Gemini, old_gemini
-from langchain_openai import ChatOpenAI
 
 from batch_bridge import Batcher, Bridge, Runner
 from batch_bridge.langchain import batched
@@ -57,7 +56,9 @@ CHAINS = {
     "message": lambda model: model,
     "structured by tools": lambda model: model.with_structured_output(Joke, method="function_calling"),
     "structured by schema": lambda model: model.with_structured_output(Joke, method="json_schema"),
-    "structured, raw too": lambda model: model.with_structured_output(Joke, method="function_calling", include_raw=True),
+    "structured, raw too": lambda model: model.with_structured_output(
+        Joke, method="function_calling", include_raw=True
+    ),
     "a dict by tools": lambda model: model.with_structured_output(Joke.model_json_schema(), method="function_calling"),
     "tools": lambda model: model.bind_tools([Joke], tool_choice="any") | JsonOutputToolsParser(),
     "tools as models": lambda model: model.bind_tools([Joke], tool_choice="any") | PydanticToolsParser(tools=[Joke]),
