@@ -43,10 +43,11 @@ _NEUTRAL: Final = frozenset(
     }
 )
 _NEUTRAL_PREFIXES: Final = ("x-b3-", "x-datadog-", "x-goog-api-client", "x-ot-span-", "x-stainless-")
-"""The first parts of names that decide nothing. `x-stainless-` and `x-goog-api-client` are what SDKs tell of themselves.
+"""How names begin that decide nothing. `x-stainless-` and `x-goog-api-client` are what SDKs tell of themselves.
 
-Sources: W3C Trace Context, W3C Baggage, OpenZipkin B3, the docs of Datadog, Sentry, Jaeger and AWS X-Ray on propagation;
-OpenAI API reference, "Debugging requests" (`X-Client-Request-Id`); OpenRouter, "App attribution" (`HTTP-Referer`, `X-Title`).
+Source: W3C Trace Context; W3C Baggage; OpenZipkin B3; what Datadog, Sentry, Jaeger and AWS X-Ray say of propagation;
+OpenAI API reference, "Debugging requests", `X-Client-Request-Id`; OpenRouter, "App attribution", `HTTP-Referer` and
+`X-Title`.
 """
 
 

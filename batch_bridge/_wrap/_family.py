@@ -201,8 +201,8 @@ class Family:
                 self._opened[opening] = ref(asker)
         if len(self._opened) > _MOST_OPEN:
             self.warn(
-                f"more than {_MOST_OPEN} copies of a client wait for batches of their own, because they differ in account, "
-                "address or default headers; calls that share a client share a batch"
+                f"more than {_MOST_OPEN} copies of a client wait for batches of their own, because they differ in "
+                "account, address or default headers; calls that share a client share a batch"
             )
 
 
