@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import orjson
 import typer
 
-from batch_bridge import _outcome
+from batch_bridge import _outcome, _text
 from batch_bridge._config import load_bridges
 from batch_bridge._jobs._asked import named
 from batch_bridge.errors import BatchBridgeError
@@ -64,10 +64,10 @@ def results(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, fil
     """
     with _said():
         for result in _jobs(config, bridge, file).results(handle):
-            row = {"index": result.index, **_outcome.to_json(result.outcome)}
+            row = {"index": result.index, **_outcome.shown(result.outcome)}
             if result.name is not None:
                 row = {"custom_id": result.name, **row, "name": result.name}
-            typer.echo(orjson.dumps(row))
+            typer.echo(_text.write(row))
 
 
 @app.command()
@@ -97,13 +97,14 @@ def _read(file: Iterable[bytes]) -> dict[str, Any]:
         if not text.strip():
             continue
         try:
-            items[f"line {number}"] = orjson.loads(text)
+            item = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             if not items and text.lstrip().startswith(b"["):
                 raise ValueError(_ARRAY) from error
             raise ValueError(
                 f"line {number} is no JSON: {error.msg} (column {error.colno}); give one item on each line, in UTF-8"
             ) from error
+        items[f"line {number}"] = _text.read(text) if _text.is_long(text) else item
     if len(items) == 1 and _is_array(*items.values()):
         raise ValueError(_ARRAY)
     return items

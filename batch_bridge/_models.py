@@ -49,14 +49,9 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The provider answered. `answer` is JSON.
-
-    `exact` says that it holds what the fast carriers of JSON cannot bear, such as whole numbers beyond 64 bits, and
-    travels as text; it makes no two answers differ.
-    """
+    """The provider answered. `answer` is JSON."""
 
     answer: JSON
-    exact: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,7 @@ class Session:
         calls, self.calls = self.calls, set()
         try:
             for call in calls:
+                self.threads += call.done
                 self._let_go(call)
                 call.fail(
                     RunnerStateError("the Runner was closed while this ran; await it inside of the `async with` block")
@@ -156,9 +157,10 @@ class Session:
 
     async def end(self, call: Call) -> None:
         """Let a call go, finished or not."""
-        self.calls.discard(call)  # first: what it leaves queued is not to be sent because all is idle now
+        if call in self.calls:
+            self.calls.discard(call)  # first: what it leaves queued is not to be sent because all is idle now
+            self.threads += call.done
         self._let_go(call)
-        self.threads += call.done
         try:
             await call.cancel()
         finally:

@@ -189,7 +189,9 @@ async def test_each_request_gets_its_own_and_nothing_is_guessed(reply, expected)
         pytest.param({1.5: "x"}, "1.5 is neither a position", id="a fraction"),
         pytest.param({"x": 1}, 'nor the id of an item.*"custom_id"', id="an id that no item carries"),
         pytest.param({"9" * 5000: 1}, "is neither a position", id="a number without end"),
-        pytest.param([object()] * 3, r"cannot be kept: .*builtins.object has no JSON", id="no answer that JSON carries"),
+        pytest.param(
+            [object()] * 3, r"cannot be kept: .*builtins.object has no JSON", id="no answer that JSON carries"
+        ),
         pytest.param({0: object(), 1: KeyError()}, "cannot be kept", id="no answer of a dict"),
     ],
 )
