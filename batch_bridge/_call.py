@@ -10,10 +10,13 @@ from typing import Any, Protocol
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
+from batch_bridge._langgraph import forget_old_answer
 from batch_bridge._models import Outcome, Succeeded
+from batch_bridge._pregel_legs import LINK
 from batch_bridge._start import DIGEST, Begin, Failures, digest_of, start
+from batch_bridge._swallowed import advice_for, interrupt_in
 from batch_bridge._thread import Thread, resume_map, sort_interrupts, split_interrupts
-from batch_bridge._wait import LINK, Link
+from batch_bridge._wait import Link
 from batch_bridge._wire import Asked
 from batch_bridge.errors import (
     NondeterministicNodeError,
@@ -216,7 +219,8 @@ class Call:
             await step(thread, *arguments)
         except RunMismatchError:
             raise
-        except Exception as error:  # noqa: BLE001  # of a whole run: no interrupt leaves a root graph
+        except Exception as raised:  # noqa: BLE001  # of a whole run: no interrupt leaves a root graph
+            error = _explained(raised, thread.id)
             self._host.abandon(thread)
             if thread.named:  # it can be run again, and asks anew then for what has failed
                 await self._host.failures.note(thread)
@@ -289,11 +293,12 @@ class Call:
                 self._park(thread, step.interrupts)
                 return
             value, replay = step.input, step.replay
+            link.goes_on = step.input is None and not step.replay
             self.ended_before += step.ended
         await self._step(thread, value, self._config(thread, link, replay=replay), link)
 
     async def _resume(self, thread: Thread) -> None:
-        link = Link(self._host.bridges, thread.failures)
+        link = Link(self._host.bridges, thread.failures, goes_on=True, stops=thread.stops, untracked=thread.untracked)
         config = self._config(thread, link)
         pending = await self._pending(config)
         due = [
@@ -316,11 +321,18 @@ class Call:
                 self._host.told(asks)
 
     async def _pending(self, config: RunnableConfig) -> dict[str, list[Asked]]:
-        """Return our interrupts that are pending, as LangGraph has persisted them: an address alone proves nothing."""
-        saved = await self._host.graph.checkpointer.aget_tuple(config)
-        writes = saved.pending_writes if saved is not None else ()
+        """Return our interrupts that are pending, as LangGraph has persisted them: an address alone proves nothing.
+
+        A human's answer that an earlier run took is not there for the next.
+        """
+        saver = self._host.graph.checkpointer
+        saved = await saver.aget_tuple(config)
+        if saved is None:
+            return {}
+        writes = saved.pending_writes or ()
+        await forget_old_answer(saver, saved.config, writes)
         pending, _ = sort_interrupts(
-            each for _, channel, value in writes or () if channel == "__interrupt__" for each in value
+            each for _, channel, value in writes if channel == "__interrupt__" for each in value
         )
         return pending
 
@@ -347,6 +359,7 @@ class Call:
             result = list(thread.chunks)
             snapshot = await self._host.graph.aget_state(self._config(thread, link))
             ours, others = sort_interrupts(snapshot.interrupts)
+        thread.stops, thread.untracked = link.stops, link.untracked
         thread.unseen = (thread.unseen | link.parked) - {each.id for asked in ours.values() for each in asked}
         if thread.unseen and not ours and not others:
             raise SwallowedInterruptError(
@@ -383,6 +396,18 @@ class Call:
                 )
         thread.park(interrupts)
         self._host.collect(self, thread, asked)
+
+
+def _explained(error: Exception, thread: str) -> Exception:
+    """Return what to raise for a thread's error; one that stands in the place of an interrupt says what to do."""
+    if isinstance(error, SwallowedInterruptError) or interrupt_in(error) is None:
+        return error
+    swallowed = SwallowedInterruptError(
+        f"thread {thread!r} was to park at a wait, or a call of a wrapped client, and {type(error).__name__} was "
+        f"raised in the place of the interrupt that parks it; {advice_for(error)}. What it asked for was not sent"
+    )
+    swallowed.__cause__ = error
+    return swallowed
 
 
 def _is_no_input(value: object) -> bool:

@@ -202,6 +202,7 @@ class Session:
             waiting_seconds=seconds["waiting"],
             resubmitted=sum(batch.resubmitted for batch in closed),
             paid_twice=sum(batch.paid_twice for batch in closed),
+            problems=tuple(problem for driver in self._drivers.values() for problem in driver.engine.problems),
         )
 
     @property

@@ -14,20 +14,21 @@ from langgraph.errors import GraphInterrupt
 from langgraph.runtime import ExecutionInfo, get_runtime
 
 from batch_bridge import _outcome
-from batch_bridge._box import Box, box_of, taken_in
+from batch_bridge._box import Box, ParkedInterrupt, box_of, taken_in
 from batch_bridge._deadline import Within, duration
 from batch_bridge._deployment._announce import announce, announce_sync, is_deployed, is_idle, origin_of, user_of
 from batch_bridge._given import check_item, check_items
 from batch_bridge._identity import Identity
 from batch_bridge._json import digest, dumps
+from batch_bridge._langgraph import forget_answer, forget_answer_sync, has_checkpointer, skip_old_answer
 from batch_bridge._messages import decode, encode, has_messages, without_ids
 from batch_bridge._models import JSON, Outcome, Succeeded
+from batch_bridge._pregel_legs import LINK, install
 from batch_bridge.errors import NoCheckpointerError, OutsideGraphError, RequestError, UnknownBatcherError
 
 T = TypeVar("T")
 
-LINK = "__batch_bridge__"
-"""Where, in a run's `configurable`, the host that drives the graph leaves its `Link`."""
+install()
 _QUIET = 2
 """Turns of the event loop in which no sibling opens a wait, before the task parks."""
 
@@ -50,12 +51,18 @@ class Link:
         retries: How often the thread has failed and been run again: each allows failed requests to be asked anew.
         consumed: Ids of requests whose outcome a wait has returned or raised.
         parked: Ids of requests that a wait has raised an interrupt for.
+        goes_on: This run goes on with the input of the one before: neither a new one, nor a human's answer began it.
+        stops: At which step each of LangGraph's loops must end, by checkpoint namespace.
+        untracked: Values of `UntrackedValue` channels that are in no checkpoint, by checkpoint namespace and name.
     """
 
     bridges: frozenset[str]
     retries: int = 0
     consumed: set[str] = field(default_factory=set)
     parked: set[str] = field(default_factory=set)
+    goes_on: bool = False
+    stops: dict[str, int] = field(default_factory=dict)
+    untracked: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 async def wait(
@@ -222,9 +229,12 @@ def _leaves(group: BaseExceptionGroup[GraphInterrupt]) -> list[GraphInterrupt]:
     ]
 
 
-def _merge(raised: Iterable[GraphInterrupt]) -> GraphInterrupt:
+def _merge(raised: Sequence[GraphInterrupt]) -> GraphInterrupt:
     """Return one `GraphInterrupt` for several; those of waits that share a box are one interrupt, with one id."""
-    return GraphInterrupt(tuple({each.id: each for one in raised for each in one.args[0]}.values()))
+    merged = tuple({each.id: each for one in raised for each in one.args[0]}.values())
+    return (
+        ParkedInterrupt(merged) if all(isinstance(one, ParkedInterrupt) for one in raised) else GraphInterrupt(merged)
+    )
 
 
 # -- one execution -------------------------------------------------------------------------------------------------
@@ -235,6 +245,7 @@ def _open(
 ) -> tuple[Box, list[tuple[Identity, JSON]]]:
     within = duration(deadline)
     info, run, link = _execution()
+    skip_old_answer()
     tenant = user_of(get_runtime())
     name = _name_of(batcher, link)
     if link is not None and name not in link.bridges:
@@ -278,9 +289,7 @@ def _execution() -> tuple[ExecutionInfo, Callable[[Any], None], Link | None]:
             "wait() was called where no LangGraph node runs; call it inside a node or a task of a graph "
             "(in a thread of your own, copy the node's context with contextvars), or use a Batcher"
         )
-    # Not public, and only ever used to say early what would otherwise be a thread that waits for ever.
-    saver = configurable.get("__pregel_checkpointer", True)
-    if info.thread_id is None or saver is None or saver is False:
+    if info.thread_id is None or not has_checkpointer(configurable):
         raise NoCheckpointerError(
             "wait() needs a checkpointer to park this thread, and the graph that it was called in has none; "
             "run the graph with a Runner, or compile it with a checkpointer and give a thread_id. "
@@ -339,6 +348,7 @@ def _resolve_sync(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome]
 
 async def _tell(box: Box) -> None:
     """Tell the bridges of a LangGraph server that this task is about to park: once for all its waits, and before."""
+    await forget_answer()
     runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
     if link is not None:
         link.parked.update(request_id for asked in box.asks.values() for request_id in asked)
@@ -352,6 +362,7 @@ async def _tell(box: Box) -> None:
 
 
 def _tell_sync(box: Box) -> None:
+    forget_answer_sync()
     runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
     if link is not None:
         link.parked.update(request_id for asked in box.asks.values() for request_id in asked)
