@@ -91,6 +91,11 @@ class Box:
         """Grows whenever a wait is opened."""
         return len(self._claimed)
 
+    @property
+    def rounds(self) -> int:
+        """How often this execution was answered."""
+        return len(self._rounds)
+
     def identify(
         self,
         thread: str,

@@ -13,6 +13,8 @@ from langgraph.types import Command
 from batch_bridge._langgraph import forget_old_answer
 from batch_bridge._models import Outcome, Succeeded
 from batch_bridge._pregel_legs import LINK
+from batch_bridge._quiet_loop import keep_quiet
+from batch_bridge._slow_rounds import note_hidden
 from batch_bridge._start import DIGEST, Begin, Failures, digest_of, start
 from batch_bridge._swallowed import advice_for, interrupt_in
 from batch_bridge._thread import Thread, resume_map, sort_interrupts, split_interrupts
@@ -129,6 +131,7 @@ class Call:
         Raises:
             RunMismatchError: The run was begun with other inputs.
         """
+        keep_quiet(asyncio.get_running_loop())
         self.pump()
         while (result := await self._results.get()) is not None:
             if isinstance(result, BaseException):
@@ -360,7 +363,8 @@ class Call:
             snapshot = await self._host.graph.aget_state(self._config(thread, link))
             ours, others = sort_interrupts(snapshot.interrupts)
         thread.stops, thread.untracked = link.stops, link.untracked
-        thread.unseen = (thread.unseen | link.parked) - {each.id for asked in ours.values() for each in asked}
+        asked_for = {each.id for asked in ours.values() for each in asked}
+        thread.unseen = (thread.unseen | link.parked.keys()) - asked_for
         if thread.unseen and not ours and not others:
             raise SwallowedInterruptError(
                 f"thread {thread.id!r} has ended, and never waited for {len(thread.unseen)} answer(s) that it asked "
@@ -373,6 +377,10 @@ class Call:
             self._host.release(thread)
             self._end(thread, result)
             return
+        hidden = link.parked.keys() - asked_for
+        thread.hidden = thread.hidden + 1 if hidden else 0
+        for request_id in hidden:
+            note_hidden(link.parked[request_id], thread.hidden)
         if link.consumed or not isinstance(value, Command):
             thread.strikes = 0
         else:

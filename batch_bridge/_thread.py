@@ -33,6 +33,7 @@ class Thread:
         delivered: (request id, bridge) of the outcomes that were sent to it; forgotten when it ends.
         strikes: Deliveries in a row of which the thread consumed nothing, and asked for something else.
         unseen: Requests that a node was to park at, and that none of its interrupts has asked for yet.
+        hidden: Runs in a row that left requests behind, which tasks parked at that none of its interrupts tells of.
         chunks: What its legs have streamed, where the call asked for another `stream_mode` than `values`.
         stops: At which step each of its loops must end, by checkpoint namespace.
         untracked: What it holds in no checkpoint, by checkpoint namespace and channel.
@@ -49,6 +50,7 @@ class Thread:
     delivered: tuple[tuple[str, str], ...] = ()
     strikes: int = 0
     unseen: frozenset[str] = frozenset()
+    hidden: int = 0
     chunks: tuple[Any, ...] = ()
     stops: dict[str, int] = field(default_factory=dict)
     untracked: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 
 from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
-from langgraph.runtime import ExecutionInfo, get_runtime
+from langgraph.runtime import ExecutionInfo, Runtime, get_runtime
 
 from batch_bridge import _outcome
 from batch_bridge._box import Box, ParkedInterrupt, box_of, taken_in
@@ -24,6 +24,8 @@ from batch_bridge._langgraph import forget_answer, forget_answer_sync, has_check
 from batch_bridge._messages import decode, encode, has_messages, without_ids
 from batch_bridge._models import JSON, Outcome, Succeeded
 from batch_bridge._pregel_legs import LINK, install
+from batch_bridge._quiet_loop import keep_quiet
+from batch_bridge._slow_rounds import note_late
 from batch_bridge.errors import NoCheckpointerError, OutsideGraphError, RequestError, UnknownBatcherError
 
 T = TypeVar("T")
@@ -50,7 +52,7 @@ class Link:
         bridges: The bridges that there are.
         retries: How often the thread has failed and been run again: each allows failed requests to be asked anew.
         consumed: Ids of requests whose outcome a wait has returned or raised.
-        parked: Ids of requests that a wait has raised an interrupt for.
+        parked: Ids of requests that a wait has raised an interrupt for, and the checkpoint namespaces of their tasks.
         goes_on: This run goes on with the input of the one before: neither a new one, nor a human's answer began it.
         stops: At which step each of LangGraph's loops must end, by checkpoint namespace.
         untracked: Values of `UntrackedValue` channels that are in no checkpoint, by checkpoint namespace and name.
@@ -59,7 +61,7 @@ class Link:
     bridges: frozenset[str]
     retries: int = 0
     consumed: set[str] = field(default_factory=set)
-    parked: set[str] = field(default_factory=set)
+    parked: dict[str, str] = field(default_factory=dict)
     goes_on: bool = False
     stops: dict[str, int] = field(default_factory=dict)
     untracked: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -264,9 +266,13 @@ def _open(
             content = digest(b"key:" + key.encode())
         else:
             content = digest(dumps(without_ids(encoded) if has_messages(item) else encoded))
-        identity = box.identify(
-            str(info.thread_id), info.checkpoint_ns, name, content, key=key, tenant=tenant, deadline=within
-        )
+        try:
+            identity = box.identify(
+                str(info.thread_id), info.checkpoint_ns, name, content, key=key, tenant=tenant, deadline=within
+            )
+        except GraphInterrupt:  # the task has parked without this one
+            note_late(info.thread_id, info.checkpoint_ns, box.rounds)
+            raise
         asked.append((identity, encoded))
     return box, asked
 
@@ -324,6 +330,7 @@ async def _resolve(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome
         try:
             pause = box.advance()
         except GraphInterrupt:
+            keep_quiet(asyncio.get_running_loop())
             await _tell(box)
             raise
         if pause:
@@ -351,7 +358,7 @@ async def _tell(box: Box) -> None:
     await forget_answer()
     runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
     if link is not None:
-        link.parked.update(request_id for asked in box.asks.values() for request_id in asked)
+        _note_parked(link, runtime, box)
     elif is_deployed(runtime):
         idle = is_idle(taken_in(runtime.stream_writer))
         told, mine = box.tell()
@@ -365,7 +372,7 @@ def _tell_sync(box: Box) -> None:
     forget_answer_sync()
     runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
     if link is not None:
-        link.parked.update(request_id for asked in box.asks.values() for request_id in asked)
+        _note_parked(link, runtime, box)
     elif is_deployed(runtime):
         idle = is_idle(taken_in(runtime.stream_writer))
         told, mine = box.tell()
@@ -377,6 +384,12 @@ def _tell_sync(box: Box) -> None:
                 raise
             told.set_result(None)
         told.result()
+
+
+def _note_parked(link: Link, runtime: Runtime[Any], box: Box) -> None:
+    info = runtime.execution_info
+    namespace = info.checkpoint_ns if info is not None else ""
+    link.parked.update({request_id: namespace for asked in box.asks.values() for request_id in asked})
 
 
 def _copy(told: Future[None], telling: "asyncio.Future[None]") -> None:
