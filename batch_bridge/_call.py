@@ -373,7 +373,8 @@ class Call:
                 "or thread_id: what the node returned in its stead is in this thread's state"
             )
         if not ours:
-            await self._host.failures.clear(thread)
+            if not others:  # at a human's question its nodes still hold what has failed, and have it behind them
+                await self._host.failures.clear(thread)
             self._host.release(thread)
             self._end(thread, result)
             return
