@@ -94,8 +94,9 @@ def _from_json(value: dict[str, JSON]) -> Outcome:
         case {"kind": "cancelled", "message": str(message)}:
             return Cancelled(message, attempts_from_json(value.get("attempts")))
         case _:
+            kind_found = value.get("kind") if isinstance(value, dict) else value
             raise LedgerError(
-                f"an outcome of kind {value.get('kind') if isinstance(value, dict) else value!r} was found, which this version of BatchBridge does not "
+                f"an outcome of kind {kind_found!r} was found, which this version of BatchBridge does not "
                 "know; was it written by a newer one? Upgrade, or use another file"
             )
 
@@ -128,15 +129,14 @@ def with_attempts(outcome: Outcome, attempts: tuple[Attempt, ...]) -> Outcome:
 
 def attempts_to_json(attempts: Iterable[Attempt]) -> list[JSON]:
     """Return tries as JSON, oldest first."""
-    return [
-        [_unicode(each.batch), _unicode(each.kind), _unicode(each.code), each.at.timestamp()] for each in attempts
-    ]
+    return [[_unicode(each.batch), _unicode(each.kind), _unicode(each.code), each.at.timestamp()] for each in attempts]
 
 
 def attempts_from_json(rows: Any) -> tuple[Attempt, ...]:
     """Read tries."""
     return tuple(
-        Attempt(str(batch), str(kind), str(code), datetime.fromtimestamp(at, UTC)) for batch, kind, code, at in rows or ()
+        Attempt(str(batch), str(kind), str(code), datetime.fromtimestamp(at, UTC))
+        for batch, kind, code, at in rows or ()
     )
 
 

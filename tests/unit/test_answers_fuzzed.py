@@ -265,7 +265,7 @@ async def test_a_line_that_cannot_be_read_is_its_requests_own_error():
         cut = lines[1][: len(lines[1]) * 2 // 3] if not lines[1].startswith(b'{"response"') else lines[1][40:]
         ended = await settled(read(b"\n".join([lines[0], cut, lines[2]]), members, dice), members)
         own = ended[members[1]]
-        assert (own.code, own.retryable, own.body) == ("unreadable_answer", True, cut.decode()[:2_000]), vendor
+        assert (own.code, own.retryable, own.body) == ("unreadable_answer", True, cut.strip().decode()[:2_000]), vendor
         good = {members[0], members[2]}
         assert {each for each in members if isinstance(ended[each], Succeeded)} == good
 
