@@ -1,6 +1,5 @@
 """What a batched model streams: the whole answer as one chunk, from which a chain makes what the plain model's makes."""
 
-
 import pytest
 from helpers import one_node, within
 from langchain.agents import create_agent

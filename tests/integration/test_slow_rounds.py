@@ -91,7 +91,7 @@ async def test_what_else_is_never_retrieved_is_told_as_before(caplog):
 
     await run(one_node(node), Desk().bridge())
     gc.collect()
-    assert set(told) == {"ValueError(\"of the user's\")"}
+    assert set(told) == {'ValueError("of the user\'s")'}
 
 
 # -- what costs rounds ---------------------------------------------------------------------------------------------
