@@ -9,9 +9,11 @@ from typing import Any, Protocol
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
+from batch_bridge._legs import MEMORY
 from batch_bridge._models import Outcome, Succeeded
 from batch_bridge._start import DIGEST, Begin, Failures, digest_of, start
 from batch_bridge._thread import Thread, resume_map, sort_interrupts, split_interrupts
+from batch_bridge._untracked import UntrackedMemory
 from batch_bridge._wait import LINK, Link
 from batch_bridge._wire import Asked
 from batch_bridge.errors import (
@@ -39,6 +41,7 @@ class Host(Protocol):
     graph: Any
     bridges: frozenset[str]
     failures: Failures
+    untracked: UntrackedMemory
     under_way: set[str]
     """Ids of the threads that some call drives now: LangGraph bears one run of a thread at a time."""
 
@@ -252,7 +255,12 @@ class Call:
 
     def _config(self, thread: Thread, link: Link, *, replay: bool = False) -> RunnableConfig:
         config: dict[str, Any] = dict(self._config_of(thread.index))
-        config["configurable"] = {**config.get("configurable", {}), "thread_id": thread.id, LINK: link}
+        config["configurable"] = {
+            **config.get("configurable", {}),
+            "thread_id": thread.id,
+            LINK: link,
+            MEMORY: self._host.untracked,
+        }
         if not replay:  # where a replay has parked is the thread's newest checkpoint
             config["configurable"].pop("checkpoint_id", None)
         if thread.digest:

@@ -19,6 +19,7 @@ from batch_bridge._deadline import Within, duration
 from batch_bridge._deployment._announce import announce, announce_sync, is_deployed, is_idle, origin_of, user_of
 from batch_bridge._identity import Identity
 from batch_bridge._json import digest, dumps
+from batch_bridge._legs import carry_over
 from batch_bridge._messages import decode, encode, has_messages, without_ids
 from batch_bridge._models import JSON, Outcome, Succeeded
 from batch_bridge.errors import NoCheckpointerError, OutsideGraphError, RequestError, UnknownBatcherError
@@ -27,6 +28,7 @@ T = TypeVar("T")
 
 LINK = "__batch_bridge__"
 """Where, in a run's `configurable`, the host that drives the graph leaves its `Link`."""
+carry_over()
 _QUIET = 2
 """Turns of the event loop in which no sibling opens a wait, before the task parks."""
 

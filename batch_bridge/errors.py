@@ -20,6 +20,7 @@
     │   ├── RunMismatchError          the same `run_id` was used with other inputs
     │   ├── RunnerStateError          a Runner was used while it was closed, or from the wrong place
     │   ├── BatcherClosedError        a Batcher was closed while somebody waited, or is asked afterwards
+    │   ├── UntrackedStateLostError   a thread held what no checkpoint holds, in a process that is gone
     │   ├── UnsupportedCallError      a wrapped client was asked for what a batch cannot hold
     │   └── SwallowedInterruptError   a node caught the interrupt that should have parked it
     ├── ConfigError                   a file that describes bridges cannot be read, or describes none that can be made
@@ -160,6 +161,28 @@ class RunnerStateError(UsageError):
 
 class BatcherClosedError(UsageError):
     """A Batcher was closed while somebody waited, or is asked afterwards."""
+
+
+class UntrackedStateLostError(UsageError):
+    """A parked thread held values in `UntrackedValue` channels, and the process that held them is gone.
+
+    Attributes:
+        thread_id: The thread.
+        node: The node, or nodes, at which it waits.
+        channels: The channels whose values are lost.
+    """
+
+    def __init__(self, thread_id: str, node: str, channels: Sequence[str]) -> None:
+        super().__init__(
+            f"thread {thread_id!r} cannot go on at node {node!r}: it held values in {', '.join(map(repr, channels))}. "
+            "LangGraph never writes an UntrackedValue down, and the process that had these in memory has ended, or has "
+            "forgotten them. Run the thread anew under another run_id or thread_id; or, where the root graph holds "
+            "them, go on with Command(update={…}) that gives them again. So that it does not happen again, make such "
+            "a value in the node that uses it, pass it as context, or keep it in a channel that is written down"
+        )
+        self.thread_id = thread_id
+        self.node = node
+        self.channels = tuple(channels)
 
 
 class UnsupportedCallError(UsageError):
