@@ -79,7 +79,7 @@ def loop(most=1000):
     def make(ask):
         async def node(state: State):
             said = await ask(f"turn {len(state.get('out', []))}")
-            return {"out": [(said, state["left"], state["last"])]}
+            return {"out": [[said, state["left"], state["last"]]]}
 
         graph = StateGraph(State).add_node("node", node).add_edge(START, "node")
         return graph.add_conditional_edges("node", lambda state: "node" if len(state["out"]) < most else END)
@@ -249,14 +249,18 @@ async def test_a_thing_survives_a_wait():
 
 
 async def test_a_thing_survives_a_wait_in_a_subgraph():
+    class Outer(TypedDict, total=False):
+        out: Annotated[list, operator.add]
+        other: Annotated[Any, UntrackedValue]
+
     def make(ask):
-        outer = StateGraph(Holding).add_node("inner", holds(ask).compile())
+        outer = StateGraph(Outer).add_node("inner", holds(ask).compile())
 
-        async def make_outer(state):
-            return {"thing": Thing("outer")}
+        async def make_outer(state: Outer):
+            return {"other": Thing("outer")}
 
-        async def read_outer(state):
-            return {"out": [state["thing"].name]}
+        async def read_outer(state: Outer):
+            return {"out": [state["other"].name]}
 
         outer.add_node("make_outer", make_outer).add_node("read_outer", read_outer)
         return outer.add_edge(START, "make_outer").add_edge("make_outer", "inner").add_edge("inner", "read_outer")
@@ -435,7 +439,7 @@ async def test_limits_and_counters_hold_over_a_restart(make, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("make", "node"), [(holds, "use"), (beside, "first"), (sends, "more"), (late, "second")]
+    ("make", "node"), [(holds, "use"), (beside, "first"), (sends, "start"), (late, "second")]
 )
 async def test_a_thread_that_has_lost_its_state_says_so(make, node, tmp_path):
     desk, path = Desk().hold(), tmp_path / "run.db"
