@@ -34,6 +34,16 @@ _COUNTS_ON = tuple(map(int, re.findall(r"\d+", version("langgraph"))[:3])) < (1,
 """Whether this LangGraph, on a retry of a node, counts its interrupts on from where the failed attempt got to."""
 
 
+class ParkedInterrupt(GraphInterrupt):
+    """LangGraph's interrupt, which does not show what is asked where somebody prints it: no prompt belongs in a log."""
+
+    def __str__(self) -> str:
+        return f"parked; {sum(len(each.value['requests']) for each in self.args[0])} requests wait for a batch"
+
+    def __repr__(self) -> str:
+        return f"ParkedInterrupt({self})"
+
+
 @dataclass(frozen=True, slots=True)
 class _Parked:
     """LangGraph's interrupt, held back until the siblings have had their time.
@@ -162,11 +172,11 @@ class Box:
                 )
             self._parked.requests[:] = [to_json(asked) for asked in self._unanswered()]
             self._closed = True
-            raise GraphInterrupt(self._parked.interrupts)
+            raise ParkedInterrupt(self._parked.interrupts)
 
     def _check_open(self) -> None:
         if self._closed and self._parked is not None:  # a sibling that outlived its parked node
-            raise GraphInterrupt(self._parked.interrupts)
+            raise ParkedInterrupt(self._parked.interrupts)
 
     def _unanswered(self) -> list[Asked]:
         return [asked for request_id, asked in self._open.items() if request_id not in self._answers]

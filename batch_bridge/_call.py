@@ -1,6 +1,7 @@
 """One call of a Runner: inputs become threads, which run, park and are resumed; results come out as they are ready."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +10,13 @@ from typing import Any, Protocol
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
-from batch_bridge._legs import MEMORY
 from batch_bridge._models import Outcome, Succeeded
+from batch_bridge._pregel_legs import LINK
 from batch_bridge._start import DIGEST, Begin, Failures, digest_of, start
+from batch_bridge._swallowed import advice_for, interrupt_in
 from batch_bridge._thread import Thread, resume_map, sort_interrupts, split_interrupts
 from batch_bridge._untracked import UntrackedMemory
-from batch_bridge._wait import LINK, Link
+from batch_bridge._wait import Link
 from batch_bridge._wire import Asked
 from batch_bridge.errors import (
     NondeterministicNodeError,
@@ -23,6 +25,8 @@ from batch_bridge.errors import (
     SwallowedInterruptError,
     UnknownBatcherError,
 )
+
+logger = logging.getLogger("batch_bridge")
 
 _STRIKES = 2
 """Deliveries in a row that a thread may let pass without consuming anything, before it is an error."""
@@ -108,6 +112,7 @@ class Call:
         self._cancelled = False
         self.live = 0
         self.done = 0
+        self.ended_before = 0
 
     @property
     def busy(self) -> bool:
@@ -130,6 +135,21 @@ class Call:
             if isinstance(result, BaseException):
                 raise result
             yield result
+
+    def tell_ended_before(self) -> None:
+        """Log how many threads had ended in an earlier call, if any had: they were not run, and nothing was asked."""
+        if not self.ended_before:
+            return
+        is_all = self.ended_before == self.done
+        logger.log(
+            logging.WARNING if is_all else logging.INFO,
+            "run %r: %d of %d threads had ended before%s; their results were read again. To run them anew, give "
+            "another run_id",
+            self.run_id,
+            self.ended_before,
+            self.done,
+            ", nothing was asked" if is_all else "",
+        )
 
     def wake(self, thread: Thread) -> None:
         """Resume a thread, when there is room."""
@@ -200,7 +220,8 @@ class Call:
             await step(thread, *arguments)
         except RunMismatchError:
             raise
-        except Exception as error:  # noqa: BLE001  # of a whole run: no interrupt leaves a root graph
+        except Exception as raised:  # noqa: BLE001  # of a whole run: no interrupt leaves a root graph
+            error = _explained(raised, thread.id)
             self._host.abandon(thread)
             if thread.named:  # it can be run again, and asks anew then for what has failed
                 await self._host.failures.note(thread)
@@ -255,12 +276,7 @@ class Call:
 
     def _config(self, thread: Thread, link: Link, *, replay: bool = False) -> RunnableConfig:
         config: dict[str, Any] = dict(self._config_of(thread.index))
-        config["configurable"] = {
-            **config.get("configurable", {}),
-            "thread_id": thread.id,
-            LINK: link,
-            MEMORY: self._host.untracked,
-        }
+        config["configurable"] = {**config.get("configurable", {}), "thread_id": thread.id, LINK: link}
         if not replay:  # where a replay has parked is the thread's newest checkpoint
             config["configurable"].pop("checkpoint_id", None)
         if thread.digest:
@@ -268,7 +284,7 @@ class Call:
         return config  # type: ignore[return-value]
 
     async def _begin(self, thread: Thread, value: Any) -> None:
-        link = Link(self._host.bridges)
+        link = Link(self._host.bridges, untracked=self._host.untracked)
         replay = False
         if thread.digest or _is_no_input(value):
             link.retries = thread.failures = await self._host.failures.of(thread.id)
@@ -278,10 +294,11 @@ class Call:
                 self._park(thread, step.interrupts)
                 return
             value, replay = step.input, step.replay
+            self.ended_before += step.ended
         await self._step(thread, value, self._config(thread, link, replay=replay), link)
 
     async def _resume(self, thread: Thread) -> None:
-        link = Link(self._host.bridges, thread.failures)
+        link = Link(self._host.bridges, thread.failures, untracked=self._host.untracked)
         config = self._config(thread, link)
         pending = await self._pending(config)
         due = [
@@ -371,6 +388,18 @@ class Call:
                 )
         thread.park(interrupts)
         self._host.collect(self, thread, asked)
+
+
+def _explained(error: Exception, thread: str) -> Exception:
+    """Return what to raise for a thread's error; one that stands in the place of an interrupt says what to do."""
+    if isinstance(error, SwallowedInterruptError) or interrupt_in(error) is None:
+        return error
+    swallowed = SwallowedInterruptError(
+        f"thread {thread!r} was to park at a wait, or a call of a wrapped client, and {type(error).__name__} was "
+        f"raised in the place of the interrupt that parks it; {advice_for(error)}. What it asked for was not sent"
+    )
+    swallowed.__cause__ = error
+    return swallowed
 
 
 def _is_no_input(value: object) -> bool:

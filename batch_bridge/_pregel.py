@@ -1,9 +1,9 @@
 """LangGraph's loop, as far as its limits must hold over our resumes. Every private name of it that they need stands here.
 
 LangGraph has no public place in which a run that is resumed can be given the steps that are left to it, or the values of
-`UntrackedValue` channels, in subgraphs too, before the first task reads them. So three methods of its loop are wrapped:
-what it does first, with a task's writes, and after a step. All do what they did wherever no interrupt of ours is.
-`tests/unit/test_pregel_names.py` fails by name when one of these names vanishes.
+`UntrackedValue` channels, in subgraphs too, before the first task reads them. So four methods of its loop are wrapped:
+what it does first, with a task's writes, after a step, and with a checkpoint. All do what they did in runs that are not
+ours, and where no interrupt of ours is. `tests/unit/test_pregel_legs.py` fails by name when one of these names vanishes.
 """
 
 import copy
@@ -18,10 +18,11 @@ from langgraph.types import Interrupt, Send
 
 RESUMING = "__pregel_resuming"
 """In the `configurable` of a subgraph: whether its parent continues where it was stopped."""
-METHODS = ("_first", "after_tick", "put_writes")
+METHODS = ("_first", "_put_checkpoint", "after_tick", "put_writes")
 ATTRIBUTES = (
     "channels",
     "checkpoint",
+    "checkpoint_metadata",
     "checkpoint_pending_writes",
     "config",
     "input",
@@ -67,6 +68,12 @@ class Loop:
     def checkpoint_id(self) -> str:
         """The checkpoint that the step at work has begun with."""
         return str(self._loop.checkpoint["id"])
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What stands beside the checkpoint."""
+        metadata: Mapping[str, Any] = self._loop.checkpoint_metadata
+        return metadata
 
     @property
     def is_root(self) -> bool:
@@ -218,12 +225,19 @@ def missing() -> list[str]:
     return names + [name for name in ATTRIBUTES if name not in known]
 
 
-def install(first: Callable[[Loop], None], written: Callable[[Loop, str, Writes], Writes]) -> list[str]:
+def wrap(
+    first: Callable[[Loop], None],
+    written: Callable[[Loop, str, Writes], Writes],
+    noted: Callable[[Loop, dict[str, Any]], None],
+    saved: Callable[[Loop], None],
+) -> list[str]:
     """Wrap LangGraph's loop, once in a process.
 
     Args:
         first: Called before a run does what it does first; its checkpoint is loaded, and no task has been prepared.
         written: Called with a task and its writes; returns the writes to note.
+        noted: Called with the metadata of a checkpoint that is about to be made, to add to it.
+        saved: Called when a checkpoint has been made.
 
     Returns:
         The names that are missing; then nothing is wrapped.
@@ -231,7 +245,7 @@ def install(first: Callable[[Loop], None], written: Callable[[Loop, str, Writes]
     if gone := missing():
         return gone
     kind = _loop.PregelLoop
-    begin, put, after = kind._first, kind.put_writes, kind.after_tick  # noqa: SLF001  # see above
+    begin, put, after, save = kind._first, kind.put_writes, kind.after_tick, kind._put_checkpoint  # noqa: SLF001
     if hasattr(begin, "__wrapped__"):
         return []
 
@@ -250,6 +264,14 @@ def install(first: Callable[[Loop], None], written: Callable[[Loop, str, Writes]
             self.channels[channel] = self.specs[channel].from_checkpoint(None)
         return after(self, *arguments, **named)
 
+    @functools.wraps(save)
+    def wrapped_save(self: Any, metadata: Any, *arguments: Any, **named: Any) -> Any:
+        noted(Loop(self, put), metadata)
+        result = save(self, metadata, *arguments, **named)
+        saved(Loop(self, put))
+        return result
+
+    kind._put_checkpoint = wrapped_save  # type: ignore[method-assign]  # noqa: SLF001
     kind.after_tick = wrapped_after  # type: ignore[method-assign]
     kind._first = wrapped_first  # type: ignore[method-assign]  # noqa: SLF001
     kind.put_writes = wrapped_put  # type: ignore[method-assign]

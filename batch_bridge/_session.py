@@ -12,11 +12,12 @@ from batch_bridge._driver import Driver
 from batch_bridge._holding import ledger_in
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Listeners
-from batch_bridge._models import Closed, Outcome
+from batch_bridge._models import JSON, Closed, Outcome
 from batch_bridge._report import Report, add_up
 from batch_bridge._start import Failures
 from batch_bridge._stopwatch import Stopwatch
 from batch_bridge._thread import Thread
+from batch_bridge._uncollected import warn_of_uncollected
 from batch_bridge._untracked import UntrackedMemory
 from batch_bridge._wire import Asked
 from batch_bridge.bridge import Bridge
@@ -41,6 +42,7 @@ class Session:
         store: Where the ledgers are.
         listeners: Whom to tell what happens, if there is anybody.
         heard: Whom to tell what happens in one bridge, by its name.
+        volatile: The ledger or the checkpoints end with this process: no later one finds anything again.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Session:
         listeners: Listeners | None = None,
         *,
         heard: Mapping[str, Listeners] | None = None,
+        volatile: bool = False,
     ) -> None:
         self.listeners = listeners
         self._heard = heard or {}
@@ -75,6 +78,8 @@ class Session:
             if listeners is not None or name in self._heard:
                 driver.engine.on_event = self._tell
         self._waiters: dict[str, tuple[Call, Thread]] = {}
+        self._volatile = volatile
+        self._uncollected: dict[str, JSON] = {}
         self._loops: list[asyncio.Task[None]] = []
         self._working = 0
 
@@ -106,6 +111,7 @@ class Session:
             for driver in self._drivers.values():
                 driver.stop()
             await asyncio.gather(*self._loops, return_exceptions=True)
+            self._warn_of_uncollected()
             for driver in self._drivers.values():
                 await driver.finish()
         finally:
@@ -113,6 +119,15 @@ class Session:
                 loop.cancel()
             for provider in self._providers:
                 await provider.aclose()
+
+    def _warn_of_uncollected(self) -> None:
+        sent: dict[str, JSON] = {}
+        for driver in self._drivers.values():
+            if driver.engine.is_open:
+                sent |= driver.engine.sent()
+        left = {key: handle for key, handle in sent.items() if key in self._uncollected}
+        cure = 'Give Runner(…, path="run.db") and abatch(…, run_id="…"), and the same command continues'
+        warn_of_uncollected(left, cure)
 
     async def cancel(
         self,
@@ -158,8 +173,11 @@ class Session:
         if not call.live:
             return
         left = [each for each, (waiting, _) in self._waiters.items() if waiting is call]
+        lost = [each for each in left if self._volatile or not self._waiters[each][1].named]
         for request_id in left:
             del self._waiters[request_id]
+        for driver in self._drivers.values():
+            self._uncollected |= driver.engine.sent(lost)
         for driver in self._drivers.values():
             driver.drop(left)
 
@@ -184,6 +202,7 @@ class Session:
             waiting_seconds=seconds["waiting"],
             resubmitted=sum(batch.resubmitted for batch in closed),
             paid_twice=sum(batch.paid_twice for batch in closed),
+            problems=tuple(problem for driver in self._drivers.values() for problem in driver.engine.problems),
         )
 
     @property

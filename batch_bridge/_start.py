@@ -26,11 +26,13 @@ _serializer = JsonPlusSerializer()
 class Begin:
     """Run the graph with this: an input, a `Command`, or `None` to go on from the last checkpoint.
 
-    With `replay` it starts from the checkpoint that the config names, which the thread has moved past.
+    With `replay` it starts from the checkpoint that the config names, which the thread has moved past. With `ended` the
+    thread has ended before, and its result is only read again.
     """
 
     input: Any
     replay: bool = False
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
     ours, others = sort_interrupts(snapshot.interrupts)
     if ours and not others:
         return Collect(ours)
-    return Begin(None)
+    return Begin(None, ended=ended)
 
 
 async def _is_replay(graph: Any, config: Any, checkpoint_id: str) -> bool:

@@ -14,21 +14,21 @@ from langgraph.errors import GraphInterrupt
 from langgraph.runtime import ExecutionInfo, get_runtime
 
 from batch_bridge import _outcome
-from batch_bridge._box import Box, box_of, taken_in
+from batch_bridge._box import Box, ParkedInterrupt, box_of, taken_in
 from batch_bridge._deadline import Within, duration
 from batch_bridge._deployment._announce import announce, announce_sync, is_deployed, is_idle, origin_of, user_of
+from batch_bridge._given import check_item, check_items
 from batch_bridge._identity import Identity
 from batch_bridge._json import digest, dumps
-from batch_bridge._legs import carry_over
 from batch_bridge._messages import decode, encode, has_messages, without_ids
 from batch_bridge._models import JSON, Outcome, Succeeded
+from batch_bridge._pregel_legs import LINK, install
+from batch_bridge._untracked import UntrackedMemory
 from batch_bridge.errors import NoCheckpointerError, OutsideGraphError, RequestError, UnknownBatcherError
 
 T = TypeVar("T")
 
-LINK = "__batch_bridge__"
-"""Where, in a run's `configurable`, the host that drives the graph leaves its `Link`."""
-carry_over()
+install()
 _QUIET = 2
 """Turns of the event loop in which no sibling opens a wait, before the task parks."""
 
@@ -51,15 +51,19 @@ class Link:
         retries: How often the thread has failed and been run again: each allows failed requests to be asked anew.
         consumed: Ids of requests whose outcome a wait has returned or raised.
         parked: Ids of requests that a wait has raised an interrupt for.
+        untracked: What the host's threads hold in no checkpoint.
     """
 
     bridges: frozenset[str]
     retries: int = 0
     consumed: set[str] = field(default_factory=set)
     parked: set[str] = field(default_factory=set)
+    untracked: UntrackedMemory = field(default_factory=UntrackedMemory)
 
 
-async def wait(item: Any, *, batcher: str | Named = "bridge", key: str | None = None, deadline: Within = None) -> Any:
+async def wait(
+    item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None
+) -> Any:
     """Park this thread until a batch has answered `item`.
 
     The node is run again from its top when the answer is there, and this call returns it then. Waits that start
@@ -67,7 +71,7 @@ async def wait(item: Any, *, batcher: str | Named = "bridge", key: str | None = 
 
     Args:
         item: Anything JSON can carry, or LangChain messages. Taken as it is now; changing it later changes nothing.
-        batcher: A bridge's name, or the bridge.
+        batcher: A bridge's name, or the bridge. Left out, it is the Runner's only bridge, else `"bridge"`.
         key: Names the request where the node is not deterministic: it takes the place of the item's content in
             what makes this request the same one when the node is run again.
         deadline: How long the answer may take (a `timedelta`, or seconds), from now; then it comes from the bridge's
@@ -85,7 +89,7 @@ async def wait(item: Any, *, batcher: str | Named = "bridge", key: str | None = 
         NoStoreError, BridgeUnreachableError: The same, on a LangGraph server.
         GraphInterrupt: LangGraph's way to park. Let it pass: no `except Exception` around a wait.
     """
-    box, (asked,) = _open([item], batcher, key, deadline)
+    box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
     return _unwrap(*await _resolve(box, asked), _consumed())
 
 
@@ -93,18 +97,18 @@ async def wait(item: Any, *, batcher: str | Named = "bridge", key: str | None = 
 async def wait_many(
     items: Sequence[Any],
     *,
-    batcher: str | Named = "bridge",
+    batcher: str | Named | None = None,
     deadline: Within = None,
     return_exceptions: Literal[False] = False,
 ) -> list[Any]: ...
 @overload
 async def wait_many(
-    items: Sequence[Any], *, batcher: str | Named = "bridge", deadline: Within = None, return_exceptions: bool
+    items: Sequence[Any], *, batcher: str | Named | None = None, deadline: Within = None, return_exceptions: bool
 ) -> list[Any | RequestError]: ...
 async def wait_many(
     items: Sequence[Any],
     *,
-    batcher: str | Named = "bridge",
+    batcher: str | Named | None = None,
     deadline: Within = None,
     return_exceptions: bool = False,
 ) -> list[Any]:
@@ -123,46 +127,46 @@ async def wait_many(
     Raises:
         As `wait`.
     """
-    box, asked = _open(items, batcher, None, deadline)
+    box, asked = _open(check_items(items, "wait_many()"), batcher, None, deadline)
     for each in asked:
         box.look_up(*each)
     ended = [await _resolve(box, each) for each in asked]
     return _unwrap_all(ended, return_exceptions=return_exceptions)
 
 
-def wait_sync(item: Any, *, batcher: str | Named = "bridge", key: str | None = None, deadline: Within = None) -> Any:
+def wait_sync(item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None) -> Any:
     """Do what `wait` does, in a node that is not async. For several items use `wait_many_sync`."""
-    box, (asked,) = _open([item], batcher, key, deadline)
+    box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
     return _unwrap(*_resolve_sync(box, asked), _consumed())
 
 
 def wait_many_sync(
     items: Sequence[Any],
     *,
-    batcher: str | Named = "bridge",
+    batcher: str | Named | None = None,
     deadline: Within = None,
     return_exceptions: bool = False,
 ) -> list[Any]:
     """Do what `wait_many` does, in a node that is not async."""
-    box, asked = _open(items, batcher, None, deadline)
+    box, asked = _open(check_items(items, "wait_many()"), batcher, None, deadline)
     for each in asked:
         box.look_up(*each)
     return _unwrap_all([_resolve_sync(box, each) for each in asked], return_exceptions=return_exceptions)
 
 
 async def wait_outcome(
-    item: Any, *, batcher: str | Named = "bridge", key: str | None = None, deadline: Within = None
+    item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None
 ) -> tuple[str, Outcome]:
     """Do what `wait` does, and return the request's id and its outcome, whatever it is; the answer is not decoded."""
-    box, (asked,) = _open([item], batcher, key, deadline)
+    box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
     return _note(await _resolve(box, asked))
 
 
 def wait_outcome_sync(
-    item: Any, *, batcher: str | Named = "bridge", key: str | None = None, deadline: Within = None
+    item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None
 ) -> tuple[str, Outcome]:
     """Do what `wait_outcome` does, in a node that is not async."""
-    box, (asked,) = _open([item], batcher, key, deadline)
+    box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
     return _note(_resolve_sync(box, asked))
 
 
@@ -221,21 +225,24 @@ def _leaves(group: BaseExceptionGroup[GraphInterrupt]) -> list[GraphInterrupt]:
     ]
 
 
-def _merge(raised: Iterable[GraphInterrupt]) -> GraphInterrupt:
+def _merge(raised: Sequence[GraphInterrupt]) -> GraphInterrupt:
     """Return one `GraphInterrupt` for several; those of waits that share a box are one interrupt, with one id."""
-    return GraphInterrupt(tuple({each.id: each for one in raised for each in one.args[0]}.values()))
+    merged = tuple({each.id: each for one in raised for each in one.args[0]}.values())
+    return (
+        ParkedInterrupt(merged) if all(isinstance(one, ParkedInterrupt) for one in raised) else GraphInterrupt(merged)
+    )
 
 
 # -- one execution -------------------------------------------------------------------------------------------------
 
 
 def _open(
-    items: Sequence[Any], batcher: str | Named, key: str | None, deadline: Within
+    items: Iterable[Any], batcher: str | Named | None, key: str | None, deadline: Within
 ) -> tuple[Box, list[tuple[Identity, JSON]]]:
     within = duration(deadline)
     info, run, link = _execution()
     tenant = user_of(get_runtime())
-    name = batcher if isinstance(batcher, str) else batcher.name
+    name = _name_of(batcher, link)
     if link is not None and name not in link.bridges:
         known = ", ".join(sorted(map(repr, link.bridges)))
         raise UnknownBatcherError(
@@ -257,6 +264,13 @@ def _open(
         )
         asked.append((identity, encoded))
     return box, asked
+
+
+def _name_of(batcher: str | Named | None, link: Link | None) -> str:
+    """Return the name of a bridge; where none was given, that of the Runner's only one."""
+    if batcher is None:
+        return next(iter(link.bridges)) if link is not None and len(link.bridges) == 1 else "bridge"
+    return batcher if isinstance(batcher, str) else batcher.name
 
 
 def _execution() -> tuple[ExecutionInfo, Callable[[Any], None], Link | None]:

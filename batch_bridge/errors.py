@@ -20,10 +20,12 @@
     │   ├── RunMismatchError          the same `run_id` was used with other inputs
     │   ├── RunnerStateError          a Runner was used while it was closed, or from the wrong place
     │   ├── BatcherClosedError        a Batcher was closed while somebody waited, or is asked afterwards
-    │   ├── UntrackedStateLostError   a thread held what no checkpoint holds, in a process that is gone
     │   ├── UnsupportedCallError      a wrapped client was asked for what a batch cannot hold
-    │   └── SwallowedInterruptError   a node caught the interrupt that should have parked it
+    │   ├── SwallowedInterruptError   a node caught the interrupt that should have parked it
+    │   ├── LostStateError            a value that no checkpoint holds was needed after a wait, and is gone
+    │   └── BadPollResultError        `poll` returned something of the wrong form; its batch stays in flight
     ├── ConfigError                   a file that describes bridges cannot be read, or describes none that can be made
+    ├── BatchFailed                   what a `poll` of yours raises, or returns, when its batch has failed
     ├── JSONError (TypeError)         a value that JSON cannot carry, with the path to it
     ├── RunFileError                  the Runner's file is broken, locked or out of reach
     ├── CacheError                    the response cache's file is broken, locked or out of reach
@@ -163,34 +165,51 @@ class BatcherClosedError(UsageError):
     """A Batcher was closed while somebody waited, or is asked afterwards."""
 
 
-class UntrackedStateLostError(UsageError):
-    """A parked thread held values in `UntrackedValue` channels, and the process that held them is gone.
-
-    Attributes:
-        thread_id: The thread.
-        node: The node, or nodes, at which it waits.
-        channels: The channels whose values are lost.
-    """
-
-    def __init__(self, thread_id: str, node: str, channels: Sequence[str]) -> None:
-        super().__init__(
-            f"thread {thread_id!r} cannot go on at node {node!r}: it held values in {', '.join(map(repr, channels))}. "
-            "LangGraph never writes an UntrackedValue down, and the process that had these in memory has ended, or has "
-            "forgotten them. Run the thread anew under another run_id or thread_id; or, where the root graph holds "
-            "them, go on with Command(update={…}) that gives them again. So that it does not happen again, make such "
-            "a value in the node that uses it, pass it as context, or keep it in a channel that is written down"
-        )
-        self.thread_id = thread_id
-        self.node = node
-        self.channels = tuple(channels)
-
-
 class UnsupportedCallError(UsageError):
     """A wrapped client was asked for something that a batch cannot hold."""
 
 
 class SwallowedInterruptError(UsageError):
     """A node caught the interrupt that should have parked it, so its request was never sent."""
+
+
+class LostStateError(UsageError):
+    """A thread had a value in an `UntrackedValue` channel when it was stopped, and the process that held it is gone.
+
+    Attributes:
+        thread_id: The thread.
+        node: The node, or nodes, that it waits at; empty where it was stopped between two steps.
+        channels: The channels whose values are lost.
+    """
+
+    def __init__(self, message: str, *, thread_id: str = "", node: str = "", channels: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.thread_id = thread_id
+        self.node = node
+        self.channels = tuple(channels)
+
+
+class BadPollResultError(UsageError):
+    """A `poll` of the user's returned something of the wrong form. Nothing was guessed, and the batch stays in flight.
+
+    Mend `poll` and run the same command again: the batch is looked at again, and paid once.
+    """
+
+
+class BatchFailed(BatchBridgeError):
+    """The batch has failed: what a `poll` of the user's raises, or returns, to end it.
+
+    Every request of the batch that has no outcome yet fails with its message. Anything else that `poll` raises means
+    that it could not look, and the batch stays in flight.
+
+    Args:
+        message: Why; the requests' errors carry it.
+        code: The code that the requests' errors carry.
+    """
+
+    def __init__(self, message: str = "the batch failed", *, code: str = "batch_failed") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class ConfigError(BatchBridgeError):
@@ -232,7 +251,8 @@ class LedgerError(BatchBridgeError):
 class ProviderError(BatchBridgeError):
     """What a provider tells the engine about a call that failed.
 
-    A provider raises one of the three kinds below; anything else that it raises fails the requests of the batch.
+    A provider raises one of the three kinds below. Anything else that its `submit` raises fails the requests of the
+    batch; anything else that its `poll` raises means that it could not look, and the batch stays in flight.
     """
 
 

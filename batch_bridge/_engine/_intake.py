@@ -41,14 +41,7 @@ def judge(state: State, request: Request, asked_at: datetime, provider: Provider
             "ask for less in one request",
             code="item_too_large",
         )
-    deadline = state.deadline
-    own = request.deadline if deadline is not None else None
-    if own is not None and deadline is not None and deadline.fallback is None:
-        return Errored(
-            f"the request has a deadline, and nobody answers what is late: the provider of {state.name!r} has no "
-            "realtime way; give the bridge fallback=, or leave the deadline out",
-            code="no_fallback",
-        )
+    own = request.deadline if state.deadline is not None else None
     key = state.sharing.key(request) if state.sharing else ""
     return Waiting(request.id, measure.group, measure.bytes, asked_at, key, own)
 

@@ -53,7 +53,7 @@ class Family:
     def __init__(
         self,
         *,
-        batcher: str | Named | Batcher,
+        batcher: str | Named | Batcher | None,
         unsupported: Unsupported,
         flush: FlushPolicy | None,
         poll_interval: timedelta | float,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from batch_bridge._provider import Provider
+from batch_bridge.providers._extra import require_extra
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def create(name: str, **options: Any) -> Provider:
     if name not in KINDS:
         raise ValueError(f"create({name!r}): there is no such provider; {_suggest(name, KINDS)}")
     kind = KINDS[name]
-    made = _import(name, kind)
+    made = _import(kind)
     known = option_names(name)
     for option in options:
         if option not in known:
@@ -100,20 +101,12 @@ def create(name: str, **options: Any) -> Provider:
 def option_names(name: str) -> list[str]:
     """Return the options that `create` takes for a provider whose SDK is installed."""
     kind = KINDS[name]
-    parameters = inspect.signature(_import(name, kind)).parameters
+    parameters = inspect.signature(_import(kind)).parameters
     return [*(each for each in parameters if each not in kind.fixed), *kind.wiring]
 
 
-def _import(name: str, kind: Kind) -> Callable[..., Any]:
-    try:
-        importlib.import_module(kind.sdk)
-    except ImportError as error:
-        extra = f"[{kind.extra}]" if kind.extra else ""
-        raise ImportError(
-            f"create({name!r}) needs the package {kind.sdk!r}, which is not installed; "
-            f"run: pip install 'langgraph-batch-bridge{extra}'",
-            name=kind.sdk,
-        ) from error
+def _import(kind: Kind) -> Callable[..., Any]:
+    require_extra(kind.sdk, kind.extra)
     made: Callable[..., Any] = getattr(importlib.import_module(f"batch_bridge.providers.{kind.module}"), kind.name)
     return made
 

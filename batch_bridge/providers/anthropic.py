@@ -1,5 +1,9 @@
 """Anthropic's Message Batches API."""
 
+from batch_bridge.providers._extra import require_extra
+
+require_extra("anthropic", "anthropic")
+
 import asyncio
 import time
 from collections import Counter

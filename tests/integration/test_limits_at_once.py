@@ -14,7 +14,7 @@ from langgraph.types import Command, Send, interrupt
 from typing_extensions import TypedDict
 
 from batch_bridge import wait
-from batch_bridge.errors import UntrackedStateLostError
+from batch_bridge.errors import LostStateError
 
 
 class State(TypedDict, total=False):
@@ -446,7 +446,7 @@ async def test_a_thread_that_has_lost_its_state_says_so(make, node, tmp_path):
     await stopped(make, desk, path)
     desk.let_go()
     async with memory(make(wait), desk.bridge(), path=path) as runner:
-        with pytest.raises(UntrackedStateLostError, match="another run_id") as lost:
+        with pytest.raises(LostStateError, match="another run_id") as lost:
             await within(runner.ainvoke({}, config_of("one")))
     assert (lost.value.thread_id, lost.value.channels) == ("one", ("thing",))
     assert node in lost.value.node

@@ -11,25 +11,27 @@ with.
 import logging
 import uuid
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from langgraph.types import Command
 
-from batch_bridge._pregel import Loop, Writes, change_interrupts, install, interrupted, is_sent, with_fields
+from batch_bridge._pregel import Loop, Writes, change_interrupts, interrupted, is_sent, with_fields, wrap
 from batch_bridge._untracked import TaskWrites, Untracked, UntrackedMemory, from_json
 from batch_bridge._wire import MARKER, VERSION
-from batch_bridge.errors import UntrackedStateLostError
+from batch_bridge.errors import LostStateError
 
 logger = logging.getLogger("batch_bridge")
 
-MEMORY: Final = "__batch_bridge_untracked__"
-"""Where, in a run's `configurable`, a Runner leaves its `UntrackedMemory`."""
+LINK: Final = "__batch_bridge__"
+"""Where, in a run's `configurable`, the host that drives the graph leaves its `Link`."""
 _TURN: Final = "__batch_bridge_turn__"
 """Where, in a run's `configurable`, its subgraphs find who has resumed it."""
 _OURS: Final = "ours"
 _HUMAN: Final = "human"
 _NOTE: Final = "leg"
 """The key of the note in the value of an interrupt."""
+_METADATA: Final = "batch_bridge_leg"
+"""The key of a note in a checkpoint's metadata."""
 _MARK: Final = "__batch_bridge_leg__"
 """The channel of a note that a task leaves which ends after another one of its step has parked."""
 _MOST_THREADS: Final = 10_000
@@ -37,9 +39,21 @@ _server_memory = UntrackedMemory(_MOST_THREADS)
 """On a server nobody hears of a thread's end."""
 
 
-def carry_over() -> None:
+class Host(Protocol):
+    """What this needs of the `Link` that a Runner leaves.
+
+    Attributes:
+        retries: How often the thread has failed and been run again.
+        untracked: What the Runner's threads hold in no checkpoint.
+    """
+
+    retries: int
+    untracked: UntrackedMemory
+
+
+def install() -> None:
     """Let limits and untracked state hold over our resumes, in every graph of this process. Idempotent."""
-    if gone := install(_first, _written):
+    if gone := wrap(_first, _written, _noted, _saved):
         logger.warning(
             "this LangGraph has changed: its loop has no %s. recursion_limit, RemainingSteps and run limits start again "
             "with each answer of a batch, and UntrackedValue state is lost; use an older LangGraph, or a newer "
@@ -61,7 +75,7 @@ def _written(loop: Loop, task: str, writes: Writes) -> Writes:
             if not _is_ours(value):
                 return value
             if note is None:
-                note = {"stop": loop.stop, "node": loop.task_name(task), **_keep(loop, task, writes)}
+                note = {**_limit(loop), "node": loop.task_name(task), **_keep(loop, task, writes)}
                 if loop.once:
                     note["once"] = True
             return {**value, _NOTE: note}
@@ -73,6 +87,36 @@ def _written(loop: Loop, task: str, writes: Writes) -> Writes:
             mark = str(uuid.uuid5(uuid.UUID(loop.checkpoint_id), f"batch_bridge:{task}"))
             loop.put(mark, [(_MARK, {"node": loop.task_name(task), **_keep(loop, task, writes)})])
     return writes
+
+
+def _limit(loop: Loop) -> dict[str, Any]:
+    limit: dict[str, Any] = {"stop": loop.stop}
+    if (host := _host(loop)) is not None and host.retries:
+        limit["retries"] = host.retries
+    return limit
+
+
+def _noted(loop: Loop, metadata: dict[str, Any]) -> None:
+    """Leave a note in a checkpoint's metadata, so that it is there when the process ends in the middle of a run."""
+    if _is_ours_to_note(loop):
+        untracked = _state(loop)
+        note = {**_limit(loop), **untracked.to_json()}
+        if kept := untracked.in_memory():
+            note["in_memory"] = kept
+        metadata[_METADATA] = note
+
+
+def _saved(loop: Loop) -> None:
+    """Keep in memory what a new checkpoint does not hold."""
+    if loop.has_untracked and _is_ours_to_note(loop):
+        untracked = _state(loop)
+        kept = untracked if untracked.in_memory() else None
+        _memory(loop).keep(loop.thread, loop.namespace, loop.checkpoint_id, kept)
+
+
+def _is_ours_to_note(loop: Loop) -> bool:
+    """Tell whether a run is a Runner's, or one that a server resumes with our answers."""
+    return _host(loop) is not None or loop.configurable.get(_TURN) == _OURS
 
 
 def _keep(loop: Loop, task: str, writes: Writes) -> dict[str, Any]:
@@ -88,15 +132,22 @@ def _keep(loop: Loop, task: str, writes: Writes) -> dict[str, Any]:
     return note
 
 
+def _state(loop: Loop) -> Untracked:
+    """Return the untracked state that a graph has at the beginning of a step."""
+    untracked = Untracked()
+    if loop.has_untracked:
+        untracked.values = loop.untracked()
+        for place, packet in enumerate(loop.sent()):
+            if fields := _untracked_fields(loop, packet):
+                untracked.sent[place] = fields
+    return untracked
+
+
 def _collect(loop: Loop, task: str, writes: Writes) -> Untracked:
     """Return the untracked state of a graph, in which a task is about to write."""
-    untracked = Untracked()
+    untracked = _state(loop)
     if not loop.has_untracked:
         return untracked
-    untracked.values = loop.untracked()
-    for place, packet in enumerate(loop.sent()):
-        if fields := _untracked_fields(loop, packet):
-            untracked.sent[place] = fields
     by_task: dict[str, list[tuple[str, Any]]] = {}
     for each, channel, value in loop.writes:
         if each != task and loop.has_task(each):
@@ -133,11 +184,16 @@ def _first(loop: Loop) -> None:
     if loop.is_root:
         loop.configure(_TURN, turn)
     notes = [each.value[_NOTE] for each in loop.interrupts() if _is_ours(each.value) and _NOTE in each.value]
+    if not notes and turn == _OURS and (saved := loop.metadata.get(_METADATA)):
+        notes = [saved]
     if not notes:
         return
     untracked = _found(loop, [*notes, *marks])
     if turn == _OURS:
-        loop.stop = max(note["stop"] for note in notes)
+        host = _host(loop)
+        limits = [note for note in notes if host is None or note.get("retries", 0) == host.retries]
+        if limits:  # else it has failed since, and who runs it again starts its limits again
+            loop.stop = max(note["stop"] for note in limits)
     else:
         untracked.tasks = {}
     _put_back(loop, untracked)
@@ -162,13 +218,27 @@ def _found(loop: Loop, notes: list[Mapping[str, Any]]) -> Untracked:
     if kept := sorted({channel for note in notes for channel in note.get("in_memory", ())}):
         found = _memory(loop).find(loop.thread, loop.namespace, loop.checkpoint_id)
         if found is None:
-            nodes = sorted({note["node"] for note in notes if note.get("in_memory")})
-            raise UntrackedStateLostError(loop.thread, ", ".join(nodes), kept)
+            nodes = sorted({note["node"] for note in notes if note.get("in_memory") and "node" in note})
+            raise _lost(loop, ", ".join(nodes), kept)
         return found
     untracked = Untracked()
     for note in notes:
         untracked.update(from_json(note))
     return untracked
+
+
+def _lost(loop: Loop, node: str, channels: list[str]) -> LostStateError:
+    where = f" at node {node!r}" if node else ""
+    return LostStateError(
+        f"thread {loop.thread!r} cannot go on{where}: it held a value in {', '.join(map(repr, channels))}, which is an "
+        "UntrackedValue and in no checkpoint, and the process that had it in memory has ended, or has forgotten it. Put "
+        "what must outlive a wait into an ordinary channel, make it in the node that uses it, or pass it as context; "
+        "then run the thread again under another run_id or thread_id. Where the root graph holds it, "
+        "Command(update={…}) gives it again",
+        thread_id=loop.thread,
+        node=node,
+        channels=channels,
+    )
 
 
 def _put_back(loop: Loop, untracked: Untracked) -> None:
@@ -191,9 +261,14 @@ def _put_back(loop: Loop, untracked: Untracked) -> None:
         loop.writes = [*theirs, *others, *((task, channel, value) for channel, value in own.writes)]
 
 
+def _host(loop: Loop) -> Host | None:
+    host: Host | None = loop.configurable.get(LINK)
+    return host
+
+
 def _memory(loop: Loop) -> UntrackedMemory:
-    memory = loop.configurable.get(MEMORY)
-    return memory if isinstance(memory, UntrackedMemory) else _server_memory
+    host = _host(loop)
+    return _server_memory if host is None else host.untracked
 
 
 def _is_ours(value: Any) -> bool:

@@ -1,0 +1,25 @@
+"""What is told when a provider's SDK is not installed."""
+
+from importlib.util import find_spec
+
+
+def require_extra(sdk: str, extra: str) -> None:
+    """Check that an SDK is installed; called before anything imports it.
+
+    Args:
+        sdk: The module that the SDK is, e.g. `"google.genai"`.
+        extra: The extra of this distribution that brings it.
+
+    Raises:
+        ModuleNotFoundError: It is not installed; the message says what to run.
+    """
+    try:
+        is_here = find_spec(sdk) is not None
+    except ModuleNotFoundError:  # the package that it is in
+        is_here = False
+    if not is_here:
+        raise ModuleNotFoundError(
+            f"this provider needs the package {sdk!r}, which is not installed; "
+            f"run: pip install 'langgraph-batch-bridge[{extra}]'",
+            name=sdk,
+        )
