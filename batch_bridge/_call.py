@@ -18,6 +18,7 @@ from batch_bridge._slow_rounds import note_hidden
 from batch_bridge._start import DIGEST, Begin, Failures, digest_of, start
 from batch_bridge._swallowed import advice_for, interrupt_in
 from batch_bridge._thread import Thread, resume_map, sort_interrupts, split_interrupts
+from batch_bridge._untracked import UntrackedMemory
 from batch_bridge._wait import Link
 from batch_bridge._wire import Asked
 from batch_bridge.errors import (
@@ -47,6 +48,7 @@ class Host(Protocol):
     graph: Any
     bridges: frozenset[str]
     failures: Failures
+    untracked: UntrackedMemory
     under_way: set[str]
     """Ids of the threads that some call drives now: LangGraph bears one run of a thread at a time."""
 
@@ -286,7 +288,7 @@ class Call:
         return config  # type: ignore[return-value]
 
     async def _begin(self, thread: Thread, value: Any) -> None:
-        link = Link(self._host.bridges)
+        link = Link(self._host.bridges, untracked=self._host.untracked)
         replay = False
         if thread.digest or _is_no_input(value):
             link.retries = thread.failures = await self._host.failures.of(thread.id)
@@ -296,12 +298,11 @@ class Call:
                 self._park(thread, step.interrupts)
                 return
             value, replay = step.input, step.replay
-            link.goes_on = step.input is None and not step.replay
             self.ended_before += step.ended
         await self._step(thread, value, self._config(thread, link, replay=replay), link)
 
     async def _resume(self, thread: Thread) -> None:
-        link = Link(self._host.bridges, thread.failures, goes_on=True, stops=thread.stops, untracked=thread.untracked)
+        link = Link(self._host.bridges, thread.failures, untracked=self._host.untracked)
         config = self._config(thread, link)
         pending = await self._pending(config)
         due = [
@@ -362,7 +363,6 @@ class Call:
             result = list(thread.chunks)
             snapshot = await self._host.graph.aget_state(self._config(thread, link))
             ours, others = sort_interrupts(snapshot.interrupts)
-        thread.stops, thread.untracked = link.stops, link.untracked
         asked_for = {each.id for asked in ours.values() for each in asked}
         thread.unseen = (thread.unseen | link.parked.keys()) - asked_for
         if thread.unseen and not ours and not others:

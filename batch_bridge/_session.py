@@ -18,6 +18,7 @@ from batch_bridge._start import Failures
 from batch_bridge._stopwatch import Stopwatch
 from batch_bridge._thread import Thread
 from batch_bridge._uncollected import warn_of_uncollected
+from batch_bridge._untracked import UntrackedMemory
 from batch_bridge._wire import Asked
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
@@ -60,6 +61,7 @@ class Session:
         self.graph = _compiled(graph, saver)
         self.bridges = frozenset(bridge.name for bridge in bridges)
         self.failures = Failures(store)
+        self.untracked = UntrackedMemory()
         self.under_way: set[str] = set()
         self.calls: set[Call] = set()
         self.stopwatch = Stopwatch()
@@ -259,7 +261,8 @@ class Session:
                 listeners.tell(event)
 
     def release(self, thread: Thread) -> None:
-        """Let go of an ended thread's outcomes."""
+        """Let go of an ended thread's outcomes, and of its untracked state."""
+        self.untracked.forget(thread.id)
         for request_id, bridge in thread.delivered:
             if bridge in self._drivers:
                 self._drivers[bridge].forget([request_id])

@@ -35,8 +35,6 @@ class Thread:
         unseen: Requests that a node was to park at, and that none of its interrupts has asked for yet.
         hidden: Runs in a row that left requests behind, which tasks parked at that none of its interrupts tells of.
         chunks: What its legs have streamed, where the call asked for another `stream_mode` than `values`.
-        stops: At which step each of its loops must end, by checkpoint namespace.
-        untracked: What it holds in no checkpoint, by checkpoint namespace and channel.
         busy: It runs, or is on its way to; nothing is delivered to it meanwhile.
     """
 
@@ -52,8 +50,6 @@ class Thread:
     unseen: frozenset[str] = frozenset()
     hidden: int = 0
     chunks: tuple[Any, ...] = ()
-    stops: dict[str, int] = field(default_factory=dict)
-    untracked: dict[str, dict[str, Any]] = field(default_factory=dict)
     busy: bool = True
 
     def park(self, interrupts: Mapping[str, list[Asked]]) -> None:

@@ -26,6 +26,7 @@ from batch_bridge._models import JSON, Outcome, Succeeded
 from batch_bridge._pregel_legs import LINK, install
 from batch_bridge._quiet_loop import keep_quiet
 from batch_bridge._slow_rounds import note_late
+from batch_bridge._untracked import UntrackedMemory
 from batch_bridge.errors import NoCheckpointerError, OutsideGraphError, RequestError, UnknownBatcherError
 
 T = TypeVar("T")
@@ -53,18 +54,14 @@ class Link:
         retries: How often the thread has failed and been run again: each allows failed requests to be asked anew.
         consumed: Ids of requests whose outcome a wait has returned or raised.
         parked: Ids of requests that a wait has raised an interrupt for, and the checkpoint namespaces of their tasks.
-        goes_on: This run goes on with the input of the one before: neither a new one, nor a human's answer began it.
-        stops: At which step each of LangGraph's loops must end, by checkpoint namespace.
-        untracked: Values of `UntrackedValue` channels that are in no checkpoint, by checkpoint namespace and name.
+        untracked: What the host's threads hold in no checkpoint.
     """
 
     bridges: frozenset[str]
     retries: int = 0
     consumed: set[str] = field(default_factory=set)
     parked: dict[str, str] = field(default_factory=dict)
-    goes_on: bool = False
-    stops: dict[str, int] = field(default_factory=dict)
-    untracked: dict[str, dict[str, Any]] = field(default_factory=dict)
+    untracked: UntrackedMemory = field(default_factory=UntrackedMemory)
 
 
 async def wait(

@@ -174,7 +174,19 @@ class SwallowedInterruptError(UsageError):
 
 
 class LostStateError(UsageError):
-    """A thread had a value in an `UntrackedValue` channel when it parked, and the process that held it is gone."""
+    """A thread had a value in an `UntrackedValue` channel when it was stopped, and the process that held it is gone.
+
+    Attributes:
+        thread_id: The thread.
+        node: The node, or nodes, that it waits at; empty where it was stopped between two steps.
+        channels: The channels whose values are lost.
+    """
+
+    def __init__(self, message: str, *, thread_id: str = "", node: str = "", channels: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.thread_id = thread_id
+        self.node = node
+        self.channels = tuple(channels)
 
 
 class BadPollResultError(UsageError):
