@@ -16,7 +16,6 @@ from batch_bridge._pregel_legs import LINK
 from batch_bridge._quiet_loop import keep_quiet
 from batch_bridge._slow_rounds import note_hidden
 from batch_bridge._start import DIGEST, Begin, Failures, digest_of, start
-from batch_bridge._swallowed import advice_for, interrupt_in
 from batch_bridge._thread import Thread, resume_map, sort_interrupts, split_interrupts
 from batch_bridge._untracked import UntrackedMemory
 from batch_bridge._wait import Link
@@ -224,8 +223,7 @@ class Call:
             await step(thread, *arguments)
         except RunMismatchError:
             raise
-        except Exception as raised:  # noqa: BLE001  # of a whole run: no interrupt leaves a root graph
-            error = _explained(raised, thread.id)
+        except Exception as error:  # noqa: BLE001  # of a whole run: no interrupt leaves a root graph
             self._host.abandon(thread)
             if thread.named:  # it can be run again, and asks anew then for what has failed
                 await self._host.failures.note(thread)
@@ -405,18 +403,6 @@ class Call:
                 )
         thread.park(interrupts)
         self._host.collect(self, thread, asked)
-
-
-def _explained(error: Exception, thread: str) -> Exception:
-    """Return what to raise for a thread's error; one that stands in the place of an interrupt says what to do."""
-    if isinstance(error, SwallowedInterruptError) or interrupt_in(error) is None:
-        return error
-    swallowed = SwallowedInterruptError(
-        f"thread {thread!r} was to park at a wait, or a call of a wrapped client, and {type(error).__name__} was "
-        f"raised in the place of the interrupt that parks it; {advice_for(error)}. What it asked for was not sent"
-    )
-    swallowed.__cause__ = error
-    return swallowed
 
 
 def _is_no_input(value: object) -> bool:

@@ -1,8 +1,8 @@
 """Nothing is printed of tasks that parked and that no caller looks at again.
 
 `asyncio.as_completed` and `asyncio.wait` leave the other tasks alone once one of them has raised. When such a task is
-collected, asyncio reports "Task exception was never retrieved" to its loop's exception handler. For an interrupt that is
-no news: the node has parked, and is run again.
+collected, asyncio reports "Task exception was never retrieved" to its loop's exception handler. For an interrupt that
+is no news: the node has parked, and is run again.
 """
 
 import asyncio

@@ -5,7 +5,8 @@ seen counts:
 
 - A wait that is called when its task has parked already, in the same execution: it was on its way without the answer. A
   `Semaphore`, a `max_concurrency` or a pool of threads held it up. A chain of waits, or an agent's loop, calls none.
-- A task or a subgraph that has parked, and whose interrupt did not become one of its thread's: whoever started it awaits
+- A task or a subgraph that has parked, and whose interrupt did not become one of its thread's: whoever started it
+awaits
   another one first.
 
 Three times in a row, for one task or one thread, and it is said: once for each node.
@@ -22,8 +23,8 @@ _IN_A_ROW: Final = 3
 _MOST: Final = 10_000
 """Tasks whose rounds are remembered."""
 _CURE: Final = (
-    "start them all before the first is awaited, with wait_many([…]) or asyncio.gather, and without a limit: a batch needs "
-    "none, so raise that of the Semaphore, of max_concurrency or of the pool"
+    "start them all before the first is awaited, with wait_many([…]) or asyncio.gather, and without a limit: a batch "
+    "needs none, so raise that of the Semaphore, of max_concurrency or of the pool"
 )
 _CURE_TASKS: Final = "await them together, with batch_bridge.gather(…)"
 
@@ -71,8 +72,8 @@ def _say(kind: str, namespace: str, why: str, cure: str) -> None:
             return
         _said.add((kind, node))
     logger.warning(
-        "node %r has parked %d times in a row while %s: each round takes as long as a batch, and one would have done; %s. "
-        "This is said once for a node",
+        "node %r has parked %d times in a row while %s: each round takes as long as a batch, and one would have done; "
+        "%s. This is said once for a node",
         node,
         _IN_A_ROW,
         why,

@@ -17,6 +17,7 @@ from batch_bridge import _outcome
 from batch_bridge._box import Box, ParkedInterrupt, box_of, taken_in
 from batch_bridge._deadline import Within, duration
 from batch_bridge._deployment._announce import announce, announce_sync, is_deployed, is_idle, origin_of, user_of
+from batch_bridge._execution import note_parked
 from batch_bridge._given import check_item, check_items
 from batch_bridge._identity import Identity
 from batch_bridge._json import digest, dumps
@@ -329,6 +330,7 @@ async def _resolve(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome
         except GraphInterrupt:
             keep_quiet(asyncio.get_running_loop())
             await _tell(box)
+            note_parked()
             raise
         if pause:
             await asyncio.sleep(pause)
@@ -343,6 +345,7 @@ def _resolve_sync(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome]
             pause = box.advance()
         except GraphInterrupt:
             _tell_sync(box)
+            note_parked()
             raise
         if pause:
             time.sleep(pause)
