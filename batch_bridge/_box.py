@@ -29,6 +29,16 @@ _LONG_GRACE = 2.0
 """Seconds that it waits for them before it calls the node nondeterministic."""
 
 
+class ParkedInterrupt(GraphInterrupt):
+    """LangGraph's interrupt, which does not show what is asked where somebody prints it: no prompt belongs in a log."""
+
+    def __str__(self) -> str:
+        return f"parked; {sum(len(each.value['requests']) for each in self.args[0])} requests wait for a batch"
+
+    def __repr__(self) -> str:
+        return f"ParkedInterrupt({self})"
+
+
 @dataclass(frozen=True, slots=True)
 class _Parked:
     """LangGraph's interrupt, held back until the siblings have had their time.
@@ -80,6 +90,11 @@ class Box:
     def version(self) -> int:
         """Grows whenever a wait is opened."""
         return len(self._claimed)
+
+    @property
+    def rounds(self) -> int:
+        """How often this execution was answered."""
+        return len(self._rounds)
 
     def identify(
         self,
@@ -157,11 +172,11 @@ class Box:
                 )
             self._parked.requests[:] = [to_json(asked) for asked in self._unanswered()]
             self._closed = True
-            raise GraphInterrupt(self._parked.interrupts)
+            raise ParkedInterrupt(self._parked.interrupts)
 
     def _check_open(self) -> None:
         if self._closed and self._parked is not None:  # a sibling that outlived its parked node
-            raise GraphInterrupt(self._parked.interrupts)
+            raise ParkedInterrupt(self._parked.interrupts)
 
     def _unanswered(self) -> list[Asked]:
         return [asked for request_id, asked in self._open.items() if request_id not in self._answers]

@@ -12,9 +12,13 @@ from langgraph.types import Command
 
 from batch_bridge._langgraph import forget_old_answer
 from batch_bridge._models import Outcome, Succeeded
+from batch_bridge._pregel_legs import LINK
+from batch_bridge._quiet_loop import keep_quiet
+from batch_bridge._slow_rounds import note_hidden
 from batch_bridge._start import DIGEST, Begin, Failures, digest_of, start
 from batch_bridge._thread import Thread, resume_map, sort_interrupts, split_interrupts
-from batch_bridge._wait import LINK, Link
+from batch_bridge._untracked import UntrackedMemory
+from batch_bridge._wait import Link
 from batch_bridge._wire import Asked
 from batch_bridge.errors import (
     NondeterministicNodeError,
@@ -43,6 +47,7 @@ class Host(Protocol):
     graph: Any
     bridges: frozenset[str]
     failures: Failures
+    untracked: UntrackedMemory
     under_way: set[str]
     """Ids of the threads that some call drives now: LangGraph bears one run of a thread at a time."""
 
@@ -127,6 +132,7 @@ class Call:
         Raises:
             RunMismatchError: The run was begun with other inputs.
         """
+        keep_quiet(asyncio.get_running_loop())
         self.pump()
         while (result := await self._results.get()) is not None:
             if isinstance(result, BaseException):
@@ -280,7 +286,7 @@ class Call:
         return config  # type: ignore[return-value]
 
     async def _begin(self, thread: Thread, value: Any) -> None:
-        link = Link(self._host.bridges)
+        link = Link(self._host.bridges, untracked=self._host.untracked)
         replay = False
         if thread.digest or _is_no_input(value):
             link.retries = thread.failures = await self._host.failures.of(thread.id)
@@ -294,7 +300,7 @@ class Call:
         await self._step(thread, value, self._config(thread, link, replay=replay), link)
 
     async def _resume(self, thread: Thread) -> None:
-        link = Link(self._host.bridges, thread.failures)
+        link = Link(self._host.bridges, thread.failures, untracked=self._host.untracked)
         config = self._config(thread, link)
         pending = await self._pending(config)
         due = [
@@ -327,7 +333,9 @@ class Call:
             return {}
         writes = saved.pending_writes or ()
         await forget_old_answer(saver, saved.config, writes)
-        pending, _ = sort_interrupts(each for _, channel, value in writes if channel == "__interrupt__" for each in value)
+        pending, _ = sort_interrupts(
+            each for _, channel, value in writes if channel == "__interrupt__" for each in value
+        )
         return pending
 
     async def _find_again(self, thread: Thread, config: RunnableConfig, link: Link) -> None:
@@ -353,7 +361,8 @@ class Call:
             result = list(thread.chunks)
             snapshot = await self._host.graph.aget_state(self._config(thread, link))
             ours, others = sort_interrupts(snapshot.interrupts)
-        thread.unseen = (thread.unseen | link.parked) - {each.id for asked in ours.values() for each in asked}
+        asked_for = {each.id for asked in ours.values() for each in asked}
+        thread.unseen = (thread.unseen | link.parked.keys()) - asked_for
         if thread.unseen and not ours and not others:
             raise SwallowedInterruptError(
                 f"thread {thread.id!r} has ended, and never waited for {len(thread.unseen)} answer(s) that it asked "
@@ -367,6 +376,10 @@ class Call:
             self._host.release(thread)
             self._end(thread, result)
             return
+        hidden = link.parked.keys() - asked_for
+        thread.hidden = thread.hidden + 1 if hidden else 0
+        for request_id in hidden:
+            note_hidden(link.parked[request_id], thread.hidden)
         if link.consumed or not isinstance(value, Command):
             thread.strikes = 0
         else:

@@ -1,8 +1,8 @@
 """Everything of LangGraph that we use and that is not public. `tests/unit/test_langgraph_names.py` says what vanishes.
 
 A plain `Command(resume=answer)` names no interrupt. LangGraph writes it to the thread's newest checkpoint under a task
-id of zeros, and the next `interrupt()` that any task calls takes it, from memory alone: what was written stays until the
-checkpoint is replaced. By itself LangGraph needs no more, since the next plain answer takes its place. Our answers
+id of zeros, and the next `interrupt()` that any task calls takes it, from memory alone: what was written stays until
+the checkpoint is replaced. By itself LangGraph needs no more, since the next plain answer takes its place. Our answers
 come by the interrupts' ids, and do not: each later run on that checkpoint finds the old answer again, and hands it to
 whoever asks next. So
 
@@ -69,7 +69,7 @@ def skip_old_answer() -> None:
     """Throw away a plain answer in a run that was resumed by ids: it was given to an earlier run."""
     configurable = get_config()["configurable"]
     if configurable.get(RESUME_MAP):
-        configurable[SCRATCHPAD].get_null_resume(True)
+        configurable[SCRATCHPAD].get_null_resume(True)  # noqa: FBT003  # LangGraph's own signature
 
 
 async def forget_answer() -> None:
@@ -107,7 +107,7 @@ def _answered() -> tuple[BaseCheckpointSaver[Any], RunnableConfig] | None:
     config = get_config()
     configurable = config["configurable"]
     resumed = configurable.get(RESUMING) and not configurable.get(RESUME_MAP)
-    if not resumed and configurable[SCRATCHPAD].get_null_resume(False) is None:
+    if not resumed and configurable[SCRATCHPAD].get_null_resume(False) is None:  # noqa: FBT003
         return None
     root = (configurable.get(CHECKPOINT_MAP) or {}).get("")
     if root is None:

@@ -18,6 +18,7 @@ from batch_bridge._start import Failures
 from batch_bridge._stopwatch import Stopwatch
 from batch_bridge._thread import Thread
 from batch_bridge._uncollected import warn_of_uncollected
+from batch_bridge._untracked import UntrackedMemory
 from batch_bridge._wire import Asked
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
@@ -60,6 +61,7 @@ class Session:
         self.graph = _compiled(graph, saver)
         self.bridges = frozenset(bridge.name for bridge in bridges)
         self.failures = Failures(store)
+        self.untracked = UntrackedMemory()
         self.under_way: set[str] = set()
         self.calls: set[Call] = set()
         self.stopwatch = Stopwatch()
@@ -100,6 +102,7 @@ class Session:
         calls, self.calls = self.calls, set()
         try:
             for call in calls:
+                self.threads += call.done
                 self._let_go(call)
                 call.fail(
                     RunnerStateError("the Runner was closed while this ran; await it inside of the `async with` block")
@@ -156,9 +159,10 @@ class Session:
 
     async def end(self, call: Call) -> None:
         """Let a call go, finished or not."""
-        self.calls.discard(call)  # first: what it leaves queued is not to be sent because all is idle now
+        if call in self.calls:
+            self.calls.discard(call)  # first: what it leaves queued is not to be sent because all is idle now
+            self.threads += call.done
         self._let_go(call)
-        self.threads += call.done
         try:
             await call.cancel()
         finally:
@@ -200,6 +204,7 @@ class Session:
             waiting_seconds=seconds["waiting"],
             resubmitted=sum(batch.resubmitted for batch in closed),
             paid_twice=sum(batch.paid_twice for batch in closed),
+            problems=tuple(problem for driver in self._drivers.values() for problem in driver.engine.problems),
         )
 
     @property
@@ -256,7 +261,8 @@ class Session:
                 listeners.tell(event)
 
     def release(self, thread: Thread) -> None:
-        """Let go of an ended thread's outcomes."""
+        """Let go of an ended thread's outcomes, and of its untracked state."""
+        self.untracked.forget(thread.id)
         for request_id, bridge in thread.delivered:
             if bridge in self._drivers:
                 self._drivers[bridge].forget([request_id])

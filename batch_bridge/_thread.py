@@ -33,6 +33,7 @@ class Thread:
         delivered: (request id, bridge) of the outcomes that were sent to it; forgotten when it ends.
         strikes: Deliveries in a row of which the thread consumed nothing, and asked for something else.
         unseen: Requests that a node was to park at, and that none of its interrupts has asked for yet.
+        hidden: Runs in a row that left requests behind, which tasks parked at that none of its interrupts tells of.
         chunks: What its legs have streamed, where the call asked for another `stream_mode` than `values`.
         busy: It runs, or is on its way to; nothing is delivered to it meanwhile.
     """
@@ -47,6 +48,7 @@ class Thread:
     delivered: tuple[tuple[str, str], ...] = ()
     strikes: int = 0
     unseen: frozenset[str] = frozenset()
+    hidden: int = 0
     chunks: tuple[Any, ...] = ()
     busy: bool = True
 

@@ -11,24 +11,28 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 
 from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
-from langgraph.runtime import ExecutionInfo, get_runtime
+from langgraph.runtime import ExecutionInfo, Runtime, get_runtime
 
 from batch_bridge import _outcome
-from batch_bridge._box import Box, box_of, taken_in
+from batch_bridge._box import Box, ParkedInterrupt, box_of, taken_in
 from batch_bridge._deadline import Within, duration
 from batch_bridge._deployment._announce import announce, announce_sync, is_deployed, is_idle, origin_of, user_of
+from batch_bridge._execution import note_parked
 from batch_bridge._given import check_item, check_items
 from batch_bridge._identity import Identity
 from batch_bridge._json import digest, dumps
 from batch_bridge._langgraph import forget_answer, forget_answer_sync, has_checkpointer, skip_old_answer
 from batch_bridge._messages import decode, encode, has_messages, without_ids
 from batch_bridge._models import JSON, Outcome, Succeeded
+from batch_bridge._pregel_legs import LINK, install
+from batch_bridge._quiet_loop import keep_quiet
+from batch_bridge._slow_rounds import note_late
+from batch_bridge._untracked import UntrackedMemory
 from batch_bridge.errors import NoCheckpointerError, OutsideGraphError, RequestError, UnknownBatcherError
 
 T = TypeVar("T")
 
-LINK = "__batch_bridge__"
-"""Where, in a run's `configurable`, the host that drives the graph leaves its `Link`."""
+install()
 _QUIET = 2
 """Turns of the event loop in which no sibling opens a wait, before the task parks."""
 
@@ -50,13 +54,15 @@ class Link:
         bridges: The bridges that there are.
         retries: How often the thread has failed and been run again: each allows failed requests to be asked anew.
         consumed: Ids of requests whose outcome a wait has returned or raised.
-        parked: Ids of requests that a wait has raised an interrupt for.
+        parked: Ids of requests that a wait has raised an interrupt for, and the checkpoint namespaces of their tasks.
+        untracked: What the host's threads hold in no checkpoint.
     """
 
     bridges: frozenset[str]
     retries: int = 0
     consumed: set[str] = field(default_factory=set)
-    parked: set[str] = field(default_factory=set)
+    parked: dict[str, str] = field(default_factory=dict)
+    untracked: UntrackedMemory = field(default_factory=UntrackedMemory)
 
 
 async def wait(
@@ -223,9 +229,12 @@ def _leaves(group: BaseExceptionGroup[GraphInterrupt]) -> list[GraphInterrupt]:
     ]
 
 
-def _merge(raised: Iterable[GraphInterrupt]) -> GraphInterrupt:
+def _merge(raised: Sequence[GraphInterrupt]) -> GraphInterrupt:
     """Return one `GraphInterrupt` for several; those of waits that share a box are one interrupt, with one id."""
-    return GraphInterrupt(tuple({each.id: each for one in raised for each in one.args[0]}.values()))
+    merged = tuple({each.id: each for one in raised for each in one.args[0]}.values())
+    return (
+        ParkedInterrupt(merged) if all(isinstance(one, ParkedInterrupt) for one in raised) else GraphInterrupt(merged)
+    )
 
 
 # -- one execution -------------------------------------------------------------------------------------------------
@@ -255,9 +264,13 @@ def _open(
             content = digest(b"key:" + key.encode())
         else:
             content = digest(dumps(without_ids(encoded) if has_messages(item) else encoded))
-        identity = box.identify(
-            str(info.thread_id), info.checkpoint_ns, name, content, key=key, tenant=tenant, deadline=within
-        )
+        try:
+            identity = box.identify(
+                str(info.thread_id), info.checkpoint_ns, name, content, key=key, tenant=tenant, deadline=within
+            )
+        except GraphInterrupt:  # the task has parked without this one
+            note_late(info.thread_id, info.checkpoint_ns, box.rounds)
+            raise
         asked.append((identity, encoded))
     return box, asked
 
@@ -315,7 +328,9 @@ async def _resolve(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome
         try:
             pause = box.advance()
         except GraphInterrupt:
+            keep_quiet(asyncio.get_running_loop())
             await _tell(box)
+            note_parked()
             raise
         if pause:
             await asyncio.sleep(pause)
@@ -330,6 +345,7 @@ def _resolve_sync(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome]
             pause = box.advance()
         except GraphInterrupt:
             _tell_sync(box)
+            note_parked()
             raise
         if pause:
             time.sleep(pause)
@@ -342,7 +358,7 @@ async def _tell(box: Box) -> None:
     await forget_answer()
     runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
     if link is not None:
-        link.parked.update(request_id for asked in box.asks.values() for request_id in asked)
+        _note_parked(link, runtime, box)
     elif is_deployed(runtime):
         idle = is_idle(taken_in(runtime.stream_writer))
         told, mine = box.tell()
@@ -356,7 +372,7 @@ def _tell_sync(box: Box) -> None:
     forget_answer_sync()
     runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
     if link is not None:
-        link.parked.update(request_id for asked in box.asks.values() for request_id in asked)
+        _note_parked(link, runtime, box)
     elif is_deployed(runtime):
         idle = is_idle(taken_in(runtime.stream_writer))
         told, mine = box.tell()
@@ -368,6 +384,12 @@ def _tell_sync(box: Box) -> None:
                 raise
             told.set_result(None)
         told.result()
+
+
+def _note_parked(link: Link, runtime: Runtime[Any], box: Box) -> None:
+    info = runtime.execution_info
+    namespace = info.checkpoint_ns if info is not None else ""
+    link.parked.update({request_id: namespace for asked in box.asks.values() for request_id in asked})
 
 
 def _copy(told: Future[None], telling: "asyncio.Future[None]") -> None:

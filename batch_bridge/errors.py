@@ -22,6 +22,7 @@
     │   ├── BatcherClosedError        a Batcher was closed while somebody waited, or is asked afterwards
     │   ├── UnsupportedCallError      a wrapped client was asked for what a batch cannot hold
     │   ├── SwallowedInterruptError   a node caught the interrupt that should have parked it
+    │   ├── LostStateError            a value that no checkpoint holds was needed after a wait, and is gone
     │   └── BadPollResultError        `poll` returned something of the wrong form; its batch stays in flight
     ├── ConfigError                   a file that describes bridges cannot be read, or describes none that can be made
     ├── BatchFailed                   what a `poll` of yours raises, or returns, when its batch has failed
@@ -170,6 +171,22 @@ class UnsupportedCallError(UsageError):
 
 class SwallowedInterruptError(UsageError):
     """A node caught the interrupt that should have parked it, so its request was never sent."""
+
+
+class LostStateError(UsageError):
+    """A thread had a value in an `UntrackedValue` channel when it was stopped, and the process that held it is gone.
+
+    Attributes:
+        thread_id: The thread.
+        node: The node, or nodes, that it waits at; empty where it was stopped between two steps.
+        channels: The channels whose values are lost.
+    """
+
+    def __init__(self, message: str, *, thread_id: str = "", node: str = "", channels: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.thread_id = thread_id
+        self.node = node
+        self.channels = tuple(channels)
 
 
 class BadPollResultError(UsageError):

@@ -99,6 +99,7 @@ class Runner:
         self._store = store
         self._progress = progress
         self._session: Session | None = None
+        self._watched: Session | None = None
         self._stack: contextlib.AsyncExitStack | None = None
         self._sync: asyncio.Runner | None = None
         self._runs: set[str] = set()
@@ -147,15 +148,19 @@ class Runner:
             )
             stack.push_async_callback(session.close)
             await session.open()
-            self._session, self._stack = session, stack.pop_all()
+            self._session, self._watched, self._stack = session, session, stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         stack, self._stack, self._session = self._stack, None, None
-        if stack is not None:
-            await stack.aclose()
+        if stack is None:
+            return
+        try:
+            await stack.aclose()  # callbacks that are still to be called are called here, and look at the session
+        finally:
+            self._watched = None
 
     def __enter__(self) -> Self:
         _refuse_loop("with Runner(…)", "async with Runner(…)")
@@ -389,7 +394,7 @@ class Runner:
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _look(self) -> Progress:
-        session = self._session
+        session = self._watched
         if session is None:
             return Progress(0, self._total, 0, 0, 0)
         return Progress(session.done, self._total, session.queued, session.in_flight, session.batches)

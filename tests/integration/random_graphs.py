@@ -168,7 +168,9 @@ def graphs(depth: int = 2) -> st.SearchStrategy[Graph]:
     """Return graphs whose subgraphs are nested as deep as that."""
     nodes = st.deferred(lambda: _nodes(depth))
     stages = st.one_of(
-        st.builds(Together, st.lists(nodes, min_size=1, max_size=2).map(tuple)), st.builds(Fan, nodes), st.builds(Loop, nodes)
+        st.builds(Together, st.lists(nodes, min_size=1, max_size=2).map(tuple)),
+        st.builds(Fan, nodes),
+        st.builds(Loop, nodes),
     )
     return st.builds(Graph, st.lists(stages, min_size=1, max_size=2).map(tuple))
 
@@ -176,7 +178,10 @@ def graphs(depth: int = 2) -> st.SearchStrategy[Graph]:
 FLOWS = st.builds(
     Flow,
     st.lists(
-        st.one_of(_steps(1).map(lambda steps: steps[0]), st.builds(Tasks, st.lists(_steps(0), min_size=1, max_size=2).map(tuple))),
+        st.one_of(
+            _steps(1).map(lambda steps: steps[0]),
+            st.builds(Tasks, st.lists(_steps(0), min_size=1, max_size=2).map(tuple)),
+        ),
         min_size=1,
         max_size=4,
     ).map(tuple),
@@ -403,7 +408,9 @@ class Builder:
                     turn, after = f"{path}s{i}t", f"s{i + 1}"
                     built.add_node(turn, lambda state, turn=turn: {"out": [turn]}).add_edge(name, turn)
 
-                    def more(state: Any, turn: str = turn, name: str = name, after: str = after, times: int = times) -> str:
+                    def more(
+                        state: Any, turn: str = turn, name: str = name, after: str = after, times: int = times
+                    ) -> str:
                         return name if state["out"].count(turn) < times else after
 
                     built.add_edge(f"s{i}", name).add_conditional_edges(turn, more, [name, after])

@@ -48,7 +48,7 @@ class Human:
         dice = random.Random(f"{self.seed} {sum(self.put.values())}")
         if self.manner == "one by one":
             pending = [dice.choice(pending)]
-        plainly = len(pending) == 1 and self.manner == "plain" or (self.manner == "mixed" and dice.random() < 0.5)  # noqa: S311
+        plainly = (len(pending) == 1 and self.manner == "plain") or (self.manner == "mixed" and dice.random() < 0.5)
         answers = {}
         for question, interrupt_id in pending:
             self.put[question] += 1

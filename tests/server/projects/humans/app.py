@@ -28,7 +28,9 @@ class State(TypedDict, total=False):
 async def ask_in_turn(state: State) -> State:
     """Ask the human, the bridge, and so on."""
     name = state["name"]
-    return {"out": [interrupt("A?"), await wait(f"{name} x"), interrupt("B?"), await wait(f"{name} y"), interrupt("C?")]}
+    return {
+        "out": [interrupt("A?"), await wait(f"{name} x"), interrupt("B?"), await wait(f"{name} y"), interrupt("C?")]
+    }
 
 
 def ask_in_turn_sync(state: State) -> State:
@@ -76,7 +78,13 @@ async def ask_model(item: str) -> str:
 async def functional(state: State) -> State:
     """Ask in the entrypoint, wait in tasks."""
     name = state["name"]
-    out = [interrupt("A?"), await ask_model(f"{name} x"), interrupt("B?"), await ask_model(f"{name} y"), interrupt("C?")]
+    out = [
+        interrupt("A?"),
+        await ask_model(f"{name} x"),
+        interrupt("B?"),
+        await ask_model(f"{name} y"),
+        interrupt("C?"),
+    ]
     return {"name": name, "out": out}
 
 
