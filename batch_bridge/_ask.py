@@ -31,12 +31,14 @@ class Asker:
     Whoever has a model or client to wrap owns one Asker; the shared Batcher ends with it (see `close`).
 
     Args:
-        batcher: A bridge's name, a `Bridge`, or a `Batcher`.
+        batcher: A bridge's name, a `Bridge`, or a `Batcher`; `None` leaves the bridge to `wait`.
         make: Makes the shared Batcher; called once, on the thread of the first request.
         deadline: How long each answer may take; `None` leaves that to who answers.
     """
 
-    def __init__(self, batcher: str | Named | Batcher, make: Callable[[], Batcher], deadline: Within = None) -> None:
+    def __init__(
+        self, batcher: str | Named | Batcher | None, make: Callable[[], Batcher], deadline: Within = None
+    ) -> None:
         self._batcher = batcher
         self._make = make
         self._deadline = deadline
@@ -120,11 +122,13 @@ class Asker:
 
 
 def check_batcher(batcher: object, *, what: str) -> None:
-    """Refuse what is neither a bridge's name, nor a bridge, nor a Batcher.
+    """Refuse what is neither a bridge's name, nor a bridge, nor a Batcher; `None` leaves the bridge to `wait`.
 
     Raises:
         TypeError, ValueError: It is none of them.
     """
+    if batcher is None:
+        return
     name = batcher if isinstance(batcher, str | Batcher) else getattr(batcher, "name", None)
     if not isinstance(name, str | Batcher):
         raise TypeError(f"{what}(batcher={batcher!r}): give a bridge's name, a Bridge, or a Batcher")

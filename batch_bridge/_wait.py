@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 LINK = "__batch_bridge__"
 """Where, in a run's `configurable`, the host that drives the graph leaves its `Link`."""
+DEFAULT = "bridge"
+"""The bridge that a wait means which names none, where a Runner has several, and on a server."""
 _QUIET = 2
 """Turns of the event loop in which no sibling opens a wait, before the task parks."""
 
@@ -57,7 +59,9 @@ class Link:
     parked: set[str] = field(default_factory=set)
 
 
-async def wait(item: Any, *, batcher: str | Named = "bridge", key: str | None = None, deadline: Within = None) -> Any:
+async def wait(
+    item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None
+) -> Any:
     """Park this thread until a batch has answered `item`.
 
     The node is run again from its top when the answer is there, and this call returns it then. Waits that start
@@ -65,7 +69,7 @@ async def wait(item: Any, *, batcher: str | Named = "bridge", key: str | None = 
 
     Args:
         item: Anything JSON can carry, or LangChain messages. Taken as it is now; changing it later changes nothing.
-        batcher: A bridge's name, or the bridge.
+        batcher: A bridge's name, or the bridge. Left out, it is the Runner's only bridge, else `"bridge"`.
         key: Names the request where the node is not deterministic: it takes the place of the item's content in
             what makes this request the same one when the node is run again.
         deadline: How long the answer may take (a `timedelta`, or seconds), from now; then it comes from the bridge's
@@ -91,18 +95,18 @@ async def wait(item: Any, *, batcher: str | Named = "bridge", key: str | None = 
 async def wait_many(
     items: Sequence[Any],
     *,
-    batcher: str | Named = "bridge",
+    batcher: str | Named | None = None,
     deadline: Within = None,
     return_exceptions: Literal[False] = False,
 ) -> list[Any]: ...
 @overload
 async def wait_many(
-    items: Sequence[Any], *, batcher: str | Named = "bridge", deadline: Within = None, return_exceptions: bool
+    items: Sequence[Any], *, batcher: str | Named | None = None, deadline: Within = None, return_exceptions: bool
 ) -> list[Any | RequestError]: ...
 async def wait_many(
     items: Sequence[Any],
     *,
-    batcher: str | Named = "bridge",
+    batcher: str | Named | None = None,
     deadline: Within = None,
     return_exceptions: bool = False,
 ) -> list[Any]:
@@ -128,7 +132,7 @@ async def wait_many(
     return _unwrap_all(ended, return_exceptions=return_exceptions)
 
 
-def wait_sync(item: Any, *, batcher: str | Named = "bridge", key: str | None = None, deadline: Within = None) -> Any:
+def wait_sync(item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None) -> Any:
     """Do what `wait` does, in a node that is not async. For several items use `wait_many_sync`."""
     box, (asked,) = _open([item], batcher, key, deadline)
     return _unwrap(*_resolve_sync(box, asked), _consumed())
@@ -137,7 +141,7 @@ def wait_sync(item: Any, *, batcher: str | Named = "bridge", key: str | None = N
 def wait_many_sync(
     items: Sequence[Any],
     *,
-    batcher: str | Named = "bridge",
+    batcher: str | Named | None = None,
     deadline: Within = None,
     return_exceptions: bool = False,
 ) -> list[Any]:
@@ -149,7 +153,7 @@ def wait_many_sync(
 
 
 async def wait_outcome(
-    item: Any, *, batcher: str | Named = "bridge", key: str | None = None, deadline: Within = None
+    item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None
 ) -> tuple[str, Outcome]:
     """Do what `wait` does, and return the request's id and its outcome, whatever it is; the answer is not decoded."""
     box, (asked,) = _open([item], batcher, key, deadline)
@@ -157,7 +161,7 @@ async def wait_outcome(
 
 
 def wait_outcome_sync(
-    item: Any, *, batcher: str | Named = "bridge", key: str | None = None, deadline: Within = None
+    item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None
 ) -> tuple[str, Outcome]:
     """Do what `wait_outcome` does, in a node that is not async."""
     box, (asked,) = _open([item], batcher, key, deadline)
@@ -228,12 +232,12 @@ def _merge(raised: Iterable[GraphInterrupt]) -> GraphInterrupt:
 
 
 def _open(
-    items: Sequence[Any], batcher: str | Named, key: str | None, deadline: Within
+    items: Sequence[Any], batcher: str | Named | None, key: str | None, deadline: Within
 ) -> tuple[Box, list[tuple[Identity, JSON]]]:
     within = duration(deadline)
     info, run, link = _execution()
     tenant = user_of(get_runtime())
-    name = batcher if isinstance(batcher, str) else batcher.name
+    name = _name_of(batcher, link)
     if link is not None and name not in link.bridges:
         known = ", ".join(sorted(map(repr, link.bridges)))
         raise UnknownBatcherError(
@@ -255,6 +259,13 @@ def _open(
         )
         asked.append((identity, encoded))
     return box, asked
+
+
+def _name_of(batcher: str | Named | None, link: Link | None) -> str:
+    """Return the bridge's name; where none is named, that of the Runner's only one."""
+    if batcher is None:
+        return next(iter(link.bridges)) if link is not None and len(link.bridges) == 1 else DEFAULT
+    return batcher if isinstance(batcher, str) else batcher.name
 
 
 def _execution() -> tuple[ExecutionInfo, Callable[[Any], None], Link | None]:

@@ -24,6 +24,7 @@
     │   └── SwallowedInterruptError   a node caught the interrupt that should have parked it
     ├── ConfigError                   a file that describes bridges cannot be read, or describes none that can be made
     ├── JSONError (TypeError)         a value that JSON cannot carry, with the path to it
+    ├── MissingPackageError (ImportError)  a part needs a package that is not installed
     ├── RunFileError                  the Runner's file is broken, locked or out of reach
     ├── CacheError                    the response cache's file is broken, locked or out of reach
     ├── LedgerError                   what the ledger holds cannot be read
@@ -192,6 +193,10 @@ class JSONError(BatchBridgeError, TypeError):
     def __init__(self, message: str, *, path: str) -> None:
         super().__init__(message)
         self.path = path
+
+
+class MissingPackageError(BatchBridgeError, ImportError):
+    """A part needs a package that is not installed, or not in a version that it can use."""
 
 
 class RunFileError(BatchBridgeError):

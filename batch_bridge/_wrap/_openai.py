@@ -34,7 +34,7 @@ _MARK: Final = "_batch_bridge"
 
 def wrap_openai(
     client: ClientT,
-    batcher: str | Named | Batcher = "bridge",
+    batcher: str | Named | Batcher | None = None,
     *,
     mode: Mode | None = None,
     unsupported: Unsupported = "raise",
@@ -58,8 +58,9 @@ def wrap_openai(
     Args:
         client: An `AsyncOpenAI`, `OpenAI`, `AsyncAzureOpenAI` or `AzureOpenAI`. It is not changed. The two share one
             HTTP client, as all copies do: closing one closes it for both.
-        batcher: The bridge that nodes wait for, by name or as it is; or a `Batcher` of your own, for all calls, which
-            has what `flush` and the arguments after it say for itself.
+        batcher: The bridge that nodes wait for, by name or as it is; left out, it is the Runner's only bridge, else
+            `"bridge"`. Or a `Batcher` of your own, for all calls, which has what `flush` and the arguments after it say
+            for itself.
         mode: `"realtime"` returns a copy that is not batched at all; else the environment's `BATCH_BRIDGE_MODE` counts.
         unsupported: What becomes of a call that a batch cannot hold (streams, files, audio, headers of its own, …):
             `"raise"` an `UnsupportedCallError`, or `"realtime"`: it is made at once and at the full price, and the log

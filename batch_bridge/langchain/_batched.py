@@ -24,7 +24,7 @@ Model = TypeVar("Model", bound=BaseChatModel)
 
 def batched(
     model: Model,
-    batcher: str | Named | Batcher = "bridge",
+    batcher: str | Named | Batcher | None = None,
     *,
     mode: Mode | None = None,
     max_idle: timedelta | float = 1,
@@ -48,7 +48,8 @@ def batched(
 
     Args:
         model: A chat model. Bind tools and arguments afterwards.
-        batcher: A bridge's name, a `Bridge`, or a `Batcher`, which is then asked always.
+        batcher: A bridge's name, a `Bridge`, or a `Batcher`, which is then asked always. Left out, it is the Runner's
+            only bridge, else `"bridge"`.
         mode: `"batch"`, or `"realtime"` for the model as it was given. `None`: what the environment variable
             `BATCH_BRIDGE_MODE` says, and else `"batch"`.
         max_idle: Outside of graphs, how long to wait for other calls (a `timedelta`, or seconds).
@@ -91,7 +92,11 @@ def batched(
         )
         return pooled(model, max_concurrency)  # type: ignore[return-value]  # of a subclass of its class
     kind = type(model)
-    made = _shared_class(kind, settings) if isinstance(batcher, str) else class_of(kind, vendor, settings)
+    made = (
+        _shared_class(kind, settings)
+        if batcher is None or isinstance(batcher, str)
+        else class_of(kind, vendor, settings)
+    )
     return in_batches(model, made)  # type: ignore[return-value]  # as above
 
 

@@ -45,12 +45,12 @@ class Settings:
     """How a model is batched.
 
     Attributes:
-        batcher: A bridge's name, a `Bridge`, or a `Batcher`.
+        batcher: A bridge's name, a `Bridge`, a `Batcher`, or `None` for what `wait` takes then.
         flush: When calls that no graph makes are sent.
         deadline: How long an answer may take, where that is said here.
     """
 
-    batcher: str | Named | Batcher
+    batcher: str | Named | Batcher | None
     flush: FlushPolicy
     deadline: timedelta | None = None
 

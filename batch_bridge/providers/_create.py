@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from batch_bridge._extras import missing
 from batch_bridge._provider import Provider
 
 
@@ -77,7 +78,7 @@ def create(name: str, **options: Any) -> Provider:
     Raises:
         ValueError: There is no provider of this name, or it does not take a value.
         TypeError: The provider has no such option, or an option is of another type.
-        ImportError: The provider's SDK is not installed; the error says what to install.
+        MissingPackageError: The provider's SDK is not installed; the error says what to install. An `ImportError`.
     """
     if name not in KINDS:
         raise ValueError(f"create({name!r}): there is no such provider; {_suggest(name, KINDS)}")
@@ -108,12 +109,7 @@ def _import(name: str, kind: Kind) -> Callable[..., Any]:
     try:
         importlib.import_module(kind.sdk)
     except ImportError as error:
-        extra = f"[{kind.extra}]" if kind.extra else ""
-        raise ImportError(
-            f"create({name!r}) needs the package {kind.sdk!r}, which is not installed; "
-            f"run: pip install 'langgraph-batch-bridge{extra}'",
-            name=kind.sdk,
-        ) from error
+        raise missing(f"create({name!r})", kind.sdk, kind.extra, error) from error
     made: Callable[..., Any] = getattr(importlib.import_module(f"batch_bridge.providers.{kind.module}"), kind.name)
     return made
 

@@ -7,7 +7,12 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from anthropic.types.messages import MessageBatch
+from batch_bridge._extras import missing
+
+try:
+    from anthropic.types.messages import MessageBatch
+except ImportError as error:
+    raise missing("batch_bridge.providers.anthropic", "anthropic", "anthropic", error) from error
 
 from batch_bridge._models import JSON, Ended, Errored, InProgress, Limits, Measure, Request
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown

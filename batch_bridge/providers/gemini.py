@@ -7,8 +7,13 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import IO, Any, Final
 
-from google import genai
-from google.genai import types
+from batch_bridge._extras import missing
+
+try:
+    from google import genai
+    from google.genai import types
+except ImportError as error:
+    raise missing("batch_bridge.providers.gemini", "google.genai", "gemini", error) from error
 
 from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
