@@ -10,6 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
 from batch_bridge._models import Outcome, Succeeded
+from batch_bridge._options import full_config
 from batch_bridge._start import DIGEST, Begin, Failures, digest_of, start
 from batch_bridge._thread import Thread, resume_map, sort_interrupts, split_interrupts
 from batch_bridge._wait import LINK, Link
@@ -223,13 +224,13 @@ class Call:
         if self._configs is None:
             return {}
         if isinstance(self._configs, Mapping):
-            return self._configs
+            return full_config(self._configs)
         if index >= len(self._configs):
             raise ValueError(
                 f"config= is a list of {len(self._configs)}, and there is an input {index}; give one config for "
                 "each input, or one for all"
             )
-        return self._configs[index]
+        return full_config(self._configs[index])
 
     def _thread(self, index: int, value: Any) -> Thread:
         given = self._config_of(index).get("configurable", {}).get("thread_id")

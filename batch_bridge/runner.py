@@ -6,7 +6,7 @@ import os
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence, Sized
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self, Unpack
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -18,6 +18,7 @@ from batch_bridge._collector import relaxed
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress, listen
 from batch_bridge._memory import MemoryRows
+from batch_bridge._options import InvokeOptions, check_options
 from batch_bridge._progress import bar, is_wanted
 from batch_bridge._report import Report
 from batch_bridge._session import Session
@@ -28,6 +29,9 @@ from batch_bridge.events import Progress
 
 MAX_CONCURRENCY = 64
 """Threads that run at the same time, unless the call says otherwise. Parked threads do not count."""
+_OF_MANY: Final = ("config", "run_id", "return_exceptions", "max_concurrency", "context")
+_OF_ONE: Final = ("config", "context")
+"""What the methods over many inputs, and those of one thread, name themselves."""
 
 
 class Runner:
@@ -178,7 +182,7 @@ class Runner:
         return_exceptions: bool = False,
         max_concurrency: int | None = None,
         context: Any = None,
-        **options: Any,
+        **options: Unpack[InvokeOptions],
     ) -> list[Any]:
         """Run the graph once for each input, and return the results in order.
 
@@ -191,7 +195,8 @@ class Runner:
                 is raised once all other threads have ended: their answers are paid for.
             max_concurrency: Threads that run at the same time; parked ones do not count.
             context: The graph's run context.
-            **options: More keyword arguments for the graph's `ainvoke`, such as `durability`.
+            **options: What else the graph's `ainvoke` takes: `durability`, `stream_mode`, `output_keys`,
+                `interrupt_before`, `interrupt_after`, `print_mode`, `version`, `control`, `subgraphs`, `debug`.
 
         Returns:
             What `graph.ainvoke` returns for each input. A thread that waits for a human holds `__interrupt__`; go on
@@ -200,7 +205,9 @@ class Runner:
         Raises:
             RunMismatchError: The run was begun with other inputs.
             RunnerStateError: The Runner is not open, or the run is under way already.
+            TypeError: Nothing takes an option; the error says which one may be meant.
         """
+        check_options("abatch", options, self._graph, _OF_MANY)
         total = len(inputs) if isinstance(inputs, Sized) else None
         call = self._call(inputs, config, run_id, max_concurrency, context, options)
         results = {index: result async for index, result in self._results(call, run_id, total)}
@@ -215,12 +222,13 @@ class Runner:
         return_exceptions: bool = False,
         max_concurrency: int | None = None,
         context: Any = None,
-        **options: Any,
+        **options: Unpack[InvokeOptions],
     ) -> AsyncIterator[tuple[int, Any]]:
         """Do what `abatch` does, and yield (index, result) as threads end.
 
         Without `return_exceptions`, the first exception is raised after all other threads have been yielded.
         """
+        check_options("abatch_as_completed", options, self._graph, _OF_MANY)
         total = len(inputs) if isinstance(inputs, Sized) else None
         call = self._call(inputs, config, run_id, max_concurrency, context, options)
         failed: dict[int, Any] = {}
@@ -240,7 +248,7 @@ class Runner:
         config: RunnableConfig | None = None,
         *,
         context: Any = None,
-        **options: Any,
+        **options: Unpack[InvokeOptions],
     ) -> Any:
         """Run one thread, as `graph.ainvoke` does.
 
@@ -250,37 +258,87 @@ class Runner:
 
         Raises:
             RunMismatchError: The thread waits, and was begun with another input.
+            TypeError: Nothing takes an option; a thread, for one, is named in its `config`.
         """
+        check_options("ainvoke", options, self._graph, _OF_ONE)
         call = self._call([input], config, None, None, context, options)
         return _in_order(
             {index: result async for index, result in self._results(call, None, 1)}, return_exceptions=False
         )[0]
 
-    def batch(self, inputs: Iterable[Any], *arguments: Any, **options: Any) -> list[Any]:
+    def batch(
+        self,
+        inputs: Iterable[Any],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        run_id: str | None = None,
+        return_exceptions: bool = False,
+        max_concurrency: int | None = None,
+        context: Any = None,
+        **options: Unpack[InvokeOptions],
+    ) -> list[Any]:
         """Do what `abatch` does, outside an event loop."""
         _refuse_loop("batch()", "await abatch()")
+        check_options("batch", options, self._graph, _OF_MANY)
         with self._opened_sync() as loop:
-            return loop.run(self.abatch(inputs, *arguments, **options))
+            return loop.run(
+                self.abatch(
+                    inputs,
+                    config,
+                    run_id=run_id,
+                    return_exceptions=return_exceptions,
+                    max_concurrency=max_concurrency,
+                    context=context,
+                    **options,
+                )
+            )
 
-    def batch_as_completed(self, inputs: Iterable[Any], *arguments: Any, **options: Any) -> Iterator[tuple[int, Any]]:
+    def batch_as_completed(
+        self,
+        inputs: Iterable[Any],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        run_id: str | None = None,
+        return_exceptions: bool = False,
+        max_concurrency: int | None = None,
+        context: Any = None,
+        **options: Unpack[InvokeOptions],
+    ) -> Iterator[tuple[int, Any]]:
         """Do what `abatch_as_completed` does, outside an event loop.
 
         Threads only run while the next result is asked for.
         """
         _refuse_loop("batch_as_completed()", "async for … in abatch_as_completed()")
+        check_options("batch_as_completed", options, self._graph, _OF_MANY)
         with self._opened_sync() as loop:
-            results = self.abatch_as_completed(inputs, *arguments, **options)
+            results = self.abatch_as_completed(
+                inputs,
+                config,
+                run_id=run_id,
+                return_exceptions=return_exceptions,
+                max_concurrency=max_concurrency,
+                context=context,
+                **options,
+            )
             try:
                 while (pair := loop.run(_next(results))) is not None:
                     yield pair
             finally:
                 loop.run(_close(results))
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:  # noqa: A002
+    def invoke(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        *,
+        context: Any = None,
+        **options: Unpack[InvokeOptions],
+    ) -> Any:
         """Do what `ainvoke` does, outside an event loop."""
         _refuse_loop("invoke()", "await ainvoke()")
+        check_options("invoke", options, self._graph, _OF_ONE)
         with self._opened_sync() as loop:
-            return loop.run(self.ainvoke(input, config, **options))
+            return loop.run(self.ainvoke(input, config, context=context, **options))
 
     async def cancel(
         self,
@@ -342,15 +400,16 @@ class Runner:
         run_id: str | None,
         limit: int | None,
         context: Any,
-        options: dict[str, Any],
+        options: InvokeOptions,
     ) -> Call:
         session = self._open_session()
         if limit is not None and limit < 1:
             raise ValueError(f"max_concurrency={limit!r} would run nothing; give at least 1, or None")
         if run_id in self._runs:
             raise RunnerStateError(f"run {run_id!r} is under way in this Runner; await it, or name another run_id")
+        handed_on: dict[str, Any] = {**options}
         if context is not None:
-            options["context"] = context
+            handed_on["context"] = context
         return Call(
             session,
             inputs,
@@ -358,7 +417,7 @@ class Runner:
             run_id or uuid.uuid4().hex,
             continued=run_id is not None,
             limit=limit or MAX_CONCURRENCY,
-            options=options,
+            options=handed_on,
         )
 
     async def _results(
