@@ -51,12 +51,28 @@ class Link:
         retries: How often the thread has failed and been run again: each allows failed requests to be asked anew.
         consumed: Ids of requests whose outcome a wait has returned or raised.
         parked: Ids of requests that a wait has raised an interrupt for.
+        by: Who asks: the session that drives the graph.
+        inherited: What the thread is given now was asked for by somebody else, a session before this one.
+        boxes: Those of the executions in which something waited.
     """
 
     bridges: frozenset[str]
     retries: int = 0
     consumed: set[str] = field(default_factory=set)
     parked: set[str] = field(default_factory=set)
+    by: str = ""
+    inherited: bool = False
+    boxes: set[Box] = field(default_factory=set)
+
+    def unclaimed(self, given: Iterable[str]) -> set[str]:
+        """Return the answers that no wait has taken, of what the thread was `given` and of what it was given before.
+
+        A task that has parked is run again, and may take them then.
+        """
+        held = {each for box in self.boxes if not box.is_parked for each in box.unclaimed()}
+        later = {each for box in self.boxes if box.is_parked for each in box.unclaimed()}
+        taken = {each for box in self.boxes for each in box.claimed()}
+        return (held | set(given)) - taken - later
 
 
 async def wait(
@@ -246,7 +262,11 @@ def _open(
         )
     execution = (info.thread_id, info.checkpoint_ns, info.node_attempt, info.node_first_attempt_time)
     retries = info.node_attempt - 1 + (link.retries if link else 0)
-    box = box_of(run, execution, retries, origin_of(get_runtime()), attempt=info.node_attempt)
+    box = box_of(
+        run, execution, retries, origin_of(get_runtime()), attempt=info.node_attempt, by=link.by if link else ""
+    )
+    if link is not None:
+        link.boxes.add(box)
     asked = []
     for item in items:
         encoded = encode(item)

@@ -18,6 +18,7 @@
     │   ├── OrderError                a run of a bridge's graph on a server orders what there is not
     │   ├── NondeterministicNodeError a node asks for something else each time it is run again
     │   ├── RunMismatchError          the same `run_id` was used with other inputs
+    │   ├── GraphChangedError         a thread waits at a node that the graph does not have any more
     │   ├── RunnerStateError          a Runner was used while it was closed, or from the wrong place
     │   ├── BatcherClosedError        a Batcher was closed while somebody waited, or is asked afterwards
     │   ├── UnsupportedCallError      a wrapped client was asked for what a batch cannot hold
@@ -153,6 +154,20 @@ class RunMismatchError(UsageError):
     def __init__(self, message: str, *, index: int) -> None:
         super().__init__(message)
         self.index = index
+
+
+class GraphChangedError(UsageError):
+    """A thread waits at a node that the graph does not have any more, and would end there without a word.
+
+    Attributes:
+        thread_id: The first thread of which that is so.
+        node: The node that is missing; `outer/inner` is node `inner` of the subgraph that node `outer` is.
+    """
+
+    def __init__(self, message: str, *, thread_id: str, node: str) -> None:
+        super().__init__(message)
+        self.thread_id = thread_id
+        self.node = node
 
 
 class RunnerStateError(UsageError):

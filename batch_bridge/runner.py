@@ -204,6 +204,7 @@ class Runner:
 
         Raises:
             RunMismatchError: The run was begun with other inputs.
+            GraphChangedError: A thread waits at a node that the graph does not have any more. Nothing was run or sent.
             RunnerStateError: The Runner is not open, or the run is under way already.
             TypeError: Nothing takes an option; the error says which one may be meant.
         """
@@ -258,6 +259,7 @@ class Runner:
 
         Raises:
             RunMismatchError: The thread waits, and was begun with another input.
+            GraphChangedError: The thread waits at a node that the graph does not have any more.
             TypeError: Nothing takes an option; a thread, for one, is named in its `config`.
         """
         check_options("ainvoke", options, self._graph, _OF_ONE)
@@ -375,6 +377,29 @@ class Runner:
                 "thread_id=, run_id= and batch=, or none of them to give up everything"
             )
         return await self._open_session().cancel(**named)
+
+    async def restart(self, thread_id: str) -> bool:
+        """Forget what a thread has done, so that the next call that names it begins it with its input.
+
+        ::
+
+            await runner.restart("eval-7:3")
+            results = await runner.abatch(inputs, run_id="eval-7")  # runs input 3 anew, and no other one
+
+        Its checkpoints are deleted, and it asks, and pays, for everything again; what it waits for is cancelled by
+        `cancel(thread_id=…)`, before. Answers that were paid for and that it has not taken are counted as
+        `Report.unclaimed`. Other threads of its run are left alone. Durable when it returns, and idempotent.
+
+        Args:
+            thread_id: As its config names it; of input `i` of a run it is `"<run_id>:<i>"`.
+
+        Returns:
+            Whether there was such a thread.
+
+        Raises:
+            RunnerStateError: The Runner is not open, the thread is under way in it, or the checkpointer cannot delete.
+        """
+        return await self._open_session().restart(str(thread_id))
 
     async def report(self) -> Report:
         """Return what this Runner has done: threads, requests, batches, tokens, and where the time went."""

@@ -105,4 +105,5 @@ async def test_the_same_model_asks_another_runners_bridge_when_that_is_the_only_
             return await within(runner.ainvoke({}))
 
     first, second = await asyncio.gather(ask("a"), ask("b"))
-    assert first["out"] and second["out"]
+    assert first["out"]
+    assert second["out"]

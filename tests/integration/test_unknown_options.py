@@ -42,13 +42,16 @@ async def test_a_slip_of_the_pen_says_what_was_meant(tmp_path, method, wrong, me
     desk = Desk()
     path = tmp_path / "run.db"
     runner = Runner(one_node(node), desk.bridge(), path=path, progress=False)
+
+    async def call():
+        if not method.startswith("a"):
+            return await asyncio.to_thread(lambda: list(getattr(runner, method)([{}], **{wrong: 1})))
+        async with runner:
+            called = getattr(runner, method)([{}], **{wrong: 1})
+            return await (called if inspect.iscoroutine(called) else _drain(called))
+
     with pytest.raises(TypeError, match=rf"Runner\.{method}\({wrong}=…\).*did you mean '{meant}'"):
-        if method.startswith("a"):
-            async with runner:
-                called = getattr(runner, method)([{}], **{wrong: 1})
-                await (called if inspect.iscoroutine(called) else _drain(called))
-        else:
-            await asyncio.to_thread(lambda: list(getattr(runner, method)([{}], **{wrong: 1})))
+        await call()
     assert desk.batches == []
     assert method.startswith("a") or not path.exists()
 
@@ -67,12 +70,15 @@ async def test_a_slip_of_the_pen_says_what_was_meant(tmp_path, method, wrong, me
 )
 async def test_an_option_of_one_thread_says_where_it_goes(method, wrong, where):
     runner = memory(one_node(node), Desk().bridge())
+
+    async def call():
+        if method == "invoke":
+            return await asyncio.to_thread(lambda: runner.invoke({}, **{wrong: "t"}))
+        async with runner:
+            return await runner.ainvoke({}, **{wrong: "t"})
+
     with pytest.raises(TypeError, match=where):
-        if method == "ainvoke":
-            async with runner:
-                await runner.ainvoke({}, **{wrong: "t"})
-        else:
-            await asyncio.to_thread(lambda: runner.invoke({}, **{wrong: "t"}))
+        await call()
 
 
 async def test_what_langgraphs_ainvoke_takes_reaches_it():
@@ -98,7 +104,7 @@ async def test_a_graph_of_ones_own_says_what_it_takes():
     kind = type(graph)
 
     class Own(kind):
-        async def ainvoke(self, input, config=None, *, loud=False, **options):
+        async def ainvoke(self, input, config=None, *, loud=False, **options):  # noqa: A002
             return await super().ainvoke(input, config, **options)
 
     graph.__class__ = Own
