@@ -6,8 +6,7 @@ import logging
 import pytest
 from helpers import Desk, one_node, within
 
-from batch_bridge import _box
-from batch_bridge import FlushPolicy, Runner, wait, wait_many
+from batch_bridge import FlushPolicy, Runner, _box, wait, wait_many
 from batch_bridge.errors import NondeterministicNodeError
 
 
