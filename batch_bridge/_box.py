@@ -5,9 +5,7 @@ do not interrupt each for itself: they share a box, whose interrupts carry all t
 their waits by name.
 """
 
-import functools
 import itertools
-import os
 import re
 import threading
 import time
@@ -17,7 +15,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
-from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from langgraph.config import get_config
@@ -26,6 +23,7 @@ from langgraph.types import Interrupt, interrupt
 
 from batch_bridge._identity import Identity
 from batch_bridge._models import JSON, Outcome, Succeeded
+from batch_bridge._process import this_process
 from batch_bridge._wire import Asked, interrupt_value, read_author, read_envelope, to_json
 from batch_bridge.errors import NondeterministicNodeError
 
@@ -37,16 +35,6 @@ _MOST_ROUNDS = 32
 """Rounds in a row of which a task takes nothing, whoever has asked for them, before it is an error."""
 _COUNTS_ON = tuple(map(int, re.findall(r"\d+", version("langgraph"))[:3])) < (1, 2, 20)
 """Whether this LangGraph, on a retry of a node, counts its interrupts on from where the failed attempt got to."""
-
-
-def this_process() -> str:
-    """Return who asks in a process that no Runner has opened a session in: an id of its own, after a fork too."""
-    return _process_id(os.getpid())
-
-
-@functools.cache
-def _process_id(_: int) -> str:
-    return uuid4().hex[:16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -367,7 +367,9 @@ async def _tell(box: Box) -> None:
         idle = is_idle(taken_in(runtime.stream_writer))
         told, mine = box.tell()
         if mine:
-            telling = asyncio.ensure_future(announce(runtime, box.asks, idle=idle))
+            telling = asyncio.ensure_future(
+                announce(runtime, box.asks, idle=idle, unclaimed=box.unclaimed(foreign=True))
+            )
             telling.add_done_callback(partial(_copy, told))
         await asyncio.shield(asyncio.wrap_future(told))
 
@@ -381,7 +383,7 @@ def _tell_sync(box: Box) -> None:
         told, mine = box.tell()
         if mine:
             try:
-                announce_sync(runtime, box.asks, idle=idle)
+                announce_sync(runtime, box.asks, idle=idle, unclaimed=box.unclaimed(foreign=True))
             except BaseException as error:
                 told.set_exception(error)
                 raise
