@@ -35,6 +35,7 @@ from batch_bridge.batcher import Batcher
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import (
     BatchBridgeError,
+    BatchFailed,
     RequestCancelled,
     RequestError,
     RequestExpired,
@@ -51,6 +52,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BatchBridgeError",
+    "BatchFailed",
     "Batcher",
     "Bridge",
     "CacheStats",

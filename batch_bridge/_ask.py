@@ -31,7 +31,7 @@ class Asker:
     Whoever has a model or client to wrap owns one Asker; the shared Batcher ends with it (see `close`).
 
     Args:
-        batcher: A bridge's name, a `Bridge`, or a `Batcher`; `None` leaves the bridge to `wait`.
+        batcher: A bridge's name, a `Bridge`, or a `Batcher`; `None` as for `wait`.
         make: Makes the shared Batcher; called once, on the thread of the first request.
         deadline: How long each answer may take; `None` leaves that to who answers.
     """
@@ -122,7 +122,7 @@ class Asker:
 
 
 def check_batcher(batcher: object, *, what: str) -> None:
-    """Refuse what is neither a bridge's name, nor a bridge, nor a Batcher; `None` leaves the bridge to `wait`.
+    """Refuse what is neither a bridge's name, nor a bridge, nor a Batcher.
 
     Raises:
         TypeError, ValueError: It is none of them.

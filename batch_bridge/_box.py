@@ -5,23 +5,20 @@ do not interrupt each for itself: they share a box, whose interrupts carry all t
 their waits by name.
 """
 
-import itertools
-import re
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib.metadata import version
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
-from langgraph.types import Interrupt, interrupt
+from langgraph.types import Interrupt
 
 from batch_bridge._identity import Identity
+from batch_bridge._langgraph import COUNTS_ON, count_anew, interrupt_for_us
 from batch_bridge._models import JSON, Outcome, Succeeded
 from batch_bridge._process import this_process
 from batch_bridge._wire import Asked, interrupt_value, read_author, read_envelope, to_json
@@ -33,8 +30,16 @@ _LONG_GRACE = 2.0
 """Seconds that it waits for them before it calls the node nondeterministic."""
 _MOST_ROUNDS = 32
 """Rounds in a row of which a task takes nothing, whoever has asked for them, before it is an error."""
-_COUNTS_ON = tuple(map(int, re.findall(r"\d+", version("langgraph"))[:3])) < (1, 2, 20)
-"""Whether this LangGraph, on a retry of a node, counts its interrupts on from where the failed attempt got to."""
+
+
+class ParkedInterrupt(GraphInterrupt):
+    """LangGraph's interrupt, which does not show what is asked where somebody prints it: no prompt belongs in a log."""
+
+    def __str__(self) -> str:
+        return f"parked; {sum(len(each.value['requests']) for each in self.args[0])} requests wait for a batch"
+
+    def __repr__(self) -> str:
+        return f"ParkedInterrupt({self})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +165,10 @@ class Box:
             if self._parked is None:
                 requests = [to_json(asked) for asked in self._unanswered()]
                 if self._recount:
-                    _count_anew()
+                    count_anew()
                     self._recount = False
                 try:
-                    self._take(interrupt(interrupt_value(requests, self._origin, self._by)))
+                    self._take(interrupt_for_us(interrupt_value(requests, self._origin, self._by)))
                 except GraphInterrupt as interrupted:
                     self._parked = _Parked(interrupted.args[0], requests, time.monotonic())
                 else:
@@ -182,7 +187,7 @@ class Box:
                 )
             self._parked.requests[:] = [to_json(asked) for asked in self._unanswered()]
             self._closed = True
-            raise GraphInterrupt(self._parked.interrupts)
+            raise ParkedInterrupt(self._parked.interrupts)
 
     def _is_lost(self, stray: list[bool]) -> bool:
         """Tell whether a node makes no progress.
@@ -211,7 +216,7 @@ class Box:
 
     def _check_open(self) -> None:
         if self._closed and self._parked is not None:  # a sibling that outlived its parked node
-            raise GraphInterrupt(self._parked.interrupts)
+            raise ParkedInterrupt(self._parked.interrupts)
 
     def _unanswered(self) -> list[Asked]:
         return [asked for request_id, asked in self._open.items() if request_id not in self._answers]
@@ -262,16 +267,5 @@ def box_of(
             boxes = _boxes[run] = {}
         box = boxes.get(execution)
         if box is None:
-            box = boxes[execution] = Box(retries, origin, recount=_COUNTS_ON and attempt > 1, by=by)
+            box = boxes[execution] = Box(retries, origin, recount=COUNTS_ON and attempt > 1, by=by)
         return box
-
-
-def _count_anew() -> None:
-    """Let the next `interrupt()` of a retried node be its first, as it is since LangGraph 1.2.20.
-
-    Before, a retry is not handed what its failed attempt took; and when it parks, LangGraph forgets the answers that
-    this run was resumed with, since it persists only what the parking attempt was handed. Not public; used with
-    releases alone that do not change any more.
-    """
-    scratchpad = get_config()["configurable"]["__pregel_scratchpad"]
-    object.__setattr__(scratchpad, "interrupt_counter", itertools.count().__next__)

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +12,15 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Interrupt
 
 from batch_bridge._changed import refuse_changed
+from batch_bridge._langgraph import forget_old_answer
 from batch_bridge._models import Outcome, Succeeded
 from batch_bridge._options import full_config
+from batch_bridge._pregel_legs import LINK
 from batch_bridge._start import DIGEST, Begin, Failures, digest_of, start
+from batch_bridge._swallowed import advice_for, interrupt_in
 from batch_bridge._thread import Thread, authors, resume_map, sort_interrupts, split_interrupts
 from batch_bridge._unclaimed import Unclaimed
-from batch_bridge._wait import LINK, Link
+from batch_bridge._wait import Link
 from batch_bridge._wire import Asked
 from batch_bridge.errors import (
     GraphChangedError,
@@ -26,6 +30,8 @@ from batch_bridge.errors import (
     SwallowedInterruptError,
     UnknownBatcherError,
 )
+
+logger = logging.getLogger("batch_bridge")
 
 _STRIKES = 2
 """Deliveries in a row that a thread may let pass without consuming anything, before it is an error."""
@@ -113,6 +119,7 @@ class Call:
         self._cancelled = False
         self.live = 0
         self.done = 0
+        self.ended_before = 0
 
     @property
     def busy(self) -> bool:
@@ -138,6 +145,21 @@ class Call:
             if isinstance(result, BaseException):
                 raise result
             yield result
+
+    def tell_ended_before(self) -> None:
+        """Log how many threads had ended in an earlier call, if any had: they were not run, and nothing was asked."""
+        if not self.ended_before:
+            return
+        is_all = self.ended_before == self.done
+        logger.log(
+            logging.WARNING if is_all else logging.INFO,
+            "run %r: %d of %d threads had ended before%s; their results were read again. To run them anew, give "
+            "another run_id, or start one again: runner.restart(thread_id)",
+            self.run_id,
+            self.ended_before,
+            self.done,
+            ", nothing was asked" if is_all else "",
+        )
 
     def wake(self, thread: Thread) -> None:
         """Resume a thread, when there is room."""
@@ -208,7 +230,8 @@ class Call:
             await step(thread, *arguments)
         except (RunMismatchError, GraphChangedError):
             raise
-        except Exception as error:  # noqa: BLE001  # of a whole run: no interrupt leaves a root graph
+        except Exception as raised:  # noqa: BLE001  # of a whole run: no interrupt leaves a root graph
+            error = _explained(raised, thread.id)
             self._host.abandon(thread)
             if thread.named:  # it can be run again, and asks anew then for what has failed
                 await self._host.failures.note(thread)
@@ -296,10 +319,19 @@ class Call:
                 self._park(thread, step.interrupts)
                 return
             value, replay = step.input, step.replay
+            link.goes_on = step.input is None and not step.replay
+            self.ended_before += step.ended
         await self._step(thread, value, self._config(thread, link, replay=replay), link)
 
     async def _resume(self, thread: Thread) -> None:
-        link = Link(self._host.bridges, thread.failures, by=self._host.by)
+        link = Link(
+            self._host.bridges,
+            thread.failures,
+            by=self._host.by,
+            goes_on=True,
+            stops=thread.stops,
+            untracked=thread.untracked,
+        )
         config = self._config(thread, link)
         interrupts = await self._pending(config)
         pending, _ = sort_interrupts(interrupts)
@@ -325,10 +357,17 @@ class Call:
                 self._host.told(asks)
 
     async def _pending(self, config: RunnableConfig) -> list[Interrupt]:
-        """Return the interrupts that are pending, as LangGraph has persisted them: an address alone proves nothing."""
-        saved = await self._host.graph.checkpointer.aget_tuple(config)
-        writes = saved.pending_writes if saved is not None else ()
-        return [each for _, channel, value in writes or () if channel == "__interrupt__" for each in value]
+        """Return the interrupts that are pending, as LangGraph has persisted them: an address alone proves nothing.
+
+        A human's answer that an earlier run took is not there for the next.
+        """
+        saver = self._host.graph.checkpointer
+        saved = await saver.aget_tuple(config)
+        if saved is None:
+            return []
+        writes = saved.pending_writes or ()
+        await forget_old_answer(saver, saved.config, writes)
+        return [each for _, channel, value in writes if channel == "__interrupt__" for each in value]
 
     async def _find_again(self, thread: Thread, config: RunnableConfig, link: Link) -> None:
         step = await start(self._host.graph, config, thread, None, continued=True)
@@ -355,6 +394,7 @@ class Call:
             ours, others = sort_interrupts(snapshot.interrupts)
         if unclaimed := link.unclaimed(each.id for each in answered):
             await self._host.unclaimed.note(thread.id, unclaimed)
+        thread.stops, thread.untracked = link.stops, link.untracked
         thread.unseen = (thread.unseen | link.parked) - {each.id for asked in ours.values() for each in asked}
         if thread.unseen and not ours and not others:
             raise SwallowedInterruptError(
@@ -391,6 +431,18 @@ class Call:
                 )
         thread.park(interrupts)
         self._host.collect(self, thread, asked)
+
+
+def _explained(error: Exception, thread: str) -> Exception:
+    """Return what to raise for a thread's error; one that stands in the place of an interrupt says what to do."""
+    if isinstance(error, SwallowedInterruptError) or interrupt_in(error) is None:
+        return error
+    swallowed = SwallowedInterruptError(
+        f"thread {thread!r} was to park at a wait, or a call of a wrapped client, and {type(error).__name__} was "
+        f"raised in the place of the interrupt that parks it; {advice_for(error)}. What it asked for was not sent"
+    )
+    swallowed.__cause__ = error
+    return swallowed
 
 
 def _is_no_input(value: object) -> bool:

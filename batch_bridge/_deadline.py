@@ -16,22 +16,27 @@ Within: TypeAlias = timedelta | float | None
 """A deadline as users give it: a duration, or seconds."""
 
 
-def duration(given: object) -> timedelta | None:
-    """Return a deadline as it was given: a `timedelta`, seconds, or nothing.
+def duration(given: object, what: str = "deadline") -> timedelta | None:
+    """Return a duration as it was given: a `timedelta`, seconds, or nothing.
+
+    Args:
+        given: The duration.
+        what: The argument that it was given as.
 
     Raises:
-        TypeError: It is no duration.
-        ValueError: It would have passed at once.
+        TypeError: It is not a duration.
+        ValueError: It is not positive, or longer than ten years.
     """
     if given is None:
         return None
     if isinstance(given, bool) or not isinstance(given, timedelta | int | float) or given != given:  # noqa: PLR0124  # NaN
-        raise TypeError(f"deadline={given!r} is no duration; give a timedelta, or seconds")
+        raise TypeError(f"{what}={given!r} is no duration; give a timedelta, or seconds")
     seconds = given.total_seconds() if isinstance(given, timedelta) else given
     if seconds <= 0:
-        raise ValueError(f'deadline={given!r} has passed at once; give a positive one, or mode="realtime"')
+        instead = ', or mode="realtime"' if what == "deadline" else ""
+        raise ValueError(f"{what}={given!r} has passed at once; give a positive one{instead}")
     if seconds > LONGEST.total_seconds():
-        raise ValueError(f"deadline={given!r} is longer than ten years; leave it out")
+        raise ValueError(f"{what}={given!r} is longer than ten years; leave it out")
     return timedelta(seconds=seconds)
 
 
@@ -44,7 +49,7 @@ class Deadline:
         policy: `"wait_for_cancel"` stops the batch and waits until the provider tells what was done; the rest goes to
             the fallback, and nothing is paid twice. `"pay_again"` sends all of it to the fallback at once, and counts
             what the batch has answered all the same.
-        fallback: Who answers what is late; `None` if nobody can, and no request may have a deadline.
+        fallback: Who answers what is late; `None` if no provider can: what is late ends as expired.
         is_own: The fallback is the bridge's own provider, in realtime: equal requests share an answer there too.
     """
 
@@ -75,6 +80,6 @@ class Deadline:
         return min(asked_at, now - after)
 
     def _after(self, own: timedelta | None) -> timedelta | None:
-        """Return the deadline that counts; a stored one may be any number, or have lost its fallback."""
+        """Return the deadline that counts; a stored one may be any number."""
         after = own or self.after
-        return None if after is None or self.fallback is None else min(after, LONGEST)
+        return None if after is None else min(after, LONGEST)

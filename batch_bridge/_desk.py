@@ -21,6 +21,7 @@ from batch_bridge._memory import MemoryRows
 from batch_bridge._models import Errored, Outcome, Request, Succeeded
 from batch_bridge._sqlite import open_file
 from batch_bridge._ticket import Ended, Pending, Status, Ticket
+from batch_bridge._uncollected import warn_of_uncollected
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import BatcherClosedError
 from batch_bridge.events import Delivered, Progress
@@ -97,6 +98,7 @@ class Desk:
         self._broken: BaseException | None = None
         self._closed = False
         self._is_clean = False
+        self._has_warned = False
         self._opened = threading.Event()
         self._thread = threading.Thread(target=self._main, name=f"batcher {bridge.name}", daemon=True)
 
@@ -180,6 +182,16 @@ class Desk:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended already
                 self._loop.call_soon_threadsafe(self._stop.set)
+
+    def warn_of_uncollected(self) -> None:
+        """Log which batches no later process collects: those of a Batcher without a file. From any thread, once."""
+        if self._path is not None or self._is_elsewhere or self._driver is None or self._bridge.mode == "realtime":
+            return
+        if not self._has_warned:
+            self._has_warned = True
+            engine = self._driver.engine
+            cure = 'Give Batcher(…, path="batcher.db"), and the next run that asks the same collects them'
+            warn_of_uncollected(engine.sent() if engine.is_open else {}, cure)
 
     def on_loop(self, function: Callable[[], T]) -> T:
         """Call a function on the desk's own event loop, and return what it returns; what it raises passes."""
@@ -317,6 +329,7 @@ class Desk:
             if not driving.done():
                 self._fail_all()  # who waits need not wait for that
             await driving
+            self.warn_of_uncollected()
             await asyncio.gather(*self._deliveries)
             if self._is_clean:
                 self._driver.forget(self._delivered)

@@ -3,6 +3,7 @@
 import logging
 import threading
 from typing import Any, Final, Protocol
+from weakref import WeakSet
 
 logger = logging.getLogger("batch_bridge")
 
@@ -15,7 +16,16 @@ class Closable(Protocol):
         ...
 
 
+class Watched(Protocol):
+    """What may leave batches behind when the program ends."""
+
+    def warn_of_uncollected(self) -> None:
+        """Log which batches no later process collects."""
+        ...
+
+
 _open: Final[list[Closable]] = []
+_watched: Final[WeakSet[Watched]] = WeakSet()
 _lock = threading.Lock()
 _registered = threading.Event()
 
@@ -24,11 +34,22 @@ def close_at_exit(what: Closable) -> None:
     """Close something when the program ends, unless `closed` is called before."""
     with _lock:
         _open.append(what)
-        if not _registered.is_set():
-            _registered.set()
-            # Not `atexit`: by then threads cannot be started any more, and an upload needs one.
-            register: Any = threading._register_atexit  # type: ignore[attr-defined]  # noqa: SLF001
-            register(_close_all)
+        _register()
+
+
+def watch_at_exit(what: Watched) -> None:
+    """Have something tell at the end of the program what it leaves behind, if it is there still."""
+    with _lock:
+        _watched.add(what)
+        _register()
+
+
+def _register() -> None:
+    if not _registered.is_set():
+        _registered.set()
+        # Not `atexit`: by then threads cannot be started any more, and an upload needs one.
+        register: Any = threading._register_atexit  # type: ignore[attr-defined]  # noqa: SLF001
+        register(_close_all)
 
 
 def closed(what: Closable) -> None:
@@ -46,3 +67,5 @@ def _close_all() -> None:
             each.close(wait=True)
         except Exception:
             logger.exception("a Batcher could not be closed at the end of the program")
+    for watched in list(_watched):
+        watched.warn_of_uncollected()

@@ -1,8 +1,9 @@
 """`batch-bridge jobs`: jobs from the command line, through the bridges that a file describes."""
 
+import codecs
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -10,8 +11,9 @@ from typing import Annotated, Any, Final
 import orjson
 import typer
 
-from batch_bridge import _outcome
+from batch_bridge import _outcome, _text
 from batch_bridge._config import load_bridges
+from batch_bridge._jobs._asked import named
 from batch_bridge.errors import BatchBridgeError
 from batch_bridge.jobs import Jobs, JobStatus
 
@@ -30,7 +32,9 @@ _FILE: Final = Path("jobs.db")
 
 @app.command()
 def submit(
-    items: Annotated[Path, typer.Argument(help="Items, as JSON, one on each line; - is standard input.")],
+    items: Annotated[
+        Path, typer.Argument(help="Items, as JSON, one on each line, as in OpenAI's batch files; - is standard input.")
+    ],
     config: Config = _CONFIG,
     bridge: Bridge = None,
     file: File = _FILE,
@@ -40,8 +44,9 @@ def submit(
     with _said():
         lines = sys.stdin.buffer if str(items) == "-" else items.open("rb")
         with lines:
-            read = [orjson.loads(line) for line in lines if line.strip()]
-        typer.echo(_jobs(config, bridge, file).submit(read, key=key))
+            read = _read(lines)
+        named(read.values(), tuple(read))  # two of one name are said with their lines
+        typer.echo(_jobs(config, bridge, file).submit(list(read.values()), key=key))
 
 
 @app.command()
@@ -53,13 +58,16 @@ def status(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, file
 
 @app.command()
 def results(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, file: File = _FILE) -> None:
-    """Print what has ended, in order: `{"index", "kind", "answer" or what failed}`, one on each line."""
+    """Print what has ended, in order: `{"index", "kind", "answer" or what failed}`, one on each line.
+
+    Where the items had a `custom_id`, each row has it, too.
+    """
     with _said():
         for result in _jobs(config, bridge, file).results(handle):
-            row = {"index": result.index, **_outcome.to_json(result.outcome)}
+            row = {"index": result.index, **_outcome.shown(result.outcome)}
             if result.name is not None:
-                row["name"] = result.name
-            typer.echo(orjson.dumps(row))
+                row = {"custom_id": result.name, **row, "name": result.name}
+            typer.echo(_text.write(row))
 
 
 @app.command()
@@ -75,6 +83,41 @@ def list_(config: Config = _CONFIG, bridge: Bridge = None, file: File = _FILE) -
     with _said():
         for handle in _jobs(config, bridge, file).handles():
             typer.echo(handle)
+
+
+def _read(file: Iterable[bytes]) -> dict[str, Any]:
+    """Return a file's items by where they stand. A mark at its start, CRLF and blank lines are as good as none.
+
+    Raises:
+        ValueError: A line is no JSON, or the whole file is one array.
+    """
+    items: dict[str, Any] = {}
+    for number, line in enumerate(file, 1):
+        text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+        if not text.strip():
+            continue
+        try:
+            item = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            if not items and text.lstrip().startswith(b"["):
+                raise ValueError(_ARRAY) from error
+            raise ValueError(
+                f"line {number} is no JSON: {error.msg} (column {error.colno}); give one item on each line, in UTF-8"
+            ) from error
+        items[f"line {number}"] = _text.read(text) if _text.is_long(text) else item
+    if len(items) == 1 and _is_array(*items.values()):
+        raise ValueError(_ARRAY)
+    return items
+
+
+def _is_array(item: Any) -> bool:
+    """Tell whether a file's only item is an array of items: a conversation is an item, too."""
+    return isinstance(item, list) and not all(isinstance(each, dict) and "role" in each for each in item)
+
+
+_ARRAY: Final = (
+    "the file is one JSON array, and there is to be one item on each line; convert it with: jq -c '.[]' FILE"
+)
 
 
 def _jobs(config: Path, name: str | None, file: Path) -> Jobs:

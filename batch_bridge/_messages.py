@@ -5,10 +5,11 @@ named by what was stored.
 """
 
 from collections.abc import Mapping
+from typing import cast
 
-import orjson
 from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
 
+from batch_bridge import _text
 from batch_bridge._json import to_json
 from batch_bridge._models import JSON
 
@@ -23,6 +24,14 @@ def encode(value: object, *, what: str = "the item") -> JSON:
         JSONError: It holds something that JSON cannot carry.
     """
     return to_json(value, default=_message, what=what)
+
+
+def encode_answer(message: BaseMessage) -> JSON:
+    """Return a message that was made of an answer's JSON, with all that this holds, as JSON."""
+    try:
+        return {TAG: cast("JSON", message_to_dict(message))}
+    except ValueError:  # pydantic's own limit of nesting, which LangChain's models meet nowhere else
+        return {TAG: {"type": message.type, "data": dict(message)}}
 
 
 def without_ids(value: JSON) -> JSON:
@@ -43,23 +52,15 @@ def decode(value: JSON) -> object:
 
     Somebody's own dict that merely looks like an encoded message is part of everything else.
     """
-    match value:
-        case {"__message__": {"type": str(kind), "data": dict(data)}, **rest} if not rest:
-            try:
-                return messages_from_dict([{"type": kind, "data": data}])[0]
-            except (TypeError, ValueError):
-                return value
-        case dict():
-            return {key: decode(each) for key, each in value.items()}
-        case list():
-            return [decode(each) for each in value]
-        case _:
-            return value
+    try:
+        return _decode(value)
+    except RecursionError:
+        return value  # no message lies so deep
 
 
 def decode_owned(value: JSON) -> object:
     """Return encoded JSON as `decode` does, and itself where it holds no messages: for a caller who owns it alone."""
-    return decode(value) if _TAG_BYTES in orjson.dumps(value) else value
+    return decode(value) if _TAG_BYTES in _text.write(value) else value
 
 
 def has_messages(value: object) -> bool:
@@ -71,6 +72,21 @@ def has_messages(value: object) -> bool:
     if isinstance(value, list | tuple):
         return any(has_messages(each) for each in value)
     return False
+
+
+def _decode(value: JSON) -> object:
+    match value:
+        case {"__message__": {"type": str(kind), "data": dict(data)}, **rest} if not rest:
+            try:
+                return messages_from_dict([{"type": kind, "data": data}])[0]
+            except (TypeError, ValueError):
+                return value
+        case dict():
+            return {key: _decode(each) for key, each in value.items()}
+        case list():
+            return [_decode(each) for each in value]
+        case _:
+            return value
 
 
 def _message(value: object) -> Mapping[str, object] | None:

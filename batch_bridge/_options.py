@@ -1,8 +1,8 @@
-"""What a Runner hands on to the graph's `ainvoke`: its options by name, and a config in LangGraph's full form."""
+"""What LangGraph's `ainvoke` takes besides an input, a config and a context, and what is told of anything else."""
 
 import difflib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypedDict
 
 from langchain_core.runnables import RunnableConfig
@@ -11,13 +11,13 @@ from langgraph.types import All, Durability, StreamMode
 
 
 class InvokeOptions(TypedDict, total=False):
-    """Options of LangGraph's `ainvoke`, besides its input, config and context. Each is handed on as it is given."""
+    """Keyword arguments that a Runner hands on to the graph's `ainvoke`; LangGraph documents each."""
 
     stream_mode: StreamMode
-    print_mode: StreamMode | Iterable[StreamMode]
-    output_keys: str | Iterable[str] | None
-    interrupt_before: All | Iterable[str] | None
-    interrupt_after: All | Iterable[str] | None
+    print_mode: StreamMode | Sequence[StreamMode]
+    output_keys: str | Sequence[str] | None
+    interrupt_before: All | Sequence[str] | None
+    interrupt_after: All | Sequence[str] | None
     durability: Durability | None
     control: Any
     version: Literal["v1", "v2"]
@@ -25,29 +25,44 @@ class InvokeOptions(TypedDict, total=False):
     debug: bool | None
 
 
-_OWN: Final = ("input", "inputs", "config", "context")
-"""What `ainvoke` takes besides, and a Runner's methods name themselves."""
+_TAKEN: Final = frozenset(inspect.signature(Pregel.ainvoke).parameters) | frozenset(
+    inspect.signature(Pregel.astream).parameters
+)
+HANDED_ON: Final = tuple(name for name in InvokeOptions.__annotations__ if name in _TAKEN)
+"""Those of them that this LangGraph takes."""
 _OF_CONFIG: Final = frozenset(RunnableConfig.__annotations__)
-_COORDINATES: Final = ("thread_id", "checkpoint_id", "checkpoint_ns")
+_THREAD: Final = 'a thread is named by its config: config={"configurable": {"thread_id": …}}'
 
 
-def check_options(called: str, options: Mapping[str, object], graph: object, named: Iterable[str]) -> None:
-    """Refuse an option that nothing takes: LangGraph would swallow it.
+def check_options(called: str, options: Mapping[str, Any], own: Iterable[str], graph: object = None) -> None:
+    """Refuse keyword arguments that neither the Runner's method nor the graph's `ainvoke` knows.
 
     Args:
-        called: The method, as its caller wrote it.
-        options: What it was given besides what it names.
-        graph: The graph, or its builder; whose `ainvoke` says what it takes.
-        named: What the method names itself, besides its first argument.
+        called: The method.
+        options: The keyword arguments that are not its own.
+        own: Those that are.
+        graph: The graph, whose `ainvoke` may take more than LangGraph's.
 
     Raises:
-        TypeError: There is no such option; says which one was meant, or where it goes.
+        TypeError: One is unknown; it says what may have been meant, or where it goes.
     """
-    taken = _taken_by(graph)
-    own = [*named]
-    for option in options:
-        if option not in taken:
-            raise TypeError(f"Runner.{called}({option}=…): {_where(option, own, taken)}")
+    taken = (*HANDED_ON, *_beyond(graph))
+    own = tuple(own)
+    for name in options:
+        if name in taken:
+            continue
+        close = difflib.get_close_matches(name, [*own, *taken], n=1, cutoff=0.7)
+        if name in ("thread_id", "checkpoint_id", "checkpoint_ns"):
+            hint = _THREAD.replace("thread_id", name)
+        elif name == "run_id":
+            hint = f"run_id= names a run of many inputs, abatch(inputs, run_id=…); {_THREAD}"
+        elif name in _OF_CONFIG:
+            hint = f"it goes into the config: config={{{name!r}: …}}"
+        elif close:
+            hint = f"did you mean {close[0]}=?"
+        else:
+            hint = f"it takes {', '.join(own)}, and LangGraph's {', '.join(taken)}"
+        raise TypeError(f"{called} got an unexpected keyword argument {name!r}; {hint}")
 
 
 def full_config(config: RunnableConfig) -> RunnableConfig:
@@ -61,31 +76,8 @@ def full_config(config: RunnableConfig) -> RunnableConfig:
     return full
 
 
-def _taken_by(graph: object) -> list[str]:
-    """Return what the graph's `ainvoke` takes by name; it hands on to `astream` what it does not know."""
-    methods = [Pregel.ainvoke, Pregel.astream, getattr(graph, "ainvoke", None)]
-    names = dict.fromkeys(
-        each.name
-        for method in methods
-        if callable(method)
-        for each in inspect.signature(method).parameters.values()
-        if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD) and each.name not in ("self", *_OWN)
-    )
-    return list(names)
-
-
-def _where(option: str, named: list[str], taken: list[str]) -> str:
-    if option in _COORDINATES:
-        return f'it takes no such option; name the thread in its config: config={{"configurable": {{{option!r}: …}}}}'
-    if option == "run_id":
-        return (
-            "a run is what abatch() runs over many inputs; one thread is named in its config: "
-            'config={"configurable": {"thread_id": …}}'
-        )
-    if option in _OF_CONFIG:
-        return f"it takes no such option; give it in the config: config={{{option!r}: …}}"
-    near = difflib.get_close_matches(option, [*named, *taken, *_OF_CONFIG], n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return (
-        f"it takes no such option; {hint}It takes {', '.join(named)}, and of the graph's ainvoke() {', '.join(taken)}"
-    )
+def _beyond(graph: object) -> list[str]:
+    """Return what the `ainvoke` of a graph of the user's own takes by name, besides what LangGraph's does."""
+    method = getattr(graph, "ainvoke", None)
+    parameters = inspect.signature(method).parameters.values() if callable(method) else ()
+    return [each.name for each in parameters if each.kind is each.KEYWORD_ONLY and each.name not in _TAKEN]

@@ -1,12 +1,20 @@
-"""Outcomes as JSON, in the ledger and in the envelope that resumes a thread; and as the errors a node sees."""
+"""Outcomes as JSON, in the ledger and in the envelope that resumes a thread; and as the errors a node sees.
+
+Every outcome has a JSON that stores, checkpoints and HTTP keep as it is: what they would lose or refuse of an answer or
+a body (see `_text.is_plain`) goes as text.
+"""
 
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
+from batch_bridge import _text
 from batch_bridge._models import JSON, Attempt, Cancelled, Errored, Expired, Outcome, Succeeded
 from batch_bridge.errors import LedgerError, RequestCancelled, RequestError, RequestExpired, RequestFailed
+
+_HIGHEST: Final = 999
+"""No HTTP status is beyond this."""
 
 
 def kind(outcome: Outcome) -> str:
@@ -18,19 +26,19 @@ def to_json(outcome: Outcome) -> dict[str, JSON]:
     """Return an outcome as JSON."""
     match outcome:
         case Succeeded(answer):
-            return {"kind": "succeeded", "answer": answer}
+            return {"kind": "succeeded", **_stored("answer", answer)}
         case Errored(message, code, status_code, retryable, body, provider_request_id, attempts):
             row: dict[str, JSON] = {
                 "kind": "errored",
                 "message": _unicode(message),
                 "code": _unicode(code),
-                "status_code": status_code,
+                "status_code": status_code if status_code is not None and 0 <= status_code <= _HIGHEST else None,
                 "retryable": retryable,
             }
             if body is not None:
-                row["body"] = body
+                row |= _stored("body", body)
             if provider_request_id is not None:
-                row["provider_request_id"] = provider_request_id
+                row["provider_request_id"] = _unicode(provider_request_id)
             return row | _attempts(attempts)
         case Expired(message, attempts):
             return {"kind": "expired", "message": _unicode(message), **_attempts(attempts)}
@@ -38,6 +46,15 @@ def to_json(outcome: Outcome) -> dict[str, JSON]:
             return {"kind": "cancelled", "message": _unicode(message), **_attempts(attempts)}
         case _:
             assert_never(outcome)
+
+
+def shown(outcome: Outcome) -> dict[str, JSON]:
+    """Return an outcome as JSON for people and their programs: an answer, or what failed, stands in it as it is."""
+    row = to_json(outcome)
+    for name in ("answer", "body"):
+        if row.pop(f"{name}_text", None) is not None:
+            row[name] = getattr(outcome, name)
+    return row
 
 
 def from_json(value: dict[str, JSON]) -> Outcome:
@@ -49,6 +66,8 @@ def from_json(value: dict[str, JSON]) -> Outcome:
     match value:
         case {"kind": "succeeded", "answer": answer}:
             return Succeeded(answer)
+        case {"kind": "succeeded", "answer_text": str(text)}:
+            return Succeeded(_text.read(text))
         case {"kind": "errored", "message": str(message), "code": str(code)}:
             status, provider_request_id = value.get("status_code"), value.get("provider_request_id")
             return Errored(
@@ -56,7 +75,7 @@ def from_json(value: dict[str, JSON]) -> Outcome:
                 code,
                 status if isinstance(status, int) else None,
                 retryable=bool(value.get("retryable")),
-                body=value.get("body"),
+                body=_text.read(held) if isinstance(held := value.get("body_text"), str) else value.get("body"),
                 provider_request_id=provider_request_id if isinstance(provider_request_id, str) else None,
                 attempts=attempts_from_json(value.get("attempts")),
             )
@@ -105,6 +124,11 @@ def attempts_to_json(attempts: Iterable[Attempt]) -> list[JSON]:
 def attempts_from_json(rows: Any) -> tuple[Attempt, ...]:
     """Read tries."""
     return tuple(Attempt(batch, kind, code, datetime.fromtimestamp(at, UTC)) for batch, kind, code, at in rows or ())
+
+
+def _stored(name: str, value: JSON) -> dict[str, JSON]:
+    """Return a field with a value, which is text where that is not plain."""
+    return {name: value} if _text.is_plain(value) else {f"{name}_text": _text.write(value).decode()}
 
 
 def _attempts(attempts: tuple[Attempt, ...]) -> dict[str, JSON]:

@@ -2,19 +2,17 @@
 
 import asyncio
 import inspect
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import orjson
 
 from batch_bridge import _messages
+from batch_bridge._item_ids import Ids, ids_of, positions, split_handle, with_ids
 from batch_bridge._json import to_json
 from batch_bridge._models import JSON, Ended, Errored, InProgress, Limits, Measure, Outcome, Request, Succeeded
 from batch_bridge._settlement import nothing
-from batch_bridge.errors import JSONError, SubmissionRefused, SubmissionUnknown
-
-logger = logging.getLogger("batch_bridge")
+from batch_bridge.errors import BadPollResultError, BatchFailed, JSONError, SubmissionRefused, SubmissionUnknown
 
 Submit: TypeAlias = Callable[[list[Any]], Any | Awaitable[Any]]
 Poll: TypeAlias = Callable[[Any], Any | Awaitable[Any]]
@@ -27,6 +25,10 @@ class Pair:
     A batch's create call that was interrupted by a crash cannot be looked up with these two. With `find(key)`, which
     returns a handle or `None`, and a `submit(items, key)` that leaves the key where `find` sees it, it can; without,
     its requests fail with the code `submission_unknown`, and sending them again is the user's decision.
+
+    Where items are dicts with a `"custom_id"` or an `"id"` (a string or a whole number), `poll` may return a dict by
+    these ids. They are stored with the handle, so that another process can read the results too. A key that could be an
+    id and another item's position, or that two items have, is an error.
     """
 
     limits = Limits()
@@ -50,22 +52,34 @@ class Pair:
         return Measure(group="", bytes=len(orjson.dumps(request.item)))
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:  # noqa: ARG002
-        """Nothing to prepare."""
-        return None
+        """Note the ids that the items carry, for a handle that `find` tells; there is nothing else to prepare."""
+        return None if self._find is None else with_ids(None, _ids(requests))
 
     async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:  # noqa: ARG002
         """Call the user's `submit` with the items, in order."""
         items = [_messages.decode(request.item) for request in requests]
         handle = await _call(self._submit, items, *([key] if self._takes_key else []))
         if isinstance(handle, BaseException):
-            raise SubmissionRefused(_said(handle))
-        return _handle(handle, "submit")
+            raise SubmissionRefused(said(handle))
+        if handle is None:
+            raise SubmissionRefused(
+                "submit() returned None, and a batch that has no handle cannot be polled; return what poll() needs to "
+                "find it, such as the provider's id. The batch may have been created, and billed, all the same",
+                code="no_handle",
+            )
+        return with_ids(_handle(handle, "submit"), _ids(requests))
 
     async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
-        """Call the user's `poll` and judge what it returned."""
-        return _judge(await _call(self._poll, handle), members)
+        """Call the user's `poll` and judge what it returned.
 
-    async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:  # noqa: ARG002
+        Raises:
+            BadPollResultError: It is of the wrong form.
+            Exception: Whatever `poll` has raised: `BatchFailed` ends the batch, all else means that it could not look.
+        """
+        own, ids = split_handle(handle)
+        return _judge(await _call(self._poll, own), members, ids)
+
+    async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
         """Ask the user's `find`, if there is one."""
         if self._find is None:
             raise SubmissionUnknown(
@@ -74,7 +88,7 @@ class Pair:
                 "Bridge(find=…) so that this is found out for you"
             )
         handle = await _call(self._find, key)
-        return [] if handle is None else [_handle(handle, "find")]
+        return [] if handle is None else [with_ids(_handle(handle, "find"), split_handle(prepared)[1])]
 
     async def fence(self, prepared: JSON) -> None:
         """Nothing to fence."""
@@ -82,11 +96,19 @@ class Pair:
     async def cancel(self, handle: JSON) -> None:
         """A pair cannot cancel."""
 
+    def shown(self, handle: JSON) -> JSON:
+        """Return the handle as the user's `submit` has returned it."""
+        return split_handle(handle)[0]
+
     async def release(self, handle: JSON) -> None:
         """Nothing to tidy up."""
 
     async def aclose(self) -> None:
         """Nothing to close."""
+
+
+def _ids(requests: Sequence[Request]) -> Ids | None:
+    return ids_of([request.item for request in requests])
 
 
 def _handle(handle: object, verb: str) -> JSON:
@@ -125,51 +147,72 @@ def _plain(function: Callable[..., Any], *arguments: object) -> Any:
         raise RuntimeError(f"{function!r} raised StopIteration; does it call next() on something empty?") from error
 
 
-def _judge(result: object, ids: Sequence[str]) -> InProgress | Ended:
+def _judge(result: object, members: Sequence[str], ids: Ids | None) -> InProgress | Ended:
     match result:
         case None:
             return InProgress()
         case BaseException():
-            return _failed(_said(result), "batch_failed")
+            failed = Errored(said(result), code="batch_failed")
+            if isinstance(result, BatchFailed):
+                failed = Errored(str(result), code=result.code)
+            return Ended(nothing(), missing=failed)
         case list() | tuple():
-            if len(result) != len(ids):
-                return _failed(
-                    f"poll() returned {len(result)} results for a batch of {len(ids)} requests; a list must be as "
-                    "long as the batch and in its order. Nothing was guessed: return a result for each item (an "
-                    "exception for one that failed), or a dict by position",
-                    "wrong_number_of_results",
+            if len(result) != len(members):
+                raise _bad(
+                    f"{len(result)} results for a batch of {len(members)} requests; a list must be as long as the "
+                    "batch and in its order, with an exception for an item that failed"
                 )
-            return Ended(_pairs(dict(enumerate(result)), ids), missing=Errored("unreachable"))
+            return Ended(_pairs(_readable(dict(enumerate(result))), members), missing=Errored("unreachable"))
+        case Mapping() if not result:
+            raise _bad("a dict of nothing; return None while the batch runs")
         case Mapping():
-            return _mapped(result, ids)
+            return _mapped(result, members, ids)
         case _:
-            return _failed(
-                f"poll() returned a {type(result).__name__}; return None while the batch runs, then a list in the "
-                "order of the items, or a dict by position",
-                "bad_results",
+            raise _bad(
+                f"a {type(result).__name__}; return None while the batch runs, then a list in the order of the items, "
+                "or a dict by position or by the items' own ids"
             )
 
 
-def _mapped(result: Mapping[Any, object], ids: Sequence[str]) -> Ended:
-    by_position: dict[int, object] = {}
-    unknown = []
-    for key, value in result.items():
-        position = int(key) if isinstance(key, str) and key.isdecimal() else key
-        if isinstance(position, int) and not isinstance(position, bool) and 0 <= position < len(ids):
-            by_position.setdefault(position, value)
-        else:
-            unknown.append(key)
-    if unknown:
-        logger.warning("poll() returned results for positions that the batch does not have: %r", unknown[:5])
-    named = f"; it has no place for {unknown[0]!r}" if unknown else ""
+def _mapped(result: Mapping[Any, object], members: Sequence[str], ids: Ids | None) -> Ended:
+    try:
+        by_position = positions(result, len(members), ids)
+    except ValueError as error:
+        raise _bad(f"a dict that cannot be read: {error}") from error
     return Ended(
-        _pairs(by_position, ids),
+        _pairs(_readable(by_position), members),
         missing=Errored(
-            f"poll() returned a dict of {len(result)} without this request's position; its keys are positions in the "
-            f"batch, 0 to {len(ids) - 1}, as numbers or strings{named}",
+            f"poll() returned a dict of {len(result)} results for {len(members)} requests, without this request's "
+            "position or id; an exception in its place says that it failed",
             code="missing_result",
             retryable=True,
         ),
+    )
+
+
+def _readable(results: Mapping[int, object]) -> Mapping[int, object]:
+    """Return results of which JSON can carry one answer at least: if none, `poll` returns them in the wrong form.
+
+    Raises:
+        BadPollResultError: It can carry none of the answers.
+    """
+    first: Outcome | None = None
+    for result in results.values():
+        if isinstance(result, BaseException):
+            continue
+        outcome = _outcome(result)
+        if isinstance(outcome, Succeeded):
+            return results
+        first = first or outcome
+    if isinstance(first, Errored):
+        raise _bad(f"answers that cannot be kept: {first.message}")
+    return results
+
+
+def _bad(returned: str) -> BadPollResultError:
+    return BadPollResultError(
+        f"poll() returned {returned}. Nothing was guessed: the batch stays in flight, and is collected once poll() is "
+        "mended and the same command runs again"
     )
 
 
@@ -180,18 +223,15 @@ async def _pairs(results: Mapping[int, object], ids: Sequence[str]) -> AsyncIter
 
 def _outcome(result: object) -> Outcome:
     if isinstance(result, BaseException):
-        return Errored(_said(result), code="request_failed")
+        return Errored(said(result), code="request_failed")
     try:
         return Succeeded(_messages.encode(result, what="the answer that poll() returned"))
     except JSONError as error:
         return Errored(str(error), code="answer_not_json")
 
 
-def _failed(message: str, code: str) -> Ended:
-    return Ended(nothing(), missing=Errored(message, code=code))
-
-
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
+    """Return what an exception says, with its kind."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

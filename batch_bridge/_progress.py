@@ -36,6 +36,7 @@ class Counted(Protocol):
     """What the bar shows of a call."""
 
     done: int
+    ended_before: int
 
 
 def is_wanted(progress: bool | None) -> bool:  # noqa: FBT001
@@ -50,16 +51,18 @@ async def bar(session: Watched, call: Counted, total: int | None) -> AsyncIterat
         TextColumn("[bold]threads"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[waiting]} queued, {task.fields[flying]} in {task.fields[batches]} batches"),
+        TextColumn("{task.fields[before]}{task.fields[waiting]} queued"),
+        TextColumn("{task.fields[flying]} in {task.fields[batches]} batches"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as shown:
-        task = shown.add_task("threads", total=total, waiting=0, flying=0, batches=0)
+        task = shown.add_task("threads", total=total, before="", waiting=0, flying=0, batches=0)
 
         def look() -> None:
             shown.update(
                 task,
                 completed=call.done,
+                before=f"{call.ended_before} ended before, " if call.ended_before else "",
                 waiting=session.queued,
                 flying=session.in_flight,
                 batches=session.batches,

@@ -13,12 +13,13 @@ from batch_bridge._driver import Driver
 from batch_bridge._holding import ledger_in
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Listeners
-from batch_bridge._models import Closed, Outcome, Succeeded
+from batch_bridge._models import JSON, Closed, Outcome, Succeeded
 from batch_bridge._report import Report, add_up
 from batch_bridge._start import Failures
 from batch_bridge._stopwatch import Stopwatch
 from batch_bridge._thread import Thread, sort_interrupts
 from batch_bridge._unclaimed import Unclaimed
+from batch_bridge._uncollected import warn_of_uncollected
 from batch_bridge._wire import Asked
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
@@ -42,6 +43,7 @@ class Session:
         store: Where the ledgers are.
         listeners: Whom to tell what happens, if there is anybody.
         heard: Whom to tell what happens in one bridge, by its name.
+        volatile: The ledger or the checkpoints end with this process: no later one finds anything again.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Session:
         listeners: Listeners | None = None,
         *,
         heard: Mapping[str, Listeners] | None = None,
+        volatile: bool = False,
     ) -> None:
         self.listeners = listeners
         self._heard = heard or {}
@@ -77,6 +80,8 @@ class Session:
             if listeners is not None or name in self._heard:
                 driver.engine.on_event = self._tell
         self._waiters: dict[str, tuple[Call, Thread]] = {}
+        self._volatile = volatile
+        self._uncollected: dict[str, JSON] = {}
         self._loops: list[asyncio.Task[None]] = []
         self._working = 0
 
@@ -99,6 +104,7 @@ class Session:
         calls, self.calls = self.calls, set()
         try:
             for call in calls:
+                self.threads += call.done
                 self._let_go(call)
                 call.fail(
                     RunnerStateError("the Runner was closed while this ran; await it inside of the `async with` block")
@@ -108,6 +114,7 @@ class Session:
             for driver in self._drivers.values():
                 driver.stop()
             await asyncio.gather(*self._loops, return_exceptions=True)
+            self._warn_of_uncollected()
             for driver in self._drivers.values():
                 await driver.finish()
         finally:
@@ -116,6 +123,15 @@ class Session:
                 loop.cancel()
             for provider in self._providers:
                 await provider.aclose()
+
+    def _warn_of_uncollected(self) -> None:
+        sent: dict[str, JSON] = {}
+        for driver in self._drivers.values():
+            if driver.engine.is_open:
+                sent |= driver.engine.sent()
+        left = {key: handle for key, handle in sent.items() if key in self._uncollected}
+        cure = 'Give Runner(…, path="run.db") and abatch(…, run_id="…"), and the same command continues'
+        warn_of_uncollected(left, cure)
 
     async def cancel(
         self,
@@ -186,9 +202,10 @@ class Session:
 
     async def end(self, call: Call) -> None:
         """Let a call go, finished or not."""
-        self.calls.discard(call)  # first: what it leaves queued is not to be sent because all is idle now
+        if call in self.calls:
+            self.calls.discard(call)  # first: what it leaves queued is not to be sent because all is idle now
+            self.threads += call.done
         self._let_go(call)
-        self.threads += call.done
         try:
             await call.cancel()
         finally:
@@ -201,8 +218,11 @@ class Session:
         if not call.live:
             return
         left = [each for each, (waiting, _) in self._waiters.items() if waiting is call]
+        lost = [each for each in left if self._volatile or not self._waiters[each][1].named]
         for request_id in left:
             del self._waiters[request_id]
+        for driver in self._drivers.values():
+            self._uncollected |= driver.engine.sent(lost)
         for driver in self._drivers.values():
             driver.drop(left)
 
@@ -228,6 +248,7 @@ class Session:
             resubmitted=sum(batch.resubmitted for batch in closed),
             paid_twice=sum(batch.paid_twice for batch in closed),
             unclaimed=await self.unclaimed.count(),
+            problems=tuple(problem for driver in self._drivers.values() for problem in driver.engine.problems),
         )
 
     @property

@@ -20,7 +20,15 @@ Pair: TypeAlias = tuple[str, Outcome]
 
 
 class ReadError(Exception):
-    """The provider failed while its outcomes were read; the cause is its error. What was read is settled."""
+    """The provider failed while its outcomes were read. What was read is settled.
+
+    Attributes:
+        error: What the provider has raised.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 async def settle(
@@ -94,7 +102,7 @@ async def _chunks(outcomes: AsyncIterable[Pair]) -> AsyncIterator[list[Pair]]:
                 chunk = []
     except Exception as error:
         yield chunk  # paid for, and perhaps not to be read a second time
-        raise ReadError from error
+        raise ReadError(error) from error
     yield chunk
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -12,6 +12,7 @@ from langgraph.types import Command
 from pydantic import BaseModel
 
 from batch_bridge._changed import refuse_gone
+from batch_bridge._langgraph import is_by_id
 from batch_bridge._ledger import Rows
 from batch_bridge._thread import Thread, sort_interrupts
 from batch_bridge._wire import Asked
@@ -27,11 +28,13 @@ _serializer = JsonPlusSerializer()
 class Begin:
     """Run the graph with this: an input, a `Command`, or `None` to go on from the last checkpoint.
 
-    With `replay` it starts from the checkpoint that the config names, which the thread has moved past.
+    With `replay` it starts from the checkpoint that the config names, which the thread has moved past. With `ended` the
+    thread has ended before, and its result is only read again.
     """
 
     input: Any
     replay: bool = False
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
     - something next and no interrupt: it was stopped between two steps, or failed; go on (its input would pay again)
     - parked at our interrupts: collect
     - an earlier checkpoint is named: a replay, which LangGraph makes a fork; it asks anew
+    - a human has answered, see `_command`
     - ended: with `continued`, its result is read again; else the input is a new turn, as in LangGraph
 
     Args:
@@ -97,7 +101,7 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
     if await _is_replay(graph, config, saved.checkpoint["id"]):
         return Begin(value, replay=True)
     if isinstance(value, Command):
-        return Begin(value)
+        return await _command(graph, config, value)
     snapshot = await graph.aget_state(config)
     ended = not snapshot.next and not snapshot.interrupts
     if ended and not continued:
@@ -111,7 +115,25 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
     ours, others = sort_interrupts(snapshot.interrupts)
     if ours and not others:
         return Collect(ours)
-    return Begin(None)
+    return Begin(None, ended=ended)
+
+
+async def _command(graph: Any, config: Any, command: Command[Any]) -> Begin | Collect:
+    """Tell how to go on with a thread that is given a `Command`, and may wait for us and for a human at once.
+
+    Where our waits would have been answered at once, only the human's question would be pending, and a plain answer
+    would do. So it is addressed to that question; and where none is pending (it has been answered), to nobody.
+    """
+    if command.resume is None or is_by_id(command.resume):
+        return Begin(command)
+    pending = (await graph.aget_state(config)).interrupts
+    ours, _ = sort_interrupts(pending)
+    questions = [each.id for each in pending if each.id not in ours]
+    if ours and len(questions) == 1:
+        return Begin(replace(command, resume={questions[0]: command.resume}))
+    if ours and not questions and not command.update and not command.goto:
+        return Collect(ours)
+    return Begin(command)
 
 
 async def _is_replay(graph: Any, config: Any, checkpoint_id: str) -> bool:

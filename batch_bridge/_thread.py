@@ -34,6 +34,8 @@ class Thread:
         strikes: Deliveries in a row of which the thread consumed nothing, and asked for something else.
         unseen: Requests that a node was to park at, and that none of its interrupts has asked for yet.
         chunks: What its legs have streamed, where the call asked for another `stream_mode` than `values`.
+        stops: At which step each of its loops must end, by checkpoint namespace.
+        untracked: What it holds in no checkpoint, by checkpoint namespace and channel.
         busy: It runs, or is on its way to; nothing is delivered to it meanwhile.
     """
 
@@ -48,6 +50,8 @@ class Thread:
     strikes: int = 0
     unseen: frozenset[str] = frozenset()
     chunks: tuple[Any, ...] = ()
+    stops: dict[str, int] = field(default_factory=dict)
+    untracked: dict[str, dict[str, Any]] = field(default_factory=dict)
     busy: bool = True
 
     def park(self, interrupts: Mapping[str, list[Asked]]) -> None:

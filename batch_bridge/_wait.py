@@ -14,21 +14,23 @@ from langgraph.errors import GraphInterrupt
 from langgraph.runtime import ExecutionInfo, get_runtime
 
 from batch_bridge import _outcome
-from batch_bridge._box import Box, box_of, taken_in
+from batch_bridge._box import Box, ParkedInterrupt, box_of, taken_in
 from batch_bridge._deadline import Within, duration
 from batch_bridge._deployment._announce import announce, announce_sync, is_deployed, is_idle, origin_of, user_of
+from batch_bridge._given import check_item, check_items
 from batch_bridge._identity import Identity
 from batch_bridge._json import digest, dumps
+from batch_bridge._langgraph import forget_answer, forget_answer_sync, has_checkpointer, skip_old_answer
 from batch_bridge._messages import decode, encode, has_messages, without_ids
 from batch_bridge._models import JSON, Outcome, Succeeded
+from batch_bridge._pregel_legs import LINK, install
 from batch_bridge.errors import NoCheckpointerError, OutsideGraphError, RequestError, UnknownBatcherError
 
 T = TypeVar("T")
 
-LINK = "__batch_bridge__"
-"""Where, in a run's `configurable`, the host that drives the graph leaves its `Link`."""
 DEFAULT = "bridge"
 """The bridge that a wait means which names none, where a Runner has several, and on a server."""
+install()
 _QUIET = 2
 """Turns of the event loop in which no sibling opens a wait, before the task parks."""
 
@@ -54,6 +56,9 @@ class Link:
         by: Who asks: the session that drives the graph.
         inherited: What the thread is given now was asked for by somebody else, a session before this one.
         boxes: Those of the executions in which something waited.
+        goes_on: This run goes on with the input of the one before: neither a new one, nor a human's answer began it.
+        stops: At which step each of LangGraph's loops must end, by checkpoint namespace.
+        untracked: Values of `UntrackedValue` channels that are in no checkpoint, by checkpoint namespace and name.
     """
 
     bridges: frozenset[str]
@@ -63,6 +68,9 @@ class Link:
     by: str = ""
     inherited: bool = False
     boxes: set[Box] = field(default_factory=set)
+    goes_on: bool = False
+    stops: dict[str, int] = field(default_factory=dict)
+    untracked: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def unclaimed(self, given: Iterable[str]) -> set[str]:
         """Return the answers that no wait has taken, of what the thread was `given` and of what it was given before.
@@ -103,7 +111,7 @@ async def wait(
         NoStoreError, BridgeUnreachableError: The same, on a LangGraph server.
         GraphInterrupt: LangGraph's way to park. Let it pass: no `except Exception` around a wait.
     """
-    box, (asked,) = _open([item], batcher, key, deadline)
+    box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
     return _unwrap(*await _resolve(box, asked), _consumed())
 
 
@@ -141,7 +149,7 @@ async def wait_many(
     Raises:
         As `wait`.
     """
-    box, asked = _open(items, batcher, None, deadline)
+    box, asked = _open(check_items(items, "wait_many()"), batcher, None, deadline)
     for each in asked:
         box.look_up(*each)
     ended = [await _resolve(box, each) for each in asked]
@@ -150,7 +158,7 @@ async def wait_many(
 
 def wait_sync(item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None) -> Any:
     """Do what `wait` does, in a node that is not async. For several items use `wait_many_sync`."""
-    box, (asked,) = _open([item], batcher, key, deadline)
+    box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
     return _unwrap(*_resolve_sync(box, asked), _consumed())
 
 
@@ -162,7 +170,7 @@ def wait_many_sync(
     return_exceptions: bool = False,
 ) -> list[Any]:
     """Do what `wait_many` does, in a node that is not async."""
-    box, asked = _open(items, batcher, None, deadline)
+    box, asked = _open(check_items(items, "wait_many()"), batcher, None, deadline)
     for each in asked:
         box.look_up(*each)
     return _unwrap_all([_resolve_sync(box, each) for each in asked], return_exceptions=return_exceptions)
@@ -172,7 +180,7 @@ async def wait_outcome(
     item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None
 ) -> tuple[str, Outcome]:
     """Do what `wait` does, and return the request's id and its outcome, whatever it is; the answer is not decoded."""
-    box, (asked,) = _open([item], batcher, key, deadline)
+    box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
     return _note(await _resolve(box, asked))
 
 
@@ -180,7 +188,7 @@ def wait_outcome_sync(
     item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None
 ) -> tuple[str, Outcome]:
     """Do what `wait_outcome` does, in a node that is not async."""
-    box, (asked,) = _open([item], batcher, key, deadline)
+    box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
     return _note(_resolve_sync(box, asked))
 
 
@@ -239,19 +247,23 @@ def _leaves(group: BaseExceptionGroup[GraphInterrupt]) -> list[GraphInterrupt]:
     ]
 
 
-def _merge(raised: Iterable[GraphInterrupt]) -> GraphInterrupt:
+def _merge(raised: Sequence[GraphInterrupt]) -> GraphInterrupt:
     """Return one `GraphInterrupt` for several; those of waits that share a box are one interrupt, with one id."""
-    return GraphInterrupt(tuple({each.id: each for one in raised for each in one.args[0]}.values()))
+    merged = tuple({each.id: each for one in raised for each in one.args[0]}.values())
+    return (
+        ParkedInterrupt(merged) if all(isinstance(one, ParkedInterrupt) for one in raised) else GraphInterrupt(merged)
+    )
 
 
 # -- one execution -------------------------------------------------------------------------------------------------
 
 
 def _open(
-    items: Sequence[Any], batcher: str | Named | None, key: str | None, deadline: Within
+    items: Iterable[Any], batcher: str | Named | None, key: str | None, deadline: Within
 ) -> tuple[Box, list[tuple[Identity, JSON]]]:
     within = duration(deadline)
     info, run, link = _execution()
+    skip_old_answer()
     tenant = user_of(get_runtime())
     name = _name_of(batcher, link)
     if link is not None and name not in link.bridges:
@@ -299,9 +311,7 @@ def _execution() -> tuple[ExecutionInfo, Callable[[Any], None], Link | None]:
             "wait() was called where no LangGraph node runs; call it inside a node or a task of a graph "
             "(in a thread of your own, copy the node's context with contextvars), or use a Batcher"
         )
-    # Not public, and only ever used to say early what would otherwise be a thread that waits for ever.
-    saver = configurable.get("__pregel_checkpointer", True)
-    if info.thread_id is None or saver is None or saver is False:
+    if info.thread_id is None or not has_checkpointer(configurable):
         raise NoCheckpointerError(
             "wait() needs a checkpointer to park this thread, and the graph that it was called in has none; "
             "run the graph with a Runner, or compile it with a checkpointer and give a thread_id. "
@@ -360,6 +370,7 @@ def _resolve_sync(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome]
 
 async def _tell(box: Box) -> None:
     """Tell the bridges of a LangGraph server that this task is about to park: once for all its waits, and before."""
+    await forget_answer()
     runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
     if link is not None:
         link.parked.update(request_id for asked in box.asks.values() for request_id in asked)
@@ -375,6 +386,7 @@ async def _tell(box: Box) -> None:
 
 
 def _tell_sync(box: Box) -> None:
+    forget_answer_sync()
     runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
     if link is not None:
         link.parked.update(request_id for asked in box.asks.values() for request_id in asked)

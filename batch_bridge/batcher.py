@@ -14,8 +14,10 @@ from batch_bridge._auto import AnyMode
 from batch_bridge._cache import ResponseCache
 from batch_bridge._deadline import OnDeadline, Within, duration
 from batch_bridge._desk import Desk
-from batch_bridge._exit import close_at_exit, closed
+from batch_bridge._engine import POLL_PATIENCE
+from batch_bridge._exit import close_at_exit, closed, watch_at_exit
 from batch_bridge._flush import FlushPolicy, QueueSummary
+from batch_bridge._given import check_item, check_items
 from batch_bridge._json import dumps
 from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress
 from batch_bridge._models import JSON, Outcome, Request, Succeeded
@@ -69,6 +71,7 @@ class Batcher:
             local datetime.
         name: Part of every stored key: a durable Batcher that is renamed does not find its batches again.
         poll_interval: The longest pause between two polls of one batch (a `timedelta`, or seconds).
+        poll_patience: How long a batch is left in flight while every look at it fails; see `Bridge`.
         path: The SQLite file that makes it durable. One process at a time has it open.
         on_pending: `"wait"` for the answer, or `"raise"` a `ResultPending` where it is not there yet; needs `path`.
         cache: Answers items that were answered before; see `ResponseCache`.
@@ -104,6 +107,7 @@ class Batcher:
         should_flush_func: ShouldFlush | None = None,
         name: str = "default",
         poll_interval: timedelta | float = 30,
+        poll_patience: Within = POLL_PATIENCE,
         path: str | os.PathLike[str] | None = None,
         on_pending: OnPending = "wait",
         flush: FlushPolicy | None = None,
@@ -144,6 +148,7 @@ class Batcher:
             name=name,
             flush=flush or policy,
             poll_interval=poll_interval,
+            poll_patience=poll_patience,
             cache=cache,
             dedupe=dedupe,
             mode=mode,
@@ -162,6 +167,8 @@ class Batcher:
         self._desk.open()
         if peek:
             close_at_exit(self._desk)
+        elif path is None:
+            watch_at_exit(self._desk)
 
     # -- asking ----------------------------------------------------------------------------------------------
 
@@ -181,11 +188,11 @@ class Batcher:
             JSONError: The item holds something that JSON cannot carry.
             BatcherClosedError: The Batcher is closed, or was while this call waited.
         """
-        return self._ask_blocking(self._requests([item], deadline), flush=False)[0]
+        return self._ask_blocking(self._requests([check_item(item, "submit()")], deadline), flush=False)[0]
 
     async def asubmit(self, item: Any, *, deadline: Within = None) -> Any:
         """Do what `submit` does, without blocking. A caller that is cancelled leaves its request to the batch."""
-        return (await self._ask(self._requests([item], deadline), flush=False))[0]
+        return (await self._ask(self._requests([check_item(item, "submit()")], deadline), flush=False))[0]
 
     def outcome(self, item: Any, *, deadline: Within = None) -> tuple[str, Outcome]:
         """Do what `submit` does, and return the request's id and its outcome, whatever it is.
@@ -193,13 +200,13 @@ class Batcher:
         LangChain messages in a `Succeeded.answer` are left as JSON.
         """
         future: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
-        ticket = self._hand_in(self._requests([item], deadline), future)
+        ticket = self._hand_in(self._requests([check_item(item, "submit()")], deadline), future)
         return self._first(ticket, self._wait(ticket, future))
 
     async def aoutcome(self, item: Any, *, deadline: Within = None) -> tuple[str, Outcome]:
         """Do what `outcome` does, without blocking."""
         future: asyncio.Future[list[Ended]] = asyncio.get_running_loop().create_future()
-        ticket = self._hand_in(self._requests([item], deadline), future)
+        ticket = self._hand_in(self._requests([check_item(item, "submit()")], deadline), future)
         return self._first(ticket, await self._await(ticket, future))
 
     def map(
@@ -223,7 +230,7 @@ class Batcher:
         Returns:
             The answers, in the order of the items.
         """
-        requests = self._requests(items, deadline, samples=samples)
+        requests = self._requests(check_items(items, "map()"), deadline, samples=samples)
         return self._ask_blocking(requests, flush=True, return_exceptions=return_exceptions)
 
     async def amap(
@@ -235,7 +242,7 @@ class Batcher:
         samples: bool = False,
     ) -> list[Any]:
         """Do what `map` does, without blocking."""
-        requests = self._requests(items, deadline, samples=samples)
+        requests = self._requests(check_items(items, "amap()"), deadline, samples=samples)
         return await self._ask(requests, flush=True, return_exceptions=return_exceptions)
 
     def flush(self) -> None:

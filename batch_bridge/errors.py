@@ -22,10 +22,13 @@
     │   ├── RunnerStateError          a Runner was used while it was closed, or from the wrong place
     │   ├── BatcherClosedError        a Batcher was closed while somebody waited, or is asked afterwards
     │   ├── UnsupportedCallError      a wrapped client was asked for what a batch cannot hold
-    │   └── SwallowedInterruptError   a node caught the interrupt that should have parked it
+    │   ├── SwallowedInterruptError   a node caught the interrupt that should have parked it
+    │   ├── LostStateError            a value that no checkpoint holds was needed after a wait, and is gone
+    │   └── BadPollResultError        `poll` returned something of the wrong form; its batch stays in flight
     ├── ConfigError                   a file that describes bridges cannot be read, or describes none that can be made
+    ├── BatchFailed                   what a `poll` of yours raises, or returns, when its batch has failed
     ├── JSONError (TypeError)         a value that JSON cannot carry, with the path to it
-    ├── MissingPackageError (ImportError)  a part needs a package that is not installed
+    ├── MissingPackageError (ModuleNotFoundError)  a part needs a package that is not installed
     ├── RunFileError                  the Runner's file is broken, locked or out of reach
     ├── CacheError                    the response cache's file is broken, locked or out of reach
     ├── LedgerError                   what the ledger holds cannot be read
@@ -186,6 +189,33 @@ class SwallowedInterruptError(UsageError):
     """A node caught the interrupt that should have parked it, so its request was never sent."""
 
 
+class LostStateError(UsageError):
+    """A thread had a value in an `UntrackedValue` channel when it parked, and the process that held it is gone."""
+
+
+class BadPollResultError(UsageError):
+    """A `poll` of the user's returned something of the wrong form. Nothing was guessed, and the batch stays in flight.
+
+    Mend `poll` and run the same command again: the batch is looked at again, and paid once.
+    """
+
+
+class BatchFailed(BatchBridgeError):
+    """The batch has failed: what a `poll` of the user's raises, or returns, to end it.
+
+    Every request of the batch that has no outcome yet fails with its message. Anything else that `poll` raises means
+    that it could not look, and the batch stays in flight.
+
+    Args:
+        message: Why; the requests' errors carry it.
+        code: The code that the requests' errors carry.
+    """
+
+    def __init__(self, message: str = "the batch failed", *, code: str = "batch_failed") -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class ConfigError(BatchBridgeError):
     """A file that describes bridges cannot be read, or describes none that can be made.
 
@@ -210,8 +240,8 @@ class JSONError(BatchBridgeError, TypeError):
         self.path = path
 
 
-class MissingPackageError(BatchBridgeError, ImportError):
-    """A part needs a package that is not installed, or not in a version that it can use."""
+class MissingPackageError(BatchBridgeError, ModuleNotFoundError):
+    """A provider needs a package that is not installed."""
 
 
 class RunFileError(BatchBridgeError):
@@ -229,7 +259,8 @@ class LedgerError(BatchBridgeError):
 class ProviderError(BatchBridgeError):
     """What a provider tells the engine about a call that failed.
 
-    A provider raises one of the three kinds below; anything else that it raises fails the requests of the batch.
+    A provider raises one of the three kinds below. Anything else that its `submit` raises fails the requests of the
+    batch; anything else that its `poll` raises means that it could not look, and the batch stays in flight.
     """
 
 

@@ -21,7 +21,18 @@ from typing import TypeAlias
 
 from batch_bridge._models import JSON, Usage
 
-__all__ = ["Cancelled", "Delivered", "Event", "Polled", "Progress", "Queued", "Resubmitted", "Settled", "Submitted"]
+__all__ = [
+    "Cancelled",
+    "Delivered",
+    "Event",
+    "PollFailed",
+    "Polled",
+    "Progress",
+    "Queued",
+    "Resubmitted",
+    "Settled",
+    "Submitted",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +80,23 @@ class Polled:
     batch: str
     done: int | None
     total: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollFailed:
+    """A batch could not be looked at, or `poll` returned what makes no sense. It stays in flight, and is polled again.
+
+    Attributes:
+        bridge: Whose it is.
+        batch: Our key of it.
+        error: What failed.
+        failures: Looks in a row that have failed.
+    """
+
+    bridge: str
+    batch: str
+    error: str
+    failures: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,4 +182,4 @@ class Progress:
     batches: int
 
 
-Event: TypeAlias = Queued | Submitted | Polled | Settled | Delivered | Resubmitted | Cancelled
+Event: TypeAlias = Queued | Submitted | Polled | PollFailed | Settled | Delivered | Resubmitted | Cancelled

@@ -6,15 +6,17 @@ import os
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence, Sized
 from types import TracebackType
-from typing import Any, Final, Self, Unpack
+from typing import Any, Self, Unpack
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.base import BaseStore
+from langgraph.store.memory import InMemoryStore
 
 from batch_bridge._call import Call, Failed
 from batch_bridge._collector import relaxed
+from batch_bridge._given import check_items
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress, listen
 from batch_bridge._memory import MemoryRows
@@ -29,9 +31,8 @@ from batch_bridge.events import Progress
 
 MAX_CONCURRENCY = 64
 """Threads that run at the same time, unless the call says otherwise. Parked threads do not count."""
-_OF_MANY: Final = ("config", "run_id", "return_exceptions", "max_concurrency", "context")
-_OF_ONE: Final = ("config", "context")
-"""What the methods over many inputs, and those of one thread, name themselves."""
+_INVOKE_OPTIONS = ("input", "config", "context")
+_BATCH_OPTIONS = ("inputs", "config", "run_id", "return_exceptions", "max_concurrency", "context")
 
 
 class Runner:
@@ -98,6 +99,7 @@ class Runner:
         self._store = store
         self._progress = progress
         self._session: Session | None = None
+        self._watched: Session | None = None
         self._stack: contextlib.AsyncExitStack | None = None
         self._sync: asyncio.Runner | None = None
         self._runs: set[str] = set()
@@ -136,19 +138,29 @@ class Runner:
                 stack.push_async_callback(own.close)
             self._total = 0
             session = Session(
-                self._graph, self._bridges, None if self._own_saver else saver, store, listeners, heard=heard
+                self._graph,
+                self._bridges,
+                None if self._own_saver else saver,
+                store,
+                listeners,
+                heard=heard,
+                volatile=isinstance(saver, InMemorySaver) or isinstance(store, MemoryRows | InMemoryStore),
             )
             stack.push_async_callback(session.close)
             await session.open()
-            self._session, self._stack = session, stack.pop_all()
+            self._session, self._watched, self._stack = session, session, stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         stack, self._stack, self._session = self._stack, None, None
-        if stack is not None:
-            await stack.aclose()
+        if stack is None:
+            return
+        try:
+            await stack.aclose()  # callbacks that are still to be called are called here, and look at the session
+        finally:
+            self._watched = None
 
     def __enter__(self) -> Self:
         _refuse_loop("with Runner(…)", "async with Runner(…)")
@@ -195,8 +207,7 @@ class Runner:
                 is raised once all other threads have ended: their answers are paid for.
             max_concurrency: Threads that run at the same time; parked ones do not count.
             context: The graph's run context.
-            **options: What else the graph's `ainvoke` takes: `durability`, `stream_mode`, `output_keys`,
-                `interrupt_before`, `interrupt_after`, `print_mode`, `version`, `control`, `subgraphs`, `debug`.
+            **options: More keyword arguments for the graph's `ainvoke`; see `InvokeOptions`.
 
         Returns:
             What `graph.ainvoke` returns for each input. A thread that waits for a human holds `__interrupt__`; go on
@@ -206,11 +217,11 @@ class Runner:
             RunMismatchError: The run was begun with other inputs.
             GraphChangedError: A thread waits at a node that the graph does not have any more. Nothing was run or sent.
             RunnerStateError: The Runner is not open, or the run is under way already.
-            TypeError: Nothing takes an option; the error says which one may be meant.
+            TypeError: `inputs` are no inputs, or there is an argument that `ainvoke` does not take.
         """
-        check_options("abatch", options, self._graph, _OF_MANY)
         total = len(inputs) if isinstance(inputs, Sized) else None
-        call = self._call(inputs, config, run_id, max_concurrency, context, options)
+        check_options("abatch()", options, _BATCH_OPTIONS, self._graph)
+        call = self._call(check_items(inputs, "abatch()", "input"), config, run_id, max_concurrency, context, options)
         results = {index: result async for index, result in self._results(call, run_id, total)}
         return _in_order(results, return_exceptions=return_exceptions)
 
@@ -229,8 +240,9 @@ class Runner:
 
         Without `return_exceptions`, the first exception is raised after all other threads have been yielded.
         """
-        check_options("abatch_as_completed", options, self._graph, _OF_MANY)
         total = len(inputs) if isinstance(inputs, Sized) else None
+        inputs = check_items(inputs, "abatch_as_completed()", "input")
+        check_options("abatch_as_completed()", options, _BATCH_OPTIONS, self._graph)
         call = self._call(inputs, config, run_id, max_concurrency, context, options)
         failed: dict[int, Any] = {}
         async with contextlib.aclosing(self._results(call, run_id, total)) as results:  # when it is left early
@@ -260,9 +272,8 @@ class Runner:
         Raises:
             RunMismatchError: The thread waits, and was begun with another input.
             GraphChangedError: The thread waits at a node that the graph does not have any more.
-            TypeError: Nothing takes an option; a thread, for one, is named in its `config`.
         """
-        check_options("ainvoke", options, self._graph, _OF_ONE)
+        check_options("ainvoke()", options, _INVOKE_OPTIONS, self._graph)
         call = self._call([input], config, None, None, context, options)
         return _in_order(
             {index: result async for index, result in self._results(call, None, 1)}, return_exceptions=False
@@ -281,7 +292,7 @@ class Runner:
     ) -> list[Any]:
         """Do what `abatch` does, outside an event loop."""
         _refuse_loop("batch()", "await abatch()")
-        check_options("batch", options, self._graph, _OF_MANY)
+        check_options("batch()", options, _BATCH_OPTIONS, self._graph)
         with self._opened_sync() as loop:
             return loop.run(
                 self.abatch(
@@ -311,7 +322,7 @@ class Runner:
         Threads only run while the next result is asked for.
         """
         _refuse_loop("batch_as_completed()", "async for … in abatch_as_completed()")
-        check_options("batch_as_completed", options, self._graph, _OF_MANY)
+        check_options("batch_as_completed()", options, _BATCH_OPTIONS, self._graph)
         with self._opened_sync() as loop:
             results = self.abatch_as_completed(
                 inputs,
@@ -330,7 +341,7 @@ class Runner:
 
     def invoke(
         self,
-        input: Any,  # noqa: A002
+        input: Any,  # noqa: A002  # as LangGraph calls it
         config: RunnableConfig | None = None,
         *,
         context: Any = None,
@@ -338,7 +349,7 @@ class Runner:
     ) -> Any:
         """Do what `ainvoke` does, outside an event loop."""
         _refuse_loop("invoke()", "await ainvoke()")
-        check_options("invoke", options, self._graph, _OF_ONE)
+        check_options("invoke()", options, _INVOKE_OPTIONS, self._graph)
         with self._opened_sync() as loop:
             return loop.run(self.ainvoke(input, config, context=context, **options))
 
@@ -408,7 +419,7 @@ class Runner:
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _look(self) -> Progress:
-        session = self._session
+        session = self._watched
         if session is None:
             return Progress(0, self._total, 0, 0, 0)
         return Progress(session.done, self._total, session.queued, session.in_flight, session.batches)
@@ -425,16 +436,14 @@ class Runner:
         run_id: str | None,
         limit: int | None,
         context: Any,
-        options: InvokeOptions,
+        given: InvokeOptions,
     ) -> Call:
         session = self._open_session()
         if limit is not None and limit < 1:
             raise ValueError(f"max_concurrency={limit!r} would run nothing; give at least 1, or None")
         if run_id in self._runs:
             raise RunnerStateError(f"run {run_id!r} is under way in this Runner; await it, or name another run_id")
-        handed_on: dict[str, Any] = {**options}
-        if context is not None:
-            handed_on["context"] = context
+        options: dict[str, Any] = {**given} if context is None else {**given, "context": context}
         return Call(
             session,
             inputs,
@@ -442,7 +451,7 @@ class Runner:
             run_id or uuid.uuid4().hex,
             continued=run_id is not None,
             limit=limit or MAX_CONCURRENCY,
-            options=handed_on,
+            options=options,
         )
 
     async def _results(
@@ -462,6 +471,7 @@ class Runner:
                         index, result = pair
                         listeners.item(index, result.error if isinstance(result, Failed) else result)
                     yield pair
+            call.tell_ended_before()
             if listeners is not None:
                 listeners.complete()
         finally:

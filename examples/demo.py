@@ -3,8 +3,8 @@
 For each docstring, three questions are asked at once and a fourth that needs their answers: two rounds, however many
 docstrings there are. Run it, stop it with Ctrl-C or `kill -9`, run it again: it continues where it was.
 
-Without OPENAI_API_KEY the answers are stand-ins from a Batch API server on this machine. With it, OpenAI answers, and
-20 docstrings are asked about unless you say otherwise.
+The answers are stand-ins from a Batch API server on this machine, whatever is in the environment. With `--real` OpenAI
+answers, for money, and 20 docstrings are asked about unless you say otherwise.
 """
 
 import ast
@@ -96,7 +96,7 @@ def provider(*, real: bool, state: Path, latency: float) -> Iterator[OpenAIBatch
 async def work(records: list[State], openai: OpenAIBatch, path: Path, run_id: str) -> tuple[list[State], Report]:
     """Run the graph over the records, or go on where an earlier process stopped."""
     graph = StateGraph(State).add_node("describe", describe).add_edge(START, "describe").add_edge("describe", END)
-    bridge = Bridge(openai, name="bridge", poll_interval=2)
+    bridge = Bridge(openai, name="bridge", poll_interval=2, mode="batch")  # whatever BATCH_BRIDGE_MODE says
     async with Runner(graph, bridge, path=path) as runner:
         results = await runner.abatch(records, run_id=run_id)
         return results, await runner.report()
@@ -139,15 +139,16 @@ def show(results: list[State], report: Report, openai: OpenAIBatch, wall: float,
 
 
 def main(
-    records: Annotated[int | None, typer.Option(min=1, help="How many docstrings; 2,000, or 20 with OpenAI.")] = None,
+    records: Annotated[int | None, typer.Option(min=1, help="How many docstrings; 2,000, or 20 with --real.")] = None,
     latency: Annotated[float, typer.Option(min=0, help="Seconds that a batch takes on the local server.")] = 3.0,
     state: Annotated[Path, typer.Option(help="The folder that the run's state is kept in.")] = Path("demo-state"),
     *,
-    local: Annotated[bool, typer.Option(help="Use the local server although OPENAI_API_KEY is set.")] = False,
+    real: Annotated[bool, typer.Option("--real", help="Ask OpenAI, which costs money; needs OPENAI_API_KEY.")] = False,
     fresh: Annotated[bool, typer.Option(help="Forget what an earlier run has done.")] = False,
 ) -> None:
     """Run the demo, or continue it."""
-    real = bool(os.environ.get("OPENAI_API_KEY")) and not local
+    if real and not os.environ.get("OPENAI_API_KEY"):
+        sys.exit("--real asks OpenAI, and OPENAI_API_KEY is not set; set it, or leave --real out.")
     count = records or (20 if real else 2000)
     if fresh:
         shutil.rmtree(state, ignore_errors=True)

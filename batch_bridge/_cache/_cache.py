@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Final, Self
 
-import orjson
 from langgraph.store.base import BaseStore
 
+from batch_bridge import _text
 from batch_bridge._cache._file import FileShelf
 from batch_bridge._cache._rows import StoreShelf
 from batch_bridge._cache._shelf import Kept, Shelf
@@ -119,8 +119,8 @@ class ResponseCache:
                     old.add(key)
                     continue
                 try:
-                    answers[key] = orjson.loads(kept.answer)
-                except orjson.JSONDecodeError:
+                    answers[key] = _text.read(kept.answer)
+                except ValueError:
                     broken.append(key)
             if old or broken:
                 await self._shelf.drop(self._tenant, [*old, *broken])
@@ -139,7 +139,7 @@ class ResponseCache:
         until = None if self._ttl is None else at + self._ttl
         try:
             await self._shelf.put(
-                self._tenant, {key: Kept(orjson.dumps(answer), at, until) for key, answer in answers.items()}
+                self._tenant, {key: Kept(_text.write(answer), at, until) for key, answer in answers.items()}
             )
             self._count(stored=len(answers))
             self._unswept += len(answers)

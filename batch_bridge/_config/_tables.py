@@ -115,6 +115,7 @@ class BridgeTable(Table):
     flush: FlushTable = FlushTable()
     cache: CacheTable | None = None
     poll_interval: Duration | None = None
+    poll_patience: Duration | None = None
     mode: Literal["batch", "realtime", "auto"] | None = None
     realtime_below: Whole | None = None
     dedupe: Flag = False

@@ -1,7 +1,8 @@
 """The engine, as its host sees it."""
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from batch_bridge import events
@@ -9,16 +10,20 @@ from batch_bridge._deadline import Deadline
 from batch_bridge._engine import _schedule
 from batch_bridge._engine._flight import Flight, first_pause
 from batch_bridge._engine._intake import CANCELLED, asked_at, judge, stand_by
+from batch_bridge._engine._notices import Notices, told
 from batch_bridge._engine._sender import Sender
 from batch_bridge._engine._settler import Settler
-from batch_bridge._engine._state import State
+from batch_bridge._engine._state import POLL_PATIENCE, State
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
-from batch_bridge._models import Cancelled, Errored, Intent, Outcome, Request, Submitted
+from batch_bridge._models import JSON, Cancelled, Errored, Intent, Outcome, Request, Submitted
 from batch_bridge._plan import Waiting
 from batch_bridge._provider import Provider
 from batch_bridge._quota import Governor
 from batch_bridge._sharing import Sharing
+from batch_bridge.errors import BadPollResultError
+
+logger = logging.getLogger("batch_bridge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,9 @@ class Engine:
         attempts: How often a request is sent in all, while what it ends with may pass: it expired, never ran, or was
             answered with 429 or 5xx. With 1 nothing is sent twice.
         deadline: When a request must be answered, and by whom else. Without it requests have none, whatever they say.
+        poll_patience: How long a batch is left in flight while each look at it fails with an error that is not the
+            provider's own word (`ProviderUnavailable`).
+        notices: What other engines of this bridge have said in the log.
         governor: What another engine of this bridge has learned of the provider's quotas.
     """
 
@@ -56,11 +64,17 @@ class Engine:
         sharing: Sharing | None = None,
         attempts: int = 1,
         deadline: Deadline | None = None,
+        poll_patience: timedelta = POLL_PATIENCE,
+        notices: Notices | None = None,
         governor: Governor | None = None,
     ) -> None:
-        self._state = State(name, provider, policy, ledger, poll_interval, sharing, attempts, deadline)
+        self._state = State(
+            name, provider, policy, ledger, poll_interval, sharing, attempts, deadline, poll_patience=poll_patience
+        )
         if governor is not None:
             self._state.governor = governor
+        if notices is not None:
+            self._state.notices = notices
         self._settler = Settler(self._state)
         self._sender = Sender(self._state, self._settler)
 
@@ -82,6 +96,10 @@ class Engine:
             old = remembered.get(batch.key)
             if old is not None and isinstance(batch, Submitted) and isinstance(old.batch, Submitted):
                 flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
+                flight.problem, flight.bad, flight.done = old.problem, old.bad, old.done
+                flight.blind = old.blind
+            elif isinstance(batch, Submitted) and state.ledger.keeps_queue:
+                flight.blind = batch.blind  # no process stays: those before this one have looked in vain, too
             flight.stopping = isinstance(batch, Submitted) and batch.left != ""
             state.flights.add(flight)
         await self._count_creations(now)
@@ -190,10 +208,25 @@ class Engine:
         return self.tell(now)
 
     async def advance(self, now: datetime) -> None:
-        """Do the first half of a tick: reconcile, poll and settle the batches that are due."""
+        """Do the first half of a tick: reconcile, poll and settle the batches that are due.
+
+        Raises:
+            BadPollResultError: A `poll` has returned what makes no sense. All batches that were due have been seen to.
+        """
         state = self._state
         state.opened()
-        await state.each(state.flights.due(now, state.interval), lambda flight: self._advance(flight, now))
+        try:
+            await state.each(state.flights.due(now, state.interval), lambda flight: self._advance(flight, now))
+        finally:
+            self._tell_long(now)
+
+    def _tell_long(self, now: datetime) -> None:
+        state = self._state
+        if long := state.notices.long(state.flights, now):
+            handles = [state.shown(batch, batch.handle) for _, batch in long]
+            logger.warning(
+                "%s: %s. Look it up at the provider if that is longer than it takes", state.name, told(long, handles)
+            )
 
     async def flush(self, now: datetime, *, drain: bool = False) -> None:
         """Do the second half of a tick: send what the policy says is due; with `drain` all that waits.
@@ -227,12 +260,15 @@ class Engine:
         return Tick(settled, _schedule.wake_at(self._state, now))
 
     async def _advance(self, flight: Flight, now: datetime) -> None:
+        has_looked = False
         if flight.late_at is not None and flight.late_at <= now:
             flight.late_at, flight.is_late = None, True
-            await self._settler.overtake(flight, now)
+            has_looked = await self._settler.overtake(flight, now)
+            if self._state.flights.get(flight.batch.key) is not flight:
+                return  # it had ended
         match flight.batch:
             case Submitted() as batch:
-                if not flight.stopping or await self._settler.stop(flight, batch, now):
+                if (not flight.stopping or await self._settler.stop(flight, batch, now)) and not has_looked:
                     await self._settler.poll(flight, batch, now)
             case Intent() as intent if flight.doubtful:
                 await self._sender.reconcile(flight, intent, now)
@@ -283,26 +319,12 @@ class Engine:
             queue.discard(request_id)
         state.tell_settled(None, cancelled)
         for flight, outcomes in flying.items():
-            await self._cancel(flight, outcomes, now)
+            told = len(state.settled)
+            await self._settler.give_up(flight, outcomes, now)
+            del state.settled[told:]  # they are returned, and perhaps forgotten by the next tick
             cancelled |= outcomes
         state.tell_cancelled(cancelled)
         return set(cancelled)
-
-    async def _cancel(self, flight: Flight, outcomes: Mapping[str, Outcome], now: datetime) -> None:
-        state, batch = self._state, flight.batch
-        is_last = state.flights.open_of(flight) == len(outcomes)
-        if is_last and isinstance(batch, Submitted) and not batch.left:  # first: who is left behind is stopped
-            flight.batch = replace(batch, left="cancelled")
-            await state.ledger.mark(flight.batch)
-        told = len(state.settled)
-        await self._settler.settle_early(flight, outcomes.items(), stands=True)
-        del state.settled[told:]  # they are returned, and perhaps forgotten by the next tick
-        for request_id in outcomes:
-            flight.waiting.pop(request_id, None)
-            flight.refused.pop(request_id, None)
-            flight.wanted.discard(request_id)
-        if is_last:
-            flight.stopping, flight.due, flight.late_at = isinstance(flight.batch, Submitted), now, None
 
     # -- outcomes out --------------------------------------------------------------------------------------------
 
@@ -365,6 +387,20 @@ class Engine:
         return self._state.governor
 
     @property
+    def bad_results(self) -> dict[str, BadPollResultError]:
+        """What says that `poll` has returned what makes no sense, by our key of the batch, which is in flight."""
+        return {flight.batch.key: flight.bad for flight in self._state.flights if flight.bad is not None}
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with batches in flight that could not be looked at the last time, for a person to read."""
+        return tuple(
+            f"batch {flight.batch.key} cannot be looked at, {flight.failures} times in a row: {flight.problem}"
+            for flight in self._state.flights
+            if flight.problem
+        )
+
+    @property
     def is_open(self) -> bool:
         """Whether it has been opened; nothing else may be asked of it before."""
         return self._state.queue is not None
@@ -387,6 +423,20 @@ class Engine:
         """Return the requests of a batch that have no outcome yet, by our key of it."""
         flight = self._state.flights.get(key)
         return () if flight is None else tuple(self._state.flights.unsettled(flight))
+
+    def sent(self, ids: Iterable[str] | None = None) -> dict[str, JSON]:
+        """Return the batches at the provider that are waited for, handles by our keys: all, or those of requests."""
+        flights = self._state.flights
+        of = list(flights) if ids is None else [each for each in map(flights.of, ids) if each is not None]
+        return {
+            each.batch.key: self.shown(each.batch)
+            for each in of
+            if isinstance(each.batch, Submitted) and not each.batch.left and flights.open_of(each)
+        }
+
+    def shown(self, batch: Submitted) -> JSON:
+        """Return a batch's handle for a person to read."""
+        return self._state.shown(batch, batch.handle)
 
     @property
     def queued(self) -> int:

@@ -8,7 +8,7 @@ from batch_bridge._engine._flight import Flight
 from batch_bridge._engine._state import State, said
 from batch_bridge._models import Errored, Intent, Measure, Request
 from batch_bridge._plan import Waiting
-from batch_bridge._provider import HasTokens, Provider
+from batch_bridge._provider import HasTokens, Provider, has_tokens
 from batch_bridge.errors import RequestRefused
 
 logger = logging.getLogger("batch_bridge")
@@ -32,7 +32,7 @@ def judge(state: State, request: Request, asked_at: datetime, provider: Provider
         return Errored(str(error), code=error.code)
     except Exception as error:  # noqa: BLE001  # a provider is somebody's code: it must not stand in others' way
         return Errored(said(error), code="measure_failed")
-    if provider is None and state.governor.wants_sample(measure.group, who.limits) and isinstance(who, HasTokens):
+    if provider is None and state.governor.wants_sample(measure.group, who.limits) and has_tokens(who):
         _sample(state, who, request, measure)
     limit = who.limits.bytes
     if limit is not None and measure.bytes > limit:
@@ -41,14 +41,7 @@ def judge(state: State, request: Request, asked_at: datetime, provider: Provider
             "ask for less in one request",
             code="item_too_large",
         )
-    deadline = state.deadline
-    own = request.deadline if deadline is not None else None
-    if own is not None and deadline is not None and deadline.fallback is None:
-        return Errored(
-            f"the request has a deadline, and nobody answers what is late: the provider of {state.name!r} has no "
-            "realtime way; give the bridge fallback=, or leave the deadline out",
-            code="no_fallback",
-        )
+    own = request.deadline if state.deadline is not None else None
     key = state.sharing.key(request) if state.sharing else ""
     return Waiting(request.id, measure.group, measure.bytes, asked_at, key, own)
 

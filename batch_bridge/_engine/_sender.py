@@ -9,10 +9,11 @@ from batch_bridge import events
 from batch_bridge._engine._flight import Flight, first_pause
 from batch_bridge._engine._intake import judge
 from batch_bridge._engine._schedule import batch_limits
-from batch_bridge._engine._settler import Settler
+from batch_bridge._engine._settler import LATE_IN_FLIGHT, Settler
 from batch_bridge._engine._state import State, said
-from batch_bridge._models import JSON, Errored, Intent, Outcome, Submitted, Terms
+from batch_bridge._models import JSON, Attempt, Errored, Expired, Intent, Outcome, Submitted, Terms
 from batch_bridge._plan import Waiting, batch_key, lines, split
+from batch_bridge._resubmit import DEADLINE, final
 from batch_bridge._sharing import Sharing
 from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
 
@@ -20,6 +21,7 @@ logger = logging.getLogger("batch_bridge")
 
 _PATIENCE = 8
 """Refusals in a row after which a batch is taken for too large, and not merely for too early."""
+LATE_IN_QUEUE = Expired("the deadline passed before the request was sent; it was not billed")
 
 
 class Sender:
@@ -40,10 +42,12 @@ class Sender:
         await state.each(split(waiting, batch_limits(state), shared=shared), lambda each: self._begin(each, now))
 
     async def flush_late(self, waiting: Sequence[Waiting], now: datetime) -> None:
-        """Send what is late to the fallback."""
+        """Send what is late to the fallback; without one it ends as expired."""
         state = self._state
         fallback = state.deadline.fallback if state.deadline is not None else None
-        assert fallback is not None  # noqa: S101  # else nothing is late
+        if fallback is None:
+            await self._settle_queued({each.id: _late(state.ledger.tries(each.id)) for each in waiting})
+            return
         sharing = state.sharing_for(fallback=True)
         if sharing is not None:
             waiting = await self._recall(sharing, waiting, now)
@@ -170,7 +174,8 @@ class Sender:
         if not state.flights.open_of(flight):  # all were cancelled meanwhile
             batch, flight.stopping = replace(batch, left="cancelled"), True
         await state.ledger.confirm(batch)
-        flight.batch, flight.doubtful, flight.failures = batch, False, 0
+        flight.batch, flight.doubtful = batch, False
+        flight.seen()
         flight.is_late, flight.late_at = False, state.late_at(batch)
         if not intent.terms.fallback:
             state.governor.created(now)
@@ -179,9 +184,10 @@ class Sender:
         flight.refused.clear()
         state.held_until, state.hold = None, first_pause(state.interval)
         flight.due, flight.pause = now, first_pause(state.interval)
-        logger.info("%s: batch %s submitted as %r", state.name, batch.key, handle)
+        shown = state.shown(batch, handle)
+        logger.info("%s: batch %s submitted as %r", state.name, batch.key, shown)
         if state.on_event is not None:
-            state.on_event(events.Submitted(bridge=state.name, batch=batch.key, handle=handle, requests=batch.members))
+            state.on_event(events.Submitted(bridge=state.name, batch=batch.key, handle=shown, requests=batch.members))
 
     # -- a submission that was not seen to the end ------------------------------------------------------------------
 
@@ -199,8 +205,8 @@ class Sender:
             state.unavailable(flight, error, now)
         except SubmissionUnknown as error:
             await self._settler.fail(flight, Errored(str(error), code="submission_unknown", retryable=True), now)
-        except Exception as error:  # noqa: BLE001  # as in `submit`
-            await self._settler.fail(flight, Errored(said(error), code="find_failed"), now)
+        except Exception as error:  # noqa: BLE001  # it could not look, and the batch may be there: as in `poll`
+            await self._settler.could_not_look(flight, error, now)
         else:
             if found:
                 logger.warning("%s: adopted batch %s, whose submission was interrupted", state.name, intent.key)
@@ -267,3 +273,9 @@ class Sender:
         again = [each for each in flight.waiting.values() if each.id not in settled]
         state.opened().put_back(again)
         state.tell_resubmitted(intent.key, [each.id for each in again])
+
+
+def _late(tries: Sequence[Attempt]) -> Outcome:
+    """Return what a request ends with that is late, and that nobody else answers."""
+    was_sent = any(each.code == DEADLINE for each in tries)
+    return final(LATE_IN_FLIGHT if was_sent else LATE_IN_QUEUE, tries, "")

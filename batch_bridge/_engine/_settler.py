@@ -1,5 +1,6 @@
 """From submitted to settled: a batch is polled, and each of its requests gets its outcome or is sent again."""
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -8,6 +9,7 @@ from datetime import datetime
 from functools import partial
 
 from batch_bridge import _outcome, events
+from batch_bridge._engine import _looks
 from batch_bridge._engine._flight import Flight, first_pause
 from batch_bridge._engine._intake import judge
 from batch_bridge._engine._state import State, said
@@ -17,6 +19,7 @@ from batch_bridge._models import (
     Closed,
     Ended,
     Errored,
+    Expired,
     Intent,
     Outcome,
     Submitted,
@@ -27,10 +30,14 @@ from batch_bridge._plan import Waiting, lines
 from batch_bridge._resubmit import DEADLINE, Again, final, is_passing
 from batch_bridge._settlement import ReadError, nothing, settle, settle_early
 from batch_bridge._sharing import spread
-from batch_bridge.errors import ProviderUnavailable
+from batch_bridge.errors import BadPollResultError, BatchFailed, ProviderUnavailable
 
 logger = logging.getLogger("batch_bridge")
 
+LATE_IN_FLIGHT = Expired(
+    "the deadline passed while the request was at the provider, and nobody else answers it; it may have been billed. "
+    "Give fallback=, a provider that answers what is late"
+)
 _CHUNK = 500
 """Requests that are read at once to be sent again."""
 
@@ -52,16 +59,22 @@ class Settler:
             remember = sharing.remember(now) if sharing is not None else None
             told = () if flight.inherited else flight.settled  # what was settled may not have been kept
             reply = await spread(await state.who(batch).poll(batch.handle, sent), batch, remember, told)
-        except ProviderUnavailable as error:
-            state.unavailable(flight, error, now)
-        except Exception as error:  # noqa: BLE001  # a provider is somebody's code: its bug fails its batch alone
-            await self.fail(flight, Errored(said(error), code="poll_failed"), now)
+        except BatchFailed as error:
+            await self.fail(flight, Errored(str(error), code=error.code), now)
+        except BadPollResultError as error:
+            if batch.left:  # nobody waits for it: no run ends for it
+                await self.could_not_look(flight, error, now)
+            else:
+                _looks.wrong(state, flight, batch, error, now)
+        except Exception as error:  # noqa: BLE001  # a provider is somebody's code, and the batch was paid for
+            await self.could_not_look(flight, error, now)
         else:
             if isinstance(reply, Ended):
                 await self._settle(flight, reply, now)
                 return
-            flight.failures = 0
+            await _looks.good(state, flight)
             flight.wait(now, state.interval)
+            flight.done = reply.done
             if state.on_event is not None:
                 state.on_event(events.Polled(bridge=state.name, batch=batch.key, done=reply.done, total=reply.total))
             if reply.outcomes:
@@ -69,6 +82,12 @@ class Settler:
             flight.rings = reply.news is not None
             if reply.news is not None:
                 reply.news.add_done_callback(lambda _: self._ring(flight, now))
+
+    async def could_not_look(self, flight: Flight, error: Exception, now: datetime) -> None:
+        """Leave a batch in flight that could not be looked at; end it once the patience has run out."""
+        errored = await _looks.failed(self._state, flight, error, now)
+        if errored is not None:
+            await self.fail(flight, errored, now)
 
     def _ring(self, flight: Flight, polled_at: datetime) -> None:
         """Have a batch polled in the next tick, and ask for one."""
@@ -104,6 +123,16 @@ class Settler:
         flight.settled.update((request_id, _outcome.kind(outcome)) for request_id, outcome in outcomes.items())
         state.flights.settle_early(flight, outcomes)
 
+    async def _tell_read(self, flight: Flight) -> None:
+        """Tell what was read of a batch whose reading broke off: it need not wait for the rest."""
+        state, before = self._state, set(flight.settled)
+        await self.catch_up(flight)
+        read = tuple(each for each in flight.settled if each not in before)
+        state.settled += read
+        if read and state.on_event is not None:
+            counts = Counter(flight.settled[each] for each in read)
+            state.on_event(events.Settled(bridge=state.name, batch=flight.batch.key, requests=read, outcomes=counts))
+
     def _may_come_back(self, flight: Flight, outcome: Outcome) -> bool:
         batch = flight.batch
         if isinstance(batch, Intent) or batch.left or batch.terms.fallback:
@@ -130,15 +159,30 @@ class Settler:
         flight.pause = first_pause(state.interval)
         return True
 
-    async def overtake(self, flight: Flight, now: datetime) -> None:
-        """Stop a batch that is late; if the policy is to pay again, its requests go to the fallback at once."""
-        state = self._state
+    async def overtake(self, flight: Flight, now: datetime) -> bool:
+        """Stop a batch that is late; tell whether it was looked at, too.
+
+        If nobody is to wait until it has stopped, it is looked at once more, for it may have ended; what it has not
+        answered then goes to the fallback at once, or expires where there is none.
+        """
+        state, deadline = self._state, self._state.deadline
         if not isinstance(flight.batch, Submitted):
-            return
-        flight.stopping = True
+            return False
+        leaves = deadline is not None and deadline.policy == "pay_again"
+        if leaves:
+            with contextlib.suppress(BadPollResultError):  # it is logged, and nobody waits for a poll that was mended
+                await self.poll(flight, flight.batch, now)
+            if state.flights.get(flight.batch.key) is not flight:
+                return True
         logger.warning("%s: batch %s is late, and is stopped", state.name, flight.batch.key)
-        if state.deadline is not None and state.deadline.policy == "pay_again":
+        flight.stopping = True
+        if leaves and deadline is not None and deadline.fallback is None:
+            await self.catch_up(flight)
+            await self.give_up(flight, dict.fromkeys(state.flights.unsettled(flight), LATE_IN_FLIGHT), now)
+        elif leaves:
             await self._leave(flight, flight.batch, now)
+        flight.bad = None
+        return leaves
 
     async def _leave(self, flight: Flight, batch: Submitted, now: datetime) -> None:
         """Let the fallback answer a batch's requests, whatever becomes of it."""
@@ -158,6 +202,24 @@ class Settler:
         state.opened().put_back(back)
         state.tell_settled(batch.key, lost)
         state.tell_resubmitted(batch.key, [each.id for each in back])
+
+    async def give_up(self, flight: Flight, outcomes: Mapping[str, Outcome], now: datetime) -> None:
+        """End requests of a batch that are not waited for any more, and stop it if no other is left. Idempotent.
+
+        What the provider answers for them all the same is put aside.
+        """
+        state, batch = self._state, flight.batch
+        is_last = state.flights.open_of(flight) == len(outcomes)
+        if is_last and isinstance(batch, Submitted) and not batch.left:  # first: who is left behind is stopped
+            flight.batch = replace(batch, left="cancelled")
+            await state.ledger.mark(flight.batch)
+        await self.settle_early(flight, outcomes.items(), stands=True)
+        for request_id in outcomes:
+            flight.waiting.pop(request_id, None)
+            flight.refused.pop(request_id, None)
+            flight.wanted.discard(request_id)
+        if is_last:
+            flight.stopping, flight.due, flight.late_at = isinstance(flight.batch, Submitted), now, None
 
     # -- when it has ended -----------------------------------------------------------------------------------------
 
@@ -179,11 +241,9 @@ class Settler:
                 state.ledger, batch, ended, inherited=flight.inherited, settled=flight.settled, again=again
             )
         except ReadError as error:
-            flight.inherited = True  # what was read before it broke is written
-            if isinstance(error.__cause__, ProviderUnavailable):
-                state.unavailable(flight, error.__cause__, now)
-            else:
-                await self.fail(flight, Errored(said(error.__cause__), code="poll_failed"), now)
+            flight.inherited, flight.caught_up = True, False  # what was read before it broke is written
+            await self._tell_read(flight)
+            await self.could_not_look(flight, error.error, now)
             return
         back, lost = await self._come_back(flight, again.outcomes)
         await state.ledger.settle(lost)
@@ -232,7 +292,7 @@ class Settler:
         await state.ledger.close(
             Closed(
                 key=batch.key,
-                handle=submitted.handle if submitted else None,
+                handle=state.shown(submitted, submitted.handle) if submitted else None,
                 requests=kinds.total(),
                 submitted_at=submitted.submitted_at if submitted else now,
                 ended_at=now,
@@ -301,11 +361,9 @@ class Settler:
             async for request_id, outcome in ended.outcomes:
                 if isinstance(outcome, Succeeded):
                     paid.add(request_id)
-        except ProviderUnavailable as error:
-            state.unavailable(flight, error, now)
-            return
         except Exception as error:  # noqa: BLE001  # as in `poll`
-            logger.warning("%s: batch %s cannot be read to its end: %s", state.name, batch.key, said(error))
+            await self.could_not_look(flight, error, now)
+            return
         left = {each for each in batch.members if each not in flight.settled}
         if flight.inherited:  # what was settled before it was left, the process that is gone knew
             left = {each for each in left if any(tried.batch == batch.key for tried in state.ledger.tries(each))}

@@ -12,19 +12,23 @@ from batch_bridge import _outcome, events
 from batch_bridge._deadline import Deadline
 from batch_bridge._engine._flight import LONGEST_PAUSE, Flight, first_pause
 from batch_bridge._engine._flights import Flights
+from batch_bridge._engine._notices import Notices
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
-from batch_bridge._models import Intent, Outcome, Submitted
+from batch_bridge._models import JSON, Intent, Outcome, Submitted
 from batch_bridge._provider import Provider
 from batch_bridge._queue import Queue
 from batch_bridge._quota import Governor
 from batch_bridge._sharing import Sharing
+from batch_bridge.errors import ProviderError
 
 logger = logging.getLogger("batch_bridge")
 
 T = TypeVar("T")
 _SIDE_BY_SIDE = 4
 """Batches that are looked after at the same time."""
+POLL_PATIENCE = timedelta(hours=24)
+"""How long a batch is left in flight while each look at it fails with what its provider does not explain."""
 _LONGEST_HOLD = 64
 """Poll intervals that a group is left alone at the longest, after its batches were refused for want of room."""
 
@@ -42,6 +46,7 @@ class State:
         owed: Groups of which something is due, and waits for room.
         held_until: Nothing is sent before that.
         hold: How long the next hold is.
+        notices: What has been said in the log already.
         last_error: As in `Engine`, as the three hooks.
     """
 
@@ -53,6 +58,8 @@ class State:
     sharing: Sharing | None
     attempts: int
     deadline: Deadline | None
+    poll_patience: timedelta = POLL_PATIENCE
+    notices: Notices = field(default_factory=Notices)
     queue: Queue | None = None
     flights: Flights = field(default_factory=Flights)
     governor: Governor = field(init=False)
@@ -90,6 +97,11 @@ class State:
             raise RuntimeError(f"the engine of {self.name!r} was used before it was opened")
         return self.queue
 
+    def shown(self, batch: Intent | Submitted, handle: JSON) -> JSON:
+        """Return a batch's handle for a person to read: some providers store more with it."""
+        show = getattr(self.who(batch), "shown", None)
+        return handle if show is None else show(handle)
+
     def who(self, batch: Intent | Submitted) -> Provider:
         """Return who was given a batch."""
         fallback = self.deadline.fallback if self.deadline is not None else None
@@ -107,14 +119,19 @@ class State:
         """Note that the provider could not be reached, and when to try again."""
         flight.failures += 1
         flight.wait(now, self.interval, getattr(error, "retry_after", None))
-        self.last_error = f"batch {flight.batch.key}: {error}"
+        is_bug = not isinstance(error, ProviderError)
+        self.last_error = f"batch {flight.batch.key}: {said(error) if is_bug else error}"
+        is_new = is_bug and self.notices.is_new(self.name, error)
+        if flight.failures & (flight.failures - 1) and not is_new:
+            return  # the 1st, 2nd, 4th, 8th… time is logged: a day of them is some lines, and not thousands
         logger.warning(
             "%s: batch %s, %d times in a row: %s; next try %s",
             self.name,
             flight.batch.key,
             flight.failures,
-            error,
+            said(error) if is_bug else error,
             flight.due.isoformat(timespec="seconds"),
+            exc_info=error if is_new else None,
         )
 
     async def each(self, batches: Iterable[T], step: Callable[[T], Awaitable[None]]) -> None:

@@ -33,6 +33,9 @@ class Job:
         batches: Keys of its batches, oldest first; those that came to nothing too.
         stopped: Keys of those that the provider was told to cancel.
         ended: Every request has its outcome.
+        groups: What its requests were asked of, as the provider groups them: endpoint and model.
+        settings: A digest of all that decides their answers; empty where the provider does not tell.
+        first: What decides the first one's, as JSON; empty where it is long or cannot be told.
     """
 
     handle: str
@@ -43,6 +46,9 @@ class Job:
     batches: tuple[str, ...] = ()
     stopped: tuple[str, ...] = ()
     ended: bool = False
+    groups: tuple[str, ...] = ()
+    settings: str = ""
+    first: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +58,13 @@ class Part:
     Attributes:
         number: Which part it is, from 0.
         ids: The requests.
-        names: What the caller calls them, if he does.
+        names: What the caller calls them, where he does; `None` if he calls none of them anything.
         counts: Their outcomes by kind, once all have ended.
     """
 
     number: int
     ids: tuple[str, ...]
-    names: tuple[str, ...] | None = None
+    names: tuple[str | None, ...] | None = None
     counts: dict[str, int] = field(default_factory=dict)
 
 
@@ -84,6 +90,9 @@ class JobsLedger(KeepingLedger):
             "batches": list(job.batches),
             "stopped": list(job.stopped),
             "ended": job.ended,
+            "groups": list(job.groups),
+            "settings": job.settings,
+            "first": job.first,
         }
         await self._run([self._put("jobs", job.handle, row)])
 
@@ -150,4 +159,7 @@ def _job(handle: str, row: dict[str, Any]) -> Job:
         tuple(row["batches"]),
         tuple(row["stopped"]),
         row["ended"],
+        tuple(row.get("groups", ())),
+        row.get("settings", ""),
+        row.get("first", ""),
     )

@@ -1,23 +1,24 @@
 """One look at a file of jobs: everything that is due is done, and nobody waits for what is not."""
 
-import hashlib
+import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import Literal
 
-from batch_bridge import _messages, _outcome
+from batch_bridge import _outcome
 from batch_bridge._engine import Engine
 from batch_bridge._jobs._apart import job_of
+from batch_bridge._jobs._asked import request_id
 from batch_bridge._jobs._ledger import PART, Job, JobsLedger, Part
 from batch_bridge._jobs._models import BatchStatus, JobResult, JobStatus
-from batch_bridge._json import dumps
+from batch_bridge._jobs._settings import asked_of, compare_settings
 from batch_bridge._models import JSON, Cancelled, Intent, Request, Submitted
 from batch_bridge._provider import Provider
-from batch_bridge.errors import ProviderUnavailable, RunMismatchError, UnknownJobError, UsageError
+from batch_bridge.errors import BadPollResultError, ProviderUnavailable, RunMismatchError, UnknownJobError, UsageError
 from batch_bridge.events import Event, Polled
 
 logger = logging.getLogger("batch_bridge")
@@ -53,27 +54,42 @@ class Visit:
         """Write a job down; the next `look` sends it. The same handle again changes nothing.
 
         Raises:
-            RunMismatchError: The job is there, with other items.
+            RunMismatchError: The job is there, with other items, or they are asked of another model, endpoint or with
+                other parameters.
         """
+        items = tuple(items)
         known = await self._ledger.job(handle)
+        whom = asked_of(self._provider, handle, items)
         if known is not None:
             await self._compare(known, items)
+            compare_settings(known, whom)
             return
         count = 0
         rest = enumerate(items)
-        job = Job(handle, 0, now)
+        job = Job(handle, 0, now, groups=whom.groups, settings=whom.settings, first=whom.first)
         while chunk := list(islice(rest, PART)):
-            requests = [Request(_id(handle, index, item), handle, item) for index, (_, item) in chunk]
-            names = tuple(name for _, (name, _) in chunk if name is not None)
+            requests = [Request(request_id(handle, index, item), handle, item) for index, (_, item) in chunk]
+            names = tuple(name for _, (name, _) in chunk)
             number, count = count // PART, count + len(chunk)
-            await self._ledger.put_part(handle, Part(number, tuple(each.id for each in requests), names or None))
+            await self._ledger.put_part(
+                handle,
+                Part(
+                    number,
+                    tuple(each.id for each in requests),
+                    names if any(each is not None for each in names) else None,
+                ),
+            )
             await self._ledger.put_job(replace(job, requests=count))
             await self._engine.collect(requests, now)
         await self._ledger.put_job(replace(job, requests=count, written=True))
 
     async def look(self, now: datetime) -> None:
-        """Do everything that is due, for all jobs: reconcile, poll, settle, send, cancel."""
-        await self._engine.advance(now)
+        """Do everything that is due, for all jobs: reconcile, poll, settle, send, cancel.
+
+        A `poll` whose result makes no sense is the affair of its own job: see `check`.
+        """
+        with contextlib.suppress(BadPollResultError):  # it is logged, and `check` raises it
+            await self._engine.advance(now)
         cancelled = [job for job in await self._ledger.jobs() if job.cancelled and not job.ended]
         for job in cancelled:
             await self._drop(job)
@@ -81,6 +97,19 @@ class Visit:
         await self._note()
         for job in cancelled:
             await self._stop(job.handle)
+
+    async def check(self, handle: str) -> None:
+        """Pass, unless the last look has shown that a job cannot be read.
+
+        Raises:
+            UnknownJobError: There is none of this handle.
+            BadPollResultError: What the user's `poll` has returned of one of its batches makes no sense. That batch
+                stays in flight, and a `poll` that was mended collects it.
+        """
+        job = await self.job(handle)
+        for key, error in self._engine.bad_results.items():
+            if key in job.batches:
+                raise error
 
     async def cancel(self, handle: str) -> None:
         """Note that a job is to be cancelled; the next `look`, and each after it, sees to it."""
@@ -160,8 +189,8 @@ class Visit:
     # -- inside ----------------------------------------------------------------------------------------------
 
     async def _compare(self, job: Job, items: Iterable[tuple[str | None, JSON]]) -> None:
-        asked = [_id(job.handle, index, item) for index, (_, item) in enumerate(items)]
-        known = [request_id async for part in self._ledger.parts(job) for request_id in part.ids]
+        asked = [request_id(job.handle, index, item) for index, (_, item) in enumerate(items)]
+        known = [each async for part in self._ledger.parts(job) for each in part.ids]
         if asked != known:
             pairs = zip(asked, known, strict=False)
             index = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(asked), len(known)))
@@ -227,7 +256,8 @@ class Visit:
             match entry:
                 case Submitted() as batch:
                     done = self._done.get(batch.key)
-                    batches[batch.key] = BatchStatus(batch.key, "in_flight", batch.handle, len(batch.members), done)
+                    shown = self._engine.shown(batch)
+                    batches[batch.key] = BatchStatus(batch.key, "in_flight", shown, len(batch.members), done)
                 case (Intent() as intent, _):
                     batches[intent.key] = BatchStatus(intent.key, "submitting", None, len(intent.members))
         return tuple(batches[key] for key in job.batches if key in batches)
@@ -235,24 +265,6 @@ class Visit:
     def _listen(self, event: Event) -> None:
         if isinstance(event, Polled):
             self._done[event.batch] = event.done
-
-
-def encoded(items: Iterable[tuple[str | None, object]]) -> Sequence[tuple[str | None, JSON]]:
-    """Return named items as JSON.
-
-    Raises:
-        JSONError: One holds something that JSON cannot carry.
-    """
-    return [(name, _messages.encode(item, what=f"item {index}")) for index, (name, item) in enumerate(items)]
-
-
-def _id(handle: str, index: int, item: JSON) -> str:
-    content = dumps(_messages.without_ids(item))
-    return hashlib.blake2b(content, digest_size=16, key=f"{index}".encode(), salt=_salt(handle)).hexdigest()
-
-
-def _salt(handle: str) -> bytes:
-    return hashlib.blake2b(handle.encode(), digest_size=16).digest()
 
 
 def _state(job: Job, sent: int, settled: int) -> Literal["queued", "in_flight", "cancelling", "ended"]:

@@ -24,6 +24,7 @@ from batch_bridge._server._ledger import DeploymentStore, ServerLedger
 from batch_bridge._server._orders import Verb
 from batch_bridge._server._post import Post
 from batch_bridge._server._retention import Retention
+from batch_bridge.errors import BadPollResultError
 
 logger = logging.getLogger("batch_bridge")
 
@@ -165,7 +166,10 @@ class Host:
         await self._renew()
         if not self._may_hide:
             await self._departed.give_up(self.client, now)
-        await self._engine.advance(now)
+        try:
+            await self._engine.advance(now)
+        except BadPollResultError as error:  # other batches, threads and users go on; it is logged, and shown
+            self._engine.last_error = f"{error}"
         self._post.add(self._engine.tell(now).settled, now)
         self._note_error(self._engine)
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-import orjson
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 from pydantic import BaseModel, ValidationError
 
+from batch_bridge import _text
 from batch_bridge._ask import Asker
 from batch_bridge._models import JSON, Outcome
 from batch_bridge._wrap._family import Family
@@ -109,9 +109,9 @@ class _Way:
         Where the answer is what the SDK says it is, validation makes the same object as the SDK's own reading, which
         asks less of the answer and takes ten times as long.
         """
-        data = orjson.dumps(answer_of(self.client, self.endpoint, ended))
+        data = _text.write(answer_of(self.client, self.endpoint, ended))
         try:
             return self.cast_to.model_validate_json(data, strict=True)
         except ValidationError:
             read = self.client._process_response_data  # noqa: SLF001
-            return read(data=orjson.loads(data), cast_to=self.cast_to, response=None)
+            return read(data=_text.read(data), cast_to=self.cast_to, response=None)

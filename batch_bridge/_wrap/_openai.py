@@ -58,7 +58,7 @@ def wrap_openai(
     Args:
         client: An `AsyncOpenAI`, `OpenAI`, `AsyncAzureOpenAI` or `AzureOpenAI`. It is not changed. The two share one
             HTTP client, as all copies do: closing one closes it for both.
-        batcher: The bridge that nodes wait for, by name or as it is; left out, it is the Runner's only bridge, else
+        batcher: The bridge that nodes wait for, by name or as it is; left out, it is the Runner's only one, else
             `"bridge"`. Or a `Batcher` of your own, for all calls, which has what `flush` and the arguments after it say
             for itself.
         mode: `"realtime"` returns a copy that is not batched at all; else the environment's `BATCH_BRIDGE_MODE` counts.

@@ -92,11 +92,7 @@ def batched(
         )
         return pooled(model, max_concurrency)  # type: ignore[return-value]  # of a subclass of its class
     kind = type(model)
-    made = (
-        _shared_class(kind, settings)
-        if batcher is None or isinstance(batcher, str)
-        else class_of(kind, vendor, settings)
-    )
+    made = _shared_class(kind, settings) if isinstance(batcher, str | None) else class_of(kind, vendor, settings)
     return in_batches(model, made)  # type: ignore[return-value]  # as above
 
 

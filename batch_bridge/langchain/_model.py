@@ -45,7 +45,7 @@ class Settings:
     """How a model is batched.
 
     Attributes:
-        batcher: A bridge's name, a `Bridge`, a `Batcher`, or `None` for what `wait` takes then.
+        batcher: A bridge's name, a `Bridge`, or a `Batcher`; `None` as for `wait`.
         flush: When calls that no graph makes are sent.
         deadline: How long an answer may take, where that is said here.
     """

@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
-import orjson
-
-from batch_bridge import _outcome
+from batch_bridge import _outcome, _text
 from batch_bridge._ask import Asker
 from batch_bridge._models import JSON, Cancelled, Errored, Expired, Outcome, Succeeded
 from batch_bridge.errors import UsageError
@@ -126,7 +124,7 @@ class BatchTransport:
             known = lower in _EVERY_CALL or lower in _CREDENTIALS or lower.startswith(_SDK)
             if not known and self._usual.get(lower) != value:
                 own[lower] = value
-        return self._read(Sent(request.url.path, dict(request.url.params), own, orjson.loads(request.content)))
+        return self._read(Sent(request.url.path, dict(request.url.params), own, _text.read(request.content)))
 
 
 def refuse(sent: Sent, *, query: frozenset[str] = frozenset()) -> None:
@@ -184,5 +182,5 @@ def _respond(request: HTTPRequest, request_id: str, outcome: Outcome) -> Any:
 def _response(request: HTTPRequest, status: int, body: JSON, headers: Mapping[str, str]) -> Any:
     http = sys.modules[type(request).__module__.partition(".")[0]]  # httpx or httpx2, whichever asks
     return http.Response(
-        status, headers={"content-type": "application/json", **headers}, content=orjson.dumps(body), request=request
+        status, headers={"content-type": "application/json", **headers}, content=_text.write(body), request=request
     )

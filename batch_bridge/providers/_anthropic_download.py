@@ -10,6 +10,7 @@ from batch_bridge.providers._anthropic_failure import is_gone, unavailable
 from batch_bridge.providers._anthropic_handle import read_custom_id
 from batch_bridge.providers._anthropic_messages import input_tokens
 from batch_bridge.providers._anthropic_result import read_pair, read_result
+from batch_bridge.providers._result import Unreadable
 from batch_bridge.providers._splitter import LineSplitter
 
 logger = logging.getLogger("batch_bridge")
@@ -56,6 +57,7 @@ async def read_outcomes(
 ) -> AsyncIterator[tuple[str, Outcome]]:
     """Yield the outcomes in a batch's results, in the order of their lines, and fill in the bill.
 
+    Requests whose result cannot be read come last, with an error of their own.
     No more than a piece of the results and one line is held. If they are gone, which may be known before, all
     requests get errors.
 
@@ -63,7 +65,7 @@ async def read_outcomes(
         ProviderUnavailable: The download broke off; the batch must be polled, and read, again.
     """
     known: set[str] = set()
-    strange = 0
+    broken = Unreadable(f"batch {batch_id}", "custom_id")
     try:
         if are_gone:
             raise Gone  # noqa: TRY301
@@ -75,14 +77,15 @@ async def read_outcomes(
                     known.add(pair[0])
                     bill.add(result)
                 yield pair
-            elif (strange := strange + 1) == 1:
-                logger.warning("batch %s: put aside a result that cannot be read: %r", batch_id, line[:100])
+            else:
+                broken.add(line)
     except Gone:
         logger.warning("batch %s: its results are gone", batch_id)
         for request_id in members:
             yield request_id, lost(batch_id)
-    if strange > 1:
-        logger.warning("batch %s: put aside %d results that cannot be read", batch_id, strange)
+    for name, errored in broken.outcomes():
+        if (named := read_custom_id(name)) is not None:
+            yield named[0], errored
 
 
 async def read_tag(clients: Clients, batch_id: str) -> str | None:

@@ -9,6 +9,7 @@ from batch_bridge.providers._anthropic_failure import said
 from batch_bridge.providers._anthropic_handle import read_custom_id
 from batch_bridge.providers._anthropic_messages import to_message
 from batch_bridge.providers._result import loads
+from batch_bridge.providers._said import is_error
 
 EXPIRED: Final = "the batch's 24 hours were over before this request ran; it was not billed, and can be sent again"
 CANCELLED: Final = "the batch was cancelled before this request ran; it was not billed, and can be sent again"
@@ -49,11 +50,13 @@ def read_result(line: bytes) -> Mapping[str, Any] | None:
 
 
 def answered(body: Any, *, wants_message: bool) -> Outcome:
-    """Return the outcome of a request that was answered with a body."""
+    """Return the outcome of a request that was answered with a body; an error may be one."""
+    if body is None or is_error(body):
+        return failed(body)
     if not wants_message:
         return Succeeded(body)
     try:
-        return Succeeded(_messages.encode(to_message(body), what="the answer"))
+        return Succeeded(_messages.encode_answer(to_message(body)))
     except Exception as error:  # noqa: BLE001  # whatever the body is, its neighbours have answers to be read
         cause = f"{type(error).__name__}: {error}"[:300]
         return Errored(f"the answer is no message ({cause})", code="unexpected_answer")
@@ -77,9 +80,9 @@ def failed(body: Any, status: int | None = None) -> Errored:
 def _outcome(result: Any, *, wants_message: bool) -> Outcome:
     kind = result.get("type") if isinstance(result, Mapping) else None
     match kind:
-        case "succeeded" if "message" in result:
-            return answered(result["message"], wants_message=wants_message)
-        case "errored":
+        case "succeeded" if result.get("message") is not None or not result.get("error"):
+            return answered(result.get("message"), wants_message=wants_message)
+        case "errored" | "succeeded":
             return failed(_whole(result.get("error")))
         case "expired":
             return Expired(EXPIRED)

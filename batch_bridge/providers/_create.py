@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from batch_bridge._extras import missing
 from batch_bridge._provider import Provider
+from batch_bridge.providers._extra import require_extra
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,12 @@ def create(name: str, **options: Any) -> Provider:
     Raises:
         ValueError: There is no provider of this name, or it does not take a value.
         TypeError: The provider has no such option, or an option is of another type.
-        MissingPackageError: The provider's SDK is not installed; the error says what to install. An `ImportError`.
+        ImportError: The provider's SDK is not installed; the error says what to install.
     """
     if name not in KINDS:
         raise ValueError(f"create({name!r}): there is no such provider; {_suggest(name, KINDS)}")
     kind = KINDS[name]
-    made = _import(name, kind)
+    made = _import(kind)
     known = option_names(name)
     for option in options:
         if option not in known:
@@ -101,15 +101,12 @@ def create(name: str, **options: Any) -> Provider:
 def option_names(name: str) -> list[str]:
     """Return the options that `create` takes for a provider whose SDK is installed."""
     kind = KINDS[name]
-    parameters = inspect.signature(_import(name, kind)).parameters
+    parameters = inspect.signature(_import(kind)).parameters
     return [*(each for each in parameters if each not in kind.fixed), *kind.wiring]
 
 
-def _import(name: str, kind: Kind) -> Callable[..., Any]:
-    try:
-        importlib.import_module(kind.sdk)
-    except ImportError as error:
-        raise missing(f"create({name!r})", kind.sdk, kind.extra, error) from error
+def _import(kind: Kind) -> Callable[..., Any]:
+    require_extra(kind.sdk, kind.extra)
     made: Callable[..., Any] = getattr(importlib.import_module(f"batch_bridge.providers.{kind.module}"), kind.name)
     return made
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, TypeAlias, TypedDict, cast
+from typing import Any, Final, Literal, NotRequired, TypeAlias, TypedDict, cast
 
 from batch_bridge._models import JSON, Cancelled, Errored, Expired, InProgress, Outcome
 from batch_bridge.providers._gemini_failure import masked
@@ -25,21 +25,25 @@ class Upload(TypedDict):
 
     Attributes:
         input_file: The uploaded file, or `None` if the requests go into the create call.
+        messages: Of those that do: whether the answers are to be LangChain messages, or the places of those whose are.
+            Not in what an earlier version left.
     """
 
     input_file: str | None
     model: str
     uploaded_at: int
+    messages: NotRequired[bool | list[int]]
 
 
 class Handle(TypedDict):
-    """What any process needs to poll a batch, and a person to look it up."""
+    """What any process needs to poll a batch, and a person to look it up. `messages` is as in `Upload`."""
 
     name: str
     key: str
     input_file: str | None
     model: str
     created_at: int
+    messages: NotRequired[bool | list[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +91,8 @@ class Job:
 
     @property
     def awaits_results(self) -> bool:
-        """Whether it has succeeded and has answers, and where they are is late."""
-        return self.end == "succeeded" and bool(self.ran) and not self.has_results
+        """Whether it has succeeded, so that it has results, and where they are is late; its counts may be late too."""
+        return self.end in ("succeeded", "partially_succeeded") and not self.has_results
 
     def progress(self) -> InProgress:
         """Return how far it has come."""
@@ -150,6 +154,7 @@ def write_handle(job: Job, key: str, upload: Upload, *, created_at: int) -> JSON
         "input_file": job.input_file or upload["input_file"],
         "model": upload["model"],
         "created_at": created_at,
+        **({"messages": cast("JSON", upload["messages"])} if upload.get("messages") else {}),
     }
 
 

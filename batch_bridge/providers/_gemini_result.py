@@ -9,6 +9,7 @@ from batch_bridge._models import JSON, Errored, Outcome, Succeeded, Usage
 from batch_bridge.providers._gemini_messages import count, to_message
 from batch_bridge.providers._item import read_mark
 from batch_bridge.providers._result import loads
+from batch_bridge.providers._said import is_error, said
 
 Pair = tuple[str, Outcome]
 
@@ -76,36 +77,71 @@ def read_line(line: bytes, bill: Bill) -> Pair | None:
     return _outcome(key, result, bill)
 
 
-def read_inlined(results: Sequence[Any], bill: Bill) -> list[Pair]:
-    """Return ids and outcomes of results that came inside a batch; those that name no request are left out.
+def read_inlined(results: Sequence[Any], sent: Sequence[str], bill: Bill) -> list[Pair]:
+    """Return ids and outcomes of results that came inside a batch.
 
-    They are told apart by the key in their metadata, never by their order.
+    They are told apart by the key in their metadata. Those without are taken by their order, which the API documents
+    ("in the same order as the input requests"), as long as there is one for each request and every key that is there
+    stands in its place. Otherwise nobody knows whose they are: the requests that are not named get an error.
+
+    Source: ai.google.dev/api/batch-api, "GenerateContentBatchOutput", `inlinedResponses`.
+
+    Args:
+        results: As the API gives them.
+        sent: The keys of the batch's requests, in order.
+        bill: Adds up what they cost.
     """
-    pairs: list[Pair] = []
-    for result in results:
-        metadata = result.get("metadata") if isinstance(result, Mapping) else None
-        key = metadata.get("key") if isinstance(metadata, Mapping) else None
-        if isinstance(key, str):
-            pairs.append(_outcome(key, result, bill))
-    return pairs
+    found = [(_key(result), result) for result in results]
+    named = {key for key, _ in found if key is not None}
+    pairs = [_outcome(key, result, bill) for key, result in found if key is not None]
+    nameless = sum(key is None for key, _ in found)
+    if not nameless:
+        return pairs
+    in_order = len(found) == len(sent) and all(key in (None, own) for (key, _), own in zip(found, sent, strict=False))
+    if in_order:
+        return [
+            _outcome(own, result if isinstance(result, Mapping) else {}, bill)
+            for (_, result), own in zip(found, sent, strict=True)
+        ]
+    unmatched = Errored(
+        f"{nameless} of {len(found)} results of the batch name no request, and they do not stand in the order of its "
+        f"{len(sent)} requests, so nobody knows whose they are; this request's may be one of them, and paid for",
+        code="unmatched_result",
+        retryable=True,
+    )
+    return [*pairs, *((read_mark(key)[0], unmatched) for key in sent if key not in named)]
+
+
+def _key(result: object) -> str | None:
+    metadata = result.get("metadata") if isinstance(result, Mapping) else None
+    key = metadata.get("key") if isinstance(metadata, Mapping) else None
+    return key if isinstance(key, str) else None
 
 
 def read_error(error: object) -> Errored:
     """Return what a `google.rpc.Status` comes to; some of them hold an HTTP status in place of a code."""
-    said: Mapping[str, Any] = error if isinstance(error, Mapping) else {}
-    code = said.get("code")
+    held = _status(error)
+    code = held.get("code")
     status, name = _HTTP.get(code, (code, f"http_{code}")) if isinstance(code, int) else (None, "no_status")
-    name = said["status"] if isinstance(said.get("status"), str) else name
-    message = said.get("message")
-    if not isinstance(message, str) or not message:
-        message = f"the request was answered with {name}"
+    name = held["status"] if isinstance(held.get("status"), str) else name
+    message = said(held)[1] or said(error)[1] or f"the request was answered with {name}"
     return Errored(
         message,
         code=name.lower(),
         status_code=status,
         retryable=is_retryable(status),
-        body={"error": {**said, "code": status, "message": message, "status": name}},
+        body={"error": {**held, "code": status, "message": message, "status": name}},
     )
+
+
+def _status(error: object) -> Mapping[str, Any]:
+    """Return the status in an error, however it is wrapped: some calls answer with a list of one."""
+    for _ in range(4):
+        if isinstance(error, list) and error:
+            error = error[0]
+        elif isinstance(error, Mapping) and "message" not in error and "error" in error:
+            error = error["error"]
+    return error if isinstance(error, Mapping) else {}
 
 
 def is_retryable(status: int | None) -> bool:
@@ -114,7 +150,9 @@ def is_retryable(status: int | None) -> bool:
 
 
 def answered(response: Mapping[str, Any], *, wants_message: bool) -> Outcome:
-    """Return the outcome of a request that was answered."""
+    """Return the outcome of a request that was answered; an error may be what it was answered with."""
+    if is_error(response):
+        return read_error(response)
     return _message(response) if wants_message else Succeeded(cast("JSON", response))
 
 
@@ -124,7 +162,7 @@ def _outcome(key: str, result: Mapping[str, Any], bill: Bill) -> Pair:
     if isinstance(response, dict):
         bill.add(key, response)
         return request_id, answered(response, wants_message=wants_message)
-    if result.get("error") is not None:
+    if result.get("error"):
         return request_id, read_error(result["error"])
     return request_id, Errored(
         "the batch's output holds neither an answer nor an error for it", "missing_result", retryable=True
@@ -133,7 +171,7 @@ def _outcome(key: str, result: Mapping[str, Any], bill: Bill) -> Pair:
 
 def _message(response: Mapping[str, Any]) -> Outcome:
     try:
-        return Succeeded(_messages.encode(to_message(response), what="the answer"))
+        return Succeeded(_messages.encode_answer(to_message(response)))
     except Exception as error:  # noqa: BLE001  # whatever the answer is, its neighbours are to be read
         cause = f"{type(error).__name__}: {error}"[:300]
         return Errored(f"the answer is no content, so it is no message ({cause})", code="unexpected_answer")

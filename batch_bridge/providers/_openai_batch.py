@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 from batch_bridge._models import Cancelled, Errored, Expired, InProgress, Outcome, Usage
 from batch_bridge.providers._failure import masked
 from batch_bridge.providers._openai_result import CANCELLED, EXPIRED
+from batch_bridge.providers._said import PASSING, said
 
 KEY: Final = "batch_bridge_key"
 """The metadata field that holds our own name for a batch."""
@@ -17,7 +18,7 @@ _ENDS: Final = ("completed", "failed", "expired", "cancelled")
 _RUNS: Final = ("validating", "in_progress", "finalizing", "cancelling")
 _SHOWN: Final = 3
 """Errors of a failed batch that are repeated to each of its requests."""
-_PASSING: Final = frozenset({"token_limit_exceeded", "rate_limit_exceeded", "server_error", "internal_error"})
+_PASSING: Final = PASSING | {"token_limit_exceeded"}
 """Codes of failed batches that the same requests may not meet again."""
 
 
@@ -57,8 +58,17 @@ class Batch:
 
     @property
     def awaits_file(self) -> bool:
-        """Whether it is completed and has answers, and the id of its output file is late."""
-        return self.end == "completed" and bool(self.ran) and self.output_file_id is None
+        """Whether it has ended and has results, as far as its counts say, and the id of their file is late.
+
+        The counts may be late, too: what is completed and has no output file has results, unless every request is
+        counted as failed and the error file is there.
+        """
+        ran, rest = self.ran or 0, (self.counted or 0) - (self.ran or 0)
+        if self.end == "completed":
+            failed_all = bool(rest) and rest == self.total and self.error_file_id is not None
+            late_errors = bool(rest) and self.error_file_id is None
+            return (self.output_file_id is None and not failed_all) or late_errors
+        return self.end in ("expired", "cancelled") and bool(ran) and self.output_file_id is None
 
     def progress(self) -> InProgress:
         """Return how far it has come."""
@@ -118,16 +128,25 @@ def read_batch(seen: object, *, model: str = "", status: Callable[[str], str] = 
         ran=completed,
         counted=None if completed is None else completed + (failed or 0),
         total=_whole(counts, "total"),
-        problems=_problems(getattr(seen, "errors", None)),
+        problems=_problems(getattr(seen, "errors", None)) or _problems(getattr(seen, "error", None)),
         usage=_usage(getattr(seen, "usage", None), _text(seen, "model") or model),
     )
 
 
 def _problems(errors: object) -> tuple[Mapping[str, Any], ...]:
-    found = getattr(errors, "data", None)
-    if not isinstance(found, list):
-        return ()
-    return tuple({name: getattr(each, name, None) for name in ("code", "line", "message")} for each in found)
+    """Return what a batch says of its failure: a list in `data`, or of other servers a bare one, a text, an object."""
+    data = errors.get("data") if isinstance(errors, Mapping) else getattr(errors, "data", None)
+    found = data if isinstance(data, list) else errors
+    many = found if isinstance(found, list) else [found]
+    return tuple(problem for each in many if any((problem := _read_problem(each)).values()))
+
+
+def _read_problem(each: object) -> dict[str, Any]:
+    plain = each
+    if not isinstance(each, str | list | Mapping):  # an object of the SDK
+        plain = {name: getattr(each, name, None) for name in ("code", "line", "message", "error", "type")}
+    code, message = said(plain)
+    return {"code": code, "line": plain.get("line") if isinstance(plain, Mapping) else None, "message": message}
 
 
 def _problem(problem: Mapping[str, Any]) -> str:

@@ -151,7 +151,6 @@ async def _page(client: AsyncOpenAI, start: str | None) -> Any:
 def _mistral(job: Mapping[str, Any]) -> SimpleNamespace:
     """Return a job of Mistral's under the names that OpenAI has for its fields."""
     inputs = job.get("input_files") or [None]
-    errors = [each for each in job.get("errors") or () if isinstance(each, Mapping)]
     return SimpleNamespace(
         id=job.get("id"),
         status=job.get("status"),
@@ -167,9 +166,5 @@ def _mistral(job: Mapping[str, Any]) -> SimpleNamespace:
             completed=job.get("succeeded_requests"),
             failed=job.get("failed_requests"),
         ),
-        errors=SimpleNamespace(data=[SimpleNamespace(code=None, line=None, **_said(each)) for each in errors]),
+        errors=job.get("errors"),
     )
-
-
-def _said(error: Mapping[str, Any]) -> dict[str, Any]:
-    return {"message": error.get("message")}

@@ -6,6 +6,7 @@ from openai import APIError, OpenAIError
 
 from batch_bridge.providers._failure import NoCredentials, retry_after, status_of, told
 from batch_bridge.providers._judge import Judge
+from batch_bridge.providers._said import said
 
 __all__ = ["NoCredentials", "retry_after", "status_of"]
 
@@ -37,12 +38,12 @@ def _is_callers(error: Exception) -> bool:
 
 
 def _code(error: Exception) -> str:
-    return str(getattr(error, "code", None) or getattr(error, "type", None) or "submit_failed")
+    own = getattr(error, "code", None) or getattr(error, "type", None)
+    return str(own or said(getattr(error, "body", None))[0] or "submit_failed")
 
 
 def _told(doing: str, error: Exception) -> str:
-    body = getattr(error, "body", None)
-    return told(doing, error, body.get("message") if isinstance(body, dict) else None, _ADVICE)
+    return told(doing, error, said(getattr(error, "body", None))[1], _ADVICE)
 
 
 _JUDGE: Final = Judge(told=_told, code=_code, is_keyless=_is_keyless, is_callers=_is_callers)
@@ -52,3 +53,4 @@ of_create = _JUDGE.of_create
 of_call = _JUDGE.of_call
 is_ended = _JUDGE.is_ended
 is_unsupported = _JUDGE.is_unsupported
+is_unseen = _JUDGE.is_unseen

@@ -1,15 +1,17 @@
 """A line of a batch's output or error file as an outcome. Pure; total: no line makes it raise."""
 
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any, Final, TypeGuard
 
 from batch_bridge import _messages
 from batch_bridge._models import Cancelled, Errored, Expired, Outcome, Succeeded
 from batch_bridge.providers import _openai_chat, _openai_responses
 from batch_bridge.providers._item import read_mark
 from batch_bridge.providers._result import loads
+from batch_bridge.providers._said import PASSING, is_error, said, status_in
 
 EXPIRED = "the batch's completion window closed before this request ran; it was not billed, and can be sent again"
+_OK: Final = 200
 CANCELLED = "the batch was cancelled before this request ran; it was not billed, and can be sent again"
 
 
@@ -27,11 +29,10 @@ def read_line(line: bytes) -> tuple[str, Outcome] | None:
         return request_id, _never_ran(result.get("error"))
     if not isinstance(response, dict):
         return request_id, Errored("its line in the batch's output is no answer", code="unexpected_answer")
-    status = response.get("status_code")
-    if type(status) is not int:
-        status = None
-    body = response.get("body")
-    if is_success(status):
+    status, body = status_in(response.get("status_code")), response.get("body")
+    if status is None and isinstance(body, Mapping) and body and not (is_error(body) or result.get("error")):
+        status = _OK  # it does not say, and here is an answer
+    if is_success(status) and not (body is None or is_error(body)):
         return request_id, answered(body, status, wants_message=wants_message)
     return request_id, failed(status, body, result.get("error"), response.get("request_id"))
 
@@ -42,7 +43,9 @@ def is_success(status: int | None) -> TypeGuard[int]:
 
 
 def answered(body: Any, status: int, *, wants_message: bool) -> Outcome:
-    """Return the outcome of a request that was answered with a body."""
+    """Return the outcome of a request that was answered with a body; an error may be one."""
+    if body is None or is_error(body):
+        return failed(status, body, None, None)
     return _message(body, status) if wants_message else Succeeded(body)
 
 
@@ -52,7 +55,7 @@ def is_retryable(status: int | None) -> bool:
 
 
 def _never_ran(error: object) -> Outcome:
-    code, message = _said(error)
+    code, message = said(error)
     if code == "batch_expired":
         return Expired(message or EXPIRED)
     if code == "batch_cancelled":
@@ -61,19 +64,20 @@ def _never_ran(error: object) -> Outcome:
         return Errored(
             "the batch's output holds neither an answer nor an error for it", "missing_result", retryable=True
         )
-    return Errored(message or f"the request did not run: {code}", code=code or "error")
+    return Errored(message or f"the request did not run: {code}", code=code or "error", retryable=code in PASSING)
 
 
 def failed(status: int | None, body: Any, error: object, provider_request_id: object) -> Errored:
     """Return the outcome of a request that was answered with an error, or with nothing."""
-    code, message = _said(body.get("error") if isinstance(body, Mapping) else None)
-    if code is None and message is None:
-        code, message = _said(error)
-    if message is None and isinstance(body, Mapping) and isinstance(body.get("message"), str):
-        message = body["message"]
-    answered = "no HTTP status" if not status else f"HTTP status {status}"
+    code, message = said(body)
+    if message is None:
+        other, message = said(error)
+        code = code or other
+    with_what = "no HTTP status" if not status else f"HTTP status {status}"
+    if is_success(status):
+        code, with_what = code or "unexpected_answer", f"{with_what} and no answer"
     return Errored(
-        message or f"the request was answered with {answered}",
+        message or f"the request was answered with {with_what}",
         code=code or (f"http_{status}" if status else "no_status"),
         status_code=status,
         retryable=is_retryable(status),
@@ -82,25 +86,13 @@ def failed(status: int | None, body: Any, error: object, provider_request_id: ob
     )
 
 
-def _said(error: object) -> tuple[str | None, str | None]:
-    """Return an error object's code, or else its type, and its message."""
-    if isinstance(error, str) and error:
-        return None, error
-    if not isinstance(error, Mapping):
-        return None, None
-    code = next((error[name] for name in ("code", "type") if isinstance(error.get(name), str | int)), None)
-    message = error.get("message")
-    return (str(code) if code else None), (message if isinstance(message, str) and message else None)
-
-
 def _message(body: Any, status: int) -> Outcome:
-    if isinstance(body, Mapping) and body.get("error"):
-        code, message = _said(body["error"])
-        return Errored(message or "the model's answer is an error", code=code or "error", status_code=status)
+    if isinstance(body, Mapping) and body.get("error"):  # a response that failed
+        return failed(status, body, None, None)
     try:
         is_chat = "choices" in body
         answer = _openai_chat.to_message(body) if is_chat else _openai_responses.to_message(body)
-        return Succeeded(_messages.encode(answer, what="the answer"))
+        return Succeeded(_messages.encode_answer(answer))
     except Exception as error:  # noqa: BLE001  # whatever the body is, its neighbours have answers to be read
         cause = f"{type(error).__name__}: {error}"[:300]
         return Errored(

@@ -2,7 +2,9 @@
 
 import logging
 import time
-from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
 
 from batch_bridge._models import Ended, Errored, InProgress
 from batch_bridge._settlement import nothing
@@ -11,8 +13,11 @@ logger = logging.getLogger("batch_bridge")
 
 _VISIBILITY = 60.0
 """Seconds in which a batch that was just created may not be found."""
-_POLLS = 3
-"""Polls of an ended batch that wait for what tells where its results are."""
+LATE_RESULTS: Final = timedelta(minutes=5)
+"""How long an ended batch is looked at again that does not say where its results are.
+
+Source: github.com/BerriAI/litellm/issues/37715 and /38744: `completed`, no output file and counts of 0 for a while.
+"""
 
 
 class Watch:
@@ -22,14 +27,23 @@ class Watch:
         title: What stands before a batch's id in errors and logs.
         status: What the API calls a batch's status.
         account: What the API calls that which has keys and batches.
+        clock: Seconds since some moment; never set back.
     """
 
-    def __init__(self, *, title: str = "batch ", status: str = "status", account: str = "project") -> None:
+    def __init__(
+        self,
+        *,
+        title: str = "batch ",
+        status: str = "status",
+        account: str = "project",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._title = title
         self._status = status
         self._account = account
         self._seen: set[str] = set()
-        self._late: Counter[str] = Counter()
+        self._clock = clock
+        self._late: dict[str, float] = {}
         self._unknown: set[tuple[str, str]] = set()
 
     def not_found(self, batch_id: str, created_at: float) -> InProgress | Ended:
@@ -54,9 +68,9 @@ class Watch:
             )
 
     def waits(self, batch_id: str) -> bool:
-        """Tell whether to poll an ended batch once more, which has results and does not say where; not for ever."""
-        self._late[batch_id] += 1
-        return self._late[batch_id] <= _POLLS
+        """Tell whether to poll an ended batch once more, which does not say where its results are; not for ever."""
+        now = self._clock()
+        return now - self._late.setdefault(batch_id, now) < LATE_RESULTS.total_seconds()
 
     def forget(self, batch_id: str) -> None:
         """Let go of a batch that is settled."""

@@ -1,5 +1,9 @@
 """Anthropic's Message Batches API."""
 
+from batch_bridge.providers._extra import require_extra
+
+require_extra("anthropic", "anthropic")
+
 import asyncio
 import time
 from collections import Counter
@@ -7,12 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from batch_bridge._extras import missing
-
-try:
-    from anthropic.types.messages import MessageBatch
-except ImportError as error:
-    raise missing("batch_bridge.providers.anthropic", "anthropic", "anthropic", error) from error
+from anthropic.types.messages import MessageBatch
 
 from batch_bridge._models import JSON, Ended, Errored, InProgress, Limits, Measure, Request
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown

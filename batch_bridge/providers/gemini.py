@@ -1,5 +1,9 @@
 """Gemini's Batch API."""
 
+from batch_bridge.providers._extra import require_extra
+
+require_extra("google.genai", "gemini")
+
 import asyncio
 import time
 from collections import Counter
@@ -7,13 +11,8 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import IO, Any, Final
 
-from batch_bridge._extras import missing
-
-try:
-    from google import genai
-    from google.genai import types
-except ImportError as error:
-    raise missing("batch_bridge.providers.gemini", "google.genai", "gemini", error) from error
+from google import genai
+from google.genai import types
 
 from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
@@ -159,7 +158,10 @@ class GeminiBatch:
         async with spool() as file:
             size = await asyncio.to_thread(self._write, requests, file)
             name = await self._upload(key, file) if size + _FRAME * len(requests) > self._inline_bytes else None
-        return {"input_file": name, "model": model, "uploaded_at": int(time.time())}
+        upload: dict[str, JSON] = {"input_file": name, "model": model, "uploaded_at": int(time.time())}
+        if name is None:
+            upload["messages"] = self._messages(requests)
+        return upload
 
     async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:
         """Create the batch, once.
@@ -179,7 +181,7 @@ class GeminiBatch:
                 lambda client: client.aio.batches.create(model=upload["model"], src=source, config=config),
             )
         except Exception as error:
-            raise failure.of_create("creating the batch", error) from error
+            raise failure.of_create("creating the batch", error, age=time.time() - upload["uploaded_at"]) from error
         job = read_job({"name": created.name})
         if job is None:
             raise SubmissionUnknown(
@@ -207,7 +209,10 @@ class GeminiBatch:
         if job.end is None or (job.awaits_results and self._watch.waits(job.name)):
             return job.progress()
         bill = Bill(known["model"])
-        return Ended(read_outcomes(self._clients, job, members, bill), missing=job.missing(), usage=bill.total)
+        messages = known.get("messages", False)
+        places = messages if isinstance(messages, bool) else frozenset(messages)
+        outcomes = read_outcomes(self._clients, job, members, bill, messages=places)
+        return Ended(outcomes, missing=job.missing(), usage=bill.total)
 
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
         """Return the handles of the batches that were created for a key, oldest first.
@@ -274,6 +279,11 @@ class GeminiBatch:
 
     def _read(self, request: Request) -> Call:
         return read_item(request.item, self._defaults)
+
+    def _messages(self, requests: Sequence[Request]) -> JSON:
+        """Return whether all answers are to be messages, or the places of those: a result may not name its request."""
+        places: list[JSON] = [place for place, each in enumerate(requests) if self._read(each).wants_message]
+        return bool(places) if len(places) in (0, len(requests)) else places
 
     def _write(self, requests: Sequence[Request], file: IO[bytes]) -> int:
         file.writelines(self._read(request).line(request.id) for request in requests)

@@ -201,13 +201,14 @@ class OpenAIBatch:
             SubmissionRefused: It was not created and will not be.
         """
         upload = read_upload(prepared)
-        if self._quirks.awaits_files:
-            await self._await_file(upload["input_file_id"])
         sent_at = int(time.time())
+        age = sent_at - upload["uploaded_at"]
+        if self._quirks.awaits_files:
+            await self._await_file(upload["input_file_id"], age)
         try:
             batch = await self._batches.create(key, upload)
         except Exception as error:
-            raise failure.of_create("creating the batch", error) from error
+            raise failure.of_create("creating the batch", error, age=age) from error
         if batch is None:
             raise SubmissionUnknown(
                 "creating the batch was answered with no batch; whether it exists will be looked up"
@@ -305,7 +306,7 @@ class OpenAIBatch:
             )
         return call
 
-    async def _await_file(self, file_id: str) -> None:
+    async def _await_file(self, file_id: str, age: float) -> None:
         """Pass if a file can be used.
 
         Raises:
@@ -315,7 +316,10 @@ class OpenAIBatch:
         try:
             file = await self._clients.call("files.retrieve", lambda client: client.files.retrieve(file_id))
         except Exception as error:
-            raise failure.of_upload(f"looking up the input file {file_id}", error) from error
+            doing = f"looking up the input file {file_id}"
+            if failure.is_unseen(error, age):
+                raise failure.unavailable(doing, error) from error
+            raise failure.of_upload(doing, error) from error
         status = str(getattr(file, "status", None) or "processed")
         if status in ("error", "failed"):
             why = getattr(file, "status_details", None) or "no reason was given"

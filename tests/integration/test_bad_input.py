@@ -16,6 +16,7 @@ from langgraph.store.memory import InMemoryStore
 import batch_bridge.runner
 from batch_bridge import (
     BatchBridgeError,
+    BatchFailed,
     Bridge,
     FlushPolicy,
     RequestFailed,
@@ -309,35 +310,19 @@ async def test_a_submit_that_fails_fails_the_requests_of_its_batch(submit, parts
         assert error.code == code
 
 
-async def poll_raises(handle):
-    raise ConnectionError("no route")
-
-
-async def poll_cancels(handle):
-    raise asyncio.CancelledError
+async def poll_has_failed(handle):
+    raise BatchFailed("no quota", code="quota")
 
 
 @pytest.mark.parametrize(
     ("poll", "parts", "code"),
     [
-        (lambda handle: ["x"], ["poll()", "1 results", "2 requests", "Nothing was guessed"], "wrong_number_of_results"),
-        (lambda handle: list("xyz"), ["poll()", "3 results", "2 requests"], "wrong_number_of_results"),
-        (lambda handle: [], ["poll()", "0 results"], "wrong_number_of_results"),
-        (lambda handle: {"7": "x", "id-1": "y"}, ["poll()", "without this request's position", "0 to 1", "'7'"], "missing_result"),
-        (lambda handle: {}, ["poll()", "dict of 0"], "missing_result"),
-        (lambda handle: "done", ["poll()", "a str"], "bad_results"),
-        (lambda handle: False, ["poll()", "a bool"], "bad_results"),
-        (lambda handle: object(), ["poll()", "a object"], "bad_results"),
-        (poll_raises, ["ConnectionError", "no route"], "poll_failed"),
-        (poll_cancels, ["CancelledError", "poll_cancels"], "poll_failed"),
         (lambda handle: TimeoutError("too late"), ["TimeoutError", "too late"], "batch_failed"),
+        (poll_has_failed, ["no quota"], "quota"),
     ],
-    ids=[
-        "too few", "too many", "none", "unknown positions", "empty dict", "str", "bool", "object", "raises",
-        "raises CancelledError", "returns an exception",
-    ],
-)  # fmt: skip
-async def test_a_poll_that_makes_no_sense_fails_the_requests_of_its_batch_and_says_why(poll, parts, code):
+    ids=["returns an exception", "raises BatchFailed"],
+)
+async def test_a_poll_that_says_that_the_batch_has_failed_fails_its_requests(poll, parts, code):
     desk = Desk()
     errors = await beside_a_good_bridge(desk.bridge(name="broken", poll=poll), inputs="ac")
     for error in errors:

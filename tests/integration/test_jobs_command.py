@@ -53,3 +53,46 @@ def test_what_is_wrong_is_said_in_a_line(run, tmp_path):
     assert "Error: none.toml: it cannot be read" in run("list", "--config", "none.toml", code=1)
     (tmp_path / "bridges.toml").write_text(CONFIG + CONFIG.replace("bridges.bridge", "bridges.second"))
     assert "describes several" in run("list", code=2)
+
+
+LINES = [
+    {"custom_id": f"q{n}", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": [{"role": "user", "content": f"{n}"}]}}
+    for n in range(3)
+]  # fmt: skip
+
+
+def test_openais_own_file_is_taken_as_it_comes(run, tmp_path):
+    text = "\r\n\r\n".join(map(json.dumps, LINES)) + "\r\n \r\n"
+    (tmp_path / "openai.jsonl").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    handle = run("submit", "openai.jsonl").strip()
+    assert json.loads(run("status", handle))["outcomes"] == {"succeeded": 3}
+    rows = [json.loads(line) for line in run("results", handle).splitlines()]
+    assert [(row["custom_id"], row["kind"]) for row in rows] == [(f"q{n}", "succeeded") for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("\n".join(map(json.dumps, [*LINES, LINES[1]])), "line 2 and line 4 have the same custom_id, 'q1'"),
+        ("\n" + json.dumps(LINES[0]) + "\n\n{'custom_id'}\n", "line 4 is no JSON"),
+        (json.dumps(LINES), "the file is one JSON array"),
+        (json.dumps(LINES, indent=2), "the file is one JSON array"),
+    ],
+    ids=["doubled", "not JSON", "an array", "an array over many lines"],
+)
+def test_what_is_wrong_with_a_file_is_said_with_its_line(run, tmp_path, text, says):
+    (tmp_path / "bad.jsonl").write_text(text)
+    assert says in run("submit", "bad.jsonl", code=1)
+    assert run("list") == ""
+
+
+def test_a_key_with_another_model_or_other_parameters_is_refused(run, tmp_path):
+    handle = run("submit", "items.jsonl", "--key", "mine").strip()
+    (tmp_path / "bridges.toml").write_text(CONFIG.replace("gpt-4o-mini", "gpt-4o"))
+    said = run("submit", "items.jsonl", "--key", "mine", code=1)
+    assert "gpt-4o-mini then" in said
+    assert "gpt-4o now" in said
+    (tmp_path / "bridges.toml").write_text(CONFIG + "[bridges.bridge.provider.defaults]\ntemperature = 1\n")
+    assert "its parameters" in run("submit", "items.jsonl", "--key", "mine", code=1)
+    (tmp_path / "bridges.toml").write_text(CONFIG)
+    assert run("submit", "items.jsonl", "--key", "mine").strip() == handle

@@ -13,7 +13,7 @@ from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
 from batch_bridge._models import Cancelled, Errored, Expired, Limits, Measure, Request, Succeeded
 from batch_bridge._sharing import Sharing
-from batch_bridge.errors import RequestRefused
+from batch_bridge.errors import BatchFailed, RequestRefused
 
 
 class Memory:
@@ -119,7 +119,7 @@ async def test_a_failure_is_that_of_all_and_is_never_kept():
 async def test_a_batch_that_fails_is_never_kept():
     cache = Memory()
     place = Place(cache=cache)
-    place.provider.then("poll", ValueError("a bug"))
+    place.provider.then("poll", BatchFailed("no quota", code="poll_failed"))
     outcomes = await place.ask(asked(1, "a"), asked(2, "a"))
     assert [each.code for each in outcomes] == ["poll_failed"] * 2
     assert cache.answers == {}
@@ -297,6 +297,7 @@ class World(crashes.World):
             self.look()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("story", crashes.STORIES)
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize(("cache", "dedupe"), [(True, True), (False, True), (True, False)])

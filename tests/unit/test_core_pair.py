@@ -1,7 +1,9 @@
 """The user's own `submit` and `poll`, as a provider."""
 
 import asyncio
+import json
 import threading
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -12,7 +14,7 @@ from batch_bridge import _messages
 from batch_bridge._messages import decode
 from batch_bridge._models import Ended, Errored, InProgress, Succeeded
 from batch_bridge._pair import Pair
-from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
+from batch_bridge.errors import BadPollResultError, ProviderUnavailable, SubmissionRefused, SubmissionUnknown
 
 ASKED = [request(n) for n in range(3)]
 IDS = tuple(each.id for each in ASKED)
@@ -104,7 +106,7 @@ def test_everything_may_share_a_batch_and_is_measured_as_json():
 # -- what submit returns ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("handle", ["id", 7, None, {"id": ["a", 1]}, ["a"]])
+@pytest.mark.parametrize("handle", ["id", 7, 0, "", {"id": ["a", 1]}, ["a"]])
 async def test_a_handle_is_whatever_json_can_carry(handle):
     assert await Pair(lambda items: handle, no_poll).submit("key", ASKED, None) == handle
 
@@ -116,6 +118,12 @@ async def test_a_handle_that_json_cannot_carry_fails_the_batch_and_says_why(hand
     ) as caught:
         await Pair(lambda items: handle, no_poll).submit("key", ASKED, None)
     assert caught.value.code == "handle_not_json"
+
+
+async def test_a_submit_without_a_handle_is_told_what_to_return():
+    with pytest.raises(SubmissionRefused, match=r"submit\(\) returned None.*return what poll\(\) needs") as caught:
+        await Pair(lambda items: None, no_poll).submit("key", ASKED, None)
+    assert caught.value.code == "no_handle"
 
 
 async def test_an_exception_that_submit_returns_is_a_refusal():
@@ -150,18 +158,7 @@ MISSING = "missing_result"
         pytest.param(("a", "b", "c"), ["a", "b", "c"], id="a tuple"),
         pytest.param({2: "c", 0: "a", 1: "b"}, ["a", "b", "c"], id="a dict by position"),
         pytest.param({"0": "a", "1": "b", "2": "c"}, ["a", "b", "c"], id="a dict by position, as JSON has it"),
-        pytest.param({0: "a", "0": "second", 1: "b", 2: "c"}, ["a", "b", "c"], id="a position twice: the first"),
         pytest.param({0: "a"}, ["a", MISSING, MISSING], id="positions that are missing"),
-        pytest.param({}, [MISSING] * 3, id="no position"),
-        pytest.param(
-            {0: "a", 3: "x", -1: "x", "y": "x", True: "x", 1.5: "x"}, ["a", MISSING, MISSING], id="strange keys"
-        ),
-        pytest.param(["a", "b"], ["wrong_number_of_results"] * 3, id="a list too short"),
-        pytest.param(["a", "b", "c", "d"], ["wrong_number_of_results"] * 3, id="a list too long"),
-        pytest.param([], ["wrong_number_of_results"] * 3, id="an empty list"),
-        pytest.param("abc", ["bad_results"] * 3, id="a string is no list"),
-        pytest.param(7, ["bad_results"] * 3, id="a number"),
-        pytest.param({"0", "1", "2"}, ["bad_results"] * 3, id="a set has no order"),
         pytest.param(ValueError("no"), ["batch_failed"] * 3, id="an exception fails the batch"),
         pytest.param(["a", ValueError("no"), "c"], ["a", "request_failed", "c"], id="an exception as one element"),
         pytest.param({0: "a", 1: KeyError(), 2: "c"}, ["a", "request_failed", "c"], id="an exception as one value"),
@@ -178,16 +175,86 @@ async def test_each_request_gets_its_own_and_nothing_is_guessed(reply, expected)
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
-        (["a"], "returned 1 results for a batch of 3 requests; a list must be as long as the batch"),
-        ("abc", "returned a str; return None while the batch runs"),
-        ({"x": 1}, "a dict of 1 without this request's position.*0 to 2.*no place for 'x'"),
+        pytest.param(["a", "b"], "2 results for a batch of 3 requests; a list must be as long", id="a list too short"),
+        pytest.param(["a", "b", "c", "d"], "4 results for a batch of 3", id="a list too long"),
+        pytest.param([], "0 results", id="an empty list"),
+        pytest.param("abc", "a str; return None while the batch runs", id="a string is no list"),
+        pytest.param(7, "an? int", id="a number"),
+        pytest.param({"0", "1", "2"}, "a set", id="a set has no order"),
+        pytest.param({}, "a dict of nothing; return None while the batch runs", id="an empty dict"),
+        pytest.param({0: "a", "0": "b"}, "'0' names the item at position 0, which has a result", id="a position twice"),
+        pytest.param({0: "a", 3: "x"}, "3 is neither a position, 0 to 2", id="beyond the end"),
+        pytest.param({-1: "x"}, "-1 is neither a position", id="before the start"),
+        pytest.param({True: "x"}, "True is neither a position", id="a truth"),
+        pytest.param({1.5: "x"}, "1.5 is neither a position", id="a fraction"),
+        pytest.param({"x": 1}, 'nor the id of an item.*"custom_id"', id="an id that no item carries"),
+        pytest.param({"9" * 5000: 1}, "is neither a position", id="a number without end"),
+        pytest.param(
+            [object()] * 3, r"cannot be kept: .*builtins.object has no JSON", id="no answer that JSON carries"
+        ),
+        pytest.param({0: object(), 1: KeyError()}, "cannot be kept", id="no answer of a dict"),
+    ],
+)
+async def test_a_result_of_the_wrong_form_ends_nothing_and_says_what_to_do(reply, message):
+    with pytest.raises(BadPollResultError, match=rf"(?s)poll\(\) returned.*{message}.*stays in flight"):
+        await outcomes(reply)
+
+
+@pytest.mark.parametrize("name", ["custom_id", "id"])
+async def test_a_dict_may_name_results_by_the_ids_of_the_items(name):
+    asked = [request(n, **{name: f"line-{n}"}) for n in range(3)]
+    pair = Pair(lambda items: {"job": 7}, lambda handle: {"line-2": handle, "line-0": "a", "line-1": "b"})
+    handle = json.loads(json.dumps(await pair.submit("key", asked, None)))  # it is stored
+    assert pair.shown(handle) == {"job": 7}
+    ended = await Pair(no_submit, pair._poll).poll(handle, IDS)
+    assert [(each, got.answer) async for each, got in ended.outcomes] == [
+        (IDS[2], {"job": 7}),
+        (IDS[0], "a"),
+        (IDS[1], "b"),
+    ]
+
+
+async def test_ids_that_look_like_other_positions_are_not_guessed_at():
+    asked = [request(n, id=f"{2 - n}") for n in range(3)]
+    pair = Pair(lambda items: "job", lambda handle: {"0": "a", "1": "b", "2": "c"})
+    with pytest.raises(BadPollResultError, match="'0' is the id of the item at position 2, and a position too"):
+        await pair.poll(await pair.submit("key", asked, None), IDS)
+
+
+@pytest.mark.parametrize(
+    "items", [[{"id": "a"}, {"id": "a"}, {"id": "b"}], [{"id": "a"}, {}, {"id": "b"}], ["a", "b", "c"]]
+)
+async def test_items_without_an_id_each_go_by_position(items):
+    asked = [replace(request(n), item=item) for n, item in enumerate(items)]
+    pair = Pair(lambda items: "job", lambda handle: {0: "x", 1: "y", 2: "z"})
+    ended = await pair.poll(await pair.submit("key", asked, None), IDS)
+    assert [got.answer async for _, got in ended.outcomes] == ["x", "y", "z"]
+
+
+async def test_a_handle_that_find_tells_has_the_ids_too():
+    asked = [request(n, id=f"line-{n}") for n in range(3)]
+    pair = Pair(lambda items, key: None, lambda handle: {f"line-{n}": n for n in (2, 0, 1)}, lambda key: "job")
+    (handle,) = await pair.find("key", await pair.prepare("key", asked))
+    assert pair.shown(handle) == "job"
+    ended = await pair.poll(handle, IDS)
+    assert [(each, got.answer) async for each, got in ended.outcomes] == [(IDS[2], 2), (IDS[0], 0), (IDS[1], 1)]
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
         (ValueError("no"), "ValueError: no"),
         (ValueError(), "^ValueError$"),
-        ([object()] * 3, r"the answer that poll\(\) returned cannot be sent: a builtins.object has no JSON"),
+        (
+            ["a", object(), object()],
+            r"^the answer that poll\(\) returned cannot be sent: a builtins.object has no JSON",
+        ),
     ],
 )
 async def test_a_failure_says_what_was_wrong_and_what_to_do(reply, message):
     for outcome in await outcomes(reply):
+        if outcome == Succeeded("a"):
+            continue
         assert isinstance(outcome, Errored)
         with pytest.raises(ValueError, match=message):
             raise ValueError(outcome.message)

@@ -19,7 +19,7 @@ from batch_bridge._models import (
     Succeeded,
     Usage,
 )
-from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
+from batch_bridge.errors import BatchFailed, ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
 
 ASKED = request(1)
 AWAY = ProviderUnavailable("503")
@@ -112,9 +112,9 @@ class Life:
         ),
         pytest.param(
             {"submit": [Created(UNKNOWN)], "find": [BUG]},
-            ["prepare", "submit", "find"],
-            Errored("ValueError: a bug", "find_failed"),
-            id="find: bug",
+            ["prepare", "submit", "find", "find", "poll", "release"],
+            ANSWER,
+            id="find: bug: it could not look, and looks again",
         ),
         pytest.param(
             {"submit": [Created(UNKNOWN)], "find": [["batch-2", "double"]], "cancel": [BUG]},
@@ -129,8 +129,12 @@ class Life:
             ANSWER,
             id="poll: not yet",
         ),
-        pytest.param({"poll": [BUG]}, SENT, Errored("ValueError: a bug", "poll_failed"), id="poll: bug"),
-        pytest.param({"poll": [KeyError()]}, SENT, Errored("KeyError", "poll_failed"), id="poll: a bug without words"),
+        pytest.param(
+            {"poll": [BUG, KeyError()]}, [*SENT[:3], "poll", "poll", *SENT[3:]], ANSWER, id="poll: a bug: again"
+        ),
+        pytest.param(
+            {"poll": [BatchFailed("no quota", code="quota")]}, SENT, Errored("no quota", "quota"), id="poll: failed"
+        ),
         pytest.param({"poll": [ended({})]}, SENT, Errored("no line", "missing"), id="ended without a line"),
         pytest.param({"poll": [ended({}, Expired("24 h"))]}, SENT, Expired("24 h"), id="expired"),
         pytest.param({"poll": [ended({ASKED.id: Cancelled("off")})]}, SENT, Cancelled("off"), id="cancelled"),
@@ -141,7 +145,7 @@ class Life:
             id="the reading breaks off: read again",
         ),
         pytest.param(
-            {"poll": [ended({}, breaks=BUG)]}, SENT, Errored("ValueError: a bug", "poll_failed"), id="the reading: bug"
+            {"poll": [ended({}, breaks=BUG)]}, ["prepare", "submit", "poll", *SENT[2:]], ANSWER, id="the reading: a bug"
         ),
         pytest.param({"release": [BUG]}, SENT, ANSWER, id="release: bug: what is settled stands"),
         pytest.param({"release": [AWAY]}, SENT, ANSWER, id="release: away: what is settled stands"),

@@ -96,13 +96,6 @@ def test_a_provider_without_its_sdk_is_an_import_error_of_ours(told, vendor, how
     assert "is not installed" in message
 
 
-def test_a_package_that_is_there_and_too_old_is_said_so():
-    from batch_bridge._extras import missing
-
-    error = missing("a part", "json", "x", ImportError("cannot import name 'y' from 'json'"))
-    assert "is there and cannot be used (cannot import name 'y' from 'json')" in str(error)
-
-
 def test_the_error_travels():
     error = pickle.loads(pickle.dumps(MissingPackageError("m", name="anthropic")))
     assert isinstance(error, BatchBridgeError)

@@ -1,0 +1,57 @@
+"""What a caller gives where a list of items belongs. Pure."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def check_items(items: Any, called: str, one: str = "item") -> Iterable[Any]:
+    """Return items as they were given, if they can be several.
+
+    Args:
+        items: What was given.
+        called: The function that it was given to.
+        one: What one of them is called.
+
+    Raises:
+        TypeError: It is a string, a mapping, a coroutine, or nothing that can be iterated.
+    """
+    if hasattr(items, "__await__"):
+        _close(items)
+        raise TypeError(f"{called} got a {type(items).__name__} where a list of {one}s belongs; await it first")
+    if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
+        kind = "string" if isinstance(items, str) else type(items).__name__
+        raise TypeError(f"{called} got a {kind} where a list of {one}s belongs; for a single {one} give [{one}]")
+    return items
+
+
+def check_item(item: Any, called: str) -> Any:
+    """Return an item as it was given, unless it is what an `await` would have given.
+
+    Raises:
+        TypeError: It is a coroutine or a future.
+    """
+    if hasattr(item, "__await__"):
+        _close(item)
+        raise TypeError(f"{called} got a {type(item).__name__} where an item belongs; await it first")
+    return item
+
+
+def check_handle(handle: Any, called: str) -> None:
+    """Pass if a handle is one: a string, and not what an `await` would have given.
+
+    Raises:
+        TypeError: It is not.
+    """
+    if isinstance(handle, str):
+        return
+    then = "give the string that submit() has returned"
+    if hasattr(handle, "__await__"):
+        _close(handle)
+        then = "await it first"
+    raise TypeError(f"{called} got a {type(handle).__name__} where a job's handle belongs; {then}")
+
+
+def _close(awaitable: Any) -> None:
+    """Close a coroutine, so that Python does not warn of it besides."""
+    if hasattr(awaitable, "close"):
+        awaitable.close()
