@@ -548,7 +548,8 @@ async def test_an_agent_s_limits_hold(server, limits, inside):
         server.reset_stats()
         async with runner(graph, server) as running:
             turns = [
-                await ended(running.ainvoke({"messages": [("user", said)]}, config_of("one"))) for said in ("go", "more")
+                await ended(running.ainvoke({"messages": [("user", said)]}, config_of("one")))
+                for said in ("go", "more")
             ]
         ends = [turn if isinstance(turn, str) else [plain(each) for each in turn["messages"]] for turn in turns]
         results.append((ends, _calls(server)))
