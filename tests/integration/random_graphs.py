@@ -218,9 +218,7 @@ def _tamed(program: Any, *, alone: bool = True, raises: list[Step] | None = None
     raise AssertionError(program)
 
 
-def _tamed_steps(
-    steps: Sequence[Step], *, alone: bool, raises: list[Step], retried: bool = False
-) -> tuple[Step, ...]:
+def _tamed_steps(steps: Sequence[Step], *, alone: bool, raises: list[Step], retried: bool = False) -> tuple[Step, ...]:
     tamed: list[Step] = []
     own: list[Step] = []
     for step in steps:
@@ -276,7 +274,9 @@ class Model:
     @property
     def answered(self) -> Counter[str]:
         """How often it gave an answer. After a failure a node's failed requests are all asked once more, which costs nothing."""
-        failed = {item: item.startswith("broken") * count + item.startswith("failing") for item, count in self.counts.items()}
+        failed = {
+            item: item.startswith("broken") * count + item.startswith("failing") for item, count in self.counts.items()
+        }
         return self.counts - Counter(failed)
 
 
