@@ -97,11 +97,14 @@ def _read(file: Iterable[bytes]) -> dict[str, Any]:
         if not text.strip():
             continue
         try:
-            items[f"line {number}"] = _text.read(text)
-        except ValueError as error:
+            item = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
             if not items and text.lstrip().startswith(b"["):
                 raise ValueError(_ARRAY) from error
-            raise ValueError(f"line {number} is no JSON: {error}; give one item on each line, in UTF-8") from error
+            raise ValueError(
+                f"line {number} is no JSON: {error.msg} (column {error.colno}); give one item on each line, in UTF-8"
+            ) from error
+        items[f"line {number}"] = _text.read(text) if _text.is_long(text) else item
     if len(items) == 1 and _is_array(*items.values()):
         raise ValueError(_ARRAY)
     return items

@@ -1,9 +1,10 @@
-"""LangGraph's loop, as far as its limits must hold over our resumes. Every private name of it that they need stands here.
+"""LangGraph's loop, as far as its limits must hold over our resumes. Every private name that they need stands here.
 
-LangGraph has no public place in which a run that is resumed can be given the steps that are left to it, or the values of
-`UntrackedValue` channels, in subgraphs too, before the first task reads them. So four methods of its loop are wrapped:
-what it does first, with a task's writes, after a step, and with a checkpoint. All do what they did in runs that are not
-ours, and where no interrupt of ours is. `tests/unit/test_pregel_legs.py` fails by name when one of these names vanishes.
+LangGraph has no public place in which a run that is resumed can be given the steps that are left to it, or the values
+of `UntrackedValue` channels, in subgraphs too, before the first task reads them. So four methods of its loop are
+wrapped: what it does first, with a task's writes, after a step, and with a checkpoint. All do what they did in runs
+that are not ours, and where no interrupt of ours is. `tests/unit/test_pregel_legs.py` fails by name when one of these
+names vanishes.
 """
 
 import copy

@@ -1,11 +1,11 @@
 """What a run that we resume goes on with: the steps that were left to it, and its untracked state.
 
-To its user a thread runs once for each input; that it is resumed in between is our business. So a graph that parks at our
-waits leaves a note in its interrupts: its last step, and what LangGraph does not write down of its state. Each graph
-that is part of the way to the wait, the root and the subgraphs, has its own note in its own checkpoint. When it is resumed
-with our answers it takes that up before its tasks are prepared. A human's answer starts limits and untracked state
-again, as it does in LangGraph; but tasks that still wait for us have begun before it, and find the state that they began
-with.
+To its user a thread runs once for each input; that it is resumed in between is our business. So a graph that parks at
+our waits leaves a note in its interrupts: its last step, and what LangGraph does not write down of its state. Each
+graph that is part of the way to the wait, the root and the subgraphs, has its own note in its own checkpoint. When it
+is resumed with our answers it takes that up before its tasks are prepared. A human's answer starts limits and untracked
+state again, as it does in LangGraph; but tasks that still wait for us have begun before it, and find the state that
+they began with.
 """
 
 import logging
@@ -55,8 +55,8 @@ def install() -> None:
     """Let limits and untracked state hold over our resumes, in every graph of this process. Idempotent."""
     if gone := wrap(_first, _written, _noted, _saved):
         logger.warning(
-            "this LangGraph has changed: its loop has no %s. recursion_limit, RemainingSteps and run limits start again "
-            "with each answer of a batch, and UntrackedValue state is lost; use an older LangGraph, or a newer "
+            "this LangGraph has changed: its loop has no %s. recursion_limit, RemainingSteps and run limits start "
+            "again with each answer of a batch, and UntrackedValue state is lost; use an older LangGraph, or a newer "
             "BatchBridge",
             ", ".join(gone),
         )
@@ -231,9 +231,9 @@ def _lost(loop: Loop, node: str, channels: list[str]) -> LostStateError:
     where = f" at node {node!r}" if node else ""
     return LostStateError(
         f"thread {loop.thread!r} cannot go on{where}: it held a value in {', '.join(map(repr, channels))}, which is an "
-        "UntrackedValue and in no checkpoint, and the process that had it in memory has ended, or has forgotten it. Put "
-        "what must outlive a wait into an ordinary channel, make it in the node that uses it, or pass it as context; "
-        "then run the thread again under another run_id or thread_id. Where the root graph holds it, "
+        "UntrackedValue and in no checkpoint, and the process that had it in memory has ended, or has forgotten it. "
+        "Put what must outlive a wait into an ordinary channel, make it in the node that uses it, or pass it as "
+        "context; then run the thread again under another run_id or thread_id. Where the root graph holds it, "
         "Command(update={…}) gives it again",
         thread_id=loop.thread,
         node=node,

@@ -6,6 +6,7 @@ from typing import Final
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
 from batch_bridge._wire import is_bridge_interrupt
+from batch_bridge.errors import BatchBridgeError
 
 _DEEPEST: Final = 32
 """Errors in a chain that are looked at."""
@@ -33,7 +34,15 @@ def interrupt_in(error: BaseException) -> GraphInterrupt | None:
             if each.args and isinstance(each.args[0], list | tuple) and any(map(is_bridge_interrupt, each.args[0])):
                 return each
             continue
-        found += _inside(each)
+        if not isinstance(each, BatchBridgeError):  # ours are raised on purpose, and say themselves what to do
+            found += _inside(each)
+    return None
+
+
+def without_interrupts(error: Exception) -> Exception | None:
+    """Return what else a group of errors holds: that is what would have been raised, had the answers been there."""
+    if isinstance(error, ExceptionGroup):
+        return error.split(GraphInterrupt)[1]
     return None
 
 

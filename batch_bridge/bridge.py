@@ -18,7 +18,7 @@ from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
 from batch_bridge._listeners import Callbacks, Listeners, OnEvent, listen
 from batch_bridge._pair import Find, Pair, Poll, Submit
-from batch_bridge._provider import HasRealtime, Provider
+from batch_bridge._provider import Provider, has_identity, has_realtime
 from batch_bridge._quota import Governor
 from batch_bridge._server._graph import build
 from batch_bridge._server._host import Host
@@ -320,7 +320,7 @@ def _deadline(given: object, policy: OnDeadline, provider: Provider, fallback: P
     if isinstance(provider, Pair):
         policy = "pay_again"  # it cannot be told to cancel, so there is nothing to wait for
     chosen = provider if fallback is None else fallback
-    if isinstance(chosen, HasRealtime):
+    if has_realtime(chosen):
         return Deadline(after, policy, Auto(chosen, math.inf), is_own=fallback is None)
     return Deadline(after, policy, fallback)
 
@@ -334,7 +334,7 @@ def _in_time(flush: FlushPolicy, deadline: Deadline | None) -> FlushPolicy:
 def _sharing(name: str, provider: Provider, cache: object, dedupe: object) -> Sharing | None:
     if not isinstance(cache, ResponseCache | None):
         raise TypeError(f"Bridge(cache={cache!r}) is no cache; give cache=ResponseCache(path)")
-    if cache is not None and not isinstance(provider, Pair) and getattr(provider, "identity", None) is None:
+    if cache is not None and not isinstance(provider, Pair) and not has_identity(provider):
         raise TypeError(
             f"Bridge({type(provider).__name__}(…), cache=…): this provider does not say what decides its answers; "
             "give it a method identity(request) -> bytes, or leave the cache out"

@@ -225,7 +225,11 @@ class Post:
             thread.assistant,
             command={"resume": answers},
             multitask_strategy="enqueue",
-            metadata={"batch_bridge": self._bridge, "batch_bridge_strikes": self._strikes.get(thread.id, 0)},
+            metadata={
+                "batch_bridge": self._bridge,
+                "batch_bridge_strikes": self._strikes.get(thread.id, 0),
+                "batch_bridge_by": sorted({each.by for each in interrupts if each.id in answers}),
+            },
             **settings,
         )
 

@@ -553,7 +553,8 @@ async def test_an_agent_s_limits_hold(server, limits, inside):
         server.reset_stats()
         async with runner(graph, server) as running:
             turns = [
-                await ended(running.ainvoke({"messages": [("user", said)]}, config_of("one"))) for said in ("go", "more")
+                await ended(running.ainvoke({"messages": [("user", said)]}, config_of("one")))
+                for said in ("go", "more")
             ]
         ends = [turn if isinstance(turn, str) else _said(turn["messages"]) for turn in turns]
         results.append((ends, _calls(server)))
@@ -591,7 +592,9 @@ async def stopped(make, desk, path, **config):
 async def test_limits_and_counters_hold_over_a_restart(make, tmp_path):
     """Each answer is taken by a new Runner."""
     ask = AtOnce()
-    expected = await ended(make(ask).compile(checkpointer=InMemorySaver()).ainvoke({}, {"recursion_limit": 4, **config_of("one")}))
+    expected = await ended(
+        make(ask).compile(checkpointer=InMemorySaver()).ainvoke({}, {"recursion_limit": 4, **config_of("one")})
+    )
     desk, found = Desk(), None
     for _ in range(40):
         desk.hold().submitted.clear()
@@ -610,9 +613,7 @@ async def test_limits_and_counters_hold_over_a_restart(make, tmp_path):
     assert sorted(desk.requests) == sorted(ask.requests)
 
 
-@pytest.mark.parametrize(
-    ("make", "node"), [(holds, "use"), (beside, "first"), (sends, "start"), (late, "second")]
-)
+@pytest.mark.parametrize(("make", "node"), [(holds, "use"), (beside, "first"), (sends, "start"), (late, "second")])
 async def test_a_thread_that_has_lost_its_state_says_so(make, node, tmp_path):
     desk, path = Desk().hold(), tmp_path / "run.db"
     await stopped(make, desk, path)
