@@ -61,8 +61,18 @@ def from_json(value: dict[str, JSON]) -> Outcome:
     """Read an outcome.
 
     Raises:
-        LedgerError: It is none of ours.
+        LedgerError: It is none of ours, or was damaged.
     """
+    try:
+        return _from_json(value)
+    except (TypeError, ValueError, ArithmeticError, OSError) as error:
+        raise LedgerError(
+            f"an outcome was found that cannot be read ({type(error).__name__}: {error}); the store was damaged or "
+            "edited. Restore the file from a copy"
+        ) from error
+
+
+def _from_json(value: dict[str, JSON]) -> Outcome:
     match value:
         case {"kind": "succeeded", "answer": answer}:
             return Succeeded(answer)
@@ -84,8 +94,9 @@ def from_json(value: dict[str, JSON]) -> Outcome:
         case {"kind": "cancelled", "message": str(message)}:
             return Cancelled(message, attempts_from_json(value.get("attempts")))
         case _:
+            kind_found = value.get("kind") if isinstance(value, dict) else value
             raise LedgerError(
-                f"an outcome of kind {value.get('kind')!r} was found, which this version of BatchBridge does not "
+                f"an outcome of kind {kind_found!r} was found, which this version of BatchBridge does not "
                 "know; was it written by a newer one? Upgrade, or use another file"
             )
 
@@ -118,12 +129,15 @@ def with_attempts(outcome: Outcome, attempts: tuple[Attempt, ...]) -> Outcome:
 
 def attempts_to_json(attempts: Iterable[Attempt]) -> list[JSON]:
     """Return tries as JSON, oldest first."""
-    return [[each.batch, each.kind, _unicode(each.code), each.at.timestamp()] for each in attempts]
+    return [[_unicode(each.batch), _unicode(each.kind), _unicode(each.code), each.at.timestamp()] for each in attempts]
 
 
 def attempts_from_json(rows: Any) -> tuple[Attempt, ...]:
     """Read tries."""
-    return tuple(Attempt(batch, kind, code, datetime.fromtimestamp(at, UTC)) for batch, kind, code, at in rows or ())
+    return tuple(
+        Attempt(str(batch), str(kind), str(code), datetime.fromtimestamp(at, UTC))
+        for batch, kind, code, at in rows or ()
+    )
 
 
 def _stored(name: str, value: JSON) -> dict[str, JSON]:

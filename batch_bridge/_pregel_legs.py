@@ -1,152 +1,286 @@
-"""One input, many runs: what LangGraph counts and holds in one run goes on over the runs that we resume a thread with.
+"""What a run that we resume goes on with: the steps that were left to it, and its untracked state.
 
-To its user a thread runs once. LangGraph sees a run for each resume, and begins three things again with each: the steps
-that `recursion_limit`, `RemainingSteps` and `IsLastStep` count, and the values of `UntrackedValue` channels, in which
-LangChain's middleware counts the calls of a run. So each checkpoint says at which step its input must end, and what its
-untracked counters hold; a run that answers our interrupts goes on from there. A human's answer and a new input begin
-again, as they do without us.
-
-Numbers, and dicts of numbers, stand in the checkpoint's metadata. Other untracked values are what their author wants in
-no checkpoint: they are held in memory, by the `Link` of the thread, and where that is gone the run says so.
-
-LangGraph has no public way to do this. What is used of it is here alone, and `tests/unit/test_pregel_legs.py` names
-what is missing when it moves.
+To its user a thread runs once for each input; that it is resumed in between is our business. So a graph that parks at
+our waits leaves a note in its interrupts: its last step, and what LangGraph does not write down of its state. Each
+graph that is part of the way to the wait, the root and the subgraphs, has its own note in its own checkpoint. When it
+is resumed with our answers it takes that up before its tasks are prepared. A human's answer starts limits and untracked
+state again, as it does in LangGraph; but tasks that still wait for us have begun before it, and find the state that
+they began with.
 """
 
-import functools
-import sys
+import logging
+import uuid
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-from langgraph.channels.untracked_value import UntrackedValue
-from langgraph.pregel._loop import PregelLoop
 from langgraph.types import Command
 
-from batch_bridge._wire import MARKER
+from batch_bridge._pregel import Loop, Writes, change_interrupts, interrupted, is_sent, with_fields, wrap
+from batch_bridge._untracked import TaskWrites, Untracked, UntrackedMemory, from_json
+from batch_bridge._wire import MARKER, VERSION
 from batch_bridge.errors import LostStateError
+
+logger = logging.getLogger("batch_bridge")
 
 LINK: Final = "__batch_bridge__"
 """Where, in a run's `configurable`, the host that drives the graph leaves its `Link`."""
-_STOP: Final = "batch_bridge_stop"
-"""In a checkpoint's metadata: the step at which what was begun with its input must end."""
-_COUNTERS: Final = "batch_bridge_counters"
-"""In a checkpoint's metadata: untracked channels that hold numbers, by name."""
-_HELD: Final = "batch_bridge_untracked"
-"""In a checkpoint's metadata: the names of untracked channels that hold anything else."""
-_RESUME_MAP: Final = "__pregel_resume_map"
+_TURN: Final = "__batch_bridge_turn__"
+"""Where, in a run's `configurable`, its subgraphs find who has resumed it."""
+_OURS: Final = "ours"
+_HUMAN: Final = "human"
+_NOTE: Final = "leg"
+"""The key of the note in the value of an interrupt."""
+_METADATA: Final = "batch_bridge_leg"
+"""The key of a note in a checkpoint's metadata."""
+_MARK: Final = "__batch_bridge_leg__"
+"""The channel of a note that a task leaves which ends after another one of its step has parked."""
+_MOST_THREADS: Final = 10_000
+_server_memory = UntrackedMemory(_MOST_THREADS)
+"""On a server nobody hears of a thread's end."""
 
 
-class Turn(Protocol):
-    """What a thread's host remembers of one input of it.
+class Host(Protocol):
+    """What this needs of the `Link` that a Runner leaves.
 
     Attributes:
-        goes_on: This run goes on with the input of the one before.
-        stops: At which step each loop must end, by checkpoint namespace.
-        untracked: Values of untracked channels, by checkpoint namespace and name.
+        retries: How often the thread has failed and been run again.
+        untracked: What the Runner's threads hold in no checkpoint.
     """
 
-    goes_on: bool
-    stops: dict[str, int]
-    untracked: dict[str, dict[str, Any]]
+    retries: int
+    untracked: UntrackedMemory
 
 
 def install() -> None:
-    """Have LangGraph's loops go on where a resume of ours takes them up. Idempotent; other runs are as they were."""
-    if not getattr(PregelLoop._first, "is_batch_bridge", False):  # noqa: SLF001
-        PregelLoop._first = _first(PregelLoop._first)  # type: ignore[method-assign]  # noqa: SLF001
-        PregelLoop._put_checkpoint = _put_checkpoint(PregelLoop._put_checkpoint)  # type: ignore[method-assign]  # noqa: SLF001
+    """Let limits and untracked state hold over our resumes, in every graph of this process. Idempotent."""
+    if gone := wrap(_first, _written, _noted, _saved):
+        logger.warning(
+            "this LangGraph has changed: its loop has no %s. recursion_limit, RemainingSteps and run limits start "
+            "again with each answer of a batch, and UntrackedValue state is lost; use an older LangGraph, or a newer "
+            "BatchBridge",
+            ", ".join(gone),
+        )
 
 
-def _first(original: Any) -> Any:
-    @functools.wraps(original)
-    def first(loop: Any, *args: Any, **kwargs: Any) -> Any:
-        turn = _turn_of(loop)
-        if _goes_on(loop):
-            _go_on(loop)
-        elif turn is not None and not loop.is_nested:
-            turn.stops.clear()
-            turn.untracked.clear()
-        if turn is not None:
-            turn.stops[_namespace(loop)] = loop.stop
-        return original(loop, *args, **kwargs)
-
-    first.is_batch_bridge = True  # type: ignore[attr-defined]
-    return first
+# -- when a graph parks --------------------------------------------------------------------------------------------
 
 
-def _put_checkpoint(original: Any) -> Any:
-    @functools.wraps(original)
-    def put_checkpoint(loop: Any, metadata: Any) -> Any:
-        if loop.checkpointer and (_turn_of(loop) is not None or "langgraph_api" in sys.modules):
-            _note(loop, metadata)
-        return original(loop, metadata)
+def _written(loop: Loop, task: str, writes: Writes) -> Writes:
+    """Leave a note in our interrupts among a task's writes; or beside them, if a task has parked already."""
+    if interrupted(writes):
+        note: dict[str, Any] | None = None
 
-    return put_checkpoint
+        def with_note(value: Any) -> Any:
+            nonlocal note
+            if not _is_ours(value):
+                return value
+            if note is None:
+                note = {**_limit(loop), "node": loop.task_name(task), **_keep(loop, task, writes)}
+                if loop.once:
+                    note["once"] = True
+            return {**value, _NOTE: note}
+
+        return change_interrupts(writes, with_note)
+    if loop.has_untracked and loop.has_task(task) and any(_is_ours(each.value) for each in loop.interrupts()):
+        untracked = _collect(loop, task, writes)
+        if task in untracked.tasks:  # before its own writes: without the note they are not all there is
+            mark = str(uuid.uuid5(uuid.UUID(loop.checkpoint_id), f"batch_bridge:{task}"))
+            loop.put(mark, [(_MARK, {"node": loop.task_name(task), **_keep(loop, task, writes)})])
+    return writes
 
 
-def _turn_of(loop: Any) -> Turn | None:
-    turn: Turn | None = loop.config["configurable"].get(LINK)
-    return turn
+def _limit(loop: Loop) -> dict[str, Any]:
+    limit: dict[str, Any] = {"stop": loop.stop}
+    if (host := _host(loop)) is not None and host.retries:
+        limit["retries"] = host.retries
+    return limit
 
 
-def _goes_on(loop: Any) -> bool:
-    """Return whether a run goes on with the input of the one before: we have resumed it, and no human."""
-    turn = _turn_of(loop)
-    if turn is not None:
-        return turn.goes_on
-    answers = loop.config["configurable"].get(_RESUME_MAP) if loop.is_nested else None
-    if isinstance(loop.input, Command):
-        answers = loop.input.resume
-    return (
-        isinstance(answers, Mapping)
-        and bool(answers)
-        and all(isinstance(each, Mapping) and MARKER in each for each in answers.values())
+def _noted(loop: Loop, metadata: dict[str, Any]) -> None:
+    """Leave a note in a checkpoint's metadata, so that it is there when the process ends in the middle of a run."""
+    if _is_ours_to_note(loop):
+        untracked = _state(loop)
+        note = {**_limit(loop), **untracked.to_json()}
+        if kept := untracked.in_memory():
+            note["in_memory"] = kept
+        metadata[_METADATA] = note
+
+
+def _saved(loop: Loop) -> None:
+    """Keep in memory what a new checkpoint does not hold."""
+    if loop.has_untracked and _is_ours_to_note(loop):
+        untracked = _state(loop)
+        kept = untracked if untracked.in_memory() else None
+        _memory(loop).keep(loop.thread, loop.namespace, loop.checkpoint_id, kept)
+
+
+def _is_ours_to_note(loop: Loop) -> bool:
+    """Tell whether a run is a Runner's, or one that a server resumes with our answers."""
+    return _host(loop) is not None or loop.configurable.get(_TURN) == _OURS
+
+
+def _keep(loop: Loop, task: str, writes: Writes) -> dict[str, Any]:
+    """Keep the untracked state of a graph in memory, and return what of it is written down."""
+    untracked = _collect(loop, task, writes)
+    memory, thread = _memory(loop), loop.thread
+    memory.leave_only(thread, loop.namespace, set(loop.tasks()))
+    note: dict[str, Any] = untracked.to_json()
+    kept = untracked.in_memory()
+    memory.keep(thread, loop.namespace, loop.checkpoint_id, untracked if kept else None)
+    if kept:
+        note["in_memory"] = kept
+    return note
+
+
+def _state(loop: Loop) -> Untracked:
+    """Return the untracked state that a graph has at the beginning of a step."""
+    untracked = Untracked()
+    if loop.has_untracked:
+        untracked.values = loop.untracked()
+        for place, packet in enumerate(loop.sent()):
+            if fields := _untracked_fields(loop, packet):
+                untracked.sent[place] = fields
+    return untracked
+
+
+def _collect(loop: Loop, task: str, writes: Writes) -> Untracked:
+    """Return the untracked state of a graph, in which a task is about to write."""
+    untracked = _state(loop)
+    if not loop.has_untracked:
+        return untracked
+    by_task: dict[str, list[tuple[str, Any]]] = {}
+    for each, channel, value in loop.writes:
+        if each != task and loop.has_task(each):
+            by_task.setdefault(each, []).append((channel, value))
+    by_task[task] = list(writes)
+    for each, written in by_task.items():
+        own = TaskWrites(sum(not loop.is_untracked(channel) for channel, _ in written))
+        own.writes = [(channel, value) for channel, value in written if loop.is_untracked(channel)]
+        packets = [value for channel, value in written if is_sent(channel, value)]
+        own.sent = {
+            place: fields for place, packet in enumerate(packets) if (fields := _untracked_fields(loop, packet))
+        }
+        if own.writes or own.sent:
+            untracked.tasks[each] = own
+    return untracked
+
+
+def _untracked_fields(loop: Loop, packet: Any) -> dict[str, Any]:
+    state = getattr(packet, "arg", None)
+    return {name: value for name, value in state.items() if loop.is_untracked(name)} if isinstance(state, dict) else {}
+
+
+# -- when it is resumed --------------------------------------------------------------------------------------------
+
+
+def _first(loop: Loop) -> None:
+    """Take up the notes that a graph left where it parked, if it is resumed with our answers."""
+    marks = [value for _, channel, value in loop.writes if channel == _MARK]
+    if marks:
+        loop.writes = [each for each in loop.writes if each[1] != _MARK]
+    turn = _turn(loop)
+    if turn is None:
+        return
+    if loop.is_root:
+        loop.configure(_TURN, turn)
+    notes = [each.value[_NOTE] for each in loop.interrupts() if _is_ours(each.value) and _NOTE in each.value]
+    if not notes and turn == _OURS and (saved := loop.metadata.get(_METADATA)):
+        notes = [saved]
+    if not notes:
+        return
+    untracked = _found(loop, [*notes, *marks])
+    if turn == _OURS:
+        host = _host(loop)
+        limits = [note for note in notes if host is None or note.get("retries", 0) == host.retries]
+        if limits:  # else it has failed since, and who runs it again starts its limits again
+            loop.stop = max(note["stop"] for note in limits)
+    else:
+        untracked.tasks = {}
+    _put_back(loop, untracked)
+    if turn == _HUMAN or any(note.get("once") for note in notes):
+        loop.forget_after_step(untracked.values)
+
+
+def _turn(loop: Loop) -> str | None:
+    """Tell who continues a graph that was parked; `None` if it is begun, or is given a state with what continues it."""
+    given = loop.input
+    if not loop.is_root:
+        turn = loop.configurable.get(_TURN)
+        return str(turn) if turn and loop.is_resumed else None
+    if given is None:
+        return _OURS  # nobody has answered
+    if not isinstance(given, Command) or given.update or given.goto:
+        return None
+    return _OURS if _is_answer(given.resume) else _HUMAN
+
+
+def _found(loop: Loop, notes: list[Mapping[str, Any]]) -> Untracked:
+    if kept := sorted({channel for note in notes for channel in note.get("in_memory", ())}):
+        found = _memory(loop).find(loop.thread, loop.namespace, loop.checkpoint_id)
+        if found is None:
+            nodes = sorted({note["node"] for note in notes if note.get("in_memory") and "node" in note})
+            raise _lost(loop, ", ".join(nodes), kept)
+        return found
+    untracked = Untracked()
+    for note in notes:
+        untracked.update(from_json(note))
+    return untracked
+
+
+def _lost(loop: Loop, node: str, channels: list[str]) -> LostStateError:
+    where = f" at node {node!r}" if node else ""
+    return LostStateError(
+        f"thread {loop.thread!r} cannot go on{where}: it held a value in {', '.join(map(repr, channels))}, which is an "
+        "UntrackedValue and in no checkpoint, and the process that had it in memory has ended, or has forgotten it. "
+        "Put what must outlive a wait into an ordinary channel, make it in the node that uses it, or pass it as "
+        "context; then run the thread again under another run_id or thread_id. Where the root graph holds it, "
+        "Command(update={…}) gives it again",
+        thread_id=loop.thread,
+        node=node,
+        channels=channels,
     )
 
 
-def _go_on(loop: Any) -> None:
-    saved, turn, namespace = loop.checkpoint_metadata, _turn_of(loop), _namespace(loop)
-    stop = (
-        turn.stops.get(namespace) if turn is not None else None
-    )  # a human's answer may have come since the checkpoint
-    if stop is not None or isinstance(stop := saved.get(_STOP), int):
-        loop.stop = stop
-    held = turn.untracked.get(namespace, {}) if turn is not None else {}
-    lost = [name for name in saved.get(_HELD) or () if name not in held]
-    if lost:
-        thread = loop.config["configurable"].get("thread_id")
-        raise LostStateError(
-            f"thread {thread!r}{f' in {namespace!r}' if namespace else ''} waited for a batch with a value in "
-            f"{', '.join(map(repr, lost))}, which is an UntrackedValue and in no checkpoint, and the process that held "
-            "it is gone. Put what must outlive a wait into an ordinary channel, or set it again in the node that needs "
-            "it; then run the thread again under another run_id or thread_id"
+def _put_back(loop: Loop, untracked: Untracked) -> None:
+    for channel, value in untracked.values.items():
+        loop.set_untracked(channel, value)
+    sent = loop.sent()
+    for place, fields in untracked.sent.items():
+        if place < len(sent):
+            sent[place] = with_fields(sent[place], fields)
+    for task, own in untracked.tasks.items():
+        others = [each for each in loop.writes if each[0] == task and not loop.is_untracked(each[1])]
+        if len(others) != own.others:
+            continue  # it was stopped in the middle of its writes, and runs again
+        place = 0
+        for index, (_, channel, value) in enumerate(others):
+            if is_sent(channel, value):
+                others[index] = (task, channel, with_fields(value, own.sent.get(place, {})))
+                place += 1
+        theirs = [each for each in loop.writes if each[0] != task]
+        loop.writes = [*theirs, *others, *((task, channel, value) for channel, value in own.writes)]
+
+
+def _host(loop: Loop) -> Host | None:
+    host: Host | None = loop.configurable.get(LINK)
+    return host
+
+
+def _memory(loop: Loop) -> UntrackedMemory:
+    host = _host(loop)
+    return _server_memory if host is None else host.untracked
+
+
+def _is_ours(value: Any) -> bool:
+    return isinstance(value, Mapping) and value.get(MARKER) == VERSION and "requests" in value
+
+
+def _is_answer(resume: Any) -> bool:
+    """Tell whether a graph is resumed with our answers alone."""
+    return (
+        isinstance(resume, dict)
+        and bool(resume)
+        and all(
+            isinstance(each, Mapping) and each.get(MARKER) == VERSION and "outcomes" in each for each in resume.values()
         )
-    for name, value in {**(saved.get(_COUNTERS) or {}), **held}.items():
-        channel = loop.channels.get(name)
-        if isinstance(channel, UntrackedValue):
-            channel.update([value])
-
-
-def _note(loop: Any, metadata: dict[str, Any]) -> None:
-    metadata[_STOP] = loop.stop
-    untracked = {
-        name: channel.get()
-        for name, channel in loop.channels.items()
-        if isinstance(channel, UntrackedValue) and channel.is_available()
-    }
-    counters = {name: value for name, value in untracked.items() if _is_counter(value)}
-    held = {name: value for name, value in untracked.items() if name not in counters}
-    metadata |= {key: value for key, value in ((_COUNTERS, counters), (_HELD, sorted(held))) if value}
-    turn = _turn_of(loop)
-    if turn is not None and (held or turn.untracked):
-        turn.untracked[_namespace(loop)] = held
-
-
-def _namespace(loop: Any) -> str:
-    return str(loop.config["configurable"].get("checkpoint_ns", ""))
-
-
-def _is_counter(value: object) -> bool:
-    if isinstance(value, dict):
-        return all(isinstance(name, str) and isinstance(each, int | float) for name, each in value.items())
-    return isinstance(value, int | float)
+    )

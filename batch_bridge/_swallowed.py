@@ -6,14 +6,15 @@ from typing import Final
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
 from batch_bridge._wire import is_bridge_interrupt
+from batch_bridge.errors import BatchBridgeError
 
 _DEEPEST: Final = 32
 """Errors in a chain that are looked at."""
 _ADVICE: Final = {
     "tenacity": "give tenacity retry=retry_if_not_exception_type(GraphBubbleUp), from langgraph.errors; or give "
     "the node a RetryPolicy in its place",
-    "instructor": "give instructor a client of wrap_openai, whose interrupts it lets pass; with another one, call it in a node "
-    "that does not wait",
+    "instructor": "give instructor a client of wrap_openai, whose interrupts it lets pass; with another one, call it in "
+    "a node that does not wait",
     "anyio": "wait with batch_bridge.gather, or in batch_bridge.TaskGroup",
     "group": "use batch_bridge.TaskGroup, or asyncio.gather, in place of the task group",
     "": "let GraphBubbleUp, from langgraph.errors, pass before anything else is caught: `except GraphBubbleUp: raise`; "
@@ -34,7 +35,15 @@ def interrupt_in(error: BaseException) -> GraphInterrupt | None:
             if each.args and isinstance(each.args[0], list | tuple) and any(map(is_bridge_interrupt, each.args[0])):
                 return each
             continue
-        found += _inside(each)
+        if not isinstance(each, BatchBridgeError):  # ours are raised on purpose, and say themselves what to do
+            found += _inside(each)
+    return None
+
+
+def without_interrupts(error: Exception) -> Exception | None:
+    """Return what else a group of errors holds: that is what would have been raised, had the answers been there."""
+    if isinstance(error, ExceptionGroup):
+        return error.split(GraphInterrupt)[1]
     return None
 
 

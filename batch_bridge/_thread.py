@@ -7,7 +7,7 @@ from typing import Any
 from langgraph.types import GraphOutput
 
 from batch_bridge._models import Outcome
-from batch_bridge._wire import Asked, envelope, read_interrupt
+from batch_bridge._wire import Asked, envelope, read_author, read_interrupt
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,6 @@ class Thread:
         unseen: Requests that a node was to park at, and that none of its interrupts has asked for yet.
         hidden: Runs in a row that left requests behind, which tasks parked at that none of its interrupts tells of.
         chunks: What its legs have streamed, where the call asked for another `stream_mode` than `values`.
-        stops: At which step each of its loops must end, by checkpoint namespace.
-        untracked: What it holds in no checkpoint, by checkpoint namespace and channel.
         busy: It runs, or is on its way to; nothing is delivered to it meanwhile.
     """
 
@@ -52,8 +50,6 @@ class Thread:
     unseen: frozenset[str] = frozenset()
     hidden: int = 0
     chunks: tuple[Any, ...] = ()
-    stops: dict[str, int] = field(default_factory=dict)
-    untracked: dict[str, dict[str, Any]] = field(default_factory=dict)
     busy: bool = True
 
     def park(self, interrupts: Mapping[str, list[Asked]]) -> None:
@@ -98,10 +94,15 @@ def sort_interrupts(interrupts: Any) -> tuple[dict[str, list[Asked]], bool]:
     return ours, others
 
 
-def resume_map(due: list[Parked], outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
-    """Return what resumes these interrupts: an envelope for each, with every outcome that is known."""
+def authors(interrupts: Any) -> dict[str, str]:
+    """Return who has asked, by the address of the interrupt."""
+    return {each.id: read_author(each.value) for each in interrupts}
+
+
+def resume_map(due: list[Parked], outcomes: Mapping[str, Outcome], by: Mapping[str, str]) -> dict[str, Any]:
+    """Return what resumes these interrupts: an envelope for each, with every outcome that is known, and who asked."""
     answered = {
         interrupt.id: {request_id: outcomes[request_id] for request_id, _ in interrupt.asks if request_id in outcomes}
         for interrupt in due
     }
-    return {address: envelope(held) for address, held in answered.items() if held}
+    return {address: envelope(held, by.get(address, "")) for address, held in answered.items() if held}

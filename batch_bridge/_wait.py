@@ -17,6 +17,7 @@ from batch_bridge import _outcome
 from batch_bridge._box import Box, ParkedInterrupt, box_of, taken_in
 from batch_bridge._deadline import Within, duration
 from batch_bridge._deployment._announce import announce, announce_sync, is_deployed, is_idle, origin_of, user_of
+from batch_bridge._execution import note_parked
 from batch_bridge._given import check_item, check_items
 from batch_bridge._identity import Identity
 from batch_bridge._json import digest, dumps
@@ -26,10 +27,13 @@ from batch_bridge._models import JSON, Outcome, Succeeded
 from batch_bridge._pregel_legs import LINK, install
 from batch_bridge._quiet_loop import keep_quiet
 from batch_bridge._slow_rounds import note_late
+from batch_bridge._untracked import UntrackedMemory
 from batch_bridge.errors import NoCheckpointerError, OutsideGraphError, RequestError, UnknownBatcherError
 
 T = TypeVar("T")
 
+DEFAULT = "bridge"
+"""The bridge that a wait means which names none, where a Runner has several, and on a server."""
 install()
 _QUIET = 2
 """Turns of the event loop in which no sibling opens a wait, before the task parks."""
@@ -53,18 +57,30 @@ class Link:
         retries: How often the thread has failed and been run again: each allows failed requests to be asked anew.
         consumed: Ids of requests whose outcome a wait has returned or raised.
         parked: Ids of requests that a wait has raised an interrupt for, and the checkpoint namespaces of their tasks.
-        goes_on: This run goes on with the input of the one before: neither a new one, nor a human's answer began it.
-        stops: At which step each of LangGraph's loops must end, by checkpoint namespace.
-        untracked: Values of `UntrackedValue` channels that are in no checkpoint, by checkpoint namespace and name.
+        untracked: What the host's threads hold in no checkpoint.
+        by: Who asks: the session that drives the graph.
+        inherited: What the thread is given now was asked for by somebody else, a session before this one.
+        boxes: Those of the executions in which something waited.
     """
 
     bridges: frozenset[str]
     retries: int = 0
     consumed: set[str] = field(default_factory=set)
     parked: dict[str, str] = field(default_factory=dict)
-    goes_on: bool = False
-    stops: dict[str, int] = field(default_factory=dict)
-    untracked: dict[str, dict[str, Any]] = field(default_factory=dict)
+    untracked: UntrackedMemory = field(default_factory=UntrackedMemory)
+    by: str = ""
+    inherited: bool = False
+    boxes: set[Box] = field(default_factory=set)
+
+    def unclaimed(self, given: Iterable[str]) -> set[str]:
+        """Return the answers that no wait has taken, of what the thread was `given` and of what it was given before.
+
+        A task that has parked is run again, and may take them then.
+        """
+        held = {each for box in self.boxes if not box.is_parked for each in box.unclaimed()}
+        later = {each for box in self.boxes if box.is_parked for each in box.unclaimed()}
+        taken = {each for box in self.boxes for each in box.claimed()}
+        return (held | set(given)) - taken - later
 
 
 async def wait(
@@ -258,7 +274,11 @@ def _open(
         )
     execution = (info.thread_id, info.checkpoint_ns, info.node_attempt, info.node_first_attempt_time)
     retries = info.node_attempt - 1 + (link.retries if link else 0)
-    box = box_of(run, execution, retries, origin_of(get_runtime()), attempt=info.node_attempt)
+    box = box_of(
+        run, execution, retries, origin_of(get_runtime()), attempt=info.node_attempt, by=link.by if link else ""
+    )
+    if link is not None:
+        link.boxes.add(box)
     asked = []
     for item in items:
         encoded = encode(item)
@@ -278,9 +298,9 @@ def _open(
 
 
 def _name_of(batcher: str | Named | None, link: Link | None) -> str:
-    """Return the name of a bridge; where none was given, that of the Runner's only one."""
+    """Return the bridge's name; where none is named, that of the Runner's only one."""
     if batcher is None:
-        return next(iter(link.bridges)) if link is not None and len(link.bridges) == 1 else "bridge"
+        return next(iter(link.bridges)) if link is not None and len(link.bridges) == 1 else DEFAULT
     return batcher if isinstance(batcher, str) else batcher.name
 
 
@@ -332,6 +352,7 @@ async def _resolve(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome
         except GraphInterrupt:
             keep_quiet(asyncio.get_running_loop())
             await _tell(box)
+            note_parked()
             raise
         if pause:
             await asyncio.sleep(pause)
@@ -346,6 +367,7 @@ def _resolve_sync(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome]
             pause = box.advance()
         except GraphInterrupt:
             _tell_sync(box)
+            note_parked()
             raise
         if pause:
             time.sleep(pause)
@@ -363,7 +385,9 @@ async def _tell(box: Box) -> None:
         idle = is_idle(taken_in(runtime.stream_writer))
         told, mine = box.tell()
         if mine:
-            telling = asyncio.ensure_future(announce(runtime, box.asks, idle=idle))
+            telling = asyncio.ensure_future(
+                announce(runtime, box.asks, idle=idle, unclaimed=box.unclaimed(foreign=True))
+            )
             telling.add_done_callback(partial(_copy, told))
         await asyncio.shield(asyncio.wrap_future(told))
 
@@ -378,7 +402,7 @@ def _tell_sync(box: Box) -> None:
         told, mine = box.tell()
         if mine:
             try:
-                announce_sync(runtime, box.asks, idle=idle)
+                announce_sync(runtime, box.asks, idle=idle, unclaimed=box.unclaimed(foreign=True))
             except BaseException as error:
                 told.set_exception(error)
                 raise

@@ -1,7 +1,8 @@
 """The interrupt of a wrapped client, as instructor lets it pass.
 
 instructor catches each `Exception` of the client that it was given, and raises one of its own instead, whatever its
-`max_retries`; only its `IncompleteOutputException` passes. So an interrupt is one of these too, where instructor is loaded.
+`max_retries`; only its `IncompleteOutputException` passes. So where instructor is loaded, an interrupt is one of these
+too.
 """
 
 import functools

@@ -63,12 +63,12 @@ class Batch:
         The counts may be late, too: what is completed and has no output file has results, unless every request is
         counted as failed and the error file is there.
         """
-        ran, rest = self.ran or 0, (self.counted or 0) - (self.ran or 0)
+        if self.output_file_id is not None:
+            return False
         if self.end == "completed":
-            failed_all = bool(rest) and rest == self.total and self.error_file_id is not None
-            late_errors = bool(rest) and self.error_file_id is None
-            return (self.output_file_id is None and not failed_all) or late_errors
-        return self.end in ("expired", "cancelled") and bool(ran) and self.output_file_id is None
+            failed = (self.counted or 0) - (self.ran or 0)
+            return not (failed and failed == self.total and self.error_file_id is not None)
+        return self.end in ("expired", "cancelled") and bool(self.ran)
 
     def progress(self) -> InProgress:
         """Return how far it has come."""

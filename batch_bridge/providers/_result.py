@@ -99,7 +99,7 @@ class Unreadable:
         name = name_in(line, self._field)
         if name is not None:
             room = _KEPT if len(self._kept) < _MOST_KEPT else 0
-            self._kept.setdefault(name, line[: 4 * room].decode(errors="replace")[:room])
+            self._kept.setdefault(name, line.strip()[: 4 * room].decode(errors="replace")[:room])
 
     def outcomes(self) -> list[tuple[str, Errored]]:
         """Return what the requests end with whose names could be read all the same, by name, and log how many."""

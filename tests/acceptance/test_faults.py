@@ -115,7 +115,7 @@ FAULTS = (
     Fault("lines missing", {"missing_line": 0.3}, "answered; those hit: RequestFailed (missing_result, retryable)"),
     Fault("lines doubled", {"doubled_line": 0.3}, ALL),
     Fault("lines of unknown requests", {"unknown_line": 0.3}, ALL),
-    Fault("lines garbled", {"garbled_line": 0.3}, "answered; those hit: RequestFailed (missing_result, retryable)"),
+    Fault("lines garbled", {"garbled_line": 0.3}, "answered; those hit: RequestFailed (unreadable_answer, retryable)"),
     Fault(
         "lines failed",
         {"line_failure": 0.3, "line_failure_status": [400, 429, 500, 0]},
