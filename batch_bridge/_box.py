@@ -7,6 +7,7 @@ their waits by name.
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -238,13 +239,23 @@ _boxes: WeakKeyDictionary[Callable[[Any], None], dict[tuple[object, ...], Box]] 
 _boxes_lock = threading.Lock()
 
 
-_taken: WeakKeyDictionary[Callable[[Any], None], set[str]] = WeakKeyDictionary()
+_taken: OrderedDict[str, set[str]] = OrderedDict()
+_MOST_RUNS = 10_000
+"""Runs at once in one process; of those before it is forgotten what they took."""
 
 
-def taken_in(run: Callable[[Any], None]) -> set[str]:
-    """Return the ids of the requests whose outcome a wait of this run has returned or raised; the caller adds to it."""
+def taken_in(run_id: str) -> set[str]:
+    """Return the ids of the requests whose outcome a wait of this run has returned or raised; the caller adds to it.
+
+    Args:
+        run_id: A server's run. Its subgraphs belong to it, whose stream writers are others.
+    """
     with _boxes_lock:
-        return _taken.setdefault(run, set())
+        taken = _taken.setdefault(run_id, set())
+        _taken.move_to_end(run_id)
+        if len(_taken) > _MOST_RUNS:
+            _taken.popitem(last=False)
+        return taken
 
 
 def box_of(

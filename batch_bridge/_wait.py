@@ -330,12 +330,17 @@ def _note(ended: tuple[str, Outcome]) -> tuple[str, Outcome]:
     return ended
 
 
+def _run_id(runtime: Runtime[Any]) -> str:
+    info = runtime.execution_info
+    return str(info.run_id or "") if info is not None else ""
+
+
 def _consumed() -> set[str] | None:
     link: Link | None = get_config()["configurable"].get(LINK)
     if link is not None:
         return link.consumed
     runtime = get_runtime()
-    return taken_in(runtime.stream_writer) if is_deployed(runtime) else None
+    return taken_in(_run_id(runtime)) if is_deployed(runtime) else None
 
 
 async def _resolve(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome]:
@@ -382,7 +387,7 @@ async def _tell(box: Box) -> None:
     if link is not None:
         _note_parked(link, runtime, box)
     elif is_deployed(runtime):
-        idle = is_idle(taken_in(runtime.stream_writer))
+        idle = is_idle(taken_in(_run_id(runtime)))
         told, mine = box.tell()
         if mine:
             telling = asyncio.ensure_future(
@@ -398,7 +403,7 @@ def _tell_sync(box: Box) -> None:
     if link is not None:
         _note_parked(link, runtime, box)
     elif is_deployed(runtime):
-        idle = is_idle(taken_in(runtime.stream_writer))
+        idle = is_idle(taken_in(_run_id(runtime)))
         told, mine = box.tell()
         if mine:
             try:
