@@ -64,6 +64,7 @@ def inline(server):
     return subject(server, {**NO_PARTS, **INSIDE}, inline_bytes=INLINE_BYTES, inline_doubt=timedelta(0))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=str)
 @pytest.mark.parametrize("make", [file, inline], ids=lambda make: make.__name__)
 async def test_conformance(make, behaviour, server):
