@@ -126,7 +126,7 @@ class Intake:
         new = [each for each in requests if not self._engine.knows(each.id)]
         settled = await self._engine.collect(requests, now, asked_at=asked_at)
         await self._ledger.outbox.add({each.id: each.thread for each in requests if each.id in settled})
-        self._post.add(settled, now)
+        self._post.add(settled, now, again=True)
         return {each.thread for each in new if each.id not in settled}
 
     def _sort(self, notes: list[Note], seen: dict[str, Seen], now: datetime, news: News, hidden_from: str) -> list[str]:

@@ -66,8 +66,14 @@ class Post:
             if (old := before.get(thread)) is not None and old.ids == letter.ids:
                 self._letters[thread] = old
 
-    def add(self, ids: Iterable[str], now: datetime) -> None:
-        """Take up requests that are in the outbox; others are put aside."""
+    def add(self, ids: Iterable[str], now: datetime, *, again: bool = False) -> None:
+        """Take up requests that are in the outbox; others are put aside.
+
+        Args:
+            ids: Requests.
+            now: Aware UTC.
+            again: They had ended when their thread was seen asking for them: it may have taken them already.
+        """
         for request_id in ids:
             thread = self._ledger.outbox.get(request_id)
             if isinstance(thread, str):
@@ -77,6 +83,7 @@ class Post:
                 if request_id not in letter.ids:
                     letter.ids.add(request_id)
                     letter.deliveries = 0
+                    letter.again |= again
                     letter.hasten(now)
 
     def hasten(self, threads: Iterable[str], now: datetime) -> None:
@@ -120,7 +127,8 @@ class Post:
     async def _look_after(
         self, client: LangGraphClient, letters: Sequence[Letter], now: datetime, *, hidden: bool
     ) -> None:
-        seen = await look_closely(client, [letter.thread for letter in letters])
+        doubted = {letter.thread for letter in letters if letter.deliveries or letter.again}
+        seen = await look_closely(client, [letter.thread for letter in letters], doubted)
         ended: list[str] = []
         kept: list[str] = []
         to_send: list[tuple[Letter, Seen]] = []

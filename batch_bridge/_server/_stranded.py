@@ -11,7 +11,7 @@ to decide.
 import asyncio
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -46,10 +46,16 @@ class LateAnswer:
         return {**self.command, "resume": {**answers, self.question: self.command["resume"]}}
 
 
-async def look_closely(client: LangGraphClient, ids: Sequence[str]) -> dict[str, Seen]:
+async def look_closely(client: LangGraphClient, ids: Sequence[str], doubted: Container[str] = ()) -> dict[str, Seen]:
     """Do what `look` does, and tell threads that are stranded from those in which a node has failed.
 
-    Costs a call for each thread that reads `error` and shows interrupts of ours.
+    Costs a call for each thread that reads `error` and shows interrupts of ours, and for each that is doubted.
+
+    Args:
+        client: Calls the server.
+        ids: Threads.
+        doubted: Those that may have taken already what they show that they ask for: the server goes on showing the
+            interrupt of a task that has finished, while another task of its step is parked.
     """
     seen = await look(client, ids)
     gate = asyncio.Semaphore(_SIDE_BY_SIDE)
@@ -57,19 +63,30 @@ async def look_closely(client: LangGraphClient, ids: Sequence[str]) -> dict[str,
     async def judge(thread: Seen) -> Seen:
         async with gate:
             try:
-                has_failed = await has_failed_node(client, thread.id)
+                state: Mapping[str, Any] = await client.threads.get_state(thread.id)
             except (APIError, httpx.HTTPError) as error:
-                logger.info("could not look at what has failed in thread %s: %s", thread.id, error)
+                logger.info("could not look at the state of thread %s: %s", thread.id, error)
                 return replace(thread, failed=False, busy=True)  # not to be told now
-        return thread if has_failed else replace(thread, failed=False, stranded=True)
+        if thread.failed and _has_failed(state):
+            return thread
+        pending = {str(each["id"]) for task in state.get("tasks") or () for each in task.get("interrupts") or ()}
+        parked = tuple(each for each in thread.parked if each.id in pending)
+        return replace(thread, failed=False, stranded=thread.failed, parked=parked)
 
-    doubtful = [thread for thread in seen.values() if thread.failed and thread.parked]
+    doubtful = [
+        thread
+        for thread in seen.values()
+        if thread.parked and (thread.failed or thread.id in doubted) and not thread.busy
+    ]
     return seen | {thread.id: thread for thread in await asyncio.gather(*map(judge, doubtful))}
 
 
 async def has_failed_node(client: LangGraphClient, thread: str) -> bool:
     """Tell whether a node of a thread has failed since its last checkpoint."""
-    state: Mapping[str, Any] = await client.threads.get_state(thread)
+    return _has_failed(await client.threads.get_state(thread))
+
+
+def _has_failed(state: Mapping[str, Any]) -> bool:
     return any(task.get("error") for task in state.get("tasks") or ())
 
 

@@ -1,6 +1,5 @@
 """Graphs in which a person is asked beside a wait, and nodes that do not let their interrupt pass."""
 
-import asyncio
 import operator
 from typing import Annotated, Any
 
@@ -50,12 +49,12 @@ _tried: dict[str, int] = {}
 
 
 async def fail_once(state: State) -> State:
-    """Fail when it is run for the first time, after its sibling has parked."""
-    await asyncio.sleep(1)
+    """Fail when a person's answer has come, for the first time."""
+    said = interrupt("shall I?")
     _tried[state["name"]] = _tried.get(state["name"], 0) + 1
     if _tried[state["name"]] == 1:
         raise ValueError("of the node's own")
-    return {"out": [f"tried {_tried[state['name']]} times"]}
+    return {"out": [f"{said}, {_tried[state['name']]} times"]}
 
 
 async def swallow(state: State) -> State:
