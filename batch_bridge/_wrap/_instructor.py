@@ -39,9 +39,8 @@ def _passing(interrupt: ParkedInterrupt) -> ParkedInterrupt:
     passes = next((found for each in _MODULES if (found := _exception_in(each)) is not None), None)
     if passes is None:
         return interrupt
-    kind = _kind(passes)
-    made = kind.__new__(kind, *interrupt.args)  # `__init__` is theirs, and wants a completion
-    assert isinstance(made, ParkedInterrupt)  # noqa: S101
+    kind: Any = _kind(passes)
+    made: ParkedInterrupt = kind.__new__(kind, *interrupt.args)  # `__init__` is theirs, and wants a completion
     return made
 
 
