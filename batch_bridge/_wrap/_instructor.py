@@ -50,5 +50,5 @@ def _exception_in(module: str) -> type[Exception] | None:
 
 
 @functools.cache
-def _kind(passes: type[Exception]) -> Any:
+def _kind(passes: Any) -> Any:
     return type("ParkedInterrupt", (ParkedInterrupt, passes), {})
