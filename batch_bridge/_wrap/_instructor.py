@@ -7,7 +7,8 @@ too.
 
 import functools
 import sys
-from typing import Any, Final
+from collections.abc import Hashable
+from typing import Any, Final, cast
 
 from batch_bridge._ask import Asker
 from batch_bridge._box import ParkedInterrupt
@@ -39,7 +40,7 @@ def _passing(interrupt: ParkedInterrupt) -> ParkedInterrupt:
     passes = next((found for each in _MODULES if (found := _exception_in(each)) is not None), None)
     if passes is None:
         return interrupt
-    kind: Any = _kind(passes)
+    kind: Any = _kind(cast("Hashable", passes))
     made: ParkedInterrupt = kind.__new__(kind, *interrupt.args)  # `__init__` is theirs, and wants a completion
     return made
 
