@@ -40,8 +40,8 @@ RESUME_MAP = "__pregel_resume_map"
 CHECKPOINT_MAP = "checkpoint_map"
 """The ids of the checkpoints that the task and the graphs around it run on, by namespace; the root's is empty."""
 SEND = "__pregel_send"
-"""The bound `extend` of the list of what the task has written. Without it, a thread whose node has failed where an interrupt
-was swallowed goes on with what the node had written, when it is run again."""
+"""The bound `extend` of the list of what the task has written. Without it, a thread whose node has failed where an
+interrupt was swallowed goes on with what the node had written, when it is run again."""
 RESUME = "__resume__"
 """The channel that answers are written to."""
 NULL_TASK_ID = "00000000-0000-0000-0000-000000000000"

@@ -358,6 +358,7 @@ class Builder:
     def __init__(self, world: World, *, untracked: bool = False) -> None:
         self._world = world
         self._untracked = untracked
+        self._called: dict[str, Any] = {}
 
     def build(self, program: Program) -> Any:
         """Return a graph to compile, or an entrypoint."""
@@ -489,8 +490,9 @@ class Builder:
             case Raise():
                 raise ValueError(place)
             case Subgraph(graph):
-                inner = self._graph(graph, f"{place}/").compile()
-                return list((await inner.ainvoke({})).get("out", []))
+                if place not in self._called:
+                    self._called[place] = self._graph(graph, f"{place}/").compile()
+                return list((await self._called[place].ainvoke({})).get("out", []))
 
     async def _question(self, text: str) -> Any:
         return interrupt(text)
