@@ -8,6 +8,7 @@ import operator
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Annotated, Any, Literal, Protocol, TypedDict
 
 from hypothesis import strategies as st
@@ -147,6 +148,7 @@ ASYNC_STEPS = st.one_of(
 )
 
 
+@cache
 def _steps(depth: int) -> st.SearchStrategy[tuple[Step, ...]]:
     steps: st.SearchStrategy[Any] = ASYNC_STEPS
     if depth:
@@ -154,6 +156,7 @@ def _steps(depth: int) -> st.SearchStrategy[tuple[Step, ...]]:
     return st.lists(steps, min_size=1, max_size=3).map(tuple)
 
 
+@cache
 def _nodes(depth: int) -> st.SearchStrategy[Node | Nested]:
     sync = st.builds(
         Node, st.lists(PLAIN_STEPS, min_size=1, max_size=3).map(tuple), st.just(value=True), retried=st.booleans()
@@ -164,7 +167,8 @@ def _nodes(depth: int) -> st.SearchStrategy[Node | Nested]:
     return st.one_of(nodes)
 
 
-def graphs(depth: int = 2) -> st.SearchStrategy[Graph]:
+@cache
+def graphs(depth: int) -> st.SearchStrategy[Graph]:
     """Return graphs whose subgraphs are nested as deep as that."""
     nodes = st.deferred(lambda: _nodes(depth))
     stages = st.one_of(
@@ -251,9 +255,14 @@ def weight(program: Any) -> int:
     return 1
 
 
-PROGRAMS: st.SearchStrategy[Program] = (
-    st.one_of(graphs(), graphs(), FLOWS).filter(lambda program: weight(program) <= MOST).map(_tamed)
-)
+SMALL = st.one_of(graphs(2), graphs(2), FLOWS).filter(lambda program: weight(program) <= MOST)
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> Program:
+    """Return programs. Not by `map`: hypothesis takes minutes to print how such a one was made."""
+    tamed: Program = _tamed(draw(SMALL))
+    return tamed
 
 
 # -- how they ask ---------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphRecursionError
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
-from random_graphs import PROGRAMS, AtOnce, Builder, Model, Program, Waits
+from random_graphs import AtOnce, Builder, Model, Program, Waits, programs
 
 from batch_bridge import Bridge, Runner, is_bridge_interrupt
 from batch_bridge._models import Errored, Outcome, Succeeded
@@ -185,7 +185,7 @@ HOSTS = {each.__name__: each for each in (told_by_a_runner, told_by_many_runners
     print_blob=False,
     report_multiple_bugs=False,
 )
-@given(PROGRAMS, st.sampled_from(MANNERS), st.sampled_from(sorted(HOSTS)), LIMITS, st.integers(0, 3))
+@given(programs(), st.sampled_from(MANNERS), st.sampled_from(sorted(HOSTS)), LIMITS, st.integers(0, 3))
 def test_waiting_tells_what_answering_at_once_tells(program, manner, host, limits, seed) -> None:
     if host != "told_by_a_runner":
         limits = Limits()
