@@ -1,8 +1,8 @@
 """One execution of a node, from its start to its end: did the interrupt of a wait in it get out?
 
-A node that catches the interrupt that parks it would go on with a wrong answer. LangGraph cannot tell; here it is told
-by LangChain's callbacks, which every graph of this process gets (`register_configure_hook`): the node fails in place of
-what it has made up. Nothing that it has written is kept, so that the thread can be run again once the node is mended.
+A node that catches the interrupt that parks it would go on with a wrong answer, and LangGraph cannot tell. LangChain's
+callbacks can, which every graph of this process gets (`register_configure_hook`): the node fails in place of what it
+has made up. Nothing that it has written is kept, so that the thread can be run again once the node is mended.
 """
 
 from collections import deque
@@ -185,5 +185,5 @@ def _raise(run_id: UUID) -> None:
     raise execution.error
 
 
-register_configure_hook(ContextVar("batch_bridge_watch", default=_Watch()), inheritable=True)  # noqa: B039
-register_configure_hook(ContextVar("batch_bridge_objection", default=_Objection()), inheritable=True)  # noqa: B039
+for _handler in (_Watch(), _Objection()):  # in this order
+    register_configure_hook(ContextVar(type(_handler).__name__, default=_handler), inheritable=True)

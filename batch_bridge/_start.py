@@ -11,6 +11,7 @@ from langgraph.store.base import GetOp, PutOp
 from langgraph.types import Command
 from pydantic import BaseModel
 
+from batch_bridge._changed import refuse_gone
 from batch_bridge._langgraph import is_by_id
 from batch_bridge._ledger import Rows
 from batch_bridge._thread import Thread, sort_interrupts
@@ -88,10 +89,12 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
 
     Raises:
         RunMismatchError: The thread was begun with another input and has not ended, or `continued` is set.
+        GraphChangedError: It waits at a node that the graph does not have.
     """
     saved = await graph.checkpointer.aget_tuple(config)
     if saved is None:
         return Begin(value)
+    await refuse_gone(graph, config, saved)
     known = saved.metadata.get(DIGEST)
     if value is None or isinstance(value, Command):
         thread.digest = known or ""
@@ -160,4 +163,8 @@ class Failures:
     async def clear(self, thread: Thread) -> None:
         """Drop the count of a thread that has ended well."""
         if thread.failures:
-            await self._store.abatch([PutOp(_FAILURES, thread.id, None)])
+            await self.forget(thread.id)
+
+    async def forget(self, thread_id: str) -> None:
+        """Drop the count of a thread, if there is one."""
+        await self._store.abatch([PutOp(_FAILURES, thread_id, None)])

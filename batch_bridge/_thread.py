@@ -7,7 +7,7 @@ from typing import Any
 from langgraph.types import GraphOutput
 
 from batch_bridge._models import Outcome
-from batch_bridge._wire import Asked, envelope, read_interrupt
+from batch_bridge._wire import Asked, envelope, read_author, read_interrupt
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +94,15 @@ def sort_interrupts(interrupts: Any) -> tuple[dict[str, list[Asked]], bool]:
     return ours, others
 
 
-def resume_map(due: list[Parked], outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
-    """Return what resumes these interrupts: an envelope for each, with every outcome that is known."""
+def authors(interrupts: Any) -> dict[str, str]:
+    """Return who has asked, by the address of the interrupt."""
+    return {each.id: read_author(each.value) for each in interrupts}
+
+
+def resume_map(due: list[Parked], outcomes: Mapping[str, Outcome], by: Mapping[str, str]) -> dict[str, Any]:
+    """Return what resumes these interrupts: an envelope for each, with every outcome that is known, and who asked."""
     answered = {
         interrupt.id: {request_id: outcomes[request_id] for request_id, _ in interrupt.asks if request_id in outcomes}
         for interrupt in due
     }
-    return {address: envelope(held) for address, held in answered.items() if held}
+    return {address: envelope(held, by.get(address, "")) for address, held in answered.items() if held}

@@ -32,6 +32,8 @@ from batch_bridge.errors import NoCheckpointerError, OutsideGraphError, RequestE
 
 T = TypeVar("T")
 
+DEFAULT = "bridge"
+"""The bridge that a wait means which names none, where a Runner has several, and on a server."""
 install()
 _QUIET = 2
 """Turns of the event loop in which no sibling opens a wait, before the task parks."""
@@ -56,6 +58,9 @@ class Link:
         consumed: Ids of requests whose outcome a wait has returned or raised.
         parked: Ids of requests that a wait has raised an interrupt for, and the checkpoint namespaces of their tasks.
         untracked: What the host's threads hold in no checkpoint.
+        by: Who asks: the session that drives the graph.
+        inherited: What the thread is given now was asked for by somebody else, a session before this one.
+        boxes: Those of the executions in which something waited.
     """
 
     bridges: frozenset[str]
@@ -63,6 +68,19 @@ class Link:
     consumed: set[str] = field(default_factory=set)
     parked: dict[str, str] = field(default_factory=dict)
     untracked: UntrackedMemory = field(default_factory=UntrackedMemory)
+    by: str = ""
+    inherited: bool = False
+    boxes: set[Box] = field(default_factory=set)
+
+    def unclaimed(self, given: Iterable[str]) -> set[str]:
+        """Return the answers that no wait has taken, of what the thread was `given` and of what it was given before.
+
+        A task that has parked is run again, and may take them then.
+        """
+        held = {each for box in self.boxes if not box.is_parked for each in box.unclaimed()}
+        later = {each for box in self.boxes if box.is_parked for each in box.unclaimed()}
+        taken = {each for box in self.boxes for each in box.claimed()}
+        return (held | set(given)) - taken - later
 
 
 async def wait(
@@ -256,7 +274,11 @@ def _open(
         )
     execution = (info.thread_id, info.checkpoint_ns, info.node_attempt, info.node_first_attempt_time)
     retries = info.node_attempt - 1 + (link.retries if link else 0)
-    box = box_of(run, execution, retries, origin_of(get_runtime()), attempt=info.node_attempt)
+    box = box_of(
+        run, execution, retries, origin_of(get_runtime()), attempt=info.node_attempt, by=link.by if link else ""
+    )
+    if link is not None:
+        link.boxes.add(box)
     asked = []
     for item in items:
         encoded = encode(item)
@@ -276,9 +298,9 @@ def _open(
 
 
 def _name_of(batcher: str | Named | None, link: Link | None) -> str:
-    """Return the name of a bridge; where none was given, that of the Runner's only one."""
+    """Return the bridge's name; where none is named, that of the Runner's only one."""
     if batcher is None:
-        return next(iter(link.bridges)) if link is not None and len(link.bridges) == 1 else "bridge"
+        return next(iter(link.bridges)) if link is not None and len(link.bridges) == 1 else DEFAULT
     return batcher if isinstance(batcher, str) else batcher.name
 
 
@@ -308,12 +330,17 @@ def _note(ended: tuple[str, Outcome]) -> tuple[str, Outcome]:
     return ended
 
 
+def _run_id(runtime: Runtime[Any]) -> str:
+    info = runtime.execution_info
+    return str(info.run_id or "") if info is not None else ""
+
+
 def _consumed() -> set[str] | None:
     link: Link | None = get_config()["configurable"].get(LINK)
     if link is not None:
         return link.consumed
     runtime = get_runtime()
-    return taken_in(runtime.stream_writer) if is_deployed(runtime) else None
+    return taken_in(_run_id(runtime)) if is_deployed(runtime) else None
 
 
 async def _resolve(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome]:
@@ -360,10 +387,12 @@ async def _tell(box: Box) -> None:
     if link is not None:
         _note_parked(link, runtime, box)
     elif is_deployed(runtime):
-        idle = is_idle(taken_in(runtime.stream_writer))
+        idle = is_idle(taken_in(_run_id(runtime)))
         told, mine = box.tell()
         if mine:
-            telling = asyncio.ensure_future(announce(runtime, box.asks, idle=idle))
+            telling = asyncio.ensure_future(
+                announce(runtime, box.asks, idle=idle, unclaimed=box.unclaimed(foreign=True))
+            )
             telling.add_done_callback(partial(_copy, told))
         await asyncio.shield(asyncio.wrap_future(told))
 
@@ -374,11 +403,11 @@ def _tell_sync(box: Box) -> None:
     if link is not None:
         _note_parked(link, runtime, box)
     elif is_deployed(runtime):
-        idle = is_idle(taken_in(runtime.stream_writer))
+        idle = is_idle(taken_in(_run_id(runtime)))
         told, mine = box.tell()
         if mine:
             try:
-                announce_sync(runtime, box.asks, idle=idle)
+                announce_sync(runtime, box.asks, idle=idle, unclaimed=box.unclaimed(foreign=True))
             except BaseException as error:
                 told.set_exception(error)
                 raise

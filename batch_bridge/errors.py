@@ -18,6 +18,7 @@
     │   ├── OrderError                a run of a bridge's graph on a server orders what there is not
     │   ├── NondeterministicNodeError a node asks for something else each time it is run again
     │   ├── RunMismatchError          the same `run_id` was used with other inputs
+    │   ├── GraphChangedError         a thread waits at a node that the graph does not have any more
     │   ├── RunnerStateError          a Runner was used while it was closed, or from the wrong place
     │   ├── BatcherClosedError        a Batcher was closed while somebody waited, or is asked afterwards
     │   ├── UnsupportedCallError      a wrapped client was asked for what a batch cannot hold
@@ -27,6 +28,7 @@
     ├── ConfigError                   a file that describes bridges cannot be read, or describes none that can be made
     ├── BatchFailed                   what a `poll` of yours raises, or returns, when its batch has failed
     ├── JSONError (TypeError)         a value that JSON cannot carry, with the path to it
+    ├── MissingPackageError (ModuleNotFoundError)  a part needs a package that is not installed
     ├── RunFileError                  the Runner's file is broken, locked or out of reach
     ├── CacheError                    the response cache's file is broken, locked or out of reach
     ├── LedgerError                   what the ledger holds cannot be read
@@ -157,6 +159,20 @@ class RunMismatchError(UsageError):
         self.index = index
 
 
+class GraphChangedError(UsageError):
+    """A thread waits at a node that the graph does not have any more, and would end there without a word.
+
+    Attributes:
+        thread_id: The first thread of which that is so.
+        node: The node that is missing; `outer/inner` is node `inner` of the subgraph that node `outer` is.
+    """
+
+    def __init__(self, message: str, *, thread_id: str, node: str) -> None:
+        super().__init__(message)
+        self.thread_id = thread_id
+        self.node = node
+
+
 class RunnerStateError(UsageError):
     """A Runner was used while it was closed, or from the wrong place."""
 
@@ -234,6 +250,10 @@ class JSONError(BatchBridgeError, TypeError):
     def __init__(self, message: str, *, path: str) -> None:
         super().__init__(message)
         self.path = path
+
+
+class MissingPackageError(BatchBridgeError, ModuleNotFoundError):
+    """A provider needs a package that is not installed."""
 
 
 class RunFileError(BatchBridgeError):

@@ -6,15 +6,22 @@ from typing import Annotated, Any
 
 import pytest
 from helpers import TIMEOUT, Desk, config_of, memory, within
+from langchain.agents import create_agent
+from langchain.agents.middleware import ModelCallLimitMiddleware, ToolCallLimitMiddleware
+from langchain_parts import chat, fresh, look_up, runner
 from langgraph.channels import UntrackedValue
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import END, START, StateGraph
+from langgraph.errors import GraphRecursionError
+from langgraph.func import entrypoint, task
+from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.managed import IsLastStep, RemainingSteps
-from langgraph.types import Command, Send, interrupt
+from langgraph.types import Command, RetryPolicy, Send, interrupt
 from typing_extensions import TypedDict
 
-from batch_bridge import wait
+from batch_bridge import wait, wait_sync
 from batch_bridge.errors import LostStateError
+from batch_bridge.langchain import batched
+from batch_bridge.testing import BatchServer
 
 
 class State(TypedDict, total=False):
@@ -249,21 +256,26 @@ async def test_a_thing_survives_a_wait():
 
 
 async def test_a_thing_survives_a_wait_in_a_subgraph():
+    """The outer graph has one of its own, and gives it to nobody: LangGraph itself writes a subgraph's input down."""
+
     class Outer(TypedDict, total=False):
         out: Annotated[list, operator.add]
         other: Annotated[Any, UntrackedValue]
 
     def make(ask):
-        outer = StateGraph(Outer).add_node("inner", holds(ask).compile())
+        inner = holds(ask).compile()
 
-        async def make_outer(state: Outer):
+        async def begin(state: Outer):
             return {"other": Thing("outer")}
 
-        async def read_outer(state: Outer):
+        async def call(state: Outer):
+            return {"out": (await inner.ainvoke({}))["out"]}
+
+        async def read(state: Outer):
             return {"out": [state["other"].name]}
 
-        outer.add_node("make_outer", make_outer).add_node("read_outer", read_outer)
-        return outer.add_edge(START, "make_outer").add_edge("make_outer", "inner").add_edge("inner", "read_outer")
+        graph = StateGraph(Outer).add_node(begin).add_node(call).add_node(read)
+        return graph.add_edge(START, "begin").add_edge("begin", "call").add_edge("call", "read")
 
     same(*await both(make, {}))
 
@@ -403,6 +415,167 @@ async def test_a_wait_beside_a_human_finds_the_state_that_it_began_with(make):
     assert sorted(desk.requests) == sorted(ask.requests)
 
 
+# -- other shapes ---------------------------------------------------------------------------------------------------
+
+
+def stateful(ask):
+    """A subgraph that keeps its state from one call to the next."""
+    inner = loop(2)(ask).compile(checkpointer=True)
+
+    async def call(state: State):
+        found = await inner.ainvoke({"out": []})
+        return {"out": [[len(found["out"]), state["left"]]]}
+
+    graph = StateGraph(State).add_node("call", call).add_edge(START, "call")
+    return graph.add_conditional_edges("call", lambda state: "call" if len(state["out"]) < 9 else END)
+
+
+@pytest.mark.parametrize("limit", [2, 3, 5])
+async def test_a_subgraph_that_keeps_its_state_counts_its_steps(limit):
+    same(*await both(stateful, {}, recursion_limit=limit))
+
+
+def in_sync_nodes(ask):
+    def node(state: State):
+        said = ask(f"turn {len(state.get('out', []))}")
+        return {"out": [[said, state["left"], state.get("runs")]], "runs": (state.get("runs") or 0) + 1}
+
+    return StateGraph(State).add_node("node", node).add_edge(START, "node").add_edge("node", "node")
+
+
+async def test_nodes_that_are_not_async_are_limited():
+    asked, desk, settings = [], Desk(), {**config_of("one"), "recursion_limit": 4}
+    plain = in_sync_nodes(lambda item: asked.append(item) or f"{item}!").compile(checkpointer=InMemorySaver())
+    batched = in_sync_nodes(wait_sync).compile(checkpointer=InMemorySaver())
+    with pytest.raises(GraphRecursionError):
+        plain.invoke({}, settings)
+    async with memory(batched, desk.bridge()) as runner:
+        with pytest.raises(GraphRecursionError):
+            await within(runner.ainvoke({}, settings))
+    assert desk.requests == asked
+    assert (await batched.aget_state(settings)).values == plain.get_state(settings).values
+
+
+def functional(ask):
+    """An entrypoint that calls a graph, whose steps are limited, and a task."""
+    inner = loop(9)(ask).compile()
+
+    @task
+    async def one(i):
+        return await ask(f"task {i}")
+
+    async def main(state):
+        first = [await one(i) for i in range(3)]
+        return [*first, (await inner.ainvoke({}))["out"]]
+
+    return main
+
+
+@pytest.mark.parametrize("limit", [4, 20])
+async def test_a_graph_in_an_entrypoint_is_limited(limit):
+    ask, desk, settings = AtOnce(), Desk(), {**config_of("one"), "recursion_limit": limit}
+    plain = entrypoint(checkpointer=InMemorySaver())(functional(ask))
+    expected = await ended(plain.ainvoke({}, settings))
+    async with memory(entrypoint(checkpointer=InMemorySaver())(functional(wait)), desk.bridge()) as runner:
+        assert await ended(runner.ainvoke({}, settings)) == expected
+    assert sorted(desk.requests) == sorted(ask.requests)
+
+
+async def test_a_thread_that_failed_begins_its_steps_again_when_it_is_run_again():
+    """As `ainvoke(None)` does: so that a higher limit helps."""
+    desk, ask = Desk(), AtOnce()
+    plain = loop(5)(ask).compile(checkpointer=InMemorySaver())
+    low, high = ({**config_of("one"), "recursion_limit": limit} for limit in (3, 4))
+    with pytest.raises(GraphRecursionError):
+        await plain.ainvoke({}, low)
+    expected = await plain.ainvoke(None, high)
+    async with memory(loop(5)(wait), desk.bridge()) as runner:
+        with pytest.raises(GraphRecursionError):
+            await within(runner.ainvoke({}, low))
+        assert await within(runner.ainvoke({}, high)) == expected
+
+
+async def test_a_node_that_is_retried_has_its_state():
+    def make(ask):
+        fails = []
+
+        async def begin(state: Holding):
+            return {"thing": Thing("one"), "runs": 1}
+
+        async def node(state: Holding):
+            said = await ask("a")
+            if not fails:
+                fails.append(1)
+                raise ConnectionError("once")
+            return {"out": [said, await ask("b"), state["thing"].name, state["runs"]]}
+
+        graph = StateGraph(Holding).add_node(begin).add_node(node, retry_policy=RetryPolicy(initial_interval=0))
+        return graph.add_edge(START, "begin").add_edge("begin", "node")
+
+    plain, batched = await both(make, {})
+    assert batched[0] == plain[0]
+
+
+# -- agents ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server():
+    with BatchServer(latency=0, answerer="limits_answers:answer") as running:
+        yield running
+
+
+LIMITS = {
+    "model calls": [ModelCallLimitMiddleware(run_limit=3, exit_behavior="end")],
+    "model calls, error": [ModelCallLimitMiddleware(run_limit=2, exit_behavior="error")],
+    "tool calls": [ToolCallLimitMiddleware(run_limit=2, exit_behavior="end")],
+    "tool calls, goes on": [ToolCallLimitMiddleware(run_limit=1), ModelCallLimitMiddleware(run_limit=4)],
+}
+
+
+def _said(messages):
+    """What was said; the middleware's own messages get new ids each time."""
+    return [(each.type, each.content, getattr(each, "tool_calls", None)) for each in messages]
+
+
+def _calls(server):
+    """How often the model was called: at once, or in batches."""
+    return server.stats.realtime + server.stats.requests
+
+
+@pytest.mark.parametrize(("limits", "inside"), [*((each, False) for each in LIMITS), ("model calls", True)])
+async def test_an_agent_s_limits_hold(server, limits, inside):
+    """Alone, and as a node of a parent; a second turn has limits of its own."""
+    results = []
+    for wrapped in (fresh, batched):
+        agent = create_agent(wrapped(chat(server)), tools=[look_up], middleware=LIMITS[limits])
+        graph = StateGraph(MessagesState).add_node("agent", agent).add_edge(START, "agent") if inside else agent
+        server.reset_stats()
+        async with runner(graph, server) as running:
+            turns = [
+                await ended(running.ainvoke({"messages": [("user", said)]}, config_of("one")))
+                for said in ("go", "more")
+            ]
+        ends = [turn if isinstance(turn, str) else _said(turn["messages"]) for turn in turns]
+        results.append((ends, _calls(server)))
+    assert results[0] == results[1]
+    assert 0 < results[0][1] <= 8
+
+
+async def test_an_agent_s_recursion_limit_holds(server):
+    counts = []
+    for wrapped in (fresh, batched):
+        agent = create_agent(wrapped(chat(server)), tools=[look_up])
+        server.reset_stats()
+        async with runner(agent, server) as running:
+            with pytest.raises(GraphRecursionError):
+                await within(
+                    running.ainvoke({"messages": [("user", "go")]}, {**config_of("one"), "recursion_limit": 6})
+                )
+        counts.append(_calls(server))
+    assert counts == [3, 3]
+
+
 # -- another process ----------------------------------------------------------------------------------------------
 
 
@@ -498,3 +671,77 @@ async def test_nothing_of_a_value_is_written_down_but_counters(tmp_path):
     await stopped(make, desk, path)
     written = b"".join(each.read_bytes() for each in tmp_path.iterdir())
     assert b"secret-one" not in written
+
+
+# -- a process that ends while a thread runs ------------------------------------------------------------------------
+
+
+def interrupted_between(ask, gate):
+    """A turn that waits, then one that a test stops in the middle, and so on."""
+
+    async def node(state: State):
+        runs = state.get("runs") or 0
+        return {"out": [[await ask(f"turn {runs}"), state["left"], runs]], "runs": runs + 1}
+
+    async def between(state: State):
+        await gate()
+        return {"out": [[state["left"], state["runs"]]]}
+
+    graph = StateGraph(State).add_node("node", node).add_node("between", between).add_edge(START, "node")
+    return graph.add_edge("node", "between").add_edge("between", "node")
+
+
+async def test_limits_and_counters_hold_where_a_process_ends_in_the_middle_of_a_run(tmp_path):
+    settings = {**config_of("one"), "recursion_limit": 7}
+
+    async def passes():
+        pass
+
+    ask = AtOnce()
+    whole = interrupted_between(ask, passes).compile(checkpointer=InMemorySaver())
+    with pytest.raises(GraphRecursionError):
+        await whole.ainvoke({}, settings)
+    expected = (await whole.aget_state(settings)).values
+    desk, reached = Desk(), asyncio.Event()
+
+    async def stops():
+        reached.set()
+        await asyncio.Event().wait()
+
+    for _ in range(2):  # the second time it is stopped at the same place
+        reached.clear()
+        async with memory(interrupted_between(wait, stops), desk.bridge(), path=tmp_path / "run.db") as runner:
+            running = asyncio.create_task(runner.ainvoke({}, settings))
+            await within(reached.wait())
+            running.cancel()
+            await asyncio.wait((running,))
+    async with memory(interrupted_between(wait, passes), desk.bridge(), path=tmp_path / "run.db") as runner:
+        with pytest.raises(GraphRecursionError):
+            await within(runner.ainvoke({}, settings))
+        found = (await runner._session.graph.aget_state(settings)).values
+    assert found == expected
+    assert desk.requests == ask.requests
+
+
+async def test_a_thread_that_was_stopped_between_two_waits_says_what_it_has_lost(tmp_path):
+    reached = asyncio.Event()
+
+    def make(ask):
+        async def begin(state: Holding):
+            return {"thing": Thing(await ask("a"))}
+
+        async def use(state: Holding):
+            reached.set()
+            await asyncio.Event().wait()
+
+        return StateGraph(Holding).add_node(begin).add_node(use).add_edge(START, "begin").add_edge("begin", "use")
+
+    desk, path = Desk(), tmp_path / "run.db"
+    async with memory(make(wait), desk.bridge(), path=path) as runner:
+        running = asyncio.create_task(runner.ainvoke({}, config_of("one")))
+        await within(reached.wait())
+        running.cancel()
+        await asyncio.wait((running,))
+    async with memory(make(wait), desk.bridge(), path=path) as runner:
+        with pytest.raises(LostStateError, match="thing"):
+            await within(runner.ainvoke({}, config_of("one")))
