@@ -8,6 +8,7 @@ import operator
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Annotated, Any, Literal, Protocol, TypedDict
 
 from hypothesis import strategies as st
@@ -147,6 +148,7 @@ ASYNC_STEPS = st.one_of(
 )
 
 
+@cache
 def _steps(depth: int) -> st.SearchStrategy[tuple[Step, ...]]:
     steps: st.SearchStrategy[Any] = ASYNC_STEPS
     if depth:
@@ -154,6 +156,7 @@ def _steps(depth: int) -> st.SearchStrategy[tuple[Step, ...]]:
     return st.lists(steps, min_size=1, max_size=3).map(tuple)
 
 
+@cache
 def _nodes(depth: int) -> st.SearchStrategy[Node | Nested]:
     sync = st.builds(
         Node, st.lists(PLAIN_STEPS, min_size=1, max_size=3).map(tuple), st.just(value=True), retried=st.booleans()
@@ -164,7 +167,8 @@ def _nodes(depth: int) -> st.SearchStrategy[Node | Nested]:
     return st.one_of(nodes)
 
 
-def graphs(depth: int = 2) -> st.SearchStrategy[Graph]:
+@cache
+def graphs(depth: int) -> st.SearchStrategy[Graph]:
     """Return graphs whose subgraphs are nested as deep as that."""
     nodes = st.deferred(lambda: _nodes(depth))
     stages = st.one_of(
@@ -251,9 +255,14 @@ def weight(program: Any) -> int:
     return 1
 
 
-PROGRAMS: st.SearchStrategy[Program] = (
-    st.one_of(graphs(), graphs(), FLOWS).filter(lambda program: weight(program) <= MOST).map(_tamed)
-)
+SMALL = st.one_of(graphs(2), graphs(2), FLOWS).filter(lambda program: weight(program) <= MOST)
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> Program:
+    """Return programs. Not by `map`: hypothesis takes minutes to print how such a one was made."""
+    tamed: Program = _tamed(draw(SMALL))
+    return tamed
 
 
 # -- how they ask ---------------------------------------------------------------------------------------------------
@@ -358,6 +367,7 @@ class Builder:
     def __init__(self, world: World, *, untracked: bool = False) -> None:
         self._world = world
         self._untracked = untracked
+        self._called: dict[str, Any] = {}
 
     def build(self, program: Program) -> Any:
         """Return a graph to compile, or an entrypoint."""
@@ -489,8 +499,9 @@ class Builder:
             case Raise():
                 raise ValueError(place)
             case Subgraph(graph):
-                inner = self._graph(graph, f"{place}/").compile()
-                return list((await inner.ainvoke({})).get("out", []))
+                if place not in self._called:
+                    self._called[place] = self._graph(graph, f"{place}/").compile()
+                return list((await self._called[place].ainvoke({})).get("out", []))
 
     async def _question(self, text: str) -> Any:
         return interrupt(text)

@@ -2,7 +2,8 @@
 
 What is compared: what the human was asked, at each turn; what was raised; the state at the end, and its order. The run
 that answers at once is told the human's answers by the ids of the questions: that is right in LangGraph whatever was
-answered before (a plain answer and one by id, mixed, are not). `BATCH_BRIDGE_GRAPHS` asks for more graphs, and for new ones.
+answered before (a plain answer and one by id, mixed, are not). `BATCH_BRIDGE_GRAPHS` asks for more
+graphs, and for new ones; `BATCH_BRIDGE_SHRINK` for a small one where a graph fails, which takes minutes.
 """
 
 import asyncio
@@ -14,13 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from helpers import Desk, config_of
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphRecursionError
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
-from random_graphs import PROGRAMS, AtOnce, Builder, Model, Program, Waits
+from random_graphs import AtOnce, Builder, Model, Program, Waits, programs
 
 from batch_bridge import Bridge, Runner, is_bridge_interrupt
 from batch_bridge._models import Errored, Outcome, Succeeded
@@ -28,6 +29,7 @@ from batch_bridge._wait import LINK, Link
 from batch_bridge._wire import envelope, read_interrupt
 
 GRAPHS = int(os.environ.get("BATCH_BRIDGE_GRAPHS", "0"))
+PHASES = [Phase.generate, Phase.shrink] if os.environ.get("BATCH_BRIDGE_SHRINK") else [Phase.generate]
 MANNERS = ["plain", "ids", "one by one", "mixed"]
 Manner = Literal["plain", "ids", "one by one", "mixed"]
 Invoke = Callable[[Any], Awaitable[Any]]
@@ -178,11 +180,12 @@ HOSTS = {each.__name__: each for each in (told_by_a_runner, told_by_many_runners
     derandomize=not GRAPHS,
     deadline=None,
     database=None,
+    phases=PHASES,
     suppress_health_check=list(HealthCheck),
     print_blob=False,
     report_multiple_bugs=False,
 )
-@given(PROGRAMS, st.sampled_from(MANNERS), st.sampled_from(sorted(HOSTS)), LIMITS, st.integers(0, 3))
+@given(programs(), st.sampled_from(MANNERS), st.sampled_from(sorted(HOSTS)), LIMITS, st.integers(0, 3))
 def test_waiting_tells_what_answering_at_once_tells(program, manner, host, limits, seed) -> None:
     if host != "told_by_a_runner":
         limits = Limits()
