@@ -52,7 +52,16 @@ async def test_a_human_s_answer_starts_limits_and_counters_again(deployed) -> No
         await client.run("asking", thread, input=None, command={"resume": {question["id"]: "yes"}}, config=LIMIT)
         await client.ended(thread, status="error")
         out = await client.out(thread)
-    plain = [[3, 0], [2, 1], [5, None], [4, 0], [3, 1], [2, 2], [1, 3], [0, 4]]  # a resume's first step has one more left
+    plain = [
+        [3, 0],
+        [2, 1],
+        [5, None],
+        [4, 0],
+        [3, 1],
+        [2, 2],
+        [1, 3],
+        [0, 4],
+    ]  # a resume's first step has one more left
     assert [each[1:] for each in out] == plain
 
 
