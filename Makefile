@@ -66,6 +66,13 @@ test-newest: ## Run the tests with the newest versions that there are, in .venv-
 	.venv-newest/bin/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]' --group test
 	.venv-newest/bin/pytest -q $(PARALLEL) tests/unit tests/integration $(ARGS)
 
+.PHONY: test-instructor
+test-instructor: ## Run the tests of instructor, which needs an older openai than the newest, in .venv-instructor
+	$(PYTHON) -m venv --clear .venv-instructor
+	.venv-instructor/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	.venv-instructor/bin/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]' --group test --group instructor
+	.venv-instructor/bin/pytest -q tests/integration/test_frameworks.py $(ARGS)
+
 .PHONY: test-live
 test-live: $(READY) ## Send a job of three requests to each real provider whose key is set; it costs a fraction of a cent
 	$(BIN)/pytest -q -m live $(ARGS) tests/live

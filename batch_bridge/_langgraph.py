@@ -1,4 +1,6 @@
-"""Everything of LangGraph that we use and that is not public. `tests/unit/test_langgraph_names.py` says what vanishes.
+"""What we use of LangGraph that is not public, but for its loop (`_pregel.py`).
+
+`tests/unit/test_langgraph_names.py` fails by name when one of the names vanishes.
 
 A plain `Command(resume=answer)` names no interrupt. LangGraph writes it to the thread's newest checkpoint under a task
 id of zeros, and the next `interrupt()` that any task calls takes it, from memory alone: what was written stays until
@@ -37,6 +39,9 @@ RESUME_MAP = "__pregel_resume_map"
 """What the run was resumed with by the interrupts' ids."""
 CHECKPOINT_MAP = "checkpoint_map"
 """The ids of the checkpoints that the task and the graphs around it run on, by namespace; the root's is empty."""
+SEND = "__pregel_send"
+"""The bound `extend` of the list of what the task has written. Without it, a thread whose node has failed where an
+interrupt was swallowed goes on with what the node had written, when it is run again."""
 RESUME = "__resume__"
 """The channel that answers are written to."""
 NULL_TASK_ID = "00000000-0000-0000-0000-000000000000"

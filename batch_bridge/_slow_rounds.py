@@ -1,13 +1,12 @@
 """A warning for nodes that turn what would fit into one round into many: each of them waits as long as a batch takes.
 
-Whether a request depends on the answer before it cannot be known of a wait that was never called. So only what has been
-seen counts:
+Whether a request depends on the answer before it cannot be known of a wait that was never called. So only what has
+been seen counts:
 
 - A wait that is called when its task has parked already, in the same execution: it was on its way without the answer. A
   `Semaphore`, a `max_concurrency` or a pool of threads held it up. A chain of waits, or an agent's loop, calls none.
 - A task or a subgraph that has parked, and whose interrupt did not become one of its thread's: whoever started it
-awaits
-  another one first.
+  awaits another one first.
 
 Three times in a row, for one task or one thread, and it is said: once for each node.
 """

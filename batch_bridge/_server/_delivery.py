@@ -40,6 +40,7 @@ class Letter:
         deliveries: How often it was resumed with them.
         failures: How often that failed in a row.
         busy_since: Since when it has been busy, as far as we looked.
+        again: It may have taken some of it already.
     """
 
     thread: str
@@ -49,6 +50,7 @@ class Letter:
     deliveries: int = 0
     failures: int = 0
     busy_since: datetime | None = None
+    again: bool = False
 
     def put_off(self, now: datetime) -> None:
         """Look again later, and later each time."""

@@ -13,6 +13,7 @@ from batch_bridge._models import Request
 from batch_bridge._server._ledger import ServerLedger
 from batch_bridge._server._post import Post
 from batch_bridge._server._seen import Seen, look, look_for_parked
+from batch_bridge._server._stranded import look_closely
 
 _SWEEP_PAGES = 5
 """Pages of parked threads that one pass of a sweep reads."""
@@ -125,7 +126,7 @@ class Intake:
         new = [each for each in requests if not self._engine.knows(each.id)]
         settled = await self._engine.collect(requests, now, asked_at=asked_at)
         await self._ledger.outbox.add({each.id: each.thread for each in requests if each.id in settled})
-        self._post.add(settled, now)
+        self._post.add(settled, now, again=True)
         return {each.thread for each in new if each.id not in settled}
 
     def _sort(self, notes: list[Note], seen: dict[str, Seen], now: datetime, news: News, hidden_from: str) -> list[str]:
@@ -188,7 +189,7 @@ class Intake:
         threads = list(by_thread)
         for start in range(0, len(threads), _LOOKED_AT):
             page = threads[start : start + _LOOKED_AT]
-            seen = await look(client, page)
+            seen = await look_closely(client, page)
             for thread in page:
                 if thread in seen or not may_hide:
                     abandoned += _abandoned(seen.get(thread), self._name, by_thread[thread])

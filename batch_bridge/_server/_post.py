@@ -10,14 +10,15 @@ from uuid import uuid4
 
 from langgraph.store.base import PutOp
 from langgraph_sdk.client import LangGraphClient
-from langgraph_sdk.errors import NotFoundError
+from langgraph_sdk.errors import ConflictError, NotFoundError
 
 from batch_bridge._ledger import Rows
 from batch_bridge._models import JSON, Outcome
 from batch_bridge._server._claims import claim, unclaim
 from batch_bridge._server._delivery import Letter, Verdict, due, judge, resume_map
 from batch_bridge._server._ledger import ServerLedger
-from batch_bridge._server._seen import Parked, Seen, look
+from batch_bridge._server._seen import Parked, Seen
+from batch_bridge._server._stranded import LateAnswer, find_late_answer, has_failed_node, look_closely
 from batch_bridge._wire import read_envelope
 from batch_bridge.events import Delivered, Event
 
@@ -65,8 +66,14 @@ class Post:
             if (old := before.get(thread)) is not None and old.ids == letter.ids:
                 self._letters[thread] = old
 
-    def add(self, ids: Iterable[str], now: datetime) -> None:
-        """Take up requests that are in the outbox; others are put aside."""
+    def add(self, ids: Iterable[str], now: datetime, *, again: bool = False) -> None:
+        """Take up requests that are in the outbox; others are put aside.
+
+        Args:
+            ids: Requests.
+            now: Aware UTC.
+            again: They had ended when their thread was seen asking for them: it may have taken them already.
+        """
         for request_id in ids:
             thread = self._ledger.outbox.get(request_id)
             if isinstance(thread, str):
@@ -76,6 +83,7 @@ class Post:
                 if request_id not in letter.ids:
                     letter.ids.add(request_id)
                     letter.deliveries = 0
+                    letter.again |= again
                     letter.hasten(now)
 
     def hasten(self, threads: Iterable[str], now: datetime) -> None:
@@ -119,7 +127,8 @@ class Post:
     async def _look_after(
         self, client: LangGraphClient, letters: Sequence[Letter], now: datetime, *, hidden: bool
     ) -> None:
-        seen = await look(client, [letter.thread for letter in letters])
+        doubted = {letter.thread for letter in letters if letter.deliveries or letter.again}
+        seen = await look_closely(client, [letter.thread for letter in letters], doubted)
         ended: list[str] = []
         kept: list[str] = []
         to_send: list[tuple[Letter, Seen]] = []
@@ -181,18 +190,32 @@ class Post:
         letter.put_off(now)
         if not interrupts:
             return
-        shared = len(thread.bridges) > 1
-        if shared:
-            if not await claim(self._store, thread.id, self._bridge, now):
-                return
-            thread = (await look(client, [thread.id])).get(thread.id, thread)
-            interrupts = [] if thread.busy else due(thread, self._bridge, letter.ids & outcomes.keys())
-            if not interrupts:  # the other one was quicker
+        if len(thread.bridges) == 1:
+            await self._answer(client, letter, thread, interrupts, outcomes, now)
+        elif await claim(self._store, thread.id, self._bridge, now):
+            try:
+                thread = (await look_closely(client, [thread.id])).get(thread.id, thread)
+                interrupts = due(thread, self._bridge, letter.ids & outcomes.keys())
+                if interrupts and not thread.busy and not thread.failed:  # else the other one was quicker
+                    await self._answer(client, letter, thread, interrupts, outcomes, now)
+            finally:
                 await unclaim(self._store, thread.id, self._bridge)
-                return
+
+    async def _answer(  # noqa: PLR0917
+        self,
+        client: LangGraphClient,
+        letter: Letter,
+        thread: Seen,
+        interrupts: list[Parked],
+        outcomes: dict[str, Outcome],
+        now: datetime,
+    ) -> None:
         answers = resume_map(interrupts, self._bridge, outcomes)
         try:
-            await self._create_run(client, thread, interrupts, answers)
+            late = await find_late_answer(client, thread) if thread.stranded else None
+            await self._create_run(client, thread, interrupts, answers, late)
+        except ConflictError:
+            logger.info("%s: thread %s has been given something to do; it is looked at again", self._bridge, thread.id)
         except Exception as error:  # noqa: BLE001  # no graph runs here; one thread must not stand in others' way
             letter.failures += 1
             self.last_error = f"thread {thread.id}: {error}"
@@ -205,13 +228,20 @@ class Post:
             if self._tell is not None:
                 told = tuple(dict.fromkeys(each for answer in answers.values() for each in read_envelope(answer)))
                 self._tell(Delivered(bridge=self._bridge, requests=told))
-        finally:
-            if shared:
-                await unclaim(self._store, thread.id, self._bridge)
 
     async def _create_run(
-        self, client: LangGraphClient, thread: Seen, interrupts: list[Parked], answers: dict[str, JSON]
+        self,
+        client: LangGraphClient,
+        thread: Seen,
+        interrupts: list[Parked],
+        answers: dict[str, JSON],
+        late: LateAnswer | None,
     ) -> None:
+        """Resume a thread with our answers, and with a person's that LangGraph refused.
+
+        A person's is not sent where another run has come in between: that may bring it as well, and LangGraph takes a
+        second answer to one interrupt for an answer to the next.
+        """
         settings: dict[str, Any] = {}
         if thread.config:
             settings["config"] = thread.config
@@ -220,16 +250,21 @@ class Post:
                 settings |= _handed_on(await client.runs.get(thread.id, origin), thread.config)
             except NotFoundError:
                 logger.warning("thread %s is resumed without a context: its run %s is gone", thread.id, origin)
+        metadata: dict[str, Any] = {
+            "batch_bridge": self._bridge,
+            "batch_bridge_strikes": self._strikes.get(thread.id, 0),
+            "batch_bridge_by": sorted({each.by for each in interrupts if each.id in answers}),
+        }
+        command: Any = {"resume": answers}
+        if late is not None:
+            command, metadata["batch_bridge_answer_of"] = late.command_with(answers), late.run
+            logger.info("thread %s: the answer that run %s brought is given to its interrupt", thread.id, late.run)
         await client.runs.create(
             thread.id,
             thread.assistant,
-            command={"resume": answers},
-            multitask_strategy="enqueue",
-            metadata={
-                "batch_bridge": self._bridge,
-                "batch_bridge_strikes": self._strikes.get(thread.id, 0),
-                "batch_bridge_by": sorted({each.by for each in interrupts if each.id in answers}),
-            },
+            command=command,
+            multitask_strategy="enqueue" if late is None else "reject",
+            metadata=metadata,
             **settings,
         )
 
@@ -241,8 +276,13 @@ class Post:
         """
         thread = None
         if not await self._is_under_way(client, letter):
-            thread = (await look(client, [letter.thread])).get(letter.thread)
-        if thread is None or not thread.busy or await self._is_under_way(client, letter):
+            thread = (await look_closely(client, [letter.thread])).get(letter.thread)
+        if (
+            thread is None
+            or not (thread.busy and thread.parked)
+            or await self._is_under_way(client, letter)
+            or await has_failed_node(client, thread.id)  # the run for a later hour is its owner's, and runs it again
+        ):
             letter.put_off(now)
         else:
             await self._send(client, [(letter, thread)], now)

@@ -36,10 +36,12 @@ class Seen:
         id: LangGraph's `thread_id`.
         assistant: Who ran it last; resumes it.
         busy: A run is under way or waits for its time; what it is parked at is told all the same.
-        failed: Its last run failed. Its owner may run it again; nobody else should.
+        failed: Its last run failed. Its owner may run it again; nobody else should, unless it is stranded.
         ended: Nothing more will be asked for.
         parked: Our interrupts that it waits at.
         config: Settings of its runs that the server does not hand on to the next one.
+        questions: The ids of interrupts that it waits at and that are none of ours.
+        stranded: Its last run failed, and no node of it has: it is parked as before. Told by `look_closely` alone.
     """
 
     id: str
@@ -49,6 +51,8 @@ class Seen:
     ended: bool
     parked: tuple[Parked, ...]
     config: dict[str, Any]
+    questions: tuple[str, ...] = ()
+    stranded: bool = False
 
     def asks(self, bridge: str) -> list[Asked]:
         """Return what it waits for of one bridge."""
@@ -115,14 +119,16 @@ async def look_for_parked(client: LangGraphClient, offset: int, since: datetime 
 def see(thread: Mapping[str, Any]) -> Seen:
     """Read what the server tells of a thread."""
     status, metadata, config = thread.get("status"), thread.get("metadata") or {}, thread.get("config") or {}
+    raised = thread.get("interrupts") or {}
     return Seen(
         id=str(thread["thread_id"]),
         assistant=str(metadata.get("assistant_id") or metadata.get("graph_id") or ""),
         busy=status == "busy",
         failed=status == "error",
-        ended=status == "idle" and not thread.get("interrupts"),
-        parked=tuple(_parked(thread.get("interrupts") or {})),
+        ended=status == "idle" and not raised,
+        parked=tuple(_parked(raised)),
         config={each: config[each] for each in ("recursion_limit", "tags") if config.get(each)},
+        questions=tuple(_questions(raised)),
     )
 
 
@@ -130,8 +136,16 @@ def _parked(interrupts: Mapping[str, Any]) -> Iterable[Parked]:
     for task, raised in interrupts.items():
         for each in raised:
             asked = read_interrupt(each.get("value"))
-            address = each.get("id") or each.get("interrupt_id")
-            if asked is not None and address:
-                yield Parked(
-                    str(address), str(task), tuple(asked), read_origin(each["value"]), read_author(each["value"])
-                )
+            if asked is not None and (address := _address(each)):
+                yield Parked(address, str(task), tuple(asked), read_origin(each["value"]), read_author(each["value"]))
+
+
+def _questions(interrupts: Mapping[str, Any]) -> Iterable[str]:
+    for raised in interrupts.values():
+        for each in raised:
+            if read_interrupt(each.get("value")) is None:
+                yield _address(each)
+
+
+def _address(interrupt: Mapping[str, Any]) -> str:
+    return str(interrupt.get("id") or interrupt.get("interrupt_id") or "")

@@ -18,6 +18,7 @@ from batch_bridge._flush import FlushPolicy
 from batch_bridge._headers import deciding
 from batch_bridge._provider import Provider
 from batch_bridge._wait import DEFAULT, Named
+from batch_bridge._wrap._instructor import PassingAsker
 from batch_bridge._wrap._request import Body, body_of, has_timeout, refusal, route, usual_headers
 from batch_bridge._wrap._twin import async_twin
 from batch_bridge.batcher import Batcher, OnPending
@@ -120,7 +121,7 @@ class Family:
                 if provider is None and not isinstance(self._batcher, Batcher):
                     twin = async_twin(client)
                     provider = AzureOpenAIBatch(twin) if isinstance(twin, AsyncAzureOpenAI) else OpenAIBatch(twin)
-                asker = self._askers[identity] = Asker(
+                asker = self._askers[identity] = PassingAsker(
                     self._batcher, lambda: self._make(provider, identity), self._deadline
                 )
             return asker

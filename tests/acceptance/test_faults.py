@@ -116,6 +116,15 @@ FAULTS = (
     Fault("lines doubled", {"doubled_line": 0.3}, ALL),
     Fault("lines of unknown requests", {"unknown_line": 0.3}, ALL),
     Fault("lines garbled", {"garbled_line": 0.3}, "answered; those hit: RequestFailed (unreadable_answer, retryable)"),
+    Fault("lines that strict JSON refuses", {"dirty_line": 0.3}, ALL),
+    Fault(
+        "lines with 200 and an error", {"error_answer": 0.3}, "answered; those hit: RequestFailed (server_error 200)"
+    ),
+    Fault(
+        "lines that never ran",
+        {"unrun_line": 0.3},
+        "answered; those hit: RequestFailed (request_timeout, retryable)",
+    ),
     Fault(
         "lines failed",
         {"line_failure": 0.3, "line_failure_status": [400, 429, 500, 0]},
@@ -149,6 +158,8 @@ FAULTS = (
     ),
     Fault("output file gone", {"output_missing": True}, "500 RequestFailed (output_file_missing)"),
     # calls
+    Fault("results late", {"files_after": 0.5}, ALL),
+    Fault("create: input file not seen yet", {"next_unseen_file": 2}, ALL),
     Fault("visible late", {"visible_after": 0.5}, ALL),
     Fault("create: response lost", {"next_drop_create_response": 1}, ALL, look=adopted),
     Fault("create: 500, no effect", {"next_create_error": 1}, ALL, look=made_once_more),
@@ -324,7 +335,7 @@ async def meet(cell: Cell) -> None:
 
 # -- what it is measured by ----------------------------------------------------------------------------------------
 
-LOSE_LINES = {"line_failure", "missing_line", "garbled_line"}
+LOSE_LINES = {"line_failure", "missing_line", "garbled_line", "error_answer", "unrun_line"}
 
 
 def kind(cell: Cell, number: int) -> str:

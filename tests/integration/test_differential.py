@@ -17,6 +17,7 @@ from helpers import Desk, config_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphRecursionError
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
 from random_graphs import PROGRAMS, AtOnce, Builder, Model, Program, Waits
@@ -69,7 +70,7 @@ async def told(invoke: Invoke, human: Human) -> list[Any]:
         except Exception as error:  # of a whole run: no interrupt leaves a root graph
             story.append((type(error).__name__, str(error) if isinstance(error, ValueError) else ""))
             failures += 1
-            if failures > FAILURES:
+            if failures > FAILURES or isinstance(error, GraphRecursionError):
                 return story
             value = None
             continue
@@ -81,43 +82,61 @@ async def told(invoke: Invoke, human: Human) -> list[Any]:
         value = human.reply(pending)
 
 
-async def told_at_once(program: Program, human: Human) -> tuple[list[Any], Model]:
-    model = Model()
-    graph = compiled(Builder(AtOnce(model)).build(program))
-    return await told(lambda value: graph.ainvoke(value, config_of("t")), human), model
+@dataclass(frozen=True)
+class Limits:
+    """What holds from one input, or answer of a human, to the next.
+
+    Attributes:
+        steps: The `recursion_limit`.
+        untracked: Nodes count in an `UntrackedValue`, which a process keeps for its own Runner.
+    """
+
+    steps: int = 100
+    untracked: bool = False
+
+    @property
+    def config(self) -> Any:
+        return {**config_of("t"), "recursion_limit": self.steps}
 
 
-async def told_by_a_runner(program: Program, human: Human) -> tuple[list[Any], Model]:
+async def told_at_once(program: Program, human: Human, limits: Limits) -> tuple[list[Any], Model]:
     model = Model()
-    graph = compiled(Builder(Waits()).build(program))
+    graph = compiled(Builder(AtOnce(model), untracked=limits.untracked).build(program))
+    return await told(lambda value: graph.ainvoke(value, limits.config), human), model
+
+
+async def told_by_a_runner(program: Program, human: Human, limits: Limits) -> tuple[list[Any], Model]:
+    model = Model()
+    graph = compiled(Builder(Waits(), untracked=limits.untracked).build(program))
     async with Runner(graph, bridge_to(model), store=InMemoryStore(), progress=False) as runner:
-        return await told(lambda value: runner.ainvoke(value, config_of("t")), human), model
+        return await told(lambda value: runner.ainvoke(value, limits.config), human), model
 
 
-async def told_by_many_runners(program: Program, human: Human) -> tuple[list[Any], Model]:
+async def told_by_many_runners(program: Program, human: Human, limits: Limits) -> tuple[list[Any], Model]:
     """A Runner of its own drives the thread from one question to the next."""
     model = Model()
-    graph = compiled(Builder(Waits()).build(program))
+    graph = compiled(Builder(Waits(), untracked=limits.untracked).build(program))
     bridge, store = bridge_to(model), InMemoryStore()
 
     async def invoke(value: Any) -> Any:
         async with Runner(graph, bridge, store=store, progress=False) as runner:
-            return await runner.ainvoke(value, config_of("t"))
+            return await runner.ainvoke(value, limits.config)
 
     return await told(invoke, human), model
 
 
-async def told_by_hand(program: Program, human: Human) -> tuple[list[Any], Model]:
+async def told_by_hand(program: Program, human: Human, limits: Limits) -> tuple[list[Any], Model]:
     """As a server does: the waits are answered by ids, some at a time, and nothing else stands between."""
     model = Model()
-    graph = compiled(Builder(Waits()).build(program))
+    graph = compiled(Builder(Waits(), untracked=limits.untracked).build(program))
     dice = random.Random(human.seed)
     link = Link(frozenset({"bridge"}))
+    linked = {**limits.config, "configurable": {**limits.config["configurable"], LINK: link}}
     outcomes: dict[str, Outcome] = {}
 
     async def leg(value: Any) -> Any:
         try:
-            return await graph.ainvoke(value, config_of("t", **{LINK: link}))
+            return await graph.ainvoke(value, linked)
         except Exception:
             link.retries += 1
             raise
@@ -150,6 +169,7 @@ def bridge_to(model: Model) -> Bridge:
     return Desk(model.answer).bridge(poll_interval=0.001)
 
 
+LIMITS = st.one_of(st.just(Limits()), st.builds(Limits, st.integers(3, 12), st.booleans()))
 HOSTS = {each.__name__: each for each in (told_by_a_runner, told_by_many_runners, told_by_hand)}
 
 
@@ -162,11 +182,14 @@ HOSTS = {each.__name__: each for each in (told_by_a_runner, told_by_many_runners
     print_blob=False,
     report_multiple_bugs=False,
 )
-@given(PROGRAMS, st.sampled_from(MANNERS), st.sampled_from(sorted(HOSTS)), st.integers(0, 3))
-def test_waiting_tells_what_answering_at_once_tells(program, manner, host, seed) -> None:
+@given(PROGRAMS, st.sampled_from(MANNERS), st.sampled_from(sorted(HOSTS)), LIMITS, st.integers(0, 3))
+def test_waiting_tells_what_answering_at_once_tells(program, manner, host, limits, seed) -> None:
+    if host != "told_by_a_runner":
+        limits = Limits()
+
     async def both() -> None:
-        wanted, at_once = await told_at_once(program, Human(manner, seed, always_by_id=True))
-        got, batched = await asyncio.wait_for(HOSTS[host](program, Human(manner, seed)), 10)
+        wanted, at_once = await told_at_once(program, Human(manner, seed, always_by_id=True), limits)
+        got, batched = await asyncio.wait_for(HOSTS[host](program, Human(manner, seed), limits), 10)
         assert got == wanted
         assert not batched.answered - at_once.answered, "paid more often than a model that answers at once"
 

@@ -11,6 +11,7 @@ from langgraph.types import Command, interrupt
 
 from batch_bridge import Runner, is_bridge_interrupt, wait
 from batch_bridge._langgraph import NULL_TASK_ID, RESUME
+from batch_bridge.errors import RequestFailed
 
 
 async def asks(state):
@@ -102,3 +103,22 @@ async def test_a_runner_takes_away_what_others_have_left_in_the_checkpoint() -> 
     assert [each.value for each in found["__interrupt__"]] == ["B?"]
     saved = await saver.aget_tuple(config_of("t"))
     assert [value for task, _, value in saved.pending_writes if task == NULL_TASK_ID] == [None]
+
+
+async def test_a_thread_that_was_run_again_and_stands_at_a_question_keeps_what_it_has_behind_it() -> None:
+    """It failed, was run again, and asks the human: his answer does not bring the failure back."""
+    failed = []
+
+    def answer(item):
+        failed.append(item)
+        return RuntimeError("the first time") if len(failed) == 1 else f"{item}!"
+
+    async def node(state):
+        return {"out": [await wait("x"), interrupt("A?")]}
+
+    async with memory(one_node(node), Desk(answer).bridge()) as runner:
+        with pytest.raises(RequestFailed, match="the first time"):
+            await within(runner.ainvoke({}, config_of("t")))
+        await within(runner.ainvoke(None, config_of("t")))
+        ended = await within(runner.ainvoke(Command(resume="yes"), config_of("t")))
+    assert ended["out"] == ["x!", "yes"]

@@ -1,4 +1,6 @@
-"""What a batched model streams: the whole answer as one chunk, from which a chain makes what the plain model's makes."""
+"""What a batched model streams: the whole answer as one chunk, and chains make of it what they make of an answer."""
+
+import asyncio
 
 import pytest
 from helpers import one_node, within
@@ -7,12 +9,14 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.output_parsers import JsonOutputToolsParser, PydanticToolsParser, StrOutputParser
 from langchain_openai import ChatOpenAI
 from langchain_parts import look_up
+from openai import AsyncOpenAI
 from pydantic import BaseModel
 from test_langchain_vendors import Anthropic, Azure, Gemini, old_gemini
 
 from batch_bridge import Batcher, Bridge, Runner
 from batch_bridge.langchain import batched
 from batch_bridge.langchain._stream import chunk_of
+from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
 
 
@@ -23,10 +27,6 @@ class OpenAI(Azure):
 
     @staticmethod
     def provider(server):
-        from openai import AsyncOpenAI
-
-        from batch_bridge.providers.openai import OpenAIBatch
-
         return OpenAIBatch(AsyncOpenAI(base_url=server.base_url, api_key="test"))
 
 
@@ -98,6 +98,7 @@ def last(chunks):
     return chunks[-1]
 
 
+@pytest.mark.sampled(least=10)
 @every_vendor
 @pytest.mark.parametrize("name", CHAINS)
 async def test_streams_come_to_what_the_plain_model_answers(vendor, name, server, far_side):
@@ -147,8 +148,6 @@ async def test_an_agents_messages_stream_as_chunks_once_each(vendor, is_async, s
     if is_async:
         streamed = await within(collected(agent.astream(given, stream_mode="messages")))
     else:
-        import asyncio
-
         streamed = await within(asyncio.to_thread(lambda: list(agent.stream(given, stream_mode="messages"))))
     told = [message for message, _ in streamed if isinstance(message, AIMessage)]
     assert {type(message) for message in told} == {AIMessageChunk}

@@ -74,6 +74,7 @@ async def test_waits_that_no_caller_looks_at_again_print_nothing(way, ask, caplo
     await asyncio.sleep(0)
     assert result["out"] == ANSWERS
     assert sorted(desk.requests) == ITEMS
+    assert way is in_threads or desk.sizes == [5]
     assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
     assert "SECRET" not in caplog.text + "".join(capsys.readouterr())
 
@@ -165,6 +166,13 @@ async def test_subgraphs_gathered_by_asyncio_are_told_of(caplog):
         results = await asyncio.gather(*(inner.ainvoke({"x": item}) for item in ITEMS))
         return {"out": [each["out"][0] for each in results]}
 
+    async def cured(state):
+        results = await gather(*(inner.ainvoke({"x": item}) for item in ITEMS))
+        return {"out": [each["out"][0] for each in results]}
+
+    desk = Desk()
+    (result,) = await run(one_node(cured), desk.bridge())
+    assert (result["out"], desk.sizes, warnings(caplog)) == (ANSWERS, [5], [])
     (result,) = await run(one_node(outer), Desk().bridge())
     assert result["out"] == ANSWERS
     assert len(warnings(caplog)) == 1

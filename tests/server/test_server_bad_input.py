@@ -88,11 +88,14 @@ async def test_a_run_without_a_thread_cannot_wait(deployed) -> None:
     assert not deployed.sent("stateless")
 
 
-async def test_a_node_that_swallows_the_interrupt_is_not_sent_and_holds_up_nobody(deployed) -> None:
+async def test_a_node_that_swallows_the_interrupt_fails_and_holds_up_nobody(deployed) -> None:
     async with deployed.client() as client:
         swallowed, other = await client.start("swallows"), await client.start("one")
-        ended = await client.ended(swallowed, other)
-    assert ended[0]["values"]["out"] == ["GraphInterrupt"]
+        error = await client.error(swallowed)
+        await client.ended(other)
+        assert not await client.out(swallowed)
+    assert "SwallowedInterruptError" in error
+    assert "Catch RequestError" in error
     assert not deployed.sent(swallowed)
 
 
