@@ -82,6 +82,11 @@ class Loop:
         return not self._loop.is_nested
 
     @property
+    def is_addressed(self) -> bool:
+        """Whether the run was told at which checkpoint to begin."""
+        return bool(self.configurable.get("checkpoint_id"))
+
+    @property
     def input(self) -> Any:
         """What the graph is run with."""
         return self._loop.input

@@ -207,8 +207,8 @@ def _turn(loop: Loop) -> str | None:
     if not loop.is_root:
         turn = loop.configurable.get(_TURN)
         return str(turn) if turn and loop.is_resumed else None
-    if given is None:
-        return _OURS  # nobody has answered
+    if given is None:  # nobody has answered, or it is a replay
+        return None if loop.is_addressed else _OURS
     if not isinstance(given, Command) or given.update or given.goto:
         return None
     return _OURS if _is_answer(given.resume) else _HUMAN

