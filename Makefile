@@ -3,10 +3,15 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 PYTHON ?= python3
-VENV := .venv
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(VERSION))
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+READY := $(VENV)/.ready-$(VERSION)
 JOBS ?= auto
+# Files in the order of `tests/conftest.py`, the slow ones first: so that both cores have something to do until the end.
+PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+QUICK := tests/unit $(addprefix tests/integration/test_, batcher.py batcher_ends.py events_hosts.py last_progress.py \
+	runner_runs.py runner_ends.py wait_rounds.py wait_shapes.py wrap_ask.py wrap_pending.py)
 EXTRAS := server,anthropic,gemini,yaml
 
 .PHONY: help
@@ -14,8 +19,9 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
+	@$(if $(VERSION),:,echo 'No $(PYTHON) runs here; name another one with: make PYTHON=python3.12'; exit 1)
 	@$(PYTHON) -c 'import sys; sys.exit("BatchBridge needs Python 3.11 or newer, and this is " + sys.version.split()[0] + "; name another one with: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(if $(wildcard $(READY)),,--clear) $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]' --group dev
 	@touch $(READY)
@@ -32,9 +38,16 @@ serve: $(READY) ## Run 200 agent threads on a LangGraph server here; ARGS=--keep
 	@$(BIN)/python examples/serve.py $(ARGS)
 
 .PHONY: test
-test: $(READY) ## Run all tests; the acceptance tests, which kill processes, one by one
-	$(BIN)/pytest -q -n $(JOBS) --dist loadfile $(or $(ARGS),--ignore=tests/acceptance)
-	$(if $(ARGS),,$(BIN)/pytest -q tests/acceptance)
+test: $(READY) ## Run all tests, the big tables of faults in part; ARGS=--sample-seed=7 draws another part
+	$(BIN)/pytest -q $(PARALLEL) $(ARGS)
+
+.PHONY: test-all
+test-all: $(READY) ## Run all tests, the big tables of faults whole
+	$(BIN)/pytest -q $(PARALLEL) --all $(ARGS)
+
+.PHONY: test-quick
+test-quick: $(READY) ## Run what may differ from one Python to another; PYTHON=python3.13 says which
+	$(BIN)/pytest -q $(PARALLEL) $(QUICK) $(ARGS)
 
 .PHONY: test-versions
 test-versions: test-floor test-newest ## Run the tests with the lowest versions that are allowed, then with the newest
@@ -44,14 +57,21 @@ test-floor: ## Run the tests with the lowest versions that are allowed, in .venv
 	$(PYTHON) -m venv --clear .venv-floor
 	.venv-floor/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	.venv-floor/bin/pip install --quiet --disable-pip-version-check -c constraints-floor.txt -e '.[$(EXTRAS)]' --group test
-	.venv-floor/bin/pytest -q -n $(JOBS) --dist loadfile tests/unit tests/integration $(ARGS)
+	.venv-floor/bin/pytest -q $(PARALLEL) tests/unit tests/integration $(ARGS)
 
 .PHONY: test-newest
 test-newest: ## Run the tests with the newest versions that there are, in .venv-newest
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	.venv-newest/bin/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]' --group test
-	.venv-newest/bin/pytest -q -n $(JOBS) --dist loadfile tests/unit tests/integration $(ARGS)
+	.venv-newest/bin/pytest -q $(PARALLEL) tests/unit tests/integration $(ARGS)
+
+.PHONY: test-instructor
+test-instructor: ## Run the tests of instructor, which needs an older openai than the newest, in .venv-instructor
+	$(PYTHON) -m venv --clear .venv-instructor
+	.venv-instructor/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	.venv-instructor/bin/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]' --group test --group instructor
+	.venv-instructor/bin/pytest -q tests/integration/test_frameworks.py $(ARGS)
 
 .PHONY: test-live
 test-live: $(READY) ## Send a job of three requests to each real provider whose key is set; it costs a fraction of a cent
@@ -105,4 +125,4 @@ constraints-floor: ## Resolve the lowest versions that are allowed anew, into co
 
 .PHONY: clean
 clean: ## Remove the environment and what the tools left behind
-	rm -rf $(VENV) .venv-floor .venv-newest .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build demo-state .langgraph_api
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build demo-state .langgraph_api

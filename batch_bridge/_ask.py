@@ -5,7 +5,8 @@ import logging
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
 
@@ -44,6 +45,7 @@ class Asker:
         self._deadline = deadline
         self._shared: Batcher | None = None
         self._end: weakref.finalize[[], Asker] | None = None
+        self._asking = 0
         self._lock = threading.Lock()
 
     def waits(self) -> bool:
@@ -72,7 +74,8 @@ class Asker:
             if _wait.in_node():
                 return await _wait.wait_outcome(item, batcher=batcher, key=key, deadline=self._deadline)
             _note_thread()
-            batcher = self._shared or self._open()
+            with self._use() as shared:
+                return await shared.aoutcome(item, deadline=self._deadline)
         return await batcher.aoutcome(item, deadline=self._deadline)
 
     def ask_sync(self, item: Any, *, key: str | None = None) -> tuple[str, Outcome]:
@@ -88,12 +91,10 @@ class Asker:
             if _wait.in_node():
                 return _wait.wait_outcome_sync(item, batcher=batcher, key=key, deadline=self._deadline)
             _note_thread()
-            batcher = self._shared or self._open()
-        if _runs_a_loop():
-            raise OutsideGraphError(
-                "a synchronous call was made on a thread that runs an event loop, which would stand still until "
-                "the batch has ended; use the asynchronous client, or asyncio.to_thread"
-            )
+            with self._use() as shared:
+                _check_thread()
+                return shared.outcome(item, deadline=self._deadline)
+        _check_thread()
         return batcher.outcome(item, deadline=self._deadline)
 
     def close(self) -> None:
@@ -112,13 +113,40 @@ class Asker:
         """Do what `close` does, without blocking."""
         await asyncio.to_thread(self.close)
 
-    def _open(self) -> Batcher:
+    def end_if_idle(self) -> bool:
+        """End the shared Batcher if no caller waits for it, without blocking; the next request opens another one.
+
+        Returns:
+            Whether there is no shared Batcher now.
+        """
+        if not self._lock.acquire(blocking=False):  # it is being opened, or used
+            return False
+        try:
+            if self._shared is not None:
+                if self._asking:
+                    return False
+                if self._end is not None:
+                    self._end()  # ends the Batcher
+                self._shared = None
+            return True
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def _use(self) -> Iterator[Batcher]:
+        """Give the shared Batcher out for one request; it is not ended as idle meanwhile."""
         with self._lock:
-            if self._shared is None:
-                self._shared = self._make()
-                self._end = weakref.finalize(self, self._shared.end_soon)
+            shared = self._shared
+            if shared is None:
+                shared = self._shared = self._make()
+                self._end = weakref.finalize(self, shared.end_soon)
                 self._end.atexit = False
-            return self._shared
+            self._asking += 1
+        try:
+            yield shared
+        finally:
+            with self._lock:
+                self._asking -= 1
 
 
 def check_batcher(batcher: object, *, what: str) -> None:
@@ -149,9 +177,12 @@ def _note_thread() -> None:
         )
 
 
-def _runs_a_loop() -> bool:
+def _check_thread() -> None:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return False
-    return True
+        return
+    raise OutsideGraphError(
+        "a synchronous call was made on a thread that runs an event loop, which would stand still until "
+        "the batch has ended; use the asynchronous client, or asyncio.to_thread"
+    )

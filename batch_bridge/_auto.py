@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._mode import VARIABLE, Mode, resolve_mode
 from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
-from batch_bridge._provider import HasRealtime, Provider
+from batch_bridge._provider import Provider, has_realtime
 from batch_bridge.providers._realtime import Realtime, is_realtime
 
 logger = logging.getLogger("batch_bridge")
@@ -48,7 +48,7 @@ class Auto:
 
     @cached_property
     def _twin(self) -> Provider:
-        assert isinstance(self._batch, HasRealtime)  # noqa: S101  # else there is no `Auto`
+        assert has_realtime(self._batch)  # noqa: S101  # else there is no `Auto`
         return self._batch.realtime()
 
     @property
@@ -133,7 +133,7 @@ def switch(
         if provider.batch is not None:
             return Auto(provider.batch, math.inf, provider), _at_once(flush), "realtime"
         return provider, _at_once(flush), "realtime"
-    if not isinstance(provider, HasRealtime):
+    if not has_realtime(provider):
         if mode in ("realtime", "auto"):
             raise TypeError(
                 f"{what}(mode={mode!r}): {type(provider).__name__} has no realtime way, as a pair of submit and poll "

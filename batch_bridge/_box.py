@@ -5,33 +5,32 @@ do not interrupt each for itself: they share a box, whose interrupts carry all t
 their waits by name.
 """
 
-import itertools
-import re
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib.metadata import version
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
-from langgraph.types import Interrupt, interrupt
+from langgraph.types import Interrupt
 
 from batch_bridge._identity import Identity
+from batch_bridge._langgraph import COUNTS_ON, count_anew, interrupt_for_us
 from batch_bridge._models import JSON, Outcome, Succeeded
-from batch_bridge._wire import Asked, interrupt_value, read_envelope, to_json
+from batch_bridge._process import this_process
+from batch_bridge._wire import Asked, interrupt_value, read_author, read_envelope, to_json
 from batch_bridge.errors import NondeterministicNodeError
 
 _SHORT_GRACE = 0.05
 """Seconds that an execution waits for slow siblings, once an answer has come that nobody has asked for yet."""
 _LONG_GRACE = 2.0
 """Seconds that it waits for them before it calls the node nondeterministic."""
-_COUNTS_ON = tuple(map(int, re.findall(r"\d+", version("langgraph"))[:3])) < (1, 2, 20)
-"""Whether this LangGraph, on a retry of a node, counts its interrupts on from where the failed attempt got to."""
+_MOST_ROUNDS = 32
+"""Rounds in a row of which a task takes nothing, whoever has asked for them, before it is an error."""
 
 
 class ParkedInterrupt(GraphInterrupt):
@@ -42,6 +41,19 @@ class ParkedInterrupt(GraphInterrupt):
 
     def __repr__(self) -> str:
         return f"ParkedInterrupt({self})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What one envelope has brought first.
+
+    Attributes:
+        ids: The requests.
+        is_own: They were asked for by who asks now: the same code, so that what it asks should be the same.
+    """
+
+    ids: frozenset[str]
+    is_own: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +70,13 @@ class _Parked:
 
 
 class Box:
-    """The waits of one execution. Safe to use from several threads."""
+    """The waits of one execution. Safe to use from several threads.
 
-    def __init__(self, retries: int, origin: str = "", *, recount: bool = False) -> None:
+    A node is nondeterministic when it does not ask again for what it has asked for itself. What a process before this
+    one has asked for proves nothing: its code, or its day, may have been another.
+    """
+
+    def __init__(self, retries: int, origin: str = "", *, recount: bool = False, by: str = "") -> None:
         self._retries = retries
         self._recount = recount
         self._origin = origin
@@ -68,7 +84,8 @@ class Box:
         self._open: dict[str, Asked] = {}
         self._claimed: set[str] = set()
         self._answers: dict[str, Outcome] = {}
-        self._rounds: list[frozenset[str]] = []
+        self._rounds: list[_Round] = []
+        self._by = by or this_process()
         self._parked: _Parked | None = None
         self._closed = False
         self._told: Future[None] | None = None
@@ -95,6 +112,11 @@ class Box:
     def version(self) -> int:
         """Grows whenever a wait is opened."""
         return len(self._claimed)
+
+    @property
+    def rounds(self) -> int:
+        """How often this execution was answered."""
+        return len(self._rounds)
 
     def identify(
         self,
@@ -149,17 +171,16 @@ class Box:
             if self._parked is None:
                 requests = [to_json(asked) for asked in self._unanswered()]
                 if self._recount:
-                    _count_anew()
+                    count_anew()
                     self._recount = False
                 try:
-                    self._take(interrupt(interrupt_value(requests, self._origin)))
+                    self._take(interrupt_for_us(interrupt_value(requests, self._origin, self._by)))
                 except GraphInterrupt as interrupted:
                     self._parked = _Parked(interrupted.args[0], requests, time.monotonic())
                 else:
                     return 0.0
-            stray = [not ids <= self._claimed for ids in self._rounds]
-            # One round is a sibling that is slow today; two, the last one among them, a node that makes no progress.
-            lost = sum(stray) > 1 and stray[-1]
+            stray = [not each.ids <= self._claimed for each in self._rounds]
+            lost = self._is_lost(stray)
             grace = _LONG_GRACE if lost else _SHORT_GRACE if any(stray) else 0.0
             if time.monotonic() - self._parked.since < grace:
                 return grace / 20
@@ -174,6 +195,31 @@ class Box:
             self._closed = True
             raise ParkedInterrupt(self._parked.interrupts)
 
+    def _is_lost(self, stray: list[bool]) -> bool:
+        """Tell whether a node makes no progress.
+
+        One round is a sibling that is slow today; two of its own asking, the last one among them, are no chance. So are
+        very many, whoever has asked for them.
+        """
+        own = [is_stray and each.is_own for each, is_stray in zip(self._rounds, stray, strict=True)]
+        return (sum(own) > 1 and own[-1]) or (len(stray) >= _MOST_ROUNDS and all(stray[-_MOST_ROUNDS:]))
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether the task has parked here; then it is run again, and may take what it has not taken yet."""
+        return self._closed
+
+    def claimed(self) -> frozenset[str]:
+        """Return the requests that waits have asked for."""
+        with self._lock:
+            return frozenset(self._claimed)
+
+    def unclaimed(self, *, foreign: bool = False) -> frozenset[str]:
+        """Return the answers that no wait has asked for; with `foreign` only what another process has asked for."""
+        with self._lock:
+            brought = {each for one in self._rounds if not (foreign and one.is_own) for each in one.ids}
+            return frozenset(each for each in brought - self._claimed if isinstance(self._answers.get(each), Succeeded))
+
     def _check_open(self) -> None:
         if self._closed and self._parked is not None:  # a sibling that outlived its parked node
             raise ParkedInterrupt(self._parked.interrupts)
@@ -185,7 +231,7 @@ class Box:
         brought = read_envelope(value)
         fresh = brought.keys() - self._answers.keys()
         if fresh:
-            self._rounds.append(frozenset(fresh))
+            self._rounds.append(_Round(frozenset(fresh), read_author(value) == self._by))
             self._answers.update((each, brought[each]) for each in fresh)
 
 
@@ -193,17 +239,33 @@ _boxes: WeakKeyDictionary[Callable[[Any], None], dict[tuple[object, ...], Box]] 
 _boxes_lock = threading.Lock()
 
 
-_taken: WeakKeyDictionary[Callable[[Any], None], set[str]] = WeakKeyDictionary()
+_taken: OrderedDict[str, set[str]] = OrderedDict()
+_MOST_RUNS = 10_000
+"""Runs at once in one process; of those before it is forgotten what they took."""
 
 
-def taken_in(run: Callable[[Any], None]) -> set[str]:
-    """Return the ids of the requests whose outcome a wait of this run has returned or raised; the caller adds to it."""
+def taken_in(run_id: str) -> set[str]:
+    """Return the ids of the requests whose outcome a wait of this run has returned or raised; the caller adds to it.
+
+    Args:
+        run_id: A server's run. Its subgraphs belong to it, whose stream writers are others.
+    """
     with _boxes_lock:
-        return _taken.setdefault(run, set())
+        taken = _taken.setdefault(run_id, set())
+        _taken.move_to_end(run_id)
+        if len(_taken) > _MOST_RUNS:
+            _taken.popitem(last=False)
+        return taken
 
 
 def box_of(
-    run: Callable[[Any], None], execution: tuple[object, ...], retries: int, origin: str = "", *, attempt: int = 1
+    run: Callable[[Any], None],
+    execution: tuple[object, ...],
+    retries: int,
+    origin: str = "",
+    *,
+    attempt: int = 1,
+    by: str = "",
 ) -> Box:
     """Return the box of an execution; all its waits get the same one.
 
@@ -213,6 +275,7 @@ def box_of(
         retries: How many failed attempts a wait may leave behind.
         origin: The run whose context the run that resumes this one must be given; empty if it has none.
         attempt: Which attempt of LangGraph's at the node this execution is; the first is 1.
+        by: Who asks: the session of a Runner; this process, where it is left out.
     """
     with _boxes_lock:
         boxes = _boxes.get(run)
@@ -220,16 +283,5 @@ def box_of(
             boxes = _boxes[run] = {}
         box = boxes.get(execution)
         if box is None:
-            box = boxes[execution] = Box(retries, origin, recount=_COUNTS_ON and attempt > 1)
+            box = boxes[execution] = Box(retries, origin, recount=COUNTS_ON and attempt > 1, by=by)
         return box
-
-
-def _count_anew() -> None:
-    """Let the next `interrupt()` of a retried node be its first, as it is since LangGraph 1.2.20.
-
-    Before, a retry is not handed what its failed attempt took; and when it parks, LangGraph forgets the answers that
-    this run was resumed with, since it persists only what the parking attempt was handed. Not public; used with
-    releases alone that do not change any more.
-    """
-    scratchpad = get_config()["configurable"]["__pregel_scratchpad"]
-    object.__setattr__(scratchpad, "interrupt_counter", itertools.count().__next__)

@@ -1,6 +1,7 @@
 """One call of a Runner: inputs become threads, which run, park and are resumed; results come out as they are ready."""
 
 import asyncio
+import itertools
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -8,14 +9,23 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.types import Command
+from langgraph.types import Command, Interrupt
 
+from batch_bridge._changed import refuse_changed
+from batch_bridge._langgraph import forget_old_answer
 from batch_bridge._models import Outcome, Succeeded
+from batch_bridge._options import full_config
+from batch_bridge._pregel_legs import LINK
+from batch_bridge._quiet_loop import keep_quiet
+from batch_bridge._slow_rounds import note_hidden
 from batch_bridge._start import DIGEST, Begin, Failures, digest_of, start
-from batch_bridge._thread import Thread, resume_map, sort_interrupts, split_interrupts
-from batch_bridge._wait import LINK, Link
+from batch_bridge._thread import Thread, authors, resume_map, sort_interrupts, split_interrupts
+from batch_bridge._unclaimed import Unclaimed
+from batch_bridge._untracked import UntrackedMemory
+from batch_bridge._wait import Link
 from batch_bridge._wire import Asked
 from batch_bridge.errors import (
+    GraphChangedError,
     NondeterministicNodeError,
     RunMismatchError,
     RunnerStateError,
@@ -42,6 +52,10 @@ class Host(Protocol):
     graph: Any
     bridges: frozenset[str]
     failures: Failures
+    untracked: UntrackedMemory
+    unclaimed: Unclaimed
+    by: str
+    """Who asks: this session."""
     under_way: set[str]
     """Ids of the threads that some call drives now: LangGraph bears one run of a thread at a time."""
 
@@ -125,7 +139,11 @@ class Call:
 
         Raises:
             RunMismatchError: The run was begun with other inputs.
+            GraphChangedError: A thread waits at a node that the graph does not have; nothing was run.
         """
+        keep_quiet(asyncio.get_running_loop())
+        endless = self._configs is None or isinstance(self._configs, Mapping)
+        await refuse_changed(self._host.graph, self._named_threads(), are_all=not endless)
         self.pump()
         while (result := await self._results.get()) is not None:
             if isinstance(result, BaseException):
@@ -140,7 +158,7 @@ class Call:
         logger.log(
             logging.WARNING if is_all else logging.INFO,
             "run %r: %d of %d threads had ended before%s; their results were read again. To run them anew, give "
-            "another run_id",
+            "another run_id, or start one again: runner.restart(thread_id)",
             self.run_id,
             self.ended_before,
             self.done,
@@ -214,7 +232,7 @@ class Call:
     async def _run(self, step: Callable[..., Any], thread: Thread, *arguments: Any) -> None:
         try:
             await step(thread, *arguments)
-        except RunMismatchError:
+        except (RunMismatchError, GraphChangedError):
             raise
         except Exception as error:  # noqa: BLE001  # of a whole run: no interrupt leaves a root graph
             self._host.abandon(thread)
@@ -238,17 +256,32 @@ class Call:
 
     # -- one thread ------------------------------------------------------------------------------------------
 
+    def _named_threads(self) -> Iterator[RunnableConfig]:
+        """Yield configs that name the threads which may exist already, in order; of a run it is not known how many."""
+        several = self._configs is not None and not isinstance(self._configs, Mapping)
+        for index in range(len(self._configs or ())) if several else itertools.count():
+            config = self._config_of(index)
+            given = config.get("configurable", {}).get("thread_id")
+            if given is None and not self._continued:
+                if not several:
+                    return
+                continue
+            thread_id = f"{self.run_id}:{index}" if given is None else str(given)
+            yield {**config, "configurable": {**config.get("configurable", {}), "thread_id": thread_id}}
+            if given is not None and not several:
+                return
+
     def _config_of(self, index: int) -> RunnableConfig:
         if self._configs is None:
             return {}
         if isinstance(self._configs, Mapping):
-            return self._configs
+            return full_config(self._configs)
         if index >= len(self._configs):
             raise ValueError(
                 f"config= is a list of {len(self._configs)}, and there is an input {index}; give one config for "
                 "each input, or one for all"
             )
-        return self._configs[index]
+        return full_config(self._configs[index])
 
     def _thread(self, index: int, value: Any) -> Thread:
         given = self._config_of(index).get("configurable", {}).get("thread_id")
@@ -279,7 +312,7 @@ class Call:
         return config  # type: ignore[return-value]
 
     async def _begin(self, thread: Thread, value: Any) -> None:
-        link = Link(self._host.bridges)
+        link = Link(self._host.bridges, by=self._host.by, untracked=self._host.untracked)
         replay = False
         if thread.digest or _is_no_input(value):
             link.retries = thread.failures = await self._host.failures.of(thread.id)
@@ -293,16 +326,19 @@ class Call:
         await self._step(thread, value, self._config(thread, link, replay=replay), link)
 
     async def _resume(self, thread: Thread) -> None:
-        link = Link(self._host.bridges, thread.failures)
+        link = Link(self._host.bridges, thread.failures, by=self._host.by, untracked=self._host.untracked)
         config = self._config(thread, link)
-        pending = await self._pending(config)
+        interrupts = await self._pending(config)
+        pending, _ = sort_interrupts(interrupts)
         due = [
             interrupt
             for interrupt in thread.due()
             if {(each.id, each.batcher) for each in pending.get(interrupt.id, ())} == set(interrupt.asks)
         ]
         outcomes = await self._host.outcomes({ask for interrupt in due for ask in interrupt.asks})
-        answers = resume_map(due, outcomes)
+        asked_by = authors(interrupts)
+        answers = resume_map(due, outcomes, asked_by)
+        link.inherited = any(asked_by[each.id] != self._host.by for each in due)
         if not answers:  # somebody else has moved this thread on
             await self._find_again(thread, config, link)
             return
@@ -315,14 +351,18 @@ class Call:
             if not self._cancelled:
                 self._host.told(asks)
 
-    async def _pending(self, config: RunnableConfig) -> dict[str, list[Asked]]:
-        """Return our interrupts that are pending, as LangGraph has persisted them: an address alone proves nothing."""
-        saved = await self._host.graph.checkpointer.aget_tuple(config)
-        writes = saved.pending_writes if saved is not None else ()
-        pending, _ = sort_interrupts(
-            each for _, channel, value in writes or () if channel == "__interrupt__" for each in value
-        )
-        return pending
+    async def _pending(self, config: RunnableConfig) -> list[Interrupt]:
+        """Return the interrupts that are pending, as LangGraph has persisted them: an address alone proves nothing.
+
+        A human's answer that an earlier run took is not there for the next.
+        """
+        saver = self._host.graph.checkpointer
+        saved = await saver.aget_tuple(config)
+        if saved is None:
+            return []
+        writes = saved.pending_writes or ()
+        await forget_old_answer(saver, saved.config, writes)
+        return [each for _, channel, value in writes if channel == "__interrupt__" for each in value]
 
     async def _find_again(self, thread: Thread, config: RunnableConfig, link: Link) -> None:
         step = await start(self._host.graph, config, thread, None, continued=True)
@@ -347,7 +387,10 @@ class Call:
             result = list(thread.chunks)
             snapshot = await self._host.graph.aget_state(self._config(thread, link))
             ours, others = sort_interrupts(snapshot.interrupts)
-        thread.unseen = (thread.unseen | link.parked) - {each.id for asked in ours.values() for each in asked}
+        if unclaimed := link.unclaimed(each.id for each in answered):
+            await self._host.unclaimed.note(thread.id, unclaimed)
+        asked_for = {each.id for asked in ours.values() for each in asked}
+        thread.unseen = (thread.unseen | link.parked.keys()) - asked_for
         if thread.unseen and not ours and not others:
             raise SwallowedInterruptError(
                 f"thread {thread.id!r} has ended, and never waited for {len(thread.unseen)} answer(s) that it asked "
@@ -356,15 +399,20 @@ class Call:
                 "or thread_id: what the node returned in its stead is in this thread's state"
             )
         if not ours:
-            await self._host.failures.clear(thread)
+            if not others:  # at a human's question its nodes still hold what has failed, and have it behind them
+                await self._host.failures.clear(thread)
             self._host.release(thread)
             self._end(thread, result)
             return
+        hidden = link.parked.keys() - asked_for
+        thread.hidden = thread.hidden + 1 if hidden else 0
+        for request_id in hidden:
+            note_hidden(link.parked[request_id], thread.hidden)
         if link.consumed or not isinstance(value, Command):
             thread.strikes = 0
-        else:
+        elif not link.inherited:  # else it was asked for by code that may have been another
             thread.strikes += 1
-        if thread.strikes > _STRIKES or (thread.strikes and _is_asked_again(answered, ours)):
+        if thread.strikes > _STRIKES or (thread.strikes and not link.inherited and _is_asked_again(answered, ours)):
             raise NondeterministicNodeError(
                 f"thread {thread.id!r} was given what it had asked for, took none of it, and asked anew. Is a subgraph "
                 "compiled with checkpointer=False, or a node run under new names? What waits must be found again when "

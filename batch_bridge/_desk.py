@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from batch_bridge import _messages, _outcome
+from batch_bridge import _messages, _outcome, _threads
 from batch_bridge._driver import Driver
 from batch_bridge._holding import ledger_in
 from batch_bridge._keeping import KeepingLedger
@@ -276,7 +276,7 @@ class Desk:
 
     def _main(self) -> None:
         try:
-            asyncio.run(self._run())
+            _threads.run(self._run())
         except BaseException as error:  # noqa: BLE001  # handed to everybody who waits
             self._broken = error
         finally:

@@ -17,16 +17,12 @@ from langchain_core.tracers.context import register_configure_hook
 from langgraph.config import get_config
 from langgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
 
+from batch_bridge._langgraph import RESUME, SEND
 from batch_bridge._swallowed import advice_for, interrupt_in, without_interrupts
 from batch_bridge.errors import SwallowedInterruptError
 
 _STEP: Final = "graph:step:"
 """What the tag of a run begins with that is the execution of a node."""
-_SEND: Final = "__pregel_send"
-"""Not public: in a task's `configurable`, the bound `extend` of the list of what it has written. Without it, a thread
-whose node has failed here goes on with what the node had written, when it is run again."""
-_RESUME: Final = "__resume__"
-"""What a task was answered. It stays, as that of any node that fails."""
 
 
 @dataclass(slots=True, eq=False)
@@ -62,7 +58,7 @@ class _Execution:
                 configurable: Mapping[str, Any] = get_config()["configurable"]
             except (RuntimeError, KeyError):
                 return
-            writes = getattr(configurable.get(_SEND), "__self__", None)
+            writes = getattr(configurable.get(SEND), "__self__", None)
             if configurable.get("checkpoint_ns") == self.namespace and isinstance(writes, deque):
                 self.writes = writes
 
@@ -190,7 +186,7 @@ def _raise(run_id: UUID) -> None:
     if execution is None or execution.run != run_id or execution.error is None:
         return
     if execution.writes is not None:  # LangGraph takes a task for finished that has written something
-        kept = [write for write in execution.writes if write[0] == _RESUME]
+        kept = [write for write in execution.writes if write[0] == RESUME]  # it stays, as that of any node that fails
         execution.writes.clear()
         execution.writes.extend(kept)
         execution.writes = None

@@ -5,6 +5,8 @@ import threading
 from typing import Any, Final, Protocol
 from weakref import WeakSet
 
+from batch_bridge._threads import is_refused
+
 logger = logging.getLogger("batch_bridge")
 
 
@@ -62,10 +64,19 @@ def closed(what: Closable) -> None:
 def _close_all() -> None:
     with _lock:
         left, _open[:] = list(_open), []
+    was_refused = False
     for each in left:
         try:
             each.close(wait=True)
-        except Exception:
-            logger.exception("a Batcher could not be closed at the end of the program")
+        except Exception as error:
+            if is_refused(error):
+                was_refused = True
+            else:
+                logger.exception("a Batcher could not be closed at the end of the program")
+    if was_refused:
+        logger.warning(
+            "Python starts no threads any more while it ends a program, so what was still queued was not sent; it is "
+            "kept, and sent by the next run. Call close() before the program ends, or use Python 3.12.2 or newer"
+        )
     for watched in list(_watched):
         watched.warn_of_uncollected()

@@ -36,6 +36,21 @@ def check_item(item: Any, called: str) -> Any:
     return item
 
 
+def check_handle(handle: Any, called: str) -> None:
+    """Pass if a handle is one: a string, and not what an `await` would have given.
+
+    Raises:
+        TypeError: It is not.
+    """
+    if isinstance(handle, str):
+        return
+    then = "give the string that submit() has returned"
+    if hasattr(handle, "__await__"):
+        _close(handle)
+        then = "await it first"
+    raise TypeError(f"{called} got a {type(handle).__name__} where a job's handle belongs; {then}")
+
+
 def _close(awaitable: Any) -> None:
     """Close a coroutine, so that Python does not warn of it besides."""
     if hasattr(awaitable, "close"):

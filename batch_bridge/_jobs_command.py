@@ -11,8 +11,9 @@ from typing import Annotated, Any, Final
 import orjson
 import typer
 
-from batch_bridge import _outcome
+from batch_bridge import _outcome, _text
 from batch_bridge._config import load_bridges
+from batch_bridge._jobs._asked import named
 from batch_bridge.errors import BatchBridgeError
 from batch_bridge.jobs import Jobs, JobStatus
 
@@ -43,8 +44,9 @@ def submit(
     with _said():
         lines = sys.stdin.buffer if str(items) == "-" else items.open("rb")
         with lines:
-            read = dict(_lines(lines))
-        typer.echo(_jobs(config, bridge, file).submit(read.values(), key=key, places=tuple(read)))
+            read = _read(lines)
+        named(read.values(), tuple(read))  # two of one name are said with their lines
+        typer.echo(_jobs(config, bridge, file).submit(list(read.values()), key=key))
 
 
 @app.command()
@@ -62,10 +64,10 @@ def results(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, fil
     """
     with _said():
         for result in _jobs(config, bridge, file).results(handle):
-            row = {"index": result.index, **_outcome.to_json(result.outcome)}
+            row = {"index": result.index, **_outcome.shown(result.outcome)}
             if result.name is not None:
                 row = {"custom_id": result.name, **row, "name": result.name}
-            typer.echo(orjson.dumps(row))
+            typer.echo(_text.write(row))
 
 
 @app.command()
@@ -83,37 +85,38 @@ def list_(config: Config = _CONFIG, bridge: Bridge = None, file: File = _FILE) -
             typer.echo(handle)
 
 
-def _lines(file: Iterable[bytes]) -> Iterator[tuple[str, Any]]:
-    """Yield a file's items, each with its line as a person counts them. A mark at its start and blank lines are fine.
+def _read(file: Iterable[bytes]) -> dict[str, Any]:
+    """Return a file's items by where they stand. A mark at its start, CRLF and blank lines are as good as none.
 
     Raises:
         ValueError: A line is no JSON, or the whole file is one array.
     """
+    items: dict[str, Any] = {}
     for number, line in enumerate(file, 1):
         text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
         if not text.strip():
             continue
         try:
             item = orjson.loads(text)
-        except ValueError as error:
-            if number == 1 and text.lstrip().startswith(b"["):
+        except orjson.JSONDecodeError as error:
+            if not items and text.lstrip().startswith(b"["):
                 raise ValueError(_ARRAY) from error
-            raise ValueError(f"line {number} is no JSON: {error}; give one item on each line") from error
-        if (
-            number == 1
-            and isinstance(item, list)
-            and not all(isinstance(each, dict) and "role" in each for each in item)
-        ):
-            raise ValueError(_ARRAY)
-        yield f"line {number}", item
+            raise ValueError(
+                f"line {number} is no JSON: {error.msg} (column {error.colno}); give one item on each line, in UTF-8"
+            ) from error
+        items[f"line {number}"] = _text.read(text) if _text.is_long(text) else item
+    if len(items) == 1 and _is_array(*items.values()):
+        raise ValueError(_ARRAY)
+    return items
 
 
-def _is_conversation(item: list[Any]) -> bool:
-    return all(isinstance(each, dict) and "role" in each for each in item)
+def _is_array(item: Any) -> bool:
+    """Tell whether a file's only item is an array of items: a conversation is an item, too."""
+    return isinstance(item, list) and not all(isinstance(each, dict) and "role" in each for each in item)
 
 
 _ARRAY: Final = (
-    "the file is one JSON array, and a batch's input has one item on each line; convert it with: jq -c '.[]' FILE"
+    "the file is one JSON array, and there is to be one item on each line; convert it with: jq -c '.[]' FILE"
 )
 
 

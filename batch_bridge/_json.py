@@ -8,6 +8,7 @@ from typing import Final, cast
 import orjson
 
 from batch_bridge._models import JSON
+from batch_bridge._text import read, write
 from batch_bridge.errors import JSONError
 
 _LARGEST: Final = 2**64 - 1
@@ -43,6 +44,15 @@ def dumps(value: JSON) -> bytes:
     except TypeError:
         to_json(value, what="the value")  # names the place
         raise
+
+
+def copied(value: JSON) -> JSON:
+    """Return JSON that is equal, and shares nothing that can be changed."""
+    try:
+        return _copied(value)
+    except RecursionError:
+        copy: JSON = read(write(value))
+        return copy
 
 
 def digest(data: bytes) -> bytes:
@@ -99,6 +109,16 @@ def _text(value: str, what: str, path: tuple[str | int, ...]) -> str:
             cause = "the text holds a lone surrogate, which UTF-8 and so JSON cannot carry"
             raise _error(what, path, cause, "decode it with errors='replace' first") from error
     return str.__str__(value)
+
+
+def _copied(value: JSON) -> JSON:
+    match value:
+        case dict():
+            return {key: _copied(each) for key, each in value.items()}
+        case list():
+            return [_copied(each) for each in value]
+        case _:
+            return value
 
 
 def _error(what: str, path: tuple[str | int, ...], cause: str, action: str) -> JSONError:

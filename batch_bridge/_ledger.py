@@ -27,14 +27,14 @@ order of keys, by which a model fills in a schema, and takes no `\u0000`.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from langgraph.store.base import GetOp, Op, PutOp, SearchOp
 
 from batch_bridge import _outcome
 from batch_bridge._duration import read_seconds
-from batch_bridge._models import Attempt, Closed, Intent, Outcome, Request, Submitted, Terms, Usage
+from batch_bridge._models import Attempt, Blind, Closed, Intent, Outcome, Request, Submitted, Terms, Usage
 from batch_bridge._plan import Waiting
 from batch_bridge.errors import LedgerError
 
@@ -176,11 +176,20 @@ class Ledger:
 
     async def confirm(self, batch: Submitted) -> None:
         """Write that the provider has the batch."""
-        row = {"stage": batch.left or "submitted", "at": batch.submitted_at.timestamp(), "handle": batch.handle}
+        row: dict[str, Any] = {
+            "stage": batch.left or "submitted",
+            "at": batch.submitted_at.timestamp(),
+            "handle": batch.handle,
+        }
+        if batch.blind is not None:
+            row["blind"] = _blind_row(batch.blind)
         await self._run([self._put("batches", batch.key, row)])
 
     async def mark(self, batch: Submitted) -> None:
-        """Write that nobody waits for a batch any more, and why; if it is overdue, its members are free from now on."""
+        """Write what has changed of a batch: nobody waits for it any more, or it cannot be looked at.
+
+        If it is overdue, its members are free from now on.
+        """
         await Ledger.confirm(self, batch)
 
     async def withdraw(self, key: str) -> None:
@@ -234,9 +243,11 @@ class Ledger:
                 case "prepared":
                     batches.append((Intent(key, ids, group, at, row["prepared"], keys, shared, terms), True))
                 case "submitted":
-                    batches.append(Submitted(key, ids, group, at, row["handle"], keys, shared, terms))
+                    handle, blind = row["handle"], _blind(row.get("blind"))
+                    batches.append(Submitted(key, ids, group, at, handle, keys, shared, terms, blind=blind))
                 case "overdue" | "cancelled" as left:
-                    batches.append(Submitted(key, ids, group, at, row["handle"], keys, shared, terms, left))
+                    handle, blind = row["handle"], _blind(row.get("blind"))
+                    batches.append(Submitted(key, ids, group, at, handle, keys, shared, terms, left, blind))
                 case stage:
                     raise LedgerError(
                         f"batch {key!r} is in stage {stage!r}, which this version of BatchBridge does not know; "
@@ -330,6 +341,17 @@ def _terms(row: Any) -> Terms:
     asked_at = row.get("asked_at")
     own = read_seconds(row.get("deadline"))
     return Terms(_time(asked_at) if asked_at is not None else None, row["bytes"], row.get("fallback", False), own)
+
+
+def _blind_row(blind: Blind) -> list[float]:
+    return [blind.since.timestamp(), blind.at.timestamp(), blind.spent.total_seconds()]
+
+
+def _blind(row: Sequence[float] | None) -> Blind | None:
+    if row is None:
+        return None
+    since, at, spent = row
+    return Blind(_time(since), _time(at), timedelta(seconds=spent))
 
 
 def _read(row: Mapping[str, Any], name: str | None = None) -> Any:

@@ -4,14 +4,12 @@ A message becomes `{"__message__": {"type": …, "data": …}}`. Reading it back
 named by what was stored.
 """
 
-import json
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
 from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
-from pydantic import BaseModel
 
-from batch_bridge._exact import write
+from batch_bridge import _text
 from batch_bridge._json import to_json
 from batch_bridge._models import JSON
 
@@ -28,26 +26,12 @@ def encode(value: object, *, what: str = "the item") -> JSON:
     return to_json(value, default=_message, what=what)
 
 
-def encode_exactly(value: object) -> JSON:
-    """Return a value that may hold messages as JSON, with all that Python's own writer of JSON carries.
-
-    For answers: whole numbers beyond 64 bits, half surrogate pairs and deep nesting are kept.
-
-    Raises:
-        TypeError, ValueError: It holds something that JSON cannot carry.
-    """
-    read: JSON = json.loads(json.dumps(value, default=_fields, allow_nan=False))
-    return read
-
-
-def _fields(value: object) -> Mapping[str, object]:
-    if isinstance(value, BaseMessage):
-        return {TAG: {"type": value.type, "data": dict(value)}}  # dumping it would end where it is nested deep
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    raise TypeError(f"a {type(value).__name__} has no JSON")
+def encode_answer(message: BaseMessage) -> JSON:
+    """Return a message that was made of an answer's JSON, with all that this holds, as JSON."""
+    try:
+        return {TAG: cast("JSON", message_to_dict(message))}
+    except ValueError:  # pydantic's own limit of nesting, which LangChain's models meet nowhere else
+        return {TAG: {"type": message.type, "data": dict(message)}}
 
 
 def without_ids(value: JSON) -> JSON:
@@ -70,40 +54,13 @@ def decode(value: JSON) -> object:
     """
     try:
         return _decode(value)
-    except RecursionError:  # an answer that is nested deep: without Python's own frames
-        return json.loads(json.dumps(value), object_hook=_revive)
-
-
-def _revive(value: dict[str, Any]) -> object:
-    return _message_in(value) if value.keys() == {TAG} else value
-
-
-def _message_in(value: Mapping[str, Any]) -> object:
-    match value:
-        case {"__message__": {"type": str(kind), "data": dict(data)}}:
-            try:
-                return messages_from_dict([{"type": kind, "data": data}])[0]
-            except (TypeError, ValueError):
-                return value
-        case _:
-            return value
-
-
-def _decode(value: JSON) -> object:
-    match value:
-        case {"__message__": {"type": str(), "data": dict()}, **rest} if not rest:
-            return _message_in(value)  # type: ignore[arg-type]  # the pattern says what it is
-        case dict():
-            return {key: _decode(each) for key, each in value.items()}
-        case list():
-            return [_decode(each) for each in value]
-        case _:
-            return value
+    except RecursionError:
+        return value  # no message lies so deep
 
 
 def decode_owned(value: JSON) -> object:
     """Return encoded JSON as `decode` does, and itself where it holds no messages: for a caller who owns it alone."""
-    return decode(value) if _TAG_BYTES in write(value) else value
+    return decode(value) if _TAG_BYTES in _text.write(value) else value
 
 
 def has_messages(value: object) -> bool:
@@ -115,6 +72,21 @@ def has_messages(value: object) -> bool:
     if isinstance(value, list | tuple):
         return any(has_messages(each) for each in value)
     return False
+
+
+def _decode(value: JSON) -> object:
+    match value:
+        case {"__message__": {"type": str(kind), "data": dict(data)}, **rest} if not rest:
+            try:
+                return messages_from_dict([{"type": kind, "data": data}])[0]
+            except (TypeError, ValueError):
+                return value
+        case dict():
+            return {key: _decode(each) for key, each in value.items()}
+        case list():
+            return [_decode(each) for each in value]
+        case _:
+            return value
 
 
 def _message(value: object) -> Mapping[str, object] | None:

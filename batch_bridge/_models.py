@@ -49,14 +49,9 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The provider answered. `answer` is JSON.
-
-    `exact` says that it holds what the fast carriers of JSON cannot bear, such as whole numbers beyond 64 bits, and
-    travels as text; it makes no two answers differ.
-    """
+    """The provider answered. `answer` is JSON."""
 
     answer: JSON
-    exact: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +199,22 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
+class Blind:
+    """How long a batch could not be looked at, without one good look in between.
+
+    Attributes:
+        since: The first look that failed, aware UTC.
+        at: The last one.
+        spent: How long it was looked in vain. While no process runs, or its machine sleeps, nobody looks: such a pause
+            counts for no more than one between two looks.
+    """
+
+    since: datetime
+    at: datetime
+    spent: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """A batch whose submission was begun.
 
@@ -236,6 +247,7 @@ class Submitted:
         handle: The provider's name for it, as JSON.
         left: Why nobody waits for it any more, so that it is stopped: `"cancelled"`, its requests were; `"overdue"`,
             they are answered elsewhere, are its members no more, and what it has answered all the same is counted.
+        blind: How long it could not be looked at; `None` if it could the last time.
     """
 
     key: str
@@ -247,6 +259,7 @@ class Submitted:
     shared: bool = False
     terms: Terms = Terms()
     left: Literal["", "overdue", "cancelled"] = ""
+    blind: Blind | None = None
 
 
 @dataclass(frozen=True, slots=True)

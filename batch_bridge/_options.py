@@ -1,9 +1,12 @@
 """What LangGraph's `ainvoke` takes besides an input, a config and a context, and what is told of anything else."""
 
 import difflib
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypedDict
 
+from langchain_core.runnables import RunnableConfig
+from langgraph.pregel import Pregel
 from langgraph.types import All, Durability, StreamMode
 
 
@@ -16,36 +19,65 @@ class InvokeOptions(TypedDict, total=False):
     interrupt_before: All | Sequence[str] | None
     interrupt_after: All | Sequence[str] | None
     durability: Durability | None
+    control: Any
     version: Literal["v1", "v2"]
+    subgraphs: bool
     debug: bool | None
 
 
-HANDED_ON: Final = tuple(InvokeOptions.__annotations__)
+_TAKEN: Final = frozenset(inspect.signature(Pregel.ainvoke).parameters) | frozenset(
+    inspect.signature(Pregel.astream).parameters
+)
+HANDED_ON: Final = tuple(name for name in InvokeOptions.__annotations__ if name in _TAKEN)
+"""Those of them that this LangGraph takes."""
+_OF_CONFIG: Final = frozenset(RunnableConfig.__annotations__)
 _THREAD: Final = 'a thread is named by its config: config={"configurable": {"thread_id": …}}'
 
 
-def check_options(called: str, options: Mapping[str, Any], own: Iterable[str]) -> None:
-    """Refuse keyword arguments that neither the Runner's method nor LangGraph's `ainvoke` knows.
+def check_options(called: str, options: Mapping[str, Any], own: Iterable[str], graph: object = None) -> None:
+    """Refuse keyword arguments that neither the Runner's method nor the graph's `ainvoke` knows.
 
     Args:
         called: The method.
         options: The keyword arguments that are not its own.
         own: Those that are.
+        graph: The graph, whose `ainvoke` may take more than LangGraph's.
 
     Raises:
-        TypeError: One is unknown; it says what may have been meant.
+        TypeError: One is unknown; it says what may have been meant, or where it goes.
     """
+    taken = (*HANDED_ON, *_beyond(graph))
+    own = tuple(own)
     for name in options:
-        if name in HANDED_ON:
+        if name in taken:
             continue
-        own = tuple(own)
-        close = difflib.get_close_matches(name, [*own, *HANDED_ON], n=1, cutoff=0.7)
-        if name == "thread_id":
-            hint = _THREAD
+        close = difflib.get_close_matches(name, [*own, *taken], n=1, cutoff=0.7)
+        if name in ("thread_id", "checkpoint_id", "checkpoint_ns"):
+            hint = _THREAD.replace("thread_id", name)
         elif name == "run_id":
             hint = f"run_id= names a run of many inputs, abatch(inputs, run_id=…); {_THREAD}"
+        elif name in _OF_CONFIG:
+            hint = f"it goes into the config: config={{{name!r}: …}}"
         elif close:
             hint = f"did you mean {close[0]}=?"
         else:
-            hint = f"it takes {', '.join(own)}, and LangGraph's {', '.join(HANDED_ON)}"
+            hint = f"it takes {', '.join(own)}, and LangGraph's {', '.join(taken)}"
         raise TypeError(f"{called} got an unexpected keyword argument {name!r}; {hint}")
+
+
+def full_config(config: RunnableConfig) -> RunnableConfig:
+    """Return a config whose unknown keys are `configurable`, as LangGraph takes `{"thread_id": …}`."""
+    own: dict[str, Any] = {name: value for name, value in config.items() if name not in _OF_CONFIG}
+    if not own:
+        return config
+    known: Any = {name: value for name, value in config.items() if name in _OF_CONFIG}
+    known["configurable"] = {**known.get("configurable", {}), **own}
+    full: RunnableConfig = known
+    return full
+
+
+def _beyond(graph: object) -> list[str]:
+    """Return what the `ainvoke` of a graph of the user's own takes by name, besides what LangGraph's does."""
+    method = getattr(graph, "ainvoke", None)
+    parameters = inspect.signature(method).parameters.values() if callable(method) else ()
+    return [each.name for each in parameters if each.kind is each.KEYWORD_ONLY and each.name not in _TAKEN]

@@ -1,15 +1,20 @@
-"""Outcomes as JSON, in the ledger and in the envelope that resumes a thread; and as the errors a node sees."""
+"""Outcomes as JSON, in the ledger and in the envelope that resumes a thread; and as the errors a node sees.
 
-import json
+Every outcome has a JSON that stores, checkpoints and HTTP keep as it is: what they would lose or refuse of an answer or
+a body (see `_text.is_plain`) goes as text.
+"""
+
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
-import orjson
-
+from batch_bridge import _text
 from batch_bridge._models import JSON, Attempt, Cancelled, Errored, Expired, Outcome, Succeeded
 from batch_bridge.errors import LedgerError, RequestCancelled, RequestError, RequestExpired, RequestFailed
+
+_HIGHEST: Final = 999
+"""No HTTP status is beyond this."""
 
 
 def kind(outcome: Outcome) -> str:
@@ -20,22 +25,20 @@ def kind(outcome: Outcome) -> str:
 def to_json(outcome: Outcome) -> dict[str, JSON]:
     """Return an outcome as JSON."""
     match outcome:
-        case Succeeded(answer, exact):
-            if exact:
-                return {"kind": "succeeded", "text": json.dumps(answer)}
-            return {"kind": "succeeded", "answer": answer}
+        case Succeeded(answer):
+            return {"kind": "succeeded", **_stored("answer", answer)}
         case Errored(message, code, status_code, retryable, body, provider_request_id, attempts):
             row: dict[str, JSON] = {
                 "kind": "errored",
                 "message": _unicode(message),
                 "code": _unicode(code),
-                "status_code": status_code,
+                "status_code": status_code if status_code is not None and 0 <= status_code <= _HIGHEST else None,
                 "retryable": retryable,
             }
             if body is not None:
-                row |= _body(body)
+                row |= _stored("body", body)
             if provider_request_id is not None:
-                row["provider_request_id"] = provider_request_id
+                row["provider_request_id"] = _unicode(provider_request_id)
             return row | _attempts(attempts)
         case Expired(message, attempts):
             return {"kind": "expired", "message": _unicode(message), **_attempts(attempts)}
@@ -45,17 +48,36 @@ def to_json(outcome: Outcome) -> dict[str, JSON]:
             assert_never(outcome)
 
 
+def shown(outcome: Outcome) -> dict[str, JSON]:
+    """Return an outcome as JSON for people and their programs: an answer, or what failed, stands in it as it is."""
+    row = to_json(outcome)
+    for name in ("answer", "body"):
+        if row.pop(f"{name}_text", None) is not None:
+            row[name] = getattr(outcome, name)
+    return row
+
+
 def from_json(value: dict[str, JSON]) -> Outcome:
     """Read an outcome.
 
     Raises:
-        LedgerError: It is none of ours.
+        LedgerError: It is none of ours, or was damaged.
     """
+    try:
+        return _from_json(value)
+    except (TypeError, ValueError, ArithmeticError, OSError) as error:
+        raise LedgerError(
+            f"an outcome was found that cannot be read ({type(error).__name__}: {error}); the store was damaged or "
+            "edited. Restore the file from a copy"
+        ) from error
+
+
+def _from_json(value: dict[str, JSON]) -> Outcome:
     match value:
         case {"kind": "succeeded", "answer": answer}:
             return Succeeded(answer)
-        case {"kind": "succeeded", "text": str(text)}:
-            return Succeeded(json.loads(text), exact=True)
+        case {"kind": "succeeded", "answer_text": str(text)}:
+            return Succeeded(_text.read(text))
         case {"kind": "errored", "message": str(message), "code": str(code)}:
             status, provider_request_id = value.get("status_code"), value.get("provider_request_id")
             return Errored(
@@ -63,7 +85,7 @@ def from_json(value: dict[str, JSON]) -> Outcome:
                 code,
                 status if isinstance(status, int) else None,
                 retryable=bool(value.get("retryable")),
-                body=_read_body(value),
+                body=_text.read(held) if isinstance(held := value.get("body_text"), str) else value.get("body"),
                 provider_request_id=provider_request_id if isinstance(provider_request_id, str) else None,
                 attempts=attempts_from_json(value.get("attempts")),
             )
@@ -72,8 +94,9 @@ def from_json(value: dict[str, JSON]) -> Outcome:
         case {"kind": "cancelled", "message": str(message)}:
             return Cancelled(message, attempts_from_json(value.get("attempts")))
         case _:
+            kind_found = value.get("kind") if isinstance(value, dict) else value
             raise LedgerError(
-                f"an outcome of kind {value.get('kind')!r} was found, which this version of BatchBridge does not "
+                f"an outcome of kind {kind_found!r} was found, which this version of BatchBridge does not "
                 "know; was it written by a newer one? Upgrade, or use another file"
             )
 
@@ -106,33 +129,24 @@ def with_attempts(outcome: Outcome, attempts: tuple[Attempt, ...]) -> Outcome:
 
 def attempts_to_json(attempts: Iterable[Attempt]) -> list[JSON]:
     """Return tries as JSON, oldest first."""
-    return [[each.batch, each.kind, _unicode(each.code), each.at.timestamp()] for each in attempts]
+    return [[_unicode(each.batch), _unicode(each.kind), _unicode(each.code), each.at.timestamp()] for each in attempts]
 
 
 def attempts_from_json(rows: Any) -> tuple[Attempt, ...]:
     """Read tries."""
-    return tuple(Attempt(batch, kind, code, datetime.fromtimestamp(at, UTC)) for batch, kind, code, at in rows or ())
+    return tuple(
+        Attempt(str(batch), str(kind), str(code), datetime.fromtimestamp(at, UTC))
+        for batch, kind, code, at in rows or ()
+    )
+
+
+def _stored(name: str, value: JSON) -> dict[str, JSON]:
+    """Return a field with a value, which is text where that is not plain."""
+    return {name: value} if _text.is_plain(value) else {f"{name}_text": _text.write(value).decode()}
 
 
 def _attempts(attempts: tuple[Attempt, ...]) -> dict[str, JSON]:
     return {"attempts": attempts_to_json(attempts)} if attempts else {}
-
-
-def _body(body: JSON) -> dict[str, JSON]:
-    """Return what a provider answered with, as text where no carrier of JSON bears it; nothing where text does not."""
-    try:
-        orjson.dumps(body)
-    except TypeError:
-        try:
-            return {"body_text": json.dumps(body)}
-        except (RecursionError, TypeError, ValueError):
-            return {}
-    return {"body": body}
-
-
-def _read_body(value: dict[str, JSON]) -> JSON:
-    text = value.get("body_text")
-    return json.loads(text) if isinstance(text, str) else value.get("body")
 
 
 def _unicode(text: str) -> str:

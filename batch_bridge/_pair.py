@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from batch_bridge import _messages
-from batch_bridge._item_ids import ids_of, positions, split_handle, with_ids
+from batch_bridge._item_ids import Ids, ids_of, positions, split_handle, with_ids
 from batch_bridge._json import to_json
 from batch_bridge._models import JSON, Ended, Errored, InProgress, Limits, Measure, Outcome, Request, Succeeded
 from batch_bridge._settlement import nothing
@@ -26,8 +26,9 @@ class Pair:
     returns a handle or `None`, and a `submit(items, key)` that leaves the key where `find` sees it, it can; without,
     its requests fail with the code `submission_unknown`, and sending them again is the user's decision.
 
-    Where every item of a batch is a dict with a `"custom_id"` (or else an `"id"`) that no other has, `poll` may return
-    a dict by these ids. They are stored with the handle, so that another process can read the results too.
+    Where items are dicts with a `"custom_id"` or an `"id"` (a string or a whole number), `poll` may return a dict by
+    these ids. They are stored with the handle, so that another process can read the results too. A key that could be an
+    id and another item's position, or that two items have, is an error.
     """
 
     limits = Limits()
@@ -51,8 +52,8 @@ class Pair:
         return Measure(group="", bytes=len(orjson.dumps(request.item)))
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:  # noqa: ARG002
-        """Nothing to prepare."""
-        return None
+        """Note the ids that the items carry, for a handle that `find` tells; there is nothing else to prepare."""
+        return None if self._find is None else with_ids(None, _ids(requests))
 
     async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:  # noqa: ARG002
         """Call the user's `submit` with the items, in order."""
@@ -66,7 +67,7 @@ class Pair:
                 "find it, such as the provider's id. The batch may have been created, and billed, all the same",
                 code="no_handle",
             )
-        return with_ids(_handle(handle, "submit"), ids_of([request.item for request in requests]))
+        return with_ids(_handle(handle, "submit"), _ids(requests))
 
     async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
         """Call the user's `poll` and judge what it returned.
@@ -78,7 +79,7 @@ class Pair:
         own, ids = split_handle(handle)
         return _judge(await _call(self._poll, own), members, ids)
 
-    async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:  # noqa: ARG002
+    async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
         """Ask the user's `find`, if there is one."""
         if self._find is None:
             raise SubmissionUnknown(
@@ -87,7 +88,7 @@ class Pair:
                 "Bridge(find=…) so that this is found out for you"
             )
         handle = await _call(self._find, key)
-        return [] if handle is None else [_handle(handle, "find")]
+        return [] if handle is None else [with_ids(_handle(handle, "find"), split_handle(prepared)[1])]
 
     async def fence(self, prepared: JSON) -> None:
         """Nothing to fence."""
@@ -104,6 +105,10 @@ class Pair:
 
     async def aclose(self) -> None:
         """Nothing to close."""
+
+
+def _ids(requests: Sequence[Request]) -> Ids | None:
+    return ids_of([request.item for request in requests])
 
 
 def _handle(handle: object, verb: str) -> JSON:
@@ -142,7 +147,7 @@ def _plain(function: Callable[..., Any], *arguments: object) -> Any:
         raise RuntimeError(f"{function!r} raised StopIteration; does it call next() on something empty?") from error
 
 
-def _judge(result: object, members: Sequence[str], ids: Sequence[str] | None) -> InProgress | Ended:
+def _judge(result: object, members: Sequence[str], ids: Ids | None) -> InProgress | Ended:
     match result:
         case None:
             return InProgress()
@@ -157,7 +162,7 @@ def _judge(result: object, members: Sequence[str], ids: Sequence[str] | None) ->
                     f"{len(result)} results for a batch of {len(members)} requests; a list must be as long as the "
                     "batch and in its order, with an exception for an item that failed"
                 )
-            return Ended(_pairs(dict(enumerate(result)), members), missing=Errored("unreachable"))
+            return Ended(_pairs(_readable(dict(enumerate(result))), members), missing=Errored("unreachable"))
         case Mapping() if not result:
             raise _bad("a dict of nothing; return None while the batch runs")
         case Mapping():
@@ -169,19 +174,39 @@ def _judge(result: object, members: Sequence[str], ids: Sequence[str] | None) ->
             )
 
 
-def _mapped(result: Mapping[Any, object], members: Sequence[str], ids: Sequence[str] | None) -> Ended:
+def _mapped(result: Mapping[Any, object], members: Sequence[str], ids: Ids | None) -> Ended:
     try:
         by_position = positions(result, len(members), ids)
     except ValueError as error:
         raise _bad(f"a dict that cannot be read: {error}") from error
     return Ended(
-        _pairs(by_position, members),
+        _pairs(_readable(by_position), members),
         missing=Errored(
-            f"poll() returned a dict of {len(result)} results for {len(members)} requests, and none for this one",
+            f"poll() returned a dict of {len(result)} results for {len(members)} requests, without this request's "
+            "position or id; an exception in its place says that it failed",
             code="missing_result",
             retryable=True,
         ),
     )
+
+
+def _readable(results: Mapping[int, object]) -> Mapping[int, object]:
+    """Return results of which JSON can carry one answer at least: if none, `poll` returns them in the wrong form.
+
+    Raises:
+        BadPollResultError: It can carry none of the answers.
+    """
+    first: Outcome | None = None
+    for result in results.values():
+        if isinstance(result, BaseException):
+            continue
+        outcome = _outcome(result)
+        if isinstance(outcome, Succeeded):
+            return results
+        first = first or outcome
+    if isinstance(first, Errored):
+        raise _bad(f"answers that cannot be kept: {first.message}")
+    return results
 
 
 def _bad(returned: str) -> BadPollResultError:

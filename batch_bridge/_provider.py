@@ -1,7 +1,7 @@
 """The port between the engine and whoever answers batches."""
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard
 
 from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
 
@@ -17,7 +17,8 @@ class Provider(Protocol):
     message. Items and handles are JSON; a handle is stored and may be polled by another process.
 
     A provider may have a property `room`: how many requests it takes now, where it takes only so many at a time. The
-    rest waits in the queue; `None` is no limit. It may have the methods of `HasRealtime`, `HasIdentity`, `HasTokens`.
+    rest waits in the queue; `None` is no limit. It may have the methods of `HasRealtime`, `HasIdentity`, `HasTokens`;
+    a wrapper's may come by `__getattr__`.
     """
 
     @property
@@ -70,8 +71,7 @@ class Provider(Protocol):
         ...
 
 
-@runtime_checkable
-class HasIdentity(Protocol):
+class HasIdentity(Provider, Protocol):
     """A provider that can say which requests are equal; a response cache needs it."""
 
     def identity(self, request: Request) -> bytes:
@@ -82,8 +82,7 @@ class HasIdentity(Protocol):
         ...
 
 
-@runtime_checkable
-class HasTokens(Protocol):
+class HasTokens(Provider, Protocol):
     """A provider that can count a request's tokens before it is sent."""
 
     def tokens(self, request: Request) -> int | None:
@@ -94,10 +93,27 @@ class HasTokens(Protocol):
         ...
 
 
-@runtime_checkable
-class HasRealtime(Protocol):
+class HasRealtime(Provider, Protocol):
     """A provider that can also answer at once, for the full price."""
 
     def realtime(self) -> Provider:
         """Return a provider that takes the same items and gives the same outcomes, by a call for each request."""
         ...
+
+
+# `isinstance` of a runtime-checkable protocol does not see what `__getattr__` gives, from Python 3.12 on: so these ask.
+
+
+def has_identity(provider: Provider) -> TypeGuard[HasIdentity]:
+    """Tell whether a provider can say which requests are equal, by itself or by whom it delegates to."""
+    return callable(getattr(provider, "identity", None))
+
+
+def has_tokens(provider: Provider) -> TypeGuard[HasTokens]:
+    """Tell whether a provider can count a request's tokens, by itself or by whom it delegates to."""
+    return callable(getattr(provider, "tokens", None))
+
+
+def has_realtime(provider: Provider) -> TypeGuard[HasRealtime]:
+    """Tell whether a provider can also answer at once, by itself or by whom it delegates to."""
+    return callable(getattr(provider, "realtime", None))

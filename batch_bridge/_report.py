@@ -21,6 +21,9 @@ class Report:
         waiting_seconds: Wall time in which nothing was to be done but wait.
         resubmitted: Requests that went into another batch after one, of all sessions on this ledger.
         paid_twice: Requests that were answered by a batch and, because it was late, elsewhere too, of all sessions.
+        unclaimed: Answers that were paid for and that no wait takes any more, of all sessions on this ledger: what
+            their node asks has changed meanwhile, or their thread was started again.
+        problems: What is wrong now with batches in flight that cannot be looked at, one line for each.
     """
 
     threads: int
@@ -33,6 +36,8 @@ class Report:
     waiting_seconds: float
     resubmitted: int = 0
     paid_twice: int = 0
+    unclaimed: int = 0
+    problems: tuple[str, ...] = ()
 
 
 def add_up(usages: list[Usage]) -> tuple[Usage, ...]:

@@ -19,7 +19,16 @@ ALONE: Final = f"{TOKEN_LIMIT}_alone"
 """The code of a try that a provider did not queue though the request was alone in its batch."""
 MOST_REFUSALS: Final = 14
 """Times that a request is refused for want of room while it is alone in its batch, until it ends with that error."""
-_DOUBTFUL: Final = frozenset({"missing_result", "realtime_interrupted", "submission_unknown", "ledger_row_lost"})
+_DOUBTFUL: Final = frozenset(
+    {
+        "missing_result",
+        "unreadable_answer",
+        "unmatched_result",
+        "realtime_interrupted",
+        "submission_unknown",
+        "ledger_row_lost",
+    }
+)
 """Codes of requests that may have been paid for, or that cannot be sent: only their waiter may ask for them again."""
 
 

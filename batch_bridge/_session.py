@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 from weakref import WeakSet
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -12,12 +13,14 @@ from batch_bridge._driver import Driver
 from batch_bridge._holding import ledger_in
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Listeners
-from batch_bridge._models import JSON, Closed, Outcome
+from batch_bridge._models import JSON, Closed, Outcome, Succeeded
 from batch_bridge._report import Report, add_up
 from batch_bridge._start import Failures
 from batch_bridge._stopwatch import Stopwatch
-from batch_bridge._thread import Thread
+from batch_bridge._thread import Thread, sort_interrupts
+from batch_bridge._unclaimed import Unclaimed
 from batch_bridge._uncollected import warn_of_uncollected
+from batch_bridge._untracked import UntrackedMemory
 from batch_bridge._wire import Asked
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
@@ -60,6 +63,9 @@ class Session:
         self.graph = _compiled(graph, saver)
         self.bridges = frozenset(bridge.name for bridge in bridges)
         self.failures = Failures(store)
+        self.untracked = UntrackedMemory()
+        self.unclaimed = Unclaimed(store)
+        self.by = uuid4().hex[:16]
         self.under_way: set[str] = set()
         self.calls: set[Call] = set()
         self.stopwatch = Stopwatch()
@@ -100,6 +106,7 @@ class Session:
         calls, self.calls = self.calls, set()
         try:
             for call in calls:
+                self.threads += call.done
                 self._let_go(call)
                 call.fail(
                     RunnerStateError("the Runner was closed while this ran; await it inside of the `async with` block")
@@ -113,6 +120,7 @@ class Session:
             for driver in self._drivers.values():
                 await driver.finish()
         finally:
+            self.unclaimed.tell_all()
             for loop in self._loops:
                 loop.cancel()
             for provider in self._providers:
@@ -147,6 +155,46 @@ class Session:
         ended = await asyncio.gather(*(driver.cancel(ids) for driver in self._drivers.values()))
         return len(set().union(*ended))
 
+    async def restart(self, thread_id: str) -> bool:
+        """Forget a thread; see `Runner.restart`. What it has asked for and been sent is counted as unclaimed."""
+        if thread_id in self.under_way:
+            raise RunnerStateError(
+                f"thread {thread_id!r} is under way in this Runner; await what drives it, or cancel that, and then "
+                "start the thread again"
+            )
+        self.under_way.add(thread_id)
+        try:
+            return await self._restart(thread_id)
+        finally:
+            self.under_way.discard(thread_id)
+
+    async def _restart(self, thread_id: str) -> bool:
+        saver: BaseCheckpointSaver[Any] = self.graph.checkpointer
+        saved = await saver.aget_tuple({"configurable": {"thread_id": thread_id}})
+        pending = [
+            each
+            for _, channel, value in (saved and saved.pending_writes) or ()
+            if channel == "__interrupt__"
+            for each in value
+        ]
+        ours, _ = sort_interrupts(pending)
+        asks = {(each.id, each.batcher) for asked in ours.values() for each in asked if each.batcher in self._drivers}
+        outcomes = await self.outcomes(asks)
+        sent = {each for each, bridge in asks if self._drivers[bridge].engine.is_sent(each)}
+        paid = sent | {each for each, outcome in outcomes.items() if isinstance(outcome, Succeeded)}
+        await self.unclaimed.note(thread_id, sorted(paid))
+        try:
+            await saver.adelete_thread(thread_id)
+        except NotImplementedError:
+            raise RunnerStateError(
+                f"thread {thread_id!r} cannot be started again: {type(saver).__name__} cannot delete a thread; run its "
+                "input under another run_id or thread_id"
+            ) from None
+        await self.failures.forget(thread_id)
+        for bridge, driver in self._drivers.items():
+            driver.forget(each for each, of in asks if of == bridge and each in outcomes)
+        return saved is not None
+
     def begin(self, call: Call) -> None:
         """Take a call in."""
         self.calls.add(call)
@@ -156,9 +204,10 @@ class Session:
 
     async def end(self, call: Call) -> None:
         """Let a call go, finished or not."""
-        self.calls.discard(call)  # first: what it leaves queued is not to be sent because all is idle now
+        if call in self.calls:
+            self.calls.discard(call)  # first: what it leaves queued is not to be sent because all is idle now
+            self.threads += call.done
         self._let_go(call)
-        self.threads += call.done
         try:
             await call.cancel()
         finally:
@@ -200,6 +249,8 @@ class Session:
             waiting_seconds=seconds["waiting"],
             resubmitted=sum(batch.resubmitted for batch in closed),
             paid_twice=sum(batch.paid_twice for batch in closed),
+            unclaimed=await self.unclaimed.count(),
+            problems=tuple(problem for driver in self._drivers.values() for problem in driver.engine.problems),
         )
 
     @property
@@ -256,7 +307,8 @@ class Session:
                 listeners.tell(event)
 
     def release(self, thread: Thread) -> None:
-        """Let go of an ended thread's outcomes."""
+        """Let go of an ended thread's outcomes, and of its untracked state."""
+        self.untracked.forget(thread.id)
         for request_id, bridge in thread.delivered:
             if bridge in self._drivers:
                 self._drivers[bridge].forget([request_id])

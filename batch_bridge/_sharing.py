@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 import orjson
 
-from batch_bridge._exact import own
+from batch_bridge._json import copied
 from batch_bridge._messages import TAG, without_ids
 from batch_bridge._models import JSON, Ended, InProgress, Outcome, Request, Submitted, Succeeded
 from batch_bridge._plan import Waiting, lines
@@ -94,7 +94,7 @@ class Sharing:
             return {}
         asked = [each for each in waiting if each.key and not (again and now - each.queued_at < _NEWS)]
         known = await self._cache.recall([each.key for each in asked], now, again=again) if asked else {}
-        return {each.id: own(known[each.key]) for each in asked if each.key in known}
+        return {each.id: Succeeded(copied(known[each.key])) for each in asked if each.key in known}
 
     def remember(self, now: datetime) -> Remember | None:
         """Return what keeps answers for later, if anything does."""
@@ -181,7 +181,7 @@ class _Spreading:
 
 def _own(outcome: Outcome) -> Outcome:
     """Return an outcome whose answer is nobody else's: who gets it may change it."""
-    return own(outcome.answer) if isinstance(outcome, Succeeded) else outcome
+    return replace(outcome, answer=copied(outcome.answer)) if isinstance(outcome, Succeeded) else outcome
 
 
 def is_answer(answer: JSON) -> bool:

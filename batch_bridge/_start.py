@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -11,6 +11,8 @@ from langgraph.store.base import GetOp, PutOp
 from langgraph.types import Command
 from pydantic import BaseModel
 
+from batch_bridge._changed import refuse_gone
+from batch_bridge._langgraph import is_by_id
 from batch_bridge._ledger import Rows
 from batch_bridge._thread import Thread, sort_interrupts
 from batch_bridge._wire import Asked
@@ -74,6 +76,7 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
     - something next and no interrupt: it was stopped between two steps, or failed; go on (its input would pay again)
     - parked at our interrupts: collect
     - an earlier checkpoint is named: a replay, which LangGraph makes a fork; it asks anew
+    - a human has answered, see `_command`
     - ended: with `continued`, its result is read again; else the input is a new turn, as in LangGraph
 
     Args:
@@ -86,17 +89,19 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
 
     Raises:
         RunMismatchError: The thread was begun with another input and has not ended, or `continued` is set.
+        GraphChangedError: It waits at a node that the graph does not have.
     """
     saved = await graph.checkpointer.aget_tuple(config)
     if saved is None:
         return Begin(value)
+    await refuse_gone(graph, config, saved)
     known = saved.metadata.get(DIGEST)
     if value is None or isinstance(value, Command):
         thread.digest = known or ""
     if await _is_replay(graph, config, saved.checkpoint["id"]):
         return Begin(value, replay=True)
     if isinstance(value, Command):
-        return Begin(value)
+        return await _command(graph, config, value)
     snapshot = await graph.aget_state(config)
     ended = not snapshot.next and not snapshot.interrupts
     if ended and not continued:
@@ -111,6 +116,24 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
     if ours and not others:
         return Collect(ours)
     return Begin(None, ended=ended)
+
+
+async def _command(graph: Any, config: Any, command: Command[Any]) -> Begin | Collect:
+    """Tell how to go on with a thread that is given a `Command`, and may wait for us and for a human at once.
+
+    Where our waits would have been answered at once, only the human's question would be pending, and a plain answer
+    would do. So it is addressed to that question; and where none is pending (it has been answered), to nobody.
+    """
+    if command.resume is None or is_by_id(command.resume):
+        return Begin(command)
+    pending = (await graph.aget_state(config)).interrupts
+    ours, _ = sort_interrupts(pending)
+    questions = [each.id for each in pending if each.id not in ours]
+    if ours and len(questions) == 1:
+        return Begin(replace(command, resume={questions[0]: command.resume}))
+    if ours and not questions and not command.update and not command.goto:
+        return Collect(ours)
+    return Begin(command)
 
 
 async def _is_replay(graph: Any, config: Any, checkpoint_id: str) -> bool:
@@ -140,4 +163,8 @@ class Failures:
     async def clear(self, thread: Thread) -> None:
         """Drop the count of a thread that has ended well."""
         if thread.failures:
-            await self._store.abatch([PutOp(_FAILURES, thread.id, None)])
+            await self.forget(thread.id)
+
+    async def forget(self, thread_id: str) -> None:
+        """Drop the count of a thread, if there is one."""
+        await self._store.abatch([PutOp(_FAILURES, thread_id, None)])

@@ -11,9 +11,10 @@ from batch_bridge.errors import BatchBridgeError
 _DEEPEST: Final = 32
 """Errors in a chain that are looked at."""
 _ADVICE: Final = {
-    "tenacity": "give tenacity retry=retry_if_not_exception_type(GraphBubbleUp), from langgraph.errors; or a "
-    "RetryPolicy to the node in its place",
-    "instructor": "call instructor outside of the wait's way: give it max_retries=0 and put a RetryPolicy on the node",
+    "tenacity": "give tenacity retry=retry_if_not_exception_type(GraphBubbleUp), from langgraph.errors; or give "
+    "the node a RetryPolicy in its place",
+    "instructor": "give instructor a client of wrap_openai, whose interrupts it lets pass; with another one, call it "
+    "in a node that does not wait",
     "anyio": "wait with batch_bridge.gather, or in batch_bridge.TaskGroup",
     "group": "use batch_bridge.TaskGroup, or asyncio.gather, in place of the task group",
     "": "let GraphBubbleUp, from langgraph.errors, pass before anything else is caught: `except GraphBubbleUp: raise`; "

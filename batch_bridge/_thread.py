@@ -7,7 +7,7 @@ from typing import Any
 from langgraph.types import GraphOutput
 
 from batch_bridge._models import Outcome
-from batch_bridge._wire import Asked, envelope, read_interrupt
+from batch_bridge._wire import Asked, envelope, read_author, read_interrupt
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Thread:
         delivered: (request id, bridge) of the outcomes that were sent to it; forgotten when it ends.
         strikes: Deliveries in a row of which the thread consumed nothing, and asked for something else.
         unseen: Requests that a node was to park at, and that none of its interrupts has asked for yet.
+        hidden: Runs in a row that left requests behind, which tasks parked at that none of its interrupts tells of.
         chunks: What its legs have streamed, where the call asked for another `stream_mode` than `values`.
         busy: It runs, or is on its way to; nothing is delivered to it meanwhile.
     """
@@ -47,6 +48,7 @@ class Thread:
     delivered: tuple[tuple[str, str], ...] = ()
     strikes: int = 0
     unseen: frozenset[str] = frozenset()
+    hidden: int = 0
     chunks: tuple[Any, ...] = ()
     busy: bool = True
 
@@ -92,10 +94,15 @@ def sort_interrupts(interrupts: Any) -> tuple[dict[str, list[Asked]], bool]:
     return ours, others
 
 
-def resume_map(due: list[Parked], outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
-    """Return what resumes these interrupts: an envelope for each, with every outcome that is known."""
+def authors(interrupts: Any) -> dict[str, str]:
+    """Return who has asked, by the address of the interrupt."""
+    return {each.id: read_author(each.value) for each in interrupts}
+
+
+def resume_map(due: list[Parked], outcomes: Mapping[str, Outcome], by: Mapping[str, str]) -> dict[str, Any]:
+    """Return what resumes these interrupts: an envelope for each, with every outcome that is known, and who asked."""
     answered = {
         interrupt.id: {request_id: outcomes[request_id] for request_id, _ in interrupt.asks if request_id in outcomes}
         for interrupt in due
     }
-    return {address: envelope(held) for address, held in answered.items() if held}
+    return {address: envelope(held, by.get(address, "")) for address, held in answered.items() if held}

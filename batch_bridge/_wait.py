@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 
 from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
-from langgraph.runtime import ExecutionInfo, get_runtime
+from langgraph.runtime import ExecutionInfo, Runtime, get_runtime
 
 from batch_bridge import _outcome
 from batch_bridge._box import Box, ParkedInterrupt, box_of, taken_in
@@ -21,14 +21,20 @@ from batch_bridge._execution import note_parked
 from batch_bridge._given import check_item, check_items
 from batch_bridge._identity import Identity
 from batch_bridge._json import digest, dumps
+from batch_bridge._langgraph import forget_answer, forget_answer_sync, has_checkpointer, skip_old_answer
 from batch_bridge._messages import decode, encode, has_messages, without_ids
 from batch_bridge._models import JSON, Outcome, Succeeded
+from batch_bridge._pregel_legs import LINK, install
+from batch_bridge._quiet_loop import keep_quiet
+from batch_bridge._slow_rounds import note_late
+from batch_bridge._untracked import UntrackedMemory
 from batch_bridge.errors import NoCheckpointerError, OutsideGraphError, RequestError, UnknownBatcherError
 
 T = TypeVar("T")
 
-LINK = "__batch_bridge__"
-"""Where, in a run's `configurable`, the host that drives the graph leaves its `Link`."""
+DEFAULT = "bridge"
+"""The bridge that a wait means which names none, where a Runner has several, and on a server."""
+install()
 _QUIET = 2
 """Turns of the event loop in which no sibling opens a wait, before the task parks."""
 
@@ -50,13 +56,31 @@ class Link:
         bridges: The bridges that there are.
         retries: How often the thread has failed and been run again: each allows failed requests to be asked anew.
         consumed: Ids of requests whose outcome a wait has returned or raised.
-        parked: Ids of requests that a wait has raised an interrupt for.
+        parked: Ids of requests that a wait has raised an interrupt for, and the checkpoint namespaces of their tasks.
+        untracked: What the host's threads hold in no checkpoint.
+        by: Who asks: the session that drives the graph.
+        inherited: What the thread is given now was asked for by somebody else, a session before this one.
+        boxes: Those of the executions in which something waited.
     """
 
     bridges: frozenset[str]
     retries: int = 0
     consumed: set[str] = field(default_factory=set)
-    parked: set[str] = field(default_factory=set)
+    parked: dict[str, str] = field(default_factory=dict)
+    untracked: UntrackedMemory = field(default_factory=UntrackedMemory)
+    by: str = ""
+    inherited: bool = False
+    boxes: set[Box] = field(default_factory=set)
+
+    def unclaimed(self, given: Iterable[str]) -> set[str]:
+        """Return the answers that no wait has taken, of what the thread was `given` and of what it was given before.
+
+        A task that has parked is run again, and may take them then.
+        """
+        held = {each for box in self.boxes if not box.is_parked for each in box.unclaimed()}
+        later = {each for box in self.boxes if box.is_parked for each in box.unclaimed()}
+        taken = {each for box in self.boxes for each in box.claimed()}
+        return (held | set(given)) - taken - later
 
 
 async def wait(
@@ -239,6 +263,7 @@ def _open(
 ) -> tuple[Box, list[tuple[Identity, JSON]]]:
     within = duration(deadline)
     info, run, link = _execution()
+    skip_old_answer()
     tenant = user_of(get_runtime())
     name = _name_of(batcher, link)
     if link is not None and name not in link.bridges:
@@ -249,7 +274,11 @@ def _open(
         )
     execution = (info.thread_id, info.checkpoint_ns, info.node_attempt, info.node_first_attempt_time)
     retries = info.node_attempt - 1 + (link.retries if link else 0)
-    box = box_of(run, execution, retries, origin_of(get_runtime()), attempt=info.node_attempt)
+    box = box_of(
+        run, execution, retries, origin_of(get_runtime()), attempt=info.node_attempt, by=link.by if link else ""
+    )
+    if link is not None:
+        link.boxes.add(box)
     asked = []
     for item in items:
         encoded = encode(item)
@@ -257,17 +286,21 @@ def _open(
             content = digest(b"key:" + key.encode())
         else:
             content = digest(dumps(without_ids(encoded) if has_messages(item) else encoded))
-        identity = box.identify(
-            str(info.thread_id), info.checkpoint_ns, name, content, key=key, tenant=tenant, deadline=within
-        )
+        try:
+            identity = box.identify(
+                str(info.thread_id), info.checkpoint_ns, name, content, key=key, tenant=tenant, deadline=within
+            )
+        except GraphInterrupt:  # the task has parked without this one
+            note_late(info.thread_id, info.checkpoint_ns, box.rounds)
+            raise
         asked.append((identity, encoded))
     return box, asked
 
 
 def _name_of(batcher: str | Named | None, link: Link | None) -> str:
-    """Return the name of a bridge; where none was given, that of the Runner's only one."""
+    """Return the bridge's name; where none is named, that of the Runner's only one."""
     if batcher is None:
-        return next(iter(link.bridges)) if link is not None and len(link.bridges) == 1 else "bridge"
+        return next(iter(link.bridges)) if link is not None and len(link.bridges) == 1 else DEFAULT
     return batcher if isinstance(batcher, str) else batcher.name
 
 
@@ -282,9 +315,7 @@ def _execution() -> tuple[ExecutionInfo, Callable[[Any], None], Link | None]:
             "wait() was called where no LangGraph node runs; call it inside a node or a task of a graph "
             "(in a thread of your own, copy the node's context with contextvars), or use a Batcher"
         )
-    # Not public, and only ever used to say early what would otherwise be a thread that waits for ever.
-    saver = configurable.get("__pregel_checkpointer", True)
-    if info.thread_id is None or saver is None or saver is False:
+    if info.thread_id is None or not has_checkpointer(configurable):
         raise NoCheckpointerError(
             "wait() needs a checkpointer to park this thread, and the graph that it was called in has none; "
             "run the graph with a Runner, or compile it with a checkpointer and give a thread_id. "
@@ -299,12 +330,17 @@ def _note(ended: tuple[str, Outcome]) -> tuple[str, Outcome]:
     return ended
 
 
+def _run_id(runtime: Runtime[Any]) -> str:
+    info = runtime.execution_info
+    return str(info.run_id or "") if info is not None else ""
+
+
 def _consumed() -> set[str] | None:
     link: Link | None = get_config()["configurable"].get(LINK)
     if link is not None:
         return link.consumed
     runtime = get_runtime()
-    return taken_in(runtime.stream_writer) if is_deployed(runtime) else None
+    return taken_in(_run_id(runtime)) if is_deployed(runtime) else None
 
 
 async def _resolve(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome]:
@@ -319,6 +355,7 @@ async def _resolve(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome
         try:
             pause = box.advance()
         except GraphInterrupt:
+            keep_quiet(asyncio.get_running_loop())
             await _tell(box)
             note_parked()
             raise
@@ -345,33 +382,43 @@ def _resolve_sync(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome]
 
 async def _tell(box: Box) -> None:
     """Tell the bridges of a LangGraph server that this task is about to park: once for all its waits, and before."""
+    await forget_answer()
     runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
     if link is not None:
-        link.parked.update(request_id for asked in box.asks.values() for request_id in asked)
+        _note_parked(link, runtime, box)
     elif is_deployed(runtime):
-        idle = is_idle(taken_in(runtime.stream_writer))
+        idle = is_idle(taken_in(_run_id(runtime)))
         told, mine = box.tell()
         if mine:
-            telling = asyncio.ensure_future(announce(runtime, box.asks, idle=idle))
+            telling = asyncio.ensure_future(
+                announce(runtime, box.asks, idle=idle, unclaimed=box.unclaimed(foreign=True))
+            )
             telling.add_done_callback(partial(_copy, told))
         await asyncio.shield(asyncio.wrap_future(told))
 
 
 def _tell_sync(box: Box) -> None:
+    forget_answer_sync()
     runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
     if link is not None:
-        link.parked.update(request_id for asked in box.asks.values() for request_id in asked)
+        _note_parked(link, runtime, box)
     elif is_deployed(runtime):
-        idle = is_idle(taken_in(runtime.stream_writer))
+        idle = is_idle(taken_in(_run_id(runtime)))
         told, mine = box.tell()
         if mine:
             try:
-                announce_sync(runtime, box.asks, idle=idle)
+                announce_sync(runtime, box.asks, idle=idle, unclaimed=box.unclaimed(foreign=True))
             except BaseException as error:
                 told.set_exception(error)
                 raise
             told.set_result(None)
         told.result()
+
+
+def _note_parked(link: Link, runtime: Runtime[Any], box: Box) -> None:
+    info = runtime.execution_info
+    namespace = info.checkpoint_ns if info is not None else ""
+    link.parked.update({request_id: namespace for asked in box.asks.values() for request_id in asked})
 
 
 def _copy(told: Future[None], telling: "asyncio.Future[None]") -> None:

@@ -3,11 +3,12 @@
 Interrupt::
 
     {"batch_bridge": 1, "requests": [{"id": …, "batcher": "bridge", "item": …}]}
-                                         where set: "tenant", "sample", "deadline" in seconds
+                                         where set: "tenant", "sample", "deadline" in seconds; beside "requests"
+                                         "run", and "by": who asks, see `_box`
 
 Envelope, the value that resumes it::
 
-    {"batch_bridge": 1, "outcomes": {request id: outcome}}
+    {"batch_bridge": 1, "outcomes": {request id: outcome}, "by": as in the interrupt}
 """
 
 from collections.abc import Mapping
@@ -39,14 +40,17 @@ class Asked:
         return Request(self.id, thread, self.item, self.tenant, self.sample, self.deadline)
 
 
-def interrupt_value(requests: list[JSON], origin: str = "") -> dict[str, JSON]:
+def interrupt_value(requests: list[JSON], origin: str = "", by: str = "") -> dict[str, JSON]:
     """Return the value of an interrupt that asks for what `to_json` made. The list is part of it.
 
-    `origin` is the run that was interrupted, where the one that resumes it must be given the same context.
+    `origin` is the run that was interrupted, where the one that resumes it must be given the same context. `by` is who
+    asks: a session of a Runner, or a process.
     """
     value: dict[str, JSON] = {MARKER: VERSION, "requests": requests}
     if origin:
         value["run"] = origin
+    if by:
+        value["by"] = by
     return value
 
 
@@ -82,9 +86,20 @@ def read_origin(value: object) -> str:
     return str(value.get("run", "")) if isinstance(value, Mapping) else ""
 
 
-def envelope(outcomes: Mapping[str, Outcome]) -> dict[str, JSON]:
-    """Return the value that resumes an interrupt."""
-    return {MARKER: VERSION, "outcomes": {each: _outcome.to_json(outcomes[each]) for each in outcomes}}
+def read_author(value: object) -> str:
+    """Return who has asked for what an interrupt asks for, or an envelope brings; empty if that is not known."""
+    return str(value.get("by") or "") if isinstance(value, Mapping) else ""
+
+
+def envelope(outcomes: Mapping[str, Outcome], by: str = "") -> dict[str, JSON]:
+    """Return the value that resumes an interrupt; `by` is who has asked."""
+    value: dict[str, JSON] = {
+        MARKER: VERSION,
+        "outcomes": {each: _outcome.to_json(outcomes[each]) for each in outcomes},
+    }
+    if by:
+        value["by"] = by
+    return value
 
 
 def read_envelope(value: object) -> dict[str, Outcome]:

@@ -13,12 +13,12 @@ from batch_bridge._cache import ResponseCache
 from batch_bridge._deadline import Deadline, OnDeadline, Within, duration
 from batch_bridge._deployment._access import LINGER as LINGER_ON_SERVER
 from batch_bridge._deployment._access import Access, Service, introduce
-from batch_bridge._engine import POLL_PATIENCE, Engine
+from batch_bridge._engine import POLL_PATIENCE, Engine, Notices
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
 from batch_bridge._listeners import Callbacks, Listeners, OnEvent, listen
 from batch_bridge._pair import Find, Pair, Poll, Submit
-from batch_bridge._provider import HasRealtime, Provider
+from batch_bridge._provider import Provider, has_identity, has_realtime
 from batch_bridge._quota import Governor
 from batch_bridge._server._graph import build
 from batch_bridge._server._host import Host
@@ -44,8 +44,8 @@ class Bridge:
 
     `submit(items) -> handle` gets the items in order and returns anything JSON can carry. `poll(handle)` returns
     `None` while the batch runs, then a list of answers in the order of the items, or a dict by position or by the ids
-    that the items carry (a `"custom_id"`, or else an `"id"`, in each of them). An exception as one element fails that
-    request; one that is returned, or a `BatchFailed` that is raised, fails the batch. Any other exception that `poll`
+    that the items carry (a `"custom_id"` or an `"id"`, where an item is a dict with one). An exception as one element
+    fails that request; one that is returned, or a `BatchFailed` that is raised, fails the batch. Any other that `poll`
     raises means that it could not look: the batch stays in flight and is looked at again (`poll_patience`). A result of
     the wrong form is a `BadPollResultError`, which ends the run and leaves the batch in flight for a `poll` that was
     mended. Both may be sync (then they run in a thread) or async. A bridge holds no connection and no state; a
@@ -62,9 +62,10 @@ class Bridge:
         flush: When to send what has been pooled.
         poll_interval: The longest pause between two polls of one batch (a `timedelta`, or seconds). The first polls
             come quicker.
-        poll_patience: How long a batch is left in flight while every look at it fails with an exception that `poll` has
-            raised (a `timedelta`, or seconds); after that its requests fail, though they may have been billed. A
-            provider that says that it is out of reach (`ProviderUnavailable`, as the bundled ones do) is waited for.
+        poll_patience: How long a batch is left in flight while every look at it fails with an exception that `poll`, or
+            `find`, has raised (a `timedelta`, or seconds); after that its requests fail, though they may have been
+            billed. Hours in which nobody looks do not count. A provider that says that it is out of reach
+            (`ProviderUnavailable`, as the bundled ones do) is waited for.
         cache: Answers requests that were answered before. See `ResponseCache`.
         dedupe: Send equal requests of one batch as one line, and give each the answer. The k-th equal wait of one
             execution of a node shares with the k-th of others, never with its own siblings: who asks twice wants two.
@@ -84,10 +85,12 @@ class Bridge:
             there, are sent again without counting. In realtime each call is repeated by itself instead.
         deadline: How long a request may take (a `timedelta`, or seconds). When the oldest of a batch is late, the
             batch is cancelled, and what it has not answered goes to the fallback, as what is queued still. Nothing
-            waits for others longer than half of it: the flush policy's `max_age` is no more then.
+            waits for others longer than half of it: the flush policy's `max_age` is no more then. Where nobody answers
+            what is late, as for a pair without `fallback`, it ends as `RequestExpired`, and may have been billed.
         on_deadline: `"wait_for_cancel"` waits until the provider tells what was done before the cancellation (OpenAI:
             up to ten minutes), and pays nothing twice. `"pay_again"` sends all of it to the fallback at once, and
-            counts what the batch has answered all the same in `Report.paid_twice`.
+            counts what the batch has answered all the same in `Report.paid_twice`. A pair cannot cancel: for it the
+            second is done whatever is said here.
         fallback: Who answers what is late: a provider, in realtime if it has a realtime way. By default the provider
             itself, in realtime.
         on_event: Called with each `Event` of this bridge, in the process in which it happens: by a Runner, besides the
@@ -162,6 +165,7 @@ class Bridge:
         self._name = name
         self._poll_interval = poll_interval
         self._poll_patience = _patience(poll_patience)
+        self._notices = Notices()
         self._sharing = _sharing(name, provider, cache, dedupe)
         self._linger = _seconds(linger)
         self._retention = _positive(retention)
@@ -261,6 +265,7 @@ class Bridge:
             attempts=self._attempts,
             deadline=self._deadline,
             poll_patience=self._poll_patience,
+            notices=self._notices,
             governor=governor,
         )
 
@@ -312,8 +317,10 @@ def _deadline(given: object, policy: OnDeadline, provider: Provider, fallback: P
     if fallback is not None and not _is_provider(fallback):
         raise TypeError(f"fallback={fallback!r} is no provider; give one such as OpenAIBatch(…)")
     after = duration(given)
+    if isinstance(provider, Pair):
+        policy = "pay_again"  # it cannot be told to cancel, so there is nothing to wait for
     chosen = provider if fallback is None else fallback
-    if isinstance(chosen, HasRealtime):
+    if has_realtime(chosen):
         return Deadline(after, policy, Auto(chosen, math.inf), is_own=fallback is None)
     return Deadline(after, policy, fallback)
 
@@ -327,7 +334,7 @@ def _in_time(flush: FlushPolicy, deadline: Deadline | None) -> FlushPolicy:
 def _sharing(name: str, provider: Provider, cache: object, dedupe: object) -> Sharing | None:
     if not isinstance(cache, ResponseCache | None):
         raise TypeError(f"Bridge(cache={cache!r}) is no cache; give cache=ResponseCache(path)")
-    if cache is not None and not isinstance(provider, Pair) and getattr(provider, "identity", None) is None:
+    if cache is not None and not isinstance(provider, Pair) and not has_identity(provider):
         raise TypeError(
             f"Bridge({type(provider).__name__}(…), cache=…): this provider does not say what decides its answers; "
             "give it a method identity(request) -> bytes, or leave the cache out"

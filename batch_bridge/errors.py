@@ -18,14 +18,17 @@
     │   ├── OrderError                a run of a bridge's graph on a server orders what there is not
     │   ├── NondeterministicNodeError a node asks for something else each time it is run again
     │   ├── RunMismatchError          the same `run_id` was used with other inputs
+    │   ├── GraphChangedError         a thread waits at a node that the graph does not have any more
     │   ├── RunnerStateError          a Runner was used while it was closed, or from the wrong place
     │   ├── BatcherClosedError        a Batcher was closed while somebody waited, or is asked afterwards
     │   ├── UnsupportedCallError      a wrapped client was asked for what a batch cannot hold
     │   ├── SwallowedInterruptError   a node caught the interrupt that should have parked it
+    │   ├── LostStateError            a value that no checkpoint holds was needed after a wait, and is gone
     │   └── BadPollResultError        `poll` returned something of the wrong form; its batch stays in flight
     ├── ConfigError                   a file that describes bridges cannot be read, or describes none that can be made
     ├── BatchFailed                   what a `poll` of yours raises, or returns, when its batch has failed
     ├── JSONError (TypeError)         a value that JSON cannot carry, with the path to it
+    ├── MissingPackageError (ModuleNotFoundError)  a part needs a package that is not installed
     ├── RunFileError                  the Runner's file is broken, locked or out of reach
     ├── CacheError                    the response cache's file is broken, locked or out of reach
     ├── LedgerError                   what the ledger holds cannot be read
@@ -156,6 +159,20 @@ class RunMismatchError(UsageError):
         self.index = index
 
 
+class GraphChangedError(UsageError):
+    """A thread waits at a node that the graph does not have any more, and would end there without a word.
+
+    Attributes:
+        thread_id: The first thread of which that is so.
+        node: The node that is missing; `outer/inner` is node `inner` of the subgraph that node `outer` is.
+    """
+
+    def __init__(self, message: str, *, thread_id: str, node: str) -> None:
+        super().__init__(message)
+        self.thread_id = thread_id
+        self.node = node
+
+
 class RunnerStateError(UsageError):
     """A Runner was used while it was closed, or from the wrong place."""
 
@@ -173,6 +190,22 @@ class SwallowedInterruptError(UsageError):
 
     The node fails with it, and nothing that it has returned is kept. What it raised itself is the `__cause__`.
     """
+
+
+class LostStateError(UsageError):
+    """A thread had a value in an `UntrackedValue` channel when it was stopped, and the process that held it is gone.
+
+    Attributes:
+        thread_id: The thread.
+        node: The node, or nodes, that it waits at; empty where it was stopped between two steps.
+        channels: The channels whose values are lost.
+    """
+
+    def __init__(self, message: str, *, thread_id: str = "", node: str = "", channels: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.thread_id = thread_id
+        self.node = node
+        self.channels = tuple(channels)
 
 
 class BadPollResultError(UsageError):
@@ -220,6 +253,10 @@ class JSONError(BatchBridgeError, TypeError):
     def __init__(self, message: str, *, path: str) -> None:
         super().__init__(message)
         self.path = path
+
+
+class MissingPackageError(BatchBridgeError, ModuleNotFoundError):
+    """A provider needs a package that is not installed."""
 
 
 class RunFileError(BatchBridgeError):

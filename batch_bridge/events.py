@@ -84,7 +84,7 @@ class Polled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollFailed:
-    """A batch could not be looked at. It stays in flight, and is looked at again, later each time.
+    """A batch could not be looked at, or `poll` returned what makes no sense. It stays in flight, and is polled again.
 
     Attributes:
         bridge: Whose it is.

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import os
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from filelock import FileLock, Timeout
 
 from batch_bridge._engine import first_pause
+from batch_bridge._given import check_handle
 from batch_bridge._jobs._apart import apart
 from batch_bridge._jobs._asked import encoded, named
 from batch_bridge._jobs._ledger import JobsLedger
@@ -99,9 +100,7 @@ class Jobs:
 
     # -- asking ----------------------------------------------------------------------------------------------
 
-    async def asubmit(
-        self, items: Iterable[Any] | Mapping[str, Any], *, key: str | None = None, places: Sequence[str] | None = None
-    ) -> str:
+    async def asubmit(self, items: Iterable[Any] | Mapping[str, Any], *, key: str | None = None) -> str:
         """Write a job down, send it, and return its handle.
 
         Once this has returned the job is in the file, and is sent: at once, or by the next call of any method, if the
@@ -109,19 +108,18 @@ class Jobs:
 
         Args:
             items: What the provider takes: anything JSON can carry, or LangChain messages. From a mapping, each result
-                carries its item's key as its `name`; from whole lines of a batch's input, their `custom_id`.
+                carries its item's key as its `name`; from a list, the item's `custom_id` if it is a dict with one.
             key: Names the job, so that it is submitted once: the same key and items again return the same handle and
                 send nothing. Without it each call is another job.
-            places: Where each item stands, for errors, e.g. "line 7".
 
         Raises:
             RunMismatchError: The key was used with other items, or with another model, endpoint or parameters.
             TypeError: `items` are no items: a string, one item's own dict, a coroutine.
-            ValueError: Two lines have one `custom_id`.
+            ValueError: Two items have one `custom_id`.
             JSONError: An item holds something that JSON cannot carry.
             RunFileError: The file is broken, or was not free for so long as `patience` says.
         """
-        requests = await asyncio.to_thread(encoded, named(items, places))
+        requests = await asyncio.to_thread(encoded, named(items))
         handle = f"job_{uuid.uuid4().hex}" if key is None else self._handle(key)
         async with self._visit() as visit:
             await visit.submit(handle, requests, _now())
@@ -132,12 +130,17 @@ class Jobs:
         """Look at the provider, and tell where a job is.
 
         Raises:
+            TypeError: The handle is no string.
             UnknownJobError: The file holds no such job.
+            BadPollResultError: What your own `poll` has returned of this job makes no sense. Its batch stays in flight,
+                and once `poll` is mended the same call collects it.
             RunFileError: As for `asubmit`.
         """
+        check_handle(handle, "status()")
         async with self._visit() as visit:
             await visit.job(handle)
             await visit.look(_now())
+            await visit.check(handle)
             return await visit.status(handle)
 
     async def aresults(self, handle: str) -> AsyncIterator[JobResult]:
@@ -146,8 +149,9 @@ class Jobs:
         What has not ended is left out: it is there in a later call. Nothing is forgotten by it.
 
         Raises:
-            UnknownJobError, RunFileError: As for `astatus`.
+            TypeError, UnknownJobError, BadPollResultError, RunFileError: As for `astatus`.
         """
+        check_handle(handle, "results()")
         number = 0
         page: list[JobResult] | None = []
         while page is not None:
@@ -155,6 +159,7 @@ class Jobs:
                 if not number:
                     await visit.job(handle)
                     await visit.look(_now())
+                    await visit.check(handle)
                 page = await visit.results(handle, number)
             number += 1
             for result in page or ():
@@ -168,8 +173,9 @@ class Jobs:
         call of any method tells it again. A job that has ended stays as it is.
 
         Raises:
-            UnknownJobError, RunFileError: As for `astatus`.
+            TypeError, UnknownJobError, RunFileError: As for `astatus`.
         """
+        check_handle(handle, "cancel()")
         async with self._visit() as visit:
             await visit.cancel(handle)
             await visit.look(_now())
@@ -184,8 +190,9 @@ class Jobs:
 
         Raises:
             TimeoutError: It has not ended yet. It goes on, and can be asked for again.
-            UnknownJobError, RunFileError: As for `astatus`.
+            TypeError, UnknownJobError, BadPollResultError, RunFileError: As for `astatus`.
         """
+        check_handle(handle, "join()")
         loop = asyncio.get_running_loop()
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         end = None if seconds is None else loop.time() + seconds
@@ -202,9 +209,11 @@ class Jobs:
         """Let go of a job that has ended, and of its results. Idempotent.
 
         Raises:
+            TypeError: As for `astatus`.
             UsageError: It has not ended; cancel it first.
             RunFileError: As for `asubmit`.
         """
+        check_handle(handle, "forget()")
         async with self._visit() as visit:
             await visit.forget(handle)
 
@@ -215,11 +224,9 @@ class Jobs:
 
     # -- the same, outside an event loop -----------------------------------------------------------------------
 
-    def submit(
-        self, items: Iterable[Any] | Mapping[str, Any], *, key: str | None = None, places: Sequence[str] | None = None
-    ) -> str:
+    def submit(self, items: Iterable[Any] | Mapping[str, Any], *, key: str | None = None) -> str:
         """Do what `asubmit` does, outside an event loop."""
-        return _run("submit", self.asubmit(items, key=key, places=places))
+        return _run("submit", self.asubmit(items, key=key))
 
     def status(self, handle: str) -> JobStatus:
         """Do what `astatus` does, outside an event loop."""

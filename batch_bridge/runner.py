@@ -99,6 +99,7 @@ class Runner:
         self._store = store
         self._progress = progress
         self._session: Session | None = None
+        self._watched: Session | None = None
         self._stack: contextlib.AsyncExitStack | None = None
         self._sync: asyncio.Runner | None = None
         self._runs: set[str] = set()
@@ -147,15 +148,19 @@ class Runner:
             )
             stack.push_async_callback(session.close)
             await session.open()
-            self._session, self._stack = session, stack.pop_all()
+            self._session, self._watched, self._stack = session, session, stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         stack, self._stack, self._session = self._stack, None, None
-        if stack is not None:
-            await stack.aclose()
+        if stack is None:
+            return
+        try:
+            await stack.aclose()  # callbacks that are still to be called are called here, and look at the session
+        finally:
+            self._watched = None
 
     def __enter__(self) -> Self:
         _refuse_loop("with Runner(…)", "async with Runner(…)")
@@ -210,11 +215,12 @@ class Runner:
 
         Raises:
             RunMismatchError: The run was begun with other inputs.
+            GraphChangedError: A thread waits at a node that the graph does not have any more. Nothing was run or sent.
             RunnerStateError: The Runner is not open, or the run is under way already.
             TypeError: `inputs` are no inputs, or there is an argument that `ainvoke` does not take.
         """
         total = len(inputs) if isinstance(inputs, Sized) else None
-        check_options("abatch()", options, _BATCH_OPTIONS)
+        check_options("abatch()", options, _BATCH_OPTIONS, self._graph)
         call = self._call(check_items(inputs, "abatch()", "input"), config, run_id, max_concurrency, context, options)
         results = {index: result async for index, result in self._results(call, run_id, total)}
         return _in_order(results, return_exceptions=return_exceptions)
@@ -236,7 +242,7 @@ class Runner:
         """
         total = len(inputs) if isinstance(inputs, Sized) else None
         inputs = check_items(inputs, "abatch_as_completed()", "input")
-        check_options("abatch_as_completed()", options, _BATCH_OPTIONS)
+        check_options("abatch_as_completed()", options, _BATCH_OPTIONS, self._graph)
         call = self._call(inputs, config, run_id, max_concurrency, context, options)
         failed: dict[int, Any] = {}
         async with contextlib.aclosing(self._results(call, run_id, total)) as results:  # when it is left early
@@ -265,8 +271,9 @@ class Runner:
 
         Raises:
             RunMismatchError: The thread waits, and was begun with another input.
+            GraphChangedError: The thread waits at a node that the graph does not have any more.
         """
-        check_options("ainvoke()", options, _INVOKE_OPTIONS)
+        check_options("ainvoke()", options, _INVOKE_OPTIONS, self._graph)
         call = self._call([input], config, None, None, context, options)
         return _in_order(
             {index: result async for index, result in self._results(call, None, 1)}, return_exceptions=False
@@ -285,7 +292,7 @@ class Runner:
     ) -> list[Any]:
         """Do what `abatch` does, outside an event loop."""
         _refuse_loop("batch()", "await abatch()")
-        check_options("batch()", options, _BATCH_OPTIONS)
+        check_options("batch()", options, _BATCH_OPTIONS, self._graph)
         with self._opened_sync() as loop:
             return loop.run(
                 self.abatch(
@@ -315,7 +322,7 @@ class Runner:
         Threads only run while the next result is asked for.
         """
         _refuse_loop("batch_as_completed()", "async for … in abatch_as_completed()")
-        check_options("batch_as_completed()", options, _BATCH_OPTIONS)
+        check_options("batch_as_completed()", options, _BATCH_OPTIONS, self._graph)
         with self._opened_sync() as loop:
             results = self.abatch_as_completed(
                 inputs,
@@ -342,7 +349,7 @@ class Runner:
     ) -> Any:
         """Do what `ainvoke` does, outside an event loop."""
         _refuse_loop("invoke()", "await ainvoke()")
-        check_options("invoke()", options, _INVOKE_OPTIONS)
+        check_options("invoke()", options, _INVOKE_OPTIONS, self._graph)
         with self._opened_sync() as loop:
             return loop.run(self.ainvoke(input, config, context=context, **options))
 
@@ -382,6 +389,29 @@ class Runner:
             )
         return await self._open_session().cancel(**named)
 
+    async def restart(self, thread_id: str) -> bool:
+        """Forget what a thread has done, so that the next call that names it begins it with its input.
+
+        ::
+
+            await runner.restart("eval-7:3")
+            results = await runner.abatch(inputs, run_id="eval-7")  # runs input 3 anew, and no other one
+
+        Its checkpoints are deleted, and it asks, and pays, for everything again; what it waits for is cancelled by
+        `cancel(thread_id=…)`, before. Answers that were paid for and that it has not taken are counted as
+        `Report.unclaimed`. Other threads of its run are left alone. Durable when it returns, and idempotent.
+
+        Args:
+            thread_id: As its config names it; of input `i` of a run it is `"<run_id>:<i>"`.
+
+        Returns:
+            Whether there was such a thread.
+
+        Raises:
+            RunnerStateError: The Runner is not open, the thread is under way in it, or the checkpointer cannot delete.
+        """
+        return await self._open_session().restart(str(thread_id))
+
     async def report(self) -> Report:
         """Return what this Runner has done: threads, requests, batches, tokens, and where the time went."""
         return await self._open_session().report()
@@ -389,7 +419,7 @@ class Runner:
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _look(self) -> Progress:
-        session = self._session
+        session = self._watched
         if session is None:
             return Progress(0, self._total, 0, 0, 0)
         return Progress(session.done, self._total, session.queued, session.in_flight, session.batches)

@@ -13,10 +13,10 @@ from typing import Final, Self
 
 from langgraph.store.base import BaseStore
 
+from batch_bridge import _text
 from batch_bridge._cache._file import FileShelf
 from batch_bridge._cache._rows import StoreShelf
 from batch_bridge._cache._shelf import Kept, Shelf
-from batch_bridge._exact import read, write
 from batch_bridge._models import JSON
 
 logger = logging.getLogger("batch_bridge")
@@ -119,7 +119,7 @@ class ResponseCache:
                     old.add(key)
                     continue
                 try:
-                    answers[key], _ = read(kept.answer)
+                    answers[key] = _text.read(kept.answer)
                 except ValueError:
                     broken.append(key)
             if old or broken:
@@ -139,7 +139,7 @@ class ResponseCache:
         until = None if self._ttl is None else at + self._ttl
         try:
             await self._shelf.put(
-                self._tenant, {key: Kept(write(answer), at, until) for key, answer in answers.items()}
+                self._tenant, {key: Kept(_text.write(answer), at, until) for key, answer in answers.items()}
             )
             self._count(stored=len(answers))
             self._unswept += len(answers)

@@ -15,6 +15,7 @@ from langgraph.runtime import Runtime
 
 from batch_bridge._deployment._bell import is_doubtful, ring
 from batch_bridge._deployment._inbox import note_row
+from batch_bridge._process import this_process
 from batch_bridge.errors import NondeterministicNodeError, NoStoreError, OutsideGraphError
 
 logger = logging.getLogger("batch_bridge")
@@ -68,11 +69,14 @@ def origin_of(runtime: Runtime[Any]) -> str:
     return str(info.run_id or "") if runtime.context or own else ""
 
 
-def is_idle(taken: AbstractSet[str]) -> bool:
+def is_idle(taken: AbstractSet[str]) -> bool | None:
     """Tell whether a bridge resumed this run with answers, and no wait of it has taken one so far.
 
     Args:
         taken: What its waits have taken.
+
+    Returns:
+        `None`: so it is, and another process has asked for them, whose code may have been another. It proves nothing.
 
     Raises:
         NondeterministicNodeError: It has happened again and again: this thread asks, and pays, for ever.
@@ -80,6 +84,8 @@ def is_idle(taken: AbstractSet[str]) -> bool:
     metadata = get_config().get("metadata", {})
     if not metadata.get("batch_bridge") or taken:
         return False
+    if this_process() not in metadata.get("batch_bridge_by", (this_process(),)):
+        return None
     if metadata.get("batch_bridge_strikes", 0) >= STRIKES:
         raise NondeterministicNodeError(
             "a thread asks for something else each time that it is resumed, and takes none of the answers that it is "
@@ -90,24 +96,37 @@ def is_idle(taken: AbstractSet[str]) -> bool:
     return True
 
 
-async def announce(runtime: Runtime[Any], asks: Mapping[str, Sequence[str]], *, idle: bool) -> None:
+async def announce(
+    runtime: Runtime[Any],
+    asks: Mapping[str, Sequence[str]],
+    *,
+    idle: bool | None,
+    unclaimed: AbstractSet[str] = frozenset(),
+) -> None:
     """Tell bridges that a task is about to park. What was told is durable when this returns.
 
     Args:
         runtime: The task's.
         asks: The ids of the requests that it waits for, by bridge.
         idle: What `is_idle` says.
+        unclaimed: Answers that another process has asked for, and that no wait of the task asks for any more.
 
     Raises:
         NoStoreError: The deployment has no store.
         UnknownBatcherError, BridgeUnreachableError: As `ring`.
     """
-    await _leave_notes(runtime, asks, idle=idle)
+    await _leave_notes(runtime, asks, idle=idle, unclaimed=unclaimed)
     for bridge in asks:
         await ring(bridge, user_of(runtime))
 
 
-def announce_sync(runtime: Runtime[Any], asks: Mapping[str, Sequence[str]], *, idle: bool) -> None:
+def announce_sync(
+    runtime: Runtime[Any],
+    asks: Mapping[str, Sequence[str]],
+    *,
+    idle: bool | None,
+    unclaimed: AbstractSet[str] = frozenset(),
+) -> None:
     """Do what `announce` does, in a node that is not async.
 
     The server runs such nodes in the few threads of its loop, and needs some of them itself to answer the bell: so only
@@ -115,14 +134,14 @@ def announce_sync(runtime: Runtime[Any], asks: Mapping[str, Sequence[str]], *, i
     """
     loop = getattr(_store(runtime), "_loop", None)  # not public; without it the work is done on a loop of its own
     if not isinstance(loop, asyncio.AbstractEventLoop) or not loop.is_running():
-        asyncio.run(announce(runtime, asks, idle=idle))
+        asyncio.run(announce(runtime, asks, idle=idle, unclaimed=unclaimed))
         return
     if _is_in(loop):
         raise OutsideGraphError(
             "wait_sync() was called in an async node, on the event loop of a LangGraph server, which it would hold up; "
             "write `await wait(…)` there, or call it from a node that is not async"
         )
-    asyncio.run_coroutine_threadsafe(_leave_notes(runtime, asks, idle=idle), loop).result()
+    asyncio.run_coroutine_threadsafe(_leave_notes(runtime, asks, idle=idle, unclaimed=unclaimed), loop).result()
     user = user_of(runtime)
     for bridge in asks:
         ringing = asyncio.run_coroutine_threadsafe(ring(bridge, user), loop)
@@ -144,9 +163,15 @@ def _is_in(loop: asyncio.AbstractEventLoop) -> bool:
         return False
 
 
-async def _leave_notes(runtime: Runtime[Any], asks: Mapping[str, Sequence[str]], *, idle: bool) -> None:
+async def _leave_notes(
+    runtime: Runtime[Any], asks: Mapping[str, Sequence[str]], *, idle: bool | None, unclaimed: AbstractSet[str]
+) -> None:
     user, thread = user_of(runtime), _thread(runtime)
-    notes = [note_row(bridge, thread, user, ids, idle=idle) for bridge, ids in asks.items()]
+    first = next(iter(asks), None)  # they are counted once, though several bridges are told
+    notes = [
+        note_row(bridge, thread, user, ids, idle=idle, unclaimed=unclaimed if bridge == first else ())
+        for bridge, ids in asks.items()
+    ]
     await _store(runtime).abatch(notes)
 
 

@@ -30,7 +30,8 @@ class Note:
         asks: What the interrupt that it parks at asks of this bridge, as `digest_asks` gives it. The server goes on
             showing a thread's last interrupt while the thread runs towards its next one.
         left_at: When it was left.
-        idle: Its run was resumed with answers, and has taken none of them.
+        idle: Its run was resumed with answers, and has taken none of them; `None`: so it is, and it proves nothing.
+        unclaimed: Answers that were paid for and that its task asks for no more.
     """
 
     key: str
@@ -38,7 +39,8 @@ class Note:
     user: str
     asks: str
     left_at: datetime
-    idle: bool
+    idle: bool | None
+    unclaimed: tuple[str, ...] = ()
 
 
 def digest_asks(ids: Iterable[str]) -> str:
@@ -46,13 +48,23 @@ def digest_asks(ids: Iterable[str]) -> str:
     return hashlib.blake2b(",".join(sorted(ids)).encode(), digest_size=16).hexdigest()
 
 
-def note_row(bridge: str, thread: str, user: str, ids: Iterable[str], *, idle: bool) -> PutOp:
+def note_row(
+    bridge: str,
+    thread: str,
+    user: str,
+    ids: Iterable[str],
+    *,
+    idle: bool | None,
+    unclaimed: Iterable[str] = (),
+) -> PutOp:
     """Return what `wait` writes before its thread parks."""
     value: dict[str, Any] = {"thread": thread, "asks": digest_asks(ids), "at": datetime.now(UTC).timestamp()}
     if user:
         value["user"] = user
-    if idle:
-        value["idle"] = True
+    if idle is not False:
+        value["idle"] = idle
+    if left := sorted(unclaimed):
+        value["unclaimed"] = left
     return PutOp(_namespace(bridge), uuid4().hex, value, index=False)
 
 
@@ -67,6 +79,7 @@ async def read_notes(store: Rows, bridge: str) -> list[Note]:
             asks=item.value["asks"],
             left_at=datetime.fromtimestamp(item.value["at"], UTC),
             idle=item.value.get("idle", False),
+            unclaimed=tuple(item.value.get("unclaimed", ())),
         )
         for item in found
     ]

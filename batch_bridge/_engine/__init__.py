@@ -20,12 +20,15 @@ Its rooms, each of which knows only those below it::
     _schedule   what is sent now, and when something is due next; no I/O
     _intake     a request is measured, or refused
     _state      what all of them share
+    _looks      a look at a batch that told nothing, and what comes of it
+    _notices    what the log has been told already
     _flights    the batches on their way, and who is in which
 """
 
 from batch_bridge._engine._engine import Engine, Tick
 from batch_bridge._engine._flight import first_pause
 from batch_bridge._engine._intake import CANCELLED
+from batch_bridge._engine._notices import Notices
 from batch_bridge._engine._state import POLL_PATIENCE
 
-__all__ = ["CANCELLED", "POLL_PATIENCE", "Engine", "Tick", "first_pause"]
+__all__ = ["CANCELLED", "POLL_PATIENCE", "Engine", "Notices", "Tick", "first_pause"]

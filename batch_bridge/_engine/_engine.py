@@ -1,5 +1,6 @@
 """The engine, as its host sees it."""
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from batch_bridge._deadline import Deadline
 from batch_bridge._engine import _schedule
 from batch_bridge._engine._flight import Flight, first_pause
 from batch_bridge._engine._intake import CANCELLED, asked_at, judge, stand_by
+from batch_bridge._engine._notices import Notices, told
 from batch_bridge._engine._sender import Sender
 from batch_bridge._engine._settler import Settler
 from batch_bridge._engine._state import POLL_PATIENCE, State
@@ -19,6 +21,9 @@ from batch_bridge._plan import Waiting
 from batch_bridge._provider import Provider
 from batch_bridge._quota import Governor
 from batch_bridge._sharing import Sharing
+from batch_bridge.errors import BadPollResultError
+
+logger = logging.getLogger("batch_bridge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Engine:
         deadline: When a request must be answered, and by whom else. Without it requests have none, whatever they say.
         poll_patience: How long a batch is left in flight while each look at it fails with an error that is not the
             provider's own word (`ProviderUnavailable`).
+        notices: What other engines of this bridge have said in the log.
         governor: What another engine of this bridge has learned of the provider's quotas.
     """
 
@@ -59,6 +65,7 @@ class Engine:
         attempts: int = 1,
         deadline: Deadline | None = None,
         poll_patience: timedelta = POLL_PATIENCE,
+        notices: Notices | None = None,
         governor: Governor | None = None,
     ) -> None:
         self._state = State(
@@ -66,6 +73,8 @@ class Engine:
         )
         if governor is not None:
             self._state.governor = governor
+        if notices is not None:
+            self._state.notices = notices
         self._settler = Settler(self._state)
         self._sender = Sender(self._state, self._settler)
 
@@ -87,7 +96,10 @@ class Engine:
             old = remembered.get(batch.key)
             if old is not None and isinstance(batch, Submitted) and isinstance(old.batch, Submitted):
                 flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
-                flight.blind_since, flight.told_at = old.blind_since, old.told_at
+                flight.problem, flight.bad, flight.done = old.problem, old.bad, old.done
+                flight.blind = old.blind
+            elif isinstance(batch, Submitted) and state.ledger.keeps_queue:
+                flight.blind = batch.blind  # no process stays: those before this one have looked in vain, too
             flight.stopping = isinstance(batch, Submitted) and batch.left != ""
             state.flights.add(flight)
         await self._count_creations(now)
@@ -196,10 +208,25 @@ class Engine:
         return self.tell(now)
 
     async def advance(self, now: datetime) -> None:
-        """Do the first half of a tick: reconcile, poll and settle the batches that are due."""
+        """Do the first half of a tick: reconcile, poll and settle the batches that are due.
+
+        Raises:
+            BadPollResultError: A `poll` has returned what makes no sense. All batches that were due have been seen to.
+        """
         state = self._state
         state.opened()
-        await state.each(state.flights.due(now, state.interval), lambda flight: self._advance(flight, now))
+        try:
+            await state.each(state.flights.due(now, state.interval), lambda flight: self._advance(flight, now))
+        finally:
+            self._tell_long(now)
+
+    def _tell_long(self, now: datetime) -> None:
+        state = self._state
+        if long := state.notices.long(state.flights, now):
+            handles = [state.shown(batch, batch.handle) for _, batch in long]
+            logger.warning(
+                "%s: %s. Look it up at the provider if that is longer than it takes", state.name, told(long, handles)
+            )
 
     async def flush(self, now: datetime, *, drain: bool = False) -> None:
         """Do the second half of a tick: send what the policy says is due; with `drain` all that waits.
@@ -233,12 +260,15 @@ class Engine:
         return Tick(settled, _schedule.wake_at(self._state, now))
 
     async def _advance(self, flight: Flight, now: datetime) -> None:
+        has_looked = False
         if flight.late_at is not None and flight.late_at <= now:
             flight.late_at, flight.is_late = None, True
-            await self._settler.overtake(flight, now)
+            has_looked = await self._settler.overtake(flight, now)
+            if self._state.flights.get(flight.batch.key) is not flight:
+                return  # it had ended
         match flight.batch:
             case Submitted() as batch:
-                if not flight.stopping or await self._settler.stop(flight, batch, now):
+                if (not flight.stopping or await self._settler.stop(flight, batch, now)) and not has_looked:
                     await self._settler.poll(flight, batch, now)
             case Intent() as intent if flight.doubtful:
                 await self._sender.reconcile(flight, intent, now)
@@ -355,6 +385,20 @@ class Engine:
     def governor(self) -> Governor:
         """What it has learned of the provider's quotas."""
         return self._state.governor
+
+    @property
+    def bad_results(self) -> dict[str, BadPollResultError]:
+        """What says that `poll` has returned what makes no sense, by our key of the batch, which is in flight."""
+        return {flight.batch.key: flight.bad for flight in self._state.flights if flight.bad is not None}
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with batches in flight that could not be looked at the last time, for a person to read."""
+        return tuple(
+            f"batch {flight.batch.key} cannot be looked at, {flight.failures} times in a row: {flight.problem}"
+            for flight in self._state.flights
+            if flight.problem
+        )
 
     @property
     def is_open(self) -> bool:

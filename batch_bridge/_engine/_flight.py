@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from batch_bridge._models import Errored, Intent, Submitted
+from batch_bridge._models import Blind, Errored, Intent, Submitted
 from batch_bridge._plan import Waiting
+from batch_bridge.errors import BadPollResultError
 
 LONGEST_PAUSE = timedelta(hours=1)
 """The longest that a provider's wish to be left alone is granted."""
@@ -28,8 +29,10 @@ class Flight:
         wanted: Its requests that somebody in this process waits for, once it is submitted: those may be sent again.
         refused: Requests that somebody waits for, and that cannot be sent any more if the intent is withdrawn.
         failures: Calls in a row that the provider was not available for.
-        blind_since: When the first of the looks in a row failed that have told nothing; `None` after a good one.
-        told_at: When it was last told that the batch runs still; `None` if it never was.
+        blind: How long it could not be looked at, for what its provider has not explained; `None` after a good look.
+        problem: Why the last look told nothing, for a person to read; empty after a good one.
+        bad: The error of a `poll` that returned what makes no sense; `None` after any other look.
+        done: How many of its requests have ended, as the last good look told.
         refusals: Times in a row that it was not created, because the provider was full.
         stopping: The provider is to be told that it should stop.
         is_late: Its deadline has passed, and what follows from that has been begun.
@@ -49,8 +52,10 @@ class Flight:
     wanted: set[str] = field(default_factory=set)
     refused: dict[str, Errored] = field(default_factory=dict)
     failures: int = 0
-    blind_since: datetime | None = None
-    told_at: datetime | None = None
+    blind: Blind | None = None
+    problem: str = ""
+    bad: BadPollResultError | None = None
+    done: int | None = None
     refusals: int = 0
     stopping: bool = False
     is_late: bool = False
@@ -65,7 +70,7 @@ class Flight:
 
     def seen(self) -> None:
         """Note a look that told how the batch is."""
-        self.failures, self.blind_since = 0, None
+        self.failures, self.blind, self.problem, self.bad = 0, None, "", None
 
     def wait(self, now: datetime, interval: timedelta, at_least: float | None = None) -> None:
         """Set the next due time, and double the pause up to `interval`; `at_least` is in seconds, an hour at most."""

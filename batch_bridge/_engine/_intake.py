@@ -8,7 +8,7 @@ from batch_bridge._engine._flight import Flight
 from batch_bridge._engine._state import State, said
 from batch_bridge._models import Errored, Intent, Measure, Request
 from batch_bridge._plan import Waiting
-from batch_bridge._provider import HasTokens, Provider
+from batch_bridge._provider import HasTokens, Provider, has_tokens
 from batch_bridge.errors import RequestRefused
 
 logger = logging.getLogger("batch_bridge")
@@ -32,7 +32,7 @@ def judge(state: State, request: Request, asked_at: datetime, provider: Provider
         return Errored(str(error), code=error.code)
     except Exception as error:  # noqa: BLE001  # a provider is somebody's code: it must not stand in others' way
         return Errored(said(error), code="measure_failed")
-    if provider is None and state.governor.wants_sample(measure.group, who.limits) and isinstance(who, HasTokens):
+    if provider is None and state.governor.wants_sample(measure.group, who.limits) and has_tokens(who):
         _sample(state, who, request, measure)
     limit = who.limits.bytes
     if limit is not None and measure.bytes > limit:

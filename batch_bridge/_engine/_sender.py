@@ -9,11 +9,11 @@ from batch_bridge import events
 from batch_bridge._engine._flight import Flight, first_pause
 from batch_bridge._engine._intake import judge
 from batch_bridge._engine._schedule import batch_limits
-from batch_bridge._engine._settler import Settler
+from batch_bridge._engine._settler import LATE_IN_FLIGHT, Settler
 from batch_bridge._engine._state import State, said
-from batch_bridge._models import JSON, Errored, Expired, Intent, Outcome, Submitted, Terms
+from batch_bridge._models import JSON, Attempt, Errored, Expired, Intent, Outcome, Submitted, Terms
 from batch_bridge._plan import Waiting, batch_key, lines, split
-from batch_bridge._resubmit import final
+from batch_bridge._resubmit import DEADLINE, final
 from batch_bridge._sharing import Sharing
 from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
 
@@ -46,8 +46,7 @@ class Sender:
         state = self._state
         fallback = state.deadline.fallback if state.deadline is not None else None
         if fallback is None:
-            ids = [each.id for each in waiting]
-            await self._settle_queued({each: final(LATE_IN_QUEUE, state.ledger.tries(each), "") for each in ids})
+            await self._settle_queued({each.id: _late(state.ledger.tries(each.id)) for each in waiting})
             return
         sharing = state.sharing_for(fallback=True)
         if sharing is not None:
@@ -175,7 +174,8 @@ class Sender:
         if not state.flights.open_of(flight):  # all were cancelled meanwhile
             batch, flight.stopping = replace(batch, left="cancelled"), True
         await state.ledger.confirm(batch)
-        flight.batch, flight.doubtful, flight.failures = batch, False, 0
+        flight.batch, flight.doubtful = batch, False
+        flight.seen()
         flight.is_late, flight.late_at = False, state.late_at(batch)
         if not intent.terms.fallback:
             state.governor.created(now)
@@ -205,8 +205,8 @@ class Sender:
             state.unavailable(flight, error, now)
         except SubmissionUnknown as error:
             await self._settler.fail(flight, Errored(str(error), code="submission_unknown", retryable=True), now)
-        except Exception as error:  # noqa: BLE001  # as in `submit`
-            await self._settler.fail(flight, Errored(said(error), code="find_failed"), now)
+        except Exception as error:  # noqa: BLE001  # it could not look, and the batch may be there: as in `poll`
+            await self._settler.could_not_look(flight, error, now)
         else:
             if found:
                 logger.warning("%s: adopted batch %s, whose submission was interrupted", state.name, intent.key)
@@ -273,3 +273,9 @@ class Sender:
         again = [each for each in flight.waiting.values() if each.id not in settled]
         state.opened().put_back(again)
         state.tell_resubmitted(intent.key, [each.id for each in again])
+
+
+def _late(tries: Sequence[Attempt]) -> Outcome:
+    """Return what a request ends with that is late, and that nobody else answers."""
+    was_sent = any(each.code == DEADLINE for each in tries)
+    return final(LATE_IN_FLIGHT if was_sent else LATE_IN_QUEUE, tries, "")

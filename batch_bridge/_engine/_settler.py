@@ -1,5 +1,6 @@
 """From submitted to settled: a batch is polled, and each of its requests gets its outcome or is sent again."""
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -8,6 +9,7 @@ from datetime import datetime
 from functools import partial
 
 from batch_bridge import _outcome, events
+from batch_bridge._engine import _looks
 from batch_bridge._engine._flight import Flight, first_pause
 from batch_bridge._engine._intake import judge
 from batch_bridge._engine._state import State, said
@@ -18,7 +20,6 @@ from batch_bridge._models import (
     Ended,
     Errored,
     Expired,
-    InProgress,
     Intent,
     Outcome,
     Submitted,
@@ -37,8 +38,6 @@ LATE_IN_FLIGHT = Expired(
     "the deadline passed while the request was at the provider, and nobody else answers it; it may have been billed. "
     "Give fallback=, a provider that answers what is late"
 )
-POLL_FAILED = "poll_failed"
-"""The code of a request whose batch could not be looked at for too long."""
 _CHUNK = 500
 """Requests that are read at once to be sent again."""
 
@@ -63,20 +62,19 @@ class Settler:
         except BatchFailed as error:
             await self.fail(flight, Errored(str(error), code=error.code), now)
         except BadPollResultError as error:
-            flight.seen()
-            flight.wait(now, state.interval)
-            state.last_error = f"batch {batch.key}: {error}"
-            logger.error("%s: batch %s: %s", state.name, batch.key, error)  # noqa: TRY400  # it is raised
-            raise
+            if batch.left:  # nobody waits for it: no run ends for it
+                await self.could_not_look(flight, error, now)
+            else:
+                _looks.wrong(state, flight, batch, error, now)
         except Exception as error:  # noqa: BLE001  # a provider is somebody's code, and the batch was paid for
-            await self._could_not_look(flight, error, now)
+            await self.could_not_look(flight, error, now)
         else:
             if isinstance(reply, Ended):
                 await self._settle(flight, reply, now)
                 return
-            flight.seen()
+            await _looks.good(state, flight)
             flight.wait(now, state.interval)
-            self._tell_long(flight, batch, reply, now)
+            flight.done = reply.done
             if state.on_event is not None:
                 state.on_event(events.Polled(bridge=state.name, batch=batch.key, done=reply.done, total=reply.total))
             if reply.outcomes:
@@ -85,48 +83,11 @@ class Settler:
             if reply.news is not None:
                 reply.news.add_done_callback(lambda _: self._ring(flight, now))
 
-    def _tell_long(self, flight: Flight, batch: Submitted, reply: InProgress, now: datetime) -> None:
-        """Log that a batch runs still: after an hour, and then at twice the age each time."""
-        age = now - batch.submitted_at
-        told = None if flight.told_at is None else flight.told_at - batch.submitted_at
-        if age < self._state.tell_after or (told is not None and age < 2 * told):
-            return
-        flight.told_at = now
-        done = "" if reply.done is None else f", {reply.done} of them done"
-        logger.warning(
-            "%s: batch %s (%r) is in flight since %s with %d requests%s; poll it by hand if that is longer than its "
-            "provider takes",
-            self._state.name,
-            batch.key,
-            self._state.shown(batch, batch.handle),
-            batch.submitted_at.isoformat(timespec="seconds"),
-            len(batch.members),
-            done,
-        )
-
-    async def _could_not_look(self, flight: Flight, error: Exception, now: datetime) -> None:
-        """Leave a batch in flight that could not be looked at, or read; the provider has it, and it may be paid.
-
-        What a provider does not say itself (`ProviderUnavailable`) is perhaps a bug, and ends after the patience.
-        """
-        state = self._state
-        flight.blind_since = flight.blind_since or now
-        if isinstance(error, ProviderUnavailable) or now - flight.blind_since < state.poll_patience:
-            state.unavailable(flight, error, now)
-            if state.on_event is not None:
-                state.on_event(
-                    events.PollFailed(
-                        bridge=state.name, batch=flight.batch.key, error=said(error), failures=flight.failures
-                    )
-                )
-            return
-        since = flight.blind_since.isoformat(timespec="seconds")
-        errored = Errored(
-            f"no look at the batch has succeeded since {since}, as long as poll_patience allows; the batch may have "
-            f"been answered and billed all the same. The last look failed with {said(error)}",
-            code=POLL_FAILED,
-        )
-        await self.fail(flight, errored, now)
+    async def could_not_look(self, flight: Flight, error: Exception, now: datetime) -> None:
+        """Leave a batch in flight that could not be looked at; end it once the patience has run out."""
+        errored = await _looks.failed(self._state, flight, error, now)
+        if errored is not None:
+            await self.fail(flight, errored, now)
 
     def _ring(self, flight: Flight, polled_at: datetime) -> None:
         """Have a batch polled in the next tick, and ask for one."""
@@ -162,6 +123,16 @@ class Settler:
         flight.settled.update((request_id, _outcome.kind(outcome)) for request_id, outcome in outcomes.items())
         state.flights.settle_early(flight, outcomes)
 
+    async def _tell_read(self, flight: Flight) -> None:
+        """Tell what was read of a batch whose reading broke off: it need not wait for the rest."""
+        state, before = self._state, set(flight.settled)
+        await self.catch_up(flight)
+        read = tuple(each for each in flight.settled if each not in before)
+        state.settled += read
+        if read and state.on_event is not None:
+            counts = Counter(flight.settled[each] for each in read)
+            state.on_event(events.Settled(bridge=state.name, batch=flight.batch.key, requests=read, outcomes=counts))
+
     def _may_come_back(self, flight: Flight, outcome: Outcome) -> bool:
         batch = flight.batch
         if isinstance(batch, Intent) or batch.left or batch.terms.fallback:
@@ -188,19 +159,30 @@ class Settler:
         flight.pause = first_pause(state.interval)
         return True
 
-    async def overtake(self, flight: Flight, now: datetime) -> None:
-        """Stop a batch that is late; if the policy is to pay again, its requests go to the fallback at once."""
-        state = self._state
+    async def overtake(self, flight: Flight, now: datetime) -> bool:
+        """Stop a batch that is late; tell whether it was looked at, too.
+
+        If nobody is to wait until it has stopped, it is looked at once more, for it may have ended; what it has not
+        answered then goes to the fallback at once, or expires where there is none.
+        """
+        state, deadline = self._state, self._state.deadline
         if not isinstance(flight.batch, Submitted):
-            return
+            return False
+        leaves = deadline is not None and deadline.policy == "pay_again"
+        if leaves:
+            with contextlib.suppress(BadPollResultError):  # it is logged, and nobody waits for a poll that was mended
+                await self.poll(flight, flight.batch, now)
+            if state.flights.get(flight.batch.key) is not flight:
+                return True
         logger.warning("%s: batch %s is late, and is stopped", state.name, flight.batch.key)
-        if state.deadline is not None and state.deadline.fallback is None:
+        flight.stopping = True
+        if leaves and deadline is not None and deadline.fallback is None:
             await self.catch_up(flight)
             await self.give_up(flight, dict.fromkeys(state.flights.unsettled(flight), LATE_IN_FLIGHT), now)
-            return
-        flight.stopping = True
-        if state.deadline is not None and state.deadline.policy == "pay_again":
+        elif leaves:
             await self._leave(flight, flight.batch, now)
+        flight.bad = None
+        return leaves
 
     async def _leave(self, flight: Flight, batch: Submitted, now: datetime) -> None:
         """Let the fallback answer a batch's requests, whatever becomes of it."""
@@ -259,8 +241,9 @@ class Settler:
                 state.ledger, batch, ended, inherited=flight.inherited, settled=flight.settled, again=again
             )
         except ReadError as error:
-            flight.inherited = True  # what was read before it broke is written
-            await self._could_not_look(flight, error.error, now)
+            flight.inherited, flight.caught_up = True, False  # what was read before it broke is written
+            await self._tell_read(flight)
+            await self.could_not_look(flight, error.error, now)
             return
         back, lost = await self._come_back(flight, again.outcomes)
         await state.ledger.settle(lost)
@@ -379,7 +362,7 @@ class Settler:
                 if isinstance(outcome, Succeeded):
                     paid.add(request_id)
         except Exception as error:  # noqa: BLE001  # as in `poll`
-            await self._could_not_look(flight, error, now)
+            await self.could_not_look(flight, error, now)
             return
         left = {each for each in batch.members if each not in flight.settled}
         if flight.inherited:  # what was settled before it was left, the process that is gone knew

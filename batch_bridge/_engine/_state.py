@@ -12,6 +12,7 @@ from batch_bridge import _outcome, events
 from batch_bridge._deadline import Deadline
 from batch_bridge._engine._flight import LONGEST_PAUSE, Flight, first_pause
 from batch_bridge._engine._flights import Flights
+from batch_bridge._engine._notices import Notices
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
 from batch_bridge._models import JSON, Intent, Outcome, Submitted
@@ -28,8 +29,6 @@ _SIDE_BY_SIDE = 4
 """Batches that are looked after at the same time."""
 POLL_PATIENCE = timedelta(hours=24)
 """How long a batch is left in flight while each look at it fails with what its provider does not explain."""
-TELL_AFTER = timedelta(hours=1)
-"""How long a batch is in flight until a line of the log says so; the next one comes at twice that age, and so on."""
 _LONGEST_HOLD = 64
 """Poll intervals that a group is left alone at the longest, after its batches were refused for want of room."""
 
@@ -47,7 +46,7 @@ class State:
         owed: Groups of which something is due, and waits for room.
         held_until: Nothing is sent before that.
         hold: How long the next hold is.
-        traced: Kinds of errors that have been logged with their traceback.
+        notices: What has been said in the log already.
         last_error: As in `Engine`, as the three hooks.
     """
 
@@ -60,7 +59,7 @@ class State:
     attempts: int
     deadline: Deadline | None
     poll_patience: timedelta = POLL_PATIENCE
-    tell_after: timedelta = TELL_AFTER
+    notices: Notices = field(default_factory=Notices)
     queue: Queue | None = None
     flights: Flights = field(default_factory=Flights)
     governor: Governor = field(init=False)
@@ -68,7 +67,6 @@ class State:
     drain: bool = False
     owed: set[str] = field(default_factory=set)
     held_until: datetime | None = None
-    traced: set[type[Exception]] = field(default_factory=set)
     hold: timedelta = field(init=False)
     last_error: str = ""
     on_news: Callable[[], None] | None = None
@@ -121,10 +119,11 @@ class State:
         """Note that the provider could not be reached, and when to try again."""
         flight.failures += 1
         flight.wait(now, self.interval, getattr(error, "retry_after", None))
-        self.last_error = f"batch {flight.batch.key}: {error}"
-        if flight.failures & (flight.failures - 1):
+        is_bug = not isinstance(error, ProviderError)
+        self.last_error = f"batch {flight.batch.key}: {said(error) if is_bug else error}"
+        is_new = is_bug and self.notices.is_new(self.name, error)
+        if flight.failures & (flight.failures - 1) and not is_new:
             return  # the 1st, 2nd, 4th, 8th… time is logged: a day of them is some lines, and not thousands
-        kind, is_bug = type(error), not isinstance(error, ProviderError)
         logger.warning(
             "%s: batch %s, %d times in a row: %s; next try %s",
             self.name,
@@ -132,9 +131,8 @@ class State:
             flight.failures,
             said(error) if is_bug else error,
             flight.due.isoformat(timespec="seconds"),
-            exc_info=error if is_bug and kind not in self.traced else None,
+            exc_info=error if is_new else None,
         )
-        self.traced.add(kind)
 
     async def each(self, batches: Iterable[T], step: Callable[[T], Awaitable[None]]) -> None:
         """Do a step for each batch, side by side; one that fails lets the others finish, and then its error passes."""

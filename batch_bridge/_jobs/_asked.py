@@ -1,4 +1,4 @@
-"""What a job was asked: its items as they were given, the ids of its requests, and whom they were asked of. Pure."""
+"""What a job was asked: its items as they were given, with their names, and the ids of its requests. Pure."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,9 +7,7 @@ from typing import Any
 from batch_bridge import _messages
 from batch_bridge._given import check_items
 from batch_bridge._json import dumps
-from batch_bridge._models import JSON, Request
-from batch_bridge._provider import Provider
-from batch_bridge.errors import ProviderError, RequestRefused
+from batch_bridge._models import JSON
 
 
 def named(
@@ -22,7 +20,7 @@ def named(
         places: Where each of them stands, for a person, e.g. "line 7"; "item 6" where it is left out.
 
     Raises:
-        TypeError: These are no items: a string, or one item's own dict.
+        TypeError: These are no items: a string, a coroutine, or one item's own dict.
         ValueError: Two lines have one `custom_id`.
     """
     if isinstance(items, Mapping):
@@ -43,21 +41,27 @@ def _is_item(items: Mapping[str, Any]) -> bool:
     """Return whether this is one request body or line, whose values are no items, and no mapping of names to items."""
     if isinstance(items.get("model"), str) and any(each in items for each in _FIELDS):
         return True
+    if len(items) > 1 and _is_conversation(items.get("messages")):
+        return True
     return isinstance(items.get("custom_id"), str) and isinstance(items.get("body"), Mapping)
+
+
+def _is_conversation(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, Mapping) and "role" in each for each in value)
 
 
 def _named_lines(items: Iterable[Any], places: Sequence[str] | None) -> Iterator[tuple[str | None, Any]]:
     seen: dict[str, str] = {}
     for index, item in enumerate(items):
-        name = item.get("custom_id") if isinstance(item, Mapping) and "body" in item else None
-        if name is None:
+        given = item.get("custom_id") if isinstance(item, Mapping) else None
+        if type(given) not in (str, int):
             yield None, item
             continue
-        name, place = str(name), f"item {index}" if places is None else places[index]
+        name, place = str(given), f"item {index}" if places is None else places[index]
         if name in seen:
             raise ValueError(f"{seen[name]} and {place} have the same custom_id, {name!r}; give each its own")
         seen[name] = place
-        yield name, {key: value for key, value in item.items() if key != "custom_id"}
+        yield name, item
 
 
 def encoded(items: Iterable[tuple[str | None, object]]) -> Sequence[tuple[str | None, JSON]]:
@@ -70,31 +74,10 @@ def encoded(items: Iterable[tuple[str | None, object]]) -> Sequence[tuple[str | 
 
 
 def request_id(handle: str, index: int, item: JSON) -> str:
+    """Return the id of a job's request."""
     content = dumps(_messages.without_ids(item))
     return hashlib.blake2b(content, digest_size=16, key=f"{index}".encode(), salt=_salt(handle)).hexdigest()
 
 
 def _salt(handle: str) -> bytes:
     return hashlib.blake2b(handle.encode(), digest_size=16).digest()
-
-
-def asked_of(provider: Provider, handle: str, items: Iterable[tuple[str | None, JSON]]) -> tuple[tuple[str, ...], str]:
-    """Return the groups of a job's requests, and a digest of all that decides their answers.
-
-    The digest is empty where the provider does not tell, or cannot: it has no API key.
-    """
-    groups: dict[str, None] = {}
-    digest = hashlib.blake2b(digest_size=16)
-    identity = getattr(provider, "identity", None)
-    for index, (_, item) in enumerate(items):
-        request = Request(str(index), handle, item)
-        try:
-            groups[provider.measure(request).group] = None
-            if identity is not None:
-                content = identity(request)
-                digest.update(len(content).to_bytes(8, "big") + content)
-        except RequestRefused:  # it ends with that error by itself
-            continue
-        except ProviderError:
-            identity = None
-    return tuple(groups), digest.hexdigest() if identity is not None else ""

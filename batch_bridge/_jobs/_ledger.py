@@ -35,6 +35,7 @@ class Job:
         ended: Every request has its outcome.
         groups: What its requests were asked of, as the provider groups them: endpoint and model.
         settings: A digest of all that decides their answers; empty where the provider does not tell.
+        first: What decides the first one's, as JSON; empty where it is long or cannot be told.
     """
 
     handle: str
@@ -47,6 +48,7 @@ class Job:
     ended: bool = False
     groups: tuple[str, ...] = ()
     settings: str = ""
+    first: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,13 @@ class Part:
     Attributes:
         number: Which part it is, from 0.
         ids: The requests.
-        names: What the caller calls them, if he does.
+        names: What the caller calls them, where he does; `None` if he calls none of them anything.
         counts: Their outcomes by kind, once all have ended.
     """
 
     number: int
     ids: tuple[str, ...]
-    names: tuple[str, ...] | None = None
+    names: tuple[str | None, ...] | None = None
     counts: dict[str, int] = field(default_factory=dict)
 
 
@@ -90,6 +92,7 @@ class JobsLedger(KeepingLedger):
             "ended": job.ended,
             "groups": list(job.groups),
             "settings": job.settings,
+            "first": job.first,
         }
         await self._run([self._put("jobs", job.handle, row)])
 
@@ -158,4 +161,5 @@ def _job(handle: str, row: dict[str, Any]) -> Job:
         row["ended"],
         tuple(row.get("groups", ())),
         row.get("settings", ""),
+        row.get("first", ""),
     )

@@ -1,5 +1,6 @@
 """One look at a file of jobs: everything that is due is done, and nobody waits for what is not."""
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterable
@@ -11,12 +12,13 @@ from typing import Literal
 from batch_bridge import _outcome
 from batch_bridge._engine import Engine
 from batch_bridge._jobs._apart import job_of
-from batch_bridge._jobs._asked import asked_of, request_id
+from batch_bridge._jobs._asked import request_id
 from batch_bridge._jobs._ledger import PART, Job, JobsLedger, Part
 from batch_bridge._jobs._models import BatchStatus, JobResult, JobStatus
+from batch_bridge._jobs._settings import asked_of, compare_settings
 from batch_bridge._models import JSON, Cancelled, Intent, Request, Submitted
 from batch_bridge._provider import Provider
-from batch_bridge.errors import ProviderUnavailable, RunMismatchError, UnknownJobError, UsageError
+from batch_bridge.errors import BadPollResultError, ProviderUnavailable, RunMismatchError, UnknownJobError, UsageError
 from batch_bridge.events import Event, Polled
 
 logger = logging.getLogger("batch_bridge")
@@ -57,26 +59,37 @@ class Visit:
         """
         items = tuple(items)
         known = await self._ledger.job(handle)
-        groups, settings = asked_of(self._provider, handle, items)
+        whom = asked_of(self._provider, handle, items)
         if known is not None:
             await self._compare(known, items)
-            _compare_settings(known, groups, settings)
+            compare_settings(known, whom)
             return
         count = 0
         rest = enumerate(items)
-        job = Job(handle, 0, now, groups=groups, settings=settings)
+        job = Job(handle, 0, now, groups=whom.groups, settings=whom.settings, first=whom.first)
         while chunk := list(islice(rest, PART)):
             requests = [Request(request_id(handle, index, item), handle, item) for index, (_, item) in chunk]
-            names = tuple(name for _, (name, _) in chunk if name is not None)
+            names = tuple(name for _, (name, _) in chunk)
             number, count = count // PART, count + len(chunk)
-            await self._ledger.put_part(handle, Part(number, tuple(each.id for each in requests), names or None))
+            await self._ledger.put_part(
+                handle,
+                Part(
+                    number,
+                    tuple(each.id for each in requests),
+                    names if any(each is not None for each in names) else None,
+                ),
+            )
             await self._ledger.put_job(replace(job, requests=count))
             await self._engine.collect(requests, now)
         await self._ledger.put_job(replace(job, requests=count, written=True))
 
     async def look(self, now: datetime) -> None:
-        """Do everything that is due, for all jobs: reconcile, poll, settle, send, cancel."""
-        await self._engine.advance(now)
+        """Do everything that is due, for all jobs: reconcile, poll, settle, send, cancel.
+
+        A `poll` whose result makes no sense is the affair of its own job: see `check`.
+        """
+        with contextlib.suppress(BadPollResultError):  # it is logged, and `check` raises it
+            await self._engine.advance(now)
         cancelled = [job for job in await self._ledger.jobs() if job.cancelled and not job.ended]
         for job in cancelled:
             await self._drop(job)
@@ -84,6 +97,19 @@ class Visit:
         await self._note()
         for job in cancelled:
             await self._stop(job.handle)
+
+    async def check(self, handle: str) -> None:
+        """Pass, unless the last look has shown that a job cannot be read.
+
+        Raises:
+            UnknownJobError: There is none of this handle.
+            BadPollResultError: What the user's `poll` has returned of one of its batches makes no sense. That batch
+                stays in flight, and a `poll` that was mended collects it.
+        """
+        job = await self.job(handle)
+        for key, error in self._engine.bad_results.items():
+            if key in job.batches:
+                raise error
 
     async def cancel(self, handle: str) -> None:
         """Note that a job is to be cancelled; the next `look`, and each after it, sees to it."""
@@ -239,20 +265,6 @@ class Visit:
     def _listen(self, event: Event) -> None:
         if isinstance(event, Polled):
             self._done[event.batch] = event.done
-
-
-def _compare_settings(job: Job, groups: tuple[str, ...], settings: str) -> None:
-    if not job.settings or not settings or job.settings == settings:
-        return
-    if set(job.groups) != set(groups):
-        differs = f"it was asked of {', '.join(job.groups)} then, and of {', '.join(groups)} now"
-    else:
-        differs = "its parameters (the provider's own, such as a temperature), or the address they go to, differ"
-    raise RunMismatchError(
-        f"a job of this key was submitted with the same items and other settings: {differs}. Give another key to ask "
-        "again, or the same settings to go on with that job",
-        index=0,
-    )
 
 
 def _state(job: Job, sent: int, settled: int) -> Literal["queued", "in_flight", "cancelling", "ended"]:

@@ -120,7 +120,7 @@ def resume_map(
                     break
                 held[each.id] = outcomes[each.id]
         if held:
-            answers[interrupt.id] = envelope(held)
+            answers[interrupt.id] = envelope(held, interrupt.by)
         if room < 0:
             break
     return answers

@@ -49,6 +49,7 @@ class BridgeState(BridgeInput, total=False):
         in_flight: Requests at the provider.
         batches: Batches at the provider.
         undelivered: Outcomes whose thread has not taken them yet.
+        unclaimed: Answers that were paid for and that no wait asks for any more, as far as `retention` goes back.
         dead_letters: Outcomes that could not be delivered, the first of them: request, thread, reason.
         last_error: What failed last; empty if nothing has.
         next_tick: When the bridge looks again by itself; empty if nothing waits.
@@ -59,6 +60,7 @@ class BridgeState(BridgeInput, total=False):
     in_flight: int
     batches: int
     undelivered: int
+    unclaimed: int
     dead_letters: list[dict[str, str]]
     last_error: str
     next_tick: str

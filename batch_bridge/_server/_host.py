@@ -296,6 +296,7 @@ class Host:
             "in_flight": self._engine.in_flight,
             "batches": self._engine.batches_in_flight,
             "undelivered": len(self._post),
+            "unclaimed": len(self._ledger.unclaimed),
             "dead_letters": [{"request": each, "thread": thread, "reason": why} for each, (thread, why, _) in dead],
             "last_error": self.last_error,
         }

@@ -105,7 +105,9 @@ class Intake:
         fresh = await self._take_in(seen.values(), now, {note.thread: note.left_at for note in notes})
         for note in notes:
             if note.thread in seen and note.asks in seen[note.thread].digests(self._name):
-                self._post.strike(note.thread, idle=note.idle and note.thread in fresh)
+                if note.idle is not None or note.thread not in fresh:
+                    self._post.strike(note.thread, idle=bool(note.idle) and note.thread in fresh)
+                await self._ledger.note_unclaimed(note.unclaimed, note.thread, now)
         self._post.hasten(threads, now)
         await remove_notes(self._store, self._name, self._sort(notes, seen, now, news, hidden_from))
 

@@ -6,8 +6,10 @@ Rows besides those of the `Ledger`, each a set of entries in pieces::
                                                                  from intake until its batch is confirmed, or outcome
     outbox     request id -> thread                              written before the outcome; until the thread has it
     dead       request id -> thread, reason, time                what could not be delivered, until a person replays it
+    unclaimed  request id -> thread, time                        answers that no wait asks for any more, for a retention
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +21,8 @@ from batch_bridge._ledger import Ledger, Rows
 from batch_bridge._models import Outcome, Request, Submitted
 from batch_bridge._plan import Waiting
 from batch_bridge._server._pieces import Pieces
+
+logger = logging.getLogger("batch_bridge")
 
 _AT_ONCE = 1000
 """Requests that are read at once to learn whose they are."""
@@ -48,12 +52,13 @@ class ServerLedger(Ledger):
         self._queue = Pieces(store, (*root, "queue"))
         self.outbox = Pieces(store, (*root, "outbox"))
         self.dead = Pieces(store, (*root, "dead"))
+        self.unclaimed = Pieces(store, (*root, "unclaimed"))
         self._threads: dict[str, str] = {}
         self._of_thread: dict[str, set[str]] = {}
 
     async def load(self) -> None:
         """Read the sets anew: another process may have changed them."""
-        for pieces in (self._queue, self.outbox, self.dead):
+        for pieces in (self._queue, self.outbox, self.dead, self.unclaimed):
             await pieces.load()
         self._threads.clear()
         self._of_thread.clear()
@@ -160,6 +165,24 @@ class ServerLedger(Ledger):
         old = [request_id for request_id, (_, _, at) in dead if at < before.timestamp()]
         await self.dead.remove(old)
         return old
+
+    async def note_unclaimed(self, ids: Iterable[str], thread: str, now: datetime) -> None:
+        """Count answers that were paid for and that no wait of a thread asks for any more, each once, and say so."""
+        new = [each for each in ids if each not in self.unclaimed]
+        if not new:
+            return
+        await self.unclaimed.add({each: [thread, now.timestamp()] for each in new})
+        logger.warning(
+            "thread %s was given %d answer(s) that were paid for, and no wait of it asks for them any more: what its "
+            "node asks has changed since it was sent. It asks anew, and pays again",
+            thread,
+            len(new),
+        )
+
+    async def forget_unclaimed(self, before: datetime) -> None:
+        """Let go of those that were counted before a time."""
+        held: list[tuple[str, Any]] = list(self.unclaimed.items())
+        await self.unclaimed.remove([each for each, (_, at) in held if at < before.timestamp()])
 
     async def replay(self, ids: Collection[str] | None) -> int:
         """Put dead letters into the outbox again: those named, or all. Returns how many there were."""

@@ -253,6 +253,7 @@ class Post:
         metadata: dict[str, Any] = {
             "batch_bridge": self._bridge,
             "batch_bridge_strikes": self._strikes.get(thread.id, 0),
+            "batch_bridge_by": sorted({each.by for each in interrupts if each.id in answers}),
         }
         command: Any = {"resume": answers}
         if late is not None:

@@ -64,6 +64,7 @@ class Retention:
         await self._forget_delivered(f"{oldest:%Y%m%d%H}")
         await self._ledger.forget_closed(oldest)
         await self._forget(await self._ledger.forget_dead(oldest))
+        await self._ledger.forget_unclaimed(oldest)
         if not first:
             await self._forget_runs(client)
 

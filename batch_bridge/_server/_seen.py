@@ -8,7 +8,7 @@ from typing import Any
 from langgraph_sdk.client import LangGraphClient
 
 from batch_bridge._deployment._inbox import digest_asks
-from batch_bridge._wire import Asked, read_interrupt, read_origin
+from batch_bridge._wire import Asked, read_author, read_interrupt, read_origin
 
 _PAGE = 200
 """Threads in one call: their interrupts hold what they ask for, and may be long."""
@@ -19,12 +19,13 @@ _MOST = 1000
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """One of our interrupts: its address, what it asks for, and the run whose context its thread needs."""
+    """One of our interrupts: its address, what it asks for, the run whose context its thread needs, and who asked."""
 
     id: str
     task: str
     asks: tuple[Asked, ...]
     origin: str
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ def _parked(interrupts: Mapping[str, Any]) -> Iterable[Parked]:
         for each in raised:
             asked = read_interrupt(each.get("value"))
             if asked is not None and (address := _address(each)):
-                yield Parked(address, str(task), tuple(asked), read_origin(each["value"]))
+                yield Parked(address, str(task), tuple(asked), read_origin(each["value"]), read_author(each["value"]))
 
 
 def _questions(interrupts: Mapping[str, Any]) -> Iterable[str]:

@@ -4,18 +4,22 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, MutableMapping
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias, get_args
+from weakref import WeakValueDictionary, ref
 
 from openai import AsyncAzureOpenAI
 
 from batch_bridge._ask import Asker, check_batcher
 from batch_bridge._deadline import Within, duration
 from batch_bridge._flush import FlushPolicy
+from batch_bridge._headers import deciding
 from batch_bridge._provider import Provider
-from batch_bridge._wait import Named
-from batch_bridge._wrap._request import Body, body_of, has_timeout, refusal, route
+from batch_bridge._wait import DEFAULT, Named
+from batch_bridge._wrap._instructor import PassingAsker
+from batch_bridge._wrap._request import Body, body_of, has_timeout, refusal, route, usual_headers
 from batch_bridge._wrap._twin import async_twin
 from batch_bridge.batcher import Batcher, OnPending
 from batch_bridge.errors import RunFileError, UnsupportedCallError
@@ -28,6 +32,8 @@ logger = logging.getLogger("batch_bridge")
 Unsupported: TypeAlias = Literal["raise", "realtime"]
 
 _POLL_INTERVAL: Final = timedelta(seconds=30)
+_MOST_OPEN: Final = 16
+"""Shared Batchers, of copies for different accounts, that are kept open while nothing waits for them."""
 _READS: Final = frozenset({"get", "head", "options"})
 """HTTP methods that only read: nothing is billed for them, and nothing is pooled."""
 
@@ -97,7 +103,8 @@ class Family:
         self._path = path
         self._on_pending = on_pending
         self._provider = provider or getattr(batcher, "provider", None)
-        self._askers: dict[Identity, Asker] = {}
+        self._askers: MutableMapping[Identity, Asker] = {} if path is not None else WeakValueDictionary()
+        self._opened: OrderedDict[Identity, ref[Asker]] = OrderedDict()
         self._warned: set[str] = set()
         self._lock = threading.Lock()
 
@@ -114,13 +121,13 @@ class Family:
                 if provider is None and not isinstance(self._batcher, Batcher):
                     twin = async_twin(client)
                     provider = AzureOpenAIBatch(twin) if isinstance(twin, AsyncAzureOpenAI) else OpenAIBatch(twin)
-                asker = self._askers[identity] = Asker(
+                asker = self._askers[identity] = PassingAsker(
                     self._batcher, lambda: self._make(provider, identity), self._deadline
                 )
             return asker
 
-    def take(self, options: Any, *, stream: bool) -> Body | None:
-        """Return the body of a call for a batch, or `None` if the call is to be made at once.
+    def take(self, client: Any, options: Any, *, stream: bool) -> Body | None:
+        """Return the body of a client's call for a batch, or `None` if the call is to be made at once.
 
         Raises:
             UnsupportedCallError: A batch cannot hold it, and it is not to be made at once.
@@ -128,7 +135,7 @@ class Family:
         """
         if options.method.lower() in _READS:
             return None
-        why = refusal(options, stream=stream)
+        why = refusal(options, stream=stream, usual=usual_headers(client))
         if why is None:
             if has_timeout(options):
                 self.warn("a timeout means nothing to a call that waits for a batch; it is not used")
@@ -149,7 +156,7 @@ class Family:
 
     def note_headers(self, client: Any, asker: Asker) -> None:
         """Say that a client's own headers and query are not the bridge's."""
-        if (client._custom_headers or client._custom_query) and asker.waits():  # noqa: SLF001
+        if (deciding(client._custom_headers) or client._custom_query) and asker.waits():  # noqa: SLF001
             self.warn(
                 "the default headers and query of a wrapped client are not sent from a node, where the bridge's own "
                 "client speaks; give them to that one: Bridge(OpenAIBatch(AsyncOpenAI(default_headers=…)))"
@@ -162,10 +169,11 @@ class Family:
             logger.warning("wrap_openai: %s", message)
 
     def _make(self, provider: Provider | None, identity: Identity) -> Batcher:
+        self._end_idle(identity)
         try:
             return Batcher(
                 provider,
-                name=self._batcher if isinstance(self._batcher, str) else getattr(self._batcher, "name", "bridge"),
+                name=self._batcher if isinstance(self._batcher, str) else getattr(self._batcher, "name", DEFAULT),
                 flush=self._flush,
                 poll_interval=self._poll_interval,
                 path=self._path,
@@ -181,6 +189,22 @@ class Family:
                 f"differs in {identity.difference(other)}, so they cannot share it; give each a file of its own, "
                 "wrap_openai(client.with_options(…), path=…), or close() the other one first"
             ) from error
+
+    def _end_idle(self, opening: Identity) -> None:
+        """End the Batchers that have been open longest and wait for nothing, beyond `_MOST_OPEN`: each is a thread."""
+        with self._lock:
+            self._opened.pop(opening, None)
+            for identity, opened in tuple(self._opened.items()):
+                asker = opened()
+                if asker is None or (len(self._opened) >= _MOST_OPEN and asker.end_if_idle()):
+                    del self._opened[identity]
+            if (asker := self._askers.get(opening)) is not None:
+                self._opened[opening] = ref(asker)
+        if len(self._opened) > _MOST_OPEN:
+            self.warn(
+                f"more than {_MOST_OPEN} copies of a client wait for batches of their own, because they differ in "
+                "account, address or default headers; calls that share a client share a batch"
+            )
 
 
 def _interval(given: object) -> timedelta:

@@ -6,16 +6,19 @@ nothing and takes most of a call's time.
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, Final, cast
 
-import orjson
+import openai
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 from pydantic import BaseModel, ValidationError
 
+from batch_bridge import _text
 from batch_bridge._ask import Asker
 from batch_bridge._models import JSON, Outcome
 from batch_bridge._wrap._family import Family
@@ -23,6 +26,7 @@ from batch_bridge._wrap._reply import answer_of
 from batch_bridge._wrap._request import CHAT, RESPONSES, Origin, lean_body
 from batch_bridge._wrap._twin import origin_of
 
+_SDK_FOLDER: Final = os.path.dirname(openai.__file__)  # noqa: PTH120  # compared with what Python says, a string
 _NO_BODY: Final = frozenset({"self", "extra_headers", "extra_query", "extra_body", "timeout"})
 _SHORT: Final = (
     (("chat", "completions"), CHAT, ChatCompletion, frozenset({"messages", "model"})),
@@ -36,11 +40,10 @@ def shorten(client: Any, family: Family, asker: Asker) -> None:
     origin = origin_of(client)
     for path, endpoint, cast_to, required in _SHORT:
         resource: Any = functools.reduce(getattr, path, client)
-        way = _Way(
-            client, family, asker, origin, endpoint, cast_to, _fields(cast("Hashable", type(resource))), required
-        )
+        kind = type(resource)
+        way = _Way(client, family, asker, origin, endpoint, cast_to, _fields(cast("Hashable", kind)), required, kind)
         hook = way.hook if isinstance(client, AsyncOpenAI) else way.hook_sync
-        resource.__dict__["create"] = hook(resource.create)
+        resource.__dict__["create"] = hook(resource)
 
 
 @functools.cache
@@ -48,6 +51,14 @@ def _fields(resource: Hashable) -> frozenset[str]:
     """Return the arguments of a resource's `create` that go into the body."""
     create: Any = resource.create  # type: ignore[attr-defined]  # a class of the SDK's
     return frozenset(inspect.signature(create).parameters) - _NO_BODY
+
+
+def _is_sdks(method: Any) -> bool:
+    """Return whether a method is the SDK's own, and not that of a library that traces calls.
+
+    Such a library replaces the methods of the SDK's classes, at any time: so each call looks its method up.
+    """
+    return type(method) is FunctionType and method.__code__.co_filename.startswith(_SDK_FOLDER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,7 @@ class _Way:
         cast_to: What it returns.
         fields: The arguments that go into the body.
         required: Those of them that must be there.
+        resource: The class that has the method.
     """
 
     client: Any
@@ -73,29 +85,34 @@ class _Way:
     cast_to: type[BaseModel]
     fields: frozenset[str]
     required: frozenset[str]
+    resource: Any
 
-    def hook(self, long_way: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a method that goes this way where it can."""
+    def hook(self, resource: Any) -> Callable[..., Any]:
+        """Return the method of a resource, which goes this way where it can."""
 
-        @functools.wraps(long_way)
+        @functools.wraps(resource.create)
         async def create(*args: Any, **kwargs: Any) -> Any:
             item = self._item(args, kwargs)
-            return await long_way(*args, **kwargs) if item is None else self._read(await self.asker.ask(item))
+            if item is None:
+                return await self.resource.create(resource, *args, **kwargs)
+            return self._read(await self.asker.ask(item))
 
         return create
 
-    def hook_sync(self, long_way: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a method of a synchronous client that does so."""
+    def hook_sync(self, resource: Any) -> Callable[..., Any]:
+        """Return the method of a synchronous client's resource that does so."""
 
-        @functools.wraps(long_way)
+        @functools.wraps(resource.create)
         def create(*args: Any, **kwargs: Any) -> Any:
             item = self._item(args, kwargs)
-            return long_way(*args, **kwargs) if item is None else self._read(self.asker.ask_sync(item))
+            if item is None:
+                return self.resource.create(resource, *args, **kwargs)
+            return self._read(self.asker.ask_sync(item))
 
         return create
 
     def _item(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> JSON:
-        if args or self.client._strict_response_validation:  # noqa: SLF001
+        if args or self.client._strict_response_validation or not _is_sdks(self.resource.create):  # noqa: SLF001
             return None
         body = lean_body(kwargs, self.fields, self.required)
         if body is None:
@@ -109,9 +126,9 @@ class _Way:
         Where the answer is what the SDK says it is, validation makes the same object as the SDK's own reading, which
         asks less of the answer and takes ten times as long.
         """
-        data = orjson.dumps(answer_of(self.client, self.endpoint, ended))
+        data = _text.write(answer_of(self.client, self.endpoint, ended))
         try:
             return self.cast_to.model_validate_json(data, strict=True)
         except ValidationError:
             read = self.client._process_response_data  # noqa: SLF001
-            return read(data=orjson.loads(data), cast_to=self.cast_to, response=None)
+            return read(data=_text.read(data), cast_to=self.cast_to, response=None)

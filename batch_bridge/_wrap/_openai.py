@@ -123,7 +123,7 @@ def _async_hooks(client: Any, family: Family, asker: Asker) -> dict[str, Any]:
 
     @functools.wraps(kind.request)
     async def request(cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-        body = family.take(options, stream=stream)
+        body = family.take(client, options, stream=stream)
         if body is None:
             return await kind.request(client, cast_to, options, stream=stream, stream_cls=stream_cls)
         endpoint = ENDPOINTS[options.url]
@@ -144,7 +144,7 @@ def _sync_hooks(client: Any, family: Family, asker: Asker) -> dict[str, Any]:
 
     @functools.wraps(kind.request)
     def request(cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-        body = family.take(options, stream=stream)
+        body = family.take(client, options, stream=stream)
         if body is None:
             return kind.request(client, cast_to, options, stream=stream, stream_cls=stream_cls)
         endpoint = ENDPOINTS[options.url]

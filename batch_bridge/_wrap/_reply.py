@@ -3,10 +3,9 @@
 from typing import Any, Final, assert_never
 
 import openai
-import orjson
 from openai import APIError, OpenAIError
 
-from batch_bridge import _outcome
+from batch_bridge import _outcome, _text
 from batch_bridge._models import JSON, Cancelled, Errored, Expired, Outcome, Succeeded
 from batch_bridge.errors import RequestCancelled, RequestError, RequestExpired, RequestFailed
 
@@ -64,7 +63,7 @@ def response(client: Any, endpoint: str, status: int, body: JSON, headers: dict[
     """
     return httpx.Response(
         status,
-        content=body.encode() if isinstance(body, str) else orjson.dumps(body),
+        content=body.encode() if isinstance(body, str) else _text.write(body),
         headers={"content-type": "text/plain" if isinstance(body, str) else "application/json"},
         request=_request(client, endpoint, headers),
     )

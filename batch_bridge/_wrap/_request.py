@@ -6,6 +6,7 @@ from typing import Any, Final, TypeAlias
 
 from openai import NotGiven
 
+from batch_bridge._headers import deciding
 from batch_bridge._json import to_json
 from batch_bridge._models import JSON
 from batch_bridge.errors import JSONError
@@ -38,7 +39,13 @@ Source: OpenAI API reference, "Create moderation", `model`.
 """
 RAW: Final = "x-stainless-raw-response"
 """The header by which the SDK tells itself that a raw response is wanted."""
-_OWN_HEADERS: Final = "x-stainless-"
+_OPTIONS_OF: Final = {
+    "authorization": "api_key",
+    "api-key": "api_key",
+    "openai-organization": "organization",
+    "openai-project": "project",
+}
+"""Headers that name who asks and who pays, and what says the same of a client."""
 _OMITTED: Final = (NotGiven, Omit)
 _CALL_OPTIONS: Final = frozenset({"extra_headers", "extra_query", "extra_body", "timeout"})
 
@@ -66,12 +73,13 @@ class Origin:
         return {"method": "POST", "url": endpoint, "body": body, "client": self.client}
 
 
-def refusal(options: Any, *, stream: bool) -> str | None:
+def refusal(options: Any, *, stream: bool, usual: Mapping[str, object]) -> str | None:
     """Return why a batch cannot hold a call, or `None` if it can.
 
     Args:
         options: The SDK's `FinalRequestOptions`.
         stream: Whether the caller wants a stream.
+        usual: The headers that the client sends with each call: see `usual_headers`.
     """
     if options.method.lower() != "post" or options.url not in ENDPOINTS:
         return f"the Batch API takes no {options.method.upper()} {route(options.url)}"
@@ -84,9 +92,22 @@ def refusal(options: Any, *, stream: bool) -> str | None:
     headers = given_headers(options)
     if headers.get(RAW, "true") != "true":
         return "a batch cannot stream (with_streaming_response)"
-    if own := [name for name in headers if not name.startswith(_OWN_HEADERS)]:
-        return f"a batch's line has no headers, and the call has some ({', '.join(own)})"
+    if own := deciding(headers, usual):
+        return f"a batch's line has no headers, and the call has some ({', '.join(own)}){_way_out(own)}"
     return None
+
+
+def _way_out(headers: Mapping[str, str]) -> str:
+    said = dict.fromkeys(f"{_OPTIONS_OF[name]}=…" for name in headers if name in _OPTIONS_OF)
+    return f"; for an account of its own make a copy of the client, with_options({', '.join(said)})" if said else ""
+
+
+def usual_headers(client: Any) -> dict[str, object]:
+    """Return the headers that a client sends with each of its calls, its credentials among them. Never stored."""
+    usual: dict[str, object] = dict(client.default_headers)
+    if key := client.api_key:
+        usual |= {"api-key": key, "Authorization": f"Bearer {key}"}
+    return usual
 
 
 def given_headers(options: Any) -> dict[str, str]:

@@ -6,6 +6,7 @@ import anthropic
 from langchain_core.language_models import BaseChatModel
 
 from batch_bridge._ask import Asker
+from batch_bridge._headers import deciding
 from batch_bridge._models import JSON
 from batch_bridge._provider import Provider
 from batch_bridge.errors import UsageError
@@ -65,7 +66,7 @@ def identity(model: BaseChatModel) -> object:
         id(getattr(client, "credentials", None)),
         given.anthropic_proxy,
         repr(client.timeout),
-        repr(sorted(client._custom_headers.items())),  # there is no public way to them
+        repr(sorted(deciding(client._custom_headers).items())),  # there is no public way to them
         repr(sorted(client._custom_query.items())),
     )
 

@@ -6,6 +6,7 @@ from google import genai
 from langchain_core.language_models import BaseChatModel
 
 from batch_bridge._ask import Asker
+from batch_bridge._headers import deciding
 from batch_bridge._models import JSON
 from batch_bridge._provider import Provider
 from batch_bridge.errors import UsageError
@@ -58,7 +59,7 @@ def provider(model: BaseChatModel) -> Provider:
 def identity(model: BaseChatModel) -> object:
     """Return what tells models apart whose requests must not share a Batcher. Never stored."""
     api = _api(model)
-    return api.vertexai, api.api_key, api.project, api.location, api._credentials, repr(_settings(model))
+    return api.vertexai, api.api_key, api.project, api.location, api._credentials, repr(_same(_settings(model)))
 
 
 def client_of(model: BaseChatModel) -> object:
@@ -73,3 +74,8 @@ def _api(model: BaseChatModel) -> Any:
 
 def _settings(model: BaseChatModel) -> Any:
     return _api(model)._http_options
+
+
+def _same(settings: Any) -> Any:
+    """Return settings without the headers that decide nothing."""
+    return settings.model_copy(update={"headers": deciding(settings.headers or {})})

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
-from langchain_core.runnables import Runnable, RunnableWithFallbacks
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallbacks
 from langgraph.errors import GraphBubbleUp
 from pydantic import PrivateAttr
 
@@ -23,6 +23,7 @@ from batch_bridge.batcher import Batcher
 from batch_bridge.langchain import _gate
 from batch_bridge.langchain._crossing import Crossing
 from batch_bridge.langchain._passing import pass_interrupts, with_passing_fallbacks, with_passing_retry
+from batch_bridge.langchain._stream import chunk_of, generation_chunk
 from batch_bridge.langchain._transport import refuse_credentials
 from batch_bridge.langchain._vendors import Vendor
 
@@ -136,7 +137,29 @@ class BatchedModel(_Base):
         """Ask for several, all at once. `max_concurrency` is not used: a batch has no need of it."""
         return _pass(await super().abatch(inputs, _unlimited(config), **kwargs))
 
-    # -- no streams: a batch answers with a whole message ------------------------------------------------------
+    # -- a stream is one chunk: a batch answers with a whole message ------------------------------------------------
+
+    def stream(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """Stream the answer: one chunk, when it is there."""
+        yield chunk_of(self.invoke(input, config, stop=stop, **kwargs))
+
+    async def astream(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """Stream the answer: one chunk, when it is there."""
+        yield chunk_of(await self.ainvoke(input, config, stop=stop, **kwargs))
 
     def _should_stream(self, **_: Any) -> bool:
         return False
@@ -147,32 +170,42 @@ class BatchedModel(_Base):
     def _stream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
-        yield _chunk(self._generate(messages, stop, run_manager, **kwargs))
+        yield generation_chunk(self._generate(messages, stop, run_manager, **kwargs))
 
     async def _astream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
-        yield _chunk(await self._agenerate(messages, stop, run_manager, **kwargs))
+        yield generation_chunk(await self._agenerate(messages, stop, run_manager, **kwargs))
 
     # -- what callbacks see ------------------------------------------------------------------------------------
 
     def _generate_with_cache(self, *args: Any, **kwargs: Any) -> ChatResult:
+        run = kwargs.get("run_manager")
         try:
-            return super()._generate_with_cache(*args, **kwargs)
+            result = super()._generate_with_cache(*args, **kwargs)
         except GraphBubbleUp:
-            if (run := kwargs.get("run_manager")) is not None:
+            if run is not None:
                 run.on_llm_end(LLMResult(generations=[[]], llm_output=dict(PARKED)))
                 run.handlers = []  # it has ended: no error follows
             raise
+        if run is not None and super()._should_stream(async_api=False, **kwargs):  # a listener expects chunks
+            chunk = generation_chunk(result)
+            run.on_llm_new_token(chunk.message.content, chunk=chunk)
+        return result
 
     async def _agenerate_with_cache(self, *args: Any, **kwargs: Any) -> ChatResult:
+        run = kwargs.get("run_manager")
         try:
-            return await super()._agenerate_with_cache(*args, **kwargs)
+            result = await super()._agenerate_with_cache(*args, **kwargs)
         except GraphBubbleUp:
-            if (run := kwargs.get("run_manager")) is not None:
+            if run is not None:
                 await run.on_llm_end(LLMResult(generations=[[]], llm_output=dict(PARKED)))
                 run.handlers = []  # it has ended: no error follows
             raise
+        if run is not None and super()._should_stream(async_api=True, **kwargs):  # a listener expects chunks
+            chunk = generation_chunk(result)
+            await run.on_llm_new_token(chunk.message.content, chunk=chunk)
+        return result
 
     # -- wrappers that would swallow an interrupt --------------------------------------------------------------
 
@@ -272,13 +305,3 @@ def _options(kwargs: dict[str, Any]) -> dict[str, Any]:
         _has_warned.set()
         logger.warning("batched: a timeout means nothing to a call that waits for a batch; it is not used")
     return {name: value for name, value in kwargs.items() if name not in ("stream", "stream_options", "stream_usage")}
-
-
-def _chunk(result: ChatResult) -> ChatGenerationChunk:
-    generation = result.generations[0]
-    message = generation.message
-    fields = {name: value for name, value in message.model_dump().items() if name != "type"}
-    chunk = AIMessageChunk(
-        **{**fields, "response_metadata": {**(result.llm_output or {}), **message.response_metadata}}
-    )
-    return ChatGenerationChunk(message=chunk, generation_info=generation.generation_info)

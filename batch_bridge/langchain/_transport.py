@@ -8,31 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
-import orjson
-
-from batch_bridge import _outcome
+from batch_bridge import _outcome, _text
 from batch_bridge._ask import Asker
+from batch_bridge._headers import deciding
 from batch_bridge._models import JSON, Cancelled, Errored, Expired, Outcome, Succeeded
 from batch_bridge.errors import UsageError
 from batch_bridge.langchain import _gate
 from batch_bridge.langchain._crossing import Crossing
 
-_EVERY_CALL = frozenset(
-    {
-        "accept",
-        "accept-encoding",
-        "connection",
-        "content-length",
-        "content-type",
-        "host",
-        "user-agent",
-    }
-)
-"""Headers that every SDK sets for the connection, which a batch has for itself."""
 _CREDENTIALS = frozenset({"api-key", "authorization", "x-api-key", "x-goog-api-key"})
 """Headers that every SDK sets for the account. A call's own are refused before: see `refuse_credentials`."""
-_SDK = ("x-stainless-", "x-goog-api-client")
-"""How headers begin that tell about the SDK itself."""
+_JSON = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +106,12 @@ class BatchTransport:
         """Do nothing: there is no connection."""
 
     def _item(self, request: HTTPRequest) -> JSON:
-        own = {}
-        for name, value in request.headers.items():
-            lower = name.lower()
-            known = lower in _EVERY_CALL or lower in _CREDENTIALS or lower.startswith(_SDK)
-            if not known and self._usual.get(lower) != value:
-                own[lower] = value
-        return self._read(Sent(request.url.path, dict(request.url.params), own, orjson.loads(request.content)))
+        own = {
+            name: value
+            for name, value in deciding(request.headers, self._usual).items()
+            if name not in _CREDENTIALS and (name, value) != ("content-type", _JSON)
+        }
+        return self._read(Sent(request.url.path, dict(request.url.params), own, _text.read(request.content)))
 
 
 def refuse(sent: Sent, *, query: frozenset[str] = frozenset()) -> None:
@@ -184,5 +169,5 @@ def _respond(request: HTTPRequest, request_id: str, outcome: Outcome) -> Any:
 def _response(request: HTTPRequest, status: int, body: JSON, headers: Mapping[str, str]) -> Any:
     http = sys.modules[type(request).__module__.partition(".")[0]]  # httpx or httpx2, whichever asks
     return http.Response(
-        status, headers={"content-type": "application/json", **headers}, content=orjson.dumps(body), request=request
+        status, headers={"content-type": "application/json", **headers}, content=_text.write(body), request=request
     )

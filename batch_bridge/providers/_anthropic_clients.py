@@ -6,6 +6,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from anthropic import Anthropic, AnthropicError, AsyncAnthropic, DefaultAsyncHttpxClient, DefaultHttpxClient
 
+from batch_bridge._headers import deciding
 from batch_bridge.providers import _clients
 from batch_bridge.providers._failure import NoCredentials
 
@@ -89,5 +90,5 @@ def _from_environment(make: Callable[[], Made]) -> Made:
 
 
 def _place(client: Anthropic | AsyncAnthropic) -> tuple[str, ...]:
-    told = [*client._custom_query.items(), *client._custom_headers.items()]  # noqa: SLF001  # no public way to them
+    told = [*client._custom_query.items(), *deciding(client._custom_headers).items()]  # noqa: SLF001  # no public way to them
     return _clients.address(client.base_url), *_clients.options(told)

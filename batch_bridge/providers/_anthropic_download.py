@@ -10,6 +10,7 @@ from batch_bridge.providers._anthropic_failure import is_gone, unavailable
 from batch_bridge.providers._anthropic_handle import read_custom_id
 from batch_bridge.providers._anthropic_messages import input_tokens
 from batch_bridge.providers._anthropic_result import read_pair, read_result
+from batch_bridge.providers._result import Unreadable
 from batch_bridge.providers._splitter import LineSplitter
 
 logger = logging.getLogger("batch_bridge")
@@ -56,6 +57,7 @@ async def read_outcomes(
 ) -> AsyncIterator[tuple[str, Outcome]]:
     """Yield the outcomes in a batch's results, in the order of their lines, and fill in the bill.
 
+    Requests whose result cannot be read come last, with an error of their own.
     No more than a piece of the results and one line is held. If they are gone, which may be known before, all
     requests get errors.
 
@@ -63,32 +65,27 @@ async def read_outcomes(
         ProviderUnavailable: The download broke off; the batch must be polled, and read, again.
     """
     known: set[str] = set()
-    broken: dict[str, Outcome] = {}
-    strange = 0
+    broken = Unreadable(f"batch {batch_id}", "custom_id")
     try:
         if are_gone:
             raise Gone  # noqa: TRY301
         async for line in _lines(clients, batch_id):
             result = read_result(line)
             pair = read_pair(result) if result is not None else None
-            if result is None or pair is None:
-                strange += 1
-                continue
-            if isinstance(result.held, Errored):
-                broken.setdefault(*pair)
-                continue
-            if pair[0] not in known:
-                known.add(pair[0])
-                bill.add(result.held)
-            yield pair
-        for pair in broken.items():  # last: another line of the same request may be whole
-            yield pair
+            if result is not None and pair is not None:
+                if pair[0] not in known:
+                    known.add(pair[0])
+                    bill.add(result)
+                yield pair
+            else:
+                broken.add(line)
     except Gone:
         logger.warning("batch %s: its results are gone", batch_id)
         for request_id in members:
             yield request_id, lost(batch_id)
-    if strange:
-        logger.warning("batch %s: put aside %d results that cannot be read", batch_id, strange)
+    for name, errored in broken.outcomes():
+        if (named := read_custom_id(name)) is not None:
+            yield named[0], errored
 
 
 async def read_tag(clients: Clients, batch_id: str) -> str | None:
@@ -101,7 +98,7 @@ async def read_tag(clients: Clients, batch_id: str) -> str | None:
     async with aclosing(_lines(clients, batch_id)) as lines:
         async for line in lines:
             if (result := read_result(line)) is not None:
-                named = read_custom_id(result.custom_id)
+                named = read_custom_id(result["custom_id"])
                 return named[1] if named else ""
     return None
 

@@ -7,6 +7,7 @@ from anthropic import AnthropicError, APIError
 
 from batch_bridge.providers._failure import NoCredentials, status_of, told
 from batch_bridge.providers._judge import Judge
+from batch_bridge.providers._said import said as read_error
 
 _NOT_FOUND: Final = 404
 _ADVICE: Final = {
@@ -23,12 +24,10 @@ def is_gone(error: Exception) -> bool:
 
 
 def said(body: object) -> tuple[str | None, str | None]:
-    """Return the type and the message of an error as the API writes it."""
-    error = body.get("error") if isinstance(body, Mapping) else None
-    if not isinstance(error, Mapping):
-        return None, None
-    kind, message = error.get("type"), error.get("message")
-    return (kind if isinstance(kind, str) else None), (message if isinstance(message, str) else None)
+    """Return the type and the message of an error as the API, or a gateway before it, writes it."""
+    if isinstance(body, Mapping) and body.get("error"):
+        return read_error(body["error"], ("type", "code"))
+    return read_error(body, ("code",))  # the whole has the type "error"
 
 
 def _is_keyless(error: Exception) -> bool:

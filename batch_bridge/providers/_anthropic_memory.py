@@ -21,8 +21,7 @@ class Memory(Watch):
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(account="workspace")
-        self._clock = clock
+        super().__init__(account="workspace", clock=clock)
         self.tags: dict[str, str] = {}
         self._doubts: dict[str, float] = {}
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from batch_bridge._exact import TooDeepError, read
 from batch_bridge._models import Errored, Request, Usage
 from batch_bridge.providers import _anthropic_failure as failure
 from batch_bridge.providers._anthropic_call import Call
@@ -12,7 +11,7 @@ from batch_bridge.providers._anthropic_download import Bill
 from batch_bridge.providers._anthropic_result import answered, failed
 from batch_bridge.providers._failure import answer_of
 from batch_bridge.providers._realtime_reply import Reply
-from batch_bridge.providers._result import raw_of, too_deep
+from batch_bridge.providers._result import loads
 
 _PATH: Final = "/v1/messages"
 
@@ -48,12 +47,10 @@ class Caller:
         except Exception as error:  # noqa: BLE001  # each becomes an outcome, or is tried again
             return Reply(failure.of_call(doing, error, _failed))
         try:
-            body, exact = read(content)
-        except TooDeepError as error:
-            return Reply(too_deep(error, raw_of(content)))
+            body = loads(content)
         except ValueError:
             return Reply(Errored(f"{doing} was answered with no JSON", code="unexpected_answer", status_code=200))
-        return Reply(answered(body, wants_message=call.wants_message, exact=exact), _usage(body, call.model))
+        return Reply(answered(body, wants_message=call.wants_message), _usage(body, call.model))
 
     async def aclose(self) -> None:
         """Close the client that was made for the running loop; never the user's own."""

@@ -1,14 +1,15 @@
 """A line of a batch's results as an outcome. Pure; total: no line makes it raise."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from batch_bridge import _messages
 from batch_bridge._models import Cancelled, Errored, Expired, Outcome, Succeeded
 from batch_bridge.providers._anthropic_failure import said
 from batch_bridge.providers._anthropic_handle import read_custom_id
 from batch_bridge.providers._anthropic_messages import to_message
-from batch_bridge.providers._result import as_message, read_named
+from batch_bridge.providers._result import loads
+from batch_bridge.providers._said import is_error
 
 EXPIRED: Final = "the batch's 24 hours were over before this request ran; it was not billed, and can be sent again"
 CANCELLED: Final = "the batch was cancelled before this request ran; it was not billed, and can be sent again"
@@ -30,44 +31,32 @@ Source: platform.claude.com/docs/en/api/errors, "HTTP errors".
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A line of a batch's results.
-
-    Attributes:
-        custom_id: What it names.
-        held: What it holds, or why that cannot be read.
-        exact: Only text carries that exactly.
-    """
-
-    custom_id: str
-    held: Mapping[str, Any] | Errored
-    exact: bool
-
-
-def read_pair(result: Result) -> tuple[str, Outcome] | None:
+def read_pair(result: Mapping[str, Any]) -> tuple[str, Outcome] | None:
     """Return a request's id and its outcome, or `None` if the result is of no request of ours."""
-    named = read_custom_id(result.custom_id)
+    named = read_custom_id(result["custom_id"])
     if named is None:
         return None
     request_id, _, wants_message = named
-    if isinstance(result.held, Errored):
-        return request_id, result.held
-    return request_id, _outcome(result.held.get("result"), wants_message=wants_message, exact=result.exact)
+    return request_id, _outcome(result.get("result"), wants_message=wants_message)
 
 
-def read_result(line: bytes) -> Result | None:
+def read_result(line: bytes) -> Mapping[str, Any] | None:
     """Return what a line holds, if that has a `custom_id`."""
-    named = read_named(line, "custom_id")
-    return None if named is None else Result(*named)
-
-
-def answered(body: Any, *, wants_message: bool, exact: bool = False) -> Outcome:
-    """Return the outcome of a request that was answered with a body; `exact` is of `Succeeded`."""
-    if not wants_message:
-        return Succeeded(body, exact)
     try:
-        return as_message(to_message(body), exact=exact)
+        result = loads(line)
+    except ValueError:
+        return None
+    return result if isinstance(result, dict) and isinstance(result.get("custom_id"), str) else None
+
+
+def answered(body: Any, *, wants_message: bool) -> Outcome:
+    """Return the outcome of a request that was answered with a body; an error may be one."""
+    if body is None or is_error(body):
+        return failed(body)
+    if not wants_message:
+        return Succeeded(body)
+    try:
+        return Succeeded(_messages.encode_answer(to_message(body)))
     except Exception as error:  # noqa: BLE001  # whatever the body is, its neighbours have answers to be read
         cause = f"{type(error).__name__}: {error}"[:300]
         return Errored(f"the answer is no message ({cause})", code="unexpected_answer")
@@ -88,12 +77,12 @@ def failed(body: Any, status: int | None = None) -> Errored:
     )
 
 
-def _outcome(result: Any, *, wants_message: bool, exact: bool) -> Outcome:
+def _outcome(result: Any, *, wants_message: bool) -> Outcome:
     kind = result.get("type") if isinstance(result, Mapping) else None
     match kind:
-        case "succeeded" if "message" in result:
-            return answered(result["message"], wants_message=wants_message, exact=exact)
-        case "errored":
+        case "succeeded" if result.get("message") is not None or not result.get("error"):
+            return answered(result.get("message"), wants_message=wants_message)
+        case "errored" | "succeeded":
             return failed(_whole(result.get("error")))
         case "expired":
             return Expired(EXPIRED)

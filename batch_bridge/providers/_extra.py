@@ -2,6 +2,8 @@
 
 from importlib.util import find_spec
 
+from batch_bridge.errors import MissingPackageError
+
 
 def require_extra(sdk: str, extra: str) -> None:
     """Check that an SDK is installed; called before anything imports it.
@@ -11,14 +13,14 @@ def require_extra(sdk: str, extra: str) -> None:
         extra: The extra of this distribution that brings it.
 
     Raises:
-        ModuleNotFoundError: It is not installed; the message says what to run.
+        MissingPackageError: It is not installed; the message says what to run.
     """
     try:
         is_here = find_spec(sdk) is not None
-    except ModuleNotFoundError:  # the package that it is in
+    except ImportError:  # the package that it is in, or a program keeps it away
         is_here = False
     if not is_here:
-        raise ModuleNotFoundError(
+        raise MissingPackageError(
             f"this provider needs the package {sdk!r}, which is not installed; "
             f"run: pip install 'langgraph-batch-bridge[{extra}]'",
             name=sdk,

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Container, Sequence
 from itertools import islice
 from typing import IO, Any
 
@@ -14,7 +14,8 @@ from batch_bridge.providers._gemini_clients import Clients
 from batch_bridge.providers._gemini_failure import is_gone, unavailable
 from batch_bridge.providers._gemini_job import Job
 from batch_bridge.providers._gemini_result import Bill, read_inlined, read_line
-from batch_bridge.providers._result import is_broken
+from batch_bridge.providers._item import read_mark, write_mark
+from batch_bridge.providers._result import Unreadable
 from batch_bridge.providers._spool import spool
 
 logger = logging.getLogger("batch_bridge")
@@ -26,18 +27,26 @@ _LINES = 500
 
 
 async def read_outcomes(
-    clients: Clients, job: Job, members: Sequence[str], bill: Bill, names: Sequence[str] | None = None
+    clients: Clients, job: Job, members: Sequence[str], bill: Bill, *, messages: bool | Container[int] = False
 ) -> AsyncIterator[tuple[str, Outcome]]:
     """Yield the outcomes of a batch, and add what they cost to its bill.
 
     A responses file goes to a temporary file on disk; a few of its lines are held at a time. If it is gone, its
-    requests get errors.
+    requests get errors. Those whose line cannot be read come last, with an error of their own.
+
+    Args:
+        clients: Who asks the API.
+        job: The batch.
+        members: Its requests, in the order sent.
+        bill: Adds up what they cost.
+        messages: Whether their answers are to be LangChain messages, or the places of those whose are.
 
     Raises:
         ProviderUnavailable: The download broke off; the batch must be polled, and read, again.
     """
     if job.inlined is not None:
-        for pair in read_inlined(job.inlined, bill, names):
+        sent = [write_mark(each, wants_message=_is_in(messages, place)) for place, each in enumerate(members)]
+        for pair in read_inlined(job.inlined, sent, bill):
             yield pair
     if job.responses_file is None:
         return
@@ -56,21 +65,19 @@ async def read_outcomes(
 
 
 async def _read(job: Job, file: IO[bytes], bill: Bill) -> AsyncIterator[tuple[str, Outcome]]:
-    strange = 0
-    broken: dict[str, Outcome] = {}
+    broken = Unreadable(job.name, "key")
     while lines := await asyncio.to_thread(_next, file):
         for line in lines:
-            pair = read_line(line, bill)
-            if pair is None:
-                strange += bool(line.strip())
-            elif is_broken(pair[1]):
-                broken.setdefault(*pair)
-            else:
+            if (pair := read_line(line, bill)) is not None:
                 yield pair
-    for pair in broken.items():  # last: another line of the same request may be whole
-        yield pair
-    if strange:
-        logger.warning("%s: put aside %d results that cannot be read", job.name, strange)
+            elif line.strip():
+                broken.add(line)
+    for name, errored in broken.outcomes():
+        yield read_mark(name)[0], errored
+
+
+def _is_in(messages: bool | Container[int], place: int) -> bool:  # noqa: FBT001  # it is data
+    return messages if isinstance(messages, bool) else place in messages
 
 
 async def _download(clients: Clients, job: Job, name: str, file: IO[bytes]) -> bool:

@@ -8,6 +8,7 @@ from google.genai.errors import APIError
 
 from batch_bridge.providers._failure import NoCredentials, masked
 from batch_bridge.providers._judge import Judge
+from batch_bridge.providers._said import said
 
 __all__ = ["NoCredentials", "masked"]
 
@@ -32,11 +33,11 @@ def is_gone(error: Exception) -> bool:
 
     Of a file that does not exist the API says 403, "or it may not exist"; a 404 of a proxy's has no error in it.
     """
-    said = said_by(error)
-    if said is None:
+    held = said_by(error)
+    if held is None:
         return False
     status = status_of(error)
-    return status == _NOT_FOUND or (status == _FORBIDDEN and "may not exist" in str(said.get("message")))
+    return status == _NOT_FOUND or (status == _FORBIDDEN and "may not exist" in str(held.get("message")))
 
 
 def retry_after(error: Exception) -> float | None:
@@ -57,8 +58,13 @@ def retry_after(error: Exception) -> float | None:
 def said_by(error: Exception) -> Mapping[str, Any] | None:
     """Return the error object of the API's answer, if it has one."""
     details = getattr(error, "details", None)
-    said = details.get("error") if isinstance(details, Mapping) else None
-    return said if isinstance(said, Mapping) else None
+    held = details.get("error") if isinstance(details, Mapping) else None
+    return held if isinstance(held, Mapping) else None
+
+
+def words_of(error: Exception) -> str:
+    """Return what the API, or a gateway before it, has said in an error."""
+    return said(getattr(error, "details", None))[1] or getattr(error, "message", None) or "no message"
 
 
 def told(doing: str, error: Exception) -> str:
@@ -67,8 +73,7 @@ def told(doing: str, error: Exception) -> str:
     if status is None:
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return masked(f"{doing} failed: {reason}")
-    message = (said_by(error) or {}).get("message") or getattr(error, "message", None) or "no message"
-    text = masked(f"{doing} was answered with {status}: {message}")
+    text = masked(f"{doing} was answered with {status}: {words_of(error)}")
     return f"{text.rstrip('.')}; {_ADVICE[status]}" if status in _ADVICE else text
 
 

@@ -8,7 +8,6 @@ from typing import Any, Final, Literal, NotRequired, TypeAlias, TypedDict, cast
 from batch_bridge._models import JSON, Cancelled, Errored, Expired, InProgress, Outcome
 from batch_bridge.providers._gemini_failure import masked
 from batch_bridge.providers._gemini_result import read_error
-from batch_bridge.providers._item import write_mark
 
 EXPIRED: Final = (
     "the batch was not done after 48 hours, and has no results then; it can be sent again, in smaller batches"
@@ -26,24 +25,25 @@ class Upload(TypedDict):
 
     Attributes:
         input_file: The uploaded file, or `None` if the requests go into the create call.
-        marks: For requests in the create call, in order: `1` where the answer is to be a LangChain message, else `0`.
+        messages: Of those that do: whether the answers are to be LangChain messages, or the places of those whose are.
+            Not in what an earlier version left.
     """
 
     input_file: str | None
     model: str
     uploaded_at: int
-    marks: NotRequired[str]
+    messages: NotRequired[bool | list[int]]
 
 
 class Handle(TypedDict):
-    """What any process needs to poll a batch, and a person to look it up."""
+    """What any process needs to poll a batch, and a person to look it up. `messages` is as in `Upload`."""
 
     name: str
     key: str
     input_file: str | None
     model: str
     created_at: int
-    marks: NotRequired[str]
+    messages: NotRequired[bool | list[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,8 @@ class Job:
 
     @property
     def awaits_results(self) -> bool:
-        """Whether it has succeeded, and where its answers are is late; its counts may be late too."""
-        return self.end in ("succeeded", "partially_succeeded") and not self.has_results and not self._all_failed
-
-    @property
-    def _all_failed(self) -> bool:
-        return self.ran == 0 and bool(self.counted) and self.counted == self.total
+        """Whether it has succeeded, so that it has results, and where they are is late; its counts may be late too."""
+        return self.end in ("succeeded", "partially_succeeded") and not self.has_results
 
     def progress(self) -> InProgress:
         """Return how far it has come."""
@@ -158,16 +154,8 @@ def write_handle(job: Job, key: str, upload: Upload, *, created_at: int) -> JSON
         "input_file": job.input_file or upload["input_file"],
         "model": upload["model"],
         "created_at": created_at,
-        **({"marks": upload["marks"]} if "marks" in upload else {}),
+        **({"messages": cast("JSON", upload["messages"])} if upload.get("messages") else {}),
     }
-
-
-def names_of(handle: Handle, members: Sequence[str]) -> list[str] | None:
-    """Return what the requests inside a create call are named there, in order; `None` where that is not on record."""
-    marks = handle.get("marks", "")
-    if len(marks) != len(members):
-        return None
-    return [write_mark(each, wants_message=mark == "1") for each, mark in zip(members, marks, strict=True)]
 
 
 def read_upload(prepared: JSON) -> Upload:

@@ -52,5 +52,5 @@ class Caller:
 
 
 def _failed(error: Exception, status: int) -> tuple[Errored, bool]:
-    said = failure.said_by(error) or {"message": str(error)}
-    return read_error({**said, "code": status}), False
+    held = failure.said_by(error) or {}
+    return read_error({**held, "message": failure.words_of(error), "code": status}), False

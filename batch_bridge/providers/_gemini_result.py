@@ -1,16 +1,15 @@
 """What a batch says of one request, as an outcome. Pure; total: no result makes it raise."""
 
-import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
+from batch_bridge import _messages
 from batch_bridge._models import JSON, Errored, Outcome, Succeeded, Usage
 from batch_bridge.providers._gemini_messages import count, to_message
 from batch_bridge.providers._item import read_mark
-from batch_bridge.providers._result import as_message, is_cut, needs_text, read_named, too_deep
-
-logger = logging.getLogger("batch_bridge")
+from batch_bridge.providers._result import loads
+from batch_bridge.providers._said import is_error, said
 
 Pair = tuple[str, Outcome]
 
@@ -69,45 +68,51 @@ class Bill:
 
 def read_line(line: bytes, bill: Bill) -> Pair | None:
     """Return a request's id and its outcome, or `None` if a line of a responses file tells of no request."""
-    named = read_named(line, "key")
-    if named is None:
+    try:
+        result = loads(line)
+    except ValueError:
         return None
-    key, result, exact = named
-    return (read_mark(key)[0], result) if isinstance(result, Errored) else _outcome(key, result, bill, exact=exact)
+    if not isinstance(result, dict) or not isinstance(key := result.get("key"), str):
+        return None
+    return _outcome(key, result, bill)
 
 
-def read_inlined(results: Sequence[Any], bill: Bill, names: Sequence[str] | None = None) -> list[Pair]:
-    """Return ids and outcomes of results that came inside a batch; those that name no request are left out.
+def read_inlined(results: Sequence[Any], sent: Sequence[str], bill: Bill) -> list[Pair]:
+    """Return ids and outcomes of results that came inside a batch.
 
-    They are told apart by the key in their metadata. Where none of them has any, and there are as many as requests,
-    they go by their order.
+    They are told apart by the key in their metadata. Those without are taken by their order, which the API documents
+    ("in the same order as the input requests"), as long as there is one for each request and every key that is there
+    stands in its place. Otherwise nobody knows whose they are: the requests that are not named get an error.
 
-    Source: `BatchJobDestination.inlined_responses` of google-genai: "in the same order as the input requests".
+    Source: ai.google.dev/api/batch-api, "GenerateContentBatchOutput", `inlinedResponses`.
 
     Args:
         results: As the API gives them.
-        bill: What their answers cost is added to it.
-        names: What the requests are named, in order.
+        sent: The keys of the batch's requests, in order.
+        bill: Adds up what they cost.
     """
-    keys = [_key_of(result) for result in results]
-    if results and not any(keys):
-        if names is None or len(results) != len(names):
-            logger.warning("%d inline results name no request, nor does their number tell whose they are", len(results))
-        else:
-            keys = list(names)
-    pairs: list[Pair] = []
-    for key, result in zip(keys, results, strict=True):
-        if key is None:
-            continue
-        exact = needs_text(result)
-        if is_cut(result):
-            pairs.append((read_mark(key)[0], too_deep("it is nested too deep", result.get("response"))))
-        else:
-            pairs.append(_outcome(key, result, bill, exact=exact))
-    return pairs
+    found = [(_key(result), result) for result in results]
+    named = {key for key, _ in found if key is not None}
+    pairs = [_outcome(key, result, bill) for key, result in found if key is not None]
+    nameless = sum(key is None for key, _ in found)
+    if not nameless:
+        return pairs
+    in_order = len(found) == len(sent) and all(key in (None, own) for (key, _), own in zip(found, sent, strict=False))
+    if in_order:
+        return [
+            _outcome(own, result if isinstance(result, Mapping) else {}, bill)
+            for (_, result), own in zip(found, sent, strict=True)
+        ]
+    unmatched = Errored(
+        f"{nameless} of {len(found)} results of the batch name no request, and they do not stand in the order of its "
+        f"{len(sent)} requests, so nobody knows whose they are; this request's may be one of them, and paid for",
+        code="unmatched_result",
+        retryable=True,
+    )
+    return [*pairs, *((read_mark(key)[0], unmatched) for key in sent if key not in named)]
 
 
-def _key_of(result: object) -> str | None:
+def _key(result: object) -> str | None:
     metadata = result.get("metadata") if isinstance(result, Mapping) else None
     key = metadata.get("key") if isinstance(metadata, Mapping) else None
     return key if isinstance(key, str) else None
@@ -115,20 +120,28 @@ def _key_of(result: object) -> str | None:
 
 def read_error(error: object) -> Errored:
     """Return what a `google.rpc.Status` comes to; some of them hold an HTTP status in place of a code."""
-    said: Mapping[str, Any] = error if isinstance(error, Mapping) else {}
-    code = said.get("code")
+    held = _status(error)
+    code = held.get("code")
     status, name = _HTTP.get(code, (code, f"http_{code}")) if isinstance(code, int) else (None, "no_status")
-    name = said["status"] if isinstance(said.get("status"), str) else name
-    message = said.get("message")
-    if not isinstance(message, str) or not message:
-        message = f"the request was answered with {name}"
+    name = held["status"] if isinstance(held.get("status"), str) else name
+    message = said(held)[1] or said(error)[1] or f"the request was answered with {name}"
     return Errored(
         message,
         code=name.lower(),
         status_code=status,
         retryable=is_retryable(status),
-        body={"error": {**said, "code": status, "message": message, "status": name}},
+        body={"error": {**held, "code": status, "message": message, "status": name}},
     )
+
+
+def _status(error: object) -> Mapping[str, Any]:
+    """Return the status in an error, however it is wrapped: some calls answer with a list of one."""
+    for _ in range(4):
+        if isinstance(error, list) and error:
+            error = error[0]
+        elif isinstance(error, Mapping) and "message" not in error and "error" in error:
+            error = error["error"]
+    return error if isinstance(error, Mapping) else {}
 
 
 def is_retryable(status: int | None) -> bool:
@@ -136,27 +149,29 @@ def is_retryable(status: int | None) -> bool:
     return status is None or status in (408, 409, 429, 499) or (status >= 500 and status != 501)  # noqa: PLR2004
 
 
-def answered(response: Mapping[str, Any], *, wants_message: bool, exact: bool = False) -> Outcome:
-    """Return the outcome of a request that was answered; `exact` is of `Succeeded`."""
-    return _message(response, exact=exact) if wants_message else Succeeded(cast("JSON", response), exact)
+def answered(response: Mapping[str, Any], *, wants_message: bool) -> Outcome:
+    """Return the outcome of a request that was answered; an error may be what it was answered with."""
+    if is_error(response):
+        return read_error(response)
+    return _message(response) if wants_message else Succeeded(cast("JSON", response))
 
 
-def _outcome(key: str, result: Mapping[str, Any], bill: Bill, *, exact: bool) -> Pair:
+def _outcome(key: str, result: Mapping[str, Any], bill: Bill) -> Pair:
     request_id, wants_message = read_mark(key)
     response = result.get("response")
     if isinstance(response, dict):
         bill.add(key, response)
-        return request_id, answered(response, wants_message=wants_message, exact=exact)
-    if result.get("error") is not None:
+        return request_id, answered(response, wants_message=wants_message)
+    if result.get("error"):
         return request_id, read_error(result["error"])
     return request_id, Errored(
         "the batch's output holds neither an answer nor an error for it", "missing_result", retryable=True
     )
 
 
-def _message(response: Mapping[str, Any], *, exact: bool) -> Outcome:
+def _message(response: Mapping[str, Any]) -> Outcome:
     try:
-        return as_message(to_message(response), exact=exact)
+        return Succeeded(_messages.encode_answer(to_message(response)))
     except Exception as error:  # noqa: BLE001  # whatever the answer is, its neighbours are to be read
         cause = f"{type(error).__name__}: {error}"[:300]
         return Errored(f"the answer is no content, so it is no message ({cause})", code="unexpected_answer")

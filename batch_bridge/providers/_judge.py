@@ -1,5 +1,6 @@
 """What a call that failed means to the engine: one law for all vendors. Pure: errors in, errors out."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +12,16 @@ from batch_bridge.providers._failure import BAD_URL, UNSENT, is_one_of, is_passi
 from batch_bridge.providers._realtime_reply import TryLater
 
 INTERRUPTED: Final = "it may have been answered and billed all the same, so it was not sent again"
+FILE_VISIBILITY: Final = 600.0
+"""Seconds in which a file that was uploaded may not be found by the call that makes a batch of it."""
+_NO_FILE: Final = re.compile(
+    r"(?i)(no such|cannot find|can't find|could not find|couldn't find|unable to find|not find) [^.]{0,40}file"
+    r"|file\b[^.;]{0,120}(not found|not exist|not be found|not visible|not available|not ready|is missing)"
+    r"|file_?not_?found|not found[^.;]{0,40}\bfile"
+)
+"""What OpenAI ("No such File object: …"), Azure, gateways ("cannot find file …") and Gemini ("… or it may not exist")
+say of such a file."""
+_REFUSALS: Final = (400, 403, 404, 422)
 _UNREACHABLE: Final = "unreachable"
 """The code of a request that could not be sent at all."""
 _BAD_REQUEST, _NOT_FOUND, _CONFLICT, _TOO_MANY, _SERVER = 400, 404, 409, 429, 500
@@ -49,6 +60,12 @@ class Judge:
         """Tell whether the server does not know this call at all."""
         return self.status_of(error) in (_NO_METHOD, _NOT_IMPLEMENTED)
 
+    def is_unseen(self, error: Exception, age: float | None) -> bool:
+        """Tell whether the API says that it does not find a file that is new, and so may find it later."""
+        if age is None or age > FILE_VISIBILITY or self.status_of(error) not in _REFUSALS:
+            return False
+        return _NO_FILE.search(f"{self.code(error)} {self.told('', error)}") is not None
+
     def unavailable(self, doing: str, error: Exception) -> ProviderUnavailable:
         """Return "later" for any failure of a call that changes nothing."""
         is_full = self.status_of(error) == _TOO_MANY
@@ -64,9 +81,17 @@ class Judge:
             return SubmissionRefused(f"{self.told(doing, error)}; check the client's base_url", code="bad_base_url")
         return error if status is None and self.is_callers(error) else self.unavailable(doing, error)
 
-    def of_create(self, doing: str, error: Exception) -> Exception:
-        """Judge a failure of the call that pays: what was answered, or never sent, is known; the rest is not."""
+    def of_create(self, doing: str, error: Exception, *, age: float | None = None) -> Exception:
+        """Judge a failure of the call that pays: what was answered, or never sent, is known; the rest is not.
+
+        Args:
+            doing: What was tried.
+            error: The SDK's error.
+            age: Seconds since the batch's input file was uploaded, if it has one: a new one may not be found yet.
+        """
         status = self.status_of(error)
+        if self.is_unseen(error, age):
+            return self.unavailable(f"{doing}, whose input file was just uploaded,", error)
         if status == _TOO_MANY or is_one_of(UNSENT, error):
             return self.unavailable(doing, error)
         if self.is_keyless(error):

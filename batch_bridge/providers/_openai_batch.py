@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 from batch_bridge._models import Cancelled, Errored, Expired, InProgress, Outcome, Usage
 from batch_bridge.providers._failure import masked
 from batch_bridge.providers._openai_result import CANCELLED, EXPIRED
+from batch_bridge.providers._said import PASSING, said
 
 KEY: Final = "batch_bridge_key"
 """The metadata field that holds our own name for a batch."""
@@ -17,7 +18,7 @@ _ENDS: Final = ("completed", "failed", "expired", "cancelled")
 _RUNS: Final = ("validating", "in_progress", "finalizing", "cancelling")
 _SHOWN: Final = 3
 """Errors of a failed batch that are repeated to each of its requests."""
-_PASSING: Final = frozenset({"token_limit_exceeded", "rate_limit_exceeded", "server_error", "internal_error"})
+_PASSING: Final = PASSING | {"token_limit_exceeded"}
 """Codes of failed batches that the same requests may not meet again."""
 
 
@@ -57,12 +58,17 @@ class Batch:
 
     @property
     def awaits_file(self) -> bool:
-        """Whether it is completed, and the id of its output file is late; its counts may be late too."""
-        return self.end == "completed" and self.output_file_id is None and not self._all_failed
+        """Whether it has ended and has results, as far as its counts say, and the id of their file is late.
 
-    @property
-    def _all_failed(self) -> bool:
-        return self.ran == 0 and bool(self.counted) and self.counted == self.total
+        The counts may be late, too: what is completed and has no output file has results, unless every request is
+        counted as failed and the error file is there.
+        """
+        if self.output_file_id is not None:
+            return False
+        if self.end == "completed":
+            failed = (self.counted or 0) - (self.ran or 0)
+            return not (failed and failed == self.total and self.error_file_id is not None)
+        return self.end in ("expired", "cancelled") and bool(self.ran)
 
     def progress(self) -> InProgress:
         """Return how far it has come."""
@@ -122,31 +128,25 @@ def read_batch(seen: object, *, model: str = "", status: Callable[[str], str] = 
         ran=completed,
         counted=None if completed is None else completed + (failed or 0),
         total=_whole(counts, "total"),
-        problems=_problems(getattr(seen, "errors", None)),
+        problems=_problems(getattr(seen, "errors", None)) or _problems(getattr(seen, "error", None)),
         usage=_usage(getattr(seen, "usage", None), _text(seen, "model") or model),
     )
 
 
 def _problems(errors: object) -> tuple[Mapping[str, Any], ...]:
-    """Return why a batch has failed: OpenAI's object, or a list, a string or one error, as others write it."""
-    found = _get(errors, "data") or errors
-    if not found:
-        return ()
-    return tuple(_one_problem(each) for each in (found if isinstance(found, list | tuple) else [found]))
+    """Return what a batch says of its failure: a list in `data`, or of other servers a bare one, a text, an object."""
+    data = errors.get("data") if isinstance(errors, Mapping) else getattr(errors, "data", None)
+    found = data if isinstance(data, list) else errors
+    many = found if isinstance(found, list) else [found]
+    return tuple(problem for each in many if any((problem := _read_problem(each)).values()))
 
 
-def _one_problem(error: object) -> Mapping[str, Any]:
-    if isinstance(error, str):
-        return {"code": None, "line": None, "message": error}
-    inner = _get(error, "error")
-    error = inner if inner and not _get(error, "message") else error
-    if isinstance(error, str):
-        return {"code": None, "line": None, "message": error}
-    return {name: _get(error, name) for name in ("code", "line", "message")}
-
-
-def _get(seen: object, name: str) -> Any:
-    return seen.get(name) if isinstance(seen, Mapping) else getattr(seen, name, None)
+def _read_problem(each: object) -> dict[str, Any]:
+    plain = each
+    if not isinstance(each, str | list | Mapping):  # an object of the SDK
+        plain = {name: getattr(each, name, None) for name in ("code", "line", "message", "error", "type")}
+    code, message = said(plain)
+    return {"code": code, "line": plain.get("line") if isinstance(plain, Mapping) else None, "message": message}
 
 
 def _problem(problem: Mapping[str, Any]) -> str:

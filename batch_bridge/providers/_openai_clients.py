@@ -14,6 +14,7 @@ from openai import (
     OpenAIError,
 )
 
+from batch_bridge._headers import deciding
 from batch_bridge._models import JSON
 from batch_bridge.errors import RequestRefused
 from batch_bridge.providers import _clients
@@ -104,7 +105,7 @@ class Identity(NamedTuple):
         project: The same.
         api_key: What it authorizes with: keys, or the function that gives them.
         http_client: Its HTTP client.
-        default_headers: Its own.
+        default_headers: Its own, as far as they decide anything.
         default_query: The same for parameters.
     """
 
@@ -138,7 +139,7 @@ def identity_of(client: Any) -> Identity:
         if token_provider is None
         else token_provider,
         client._client,  # noqa: SLF001  # there is no public way to it, nor to the next two
-        _frozen(client._custom_headers),  # noqa: SLF001
+        _frozen(deciding(client._custom_headers)),  # noqa: SLF001
         _frozen(client._custom_query),  # noqa: SLF001
     )
 
@@ -179,7 +180,7 @@ def _unconnected() -> Any:
 
 
 def _place(client: OpenAI | AsyncOpenAI) -> tuple[str, ...]:
-    told = [*client._custom_query.items(), *client._custom_headers.items()]  # noqa: SLF001  # no public way to them
+    told = [*client._custom_query.items(), *deciding(client._custom_headers).items()]  # noqa: SLF001  # no public way to them
     where = _clients.address(client.base_url)
     return where, client.organization or "", client.project or "", *_clients.options(told)
 

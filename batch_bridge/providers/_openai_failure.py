@@ -6,13 +6,11 @@ from openai import APIError, OpenAIError
 
 from batch_bridge.providers._failure import NoCredentials, retry_after, status_of, told
 from batch_bridge.providers._judge import Judge
-from batch_bridge.providers._openai_error import read_error
+from batch_bridge.providers._said import said
 
 __all__ = ["NoCredentials", "retry_after", "status_of"]
 
-_BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_LARGE = 400, 401, 403, 404, 413
-_UNFOUND: Final = ("not find", "not found", "no such", "does not exist", "not exist", "not ready", "not processed")
-"""What an API says of a file that it does not know, or not yet."""
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_LARGE = 401, 403, 404, 413
 _ADVICE: Final = {
     _UNAUTHORIZED: "check OPENAI_API_KEY, or the api_key of the client",
     _FORBIDDEN: "check what the API key and its project may do",
@@ -40,32 +38,19 @@ def _is_callers(error: Exception) -> bool:
 
 
 def _code(error: Exception) -> str:
-    return str(getattr(error, "code", None) or getattr(error, "type", None) or "submit_failed")
+    own = getattr(error, "code", None) or getattr(error, "type", None)
+    return str(own or said(getattr(error, "body", None))[0] or "submit_failed")
 
 
 def _told(doing: str, error: Exception) -> str:
-    body = getattr(error, "body", None)
-    return told(doing, error, read_error(body)[1], _ADVICE)
-
-
-def of_create_after(file_id: str, error: Exception, *, is_new: bool) -> Exception:
-    """Judge a failure of the create call. A file that was uploaded just now may not be known everywhere yet.
-
-    Args:
-        file_id: The input file.
-        error: The SDK's error.
-        is_new: It was uploaded a short time ago.
-    """
-    said = str(getattr(error, "message", "") or error).lower()
-    is_file = file_id.lower() in said or ("file" in said and any(word in said for word in _UNFOUND))
-    if is_new and is_file and status_of(error) in (_BAD_REQUEST, _NOT_FOUND):
-        return _JUDGE.unavailable("creating the batch", error)
-    return _JUDGE.of_create("creating the batch", error)
+    return told(doing, error, said(getattr(error, "body", None))[1], _ADVICE)
 
 
 _JUDGE: Final = Judge(told=_told, code=_code, is_keyless=_is_keyless, is_callers=_is_callers)
 unavailable = _JUDGE.unavailable
 of_upload = _JUDGE.of_prepare
+of_create = _JUDGE.of_create
 of_call = _JUDGE.of_call
 is_ended = _JUDGE.is_ended
 is_unsupported = _JUDGE.is_unsupported
+is_unseen = _JUDGE.is_unseen

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from batch_bridge._exact import TooDeepError, read
 from batch_bridge._models import Errored, Request, Usage
 from batch_bridge.providers import _openai_failure as failure
 from batch_bridge.providers._failure import answer_of
@@ -11,7 +10,7 @@ from batch_bridge.providers._openai_call import Call
 from batch_bridge.providers._openai_clients import Clients
 from batch_bridge.providers._openai_result import answered, failed
 from batch_bridge.providers._realtime_reply import Reply
-from batch_bridge.providers._result import raw_of, too_deep
+from batch_bridge.providers._result import loads
 
 _OK: Final = 200
 _SPENT: Final = "insufficient_quota"
@@ -49,12 +48,10 @@ class Caller:
         except Exception as error:  # noqa: BLE001  # as in a batch, it is this request's outcome
             return Reply(failure.of_call(doing, error, _failed))
         try:
-            body, exact = read(content)
-        except TooDeepError as error:
-            return Reply(too_deep(error, raw_of(content)))
+            body = loads(content)
         except ValueError:
             return Reply(Errored(f"{doing} was answered with no JSON", code="unexpected_answer", status_code=_OK))
-        outcome = answered(body, _OK, wants_message=call.wants_message, exact=exact)
+        outcome = answered(body, _OK, wants_message=call.wants_message)
         return Reply(outcome, _usage(body, call.model))
 
     async def aclose(self) -> None:

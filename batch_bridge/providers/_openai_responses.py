@@ -188,7 +188,7 @@ def _call(item: Mapping[str, Any], calls: list[ToolCall], invalid: list[InvalidT
     raw = item["arguments"]
     try:
         arguments = json.loads(raw, strict=False)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         arguments = None
         reason = str(error)
     else:

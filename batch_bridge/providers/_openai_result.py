@@ -1,48 +1,40 @@
 """A line of a batch's output or error file as an outcome. Pure; total: no line makes it raise."""
 
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any, Final, TypeGuard
 
+from batch_bridge import _messages
 from batch_bridge._models import Cancelled, Errored, Expired, Outcome, Succeeded
 from batch_bridge.providers import _openai_chat, _openai_responses
 from batch_bridge.providers._item import read_mark
-from batch_bridge.providers._openai_error import read_error
-from batch_bridge.providers._result import as_message, read_named
+from batch_bridge.providers._result import loads
+from batch_bridge.providers._said import PASSING, is_error, said, status_in
 
 EXPIRED = "the batch's completion window closed before this request ran; it was not billed, and can be sent again"
+_OK: Final = 200
 CANCELLED = "the batch was cancelled before this request ran; it was not billed, and can be sent again"
-
-
-_OK = 200
-_LONGEST_STATUS = 4
-_ANSWERS = ("choices", "output", "data", "results", "object")
-"""Fields of which every answer has one."""
-_PASSING = frozenset({"request_timeout", "server_error", "internal_error", "rate_limit_exceeded"})
-"""Codes of lines that never ran, and may the next time."""
 
 
 def read_line(line: bytes) -> tuple[str, Outcome] | None:
     """Return a request's id and its outcome, or `None` if the line tells of no request."""
-    named = read_named(line, "custom_id")
-    if named is None:
+    try:
+        result = loads(line)
+    except ValueError:
         return None
-    custom_id, result, exact = named
+    if not isinstance(result, dict) or not isinstance(custom_id := result.get("custom_id"), str):
+        return None
     request_id, wants_message = read_mark(custom_id)
-    if isinstance(result, Errored):
-        return request_id, result
     response = result.get("response")
     if response is None:
         return request_id, _never_ran(result.get("error"))
     if not isinstance(response, dict):
         return request_id, Errored("its line in the batch's output is no answer", code="unexpected_answer")
-    status, body, error = _status(response.get("status_code")), response.get("body"), result.get("error")
-    if is_success(status):
-        if is_error(body) or (not body and error):
-            return request_id, failed(status, body, error, response.get("request_id"))
-        return request_id, answered(body, status, wants_message=wants_message, exact=exact)
-    if status is None and _is_answer(body) and not error:
-        return request_id, answered(body, _OK, wants_message=wants_message, exact=exact)
-    return request_id, failed(status, body, error, response.get("request_id"))
+    status, body = status_in(response.get("status_code")), response.get("body")
+    if status is None and isinstance(body, Mapping) and body and not (is_error(body) or result.get("error")):
+        status = _OK  # it does not say, and here is an answer
+    if is_success(status) and not (body is None or is_error(body)):
+        return request_id, answered(body, status, wants_message=wants_message)
+    return request_id, failed(status, body, result.get("error"), response.get("request_id"))
 
 
 def is_success(status: int | None) -> TypeGuard[int]:
@@ -50,35 +42,11 @@ def is_success(status: int | None) -> TypeGuard[int]:
     return status is not None and 200 <= status < 300  # noqa: PLR2004
 
 
-def answered(body: Any, status: int, *, wants_message: bool, exact: bool = False) -> Outcome:
-    """Return the outcome of a request that was answered with a body; `exact` is of `Succeeded`."""
-    if body is None:
-        return Errored(
-            f"the request was answered with HTTP status {status} and no body", "missing_result", status, retryable=True
-        )
-    return _message(body, status, exact=exact) if wants_message else Succeeded(body, exact)
-
-
-def is_error(body: Any) -> bool:
-    """Return whether a body is an error and no answer; a response of the Responses API may hold one, and is both."""
-    if not isinstance(body, Mapping):
-        return False
-    if body.get("object") == "error":
-        return True
-    return bool(body.get("error")) and not any(body.get(name) for name in _ANSWERS)
-
-
-def _is_answer(body: Any) -> bool:
-    return isinstance(body, Mapping) and not is_error(body) and any(body.get(name) for name in _ANSWERS)
-
-
-def _status(given: object) -> int | None:
-    """Return an HTTP status, which some servers write as a string, or as a float."""
-    if isinstance(given, str) and given.strip().isdecimal() and len(given) < _LONGEST_STATUS:
-        return int(given)
-    if isinstance(given, float) and given.is_integer():
-        return int(given)
-    return given if type(given) is int else None
+def answered(body: Any, status: int, *, wants_message: bool) -> Outcome:
+    """Return the outcome of a request that was answered with a body; an error may be one."""
+    if body is None or is_error(body):
+        return failed(status, body, None, None)
+    return _message(body, status) if wants_message else Succeeded(body)
 
 
 def is_retryable(status: int | None) -> bool:
@@ -87,7 +55,7 @@ def is_retryable(status: int | None) -> bool:
 
 
 def _never_ran(error: object) -> Outcome:
-    code, message = read_error(error)
+    code, message = said(error)
     if code == "batch_expired":
         return Expired(message or EXPIRED)
     if code == "batch_cancelled":
@@ -96,21 +64,20 @@ def _never_ran(error: object) -> Outcome:
         return Errored(
             "the batch's output holds neither an answer nor an error for it", "missing_result", retryable=True
         )
-    return Errored(message or f"the request did not run: {code}", code=code or "error", retryable=code in _PASSING)
+    return Errored(message or f"the request did not run: {code}", code=code or "error", retryable=code in PASSING)
 
 
 def failed(status: int | None, body: Any, error: object, provider_request_id: object) -> Errored:
     """Return the outcome of a request that was answered with an error, or with nothing."""
-    code, message = read_error(
-        body.get("error") if isinstance(body, Mapping) else body if isinstance(body, str) else None
-    )
-    if code is None and message is None:
-        code, message = read_error(error)
-    if message is None and isinstance(body, Mapping) and isinstance(body.get("message"), str):
-        message = body["message"]
-    answered = "no HTTP status" if not status else f"HTTP status {status}"
+    code, message = said(body)
+    if message is None:
+        other, message = said(error)
+        code = code or other
+    with_what = "no HTTP status" if not status else f"HTTP status {status}"
+    if is_success(status):
+        code, with_what = code or "unexpected_answer", f"{with_what} and no answer"
     return Errored(
-        message or f"the request was answered with {answered}",
+        message or f"the request was answered with {with_what}",
         code=code or (f"http_{status}" if status else "no_status"),
         status_code=status,
         retryable=is_retryable(status),
@@ -119,14 +86,13 @@ def failed(status: int | None, body: Any, error: object, provider_request_id: ob
     )
 
 
-def _message(body: Any, status: int, *, exact: bool) -> Outcome:
-    if isinstance(body, Mapping) and body.get("error"):
-        code, message = read_error(body["error"])
-        return Errored(message or "the model's answer is an error", code=code or "error", status_code=status)
+def _message(body: Any, status: int) -> Outcome:
+    if isinstance(body, Mapping) and body.get("error"):  # a response that failed
+        return failed(status, body, None, None)
     try:
         is_chat = "choices" in body
         answer = _openai_chat.to_message(body) if is_chat else _openai_responses.to_message(body)
-        return as_message(answer, exact=exact)
+        return Succeeded(_messages.encode_answer(answer))
     except Exception as error:  # noqa: BLE001  # whatever the body is, its neighbours have answers to be read
         cause = f"{type(error).__name__}: {error}"[:300]
         return Errored(

@@ -1,112 +1,146 @@
-"""How all vendors' answers are read. Pure; no line makes it raise."""
+"""How all vendors' answers are read: leniently, since they were paid for. Pure."""
 
+import json
+import logging
 import re
-from contextlib import suppress
-from functools import cache
 from typing import Any, Final
 
 import orjson
 
-from batch_bridge import _messages
-from batch_bridge._exact import LEFT_OUT, TooDeepError, prune, read
-from batch_bridge._models import JSON, Errored, Outcome, Succeeded
-from batch_bridge.errors import JSONError
+from batch_bridge import _deep
+from batch_bridge._models import Errored
+from batch_bridge._text import is_long
 
-_RAW: Final = 65_536
-"""Bytes of a line that cannot be read which are kept with its error: it was paid for."""
-_CAUSE: Final = 300
-_TOO_DEEP: Final = "answer_too_deep"
-_UNREADABLE: Final = "unreadable_answer"
+logger = logging.getLogger("batch_bridge")
+
+UNREADABLE: Final = "unreadable_answer"
+"""The code of a request whose line in a batch's results cannot be read."""
+_KEPT: Final = 2_000
+"""Characters of such a line that are kept."""
+_MOST_KEPT: Final = 1_000
+"""Such lines of one batch that are kept; beyond them something else is wrong, and memory is bounded."""
+_ESCAPE: Final = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})?')
+_ANSWERS: Final = ('"response"', '"result"')
 
 
 def loads(text: bytes | str) -> Any:
-    """Read JSON as leniently as it was paid for; what is nested too deep to be carried is left out.
+    """Read JSON as the vendors' SDKs do, and what those would refuse as well as can be.
+
+    Integers keep all their digits, half a surrogate pair stays one, and depth has no limit. `NaN` and infinities, which
+    JSON has not, are null; a byte that is no UTF-8 is U+FFFD; raw control characters stay; a backslash that escapes
+    nothing is itself. An integer of more digits than Python reads is a string of them.
 
     Raises:
-        ValueError: It is no JSON.
+        ValueError: It is no JSON all the same.
     """
+    data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+    if not is_long(data):
+        try:
+            return orjson.loads(data)
+        except orjson.JSONDecodeError:
+            pass
+    decoded = _decoded(data)
     try:
-        return read(text)[0]
-    except TooDeepError:
-        return read(prune(text))[0]
+        return _read(decoded)
+    except ValueError:
+        return _read(_escaped(decoded))
 
 
-def is_cut(value: object) -> bool:
-    """Return whether something was left out of what `loads` has read, because it was nested too deep."""
+def _decoded(data: bytes) -> str:
     try:
-        return LEFT_OUT.encode() in orjson.dumps(value)
-    except TypeError:  # it has been read the slow way, of which this is no part
-        return LEFT_OUT in repr(value)
+        text = data.decode(errors="surrogatepass")
+    except UnicodeDecodeError:
+        text = data.decode(errors="replace")
+    return text.removeprefix("\ufeff")
 
 
-def needs_text(value: object) -> bool:
-    """Return whether only text carries a value exactly."""
+def _read(text: str) -> Any:
     try:
-        orjson.dumps(value)
-    except TypeError:
-        return True
-    return False
+        return _DECODER.decode(text)
+    except RecursionError:
+        return _deep.read(text, strict=False, parse_int=_integer, parse_constant=_nothing)
 
 
-def read_named(line: bytes, field: str) -> tuple[str, dict[str, Any] | Errored, bool] | None:
-    """Return a line's name, what it holds, and whether only text carries that exactly; `None` if it names nothing.
+def _integer(digits: str) -> int | str:
+    try:
+        return int(digits)
+    except ValueError:  # Python's own limit of digits
+        return digits
 
-    A line that cannot be read, and whose name can, holds the error of that request, with the line.
+
+def _nothing(_: str) -> None:
+    return None
+
+
+_DECODER: Final = json.JSONDecoder(strict=False, parse_int=_integer, parse_constant=_nothing)
+
+
+def _escaped(text: str) -> str:
+    return _ESCAPE.sub(lambda found: found[0] if found[1] else "\\\\", text)
+
+
+class Unreadable:
+    """The lines of a batch's results that cannot be read, until all others have been: one of those may be the answer.
 
     Args:
-        line: The line.
-        field: The field that its name stands in.
+        batch: The batch, for the log.
+        field: What holds a request's name in a line, such as `"custom_id"`.
     """
-    problem: Errored
+
+    def __init__(self, batch: str, field: str) -> None:
+        self._batch = batch
+        self._field = field
+        self._kept: dict[str, str] = {}
+        self._lines = 0
+
+    def add(self, line: bytes) -> None:
+        """Take a line that names no request, or cannot be read."""
+        self._lines += 1
+        name = name_in(line, self._field)
+        if name is not None:
+            room = _KEPT if len(self._kept) < _MOST_KEPT else 0
+            self._kept.setdefault(name, line.strip()[: 4 * room].decode(errors="replace")[:room])
+
+    def outcomes(self) -> list[tuple[str, Errored]]:
+        """Return what the requests end with whose names could be read all the same, by name, and log how many."""
+        if self._lines:
+            logger.warning(
+                "%s: %d lines of its results name no request or cannot be read; %d of them are of requests whose name "
+                "could be read",
+                self._batch,
+                self._lines,
+                len(self._kept),
+            )
+        return [(name, _errored(kept)) for name, kept in self._kept.items()]
+
+
+def _errored(kept: str) -> Errored:
+    where = "the error's body has its beginning" if kept else "too many of that batch cannot, so it was not kept"
+    return Errored(
+        f"this request's line in the batch's results cannot be read, and may hold an answer that was paid for; {where}",
+        code=UNREADABLE,
+        retryable=True,
+        body=kept or None,
+    )
+
+
+def name_in(line: bytes, field: str) -> str | None:
+    """Return the name of the request that a broken line is of; `None` if it cannot be told, or the line is not broken.
+
+    The name is the outermost object's: what stands before the line breaks, or before the answer begins, or at its end.
+    An answer may hold a field of that name, too.
+    """
+    text = _escaped(_decoded(line))
     try:
-        held, exact = read(line)
-    except TooDeepError as error:
-        problem = too_deep(error, raw_of(line))
-    except ValueError as error:
-        cause = str(error)[:_CAUSE]
-        problem = Errored(
-            f"the answer was paid for, and its line is no JSON ({cause}); it is in `body`",
-            _UNREADABLE,
-            body=raw_of(line),
-        )
-    else:
-        name = held.get(field) if isinstance(held, dict) else None
-        return (name, held, exact) if isinstance(name, str) else None
-    found = _name_in(field).search(line)
-    return None if found is None else (found[1].decode(errors="replace"), problem, False)
+        _deep.read(text, strict=False, parse_int=_integer, parse_constant=_nothing)
+    except _deep.BrokenJSON as error:
+        held = error.root.get(field) if isinstance(error.root, dict) else None
+        return held if isinstance(held, str) else _name_around(text, field)
+    return None
 
 
-def is_broken(outcome: Outcome) -> bool:
-    """Return whether an outcome is that of a line which could not be read."""
-    return isinstance(outcome, Errored) and outcome.code in (_TOO_DEEP, _UNREADABLE)
-
-
-def too_deep(why: object, body: JSON) -> Errored:
-    """Return the outcome of a request whose answer is nested too deep to be carried."""
-    return Errored(f"the answer was paid for, and cannot be carried: {why}; it is in `body`", _TOO_DEEP, body=body)
-
-
-def as_message(message: object, *, exact: bool) -> Succeeded:
-    """Return an answer that is a LangChain message.
-
-    Args:
-        message: The message.
-        exact: It may hold what only text carries.
-
-    Raises:
-        TypeError, ValueError: It holds what JSON cannot carry.
-    """
-    if not exact:
-        with suppress(JSONError, ValueError):  # what stood in a string, such as a tool's arguments, is known only now
-            return Succeeded(_messages.encode(message, what="the answer"))
-    return Succeeded(_messages.encode_exactly(message), exact=True)
-
-
-def raw_of(line: bytes) -> str:
-    """Return what was paid for and cannot be read, as it can be kept."""
-    return line[:_RAW].decode(errors="replace")
-
-
-@cache
-def _name_in(field: str) -> re.Pattern[bytes]:
-    return re.compile(rb'(?<!\\)"' + field.encode() + rb'"\s*:\s*"([^"\\]{1,200})"')
+def _name_around(text: str, field: str) -> str | None:
+    starts = [place for place in map(text.find, _ANSWERS) if place >= 0]
+    own = rf'"{field}"\s*:\s*"([^"\\]+)"'
+    found = re.search(own, text[: min(starts, default=0)]) or re.search(rf"[^}}\]]?,\s*{own}\s*}}\s*$", text[-500:])
+    return found[1] if found else None

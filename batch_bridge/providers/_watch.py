@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 from batch_bridge._models import Ended, Errored, InProgress
@@ -12,8 +13,11 @@ logger = logging.getLogger("batch_bridge")
 
 _VISIBILITY = 60.0
 """Seconds in which a batch that was just created may not be found."""
-LATE: Final = 180.0
-"""Seconds that an ended batch is looked at again for, while it does not tell where its results are."""
+LATE_RESULTS: Final = timedelta(minutes=5)
+"""How long an ended batch is looked at again that does not say where its results are.
+
+Source: github.com/BerriAI/litellm/issues/37715 and /38744: `completed`, no output file and counts of 0 for a while.
+"""
 
 
 class Watch:
@@ -23,8 +27,7 @@ class Watch:
         title: What stands before a batch's id in errors and logs.
         status: What the API calls a batch's status.
         account: What the API calls that which has keys and batches.
-        late: Seconds that an ended batch is looked at again for, while it does not tell where its results are.
-        clock: Returns the time, in seconds.
+        clock: Seconds since some moment; never set back.
     """
 
     def __init__(
@@ -33,16 +36,14 @@ class Watch:
         title: str = "batch ",
         status: str = "status",
         account: str = "project",
-        late: float = LATE,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._title = title
         self._status = status
         self._account = account
         self._seen: set[str] = set()
-        self._late = late
         self._clock = clock
-        self._ended_at: dict[str, float] = {}
+        self._late: dict[str, float] = {}
         self._unknown: set[tuple[str, str]] = set()
 
     def not_found(self, batch_id: str, created_at: float) -> InProgress | Ended:
@@ -67,12 +68,12 @@ class Watch:
             )
 
     def waits(self, batch_id: str) -> bool:
-        """Return whether to look again at an ended batch that does not tell where its results are; not for ever."""
+        """Tell whether to poll an ended batch once more, which does not say where its results are; not for ever."""
         now = self._clock()
-        return now - self._ended_at.setdefault(batch_id, now) < self._late
+        return now - self._late.setdefault(batch_id, now) < LATE_RESULTS.total_seconds()
 
     def forget(self, batch_id: str) -> None:
         """Let go of a batch that is settled."""
         self._seen.discard(batch_id)
-        self._ended_at.pop(batch_id, None)
+        self._late.pop(batch_id, None)
         self._unknown = {each for each in self._unknown if each[0] != batch_id}

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final
 
 from google import genai
 from google.genai import types
@@ -21,7 +21,7 @@ from batch_bridge.providers._defaults import read_defaults
 from batch_bridge.providers._gemini_call import Call, read_item
 from batch_bridge.providers._gemini_clients import Clients, once
 from batch_bridge.providers._gemini_download import read_outcomes
-from batch_bridge.providers._gemini_job import Upload, names_of, read_handle, read_job, read_upload, write_handle
+from batch_bridge.providers._gemini_job import Upload, read_handle, read_job, read_upload, write_handle
 from batch_bridge.providers._gemini_realtime import Caller
 from batch_bridge.providers._gemini_result import Bill
 from batch_bridge.providers._gemini_search import search
@@ -158,10 +158,10 @@ class GeminiBatch:
         async with spool() as file:
             size = await asyncio.to_thread(self._write, requests, file)
             name = await self._upload(key, file) if size + _FRAME * len(requests) > self._inline_bytes else None
-        upload: Upload = {"input_file": name, "model": model, "uploaded_at": int(time.time())}
+        upload: dict[str, JSON] = {"input_file": name, "model": model, "uploaded_at": int(time.time())}
         if name is None:
-            upload["marks"] = "".join(str(int(self._read(each).wants_message)) for each in requests)
-        return cast("JSON", upload)
+            upload["messages"] = self._messages(requests)
+        return upload
 
     async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:
         """Create the batch, once.
@@ -181,7 +181,7 @@ class GeminiBatch:
                 lambda client: client.aio.batches.create(model=upload["model"], src=source, config=config),
             )
         except Exception as error:
-            raise failure.of_create("creating the batch", error) from error
+            raise failure.of_create("creating the batch", error, age=time.time() - upload["uploaded_at"]) from error
         job = read_job({"name": created.name})
         if job is None:
             raise SubmissionUnknown(
@@ -209,8 +209,10 @@ class GeminiBatch:
         if job.end is None or (job.awaits_results and self._watch.waits(job.name)):
             return job.progress()
         bill = Bill(known["model"])
-        names = names_of(known, members)
-        return Ended(read_outcomes(self._clients, job, members, bill, names), missing=job.missing(), usage=bill.total)
+        messages = known.get("messages", False)
+        places = messages if isinstance(messages, bool) else frozenset(messages)
+        outcomes = read_outcomes(self._clients, job, members, bill, messages=places)
+        return Ended(outcomes, missing=job.missing(), usage=bill.total)
 
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
         """Return the handles of the batches that were created for a key, oldest first.
@@ -277,6 +279,11 @@ class GeminiBatch:
 
     def _read(self, request: Request) -> Call:
         return read_item(request.item, self._defaults)
+
+    def _messages(self, requests: Sequence[Request]) -> JSON:
+        """Return whether all answers are to be messages, or the places of those: a result may not name its request."""
+        places: list[JSON] = [place for place, each in enumerate(requests) if self._read(each).wants_message]
+        return bool(places) if len(places) in (0, len(requests)) else places
 
     def _write(self, requests: Sequence[Request], file: IO[bytes]) -> int:
         file.writelines(self._read(request).line(request.id) for request in requests)

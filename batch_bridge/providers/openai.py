@@ -32,8 +32,6 @@ LIMITS: Final = OPENAI.limits
 
 Source: platform.openai.com/docs/guides/batch, "Batch API limits": 50,000 requests and 200 MB a file.
 """
-_NEW_FILE: Final = timedelta(minutes=10)
-"""How long after its upload an input file may not be known everywhere at the API."""
 EMBEDDING_INPUTS: Final = 50_000
 """Texts that an embeddings batch may hold in all.
 
@@ -203,14 +201,14 @@ class OpenAIBatch:
             SubmissionRefused: It was not created and will not be.
         """
         upload = read_upload(prepared)
-        if self._quirks.awaits_files:
-            await self._await_file(upload["input_file_id"])
         sent_at = int(time.time())
+        age = sent_at - upload["uploaded_at"]
+        if self._quirks.awaits_files:
+            await self._await_file(upload["input_file_id"], age)
         try:
             batch = await self._batches.create(key, upload)
         except Exception as error:
-            is_new = sent_at - upload["uploaded_at"] < _NEW_FILE.total_seconds()
-            raise failure.of_create_after(upload["input_file_id"], error, is_new=is_new) from error
+            raise failure.of_create("creating the batch", error, age=age) from error
         if batch is None:
             raise SubmissionUnknown(
                 "creating the batch was answered with no batch; whether it exists will be looked up"
@@ -308,7 +306,7 @@ class OpenAIBatch:
             )
         return call
 
-    async def _await_file(self, file_id: str) -> None:
+    async def _await_file(self, file_id: str, age: float) -> None:
         """Pass if a file can be used.
 
         Raises:
@@ -318,7 +316,10 @@ class OpenAIBatch:
         try:
             file = await self._clients.call("files.retrieve", lambda client: client.files.retrieve(file_id))
         except Exception as error:
-            raise failure.of_upload(f"looking up the input file {file_id}", error) from error
+            doing = f"looking up the input file {file_id}"
+            if failure.is_unseen(error, age):
+                raise failure.unavailable(doing, error) from error
+            raise failure.of_upload(doing, error) from error
         status = str(getattr(file, "status", None) or "processed")
         if status in ("error", "failed"):
             why = getattr(file, "status_details", None) or "no reason was given"

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from batch_bridge.testing._answer import Answer
 from batch_bridge.testing._batch import Batch
 from batch_bridge.testing._dialect import Dialect, bearer
+from batch_bridge.testing._dirt import clean, dirty
 from batch_bridge.testing._errors import WireError, invalid, missing
 
 MAX_REQUESTS: Final = 100_000
@@ -75,7 +76,6 @@ def batch_wire(batch: Batch, request: Request, *, status: str | None = None) -> 
     ended = batch.ended
     unrun = batch.total - batch.done
     true = "ended" if ended else "canceling" if batch.status == "cancelling" else "in_progress"
-    ended_at = batch.completed_at or batch.expired_at or batch.cancelled_at or batch.failed_at
     return {
         "id": batch.id,
         "type": "message_batch",
@@ -89,30 +89,36 @@ def batch_wire(batch: Batch, request: Request, *, status: str | None = None) -> 
         },
         "created_at": _time(batch.created_at),
         "expires_at": _time(batch.expires_at),
-        "ended_at": _time(ended_at) if ended else None,
+        "ended_at": _time(batch.ended_at) if ended else None,
         "archived_at": None,
         "cancel_initiated_at": _time(batch.cancelling_at),
-        "results_url": f"{request.base_url}v1/messages/batches/{batch.id}/results" if ended else None,
+        "results_url": f"{request.base_url}v1/messages/batches/{batch.id}/results" if ended and batch.total else None,
     }
 
 
 def result_line(raw: bytes) -> bytes:
     """A line of the results, from one as it is stored; what a fault has broken stays broken."""
     try:
-        line = orjson.loads(raw)
+        line = orjson.loads(clean(raw))
     except orjson.JSONDecodeError:
         return raw
     response = line["response"]
     result: dict[str, Any]
     if response is None:
-        result = {"type": _NEVER_RAN[line["error"]["code"]]}
+        result = _never_ran(line["error"])
     elif 200 <= response["status_code"] < 300:  # noqa: PLR2004
         result = {"type": "succeeded", "message": response["body"]}
     else:
         body = answer_body(Answer(response["status_code"], response["body"]))
         result = {"type": "errored", "error": {**body, "request_id": f"req_{response['request_id']}"}}
     shown = {"custom_id": line["custom_id"], "result": result}
-    return orjson.dumps(shown, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    return dirty(orjson.dumps(shown, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS))
+
+
+def _never_ran(error: Mapping[str, str]) -> dict[str, Any]:
+    if error["code"] in _NEVER_RAN:
+        return {"type": _NEVER_RAN[error["code"]]}
+    return {"type": "errored", "error": error_body(504 if "timeout" in error["code"] else 500, error["message"])}
 
 
 def input_lines(body: Mapping[str, Any]) -> list[bytes]:

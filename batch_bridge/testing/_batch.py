@@ -96,6 +96,20 @@ class Batch:
         """Whether nothing will change any more."""
         return self.status in ENDED
 
+    @property
+    def has_output(self) -> bool:
+        """Whether it shows an output file; that is empty if a fault has taken all of its lines."""
+        return self.ended and bool(self.output_bytes or self.completed)
+
+    def without_results(self) -> Self:
+        """The batch as it looks while its results, and what it counts, are late."""
+        return replace(self, output_bytes=0, error_bytes=0, completed=0, failed=0, done=0, total=0)
+
+    @property
+    def ended_at(self) -> float | None:
+        """When it ended."""
+        return self.completed_at or self.failed_at or self.expired_at or self.cancelled_at
+
     def to(self, status: Status, now: float, **changes: Any) -> Self:
         """The batch in another status, with its time stamped.
 
@@ -132,7 +146,7 @@ class Batch:
             "input_file_id": self.input_file_id,
             "completion_window": "24h",
             "status": status or self.status,
-            "output_file_id": self.output_file_id if self.ended and self.output_bytes else None,
+            "output_file_id": self.output_file_id if self.has_output else None,
             "error_file_id": self.error_file_id if self.ended and self.error_bytes else None,
             "created_at": int(self.created_at),
             "in_progress_at": _whole(self.in_progress_at),

@@ -1,12 +1,13 @@
 """What calls about batches have in common in all wire formats: the faults that they meet."""
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from starlette.responses import Response
 
 from batch_bridge.testing._batch import Batch
-from batch_bridge.testing._errors import not_found
+from batch_bridge.testing._errors import WireError, not_found
 from batch_bridge.testing._gate import Call, drop, fault
 
 
@@ -44,7 +45,23 @@ async def retrieving(call: Call, batch_id: str) -> Batch:
     batch = known(call, batch_id)
     if not batch.seen and context.settings.faults.forgotten:
         await context.batches.change(batch.id, lambda _, now: replace(now, seen=True))
+    late = context.settings.faults.files_after
+    if late and batch.status != "failed" and batch.ended_at is not None and time.time() < batch.ended_at + late:
+        context.dice.fired["files_after"] += 1
+        return batch.without_results()
     return batch
+
+
+def seeing(call: Call, file_id: str) -> None:
+    """Pass if a create sees its input file.
+
+    Raises:
+        WireError: A fault has hidden it.
+    """
+    context = call.core.context
+    if context.dice.strikes("unseen_file"):
+        text = f"No such File object: {file_id}"
+        raise WireError(context.settings.faults.unseen_file_status, text, param="id", code="not_found")
 
 
 def known(call: Call, batch_id: str) -> Batch:

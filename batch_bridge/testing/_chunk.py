@@ -4,16 +4,17 @@ import random
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import orjson
 
 from batch_bridge.testing._answer import Answer, Request, refused
 from batch_bridge.testing._batch import Batch, usage_of
-from batch_bridge.testing._dice import Dice
+from batch_bridge.testing._dice import Dice, draw
+from batch_bridge.testing._dirt import dirty, marked
 from batch_bridge.testing._form import answered_at, form_of
 
 CHUNK_LINES = 500
@@ -29,11 +30,19 @@ _NEVER_RAN = {
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One request of a batch; `failure` is the answer that a fault gives it in place of a real one."""
+    """One request of a batch.
+
+    Attributes:
+        custom_id: Its own.
+        request: What is asked.
+        failure: The answer that a fault gives it in place of a real one.
+        unrun: The code that a fault gives it in place of any answer.
+    """
 
     custom_id: str
     request: Request
     failure: Answer | None
+    unrun: str | None = None
 
 
 @dataclass(slots=True)
@@ -85,17 +94,23 @@ def read_lines(source: BinaryIO, offsets: "array[int]", indices: Sequence[int], 
         source.seek(offsets[2 * index])
         data = form.read(orjson.loads(source.read(offsets[2 * index + 1])), batch.endpoint)
         custom_id: str = data["custom_id"]
-        failure = None
+        failure = unrun = None
         if dice.hits("line_failure", batch.ordinal, custom_id):
             failure = _failure(dice, batch.ordinal, custom_id)
-        lines.append(Line(custom_id, Request(answered_at(data["url"]), data["body"]), failure))
+        elif dice.hits("error_answer", batch.ordinal, custom_id):
+            failure = Answer(200, refused(500, "A fault of the test server: an error with status 200.").body)
+        elif dice.hits("unrun_line", batch.ordinal, custom_id):
+            failure, unrun = Answer(0, None), dice.faults.unrun_line_code
+        lines.append(Line(custom_id, Request(answered_at(data["url"]), data["body"]), failure, unrun))
     return lines
 
 
 def _failure(dice: Dice, ordinal: int, custom_id: str) -> Answer:
     status = dice.pick_status(ordinal, custom_id)
     code = {400: "invalid_value", 429: "rate_limit_exceeded"}.get(status, "server_error")
-    return refused(status, f"A fault of the test server: this request failed with {status}.", code=code)
+    answer = refused(status, f"A fault of the test server: this request failed with {status}.", code=code)
+    wraps = status != 0 and dice.hits("wrapped_error", ordinal, custom_id)
+    return Answer(status, {"error": answer.body}) if wraps else answer
 
 
 def write_lines(batch: Batch, lines: Sequence[Line], answers: Sequence[Answer], dice: Dice) -> Chunk:
@@ -105,7 +120,8 @@ def write_lines(batch: Batch, lines: Sequence[Line], answers: Sequence[Answer], 
     for line, answer in zip(lines, answers, strict=True):
         raw = _output_line(batch, line.custom_id, answer)
         if line.failure is not None:
-            chunk.fired["line_failure"] += 1
+            _write_failure(chunk, batch, line, raw)
+            continue
         if not answer.ok:
             chunk.errors += raw
             continue
@@ -120,6 +136,8 @@ def write_lines(batch: Batch, lines: Sequence[Line], answers: Sequence[Answer], 
             later += _output_line(batch, f"unknown-{line.custom_id}", answer)
         if "missing_line" in hit:
             continue
+        if "dirty_line" in hit:
+            raw = dirty(_output_line(batch, line.custom_id, replace(answer, body=marked(answer.body, _which(key)))))
         if "doubled_line" in hit:
             later += raw
         chunk.output += raw[: len(raw) // 2] + b"\n" if "garbled_line" in hit else raw
@@ -127,7 +145,24 @@ def write_lines(batch: Batch, lines: Sequence[Line], answers: Sequence[Answer], 
     return chunk
 
 
-_LINE_FAULTS = ("missing_line", "doubled_line", "unknown_line", "garbled_line")
+def _write_failure(chunk: Chunk, batch: Batch, line: Line, raw: bytes) -> None:
+    """Write a line that a fault has kept from being asked; an error with a good status is in the output."""
+    if line.unrun is not None:
+        chunk.fired["unrun_line"] += 1
+        chunk.errors += unrun_line(batch, line.custom_id, line.unrun)
+    elif line.failure is not None and line.failure.ok:
+        chunk.fired["error_answer"] += 1
+        chunk.output += raw
+    else:
+        chunk.fired["line_failure"] += 1
+        chunk.errors += raw
+
+
+_LINE_FAULTS = ("missing_line", "doubled_line", "unknown_line", "garbled_line", "dirty_line")
+
+
+def _which(key: tuple[int, str]) -> float:
+    return draw(0, "dirt", *key)
 
 
 def identities(tenant: str, line: Line) -> tuple[bytes, bytes, str]:
@@ -148,10 +183,11 @@ def _output_line(batch: Batch, custom_id: str, answer: Answer) -> bytes:
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
 
 
-def unrun_line(batch: Batch, custom_id: str, code: Literal["batch_expired", "batch_cancelled"]) -> bytes:
+def unrun_line(batch: Batch, custom_id: str, code: str) -> bytes:
     """The line in the error file of a request that never ran."""
     name = sha256(f"{batch.id}\0{custom_id}".encode()).hexdigest()
-    error = {"code": code, "message": _NEVER_RAN[code]}
+    told = f"A fault of the test server: this request never ran ({code})."
+    error = {"code": code, "message": _NEVER_RAN.get(code, told)}
     line = {"id": f"batch_req_{name[:32]}", "custom_id": custom_id, "response": None, "error": error}
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 

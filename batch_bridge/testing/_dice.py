@@ -33,6 +33,11 @@ class Dice:
         self._left: dict[str, int] = {}
         self.fired: Counter[str] = Counter()
 
+    @property
+    def faults(self) -> Faults:
+        """The faults as they are set now."""
+        return self._settings().faults
+
     def load(self, options: set[str]) -> None:
         """Start the `next_…` counters among these options afresh."""
         faults = self._settings().faults

@@ -20,6 +20,12 @@ class Faults:
         doubled_line: Lines that appear twice in the output.
         unknown_line: Lines after which one of an unknown `custom_id` follows.
         garbled_line: Lines that are cut in the middle, so that they are no JSON.
+        dirty_line: Lines that strict JSON refuses and a lenient reader takes: with `NaN`, a byte that is no UTF-8, a
+            raw control character, or a backslash that escapes nothing. Not where results come inside a batch.
+        error_answer: Lines whose status is 200 and whose body is an error; they are not asked and not paid.
+        unrun_line: Lines that never ran, and stand in the error file with `unrun_line_code`; not asked, not paid.
+        unrun_line_code: The code of such a line.
+        wrapped_error: Lines whose error, from `line_failure`, stands inside another one.
         batch_failure: Batches that end as `failed` in validation, with `batch_failure_code`; nothing is paid.
         batch_failure_code: The code of such a failure.
         expiry: Batches that end as `expired` after `expiry_share` of their lines.
@@ -30,6 +36,7 @@ class Faults:
         unknown_status_name: A status that no client knows.
         forgotten: Batches that are 404 once they were retrieved for the first time.
         output_missing: Output files whose content is 404.
+        files_after: Seconds for which a batch that has ended names no results, and counts nothing.
         visible_after: Seconds for which a created batch is neither retrieved nor listed. It reads its input
             file only afterwards: without that file it fails, and nothing is paid.
         drop_create_response: Creates that take effect and whose connection is dropped without a response.
@@ -39,6 +46,9 @@ class Faults:
         create_error_after: Creates answered with `create_error_status` that do take effect.
         next_create_error_after: The same for the next so many creates.
         create_error_status: The status of both.
+        unseen_file: Creates answered with `unseen_file_status`, as if their input file were not there.
+        next_unseen_file: The same for the next so many creates.
+        unseen_file_status: The status of both.
         create_rate_limit: Creates answered with 429 and `Retry-After: retry_after`.
         next_create_rate_limit: The same for the next so many creates.
         retry_after: Seconds named in `Retry-After`.
@@ -65,6 +75,11 @@ class Faults:
     doubled_line: Share = 0.0
     unknown_line: Share = 0.0
     garbled_line: Share = 0.0
+    dirty_line: Share = 0.0
+    error_answer: Share = 0.0
+    unrun_line: Share = 0.0
+    unrun_line_code: str = "request_timeout"
+    wrapped_error: Share = 0.0
 
     batch_failure: Share = 0.0
     batch_failure_code: str = "token_limit_exceeded"
@@ -76,6 +91,7 @@ class Faults:
     unknown_status_name: str = "paused"
     forgotten: Share = 0.0
     output_missing: Share = 0.0
+    files_after: float = 0.0
     visible_after: float = 0.0
 
     drop_create_response: Share = 0.0
@@ -85,6 +101,9 @@ class Faults:
     create_error_after: Share = 0.0
     next_create_error_after: int = 0
     create_error_status: int = 500
+    unseen_file: Share = 0.0
+    next_unseen_file: int = 0
+    unseen_file_status: int = 404
     create_rate_limit: Share = 0.0
     next_create_rate_limit: int = 0
     retry_after: float = 1.0

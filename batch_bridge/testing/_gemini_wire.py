@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from batch_bridge.testing._batch import Batch
+from batch_bridge.testing._dirt import clean, dirty
 from batch_bridge.testing._files import File
 from batch_bridge.testing._gemini_names import STATES, model_in, rpc
 
@@ -72,7 +73,7 @@ def batch_wire(batch: Batch, *, state: str | None = None, inlined: list[Any] | N
         "model": f"models/{model_in(batch.endpoint)}",
         "state": state or STATES[batch.status],
         "createTime": _time(batch.created_at),
-        "updateTime": _time(_ended_at(batch) or batch.in_progress_at or batch.created_at),
+        "updateTime": _time(batch.ended_at or batch.in_progress_at or batch.created_at),
         "batchStats": {
             "requestCount": str(batch.total),
             "successfulRequestCount": str(batch.completed),
@@ -83,7 +84,7 @@ def batch_wire(batch: Batch, *, state: str | None = None, inlined: list[Any] | N
     }
     operation: dict[str, Any] = {"name": shown["name"], "metadata": shown}
     if batch.ended:
-        shown["endTime"] = _time(_ended_at(batch) or batch.created_at)
+        shown["endTime"] = _time(batch.ended_at or batch.created_at)
         operation["done"] = True
     if output is not None:
         shown["output"] = output
@@ -98,8 +99,8 @@ def _output(batch: Batch, inlined: list[Any] | None) -> dict[str, Any] | None:
         return None
     if inlined is not None:
         return {"inlinedResponses": {"inlinedResponses": inlined}}
-    file_id = batch.output_file_id if batch.output_bytes else batch.error_file_id
-    return {"responsesFile": f"files/{file_id}"} if batch.output_bytes or batch.error_bytes else {}
+    file_id = batch.output_file_id if batch.has_output else batch.error_file_id
+    return {"responsesFile": f"files/{file_id}"} if batch.has_output or batch.error_bytes else {}
 
 
 def _error(batch: Batch) -> dict[str, Any]:
@@ -115,10 +116,10 @@ def _error(batch: Batch) -> dict[str, Any]:
 def result_line(line: bytes) -> bytes:
     """A line of our own output as one of a responses file; one that is broken stays so."""
     try:
-        result = orjson.loads(line)
+        result = orjson.loads(clean(line))
     except orjson.JSONDecodeError:
         return line
-    return orjson.dumps({"key": result["custom_id"], **_result(result)}, option=orjson.OPT_APPEND_NEWLINE)
+    return dirty(orjson.dumps({"key": result["custom_id"], **_result(result)}, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def inlined(lines: Iterable[bytes], asked: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -130,7 +131,7 @@ def inlined(lines: Iterable[bytes], asked: Iterable[Mapping[str, Any]]) -> list[
     broken = 0
     for line in lines:
         try:
-            result = orjson.loads(line)
+            result = orjson.loads(clean(line))
         except orjson.JSONDecodeError:
             broken += 1
         else:
@@ -146,15 +147,12 @@ def inlined(lines: Iterable[bytes], asked: Iterable[Mapping[str, Any]]) -> list[
 def _result(result: Mapping[str, Any]) -> dict[str, Any]:
     response = result["response"]
     if response is None:
-        return {"error": {"code": 1, "message": result["error"]["message"]}}
+        code = 1 if result["error"]["code"].startswith("batch_") else 13  # INTERNAL
+        return {"error": {"code": code, "message": result["error"]["message"]}}
     if 200 <= response["status_code"] < 300:  # noqa: PLR2004
         return {"response": response["body"]}
     code, status = rpc(response["status_code"])
     return {"error": {"code": code, "message": said(response["body"]), "status": status}}
-
-
-def _ended_at(batch: Batch) -> float | None:
-    return batch.completed_at or batch.failed_at or batch.expired_at or batch.cancelled_at
 
 
 def _time(moment: float) -> str:

@@ -21,6 +21,11 @@ class ServerOptions(TypedDict, total=False):
     doubled_line: float
     unknown_line: float
     garbled_line: float
+    dirty_line: float
+    error_answer: float
+    unrun_line: float
+    unrun_line_code: str
+    wrapped_error: float
     batch_failure: float
     batch_failure_code: str
     expiry: float
@@ -31,6 +36,7 @@ class ServerOptions(TypedDict, total=False):
     unknown_status_name: str
     forgotten: float
     output_missing: float
+    files_after: float
     visible_after: float
     drop_create_response: float
     next_drop_create_response: int
@@ -39,6 +45,9 @@ class ServerOptions(TypedDict, total=False):
     create_error_after: float
     next_create_error_after: int
     create_error_status: int
+    unseen_file: float
+    next_unseen_file: int
+    unseen_file_status: int
     create_rate_limit: float
     next_create_rate_limit: int
     retry_after: float

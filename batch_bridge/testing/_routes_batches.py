@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from batch_bridge.testing._batch import Batch
-from batch_bridge.testing._batch_calls import creating, is_forgotten, known, listing, retrieving, untrue_status
+from batch_bridge.testing._batch_calls import creating, is_forgotten, known, listing, retrieving, seeing, untrue_status
 from batch_bridge.testing._endpoints import ENDPOINTS
 from batch_bridge.testing._errors import WireError, invalid, missing
 from batch_bridge.testing._gate import Call, answer_json
@@ -63,6 +63,7 @@ async def make(
     file = call.core.context.files.get(call.tenant, input_file_id)
     if file.purpose != purpose:
         raise invalid("input_file_id", f"the file's purpose is '{file.purpose}' and must be '{purpose}'.")
+    seeing(call, input_file_id)
     return await call.core.create(
         call.tenant,
         endpoint=endpoint,

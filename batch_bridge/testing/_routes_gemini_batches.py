@@ -9,7 +9,7 @@ import orjson
 from starlette.responses import Response
 
 from batch_bridge.testing._batch import Batch
-from batch_bridge.testing._batch_calls import creating, is_forgotten, known, listing, retrieving, untrue_status
+from batch_bridge.testing._batch_calls import creating, is_forgotten, known, listing, retrieving, seeing, untrue_status
 from batch_bridge.testing._errors import WireError
 from batch_bridge.testing._files import File, new_file_id
 from batch_bridge.testing._gate import Call, answer_json, drop
@@ -41,6 +41,7 @@ async def _create(call: Call, body: dict[str, Any]) -> Batch:
     file_name, requests = field(config, "fileName"), field(field(config, "requests"), "requests")
     if isinstance(file_name, str) and requests is None:
         file = call.core.context.files.get(call.tenant, file_name.removeprefix("files/"))
+        seeing(call, file_name)
         file_id = file.id
     elif isinstance(requests, list) and requests and file_name is None:
         metadata[INLINE] = "true"
@@ -109,7 +110,7 @@ async def retrieve(call: Call) -> Response:
     context = call.core.context
     batch = await retrieving(call, call.id("batch_id"))
     results = None
-    if batch.status == "completed" and INLINE in (batch.metadata or {}):
+    if batch.status == "completed" and batch.total and INLINE in (batch.metadata or {}):
         if context.dice.hits("output_missing", batch.output_file_id):
             context.dice.fired["output_missing"] += 1
             results = []
@@ -152,6 +153,6 @@ def _results(call: Call, batch: Batch) -> list[dict[str, Any]]:
 
 def _wire(call: Call, batch: Batch, results: list[Any] | None = None) -> dict[str, Any]:
     status = untrue_status(call, batch)
-    if results is None and INLINE in (batch.metadata or {}):
+    if results is None and batch.total and INLINE in (batch.metadata or {}):
         results = []
     return batch_wire(batch, state=status and f"BATCH_STATE_{status.upper()}", inlined=results)

@@ -204,7 +204,8 @@ class Run:
                 (ended.output_file_id, ended.output_bytes, "output"),
                 (ended.error_file_id, ended.error_bytes, "error"),
             ):
-                if size:
+                if size or (kind == "output" and ended.has_output):
+                    self._context.files.path(file_id).touch()
                     insert_file(connection, _result_file(ended, file_id, size, kind))
             unrun = ended.total - ended.done
             add(connection, **({ending: unrun} if ending != "completed" else {}))

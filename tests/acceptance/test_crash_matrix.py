@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import sampling
 
 from batch_bridge.testing import BatchServer
 
@@ -93,6 +94,16 @@ def undisturbed(job, tmp_path_factory):
     return json.loads((folder / "results").read_text())
 
 
+def drawn(steps: list[str], each: int) -> list[str]:
+    """Return the steps to die at, in their order: all, or some of each kind, such as `before submit 2`."""
+    kinds: dict[str, list[str]] = {}
+    for step in steps:
+        kinds.setdefault(step.rpartition(" ")[0], []).append(step)
+    dice = random.Random(sampling.seed)
+    some = {step for first, *more in kinds.values() for step in (first, *dice.sample(more, min(len(more), each - 1)))}
+    return [step for step in steps if sampling.is_whole or step in some]
+
+
 def _results(folder: Path):
     return json.loads((folder / "results").read_text())["results"]
 
@@ -110,7 +121,7 @@ def test_a_process_that_ends_at_any_step_loses_nothing_and_pays_nothing_twice(se
         assert server.stats.paid_twice == 0, f"paid twice, at the latest after it died {step}"
         return step
 
-    steps = undisturbed["steps"]
+    steps = drawn(undisturbed["steps"], 3)
     died = [step for step in job.each(die_and_go_on, steps) if step]
     print(f"died at {len(died)} steps of {len(steps)}")
     assert len(died) >= 0.8 * len(steps)
@@ -135,7 +146,7 @@ def test_a_process_that_ends_again_and_again_loses_nothing_and_pays_nothing_twic
             assert job.run(folder) == 0
         assert _results(folder) == undisturbed["results"]
 
-    job.each(die_often, range(10))
+    job.each(die_often, range(sampling.many(10, 4)))
     assert server.stats.paid_twice == 0
 
 
@@ -146,7 +157,7 @@ def test_a_batch_that_becomes_visible_late_is_not_paid_twice(server, job, undist
             assert job.run(folder) == 0
         assert _results(folder) == undisturbed["results"]
 
-    around = [step for step in undisturbed["steps"] if "prepare" in step or "submit" in step]
+    around = [step for step in drawn(undisturbed["steps"], 2) if "prepare" in step or "submit" in step]
     assert around
     server.configure(visible_after=0.3)
     try:

@@ -7,13 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import sampling
+
 from batch_bridge.testing import BatchServer
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
-KILLS = 20
+KILLS = sampling.many(20, 8)
 
 
-def test_the_demo_survives_being_killed_twenty_times(tmp_path):
+def test_the_demo_survives_being_killed_many_times(tmp_path):
     seed = int(os.environ.get("CRASH_SEED", random.randrange(2**32)))
     print(f"CRASH_SEED={seed}")
     dice = random.Random(seed)

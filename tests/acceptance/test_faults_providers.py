@@ -95,6 +95,7 @@ def name_of(value: Any) -> str:
     return re.sub(r"\W+", "-", value.name)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("fault", "family"), CELLS, ids=name_of)
 def test_every_thread_ends_with_its_own_answer_or_its_own_error(cells, fault, family):
     cell = cells.pop((fault, family)).result()
@@ -117,8 +118,8 @@ def rows_of(fault: Fault) -> list[str]:
     for family in FAMILIES:
         what = fault.name + (f", which is {fault.instead[family][0]}" if family in fault.instead else "")
         switches = in_code(fault.switches_at(family))
-        if fault.is_met_by(family):
-            measured = MEASURED[fault.name, family.name]
+        measured = MEASURED.get((fault.name, family.name))
+        if measured is not None:
             again = "what had run" if measured.again is None else f"{measured.again:,}"
             row = (what, switches, measured.how, str(measured.sent), again)
         elif family in fault.cannot:
@@ -130,11 +131,9 @@ def rows_of(fault: Fault) -> list[str]:
 
 
 def test_the_page_shows_what_was_measured():
-    if len(MEASURED) < len(CELLS):
-        pytest.skip("not all cells were measured in this run")
     rows = [
         "| fault | at | switches of the server | the 1,000 requests end with | sent, at most | paid twice |",
         "|---|---|---|---|---|---|",
         *(row for fault in FAULTS for row in rows_of(fault)),
     ]
-    check_page("by provider", rows, __file__)
+    check_page("by provider", rows, __file__, is_whole=len(MEASURED) == len(CELLS), at=1)

@@ -63,6 +63,8 @@ def anthropic(server):
         lacks={
             "batch_failure": "a batch never fails as a whole; its requests do",
             "upload_error": "there is no upload",
+            "unseen_file": "there is no input file",
+            "wrapped_error": "this server writes its errors anew",
         },
     )
 

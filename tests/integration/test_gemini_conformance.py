@@ -14,10 +14,13 @@ MODEL = "gemini-2.5-flash"
 NO_PARTS = {
     "expiry": "an expired batch of Gemini's has no results",
     "partial": "Gemini does not document results of a cancelled batch, and the server shows none",
+    "wrapped_error": "this server writes its errors anew",
 }
 INSIDE = {
     "bytes": "requests inside a create call are framed otherwise than lines of a file",
     "visible_after": "a batch without an input file cannot be stopped; it is looked for during `inline_doubt`",
+    "dirty_line": "results inside a batch are part of its object, which the server writes as strict JSON",
+    "unseen_file": "there is no input file",
 }
 
 
@@ -61,6 +64,7 @@ def inline(server):
     return subject(server, {**NO_PARTS, **INSIDE}, inline_bytes=INLINE_BYTES, inline_doubt=timedelta(0))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=str)
 @pytest.mark.parametrize("make", [file, inline], ids=lambda make: make.__name__)
 async def test_conformance(make, behaviour, server):

@@ -136,8 +136,10 @@ async def test_a_fence_is_the_end_of_the_input_file(server):
     prepared = await provider.prepare("key", asked)
     for _ in range(2):
         await provider.fence(prepared)
-    with pytest.raises(SubmissionRefused):
+    with pytest.raises(ProviderUnavailable, match="just uploaded"):
         await provider.submit("key", asked, prepared)
+    with pytest.raises(SubmissionRefused):
+        await provider.submit("key", asked, {**prepared, "uploaded_at": 0})
 
 
 async def test_a_batch_whose_input_was_fenced_is_doubted_until_it_fails(server):
@@ -208,7 +210,11 @@ async def test_results_that_are_late_are_waited_for_but_not_for_ever():
     http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200, json=batch)))
     provider = GeminiBatch(genai.Client(api_key="k", http_options=types.HttpOptions(httpx_async_client=http)))
     handle = {"name": "batches/1", "key": "k", "input_file": "files/1", "model": MODEL, "created_at": 0}
-    polls = [await provider.poll(handle, ["r"]) for _ in range(4)]
+    now = provider._watch._clock()
+    polls = []
+    for later in (0, 60, 299, 301):
+        provider._watch._clock = lambda at=now + later: at
+        polls.append(await provider.poll(handle, ["r"]))
     assert [type(poll) for poll in polls] == [InProgress, InProgress, InProgress, Ended]
     assert polls[-1].missing.code == "missing_result"
     await http.aclose()

@@ -93,6 +93,6 @@ def test_a_key_with_another_model_or_other_parameters_is_refused(run, tmp_path):
     assert "gpt-4o-mini then" in said
     assert "gpt-4o now" in said
     (tmp_path / "bridges.toml").write_text(CONFIG + "[bridges.bridge.provider.defaults]\ntemperature = 1\n")
-    assert "its parameters" in run("submit", "items.jsonl", "--key", "mine", code=1)
+    assert "temperature: none then, 1 now" in run("submit", "items.jsonl", "--key", "mine", code=1)
     (tmp_path / "bridges.toml").write_text(CONFIG)
     assert run("submit", "items.jsonl", "--key", "mine").strip() == handle

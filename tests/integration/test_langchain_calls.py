@@ -188,7 +188,7 @@ def test_what_a_batcher_of_ones_own_has_for_itself_is_refused_beside_it(argument
         assert batched(openai_key(), batcher, max_idle=1)
 
 
-@pytest.mark.parametrize(("batcher", "kind"), [(5, TypeError), (None, TypeError), ("", ValueError)])
+@pytest.mark.parametrize(("batcher", "kind"), [(5, TypeError), ("", ValueError)])
 def test_what_is_no_batcher_is_refused_when_the_model_is_batched(batcher, kind):
     with pytest.raises(kind, match=r"batched\(batcher="):
         batched(openai_key(), batcher)

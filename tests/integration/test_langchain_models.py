@@ -29,7 +29,7 @@ from pydantic import BaseModel
 from batch_bridge import Batcher, RequestFailed
 from batch_bridge.errors import OutsideGraphError, ResultPending, UsageError
 from batch_bridge.langchain import batched
-from batch_bridge.langchain._model import _chunk
+from batch_bridge.langchain._stream import generation_chunk
 from batch_bridge.testing import BatchServer
 
 
@@ -285,7 +285,9 @@ def test_a_chunk_holds_the_whole_message():
         tool_calls=[{"name": "a", "args": {"b": 1}, "id": "c"}],
         usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
     )
-    chunk = _chunk(ChatResult(generations=[ChatGeneration(message=message)], llm_output={"model_name": "m"})).message
+    chunk = generation_chunk(
+        ChatResult(generations=[ChatGeneration(message=message)], llm_output={"model_name": "m"})
+    ).message
     assert isinstance(chunk, AIMessageChunk)
     assert chunk.tool_calls == message.tool_calls
     assert chunk.usage_metadata == message.usage_metadata

@@ -454,6 +454,6 @@ async def test_usage_is_what_the_api_says(scripted):
         "input_tokens_details": {"cached_tokens": 2},
         "output_tokens_details": {"reasoning_tokens": 0},
     }
-    provider, _ = await scripted({GET: (200, batch(status="completed", usage=usage))})
+    provider, _ = await scripted({GET: (200, batch(status="completed", output_file_id="file-out", usage=usage))})
     used = (await provider.poll(HANDLE, ())).usage
     assert (used.model, used.input_tokens, used.output_tokens, used.cached_tokens) == ("m", 7, 5, 2)

@@ -2,23 +2,13 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm import Warm
 
 from batch_bridge.testing import BatchServer
 
-RUN = """
-import ast, asyncio, inspect, sys
-code = compile(sys.stdin.read(), "page", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-names = {"__name__": "page"}
-if code.co_flags & inspect.CO_COROUTINE:
-    asyncio.run(eval(code, names))
-else:
-    exec(code, names)
-"""
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,20 +20,17 @@ def server():
         yield server
 
 
+@pytest.fixture(scope="module")
+def warm():
+    with Warm("batch_bridge", "batch_bridge.langchain", "batch_bridge.providers.openai", "langchain_openai") as warm:
+        yield warm
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_of_a_page_runs(page, server, tmp_path):
+def test_the_code_of_a_page_runs(page, server, warm, tmp_path):
     program = "\n".join(BLOCK.findall(page.read_text()))
     environment = {**os.environ, "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "test"}
-    done = subprocess.run(
-        [sys.executable, "-c", RUN],
-        input=program,
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = warm.run(program, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
 
 

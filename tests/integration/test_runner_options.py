@@ -39,7 +39,7 @@ async def test_abatch_names_what_it_does_not_know(name, says):
 async def test_ainvoke_names_what_it_does_not_know(name):
     desk = Desk()
     says = {"run_id": "abatch\\(inputs, run_id=…\\)", "thread_id": "thread_id", "configg": "config="}.get(
-        name, "it takes"
+        name, "it goes into the config"
     )
     async with memory(one_node(ask), desk.bridge()) as runner:
         with pytest.raises(TypeError, match=says):

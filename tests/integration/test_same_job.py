@@ -213,6 +213,7 @@ async def by_runner(provider, items, note):
     return [each if isinstance(each, Exception) else each["answer"] for each in results]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("host", [by_batcher, by_runner])
 @pytest.mark.parametrize("name", PROVIDERS)
 async def test_the_same_job_has_the_same_outcomes_at_every_provider(server, name, host):

@@ -411,7 +411,7 @@ if sys.argv[2:] == ["kill"]:
 def script(server, cwd, *arguments):
     environment = {**os.environ, "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "test"}
     command = [sys.executable, "-c", SCRIPT, *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == (-9 if "kill" in arguments else 0), done.stderr
     assert "Traceback" not in done.stderr
     return [int(number) for number in done.stdout.split()]

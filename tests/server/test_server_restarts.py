@@ -45,6 +45,7 @@ async def second_round(_: LangGraphClient, batches: BatchServer, ids: list[str])
     return batches.stats.requests > len(ids)
 
 
+@pytest.mark.sampled(most=3)
 @pytest.mark.parametrize(
     "phase", [parked_and_unnoticed, queued, submitted, settled, half_delivered, second_round], ids=lambda f: f.__name__
 )

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import sampling
 from dev_server import DevServer
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
@@ -56,12 +57,18 @@ async def test_the_last_request_of_all_is_sent_when_it_is_old_enough(tmp_path: P
             await client.aclose()
 
 
-async def test_a_thousand_threads_of_two_dependent_waits_are_two_batches_and_few_runs(tmp_path: Path) -> None:
+async def test_many_threads_of_two_dependent_waits_are_two_batches_and_few_runs(tmp_path: Path) -> None:
+    many = sampling.many(1000, 200)
     with BatchServer(latency=0.5) as batches:
-        env = {"OPENAI_BASE_URL": batches.base_url, "OPENAI_API_KEY": "test", "MAX_AGE": "3600", "MAX_REQUESTS": "1000"}
+        env = {
+            "OPENAI_BASE_URL": batches.base_url,
+            "OPENAI_API_KEY": "test",
+            "MAX_AGE": "3600",
+            "MAX_REQUESTS": str(many),
+        }
         with DevServer(CONFIG, folder=tmp_path, jobs=50, env=env) as server:
             client = get_client(url=server.url)
-            ids = await start(client, "agent", [{"name": f"thread {index}"} for index in range(1000)])
+            ids = await start(client, "agent", [{"name": f"thread {index}"} for index in range(many)])
             while await count(client, ids, "idle") < len(ids):
                 await asyncio.sleep(0.5)
             ended = {each["thread_id"]: each["values"] for each in await look(client, ids)}
@@ -71,7 +78,7 @@ async def test_a_thousand_threads_of_two_dependent_waits_are_two_batches_and_few
             assert f"thread {index} first" in ended[thread]["first"]
             assert f"thread {index} second" in ended[thread]["second"]
         assert batches.stats.batches == 2
-        assert batches.stats.paid == 2000
+        assert batches.stats.paid == 2 * many
         assert batches.stats.paid_twice == 0
         assert len(runs) < 60, Counter(run["metadata"].get("batch_bridge") for run in runs)
 

@@ -29,7 +29,7 @@ class Server:
         self.created: list[dict[str, Any]] = []
         self.searched: list[list[str]] = []
         self.got: list[str] = []
-        self.threads = SimpleNamespace(search=self._search, get=self._get)
+        self.threads = SimpleNamespace(search=self._search, get=self._get, get_state=self._get_state)
         self.runs = SimpleNamespace(create=self._create, list=self._list)
 
     def put(self, thread: str, *ids: str, status: str = "interrupted", deadline: timedelta | None = None) -> None:
@@ -64,6 +64,10 @@ class Server:
             request = httpx.Request("GET", "http://server")
             raise NotFoundError("there is none", response=httpx.Response(404, request=request), body={})
         return self.rows[thread]
+
+    async def _get_state(self, thread: str) -> dict[str, Any]:
+        interrupts = self.rows[thread]["interrupts"]
+        return {"tasks": [{"name": task, "error": None, "interrupts": raised} for task, raised in interrupts.items()]}
 
     async def _create(self, thread: str, assistant: str, **options: Any) -> None:
         await asyncio.sleep(0)

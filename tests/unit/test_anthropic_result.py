@@ -104,9 +104,9 @@ def test_lines_of_others_are_nobodys():
     assert read_result(b'{"custom_id": "a", "result": {"typ') is None
 
 
-def test_half_a_surrogate_pair_becomes_a_question_mark():
+def test_half_a_surrogate_pair_is_kept():
     line = b'{"custom_id": "a", "result": {"type": "succeeded", "message": {"text": "\\ud83d"}}}'
-    assert read_result(line)["result"]["message"]["text"] == "?"
+    assert read_result(line)["result"]["message"]["text"] == "\ud83d"
 
 
 def test_a_bill_sums_what_was_answered():

@@ -297,6 +297,7 @@ class World(crashes.World):
             self.look()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("story", crashes.STORIES)
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize(("cache", "dedupe"), [(True, True), (False, True), (True, False)])

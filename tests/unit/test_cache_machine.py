@@ -6,6 +6,7 @@ The laws of `test_engine_machine` hold for every request, whether it is a line, 
 from collections import defaultdict
 
 import pytest
+import sampling
 import test_engine_machine as plain
 from fakes import Fuse, guarded
 from hypothesis import HealthCheck, settings
@@ -149,7 +150,7 @@ def _short_chunks():
 
 TestSharing = SharingMachine.TestCase
 TestSharing.settings = settings(
-    max_examples=200,
+    max_examples=sampling.many(200, 40),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

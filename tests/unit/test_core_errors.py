@@ -10,6 +10,7 @@ import pytest
 from batch_bridge import errors
 from batch_bridge.errors import (
     BatchBridgeError,
+    GraphChangedError,
     JSONError,
     ProviderUnavailable,
     RequestCancelled,
@@ -55,6 +56,7 @@ FULL = [
     RequestCancelled("m"),
     ResultPending("m", request_id="r", status="queued"),
     RunMismatchError("m", index=3),
+    GraphChangedError("m", thread_id="t", node="outer/inner"),
     JSONError("m", path="['a'][0]"),
     ProviderUnavailable("m", retry_after=1.5),
     SubmissionRefused("m", code="c", status_code=400),

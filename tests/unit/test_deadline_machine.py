@@ -8,6 +8,7 @@ import json
 from datetime import timedelta
 
 import pytest
+import sampling
 import test_engine_machine as plain
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -120,7 +121,7 @@ def _short_chunks():
 plain.FAILURES.add(DEADLINE)
 TestDeadlines = DeadlineMachine.TestCase
 TestDeadlines.settings = settings(
-    max_examples=200,
+    max_examples=sampling.many(200, 40),
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -142,6 +142,7 @@ STORIES = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("ledger", LEDGERS)
 @pytest.mark.parametrize("story", STORIES)
 @pytest.mark.parametrize("moment", MOMENTS)

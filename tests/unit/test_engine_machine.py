@@ -14,6 +14,7 @@ from random import Random
 from typing import Any, NoReturn
 
 import pytest
+import sampling
 from fakes import MOMENTS, T0, Crash, FakeStore, Fuse, Moment, ended, guarded, request
 from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
@@ -314,9 +315,13 @@ class WildProvider:
 
     # -- the books ---------------------------------------------------------------------------------------------
 
-    def executed_by(self, request_id: str) -> set[int]:
-        """Return the calls of `submit` that this request is paid through, or will be, and that came to something."""
-        rows = self._store.read()
+    def executed_by(self, request_id: str, rows: dict[str, Any]) -> set[int]:
+        """Return the calls of `submit` that this request is paid through, or will be, and that came to something.
+
+        Args:
+            request_id: The request.
+            rows: All of the store's.
+        """
         tried = self.on_record[request_id]  # also once it is forgotten
         tried.update(batch for batch, *_ in rows["tries"].get(request_id, {"tries": []})["tries"])
         return {
@@ -349,7 +354,8 @@ class WildProvider:
         self._expect(len({each.group for each in measures}) == 1, f"{key} mixes groups")
         self._expect(len(ids) <= (self._most.requests or 10**9), f"{key} holds too many requests")
         self._expect(len(ids) == 1 or size <= (self._most.bytes or 10**9), f"{key} holds too many bytes: {size}")
-        self._expect(not any(map(self.executed_by, ids)), f"{key} would pay twice")
+        rows = self._store.read()
+        self._expect(not any(self.executed_by(each, rows) for each in ids), f"{key} would pay twice")
         self._expect(rows["members"].get(key, {}).get("ids") == list(ids), f"{key}: members not written first")
         self._expect(rows["batches"].get(key, {}).get("stage") == "prepared", f"{key}: intent not written first")
         self._expect(rows["batches"].get(key, {}).get("prepared") == prepared, f"{key}: cannot be looked for")
@@ -525,7 +531,7 @@ class EngineMachine(RuleBasedStateMachine):
     def laws(self) -> None:
         rows = self.store.read()
         self.outcomes_never_change(rows["outcomes"])
-        self.nothing_is_paid_twice()
+        self.nothing_is_paid_twice(rows)
         held = [
             each
             for key, row in rows["batches"].items()
@@ -550,11 +556,11 @@ class EngineMachine(RuleBasedStateMachine):
         self.expect(not lost, f"outcomes are lost: {lost}")
         self.expect(not self.forgotten & rows.keys(), "a forgotten outcome has come back")
 
-    def nothing_is_paid_twice(self) -> None:
+    def nothing_is_paid_twice(self, rows: dict[str, Any]) -> None:
         self.expect(not self.provider.violations, "; ".join(self.provider.violations))
         paid = defaultdict(int)
         for request_id in self.provider.asked:
-            paid[request_id] = len(self.provider.executed_by(request_id))
+            paid[request_id] = len(self.provider.executed_by(request_id, rows))
         self.expect(max(paid.values(), default=0) <= 1, "a request was paid twice")
         self.expect(not self.provider.doubles_left(), "a double of an adopted batch runs on")
 
@@ -655,7 +661,7 @@ def _short_chunks():
 
 TestEngine = EngineMachine.TestCase
 TestEngine.settings = settings(
-    max_examples=500,
+    max_examples=sampling.many(500, 100),
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

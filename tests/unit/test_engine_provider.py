@@ -112,9 +112,9 @@ class Life:
         ),
         pytest.param(
             {"submit": [Created(UNKNOWN)], "find": [BUG]},
-            ["prepare", "submit", "find"],
-            Errored("ValueError: a bug", "find_failed"),
-            id="find: bug",
+            ["prepare", "submit", "find", "find", "poll", "release"],
+            ANSWER,
+            id="find: bug: it could not look, and looks again",
         ),
         pytest.param(
             {"submit": [Created(UNKNOWN)], "find": [["batch-2", "double"]], "cancel": [BUG]},

@@ -12,7 +12,7 @@ from batch_bridge._flush import FlushPolicy
 from batch_bridge._keeping import KeepingLedger
 from batch_bridge._models import Errored, InProgress, Measure, Succeeded
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionUnknown
-from batch_bridge.events import Cancelled, Delivered, Event, Polled, Queued, Resubmitted, Settled, Submitted
+from batch_bridge.events import Cancelled, Delivered, Event, Polled, PollFailed, Queued, Resubmitted, Settled, Submitted
 
 ONE, TWO, THREE = request(1), request(2), request(3)
 IDS = (ONE.id, TWO.id, THREE.id)
@@ -158,7 +158,9 @@ def test_the_union_is_whole():
 
     def name(event: Event) -> str:
         match event:
-            case Queued() | Submitted() | Polled() | Settled() | Delivered() | Resubmitted() | Cancelled():
+            case Queued() | Submitted() | Polled() | PollFailed() | Settled():
+                return event.bridge
+            case Delivered() | Resubmitted() | Cancelled():
                 return event.bridge
             case _:
                 assert_never(event)
@@ -168,6 +170,7 @@ def test_the_union_is_whole():
         "Cancelled",
         "Delivered",
         "Event",
+        "PollFailed",
         "Polled",
         "Progress",
         "Queued",

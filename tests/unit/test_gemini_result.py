@@ -94,20 +94,38 @@ def test_a_result_without_answer_or_error_is_an_error():
     assert outcome.code == "missing_result"
 
 
-def test_inlined_results_go_by_key_and_never_by_order():
-    results = [
-        {"metadata": {"key": "b"}, "response": ANSWER},
-        {"response": ANSWER},
-        {"metadata": {"key": "a"}},
-        "x",
-        {},
+def test_inlined_results_go_by_key():
+    results = [{"metadata": {"key": "b"}, "response": ANSWER}, {"metadata": {"key": "a"}}]
+    assert [key for key, _ in read_inlined(results, ["a", "b", "c"], Bill("m"))] == ["b", "a"]
+
+
+def test_inlined_results_without_a_key_go_by_the_order_that_the_api_documents():
+    results = [{"response": {"text": "1"}}, {"metadata": {"key": "b"}, "response": {"text": "2"}}, {}]
+    pairs = read_inlined(results, ["a", "b", "c"], Bill("m"))
+    assert pairs[:2] == [("a", Succeeded({"text": "1"})), ("b", Succeeded({"text": "2"}))]
+    assert (pairs[2][0], pairs[2][1].code) == ("c", "missing_result")
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        pytest.param([{"metadata": {"key": "b"}, "response": ANSWER}, {"response": ANSWER}, {}], id="out-of-order"),
+        pytest.param([{"metadata": {"key": "b"}, "response": ANSWER}, {"response": ANSWER}], id="too-few"),
+        pytest.param([{"metadata": {"key": "b"}, "response": ANSWER}, *[{}] * 3], id="too-many"),
+    ],
+)
+def test_inlined_results_without_a_key_and_out_of_order_are_reported_and_never_guessed(results):
+    named, *others = read_inlined(results, ["a", "b", "c"], Bill("m"))
+    assert named == ("b", Succeeded(ANSWER))
+    assert [(request_id, outcome.code, outcome.retryable) for request_id, outcome in others] == [
+        ("a", "unmatched_result", True),
+        ("c", "unmatched_result", True),
     ]
-    assert [key for key, _ in read_inlined(results, Bill("m"))] == ["b", "a"]
 
 
 def test_half_a_surrogate_pair_is_read():
     _, outcome = read_line(rb'{"key": "a", "response": {"text": "\ud83d"}}', Bill("m"))
-    assert outcome == Succeeded({"text": "?"})
+    assert outcome == Succeeded({"text": "\ud83d"})
 
 
 NAMES = st.sampled_from(["key", "response", "error", "candidates", "parts", "usageMetadata", "code"])

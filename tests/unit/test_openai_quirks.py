@@ -132,7 +132,7 @@ def test_a_job_of_mistrals_is_a_batch():
     assert (batch.id, batch.status, batch.key, batch.input_file_id) == ("j", "in_progress", "k", "f")
     assert (batch.output_file_id, batch.error_file_id, batch.created_at) == ("o", None, 7)
     assert (batch.ran, batch.counted, batch.total) == (2, 3, 4)
-    assert batch.problems == ({"code": None, "line": None, "message": "no"},)
+    assert batch.problems == tuple({"code": None, "line": None, "message": each} for each in ("no", "x"))
     assert read_batch(_mistral({})) is None
 
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from batch_bridge import Ended, InProgress
-from batch_bridge.providers._watch import Watch
+from batch_bridge.providers._watch import LATE_RESULTS, Watch
 
 
 @pytest.fixture
@@ -23,8 +23,14 @@ def test_a_new_batch_may_not_be_visible_at_once(watch, monkeypatch):
     assert isinstance(watch.not_found("b", 4_950.0), InProgress)
 
 
-def test_what_is_late_is_not_waited_for_for_ever(watch):
-    assert [watch.waits("b") for _ in range(5)] == [True, True, True, False, False]
+def test_what_is_late_is_waited_for_some_minutes():
+    now = [1_000.0]
+    watch = Watch(clock=lambda: now[0])
+    assert watch.waits("b")
+    now[0] += LATE_RESULTS.total_seconds() - 1
+    assert watch.waits("b")
+    now[0] += 1
+    assert not watch.waits("b")
     assert watch.waits("c")
     watch.forget("b")
     assert watch.waits("b")

@@ -12,7 +12,7 @@ from openai import AsyncOpenAI
 from batch_bridge import Batcher, Bridge, FlushPolicy, Limits
 from batch_bridge._auto import Auto
 from batch_bridge._models import Measure, Succeeded
-from batch_bridge._provider import HasRealtime
+from batch_bridge._provider import has_realtime
 from batch_bridge.errors import ProviderUnavailable
 from batch_bridge.providers._realtime import Realtime, Reply, is_realtime
 from batch_bridge.providers.openai import OpenAIBatch
@@ -173,7 +173,7 @@ async def test_what_was_sent_the_other_way_is_looked_after_that_way(mode):
 def test_what_else_a_provider_has_can_be_asked():
     provider = Bridge(Both()).provider
     assert provider.name_of_its_own == "both"
-    assert isinstance(provider, HasRealtime)
+    assert has_realtime(provider)
     with pytest.raises(AttributeError):
         _ = provider.nothing_like_this
     with pytest.raises(AttributeError):

@@ -146,9 +146,9 @@ def options(**given):
     ],
 )
 def test_a_call_that_a_batch_cannot_hold_is_told_with_the_reason(given, why):
-    said = refusal(options(**given), stream=False)
+    said = refusal(options(**given), stream=False, usual={})
     assert said is None if why is None else why in said
-    assert refusal(options(), stream=True) == "a batch cannot stream (stream=True)"
+    assert refusal(options(), stream=True, usual={}) == "a batch cannot stream (stream=True)"
 
 
 def test_a_body_that_json_cannot_carry_is_an_error_with_the_path():
@@ -227,7 +227,7 @@ WRAPPED = wrap_openai(AsyncOpenAI(api_key="k", base_url="http://x"))
 @given(st.one_of(st.tuples(st.just(ChatCompletion), answers(CHAT)), st.tuples(st.just(Response), answers(RESPONSE))))
 def test_the_short_way_reads_every_answer_as_the_sdk_does(drawn):
     cast_to, answer = drawn
-    way = _Way(WRAPPED, None, None, None, "/v1/…", cast_to, frozenset(), frozenset())
+    way = _Way(WRAPPED, None, None, None, "/v1/…", cast_to, frozenset(), frozenset(), None)
     made = way._read(("id", Succeeded(answer)))
     sdk = OpenAI(api_key="k")._process_response_data(data=answer, cast_to=cast_to, response=None)
     assert type(made) is type(sdk)

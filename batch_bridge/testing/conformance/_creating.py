@@ -55,6 +55,15 @@ async def rate_limit(desk: Desk) -> None:
         once(desk, await desk.ask(desk.asked(_FEW)))
 
 
+async def unseen_file(desk: Desk) -> None:
+    """A create does not find the file that was uploaded a moment ago: nothing happened, and it is repeated."""
+    for status in (404, 400):
+        with desk.subject.faults(next_unseen_file=2, unseen_file_status=status):
+            own(desk, await desk.ask(desk.asked(_FEW)))
+    stats = desk.subject.stats
+    expect((stats.batches, stats.paid_twice) == (2, 0), f"batches and requests paid twice: {stats!r}")
+
+
 async def lost(desk: Desk) -> None:
     """The connection breaks when the batch exists: the requests are answered, or end in doubt; never paid twice."""
     with desk.subject.faults(next_drop_create_response=1):

@@ -68,6 +68,13 @@ async def cancelled_half_way(desk: Desk) -> None:
     expect(all(desk.subject.answers(n, answer) for n, answer in done.items()), "a request got another one's answer")
 
 
+async def late_results(desk: Desk) -> None:
+    """The batch has ended, and for a moment it names no results and counts nothing: they are waited for."""
+    with desk.subject.faults(files_after=_SHORT):
+        own(desk, await desk.ask(desk.asked(3)))
+    expect(desk.subject.stats.batches == 1, "results that were late must not send anything again")
+
+
 async def unknown_status(desk: Desk) -> None:
     """A status that nobody knows is taken for one that goes on."""
     with desk.subject.faults(unknown_status=1.0, latency=_SHORT):

@@ -62,6 +62,37 @@ async def garbled(desk: Desk) -> None:
         some(desk, await desk.ask(desk.asked(_MANY)))
 
 
+async def dirty(desk: Desk) -> None:
+    """Some lines hold what strict JSON refuses: their answers were paid for, and are read."""
+    with desk.subject.faults(dirty_line=0.4):
+        own(desk, await desk.ask(desk.asked(_MANY)))
+    expect(desk.subject.stats.faults.get("dirty_line", 0) > 0, "no line was dirty")
+
+
+async def error_answers(desk: Desk) -> None:
+    """Some lines have a status of 200, and an error in place of an answer: they fail, and say why."""
+    with desk.subject.faults(error_answer=0.4):
+        errors = some(desk, await desk.ask(desk.asked(_MANY)))
+    wordless = [each for each in errors if "error with status 200" not in each.message]
+    expect(not wordless, f"these do not say what the provider said: {wordless!r}")
+
+
+async def unrun(desk: Desk) -> None:
+    """Some lines never ran, and say so with a code of their own: they may be sent again."""
+    for code in ("request_timeout", "server_error"):
+        with desk.subject.faults(unrun_line=0.4, unrun_line_code=code):
+            errors = some(desk, await desk.ask(desk.asked(_MANY)))
+        expect(all(each.retryable for each in errors), f"lines that never ran ({code}) became {errors!r}")
+
+
+async def wrapped(desk: Desk) -> None:
+    """Some lines failed, and their error stands inside another one: what it says is read."""
+    with desk.subject.faults(line_failure=0.4, line_failure_status=400, wrapped_error=1.0):
+        errors = some(desk, await desk.ask(desk.asked(_MANY)))
+    wordless = [each for each in errors if "failed with 400" not in each.message]
+    expect(not wordless, f"these do not say what the provider said: {wordless!r}")
+
+
 async def cut(desk: Desk) -> None:
     """The connection ends half way through the results, twice."""
     with desk.subject.faults(next_cut_download=2):

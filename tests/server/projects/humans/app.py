@@ -1,99 +1,135 @@
-"""Graphs in which a person is asked beside a wait, and nodes that do not let their interrupt pass."""
+"""Graphs that ask a human, wait for the bridge, and ask the human again."""
 
 import operator
 from typing import Annotated, Any
 
 import desk
-import tenacity
-from langgraph.graph import START, StateGraph
+from langchain.agents import create_agent
+from langchain.agents.middleware import HumanInTheLoopMiddleware
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, ToolCall
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.tools import tool
+from langgraph.func import entrypoint, task
+from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
-from batch_bridge import TaskGroup, wait, wait_sync
+from batch_bridge import wait, wait_sync
 
 
 class State(TypedDict, total=False):
     """What a thread knows."""
 
     name: str
-    batcher: str
     out: Annotated[list[Any], operator.add]
 
 
-def _graph(**nodes: Any) -> StateGraph[Any, Any, Any, Any]:
-    """Return a graph of nodes that run side by side."""
+async def ask_in_turn(state: State) -> State:
+    """Ask the human, the bridge, and so on."""
+    name = state["name"]
+    return {
+        "out": [interrupt("A?"), await wait(f"{name} x"), interrupt("B?"), await wait(f"{name} y"), interrupt("C?")]
+    }
+
+
+def ask_in_turn_sync(state: State) -> State:
+    """Do so in a node that is not async."""
+    name = state["name"]
+    return {"out": [interrupt("A?"), wait_sync(f"{name} x"), interrupt("B?"), wait_sync(f"{name} y"), interrupt("C?")]}
+
+
+async def ask_until_valid(state: State) -> State:
+    """Ask until the answer is a number; each answer is looked at by the bridge."""
+    while True:
+        said = interrupt("a number?")
+        checked = await wait(f"{state['name']} is {said} a number")
+        if said.isdigit():
+            return {"out": [checked]}
+
+
+async def opening(state: State) -> State:
+    """Ask first."""
+    return {"out": [interrupt("A?")]}
+
+
+async def asking(state: State) -> State:
+    """Ask, beside a branch that waits."""
+    return {"out": [interrupt("B?")]}
+
+
+async def waiting(state: State) -> State:
+    """Wait twice, beside a branch that asks."""
+    return {"out": [await wait(f"{state['name']} x"), await wait(f"{state['name']} y")]}
+
+
+async def closing(state: State) -> State:
+    """Ask once more."""
+    return {"out": [interrupt("C?")]}
+
+
+@task
+async def ask_model(item: str) -> str:
+    """Wait in a task."""
+    return await wait(item)
+
+
+@entrypoint()
+async def functional(state: State) -> State:
+    """Ask in the entrypoint, wait in tasks."""
+    name = state["name"]
+    out = [
+        interrupt("A?"),
+        await ask_model(f"{name} x"),
+        interrupt("B?"),
+        await ask_model(f"{name} y"),
+        interrupt("C?"),
+    ]
+    return {"name": name, "out": out}
+
+
+class Model(BaseChatModel):
+    """Wires 10, then a million, whatever it is told."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "wires"
+
+    def bind_tools(self, tools: Any, **options: Any) -> Any:
+        """Know the tool already."""
+        return self
+
+    def _generate(self, *arguments: Any, **options: Any) -> Any:
+        raise NotImplementedError
+
+    async def _agenerate(self, messages: Any, *arguments: Any, **options: Any) -> Any:
+        turn = sum(isinstance(each, AIMessage) for each in messages)
+        await wait(f"{messages[0].text} turn {turn}")
+        calls = [ToolCall(name="wire", args={"amount": (10, 1_000_000)[turn]}, id=f"c{turn}")] if turn < 2 else []
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(f"turn {turn}", tool_calls=calls))])
+
+
+@tool
+def wire(amount: int) -> str:
+    """Wire money."""
+    return f"sent {amount}"
+
+
+def _after_one_another(*nodes: Any) -> Any:
     graph = StateGraph(State)
-    for name, node in nodes.items():
-        graph.add_node(name, node)
-        graph.add_edge(START, name)
+    for before, after in zip((None, *nodes), nodes, strict=False):
+        graph.add_node(after).add_edge(START if before is None else before.__name__, after.__name__)
     return graph
 
 
-async def ask(state: State) -> State:
-    """Wait once."""
-    return {"out": [await wait(state["name"], batcher=state.get("batcher", "bridge"))]}
+_branches = _after_one_another(opening, asking, closing).add_node(waiting)
+_branches = _branches.add_edge("opening", "waiting").add_edge("waiting", "closing")
 
-
-async def approve(state: State) -> State:
-    """Ask a person, and what follows from the answer once more."""
-    first = interrupt(f"may I, {state['name']}?")
-    return {"out": [f"first {first}", f"second {interrupt(f'really, after {first}?')}"]}
-
-
-async def review(state: State) -> State:
-    """Ask another person."""
-    return {"out": [f"review {interrupt('is it good?')}"]}
-
-
-_tried: dict[str, int] = {}
-
-
-async def fail_once(state: State) -> State:
-    """Fail when a person's answer has come, for the first time."""
-    said = interrupt("shall I?")
-    _tried[state["name"]] = _tried.get(state["name"], 0) + 1
-    if _tried[state["name"]] == 1:
-        raise ValueError("of the node's own")
-    return {"out": [f"{said}, {_tried[state['name']]} times"]}
-
-
-async def swallow(state: State) -> State:
-    """Catch what should have parked it."""
-    try:
-        return {"out": [await wait(state["name"])]}
-    except Exception:
-        return {"out": ["made up"]}
-
-
-def swallow_sync(state: State) -> State:
-    """Do the same, and not be async."""
-    try:
-        return {"out": [wait_sync(state["name"])]}
-    except Exception:
-        return {"out": ["made up"]}
-
-
-@tenacity.retry(stop=tenacity.stop_after_attempt(2))
-async def wrap(state: State) -> State:
-    """Let a library raise an error of its own."""
-    return {"out": [await wait(state["name"])]}
-
-
-async def group(state: State) -> State:
-    """Wait in a group of tasks."""
-    async with TaskGroup() as tasks:
-        task = tasks.create_task(wait(state["name"]))
-    return {"out": [task.result()]}
-
-
-beside = _graph(ask=ask, approve=approve)
-two_humans = _graph(ask=ask, approve=approve, review=review)
-failing = _graph(ask=ask, fail_once=fail_once)
-swallows = _graph(swallow=swallow)
-swallows_sync = _graph(swallow_sync=swallow_sync)
-swallows_inside = _graph(inner=_graph(swallow=swallow).compile())
-swallows_beside = _graph(ask=ask, swallow=swallow)
-wraps = _graph(wrap=wrap)
-groups = _graph(group=group)
-bridge = desk.bridge(poll_interval=1)
-patient = desk.bridge("patient", max_age=3600)
+in_one_task = _after_one_another(ask_in_turn)
+in_a_subgraph = StateGraph(State).add_node("inner", _after_one_another(ask_in_turn).compile()).add_edge(START, "inner")
+in_branches = StateGraph(State).add_node("inner", _branches.compile()).add_edge(START, "inner")
+until_valid = _after_one_another(ask_until_valid)
+sync = _after_one_another(ask_in_turn_sync)
+agent = create_agent(Model(), [wire], middleware=[HumanInTheLoopMiddleware({"wire": True})])
+wires = StateGraph(MessagesState).add_node("agent", agent).add_edge(START, "agent")
+bridge = desk.bridge()

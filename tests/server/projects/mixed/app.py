@@ -11,7 +11,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
-from batch_bridge import Bridge, FlushPolicy, wait
+from batch_bridge import BatchFailed, Bridge, FlushPolicy, wait
 from batch_bridge._models import Limits
 from batch_bridge._pair import Pair
 from batch_bridge._server import _post
@@ -136,6 +136,11 @@ def refuse(_: Any) -> Any:
     raise RuntimeError("the desk is closed")
 
 
+def fail(_: Any) -> Any:
+    """Fail the batch; any other error of a `poll` means that it could not look."""
+    raise BatchFailed("the desk is closed")
+
+
 _AT_ONCE = FlushPolicy(max_age=0)
 poor = Bridge(OpenAIBatch(model="gpt-4o-mini"), name="poor", flush=_AT_ONCE)
 
@@ -146,4 +151,4 @@ class _Small(Pair):
 
 small = Bridge(_Small(lambda items: items, lambda handle: handle), name="small", flush=_AT_ONCE)
 no_submit = Bridge(submit=refuse, poll=refuse, name="no_submit", flush=_AT_ONCE)
-no_poll = Bridge(submit=lambda items: items, poll=refuse, name="no_poll", flush=_AT_ONCE)
+no_poll = Bridge(submit=lambda items: items, poll=fail, name="no_poll", flush=_AT_ONCE)

@@ -1,0 +1,77 @@
+"""What all tests share: big tables run on a sample, and a test that hangs is named.
+
+`--all` runs the tables whole, as `make test-all` does; `--sample-seed` draws another sample. A test that is asked for by its
+name, or by `-k`, is never left out.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import sampling
+
+sys.dont_write_bytecode = False
+os.environ.pop(
+    "PYTHONDONTWRITEBYTECODE", None
+)  # else each of the hundreds of processes that tests start compiles all anew
+
+HERE = Path(__file__).parent
+PATIENCE = {"live": 100_000, "acceptance": 900, "server": 300, "integration": 300, "unit": 180}
+"""Seconds after which a test hangs, by its directory. The slowest takes a tenth, so a busy machine makes none fail."""
+ORDER = tuple(PATIENCE)
+"""Slow files first: then workers that are given one file after the other end at about the same time."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("samples of big tables")
+    group.addoption("--all", action="store_true", help="run the big tables whole")
+    group.addoption("--sample-seed", type=int, default=0, help="draw another sample (default: 0)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    sampling.is_whole, sampling.seed = config.getoption("--all"), config.getoption("--sample-seed")
+    config.addinivalue_line(
+        "markers", "sampled(least=, most=): a table, of which a sample runs unless `--all` is given"
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return "tables: whole" if sampling.is_whole else f"tables: a sample, --sample-seed={sampling.seed}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: ORDER.index(_room(item)))
+    if config.pluginmanager.hasplugin("timeout"):
+        for item in items:
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(PATIENCE[_room(item)]))
+    if sampling.is_whole or _is_named(config):
+        return
+    tables: dict[tuple[Path, str], list[pytest.Function]] = {}
+    for item in items:
+        if isinstance(item, pytest.Function) and item.get_closest_marker("sampled") is not None:
+            tables.setdefault((item.path, item.originalname), []).append(item)
+    left_out: set[pytest.Item] = set()
+    for (_, name), cells in tables.items():
+        left_out |= set(cells) - _drawn(cells, name)
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=sorted(left_out, key=lambda item: item.nodeid))
+
+
+def _room(item: pytest.Item) -> str:
+    return item.path.relative_to(HERE).parts[0]
+
+
+def _is_named(config: pytest.Config) -> bool:
+    return bool(config.option.keyword) or any("::" in each for each in config.args)
+
+
+def _drawn(cells: Sequence[pytest.Function], name: str) -> set[pytest.Item]:
+    marker = cells[0].get_closest_marker("sampled")
+    assert marker is not None
+    rows = [tuple(cell.callspec.params.items()) for cell in cells]
+    return {cells[place] for place in sampling.draw(rows, f"{sampling.seed} {name}", **marker.kwargs)}

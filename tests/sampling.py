@@ -1,0 +1,48 @@
+"""Which part of a big table runs by default: one that holds each value once, drawn by a seed so that it can be run again."""
+
+from collections.abc import Hashable, Sequence
+from random import Random
+
+is_whole = False
+"""Everything is to run. Set before the first test module is imported, as is the seed."""
+seed = 0
+"""Draws the samples."""
+
+
+def draw(
+    cells: Sequence[Sequence[tuple[str, object]]], seed: str, *, least: int = 0, most: int | None = None
+) -> set[int]:
+    """Return the places of a sample of cells: each value of each parameter is in it, and it has so many cells at least.
+
+    Args:
+        cells: The parameters of each cell, by name.
+        seed: The same draws the same.
+        least: How many cells there are to be; those that there are, if it is more.
+        most: How many there may be, though a value be left out.
+    """
+    order = list(range(len(cells)))
+    Random(seed).shuffle(order)
+    drawn: set[int] = set()
+    seen: set[tuple[str, Hashable]] = set()
+    for new in (2, 1):  # those that bring two new values first, so that few are enough
+        for place in order:
+            values = {(name, _key(value)) for name, value in cells[place]}
+            if place not in drawn and len(values - seen) >= min(new, len(values)):
+                drawn.add(place)
+                seen |= values
+    rest = [place for place in order if place not in drawn]
+    drawn |= set(rest[: max(0, least - len(drawn))])
+    return set([place for place in order if place in drawn][:most])
+
+
+def many(whole: int, sample: int) -> int:
+    """Return how many there are to be of something, such as hypothesis' examples: `whole` with `--all`, else `sample`."""
+    return whole if is_whole else sample
+
+
+def _key(value: object) -> Hashable:
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return value
