@@ -60,14 +60,15 @@ class Batch:
     def awaits_file(self) -> bool:
         """Whether it has ended and has results, as far as its counts say, and the id of their file is late.
 
-        The counts may be late, too: what is completed and has no output file has results, unless every request is
-        counted as failed and the error file is there.
+        The counts may be late, too: what is completed and has no output file has results, unless the error file is
+        there and every request is counted as failed, or the API counts none (Together).
         """
         if self.output_file_id is not None:
             return False
         if self.end == "completed":
             failed = (self.counted or 0) - (self.ran or 0)
-            return not (failed and failed == self.total and self.error_file_id is not None)
+            all_failed = self.total is None or (failed > 0 and failed == self.total)
+            return not (all_failed and self.error_file_id is not None)
         return self.end in ("expired", "cancelled") and bool(self.ran)
 
     def progress(self) -> InProgress:
