@@ -65,11 +65,13 @@ class _Execution:
     def end(self, error: BaseException | None = None) -> None:
         """Judge how it has ended: by itself, or with an error."""
         self.ended = True
+        if not self.parked:
+            return
         if isinstance(error, GraphInterrupt):
             if self.outer is not None:
-                self.outer.parked |= self.parked
+                self.outer.parked = True
             return
-        if self.parked and (error is None or isinstance(error, ParentCommand)):
+        if error is None or isinstance(error, ParentCommand):
             self.error = self._swallowed()
         elif isinstance(error, Exception) and not isinstance(error, GraphBubbleUp | SwallowedInterruptError):
             self.error = self._explained(error)
@@ -155,6 +157,12 @@ class _Objection(BaseCallbackHandler):
 
     raise_error = True
     ignore_llm = ignore_chat_model = ignore_agent = ignore_retriever = ignore_retry = ignore_custom_event = True
+
+    @property
+    def run_inline(self) -> bool:  # type: ignore[override]
+        """Whether it is called before the handlers that are not: where it raises nothing, since that costs no task."""
+        execution = _current.get()
+        return execution is None or not execution.parked
 
     @property
     def ignore_chain(self) -> bool:

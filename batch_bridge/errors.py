@@ -186,7 +186,10 @@ class UnsupportedCallError(UsageError):
 
 
 class SwallowedInterruptError(UsageError):
-    """A node caught the interrupt that should have parked it, so its request was never sent."""
+    """A node caught the interrupt that should have parked it, or raised another error in its place; nothing was sent.
+
+    The node fails with it, and nothing that it has returned is kept. What it raised itself is the `__cause__`.
+    """
 
 
 class LostStateError(UsageError):
