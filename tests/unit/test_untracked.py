@@ -10,14 +10,17 @@ from batch_bridge._untracked import TaskWrites, Untracked, UntrackedMemory, from
 DEEP = {"a": {"b": {"c": {"d": {"e": 1}}}}}
 
 
-@pytest.mark.parametrize("value", [0, -7, True, None, 1.5, [1, 2], {"search": 3, "all": 4}, {"a": [{"b": 1}]}, 2**63 - 1])
+@pytest.mark.parametrize(
+    "value", [0, -7, True, None, 1.5, [1, 2], {"search": 3, "all": 4}, {"a": [{"b": 1}]}, 2**63 - 1]
+)
 def test_numbers_are_carried(value):
     assert is_carried(value)
     assert json.loads(json.dumps(value)) == value
 
 
 @pytest.mark.parametrize(
-    "value", ["secret", ["secret"], {1: 2}, (1, 2), {1}, object(), math.nan, math.inf, 2**63, DEEP, list(range(2000)), b""]
+    "value",
+    ["secret", ["secret"], {1: 2}, (1, 2), {1}, object(), math.nan, math.inf, 2**63, DEEP, list(range(2000)), b""],
 )
 def test_anything_else_is_not(value):
     assert not is_carried(value)
@@ -56,7 +59,11 @@ def test_subgraphs_of_steps_that_are_over_are_forgotten():
     for namespace in ("", "a:1", "a:1|b:2", "a:3", "kept"):
         memory.keep("t", namespace, "1", state)
     memory.leave_only("t", "", {"3"})
-    assert [each for each in ("", "a:1", "a:1|b:2", "a:3", "kept") if memory.find("t", each, "1")] == ["", "a:3", "kept"]
+    assert [each for each in ("", "a:1", "a:1|b:2", "a:3", "kept") if memory.find("t", each, "1")] == [
+        "",
+        "a:3",
+        "kept",
+    ]
 
 
 def test_a_server_forgets_the_threads_that_were_parked_longest_ago():
