@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from batch_bridge._engine import first_pause
 from batch_bridge._given import check_handle
@@ -19,6 +19,7 @@ from batch_bridge._jobs._asked import encoded, named
 from batch_bridge._jobs._ledger import JobsLedger
 from batch_bridge._jobs._models import BatchStatus, JobResult, JobStatus
 from batch_bridge._jobs._visit import Visit
+from batch_bridge._private import UnsafeFileError, lock_file
 from batch_bridge._provider import Provider
 from batch_bridge._quota import Governor
 from batch_bridge._sqlite import open_file
@@ -280,7 +281,10 @@ class Jobs:
         """Wait until no other call, here or in another process, has the file."""
         if not self._path.absolute().parent.is_dir():
             raise RunFileError(f"{self._path}: there is no folder {self._path.absolute().parent}; make it first")
-        lock = FileLock(f"{self._path}.turn", timeout=0, thread_local=False)
+        try:
+            lock = lock_file(Path(f"{self._path}.turn"))
+        except UnsafeFileError as error:
+            raise RunFileError(f"{self._path} cannot be locked: {error}") from error
         loop = asyncio.get_running_loop()
         end = loop.time() + self._patience
         while True:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from batch_bridge._cache._shelf import Kept
+from batch_bridge._private import UnsafeFileError, claim_database
 from batch_bridge._sqlite_error import advice
 from batch_bridge.errors import CacheError
 
@@ -161,7 +162,10 @@ def _open(path: Path) -> sqlite3.Connection:
     if path.is_dir():
         raise CacheError(f"{path} is a folder. Name a file inside it.")
     try:
+        claim_database(path)
         connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    except UnsafeFileError as error:
+        raise CacheError(f"the response cache {path} cannot be opened: {error}") from error
     except sqlite3.Error as error:
         raise _broken(path, error) from error
     try:

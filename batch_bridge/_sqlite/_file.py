@@ -9,9 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from batch_bridge._private import UnsafeFileError, claim_database, lock_file
 from batch_bridge._sqlite._readers import Readers
 from batch_bridge._sqlite._saver import GroupedSqliteSaver
 from batch_bridge._sqlite._schema import SchemaError, set_up
@@ -112,14 +113,16 @@ def _lock(path: Path, opened: ExitStack) -> None:
         raise RunFileError(f"{path}: there is no folder {path.parent}. Make it first, or name another file.")
     if path.is_dir():
         raise RunFileError(f"{path} is a folder. Name a file inside it.")
-    lock = FileLock(f"{path}.lock", timeout=0, thread_local=False)
     try:
+        lock = lock_file(Path(f"{path}.lock"))
         lock.acquire()
     except Timeout:
         raise RunFileError(
             f"{path}: another Runner has this file open, or a Batcher or a wrapped client, in this process or in "
             "another one. Wait until it has ended, close() it, or name another file."
         ) from None
+    except UnsafeFileError as error:
+        raise RunFileError(f"{path} cannot be locked: {error}") from error
     except OSError as error:
         raise RunFileError(
             f"{path}: its lock file cannot be written: {error}. "
@@ -130,6 +133,7 @@ def _lock(path: Path, opened: ExitStack) -> None:
 
 def _connect(path: Path, synchronous: Synchronous, busy_timeout: timedelta) -> sqlite3.Connection:
     try:
+        claim_database(path)
         connection = sqlite3.connect(
             path,
             timeout=busy_timeout.total_seconds(),
@@ -137,6 +141,8 @@ def _connect(path: Path, synchronous: Synchronous, busy_timeout: timedelta) -> s
             check_same_thread=False,
             cached_statements=CACHED_STATEMENTS,
         )
+    except UnsafeFileError as error:
+        raise RunFileError(f"{path} cannot be opened: {error}") from error
     except sqlite3.Error as error:
         raise _broken(path, error) from error
     try:

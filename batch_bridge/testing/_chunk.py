@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import orjson
 
+from batch_bridge._private import touch
 from batch_bridge.testing._answer import Answer, Request, refused
 from batch_bridge.testing._batch import Batch, usage_of
 from batch_bridge.testing._dice import Dice, draw
@@ -196,7 +197,7 @@ def append_at(path: Path, position: int, data: bytes | bytearray) -> int:
     """Write at the committed length, over what a killed process left beyond it; returns the new length."""
     if not data and not path.exists():
         return position
-    path.touch()
+    touch(path)
     with path.open("r+b") as out:
         out.truncate(position)
         out.seek(position)

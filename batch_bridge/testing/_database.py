@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from batch_bridge._private import claim_database, lock_file, make_folder, open_new
 from batch_bridge.testing._errors import BatchServerError
 
 T = TypeVar("T")
@@ -51,11 +52,13 @@ class Database:
         self.folder = folder
         self.contents = folder / "files"
         self.inputs = folder / "inputs"
-        self._lock = FileLock(str(folder / "server.lock"))
         try:
-            for each in (folder, self.contents, self.inputs):
-                each.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
+            for each in (self.contents, self.inputs):
+                make_folder(each, ours=True)
+            self._lock = lock_file(folder / "server.lock")
             self._lock.acquire(timeout=LOCK_SECONDS)
+            claim_database(folder / "server.db")
             self._writer = self._connect()
             self._writer.executescript(_SCHEMA)
             self.reader = self._connect()
@@ -102,7 +105,7 @@ class Database:
 
     def keep(self, lines: Iterable[bytes], name: str) -> None:
         """Write lines as an input under a name of ours; one that no batch comes to use goes with the next start."""
-        with (self.inputs / name).open("wb") as out:
+        with open_new(self.inputs / name) as out:
             out.writelines(lines)
 
     def snapshot(self, content: Path, name: str) -> Path:
@@ -112,7 +115,8 @@ class Database:
         try:
             path.hardlink_to(content)
         except OSError:
-            shutil.copyfile(content, path)
+            with content.open("rb") as source, open_new(path) as out:
+                shutil.copyfileobj(source, out)
         return path
 
 

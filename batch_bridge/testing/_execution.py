@@ -11,6 +11,7 @@ from typing import Literal
 
 import orjson
 
+from batch_bridge._private import touch
 from batch_bridge.testing._batch import Batch
 from batch_bridge.testing._chunk import (
     CHUNK_LINES,
@@ -127,7 +128,7 @@ class Execution:
     def write_rest(self, batch: Batch, code: Literal["batch_expired", "batch_cancelled"]) -> int:
         """Write what never ran into the error file; returns the file's length. May be repeated."""
         target = self._context.files.path(batch.error_file_id)
-        target.touch()
+        touch(target)
         with self._source.open("rb") as source, target.open("r+b") as out:
             out.truncate(batch.error_bytes)
             out.seek(batch.error_bytes)

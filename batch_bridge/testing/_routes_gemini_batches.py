@@ -3,11 +3,13 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
 from starlette.responses import Response
 
+from batch_bridge._private import open_new
 from batch_bridge.testing._batch import Batch
 from batch_bridge.testing._batch_calls import creating, is_forgotten, known, listing, retrieving, seeing, untrue_status
 from batch_bridge.testing._errors import WireError
@@ -57,6 +59,11 @@ async def _create(call: Call, body: dict[str, Any]) -> Batch:
     )
 
 
+def _write(path: Path, content: bytes) -> None:
+    with open_new(path) as out:
+        out.write(content)
+
+
 async def _keep(call: Call, requests: list[Any]) -> str:
     """Keep requests that came inside as an input file, which no client sees."""
     lines = []
@@ -71,7 +78,7 @@ async def _keep(call: Call, requests: list[Any]) -> str:
         lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
     content = b"".join(lines)
     files, file_id, now = call.core.context.files, new_file_id(), time.time()
-    await asyncio.to_thread(files.path(file_id).write_bytes, content)
+    await asyncio.to_thread(_write, files.path(file_id), content)
     await files.add(
         File(
             id=file_id,

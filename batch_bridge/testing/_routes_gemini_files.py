@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response, StreamingResponse
 
+from batch_bridge._private import touch
 from batch_bridge.testing._errors import WireError, not_found
 from batch_bridge.testing._files import File, new_file_id
 from batch_bridge.testing._gate import Call, answer_json, drop, fault
@@ -48,7 +49,7 @@ async def receive(call: Call) -> Response:
     if not file_id.startswith("file-") or not file_id[5:].isalnum() or not owner:
         raise WireError(404, "There is no such upload.")
     part = files.path(f"{file_id}.part")
-    part.touch()
+    touch(part)
     size = int(headers.get("x-goog-upload-offset", "0"))
     if size > part.stat().st_size:
         raise WireError(400, f"The upload has {part.stat().st_size} bytes, and the offset is {size}.")

@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 from typing import Any, Literal
 
+from batch_bridge._private import touch
 from batch_bridge.testing._batch import Batch, Status, problem
 from batch_bridge.testing._batches import enqueued_tokens
 from batch_bridge.testing._context import Context
@@ -205,7 +206,7 @@ class Run:
                 (ended.error_file_id, ended.error_bytes, "error"),
             ):
                 if size or (kind == "output" and ended.has_output):
-                    self._context.files.path(file_id).touch()
+                    touch(self._context.files.path(file_id))
                     insert_file(connection, _result_file(ended, file_id, size, kind))
             unrun = ended.total - ended.done
             add(connection, **({ending: unrun} if ending != "completed" else {}))

@@ -9,6 +9,7 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
+from batch_bridge._private import open_new
 from batch_bridge.testing._errors import WireError
 
 MAX_FIELD_BYTES = 16_384
@@ -40,7 +41,7 @@ async def receive(content_type: str | None, chunks: AsyncIterator[bytes], target
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary:
         raise WireError(400, "The request must be multipart/form-data with a boundary.", code="invalid_content_type")
-    with target.open("wb") as out:
+    with open_new(target) as out:
         form = _Form(out, max_bytes)
         try:
             parser = MultipartParser(
