@@ -24,7 +24,8 @@ from batch_bridge._options import InvokeOptions, check_options
 from batch_bridge._progress import bar, is_wanted
 from batch_bridge._report import Report
 from batch_bridge._session import Session
-from batch_bridge._sqlite import open_file
+from batch_bridge._sqlite import StrictSerializer, open_file
+from batch_bridge._state_types import types_of
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
 from batch_bridge.events import Progress
@@ -58,6 +59,9 @@ class Runner:
         checkpointer: Where the checkpoints go instead. Yours to open and close.
         store: Where the ledger goes instead, any LangGraph `BaseStore`. Yours to open and close, and to keep to one
             Runner at a time.
+        types: Classes that threads keep in their state, and that neither an annotation of the graph's state nor the
+            code of its nodes names. What else a checkpoint in the Runner's file names is not built: a file that was
+            tampered with could run code. A checkpointer of yours has rules of its own.
         progress: A progress bar on standard error; by default in a terminal only.
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing. All have been told what there was when the Runner is closed.
@@ -80,6 +84,7 @@ class Runner:
         path: str | os.PathLike[str] = "run.db",
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         store: BaseStore | None = None,
+        types: Iterable[type] = (),
         progress: bool | None = None,
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
@@ -97,6 +102,7 @@ class Runner:
         self._path = path
         self._saver = checkpointer
         self._store = store
+        self._types = set(types)
         self._progress = progress
         self._session: Session | None = None
         self._watched: Session | None = None
@@ -128,7 +134,9 @@ class Runner:
                     own_saver: BaseCheckpointSaver[Any] = InMemorySaver()
                     own_store: Rows = MemoryRows()
                 else:
-                    own_saver, own_store = await stack.enter_async_context(open_file(self._path))
+                    own_saver, own_store = await stack.enter_async_context(
+                        open_file(self._path, serde=StrictSerializer(types_of(self._graph) | self._types))
+                    )
                 saver, store = saver or own_saver, store or own_store
             listeners = listen(self._callbacks, self._look)
             if listeners is not None:

@@ -2,7 +2,8 @@
 
 from batch_bridge._sqlite._file import RunFile, open_file
 from batch_bridge._sqlite._saver import GroupedSqliteSaver
+from batch_bridge._sqlite._serde import StrictSerializer
 from batch_bridge._sqlite._store import GroupedSqliteStore
 from batch_bridge._sqlite._writer import Writer
 
-__all__ = ["GroupedSqliteSaver", "GroupedSqliteStore", "RunFile", "Writer", "open_file"]
+__all__ = ["GroupedSqliteSaver", "GroupedSqliteStore", "RunFile", "StrictSerializer", "Writer", "open_file"]

@@ -16,6 +16,7 @@ from batch_bridge._private import UnsafeFileError, claim_database, lock_file
 from batch_bridge._sqlite._readers import Readers
 from batch_bridge._sqlite._saver import GroupedSqliteSaver
 from batch_bridge._sqlite._schema import SchemaError, set_up
+from batch_bridge._sqlite._serde import StrictSerializer
 from batch_bridge._sqlite._store import GroupedSqliteStore
 from batch_bridge._sqlite._writer import Writer
 from batch_bridge._sqlite_error import advice
@@ -63,7 +64,7 @@ async def open_file(
         path: The file. Its folder must exist, on a local disk.
         synchronous: `"FULL"` keeps every write that has returned even when the power fails. `"NORMAL"` keeps
             them when the process dies, but may lose the last ones with the power.
-        serde: How the checkpointer encodes values; LangGraph's own encoding if left out.
+        serde: How the checkpointer encodes values; LangGraph's encoding if left out, and only its own types are read.
         busy_timeout: How long to wait while another program keeps the file locked.
         before_commit: For tests, see `Writer`.
 
@@ -104,7 +105,8 @@ def _open(
         opened.callback(writer.close)
         readers = Readers(str(path), busy_timeout=busy_timeout)
         opened.callback(readers.close)  # before the writer, which then leaves one tidy file behind
-        file = RunFile(GroupedSqliteSaver(writer, readers, serde=serde), GroupedSqliteStore(writer, readers))
+        saver = GroupedSqliteSaver(writer, readers, serde=serde or StrictSerializer())
+        file = RunFile(saver, GroupedSqliteStore(writer, readers))
         return file, opened.pop_all()
 
 
