@@ -10,7 +10,7 @@ import typer
 
 from batch_bridge import _jobs_command
 from batch_bridge.testing._errors import BatchServerError
-from batch_bridge.testing._serve import CONCURRENCY, Launch
+from batch_bridge.testing._serve import CONCURRENCY, Launch, new_token
 from batch_bridge.testing._serve import serve as serve_forever
 from batch_bridge.testing._settings import Settings
 
@@ -54,6 +54,12 @@ def serve(
         str | None, typer.Option(envvar="BATCH_BRIDGE_UPSTREAM_KEY", help="The upstream's API key.")
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests that the upstream works on at once.")] = CONCURRENCY,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A name that it may be called by, e.g. host.docker.internal.")
+    ] = None,
+    control_token: Annotated[
+        str | None, typer.Option(envvar="BATCH_BRIDGE_CONTROL_TOKEN", help="What the control routes ask for.")
+    ] = None,
     webhook_url: Annotated[str | None, typer.Option(help="Where the ends of batches are announced.")] = None,
     webhook_secret: Annotated[
         str | None, typer.Option(envvar="OPENAI_WEBHOOK_SECRET", help="Signs these announcements.")
@@ -115,6 +121,8 @@ def serve(
             upstream=upstream,
             upstream_key=upstream_key,
             concurrency=concurrency,
+            allow_hosts=tuple(allow_host or ()),
+            control_token=control_token or new_token(),
             settings=Settings().changed(options | dict(map(_named, option or []))),
         )
         serve_forever(launch, lambda base_url: _greet(base_url, launch))
@@ -159,6 +167,9 @@ def _greet(base_url: str, launch: Launch) -> None:
     typer.echo(f"  answers    {answers}")
     typer.echo(f"  state      {launch.state_dir or 'temporary; --state-dir keeps it'}")
     typer.echo(f"  statistics {base_url.removesuffix('/v1')}/")
+    typer.echo(
+        f"  control    {base_url.removesuffix('/v1')}/_control/…, with Authorization: Bearer {launch.control_token}"
+    )
     typer.echo(f'  client     OpenAI(base_url="{base_url}", api_key="any")')
     typer.echo(f"  or         export OPENAI_BASE_URL={base_url} OPENAI_API_KEY=any")
     sys.stdout.flush()

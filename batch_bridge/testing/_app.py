@@ -75,8 +75,13 @@ _CONTROL: tuple[tuple[str, str, Handler], ...] = (
 )
 
 
-def build_app(core: Core) -> Starlette:
-    """The application for a core, which it starts and closes."""
+def build_app(core: Core, token: str) -> Starlette:
+    """The application for a core, which it starts and closes.
+
+    Args:
+        core: The server.
+        token: What the control routes ask for.
+    """
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -117,6 +122,7 @@ def build_app(core: Core) -> Starlette:
     )
     app.router.redirect_slashes = False
     app.state.core = core
+    app.state.token = token
     return app
 
 

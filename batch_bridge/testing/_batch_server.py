@@ -15,7 +15,7 @@ import orjson
 from batch_bridge.testing._errors import BatchServerError
 from batch_bridge.testing._options import ServerOptions
 from batch_bridge.testing._process import ServerProcess
-from batch_bridge.testing._serve import CONCURRENCY
+from batch_bridge.testing._serve import CONCURRENCY, new_token
 from batch_bridge.testing._settings import Settings
 from batch_bridge.testing._stats import Stats
 
@@ -65,6 +65,7 @@ class BatchServer:
             "upstream": upstream,
             "upstream_key": upstream_key,
             "concurrency": concurrency,
+            "control_token": new_token(),
         }
         self._state_dir = None if state_dir is None else Path(state_dir)
         self._temporary: Path | None = None
@@ -83,6 +84,11 @@ class BatchServer:
     def root_url(self) -> str:
         """The same without `/v1`: what clients of Anthropic and Gemini take as their `base_url`."""
         return self.base_url.removesuffix("/v1")
+
+    @property
+    def control_token(self) -> str:
+        """What the control routes ask for, as `Authorization: Bearer …`."""
+        return str(self._launch["control_token"])
 
     @property
     def pid(self) -> int:
@@ -192,7 +198,8 @@ class BatchServer:
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=CONTROL_SECONDS)
         try:
             raw = None if body is None else orjson.dumps(body)
-            connection.request(method, f"/_control/{what}", raw, {"content-type": "application/json"})
+            headers = {"content-type": "application/json", "authorization": f"Bearer {self.control_token}"}
+            connection.request(method, f"/_control/{what}", raw, headers)
             response = connection.getresponse()
             data: dict[str, Any] = orjson.loads(response.read())
         except (OSError, http.client.HTTPException, orjson.JSONDecodeError) as error:

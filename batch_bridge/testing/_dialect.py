@@ -15,7 +15,7 @@ class Dialect:
 
     Attributes:
         name: Keeps the files and batches of one key apart from those of the same key in another API.
-        key: The API key in a request's headers or query, or an empty string.
+        key: The API key in a request's headers, or an empty string.
         error: The body of a response that is no success.
         request_id: The header that names a response.
         advice: What a request without a key is told.

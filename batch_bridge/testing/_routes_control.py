@@ -1,5 +1,6 @@
-"""The control routes, and the page for people. Only this machine may use the former."""
+"""The control routes, and the page for people. The former take the token that the server has told at its start."""
 
+import hmac
 import html
 from dataclasses import asdict
 from ipaddress import ip_address
@@ -7,6 +8,7 @@ from ipaddress import ip_address
 import orjson
 from starlette.responses import HTMLResponse, Response
 
+from batch_bridge.testing._dialect import bearer
 from batch_bridge.testing._errors import WireError
 from batch_bridge.testing._gate import Call, answer_json
 
@@ -15,25 +17,25 @@ _SECRET = ("webhook_secret",)
 
 async def stats(call: Call) -> Response:
     """`GET /_control/stats`."""
-    _local(call)
+    _check_caller(call)
     return answer_json(asdict(call.core.stats()))
 
 
 async def repeats(call: Call) -> Response:
     """`GET /_control/paid_twice`: which lines were paid again."""
-    _local(call)
+    _check_caller(call)
     return answer_json({"data": call.core.repeats()})
 
 
 async def settings(call: Call) -> Response:
     """`GET /_control/settings`."""
-    _local(call)
+    _check_caller(call)
     return answer_json(_shown(call))
 
 
 async def configure(call: Call) -> Response:
     """`POST /_control/configure`, with a flat JSON object of options."""
-    _local(call)
+    _check_caller(call)
     if not call.request.headers.get("content-type", "").startswith("application/json"):
         raise WireError(415, "The control routes take application/json.")  # keeps other web pages' forms out
     call.core.configure(await call.json())
@@ -42,7 +44,7 @@ async def configure(call: Call) -> Response:
 
 async def reset(call: Call) -> Response:
     """`POST /_control/reset`."""
-    _local(call)
+    _check_caller(call)
     await call.core.reset()
     return answer_json(asdict(call.core.stats()))
 
@@ -73,7 +75,7 @@ def _shown(call: Call) -> dict[str, object]:
     return orjson.loads(orjson.dumps({**options, **hidden}))  # type: ignore[no-any-return]
 
 
-def _local(call: Call) -> None:
+def _check_caller(call: Call) -> None:
     client = call.request.client
     try:
         local = client is not None and ip_address(client.host).is_loopback
@@ -81,6 +83,14 @@ def _local(call: Call) -> None:
         local = False
     if not local:
         raise WireError(403, "The control routes answer to this machine only.")
+    if not hmac.compare_digest(bearer(call.request).encode(), call.request.app.state.token.encode()):
+        raise WireError(
+            401,
+            "The control routes take the token that the server printed when it was started, in the header "
+            "Authorization, as 'Bearer TOKEN'.",
+            type="authentication_error",
+            code="invalid_control_token",
+        )
 
 
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">

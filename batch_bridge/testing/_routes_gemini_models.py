@@ -22,10 +22,10 @@ def _error(error: WireError) -> dict[str, Any]:
 
 GEMINI: Final = Dialect(
     name="gemini:",
-    key=lambda request: request.headers.get("x-goog-api-key") or request.query_params.get("key") or "",
+    key=lambda request: request.headers.get("x-goog-api-key", ""),
     error=_error,
     request_id="x-request-id",
-    advice="Provide one in the header x-goog-api-key",
+    advice="Provide one in the header x-goog-api-key; one in the query would stand in logs",
 )
 
 

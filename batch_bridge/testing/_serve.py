@@ -1,6 +1,7 @@
 """Runs a server in this process until it is told to stop."""
 
 import functools
+import secrets
 import socket
 import sys
 import tempfile
@@ -24,6 +25,11 @@ _SWITCH_SECONDS = 0.001
 _BACKLOG = 2048
 
 
+def new_token() -> str:
+    """Return a token for the control routes, which nobody can guess."""
+    return secrets.token_urlsafe(24)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """How a server is started.
@@ -36,6 +42,8 @@ class Launch:
         upstream: Base URL of an OpenAI-compatible server that answers instead.
         upstream_key: Its API key.
         concurrency: Requests that an upstream, or an async answerer, works on at once.
+        allow_hosts: More names that it may be called by, in the header `Host`.
+        control_token: What the control routes ask for.
         settings: Everything that can change later.
     """
 
@@ -46,6 +54,8 @@ class Launch:
     upstream: str | None = None
     upstream_key: str | None = None
     concurrency: int = CONCURRENCY
+    allow_hosts: tuple[str, ...] = ()
+    control_token: str = field(default_factory=new_token, repr=False)
     settings: Settings = field(default_factory=Settings)
 
 
@@ -106,14 +116,16 @@ def _serve(
 ) -> None:
     from batch_bridge.testing._app import build_app  # noqa: PLC0415 - part of an extra
     from batch_bridge.testing._core import Core  # noqa: PLC0415 - the same
+    from batch_bridge.testing._guard import Guard  # noqa: PLC0415 - the same
     from batch_bridge.testing._http import HTTPServer  # noqa: PLC0415 - the same
 
     sys.setswitchinterval(_SWITCH_SECONDS)
     with _listen(launch.host, launch.port) as listener:
         host = f"[{launch.host}]" if ":" in launch.host else launch.host
         base_url = f"http://{host}:{listener.getsockname()[1]}/v1"
-        app = build_app(Core(folder, launch.settings, answerer))
-        HTTPServer(app, listener, lambda: ready(base_url), stop).run_here()
+        app = build_app(Core(folder, launch.settings, answerer), launch.control_token)
+        guarded = Guard(app, host=launch.host, allowed=launch.allow_hosts)
+        HTTPServer(guarded, listener, lambda: ready(base_url), stop).run_here()
 
 
 def _listen(host: str, port: int) -> socket.socket:

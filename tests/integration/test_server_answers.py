@@ -225,9 +225,13 @@ def pytester_like(tmp_path):
     return run
 
 
+def control(server):
+    return {"authorization": f"Bearer {server.control_token}"}
+
+
 async def test_control_by_hand():
     with BatchServer(webhook_secret="hush") as server:
-        async with httpx.AsyncClient(base_url=server.base_url.removesuffix("/v1")) as bare:
+        async with httpx.AsyncClient(base_url=server.root_url, headers=control(server)) as bare:
             wrong = await bare.post("/_control/configure", json={"latenzy": 1})
             assert wrong.status_code == 400
             assert "latency" in wrong.json()["error"]["message"]

@@ -227,5 +227,9 @@ async def test_the_page_for_people_and_unknown_routes(server):
             answer = await bare.request(method, root + path)
             assert answer.status_code == 404
             assert "Invalid URL" in answer.json()["error"]["message"]
-        refused = await bare.post(root + "/_control/configure", content="{}", headers={"content-type": "text/plain"})
+        refused = await bare.post(
+            root + "/_control/configure",
+            content="{}",
+            headers={"content-type": "text/plain", "authorization": f"Bearer {server.control_token}"},
+        )
         assert refused.status_code == 415
