@@ -73,6 +73,13 @@ test-instructor: ## Run the tests of instructor, which needs an older openai tha
 	.venv-instructor/bin/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]' --group test --group instructor
 	.venv-instructor/bin/pytest -q tests/integration/test_frameworks.py $(ARGS)
 
+.PHONY: audit
+audit: ## Look for known holes in the lowest and the pinned versions, at PyPI; needs the network
+	$(PYTHON) -m venv --clear .venv-audit
+	.venv-audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	.venv-audit/bin/pip-audit --no-deps --disable-pip -r constraints-floor.txt
+	.venv-audit/bin/pip-audit --no-deps --disable-pip -r constraints.txt
+
 .PHONY: test-live
 test-live: $(READY) ## Send a job of three requests to each real provider whose key is set; it costs a fraction of a cent
 	$(BIN)/pytest -q -m live $(ARGS) tests/live
