@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from batch_bridge import _jobs_command
+from batch_bridge._erasure import erase_thread
+from batch_bridge.errors import RunFileError
 from batch_bridge.testing._errors import BatchServerError
 from batch_bridge.testing._serve import CONCURRENCY, Launch, new_token
 from batch_bridge.testing._serve import serve as serve_forever
@@ -131,6 +133,21 @@ def serve(
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
         typer.echo("Stopped.", err=True)
+
+
+@app.command()
+def erase(
+    file: Annotated[Path, typer.Argument(help="The file of a Runner that is closed.")],
+    thread: Annotated[list[str], typer.Option(help="Which thread; may be given several times.")],
+) -> None:
+    """Erase what a Runner's file holds of threads: checkpoints, prompts, answers."""
+    try:
+        for each in thread:
+            erased = erase_thread(file, each)
+            typer.echo(f"{each}: erased {erased.checkpoints} checkpoints and {erased.requests} rows of requests.")
+    except RunFileError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from error
 
 
 def _check_host(host: str, *, expose: bool) -> None:

@@ -9,7 +9,6 @@ FIXED = [
     ("anthropic", "0.87.0", "CVE-2026-34450, CVE-2026-34452"),
     ("filelock", "3.20.3", "CVE-2025-68146, CVE-2026-22701"),
     ("langchain-core", "1.3.3", "CVE-2025-68664, CVE-2026-26013, CVE-2026-34070"),
-    ("langchain-openai", "1.1.14", "CVE-2026-41488"),
     ("langgraph", "1.0.10", "CVE-2026-28277"),
     ("langgraph-checkpoint", "4.1.1", "CVE-2026-27794, CVE-2026-48775"),
     ("langgraph-checkpoint-sqlite", "3.0.1", "CVE-2025-67644"),
