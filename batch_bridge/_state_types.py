@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Any, Final, get_args, get_type_hints
 
+from langgraph.pregel import Pregel
+
 _FORMS: Final = ("model_dump", "_asdict", "get_secret_value", "dict")
 """Methods by which LangGraph knows what it can encode: Pydantic's models, named tuples, secrets."""
 _DEPTH: Final = 4
@@ -28,6 +30,8 @@ def types_of(graph: Any) -> set[type]:
 
 
 def _graphs(compiled: Any) -> Iterator[Any]:
+    if not isinstance(compiled, Pregel):
+        return
     yield compiled
     for _, each in compiled.get_subgraphs(recurse=True):
         yield each

@@ -152,7 +152,7 @@ def main(
     count = records or (20 if real else 2000)
     if fresh:
         shutil.rmtree(state, ignore_errors=True)
-    state.mkdir(parents=True, exist_ok=True)
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
     inputs = [record for record, _ in zip(docstrings(), range(count), strict=False)]
     started = time.perf_counter()
     run_id = f"demo-{'openai' if real else 'local'}-{len(inputs)}"
