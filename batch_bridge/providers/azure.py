@@ -7,6 +7,7 @@ from openai import AsyncAzureOpenAI
 
 from batch_bridge._models import Limits
 from batch_bridge.providers._clients import wrong
+from batch_bridge.providers._response_limits import ResponseLimits
 from batch_bridge.providers.openai import OpenAIBatch
 
 
@@ -36,6 +37,7 @@ class AzureOpenAIBatch(OpenAIBatch):
         files_expire_after: From 14 to 30 days.
         output_expires_after: The same for the output and error files.
         limits: What one batch may hold, where it is not what Azure allows.
+        responses: As in `OpenAIBatch`.
 
     Raises:
         TypeError: The client is none of Azure's, or another argument is not what it should be.
@@ -54,6 +56,7 @@ class AzureOpenAIBatch(OpenAIBatch):
         files_expire_after: timedelta | None = None,
         output_expires_after: timedelta | None = None,
         limits: Limits | None = None,
+        responses: ResponseLimits | None = None,
     ) -> None:
         if client is not None and not isinstance(client, AsyncAzureOpenAI) and not callable(client):
             raise wrong(
@@ -71,6 +74,7 @@ class AzureOpenAIBatch(OpenAIBatch):
             files_expire_after=files_expire_after,
             output_expires_after=output_expires_after,
             limits=limits,
+            responses=responses,
             quirks="azure",
         )
 
