@@ -16,6 +16,7 @@ from anthropic.types.messages import MessageBatch
 from batch_bridge._models import JSON, Ended, Errored, InProgress, Limits, Measure, Request
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
 from batch_bridge.providers import _anthropic_failure as failure
+from batch_bridge.providers._allow import Allowed, check, read_allow
 from batch_bridge.providers._anthropic_batch import read_batch
 from batch_bridge.providers._anthropic_call import FRAME, Call, read_item, write_create
 from batch_bridge.providers._anthropic_clients import Clients, Own
@@ -74,6 +75,8 @@ class AnthropicBatch:
         delete_batches: Delete a batch and its results once its outcomes are stored. The API keeps them for 29 days.
         limits: What one batch may hold, where it is not what Anthropic allows.
         responses: What is taken from the server at most: sizes, times, hosts.
+        allow: What items may ask for, where they hold what users wrote: `Allow(models=…, endpoints=…, fields=…)`, or
+            `"messages"` for lists of messages alone. `None` is anything.
 
     Attributes:
         limits: What one batch may hold.
@@ -96,10 +99,12 @@ class AnthropicBatch:
         delete_batches: bool = False,
         limits: Limits = LIMITS,
         responses: ResponseLimits | None = None,
+        allow: Allowed = None,
     ) -> None:
         self.limits = limits
         self._clients = Clients(client, responses or USUAL)
         self._background = Background()
+        self._allow = read_allow("AnthropicBatch", allow)
         self._settings = Settings(
             defaults=read_defaults(defaults, model, max_tokens),
             betas=betas,
@@ -295,4 +300,7 @@ class AnthropicBatch:
         return write_create(self._read(request).entry(request.id, tag) for request in requests)
 
     def _read(self, request: Request) -> Call:
-        return read_item(request.item, self._settings.defaults)
+        item = request.item
+        call = read_item(item, self._settings.defaults)
+        check(self._allow, item, item.get("params", item) if type(item) is dict else item, model=call.model)
+        return call

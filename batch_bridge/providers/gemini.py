@@ -17,6 +17,7 @@ from google.genai import types
 from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
 from batch_bridge.providers import _gemini_failure as failure
+from batch_bridge.providers._allow import Allowed, check, read_allow
 from batch_bridge.providers._background import Background
 from batch_bridge.providers._defaults import read_defaults
 from batch_bridge.providers._gemini_call import Call, read_item
@@ -78,6 +79,8 @@ class GeminiBatch:
             48 hours.
         limits: What one batch may hold, where it is not what the API allows.
         responses: What is taken from the server at most: sizes, times, hosts.
+        allow: What items may ask for, where they hold what users wrote: `Allow(models=…, endpoints=…, fields=…)`, or
+            `"messages"` for lists of messages alone. `None` is anything.
 
     Attributes:
         limits: What one batch may hold.
@@ -99,12 +102,14 @@ class GeminiBatch:
         delete_files: bool = False,
         limits: Limits = LIMITS,
         responses: ResponseLimits | None = None,
+        allow: Allowed = None,
     ) -> None:
         if not 0 <= inline_bytes <= INLINE_BYTES:
             raise ValueError(f"GeminiBatch(inline_bytes={inline_bytes!r}): a create call holds up to {INLINE_BYTES:,}")
         self.limits = limits
         self._clients = Clients(client, responses or USUAL)
         self._background = Background()
+        self._allow = read_allow("GeminiBatch", allow)
         self._defaults = read_defaults("GeminiBatch", defaults, model)
         self._inline_bytes = inline_bytes
         self._inline_doubt = inline_doubt
@@ -295,7 +300,9 @@ class GeminiBatch:
         await self._clients.aclose()
 
     def _read(self, request: Request) -> Call:
-        return read_item(request.item, self._defaults)
+        call = read_item(request.item, self._defaults)
+        check(self._allow, request.item, request.item, model=call.model)
+        return call
 
     def _messages(self, requests: Sequence[Request]) -> JSON:
         """Return whether all answers are to be messages, or the places of those: a result may not name its request."""

@@ -12,6 +12,7 @@ from openai import omit
 from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
 from batch_bridge.providers import _openai_failure as failure
+from batch_bridge.providers._allow import Allowed, check, read_allow
 from batch_bridge.providers._background import Background
 from batch_bridge.providers._ids import checked, is_id
 from batch_bridge.providers._openai_call import Call, read_item
@@ -65,6 +66,8 @@ class OpenAIBatch:
         output_expires_after: When the API may delete the output and error files.
         limits: What one batch may hold, where it is not what OpenAI, or the row of `quirks`, allows.
         responses: What is taken from the server at most: sizes, times, hosts.
+        allow: What items may ask for, where they hold what users wrote: `Allow(models=…, endpoints=…, fields=…)`, or
+            `"messages"` for lists of messages alone. `None` is anything.
         quirks: Who it is that speaks like OpenAI, where it differs: `"groq"`, `"together"`, `"mistral"`,
             `"doubleword"` or `"vllm"`. Without a client, one is made for that address, with the key in
             `GROQ_API_KEY` and so on. For Azure there is `AzureOpenAIBatch`.
@@ -92,12 +95,14 @@ class OpenAIBatch:
         output_expires_after: timedelta | None = None,
         limits: Limits | None = None,
         responses: ResponseLimits | None = None,
+        allow: Allowed = None,
         quirks: Name = "openai",
     ) -> None:
         self._quirks = quirks_of(quirks)
         self.limits = limits = limits or self._quirks.limits
         self._clients = Clients(client, self._quirks, responses or USUAL)
         self._background = Background()
+        self._allow = read_allow("OpenAIBatch", allow)
         self._settings = Settings(
             endpoint=endpoint,
             defaults=read_defaults(defaults, model),
@@ -314,7 +319,10 @@ class OpenAIBatch:
         await self._clients.aclose()
 
     def _read(self, request: Request) -> Call:
-        call = read_item(request.item, self._settings.defaults, self._settings.endpoint)
+        item = request.item
+        call = read_item(item, self._settings.defaults, self._settings.endpoint)
+        body = item.get("body", item) if type(item) is dict else item
+        check(self._allow, item, body, model=call.model, endpoint=call.endpoint)
         if call.endpoint not in self._quirks.endpoints:
             known = ", ".join(self._quirks.endpoints)
             raise RequestRefused(
