@@ -97,11 +97,8 @@ def check_host(table: Any, hosts: Collection[str]) -> None:
     """
     address = getattr(table, "base_url", None) or getattr(table, "azure_endpoint", None)
     host = (urlsplit(address).hostname or "") if address else ""
-    named = {
-        *hosts,
-        *os.environ.get(_HOSTS, "").replace(",", " ").split(),
-        *(urlsplit(os.environ.get(each, "")).hostname for each in _ADDRESSES),
-    }
+    by_variable = (urlsplit(os.environ.get(each, "")).hostname for each in _ADDRESSES)
+    named = {*hosts, *os.environ.get(_HOSTS, "").replace(",", " ").split(), *by_variable}
     if not host or host in _LOCAL or host in named or _is_own(table.name, host):
         return
     key = table.api_key_env or "the vendor's own variable"

@@ -46,7 +46,7 @@ def remember_headers(headers: Mapping[str, str]) -> None:
     """Note the credentials that a call is made with."""
     for name in _HEADERS:
         if value := headers.get(name):
-            remember(value.partition(" ")[2] or value)
+            remember(value.partition(" ")[2] if name.endswith("authorization") else value)
 
 
 def without_secrets(line: bytes) -> bytes:
