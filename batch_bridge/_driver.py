@@ -144,13 +144,21 @@ class Driver:
             self._tell(ended)
             if not done.done():
                 done.set_result(ended)
-        work = self.engine.tick(_now(), drain=not self._arrived and self._idle())
+        work = self._work(drain=not self._arrived and self._idle())
         tick = await (self._meanwhile(work) if self.collects_meanwhile else work)
         self._tell(tick.settled)
         await self.finish()
         if self.on_turn is not None:
             self.on_turn()
         return tick.wake_at
+
+    async def _work(self, *, drain: bool) -> Tick:
+        tick = await self.engine.tick(_now(), drain=drain)
+        while self.collects_meanwhile and (looks := self.engine.looks):  # who does not stay is told what they show
+            await asyncio.wait(looks)
+            more = await self.engine.tick(_now())
+            tick = Tick((*tick.settled, *more.settled), more.wake_at)
+        return tick
 
     async def _collect(self) -> None:
         arrived, self._arrived = self._arrived, []

@@ -155,12 +155,14 @@ class InProgress:
     Attributes:
         outcomes: (request id, outcome) pairs that are known already; they reach their waiters now. What was told in
             one poll need not be told in the next; `Ended` tells all of them again.
+        looking: Nothing is known yet: the look goes on in the background, and another poll tells what it has shown.
         news: Done once another poll would tell more. A provider that has none is polled at growing intervals.
     """
 
     done: int | None = None
     total: int | None = None
     outcomes: tuple[tuple[str, Outcome], ...] = ()
+    looking: bool = field(default=False, kw_only=True)
     news: "asyncio.Future[None] | None" = field(default=None, compare=False)
 
 

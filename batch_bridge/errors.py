@@ -35,7 +35,8 @@
     ├── ProviderError                 what a provider tells the engine about a call that failed
     │   ├── ProviderUnavailable       nothing happened; the call may be repeated later
     │   ├── SubmissionUnknown         it is not known whether the batch was created
-    │   └── SubmissionRefused         nothing was created and trying again will not help
+    │   ├── SubmissionRefused         nothing was created and trying again will not help
+    │   └── ResponseRejected          what the provider sent is over a limit, or leads to another host
     └── RequestRefused                one request cannot be sent at all; its neighbours can
 
 `UsageError` is a `RuntimeError` and `JSONError` a `TypeError`, so LangGraph's default `RetryPolicy` does not
@@ -274,7 +275,7 @@ class LedgerError(BatchBridgeError):
 class ProviderError(BatchBridgeError):
     """What a provider tells the engine about a call that failed.
 
-    A provider raises one of the three kinds below. Anything else that its `submit` raises fails the requests of the
+    A provider raises one of the kinds below. Anything else that its `submit` raises fails the requests of the
     batch; anything else that its `poll` raises means that it could not look, and the batch stays in flight.
     """
 
@@ -309,6 +310,13 @@ class SubmissionRefused(ProviderError):
         super().__init__(message)
         self.code = code
         self.status_code = status_code
+
+
+class ResponseRejected(ProviderError):
+    """What a provider sent is over a limit (`ResponseLimits`), leads to another host, or names no batch or file.
+
+    Raised by a look at a batch, it leaves the batch in flight until `poll_patience` has run out: the answers were paid.
+    """
 
 
 class RequestRefused(BatchBridgeError):

@@ -4,7 +4,7 @@ import difflib
 import importlib
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from batch_bridge._cache import ResponseCache
 from batch_bridge._config._tables import (
     SECRETS,
+    AllowTable,
     Anthropic,
     Azure,
     BridgeTable,
@@ -24,15 +25,23 @@ from batch_bridge._config._tables import (
     LikeOpenAI,
     LimitsTable,
     ProviderTable,
+    ResponsesTable,
 )
+from batch_bridge._config._trust import TOO_DEEP, check_host, shape_problem
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._models import Limits
 from batch_bridge._provider import Provider
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import CacheError, ConfigError
-from batch_bridge.providers import create
+from batch_bridge.providers import Allow, ResponseLimits, create
 
-_TABLES: Final[Mapping[str, type[BaseModel]]] = {"flush": FlushTable, "cache": CacheTable, "limits": LimitsTable}
+_TABLES: Final[Mapping[str, type[BaseModel]]] = {
+    "flush": FlushTable,
+    "cache": CacheTable,
+    "limits": LimitsTable,
+    "responses": ResponsesTable,
+    "allow": AllowTable,
+}
 _PROVIDERS: Final[Mapping[str, type[BaseModel]]] = {
     **dict.fromkeys(("openai", "groq", "together", "mistral", "doubleword", "vllm"), LikeOpenAI),
     "azure": Azure,
@@ -45,7 +54,7 @@ _SHOWN: Final = 60
 """Characters of a wrong value that an error repeats."""
 
 
-def load_bridges(path: str | os.PathLike[str]) -> dict[str, Bridge]:
+def load_bridges(path: str | os.PathLike[str], *, hosts: Collection[str] = ()) -> dict[str, Bridge]:
     """Return the bridges that a file describes, by name.
 
     ::
@@ -58,13 +67,20 @@ def load_bridges(path: str | os.PathLike[str]) -> dict[str, Bridge]:
 
     Args:
         path: A TOML file, or a YAML file by its ending (`.yaml`, `.yml`). Paths in it are relative to its folder.
+        hosts: Hosts that a key of this environment may be sent to, beside the vendors' own and this machine. A file
+            that names another one in a `base_url` is refused: who can write the file would get the key.
 
     Raises:
         ConfigError: The file cannot be read, or describes no bridge that can be made. All that is wrong with its fields
             is told together.
     """
     file = Path(path)
-    read = _read(file)
+    try:
+        read = _read(file)
+    except RecursionError:
+        raise _wrong(file, [TOO_DEEP]) from None
+    if (problem := shape_problem(read)) is not None:
+        raise _wrong(file, [problem])
     try:
         described = File.model_validate(read)
     except ValidationError as error:
@@ -72,7 +88,7 @@ def load_bridges(path: str | os.PathLike[str]) -> dict[str, Bridge]:
         raise _wrong(file, problems) from None  # pydantic's own error repeats what it was given, secrets too
     if not described.bridges:
         raise _wrong(file, ["it describes no bridge; write a table such as [bridges.bridge.provider]"])
-    return {name: _bridge(file, name, table) for name, table in described.bridges.items()}
+    return {name: _bridge(file, name, table, hosts) for name, table in described.bridges.items()}
 
 
 def _read(file: Path) -> Any:
@@ -187,12 +203,12 @@ def _got(value: object) -> str:
 # -- what is made of it ----------------------------------------------------------------------------------------------
 
 
-def _bridge(file: Path, name: str, table: BridgeTable) -> Bridge:
+def _bridge(file: Path, name: str, table: BridgeTable, hosts: Collection[str]) -> Bridge:
     part = "provider"
     try:
-        provider = _provider(table.provider)
+        provider = _provider(table.provider, hosts)
         part = "fallback"
-        fallback = None if table.fallback is None else _provider(table.fallback)
+        fallback = None if table.fallback is None else _provider(table.fallback, hosts)
         part = "cache"
         cache = None if table.cache is None else _cache(file, table.cache)
         part = "flush"
@@ -209,10 +225,15 @@ def _cache(file: Path, table: CacheTable) -> ResponseCache:
     return ResponseCache(file.absolute().parent / table.path, **table.given("path"))
 
 
-def _provider(table: ProviderTable) -> Provider:
-    options = table.given("name", "limits", "api_key_env")
+def _provider(table: ProviderTable, hosts: Collection[str]) -> Provider:
+    check_host(table, hosts)
+    options = table.given("name", "limits", "api_key_env", "responses", "allow")
     if table.limits is not None:
         options["limits"] = Limits(**table.limits.given())
+    if table.responses is not None:
+        options["responses"] = ResponseLimits(**table.responses.given())
+    if table.allow is not None:
+        options["allow"] = Allow(**table.allow.given()) if isinstance(table.allow, AllowTable) else table.allow
     if table.api_key_env is not None:
         key = os.environ.get(table.api_key_env)
         if not key:

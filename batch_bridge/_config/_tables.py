@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from batch_bridge._config._fields import Address, Duration, DurationOrNever, Flag, Text, Variable, Whole
+from batch_bridge._config._trust import without_keys
+from batch_bridge.providers._response_limits import USUAL
 
 
 class Table(BaseModel):
@@ -45,13 +47,35 @@ class CacheTable(Table):
     tenant: Annotated[str, Field(strict=True)] = ""
 
 
+class ResponsesTable(Table):
+    """`ResponseLimits`."""
+
+    answer_bytes: Whole = USUAL.answer_bytes
+    body_bytes: Whole = USUAL.body_bytes
+    download_bytes: Whole = USUAL.download_bytes
+    listed: Whole = USUAL.listed
+    call_time: Duration = USUAL.call_time
+    transfer_time: Duration = USUAL.transfer_time
+    hosts: tuple[Text, ...] = ()
+
+
+class AllowTable(Table):
+    """`Allow`."""
+
+    models: tuple[Text, ...] | None = None
+    endpoints: tuple[Text, ...] | None = None
+    fields: tuple[Text, ...] | None = None
+
+
 class ProviderTable(Table):
     """What all providers take."""
 
     name: str
     model: Text | None = None
-    defaults: Mapping[str, Any] | None = None
+    defaults: Annotated[Mapping[str, Any] | None, AfterValidator(without_keys)] = None
     limits: LimitsTable | None = None
+    responses: ResponsesTable | None = None
+    allow: Literal["messages"] | AllowTable | None = None
     api_key_env: Variable | None = None
     timeout: Duration | None = None
 

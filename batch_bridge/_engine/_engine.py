@@ -1,5 +1,6 @@
 """The engine, as its host sees it."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -468,6 +469,11 @@ class Engine:
     def expects_news(self) -> bool:
         """Whether a batch in flight will call `on_news`: it runs in this process, and not at a provider."""
         return any(flight.rings for flight in self._state.flights)
+
+    @property
+    def looks(self) -> "list[asyncio.Future[None]]":
+        """Looks at batches that go on in the background of this loop; who does not stay waits for them."""
+        return [flight.look for flight in self._state.flights if flight.look is not None and not flight.look.done()]
 
     @property
     def batches_in_flight(self) -> int:

@@ -1,5 +1,6 @@
 """A batch on its way: what the engine remembers of it between two ticks, besides what the ledger holds."""
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -36,6 +37,7 @@ class Flight:
         refusals: Times in a row that it was not created, because the provider was full.
         stopping: The provider is to be told that it should stop.
         is_late: Its deadline has passed, and what follows from that has been begun.
+        look: Done once a look that goes on in the background has ended.
         rings: It tells when there is news of it.
         settled: Requests that have an outcome though the batch has not ended, with its kind.
         forgotten: Those of them that nobody will ask for again: let go of with the batch, which is judged by them.
@@ -59,6 +61,7 @@ class Flight:
     refusals: int = 0
     stopping: bool = False
     is_late: bool = False
+    look: "asyncio.Future[None] | None" = None
     rings: bool = False
     settled: dict[str, str] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)

@@ -20,6 +20,7 @@ from batch_bridge._models import (
     Ended,
     Errored,
     Expired,
+    InProgress,
     Intent,
     Outcome,
     Submitted,
@@ -71,17 +72,31 @@ class Settler:
         else:
             if isinstance(reply, Ended):
                 await self._settle(flight, reply, now)
-                return
-            await _looks.good(state, flight)
-            flight.wait(now, state.interval)
-            flight.done = reply.done
-            if state.on_event is not None:
-                state.on_event(events.Polled(bridge=state.name, batch=batch.key, done=reply.done, total=reply.total))
-            if reply.outcomes:
-                await self.settle_early(flight, reply.outcomes)
-            flight.rings = reply.news is not None
-            if reply.news is not None:
-                reply.news.add_done_callback(lambda _: self._ring(flight, now))
+            else:
+                await self._note(flight, reply, now)
+
+    async def _note(self, flight: Flight, reply: InProgress, now: datetime) -> None:
+        """Note what a look has told of a batch that has not ended."""
+        state = self._state
+        flight.wait(now, state.interval)
+        if self._goes_on(flight, reply, now):
+            return
+        await _looks.good(state, flight)
+        flight.done = reply.done
+        if state.on_event is not None:
+            state.on_event(events.Polled(bridge=state.name, batch=flight.batch.key, done=reply.done, total=reply.total))
+        if reply.outcomes:
+            await self.settle_early(flight, reply.outcomes)
+        flight.rings = reply.news is not None
+        if reply.news is not None:
+            reply.news.add_done_callback(lambda _: self._ring(flight, now))
+
+    def _goes_on(self, flight: Flight, reply: InProgress, now: datetime) -> bool:
+        """Tell whether a look is still on its way: no good one yet, and no news of a batch that is answered here."""
+        flight.look = reply.news if reply.looking else None
+        if flight.look is not None:
+            flight.look.add_done_callback(lambda _: self._ring(flight, now))
+        return reply.looking
 
     async def could_not_look(self, flight: Flight, error: Exception, now: datetime) -> None:
         """Leave a batch in flight that could not be looked at; end it once the patience has run out."""

@@ -1,5 +1,6 @@
 """One look at a file of jobs: everything that is due is done, and nobody waits for what is not."""
 
+import asyncio
 import contextlib
 import logging
 from collections import Counter
@@ -90,6 +91,10 @@ class Visit:
         """
         with contextlib.suppress(BadPollResultError):  # it is logged, and `check` raises it
             await self._engine.advance(now)
+        while looks := self._engine.looks:  # nobody is here later to see what they show
+            await asyncio.wait(looks)
+            with contextlib.suppress(BadPollResultError):
+                await self._engine.advance(now)
         cancelled = [job for job in await self._ledger.jobs() if job.cancelled and not job.ended]
         for job in cancelled:
             await self._drop(job)

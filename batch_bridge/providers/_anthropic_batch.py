@@ -5,8 +5,11 @@ from datetime import datetime
 from typing import Final
 
 from batch_bridge._models import InProgress
+from batch_bridge.providers._clean import clean
+from batch_bridge.providers._ids import is_id
 
 _STATUSES: Final = frozenset({"in_progress", "canceling", "ended"})
+_LONGEST_STATUS: Final = 64
 _COUNTS: Final = ("processing", "succeeded", "errored", "canceled", "expired")
 
 
@@ -53,14 +56,14 @@ class Batch:
 def read_batch(seen: object) -> Batch | None:
     """Return a batch object of the SDK, or `None` if the API answered with something else."""
     batch_id = getattr(seen, "id", None)
-    if not isinstance(batch_id, str):
+    if not is_id(batch_id):
         return None
     counts = [getattr(getattr(seen, "request_counts", None), name, None) for name in _COUNTS]
     known = [count for count in counts if isinstance(count, int)]
     created_at = getattr(seen, "created_at", None)
     return Batch(
         id=batch_id,
-        status=str(getattr(seen, "processing_status", "")).lower(),
+        status=clean(str(getattr(seen, "processing_status", "")).lower(), _LONGEST_STATUS),
         created_at=created_at.timestamp() if isinstance(created_at, datetime) else 0.0,
         total=sum(known) if known else None,
         processing=counts[0] if isinstance(counts[0], int) else None,

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Callable
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from anthropic import Anthropic, AnthropicError, AsyncAnthropic, DefaultAsyncHttpxClient, DefaultHttpxClient
 
 from batch_bridge._headers import deciding
 from batch_bridge.providers import _clients
 from batch_bridge.providers._failure import NoCredentials
+from batch_bridge.providers._response_limits import USUAL, ResponseLimits
 
 Own: TypeAlias = AsyncAnthropic | Callable[[], AsyncAnthropic]
 """What users may give: a client, or a function that makes a new one each time."""
@@ -27,11 +28,12 @@ class Clients(_clients.Clients[AsyncAnthropic]):
         own: The user's client, which is never closed here. One that was given an HTTP client is used as it is, and a
             second loop that uses it is warned of. Or a function that makes one, called for each loop (and once to
             learn where calls go); what it makes is closed here.
+        limits: What is taken from the provider at most.
     """
 
     _instead = "AnthropicBatch(lambda: AsyncAnthropic(http_client=…))"
 
-    def __init__(self, own: Own | None) -> None:
+    def __init__(self, own: Own | None, limits: ResponseLimits = USUAL) -> None:
         client, make = _clients.read_own(own, AsyncAnthropic)
         if client is not None and not isinstance(client, AsyncAnthropic):
             hint = (
@@ -44,6 +46,7 @@ class Clients(_clients.Clients[AsyncAnthropic]):
         super().__init__(
             client and client.with_options(max_retries=0),
             make and (lambda: make().with_options(max_retries=0)),
+            limits,
         )
 
     def _new(self) -> AsyncAnthropic:
@@ -57,6 +60,12 @@ class Clients(_clients.Clients[AsyncAnthropic]):
 
     def _http(self, client: AsyncAnthropic) -> object:
         return client._client  # noqa: SLF001  # there is no public way to it
+
+    def _with_http(self, client: AsyncAnthropic, http: Any) -> AsyncAnthropic:
+        return client.with_options(http_client=http)
+
+    def _base_url(self, client: AsyncAnthropic) -> Any:
+        return client.base_url
 
     def _is_plain(self, client: AsyncAnthropic) -> bool:
         return type(self._http(client)).__module__ == "anthropic._base_client"

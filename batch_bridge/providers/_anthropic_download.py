@@ -1,8 +1,10 @@
-"""The outcomes of an ended batch, read as its results arrive; and the bill, which stands in them."""
+"""The outcomes of an ended batch: its results are fetched, and then read; and the bill, which stands in them."""
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+
+from anthropic import AsyncAnthropic
 
 from batch_bridge._models import Errored, Outcome, Usage
 from batch_bridge.providers._anthropic_clients import Clients
@@ -10,14 +12,12 @@ from batch_bridge.providers._anthropic_failure import is_gone, unavailable
 from batch_bridge.providers._anthropic_handle import read_custom_id
 from batch_bridge.providers._anthropic_messages import input_tokens
 from batch_bridge.providers._anthropic_result import read_pair, read_result
+from batch_bridge.providers._download import Download, fetched, held
+from batch_bridge.providers._ids import checked
 from batch_bridge.providers._result import Unreadable
-from batch_bridge.providers._splitter import LineSplitter
+from batch_bridge.providers._splitter import TooLong
 
 logger = logging.getLogger("batch_bridge")
-
-
-class Gone(Exception):  # a fact, told apart where it is caught
-    """The results are not there any more."""
 
 
 class Bill:
@@ -52,34 +52,43 @@ class Bill:
         return Usage(self._model, given, made, cached) if self._is_known else None
 
 
+async def fetch(clients: Clients, batch_id: str) -> Download:
+    """Fetch the results of a batch. What breaks them off is told when they are read."""
+    name = checked(batch_id, "batch")
+
+    async def into(download: Download) -> None:
+        """Take the bytes as they come: the SDK's own decoder gives up at the first line that is no JSON."""
+
+        async def stream(client: AsyncAnthropic) -> None:
+            decoder = await client.messages.batches.results(name)
+            async with aclosing(decoder.http_response) as response:
+                async for chunk in response.aiter_bytes():
+                    await download.write(chunk)
+
+        await clients.call("messages.batches.results", stream, "results")
+
+    return await fetched(into, is_gone, lambda error: unavailable(f"reading the results of batch {batch_id}", error))
+
+
 async def read_outcomes(
-    clients: Clients, batch_id: str, members: Sequence[str], bill: Bill, *, are_gone: bool = False
+    clients: Clients, batch_id: str, results: Download | None, members: Sequence[str], bill: Bill
 ) -> AsyncIterator[tuple[str, Outcome]]:
     """Yield the outcomes in a batch's results, in the order of their lines, and fill in the bill.
 
     Requests whose result cannot be read come last, with an error of their own.
-    No more than a piece of the results and one line is held. If they are gone, which may be known before, all
+    No more than a piece of the results and one line is held. If they are gone, which may be known before (`None`), all
     requests get errors.
 
     Raises:
         ProviderUnavailable: The download broke off; the batch must be polled, and read, again.
+        ResponseRejected: The same, for what the provider sent.
     """
-    known: set[str] = set()
     broken = Unreadable(f"batch {batch_id}", "custom_id")
-    try:
-        if are_gone:
-            raise Gone  # noqa: TRY301
-        async for line in _lines(clients, batch_id):
-            result = read_result(line)
-            pair = read_pair(result) if result is not None else None
-            if result is not None and pair is not None:
-                if pair[0] not in known:
-                    known.add(pair[0])
-                    bill.add(result)
+    if results is not None:
+        async with held(results):
+            async for pair in _read(results, broken, bill, clients.limits.answer_bytes):
                 yield pair
-            else:
-                broken.add(line)
-    except Gone:
+    if results is None or results.is_gone:
         logger.warning("batch %s: its results are gone", batch_id)
         for request_id in members:
             yield request_id, lost(batch_id)
@@ -88,16 +97,33 @@ async def read_outcomes(
             yield named[0], errored
 
 
+async def _read(results: Download, broken: Unreadable, bill: Bill, most: int) -> AsyncIterator[tuple[str, Outcome]]:
+    known: set[str] = set()
+    async for line in results.lines(most):
+        if isinstance(line, TooLong):
+            broken.too_long(line, most)
+            continue
+        result = read_result(line)
+        pair = read_pair(result) if result is not None else None
+        if result is not None and pair is not None:
+            if pair[0] not in known:
+                known.add(pair[0])
+                bill.add(result)
+            yield pair
+        elif line.strip():
+            broken.add(line)
+
+
 async def read_tag(clients: Clients, batch_id: str) -> str | None:
     """Return the tag in the results of a batch of ours; an empty string is somebody else's, `None` that none tells.
 
     Raises:
-        Gone: There are no results.
         ProviderUnavailable: Later.
     """
-    async with aclosing(_lines(clients, batch_id)) as lines:
-        async for line in lines:
-            if (result := read_result(line)) is not None:
+    results = await fetch(clients, batch_id)
+    async with held(results):
+        async for line in results.lines(clients.limits.answer_bytes):
+            if not isinstance(line, TooLong) and (result := read_result(line)) is not None:
                 named = read_custom_id(result["custom_id"])
                 return named[1] if named else ""
     return None
@@ -110,23 +136,3 @@ def lost(batch_id: str) -> Errored:
         "what they held was billed and cannot be read any more",
         code="results_missing",
     )
-
-
-async def _lines(clients: Clients, batch_id: str) -> AsyncGenerator[bytes, None]:
-    """Yield the lines as they come: the SDK's own decoder gives up at the first one that is no JSON."""
-    splitter = LineSplitter()
-    try:
-        decoder = await clients.call(
-            "messages.batches.results", lambda client: client.messages.batches.results(batch_id)
-        )
-        async with aclosing(decoder.http_response) as response:
-            async for chunk in response.aiter_bytes():
-                for line in splitter.feed(chunk):
-                    if line.strip():
-                        yield line
-    except Exception as error:
-        if is_gone(error):
-            raise Gone from error
-        raise unavailable(f"reading the results of batch {batch_id}", error) from error
-    for line in splitter.end():
-        yield line

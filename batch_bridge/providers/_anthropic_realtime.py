@@ -9,6 +9,7 @@ from batch_bridge.providers._anthropic_call import Call
 from batch_bridge.providers._anthropic_clients import Clients
 from batch_bridge.providers._anthropic_download import Bill
 from batch_bridge.providers._anthropic_result import answered, failed
+from batch_bridge.providers._clean import without_secrets
 from batch_bridge.providers._failure import answer_of
 from batch_bridge.providers._realtime_reply import Reply
 from batch_bridge.providers._result import loads
@@ -43,11 +44,12 @@ class Caller:
             content = await self._clients.call(
                 f"POST {_PATH}",
                 lambda client: client.post(_PATH, cast_to=bytes, body=dict(call.body), options=self._options),
+                "answer",
             )
         except Exception as error:  # noqa: BLE001  # each becomes an outcome, or is tried again
             return Reply(failure.of_call(doing, error, _failed))
         try:
-            body = loads(content)
+            body = loads(without_secrets(content))
         except ValueError:
             return Reply(Errored(f"{doing} was answered with no JSON", code="unexpected_answer", status_code=200))
         return Reply(answered(body, wants_message=call.wants_message), _usage(body, call.model))

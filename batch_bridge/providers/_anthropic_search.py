@@ -10,10 +10,11 @@ from anthropic.types.messages import MessageBatch
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
 from batch_bridge.providers._anthropic_batch import Batch, read_batch
 from batch_bridge.providers._anthropic_clients import Clients
-from batch_bridge.providers._anthropic_download import Gone, read_tag
+from batch_bridge.providers._anthropic_download import read_tag
 from batch_bridge.providers._anthropic_failure import unavailable
 from batch_bridge.providers._anthropic_handle import Prepared, tag_of
 from batch_bridge.providers._anthropic_memory import Memory
+from batch_bridge.providers._response_limits import endless
 
 _PAGE: Final = 1_000
 """Batches in one page of a listing.
@@ -80,10 +81,7 @@ async def _tag_in(clients: Clients, batch: Batch, memory: Memory) -> str | None:
     """Return the tag in the results of a batch, which are read once; `None` if they do not tell it."""
     if batch.id in memory.tags:
         return memory.tags[batch.id]
-    try:
-        tag = None if batch.is_archived else await read_tag(clients, batch.id)
-    except Gone:
-        return None
+    tag = None if batch.is_archived else await read_tag(clients, batch.id)
     if tag is not None:
         memory.tags[batch.id] = tag
     return tag
@@ -108,6 +106,8 @@ async def _list_since(clients: Clients, prepared: Prepared) -> list[Batch]:
             found[batch.id] = batch
         if len(found) == before or page.has_more is False:
             return list(found.values())
+        if len(found) > clients.limits.listed:
+            raise endless(clients.limits)
         after = batches[-1].id
 
 

@@ -6,13 +6,24 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from copy import copy
-from typing import Any, ClassVar, Final, Generic, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, Self, TypeVar
 from weakref import WeakKeyDictionary, ref
+
+from batch_bridge.providers import _guard
+from batch_bridge.providers._response_limits import USUAL, ResponseLimits
 
 logger = logging.getLogger("batch_bridge")
 
 C = TypeVar("C")
 T = TypeVar("T")
+Carries = Literal["state", "requests", "answer", "results"]
+"""What a call is for: to ask how something is, to hand over requests, to get an answer or the results of a batch."""
+_SIZES: Final[dict[Carries, str]] = {
+    "state": "body_bytes",
+    "requests": "body_bytes",
+    "answer": "answer_bytes",
+    "results": "download_bytes",
+}
 
 _CREDENTIALS: Final = ("authorization", "proxy-authorization", "api-key", "x-api-key", "cookie", "user-agent")
 """Headers and query parameters, in lower case, that do not change an answer or must not be in a key."""
@@ -28,15 +39,19 @@ class Clients(ABC, Generic[C]):
     Args:
         own: The user's client, which is never closed here. One that was given an HTTP client is used as it is.
         make: Makes the user's client anew, for each loop; what it makes is closed here.
+        limits: What is taken from the provider at most.
 
     Attributes:
+        limits: The same.
         calls: How often each call of the API was made.
     """
 
     _instead: ClassVar[str | None] = None
     """The provider, with a function for a client, that a second loop needs which uses the user's HTTP client."""
 
-    def __init__(self, own: C | None, make: Callable[[], C] | None = None) -> None:
+    def __init__(self, own: C | None, make: Callable[[], C] | None = None, limits: ResponseLimits = USUAL) -> None:
+        self.limits = limits
+        self._guarded: C | None = None
         self._own = own
         self._make = make
         self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, C] = WeakKeyDictionary()
@@ -57,11 +72,33 @@ class Clients(ABC, Generic[C]):
         """Do what `client` does; a new one, which reads certificates from the disk, is made in a thread."""
         return self._known() or self._keep(await asyncio.to_thread(self._create))
 
-    async def call(self, name: str, call: Callable[[C], Awaitable[T]]) -> T:
-        """Make one call of the API, counted under `name`."""
+    async def call(self, name: str, call: Callable[[C], Awaitable[T]], carries: Carries = "state") -> T:
+        """Make one call of the API, counted under `name`.
+
+        Args:
+            name: What it is counted under.
+            call: Makes it.
+            carries: What for: the limits are those of such a call. For `"results"` they hold for what the returned
+                stream yields, too, but for the time.
+
+        Raises:
+            TimeoutError: It has taken longer than is allowed.
+        """
         client = await self.open()
         self.calls[name] += 1
-        return await call(client)
+        field = "call_time" if carries == "state" else "transfer_time"
+        seconds = getattr(self.limits, field).total_seconds()
+        size = _SIZES[carries]
+        with _guard.at_most(getattr(self.limits, size), size):
+            try:
+                async with asyncio.timeout(seconds) as timer:
+                    return await call(client)
+            except TimeoutError as error:
+                if not timer.expired():
+                    raise
+                raise TimeoutError(
+                    f"it was not done within {seconds:g} seconds, which is ResponseLimits({field}=…)"
+                ) from error
 
     def place(self) -> tuple[str, ...]:
         """Return where calls go, as far as that may change an answer: no secrets. No client is made for calls.
@@ -90,7 +127,7 @@ class Clients(ABC, Generic[C]):
         own = self._own
         if own is not None and self._make is None and not self._is_plain(own):
             self._note(loop)
-            return own
+            return self._guard_own(own)
         return self._made.get(loop)
 
     def _create(self) -> C:
@@ -104,8 +141,19 @@ class Clients(ABC, Generic[C]):
             self._place = self._place or self._place_of(client)
         elif self._http(client) is self._http(self._own):  # always the same one: the user's, then
             self._note(loop)
-            return client
+            return self._guard_own(client)
+        if (http := self._http(client)) is not None:  # it was made here, or for us alone
+            _guard.guard(http, self._base_url(client), self.limits)
         return self._made.setdefault(loop, client)
+
+    def _guard_own(self, own: C) -> C:
+        """Return the user's client with bounds; the user's own is not changed."""
+        if self._guarded is None:
+            http = self._http(own)
+            is_known = getattr(http, "event_hooks", None) is not None
+            bounded = _guard.guarded(http, self._base_url(own), self.limits) if is_known else None
+            self._guarded = own if bounded is None else self._with_http(own, bounded)
+        return self._guarded
 
     def _note(self, loop: asyncio.AbstractEventLoop) -> None:
         """Warn, once, of a second loop that uses the user's HTTP client."""
@@ -141,7 +189,15 @@ class Clients(ABC, Generic[C]):
 
     @abstractmethod
     def _http(self, client: C) -> object:
-        """Return a client's HTTP client."""
+        """Return a client's HTTP client, or `None` if it has none that is known."""
+
+    @abstractmethod
+    def _with_http(self, client: C, http: Any) -> C:
+        """Return the same client with another HTTP client, which is not closed with it."""
+
+    @abstractmethod
+    def _base_url(self, client: C) -> Any:
+        """Return a client's address, of either HTTP library or of the standard library."""
 
     @abstractmethod
     def _is_plain(self, client: C) -> bool:

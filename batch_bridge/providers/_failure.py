@@ -4,12 +4,12 @@ The SDKs of OpenAI and Anthropic share a maker, and so the shape of their errors
 """
 
 import math
-import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
+from batch_bridge.providers._clean import masked
 from batch_bridge.providers._result import loads
 
 BAD_URL: Final = frozenset({"UnsupportedProtocol", "InvalidURL"})
@@ -19,14 +19,6 @@ UNSENT: Final = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "Pro
 _REQUEST_TIMEOUT, _CONFLICT, _TOO_MANY, _SERVER = 408, 409, 429, 500
 _LONGEST_PAUSE: Final = 3_600.0
 """Seconds beyond which no `Retry-After` is believed."""
-_LONGEST_TEXT: Final = 500
-_SECRETS: Final = (
-    (re.compile(r"\b(?:sk|sess|rk|pk|ek)-[\w*.\-]+"), "***"),
-    (re.compile(r"\bAIza[\w-]+"), "***"),
-    (re.compile(r"(?i)([?&]key=)[^&\s'\"]+"), r"\1***"),
-    (re.compile(r"(?i)(key provided: )\S+"), r"\1***."),
-    (re.compile(r"(?i)\b(bearer )\S+"), r"\1***"),
-)
 
 
 class NoCredentials(Exception):  # a fact, told apart by who catches it
@@ -99,10 +91,3 @@ def _below(error: Exception) -> BaseException | None:
     """Return the HTTP library's error that an SDK has wrapped, or `None`."""
     wraps = any(kind.__name__ == "APIConnectionError" for kind in type(error).__mro__)
     return error.__cause__ if wraps else None
-
-
-def masked(text: str) -> str:
-    """Return a text without API keys; some vendors' own errors repeat a part of the key."""
-    for pattern, mask in _SECRETS:
-        text = pattern.sub(mask, text)
-    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"

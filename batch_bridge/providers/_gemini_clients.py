@@ -10,7 +10,9 @@ from google.genai import types
 
 from batch_bridge._models import JSON
 from batch_bridge.providers import _clients
+from batch_bridge.providers._clean import without_secrets
 from batch_bridge.providers._gemini_failure import NoCredentials
+from batch_bridge.providers._response_limits import USUAL, ResponseLimits
 from batch_bridge.providers._result import loads
 
 _TIMEOUT: Final = 600.0
@@ -24,13 +26,14 @@ class Clients(_clients.Clients[genai.Client]):
 
     Args:
         own: The user's client. Where the user has given it an HTTP client, it is used as it is, in any loop;
-            it is never closed here.
+            it is never closed here. One of `aiohttp` knows no limits of size and host.
+        limits: What is taken from the provider at most.
 
     Raises:
         TypeError: It is no client, or one of Vertex AI's.
     """
 
-    def __init__(self, own: genai.Client | None) -> None:
+    def __init__(self, own: genai.Client | None, limits: ResponseLimits = USUAL) -> None:
         if own is not None and not isinstance(own, genai.Client):
             hint = "give a google.genai.Client, or nothing to have one made from GEMINI_API_KEY"
             raise _clients.wrong("GeminiBatch", own, hint)
@@ -39,9 +42,15 @@ class Clients(_clients.Clients[genai.Client]):
                 "GeminiBatch got a client of Vertex AI, whose batches go through object storage; give a client of the "
                 "Gemini Developer API: genai.Client(api_key=…)"
             )
-        super().__init__(own)
+        super().__init__(own, limits=limits)
 
-    async def read(self, name: str, path: str, body: Mapping[str, JSON] | None = None) -> dict[str, Any]:
+    async def read(
+        self,
+        name: str,
+        path: str,
+        body: Mapping[str, JSON] | None = None,
+        carries: _clients.Carries = "state",
+    ) -> dict[str, Any]:
         """Return what the API answers to a GET, or to a POST of `body`; counted under `name`.
 
         Not by the SDK's own methods: they drop the error of a batch that failed and the counts of one that runs,
@@ -54,8 +63,9 @@ class Clients(_clients.Clients[genai.Client]):
         answered = await self.call(
             name,
             lambda client: client._api_client.async_request(method, path, dict(body or {}), once()),  # noqa: SLF001  # as above
+            carries,
         )
-        read = loads(answered.body or "null")
+        read = loads(without_secrets(_bytes(answered.body or "null")))
         if not isinstance(read, dict):
             raise ValueError(f"{path} was answered with no object; check the client's base_url")  # noqa: TRY004
         return cast("dict[str, Any]", read)
@@ -73,6 +83,13 @@ class Clients(_clients.Clients[genai.Client]):
 
     def _http(self, client: genai.Client) -> Any:
         return _options(client).httpx_async_client
+
+    def _with_http(self, client: genai.Client, http: Any) -> genai.Client:
+        options = _options(client).model_copy(update={"httpx_async_client": http})
+        return _make(options, client._api_client.api_key)  # noqa: SLF001  # as in `_options`
+
+    def _base_url(self, client: genai.Client) -> Any:
+        return urlsplit(str(_options(client).base_url))
 
     def _is_plain(self, client: genai.Client) -> bool:
         options = _options(client)
@@ -92,6 +109,10 @@ class Clients(_clients.Clients[genai.Client]):
             async_client_args={"verify": True, "ssl": True},
         )
         return self._place_of(_make(options))
+
+
+def _bytes(body: str | bytes) -> bytes:
+    return body.encode(errors="surrogatepass") if isinstance(body, str) else body
 
 
 def once() -> types.HttpOptions:

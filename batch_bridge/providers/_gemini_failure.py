@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from google.genai.errors import APIError
 
-from batch_bridge.providers._failure import NoCredentials, masked
+from batch_bridge.providers._clean import masked
+from batch_bridge.providers._failure import NoCredentials
 from batch_bridge.providers._judge import Judge
 from batch_bridge.providers._said import said
 

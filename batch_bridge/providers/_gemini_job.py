@@ -6,14 +6,16 @@ from datetime import datetime
 from typing import Any, Final, Literal, NotRequired, TypeAlias, TypedDict, cast
 
 from batch_bridge._models import JSON, Cancelled, Errored, Expired, InProgress, Outcome
-from batch_bridge.providers._gemini_failure import masked
+from batch_bridge.providers._clean import clean, masked
 from batch_bridge.providers._gemini_result import read_error
+from batch_bridge.providers._ids import is_resource
 
 EXPIRED: Final = (
     "the batch was not done after 48 hours, and has no results then; it can be sent again, in smaller batches"
 )
 CANCELLED: Final = "the batch was cancelled, and shows no answer to this request; it can be sent again"
 
+_LONGEST_STATE: Final = 64
 State: TypeAlias = Literal["succeeded", "partially_succeeded", "failed", "cancelled", "expired"]
 _ENDS: Final = ("succeeded", "partially_succeeded", "failed", "cancelled", "expired")
 _RUNS: Final = ("queued", "pending", "running", "cancelling", "paused", "updating")
@@ -123,14 +125,14 @@ class Job:
 
 def read_job(seen: object) -> Job | None:
     """Return a batch, or `None` if the API answered with something else."""
-    if not isinstance(seen, Mapping) or not isinstance(name := seen.get("name"), str):
+    if not isinstance(seen, Mapping) or not is_resource(name := seen.get("name"), "batches"):
         return None
     metadata = _object(seen, "metadata")
     output = _object(metadata, "output") or _object(seen, "response")
     stats = _object(metadata, "batchStats")
     total, pending = _whole(stats, "requestCount"), _whole(stats, "pendingRequestCount")
     inlined = _object(output, "inlinedResponses").get("inlinedResponses")
-    state = str(metadata.get("state") or "")
+    state = clean(str(metadata.get("state") or ""), _LONGEST_STATE)
     return Job(
         name=name,
         state=state.removeprefix("BATCH_STATE_").removeprefix("JOB_STATE_").lower(),

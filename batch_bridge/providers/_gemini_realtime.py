@@ -35,7 +35,7 @@ class Caller:
         call = self._read(request)
         path = f"models/{call.model}:generateContent"
         try:
-            body = await self._clients.read("models.generate_content", path, call.body)
+            body = await self._clients.read("models.generate_content", path, call.body, "answer")
         except ValueError as error:
             return Reply(Errored(f"calling {path}: {error}", code="unexpected_answer", status_code=_OK))
         except Exception as error:  # noqa: BLE001  # as in a batch, it is this request's outcome

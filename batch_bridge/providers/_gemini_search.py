@@ -7,6 +7,8 @@ from batch_bridge.errors import ProviderUnavailable
 from batch_bridge.providers._gemini_clients import Clients
 from batch_bridge.providers._gemini_failure import is_gone, unavailable
 from batch_bridge.providers._gemini_job import Job, Upload, read_job
+from batch_bridge.providers._ids import checked_resource
+from batch_bridge.providers._response_limits import endless
 
 _PAGE = 100
 """Batches in one page of a listing."""
@@ -49,6 +51,7 @@ async def _told_apart(clients: Clients, live: Iterable[Job]) -> tuple[list[Job],
 async def _has_input(clients: Clients, job: Job) -> bool:
     if job.input_file is None:
         return True
+    checked_resource(job.input_file, "files")
     try:
         await clients.read("files.get", job.input_file)
     except Exception as error:
@@ -74,3 +77,5 @@ async def _list(clients: Clients) -> list[Job]:
         token = str(page.get("nextPageToken") or "")
         if not token or (shown and not fresh):
             return list(found.values())
+        if len(found) > clients.limits.listed:
+            raise endless(clients.limits)

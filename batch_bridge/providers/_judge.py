@@ -6,9 +6,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from batch_bridge._models import Errored
-from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
+from batch_bridge.errors import (
+    ProviderError,
+    ProviderUnavailable,
+    ResponseRejected,
+    SubmissionRefused,
+    SubmissionUnknown,
+)
 from batch_bridge.providers import _failure
 from batch_bridge.providers._failure import BAD_URL, UNSENT, is_one_of, is_passing
+from batch_bridge.providers._guard import rejection_in
 from batch_bridge.providers._realtime_reply import TryLater
 
 INTERRUPTED: Final = "it may have been answered and billed all the same, so it was not sent again"
@@ -66,13 +73,17 @@ class Judge:
             return False
         return _NO_FILE.search(f"{self.code(error)} {self.told('', error)}") is not None
 
-    def unavailable(self, doing: str, error: Exception) -> ProviderUnavailable:
-        """Return "later" for any failure of a call that changes nothing."""
+    def unavailable(self, doing: str, error: Exception) -> ProviderError:
+        """Return "later" for any failure of a call that changes nothing, and what was wrong with a response."""
+        if (rejected := rejection_in(error)) is not None:
+            return ResponseRejected(f"{doing} failed: {rejected}")
         is_full = self.status_of(error) == _TOO_MANY
         return ProviderUnavailable(self.told(doing, error), retry_after=self.retry_after(error), is_full=is_full)
 
     def of_prepare(self, doing: str, error: Exception) -> Exception:
         """Judge a failure before anything was paid for: later, or never."""
+        if (rejected := rejection_in(error)) is not None:  # nothing was paid for, and another one may be good
+            return ProviderUnavailable(f"{doing} failed: {rejected}")
         if self.is_keyless(error):
             return SubmissionRefused(self.told(doing, error), code="no_api_key")
         if (status := self.status_of(error)) is not None and not is_passing(status):

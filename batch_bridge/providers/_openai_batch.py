@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from batch_bridge._models import Cancelled, Errored, Expired, InProgress, Outcome, Usage
-from batch_bridge.providers._failure import masked
+from batch_bridge.providers._clean import clean, masked
+from batch_bridge.providers._ids import is_id
 from batch_bridge.providers._openai_result import CANCELLED, EXPIRED
 from batch_bridge.providers._said import PASSING, said
 
@@ -16,6 +17,7 @@ KEY: Final = "batch_bridge_key"
 End: TypeAlias = Literal["completed", "failed", "expired", "cancelled"]
 _ENDS: Final = ("completed", "failed", "expired", "cancelled")
 _RUNS: Final = ("validating", "in_progress", "finalizing", "cancelling")
+_LONGEST_STATUS: Final = 64
 _SHOWN: Final = 3
 """Errors of a failed batch that are repeated to each of its requests."""
 _PASSING: Final = PASSING | {"token_limit_exceeded"}
@@ -111,7 +113,7 @@ def read_batch(seen: object, *, model: str = "", status: Callable[[str], str] = 
         status: Turns the server's word for a status into OpenAI's.
     """
     batch_id = getattr(seen, "id", None)
-    if not isinstance(batch_id, str):
+    if not is_id(batch_id):
         return None
     counts = getattr(seen, "request_counts", None)
     completed, failed = _whole(counts, "completed"), _whole(counts, "failed")
@@ -119,7 +121,7 @@ def read_batch(seen: object, *, model: str = "", status: Callable[[str], str] = 
     key = metadata.get(KEY) if isinstance(metadata, Mapping) else None
     return Batch(
         id=batch_id,
-        status=status(str(getattr(seen, "status", ""))),
+        status=clean(status(str(getattr(seen, "status", ""))), _LONGEST_STATUS),
         key=key if isinstance(key, str) else None,
         input_file_id=_text(seen, "input_file_id"),
         output_file_id=_text(seen, "output_file_id"),

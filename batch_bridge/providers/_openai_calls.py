@@ -8,6 +8,7 @@ from typing import Any, Final, TypedDict, cast
 from openai import AsyncOpenAI, omit
 from openai.types import Batch as Seen
 
+from batch_bridge.providers._ids import checked
 from batch_bridge.providers._openai_batch import KEY, Batch, read_batch
 from batch_bridge.providers._openai_clients import Clients
 from batch_bridge.providers._openai_handle import Upload, after
@@ -90,7 +91,8 @@ class BatchCalls:
         )
 
     async def retrieve(self, batch_id: str, *, model: str = "") -> Batch | None:
-        """Return a batch; `None` if that was answered with something else."""
+        """Return a batch; `None` if that was answered with something else,."""
+        checked(batch_id, "batch")
         if self._quirks.routes == "mistral":
             return self._read(await self._get("batches.retrieve", f"/batch/jobs/{batch_id}"), model)
         if self._quirks.routes == "together":
@@ -100,6 +102,7 @@ class BatchCalls:
 
     async def cancel(self, batch_id: str) -> None:
         """Ask that a batch be stopped."""
+        checked(batch_id, "batch")
         if self._quirks.routes == "mistral":
             await self._post("batches.cancel", f"/batch/jobs/{batch_id}/cancel", {})
         elif self._quirks.routes == "together":

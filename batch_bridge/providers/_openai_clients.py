@@ -20,6 +20,7 @@ from batch_bridge.errors import RequestRefused
 from batch_bridge.providers import _clients
 from batch_bridge.providers._openai_failure import NoCredentials
 from batch_bridge.providers._openai_quirks import OPENAI, Quirks
+from batch_bridge.providers._response_limits import USUAL, ResponseLimits
 
 Own: TypeAlias = AsyncOpenAI | Callable[[], AsyncOpenAI]
 """What users may give: a client, or a function that makes a new one each time."""
@@ -34,11 +35,12 @@ class Clients(_clients.Clients[AsyncOpenAI]):
             second loop that uses it is warned of. Or a function that makes one, called for each loop (and once to
             learn where calls go); what it makes is closed here.
         quirks: Whom a client is made for, where the user gives none.
+        limits: What is taken from the provider at most.
     """
 
     _instead = "OpenAIBatch(lambda: AsyncOpenAI(http_client=…))"
 
-    def __init__(self, own: Own | None, quirks: Quirks = OPENAI) -> None:
+    def __init__(self, own: Own | None, quirks: Quirks = OPENAI, limits: ResponseLimits = USUAL) -> None:
         client, make = _clients.read_own(own, AsyncOpenAI)
         if client is not None and not isinstance(client, AsyncOpenAI):
             hint = (
@@ -51,6 +53,7 @@ class Clients(_clients.Clients[AsyncOpenAI]):
         super().__init__(
             client and client.with_options(max_retries=0),
             make and (lambda: make().with_options(max_retries=0)),
+            limits,
         )
         self._quirks = quirks
         self._origin: dict[str, JSON] | None = None
@@ -84,6 +87,12 @@ class Clients(_clients.Clients[AsyncOpenAI]):
 
     def _http(self, client: AsyncOpenAI) -> object:
         return client._client  # noqa: SLF001  # there is no public way to it
+
+    def _with_http(self, client: AsyncOpenAI, http: Any) -> AsyncOpenAI:
+        return client.with_options(http_client=http)
+
+    def _base_url(self, client: AsyncOpenAI) -> Any:
+        return client.base_url
 
     def _is_plain(self, client: AsyncOpenAI) -> bool:
         return is_plain(client)

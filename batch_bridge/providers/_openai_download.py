@@ -1,25 +1,45 @@
-"""The outcomes of an ended batch, read as its files arrive."""
+"""The outcomes of an ended batch: its files are fetched, and then read."""
 
 import logging
 from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
+
+from openai import AsyncOpenAI
 
 from batch_bridge._models import Errored, Outcome
+from batch_bridge.providers._download import Download, fetched, held
+from batch_bridge.providers._ids import checked
 from batch_bridge.providers._item import read_mark
 from batch_bridge.providers._openai_batch import Batch
 from batch_bridge.providers._openai_clients import Clients
 from batch_bridge.providers._openai_failure import is_gone, unavailable
 from batch_bridge.providers._openai_result import read_line
 from batch_bridge.providers._result import Unreadable
-from batch_bridge.providers._splitter import LineSplitter
+from batch_bridge.providers._splitter import TooLong
 
 logger = logging.getLogger("batch_bridge")
 
 
-class _Gone(Exception):  # a fact, told apart below
-    """The file is not there any more."""
+class Files(NamedTuple):
+    """A batch's output and error file, as far as they came; `None` is one that it does not have."""
+
+    output: Download | None
+    errors: Download | None
 
 
-async def read_outcomes(clients: Clients, batch: Batch, members: Sequence[str]) -> AsyncIterator[tuple[str, Outcome]]:
+async def fetch(clients: Clients, batch: Batch) -> Files:
+    """Fetch a batch's files. What breaks one off is told when it is read.
+
+    Raises:
+        ResponseRejected: The id of a file is none.
+    """
+    ids = [each and checked(each, "file") for each in (batch.output_file_id, batch.error_file_id)]
+    return Files(*[await _fetch(clients, each) if each else None for each in ids])
+
+
+async def read_outcomes(
+    clients: Clients, batch: Batch, files: Files, members: Sequence[str]
+) -> AsyncIterator[tuple[str, Outcome]]:
     """Yield the outcomes in a batch's output file, then those in its error file, in the order of their lines.
 
     Requests whose line cannot be read come last, with an error of their own. No more than a piece of a file and one
@@ -27,23 +47,24 @@ async def read_outcomes(clients: Clients, batch: Batch, members: Sequence[str]) 
 
     Raises:
         ProviderUnavailable: The download broke off; the batch must be polled, and read, again.
+        ResponseRejected: The same, for what the provider sent.
     """
     left = set[str]()
     broken = Unreadable(f"batch {batch.id}", "custom_id")
-    if batch.output_file_id is not None:
-        try:
-            async for pair in _read(clients, batch.output_file_id, broken):
+    most = clients.limits.answer_bytes
+    async with held(*files):
+        if files.output is not None:
+            async for pair in _read(files.output, broken, most):
                 yield pair
-        except _Gone:
-            logger.warning("batch %s: its output file %s is gone", batch.id, batch.output_file_id)
-            left.update(members)
-    if batch.error_file_id is not None:
-        try:
-            async for pair in _read(clients, batch.error_file_id, broken):
+            if files.output.is_gone:
+                logger.warning("batch %s: its output file %s is gone", batch.id, batch.output_file_id)
+                left.update(members)
+        if files.errors is not None:
+            async for pair in _read(files.errors, broken, most):
                 left.discard(pair[0])
                 yield pair
-        except _Gone:
-            logger.warning("batch %s: its error file %s is gone", batch.id, batch.error_file_id)
+            if files.errors.is_gone:
+                logger.warning("batch %s: its error file %s is gone", batch.id, batch.error_file_id)
     for name, errored in broken.outcomes():
         yield read_mark(name)[0], errored
     for request_id in members:
@@ -59,28 +80,25 @@ def _lost(batch: Batch) -> Errored:
     )
 
 
-async def _read(clients: Clients, file_id: str, broken: Unreadable) -> AsyncIterator[tuple[str, Outcome]]:
-    async for line in _lines(clients, file_id):
-        if not line.strip():
+async def _read(file: Download, broken: Unreadable, most: int) -> AsyncIterator[tuple[str, Outcome]]:
+    async for line in file.lines(most):
+        if isinstance(line, TooLong):
+            broken.too_long(line, most)
+        elif not line.strip():
             continue
-        if (pair := read_line(line)) is not None:
+        elif (pair := read_line(line)) is not None:
             yield pair
         else:
             broken.add(line)
 
 
-async def _lines(clients: Clients, file_id: str) -> AsyncIterator[bytes]:
-    splitter = LineSplitter()
-    clients.calls["files.content"] += 1
-    try:
-        client = await clients.open()
-        async with client.files.with_streaming_response.content(file_id) as response:
-            async for chunk in response.iter_bytes():
-                for line in splitter.feed(chunk):
-                    yield line
-    except Exception as error:
-        if is_gone(error):
-            raise _Gone from error
-        raise unavailable(f"downloading {file_id}", error) from error
-    for line in splitter.end():
-        yield line
+async def _fetch(clients: Clients, file_id: str) -> Download:
+    async def into(download: Download) -> None:
+        async def stream(client: AsyncOpenAI) -> None:
+            async with client.files.with_streaming_response.content(file_id) as response:
+                async for chunk in response.iter_bytes():
+                    await download.write(chunk)
+
+        await clients.call("files.content", stream, "results")
+
+    return await fetched(into, is_gone, lambda error: unavailable(f"downloading {file_id}", error))

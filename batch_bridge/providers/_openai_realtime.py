@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from batch_bridge._models import Errored, Request, Usage
 from batch_bridge.providers import _openai_failure as failure
+from batch_bridge.providers._clean import without_secrets
 from batch_bridge.providers._failure import answer_of
 from batch_bridge.providers._openai_call import Call
 from batch_bridge.providers._openai_clients import Clients
@@ -43,12 +44,12 @@ class Caller:
         path, doing = call.endpoint.removeprefix("/v1"), f"calling {call.endpoint}"
         try:
             content = await self._clients.call(
-                f"POST {call.endpoint}", lambda client: client.post(path, cast_to=bytes, body=call.body)
+                f"POST {call.endpoint}", lambda client: client.post(path, cast_to=bytes, body=call.body), "answer"
             )
         except Exception as error:  # noqa: BLE001  # as in a batch, it is this request's outcome
             return Reply(failure.of_call(doing, error, _failed))
         try:
-            body = loads(content)
+            body = loads(without_secrets(content))
         except ValueError:
             return Reply(Errored(f"{doing} was answered with no JSON", code="unexpected_answer", status_code=_OK))
         outcome = answered(body, _OK, wants_message=call.wants_message)

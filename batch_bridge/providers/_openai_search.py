@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
+from batch_bridge.providers._ids import checked
 from batch_bridge.providers._openai_batch import Batch
 from batch_bridge.providers._openai_calls import BatchCalls
 from batch_bridge.providers._openai_clients import Clients
 from batch_bridge.providers._openai_failure import is_gone, is_unsupported, unavailable
 from batch_bridge.providers._openai_handle import Upload
+from batch_bridge.providers._response_limits import endless
 
 _MARGIN = 3_600
 """Seconds before the upload of an input file in which a batch of an earlier try may have been created."""
@@ -23,7 +25,9 @@ async def search(clients: Clients, calls: BatchCalls, key: str, upload: Upload) 
         ProviderUnavailable: The listing failed, or a batch must be waited for until it shows what it holds.
         SubmissionUnknown: The server cannot list batches.
     """
-    matches = [batch for batch in await _list(calls, upload["uploaded_at"] - _MARGIN) if _matches(batch, key, upload)]
+    matches = [
+        batch for batch in await _list(clients, calls, upload["uploaded_at"] - _MARGIN) if _matches(batch, key, upload)
+    ]
     matches.sort(key=lambda batch: batch.created_at)
     live = [batch for batch in matches if batch.status not in ("failed", "cancelled", "cancelling")]
     sure, doubtful = await _told_apart(clients, live)
@@ -52,6 +56,7 @@ async def _has_input(clients: Clients, batch: Batch) -> bool:
     file_id = batch.input_file_id
     if file_id is None:
         return True
+    checked(file_id, "file")
     try:
         await clients.call("files.retrieve", lambda client: client.files.retrieve(file_id))
     except Exception as error:
@@ -61,7 +66,7 @@ async def _has_input(clients: Clients, batch: Batch) -> bool:
     return True
 
 
-async def _list(calls: BatchCalls, since: int) -> list[Batch]:
+async def _list(clients: Clients, calls: BatchCalls, since: int) -> list[Batch]:
     """Return the batches created since then; the API has the newest first, and no filter."""
     found: dict[str, Batch] = {}
     after: str | None = None
@@ -85,6 +90,8 @@ async def _list(calls: BatchCalls, since: int) -> list[Batch]:
         first, last = batches[0].created_at, batches[-1].created_at
         if last < since and first >= last:
             break
+        if len(found) > clients.limits.listed:
+            raise endless(clients.limits)
         after = page.after
     return [batch for batch in found.values() if batch.created_at >= since or not batch.created_at]
 

@@ -10,11 +10,14 @@ import orjson
 from batch_bridge import _deep
 from batch_bridge._models import Errored
 from batch_bridge._text import is_long
+from batch_bridge.providers._splitter import TooLong
 
 logger = logging.getLogger("batch_bridge")
 
 UNREADABLE: Final = "unreadable_answer"
 """The code of a request whose line in a batch's results cannot be read."""
+TOO_LARGE: Final = "answer_too_large"
+"""The code of a request whose line was longer than is allowed."""
 _KEPT: Final = 2_000
 """Characters of such a line that are kept."""
 _MOST_KEPT: Final = 1_000
@@ -91,6 +94,7 @@ class Unreadable:
         self._batch = batch
         self._field = field
         self._kept: dict[str, str] = {}
+        self._long: dict[str, int] = {}
         self._lines = 0
 
     def add(self, line: bytes) -> None:
@@ -101,6 +105,13 @@ class Unreadable:
             room = _KEPT if len(self._kept) < _MOST_KEPT else 0
             self._kept.setdefault(name, line.strip()[: 4 * room].decode(errors="replace")[:room])
 
+    def too_long(self, line: TooLong, most: int) -> None:
+        """Take a line that was longer than is allowed."""
+        self._lines += 1
+        name = name_in(line.head, self._field) or _name_around('"response"' + _decoded(line.tail), self._field)
+        if name is not None and len(self._long) < _MOST_KEPT:
+            self._long[name] = most
+
     def outcomes(self) -> list[tuple[str, Errored]]:
         """Return what the requests end with whose names could be read all the same, by name, and log how many."""
         if self._lines:
@@ -109,9 +120,20 @@ class Unreadable:
                 "could be read",
                 self._batch,
                 self._lines,
-                len(self._kept),
+                len(self._kept) + len(self._long),
             )
-        return [(name, _errored(kept)) for name, kept in self._kept.items()]
+        return [
+            *((name, _errored(kept)) for name, kept in self._kept.items()),
+            *((name, _too_large(most)) for name, most in self._long.items()),
+        ]
+
+
+def _too_large(most: int) -> Errored:
+    return Errored(
+        f"this request's line in the batch's results is longer than ResponseLimits(answer_bytes={most:_}), and was not "
+        "kept, though it was paid for; give a higher limit for answers as long as that",
+        code=TOO_LARGE,
+    )
 
 
 def _errored(kept: str) -> Errored:

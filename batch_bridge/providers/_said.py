@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from batch_bridge.providers._clean import clean
+
 _WITHIN: Final = ("error", "errors", "detail", "details", "message")
 """Where an error may stand inside another: vLLM from 0.10.1 wraps its errors twice."""
 _WORDS: Final = ("message", "msg", "detail", "error", "errors")
 _CODES: Final = ("code", "type")
 _DEEPEST: Final = 4
+_LONGEST_CODE: Final = 100
 _SHOWN: Final = 3
 """Errors of a list that are told."""
 
@@ -35,11 +38,18 @@ Sources: platform.openai.com/docs/guides/error-codes; platform.claude.com/docs/e
 def said(error: object, codes: Sequence[str] = _CODES, depth: int = _DEEPEST) -> tuple[str | None, str | None]:
     """Return an error's code, or else its type, and its message; each is `None` where it does not say.
 
+    Both are clean: on one line, without keys, and without what a terminal obeys.
+
     Args:
         error: An object, a text, or a list of either.
         codes: The fields that may hold its code, in order.
         depth: How many errors may stand inside each other.
     """
+    code, message = _said(error, codes, depth)
+    return code and clean(code, _LONGEST_CODE), message and clean(message)
+
+
+def _said(error: object, codes: Sequence[str], depth: int) -> tuple[str | None, str | None]:
     if isinstance(error, str):
         return None, error or None
     if isinstance(error, list) and depth:
@@ -52,7 +62,7 @@ def said(error: object, codes: Sequence[str] = _CODES, depth: int = _DEEPEST) ->
         if not depth or (code is not None and message is not None):
             break
         if isinstance(error.get(name), Mapping | list):
-            inner_code, inner = said(error[name], codes, depth - 1)
+            inner_code, inner = _said(error[name], codes, depth - 1)
             if inner is not None and (message is None or name == "error"):
                 message, code = inner, inner_code or code
             code = code or inner_code
@@ -60,7 +70,7 @@ def said(error: object, codes: Sequence[str] = _CODES, depth: int = _DEEPEST) ->
 
 
 def _of_list(errors: Sequence[Any], codes: Sequence[str], depth: int) -> tuple[str | None, str | None]:
-    told = [said(each, codes, depth - 1) for each in errors[:_SHOWN]]
+    told = [_said(each, codes, depth - 1) for each in errors[:_SHOWN]]
     messages = [message for _, message in told if message]
     return next((code for code, _ in told if code), None), "; ".join(messages) or None
 

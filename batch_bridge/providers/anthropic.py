@@ -16,16 +16,20 @@ from anthropic.types.messages import MessageBatch
 from batch_bridge._models import JSON, Ended, Errored, InProgress, Limits, Measure, Request
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
 from batch_bridge.providers import _anthropic_failure as failure
+from batch_bridge.providers._allow import Allowed, check, read_allow
 from batch_bridge.providers._anthropic_batch import read_batch
 from batch_bridge.providers._anthropic_call import FRAME, Call, read_item, write_create
 from batch_bridge.providers._anthropic_clients import Clients, Own
-from batch_bridge.providers._anthropic_download import Bill, read_outcomes
-from batch_bridge.providers._anthropic_handle import read_handle, read_prepared, tag_of, write_handle
+from batch_bridge.providers._anthropic_download import Bill, fetch, read_outcomes
+from batch_bridge.providers._anthropic_handle import Handle, read_handle, read_prepared, tag_of, write_handle
 from batch_bridge.providers._anthropic_memory import Memory
 from batch_bridge.providers._anthropic_realtime import Caller
 from batch_bridge.providers._anthropic_search import newest, search
 from batch_bridge.providers._anthropic_settings import Settings, read_defaults
+from batch_bridge.providers._background import Background
+from batch_bridge.providers._ids import checked
 from batch_bridge.providers._realtime import ATTEMPTS, CONCURRENCY, Realtime
+from batch_bridge.providers._response_limits import USUAL, ResponseLimits
 
 LIMITS: Final = Limits(requests=100_000, bytes=256_000_000 - FRAME)
 """What one batch may hold; a create call is a few bytes longer than its requests.
@@ -70,6 +74,9 @@ class AnthropicBatch:
             never.
         delete_batches: Delete a batch and its results once its outcomes are stored. The API keeps them for 29 days.
         limits: What one batch may hold, where it is not what Anthropic allows.
+        responses: What is taken from the server at most: sizes, times, hosts.
+        allow: What items may ask for, where they hold what users wrote: `Allow(models=…, endpoints=…, fields=…)`, or
+            `"messages"` for lists of messages alone. `None` is anything.
 
     Attributes:
         limits: What one batch may hold.
@@ -91,9 +98,13 @@ class AnthropicBatch:
         lost_after: timedelta | None = LOST_AFTER,
         delete_batches: bool = False,
         limits: Limits = LIMITS,
+        responses: ResponseLimits | None = None,
+        allow: Allowed = None,
     ) -> None:
         self.limits = limits
-        self._clients = Clients(client)
+        self._clients = Clients(client, responses or USUAL)
+        self._background = Background()
+        self._allow = read_allow("AnthropicBatch", allow)
         self._settings = Settings(
             defaults=read_defaults(defaults, model, max_tokens),
             betas=betas,
@@ -185,6 +196,7 @@ class AnthropicBatch:
             created = await self._clients.call(
                 "messages.batches.create",
                 lambda client: client.post("/v1/messages/batches", cast_to=MessageBatch, content=body, options=options),
+                "requests",
             )
         except Exception as error:
             raise failure.of_create("creating the batch", error) from error
@@ -197,13 +209,19 @@ class AnthropicBatch:
         return write_handle(batch, read_prepared(prepared), created_at=sent_at)
 
     async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
-        """Retrieve the batch; if it has ended, its outcomes are read from its results as they are asked for.
+        """Retrieve the batch; if it has ended, fetch its results, from which its outcomes are read.
+
+        What takes more than a moment goes on in the background, so that other batches need not wait for it.
 
         Raises:
             ProviderUnavailable: The API could not be asked, or took no key; what was paid for is still there.
+            ResponseRejected: What the server sent is not taken; the same holds.
         """
         known = read_handle(handle)
-        batch_id = known["id"]
+        return await self._background.look(known["id"], lambda: self._look(known, members))
+
+    async def _look(self, known: Handle, members: Sequence[str]) -> InProgress | Ended:
+        batch_id = checked(known["id"], "batch")
         self._memory.tags[batch_id] = tag_of(known["key"])
         try:
             seen = await self._clients.call(
@@ -226,7 +244,8 @@ class AnthropicBatch:
             retryable=True,
         )
         bill = Bill(known["model"])
-        outcomes = read_outcomes(self._clients, batch_id, members, bill, are_gone=not batch.has_results)
+        results = await fetch(self._clients, batch_id) if batch.has_results else None
+        outcomes = read_outcomes(self._clients, batch_id, results, members, bill)
         return Ended(outcomes, missing=missing, usage=bill.usage)
 
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:  # noqa: ARG002
@@ -251,7 +270,7 @@ class AnthropicBatch:
 
     async def cancel(self, handle: JSON) -> None:
         """Ask that the batch be stopped; one that has ended, or is gone, is no error."""
-        batch_id = read_handle(handle)["id"]
+        batch_id = checked(read_handle(handle)["id"], "batch")
         try:
             await self._clients.call("messages.batches.cancel", lambda client: client.messages.batches.cancel(batch_id))
         except Exception as error:
@@ -262,6 +281,7 @@ class AnthropicBatch:
         """Delete the batch, if that was asked for, and let go of what is remembered of it."""
         batch_id = read_handle(handle)["id"]
         self._memory.forget(batch_id)
+        self._background.forget(batch_id)
         if not self._settings.delete_batches:
             return
         try:
@@ -272,6 +292,7 @@ class AnthropicBatch:
 
     async def aclose(self) -> None:
         """Close the client that was made here for this event loop; never the caller's own."""
+        await self._background.close()
         await self._clients.aclose()
 
     def _write(self, requests: Sequence[Request], tag: str) -> bytes:
@@ -279,4 +300,7 @@ class AnthropicBatch:
         return write_create(self._read(request).entry(request.id, tag) for request in requests)
 
     def _read(self, request: Request) -> Call:
-        return read_item(request.item, self._settings.defaults)
+        item = request.item
+        call = read_item(item, self._settings.defaults)
+        check(self._allow, item, item.get("params", item) if type(item) is dict else item, model=call.model)
+        return call

@@ -6,7 +6,9 @@ from datetime import timedelta
 from openai import AsyncAzureOpenAI
 
 from batch_bridge._models import Limits
+from batch_bridge.providers._allow import Allowed
 from batch_bridge.providers._clients import wrong
+from batch_bridge.providers._response_limits import ResponseLimits
 from batch_bridge.providers.openai import OpenAIBatch
 
 
@@ -36,6 +38,8 @@ class AzureOpenAIBatch(OpenAIBatch):
         files_expire_after: From 14 to 30 days.
         output_expires_after: The same for the output and error files.
         limits: What one batch may hold, where it is not what Azure allows.
+        responses: As in `OpenAIBatch`.
+        allow: As in `OpenAIBatch`.
 
     Raises:
         TypeError: The client is none of Azure's, or another argument is not what it should be.
@@ -54,6 +58,8 @@ class AzureOpenAIBatch(OpenAIBatch):
         files_expire_after: timedelta | None = None,
         output_expires_after: timedelta | None = None,
         limits: Limits | None = None,
+        responses: ResponseLimits | None = None,
+        allow: Allowed = None,
     ) -> None:
         if client is not None and not isinstance(client, AsyncAzureOpenAI) and not callable(client):
             raise wrong(
@@ -71,6 +77,8 @@ class AzureOpenAIBatch(OpenAIBatch):
             files_expire_after=files_expire_after,
             output_expires_after=output_expires_after,
             limits=limits,
+            responses=responses,
+            allow=allow,
             quirks="azure",
         )
 

@@ -17,15 +17,19 @@ from google.genai import types
 from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
 from batch_bridge.providers import _gemini_failure as failure
+from batch_bridge.providers._allow import Allowed, check, read_allow
+from batch_bridge.providers._background import Background
 from batch_bridge.providers._defaults import read_defaults
 from batch_bridge.providers._gemini_call import Call, read_item
 from batch_bridge.providers._gemini_clients import Clients, once
-from batch_bridge.providers._gemini_download import read_outcomes
-from batch_bridge.providers._gemini_job import Upload, read_handle, read_job, read_upload, write_handle
+from batch_bridge.providers._gemini_download import fetch, read_outcomes
+from batch_bridge.providers._gemini_job import Handle, Upload, read_handle, read_job, read_upload, write_handle
 from batch_bridge.providers._gemini_realtime import Caller
 from batch_bridge.providers._gemini_result import Bill
 from batch_bridge.providers._gemini_search import search
+from batch_bridge.providers._ids import checked_resource, is_resource
 from batch_bridge.providers._realtime import ATTEMPTS, CONCURRENCY, Realtime
+from batch_bridge.providers._response_limits import USUAL, ResponseLimits
 from batch_bridge.providers._spool import Mapped, spool
 from batch_bridge.providers._watch import Watch
 
@@ -74,6 +78,9 @@ class GeminiBatch:
         delete_files: Delete a batch's input file and results once its outcomes are stored; the API keeps them for
             48 hours.
         limits: What one batch may hold, where it is not what the API allows.
+        responses: What is taken from the server at most: sizes, times, hosts.
+        allow: What items may ask for, where they hold what users wrote: `Allow(models=…, endpoints=…, fields=…)`, or
+            `"messages"` for lists of messages alone. `None` is anything.
 
     Attributes:
         limits: What one batch may hold.
@@ -94,11 +101,15 @@ class GeminiBatch:
         inline_doubt: timedelta = timedelta(minutes=10),
         delete_files: bool = False,
         limits: Limits = LIMITS,
+        responses: ResponseLimits | None = None,
+        allow: Allowed = None,
     ) -> None:
         if not 0 <= inline_bytes <= INLINE_BYTES:
             raise ValueError(f"GeminiBatch(inline_bytes={inline_bytes!r}): a create call holds up to {INLINE_BYTES:,}")
         self.limits = limits
-        self._clients = Clients(client)
+        self._clients = Clients(client, responses or USUAL)
+        self._background = Background()
+        self._allow = read_allow("GeminiBatch", allow)
         self._defaults = read_defaults("GeminiBatch", defaults, model)
         self._inline_bytes = inline_bytes
         self._inline_doubt = inline_doubt
@@ -179,6 +190,7 @@ class GeminiBatch:
             created = await self._clients.call(
                 "batches.create",
                 lambda client: client.aio.batches.create(model=upload["model"], src=source, config=config),
+                "requests",
             )
         except Exception as error:
             raise failure.of_create("creating the batch", error, age=time.time() - upload["uploaded_at"]) from error
@@ -190,14 +202,21 @@ class GeminiBatch:
         return write_handle(job, key, upload, created_at=sent_at)
 
     async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
-        """Ask for the batch; if it has ended, its outcomes are read as they are asked for.
+        """Ask for the batch; if it has ended, fetch its results, from which its outcomes are read.
+
+        What takes more than a moment goes on in the background, so that other batches need not wait for it.
 
         Raises:
             ProviderUnavailable: The API could not be asked, or took no key; what was paid for is still there.
+            ResponseRejected: What the server sent is not taken; the same holds.
         """
         known = read_handle(handle)
+        return await self._background.look(known["name"], lambda: self._look(known, members))
+
+    async def _look(self, known: Handle, members: Sequence[str]) -> InProgress | Ended:
+        checked_resource(known["name"], "batches")
         try:
-            seen = await self._clients.read("batches.get", known["name"])
+            seen = await self._clients.read("batches.get", known["name"], carries="answer")
         except Exception as error:
             if failure.is_gone(error):
                 return self._watch.not_found(known["name"], known["created_at"])
@@ -211,7 +230,8 @@ class GeminiBatch:
         bill = Bill(known["model"])
         messages = known.get("messages", False)
         places = messages if isinstance(messages, bool) else frozenset(messages)
-        outcomes = read_outcomes(self._clients, job, members, bill, messages=places)
+        results = await fetch(self._clients, job.responses_file) if job.responses_file is not None else None
+        outcomes = read_outcomes(self._clients, job, results, members, bill, messages=places)
         return Ended(outcomes, missing=job.missing(), usage=bill.total)
 
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
@@ -248,7 +268,7 @@ class GeminiBatch:
 
     async def cancel(self, handle: JSON) -> None:
         """Ask that the batch be stopped; one that has ended, or is gone, is no error."""
-        name = read_handle(handle)["name"]
+        name = checked_resource(read_handle(handle)["name"], "batches")
         config = types.CancelBatchJobConfig(http_options=once())
         try:
             await self._clients.call(
@@ -262,10 +282,11 @@ class GeminiBatch:
         """Delete the batch's files, if that was asked for, and let go of what is remembered of it."""
         known = read_handle(handle)
         self._watch.forget(known["name"])
+        self._background.forget(known["name"])
         if not self._delete_files:
             return
         try:
-            job = read_job(await self._clients.read("batches.get", known["name"]))
+            job = read_job(await self._clients.read("batches.get", known["name"], carries="answer"))
             for name in (known["input_file"], job and job.responses_file):
                 if name:
                     await self._delete(name)
@@ -275,10 +296,13 @@ class GeminiBatch:
 
     async def aclose(self) -> None:
         """Close the client that was made here for this event loop; never the caller's own."""
+        await self._background.close()
         await self._clients.aclose()
 
     def _read(self, request: Request) -> Call:
-        return read_item(request.item, self._defaults)
+        call = read_item(request.item, self._defaults)
+        check(self._allow, request.item, request.item, model=call.model)
+        return call
 
     def _messages(self, requests: Sequence[Request]) -> JSON:
         """Return whether all answers are to be messages, or the places of those: a result may not name its request."""
@@ -296,11 +320,11 @@ class GeminiBatch:
         given: Any = Mapped(file)
         try:
             uploaded = await self._clients.call(
-                "files.upload", lambda client: client.aio.files.upload(file=given, config=config)
+                "files.upload", lambda client: client.aio.files.upload(file=given, config=config), "requests"
             )
         except Exception as error:
             raise failure.of_upload("uploading the input file", error) from error
-        if not uploaded.name:
+        if not is_resource(uploaded.name, "files"):
             raise ProviderUnavailable("uploading the input file was answered with no file; check the client's base_url")
         return uploaded.name
 
@@ -317,6 +341,7 @@ class GeminiBatch:
         return types.BatchJobSource(inlined_requests=[]), options
 
     async def _delete(self, name: str) -> None:
+        checked_resource(name, "files")
         config = types.DeleteFileConfig(http_options=once())
         try:
             await self._clients.call("files.delete", lambda client: client.aio.files.delete(name=name, config=config))

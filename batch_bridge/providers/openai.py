@@ -12,17 +12,21 @@ from openai import omit
 from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
 from batch_bridge.providers import _openai_failure as failure
+from batch_bridge.providers._allow import Allowed, check, read_allow
+from batch_bridge.providers._background import Background
+from batch_bridge.providers._ids import checked, is_id
 from batch_bridge.providers._openai_call import Call, read_item
 from batch_bridge.providers._openai_calls import BatchCalls
 from batch_bridge.providers._openai_clients import Clients, Own
-from batch_bridge.providers._openai_download import read_outcomes
+from batch_bridge.providers._openai_download import fetch, read_outcomes
 from batch_bridge.providers._openai_endpoint import EMBEDDINGS
-from batch_bridge.providers._openai_handle import after, read_handle, read_upload, write_handle
+from batch_bridge.providers._openai_handle import Handle, after, read_handle, read_upload, write_handle
 from batch_bridge.providers._openai_quirks import OPENAI, Name, quirks_of
 from batch_bridge.providers._openai_realtime import Caller
 from batch_bridge.providers._openai_search import search
 from batch_bridge.providers._openai_settings import Settings, read_defaults
 from batch_bridge.providers._realtime import ATTEMPTS, CONCURRENCY, Realtime
+from batch_bridge.providers._response_limits import USUAL, ResponseLimits
 from batch_bridge.providers._spool import Mapped, spool
 from batch_bridge.providers._tokens import TOKENIZER
 from batch_bridge.providers._watch import Watch
@@ -61,6 +65,9 @@ class OpenAIBatch:
         files_expire_after: When the API may delete an input file; it keeps them for 30 days.
         output_expires_after: When the API may delete the output and error files.
         limits: What one batch may hold, where it is not what OpenAI, or the row of `quirks`, allows.
+        responses: What is taken from the server at most: sizes, times, hosts.
+        allow: What items may ask for, where they hold what users wrote: `Allow(models=…, endpoints=…, fields=…)`, or
+            `"messages"` for lists of messages alone. `None` is anything.
         quirks: Who it is that speaks like OpenAI, where it differs: `"groq"`, `"together"`, `"mistral"`,
             `"doubleword"` or `"vllm"`. Without a client, one is made for that address, with the key in
             `GROQ_API_KEY` and so on. For Azure there is `AzureOpenAIBatch`.
@@ -87,11 +94,15 @@ class OpenAIBatch:
         files_expire_after: timedelta | None = None,
         output_expires_after: timedelta | None = None,
         limits: Limits | None = None,
+        responses: ResponseLimits | None = None,
+        allow: Allowed = None,
         quirks: Name = "openai",
     ) -> None:
         self._quirks = quirks_of(quirks)
         self.limits = limits = limits or self._quirks.limits
-        self._clients = Clients(client, self._quirks)
+        self._clients = Clients(client, self._quirks, responses or USUAL)
+        self._background = Background()
+        self._allow = read_allow("OpenAIBatch", allow)
         self._settings = Settings(
             endpoint=endpoint,
             defaults=read_defaults(defaults, model),
@@ -180,10 +191,11 @@ class OpenAIBatch:
                         purpose=cast("Any", self._quirks.purpose),
                         expires_after=omit if life is None else after(life),
                     ),
+                    "requests",
                 )
         except Exception as error:
             raise failure.of_upload("uploading the input file", error) from error
-        if not isinstance(getattr(uploaded, "id", None), str):
+        if not is_id(getattr(uploaded, "id", None)):
             raise ProviderUnavailable("uploading the input file was answered with no file; check the client's base_url")
         return {
             "input_file_id": uploaded.id,
@@ -216,12 +228,18 @@ class OpenAIBatch:
         return write_handle(batch, key, upload, created_at=sent_at)
 
     async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
-        """Retrieve the batch; if it has ended, its outcomes are read from its files as they are asked for.
+        """Retrieve the batch; if it has ended, fetch its files, from which its outcomes are read.
+
+        What takes more than a moment goes on in the background, so that other batches need not wait for it.
 
         Raises:
             ProviderUnavailable: The API could not be asked, or took no key; what was paid for is still there.
+            ResponseRejected: What the server sent is not taken; the same holds.
         """
         known = read_handle(handle)
+        return await self._background.look(known["id"], lambda: self._look(known, members))
+
+    async def _look(self, known: Handle, members: Sequence[str]) -> InProgress | Ended:
         batch_id = known["id"]
         try:
             batch = await self._batches.retrieve(batch_id, model=known["model"])
@@ -236,7 +254,9 @@ class OpenAIBatch:
         self._watch.saw(batch_id, batch.status, is_known=batch.is_known)
         if batch.end is None or (batch.awaits_file and self._watch.waits(batch_id)):
             return batch.progress()
-        return Ended(read_outcomes(self._clients, batch, members), missing=batch.missing(), usage=batch.usage)
+        files = await fetch(self._clients, batch)
+        outcomes = read_outcomes(self._clients, batch, files, members)
+        return Ended(outcomes, missing=batch.missing(), usage=batch.usage)
 
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
         """Return the handles of the batches that were created for a key, oldest first.
@@ -280,6 +300,7 @@ class OpenAIBatch:
         """Delete the batch's files, if that was asked for, and let go of what is remembered of it."""
         batch_id = read_handle(handle)["id"]
         self._watch.forget(batch_id)
+        self._background.forget(batch_id)
         if not self._settings.delete_files:
             return
         try:
@@ -294,10 +315,14 @@ class OpenAIBatch:
 
     async def aclose(self) -> None:
         """Close the client that was made here for this event loop; never the caller's own."""
+        await self._background.close()
         await self._clients.aclose()
 
     def _read(self, request: Request) -> Call:
-        call = read_item(request.item, self._settings.defaults, self._settings.endpoint)
+        item = request.item
+        call = read_item(item, self._settings.defaults, self._settings.endpoint)
+        body = item.get("body", item) if type(item) is dict else item
+        check(self._allow, item, body, model=call.model, endpoint=call.endpoint)
         if call.endpoint not in self._quirks.endpoints:
             known = ", ".join(self._quirks.endpoints)
             raise RequestRefused(
@@ -332,6 +357,7 @@ class OpenAIBatch:
         file.seek(0)  # writes out what is buffered, too: the upload's length is read from the file
 
     async def _delete(self, file_id: str) -> None:
+        checked(file_id, "file")
         try:
             await self._clients.call("files.delete", lambda client: client.files.delete(file_id))
         except Exception as error:

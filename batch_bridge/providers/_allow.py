@@ -1,0 +1,85 @@
+"""What an item may ask for, where items come from people who are not trusted with more. Pure."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from batch_bridge._messages import TAG
+from batch_bridge._models import JSON
+from batch_bridge.providers._item import refuse
+
+_CONTENT: Final = frozenset({"messages", "input", "contents", "prompt"})
+"""Fields that hold what a model reads, of which an item is made at the least."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allow:
+    """What items may say, beside what the model is to read. What the provider's own `defaults` say is not restricted.
+
+    Attributes:
+        models: Models that a request may be for; `None` is any.
+        endpoints: Endpoints that it may be for, such as `"/v1/responses"`; `None` is any.
+        fields: Fields of a body that an item may set, such as `"temperature"`; `None` is any. Those that hold what the
+            model reads may be set always, and `model` where `models` names some.
+
+    Raises:
+        TypeError: One of them is a single string.
+    """
+
+    models: Collection[str] | None = None
+    endpoints: Collection[str] | None = None
+    fields: Collection[str] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("models", "endpoints", "fields"):
+            if isinstance(getattr(self, name), str):
+                raise TypeError(f"Allow({name}={getattr(self, name)!r}): give a tuple of names")
+
+
+Allowed: TypeAlias = Allow | Literal["messages"] | None
+"""What a provider takes as `allow=`: `"messages"` is a list of messages and nothing else, `None` is anything."""
+
+
+def read_allow(provider: str, allow: Allowed) -> Allowed:
+    """Return what a provider was told.
+
+    Raises:
+        TypeError: It is nothing that can be told.
+    """
+    if allow is not None and allow != "messages" and not isinstance(allow, Allow):
+        raise TypeError(f'{provider}(allow={allow!r}): give Allow(…), or "messages", or leave it out')
+    return allow
+
+
+def check(allow: Allowed, item: JSON, body: JSON, *, model: str, endpoint: str = "") -> None:
+    """Pass if an item says no more than it may.
+
+    Args:
+        allow: What it may say.
+        item: The item.
+        body: The part of it that holds a request's fields.
+        model: What it comes to.
+        endpoint: The same.
+
+    Raises:
+        RequestRefused: It says more.
+    """
+    if allow is None:
+        return
+    if allow == "messages":
+        if not (type(item) is list or (type(item) is dict and TAG in item)):
+            refuse('it is more than messages, and this provider has allow="messages"', "give a list of messages")
+        return
+    if allow.models is not None and model not in allow.models:
+        refuse(f"its model {model[:80]!r} is not allowed", f"Allow(models=…) names {_named(allow.models)}")
+    if endpoint and allow.endpoints is not None and endpoint not in allow.endpoints:
+        refuse(f"its endpoint {endpoint[:80]!r} is not allowed", f"Allow(endpoints=…) names {_named(allow.endpoints)}")
+    if allow.fields is not None and isinstance(body, Mapping) and TAG not in body:
+        may = {*allow.fields, *_CONTENT, *(("model",) if allow.models is not None else ())}
+        if more := sorted(map(str, body.keys() - may)):
+            shown = ", ".join(each[:80] for each in more[:5])
+            refuse(f"it sets {shown}, which is not allowed", f"Allow(fields=…) names {_named(allow.fields)}")
+
+
+def _named(names: Collection[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing"
