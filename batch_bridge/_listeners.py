@@ -165,6 +165,10 @@ class Listeners:
             returned = function(*arguments)
             if inspect.isawaitable(returned):
                 await returned
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            self._note(name, error)  # it came from inside: nobody has cancelled us
         except Exception as error:  # noqa: BLE001  # somebody's code, which must not harm the run
             self._note(name, error)
 
@@ -184,10 +188,10 @@ class Listeners:
             returned = function(*arguments)
             if inspect.isawaitable(returned):
                 asyncio.run(_await(returned))
-        except Exception as error:  # noqa: BLE001  # as in `_call`
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # as in `_call`
             self._note(name, error)
 
-    def _note(self, name: str, error: Exception) -> None:
+    def _note(self, name: str, error: BaseException) -> None:
         with self._lock:
             is_first = name not in self._failed
             self._failed.add(name)

@@ -68,7 +68,7 @@ class Batcher:
         max_batch_idle: What waits is sent once no other item has come for so long (a `timedelta`, or seconds).
         should_flush_func: `should_flush_func(items, last_flushed) -> bool`, your own reason to send what waits,
             besides size and age. Asked when an item arrives and at every poll interval. `last_flushed` is a naive
-            local datetime.
+            local datetime. What it raises is logged once, with its traceback, and is taken as "no".
         name: Part of every stored key: a durable Batcher that is renamed does not find its batches again.
         poll_interval: The longest pause between two polls of one batch (a `timedelta`, or seconds).
         poll_patience: How long a batch is left in flight while every look at it fails; see `Bridge`.

@@ -18,6 +18,7 @@ from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
 from batch_bridge._listeners import Callbacks, Listeners, OnEvent, listen
 from batch_bridge._pair import Find, Pair, Poll, Submit
+from batch_bridge._predicate import guarded
 from batch_bridge._provider import Provider, has_identity, has_realtime
 from batch_bridge._quota import Governor
 from batch_bridge._server._graph import build
@@ -161,7 +162,7 @@ class Bridge:
         repeats, within = _attempts(attempts), _deadline(deadline, on_deadline, provider, fallback)
         self._attempts = repeats if self._mode != "realtime" else 1  # each call is repeated by itself
         self._deadline = within if self._mode != "realtime" else None  # nothing is late
-        self._flush = _in_time(self._flush, self._deadline)
+        self._flush = guarded(_in_time(self._flush, self._deadline), name)
         self._name = name
         self._poll_interval = poll_interval
         self._poll_patience = _patience(poll_patience)

@@ -132,7 +132,7 @@ class Sender:
             refusal = Errored(str(error), code=error.code, status_code=error.status_code)
             await self._settler.fail(flight, refusal, now)
         except Exception as error:  # noqa: BLE001  # a provider is somebody's code: its bug fails its batch alone
-            await self._settler.fail(flight, Errored(said(error), code="submit_failed"), now)
+            await self._settler.fail(flight, Errored(said(error), code="submit_failed"), now, cause=error)
         else:
             await self._confirm(flight, intent, handle, now)
 
