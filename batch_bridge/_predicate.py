@@ -30,15 +30,7 @@ class Predicate:
     def __call__(self, queue: QueueSummary) -> bool:
         """Return whether the queue is to be sent now."""
         try:
-            wanted = self._when(queue)
-            if inspect.isawaitable(wanted):
-                close = getattr(wanted, "close", None)
-                if close is not None:
-                    close()
-                raise TypeError(
-                    "the predicate is async, and is asked where nothing can be awaited; give a plain function"
-                )  # noqa: TRY301
-            return bool(wanted)
+            return bool(_plain(self._when(queue)))
         except Exception as error:  # noqa: BLE001  # somebody's code; no interrupt belongs here, for no graph runs
             self._note(error)
             return False
@@ -55,6 +47,14 @@ class Predicate:
             self._bridge,
             exc_info=error,
         )
+
+
+def _plain(wanted: object) -> object:
+    if inspect.iscoroutine(wanted):
+        wanted.close()
+    if inspect.isawaitable(wanted):
+        raise TypeError("the predicate is async, and nothing can be awaited where it is asked; give a plain function")
+    return wanted
 
 
 def guarded(policy: FlushPolicy, bridge: str) -> FlushPolicy:
