@@ -12,7 +12,7 @@ from batch_bridge._auto import AnyMode, Auto, switch
 from batch_bridge._cache import ResponseCache
 from batch_bridge._deadline import Deadline, OnDeadline, Within, duration
 from batch_bridge._deployment._access import LINGER as LINGER_ON_SERVER
-from batch_bridge._deployment._access import Access, Service, introduce
+from batch_bridge._deployment._access import Access, Service, introduce, introduce_built
 from batch_bridge._engine import POLL_PATIENCE, Engine, Notices
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
@@ -171,7 +171,6 @@ class Bridge:
         self._linger = _seconds(linger)
         self._retention = _positive(retention)
         self._access = Access(_service(client), LINGER_ON_SERVER if self._linger is None else math.ceil(self._linger))
-        introduce(name, self._access)
         self._hosts: dict[str, Host] = {}
         self._graph: CompiledStateGraph[Any, Any, Any, Any] | None = None
 
@@ -220,6 +219,7 @@ class Bridge:
     def __call__(self) -> CompiledStateGraph[Any, Any, Any, Any]:
         """Return the graph that the bridge is on a LangGraph server, which calls this for `langgraph.json`."""
         if self._graph is None:
+            introduce_built(self._name, self._access)
             self._graph = build(self._host)
         return self._graph
 

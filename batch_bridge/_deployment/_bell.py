@@ -62,6 +62,8 @@ async def _ring(bridge: str, caller: str) -> None:
     client = access.client()
     if bridge not in _bridges:
         await _check(client, bridge)
+        access = access_of(bridge)  # the look may have made the server build the bridge, which makes itself known then
+        client = access.client()
     started = time.monotonic()
     try:
         async for attempt in AsyncRetrying(
