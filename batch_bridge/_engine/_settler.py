@@ -350,7 +350,8 @@ class Settler:
         if again.refusal is None:
             governor.ended(batch.group, batch.terms.bytes, usage, whole=whole)
             return
-        others = sum(size for group, size in self._state.flights.loads(flight) if group == batch.group)
+        quota = governor.quota_of(batch.group)
+        others = sum(size for group, size in self._state.flights.loads(flight) if governor.quota_of(group) == quota)
         limits = self._state.provider.limits
         governor.refused(batch.group, batch.terms.bytes, others, said=again.refusal.message, limits=limits, now=now)
 

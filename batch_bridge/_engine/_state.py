@@ -74,7 +74,10 @@ class State:
     before_submit: Callable[[], Awaitable[None]] | None = None
 
     def __post_init__(self) -> None:
-        self.governor = Governor(first_pause(self.interval), min(self.interval * _LONGEST_HOLD, LONGEST_PAUSE))
+        longest = min(self.interval * _LONGEST_HOLD, LONGEST_PAUSE)
+        quota_of: Callable[[str], str] | None = getattr(self.provider, "quota_of", None)
+        options = {} if quota_of is None else {"quota_of": quota_of}
+        self.governor = Governor(first_pause(self.interval), longest, **options)
         self.hold = first_pause(self.interval)
 
     def clear(self, now: datetime) -> Queue:
