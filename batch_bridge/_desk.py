@@ -40,6 +40,9 @@ _LEAVE = 1.0
 _GLANCE = 1.0
 """Seconds after which who waits for the desk's thread looks whether it lives."""
 
+_MOST_CLOSED = 1000
+"""Ended batches that a desk in memory remembers: the creations of an hour are counted by them."""
+
 _NO_CALLBACKS = Callbacks()
 
 T = TypeVar("T")
@@ -338,7 +341,7 @@ class Desk:
             if self._path is not None:
                 _, rows = await stack.enter_async_context(open_file(self._path))
             name = self._bridge.name
-            ledger = KeepingLedger(rows, name) if self._peek else ledger_in(rows, name)
+            ledger = KeepingLedger(rows, name) if self._peek else ledger_in(rows, name, most_closed=_MOST_CLOSED)
             engine = self._bridge.engine(ledger)
             self._driver = Driver(engine, self._settled, self._is_flush_asked, lambda _: None, self._bridge.linger)
             if self._peek or self._items is not None:
