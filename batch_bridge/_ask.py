@@ -74,6 +74,8 @@ class Asker:
             if _wait.in_node():
                 return await _wait.wait_outcome(item, batcher=batcher, key=key, deadline=self._deadline)
             _note_thread()
+            if self._shared is None:
+                await asyncio.to_thread(self._open)  # it opens a file, and starts a thread
             with self._use() as shared:
                 return await shared.aoutcome(item, deadline=self._deadline)
         return await batcher.aoutcome(item, deadline=self._deadline)
@@ -132,15 +134,23 @@ class Asker:
         finally:
             self._lock.release()
 
+    def _open(self) -> None:
+        with self._lock:
+            self._opened()
+
+    def _opened(self) -> Batcher:
+        """Return the shared Batcher, made if there is none; the lock is held."""
+        if self._shared is None:
+            self._shared = self._make()
+            self._end = weakref.finalize(self, self._shared.end_soon)
+            self._end.atexit = False
+        return self._shared
+
     @contextmanager
     def _use(self) -> Iterator[Batcher]:
         """Give the shared Batcher out for one request; it is not ended as idle meanwhile."""
         with self._lock:
-            shared = self._shared
-            if shared is None:
-                shared = self._shared = self._make()
-                self._end = weakref.finalize(self, shared.end_soon)
-                self._end.atexit = False
+            shared = self._opened()
             self._asking += 1
         try:
             yield shared

@@ -40,6 +40,9 @@ _LEAVE = 1.0
 _GLANCE = 1.0
 """Seconds after which who waits for the desk's thread looks whether it lives."""
 
+_MOST_CLOSED = 1000
+"""Ended batches that a desk in memory remembers: the creations of an hour are counted by them."""
+
 _NO_CALLBACKS = Callbacks()
 
 T = TypeVar("T")
@@ -103,12 +106,22 @@ class Desk:
         self._thread = threading.Thread(target=self._main, name=f"batcher {bridge.name}", daemon=True)
 
     def open(self) -> None:
-        """Start the thread, and return once the file is open. Called once, before all else.
+        """Start the thread, and return once the file is open; on an event loop at once. Called once, before all else.
 
         Raises:
-            RunFileError: The file is broken, open elsewhere, or out of reach.
+            RunFileError: The file is broken, open elsewhere, or out of reach. On an event loop `opened` raises it, as
+                does every ticket.
         """
         self._thread.start()
+        if not _is_on_loop():
+            self.opened()
+
+    def opened(self) -> None:
+        """Wait until the file is open.
+
+        Raises:
+            RunFileError: As `open`.
+        """
         self._opened.wait()
         if self._broken is not None:
             raise self._broken
@@ -146,6 +159,7 @@ class Desk:
         """
         if self._is_elsewhere:
             return
+        self._opened.wait()
         was_open = not self._closed
         deadline = time.monotonic() + _PATIENCE
         if wait and was_open:
@@ -195,13 +209,31 @@ class Desk:
 
     def on_loop(self, function: Callable[[], T]) -> T:
         """Call a function on the desk's own event loop, and return what it returns; what it raises passes."""
-        if self._loop is None or self._closed or self._is_elsewhere or threading.current_thread() is self._thread:
+        if not self._is_elsewhere:
+            self._opened.wait()
+        if not self._can_call:
             return function()
+        return self._call_there(function).result(_PATIENCE)
 
+    async def aon_loop(self, function: Callable[[], T]) -> T:
+        """Do what `on_loop` does, without blocking."""
+        if not self._opened.is_set() and not self._is_elsewhere:
+            await asyncio.to_thread(self._opened.wait)
+        if not self._can_call:
+            return function()
+        return await asyncio.wrap_future(self._call_there(function))
+
+    @property
+    def _can_call(self) -> bool:
+        is_here = threading.current_thread() is self._thread
+        return self._loop is not None and not self._closed and not self._is_elsewhere and not is_here
+
+    def _call_there(self, function: Callable[[], T]) -> "concurrent.futures.Future[T]":
         async def call() -> T:
             return function()
 
-        return asyncio.run_coroutine_threadsafe(call(), self._loop).result(_PATIENCE)
+        assert self._loop is not None  # noqa: S101  # `_can_call`
+        return asyncio.run_coroutine_threadsafe(call(), self._loop)
 
     def queued_items(self) -> list[object]:
         """Return the items that wait to be sent, oldest first; called on the desk's own thread."""
@@ -215,6 +247,8 @@ class Desk:
         Raises:
             RuntimeError: It was called on the desk's own thread, by a callback.
         """
+        if not self._is_elsewhere:
+            self._opened.wait()
         if self._loop is None or self._closed or self._is_elsewhere:
             return 0
         if threading.current_thread() is self._thread:
@@ -260,7 +294,11 @@ class Desk:
 
     def _take_in(self) -> None:
         self._scheduled.release()
-        assert self._driver is not None  # noqa: S101  # set before the loop takes calls
+        if self._opened.is_set():  # else they are taken in once it is open
+            self._take()
+
+    def _take(self) -> None:
+        assert self._driver is not None  # noqa: S101  # it is open
         while self._inbox:
             ticket = self._inbox.popleft()
             self._flush_asked = self._flush_asked or ticket.flush
@@ -303,7 +341,7 @@ class Desk:
             if self._path is not None:
                 _, rows = await stack.enter_async_context(open_file(self._path))
             name = self._bridge.name
-            ledger = KeepingLedger(rows, name) if self._peek else ledger_in(rows, name)
+            ledger = KeepingLedger(rows, name) if self._peek else ledger_in(rows, name, most_closed=_MOST_CLOSED)
             engine = self._bridge.engine(ledger)
             self._driver = Driver(engine, self._settled, self._is_flush_asked, lambda _: None, self._bridge.linger)
             if self._peek or self._items is not None:
@@ -320,6 +358,9 @@ class Desk:
             for provider in self._bridge.providers:
                 stack.push_async_callback(provider.aclose)
             self._opened.set()
+            self._take()
+            if self._closed:  # meanwhile, on an event loop that did not wait
+                self._stop.set()
             driving = asyncio.create_task(self._driver.run())
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait((driving, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -446,6 +487,14 @@ class Desk:
     def _look_whether_idle(self) -> None:
         if not self._waiters and not self._inbox:
             self._idle.set()
+
+
+def _is_on_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _result(request_id: str, outcome: Outcome) -> object:

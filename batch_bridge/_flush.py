@@ -36,6 +36,7 @@ class FlushPolicy:
         max_age: No request waits longer than this for others, though no other ever comes (a `timedelta`, or
             seconds). `None`: age does not flush.
         when: Your own predicate over a `QueueSummary`; asked when a request arrives and at every poll interval.
+            A plain function. What it raises is logged once, with its traceback, and is taken as "no".
         max_idle: What waits is sent once no other request has come for so long (a `timedelta`, or seconds). `None`:
             quiet does not flush.
 

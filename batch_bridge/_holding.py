@@ -84,6 +84,10 @@ def weigh(item: JSON) -> int:
             return 30
 
 
-def ledger_in(rows: Rows, bridge: str) -> Ledger:
-    """Return the ledger of a bridge over what keeps it."""
-    return MemoryLedger(rows, bridge) if isinstance(rows, MemoryRows) else HoldingLedger(rows, bridge)
+def ledger_in(rows: Rows, bridge: str, *, most_closed: int | None = None) -> Ledger:
+    """Return the ledger of a bridge over what keeps it; one in memory keeps so many summaries of ended batches."""
+    return (
+        MemoryLedger(rows, bridge, most_closed=most_closed)
+        if isinstance(rows, MemoryRows)
+        else HoldingLedger(rows, bridge)
+    )

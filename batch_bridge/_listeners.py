@@ -24,6 +24,12 @@ _BREATH: Final = 50
 """Callbacks after which the event loop has its turn."""
 
 
+_SIDE_BY_SIDE: Final = 1_000
+"""Calls that are handed to the workers, and have not returned."""
+_MOST: Final = 100_000
+"""Calls that wait for a slow callback; beyond, the oldest are not made, and are counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Callbacks:
     """What the user wants to be told, as it was given.
@@ -79,6 +85,7 @@ class Listeners:
         self._task: asyncio.Task[None] | None = None
         self._pool = ThreadPoolExecutor(callbacks.workers, "batch_bridge callbacks") if callbacks.workers else None
         self._in_pool: set[asyncio.Future[None]] = set()
+        self._dropped = 0
         self._is_progress_due = False
         self._failed: set[str] = set()
         self._lock = threading.Lock()
@@ -86,13 +93,13 @@ class Listeners:
     def tell(self, event: Event) -> None:
         """Tell an event, and that something has changed."""
         if self._callbacks.on_event is not None:
-            self._calls.append(("on_event", self._callbacks.on_event, (event,)))
+            self._add("on_event", self._callbacks.on_event, (event,))
         self.changed()
 
     def item(self, what: object, result: object) -> None:
         """Tell what became of an item, and that something has changed."""
         if self._callbacks.on_item is not None:
-            self._calls.append(("on_item", self._callbacks.on_item, (what, result)))
+            self._add("on_item", self._callbacks.on_item, (what, result))
         self.changed()
 
     def complete(self) -> None:
@@ -115,7 +122,8 @@ class Listeners:
                 while self._is_telling() or self._in_pool:
                     await asyncio.wait([*self._in_pool, *([self._task] if self._task else [])])
         except TimeoutError:
-            logger.warning("a callback has not returned for %d seconds; %d are not called", _PATIENCE, len(self._calls))
+            left = len(self._calls) + len(self._in_pool)
+            logger.warning("a callback has not returned for %d seconds; %d calls are not made", _PATIENCE, left)
             self._calls.clear()
             self._is_progress_due = False
             self._in_pool.clear()
@@ -129,6 +137,15 @@ class Listeners:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     # -- inside ----------------------------------------------------------------------------------------------
+
+    def _add(self, name: str, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+        if len(self._calls) + len(self._in_pool) >= _MOST and self._calls:
+            dropped, _, _ = self._calls.popleft()
+            self._is_progress_due = self._is_progress_due and dropped != "on_progress"
+            self._dropped += 1
+            if not self._dropped & (self._dropped - 1):  # the 1st, 2nd, 4th, 8th… is told
+                logger.warning("callbacks are slower than what they are told; %d calls were not made", self._dropped)
+        self._calls.append((name, function, arguments))
 
     def _tell_progress(self) -> object:
         assert self._callbacks.on_progress is not None  # noqa: S101  # else it is never called
@@ -149,6 +166,9 @@ class Listeners:
         calls = 0
         try:
             while self._calls:
+                if self._pool is not None and len(self._in_pool) >= _SIDE_BY_SIDE:
+                    await asyncio.wait(self._in_pool, return_when=asyncio.FIRST_COMPLETED)
+                    continue
                 name, function, arguments = self._calls.popleft()
                 if self._pool is None:
                     await self._call(name, function, arguments)
@@ -165,6 +185,10 @@ class Listeners:
             returned = function(*arguments)
             if inspect.isawaitable(returned):
                 await returned
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            self._note(name, error)  # it came from inside: nobody has cancelled us
         except Exception as error:  # noqa: BLE001  # somebody's code, which must not harm the run
             self._note(name, error)
 
@@ -184,10 +208,10 @@ class Listeners:
             returned = function(*arguments)
             if inspect.isawaitable(returned):
                 asyncio.run(_await(returned))
-        except Exception as error:  # noqa: BLE001  # as in `_call`
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # as in `_call`
             self._note(name, error)
 
-    def _note(self, name: str, error: Exception) -> None:
+    def _note(self, name: str, error: BaseException) -> None:
         with self._lock:
             is_first = name not in self._failed
             self._failed.add(name)

@@ -1,5 +1,6 @@
 """A ledger in memory: plain dictionaries behind the same port, where a store's own cost would show."""
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from langgraph.store.base import GetOp, Op, PutOp, SearchOp
 
 from batch_bridge._ledger import Ledger
-from batch_bridge._models import Outcome, Request
+from batch_bridge._models import Closed, Outcome, Request
 
 
 @dataclass(slots=True)
@@ -54,12 +55,29 @@ class MemoryRows:
 
 
 class MemoryLedger(Ledger):
-    """A ledger whose requests and outcomes are objects in dictionaries; its few batches are rows."""
+    """A ledger whose requests and outcomes are objects in dictionaries; its few batches are rows.
 
-    def __init__(self, rows: MemoryRows, bridge: str) -> None:
+    Args:
+        rows: What holds the batches.
+        bridge: The bridge's name.
+        most_closed: Summaries of ended batches that are kept; `None`: all.
+    """
+
+    def __init__(self, rows: MemoryRows, bridge: str, *, most_closed: int | None = None) -> None:
         super().__init__(rows, bridge)
+        self._most_closed = most_closed
+        self._closed: deque[str] = deque()
         self._requests: dict[str, Request] = {}
         self._outcomes: dict[str, Outcome] = {}
+
+    async def close(self, closed: Closed) -> None:
+        """See `Ledger`; of the summaries the newest are kept, where there is a limit."""
+        await super().close(closed)
+        if self._most_closed is None:
+            return
+        self._closed.append(closed.key)
+        while len(self._closed) > self._most_closed:
+            await self._run([self._put("closed", self._closed.popleft(), None)])
 
     async def enqueue(self, requests: Iterable[Request]) -> None:
         """See `Ledger`."""

@@ -9,7 +9,7 @@ import math
 import re
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -80,9 +80,13 @@ class Governor:
     Args:
         pause: How long a group is left alone after a refusal that its size does not explain; doubled each time.
         longest: The longest such pause.
+        quota_of: Returns what the provider counts a group under: several groups may share one quota.
     """
 
-    def __init__(self, pause: timedelta, longest: timedelta) -> None:
+    def __init__(
+        self, pause: timedelta, longest: timedelta, quota_of: Callable[[str], str] = lambda group: group
+    ) -> None:
+        self.quota_of = quota_of
         self._pause = pause
         self._longest = longest
         self._groups: dict[str, _Known] = {}
@@ -135,7 +139,7 @@ class Governor:
             usage: What was billed for it, where that is known.
             whole: All of its requests were answered, each by a line of its own: its tokens are those of its bytes.
         """
-        known = self._groups.get(group)
+        known = self._groups.get(self.quota_of(group))
         if known is not None:
             known.strikes, known.pause, known.held_until = 0, timedelta(0), None
             known.margin = min(known.margin * _GROWTH, 1.0)
@@ -153,7 +157,7 @@ class Governor:
 
     def wants_sample(self, group: str, limits: Limits) -> bool:
         """Tell whether it would help to know how many tokens a request of a group has."""
-        known = self._groups.get(group)
+        known = self._groups.get(self.quota_of(group))
         if known is None:
             return limits.enqueued_tokens is not None
         return not known.ratios and known.sampled[0] < _SAMPLE and self._limit(group, limits) is not None
@@ -200,11 +204,17 @@ class Governor:
             return None
         load: Counter[str] = Counter()
         for group, size in flights:
-            load[group] += size
+            load[self.quota_of(group)] += size
         weights = {group: self._weight(group) for group in heads}
-        left = {group: limit - load[group] / weights[group] for group, limit in allowed.items() if limit is not None}
+        quotas = {group: self.quota_of(group) for group in heads}
+        left = {
+            quotas[group]: limit - load[quotas[group]] / weights[group]
+            for group, limit in allowed.items()
+            if limit is not None
+        }
         batches = Counter(group for group, _ in flights)
-        admission = Admission(batch, weights, left, slots, {group for group in heads if not batches[group]}, shut)
+        busy = set(map(self.quota_of, batches))
+        admission = Admission(batch, weights, left, slots, set(quotas.values()) - busy, shut, quotas)
         shut |= {group for group, head in heads.items() if not admission.has_room(head)}
         if slots is not None:  # those that are owed one and have fewer at work come first
             first = sorted(batches[other] for other in owed if other in heads and other not in shut)
@@ -216,7 +226,7 @@ class Governor:
         times = [
             known.held_until
             for group in groups
-            if (known := self._groups.get(group)) and known.held_until and self._is_held(group, now)
+            if (known := self._groups.get(self.quota_of(group))) and known.held_until and self._is_held(group, now)
         ]
         if limits.creations_per_hour is not None and len(self._created) >= limits.creations_per_hour:
             times.append(self._created[-limits.creations_per_hour] + _HOUR)
@@ -225,26 +235,26 @@ class Governor:
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _group(self, group: str) -> _Known:
-        return self._groups.setdefault(group, _Known())
+        return self._groups.setdefault(self.quota_of(group), _Known())
 
     def _weight(self, group: str) -> float:
-        known = self._groups.get(group)
+        known = self._groups.get(self.quota_of(group))
         return BYTES_PER_TOKEN if known is None else known.bytes_per_token
 
     def _limit(self, group: str, limits: Limits) -> float | None:
-        known = self._groups.get(group)
+        known = self._groups.get(self.quota_of(group))
         told = (limits.enqueued_tokens, None if known is None else known.limit)
         return min((float(each) for each in told if each is not None), default=None)
 
     def _strikes(self, group: str, now: datetime) -> int:
         """Return how often a group was refused in a row; what was on another day does not count."""
-        known = self._groups.get(group)
+        known = self._groups.get(self.quota_of(group))
         if known is None or known.struck_at is None:
             return 0
         return known.strikes if known.struck_at <= now <= known.struck_at + 2 * self._longest else 0
 
     def _is_held(self, group: str, now: datetime) -> bool:
-        known = self._groups.get(group)
+        known = self._groups.get(self.quota_of(group))
         until = None if known is None else known.held_until
         return until is not None and now < until <= now + self._longest  # a clock that was set back holds nothing
 
@@ -281,7 +291,9 @@ class Admission:
         slots: int | None,
         idle: set[str],
         shut: set[str],
+        quotas: Mapping[str, str],
     ) -> None:
+        self._quotas = quotas
         self.shut = shut
         self.turned_away: set[str] = set()
         self._batch = batch
@@ -293,8 +305,8 @@ class Admission:
 
     def has_room(self, waiting: Waiting) -> bool:
         """Tell whether there are tokens left for a request; one that is larger than the limit goes alone."""
-        left = self._left.get(waiting.group, math.inf)
-        return self._tokens(waiting) <= left or waiting.group in self._idle
+        quota = self._quotas[waiting.group]
+        return self._tokens(waiting) <= self._left.get(quota, math.inf) or quota in self._idle
 
     def __call__(self, waiting: Waiting) -> bool:
         """Let a request through, or not."""
@@ -302,9 +314,10 @@ class Admission:
         if group in self.shut or not self.has_room(waiting) or not self._finds_place(waiting):
             self.turned_away.add(group)
             return False
-        self._idle.discard(group)
-        if group in self._left:
-            self._left[group] -= self._tokens(waiting)
+        quota = self._quotas[group]
+        self._idle.discard(quota)
+        if quota in self._left:
+            self._left[quota] -= self._tokens(waiting)
         return True
 
     def _finds_place(self, waiting: Waiting) -> bool:

@@ -68,7 +68,7 @@ class Batcher:
         max_batch_idle: What waits is sent once no other item has come for so long (a `timedelta`, or seconds).
         should_flush_func: `should_flush_func(items, last_flushed) -> bool`, your own reason to send what waits,
             besides size and age. Asked when an item arrives and at every poll interval. `last_flushed` is a naive
-            local datetime.
+            local datetime. What it raises is logged once, with its traceback, and is taken as "no".
         name: Part of every stored key: a durable Batcher that is renamed does not find its batches again.
         poll_interval: The longest pause between two polls of one batch (a `timedelta`, or seconds).
         poll_patience: How long a batch is left in flight while every look at it fails; see `Bridge`.
@@ -91,7 +91,8 @@ class Batcher:
 
     Raises:
         TypeError, ValueError: As `Bridge` and `FlushPolicy`.
-        RunFileError: The file is broken, open elsewhere, or out of reach.
+        RunFileError: The file is broken, open elsewhere, or out of reach. On an event loop, which waits for no file,
+            `async with` raises it, or else the first call.
     """
 
     def __init__(
@@ -192,7 +193,7 @@ class Batcher:
 
     async def asubmit(self, item: Any, *, deadline: Within = None) -> Any:
         """Do what `submit` does, without blocking. A caller that is cancelled leaves its request to the batch."""
-        return (await self._ask(self._requests([check_item(item, "submit()")], deadline), flush=False))[0]
+        return (await self._ask(await self._arequests([check_item(item, "submit()")], deadline), flush=False))[0]
 
     def outcome(self, item: Any, *, deadline: Within = None) -> tuple[str, Outcome]:
         """Do what `submit` does, and return the request's id and its outcome, whatever it is.
@@ -205,8 +206,9 @@ class Batcher:
 
     async def aoutcome(self, item: Any, *, deadline: Within = None) -> tuple[str, Outcome]:
         """Do what `outcome` does, without blocking."""
+        requests = await self._arequests([check_item(item, "submit()")], deadline)
         future: asyncio.Future[list[Ended]] = asyncio.get_running_loop().create_future()
-        ticket = self._hand_in(self._requests([check_item(item, "submit()")], deadline), future)
+        ticket = self._hand_in(requests, future)
         return self._first(ticket, await self._await(ticket, future))
 
     def map(
@@ -242,7 +244,7 @@ class Batcher:
         samples: bool = False,
     ) -> list[Any]:
         """Do what `map` does, without blocking."""
-        requests = self._requests(check_items(items, "amap()"), deadline, samples=samples)
+        requests = await self._arequests(check_items(items, "amap()"), deadline, samples=samples)
         return await self._ask(requests, flush=True, return_exceptions=return_exceptions)
 
     def flush(self) -> None:
@@ -301,6 +303,7 @@ class Batcher:
         self.close(wait=error is None or self.sends_all)
 
     async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self._desk.opened)
         return self
 
     async def __aexit__(
@@ -311,11 +314,33 @@ class Batcher:
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _requests(self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False) -> list[Request]:
-        requests = []
         within = duration(deadline)
+        encoded = [_messages.encode(item) for item in items]  # what cannot be asked takes no name
+        if self._needs_place:
+            return self._name(
+                encoded, self._placed(self._desk.on_loop(lambda: self._identify(encoded))), within, samples
+            )
+        return self._name(encoded, self._identify(encoded), within, samples)
+
+    async def _arequests(
+        self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False
+    ) -> list[Request]:
+        within = duration(deadline)
+        encoded = [_messages.encode(item) for item in items]
+        if self._needs_place:
+            identities = await self._desk.aon_loop(lambda: self._identify(encoded))
+            return self._name(encoded, self._placed(identities), within, samples)
+        return self._name(encoded, self._identify(encoded), within, samples)
+
+    def _name(
+        self,
+        all_encoded: Sequence[JSON],
+        identities: Sequence[bytes],
+        within: timedelta | None,
+        samples: bool,  # noqa: FBT001  # as its callers got it
+    ) -> list[Request]:
+        requests = []
         equal: Counter[bytes] = Counter()
-        all_encoded = [_messages.encode(item) for item in items]  # what cannot be asked takes no name
-        identities = self._identify(all_encoded)
         for encoded, identity in zip(all_encoded, identities, strict=True):
             request_id = self._names.name(encoded, identity)
             sample = ""
@@ -358,6 +383,15 @@ class Batcher:
             raise _pending(request_id, outcome)
         return request_id, outcome
 
+    @property
+    def _needs_place(self) -> bool:
+        """A provider that makes its own client reads once where that one sends, and may need an event loop for it."""
+        return self._identity is not None and not self._is_placed
+
+    def _placed(self, identities: list[bytes]) -> list[bytes]:
+        self._is_placed = any(identities)
+        return identities
+
     def _identify(self, items: Sequence[JSON]) -> list[bytes]:
         """Return what the provider says decides the answers besides the items; nothing where it cannot say."""
         if self._identity is None:
@@ -370,12 +404,7 @@ class Batcher:
             except Exception:  # noqa: BLE001  # as in `Sharing.key`; what is wrong with the item is said later
                 return b""
 
-        if self._is_placed:
-            return [identify(item) for item in items]
-        # A provider that makes its own client reads once where that one sends, and may need an event loop for it.
-        identities = self._desk.on_loop(lambda: [identify(item) for item in items])
-        self._is_placed = any(identities)
-        return identities
+        return [identify(item) for item in items]
 
     def _give_back(self, ticket: Ticket) -> None:
         for request in ticket.requests:

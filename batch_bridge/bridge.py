@@ -12,12 +12,13 @@ from batch_bridge._auto import AnyMode, Auto, switch
 from batch_bridge._cache import ResponseCache
 from batch_bridge._deadline import Deadline, OnDeadline, Within, duration
 from batch_bridge._deployment._access import LINGER as LINGER_ON_SERVER
-from batch_bridge._deployment._access import Access, Service, introduce
+from batch_bridge._deployment._access import Access, Service, introduce, introduce_built
 from batch_bridge._engine import POLL_PATIENCE, Engine, Notices
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
 from batch_bridge._listeners import Callbacks, Listeners, OnEvent, listen
 from batch_bridge._pair import Find, Pair, Poll, Submit
+from batch_bridge._predicate import guarded
 from batch_bridge._provider import Provider, has_identity, has_realtime
 from batch_bridge._quota import Governor
 from batch_bridge._server._graph import build
@@ -161,7 +162,7 @@ class Bridge:
         repeats, within = _attempts(attempts), _deadline(deadline, on_deadline, provider, fallback)
         self._attempts = repeats if self._mode != "realtime" else 1  # each call is repeated by itself
         self._deadline = within if self._mode != "realtime" else None  # nothing is late
-        self._flush = _in_time(self._flush, self._deadline)
+        self._flush = guarded(_in_time(self._flush, self._deadline), name)
         self._name = name
         self._poll_interval = poll_interval
         self._poll_patience = _patience(poll_patience)
@@ -170,7 +171,6 @@ class Bridge:
         self._linger = _seconds(linger)
         self._retention = _positive(retention)
         self._access = Access(_service(client), LINGER_ON_SERVER if self._linger is None else math.ceil(self._linger))
-        introduce(name, self._access)
         self._hosts: dict[str, Host] = {}
         self._graph: CompiledStateGraph[Any, Any, Any, Any] | None = None
 
@@ -219,6 +219,7 @@ class Bridge:
     def __call__(self) -> CompiledStateGraph[Any, Any, Any, Any]:
         """Return the graph that the bridge is on a LangGraph server, which calls this for `langgraph.json`."""
         if self._graph is None:
+            introduce_built(self._name, self._access)
             self._graph = build(self._host)
         return self._graph
 

@@ -1,6 +1,7 @@
 """Who calls the server on a bridge's behalf."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -51,19 +52,41 @@ class Access:
 
 
 _DEFAULT = Access()
-_known: WeakValueDictionary[str, Access] = WeakValueDictionary()
+_served: WeakValueDictionary[str, Access] = WeakValueDictionary()
+"""Of bridges that this process serves, by graph id."""
+_built: WeakValueDictionary[str, Access] = WeakValueDictionary()
+"""Of bridges whose graph was asked for, by their own names: the graph's id, as a rule."""
 
 
-def introduce(name: str, access: Access) -> None:
-    """Remember how a bridge is reached, for the waits of this process that know only its name."""
-    _known[name] = access
+def introduce(graph_id: str, access: Access) -> None:
+    """Remember how a bridge is reached that this process serves, for the waits that know only its graph's id."""
+    _served[graph_id] = access
+
+
+def introduce_built(name: str, access: Access) -> None:
+    """Remember how a bridge is reached whose graph was asked for. The first one of a name stays, while it lives."""
+    _built.setdefault(name, access)
 
 
 def is_introduced(name: str) -> bool:
-    """Tell whether this process holds a bridge of that name."""
-    return name in _known
+    """Return whether this process serves a bridge of that name."""
+    return _find(name) is not None
 
 
 def access_of(name: str) -> Access:
-    """Return how a bridge is reached; in-process, where it has not introduced itself here."""
-    return _known.get(name, _DEFAULT)
+    """Return how a bridge is reached; in-process, where none of that name is served here."""
+    return _find(name) or _DEFAULT
+
+
+def _find(name: str) -> Access | None:
+    return _served.get(name) or _of_server(name) or _built.get(name)
+
+
+def _of_server(graph_id: str) -> Access | None:
+    """Return the access of a bridge that langgraph.json names itself: the server calls it only for its first run.
+
+    Source: `langgraph_api.graph.GRAPHS`, which is not public; without it a bridge is known from its first run on.
+    """
+    graphs = getattr(sys.modules.get("langgraph_api.graph"), "GRAPHS", None)
+    access = getattr(graphs.get(graph_id), "_access", None) if isinstance(graphs, dict) else None
+    return access if isinstance(access, Access) else None

@@ -14,6 +14,7 @@ from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
 from batch_bridge._deployment._bell import is_doubtful, ring
+from batch_bridge._deployment._capable import check_graph_id
 from batch_bridge._deployment._inbox import note_row
 from batch_bridge._process import this_process
 from batch_bridge.errors import NondeterministicNodeError, NoStoreError, OutsideGraphError
@@ -115,6 +116,7 @@ async def announce(
         NoStoreError: The deployment has no store.
         UnknownBatcherError, BridgeUnreachableError: As `ring`.
     """
+    check_graph_id(runtime.server_info)
     await _leave_notes(runtime, asks, idle=idle, unclaimed=unclaimed)
     for bridge in asks:
         await ring(bridge, user_of(runtime))
@@ -132,6 +134,7 @@ def announce_sync(
     The server runs such nodes in the few threads of its loop, and needs some of them itself to answer the bell: so only
     the first nodes wait until it has rung. The others know that one is ringing, and that their notes lie there.
     """
+    check_graph_id(runtime.server_info)
     loop = getattr(_store(runtime), "_loop", None)  # not public; without it the work is done on a loop of its own
     if not isinstance(loop, asyncio.AbstractEventLoop) or not loop.is_running():
         asyncio.run(announce(runtime, asks, idle=idle, unclaimed=unclaimed))

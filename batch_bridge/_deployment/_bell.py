@@ -17,9 +17,12 @@ from langgraph_sdk.errors import APIStatusError
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from batch_bridge._deployment._access import access_of, bridge_thread, is_introduced
+from batch_bridge._deployment._capable import check_search
 from batch_bridge.errors import BridgeUnreachableError, UnknownBatcherError
 
 _DENIED = (401, 403, 404, 409)
+_MOST_COVERED = 1_000
+"""Users whose windows are remembered; beyond, those that have passed are forgotten."""
 _covered: dict[tuple[str, str], float] = {}
 """Until when, on the monotonic clock, a (bridge, user)'s notes are certain to be seen by a run that was asked for."""
 _ringing: dict[tuple[int, str, str], asyncio.Task[None]] = {}
@@ -62,6 +65,9 @@ async def _ring(bridge: str, caller: str) -> None:
     client = access.client()
     if bridge not in _bridges:
         await _check(client, bridge)
+        await check_search(client, bridge)
+        access = access_of(bridge)  # the look may have made the server build the bridge, which makes itself known then
+        client = access.client()
     started = time.monotonic()
     try:
         async for attempt in AsyncRetrying(
@@ -82,7 +88,15 @@ async def _ring(bridge: str, caller: str) -> None:
     except httpx.HTTPError as error:
         raise _failed(bridge, error) from error
     # Clocks may be set while we wait: a share of the window is left unused.
-    _covered[bridge, caller] = started + max(access.linger * 0.9, 0.001)
+    _cover(bridge, caller, started + max(access.linger * 0.9, 0.001))
+
+
+def _cover(bridge: str, caller: str, until: float) -> None:
+    if len(_covered) >= _MOST_COVERED:
+        now = time.monotonic()
+        for place in [place for place, end in _covered.items() if end <= now]:
+            del _covered[place]
+    _covered[bridge, caller] = until
 
 
 async def start_tick(

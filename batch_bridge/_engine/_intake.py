@@ -30,7 +30,9 @@ def judge(state: State, request: Request, asked_at: datetime, provider: Provider
         measure = who.measure(request)
     except RequestRefused as error:
         return Errored(str(error), code=error.code)
-    except Exception as error:  # noqa: BLE001  # a provider is somebody's code: it must not stand in others' way
+    except Exception as error:  # a provider is somebody's code: it must not stand in others' way
+        if state.notices.is_new(state.name, error):
+            logger.exception("%s: the provider cannot measure a request", state.name)
         return Errored(said(error), code="measure_failed")
     if provider is None and state.governor.wants_sample(measure.group, who.limits) and has_tokens(who):
         _sample(state, who, request, measure)

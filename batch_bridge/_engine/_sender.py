@@ -132,7 +132,7 @@ class Sender:
             refusal = Errored(str(error), code=error.code, status_code=error.status_code)
             await self._settler.fail(flight, refusal, now)
         except Exception as error:  # noqa: BLE001  # a provider is somebody's code: its bug fails its batch alone
-            await self._settler.fail(flight, Errored(said(error), code="submit_failed"), now)
+            await self._settler.fail(flight, Errored(said(error), code="submit_failed"), now, cause=error)
         else:
             await self._confirm(flight, intent, handle, now)
 
@@ -147,8 +147,10 @@ class Sender:
     def _is_too_large(self, flight: Flight, intent: Intent) -> bool:
         """Tell whether the provider will not take a batch, though nothing else of its group is there."""
         state = self._state
+        quota_of = state.governor.quota_of
         is_alone = not any(
-            isinstance(each.batch, Submitted) and each.batch.group == intent.group for each in state.flights
+            isinstance(each.batch, Submitted) and quota_of(each.batch.group) == quota_of(intent.group)
+            for each in state.flights
         )
         return flight.refusals >= _PATIENCE and len(intent.members) > 1 and is_alone and not intent.terms.fallback
 

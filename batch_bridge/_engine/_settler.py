@@ -238,10 +238,11 @@ class Settler:
 
     # -- when it has ended -----------------------------------------------------------------------------------------
 
-    async def fail(self, flight: Flight, errored: Errored, now: datetime) -> None:
-        """End a batch as failed as a whole."""
+    async def fail(self, flight: Flight, errored: Errored, now: datetime, *, cause: Exception | None = None) -> None:
+        """End a batch as failed as a whole; the log shows the traceback of the first `cause` of its kind."""
         state = self._state
-        logger.error("%s: batch %s failed: %s", state.name, flight.batch.key, errored.message)
+        shown = cause if cause is not None and state.notices.is_new(state.name, cause) else None
+        logger.error("%s: batch %s failed: %s", state.name, flight.batch.key, errored.message, exc_info=shown)
         state.last_error = f"batch {flight.batch.key} failed: {errored.message}"
         await self._settle(flight, Ended(nothing(), missing=errored), now)
 
@@ -364,7 +365,8 @@ class Settler:
         if again.refusal is None:
             governor.ended(batch.group, batch.terms.bytes, usage, whole=whole)
             return
-        others = sum(size for group, size in self._state.flights.loads(flight) if group == batch.group)
+        quota = governor.quota_of(batch.group)
+        others = sum(size for group, size in self._state.flights.loads(flight) if governor.quota_of(group) == quota)
         limits = self._state.provider.limits
         governor.refused(batch.group, batch.terms.bytes, others, said=again.refusal.message, limits=limits, now=now)
 

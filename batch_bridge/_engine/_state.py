@@ -74,7 +74,10 @@ class State:
     before_submit: Callable[[], Awaitable[None]] | None = None
 
     def __post_init__(self) -> None:
-        self.governor = Governor(first_pause(self.interval), min(self.interval * _LONGEST_HOLD, LONGEST_PAUSE))
+        longest = min(self.interval * _LONGEST_HOLD, LONGEST_PAUSE)
+        quota_of: Callable[[str], str] | None = getattr(self.provider, "quota_of", None)
+        options = {} if quota_of is None else {"quota_of": quota_of}
+        self.governor = Governor(first_pause(self.interval), longest, **options)
         self.hold = first_pause(self.interval)
 
     def clear(self, now: datetime) -> Queue:
@@ -135,20 +138,26 @@ class State:
         )
 
     async def each(self, batches: Iterable[T], step: Callable[[T], Awaitable[None]]) -> None:
-        """Do a step for each batch, side by side; one that fails lets the others finish, and then its error passes."""
+        """Do a step for each batch, side by side; one that fails lets the others finish, and then its error passes.
+
+        Where several fail the first one passes, with a note of each of the others.
+        """
         gate = asyncio.Semaphore(_SIDE_BY_SIDE)
 
         async def run(batch: T) -> None:
             async with gate:
                 await step(batch)
 
-        for result in await asyncio.gather(*map(run, batches), return_exceptions=True):
-            if isinstance(result, asyncio.CancelledError):  # nobody cancelled us: the gather would have ended
-                raise RuntimeError(  # noqa: TRY004
-                    f"the provider of {self.name!r} raised CancelledError, which ends no batch"
-                )
-            if isinstance(result, BaseException):
-                raise result
+        results = await asyncio.gather(*map(run, batches), return_exceptions=True)
+        errors = [result for result in results if isinstance(result, BaseException)]
+        if not errors:
+            return
+        first, *others = errors
+        if isinstance(first, asyncio.CancelledError):  # nobody cancelled us: the gather would have ended
+            first = RuntimeError(f"the provider of {self.name!r} raised CancelledError, which ends no batch")
+        for other in others:
+            first.add_note(f"another batch of {self.name!r} failed at the same time: {said(other)}")
+        raise first
 
     # -- what is told ------------------------------------------------------------------------------------------
 

@@ -23,6 +23,10 @@ class Apart:
         measure = self._provider.measure(request)
         return replace(measure, group=f"{request.thread} {measure.group}")
 
+    def quota_of(self, group: str) -> str:
+        """Return the provider's own group: it counts what is enqueued without regard to jobs."""
+        return group.partition(" ")[2]
+
 
 def apart(provider: Provider) -> Provider:
     """Return a provider that keeps jobs apart."""

@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 from batch_bridge._deployment._access import bridge_thread
 from batch_bridge._deployment._announce import user_of
 from batch_bridge._deployment._bell import start_tick
+from batch_bridge._deployment._capable import check_graph_id
 from batch_bridge._server._host import Host
 from batch_bridge._server._orders import KNOWN, VERBS, Verb, read
 from batch_bridge.errors import NoStoreError, OrderError, OutsideGraphError
@@ -181,6 +182,7 @@ class _Steps:
             raise OutsideGraphError(
                 "a bridge's graph runs on a LangGraph server only; elsewhere give the Bridge to a Runner"
             )
+        check_graph_id(runtime.server_info)
         return self._host_of(runtime.server_info.graph_id)
 
     async def _step(

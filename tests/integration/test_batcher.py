@@ -109,20 +109,6 @@ async def test_the_predicate_sees_the_items_and_a_naive_local_time():
     assert abs(datetime.now() - seen[-1][1]) < timedelta(minutes=1)  # noqa: DTZ005
 
 
-async def test_a_predicate_that_raises_reaches_everybody_who_waits():
-    echo = Echo()
-
-    def should_flush(items, last_flushed):
-        raise ZeroDivisionError("no such reason")
-
-    batcher = echo.batcher(should_flush_func=should_flush)
-    with pytest.raises(ZeroDivisionError):
-        await batcher.asubmit("a")
-    with pytest.raises(ZeroDivisionError):
-        await batcher.asubmit("b")
-    batcher.close()
-
-
 async def test_one_failed_item_harms_no_neighbour():
     echo = Echo()
     async with echo.batcher() as batcher:
