@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 from weakref import WeakSet
@@ -13,7 +14,9 @@ from batch_bridge._driver import Driver
 from batch_bridge._holding import ledger_in
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Listeners
+from batch_bridge._memory import MemoryRows
 from batch_bridge._models import JSON, Closed, Outcome, Succeeded
+from batch_bridge._patience import STORE_PATIENCE, Patience, PatientRows, patient_saver
 from batch_bridge._report import Report, add_up
 from batch_bridge._start import Failures
 from batch_bridge._stopwatch import Stopwatch
@@ -45,6 +48,10 @@ class Session:
         listeners: Whom to tell what happens, if there is anybody.
         heard: Whom to tell what happens in one bridge, by its name.
         volatile: The ledger or the checkpoints end with this process: no later one finds anything again.
+        store_patience: How long a call of the store or the checkpointer is tried again.
+
+    Attributes:
+        patience: With the checkpointer.
     """
 
     def __init__(
@@ -57,10 +64,14 @@ class Session:
         *,
         heard: Mapping[str, Listeners] | None = None,
         volatile: bool = False,
+        store_patience: timedelta = STORE_PATIENCE,
     ) -> None:
         self.listeners = listeners
         self._heard = heard or {}
-        self.graph = _compiled(graph, saver)
+        self._ledger_patience = Patience("ledger", limit=store_patience, tell=self._tell_store_failed)
+        self.patience = Patience("checkpointer", limit=store_patience, tell=self._tell_store_failed)
+        store = store if isinstance(store, MemoryRows) else PatientRows(store, self._ledger_patience)
+        self.graph = _compiled(graph, saver, self.patience)
         self.bridges = frozenset(bridge.name for bridge in bridges)
         self.failures = Failures(store)
         self.untracked = UntrackedMemory()
@@ -92,10 +103,14 @@ class Session:
         for driver in self._drivers.values():
             await driver.open()
         for name, driver in self._drivers.items():
-            loop = asyncio.get_running_loop().create_task(driver.run(), name=f"bridge {name}")
-            loop.add_done_callback(self._loop_ended)
-            self._loops.append(loop)
+            self._start(name, driver)
         _open_sessions.add(self)
+
+    def _start(self, name: str, driver: Driver) -> None:
+        self._loops = [loop for loop in self._loops if not loop.done()]
+        loop = asyncio.get_running_loop().create_task(driver.run(), name=f"bridge {name}")
+        loop.add_done_callback(self._loop_ended)
+        self._loops.append(loop)
 
     async def close(self) -> None:
         """Stop, once the bridges have ended what they are at. Who cannot wait for that cancels this.
@@ -103,6 +118,7 @@ class Session:
         What is parked or in flight is found again by the next session on the same file.
         """
         _open_sessions.discard(self)
+        self._hurry()
         calls, self.calls = self.calls, set()
         try:
             for call in calls:
@@ -118,7 +134,8 @@ class Session:
             await asyncio.gather(*self._loops, return_exceptions=True)
             self._warn_of_uncollected()
             for driver in self._drivers.values():
-                await driver.finish()
+                if not driver.has_failed:
+                    await driver.finish()
         finally:
             self.unclaimed.tell_all()
             for loop in self._loops:
@@ -196,17 +213,21 @@ class Session:
         return saved is not None
 
     def begin(self, call: Call) -> None:
-        """Take a call in."""
+        """Take a call in. A bridge that an error has stopped begins again, and reads its ledger anew."""
+        self._ledger_patience.relax()
+        self.patience.relax()
         self.calls.add(call)
-        for loop in self._loops:
-            if loop.done():
-                self._loop_ended(loop)
+        for name, driver in self._drivers.items():
+            if driver.has_failed:
+                self._start(name, driver)
 
     async def end(self, call: Call) -> None:
         """Let a call go, finished or not."""
         if call in self.calls:
             self.calls.discard(call)  # first: what it leaves queued is not to be sent because all is idle now
             self.threads += call.done
+        if call.live and not self.calls:
+            self._hurry()
         self._let_go(call)
         try:
             await call.cancel()
@@ -250,8 +271,19 @@ class Session:
             resubmitted=sum(batch.resubmitted for batch in closed),
             paid_twice=sum(batch.paid_twice for batch in closed),
             unclaimed=await self.unclaimed.count(),
-            problems=tuple(problem for driver in self._drivers.values() for problem in driver.engine.problems),
+            problems=self._problems,
         )
+
+    @property
+    def _problems(self) -> tuple[str, ...]:
+        stores = (each.problem for each in (self._ledger_patience, self.patience))
+        batches = (problem for driver in self._drivers.values() for problem in driver.engine.problems)
+        return tuple(problem for problem in (*stores, *batches) if problem)
+
+    def _hurry(self) -> None:
+        """Do not wait long for a store that cannot be reached: somebody waits for the end."""
+        self._ledger_patience.hurry()
+        self.patience.hurry()
 
     @property
     def done(self) -> int:
@@ -306,6 +338,11 @@ class Session:
             if listeners is not None:
                 listeners.tell(event)
 
+    def _tell_store_failed(self, event: Event) -> None:
+        for listeners in (*self._heard.values(), self.listeners):
+            if listeners is not None:
+                listeners.tell(event)
+
     def release(self, thread: Thread) -> None:
         """Let go of an ended thread's outcomes, and of its untracked state."""
         self.untracked.forget(thread.id)
@@ -353,7 +390,9 @@ class Session:
                 call.fail(error)
 
 
-def _compiled(graph: Any, saver: BaseCheckpointSaver[Any] | None) -> Any:
+def _compiled(graph: Any, saver: BaseCheckpointSaver[Any] | None, patience: Patience) -> Any:
     if hasattr(graph, "compile") and not hasattr(graph, "ainvoke"):
-        return graph.compile(checkpointer=saver)
-    return graph if saver is None else graph.copy(update={"checkpointer": saver})
+        return graph.compile(checkpointer=None if saver is None else patient_saver(saver, patience))
+    own = saver or graph.checkpointer
+    patient = patient_saver(own, patience)
+    return graph if patient is graph.checkpointer else graph.copy(update={"checkpointer": patient})

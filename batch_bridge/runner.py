@@ -5,6 +5,7 @@ import contextlib
 import os
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence, Sized
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -16,11 +17,13 @@ from langgraph.store.memory import InMemoryStore
 
 from batch_bridge._call import Call, Failed
 from batch_bridge._collector import relaxed
+from batch_bridge._deadline import duration
 from batch_bridge._given import check_items
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress, listen
 from batch_bridge._memory import MemoryRows
 from batch_bridge._options import InvokeOptions, check_options
+from batch_bridge._patience import STORE_PATIENCE
 from batch_bridge._progress import bar, is_wanted
 from batch_bridge._report import Report
 from batch_bridge._session import Session
@@ -58,6 +61,9 @@ class Runner:
         checkpointer: Where the checkpoints go instead. Yours to open and close.
         store: Where the ledger goes instead, any LangGraph `BaseStore`. Yours to open and close, and to keep to one
             Runner at a time.
+        store_patience: How long a call of the store or the checkpointer that fails is tried again (a `timedelta`, or
+            seconds), with growing pauses; what asked for it waits meanwhile, and the rest goes on. After that the run
+            ends with the store's error, and the same command goes on with it.
         progress: A progress bar on standard error; by default in a terminal only.
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing. All have been told what there was when the Runner is closed.
@@ -80,6 +86,7 @@ class Runner:
         path: str | os.PathLike[str] = "run.db",
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         store: BaseStore | None = None,
+        store_patience: timedelta | float = STORE_PATIENCE,
         progress: bool | None = None,
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
@@ -97,6 +104,7 @@ class Runner:
         self._path = path
         self._saver = checkpointer
         self._store = store
+        self._store_patience = duration(store_patience, "store_patience") or STORE_PATIENCE
         self._progress = progress
         self._session: Session | None = None
         self._watched: Session | None = None
@@ -144,6 +152,7 @@ class Runner:
                 store,
                 listeners,
                 heard=heard,
+                store_patience=self._store_patience,
                 volatile=isinstance(saver, InMemorySaver) or isinstance(store, MemoryRows | InMemoryStore),
             )
             stack.push_async_callback(session.close)

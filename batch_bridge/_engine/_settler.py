@@ -70,7 +70,7 @@ class Settler:
             await self.could_not_look(flight, error, now)
         else:
             if isinstance(reply, Ended):
-                await self._settle(flight, reply, now)
+                await self._end(flight, reply, now)
                 return
             await _looks.good(state, flight)
             flight.wait(now, state.interval)
@@ -82,6 +82,15 @@ class Settler:
             flight.rings = reply.news is not None
             if reply.news is not None:
                 reply.news.add_done_callback(lambda _: self._ring(flight, now))
+
+    async def _end(self, flight: Flight, ended: Ended, now: datetime) -> None:
+        """Settle a batch that has ended, if this process owns the bridge still: another one reads its files too."""
+        try:
+            await self._state.check_owner()
+        except ProviderUnavailable as error:
+            self._state.unavailable(flight, error, now)
+        else:
+            await self._settle(flight, ended, now)
 
     async def could_not_look(self, flight: Flight, error: Exception, now: datetime) -> None:
         """Leave a batch in flight that could not be looked at; end it once the patience has run out."""
