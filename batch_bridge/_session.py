@@ -10,6 +10,7 @@ from weakref import WeakSet
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from batch_bridge._call import Call
+from batch_bridge._claims import Claims, name_of, names_of
 from batch_bridge._driver import Driver
 from batch_bridge._holding import ledger_in
 from batch_bridge._ledger import Rows
@@ -49,6 +50,8 @@ class Session:
         heard: Whom to tell what happens in one bridge, by its name.
         volatile: The ledger or the checkpoints end with this process: no later one finds anything again.
         store_patience: How long a call of the store or the checkpointer is tried again.
+        is_shared: Other processes may have the store open.
+        patience: How long to wait for another Runner that owns a bridge or a run in it.
 
     Attributes:
         patience: With the checkpointer.
@@ -65,12 +68,16 @@ class Session:
         heard: Mapping[str, Listeners] | None = None,
         volatile: bool = False,
         store_patience: timedelta = STORE_PATIENCE,
+        is_shared: bool = False,
+        patience: timedelta = timedelta(0),
     ) -> None:
         self.listeners = listeners
         self._heard = heard or {}
         self._ledger_patience = Patience("ledger", limit=store_patience, tell=self._tell_store_failed)
         self.patience = Patience("checkpointer", limit=store_patience, tell=self._tell_store_failed)
         store = store if isinstance(store, MemoryRows) else PatientRows(store, self._ledger_patience)
+        self._claims = Claims(store) if is_shared else None
+        self._wait_for_owner = patience
         self.graph = _compiled(graph, saver, self.patience)
         self.bridges = frozenset(bridge.name for bridge in bridges)
         self.failures = Failures(store)
@@ -92,6 +99,8 @@ class Session:
         for name, driver in self._drivers.items():
             if listeners is not None or name in self._heard:
                 driver.engine.on_event = self._tell
+            if self._claims is not None:
+                driver.engine.before_submit = self._claims.check
         self._waiters: dict[str, tuple[Call, Thread]] = {}
         self._volatile = volatile
         self._uncollected: dict[str, JSON] = {}
@@ -99,7 +108,14 @@ class Session:
         self._working = 0
 
     async def open(self) -> None:
-        """Read the ledgers and start the drivers."""
+        """Own the bridges, read the ledgers and start the drivers.
+
+        Raises:
+            StoreInUseError: Another Runner owns one of the bridges.
+        """
+        if self._claims is not None:
+            for what in names_of(list(self.bridges)):
+                await self._claims.take(what, self._wait_for_owner)
         for driver in self._drivers.values():
             await driver.open()
         for name, driver in self._drivers.items():
@@ -140,6 +156,8 @@ class Session:
             self.unclaimed.tell_all()
             for loop in self._loops:
                 loop.cancel()
+            if self._claims is not None:
+                await self._claims.close()
             for provider in self._providers:
                 await provider.aclose()
 
@@ -211,6 +229,20 @@ class Session:
         for bridge, driver in self._drivers.items():
             driver.forget(each for each, of in asks if of == bridge and each in outcomes)
         return saved is not None
+
+    async def own(self, run_id: str) -> None:
+        """Own a run, until it is given up.
+
+        Raises:
+            StoreInUseError: Another Runner owns it.
+        """
+        if self._claims is not None:
+            await self._claims.take(name_of(run_id), self._wait_for_owner)
+
+    async def disown(self, run_id: str) -> None:
+        """Let go of a run."""
+        if self._claims is not None:
+            await self._claims.release(name_of(run_id))
 
     def begin(self, call: Call) -> None:
         """Take a call in. A bridge that an error has stopped begins again, and reads its ledger anew."""

@@ -59,8 +59,11 @@ class Runner:
         path: The SQLite file that holds the ledger, and the checkpoints unless there is another checkpointer for them.
             `":memory:"` holds both in memory: nothing survives the process. One Runner at a time has a file open.
         checkpointer: Where the checkpoints go instead. Yours to open and close.
-        store: Where the ledger goes instead, any LangGraph `BaseStore`. Yours to open and close, and to keep to one
-            Runner at a time.
+        store: Where the ledger goes instead, any LangGraph `BaseStore`. Yours to open and close. A bridge, and a run,
+            has one Runner at a time in a store: see `patience`.
+        patience: How long to wait for another Runner that owns a bridge or the run in `store`, as in a rolling deploy
+            (a `timedelta`, or seconds). After that, and by default at once, it is a `StoreInUseError`. A claim of a
+            process that was killed runs out after half a minute, and at once on the same machine (Linux).
         store_patience: How long a call of the store or the checkpointer that fails is tried again (a `timedelta`, or
             seconds), with growing pauses; what asked for it waits meanwhile, and the rest goes on. After that the run
             ends with the store's error, and the same command goes on with it.
@@ -75,6 +78,7 @@ class Runner:
     Raises:
         TypeError: `graph` is no graph, `bridges` are no bridges, or there are two checkpointers.
         ValueError: No bridge was given, or two have the same name.
+        StoreInUseError: On entering, and when a run is begun: another Runner owns it.
         RunFileError: On entering: the file is broken, open elsewhere, or out of reach.
     """
 
@@ -86,6 +90,7 @@ class Runner:
         path: str | os.PathLike[str] = "run.db",
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         store: BaseStore | None = None,
+        patience: timedelta | float = 0,
         store_patience: timedelta | float = STORE_PATIENCE,
         progress: bool | None = None,
         on_event: OnEvent | None = None,
@@ -104,6 +109,7 @@ class Runner:
         self._path = path
         self._saver = checkpointer
         self._store = store
+        self._patience = (duration(patience, "patience") if patience else None) or timedelta(0)
         self._store_patience = duration(store_patience, "store_patience") or STORE_PATIENCE
         self._progress = progress
         self._session: Session | None = None
@@ -153,6 +159,8 @@ class Runner:
                 listeners,
                 heard=heard,
                 store_patience=self._store_patience,
+                is_shared=self._store is not None,
+                patience=self._patience,
                 volatile=isinstance(saver, InMemorySaver) or isinstance(store, MemoryRows | InMemoryStore),
             )
             stack.push_async_callback(session.close)
@@ -470,6 +478,11 @@ class Runner:
         shown = bar(session, call, total) if is_wanted(self._progress) else contextlib.nullcontext()
         if run_id is not None:
             self._runs.add(run_id)
+            try:
+                await session.own(run_id)
+            except BaseException:
+                self._runs.discard(run_id)
+                raise
         session.begin(call)
         self._total = None if total is None or self._total is None else self._total + total
         listeners = session.listeners
@@ -489,6 +502,7 @@ class Runner:
             finally:
                 if run_id is not None:
                     self._runs.discard(run_id)
+                    await session.disown(run_id)
 
     @contextlib.contextmanager
     def _opened_sync(self) -> Iterator[asyncio.Runner]:
