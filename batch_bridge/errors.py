@@ -272,7 +272,7 @@ class StoreInUseError(BatchBridgeError):
         pid: Its process.
     """
 
-    def __init__(self, message: str, *, host: str, pid: int) -> None:
+    def __init__(self, message: str, *, host: str = "", pid: int = 0) -> None:
         super().__init__(message)
         self.host = host
         self.pid = pid
