@@ -15,6 +15,7 @@ from batch_bridge._changed import refuse_changed
 from batch_bridge._langgraph import forget_old_answer
 from batch_bridge._models import Outcome, Succeeded
 from batch_bridge._options import full_config
+from batch_bridge._patience import Patience
 from batch_bridge._pregel_legs import LINK
 from batch_bridge._quiet_loop import keep_quiet
 from batch_bridge._slow_rounds import note_hidden
@@ -56,6 +57,8 @@ class Host(Protocol):
     unclaimed: Unclaimed
     by: str
     """Who asks: this session."""
+    patience: Patience
+    """With the checkpointer."""
     under_way: set[str]
     """Ids of the threads that some call drives now: LangGraph bears one run of a thread at a time."""
 
@@ -234,7 +237,9 @@ class Call:
             await step(thread, *arguments)
         except (RunMismatchError, GraphChangedError):
             raise
-        except Exception as error:  # noqa: BLE001  # of a whole run: no interrupt leaves a root graph
+        except Exception as error:  # of a whole run: no interrupt leaves a root graph
+            if self._host.patience.has_given_up(error):  # it is not the thread that has failed
+                raise
             self._host.abandon(thread)
             if thread.named:  # it can be run again, and asks anew then for what has failed
                 await self._host.failures.note(thread)

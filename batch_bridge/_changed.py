@@ -58,6 +58,7 @@ async def refuse_changed(graph: Any, configs: Iterable[RunnableConfig], *, are_a
 
     Raises:
         GraphChangedError: A node is missing.
+        Exception: What the checkpointer raised, where no thread could be read and there may be more.
     """
     saver: BaseCheckpointSaver[Any] = graph.checkpointer
     gone: list[Gone] = []
@@ -72,7 +73,10 @@ async def refuse_changed(graph: Any, configs: Iterable[RunnableConfig], *, are_a
     threads = iter(configs)
     while page := list(itertools.islice(threads, _AT_ONCE)):
         there = await asyncio.gather(*map(look, page), return_exceptions=True)
-        if not are_all and not any(there):
+        if not are_all and not any(each is True for each in there):
+            for each in there:
+                if isinstance(each, BaseException):  # it cannot be told where the run ends, and the next page fails too
+                    raise each
             break
     if gone:
         raise _refusal(sorted(gone, key=lambda each: (len(each.thread), each.thread)))

@@ -19,6 +19,7 @@ from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Callbacks, listen
 from batch_bridge._memory import MemoryRows
 from batch_bridge._models import Errored, Outcome, Request, Succeeded
+from batch_bridge._patience import Patience, PatientRows
 from batch_bridge._sqlite import open_file
 from batch_bridge._ticket import Ended, Pending, Status, Ticket
 from batch_bridge._uncollected import warn_of_uncollected
@@ -99,6 +100,7 @@ class Desk:
         self._idle.set()
         self._deliveries: set[asyncio.Task[None]] = set()
         self._broken: BaseException | None = None
+        self._patience: Patience | None = None
         self._closed = False
         self._is_clean = False
         self._has_warned = False
@@ -339,7 +341,10 @@ class Desk:
         async with contextlib.AsyncExitStack() as stack:
             rows: Rows = MemoryRows()
             if self._path is not None:
-                _, rows = await stack.enter_async_context(open_file(self._path))
+                _, file = await stack.enter_async_context(open_file(self._path))
+                tell = None if self._listeners is None else self._listeners.tell
+                self._patience = Patience("ledger", tell=tell)
+                rows = PatientRows(file, self._patience)
             name = self._bridge.name
             ledger = KeepingLedger(rows, name) if self._peek else ledger_in(rows, name, most_closed=_MOST_CLOSED)
             engine = self._bridge.engine(ledger)
@@ -366,6 +371,8 @@ class Desk:
             await asyncio.wait((driving, stopping), return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
             self._closed = True
+            if self._patience is not None:
+                self._patience.hurry()
             self._driver.stop()  # a submission that is cut off is a batch that nobody knows of
             if not driving.done():
                 self._fail_all()  # who waits need not wait for that

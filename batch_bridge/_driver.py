@@ -24,6 +24,7 @@ class Driver:
     Attributes:
         on_collected: Called, by its host's wish, with requests that have been taken in: they are known or written down.
         on_turn: Called, by its host's wish, at the end of each turn.
+        has_failed: An error has ended the loop.
         collects_meanwhile: Whether requests are taken in also while a turn works, which a network may hold up.
     """
 
@@ -51,6 +52,7 @@ class Driver:
         self._awake = asyncio.Event()
         self._stopping = False
         self._over = False
+        self.has_failed = False
         self._alarm: asyncio.TimerHandle | None = None
 
     def collect(self, requests: Iterable[Request]) -> None:
@@ -100,10 +102,17 @@ class Driver:
         await self.engine.open(_now())
 
     async def run(self) -> None:
-        """Tick until stopped or cancelled. What the ledger's store raises ends the loop."""
+        """Tick until stopped or cancelled. What the ledger's store raises in the end ends the loop.
+
+        Called again after that, it reads the ledger first: what a step has done that failed is not assumed.
+        """
+        is_again, self.has_failed, self._over = self.has_failed, False, False
         try:
+            if is_again:
+                await self.open()
             await self._run()
         except Exception as error:
+            self.has_failed = True
             for _, done in self._cancelled:
                 if not done.done():
                     done.set_exception(error)
@@ -112,6 +121,7 @@ class Driver:
             self._over = True
             for _, done in self._cancelled:
                 done.cancel()
+            self._cancelled.clear()
 
     async def _run(self) -> None:
         while not self._stopping:

@@ -26,6 +26,7 @@ order of keys, by which a model fills in a schema, and takes no `\u0000`.
 """
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -34,9 +35,11 @@ from langgraph.store.base import GetOp, Op, PutOp, SearchOp
 
 from batch_bridge import _outcome
 from batch_bridge._duration import read_seconds
-from batch_bridge._models import Attempt, Blind, Closed, Intent, Outcome, Request, Submitted, Terms, Usage
+from batch_bridge._models import JSON, Attempt, Blind, Closed, Intent, Outcome, Request, Submitted, Terms, Usage
 from batch_bridge._plan import Waiting
 from batch_bridge.errors import LedgerError
+
+logger = logging.getLogger("batch_bridge")
 
 _CHUNK = 500
 """Operations in one call of the store: long enough to pay for a commit, short enough to hold little."""
@@ -63,6 +66,8 @@ class Ledger:
         self._root = ("batch_bridge", bridge)
         self._shards: dict[tuple[str, str], tuple[str, ...]] = {}
         self._tries: dict[str, tuple[Attempt, ...]] = {}
+        self.aside: dict[str, JSON] = {}
+        """Batches whose members are not known, and what the provider calls them. They stay in the store."""
 
     # -- requests and outcomes -----------------------------------------------------------------------------
 
@@ -161,21 +166,19 @@ class Ledger:
 
     async def begin(self, intent: Intent) -> None:
         """Write an intent: first its members, then that it was begun."""
-        members: dict[str, Any] = {"ids": list(intent.members), "group": intent.group}
-        if intent.keys:
-            members |= {"keys": list(intent.keys), "shared": intent.shared}
-        if intent.terms != Terms():
-            members["terms"] = _terms_row(intent.terms)
-        await self._run([self._put("members", intent.key, members)])
+        await self._run([self._members(intent)])
         await self._run([self._put("batches", intent.key, {"stage": "begun", "at": intent.begun_at.timestamp()})])
 
     async def prepared(self, intent: Intent) -> None:
-        """Write what a submission that is about to be made can be found by."""
+        """Write what a submission that is about to be made can be found by, and its members again."""
         row = {"stage": "prepared", "at": intent.begun_at.timestamp(), "prepared": intent.prepared}
-        await self._run([self._put("batches", intent.key, row)])
+        await self._run([self._members(intent), self._put("batches", intent.key, row)])
 
     async def confirm(self, batch: Submitted) -> None:
-        """Write that the provider has the batch."""
+        """Write that the provider has the batch, and its members again: whoever else was here may have dropped them."""
+        await self._run([self._members(batch), self._submitted(batch)])
+
+    def _submitted(self, batch: Submitted) -> PutOp:
         row: dict[str, Any] = {
             "stage": batch.left or "submitted",
             "at": batch.submitted_at.timestamp(),
@@ -183,14 +186,22 @@ class Ledger:
         }
         if batch.blind is not None:
             row["blind"] = _blind_row(batch.blind)
-        await self._run([self._put("batches", batch.key, row)])
+        return self._put("batches", batch.key, row)
+
+    def _members(self, batch: Intent | Submitted) -> PutOp:
+        members: dict[str, Any] = {"ids": list(batch.members), "group": batch.group}
+        if batch.keys:
+            members |= {"keys": list(batch.keys), "shared": batch.shared}
+        if batch.terms != Terms():
+            members["terms"] = _terms_row(batch.terms)
+        return self._put("members", batch.key, members)
 
     async def mark(self, batch: Submitted) -> None:
         """Write what has changed of a batch: nobody waits for it any more, or it cannot be looked at.
 
         If it is overdue, its members are free from now on.
         """
-        await Ledger.confirm(self, batch)
+        await self._run([self._submitted(batch)])
 
     async def withdraw(self, key: str) -> None:
         """Drop an intent of which nothing was sent."""
@@ -231,10 +242,8 @@ class Ledger:
         members = await self._get("members", [key for key, _ in rows])
         for (key, row), held in zip(rows, members, strict=True):
             if held is None:
-                raise LedgerError(
-                    f"the ledger knows batch {key!r} and not its members; the store has lost rows or was edited. "
-                    "Restore the file from a copy, or look the batch up at the provider by its key"
-                )
+                self._set_aside(key, row)
+                continue
             ids, group, at = tuple(held["ids"]), held["group"], _time(row["at"])
             keys, shared, terms = tuple(held.get("keys", ())), held.get("shared", False), _terms(held.get("terms"))
             match row["stage"]:
@@ -254,6 +263,19 @@ class Ledger:
                         "was the file written by a newer one? Upgrade, or use another file"
                     )
         return batches
+
+    def _set_aside(self, key: str, row: Mapping[str, Any]) -> None:
+        """Leave a batch as it is whose members are not known; its requests are asked again by who waits for them."""
+        if row["stage"] == "begun":
+            return  # nothing was sent
+        if key not in self.aside:
+            logger.error(
+                "the ledger knows batch %r (%r) and not its members; the store has lost rows, or was edited. The batch "
+                "is set aside: look it up at the provider, by its key; what it holds is sent anew when asked for",
+                key,
+                row.get("handle", row.get("prepared")),
+            )
+        self.aside[key] = row.get("handle", row.get("prepared"))
 
     async def closed_batches(self) -> list[Closed]:
         """Read the summaries of settled batches."""

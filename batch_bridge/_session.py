@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 from weakref import WeakSet
@@ -9,11 +10,14 @@ from weakref import WeakSet
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from batch_bridge._call import Call
+from batch_bridge._claims import Claims, name_of, names_of
 from batch_bridge._driver import Driver
 from batch_bridge._holding import ledger_in
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Listeners
+from batch_bridge._memory import MemoryRows
 from batch_bridge._models import JSON, Closed, Outcome, Succeeded
+from batch_bridge._patience import STORE_PATIENCE, Patience, PatientRows, patient_saver
 from batch_bridge._report import Report, add_up
 from batch_bridge._start import Failures
 from batch_bridge._stopwatch import Stopwatch
@@ -45,6 +49,12 @@ class Session:
         listeners: Whom to tell what happens, if there is anybody.
         heard: Whom to tell what happens in one bridge, by its name.
         volatile: The ledger or the checkpoints end with this process: no later one finds anything again.
+        store_patience: How long a call of the store or the checkpointer is tried again.
+        is_shared: Other processes may have the store open.
+        patience: How long to wait for another Runner that owns a bridge or a run in it.
+
+    Attributes:
+        patience: With the checkpointer.
     """
 
     def __init__(
@@ -57,10 +67,18 @@ class Session:
         *,
         heard: Mapping[str, Listeners] | None = None,
         volatile: bool = False,
+        store_patience: timedelta = STORE_PATIENCE,
+        is_shared: bool = False,
+        patience: timedelta = timedelta(0),
     ) -> None:
         self.listeners = listeners
         self._heard = heard or {}
-        self.graph = _compiled(graph, saver)
+        self._ledger_patience = Patience("ledger", limit=store_patience, tell=self._tell_store_failed)
+        self.patience = Patience("checkpointer", limit=store_patience, tell=self._tell_store_failed)
+        store = store if isinstance(store, MemoryRows) else PatientRows(store, self._ledger_patience)
+        self._claims = Claims(store) if is_shared else None
+        self._wait_for_owner = patience
+        self.graph = _compiled(graph, saver, self.patience)
         self.bridges = frozenset(bridge.name for bridge in bridges)
         self.failures = Failures(store)
         self.untracked = UntrackedMemory()
@@ -81,6 +99,8 @@ class Session:
         for name, driver in self._drivers.items():
             if listeners is not None or name in self._heard:
                 driver.engine.on_event = self._tell
+            if self._claims is not None:
+                driver.engine.before_submit = self._claims.check
         self._waiters: dict[str, tuple[Call, Thread]] = {}
         self._volatile = volatile
         self._uncollected: dict[str, JSON] = {}
@@ -88,14 +108,25 @@ class Session:
         self._working = 0
 
     async def open(self) -> None:
-        """Read the ledgers and start the drivers."""
+        """Own the bridges, read the ledgers and start the drivers.
+
+        Raises:
+            StoreInUseError: Another Runner owns one of the bridges.
+        """
+        if self._claims is not None:
+            for what in names_of(list(self.bridges)):
+                await self._claims.take(what, self._wait_for_owner)
         for driver in self._drivers.values():
             await driver.open()
         for name, driver in self._drivers.items():
-            loop = asyncio.get_running_loop().create_task(driver.run(), name=f"bridge {name}")
-            loop.add_done_callback(self._loop_ended)
-            self._loops.append(loop)
+            self._start(name, driver)
         _open_sessions.add(self)
+
+    def _start(self, name: str, driver: Driver) -> None:
+        self._loops = [loop for loop in self._loops if not loop.done()]
+        loop = asyncio.get_running_loop().create_task(driver.run(), name=f"bridge {name}")
+        loop.add_done_callback(self._loop_ended)
+        self._loops.append(loop)
 
     async def close(self) -> None:
         """Stop, once the bridges have ended what they are at. Who cannot wait for that cancels this.
@@ -103,6 +134,7 @@ class Session:
         What is parked or in flight is found again by the next session on the same file.
         """
         _open_sessions.discard(self)
+        self._hurry()
         calls, self.calls = self.calls, set()
         try:
             for call in calls:
@@ -118,11 +150,14 @@ class Session:
             await asyncio.gather(*self._loops, return_exceptions=True)
             self._warn_of_uncollected()
             for driver in self._drivers.values():
-                await driver.finish()
+                if not driver.has_failed:
+                    await driver.finish()
         finally:
             self.unclaimed.tell_all()
             for loop in self._loops:
                 loop.cancel()
+            if self._claims is not None:
+                await self._claims.close()
             for provider in self._providers:
                 await provider.aclose()
 
@@ -195,18 +230,36 @@ class Session:
             driver.forget(each for each, of in asks if of == bridge and each in outcomes)
         return saved is not None
 
+    async def own(self, run_id: str) -> None:
+        """Own a run, until it is given up.
+
+        Raises:
+            StoreInUseError: Another Runner owns it.
+        """
+        if self._claims is not None:
+            await self._claims.take(name_of(run_id), self._wait_for_owner)
+
+    async def disown(self, run_id: str) -> None:
+        """Let go of a run."""
+        if self._claims is not None:
+            await self._claims.release(name_of(run_id))
+
     def begin(self, call: Call) -> None:
-        """Take a call in."""
+        """Take a call in. A bridge that an error has stopped begins again, and reads its ledger anew."""
+        self._ledger_patience.relax()
+        self.patience.relax()
         self.calls.add(call)
-        for loop in self._loops:
-            if loop.done():
-                self._loop_ended(loop)
+        for name, driver in self._drivers.items():
+            if driver.has_failed:
+                self._start(name, driver)
 
     async def end(self, call: Call) -> None:
         """Let a call go, finished or not."""
         if call in self.calls:
             self.calls.discard(call)  # first: what it leaves queued is not to be sent because all is idle now
             self.threads += call.done
+        if call.live and not self.calls:
+            self._hurry()
         self._let_go(call)
         try:
             await call.cancel()
@@ -250,8 +303,19 @@ class Session:
             resubmitted=sum(batch.resubmitted for batch in closed),
             paid_twice=sum(batch.paid_twice for batch in closed),
             unclaimed=await self.unclaimed.count(),
-            problems=tuple(problem for driver in self._drivers.values() for problem in driver.engine.problems),
+            problems=self._problems,
         )
+
+    @property
+    def _problems(self) -> tuple[str, ...]:
+        stores = (each.problem for each in (self._ledger_patience, self.patience))
+        batches = (problem for driver in self._drivers.values() for problem in driver.engine.problems)
+        return tuple(problem for problem in (*stores, *batches) if problem)
+
+    def _hurry(self) -> None:
+        """Do not wait long for a store that cannot be reached: somebody waits for the end."""
+        self._ledger_patience.hurry()
+        self.patience.hurry()
 
     @property
     def done(self) -> int:
@@ -306,6 +370,11 @@ class Session:
             if listeners is not None:
                 listeners.tell(event)
 
+    def _tell_store_failed(self, event: Event) -> None:
+        for listeners in (*self._heard.values(), self.listeners):
+            if listeners is not None:
+                listeners.tell(event)
+
     def release(self, thread: Thread) -> None:
         """Let go of an ended thread's outcomes, and of its untracked state."""
         self.untracked.forget(thread.id)
@@ -353,7 +422,9 @@ class Session:
                 call.fail(error)
 
 
-def _compiled(graph: Any, saver: BaseCheckpointSaver[Any] | None) -> Any:
+def _compiled(graph: Any, saver: BaseCheckpointSaver[Any] | None, patience: Patience) -> Any:
     if hasattr(graph, "compile") and not hasattr(graph, "ainvoke"):
-        return graph.compile(checkpointer=saver)
-    return graph if saver is None else graph.copy(update={"checkpointer": saver})
+        return graph.compile(checkpointer=None if saver is None else patient_saver(saver, patience))
+    own = saver or graph.checkpointer
+    patient = patient_saver(own, patience)
+    return graph if patient is graph.checkpointer else graph.copy(update={"checkpointer": patient})

@@ -30,6 +30,7 @@
     ├── JSONError (TypeError)         a value that JSON cannot carry, with the path to it
     ├── MissingPackageError (ModuleNotFoundError)  a part needs a package that is not installed
     ├── RunFileError                  the Runner's file is broken, locked or out of reach
+    ├── StoreInUseError               another Runner owns the bridge, or the run, in this store
     ├── CacheError                    the response cache's file is broken, locked or out of reach
     ├── LedgerError                   what the ledger holds cannot be read
     ├── ProviderError                 what a provider tells the engine about a call that failed
@@ -262,6 +263,20 @@ class MissingPackageError(BatchBridgeError, ModuleNotFoundError):
 
 class RunFileError(BatchBridgeError):
     """The Runner's file is broken, locked, or out of reach."""
+
+
+class StoreInUseError(BatchBridgeError):
+    """Another Runner owns a bridge or a run in this store: two at once would pay twice.
+
+    Attributes:
+        host: The machine that it runs on.
+        pid: Its process.
+    """
+
+    def __init__(self, message: str, *, host: str = "", pid: int = 0) -> None:
+        super().__init__(message)
+        self.host = host
+        self.pid = pid
 
 
 class CacheError(BatchBridgeError):

@@ -31,6 +31,7 @@ __all__ = [
     "Queued",
     "Resubmitted",
     "Settled",
+    "StoreFailed",
     "Submitted",
 ]
 
@@ -163,6 +164,25 @@ class Cancelled:
     requests: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreFailed:
+    """A call of the ledger's store, or of the checkpointer, has failed, and is made again. What asked for it waits.
+
+    Attributes:
+        what: `"ledger"` or `"checkpointer"`.
+        error: What was raised.
+        failures: How often in a row this call has failed.
+        retry_in: Seconds until it is made again.
+        bridge: Empty: it is no bridge's own.
+    """
+
+    what: str
+    error: str
+    failures: int
+    retry_in: float
+    bridge: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a `Runner` or a `Batcher` is, since it was opened.
@@ -182,4 +202,6 @@ class Progress:
     batches: int
 
 
-Event: TypeAlias = Queued | Submitted | Polled | PollFailed | Settled | Delivered | Resubmitted | Cancelled
+Event: TypeAlias = (
+    Queued | Submitted | Polled | PollFailed | Settled | Delivered | Resubmitted | Cancelled | StoreFailed
+)

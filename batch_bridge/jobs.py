@@ -19,6 +19,7 @@ from batch_bridge._jobs._asked import encoded, named
 from batch_bridge._jobs._ledger import JobsLedger
 from batch_bridge._jobs._models import BatchStatus, JobResult, JobStatus
 from batch_bridge._jobs._visit import Visit
+from batch_bridge._patience import Patience, PatientRows
 from batch_bridge._private import UnsafeFileError, lock_file
 from batch_bridge._provider import Provider
 from batch_bridge._quota import Governor
@@ -266,7 +267,8 @@ class Jobs:
     async def _visit(self) -> AsyncIterator[Visit]:
         provider = self._bridge.provider
         async with self._turn(), open_file(self._path) as (_, rows):
-            ledger = JobsLedger(rows, self._name)
+            patience = Patience("ledger", limit=timedelta(seconds=self._patience))
+            ledger = JobsLedger(PatientRows(rows, patience), self._name)
             engine = self._bridge.engine(ledger, self._name, provider=apart(provider), governor=self._governor)
             self._governor = engine.governor
             visit = Visit(ledger, engine, provider)

@@ -5,6 +5,7 @@ import contextlib
 import os
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence, Sized
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -16,11 +17,13 @@ from langgraph.store.memory import InMemoryStore
 
 from batch_bridge._call import Call, Failed
 from batch_bridge._collector import relaxed
+from batch_bridge._deadline import duration
 from batch_bridge._given import check_items
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress, listen
 from batch_bridge._memory import MemoryRows
 from batch_bridge._options import InvokeOptions, check_options
+from batch_bridge._patience import STORE_PATIENCE
 from batch_bridge._progress import bar, is_wanted
 from batch_bridge._report import Report
 from batch_bridge._session import Session
@@ -57,11 +60,17 @@ class Runner:
         path: The SQLite file that holds the ledger, and the checkpoints unless there is another checkpointer for them.
             `":memory:"` holds both in memory: nothing survives the process. One Runner at a time has a file open.
         checkpointer: Where the checkpoints go instead. Yours to open and close.
-        store: Where the ledger goes instead, any LangGraph `BaseStore`. Yours to open and close, and to keep to one
-            Runner at a time.
+        store: Where the ledger goes instead, any LangGraph `BaseStore`. Yours to open and close. A bridge, and a run,
+            has one Runner at a time in a store: see `patience`.
         types: Classes that threads keep in their state, and that neither an annotation of the graph's state nor the
             code of its nodes names. What else a checkpoint in the Runner's file names is not built: a file that was
             tampered with could run code. A checkpointer of yours has rules of its own.
+        patience: How long to wait for another Runner that owns a bridge or the run in `store`, as in a rolling deploy
+            (a `timedelta`, or seconds). After that, and by default at once, it is a `StoreInUseError`. A claim of a
+            process that was killed runs out after half a minute, and at once on the same machine (Linux).
+        store_patience: How long a call of the store or the checkpointer that fails is tried again (a `timedelta`, or
+            seconds), with growing pauses; what asked for it waits meanwhile, and the rest goes on. After that the run
+            ends with the store's error, and the same command goes on with it.
         progress: A progress bar on standard error; by default in a terminal only.
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing. All have been told what there was when the Runner is closed.
@@ -73,6 +82,7 @@ class Runner:
     Raises:
         TypeError: `graph` is no graph, `bridges` are no bridges, or there are two checkpointers.
         ValueError: No bridge was given, or two have the same name.
+        StoreInUseError: On entering, and when a run is begun: another Runner owns it.
         RunFileError: On entering: the file is broken, open elsewhere, or out of reach.
     """
 
@@ -85,6 +95,8 @@ class Runner:
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         store: BaseStore | None = None,
         types: Iterable[type] = (),
+        patience: timedelta | float = 0,
+        store_patience: timedelta | float = STORE_PATIENCE,
         progress: bool | None = None,
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
@@ -103,6 +115,8 @@ class Runner:
         self._saver = checkpointer
         self._store = store
         self._types = set(types)
+        self._patience = (duration(patience, "patience") if patience else None) or timedelta(0)
+        self._store_patience = duration(store_patience, "store_patience") or STORE_PATIENCE
         self._progress = progress
         self._session: Session | None = None
         self._watched: Session | None = None
@@ -152,6 +166,9 @@ class Runner:
                 store,
                 listeners,
                 heard=heard,
+                store_patience=self._store_patience,
+                is_shared=self._store is not None,
+                patience=self._patience,
                 volatile=isinstance(saver, InMemorySaver) or isinstance(store, MemoryRows | InMemoryStore),
             )
             stack.push_async_callback(session.close)
@@ -469,6 +486,11 @@ class Runner:
         shown = bar(session, call, total) if is_wanted(self._progress) else contextlib.nullcontext()
         if run_id is not None:
             self._runs.add(run_id)
+            try:
+                await session.own(run_id)
+            except BaseException:
+                self._runs.discard(run_id)
+                raise
         session.begin(call)
         self._total = None if total is None or self._total is None else self._total + total
         listeners = session.listeners
@@ -488,6 +510,7 @@ class Runner:
             finally:
                 if run_id is not None:
                     self._runs.discard(run_id)
+                    await session.disown(run_id)
 
     @contextlib.contextmanager
     def _opened_sync(self) -> Iterator[asyncio.Runner]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future
+from datetime import timedelta
 from typing import Any, Final
 
 from langgraph.config import get_config
@@ -16,6 +17,7 @@ from langgraph.runtime import Runtime
 from batch_bridge._deployment._bell import is_doubtful, ring
 from batch_bridge._deployment._capable import check_graph_id
 from batch_bridge._deployment._inbox import note_row
+from batch_bridge._patience import Patience
 from batch_bridge._process import this_process
 from batch_bridge.errors import NondeterministicNodeError, NoStoreError, OutsideGraphError
 
@@ -25,6 +27,8 @@ STRIKES: Final = 2
 """How often in a row a thread may be resumed, take nothing, and ask for something new."""
 _PATIENCE = 5.0
 """Seconds in which nodes wait for the first ring of all though another one waits for it already."""
+_STORE_PATIENCE: Final = timedelta(minutes=1)
+"""How long a node tries to leave its notes; then its run fails with the store's error, and can be run again."""
 _waiting_threads = threading.Semaphore(1)
 
 
@@ -175,7 +179,8 @@ async def _leave_notes(
         note_row(bridge, thread, user, ids, idle=idle, unclaimed=unclaimed if bridge == first else ())
         for bridge, ids in asks.items()
     ]
-    await _store(runtime).abatch(notes)
+    store = _store(runtime)
+    await Patience("ledger", limit=_STORE_PATIENCE).call(lambda: store.abatch(notes))
 
 
 def _note_failure(ringing: Future[None]) -> None:

@@ -394,11 +394,18 @@ class Engine:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is wrong with batches in flight that could not be looked at the last time, for a person to read."""
-        return tuple(
-            f"batch {flight.batch.key} cannot be looked at, {flight.failures} times in a row: {flight.problem}"
-            for flight in self._state.flights
-            if flight.problem
+        """What is wrong with batches that could not be looked at the last time, or read, for a person to read."""
+        aside = (
+            f"batch {key} ({handle!r}) is set aside: the ledger has lost which requests it holds"
+            for key, handle in self._state.ledger.aside.items()
+        )
+        return (
+            *aside,
+            *(
+                f"batch {flight.batch.key} cannot be looked at, {flight.failures} times in a row: {flight.problem}"
+                for flight in self._state.flights
+                if flight.problem
+            ),
         )
 
     @property

@@ -1,9 +1,10 @@
 """From the queue to the provider: a batch is begun, prepared and submitted, or it is known that it was not."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import TypeVar
 
 from batch_bridge import events
 from batch_bridge._engine._flight import Flight, first_pause
@@ -18,6 +19,8 @@ from batch_bridge._sharing import Sharing
 from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
 
 logger = logging.getLogger("batch_bridge")
+
+T = TypeVar("T")
 
 _PATIENCE = 8
 """Refusals in a row after which a batch is taken for too large, and not merely for too early."""
@@ -114,16 +117,31 @@ class Sender:
         if intent.shared:
             sent = lines(intent)
             requests = [request for request in requests if request.id in sent]
+        provider = state.who(intent)
+        if intent.prepared is None:
+            prepared = await self._ask(flight, intent, now, lambda: provider.prepare(intent.key, requests))
+            if prepared is None:
+                return
+            intent = replace(intent, prepared=prepared[0])
+            await state.ledger.prepared(intent)
+            flight.batch = intent
         try:
-            if intent.prepared is None:
-                prepared = await state.who(intent).prepare(intent.key, requests)
-                intent = replace(intent, prepared=prepared)
-                await state.ledger.prepared(intent)
-                flight.batch = intent
-            if state.before_submit is not None:
-                await state.before_submit()
-            flight.doubtful = True
-            handle = await state.who(intent).submit(intent.key, requests, intent.prepared)
+            await state.check_owner()
+        except ProviderUnavailable as error:
+            await self._put_off(flight, intent, error, now)
+            return
+        flight.doubtful = True
+        handle = await self._ask(flight, intent, now, lambda: provider.submit(intent.key, requests, intent.prepared))
+        if handle is not None:
+            await self._confirm(flight, intent, handle[0], now)
+
+    async def _ask(
+        self, flight: Flight, intent: Intent, now: datetime, call: Callable[[], Awaitable[T]]
+    ) -> tuple[T] | None:
+        """Call the provider for a batch that is to be sent; `None` if it raised, and that has been seen to."""
+        state = self._state
+        try:
+            return (await call(),)
         except ProviderUnavailable as error:
             await self._put_off(flight, intent, error, now)
         except SubmissionUnknown as error:
@@ -133,8 +151,7 @@ class Sender:
             await self._settler.fail(flight, refusal, now)
         except Exception as error:  # noqa: BLE001  # a provider is somebody's code: its bug fails its batch alone
             await self._settler.fail(flight, Errored(said(error), code="submit_failed"), now, cause=error)
-        else:
-            await self._confirm(flight, intent, handle, now)
+        return None
 
     async def _put_off(self, flight: Flight, intent: Intent, error: ProviderUnavailable, now: datetime) -> None:
         flight.doubtful = False

@@ -71,7 +71,7 @@ class Settler:
             await self.could_not_look(flight, error, now)
         else:
             if isinstance(reply, Ended):
-                await self._settle(flight, reply, now)
+                await self._end(flight, reply, now)
             else:
                 await self._note(flight, reply, now)
 
@@ -97,6 +97,15 @@ class Settler:
         if flight.look is not None:
             flight.look.add_done_callback(lambda _: self._ring(flight, now))
         return reply.looking
+
+    async def _end(self, flight: Flight, ended: Ended, now: datetime) -> None:
+        """Settle a batch that has ended, if this process owns the bridge still: another one reads its files too."""
+        try:
+            await self._state.check_owner()
+        except ProviderUnavailable as error:
+            self._state.unavailable(flight, error, now)
+        else:
+            await self._settle(flight, ended, now)
 
     async def could_not_look(self, flight: Flight, error: Exception, now: datetime) -> None:
         """Leave a batch in flight that could not be looked at; end it once the patience has run out."""

@@ -159,6 +159,16 @@ class State:
             first.add_note(f"another batch of {self.name!r} failed at the same time: {said(other)}")
         raise first
 
+    async def check_owner(self) -> None:
+        """Pass if this process owns the bridge still. Called before what must not be done twice.
+
+        Raises:
+            ProviderUnavailable: Not now; try again later.
+            StoreInUseError: Another process has taken the bridge over.
+        """
+        if self.before_submit is not None:
+            await self.before_submit()
+
     # -- what is told ------------------------------------------------------------------------------------------
 
     def tell_queued(self, requests: Sequence[str]) -> None:

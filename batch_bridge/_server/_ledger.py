@@ -11,7 +11,7 @@ Rows besides those of the `Ledger`, each a set of entries in pieces::
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from langgraph.store.base import Op
@@ -19,26 +19,31 @@ from langgraph.store.base import Op
 from batch_bridge._duration import read_seconds
 from batch_bridge._ledger import Ledger, Rows
 from batch_bridge._models import Outcome, Request, Submitted
+from batch_bridge._patience import Patience
 from batch_bridge._plan import Waiting
 from batch_bridge._server._pieces import Pieces
 
 logger = logging.getLogger("batch_bridge")
 
+_PATIENCE = timedelta(seconds=5)
+"""How long a call of the store is tried again within a tick, which is shorter than its lease; the next tick goes on."""
 _AT_ONCE = 1000
 """Requests that are read at once to learn whose they are."""
 
 
 class DeploymentStore:
-    """The store that the running graph was given, which may be another object in the next run."""
+    """The store that the running graph was given, which may be another object in the next run, and may fail once."""
 
     def __init__(self) -> None:
         self.store: Rows | None = None
+        self._patience = Patience("ledger", limit=_PATIENCE)
 
     async def abatch(self, ops: Iterable[Op]) -> list[Any]:
         """See `Rows`."""
         if self.store is None:
             raise RuntimeError("a bridge's ledger was used outside of a tick")
-        return await self.store.abatch(ops)
+        store, held = self.store, list(ops)
+        return await self._patience.call(lambda: store.abatch(held))
 
 
 class ServerLedger(Ledger):

@@ -411,7 +411,7 @@ async def test_a_store_that_fails_ends_the_calls_with_its_error_and_nothing_is_p
     saver, store, desk = InMemorySaver(), FailingStore(), Desk().hold()
 
     async def run_until_the_disk_is_full():
-        async with memory(one_node(ask), desk.bridge(), checkpointer=saver, store=store) as runner:
+        async with memory(one_node(ask), desk.bridge(), checkpointer=saver, store=store, store_patience=0.05) as runner:
             call = asyncio.create_task(runner.abatch(inputs_of("a", "b"), run_id="r"))
             await within(desk.submitted.wait())
             await asyncio.sleep(0)
@@ -422,7 +422,7 @@ async def test_a_store_that_fails_ends_the_calls_with_its_error_and_nothing_is_p
     with pytest.raises(OSError, match="disk full"):
         await run_until_the_disk_is_full()
     store.full = False
-    async with memory(one_node(ask), desk.bridge(), checkpointer=saver, store=store) as runner:
+    async with memory(one_node(ask), desk.bridge(), checkpointer=saver, store=store, store_patience=0.05) as runner:
         results = await within(runner.abatch(inputs_of("a", "b"), run_id="r"))
     assert [each["out"] for each in results] == [["a!"], ["b!"]]
     assert desk.sizes == [2]

@@ -56,8 +56,8 @@ async def live(ledger):
     [
         pytest.param(lambda it: it.enqueue([ONE, TWO]), [["put requests"] * 2], id="intake"),
         pytest.param(lambda it: it.begin(INTENT), [["put members"], ["put batches"]], id="begin"),
-        pytest.param(lambda it: it.prepared(PREPARED), [["put batches"]], id="prepared"),
-        pytest.param(lambda it: it.confirm(BATCH), [["put batches"]], id="confirm"),
+        pytest.param(lambda it: it.prepared(PREPARED), [["put members", "put batches"]], id="prepared"),
+        pytest.param(lambda it: it.confirm(BATCH), [["put members", "put batches"]], id="confirm"),
         pytest.param(lambda it: it.settle(OUTCOMES), [["put outcomes"] * 2, ["delete requests"] * 2], id="settle"),
         pytest.param(lambda it: it.close(CLOSED), [["put closed"], ["delete batches"], ["delete members"]], id="close"),
         pytest.param(lambda it: it.withdraw("bb-1"), [["delete batches"], ["delete members"]], id="withdraw"),
@@ -225,11 +225,20 @@ async def test_bridges_with_one_store_do_not_see_each_other():
 # -- rows that nobody should have touched ----------------------------------------------------------------------
 
 
-async def test_a_batch_without_its_members_is_an_error_that_says_what_to_do(store, ledger):
+async def test_a_batch_without_its_members_is_set_aside_and_says_what_to_do(store, ledger, caplog):
     await ledger.begin(INTENT)
+    await ledger.confirm(BATCH)
     store.rows.delete(("batch_bridge", "bridge", "members"), "bb-1")
-    with pytest.raises(LedgerError, match=r"batch 'bb-1' and not its members.*look the batch up"):
-        await ledger.open_batches()
+    assert await ledger.open_batches() == []
+    assert ledger.aside == {"bb-1": BATCH.handle}
+    assert "look it up at the provider" in caplog.text
+
+
+async def test_a_batch_whose_members_another_one_dropped_has_them_again(ledger):
+    await ledger.begin(INTENT)
+    await ledger.withdraw("bb-1")
+    await ledger.confirm(BATCH)
+    assert await ledger.open_batches() == [BATCH]
 
 
 async def test_a_stage_of_a_newer_version_is_an_error_that_says_what_to_do(store, ledger):

@@ -105,7 +105,7 @@ async def test_a_request_costs_the_same_all_its_life_long_whatever_the_batch():
         "list batches": 1,
         "get outcomes": WAITING,
         "put requests": WAITING,
-        "put members": 1,
+        "put members": 3,  # when it is begun, prepared and confirmed
         "put batches": 3,
         "get requests": WAITING,
         "put outcomes": WAITING,

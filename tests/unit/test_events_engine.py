@@ -12,7 +12,18 @@ from batch_bridge._flush import FlushPolicy
 from batch_bridge._keeping import KeepingLedger
 from batch_bridge._models import Errored, InProgress, Measure, Succeeded
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionUnknown
-from batch_bridge.events import Cancelled, Delivered, Event, Polled, PollFailed, Queued, Resubmitted, Settled, Submitted
+from batch_bridge.events import (
+    Cancelled,
+    Delivered,
+    Event,
+    Polled,
+    PollFailed,
+    Queued,
+    Resubmitted,
+    Settled,
+    StoreFailed,
+    Submitted,
+)
 
 ONE, TWO, THREE = request(1), request(2), request(3)
 IDS = (ONE.id, TWO.id, THREE.id)
@@ -160,7 +171,7 @@ def test_the_union_is_whole():
         match event:
             case Queued() | Submitted() | Polled() | PollFailed() | Settled():
                 return event.bridge
-            case Delivered() | Resubmitted() | Cancelled():
+            case Delivered() | Resubmitted() | Cancelled() | StoreFailed():
                 return event.bridge
             case _:
                 assert_never(event)
@@ -176,5 +187,6 @@ def test_the_union_is_whole():
         "Queued",
         "Resubmitted",
         "Settled",
+        "StoreFailed",
         "Submitted",
     }

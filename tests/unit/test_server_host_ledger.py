@@ -55,7 +55,7 @@ async def test_a_request_leaves_the_queue_when_its_batch_is_confirmed_and_not_be
     assert len(await (await reloaded(store)).queue()) == 2
     store.take()
     await ledger.confirm(Submitted("k", (A.id,), "", T0, "h"))
-    assert store.take() == ["put batches", "put queue"]
+    assert store.take() == ["put members", "put batches", "put queue"]
     assert [each.id for each in await (await reloaded(store)).queue()] == [B.id]
 
 
