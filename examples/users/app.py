@@ -32,9 +32,8 @@ async def advise(state: State, runtime: Runtime[None]) -> State:
 
 def service() -> LangGraphClient:
     """Return a client of the service, the one caller that `auth.py` believes when it acts for a user."""
-    return get_client(
-        url=os.environ["DEPLOYMENT_URL"], headers={"Authorization": f"Bearer {os.environ['BRIDGE_TOKEN']}"}
-    )
+    url = os.environ.get("DEPLOYMENT_URL") or os.environ["LANGGRAPH_API_URL"]  # the latter is set by `langgraph dev`
+    return get_client(url=url, headers={"Authorization": f"Bearer {os.environ['BRIDGE_TOKEN']}"})
 
 
 graph = StateGraph(State).add_node("advise", advise).add_edge(START, "advise").compile()

@@ -67,5 +67,5 @@ async def threads(ctx: Auth.types.AuthContext, value: Any) -> Any:
     if ctx.action == "create_run" and str(value.get("assistant_id")) not in _ALLOWED:
         return False
     if ctx.action in {"create", "create_run", "update"}:
-        value["metadata"] = {**(value.get("metadata") or {}), "owner": user}
+        value.setdefault("metadata", {})["owner"] = user  # in place: the server keeps its own reference
     return {"owner": user}

@@ -17,9 +17,7 @@ from batch_bridge.testing import BatchServer
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "users"
 TOKENS = {"ann-token-0123456789": "ann", "mallory-token-01234567": "mallory"}
-ANN, MALLORY, SERVICE = (
-    {"Authorization": f"Bearer {token}"} for token in (*TOKENS, "bridge-token-0123456789")
-)
+ANN, MALLORY, SERVICE = ({"Authorization": f"Bearer {token}"} for token in (*TOKENS, "bridge-token-0123456789"))
 BRIDGE = str(uuid5(UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8"), "bridge"))
 """The assistant of the bridge's graph."""
 DENIED = {401, 403, 404, 422}
@@ -54,8 +52,6 @@ def example(tmp_path_factory) -> Iterator[Example]:
             "PYTHONPATH": str(EXAMPLE.parents[1]),
         }
         server = DevServer(EXAMPLE / "langgraph.json", folder=folder, env=env)
-        env["DEPLOYMENT_URL"] = ""  # known once the port is
-        server.set_env = None
         with server:
             yield Example(batches, server)
 
@@ -149,7 +145,9 @@ async def test_a_user_cannot_give_a_thread_away(example) -> None:
     ann, mallory = example.client(ANN), example.client(MALLORY)
     thread = (await mallory.threads.create(metadata={"owner": "ann"}))["thread_id"]
     await mallory.threads.update(thread, metadata={"owner": "ann"})
-    await mallory.runs.create(thread, "adviser", input={"question": "as ann"}, metadata={"owner": "ann", "batch_bridge_user": "mallory"})
+    await mallory.runs.create(
+        thread, "adviser", input={"question": "as ann"}, metadata={"owner": "ann", "batch_bridge_user": "mallory"}
+    )
     await mallory.ended(thread)
     await denied(ann.look(thread))
     listed = await mallory.runs.list(thread)
