@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
+import httpx
 import pytest
 from deployed import Client, until
 from dev_server import DevServer
@@ -57,9 +58,9 @@ def example(tmp_path_factory) -> Iterator[Example]:
 
 
 async def denied(call: Any) -> None:
-    with pytest.raises(APIStatusError) as refused:
+    with pytest.raises((APIStatusError, httpx.HTTPStatusError)) as refused:  # `runs.wait` raises the latter
         await call
-    assert refused.value.status_code in DENIED
+    assert refused.value.response.status_code in DENIED
 
 
 async def test_each_user_is_served_in_that_users_own_name(example) -> None:
@@ -127,7 +128,7 @@ async def test_nobody_but_the_service_acts_for_another(example) -> None:
         {**MALLORY, ON_BEHALF_OF: "batch-bridge-service"},
         {**MALLORY, "x-auth-scheme": "langsmith"},
         {"x-auth-scheme": "langsmith"},
-        {"Authorization": "Bearer ", ON_BEHALF_OF: "ann"},
+        {"Authorization": "Bearer", ON_BEHALF_OF: "ann"},
     ):
         await denied(example.client(headers).look(thread))
 
