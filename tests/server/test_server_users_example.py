@@ -21,7 +21,8 @@ TOKENS = {"ann-token-0123456789": "ann", "mallory-token-01234567": "mallory"}
 ANN, MALLORY, SERVICE = ({"Authorization": f"Bearer {token}"} for token in (*TOKENS, "bridge-token-0123456789"))
 BRIDGE = str(uuid5(UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8"), "bridge"))
 """The assistant of the bridge's graph."""
-DENIED = {401, 403, 404, 422}
+DENIED = {401, 403, 404, 409, 422}
+"""A thread that may not be read cannot be copied: 409."""
 
 
 class Example:
