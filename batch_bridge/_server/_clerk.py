@@ -115,8 +115,8 @@ class Clerk:
     def told(self, before: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return what the thread's state shows of orders, after what it has shown before."""
         news, self._news = self._news, []
-        fresh = {(each["id"], each["verb"]) for each in news}
-        return [*(dict(each) for each in before if (each.get("id"), each.get("verb")) not in fresh), *news][-SHOWN:]
+        fresh = {_name(each) for each in news}
+        return [*(dict(each) for each in before if _name(each) not in fresh), *news][-SHOWN:]
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -184,6 +184,8 @@ class Clerk:
             "at": now.isoformat(timespec="seconds"),
             "requests": order.done,
         }
+        if order.by:
+            shown["by"] = order.by
         if waits_for is not None:
             shown["waits_for"] = {name: ids[:SHOWN] for name, ids in waits_for.items()}
         self._news.append(shown)
@@ -192,3 +194,8 @@ class Clerk:
         if self._tidy_at is None or now >= self._tidy_at:
             self._tidy_at = now + _REMEMBERED / 24
             await _orders.forget_obeyed(self._store, self._bridge, now - _REMEMBERED)
+
+
+def _name(shown: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what tells an order that is shown from every other."""
+    return shown.get("id"), shown.get("verb"), shown.get("by")

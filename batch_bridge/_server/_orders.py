@@ -113,7 +113,8 @@ async def leave(
     store: Rows, bridge: str, order_id: str, orders: Mapping[Verb, Any], now: datetime, *, by: str = ""
 ) -> None:
     """Write orders down, unless they have been carried out already. Idempotent; needs no lease."""
-    keys = {verb: f"{order_id} {verb}" for verb in orders}
+    whose = f"{by}\n" if by else ""  # an id of one user's is no id of another's, nor of the service's
+    keys = {verb: f"{whose}{order_id} {verb}" for verb in orders}
     known = await store.abatch([GetOp(_obeyed(bridge), key) for key in keys.values()])
     left = [
         _put(bridge, Order(key, order_id, verb, orders[verb], now, by=by))

@@ -107,7 +107,7 @@ async def test_a_user_gets_neither_the_bridge_nor_its_thread_nor_the_store(examp
         mallory.runs.list(own),
     ):
         await denied(call)
-    assert not [each for each in await mallory.threads.search(limit=100) if each["thread_id"] != mine]
+    assert {each["metadata"]["owner"] for each in await mallory.threads.search(limit=100)} == {"mallory"}
     for call in (
         mallory.store.search_items(("batch_bridge",)),
         mallory.store.get_item(("batch_bridge", "threads", "users"), key=mine),

@@ -159,6 +159,16 @@ def test_orders_for_all_threads_are_the_services(given) -> None:
     _orders.check_limits(_orders.read(given), "")
 
 
+async def test_a_users_order_takes_the_place_of_nobody_elses() -> None:
+    hosted = await two_users()
+    for _ in range(2):
+        await hosted.here.accept(hosted.store, "o", _orders.read({"cancel": {"thread_id": "t"}}), by="bob")
+        await hosted.here.accept(hosted.store, "o", _orders.read({"cancel": {"thread_id": "t"}}))
+        assert len(hosted.rows("orders")) == 2
+    await hosted.tick()
+    assert {each.get("by"): each["requests"] for each in hosted.shown if each["id"] == "o"} == {"bob": 0, None: 1}
+
+
 async def test_only_the_service_and_a_bridge_without_users_give_orders_without_limits() -> None:
     hosted = Hosted()
     hosted.here._access.learn(run_of("service"))
