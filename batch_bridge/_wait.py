@@ -16,7 +16,15 @@ from langgraph.runtime import ExecutionInfo, Runtime, get_runtime
 from batch_bridge import _outcome
 from batch_bridge._box import Box, ParkedInterrupt, box_of, taken_in
 from batch_bridge._deadline import Within, duration
-from batch_bridge._deployment._announce import announce, announce_sync, is_deployed, is_idle, origin_of, user_of
+from batch_bridge._deployment._announce import (
+    announce,
+    announce_sync,
+    check_own_run,
+    is_deployed,
+    is_idle,
+    origin_of,
+    user_of,
+)
 from batch_bridge._execution import note_parked
 from batch_bridge._given import check_item, check_items
 from batch_bridge._identity import Identity
@@ -264,7 +272,8 @@ def _open(
     within = duration(deadline)
     info, run, link = _execution()
     skip_old_answer()
-    tenant = user_of(get_runtime())
+    if (tenant := user_of(get_runtime())) and link is None:
+        check_own_run(get_runtime())
     name = _name_of(batcher, link)
     if link is not None and name not in link.bridges:
         known = ", ".join(sorted(map(repr, link.bridges)))

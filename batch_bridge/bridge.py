@@ -74,9 +74,11 @@ class Bridge:
             threads park and are resumed as ever; `"auto"` does so for batches of fewer than `realtime_below`
             requests. `None`: what `BATCH_BRIDGE_MODE` in the environment says, else `"batch"`.
         realtime_below: For `"auto"`.
-        client: On a LangGraph server whose threads belong to users: a `langgraph_sdk` client with an identity that may
-            read and resume all of them, or a function that makes one. Without it the server is called in-process, as
-            the user whose run it is.
+        client: On a LangGraph server whose threads belong to users: `lambda user: get_client(url=…, headers=…)`, which
+            returns a `langgraph_sdk` client of that user, whose threads it resumes, and for `None` one of a service
+            that may read all threads. Or a client of the service, or `lambda: …`, which names the user that it
+            resumes a thread for in a header that the authentication handler has to check. Without it the server is
+            called in-process, as the user whose run it is.
         linger: How long arrivals gather before they are looked at together (a `timedelta`, or seconds). `None`: 0.2
             seconds in a Runner, 0.01 in realtime, one second on a server, where it is rounded up to whole seconds.
         retention: On a server: how long an outcome is kept whose thread has not ended, and a batch's summary.
@@ -275,8 +277,8 @@ def _service(client: object) -> Service | None:
     if client is None or callable(client) or isinstance(client, LangGraphClient):
         return client
     raise TypeError(
-        f"Bridge(client={client!r}) is no client of a LangGraph server; give client=get_client(url=…, headers=…) from "
-        "langgraph_sdk, or a function that returns one. A provider's client goes to the provider"
+        f"Bridge(client={client!r}) is no client of a LangGraph server; give client=lambda user: get_client(url=…, "
+        "headers=…) from langgraph_sdk, or such a client. A provider's client goes to the provider"
     )
 
 

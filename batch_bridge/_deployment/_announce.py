@@ -14,12 +14,14 @@ from typing import Any, Final
 from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
+from batch_bridge._deployment._access import access_of
 from batch_bridge._deployment._bell import is_doubtful, ring
 from batch_bridge._deployment._capable import check_graph_id
 from batch_bridge._deployment._inbox import note_row
+from batch_bridge._deployment._vouch import check_configured, how
 from batch_bridge._patience import Patience
 from batch_bridge._process import this_process
-from batch_bridge.errors import NondeterministicNodeError, NoStoreError, OutsideGraphError
+from batch_bridge.errors import BridgeUnreachableError, NondeterministicNodeError, NoStoreError, OutsideGraphError
 
 logger = logging.getLogger("batch_bridge")
 
@@ -74,6 +76,21 @@ def origin_of(runtime: Runtime[Any]) -> str:
     return str(info.run_id or "") if runtime.context or own else ""
 
 
+def check_own_run(runtime: Runtime[Any]) -> None:
+    """Check that a run that a bridge has created for a user is that user's.
+
+    Raises:
+        BridgeUnreachableError: It is somebody else's; nothing more is asked in that name.
+    """
+    metadata = get_config().get("metadata", {})
+    meant, found = metadata.get("batch_bridge_user"), user_of(runtime)
+    if meant and meant != found:
+        raise BridgeUnreachableError(
+            f"a bridge resumed a thread of the user {meant!r}, and the server runs it for {found!r}. "
+            f"{how(str(metadata.get('batch_bridge')))}"
+        )
+
+
 def is_idle(taken: AbstractSet[str]) -> bool | None:
     """Tell whether a bridge resumed this run with answers, and no wait of it has taken one so far.
 
@@ -123,7 +140,7 @@ async def announce(
     check_graph_id(runtime.server_info)
     await _leave_notes(runtime, asks, idle=idle, unclaimed=unclaimed)
     for bridge in asks:
-        await ring(bridge, user_of(runtime))
+        await ring(bridge, user_of(runtime), _assistant(runtime), _store(runtime))
 
 
 def announce_sync(
@@ -151,7 +168,7 @@ def announce_sync(
     asyncio.run_coroutine_threadsafe(_leave_notes(runtime, asks, idle=idle, unclaimed=unclaimed), loop).result()
     user = user_of(runtime)
     for bridge in asks:
-        ringing = asyncio.run_coroutine_threadsafe(ring(bridge, user), loop)
+        ringing = asyncio.run_coroutine_threadsafe(ring(bridge, user, _assistant(runtime), _store(runtime)), loop)
         if _waiting_threads.acquire(blocking=False):
             try:
                 ringing.result()
@@ -174,6 +191,8 @@ async def _leave_notes(
     runtime: Runtime[Any], asks: Mapping[str, Sequence[str]], *, idle: bool | None, unclaimed: AbstractSet[str]
 ) -> None:
     user, thread = user_of(runtime), _thread(runtime)
+    for bridge in asks:
+        check_configured(bridge, access_of(bridge), user)
     first = next(iter(asks), None)  # they are counted once, though several bridges are told
     notes = [
         note_row(bridge, thread, user, ids, idle=idle, unclaimed=unclaimed if bridge == first else ())
@@ -190,6 +209,11 @@ def _note_failure(ringing: Future[None]) -> None:
 
 def _thread(runtime: Runtime[Any]) -> str:
     return str(runtime.execution_info.thread_id) if runtime.execution_info else ""
+
+
+def _assistant(runtime: Runtime[Any]) -> str:
+    server = runtime.server_info
+    return str(server.assistant_id or server.graph_id or "") if server is not None else ""
 
 
 def _store(runtime: Runtime[Any]) -> Any:

@@ -16,8 +16,10 @@ from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIStatusError
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from batch_bridge._deployment._access import access_of, bridge_thread, is_introduced
+from batch_bridge._deployment._access import Access, access_of, is_introduced
 from batch_bridge._deployment._capable import check_search
+from batch_bridge._deployment._vouch import how, vouch
+from batch_bridge._ledger import Rows
 from batch_bridge.errors import BridgeUnreachableError, UnknownBatcherError
 
 _DENIED = (401, 403, 404, 409)
@@ -29,12 +31,19 @@ _ringing: dict[tuple[int, str, str], asyncio.Task[None]] = {}
 _bridges: set[str] = set()
 
 
-async def ring(bridge: str, user: str) -> None:
+async def ring(bridge: str, user: str, assistant: str = "", store: Rows | None = None) -> None:
     """See to it that a tick of the bridge starts after now. Costs a call of the server once in a linger window.
+
+    Args:
+        bridge: The graph's id.
+        user: Whose run waits; empty where the deployment knows no users.
+        assistant: What that run runs.
+        store: The deployment's.
 
     Raises:
         UnknownBatcherError: The deployment has no such graph, or it is not a bridge.
-        BridgeUnreachableError: The server does not let this user start the bridge's runs.
+        BridgeUnreachableError: The server does not let this user start the bridge's runs, or would resume the user's
+            thread as somebody else.
     """
     entered = time.monotonic()
     access = access_of(bridge)
@@ -45,7 +54,7 @@ async def ring(bridge: str, user: str) -> None:
         task = _ringing.get(place)
         if task is None:
             mine = True
-            task = _ringing[place] = asyncio.ensure_future(_ring(bridge, caller))
+            task = _ringing[place] = asyncio.ensure_future(_ring(bridge, caller, user, assistant, store))
             task.add_done_callback(partial(_forget, place))
         await asyncio.shield(task)
 
@@ -60,7 +69,7 @@ def _forget(place: tuple[int, str, str], _: asyncio.Task[None]) -> None:
     _ringing.pop(place, None)
 
 
-async def _ring(bridge: str, caller: str) -> None:
+async def _ring(bridge: str, caller: str, user: str, assistant: str, store: Rows | None) -> None:
     access = access_of(bridge)
     client = access.client()
     if bridge not in _bridges:
@@ -70,6 +79,9 @@ async def _ring(bridge: str, caller: str) -> None:
         client = access.client()
     started = time.monotonic()
     try:
+        if assistant:
+            await vouch(bridge, access, user, assistant)
+        thread = await access.thread_of(bridge, store)
         async for attempt in AsyncRetrying(
             retry=retry_if_exception(_is_passing),
             wait=wait_exponential_jitter(0.2, 2),
@@ -78,7 +90,7 @@ async def _ring(bridge: str, caller: str) -> None:
         ):
             with attempt:
                 started = time.monotonic()
-                await start_tick(client, bridge, "bell", after=access.linger)
+                await start_tick(access, thread, bridge, "bell", after=access.linger)
     except APIStatusError as error:
         if error.status_code == 422:  # noqa: PLR2004
             raise _unknown(bridge, str(error)) from error
@@ -100,19 +112,20 @@ def _cover(bridge: str, caller: str, until: float) -> None:
 
 
 async def start_tick(
-    client: LangGraphClient, bridge: str, wake: str, *, after: int, orders: Mapping[str, Any] | None = None
+    access: Access, thread: str, bridge: str, wake: str, *, after: int, orders: Mapping[str, Any] | None = None
 ) -> None:
     """Ask for a run of the bridge's graph on its thread, `after` seconds from now.
 
     Args:
-        client: Calls the server.
+        access: How the server is reached.
+        thread: The bridge's.
         bridge: The graph's id.
         wake: What it is for, shown in the thread's state: `bell` or `timer`.
         after: Seconds, at least 0.
         orders: What else its input says.
     """
-    await client.runs.create(
-        bridge_thread(bridge),
+    run = await access.client().runs.create(
+        thread,
         bridge,
         input={"wake": wake, **(orders or {})},
         metadata={"batch_bridge": wake, "due": time.time() + after},
@@ -122,6 +135,7 @@ async def start_tick(
         after_seconds=after or None,
         durability="exit",
     )
+    access.learn(run)
 
 
 async def _check(client: LangGraphClient, bridge: str) -> None:
@@ -164,7 +178,6 @@ def _denied(bridge: str, caller: str, error: APIStatusError) -> BridgeUnreachabl
     who = f"the user {caller!r}" if caller else "the caller"
     return BridgeUnreachableError(
         f"wait(…, batcher={bridge!r}): the server does not let {who} start the bridge's runs "
-        f"(HTTP {error.status_code}). Where threads belong to users, the bridge needs an identity of its own, "
-        f"which may read and resume all of them: Bridge(…, name={bridge!r}, client=lambda: get_client(url=…, "
-        "headers=…)), with the name that langgraph.json gives it"
+        f"(HTTP {error.status_code}). Where threads belong to users, the bridge needs an identity of its own. "
+        f"{how(bridge)}"
     )

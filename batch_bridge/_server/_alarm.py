@@ -2,16 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
-from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIError
 
-from batch_bridge._deployment._access import bridge_thread
+from batch_bridge._deployment._access import Access
 from batch_bridge._deployment._bell import start_tick
+from batch_bridge._ledger import Rows
 
 logger = logging.getLogger("batch_bridge")
 
@@ -24,19 +23,21 @@ class Alarm:
 
     Args:
         bridge: Its name on this server.
-        client: Returns what calls the server.
+        access: How the server is reached.
+        store: The deployment's.
     """
 
-    def __init__(self, bridge: str, client: Callable[[], LangGraphClient]) -> None:
+    def __init__(self, bridge: str, access: Access, store: Rows) -> None:
         self._bridge = bridge
-        self._client = client
+        self._access = access
+        self._store = store
 
     async def set(self, at: datetime | None, now: datetime) -> datetime | None:
         """See to it that a run is pending for a time, or an earlier one; `None` asks for nothing. Returns when."""
         if at is not None:
             at = max(at, now)
             if not await self._is_set(at.timestamp() + 0.5):
-                await start_tick(self._client(), self._bridge, "timer", after=int((at - now).total_seconds()))
+                await self._start("timer", at - now)
         return at
 
     async def set_stubbornly(self, at: datetime, now: datetime) -> datetime | None:
@@ -52,8 +53,13 @@ class Alarm:
     async def insure(self, now: datetime) -> None:
         """See to it that a run is pending while one is under way: that may be cancelled, or its process killed."""
         if not await self._is_set((now + _INSURANCE * 2).timestamp()):
-            await start_tick(self._client(), self._bridge, "insurance", after=int(_INSURANCE.total_seconds()))
+            await self._start("insurance", _INSURANCE)
+
+    async def _start(self, wake: str, after: timedelta) -> None:
+        thread = await self._access.thread_of(self._bridge, self._store)
+        await start_tick(self._access, thread, self._bridge, wake, after=int(after.total_seconds()))
 
     async def _is_set(self, latest: float) -> bool:
-        pending: Any = await self._client().runs.list(bridge_thread(self._bridge), status="pending", limit=100)
+        thread = await self._access.thread_of(self._bridge, self._store)
+        pending: Any = await self._access.client().runs.list(thread, status="pending", limit=100)
         return any((run.get("metadata") or {}).get("due", 0) <= latest for run in pending)

@@ -11,6 +11,7 @@ from batch_bridge._server import _orders
 from batch_bridge._server._ledger import ServerLedger
 from batch_bridge._server._orders import Order
 from batch_bridge._server._post import Post
+from batch_bridge._server._users import Users
 
 _AT_ONCE: Final = 1000
 """Requests that are cancelled between two looks at the lease."""
@@ -32,6 +33,7 @@ class Clerk:
         engine: The bridge's.
         post: Delivers what was cancelled, or is to be delivered again.
         renew: Says that the tick still runs, and fails if it is another's by now.
+        users: Whose the threads are.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Clerk:
         engine: Engine,
         post: Post,
         renew: Callable[[], Awaitable[None]],
+        users: Users,
     ) -> None:
         self._store = store
         self._bridge = bridge
@@ -50,6 +53,7 @@ class Clerk:
         self._engine = engine
         self._post = post
         self._renew = renew
+        self._users = users
         self._flushes: list[Order] = []
         self._has_learnt = False
         self._news: list[dict[str, Any]] = []
@@ -71,7 +75,7 @@ class Clerk:
                 case "flush":
                     self._flushes.append(order)
                 case "replay":
-                    count = await self._ledger.replay(None if order.what == "all" else order.what)
+                    count = await self._ledger.replay(await self._dead(order))
                     self._post.add(self._ledger.outbox, now)
                     done.append(replace(order, done=count))
                 case "cancel":
@@ -111,14 +115,14 @@ class Clerk:
     def told(self, before: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return what the thread's state shows of orders, after what it has shown before."""
         news, self._news = self._news, []
-        fresh = {(each["id"], each["verb"]) for each in news}
-        return [*(dict(each) for each in before if (each.get("id"), each.get("verb")) not in fresh), *news][-SHOWN:]
+        fresh = {_name(each) for each in news}
+        return [*(dict(each) for each in before if _name(each) not in fresh), *news][-SHOWN:]
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
     async def _cancel(self, order: Order, unparked: Mapping[str, datetime], now: datetime) -> tuple[int, Any]:
         """Cancel what an order names; return how much that was, and what is left of it: what is about to be asked."""
-        cancelled = await self.cancel(await self._named(order.what), now)
+        cancelled = await self.cancel(await self._own(order, await self._named(order.what)), now)
         self._post.add(cancelled, now)
         late = {thread for thread, said_at in unparked.items() if said_at <= order.at}
         left: Any = None
@@ -148,6 +152,24 @@ class Clerk:
             case _:
                 return [*engine.waiting, *(each for key in engine.batches for each in engine.in_batch(key))]
 
+    async def _own(self, order: Order, ids: Iterable[str]) -> list[str]:
+        """Return those of requests that whoever gave an order may give it for."""
+        held = list(ids)
+        if not order.by:
+            return held
+        await self._ledger.learn(held, self._renew)
+        users = await self._users.of({thread for each in held if (thread := self._ledger.thread_of(each))})
+        return [each for each in held if users.get(self._ledger.thread_of(each)) == order.by]
+
+    async def _dead(self, order: Order) -> list[str] | None:
+        """Return the dead letters that an order is for; `None`: all of them."""
+        if not order.by:
+            return None if order.what == "all" else order.what
+        dead: dict[str, Any] = dict(self._ledger.dead.items())
+        threads = {each: str(dead[each][0]) for each in order.what if each in dead}
+        users = await self._users.of(threads.values())
+        return [each for each, thread in threads.items() if users.get(thread) == order.by]
+
     async def _finish(self, orders: Sequence[Order], now: datetime) -> None:
         await _orders.obeyed(self._store, self._bridge, orders, now)
         for order in orders:
@@ -162,6 +184,8 @@ class Clerk:
             "at": now.isoformat(timespec="seconds"),
             "requests": order.done,
         }
+        if order.by:
+            shown["by"] = order.by
         if waits_for is not None:
             shown["waits_for"] = {name: ids[:SHOWN] for name, ids in waits_for.items()}
         self._news.append(shown)
@@ -170,3 +194,8 @@ class Clerk:
         if self._tidy_at is None or now >= self._tidy_at:
             self._tidy_at = now + _REMEMBERED / 24
             await _orders.forget_obeyed(self._store, self._bridge, now - _REMEMBERED)
+
+
+def _name(shown: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what tells an order that is shown from every other."""
+    return shown.get("id"), shown.get("verb"), shown.get("by")

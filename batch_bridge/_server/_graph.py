@@ -14,12 +14,10 @@ from langgraph.types import Command
 from langgraph_sdk.errors import APIError
 from typing_extensions import TypedDict
 
-from batch_bridge._deployment._access import bridge_thread
 from batch_bridge._deployment._announce import user_of
-from batch_bridge._deployment._bell import start_tick
 from batch_bridge._deployment._capable import check_graph_id
 from batch_bridge._server._host import Host
-from batch_bridge._server._orders import KNOWN, VERBS, Verb, read
+from batch_bridge._server._orders import KNOWN, VERBS, Verb, check_limits, read
 from batch_bridge.errors import NoStoreError, OrderError, OutsideGraphError
 
 
@@ -33,6 +31,7 @@ class BridgeInput(TypedDict, total=False):
         cancel: Give up what is waited for: `{"thread_id": …}`, `{"request_id": …}` or `{"batch": …}`, each with one id
             or a list of them, or `all`.
         id: What the orders are known by in `orders`; the run's id, if it is left out.
+        by: The user to whose threads the orders are limited. The bridge writes it, in a run of its own.
     """
 
     wake: str
@@ -40,6 +39,7 @@ class BridgeInput(TypedDict, total=False):
     replay: list[str] | Literal["all"]
     cancel: dict[str, str | list[str]] | Literal["all"] | None
     id: str
+    by: str
 
 
 class BridgeState(BridgeInput, total=False):
@@ -68,7 +68,7 @@ class BridgeState(BridgeInput, total=False):
     orders: list[dict[str, Any]]
 
 
-_TAKEN: dict[str, Any] = {"flush": False, "replay": [], "cancel": None, "id": ""}
+_TAKEN: dict[str, Any] = {"flush": False, "replay": [], "cancel": None, "id": "", "by": ""}
 """No orders: those that were given are written down."""
 _MOST_PASSES = 300
 """Passes through the steps in one run; then the next run goes on."""
@@ -106,17 +106,23 @@ class _Steps:
         if store is None:
             raise NoStoreError("a bridge keeps its ledger in the deployment's store, and this server gives it none")
         run_id = _run_id(runtime)
-        if server is not None and info is not None and info.thread_id != bridge_thread(server.graph_id):
+        if server is not None and info is not None and not await host.is_ours(store, str(info.thread_id)):
             # Started by hand, on a thread of its own: two ticks must not run side by side, so the bridge's own does it.
+            by = await host.limited_to(store, user_of(runtime))
             orders = read(await _given(host, str(info.thread_id), run_id, state))
+            check_limits(orders, by)
             handed: dict[str, Any] = dict(orders.items())
             if orders:
-                handed["id"] = state.get("id") or run_id
-            await start_tick(host.client, server.graph_id, "hand", after=0, orders=handed)
+                handed |= {"id": state.get("id") or run_id, "by": by}
+            await host.hand_on(store, handed)
             return _ended({**_TAKEN, "id": handed.get("id", ""), "next_tick": "now, on the bridge's own thread"})
 
         async def work() -> _Step:
-            await host.accept(store, state.get("id") or run_id, _read_or_note(host, state))
+            if any(state.get(verb) for verb in VERBS) and (user := await host.limited_to(store, user_of(runtime))):
+                host.last_error = f"the user {user!r} gave orders on the bridge's own thread; they were not obeyed"
+                return END  # the service alone hands orders on, and says whose they are
+            orders = _read_or_note(host, state)
+            await host.accept(store, state.get("id") or run_id, orders, by=state.get("by") or "")
             if not await host.begin(store, _tick(runtime)):
                 return END
             await host.collect(user_of(runtime))

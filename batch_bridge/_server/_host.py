@@ -11,6 +11,7 @@ from typing import Any
 from langgraph_sdk.client import LangGraphClient
 
 from batch_bridge._deployment._access import Access
+from batch_bridge._deployment._bell import start_tick
 from batch_bridge._engine import Engine
 from batch_bridge._ledger import Ledger, Rows
 from batch_bridge._listeners import Listeners
@@ -24,6 +25,7 @@ from batch_bridge._server._ledger import DeploymentStore, ServerLedger
 from batch_bridge._server._orders import Verb
 from batch_bridge._server._post import Post
 from batch_bridge._server._retention import Retention
+from batch_bridge._server._users import Users
 from batch_bridge.errors import BadPollResultError
 
 logger = logging.getLogger("batch_bridge")
@@ -72,8 +74,9 @@ class Host:
         self._listeners = listeners
         tell = None if listeners is None else listeners.tell
         self._engine.on_event = tell
-        self._alarm = Alarm(graph_id, access.client)
-        self._post = Post(self._store, graph_id, self._ledger, self._engine.forget, tell)
+        self._alarm = Alarm(graph_id, access, self._store)
+        users = Users(self._store, access)
+        self._post = Post(self._store, graph_id, self._ledger, self._engine.forget, tell, access=access, users=users)
         self._intake = Intake(
             self._store,
             graph_id,
@@ -82,12 +85,21 @@ class Host:
             post=self._post,
             renew=self._renew,
             patience=retention,
+            users=users,
         )
         self._clerk = Clerk(
-            self._store, graph_id, self._ledger, engine=self._engine, post=self._post, renew=self._renew
+            self._store,
+            graph_id,
+            self._ledger,
+            engine=self._engine,
+            post=self._post,
+            renew=self._renew,
+            users=users,
         )
         self._departed = Departed(self._engine, self._ledger, self._clerk, renew=self._renew, every=interval)
-        self._retention = Retention(self._store, graph_id, self._ledger, self._engine.forget, retention)
+        self._retention = Retention(
+            self._store, graph_id, self._ledger, self._engine.forget, retention, access=access, users=users
+        )
         self._engine.before_submit = self._lease.check
         self._opened = False
         self._look_at: datetime | None = None
@@ -104,16 +116,37 @@ class Host:
         """Calls the server, as the service that was configured or as the user of this run."""
         return self._access.client()
 
-    async def accept(self, store: Rows, order_id: str, orders: Mapping[Verb, Any]) -> None:
+    async def accept(self, store: Rows, order_id: str, orders: Mapping[Verb, Any], *, by: str = "") -> None:
         """Write down what this bridge is told to do; from then on it is not lost. The next pass does it.
 
         Args:
             store: The deployment's.
             order_id: Tells what is given twice from what is given anew.
             orders: As `_orders.read` gives them.
+            by: The user to whose threads they are limited; empty: they are the service's, and are not.
         """
         if orders:
-            await _orders.leave(store, self._name, order_id, orders, _now())
+            await _orders.leave(store, self._name, order_id, orders, _now(), by=by)
+
+    async def is_ours(self, store: Rows, thread: str) -> bool:
+        """Return whether a thread is the one that all ticks of this bridge run on."""
+        return thread == await self._access.thread_of(self._name, store)
+
+    async def limited_to(self, store: Rows, user: str) -> str:
+        """Return the user to whose threads the orders of a user are limited; empty if they are not.
+
+        They are not where the bridge has no identity of its own, and where it is that user.
+        """
+        if self._access.service is None or not user:
+            return ""
+        if self._access.identity is None:  # a run of the service's says whom the server knows it as
+            await self.hand_on(store)
+        return "" if user == self._access.identity else user
+
+    async def hand_on(self, store: Rows, orders: Mapping[str, Any] | None = None) -> None:
+        """Start a tick on the bridge's own thread, with orders."""
+        thread = await self._access.thread_of(self._name, store)
+        await start_tick(self._access, thread, self._name, "hand", after=0, orders=orders)
 
     async def begin(self, store: Rows, tick: str) -> bool:
         """Begin a pass; tell whether this process may go on with the bridge, or another tick still runs.

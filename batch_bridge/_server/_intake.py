@@ -14,6 +14,7 @@ from batch_bridge._server._ledger import ServerLedger
 from batch_bridge._server._post import Post
 from batch_bridge._server._seen import Seen, look, look_for_parked
 from batch_bridge._server._stranded import look_closely
+from batch_bridge._server._users import Users
 
 _SWEEP_PAGES = 5
 """Pages of parked threads that one pass of a sweep reads."""
@@ -53,6 +54,7 @@ class Intake:
         engine: The bridge's.
         post: Is told of threads that have parked anew.
         renew: Says that the tick still runs, and fails if it is another's by now.
+        users: Whose the threads are.
         patience: For how long the note of a thread that is hidden from this user is kept.
     """
 
@@ -66,6 +68,7 @@ class Intake:
         post: Post,
         renew: Callable[[], Awaitable[None]],
         patience: timedelta,
+        users: Users,
     ) -> None:
         self._store = store
         self._name = bridge
@@ -74,6 +77,7 @@ class Intake:
         self._post = post
         self._renew = renew
         self._patience = patience
+        self._users = users
         self.sweep_at: datetime | None = None
         self._sweep_began: datetime | None = None
         self._sweep_since: datetime | None = None
@@ -101,6 +105,7 @@ class Intake:
         self, client: LangGraphClient, notes: list[Note], now: datetime, news: News, hidden_from: str
     ) -> None:
         threads = list(dict.fromkeys(note.thread for note in notes))
+        await self._users.note({note.thread: note.user for note in reversed(notes)})  # the oldest counts
         seen = await look(client, threads)
         fresh = await self._take_in(seen.values(), now, {note.thread: note.left_at for note in notes})
         for note in notes:
@@ -122,6 +127,7 @@ class Intake:
             if asked:
                 requests += [each.request(thread.id) for each in asked]
                 stale += self._ledger.queued_of(thread.id) - {each.id for each in asked}
+        requests = await self._users.owned(requests)
         await self._engine.drop(stale)
         new = [each for each in requests if not self._engine.knows(each.id)]
         settled = await self._engine.collect(requests, now, asked_at=asked_at)

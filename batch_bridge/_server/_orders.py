@@ -39,6 +39,7 @@ class Order:
         what: To what, as `read` gives it.
         at: When it was taken.
         done: To how many requests it was done so far.
+        by: The user to whose threads it is limited; empty if it is not.
     """
 
     key: str
@@ -47,6 +48,7 @@ class Order:
     what: Any
     at: datetime
     done: int = 0
+    by: str = ""
 
 
 def read(given: Mapping[str, Any]) -> dict[Verb, Any]:
@@ -94,12 +96,28 @@ def _are_ids(ids: object) -> TypeGuard[list[str]]:
     return isinstance(ids, list) and bool(ids) and all(isinstance(each, str) and each for each in ids)
 
 
-async def leave(store: Rows, bridge: str, order_id: str, orders: Mapping[Verb, Any], now: datetime) -> None:
+def check_limits(orders: Mapping[Verb, Any], by: str) -> None:
+    """Check that orders name what they are for, if they are limited to the threads of a user.
+
+    Raises:
+        OrderError: One of them is for all threads; nothing of the input is done.
+    """
+    if by and (verbs := sorted(verb for verb, what in orders.items() if what in (True, "all"))):
+        raise OrderError(
+            f"{', '.join(verbs)}: the user {by!r} may not order this for the threads of all users; name threads or "
+            "requests of your own, or run the bridge as its service"
+        )
+
+
+async def leave(
+    store: Rows, bridge: str, order_id: str, orders: Mapping[Verb, Any], now: datetime, *, by: str = ""
+) -> None:
     """Write orders down, unless they have been carried out already. Idempotent; needs no lease."""
-    keys = {verb: f"{order_id} {verb}" for verb in orders}
+    whose = f"{by}\n" if by else ""  # an id of one user's is no id of another's, nor of the service's
+    keys = {verb: f"{whose}{order_id} {verb}" for verb in orders}
     known = await store.abatch([GetOp(_obeyed(bridge), key) for key in keys.values()])
     left = [
-        _put(bridge, Order(key, order_id, verb, orders[verb], now))
+        _put(bridge, Order(key, order_id, verb, orders[verb], now, by=by))
         for (verb, key), row in zip(keys.items(), known, strict=True)
         if row is None
     ]
@@ -118,6 +136,7 @@ async def listed(store: Rows, bridge: str) -> list[Order]:
             row.value["what"],
             datetime.fromtimestamp(row.value["at"], UTC),
             row.value["done"],
+            row.value.get("by", ""),
         )
         for row in rows
     ]
@@ -145,7 +164,15 @@ async def forget_obeyed(store: Rows, bridge: str, before: datetime) -> None:
 
 
 def _put(bridge: str, order: Order) -> PutOp:
-    row = {"id": order.id, "verb": order.verb, "what": order.what, "at": order.at.timestamp(), "done": order.done}
+    row: dict[str, Any] = {
+        "id": order.id,
+        "verb": order.verb,
+        "what": order.what,
+        "at": order.at.timestamp(),
+        "done": order.done,
+    }
+    if order.by:
+        row["by"] = order.by
     return PutOp(_namespace(bridge), order.key, row, index=False)
 
 

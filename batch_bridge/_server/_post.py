@@ -12,6 +12,8 @@ from langgraph.store.base import PutOp
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import ConflictError, NotFoundError
 
+from batch_bridge._deployment._access import Access
+from batch_bridge._deployment._vouch import check_identity, vouch
 from batch_bridge._ledger import Rows
 from batch_bridge._models import JSON, Outcome
 from batch_bridge._server._claims import claim, unclaim
@@ -19,7 +21,9 @@ from batch_bridge._server._delivery import Letter, Verdict, due, judge, resume_m
 from batch_bridge._server._ledger import ServerLedger
 from batch_bridge._server._seen import Parked, Seen
 from batch_bridge._server._stranded import LateAnswer, find_late_answer, has_failed_node, look_closely
+from batch_bridge._server._users import Users
 from batch_bridge._wire import read_envelope
+from batch_bridge.errors import BridgeUnreachableError
 from batch_bridge.events import Delivered, Event
 
 logger = logging.getLogger("batch_bridge")
@@ -39,6 +43,8 @@ class Post:
         ledger: Holds the outbox and the outcomes.
         forget: Lets go of outcomes whose thread has ended.
         tell: Told of what threads were resumed with, if anybody wants to know.
+        access: How the server is reached as the user whose a thread is.
+        users: Whose the threads are.
     """
 
     def __init__(
@@ -48,12 +54,17 @@ class Post:
         ledger: ServerLedger,
         forget: Callable[[Sequence[str]], Awaitable[None]],
         tell: Callable[[Event], None] | None = None,
+        *,
+        access: Access,
+        users: Users,
     ) -> None:
         self._store = store
         self._bridge = bridge
         self._ledger = ledger
         self._forget = forget
         self._tell = tell
+        self._access = access
+        self._users = users
         self._letters: dict[str, Letter] = {}
         self._strikes: dict[str, int] = {}
         self.last_error = ""
@@ -213,9 +224,11 @@ class Post:
         answers = resume_map(interrupts, self._bridge, outcomes)
         try:
             late = await find_late_answer(client, thread) if thread.stranded else None
-            await self._create_run(client, thread, interrupts, answers, late)
+            await self._create_run(thread, interrupts, answers, late)
         except ConflictError:
             logger.info("%s: thread %s has been given something to do; it is looked at again", self._bridge, thread.id)
+        except BridgeUnreachableError as error:  # to try again would be to run its nodes as somebody else
+            await self._bury(letter, str(error), now)
         except Exception as error:  # noqa: BLE001  # no graph runs here; one thread must not stand in others' way
             letter.failures += 1
             self.last_error = f"thread {thread.id}: {error}"
@@ -231,7 +244,6 @@ class Post:
 
     async def _create_run(
         self,
-        client: LangGraphClient,
         thread: Seen,
         interrupts: list[Parked],
         answers: dict[str, JSON],
@@ -243,11 +255,16 @@ class Post:
         second answer to one interrupt for an answer to the next.
         """
         settings: dict[str, Any] = {}
+        user = (await self._users.of([thread.id])).get(thread.id, "")
+        await vouch(self._bridge, self._access, user, thread.assistant)
+        client, headers = self._access.acting(user)
+        if headers:
+            settings["headers"] = headers
         if thread.config:
             settings["config"] = thread.config
         if origin := next((interrupt.origin for interrupt in interrupts if interrupt.origin), ""):
             try:
-                settings |= _handed_on(await client.runs.get(thread.id, origin), thread.config)
+                settings |= _handed_on(await client.runs.get(thread.id, origin, headers=headers), thread.config)
             except NotFoundError:
                 logger.warning("thread %s is resumed without a context: its run %s is gone", thread.id, origin)
         metadata: dict[str, Any] = {
@@ -255,11 +272,13 @@ class Post:
             "batch_bridge_strikes": self._strikes.get(thread.id, 0),
             "batch_bridge_by": sorted({each.by for each in interrupts if each.id in answers}),
         }
+        if user and self._access.service is not None:
+            metadata["batch_bridge_user"] = user
         command: Any = {"resume": answers}
         if late is not None:
             command, metadata["batch_bridge_answer_of"] = late.command_with(answers), late.run
             logger.info("thread %s: the answer that run %s brought is given to its interrupt", thread.id, late.run)
-        await client.runs.create(
+        run = await client.runs.create(
             thread.id,
             thread.assistant,
             command=command,
@@ -267,6 +286,18 @@ class Post:
             metadata=metadata,
             **settings,
         )
+        await self._check_identity(thread.id, user, run)
+
+    async def _check_identity(self, thread: str, user: str, run: Mapping[str, Any] | None) -> None:
+        """Cancel a run that is not the user's for whom it was created."""
+        if not user or self._access.service is None or run is None:
+            return
+        try:
+            check_identity(self._bridge, user, run)
+        except BridgeUnreachableError:
+            self._access.is_vouched = False
+            await self._access.client().runs.cancel(thread, run["run_id"])
+            raise
 
     async def _check(self, client: LangGraphClient, letter: Letter, now: datetime) -> None:
         """Resume a thread that reads busy if nothing runs: what it shows is where it is parked only then.

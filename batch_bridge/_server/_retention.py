@@ -9,10 +9,11 @@ from langgraph.store.base import ListNamespacesOp, MatchCondition, PutOp, Search
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIError
 
-from batch_bridge._deployment._access import bridge_thread
+from batch_bridge._deployment._access import Access
 from batch_bridge._ledger import Rows
 from batch_bridge._server._ledger import ServerLedger
 from batch_bridge._server._post import delivered_namespace
+from batch_bridge._server._users import Users
 
 logger = logging.getLogger("batch_bridge")
 
@@ -37,6 +38,8 @@ class Retention:
         bridge: The bridge's name on this server.
         ledger: The bridge's.
         forget: Lets go of outcomes.
+        access: How the server is reached.
+        users: Whose the threads are.
         period: How long delivered outcomes, dead letters and summaries of batches are kept.
     """
 
@@ -47,12 +50,17 @@ class Retention:
         ledger: ServerLedger,
         forget: Callable[[Sequence[str]], Awaitable[None]],
         period: timedelta,
+        *,
+        access: Access,
+        users: Users,
     ) -> None:
         self._store = store
         self._bridge = bridge
         self._ledger = ledger
         self._forget = forget
         self._period = period
+        self._access = access
+        self._users = users
         self._due: datetime | None = None
 
     async def tidy(self, client: LangGraphClient, now: datetime) -> None:
@@ -67,6 +75,7 @@ class Retention:
         await self._ledger.forget_unclaimed(oldest)
         if not first:
             await self._forget_runs(client)
+            await self._users.forget_departed()
 
     async def _forget_delivered(self, before: str) -> None:
         """Let go of the outcomes that were delivered before an hour."""
@@ -83,7 +92,7 @@ class Retention:
                 await self._store.abatch([PutOp(hour, row.key, None) for row in rows])
 
     async def _forget_runs(self, client: LangGraphClient) -> None:
-        thread = bridge_thread(self._bridge)
+        thread = await self._access.thread_of(self._bridge, self._store)
         try:
             for status in _ENDS:
                 for _ in range(_MOST_PAGES):

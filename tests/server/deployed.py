@@ -153,7 +153,8 @@ class Client:
     async def bridge(self, name: str = "bridge") -> dict[str, Any]:
         """Return what a bridge's thread shows."""
         found = await self.threads.search(ids=[bridge_thread(name)])
-        return (found[0]["values"] or {}) if found else {}
+        found = found or await self.threads.search(metadata={"graph_id": name}, limit=100)  # one with an identity
+        return next((each["values"] for each in found if "waiting" in (each["values"] or {})), {})
 
     async def shows(self, bridge: str = "bridge", **wanted: Any) -> dict[str, Any]:
         """Return what a bridge's thread shows, once it shows this."""

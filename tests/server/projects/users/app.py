@@ -5,9 +5,12 @@ import os
 from typing import Annotated, Any
 
 import desk
-from langgraph.graph import START, StateGraph
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import RetryPolicy
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
+from langgraph_sdk.errors import APIStatusError
 from typing_extensions import TypedDict
 
 from batch_bridge import ResponseCache, wait, wait_sync
@@ -37,15 +40,43 @@ async def ask_shared(state: State) -> State:
 
 def service() -> LangGraphClient:
     """Return a client that may do everything."""
-    return get_client(url=os.environ["LANGGRAPH_API_URL"], headers={"x-user": "service"})
+    return client_of(None)
 
 
+def client_of(user: str | None) -> LangGraphClient:
+    """Return a client of a user, or one that may do everything."""
+    return get_client(url=os.environ["LANGGRAPH_API_URL"], headers={"x-user": user or "service"})
+
+
+async def spy(state: State, runtime: Runtime[Any]) -> State:
+    """Wait, and then say who this is, and what becomes of a look at a thread."""
+    if runtime.server_info is None or runtime.server_info.user is None:
+        raise RuntimeError("no user")
+    try:
+        found = (await get_client().threads.get(state["name"]))["thread_id"]
+    except APIStatusError as error:
+        found = f"HTTP {error.status_code}"
+    await wait(f"{state['name']} {len(state.get('out') or [])}")
+    return {"out": [[runtime.server_info.user.identity, found]]}
+
+
+async def ask_rounds(state: State) -> State:
+    """Ask for what others ask for too, a round after the other; the last one fails at first."""
+    step = len(state.get("out") or [])
+    return {"out": [await wait(f"{'fail' if step == ROUNDS - 1 else 'round'} {step} of all")]}
+
+
+ROUNDS = 3
+rounds = StateGraph(State).add_node("ask", ask_rounds, retry_policy=RetryPolicy(initial_interval=0.01))
+rounds.add_edge(START, "ask").add_conditional_edges("ask", lambda state: END if len(state["out"]) == ROUNDS else "ask")
+spies = StateGraph(State).add_node("one", spy).add_node("two", spy).add_node("three", spy)
+spies.add_edge(START, "one").add_edge("one", "two").add_edge("two", "three")
 agent = StateGraph(State).add_node("ask", ask).add_edge(START, "ask")
 sync = StateGraph(State).add_node("ask", ask_sync).add_edge(START, "ask")
 shared = StateGraph(State).add_node("ask", ask_shared).add_edge(START, "ask")
 bridge = desk.bridge(
     max_age=float(os.environ.get("MAX_AGE", "0")),
-    client=service if os.environ.get("SERVICE") else None,
+    client={"1": service, "user": client_of}.get(os.environ.get("SERVICE", "")),
     cache=ResponseCache("answers.db"),
     dedupe=True,
 )

@@ -1,6 +1,8 @@
 """Threads belong to users: nobody but the service sees another's."""
 
+import os
 from typing import Any
+from urllib.parse import unquote
 
 from langgraph_sdk import Auth
 
@@ -14,6 +16,8 @@ async def who(headers: dict[bytes, bytes]) -> Auth.types.MinimalUserDict:
     name = (headers.get(b"x-user") or b"").decode()
     if not name:
         raise Auth.exceptions.HTTPException(status_code=401, detail="who are you?")
+    if name == SERVICE and not os.environ.get("DEAF"):
+        name = unquote((headers.get(b"batch-bridge-on-behalf-of") or b"").decode()) or name
     return {"identity": name}
 
 
