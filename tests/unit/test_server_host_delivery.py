@@ -109,7 +109,7 @@ def test_a_failure_travels_too() -> None:
     ],
 )
 def test_a_thread_is_read_with_its_own_interrupts_alone(status, flags) -> None:
-    ours = interrupt_value([to_json(Asked("x", "b", "item")), to_json(Asked("y", "c", "item"))], "run-1")
+    ours = interrupt_value([to_json(Asked("x", "b", "item")), to_json(Asked("y", "c", "item"))], "0199f9a5-0f2c-7c3e-8f3e-2f6f1f3c9d11")
     raised = {
         "task-1": [{"id": "i", "value": ours}, {"id": "j", "value": "approve?"}],
         "task-2": [{"interrupt_id": "k", "value": ours}, {"value": ours}],
@@ -125,7 +125,7 @@ def test_a_thread_is_read_with_its_own_interrupts_alone(status, flags) -> None:
     )
     assert (thread.busy, thread.failed, thread.ended) == flags
     assert [each.id for each in thread.parked] == ["i", "k"]
-    assert [each.origin for each in thread.parked] == ["run-1", "run-1"]
+    assert [each.origin for each in thread.parked] == ["0199f9a5-0f2c-7c3e-8f3e-2f6f1f3c9d11", "0199f9a5-0f2c-7c3e-8f3e-2f6f1f3c9d11"]
     assert see({"thread_id": "t", "status": status}).ended == (status == "idle")
     assert thread.config == {"recursion_limit": 7}
     assert thread.bridges == {"b", "c"}
