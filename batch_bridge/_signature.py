@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 from typing import Any, Final, Literal
 
@@ -57,8 +57,8 @@ class Keys:
     """
 
     signing: Key
-    others: tuple[Key, ...] = ()
-    since: datetime = datetime.min.replace(tzinfo=UTC)
+    others: tuple[Key, ...]
+    since: datetime
 
     def sign(self, kind: Kind, thread: str, value: Mapping[str, Any]) -> str:
         """Return the signature of a value that a thread is to carry."""

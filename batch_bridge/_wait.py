@@ -16,7 +16,16 @@ from langgraph.runtime import ExecutionInfo, Runtime, get_runtime
 from batch_bridge import _outcome
 from batch_bridge._box import Box, ParkedInterrupt, box_of, taken_in
 from batch_bridge._deadline import Within, duration
-from batch_bridge._deployment._announce import announce, announce_sync, is_deployed, is_idle, origin_of, user_of
+from batch_bridge._deployment._announce import (
+    announce,
+    announce_sync,
+    is_deployed,
+    is_idle,
+    keys_of,
+    keys_of_sync,
+    origin_of,
+    user_of,
+)
 from batch_bridge._execution import note_parked
 from batch_bridge._given import check_item, check_items
 from batch_bridge._identity import Identity
@@ -275,7 +284,13 @@ def _open(
     execution = (info.thread_id, info.checkpoint_ns, info.node_attempt, info.node_first_attempt_time)
     retries = info.node_attempt - 1 + (link.retries if link else 0)
     box = box_of(
-        run, execution, retries, origin_of(get_runtime()), attempt=info.node_attempt, by=link.by if link else ""
+        run,
+        execution,
+        retries,
+        origin_of(get_runtime()),
+        attempt=info.node_attempt,
+        by=link.by if link else "",
+        signs_for=str(info.thread_id) if link is None and is_deployed(get_runtime()) else "",
     )
     if link is not None:
         link.boxes.add(box)
@@ -352,6 +367,10 @@ async def _resolve(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome
         quiet = quiet + 1 if box.version == version else 0
         request_id, outcome = box.look_up(*asked)
     while outcome is None:
+        if box.lacks_keys:
+            box.give_keys(await keys_of(get_runtime(), again=box.lacks_new_keys))
+            request_id, outcome = box.look_up(*asked)
+            continue
         try:
             pause = box.advance()
         except GraphInterrupt:
@@ -368,6 +387,10 @@ async def _resolve(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome
 def _resolve_sync(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome]:
     request_id, outcome = box.look_up(*asked)
     while outcome is None:
+        if box.lacks_keys:
+            box.give_keys(keys_of_sync(get_runtime(), again=box.lacks_new_keys))
+            request_id, outcome = box.look_up(*asked)
+            continue
         try:
             pause = box.advance()
         except GraphInterrupt:

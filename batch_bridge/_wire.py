@@ -23,6 +23,7 @@ from uuid import UUID
 from batch_bridge import _outcome
 from batch_bridge._duration import is_duration, read_seconds
 from batch_bridge._models import JSON, Outcome, Request
+from batch_bridge._signature import SIGNATURE, Keys
 from batch_bridge.errors import LedgerError
 
 MARKER: Final = "batch_bridge"
@@ -143,14 +144,18 @@ def read_author(value: object) -> str:
     return author if _is_name(author) else ""
 
 
-def envelope(outcomes: Mapping[str, Outcome], by: str = "") -> dict[str, JSON]:
-    """Return the value that resumes an interrupt; `by` is who has asked."""
+def envelope(
+    outcomes: Mapping[str, Outcome], by: str = "", *, keys: Keys | None = None, thread: str = ""
+) -> dict[str, JSON]:
+    """Return the value that resumes an interrupt; `by` is who has asked. With `keys` it is signed for a thread."""
     value: dict[str, JSON] = {
         MARKER: VERSION,
         "outcomes": {each: _outcome.to_json(outcomes[each]) for each in outcomes},
     }
     if by:
         value["by"] = by
+    if keys is not None:
+        value[SIGNATURE] = keys.sign("envelope", thread, value)
     return value
 
 

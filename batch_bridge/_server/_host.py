@@ -11,6 +11,7 @@ from typing import Any
 from langgraph_sdk.client import LangGraphClient
 
 from batch_bridge._deployment._access import Access
+from batch_bridge._deployment._keys import Ring
 from batch_bridge._engine import Engine
 from batch_bridge._ledger import Ledger, Rows
 from batch_bridge._listeners import Listeners
@@ -73,7 +74,8 @@ class Host:
         tell = None if listeners is None else listeners.tell
         self._engine.on_event = tell
         self._alarm = Alarm(graph_id, access.client)
-        self._post = Post(self._store, graph_id, self._ledger, self._engine.forget, tell)
+        self._ring = Ring()
+        self._post = Post(self._store, graph_id, self._ledger, self._engine.forget, tell, ring=self._ring)
         self._intake = Intake(
             self._store,
             graph_id,
@@ -82,6 +84,7 @@ class Host:
             post=self._post,
             renew=self._renew,
             patience=retention,
+            ring=self._ring,
         )
         self._clerk = Clerk(
             self._store, graph_id, self._ledger, engine=self._engine, post=self._post, renew=self._renew
@@ -135,6 +138,7 @@ class Host:
             self._tick = ""
             await self._alarm.set(now + timedelta(seconds=5), now)
             return False
+        await self._ring.load(self._store, first=self.passes == 1)
         if not mine or not self._opened:
             self._opened = False  # until all is read: a tick that is cancelled half way leaves this as it is
             await self._ledger.load()
