@@ -25,9 +25,7 @@ from batch_bridge._server._pieces import Pieces
 
 logger = logging.getLogger("batch_bridge")
 
-_DAMAGED = Errored(
-    "its outcome was damaged in the store; ask again", code="outcome_damaged", retryable=True
-)
+_DAMAGED = Errored("its outcome was damaged in the store; ask again", code="outcome_damaged", retryable=True)
 _AT_ONCE = 1000
 """Requests that are read at once to learn whose they are."""
 

@@ -26,6 +26,7 @@ _MOST: Final = 1000
 _MOST_IDS: Final = 100_000
 """Ids in one order."""
 _SHOWN: Final = 200
+_SHOWN_NAMES: Final = 3
 _MOST_OBEYED: Final = 10_000
 _HOW: Final = (
     'cancel={"thread_id": "…"}, {"request_id": "…"} or {"batch": "bb-…"}, with one id or a list of them, or "all"'
@@ -61,11 +62,13 @@ def read(given: Mapping[str, Any]) -> dict[Verb, Any]:
     """
     if unknown := sorted(map(str, given.keys() - KNOWN)):
         raise OrderError(
-            f"a bridge knows no {', '.join(map(repr, unknown))}; an input may have {', '.join(sorted(KNOWN))}, "
+            f"a bridge knows no {', '.join(map(_cut, unknown[:_SHOWN_NAMES]))}; an input may have {', '.join(sorted(KNOWN))}, "
             "or be empty"
         )
-    if not isinstance(given.get("id") or "", str):
-        raise OrderError(f"id={given['id']!r} is no name for an order; give a string, or leave it out")
+    if given.get("id") and not is_text(given["id"]):
+        raise OrderError(
+            f"id={_cut(given['id'])} is no name for an order; give a string of up to 1,000 characters, or leave it out"
+        )
     orders: dict[Verb, Any] = {}
     if given.get("flush"):
         orders["flush"] = True
@@ -83,7 +86,7 @@ def _cancel(given: object) -> Any:
         raise OrderError(f"cancel={_cut(given)} does not say one thing; give {_HOW}")
     ((name, ids),) = given.items()
     if name not in NAMES:
-        raise OrderError(f"cancel={_cut(given)}: there is no {name!r}; give {_HOW}")
+        raise OrderError(f"cancel={_cut(given)}: there is no {_cut(name)}; give {_HOW}")
     return {name: _ids(ids, _HOW)}
 
 
