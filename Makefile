@@ -7,7 +7,8 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(VERSION))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(VERSION)
-JOBS ?= auto
+# More than there are cores, up to a point: many tests wait for a server, and few compute.
+JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 4 ? 2 * cores : cores + 4)))
 # Files in the order of `tests/conftest.py`, the slow ones first: so that both cores have something to do until the end.
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 QUICK := tests/unit $(addprefix tests/integration/test_, batcher.py batcher_ends.py events_hosts.py last_progress.py \

@@ -12,7 +12,7 @@ import sampling
 from batch_bridge.testing import BatchServer
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
-KILLS = sampling.many(20, 8)
+KILLS = sampling.many(20, 5)
 
 
 def test_the_demo_survives_being_killed_many_times(tmp_path):

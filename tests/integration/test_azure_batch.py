@@ -69,8 +69,10 @@ async def test_a_batch_waits_for_its_file(server, client):
         server.configure(processing_seconds=0.0)
     assert (await provider.submit("key", asked, prepared))["id"].startswith("batch_")
     await provider.fence(prepared)
-    with pytest.raises(SubmissionRefused):
+    with pytest.raises(ProviderUnavailable, match="No such File"):  # a new file may not be visible yet
         await provider.submit("key", asked, prepared)
+    with pytest.raises(SubmissionRefused):
+        await provider.submit("key", asked, {**prepared, "uploaded_at": 0})
 
 
 async def test_a_slow_file_costs_nothing_but_time(server, client):

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import sampling
 from helpers import Desk, config_of
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -176,7 +177,7 @@ HOSTS = {each.__name__: each for each in (told_by_a_runner, told_by_many_runners
 
 
 @settings(
-    max_examples=GRAPHS or 300,
+    max_examples=GRAPHS or sampling.many(300, 120),
     derandomize=not GRAPHS,
     deadline=None,
     database=None,

@@ -122,7 +122,9 @@ async def test_in_a_node_the_calls_of_a_framework_park_and_are_answered_as_in_re
     async with Runner(graph_of(wrap_openai(plain)), Bridge(OpenAIBatch(plain), poll_interval=0.05)) as runner:
         assert await within(runner.abatch(inputs)) == realtime
     after = server.stats
-    assert (after.batches - before.batches, after.requests - before.requests) == (2, 9)
+    # LangSmith sets up each call in a thread: on a busy machine the second of two comes when the node has parked.
+    assert after.batches - before.batches in ((2, 3) if framework is langsmith else (2,))
+    assert after.requests - before.requests == 9
     assert (after.realtime, after.paid_twice) == (before.realtime, 0)
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import httpx
 import sampling
 from dev_server import DevServer
 from langgraph_sdk import get_client
@@ -88,7 +89,11 @@ async def park(client: LangGraphClient, pauses: list[float]) -> None:
 
     async def one(index: int, pause: float) -> None:
         await asyncio.sleep(pause)
-        thread_id = (await client.threads.create())["thread_id"]
+        try:
+            thread = await client.threads.create()
+        except httpx.TransportError:  # the connection was idle, and the server closed it as the call began
+            thread = await client.threads.create()
+        thread_id = thread["thread_id"]
         await client.runs.create(thread_id, "once", input={"name": f"{index} of {len(pauses)}"})
 
     await asyncio.gather(*(one(index, pause) for index, pause in enumerate(pauses)))

@@ -215,7 +215,7 @@ def counts(completed, failed, total):
         ("completed", counts(0, 0, 3), None, None, True),
         ("completed", counts(None, None, None), None, None, True),
         ("completed", None, None, None, True),
-        ("completed", None, None, "file-e", True),
+        ("completed", None, None, "file-e", False),
         ("completed", counts(0, 3, 3), None, None, True),
         ("completed", counts(0, 3, 3), None, "file-e", False),
         ("completed", counts(2, 1, 3), None, "file-e", True),
