@@ -62,8 +62,8 @@ def read(given: Mapping[str, Any]) -> dict[Verb, Any]:
     """
     if unknown := sorted(map(str, given.keys() - KNOWN)):
         raise OrderError(
-            f"a bridge knows no {', '.join(map(_cut, unknown[:_SHOWN_NAMES]))}; an input may have {', '.join(sorted(KNOWN))}, "
-            "or be empty"
+            f"a bridge knows no {', '.join(map(_cut, unknown[:_SHOWN_NAMES]))}; an input may have "
+            f"{', '.join(sorted(KNOWN))}, or be empty"
         )
     if given.get("id") and not is_text(given["id"]):
         raise OrderError(
