@@ -8,7 +8,7 @@ their waits by name.
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +22,7 @@ from batch_bridge._identity import Identity
 from batch_bridge._langgraph import COUNTS_ON, count_anew, interrupt_for_us
 from batch_bridge._models import JSON, Outcome, Succeeded
 from batch_bridge._process import this_process
+from batch_bridge._signature import SIGNATURE, Check, Keys
 from batch_bridge._wire import Asked, interrupt_value, read_author, read_envelope, to_json
 from batch_bridge.errors import NondeterministicNodeError
 
@@ -61,10 +62,11 @@ class _Parked:
     """LangGraph's interrupt, held back until the siblings have had their time.
 
     Without the exception itself: its traceback would keep the run alive, and the run keeps the box. `requests` is the
-    list inside the interrupt's value.
+    list inside the interrupt's `value`.
     """
 
     interrupts: tuple[Interrupt, ...]
+    value: dict[str, JSON]
     requests: list[JSON]
     since: float
 
@@ -74,9 +76,17 @@ class Box:
 
     A node is nondeterministic when it does not ask again for what it has asked for itself. What a process before this
     one has asked for proves nothing: its code, or its day, may have been another.
+
+    On a server, where others can write to a thread, what it asks is signed and an envelope that is not signed brings
+    nothing. `signs_for` is the thread then, and the keys are given to it before it goes on.
     """
 
-    def __init__(self, retries: int, origin: str = "", *, recount: bool = False, by: str = "") -> None:
+    def __init__(
+        self, retries: int, origin: str = "", *, recount: bool = False, by: str = "", signs_for: str = ""
+    ) -> None:
+        self._thread = signs_for
+        self._keys: Keys | None = None
+        self._unread: list[Mapping[str, Any]] = []
         self._retries = retries
         self._recount = recount
         self._origin = origin
@@ -117,6 +127,25 @@ class Box:
     def rounds(self) -> int:
         """How often this execution was answered."""
         return len(self._rounds)
+
+    @property
+    def lacks_keys(self) -> bool:
+        """Whether the keys must be given to it before it goes on."""
+        return bool(self._thread) and (self._keys is None or self.lacks_new_keys)
+
+    @property
+    def lacks_new_keys(self) -> bool:
+        """Whether an envelope has come that is signed with a key that it was not given."""
+        return bool(self._unread)
+
+    def give_keys(self, keys: Keys) -> None:
+        """Give it the deployment's keys, as they are now."""
+        with self._lock:
+            self._keys = keys
+            unread, self._unread = self._unread, []
+            for value in unread:
+                if keys.check("envelope", self._thread, value) is Check.VALID:
+                    self._note(value)
 
     def identify(
         self,
@@ -170,13 +199,14 @@ class Box:
             self._check_open()
             if self._parked is None:
                 requests = [to_json(asked) for asked in self._unanswered()]
+                value = interrupt_value(requests, self._origin, self._by)
                 if self._recount:
                     count_anew()
                     self._recount = False
                 try:
-                    self._take(interrupt_for_us(interrupt_value(requests, self._origin, self._by)))
+                    self._take(interrupt_for_us(value))
                 except GraphInterrupt as interrupted:
-                    self._parked = _Parked(interrupted.args[0], requests, time.monotonic())
+                    self._parked = _Parked(interrupted.args[0], value, requests, time.monotonic())
                 else:
                     return 0.0
             stray = [not each.ids <= self._claimed for each in self._rounds]
@@ -192,6 +222,8 @@ class Box:
                     'before this one, or name it: wait(item, batcher=…, key="…")'
                 )
             self._parked.requests[:] = [to_json(asked) for asked in self._unanswered()]
+            if self._keys is not None:
+                self._parked.value[SIGNATURE] = self._keys.sign("interrupt", self._thread, self._parked.value)
             self._closed = True
             raise ParkedInterrupt(self._parked.interrupts)
 
@@ -228,6 +260,16 @@ class Box:
         return [asked for request_id, asked in self._open.items() if request_id not in self._answers]
 
     def _take(self, value: object) -> None:
+        if self._keys is not None and isinstance(value, Mapping):
+            match self._keys.check("envelope", self._thread, value):
+                case Check.UNKNOWN:
+                    self._unread.append(value)
+                    return
+                case Check.ABSENT | Check.FORGED:  # its owner's own, or from before there were keys: it is sent again
+                    return
+        self._note(value)
+
+    def _note(self, value: object) -> None:
         brought = read_envelope(value)
         fresh = brought.keys() - self._answers.keys()
         if fresh:
@@ -266,6 +308,7 @@ def box_of(
     *,
     attempt: int = 1,
     by: str = "",
+    signs_for: str = "",
 ) -> Box:
     """Return the box of an execution; all its waits get the same one.
 
@@ -276,6 +319,7 @@ def box_of(
         origin: The run whose context the run that resumes this one must be given; empty if it has none.
         attempt: Which attempt of LangGraph's at the node this execution is; the first is 1.
         by: Who asks: the session of a Runner; this process, where it is left out.
+        signs_for: The thread, on a server.
     """
     with _boxes_lock:
         boxes = _boxes.get(run)
@@ -283,5 +327,6 @@ def box_of(
             boxes = _boxes[run] = {}
         box = boxes.get(execution)
         if box is None:
-            box = boxes[execution] = Box(retries, origin, recount=COUNTS_ON and attempt > 1, by=by)
+            recount = COUNTS_ON and attempt > 1
+            box = boxes[execution] = Box(retries, origin, recount=recount, by=by, signs_for=signs_for)
         return box

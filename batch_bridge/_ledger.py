@@ -27,9 +27,9 @@ order of keys, by which a model fills in a schema, and takes no `\u0000`.
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from langgraph.store.base import GetOp, Op, PutOp, SearchOp
 
@@ -41,6 +41,10 @@ from batch_bridge.errors import LedgerError
 
 logger = logging.getLogger("batch_bridge")
 
+T = TypeVar("T")
+
+_UNREADABLE: Final = (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, OSError)
+"""What reading a row of another form raises."""
 _CHUNK = 500
 """Operations in one call of the store: long enough to pay for a commit, short enough to hold little."""
 _MOST = 1_000_000
@@ -78,16 +82,12 @@ class Ledger:
     async def requests(self, ids: Sequence[str]) -> list[Request]:
         """Read requests, in the order asked; an unknown id is left out."""
         rows = await self._get("requests", ids)
-        return [_request(request_id, row) for request_id, row in zip(ids, rows, strict=True) if row is not None]
+        return self._each("requests", zip(ids, rows, strict=True), _request)
 
     async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
         """Read the outcomes that are known."""
         rows = await self._get("outcomes", ids)
-        return {
-            request_id: _outcome.from_json(_read(row))
-            for request_id, row in zip(ids, rows, strict=True)
-            if row is not None
-        }
+        return dict(self._each("outcomes", zip(ids, rows, strict=True), _settled))
 
     async def settled(self, ids: Sequence[str]) -> set[str]:
         """Tell which requests have an outcome."""
@@ -120,7 +120,7 @@ class Ledger:
     async def read_tries(self) -> None:
         """Read what was tried in vain; from then on it is in memory."""
         rows = await self._list("tries")
-        self._tries = {request_id: _outcome.attempts_from_json(row["tries"]) for request_id, row in rows}
+        self._tries = dict(self._each("tries", rows, _tried))
 
     def tries(self, request_id: str) -> tuple[Attempt, ...]:
         """Return what was tried in vain for a request, oldest first."""
@@ -237,36 +237,21 @@ class Ledger:
 
         An intent comes with whether it was prepared: if not, nothing was sent for it.
         """
-        batches: list[tuple[Intent, bool] | Submitted] = []
         rows = await self._list("batches")
         members = await self._get("members", [key for key, _ in rows])
+        known: list[tuple[str, dict[str, Any] | None]] = []
+        held_by: dict[str, Mapping[str, Any]] = {}
         for (key, row), held in zip(rows, members, strict=True):
             if held is None:
                 self._set_aside(key, row)
-                continue
-            ids, group, at = tuple(held["ids"]), held["group"], _time(row["at"])
-            keys, shared, terms = tuple(held.get("keys", ())), held.get("shared", False), _terms(held.get("terms"))
-            match row["stage"]:
-                case "begun":
-                    batches.append((Intent(key, ids, group, at, None, keys, shared, terms), False))
-                case "prepared":
-                    batches.append((Intent(key, ids, group, at, row["prepared"], keys, shared, terms), True))
-                case "submitted":
-                    handle, blind = row["handle"], _blind(row.get("blind"))
-                    batches.append(Submitted(key, ids, group, at, handle, keys, shared, terms, blind=blind))
-                case "overdue" | "cancelled" as left:
-                    handle, blind = row["handle"], _blind(row.get("blind"))
-                    batches.append(Submitted(key, ids, group, at, handle, keys, shared, terms, left, blind))
-                case stage:
-                    raise LedgerError(
-                        f"batch {key!r} is in stage {stage!r}, which this version of BatchBridge does not know; "
-                        "was the file written by a newer one? Upgrade, or use another file"
-                    )
-        return batches
+            else:
+                known.append((key, row))
+                held_by[key] = held
+        return self._each("batches", known, lambda key, row: _batch(key, row, held_by[key]))
 
     def _set_aside(self, key: str, row: Mapping[str, Any]) -> None:
         """Leave a batch as it is whose members are not known; its requests are asked again by who waits for them."""
-        if row["stage"] == "begun":
+        if row.get("stage") == "begun":
             return  # nothing was sent
         if key not in self.aside:
             logger.error(
@@ -279,20 +264,25 @@ class Ledger:
 
     async def closed_batches(self) -> list[Closed]:
         """Read the summaries of settled batches."""
-        return [
-            Closed(
-                key=key,
-                handle=row["handle"],
-                requests=row["requests"],
-                submitted_at=_time(row["submitted_at"]),
-                ended_at=_time(row["ended_at"]),
-                outcomes=row["outcomes"],
-                usage=Usage(*row["usage"]) if row["usage"] else None,
-                resubmitted=row.get("resubmitted", 0),
-                paid_twice=row.get("paid_twice", 0),
-            )
-            for key, row in await self._list("closed")
-        ]
+        return self._each("closed", await self._list("closed"), _closed)
+
+    def _each(
+        self, kind: str, rows: Iterable[tuple[str, dict[str, Any] | None]], read: Callable[[str, dict[str, Any]], T]
+    ) -> list[T]:
+        """Return what rows hold; those that are not there are left out."""
+        found: list[T] = []
+        for key, row in rows:
+            if row is not None:
+                try:
+                    found.append(read(key, row))
+                except (LedgerError, *_UNREADABLE) as error:
+                    self._unreadable(kind, key, error)
+        return found
+
+    def _unreadable(self, kind: str, key: str, error: Exception) -> None:
+        """Handle a row that cannot be read: here, the error is raised that reading it has raised."""
+        del kind, key
+        raise error
 
     # -- the store -----------------------------------------------------------------------------------------
 
@@ -315,7 +305,7 @@ class Ledger:
         (found,) = await self._run([SearchOp((*self._root, kind), limit=_MOST)])
         if len(found) >= _MOST:
             raise LedgerError(f"the ledger holds {_MOST:,} {kind} or more, and cannot list them; use another file")
-        return sorted(((item.key, item.value) for item in found), key=lambda row: (row[1].get("at", 0.0), row[0]))
+        return sorted(((item.key, item.value) for item in found), key=_age_and_key)
 
     async def _run(self, ops: Iterable[Op]) -> list[Any]:
         results: list[Any] = []
@@ -328,6 +318,53 @@ class Ledger:
         if chunk:
             results += await self._store.abatch(chunk)
         return results
+
+
+def _batch(key: str, row: Mapping[str, Any], held: Mapping[str, Any]) -> tuple[Intent, bool] | Submitted:
+    ids, group, at = tuple(held["ids"]), held["group"], _time(row["at"])
+    keys, shared, terms = tuple(held.get("keys", ())), held.get("shared", False), _terms(held.get("terms"))
+    if not (all(isinstance(each, str) for each in (*ids, *keys, group)) and isinstance(shared, bool)):
+        raise LedgerError(f"the members of batch {key!r} cannot be read; the store was damaged or edited")
+    if keys and len(keys) != len(ids):
+        raise LedgerError(f"batch {key!r} has not as many keys as members; the store was damaged or edited")
+    match row["stage"]:
+        case "begun":
+            return Intent(key, ids, group, at, None, keys, shared, terms), False
+        case "prepared":
+            return Intent(key, ids, group, at, row["prepared"], keys, shared, terms), True
+        case "submitted":
+            handle, blind = row["handle"], _blind(row.get("blind"))
+            return Submitted(key, ids, group, at, handle, keys, shared, terms, blind=blind)
+        case "overdue" | "cancelled" as left:
+            handle, blind = row["handle"], _blind(row.get("blind"))
+            return Submitted(key, ids, group, at, handle, keys, shared, terms, left, blind)
+        case stage:
+            raise LedgerError(
+                f"batch {key!r} is in stage {stage!r}, which this version of BatchBridge does not "
+                "know; was the file written by a newer one? Upgrade, or use another file"
+            )
+
+
+def _closed(key: str, row: Mapping[str, Any]) -> Closed:
+    return Closed(
+        key=key,
+        handle=row["handle"],
+        requests=row["requests"],
+        submitted_at=_time(row["submitted_at"]),
+        ended_at=_time(row["ended_at"]),
+        outcomes=row["outcomes"],
+        usage=Usage(*row["usage"]) if row["usage"] else None,
+        resubmitted=row.get("resubmitted", 0),
+        paid_twice=row.get("paid_twice", 0),
+    )
+
+
+def _settled(request_id: str, row: Mapping[str, Any]) -> tuple[str, Outcome]:
+    return request_id, _outcome.from_json(_read(row))
+
+
+def _tried(request_id: str, row: Mapping[str, Any]) -> tuple[str, tuple[Attempt, ...]]:
+    return request_id, _outcome.attempts_from_json(row["tries"])
 
 
 def _request_row(request: Request) -> dict[str, Any]:
@@ -381,6 +418,12 @@ def _read(row: Mapping[str, Any], name: str | None = None) -> Any:
     if "text" in row:
         return json.loads(row["text"])
     return row[name] if name else row
+
+
+def _age_and_key(row: tuple[str, Mapping[str, Any]]) -> tuple[float, str]:
+    key, value = row
+    at = value.get("at", 0.0)
+    return (at if isinstance(at, int | float) and at == at else 0.0), key  # noqa: PLR0124  # NaN has no place
 
 
 def _time(timestamp: float) -> datetime:

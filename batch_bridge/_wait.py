@@ -22,6 +22,8 @@ from batch_bridge._deployment._announce import (
     check_own_run,
     is_deployed,
     is_idle,
+    keys_of,
+    keys_of_sync,
     origin_of,
     user_of,
 )
@@ -284,7 +286,13 @@ def _open(
     execution = (info.thread_id, info.checkpoint_ns, info.node_attempt, info.node_first_attempt_time)
     retries = info.node_attempt - 1 + (link.retries if link else 0)
     box = box_of(
-        run, execution, retries, origin_of(get_runtime()), attempt=info.node_attempt, by=link.by if link else ""
+        run,
+        execution,
+        retries,
+        origin_of(get_runtime()),
+        attempt=info.node_attempt,
+        by=link.by if link else "",
+        signs_for=str(info.thread_id) if link is None and is_deployed(get_runtime()) else "",
     )
     if link is not None:
         link.boxes.add(box)
@@ -361,6 +369,10 @@ async def _resolve(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome
         quiet = quiet + 1 if box.version == version else 0
         request_id, outcome = box.look_up(*asked)
     while outcome is None:
+        if box.lacks_keys:
+            box.give_keys(await keys_of(get_runtime(), again=box.lacks_new_keys))
+            request_id, outcome = box.look_up(*asked)
+            continue
         try:
             pause = box.advance()
         except GraphInterrupt:
@@ -377,6 +389,10 @@ async def _resolve(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome
 def _resolve_sync(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome]:
     request_id, outcome = box.look_up(*asked)
     while outcome is None:
+        if box.lacks_keys:
+            box.give_keys(keys_of_sync(get_runtime(), again=box.lacks_new_keys))
+            request_id, outcome = box.look_up(*asked)
+            continue
         try:
             pause = box.advance()
         except GraphInterrupt:

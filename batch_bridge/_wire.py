@@ -4,24 +4,34 @@ Interrupt::
 
     {"batch_bridge": 1, "requests": [{"id": …, "batcher": "bridge", "item": …}]}
                                          where set: "tenant", "sample", "deadline" in seconds; beside "requests"
-                                         "run", and "by": who asks, see `_box`
+                                         "run", and "by": who asks, see `_box`; on a server "mac", see `_signature`
 
 Envelope, the value that resumes it::
 
-    {"batch_bridge": 1, "outcomes": {request id: outcome}, "by": as in the interrupt}
+    {"batch_bridge": 1, "outcomes": {request id: outcome}, "by": as in the interrupt}       on a server "mac"
+
+Both lie where others can write, and are read strictly: what is not exactly of this form is none of ours.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
+from uuid import UUID
 
 from batch_bridge import _outcome
-from batch_bridge._duration import read_seconds
+from batch_bridge._duration import is_duration, read_seconds
 from batch_bridge._models import JSON, Outcome, Request
+from batch_bridge._signature import SIGNATURE, Keys
+from batch_bridge.errors import LedgerError
 
 MARKER: Final = "batch_bridge"
 VERSION: Final = 1
+_ID: Final = re.compile("[0-9A-Za-z_-]{1,64}")
+"""A request's id: 32 hex digits as `wait` makes them, or a name that can be no path and no pattern."""
+_LONGEST_NAME: Final = 1000
+"""Characters of a bridge's name, a tenant, and who has asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,47 +77,98 @@ def to_json(asked: Asked) -> JSON:
 
 
 def read_interrupt(value: object) -> list[Asked] | None:
-    """Return what an interrupt's value asks for; `None` if it is not one of ours."""
-    if not isinstance(value, Mapping) or value.get(MARKER) != VERSION or "requests" not in value:
+    """Return what an interrupt's value asks for; `None` if it is not one of ours. Never raises."""
+    if not _has_marker(value) or not isinstance(rows := value.get("requests"), list):
         return None
+    if not _is_name(value.get("by", "")) or not _is_origin(value.get("run", "")):
+        return None
+    asked = [_read(each) for each in rows]
+    held = [each for each in asked if each is not None]
+    return held if len(held) == len(asked) else None
+
+
+def looks_like_ours(value: object) -> bool:
+    """Return whether an interrupt's value has our marker, so that `read_interrupt` should have read it."""
+    return _has_marker(value) and "requests" in value
+
+
+def _has_marker(value: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, Mapping) and _is_version(value.get(MARKER))
+
+
+def _is_version(given: object) -> bool:
+    return type(given) is int and given == VERSION
+
+
+def _read(row: object) -> Asked | None:
+    """Return one request of an interrupt; `None` if something in it is of another type or out of range."""
+    if not isinstance(row, Mapping) or "item" not in row:
+        return None
+    request_id, batcher, deadline = row.get("id"), row.get("batcher"), row.get("deadline")
+    tenant, sample = row.get("tenant", ""), row.get("sample", "")
+    if not (is_request_id(request_id) and _is_name(batcher) and _is_name(tenant) and isinstance(sample, str)):
+        return None
+    if not batcher or not (deadline is None or is_duration(deadline)):
+        return None
+    return Asked(request_id, batcher, row["item"], tenant, sample, read_seconds(deadline))
+
+
+def is_request_id(given: object) -> TypeGuard[str]:
+    """Return whether this may be the id of a request."""
+    return isinstance(given, str) and _ID.fullmatch(given) is not None
+
+
+def _is_name(given: object) -> TypeGuard[str]:
+    return isinstance(given, str) and len(given) <= _LONGEST_NAME and "\0" not in given
+
+
+def _is_origin(given: object) -> bool:
+    """Return whether this is a server's run, which is a UUID, or none. The id becomes part of a path."""
+    if given == "":
+        return True
     try:
-        return [_read(each) for each in value["requests"]]
-    except (KeyError, TypeError, AttributeError):  # somebody else's, though it looks like ours
-        return None
-
-
-def _read(row: Mapping[str, Any]) -> Asked:
-    own = read_seconds(row.get("deadline"))
-    return Asked(row["id"], row["batcher"], row["item"], row.get("tenant", ""), row.get("sample", ""), own)
+        return isinstance(given, str) and str(UUID(given)) == given.lower()
+    except ValueError:
+        return False
 
 
 def read_origin(value: object) -> str:
     """Return the run whose context the run that resumes this interrupt must be given; empty if it has none."""
-    return str(value.get("run", "")) if isinstance(value, Mapping) else ""
+    origin = value.get("run", "") if isinstance(value, Mapping) else ""
+    return str(origin) if _is_origin(origin) else ""
 
 
 def read_author(value: object) -> str:
     """Return who has asked for what an interrupt asks for, or an envelope brings; empty if that is not known."""
-    return str(value.get("by") or "") if isinstance(value, Mapping) else ""
+    author = value.get("by") if isinstance(value, Mapping) else ""
+    return author if _is_name(author) else ""
 
 
-def envelope(outcomes: Mapping[str, Outcome], by: str = "") -> dict[str, JSON]:
-    """Return the value that resumes an interrupt; `by` is who has asked."""
+def envelope(
+    outcomes: Mapping[str, Outcome], by: str = "", *, keys: Keys | None = None, thread: str = ""
+) -> dict[str, JSON]:
+    """Return the value that resumes an interrupt; `by` is who has asked. With `keys` it is signed for a thread."""
     value: dict[str, JSON] = {
         MARKER: VERSION,
         "outcomes": {each: _outcome.to_json(outcomes[each]) for each in outcomes},
     }
     if by:
         value["by"] = by
+    if keys is not None:
+        value[SIGNATURE] = keys.sign("envelope", thread, value)
     return value
 
 
 def read_envelope(value: object) -> dict[str, Outcome]:
-    """Return what an envelope brings. Anything else, a human's answer say, brings nothing."""
-    if not isinstance(value, Mapping) or value.get(MARKER) != VERSION:
+    """Return what an envelope brings. Anything else, a human's answer say, brings nothing. Never raises."""
+    if not _has_marker(value) or not isinstance(outcomes := value.get("outcomes"), Mapping):
         return {}
-    outcomes = value.get("outcomes")
-    return {each: _outcome.from_json(row) for each, row in outcomes.items()} if isinstance(outcomes, Mapping) else {}
+    if not all(is_request_id(each) for each in outcomes):
+        return {}
+    try:
+        return {each: _outcome.from_json(row) for each, row in outcomes.items()}
+    except LedgerError:
+        return {}
 
 
 def is_bridge_interrupt(interrupt: Any) -> bool:

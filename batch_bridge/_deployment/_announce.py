@@ -18,9 +18,11 @@ from batch_bridge._deployment._access import access_of
 from batch_bridge._deployment._bell import is_doubtful, ring
 from batch_bridge._deployment._capable import check_graph_id
 from batch_bridge._deployment._inbox import note_row
+from batch_bridge._deployment._keys import cached_keys, keys_for_nodes
 from batch_bridge._deployment._vouch import check_configured, how
 from batch_bridge._patience import Patience
 from batch_bridge._process import this_process
+from batch_bridge._signature import Keys
 from batch_bridge.errors import BridgeUnreachableError, NondeterministicNodeError, NoStoreError, OutsideGraphError
 
 logger = logging.getLogger("batch_bridge")
@@ -89,6 +91,26 @@ def check_own_run(runtime: Runtime[Any]) -> None:
             f"a bridge resumed a thread of the user {meant!r}, and the server runs it for {found!r}. "
             f"{how(str(metadata.get('batch_bridge')))}"
         )
+
+
+async def keys_of(runtime: Runtime[Any], *, again: bool = False) -> Keys:
+    """Return the deployment's keys; `again` reads them anew.
+
+    Raises:
+        NoStoreError: The deployment has no store.
+    """
+    return await keys_for_nodes(_store(runtime), again=again)
+
+
+def keys_of_sync(runtime: Runtime[Any], *, again: bool = False) -> Keys:
+    """Do what `keys_of` does, in a node that is not async."""
+    if not again and (keys := cached_keys()) is not None:
+        return keys
+    loop = getattr(_store(runtime), "_loop", None)  # as in `announce_sync`
+    if not isinstance(loop, asyncio.AbstractEventLoop) or not loop.is_running():
+        return asyncio.run(keys_of(runtime, again=again))
+    _check_outside(loop)
+    return asyncio.run_coroutine_threadsafe(keys_of(runtime, again=again), loop).result()
 
 
 def is_idle(taken: AbstractSet[str]) -> bool | None:
@@ -160,11 +182,7 @@ def announce_sync(
     if not isinstance(loop, asyncio.AbstractEventLoop) or not loop.is_running():
         asyncio.run(announce(runtime, asks, idle=idle, unclaimed=unclaimed))
         return
-    if _is_in(loop):
-        raise OutsideGraphError(
-            "wait_sync() was called in an async node, on the event loop of a LangGraph server, which it would hold up; "
-            "write `await wait(…)` there, or call it from a node that is not async"
-        )
+    _check_outside(loop)
     asyncio.run_coroutine_threadsafe(_leave_notes(runtime, asks, idle=idle, unclaimed=unclaimed), loop).result()
     user = user_of(runtime)
     for bridge in asks:
@@ -180,11 +198,16 @@ def announce_sync(
                 ringing.result(_patience.left() if is_doubtful(bridge, user) else 0)
 
 
-def _is_in(loop: asyncio.AbstractEventLoop) -> bool:
+def _check_outside(loop: asyncio.AbstractEventLoop) -> None:
     try:
-        return asyncio.get_running_loop() is loop
+        is_in = asyncio.get_running_loop() is loop
     except RuntimeError:
-        return False
+        is_in = False
+    if is_in:
+        raise OutsideGraphError(
+            "wait_sync() was called in an async node, on the event loop of a LangGraph server, which it would hold up; "
+            "write `await wait(…)` there, or call it from a node that is not async"
+        )
 
 
 async def _leave_notes(

@@ -5,18 +5,23 @@ what was asked is in it: that is read from the parked interrupt, which is the tr
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 from langgraph.store.base import PutOp, SearchOp
 
 from batch_bridge._ledger import Rows
+from batch_bridge._wire import is_request_id
 
 _MOST = 10_000
 """Notes that are read at once; the rest in the next pass."""
+_LONGEST = 1000
+_LATEST = 1e11
+_AHEAD = timedelta(minutes=1)
+"""How far another machine's clock may be ahead; a note from later than that would be kept for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +73,29 @@ def note_row(
     return PutOp(_namespace(bridge), uuid4().hex, value, index=False)
 
 
-async def read_notes(store: Rows, bridge: str) -> list[Note]:
-    """Return the notes that lie there, oldest first."""
+async def read_notes(store: Rows, bridge: str) -> tuple[list[Note], list[str]]:
+    """Return the notes that lie there, oldest first, and the keys of rows that are none."""
     (found,) = await store.abatch([SearchOp(_namespace(bridge), limit=_MOST)])
-    notes = [
-        Note(
-            key=item.key,
-            thread=item.value["thread"],
-            user=item.value.get("user", ""),
-            asks=item.value["asks"],
-            left_at=datetime.fromtimestamp(item.value["at"], UTC),
-            idle=item.value.get("idle", False),
-            unclaimed=tuple(item.value.get("unclaimed", ())),
-        )
-        for item in found
-    ]
-    return sorted(notes, key=lambda note: note.left_at)
+    notes = {item.key: _note(item.key, item.value) for item in found}
+    read = sorted((note for note in notes.values() if note is not None), key=lambda note: note.left_at)
+    return read, [key for key, note in notes.items() if note is None]
+
+
+def _note(key: str, value: Mapping[str, Any]) -> Note | None:
+    """Return a note; `None` if something in it is of another type or out of range."""
+    thread, user, asks, at = value.get("thread"), value.get("user", ""), value.get("asks"), value.get("at")
+    idle, unclaimed = value.get("idle", False), value.get("unclaimed", [])
+    texts = (thread, user, asks)
+    if not all(isinstance(each, str) and len(each) <= _LONGEST and "\0" not in each for each in texts):
+        return None
+    if not thread or isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < _LATEST:
+        return None
+    if not (idle is None or isinstance(idle, bool)) or not isinstance(unclaimed, list):
+        return None
+    if not all(is_request_id(each) for each in unclaimed):
+        return None
+    left_at = min(datetime.fromtimestamp(at, UTC), datetime.now(UTC) + _AHEAD)
+    return Note(key, str(thread), str(user), str(asks), left_at, idle, tuple(unclaimed))
 
 
 async def remove_notes(store: Rows, bridge: str, keys: Iterable[str]) -> None:

@@ -62,4 +62,8 @@ class Alarm:
     async def _is_set(self, latest: float) -> bool:
         thread = await self._access.thread_of(self._bridge, self._store)
         pending: Any = await self._access.client().runs.list(thread, status="pending", limit=100)
-        return any((run.get("metadata") or {}).get("due", 0) <= latest for run in pending)
+        return any(_due((run.get("metadata") or {}).get("due")) <= latest for run in pending)
+
+
+def _due(given: object) -> float:
+    return given if isinstance(given, int | float) else 0.0

@@ -20,10 +20,14 @@ async def claim(store: Rows, thread: str, bridge: str, now: datetime) -> bool:
     await store.abatch([PutOp(_namespace(thread), bridge, {"at": now.timestamp()}, index=False)])
     (claims,) = await store.abatch([SearchOp(_namespace(thread), limit=100)])
     since = (now - _TERM).timestamp()
-    if any(other.key != bridge and other.value["at"] >= since for other in claims):
+    if any(other.key != bridge and _is_since(other.value.get("at"), since) for other in claims):
         await unclaim(store, thread, bridge)
         return False
     return True
+
+
+def _is_since(at: object, since: float) -> bool:
+    return isinstance(at, int | float) and at >= since
 
 
 async def unclaim(store: Rows, thread: str, bridge: str) -> None:

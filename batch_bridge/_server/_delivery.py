@@ -16,6 +16,7 @@ from typing import Final
 from batch_bridge._models import JSON, Outcome
 from batch_bridge._outcome import to_json
 from batch_bridge._server._seen import Parked, Seen
+from batch_bridge._signature import Keys
 from batch_bridge._wire import envelope
 
 MOST_DELIVERIES: Final = 5
@@ -103,11 +104,18 @@ def _is_due(interrupt: Parked, bridge: str, settled: AbstractSet[str]) -> bool:
 
 
 def resume_map(
-    interrupts: list[Parked], bridge: str, outcomes: Mapping[str, Outcome], *, most_bytes: int = MOST_BYTES
+    interrupts: list[Parked],
+    bridge: str,
+    outcomes: Mapping[str, Outcome],
+    *,
+    most_bytes: int = MOST_BYTES,
+    keys: Keys | None = None,
+    thread: str = "",
 ) -> dict[str, JSON]:
     """Return what resumes these interrupts: an envelope for each, with what this bridge has for it.
 
     What would make the call larger than `most_bytes` is left out: the thread goes on asking for it, and gets it next.
+    The envelopes are signed with `keys`, for the thread.
     """
     answers: dict[str, JSON] = {}
     room = most_bytes
@@ -120,7 +128,7 @@ def resume_map(
                     break
                 held[each.id] = outcomes[each.id]
         if held:
-            answers[interrupt.id] = envelope(held, interrupt.by)
+            answers[interrupt.id] = envelope(held, interrupt.by, keys=keys, thread=thread)
         if room < 0:
             break
     return answers

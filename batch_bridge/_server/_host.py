@@ -12,6 +12,7 @@ from langgraph_sdk.client import LangGraphClient
 
 from batch_bridge._deployment._access import Access
 from batch_bridge._deployment._bell import start_tick
+from batch_bridge._deployment._keys import Ring
 from batch_bridge._engine import Engine
 from batch_bridge._ledger import Ledger, Rows
 from batch_bridge._listeners import Listeners
@@ -74,9 +75,19 @@ class Host:
         self._listeners = listeners
         tell = None if listeners is None else listeners.tell
         self._engine.on_event = tell
+        self._ring = Ring()
         self._alarm = Alarm(graph_id, access, self._store)
         users = Users(self._store, access)
-        self._post = Post(self._store, graph_id, self._ledger, self._engine.forget, tell, access=access, users=users)
+        self._post = Post(
+            self._store,
+            graph_id,
+            self._ledger,
+            self._engine.forget,
+            tell,
+            access=access,
+            users=users,
+            ring=self._ring,
+        )
         self._intake = Intake(
             self._store,
             graph_id,
@@ -86,6 +97,7 @@ class Host:
             renew=self._renew,
             patience=retention,
             users=users,
+            ring=self._ring,
         )
         self._clerk = Clerk(
             self._store,
@@ -168,6 +180,7 @@ class Host:
             self._tick = ""
             await self._alarm.set(now + timedelta(seconds=5), now)
             return False
+        await self._ring.load(self._store, first=self.passes == 1)
         if not mine or not self._opened:
             self._opened = False  # until all is read: a tick that is cancelled half way leaves this as it is
             await self._ledger.load()

@@ -1,5 +1,6 @@
 """What a bridge takes in on a server: the notes of threads that park, and now and then what a sweep finds."""
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -7,20 +8,25 @@ from datetime import datetime, timedelta
 from langgraph_sdk.client import LangGraphClient
 
 from batch_bridge._deployment._inbox import Note, read_notes, remove_notes
+from batch_bridge._deployment._keys import Ring
 from batch_bridge._engine import Engine
 from batch_bridge._ledger import Rows
 from batch_bridge._models import Request
+from batch_bridge._server._aside import report
 from batch_bridge._server._ledger import ServerLedger
 from batch_bridge._server._post import Post
 from batch_bridge._server._seen import Seen, look, look_for_parked
 from batch_bridge._server._stranded import look_closely
 from batch_bridge._server._users import Users
 
+logger = logging.getLogger("batch_bridge")
+
 _SWEEP_PAGES = 5
 """Pages of parked threads that one pass of a sweep reads."""
 _SWEEP_EVERY = timedelta(minutes=10)
 _NOT_PARKED = timedelta(seconds=5)
 """How long a note counts whose thread is neither parked nor busy."""
+_MOST_REPORTED = 10_000
 _LOOKED_AT = 200
 """Threads that are held in memory at once, with all that they ask for."""
 
@@ -56,6 +62,7 @@ class Intake:
         renew: Says that the tick still runs, and fails if it is another's by now.
         users: Whose the threads are.
         patience: For how long the note of a thread that is hidden from this user is kept.
+        ring: The deployment's keys.
     """
 
     def __init__(
@@ -69,6 +76,7 @@ class Intake:
         renew: Callable[[], Awaitable[None]],
         patience: timedelta,
         users: Users,
+        ring: Ring,
     ) -> None:
         self._store = store
         self._name = bridge
@@ -78,6 +86,8 @@ class Intake:
         self._renew = renew
         self._patience = patience
         self._users = users
+        self._ring = ring
+        self._reported: set[str] = set()
         self.sweep_at: datetime | None = None
         self._sweep_began: datetime | None = None
         self._sweep_since: datetime | None = None
@@ -92,13 +102,16 @@ class Intake:
             may_hide: A thread that is not seen may be another user's.
             user: Whom the server is called as.
         """
-        notes = await read_notes(self._store, self._name)
+        notes, unreadable = await read_notes(self._store, self._name)
         news = News(notes=bool(notes))
+        for key in unreadable:
+            news.problem = report(self._name, "the inbox", key)
+        await remove_notes(self._store, self._name, unreadable)
         for start in range(0, len(notes), _LOOKED_AT):
             await self._renew()
             page = notes[start : start + _LOOKED_AT]
             await self._answer(client, page, now, news, hidden_from=user if may_hide else "")
-        news.again = await self._sweep(client, now)
+        news.again = await self._sweep(client, now, news)
         return news
 
     async def _answer(
@@ -106,7 +119,8 @@ class Intake:
     ) -> None:
         threads = list(dict.fromkeys(note.thread for note in notes))
         await self._users.note({note.thread: note.user for note in reversed(notes)})  # the oldest counts
-        seen = await look(client, threads)
+        seen = await look(client, threads, self._ring)
+        self._report(seen.values(), news)
         fresh = await self._take_in(seen.values(), now, {note.thread: note.left_at for note in notes})
         for note in notes:
             if note.thread in seen and note.asks in seen[note.thread].digests(self._name):
@@ -135,6 +149,16 @@ class Intake:
         self._post.add(settled, now, again=True)
         return {each.thread for each in new if each.id not in settled}
 
+    def _report(self, threads: Iterable[Seen], news: News) -> None:
+        """Say of a thread, once, that it shows what looks like ours and is not obeyed."""
+        for thread in threads:
+            if thread.refused and thread.id not in self._reported:
+                if len(self._reported) >= _MOST_REPORTED:
+                    self._reported.clear()
+                self._reported.add(thread.id)
+                news.problem = f"thread {thread.id}: {thread.refused}. It waits for nobody; others are served"
+                logger.warning("%s: %s", self._name, news.problem)
+
     def _sort(self, notes: list[Note], seen: dict[str, Seen], now: datetime, news: News, hidden_from: str) -> list[str]:
         """Return the notes that are done with; note when to look at the others again."""
         done: list[str] = []
@@ -158,14 +182,15 @@ class Intake:
                 done.append(note.key)
         return done
 
-    async def _sweep(self, client: LangGraphClient, now: datetime) -> bool:
+    async def _sweep(self, client: LangGraphClient, now: datetime, news: News) -> bool:
         """Look for parked threads that nobody told of, a few pages in a pass; tell whether there are more."""
         if self._swept is None and self.sweep_at is not None and now >= self.sweep_at:
             self._swept = 0
         if self._swept is None:
             return False
         for _ in range(_SWEEP_PAGES):
-            threads, last = await look_for_parked(client, self._swept, self._sweep_since)
+            threads, last = await look_for_parked(client, self._swept, self._sweep_since, self._ring)
+            self._report(threads, news)
             await self._take_in([thread for thread in threads if self._is_news(thread)], now)
             self._swept += len(threads)
             if last:  # the next one looks at what has parked since the one before this
@@ -195,10 +220,12 @@ class Intake:
         threads = list(by_thread)
         for start in range(0, len(threads), _LOOKED_AT):
             page = threads[start : start + _LOOKED_AT]
-            seen = await look_closely(client, page)
+            seen = await look_closely(client, page, self._ring)
             for thread in page:
                 if thread in seen or not may_hide:
-                    abandoned += _abandoned(seen.get(thread), self._name, by_thread[thread])
+                    held = by_thread[thread]
+                    found = seen[thread].vouched(self._name, set(held)) if thread in seen else None
+                    abandoned += _abandoned(found, self._name, held)
             await self._renew()
         await self._engine.drop(abandoned)
 

@@ -78,9 +78,19 @@ class Lease:
 
     async def _read(self) -> dict[str, Any] | None:
         (item,) = await self._store.abatch([GetOp(self._namespace, "lease")])
-        return None if item is None else item.value
+        row = None if item is None else item.value
+        return row if isinstance(row, dict) and _is_lease(row) else None
 
     async def _write(self, now: datetime, *, running: bool) -> None:
         self._said_at = now
         row = {"holder": self._holder, "epoch": self._epoch, "running": running, "at": now.timestamp()}
         await self._store.abatch([PutOp(self._namespace, "lease", row, index=False)])
+
+
+def _is_lease(row: dict[str, Any]) -> bool:
+    """Return whether a row is a lease; any other one is nobody's."""
+    at, epoch = row.get("at"), row.get("epoch")
+    is_time = isinstance(at, int | float) and not isinstance(at, bool)
+    return (
+        is_time and type(epoch) is int and isinstance(row.get("holder"), str) and isinstance(row.get("running"), bool)
+    )

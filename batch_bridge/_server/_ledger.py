@@ -16,17 +16,19 @@ from typing import Any
 
 from langgraph.store.base import Op
 
-from batch_bridge._duration import read_seconds
+from batch_bridge._duration import is_duration, read_seconds
 from batch_bridge._ledger import Ledger, Rows
-from batch_bridge._models import Outcome, Request, Submitted
+from batch_bridge._models import Errored, Outcome, Request, Submitted
 from batch_bridge._patience import Patience
 from batch_bridge._plan import Waiting
+from batch_bridge._server._aside import UNREADABLE, is_text, report, time_of
 from batch_bridge._server._pieces import Pieces
 
 logger = logging.getLogger("batch_bridge")
 
 _PATIENCE = timedelta(seconds=5)
 """How long a call of the store is tried again within a tick, which is shorter than its lease; the next tick goes on."""
+_DAMAGED = Errored("its outcome was damaged in the store; ask again", code="outcome_damaged", retryable=True)
 _AT_ONCE = 1000
 """Requests that are read at once to learn whose they are."""
 
@@ -54,12 +56,24 @@ class ServerLedger(Ledger):
     def __init__(self, store: Rows, bridge: str) -> None:
         super().__init__(store, bridge)
         root = ("batch_bridge", bridge)
-        self._queue = Pieces(store, (*root, "queue"))
-        self.outbox = Pieces(store, (*root, "outbox"))
-        self.dead = Pieces(store, (*root, "dead"))
-        self.unclaimed = Pieces(store, (*root, "unclaimed"))
+        self._queue = Pieces(store, (*root, "queue"), _is_queued)
+        self.outbox = Pieces(store, (*root, "outbox"), is_text)
+        self.dead = Pieces(store, (*root, "dead"), _is_dead)
+        self.unclaimed = Pieces(store, (*root, "unclaimed"), _is_unclaimed)
+        self._damaged: set[str] = set()
         self._threads: dict[str, str] = {}
         self._of_thread: dict[str, set[str]] = {}
+
+    def _unreadable(self, kind: str, key: str, error: Exception) -> None:
+        """Set a row aside: a tick serves all tenants, and one bad row must not stop it."""
+        report(self._root[1], kind, key, error)
+        if kind == "outcomes":
+            self._damaged.add(key)
+
+    async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
+        """See `Ledger`. One that cannot be read is an error to who waits for it: nobody waits for ever."""
+        self._damaged.clear()
+        return await super().outcomes(ids) | dict.fromkeys(self._damaged, _DAMAGED)
 
     async def load(self) -> None:
         """Read the sets anew: another process may have changed them."""
@@ -196,6 +210,43 @@ class ServerLedger(Ledger):
         await self.outbox.add({request_id: thread for request_id, (thread, _, _) in chosen})
         await self.dead.remove([request_id for request_id, _ in chosen])
         return len(chosen)
+
+
+def _fits(row: Any, *forms: Callable[[Any], bool]) -> bool:
+    return isinstance(row, list) and len(row) == len(forms) and all(map(_holds, forms, row))
+
+
+def _holds(form: Callable[[Any], bool], value: Any) -> bool:
+    return form(value)
+
+
+def _is_time(given: object) -> bool:
+    try:
+        time_of(given)
+    except UNREADABLE:
+        return False
+    return True
+
+
+def _is_any_text(given: object) -> bool:
+    return is_text(given, empty=True)
+
+
+def _is_size(given: object) -> bool:
+    return type(given) is int and given >= 0
+
+
+def _is_queued(row: Any) -> bool:
+    forms = (_is_any_text, _is_any_text, _is_size, _is_time, _is_any_text)
+    return _fits(row, *forms) or _fits(row, *forms, is_duration)
+
+
+def _is_dead(row: Any) -> bool:
+    return _fits(row, is_text, lambda reason: isinstance(reason, str), _is_time)
+
+
+def _is_unclaimed(row: Any) -> bool:
+    return _fits(row, is_text, _is_time)
 
 
 def _row(waiting: Waiting) -> list[Any]:

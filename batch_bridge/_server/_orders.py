@@ -6,12 +6,13 @@ key -> when, so that a run that the server repeats does not do to what was asked
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias, TypeGuard
 
 from langgraph.store.base import GetOp, Op, PutOp, SearchOp
 
 from batch_bridge._ledger import Rows
+from batch_bridge._server._aside import UNREADABLE, is_text, report, time_of
 from batch_bridge.errors import OrderError
 
 Verb: TypeAlias = Literal["flush", "replay", "cancel"]
@@ -22,6 +23,10 @@ KNOWN: Final = frozenset({"wake", "id", *VERBS})
 """The keys of an input."""
 _MOST: Final = 1000
 """Orders that are read at once; the rest in the next pass."""
+_MOST_IDS: Final = 100_000
+"""Ids in one order."""
+_SHOWN: Final = 200
+_SHOWN_NAMES: Final = 3
 _MOST_OBEYED: Final = 10_000
 _HOW: Final = (
     'cancel={"thread_id": "…"}, {"request_id": "…"} or {"batch": "bb-…"}, with one id or a list of them, or "all"'
@@ -59,11 +64,13 @@ def read(given: Mapping[str, Any]) -> dict[Verb, Any]:
     """
     if unknown := sorted(map(str, given.keys() - KNOWN)):
         raise OrderError(
-            f"a bridge knows no {', '.join(map(repr, unknown))}; an input may have {', '.join(sorted(KNOWN))}, "
-            "or be empty"
+            f"a bridge knows no {', '.join(map(_cut, unknown[:_SHOWN_NAMES]))}; an input may have "
+            f"{', '.join(sorted(KNOWN))}, or be empty"
         )
-    if not isinstance(given.get("id") or "", str):
-        raise OrderError(f"id={given['id']!r} is no name for an order; give a string, or leave it out")
+    if given.get("id") and not is_text(given["id"]):
+        raise OrderError(
+            f"id={_cut(given['id'])} is no name for an order; give a string of up to 1,000 characters, or leave it out"
+        )
     orders: dict[Verb, Any] = {}
     if given.get("flush"):
         orders["flush"] = True
@@ -78,22 +85,27 @@ def _cancel(given: object) -> Any:
     if given == "all":
         return given
     if not isinstance(given, Mapping) or len(given) != 1:
-        raise OrderError(f"cancel={given!r} does not say one thing; give {_HOW}")
+        raise OrderError(f"cancel={_cut(given)} does not say one thing; give {_HOW}")
     ((name, ids),) = given.items()
     if name not in NAMES:
-        raise OrderError(f"cancel={given!r}: there is no {name!r}; give {_HOW}")
+        raise OrderError(f"cancel={_cut(given)}: there is no {_cut(name)}; give {_HOW}")
     return {name: _ids(ids, _HOW)}
 
 
 def _ids(given: object, how: str) -> list[str]:
     ids = [given] if isinstance(given, str) else given
     if not _are_ids(ids):
-        raise OrderError(f"{given!r} are no ids; give {how}")
+        raise OrderError(f"{_cut(given)} are no ids; give {how}")
     return list(dict.fromkeys(ids))
 
 
 def _are_ids(ids: object) -> TypeGuard[list[str]]:
-    return isinstance(ids, list) and bool(ids) and all(isinstance(each, str) and each for each in ids)
+    return isinstance(ids, list) and 0 < len(ids) <= _MOST_IDS and all(is_text(each) for each in ids)
+
+
+def _cut(given: object) -> str:
+    text = repr(given)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def check_limits(orders: Mapping[Verb, Any], by: str) -> None:
@@ -128,19 +140,27 @@ async def leave(
 async def listed(store: Rows, bridge: str) -> list[Order]:
     """Return the orders that are not carried out, oldest first."""
     (rows,) = await store.abatch([SearchOp(_namespace(bridge), limit=_MOST)])
-    orders = [
-        Order(
-            row.key,
-            row.value["id"],
-            row.value["verb"],
-            row.value["what"],
-            datetime.fromtimestamp(row.value["at"], UTC),
-            row.value["done"],
-            row.value.get("by", ""),
-        )
-        for row in rows
-    ]
+    orders: list[Order] = []
+    for row in rows:
+        if (order := _order(row.key, row.value)) is not None:
+            orders.append(order)
+        else:
+            report(bridge, "the orders", row.key)
+            await store.abatch([PutOp(_namespace(bridge), row.key, None)])
     return sorted(orders, key=lambda order: order.at)
+
+
+def _order(key: str, row: Mapping[str, Any]) -> Order | None:
+    """Return an order that was written down; `None` if there is no such order."""
+    verb, what, done, by = row.get("verb"), row.get("what"), row.get("done"), row.get("by", "")
+    if not isinstance(row.get("id"), str) or type(done) is not int or verb not in VERBS or not isinstance(by, str):
+        return None
+    try:
+        at, orders = time_of(row.get("at")), read({verb: what})
+        check_limits(orders, by)
+    except (OrderError, *UNREADABLE):
+        return None
+    return Order(key, row["id"], verb, orders[verb], at, done, by) if verb in orders else None
 
 
 async def keep(store: Rows, bridge: str, order: Order) -> None:
@@ -159,8 +179,15 @@ async def obeyed(store: Rows, bridge: str, orders: Iterable[Order], now: datetim
 async def forget_obeyed(store: Rows, bridge: str, before: datetime) -> None:
     """Forget which orders were carried out before a time."""
     (rows,) = await store.abatch([SearchOp(_obeyed(bridge), limit=_MOST_OBEYED)])
-    if old := [row.key for row in rows if row.value["at"] < before.timestamp()]:
+    if old := [row.key for row in rows if _is_before(row.value, before)]:
         await store.abatch([PutOp(_obeyed(bridge), key, None) for key in old])
+
+
+def _is_before(row: Mapping[str, Any], before: datetime) -> bool:
+    try:
+        return time_of(row.get("at")) < before
+    except ValueError:
+        return True
 
 
 def _put(bridge: str, order: Order) -> PutOp:

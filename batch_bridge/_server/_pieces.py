@@ -1,15 +1,19 @@
 """A set of small entries in a store, kept in pieces: read at once, changed a piece at a time, listed by nobody else."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from langgraph.store.base import Op, PutOp, SearchOp
 
 from batch_bridge._ledger import Rows
 from batch_bridge._models import JSON
+from batch_bridge._server._aside import report
+from batch_bridge._wire import is_request_id
 from batch_bridge.errors import LedgerError
 
 _ENTRIES = 1000
 """Entries in a piece: one row, rewritten when one of them changes."""
+_LONGEST_NAME = 12
 _MOST = 100_000
 """Pieces in one set."""
 
@@ -18,10 +22,18 @@ class Pieces:
     """Entries by key, in the order added. Held in memory as well: reading costs nothing.
 
     A write has been made durable when its method returns. One writer at a time.
+
+    Args:
+        store: Where they are.
+        namespace: Below what.
+        is_right: Returns whether an entry has the form of those that its owner writes; another one is set aside.
     """
 
-    def __init__(self, store: Rows, namespace: tuple[str, ...]) -> None:
+    def __init__(
+        self, store: Rows, namespace: tuple[str, ...], is_right: Callable[[Any], bool] = lambda _: True
+    ) -> None:
         self._store = store
+        self._is_right = is_right
         self._namespace = namespace
         self._entries: dict[str, JSON] = {}
         self._piece_of: dict[str, str] = {}
@@ -54,11 +66,26 @@ class Pieces:
         self._piece_of.clear()
         self._pieces.clear()
         for row in sorted(rows, key=lambda row: row.key):
-            piece = dict(row.value["entries"])
+            if not (row.key.isascii() and row.key.isdigit() and len(row.key) <= _LONGEST_NAME):
+                report(self._namespace[1], self._namespace[2], row.key)
+                continue
+            piece = self._read(row.key, row.value.get("entries"))
             self._pieces[row.key] = piece
             self._entries |= piece
             self._piece_of.update(dict.fromkeys(piece, row.key))
             self._last = max(self._last, int(row.key))
+
+    def _read(self, name: str, entries: object) -> dict[str, JSON]:
+        """Return the entries of a piece that are of the right form, and that no piece before it holds."""
+        piece: dict[str, JSON] = {}
+        held = entries if isinstance(entries, list) else []
+        for entry in held:
+            match entry:
+                case [str(key), value] if is_request_id(key) and key not in self._entries and self._is_right(value):
+                    piece[key] = value
+        if len(piece) < len(held) or not isinstance(entries, list):
+            report(self._namespace[1], self._namespace[2], name)
+        return piece
 
     async def add(self, entries: Mapping[str, JSON]) -> None:
         """Add entries; one that is there already stays as it is."""

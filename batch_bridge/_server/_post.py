@@ -13,6 +13,7 @@ from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import ConflictError, NotFoundError
 
 from batch_bridge._deployment._access import Access
+from batch_bridge._deployment._keys import Ring
 from batch_bridge._deployment._vouch import check_identity, vouch
 from batch_bridge._ledger import Rows
 from batch_bridge._models import JSON, Outcome
@@ -45,6 +46,7 @@ class Post:
         tell: Told of what threads were resumed with, if anybody wants to know.
         access: How the server is reached as the user whose a thread is.
         users: Whose the threads are.
+        ring: The deployment's keys.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Post:
         *,
         access: Access,
         users: Users,
+        ring: Ring,
     ) -> None:
         self._store = store
         self._bridge = bridge
@@ -65,6 +68,7 @@ class Post:
         self._tell = tell
         self._access = access
         self._users = users
+        self._ring = ring
         self._letters: dict[str, Letter] = {}
         self._strikes: dict[str, int] = {}
         self.last_error = ""
@@ -139,12 +143,12 @@ class Post:
         self, client: LangGraphClient, letters: Sequence[Letter], now: datetime, *, hidden: bool
     ) -> None:
         doubted = {letter.thread for letter in letters if letter.deliveries or letter.again}
-        seen = await look_closely(client, [letter.thread for letter in letters], doubted)
+        seen = await look_closely(client, [letter.thread for letter in letters], self._ring, doubted)
         ended: list[str] = []
         kept: list[str] = []
         to_send: list[tuple[Letter, Seen]] = []
         for letter in letters:
-            thread = seen.get(letter.thread)
+            thread = self._vouched(letter, seen.get(letter.thread))
             verdict, read = judge(letter, thread, self._bridge, now)
             letter.ids -= read
             if read:
@@ -167,6 +171,9 @@ class Post:
                     letter.put_off(now)
         await self._acknowledge(ended, kept, now)
         await self._send(client, to_send, now)
+
+    def _vouched(self, letter: Letter, thread: Seen | None) -> Seen | None:
+        return None if thread is None else thread.vouched(self._bridge, letter.ids)
 
     async def _acknowledge(self, ended: Sequence[str], kept: Sequence[str], now: datetime) -> None:
         if kept:  # first: an outcome that nobody remembers is never let go of
@@ -205,7 +212,8 @@ class Post:
             await self._answer(client, letter, thread, interrupts, outcomes, now)
         elif await claim(self._store, thread.id, self._bridge, now):
             try:
-                thread = (await look_closely(client, [thread.id])).get(thread.id, thread)
+                again = (await look_closely(client, [thread.id], self._ring)).get(thread.id)
+                thread = self._vouched(letter, again) or thread
                 interrupts = due(thread, self._bridge, letter.ids & outcomes.keys())
                 if interrupts and not thread.busy and not thread.failed:  # else the other one was quicker
                     await self._answer(client, letter, thread, interrupts, outcomes, now)
@@ -221,7 +229,7 @@ class Post:
         outcomes: dict[str, Outcome],
         now: datetime,
     ) -> None:
-        answers = resume_map(interrupts, self._bridge, outcomes)
+        answers = resume_map(interrupts, self._bridge, outcomes, keys=self._ring.keys, thread=thread.id)
         try:
             late = await find_late_answer(client, thread) if thread.stranded else None
             await self._create_run(thread, interrupts, answers, late)
@@ -307,7 +315,7 @@ class Post:
         """
         thread = None
         if not await self._is_under_way(client, letter):
-            thread = (await look_closely(client, [letter.thread])).get(letter.thread)
+            thread = self._vouched(letter, (await look_closely(client, [letter.thread], self._ring)).get(letter.thread))
         if (
             thread is None
             or not (thread.busy and thread.parked)
@@ -326,7 +334,7 @@ class Post:
         for status in ("pending", "running"):
             for run in await client.runs.list(letter.thread, status=status, limit=50):
                 kwargs: Any = run.get("kwargs") or {}
-                delayed = (kwargs.get("config") or {}).get("configurable", {}).get("__after_seconds__")
+                delayed = ((kwargs.get("config") or {}).get("configurable") or {}).get("__after_seconds__")
                 if status == "running" or not delayed:
                     return True
         return False

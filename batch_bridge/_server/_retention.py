@@ -14,6 +14,7 @@ from batch_bridge._ledger import Rows
 from batch_bridge._server._ledger import ServerLedger
 from batch_bridge._server._post import delivered_namespace
 from batch_bridge._server._users import Users
+from batch_bridge._wire import is_request_id
 
 logger = logging.getLogger("batch_bridge")
 
@@ -88,7 +89,8 @@ class Retention:
                 if not rows:
                     break
                 for row in rows:
-                    await self._forget(row.value["ids"])
+                    ids = row.value.get("ids")
+                    await self._forget([each for each in ids if is_request_id(each)] if isinstance(ids, list) else [])
                 await self._store.abatch([PutOp(hour, row.key, None) for row in rows])
 
     async def _forget_runs(self, client: LangGraphClient) -> None:

@@ -1,18 +1,22 @@
 """A thread as the server tells of it: where it is parked, and whether it runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from langgraph_sdk.client import LangGraphClient
 
 from batch_bridge._deployment._inbox import digest_asks
-from batch_bridge._wire import Asked, read_author, read_interrupt, read_origin
+from batch_bridge._deployment._keys import Ring
+from batch_bridge._signature import Check
+from batch_bridge._wire import Asked, looks_like_ours, read_author, read_interrupt, read_origin
 
 _PAGE = 200
 """Threads in one call: their interrupts hold what they ask for, and may be long."""
 
+_TOLD: Final = ("thread_id", "status", "interrupts", "metadata", "config", "updated_at")
 _MOST = 1000
 """Threads in one call that asks for no more than whether they are there."""
 
@@ -42,6 +46,8 @@ class Seen:
         config: Settings of its runs that the server does not hand on to the next one.
         questions: The ids of interrupts that it waits at and that are none of ours.
         stranded: Its last run failed, and no node of it has: it is parked as before. Told by `look_closely` alone.
+        unsigned: Interrupts of our form that nothing proves to be ours; none of them is obeyed.
+        refused: Why something that looks like ours is not obeyed; empty if nothing is wrong.
     """
 
     id: str
@@ -53,6 +59,18 @@ class Seen:
     config: dict[str, Any]
     questions: tuple[str, ...] = ()
     stranded: bool = False
+    unsigned: tuple[Parked, ...] = ()
+    refused: str = ""
+
+    def vouched(self, bridge: str, ids: AbstractSet[str]) -> "Seen":
+        """Return the thread with those of its unsigned interrupts that ask a bridge for what it holds for the thread.
+
+        So what a version without signatures has taken in is not lost, whatever has become of the thread since.
+        """
+        held = tuple(
+            each for each in self.unsigned if any(one.batcher == bridge and one.id in ids for one in each.asks)
+        )
+        return replace(self, parked=(*self.parked, *held), unsigned=(), ended=False) if held else self
 
     def asks(self, bridge: str) -> list[Asked]:
         """Return what it waits for of one bridge."""
@@ -70,15 +88,13 @@ class Seen:
         return {asked.batcher for interrupt in self.parked for asked in interrupt.asks}
 
 
-async def look(client: LangGraphClient, ids: Sequence[str]) -> dict[str, Seen]:
+async def look(client: LangGraphClient, ids: Sequence[str], ring: Ring) -> dict[str, Seen]:
     """Read threads by id. One that is not there, or that the caller may not see, is left out."""
     found: dict[str, Seen] = {}
     for start in range(0, len(ids), _PAGE):
         page = list(ids[start : start + _PAGE])
-        threads: Iterable[Mapping[str, Any]] = await client.threads.search(
-            ids=page, select=["thread_id", "status", "interrupts", "metadata", "config"], limit=len(page)
-        )
-        found |= {str(thread["thread_id"]): see(thread) for thread in threads}
+        threads: Iterable[Mapping[str, Any]] = await client.threads.search(ids=page, select=[*_TOLD], limit=len(page))
+        found |= {str(thread["thread_id"]): see(thread, ring) for thread in threads}
     return found
 
 
@@ -94,17 +110,20 @@ async def present(client: LangGraphClient, ids: Sequence[str]) -> set[str]:
     return found
 
 
-async def look_for_parked(client: LangGraphClient, offset: int, since: datetime | None) -> tuple[list[Seen], bool]:
+async def look_for_parked(
+    client: LangGraphClient, offset: int, since: datetime | None, ring: Ring
+) -> tuple[list[Seen], bool]:
     """Read a page of the threads that wait for something, newest first, and tell whether it was the last one.
 
     Args:
         client: Calls the server.
         offset: How many threads to pass over.
         since: Those that have not changed since then are of no interest.
+        ring: The deployment's keys.
     """
     threads: Sequence[Mapping[str, Any]] = await client.threads.search(
         status="interrupted",
-        select=["thread_id", "status", "interrupts", "metadata", "config", "updated_at"],
+        select=[*_TOLD],
         limit=_PAGE,
         offset=offset,
         sort_by="updated_at",
@@ -113,38 +132,62 @@ async def look_for_parked(client: LangGraphClient, offset: int, since: datetime 
     last = len(threads) < _PAGE
     if threads and since is not None:
         last = last or datetime.fromisoformat(str(threads[-1]["updated_at"])) < since
-    return [see(thread) for thread in threads], last
+    return [see(thread, ring) for thread in threads], last
 
 
-def see(thread: Mapping[str, Any]) -> Seen:
-    """Read what the server tells of a thread."""
+def see(thread: Mapping[str, Any], ring: Ring) -> Seen:
+    """Read what the server tells of a thread. Its interrupts' values may be anybody's."""
     status, metadata, config = thread.get("status"), thread.get("metadata") or {}, thread.get("config") or {}
-    raised = thread.get("interrupts") or {}
+    raised = [
+        (str(task), each)
+        for task, several in (thread.get("interrupts") or {}).items()
+        for each in several
+        if isinstance(each, Mapping)
+    ]
+    parked: list[Parked] = []
+    unsigned: list[Parked] = []
+    questions: list[str] = []
+    refused, in_doubt = "", False
+    for task, each in raised:
+        value, address = each.get("value"), _address(each)
+        asked = read_interrupt(value)
+        if asked is None or not isinstance(value, Mapping):
+            questions.append(address)
+            if looks_like_ours(value):
+                refused = "an interrupt that looks like ours has not its form"
+            continue
+        if not address:
+            continue
+        found = Parked(address, task, tuple(asked), read_origin(value), read_author(value))
+        check = ring.check(str(thread["thread_id"]), value)
+        if check is Check.VALID or (check is Check.ABSENT and _is_old(thread, ring)):
+            parked.append(found)
+        elif check is Check.UNKNOWN:
+            in_doubt = True  # the keys are read again before the next look
+        else:
+            unsigned.append(found)
+            refused = f"an interrupt that looks like ours is not obeyed: {check.value}"
     return Seen(
         id=str(thread["thread_id"]),
         assistant=str(metadata.get("assistant_id") or metadata.get("graph_id") or ""),
-        busy=status == "busy",
+        busy=status == "busy" or in_doubt,
         failed=status == "error",
         ended=status == "idle" and not raised,
-        parked=tuple(_parked(raised)),
+        parked=tuple(parked),
         config={each: config[each] for each in ("recursion_limit", "tags") if config.get(each)},
-        questions=tuple(_questions(raised)),
+        questions=tuple(questions),
+        unsigned=tuple(unsigned),
+        refused=refused,
     )
 
 
-def _parked(interrupts: Mapping[str, Any]) -> Iterable[Parked]:
-    for task, raised in interrupts.items():
-        for each in raised:
-            asked = read_interrupt(each.get("value"))
-            if asked is not None and (address := _address(each)):
-                yield Parked(address, str(task), tuple(asked), read_origin(each["value"]), read_author(each["value"]))
-
-
-def _questions(interrupts: Mapping[str, Any]) -> Iterable[str]:
-    for raised in interrupts.values():
-        for each in raised:
-            if read_interrupt(each.get("value")) is None:
-                yield _address(each)
+def _is_old(thread: Mapping[str, Any], ring: Ring) -> bool:
+    """Return whether a thread has not changed since there are keys: a version without them has parked it."""
+    told = thread.get("updated_at")
+    if not told:
+        return False
+    at = told if isinstance(told, datetime) else datetime.fromisoformat(str(told))
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)) < ring.keys.since
 
 
 def _address(interrupt: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ import httpx
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIError
 
+from batch_bridge._deployment._keys import Ring
 from batch_bridge._server._seen import Seen, look
 
 logger = logging.getLogger("batch_bridge")
@@ -46,7 +47,9 @@ class LateAnswer:
         return {**self.command, "resume": {**answers, self.question: self.command["resume"]}}
 
 
-async def look_closely(client: LangGraphClient, ids: Sequence[str], doubted: Container[str] = ()) -> dict[str, Seen]:
+async def look_closely(
+    client: LangGraphClient, ids: Sequence[str], ring: Ring, doubted: Container[str] = ()
+) -> dict[str, Seen]:
     """Do what `look` does, and tell threads that are stranded from those in which a node has failed.
 
     Costs a call for each thread that reads `error` and shows interrupts of ours, and for each that is doubted.
@@ -54,10 +57,11 @@ async def look_closely(client: LangGraphClient, ids: Sequence[str], doubted: Con
     Args:
         client: Calls the server.
         ids: Threads.
+        ring: The deployment's keys.
         doubted: Those that may have taken already what they show that they ask for: the server goes on showing the
             interrupt of a task that has finished, while another task of its step is parked.
     """
-    seen = await look(client, ids)
+    seen = await look(client, ids, ring)
     gate = asyncio.Semaphore(_SIDE_BY_SIDE)
 
     async def judge(thread: Seen) -> Seen:

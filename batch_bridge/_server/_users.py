@@ -18,6 +18,7 @@ from langgraph_sdk.errors import NotFoundError
 from batch_bridge._deployment._access import Access, identity_in
 from batch_bridge._ledger import Rows
 from batch_bridge._models import Request
+from batch_bridge._server._aside import is_text
 from batch_bridge._server._seen import present
 
 _NAMESPACE: Final = ("batch_bridge", "threads", "users")
@@ -86,7 +87,8 @@ class Users:
     async def _read(self, threads: Collection[str]) -> dict[str, str]:
         held = sorted(threads)
         rows = await self._store.abatch([GetOp(_NAMESPACE, thread) for thread in held]) if held else []
-        return {thread: row.value["user"] for thread, row in zip(held, rows, strict=True) if row is not None}
+        users = {thread: row.value.get("user") for thread, row in zip(held, rows, strict=True) if row is not None}
+        return {thread: user for thread, user in users.items() if is_text(user, empty=True)}
 
     async def _write(self, users: Mapping[str, str]) -> None:
         if users:

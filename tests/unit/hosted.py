@@ -13,12 +13,24 @@ from langgraph_sdk.errors import NotFoundError
 from batch_bridge import Bridge, FlushPolicy
 from batch_bridge._deployment._access import Access
 from batch_bridge._deployment._inbox import note_row
+from batch_bridge._deployment._keys import Ring
 from batch_bridge._models import Cancelled, InProgress
 from batch_bridge._server import _orders
 from batch_bridge._server._host import Host
+from batch_bridge._signature import Keys, key_of
 from batch_bridge._wire import Asked, interrupt_value, read_envelope, to_json
 
 HOUR = timedelta(hours=1)
+
+
+KEYS = Keys(key_of("the key of the tests"), (), datetime.now(UTC))
+
+
+def ring() -> Ring:
+    """Return keys that have been loaded."""
+    loaded = Ring()
+    loaded._keys = KEYS
+    return loaded
 
 
 class Server:
@@ -41,6 +53,7 @@ class Server:
             "status": status,
             "interrupts": interrupts,
             "metadata": {"assistant_id": "agent"},
+            "updated_at": "2020-01-01T00:00:00+00:00",  # by a version that signed nothing, where nobody signs
         }
 
     @property

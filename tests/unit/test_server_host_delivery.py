@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from fakes import T0, FakeStore, at
+from hosted import ring
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,8 @@ from batch_bridge._server._lease import Lease
 from batch_bridge._server._seen import Parked, Seen, see
 from batch_bridge._wire import Asked, interrupt_value, read_envelope, to_json
 from batch_bridge.errors import ProviderUnavailable
+
+RUN = "0199f9a5-0f2c-7c3e-8f3e-2f6f1f3c9d11"
 
 
 def parked(address: str, *asks: str) -> Parked:
@@ -109,7 +112,7 @@ def test_a_failure_travels_too() -> None:
     ],
 )
 def test_a_thread_is_read_with_its_own_interrupts_alone(status, flags) -> None:
-    ours = interrupt_value([to_json(Asked("x", "b", "item")), to_json(Asked("y", "c", "item"))], "run-1")
+    ours = interrupt_value([to_json(Asked("x", "b", "item")), to_json(Asked("y", "c", "item"))], RUN)
     raised = {
         "task-1": [{"id": "i", "value": ours}, {"id": "j", "value": "approve?"}],
         "task-2": [{"interrupt_id": "k", "value": ours}, {"value": ours}],
@@ -121,12 +124,14 @@ def test_a_thread_is_read_with_its_own_interrupts_alone(status, flags) -> None:
             "interrupts": raised,
             "metadata": {"assistant_id": "a"},
             "config": {"recursion_limit": 7, "configurable": {"x": 1}, "tags": []},
-        }
+            "updated_at": "2020-01-01T00:00:00Z",
+        },
+        ring(),
     )
     assert (thread.busy, thread.failed, thread.ended) == flags
     assert [each.id for each in thread.parked] == ["i", "k"]
-    assert [each.origin for each in thread.parked] == ["run-1", "run-1"]
-    assert see({"thread_id": "t", "status": status}).ended == (status == "idle")
+    assert [each.origin for each in thread.parked] == [RUN, RUN]
+    assert see({"thread_id": "t", "status": status}, ring()).ended == (status == "idle")
     assert thread.config == {"recursion_limit": 7}
     assert thread.bridges == {"b", "c"}
     assert [each.id for each in thread.asks("b")] == ["x", "x"]
@@ -134,7 +139,7 @@ def test_a_thread_is_read_with_its_own_interrupts_alone(status, flags) -> None:
 
 
 def test_a_thread_of_which_little_is_told() -> None:
-    thread = see({"thread_id": "t", "status": "idle", "interrupts": None, "metadata": None})
+    thread = see({"thread_id": "t", "status": "idle", "interrupts": None, "metadata": None}, ring())
     assert (thread.parked, thread.assistant, thread.config) == ((), "", {})
 
 

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from hosted import ring
 from langgraph_sdk.errors import NotFoundError
 
 from batch_bridge._server._stranded import find_late_answer, look_closely
@@ -21,6 +22,7 @@ class Server:
     def __init__(self, *, status="error", tasks=(), runs=(), questions=(B,), broken=None):
         raised = {"1": [{"id": A, "value": OURS}], "2": [{"id": each, "value": "?"} for each in questions]}
         self._thread = {"thread_id": "t", "status": status, "interrupts": raised, "metadata": {}}
+        self._thread["updated_at"] = "2020-01-01T00:00:00Z"
         self._tasks, self._runs, self._broken = list(tasks), list(runs), broken
         self.threads, self.runs = self, SimpleNamespace(list=self._list)
         self.looked = 0
@@ -48,7 +50,7 @@ def run(resume, *, status="error", at="2", **command):
 
 
 async def look(server, doubted=()):
-    return (await look_closely(server, ["t"], doubted))["t"]
+    return (await look_closely(server, ["t"], ring(), doubted))["t"]
 
 
 async def test_a_thread_is_stranded_if_no_node_of_it_has_failed():

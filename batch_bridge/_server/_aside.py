@@ -1,0 +1,45 @@
+"""What was found in the store and cannot be read: it is set aside and reported, and everything else goes on."""
+
+import logging
+import math
+from datetime import UTC, datetime
+from typing import Any, Final, TypeGuard
+
+logger = logging.getLogger("batch_bridge")
+
+_LATEST: Final = 1e11
+"""Seconds since 1970, of which a `datetime` can be made everywhere."""
+_LONGEST: Final = 1000
+UNREADABLE: Final = (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError, OSError)
+"""What reading a row of another form raises."""
+
+
+def is_text(given: object, *, empty: bool = False) -> TypeGuard[str]:
+    """Return whether something is a string of a sane length."""
+    return isinstance(given, str) and (empty or bool(given)) and len(given) <= _LONGEST and "\0" not in given
+
+
+def time_of(given: object) -> datetime:
+    """Return a time that was written as seconds since 1970.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if isinstance(given, bool) or not isinstance(given, int | float) or not abs(given) < _LATEST:
+        raise ValueError(f"{type(given).__name__} is no time")
+    if not math.isfinite(given):
+        raise ValueError("a time that is not finite")
+    return datetime.fromtimestamp(given, UTC)
+
+
+def report(bridge: str, what: str, key: object, why: object = "") -> str:
+    """Log that a row was set aside, and return what a person is shown. Its content may be a prompt: it is not told."""
+    kind = f" ({type(why).__name__})" if isinstance(why, BaseException) else ""
+    said = f"a row of {what} could not be read and was set aside{kind}: {str(key)[:80]!r}"
+    logger.warning("%s: %s", bridge, said)
+    return said
+
+
+def is_row(given: object) -> TypeGuard[dict[str, Any]]:
+    """Return whether something is a row's value."""
+    return isinstance(given, dict)
