@@ -79,6 +79,7 @@ async def count(kind, **options):
     return blips.calls
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("after", [False, True], ids=["lost", "answer_lost"])
 @pytest.mark.parametrize("kind", [BlippingStore, BlippingSaver])
 async def test_a_run_goes_on_though_any_one_call_fails(kind, after):
@@ -94,6 +95,7 @@ async def test_a_run_goes_on_though_any_one_call_fails(kind, after):
     await asyncio.gather(*map(fail, places))
 
 
+@pytest.mark.sampled(most=2)
 @pytest.mark.parametrize("seed", range(6))
 async def test_a_run_goes_on_though_three_calls_fail(seed):
     dice = random.Random(seed)
