@@ -20,7 +20,7 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.store.base import Op
 
 from batch_bridge._ledger import Rows
-from batch_bridge.errors import LedgerError
+from batch_bridge.errors import BatchBridgeError
 from batch_bridge.events import StoreFailed
 
 logger = logging.getLogger("batch_bridge")
@@ -38,8 +38,8 @@ _BUGS: Final = (
     ArithmeticError,
     AssertionError,
     AttributeError,
+    BatchBridgeError,
     GraphBubbleUp,
-    LedgerError,
     LookupError,
     NameError,
     RuntimeError,

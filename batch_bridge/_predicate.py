@@ -35,6 +35,13 @@ class Predicate:
             self._note(error)
             return False
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether this asks the same function, so that policies compare as their users wrote them."""
+        return self._when == (other._when if isinstance(other, Predicate) else other)
+
+    def __hash__(self) -> int:
+        return hash(self._when)
+
     def _note(self, error: Exception) -> None:
         with self._lock:
             is_first, self._has_failed = not self._has_failed, True

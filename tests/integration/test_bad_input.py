@@ -374,28 +374,6 @@ async def test_a_batch_that_fails_leaves_the_next_one_alone():
     assert desk.batches == [["a"]]
 
 
-async def test_a_predicate_that_raises_ends_the_calls_with_its_error():
-    def when(queue):
-        raise ZeroDivisionError("my predicate")
-
-    running, never = asyncio.Event(), asyncio.Event()
-
-    async def node(state):
-        if state["x"] == "long":
-            running.set()
-            await never.wait()
-        return await ask(state)
-
-    desk = Desk()
-    async with memory(one_node(node), desk.bridge(flush=FlushPolicy(when=when))) as runner:
-        with pytest.raises(ZeroDivisionError, match="my predicate"):
-            await within(runner.abatch(inputs_of("a", "long")))
-        assert running.is_set()
-        with pytest.raises(ZeroDivisionError, match="my predicate"):
-            await within(runner.abatch(inputs_of("a")))
-    assert desk.batches == []
-
-
 class FailingStore(InMemoryStore):
     """A store whose disk is full, once told so."""
 

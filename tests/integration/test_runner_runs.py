@@ -426,7 +426,8 @@ async def test_several_bridges_each_get_their_own_requests():
 async def test_five_hundred_threads_with_two_dependent_waits_make_exactly_two_batches():
     desk = Desk()
     names = [f"n{i}" for i in range(500)]
-    results = await run(chain(ask, again), desk.bridge(), inputs=inputs_of(*names))
+    async with memory(chain(ask, again), desk.bridge()) as runner:
+        results = await within(runner.abatch(inputs_of(*names)), 120)
     assert answers_of(results) == [[f"{each}!", f"{each}!!"] for each in names]
     assert desk.sizes == [500, 500]
 

@@ -24,6 +24,7 @@ from batch_bridge.providers import _anthropic_download, _gemini_download, _opena
 from batch_bridge.providers._anthropic_download import Bill
 from batch_bridge.providers._anthropic_handle import write_custom_id
 from batch_bridge.providers._gemini_result import Bill as GeminiBill
+from batch_bridge.providers._response_limits import ResponseLimits
 
 LINES = int(os.environ.get("BATCH_BRIDGE_FUZZ", "1500"))
 """Damaged lines in all, over the vendors and the kinds of items."""
@@ -167,41 +168,51 @@ class Stream:
         pass
 
 
-def openai(content, members, dice):
+async def openai(content, members, dice):
     @asynccontextmanager
     async def answered(_):
         yield Stream(chunks(dice, content))
 
     client = SimpleNamespace(files=SimpleNamespace(with_streaming_response=SimpleNamespace(content=answered)))
 
-    async def opened():
-        return client
+    async def call(_, stream, __):
+        return await stream(client)
 
+    clients = SimpleNamespace(call=call, limits=ResponseLimits())
     batch = SimpleNamespace(id="batch_1", output_file_id="file_1", error_file_id=None)
-    return _openai_download.read_outcomes(SimpleNamespace(calls=Counter(), open=opened), batch, members)
+    files = await _openai_download.fetch(clients, batch)
+    async for pair in _openai_download.read_outcomes(clients, batch, files, members):
+        yield pair
 
 
-def anthropic(content, members, dice):
-    async def call(_, __):
+async def anthropic(content, members, dice):
+    async def results(_):
         return SimpleNamespace(http_response=Stream(chunks(dice, content)))
 
-    return _anthropic_download.read_outcomes(SimpleNamespace(call=call), "msgbatch_1", members, Bill("m"))
+    async def call(_, stream, __):
+        return await stream(SimpleNamespace(messages=SimpleNamespace(batches=SimpleNamespace(results=results))))
+
+    clients = SimpleNamespace(call=call, limits=ResponseLimits())
+    download = await _anthropic_download.fetch(clients, "msgbatch_1")
+    async for pair in _anthropic_download.read_outcomes(clients, "msgbatch_1", download, members, Bill("m")):
+        yield pair
 
 
-def gemini(content, members, dice):
-    async def call(_, download):
-        written = []
-
+async def gemini(content, members, dice):
+    async def call(_, download, __):
         async def into(*, file, destination=None):
             if destination is None:
                 return content
-            written.append(await destination.write(content))
+            await destination.write(content)
             return None
 
         return await download(SimpleNamespace(aio=SimpleNamespace(files=SimpleNamespace(download=into))))
 
     job = SimpleNamespace(name="batches/1", inlined=None, responses_file="files/1")
-    return _gemini_download.read_outcomes(SimpleNamespace(call=call), job, members, GeminiBill("m"))
+    clients = SimpleNamespace(call=call, limits=ResponseLimits())
+    results = await _gemini_download.fetch(clients, "files/1")
+    async for pair in _gemini_download.read_outcomes(clients, job, results, members, GeminiBill("m")):
+        yield pair
 
 
 VENDORS = {
