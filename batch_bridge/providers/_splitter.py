@@ -1,5 +1,6 @@
 """Bytes as they arrive, as lines. Pure."""
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from batch_bridge.providers._response_limits import USUAL
@@ -53,14 +54,33 @@ class LineSplitter:
         if self._held <= self._most:
             return
         if self._head is None:
-            self._head = b"".join(self._pieces)[:_HEAD]
-        tail = b"".join(self._pieces)[-_TAIL:]
-        self._pieces, self._held = [tail], self._most  # whatever follows is too much, too
+            self._head = _first(self._pieces, _HEAD)
+        self._pieces, self._held = [_last(self._pieces, _TAIL)], self._most  # whatever follows is too much, too
 
     def _line(self) -> bytes | TooLong:
         line, head = b"".join(self._pieces), self._head
         self._pieces, self._held, self._head = [], 0, None
         return line if head is None else TooLong(head, line[-_TAIL:])
+
+
+def _first(pieces: Sequence[bytes], size: int) -> bytes:
+    """Return the first bytes of what pieces are together; the pieces are not joined."""
+    found = b""
+    for piece in pieces:
+        found += piece[: size - len(found)]
+        if len(found) == size:
+            break
+    return found
+
+
+def _last(pieces: Sequence[bytes], size: int) -> bytes:
+    """Return the last bytes of what pieces are together; the pieces are not joined."""
+    found = b""
+    for piece in reversed(pieces):
+        if len(found) == size:
+            break
+        found = piece[-(size - len(found)) :] + found
+    return found
 
 
 def _cut(line: bytes) -> TooLong:
