@@ -1,13 +1,13 @@
 """A batch's results on their way from the provider: to the disk first, and from there a line at a time."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import IO, Final
+from typing import Final
 
 from batch_bridge.providers._clean import without_secrets
 from batch_bridge.providers._splitter import LineSplitter, TooLong
+from batch_bridge.providers._spool import Spool
 
 _HELD: Final = 1_000_000
 """Bytes that are held in memory: smaller results need no file."""
@@ -27,7 +27,7 @@ class Download:
         self._pieces: list[bytes] = []
         self._held = 0
         self._at = 0
-        self._file: IO[bytes] | None = None
+        self._file: Spool | None = None
 
     async def write(self, chunk: bytes) -> None:
         """Add a piece."""
@@ -68,15 +68,14 @@ class Download:
 
     def _spill(self) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115  # it outlives this call, and goes when it is closed
-        self._file.writelines(self._pieces)
-        self._pieces.clear()
-        self._held = 0
+            self._file = Spool()
+        pieces, self._pieces, self._held = self._pieces, [], 0  # if this fails, they are not read a second time
+        self._file.writelines(pieces)
 
     def _read(self) -> bytes:
         assert self._file is not None  # noqa: S101  # as `_chunks` has seen
         self._file.seek(self._at)
-        chunk = self._file.read(_HELD)
+        chunk: bytes = self._file.read(_HELD)
         self._at += len(chunk)
         return chunk
 

@@ -20,19 +20,20 @@ _MOST_IN_MEMORY: Final = 256_000_000
 
 @asynccontextmanager
 async def spool() -> AsyncIterator[IO[bytes]]:
-    """Open a temporary file, which goes when it is closed. It is one in memory where no directory takes files.
-
-    What is written when the disk is full, or has gone read-only, goes on in memory, up to `_MOST_IN_MEMORY` bytes.
-    """
-    file = await asyncio.to_thread(_Spool)
+    """Open a `Spool`, and close it at the end."""
+    file = await asyncio.to_thread(Spool)
     try:
         yield cast("IO[bytes]", file)
     finally:
         await asyncio.to_thread(file.close)
 
 
-class _Spool:
-    """A file that is written once from its start to its end, and then read."""
+class Spool:
+    """A temporary file that is written once from its start to its end, and then read. In memory where no disk takes it.
+
+    Its methods block. What is written when the disk is full, or has gone read-only, goes on in memory, up to
+    `_MOST_IN_MEMORY` bytes.
+    """
 
     def __init__(self) -> None:
         self._file: IO[bytes]

@@ -1,5 +1,6 @@
 """A directory for temporary files that is full, missing or read-only: the batch goes through memory."""
 
+import asyncio
 import errno
 import tempfile
 
@@ -7,7 +8,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from batch_bridge import Batcher, RequestFailed
-from batch_bridge.providers import _spool
+from batch_bridge.providers import _download, _spool
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
 
@@ -52,6 +53,16 @@ async def test_a_batch_goes_through_memory(request, server, disk):
     client = AsyncOpenAI(base_url=server.base_url, api_key="k")
     async with Batcher(OpenAIBatch(client), poll_interval=0.02) as batcher:
         answers = await batcher.amap([BODY] * 3)
+    assert all("choices" in each for each in answers)
+
+
+@pytest.mark.parametrize("disk", ["missing", "full"])
+async def test_results_go_through_memory(request, server, disk, monkeypatch):
+    request.getfixturevalue(disk)
+    monkeypatch.setattr(_download, "_HELD", 1_000)
+    client = AsyncOpenAI(base_url=server.base_url, api_key="k")
+    async with Batcher(OpenAIBatch(client), poll_interval=0.02) as batcher:
+        answers = await asyncio.wait_for(batcher.amap([BODY] * 30), 20)
     assert all("choices" in each for each in answers)
 
 
