@@ -46,6 +46,7 @@ class Asker:
         self._shared: Batcher | None = None
         self._end: weakref.finalize[[], Asker] | None = None
         self._asking = 0
+        self._openings: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
         self._lock = threading.Lock()
 
     def waits(self) -> bool:
@@ -75,7 +76,7 @@ class Asker:
                 return await _wait.wait_outcome(item, batcher=batcher, key=key, deadline=self._deadline)
             _note_thread()
             if self._shared is None:
-                await asyncio.to_thread(self._open)  # it opens a file, and starts a thread
+                await self._open_aside()
             with self._use() as shared:
                 return await shared.aoutcome(item, deadline=self._deadline)
         return await batcher.aoutcome(item, deadline=self._deadline)
@@ -133,6 +134,18 @@ class Asker:
             return True
         finally:
             self._lock.release()
+
+    async def _open_aside(self) -> None:
+        """Open the shared Batcher in a thread: it opens a file, and starts a thread.
+
+        Callers on one event loop share that, and go on in the order in which they came.
+        """
+        loop = asyncio.get_running_loop()
+        opening = self._openings.get(loop)
+        if opening is None:
+            opening = self._openings[loop] = loop.create_task(asyncio.to_thread(self._open))
+            opening.add_done_callback(lambda _: self._openings.pop(loop, None))
+        await asyncio.shield(opening)
 
     def _open(self) -> None:
         with self._lock:
