@@ -39,6 +39,8 @@ _LOOKS: Final = 6
 """How often in a term a holder says that it lives, and who waits looks."""
 _SHORT: Final = 0.05
 """Seconds between two looks while another one chooses its ticket."""
+_LAST: Final = 1.0
+"""Seconds that taking a ticket back may last."""
 _OWNER: Final = "owner"
 _MOST: Final = 10_000
 _alive: set[str] = set()
@@ -76,8 +78,9 @@ class Claims:
         try:
             await self._queue_up(what, watch, patience.total_seconds())
         except BaseException:
-            with contextlib.suppress(Exception):
-                await self._put(what, self._holder, None)
+            with contextlib.suppress(Exception):  # it goes stale by itself, and a store that fails is not waited for
+                async with asyncio.timeout(_LAST):
+                    await self._put(what, self._holder, None)
             raise
         if self._beating is None:
             self._beating = asyncio.get_running_loop().create_task(self._beat(), name="batch_bridge claims")

@@ -1,6 +1,5 @@
 """Whose run a resumed run will be: checked before the first one is created, so that none is ever the service's."""
 
-import contextlib
 import logging
 
 import httpx
@@ -55,8 +54,17 @@ async def vouch(bridge: str, access: Access, user: str, assistant: str) -> None:
         raise
     finally:
         if thread:
-            with contextlib.suppress(APIError, httpx.HTTPError):
+            try:
                 await access.client().threads.delete(thread)
+            except (APIError, httpx.HTTPError) as error:
+                logger.warning(
+                    "%s: thread %s, on which a run for %r was checked, could not be deleted (%s). Delete it within a "
+                    "day: else that run begins, with an empty input",
+                    bridge,
+                    thread,
+                    user,
+                    type(error).__name__,
+                )
     check_identity(bridge, user, run)
     access.is_vouched = True
 
