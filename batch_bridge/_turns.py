@@ -1,8 +1,12 @@
 """Whose turn it is among the tenants of one queue: start-time fair queueing. Pure, and kept in memory."""
 
-from typing import Final
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 from batch_bridge._plan import Waiting
+
+T = TypeVar("T")
 
 _TURN: Final = 16_384
 """Bytes that one turn sends. A smaller request takes a turn of its own, a larger one several."""
@@ -37,3 +41,14 @@ class Turns:
     def forget_even(self) -> None:
         """Drop what makes no difference any more."""
         self._ahead = {tenant: turn for tenant, turn in self._ahead.items() if turn > self._clock}
+
+
+def in_turns(things: Sequence[T], owner_of: Callable[[T], str]) -> list[T]:
+    """Return things with the first of each owner first, then the second of each; else their order is kept."""
+    taken: Counter[str] = Counter()
+    ranked: list[tuple[int, int]] = []
+    for place, thing in enumerate(things):
+        owner = owner_of(thing)
+        ranked.append((taken[owner], place))
+        taken[owner] += 1
+    return [things[place] for _, place in sorted(ranked)]
