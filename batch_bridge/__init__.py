@@ -29,6 +29,7 @@ from batch_bridge._models import (
 )
 from batch_bridge._provider import Provider
 from batch_bridge._report import Report
+from batch_bridge._tenants import TenantLimits
 from batch_bridge._wait import TaskGroup, gather, wait, wait_many, wait_many_sync, wait_sync
 from batch_bridge._wire import is_bridge_interrupt
 from batch_bridge.batcher import Batcher
@@ -78,6 +79,7 @@ __all__ = [
     "Runner",
     "Succeeded",
     "TaskGroup",
+    "TenantLimits",
     "Usage",
     "gather",
     "is_bridge_interrupt",

@@ -24,6 +24,7 @@ from batch_bridge._quota import Governor
 from batch_bridge._server._graph import build
 from batch_bridge._server._host import Host
 from batch_bridge._sharing import Sharing
+from batch_bridge._tenants import TenantLimits
 from batch_bridge.events import Progress
 
 _LINGER = 0.2
@@ -96,6 +97,8 @@ class Bridge:
             second is done whatever is said here.
         fallback: Who answers what is late: a provider, in realtime if it has a realtime way. By default the provider
             itself, in realtime.
+        per_tenant: How much of one user of a LangGraph server may wait to be sent; what is over the limit ends as
+            `RequestFailed` with the code `"tenant_limit"`. `None`: no limit. Users take turns in any case.
         on_event: Called with each `Event` of this bridge, in the process in which it happens: by a Runner, besides the
             Runner's own; on a LangGraph server by whatever worker runs the tick. See `batch_bridge.events`. It may be
             async; what it raises is logged once, and harms nothing.
@@ -128,6 +131,7 @@ class Bridge:
         deadline: Within = None,
         on_deadline: OnDeadline = "wait_for_cancel",
         fallback: Provider | None = None,
+        per_tenant: TenantLimits | None = None,
         on_event: OnEvent | None = None,
         callback_workers: int = 0,
     ) -> None:
@@ -168,6 +172,7 @@ class Bridge:
         self._name = name
         self._poll_interval = poll_interval
         self._poll_patience = _patience(poll_patience)
+        self._per_tenant = _per_tenant(per_tenant)
         self._notices = Notices()
         self._sharing = _sharing(name, provider, cache, dedupe)
         self._linger = _seconds(linger)
@@ -268,6 +273,7 @@ class Bridge:
             attempts=self._attempts,
             deadline=self._deadline,
             poll_patience=self._poll_patience,
+            per_tenant=self._per_tenant,
             notices=self._notices,
             governor=governor,
         )
@@ -296,6 +302,12 @@ def _patience(given: Within) -> timedelta:
     if patience is None:
         raise ValueError("Bridge(poll_patience=None): give a positive timedelta, or seconds")
     return patience
+
+
+def _per_tenant(given: object) -> TenantLimits | None:
+    if not isinstance(given, TenantLimits | None):
+        raise TypeError(f"Bridge(per_tenant={given!r}): give per_tenant=TenantLimits(requests=…, bytes=…)")
+    return given
 
 
 def _positive(retention: object) -> timedelta:

@@ -26,11 +26,13 @@ from batch_bridge._config._tables import (
     LimitsTable,
     ProviderTable,
     ResponsesTable,
+    TenantTable,
 )
 from batch_bridge._config._trust import TOO_DEEP, check_host, shape_problem
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._models import Limits
 from batch_bridge._provider import Provider
+from batch_bridge._tenants import TenantLimits
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import CacheError, ConfigError
 from batch_bridge.providers import Allow, ResponseLimits, create
@@ -41,6 +43,7 @@ _TABLES: Final[Mapping[str, type[BaseModel]]] = {
     "limits": LimitsTable,
     "responses": ResponsesTable,
     "allow": AllowTable,
+    "per_tenant": TenantTable,
 }
 _PROVIDERS: Final[Mapping[str, type[BaseModel]]] = {
     **dict.fromkeys(("openai", "groq", "together", "mistral", "doubleword", "vllm"), LikeOpenAI),
@@ -214,7 +217,9 @@ def _bridge(file: Path, name: str, table: BridgeTable, hosts: Collection[str]) -
         part = "flush"
         flush = FlushPolicy(**table.flush.given())
         part = ""
-        options = table.given("provider", "flush", "cache", "fallback")
+        options = table.given("provider", "flush", "cache", "fallback", "per_tenant")
+        if table.per_tenant is not None:
+            options["per_tenant"] = TenantLimits(**table.per_tenant.given())
         return Bridge(provider, name=name, flush=flush, cache=cache, fallback=fallback, **options)
     except (TypeError, ValueError, ImportError, CacheError) as error:
         where = f"bridges.{name}.{part}" if part else f"bridges.{name}"

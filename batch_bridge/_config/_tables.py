@@ -39,6 +39,13 @@ class FlushTable(Table):
     max_idle: DurationOrNever = None
 
 
+class TenantTable(Table):
+    """`TenantLimits`."""
+
+    requests: Whole | None = None
+    bytes: Whole | None = None
+
+
 class CacheTable(Table):
     """`ResponseCache` in a SQLite file."""
 
@@ -138,6 +145,7 @@ class BridgeTable(Table):
     provider: AnyProvider
     flush: FlushTable = FlushTable()
     cache: CacheTable | None = None
+    per_tenant: TenantTable | None = None
     poll_interval: Duration | None = None
     poll_patience: Duration | None = None
     mode: Literal["batch", "realtime", "auto"] | None = None

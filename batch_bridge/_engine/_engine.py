@@ -10,7 +10,7 @@ from batch_bridge import events
 from batch_bridge._deadline import Deadline
 from batch_bridge._engine import _schedule
 from batch_bridge._engine._flight import Flight, first_pause
-from batch_bridge._engine._intake import CANCELLED, asked_at, judge, stand_by
+from batch_bridge._engine._intake import CANCELLED, asked_at, judge, stand_by, within_limits
 from batch_bridge._engine._notices import Notices, told
 from batch_bridge._engine._sender import Sender
 from batch_bridge._engine._settler import Settler
@@ -22,6 +22,7 @@ from batch_bridge._plan import Waiting
 from batch_bridge._provider import Provider
 from batch_bridge._quota import Governor
 from batch_bridge._sharing import Sharing
+from batch_bridge._tenants import TenantLimits
 from batch_bridge.errors import BadPollResultError
 
 logger = logging.getLogger("batch_bridge")
@@ -50,6 +51,7 @@ class Engine:
         deadline: When a request must be answered, and by whom else. Without it requests have none, whatever they say.
         poll_patience: How long a batch is left in flight while each look at it fails with an error that is not the
             provider's own word (`ProviderUnavailable`).
+        per_tenant: How much of one tenant may wait.
         notices: What other engines of this bridge have said in the log.
         governor: What another engine of this bridge has learned of the provider's quotas.
     """
@@ -66,11 +68,12 @@ class Engine:
         attempts: int = 1,
         deadline: Deadline | None = None,
         poll_patience: timedelta = POLL_PATIENCE,
+        per_tenant: TenantLimits | None = None,
         notices: Notices | None = None,
         governor: Governor | None = None,
     ) -> None:
         self._state = State(
-            name, provider, policy, ledger, poll_interval, sharing, attempts, deadline, poll_patience=poll_patience
+            name, provider, policy, ledger, poll_interval, sharing, attempts, deadline, poll_patience, per_tenant
         )
         if governor is not None:
             self._state.governor = governor
@@ -154,12 +157,13 @@ class Engine:
         refused: dict[str, Outcome] = {each: why for each, why in judged.items() if isinstance(why, Errored)}
         recalled = await state.sharing.recall(accepted, now) if state.sharing else {}
         accepted = [waiting for waiting in accepted if waiting.id not in recalled]
+        accepted, over = within_limits(state, accepted)
         await state.ledger.enqueue(new[waiting.id] for waiting in accepted)
         await state.ledger.queued(accepted)
         for waiting in accepted:
             state.opened().add(waiting)
         state.tell_queued([each.id for each in accepted])
-        if judged_now := refused | recalled:
+        if judged_now := refused | recalled | over:
             await state.ledger.settle(judged_now)
             state.tell_settled(None, judged_now)
         return settled | judged_now.keys()
@@ -237,14 +241,14 @@ class Engine:
         state, queue = self._state, self._state.opened()
         state.drain = state.drain or drain
         if late := _schedule.late(state, now):
-            queue.flushed(now)
+            queue.flushed(now, late)
             await self._sender.flush_late(late, now)
         while not _schedule.is_held(state, now):
             flush = _schedule.due(state, now)
             state.drain, state.owed = flush.drain, flush.owed
             if not flush.due:
                 break
-            queue.flushed(now)
+            queue.flushed(now, flush.due)
             await self._sender.flush(flush.due, now)
             if not flush.is_limited:
                 break

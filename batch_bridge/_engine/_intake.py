@@ -1,12 +1,14 @@
 """How a request gets in: measured, or refused before it costs anything. No I/O."""
 
 import logging
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 from batch_bridge._engine._flight import Flight
 from batch_bridge._engine._state import State, said
-from batch_bridge._models import Errored, Intent, Measure, Request
+from batch_bridge._models import Errored, Intent, Measure, Outcome, Request
 from batch_bridge._plan import Waiting
 from batch_bridge._provider import HasTokens, Provider, has_tokens
 from batch_bridge.errors import RequestRefused
@@ -45,7 +47,34 @@ def judge(state: State, request: Request, asked_at: datetime, provider: Provider
         )
     own = request.deadline if state.deadline is not None else None
     key = state.sharing.key(request) if state.sharing else ""
-    return Waiting(request.id, measure.group, measure.bytes, asked_at, key, own)
+    return Waiting(request.id, measure.group, measure.bytes, asked_at, key, own, request.tenant)
+
+
+def within_limits(state: State, accepted: Sequence[Waiting]) -> tuple[list[Waiting], dict[str, Outcome]]:
+    """Return the requests that their tenants' limits let in, in order, and why each of the others is refused.
+
+    A request that was sent before was let in then, by a process before this one.
+    """
+    limits = state.per_tenant
+    if limits is None:
+        return list(accepted), {}
+    queue = state.opened()
+    held: dict[str, tuple[int, int]] = {}
+    entering: list[Waiting] = []
+    refused: dict[str, Outcome] = {}
+    over: Counter[str] = Counter()
+    for each in accepted:
+        count, size = held.get(each.tenant) or queue.held(each.tenant)
+        why = None if state.ledger.tries(each.id) else limits.judge(state.name, each, count, size)
+        if why is None:
+            entering.append(each)
+            held[each.tenant] = (count + 1, size + each.bytes)
+        else:
+            refused[each.id] = why
+            over[each.tenant] += 1
+    for tenant, number in over.items():
+        logger.warning("%s: refused %d requests of %r, which are over its limit", state.name, number, tenant)
+    return entering, refused
 
 
 def _sample(state: State, provider: HasTokens, request: Request, measure: Measure) -> None:

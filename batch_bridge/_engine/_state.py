@@ -20,6 +20,8 @@ from batch_bridge._provider import Provider
 from batch_bridge._queue import Queue
 from batch_bridge._quota import Governor
 from batch_bridge._sharing import Sharing
+from batch_bridge._tenants import TenantLimits
+from batch_bridge._turns import Turns
 from batch_bridge.errors import ProviderError
 
 logger = logging.getLogger("batch_bridge")
@@ -41,6 +43,7 @@ class State:
         queue: What waits to be sent; `None` until the engine is opened.
         flights: The batches that have been begun and not closed.
         governor: Keeps them to the provider's quotas.
+        turns: Whose turn it is among tenants. It outlives the queue.
         settled: Requests that have an outcome since the host was told last.
         drain: All that waits is due, whatever the policy says.
         owed: Groups of which something is due, and waits for room.
@@ -59,10 +62,12 @@ class State:
     attempts: int
     deadline: Deadline | None
     poll_patience: timedelta = POLL_PATIENCE
+    per_tenant: TenantLimits | None = None
     notices: Notices = field(default_factory=Notices)
     queue: Queue | None = None
     flights: Flights = field(default_factory=Flights)
     governor: Governor = field(init=False)
+    turns: Turns = field(default_factory=Turns)
     settled: list[str] = field(default_factory=list)
     drain: bool = False
     owed: set[str] = field(default_factory=set)
@@ -82,7 +87,7 @@ class State:
 
     def clear(self, now: datetime) -> Queue:
         """Forget all that the ledger tells again, and return the new queue."""
-        self.queue = Queue(now, self.deadline.late_at if self.deadline is not None else lambda _: None)
+        self.queue = Queue(now, self.deadline.late_at if self.deadline is not None else lambda _: None, self.turns)
         self.flights = Flights()
         self.settled.clear()
         self.drain, self.held_until = False, None

@@ -42,6 +42,7 @@ class Letter:
         failures: How often that failed in a row.
         busy_since: Since when it has been busy, as far as we looked.
         again: It may have taken some of it already.
+        user: Whose the thread is, as far as that was looked up; `None` before.
     """
 
     thread: str
@@ -52,6 +53,7 @@ class Letter:
     failures: int = 0
     busy_since: datetime | None = None
     again: bool = False
+    user: str | None = None
 
     def put_off(self, now: datetime) -> None:
         """Look again later, and later each time."""

@@ -2,7 +2,7 @@
 
 Rows besides those of the `Ledger`, each a set of entries in pieces::
 
-    queue      request id -> thread, group, bytes, time, key, deadline?
+    queue      request id -> thread, group, bytes, time, key, deadline?, tenant?
                                                                  from intake until its batch is confirmed, or outcome
     outbox     request id -> thread                              written before the outcome; until the thread has it
     dead       request id -> thread, reason, time                what could not be delivered, until a person replays it
@@ -238,7 +238,11 @@ def _is_size(given: object) -> bool:
 
 def _is_queued(row: Any) -> bool:
     forms = (_is_any_text, _is_any_text, _is_size, _is_time, _is_any_text)
-    return _fits(row, *forms) or _fits(row, *forms, is_duration)
+    return _fits(row, *forms) or _fits(row, *forms, is_duration) or _fits(row, *forms, _is_own, is_text)
+
+
+def _is_own(given: object) -> bool:
+    return given is None or is_duration(given)
 
 
 def _is_dead(row: Any) -> bool:
@@ -251,9 +255,14 @@ def _is_unclaimed(row: Any) -> bool:
 
 def _row(waiting: Waiting) -> list[Any]:
     row = [waiting.group, waiting.bytes, waiting.queued_at.timestamp(), waiting.key]
-    return row if waiting.deadline is None else [*row, waiting.deadline.total_seconds()]
+    own = None if waiting.deadline is None else waiting.deadline.total_seconds()
+    if waiting.tenant:
+        return [*row, own, waiting.tenant]
+    return row if own is None else [*row, own]
 
 
 def _waiting(request_id: str, row: Sequence[Any]) -> Waiting:
-    group, size, at, key, *own = row
-    return Waiting(request_id, group, size, datetime.fromtimestamp(at, UTC), key, read_seconds(*own) if own else None)
+    group, size, at, key, *rest = row
+    own = read_seconds(rest[0]) if rest else None
+    tenant = rest[1] if rest[1:] else ""
+    return Waiting(request_id, group, size, datetime.fromtimestamp(at, UTC), key, own, tenant)

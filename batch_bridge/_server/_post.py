@@ -23,6 +23,7 @@ from batch_bridge._server._ledger import ServerLedger
 from batch_bridge._server._seen import Parked, Seen
 from batch_bridge._server._stranded import LateAnswer, find_late_answer, has_failed_node, look_closely
 from batch_bridge._server._users import Users
+from batch_bridge._turns import in_turns
 from batch_bridge._wire import read_envelope
 from batch_bridge.errors import BridgeUnreachableError
 from batch_bridge.events import Delivered, Event
@@ -123,7 +124,7 @@ class Post:
         return sum(len(letter.ids) for letter in self._letters.values())
 
     async def deliver(self, client: LangGraphClient, now: datetime, *, seconds: float, hidden: bool) -> bool:
-        """Look after the letters that are due, and tell whether some are left after `seconds`.
+        """Look after the letters that are due, and tell whether some are left after `seconds`. Users take turns.
 
         Args:
             client: Calls the server.
@@ -132,12 +133,21 @@ class Post:
             hidden: A thread that is not seen may be another user's: it is waited for.
         """
         ready = sorted((letter for letter in self._letters.values() if letter.due <= now), key=lambda each: each.due)
+        if len(ready) > _AT_ONCE and self._access.service is not None:
+            await self._learn_owners(ready)
+            ready = in_turns(ready, lambda letter: letter.user or "")
         until = time.monotonic() + seconds
         for start in range(0, len(ready), _AT_ONCE):
             if start and time.monotonic() > until:
                 return True
             await self._look_after(client, ready[start : start + _AT_ONCE], now, hidden=hidden)
         return False
+
+    async def _learn_owners(self, letters: Iterable[Letter]) -> None:
+        unknown = [letter for letter in letters if letter.user is None]
+        users = await self._users.known([letter.thread for letter in unknown])
+        for letter in unknown:
+            letter.user = users.get(letter.thread, "")
 
     async def _look_after(
         self, client: LangGraphClient, letters: Sequence[Letter], now: datetime, *, hidden: bool

@@ -62,6 +62,10 @@ class Users:
             known |= fresh
         return known
 
+    async def known(self, threads: Collection[str]) -> dict[str, str]:
+        """Return whose threads are, as far as that is written down."""
+        return await self._read(threads)
+
     async def owned(self, requests: Collection[Request]) -> list[Request]:
         """Return requests as those of their threads' users, whatever they say themselves.
 

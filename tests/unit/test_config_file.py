@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from batch_bridge import Bridge, Limits, ResponseCache, load_bridges
+from batch_bridge import Bridge, Limits, ResponseCache, TenantLimits, load_bridges
 from batch_bridge._config._fields import Duration
 from batch_bridge._config._load import _PROVIDERS
-from batch_bridge._config._tables import BridgeTable, CacheTable, FlushTable
+from batch_bridge._config._tables import BridgeTable, CacheTable, FlushTable, TenantTable
 from batch_bridge._flush import FlushPolicy
 from batch_bridge.errors import BatchBridgeError, ConfigError
 from batch_bridge.providers._create import KINDS, option_names
@@ -81,6 +81,9 @@ def test_everything_reaches_its_argument(load, tmp_path):
         path = "cache.db"
         ttl = "30d"
         tenant = "x"
+        [bridges.night.per_tenant]
+        requests = 7
+        bytes = 900
         """
     )["night"]
     assert (bridge.name, bridge.mode, bridge.linger) == ("night", "auto", 0.5)
@@ -89,6 +92,7 @@ def test_everything_reaches_its_argument(load, tmp_path):
     assert bridge.poll_interval == timedelta(seconds=90)
     assert bridge._retention == timedelta(days=2)
     assert bridge._flush == FlushPolicy(max_requests=5, max_age=None, max_idle=10)
+    assert bridge._per_tenant == TenantLimits(requests=7, bytes=900)
     settings = bridge.provider._batch._settings
     assert (settings.defaults, settings.delete_files) == ({"temperature": 0, "model": "m"}, True)
     assert settings.files_expire_after == timedelta(days=7)
@@ -195,6 +199,7 @@ def test_a_table_has_every_option_of_its_provider(name):
     [
         (FlushTable, FlushPolicy, {"when"}),
         (CacheTable, ResponseCache, {"place"}),
+        (TenantTable, TenantLimits, set()),
         (BridgeTable, Bridge, {"submit", "poll", "find", "name", "client", "on_event", "callback_workers"}),
     ],
 )

@@ -13,7 +13,7 @@ from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIStatusError
 from typing_extensions import TypedDict
 
-from batch_bridge import ResponseCache, wait, wait_sync
+from batch_bridge import ResponseCache, TenantLimits, wait, wait_many, wait_sync
 
 
 class State(TypedDict, total=False):
@@ -31,6 +31,12 @@ async def ask(state: State) -> State:
 def ask_sync(state: State) -> State:
     """Wait in a node that is not async."""
     return {"out": [wait_sync(state["name"])]}
+
+
+async def ask_many(state: State) -> State:
+    """Ask for more at once than a user may have waiting, where that is limited."""
+    answers = await wait_many([f"{state['name']} {n}" for n in range(5)], return_exceptions=True)
+    return {"out": [each if isinstance(each, str) else f"{type(each).__name__} {each.code}" for each in answers]}
 
 
 async def ask_shared(state: State) -> State:
@@ -73,10 +79,12 @@ spies = StateGraph(State).add_node("one", spy).add_node("two", spy).add_node("th
 spies.add_edge(START, "one").add_edge("one", "two").add_edge("two", "three")
 agent = StateGraph(State).add_node("ask", ask).add_edge(START, "ask")
 sync = StateGraph(State).add_node("ask", ask_sync).add_edge(START, "ask")
+many = StateGraph(State).add_node("ask", ask_many).add_edge(START, "ask")
 shared = StateGraph(State).add_node("ask", ask_shared).add_edge(START, "ask")
 bridge = desk.bridge(
     max_age=float(os.environ.get("MAX_AGE", "0")),
     client={"1": service, "user": client_of}.get(os.environ.get("SERVICE", "")),
     cache=ResponseCache("answers.db"),
     dedupe=True,
+    per_tenant=TenantLimits(requests=int(os.environ.get("PER_TENANT", "1000"))),
 )
