@@ -9,10 +9,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import TypeVar
 
 from batch_bridge import _messages, _outcome, _threads
 from batch_bridge._driver import Driver
+from batch_bridge._engine._standstill import Standstill
 from batch_bridge._holding import ledger_in
 from batch_bridge._keeping import KeepingLedger
 from batch_bridge._ledger import Rows
@@ -64,6 +66,7 @@ class Desk:
             outcomes stay in the ledger for good, but for failures that may pass: those are told once.
         shows_items: Have the items of what is queued at hand, for `queued_items`.
         callbacks: What the user wants to be told.
+        give_up_after: How long nothing may move until it ends; `None`: for ever.
     """
 
     def __init__(
@@ -75,12 +78,14 @@ class Desk:
         peek: bool = False,
         shows_items: bool = False,
         callbacks: Callbacks = _NO_CALLBACKS,
+        give_up_after: timedelta | None = None,
     ) -> None:
         self._listeners = listen(callbacks, self._look)
         self._asked = self._answered = 0
         self._bridge = bridge
         self._path = path
         self._keep = keep
+        self._give_up_after = give_up_after
         self._peek = peek
         self._process = os.getpid()
         self._items: dict[str, object] | None = {} if shows_items else None
@@ -348,6 +353,7 @@ class Desk:
             name = self._bridge.name
             ledger = KeepingLedger(rows, name) if self._peek else ledger_in(rows, name, most_closed=_MOST_CLOSED)
             engine = self._bridge.engine(ledger)
+            engine.standstill = Standstill(self._give_up_after)
             self._driver = Driver(engine, self._settled, self._is_flush_asked, lambda _: None, self._bridge.linger)
             if self._peek or self._items is not None:
                 self._driver.on_collected = self._collected

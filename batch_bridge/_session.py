@@ -12,6 +12,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from batch_bridge._call import Call
 from batch_bridge._claims import Claims, name_of, names_of
 from batch_bridge._driver import Driver
+from batch_bridge._engine._standstill import Standstill
 from batch_bridge._holding import ledger_in
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Listeners
@@ -52,6 +53,7 @@ class Session:
         store_patience: How long a call of the store or the checkpointer is tried again.
         is_shared: Other processes may have the store open.
         patience: How long to wait for another Runner that owns a bridge or a run in it.
+        give_up_after: How long nothing may move until a run ends; `None`: for ever.
 
     Attributes:
         patience: With the checkpointer.
@@ -70,6 +72,7 @@ class Session:
         store_patience: timedelta = STORE_PATIENCE,
         is_shared: bool = False,
         patience: timedelta = timedelta(0),
+        give_up_after: timedelta | None = None,
     ) -> None:
         self.listeners = listeners
         self._heard = heard or {}
@@ -78,6 +81,7 @@ class Session:
         store = store if isinstance(store, MemoryRows) else PatientRows(store, self._ledger_patience)
         self._claims = Claims(store) if is_shared else None
         self._wait_for_owner = patience
+        self._standstill = Standstill(give_up_after)
         self.graph = _compiled(graph, saver, self.patience)
         self.bridges = frozenset(bridge.name for bridge in bridges)
         self.failures = Failures(store)
@@ -97,6 +101,7 @@ class Session:
             for bridge in bridges
         }
         for name, driver in self._drivers.items():
+            driver.engine.standstill = self._standstill
             if listeners is not None or name in self._heard:
                 driver.engine.on_event = self._tell
             if self._claims is not None:
@@ -248,6 +253,8 @@ class Session:
         """Take a call in. A bridge that an error has stopped begins again, and reads its ledger anew."""
         self._ledger_patience.relax()
         self.patience.relax()
+        if not self.calls or any(driver.has_failed for driver in self._drivers.values()):
+            self._standstill.moved()
         self.calls.add(call)
         for name, driver in self._drivers.items():
             if driver.has_failed:

@@ -71,6 +71,9 @@ class Runner:
         store_patience: How long a call of the store or the checkpointer that fails is tried again (a `timedelta`, or
             seconds), with growing pauses; what asked for it waits meanwhile, and the rest goes on. After that the run
             ends with the store's error, and the same command goes on with it.
+        give_up_after: How long nothing may move (a `timedelta`, or seconds): every call of the providers fails, in all
+            bridges. Then the run ends with `Stalled`, which says what failed last; the same command goes on, with the
+            batches that are in flight. A batch that runs moves with each look at it. `None`: it tries for ever.
         progress: A progress bar on standard error; by default in a terminal only.
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing. All have been told what there was when the Runner is closed.
@@ -97,6 +100,7 @@ class Runner:
         types: Iterable[type] = (),
         patience: timedelta | float = 0,
         store_patience: timedelta | float = STORE_PATIENCE,
+        give_up_after: timedelta | float | None = None,
         progress: bool | None = None,
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
@@ -117,6 +121,7 @@ class Runner:
         self._types = set(types)
         self._patience = (duration(patience, "patience") if patience else None) or timedelta(0)
         self._store_patience = duration(store_patience, "store_patience") or STORE_PATIENCE
+        self._give_up_after = duration(give_up_after, "give_up_after")
         self._progress = progress
         self._session: Session | None = None
         self._watched: Session | None = None
@@ -169,6 +174,7 @@ class Runner:
                 store_patience=self._store_patience,
                 is_shared=self._store is not None,
                 patience=self._patience,
+                give_up_after=self._give_up_after,
                 volatile=isinstance(saver, InMemorySaver) or isinstance(store, MemoryRows | InMemoryStore),
             )
             stack.push_async_callback(session.close)

@@ -9,6 +9,7 @@ from typing import IO, Any, Final, cast
 
 from openai import omit
 
+from batch_bridge import _logged
 from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
 from batch_bridge.providers import _openai_failure as failure
@@ -348,7 +349,8 @@ class OpenAIBatch:
         status = str(getattr(file, "status", None) or "processed")
         if status in ("error", "failed"):
             why = getattr(file, "status_details", None) or "no reason was given"
-            raise SubmissionRefused(f"the input file {file_id} was not accepted: {why}", code="file_not_processed")
+            refused = SubmissionRefused(f"the input file {file_id} was not accepted: {why}", code="file_not_processed")
+            raise _logged.logged_as(refused, f"the input file {file_id} was not accepted")
         if status != "processed":
             raise ProviderUnavailable(f"the input file {file_id} is {status}, and no batch can be made of it yet")
 
