@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from batch_bridge import _messages, _outcome, _threads
+from batch_bridge._closing import Closing
 from batch_bridge._driver import Driver
 from batch_bridge._engine._standstill import Standstill
 from batch_bridge._holding import ledger_in
@@ -361,13 +362,12 @@ class Desk:
                 self._driver.collects_meanwhile = self._peek
             if self._listeners is not None:
                 engine.on_event = self._listeners.tell
-                stack.push_async_callback(self._listeners.close)
+                stack.push_async_exit(Closing((self._listeners.close,)))
             await self._driver.open()
             if self._items is not None:
                 kept = await ledger.requests([waiting.id for waiting in await ledger.queue()])
                 self._items.update((request.id, _messages.decode(request.item)) for request in kept)
-            for provider in self._bridge.providers:
-                stack.push_async_callback(provider.aclose)
+            stack.push_async_exit(Closing([provider.aclose for provider in self._bridge.providers]))
             self._opened.set()
             self._take()
             if self._closed:  # meanwhile, on an event loop that did not wait

@@ -11,6 +11,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from batch_bridge._call import Call
 from batch_bridge._claims import Claims, name_of, names_of
+from batch_bridge._closing import Closing, close_all
 from batch_bridge._driver import Driver
 from batch_bridge._engine._standstill import Standstill
 from batch_bridge._holding import ledger_in
@@ -140,6 +141,12 @@ class Session:
         """
         _open_sessions.discard(self)
         self._hurry()
+        claims = () if self._claims is None else (self._claims.close,)
+        async with Closing([*claims, *(provider.aclose for provider in self._providers)]):
+            await self._stop()
+
+    async def _stop(self) -> None:
+        """Fail the calls, end the drivers' turns, and write down what is still to be forgotten."""
         calls, self.calls = self.calls, set()
         try:
             for call in calls:
@@ -154,17 +161,11 @@ class Session:
                 driver.stop()
             await asyncio.gather(*self._loops, return_exceptions=True)
             self._warn_of_uncollected()
-            for driver in self._drivers.values():
-                if not driver.has_failed:
-                    await driver.finish()
+            await close_all(driver.finish for driver in self._drivers.values() if not driver.has_failed)
         finally:
             self.unclaimed.tell_all()
             for loop in self._loops:
                 loop.cancel()
-            if self._claims is not None:
-                await self._claims.close()
-            for provider in self._providers:
-                await provider.aclose()
 
     def _warn_of_uncollected(self) -> None:
         sent: dict[str, JSON] = {}

@@ -16,6 +16,7 @@ from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 
 from batch_bridge._call import Call, Failed
+from batch_bridge._closing import Closing, note_others
 from batch_bridge._collector import relaxed
 from batch_bridge._deadline import duration
 from batch_bridge._given import check_items
@@ -159,10 +160,10 @@ class Runner:
                 saver, store = saver or own_saver, store or own_store
             listeners = listen(self._callbacks, self._look)
             if listeners is not None:
-                stack.push_async_callback(listeners.close)
+                stack.push_async_exit(Closing((listeners.close,)))
             heard = {bridge.name: own for bridge in self._bridges if (own := bridge.listen()) is not None}
             for own in heard.values():
-                stack.push_async_callback(own.close)
+                stack.push_async_exit(Closing((own.close,)))
             self._total = 0
             session = Session(
                 self._graph,
@@ -177,7 +178,7 @@ class Runner:
                 give_up_after=self._give_up_after,
                 volatile=isinstance(saver, InMemorySaver) or isinstance(store, MemoryRows | InMemoryStore),
             )
-            stack.push_async_callback(session.close)
+            stack.push_async_exit(Closing((session.close,)))
             await session.open()
             self._session, self._watched, self._stack = session, session, stack.pop_all()
         return self
@@ -190,6 +191,10 @@ class Runner:
             return
         try:
             await stack.aclose()  # callbacks that are still to be called are called here, and look at the session
+        except Exception as failed:
+            if error is None:
+                raise
+            note_others(error, (failed,))  # what has ended the block is what the caller is told
         finally:
             self._watched = None
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import IO, Final
 
+from batch_bridge._closing import Closing
 from batch_bridge.providers._clean import without_secrets
 from batch_bridge.providers._splitter import LineSplitter, TooLong
 
@@ -109,9 +110,5 @@ async def fetched(
 @asynccontextmanager
 async def held(*downloads: Download | None) -> AsyncIterator[None]:
     """Let go of downloads at the end."""
-    try:
+    async with Closing(each.close for each in downloads if each is not None):
         yield
-    finally:
-        for each in downloads:
-            if each is not None:
-                await each.close()
