@@ -6,6 +6,7 @@ without closing anything.
 """
 
 import asyncio
+import functools
 import json
 import operator
 import os
@@ -83,7 +84,7 @@ async def job(order: dict[str, Any], steps: Steps) -> list[list[str]]:
     steps.around(_saver.GroupedSqliteSaver, "aput_writes", "checkpoint writes")
     steps.around(Pregel, "ainvoke", "run or resume")
     opened = batch_bridge.runner.open_file
-    batch_bridge.runner.open_file = lambda path: opened(path, before_commit=lambda: steps.step("before commit"))
+    batch_bridge.runner.open_file = functools.partial(opened, before_commit=lambda: steps.step("before commit"))
     for verb in VERBS:
         steps.around(OpenAIBatch, verb, verb)
     client = AsyncOpenAI(base_url=order["base_url"], api_key=order["api_key"])

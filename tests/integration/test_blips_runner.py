@@ -79,6 +79,7 @@ async def count(kind, **options):
     return blips.calls
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("after", [False, True], ids=["lost", "answer_lost"])
 @pytest.mark.parametrize("kind", [BlippingStore, BlippingSaver])
 async def test_a_run_goes_on_though_any_one_call_fails(kind, after):
@@ -94,6 +95,7 @@ async def test_a_run_goes_on_though_any_one_call_fails(kind, after):
     await asyncio.gather(*map(fail, places))
 
 
+@pytest.mark.sampled(most=2)
 @pytest.mark.parametrize("seed", range(6))
 async def test_a_run_goes_on_though_three_calls_fail(seed):
     dice = random.Random(seed)
@@ -114,12 +116,13 @@ async def test_what_fails_is_told_and_shown():
 @pytest.mark.parametrize("kind", [BlippingStore, BlippingSaver])
 async def test_a_store_that_is_gone_for_good_ends_the_run_and_the_same_command_goes_on(kind):
     calls = await count(kind)
-    for at in (5, calls // 2):
-        desk, blips = Desk(), Blips(*range(at, 10_000))
+    for at in (1, calls // 2):
+        desk, blips = Desk(), Blips()
         kept = {"store": InMemoryStore(), "checkpointer": InMemorySaver()}
         kept["store" if kind is BlippingStore else "checkpointer"] = kind(blips)
         inputs = [{"x": "a"}, {"x": "b"}]
         async with Runner(graph(), desk.bridge(linger=0), progress=False, store_patience=0.05, **kept) as runner:
+            blips.at = set(range(blips.calls + at, 10_000))
             with pytest.raises(ConnectionError, match="blinked") as raised:
                 await within(runner.abatch(inputs, run_id="r", return_exceptions=True))
             assert "the same command" in raised.value.__notes__[0]
@@ -156,7 +159,7 @@ async def test_a_bug_is_not_tried_again():
     with pytest.raises(TypeError, match="no such store"):
         async with Runner(graph(), Desk().bridge(), progress=False, store=store, checkpointer=InMemorySaver()):
             pass
-    assert store.calls == 1
+    assert store.calls <= 2, "the call that fails, and one that lets go of what may have been claimed"
 
 
 async def test_any_one_call_of_a_provider_may_fail():

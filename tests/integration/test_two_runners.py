@@ -63,6 +63,7 @@ def check_paid(server, requests):
     assert (server.stats.paid, server.stats.paid_twice) == (requests, 0)
 
 
+@pytest.mark.sampled(most=1)
 def test_a_second_one_is_refused_and_the_first_goes_on(place, server):
     first = start(place, server, "refused")
     assert first.stdout.readline() == "owns\n"
@@ -72,6 +73,7 @@ def test_a_second_one_is_refused_and_the_first_goes_on(place, server):
     check_paid(server, 2 * COUNT)
 
 
+@pytest.mark.sampled(most=2)
 @pytest.mark.parametrize("same", [True, False], ids=["same_run", "other_run"])
 def test_a_rolling_deploy_waits_for_the_one_before(place, server, same):
     first = start(place, server, f"deploy {same}")
@@ -82,6 +84,7 @@ def test_a_rolling_deploy_waits_for_the_one_before(place, server, same):
     check_paid(server, 2 * COUNT if same else 4 * COUNT)
 
 
+@pytest.mark.sampled(most=1)
 def test_one_that_is_killed_is_followed_at_once_on_the_same_machine(place, server):
     first = start(place, server, "killed")
     assert first.stdout.readline() == "owns\n"
