@@ -220,4 +220,7 @@ def is_passing(error: BaseException) -> bool:
     """Tell whether the same call may succeed when it is made again."""
     if isinstance(error, _BUGS) or not isinstance(error, Exception) or type(error) is sqlite3.DatabaseError:
         return False
+    code = getattr(error, "sqlite_errorcode", None)
+    if isinstance(code, int) and code & 0xFF == sqlite3.SQLITE_ERROR:  # such as a table that is gone
+        return False
     return not any(kind.__name__ in _REFUSALS for kind in type(error).__mro__)
