@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias
 
+from batch_bridge._closing import close_all
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._mode import VARIABLE, Mode, resolve_mode
 from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
@@ -97,11 +98,8 @@ class Auto:
 
     async def aclose(self) -> None:
         """Give back the connections of both."""
-        try:
-            if "_twin" in self.__dict__:
-                await self._twin.aclose()
-        finally:
-            await self._batch.aclose()
+        twin = (self._twin.aclose,) if "_twin" in self.__dict__ else ()
+        await close_all((*twin, self._batch.aclose))
 
     def _way(self, left: JSON) -> Provider:
         return self._twin if is_realtime(left) else self._batch

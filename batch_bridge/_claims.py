@@ -28,6 +28,7 @@ from uuid import uuid4
 
 from langgraph.store.base import GetOp, PutOp, SearchOp
 
+from batch_bridge import _logged
 from batch_bridge._ledger import Rows
 from batch_bridge.errors import StoreInUseError
 
@@ -61,6 +62,7 @@ class Claims:
         self._holder = uuid4().hex
         self._held: dict[str, dict[str, Any]] = {}
         self._beating: asyncio.Task[None] | None = None
+        self._unrenewed = 0
         self._here = {"host": socket.gethostname(), "pid": os.getpid(), "machine": _machine(), "started": _started()}
 
     async def take(self, what: str, patience: timedelta) -> None:
@@ -152,7 +154,9 @@ class Claims:
                 try:
                     await self.release(what)
                 except Exception as error:  # noqa: BLE001  # it goes stale by itself
-                    logger.warning("the claim on %s could not be released, and runs out by itself: %s", what, error)
+                    logger.warning(
+                        "the claim on %s could not be released, and runs out by itself: %s", what, _logged.said(error)
+                    )
         finally:
             _alive.discard(self._holder)
 
@@ -168,7 +172,13 @@ class Claims:
                         if what not in self._held:  # released meanwhile
                             await self._put(what, self._holder, None)
                 except Exception as error:  # noqa: BLE001  # the next beat, or the next check, tells
-                    logger.warning("the claim on %s could not be renewed: %s", what, error)
+                    self._tell_unrenewed(what, error)
+
+    def _tell_unrenewed(self, what: str, error: Exception) -> None:
+        self._unrenewed += 1
+        if not self._unrenewed & (self._unrenewed - 1):  # the 1st, 2nd, 4th, 8th… is told
+            told = _logged.said(error)
+            logger.warning("the claim on %s could not be renewed: %s (%d times so far)", what, told, self._unrenewed)
 
     async def _others(self, what: str) -> tuple[str, dict[str, dict[str, Any]]]:
         """Return who owns something, as far as is known, and the rows of all others that want to."""

@@ -9,10 +9,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import TypeVar
 
 from batch_bridge import _messages, _outcome, _threads
+from batch_bridge._closing import Closing
 from batch_bridge._driver import Driver
+from batch_bridge._engine._standstill import Standstill
 from batch_bridge._holding import ledger_in
 from batch_bridge._keeping import KeepingLedger
 from batch_bridge._ledger import Rows
@@ -64,6 +67,7 @@ class Desk:
             outcomes stay in the ledger for good, but for failures that may pass: those are told once.
         shows_items: Have the items of what is queued at hand, for `queued_items`.
         callbacks: What the user wants to be told.
+        give_up_after: How long nothing may move until it ends; `None`: for ever.
     """
 
     def __init__(
@@ -75,12 +79,14 @@ class Desk:
         peek: bool = False,
         shows_items: bool = False,
         callbacks: Callbacks = _NO_CALLBACKS,
+        give_up_after: timedelta | None = None,
     ) -> None:
         self._listeners = listen(callbacks, self._look)
         self._asked = self._answered = 0
         self._bridge = bridge
         self._path = path
         self._keep = keep
+        self._give_up_after = give_up_after
         self._peek = peek
         self._process = os.getpid()
         self._items: dict[str, object] | None = {} if shows_items else None
@@ -348,6 +354,7 @@ class Desk:
             name = self._bridge.name
             ledger = KeepingLedger(rows, name) if self._peek else ledger_in(rows, name, most_closed=_MOST_CLOSED)
             engine = self._bridge.engine(ledger)
+            engine.standstill = Standstill(self._give_up_after)
             self._driver = Driver(engine, self._settled, self._is_flush_asked, lambda _: None, self._bridge.linger)
             if self._peek or self._items is not None:
                 self._driver.on_collected = self._collected
@@ -355,13 +362,12 @@ class Desk:
                 self._driver.collects_meanwhile = self._peek
             if self._listeners is not None:
                 engine.on_event = self._listeners.tell
-                stack.push_async_callback(self._listeners.close)
+                stack.push_async_exit(Closing((self._listeners.close,)))
             await self._driver.open()
             if self._items is not None:
                 kept = await ledger.requests([waiting.id for waiting in await ledger.queue()])
                 self._items.update((request.id, _messages.decode(request.item)) for request in kept)
-            for provider in self._bridge.providers:
-                stack.push_async_callback(provider.aclose)
+            stack.push_async_exit(Closing([provider.aclose for provider in self._bridge.providers]))
             self._opened.set()
             self._take()
             if self._closed:  # meanwhile, on an event loop that did not wait

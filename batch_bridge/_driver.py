@@ -102,7 +102,7 @@ class Driver:
         await self.engine.open(_now())
 
     async def run(self) -> None:
-        """Tick until stopped or cancelled. What the ledger's store raises in the end ends the loop.
+        """Tick until stopped or cancelled. What the ledger's store raises in the end ends the loop, as `Stalled` does.
 
         Called again after that, it reads the ledger first: what a step has done that failed is not assumed.
         """
@@ -158,6 +158,9 @@ class Driver:
         tick = await (self._meanwhile(work) if self.collects_meanwhile else work)
         self._tell(tick.settled)
         await self.finish()
+        if (stalled := self.engine.standstill.given_up()) is not None:
+            await self.engine.take_back()
+            raise stalled
         if self.on_turn is not None:
             self.on_turn()
         return tick.wake_at

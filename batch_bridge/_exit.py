@@ -5,6 +5,7 @@ import threading
 from typing import Any, Final, Protocol
 from weakref import WeakSet
 
+from batch_bridge import _logged
 from batch_bridge._threads import is_refused
 
 logger = logging.getLogger("batch_bridge")
@@ -72,7 +73,8 @@ def _close_all() -> None:
             if is_refused(error):
                 was_refused = True
             else:
-                logger.exception("a Batcher could not be closed at the end of the program")
+                told = _logged.trace(error)
+                logger.error("a Batcher could not be closed at the end of the program", exc_info=told)  # noqa: TRY400
     if was_refused:
         logger.warning(
             "Python starts no threads any more while it ends a program, so what was still queued was not sent; it is "

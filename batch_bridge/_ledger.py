@@ -33,7 +33,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from langgraph.store.base import GetOp, Op, PutOp, SearchOp
 
-from batch_bridge import _outcome
+from batch_bridge import _logged, _outcome
 from batch_bridge._duration import read_seconds
 from batch_bridge._models import JSON, Attempt, Blind, Closed, Intent, Outcome, Request, Submitted, Terms, Usage
 from batch_bridge._plan import Waiting
@@ -258,7 +258,7 @@ class Ledger:
                 "the ledger knows batch %r (%r) and not its members; the store has lost rows, or was edited. The batch "
                 "is set aside: look it up at the provider, by its key; what it holds is sent anew when asked for",
                 key,
-                row.get("handle", row.get("prepared")),
+                _logged.handle(row.get("handle")),
             )
         self.aside[key] = row.get("handle", row.get("prepared"))
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from batch_bridge import _logged
 from batch_bridge.events import Event, Progress
 
 logger = logging.getLogger("batch_bridge")
@@ -216,9 +217,9 @@ class Listeners:
             is_first = name not in self._failed
             self._failed.add(name)
         if not is_first:
-            logger.debug("%s failed again", name, exc_info=error)
+            logger.debug("%s failed again", name, exc_info=_logged.trace(error))
             return
-        logger.error("%s failed; this is told once, and the run goes on", name, exc_info=error)
+        logger.error("%s failed; this is told once, and the run goes on", name, exc_info=_logged.trace(error))
 
 
 async def _await(returned: Awaitable[object]) -> None:

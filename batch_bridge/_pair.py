@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from batch_bridge import _messages
+from batch_bridge import _logged, _messages
 from batch_bridge._item_ids import Ids, ids_of, positions, split_handle, with_ids
 from batch_bridge._json import to_json
 from batch_bridge._models import JSON, Ended, Errored, InProgress, Limits, Measure, Outcome, Request, Succeeded
@@ -60,7 +60,7 @@ class Pair:
         items = [_messages.decode(request.item) for request in requests]
         handle = await _call(self._submit, items, *([key] if self._takes_key else []))
         if isinstance(handle, BaseException):
-            raise SubmissionRefused(said(handle))
+            raise _logged.logged_as(SubmissionRefused(said(handle)), f"submit() returned {_logged.said(handle)}")
         if handle is None:
             raise SubmissionRefused(
                 "submit() returned None, and a batch that has no handle cannot be polled; return what poll() needs to "
@@ -115,11 +115,12 @@ def _handle(handle: object, verb: str) -> JSON:
     try:
         return to_json(handle, what=f"the handle that {verb}() returned")
     except JSONError as error:
-        raise SubmissionRefused(
+        refused = SubmissionRefused(
             f"{error}. The handle is stored, so that another process can poll the batch; the batch may have been "
             "created all the same",
             code="handle_not_json",
-        ) from error
+        )
+        raise _logged.logged_as(refused, f"the handle that {verb}() returned is no JSON") from error
 
 
 async def _call(function: Callable[..., Any], *arguments: object) -> Any:
@@ -178,7 +179,7 @@ def _mapped(result: Mapping[Any, object], members: Sequence[str], ids: Ids | Non
     try:
         by_position = positions(result, len(members), ids)
     except ValueError as error:
-        raise _bad(f"a dict that cannot be read: {error}") from error
+        raise _bad(f"a dict that cannot be read: {error}", logged="a dict whose keys cannot be read") from error
     return Ended(
         _pairs(_readable(by_position), members),
         missing=Errored(
@@ -205,15 +206,18 @@ def _readable(results: Mapping[int, object]) -> Mapping[int, object]:
             return results
         first = first or outcome
     if isinstance(first, Errored):
-        raise _bad(f"answers that cannot be kept: {first.message}")
+        raise _bad(f"answers that cannot be kept: {first.message}", logged="answers that are no JSON")
     return results
 
 
-def _bad(returned: str) -> BadPollResultError:
-    return BadPollResultError(
-        f"poll() returned {returned}. Nothing was guessed: the batch stays in flight, and is collected once poll() is "
-        "mended and the same command runs again"
+def _bad(returned: str, *, logged: str = "") -> BadPollResultError:
+    """Return the error; `logged` takes the place of what quotes an answer."""
+    rest = (
+        "Nothing was guessed: the batch stays in flight, and is collected once poll() is mended and the same command "
+        "runs again"
     )
+    error = BadPollResultError(f"poll() returned {returned}. {rest}")
+    return _logged.logged_as(error, f"poll() returned {logged or returned}. {rest}")
 
 
 async def _pairs(results: Mapping[int, object], ids: Sequence[str]) -> AsyncIterator[tuple[str, Outcome]]:

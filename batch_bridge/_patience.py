@@ -19,6 +19,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphBubbleUp
 from langgraph.store.base import Op
 
+from batch_bridge import _logged
 from batch_bridge._ledger import Rows
 from batch_bridge.errors import BatchBridgeError
 from batch_bridge.events import StoreFailed
@@ -165,7 +166,7 @@ class Patience:
                 "the %s cannot be reached, %d times in a row: %s; next try in %.2f seconds",
                 self._what,
                 failures,
-                said,
+                _logged.said(error),
                 pause,
             )
 

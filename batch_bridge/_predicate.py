@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
+from batch_bridge import _logged
 from batch_bridge._flush import FlushPolicy, QueueSummary
 
 logger = logging.getLogger("batch_bridge")
@@ -46,13 +47,13 @@ class Predicate:
         with self._lock:
             is_first, self._has_failed = not self._has_failed, True
         if not is_first:
-            logger.debug("%s: the predicate that flushes failed again", self._bridge, exc_info=error)
+            logger.debug("%s: the predicate that flushes failed again", self._bridge, exc_info=_logged.trace(error))
             return
         logger.error(
             '%s: the predicate that flushes (when=, should_flush_func=) failed; it counts as "no" whenever it fails, '
             "size and age flush all the same, and this is told once",
             self._bridge,
-            exc_info=error,
+            exc_info=_logged.trace(error),
         )
 
 

@@ -11,7 +11,9 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from batch_bridge._call import Call
 from batch_bridge._claims import Claims, name_of, names_of
+from batch_bridge._closing import Closing, close_all
 from batch_bridge._driver import Driver
+from batch_bridge._engine._standstill import Standstill
 from batch_bridge._holding import ledger_in
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Listeners
@@ -52,6 +54,7 @@ class Session:
         store_patience: How long a call of the store or the checkpointer is tried again.
         is_shared: Other processes may have the store open.
         patience: How long to wait for another Runner that owns a bridge or a run in it.
+        give_up_after: How long nothing may move until a run ends; `None`: for ever.
 
     Attributes:
         patience: With the checkpointer.
@@ -70,6 +73,7 @@ class Session:
         store_patience: timedelta = STORE_PATIENCE,
         is_shared: bool = False,
         patience: timedelta = timedelta(0),
+        give_up_after: timedelta | None = None,
     ) -> None:
         self.listeners = listeners
         self._heard = heard or {}
@@ -78,6 +82,7 @@ class Session:
         store = store if isinstance(store, MemoryRows) else PatientRows(store, self._ledger_patience)
         self._claims = Claims(store) if is_shared else None
         self._wait_for_owner = patience
+        self._standstill = Standstill(give_up_after)
         self.graph = _compiled(graph, saver, self.patience)
         self.bridges = frozenset(bridge.name for bridge in bridges)
         self.failures = Failures(store)
@@ -97,6 +102,7 @@ class Session:
             for bridge in bridges
         }
         for name, driver in self._drivers.items():
+            driver.engine.standstill = self._standstill
             if listeners is not None or name in self._heard:
                 driver.engine.on_event = self._tell
             if self._claims is not None:
@@ -135,6 +141,12 @@ class Session:
         """
         _open_sessions.discard(self)
         self._hurry()
+        claims = () if self._claims is None else (self._claims.close,)
+        async with Closing([*claims, *(provider.aclose for provider in self._providers)]):
+            await self._stop()
+
+    async def _stop(self) -> None:
+        """Fail the calls, end the drivers' turns, and write down what is still to be forgotten."""
         calls, self.calls = self.calls, set()
         try:
             for call in calls:
@@ -149,17 +161,11 @@ class Session:
                 driver.stop()
             await asyncio.gather(*self._loops, return_exceptions=True)
             self._warn_of_uncollected()
-            for driver in self._drivers.values():
-                if not driver.has_failed:
-                    await driver.finish()
+            await close_all(driver.finish for driver in self._drivers.values() if not driver.has_failed)
         finally:
             self.unclaimed.tell_all()
             for loop in self._loops:
                 loop.cancel()
-            if self._claims is not None:
-                await self._claims.close()
-            for provider in self._providers:
-                await provider.aclose()
 
     def _warn_of_uncollected(self) -> None:
         sent: dict[str, JSON] = {}
@@ -248,6 +254,8 @@ class Session:
         """Take a call in. A bridge that an error has stopped begins again, and reads its ledger anew."""
         self._ledger_patience.relax()
         self.patience.relax()
+        if not self.calls or any(driver.has_failed for driver in self._drivers.values()):
+            self._standstill.moved()
         self.calls.add(call)
         for name, driver in self._drivers.items():
             if driver.has_failed:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
+from batch_bridge import _logged
 from batch_bridge._models import JSON
 
 logger = logging.getLogger("batch_bridge")
@@ -21,7 +22,7 @@ def warn_of_uncollected(batches: Mapping[str, JSON], cure: str) -> None:
     """
     if not batches:
         return
-    named = ", ".join(f"{key} ({handle!r})" for key, handle in list(batches.items())[:_SHOWN])
+    named = ", ".join(f"{key} ({_logged.handle(handle)!r})" for key, handle in list(batches.items())[:_SHOWN])
     more = f", and {len(batches) - _SHOWN} more" if len(batches) > _SHOWN else ""
     one = len(batches) == 1
     logger.warning(

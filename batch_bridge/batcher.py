@@ -72,6 +72,8 @@ class Batcher:
         name: Part of every stored key: a durable Batcher that is renamed does not find its batches again.
         poll_interval: The longest pause between two polls of one batch (a `timedelta`, or seconds).
         poll_patience: How long a batch is left in flight while every look at it fails; see `Bridge`.
+        give_up_after: How long nothing may move (a `timedelta`, or seconds); then who waits gets `Stalled`, and the
+            Batcher has ended; see `Runner`. With `path=` another one goes on. `None`: it tries for ever.
         path: The SQLite file that makes it durable. One process at a time has it open.
         on_pending: `"wait"` for the answer, or `"raise"` a `ResultPending` where it is not there yet; needs `path`.
         cache: Answers items that were answered before; see `ResponseCache`.
@@ -109,6 +111,7 @@ class Batcher:
         name: str = "default",
         poll_interval: timedelta | float = 30,
         poll_patience: Within = POLL_PATIENCE,
+        give_up_after: Within = None,
         path: str | os.PathLike[str] | None = None,
         on_pending: OnPending = "wait",
         flush: FlushPolicy | None = None,
@@ -164,7 +167,15 @@ class Batcher:
         self._identity: Identity | None = getattr(bridge.provider, "identity", None) if path is not None else None
         self._is_placed = False
         shows_items = should_flush_func is not None
-        self._desk = Desk(bridge, path, keep=path is not None, peek=peek, shows_items=shows_items, callbacks=callbacks)
+        self._desk = Desk(
+            bridge,
+            path,
+            keep=path is not None,
+            peek=peek,
+            shows_items=shows_items,
+            callbacks=callbacks,
+            give_up_after=duration(give_up_after, "give_up_after"),
+        )
         self._desk.open()
         if peek:
             close_at_exit(self._desk)

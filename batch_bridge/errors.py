@@ -31,6 +31,7 @@
     ├── MissingPackageError (ModuleNotFoundError)  a part needs a package that is not installed
     ├── RunFileError                  the Runner's file is broken, locked or out of reach
     ├── StoreInUseError               another Runner owns the bridge, or the run, in this store
+    ├── Stalled                       nothing has moved for as long as `give_up_after=` allows
     ├── CacheError                    the response cache's file is broken, locked or out of reach
     ├── LedgerError                   what the ledger holds cannot be read
     ├── ProviderError                 what a provider tells the engine about a call that failed
@@ -50,6 +51,8 @@ from typing import Literal
 
 class BatchBridgeError(Exception):
     """Everything that BatchBridge raises on purpose. Survives pickle and copy, attributes included."""
+
+    _logged_as: str | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_remake, (type(self), self.args), self.__dict__)
@@ -279,6 +282,22 @@ class StoreInUseError(BatchBridgeError):
         self.pid = pid
 
 
+class Stalled(BatchBridgeError):
+    """Nothing has moved for as long as `give_up_after=` of a `Runner` or `Batcher` allows: every call has failed.
+
+    Nothing is lost: the same command goes on, with the batches that are in flight, once the cause is mended.
+
+    Attributes:
+        problem: What failed last.
+        seconds: For how long nothing has moved.
+    """
+
+    def __init__(self, message: str, *, problem: str = "", seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.problem = problem
+        self.seconds = seconds
+
+
 class CacheError(BatchBridgeError):
     """The response cache's file is broken, locked, another program's, or out of reach."""
 
@@ -291,7 +310,8 @@ class ProviderError(BatchBridgeError):
     """What a provider tells the engine about a call that failed.
 
     A provider raises one of the kinds below. Anything else that its `submit` raises fails the requests of the
-    batch; anything else that its `poll` raises means that it could not look, and the batch stays in flight.
+    batch; anything else that its `poll` raises means that it could not look, and the batch stays in flight. Its text is
+    logged, so it is to say what the provider's service does, and to quote no item and no answer.
     """
 
 

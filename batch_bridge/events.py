@@ -31,6 +31,7 @@ __all__ = [
     "Queued",
     "Resubmitted",
     "Settled",
+    "Stalled",
     "StoreFailed",
     "Submitted",
 ]
@@ -183,6 +184,23 @@ class StoreFailed:
     bridge: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stalled:
+    """Nothing has moved for long: every call of the providers has failed. Told after an hour, two, four, and so on.
+
+    With `give_up_after=` it is told once more when that has passed, and the run ends with an error of this name.
+
+    Attributes:
+        bridge: Whose call has failed last.
+        seconds: For how long nothing has moved in any bridge.
+        problem: What failed last.
+    """
+
+    bridge: str
+    seconds: float
+    problem: str
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a `Runner` or a `Batcher` is, since it was opened.
@@ -203,5 +221,5 @@ class Progress:
 
 
 Event: TypeAlias = (
-    Queued | Submitted | Polled | PollFailed | Settled | Delivered | Resubmitted | Cancelled | StoreFailed
+    Queued | Submitted | Polled | PollFailed | Settled | Delivered | Resubmitted | Cancelled | StoreFailed | Stalled
 )

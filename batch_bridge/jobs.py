@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from filelock import Timeout
 
+from batch_bridge._closing import Closing
 from batch_bridge._engine import first_pause
 from batch_bridge._given import check_handle
 from batch_bridge._jobs._apart import apart
@@ -272,11 +273,9 @@ class Jobs:
             engine = self._bridge.engine(ledger, self._name, provider=apart(provider), governor=self._governor)
             self._governor = engine.governor
             visit = Visit(ledger, engine, provider)
-            try:
+            async with Closing((provider.aclose,)):
                 await visit.open(_now())
                 yield visit
-            finally:
-                await provider.aclose()
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

@@ -16,6 +16,7 @@ from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 
 from batch_bridge._call import Call, Failed
+from batch_bridge._closing import Closing, note_others
 from batch_bridge._collector import relaxed
 from batch_bridge._deadline import duration
 from batch_bridge._given import check_items
@@ -71,6 +72,9 @@ class Runner:
         store_patience: How long a call of the store or the checkpointer that fails is tried again (a `timedelta`, or
             seconds), with growing pauses; what asked for it waits meanwhile, and the rest goes on. After that the run
             ends with the store's error, and the same command goes on with it.
+        give_up_after: How long nothing may move (a `timedelta`, or seconds): every call of the providers fails, in all
+            bridges. Then the run ends with `Stalled`, which says what failed last; the same command goes on, with the
+            batches that are in flight. A batch that runs moves with each look at it. `None`: it tries for ever.
         progress: A progress bar on standard error; by default in a terminal only.
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing. All have been told what there was when the Runner is closed.
@@ -97,6 +101,7 @@ class Runner:
         types: Iterable[type] = (),
         patience: timedelta | float = 0,
         store_patience: timedelta | float = STORE_PATIENCE,
+        give_up_after: timedelta | float | None = None,
         progress: bool | None = None,
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
@@ -117,6 +122,7 @@ class Runner:
         self._types = set(types)
         self._patience = (duration(patience, "patience") if patience else None) or timedelta(0)
         self._store_patience = duration(store_patience, "store_patience") or STORE_PATIENCE
+        self._give_up_after = duration(give_up_after, "give_up_after")
         self._progress = progress
         self._session: Session | None = None
         self._watched: Session | None = None
@@ -154,10 +160,10 @@ class Runner:
                 saver, store = saver or own_saver, store or own_store
             listeners = listen(self._callbacks, self._look)
             if listeners is not None:
-                stack.push_async_callback(listeners.close)
+                stack.push_async_exit(Closing((listeners.close,)))
             heard = {bridge.name: own for bridge in self._bridges if (own := bridge.listen()) is not None}
             for own in heard.values():
-                stack.push_async_callback(own.close)
+                stack.push_async_exit(Closing((own.close,)))
             self._total = 0
             session = Session(
                 self._graph,
@@ -169,9 +175,10 @@ class Runner:
                 store_patience=self._store_patience,
                 is_shared=self._store is not None,
                 patience=self._patience,
+                give_up_after=self._give_up_after,
                 volatile=isinstance(saver, InMemorySaver) or isinstance(store, MemoryRows | InMemoryStore),
             )
-            stack.push_async_callback(session.close)
+            stack.push_async_exit(Closing((session.close,)))
             await session.open()
             self._session, self._watched, self._stack = session, session, stack.pop_all()
         return self
@@ -184,6 +191,10 @@ class Runner:
             return
         try:
             await stack.aclose()  # callbacks that are still to be called are called here, and look at the session
+        except Exception as failed:
+            if error is None:
+                raise
+            note_others(error, (failed,))  # what has ended the block is what the caller is told
         finally:
             self._watched = None
 

@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from langgraph.store.base import BaseStore
 
-from batch_bridge import _text
+from batch_bridge import _logged, _text
 from batch_bridge._cache._file import FileShelf
 from batch_bridge._cache._rows import StoreShelf
 from batch_bridge._cache._shelf import Kept, Shelf
@@ -191,8 +191,7 @@ class ResponseCache:
             self._complained.add(what)
         if is_news:
             logger.warning(
-                "the response cache cannot be %s (%s: %s); requests are sent as if it were empty. This is said once",
+                "the response cache cannot be %s (%s); requests are sent as if it were empty. This is said once",
                 what,
-                type(error).__name__,
-                error,
+                _logged.said(error),
             )

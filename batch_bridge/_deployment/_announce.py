@@ -14,6 +14,7 @@ from typing import Any, Final
 from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
+from batch_bridge import _logged
 from batch_bridge._deployment._access import access_of
 from batch_bridge._deployment._bell import is_doubtful, ring
 from batch_bridge._deployment._capable import check_graph_id
@@ -227,7 +228,8 @@ async def _leave_notes(
 
 def _note_failure(ringing: Future[None]) -> None:
     if not ringing.cancelled() and (error := ringing.exception()) is not None:
-        logger.warning("a thread has parked, and its bridge could not be told; its next tick will see it: %s", error)
+        told = _logged.said(error)
+        logger.warning("a thread has parked, and its bridge could not be told; its next tick will see it: %s", told)
 
 
 def _thread(runtime: Runtime[Any]) -> str:

@@ -14,6 +14,7 @@ from batch_bridge._engine._intake import CANCELLED, asked_at, judge, stand_by, w
 from batch_bridge._engine._notices import Notices, told
 from batch_bridge._engine._sender import Sender
 from batch_bridge._engine._settler import Settler
+from batch_bridge._engine._standstill import Standstill
 from batch_bridge._engine._state import POLL_PATIENCE, State
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
@@ -100,7 +101,7 @@ class Engine:
             old = remembered.get(batch.key)
             if old is not None and isinstance(batch, Submitted) and isinstance(old.batch, Submitted):
                 flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
-                flight.problem, flight.bad, flight.done = old.problem, old.bad, old.done
+                flight.problem, flight.logged, flight.bad, flight.done = old.problem, old.logged, old.bad, old.done
                 flight.blind = old.blind
             elif isinstance(batch, Submitted) and state.ledger.keeps_queue:
                 flight.blind = batch.blind  # no process stays: those before this one have looked in vain, too
@@ -282,6 +283,15 @@ class Engine:
             case Intent() as intent:
                 await self._sender.submit(flight, intent, now)
 
+    async def take_back(self) -> None:
+        """Queue the requests of batches again that the provider is known not to have: its host gives up.
+
+        Else who comes next would have to look for them, which a pair of functions without `find` cannot.
+        """
+        for flight in list(self._state.flights):
+            if isinstance(flight.batch, Intent) and not flight.doubtful:
+                await self._sender.take_back(flight, flight.batch)
+
     # -- requests that nobody waits for --------------------------------------------------------------------------
 
     async def drop(self, ids: Iterable[str]) -> None:
@@ -376,6 +386,15 @@ class Engine:
     @before_submit.setter
     def before_submit(self, call: Callable[[], Awaitable[None]] | None) -> None:
         self._state.before_submit = call
+
+    @property
+    def standstill(self) -> Standstill:
+        """Whether any bridge of the host gets on; several engines may share one."""
+        return self._state.standstill
+
+    @standstill.setter
+    def standstill(self, shared: Standstill) -> None:
+        self._state.standstill = shared
 
     @property
     def last_error(self) -> str:

@@ -32,6 +32,7 @@ class Flight:
         failures: Calls in a row that the provider was not available for.
         blind: How long it could not be looked at, for what its provider has not explained; `None` after a good look.
         problem: Why the last look told nothing, for a person to read; empty after a good one.
+        logged: The same for the log, without what the error quotes.
         bad: The error of a `poll` that returned what makes no sense; `None` after any other look.
         done: How many of its requests have ended, as the last good look told.
         refusals: Times in a row that it was not created, because the provider was full.
@@ -56,6 +57,7 @@ class Flight:
     failures: int = 0
     blind: Blind | None = None
     problem: str = ""
+    logged: str = ""
     bad: BadPollResultError | None = None
     done: int | None = None
     refusals: int = 0
@@ -73,7 +75,7 @@ class Flight:
 
     def seen(self) -> None:
         """Note a look that told how the batch is."""
-        self.failures, self.blind, self.problem, self.bad = 0, None, "", None
+        self.failures, self.blind, self.problem, self.logged, self.bad = 0, None, "", "", None
 
     def wait(self, now: datetime, interval: timedelta, at_least: float | None = None) -> None:
         """Set the next due time, and double the pause up to `interval`; `at_least` is in seconds, an hour at most."""

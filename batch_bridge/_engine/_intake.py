@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from batch_bridge import _logged
 from batch_bridge._engine._flight import Flight
 from batch_bridge._engine._state import State, said
 from batch_bridge._models import Errored, Intent, Measure, Outcome, Request
@@ -34,7 +35,8 @@ def judge(state: State, request: Request, asked_at: datetime, provider: Provider
         return Errored(str(error), code=error.code)
     except Exception as error:  # a provider is somebody's code: it must not stand in others' way
         if state.notices.is_new(state.name, error):
-            logger.exception("%s: the provider cannot measure a request", state.name)
+            told = _logged.trace(error)
+            logger.error("%s: the provider cannot measure a request", state.name, exc_info=told)  # noqa: TRY400
         return Errored(said(error), code="measure_failed")
     if provider is None and state.governor.wants_sample(measure.group, who.limits) and has_tokens(who):
         _sample(state, who, request, measure)
@@ -81,7 +83,8 @@ def _sample(state: State, provider: HasTokens, request: Request, measure: Measur
     try:
         tokens = provider.tokens(request)
     except Exception as error:  # noqa: BLE001  # as in `judge`; bytes will do
-        logger.warning("%s: tokens cannot be counted: %s", state.name, said(error))
+        if state.notices.is_new(f"{state.name} tokens", error):
+            logger.warning("%s: tokens cannot be counted: %s", state.name, _logged.said(error))
         tokens = None
     if tokens:
         state.governor.sampled(measure.group, measure.bytes, tokens)

@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from batch_bridge import events
+from batch_bridge import _logged, events
 from batch_bridge._engine._flight import LONGEST_PAUSE, Flight
 from batch_bridge._engine._state import State, said
 from batch_bridge._models import Blind, Errored, Submitted
@@ -18,6 +18,7 @@ POLL_FAILED = "poll_failed"
 
 async def good(state: State, flight: Flight) -> None:
     """Note a look that has told how a batch is."""
+    state.standstill.moved()
     flight.seen()
     if isinstance(flight.batch, Submitted) and flight.batch.blind is not None:
         flight.batch = replace(flight.batch, blind=None)
@@ -47,7 +48,7 @@ async def failed(state: State, flight: Flight, error: Exception, now: datetime) 
             await state.ledger.mark(flight.batch)
     elif flight.blind is not None:
         flight.blind = replace(flight.blind, at=now)  # nobody's fault, and no good look
-    flight.problem, flight.bad = said(error), None
+    flight.problem, flight.logged, flight.bad = said(error), _logged.said(error), None
     state.unavailable(flight, error, now)
     _tell(state, flight)
     return None
@@ -65,7 +66,10 @@ def wrong(state: State, flight: Flight, batch: Submitted, error: BadPollResultEr
     flight.blind, flight.problem, flight.bad = None, str(error), named
     flight.wait(now, state.interval)
     state.last_error = str(named)
-    logger.error("%s", named)
+    flight.logged = _logged.said(error)
+    if (again := state.notices.again(state.name, f"poll returned {batch.key}", now)) is not None:
+        told, of = _logged.handle(shown), state.name
+        logger.error("batch %s (%r) of %r: %s%s", batch.key, told, of, flight.logged, again)
     _tell(state, flight)
     raise named from error
 

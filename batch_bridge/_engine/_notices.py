@@ -1,9 +1,11 @@
 """What the log is told of batches that give cause for it: each thing seldom, however often it is looked at."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from batch_bridge import _logged
 from batch_bridge._engine._flight import Flight
 from batch_bridge._models import JSON, Submitted
 
@@ -15,11 +17,38 @@ _MOST: Final = 1_000
 """Batches that are remembered."""
 
 
+_FIRST: Final = timedelta(minutes=1)
+_LONGEST: Final = timedelta(hours=6)
+"""Between two lines about one kind of failure; each pause doubles the one before."""
+_OVER: Final = timedelta(hours=2)
+"""After so long without a failure of a kind the next one is a new one."""
+
+
+@dataclass(slots=True)
+class Repeated:
+    """A kind of failure that comes again and again.
+
+    Attributes:
+        since: The first one.
+        at: The last one.
+        count: How many there were.
+        due: When a line says so next.
+        pause: How long after that the next one does.
+    """
+
+    since: datetime
+    at: datetime
+    count: int
+    due: datetime
+    pause: timedelta
+
+
 class Notices:
     """What has been said in this process, of all engines that share it. Lost with the process, which costs a line."""
 
     def __init__(self) -> None:
         self._kinds: set[tuple[str, type[Exception]]] = set()
+        self._repeated: dict[tuple[str, str], Repeated] = {}
         self._told: dict[str, timedelta] = {}
 
     def is_new(self, bridge: str, error: Exception) -> bool:
@@ -28,6 +57,28 @@ class Notices:
         is_new = kind not in self._kinds
         self._kinds.add(kind)
         return is_new
+
+    def again(self, bridge: str, kind: str, now: datetime) -> str | None:
+        """Note a failure of a kind, such as an error's type; return what its line of the log ends with, if it has one.
+
+        A day of failures every few seconds is a dozen lines, in however many batches: the first at once, the next ones
+        after a minute, two, four, up to six hours, with how often it has failed by then.
+        """
+        key = (bridge, kind)
+        known = self._repeated.pop(key, None)
+        if known is None or not timedelta(0) <= now - known.at < _OVER:
+            known = Repeated(now, now, 0, now, _FIRST)
+        self._repeated[key] = known
+        while len(self._repeated) > _MOST:
+            del self._repeated[next(iter(self._repeated))]
+        known.count += 1
+        known.at = now
+        if now < known.due:
+            return None
+        known.due, known.pause = now + known.pause, min(known.pause * 2, _LONGEST)
+        if known.count == 1:
+            return ""
+        return f" ({known.count} failures of this kind since {known.since.isoformat(timespec='seconds')})"
 
     def long(self, flights: Iterable[Flight], now: datetime) -> list[tuple[Flight, Submitted]]:
         """Return the batches in flight of which it is to be said now that they are, oldest first."""
@@ -49,8 +100,8 @@ class Notices:
 def told(long: list[tuple[Flight, Submitted]], handles: Iterable[JSON]) -> str:
     """Return what a line of the log says of batches that are in flight for long."""
     named = [
-        f"batch {batch.key} ({handle!r}) is in flight since {batch.submitted_at.isoformat(timespec='seconds')} with "
-        f"{len(batch.members)} requests{_state(flight)}"
+        f"batch {batch.key} ({_logged.handle(handle)!r}) is in flight since "
+        f"{batch.submitted_at.isoformat(timespec='seconds')} with {len(batch.members)} requests{_state(flight)}"
         for (flight, batch), handle in zip(long[:_SHOWN], handles, strict=False)
     ]
     more = f"; and {len(long) - _SHOWN} more" if len(long) > _SHOWN else ""
@@ -59,4 +110,4 @@ def told(long: list[tuple[Flight, Submitted]], handles: Iterable[JSON]) -> str:
 
 def _state(flight: Flight) -> str:
     done = "" if flight.done is None else f", {flight.done} of them done"
-    return f"{done}, and cannot be looked at ({flight.problem})" if flight.problem else done
+    return f"{done}, and cannot be looked at ({flight.logged or flight.problem})" if flight.problem else done

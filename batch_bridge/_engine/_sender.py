@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from batch_bridge import events
+from batch_bridge import _logged, events
 from batch_bridge._engine._flight import Flight, first_pause
 from batch_bridge._engine._intake import judge
 from batch_bridge._engine._schedule import batch_limits
@@ -148,9 +148,9 @@ class Sender:
             state.unavailable(flight, error, now)
         except SubmissionRefused as error:
             refusal = Errored(str(error), code=error.code, status_code=error.status_code)
-            await self._settler.fail(flight, refusal, now)
+            await self._settler.fail(flight, refusal, now, error)
         except Exception as error:  # noqa: BLE001  # a provider is somebody's code: its bug fails its batch alone
-            await self._settler.fail(flight, Errored(said(error), code="submit_failed"), now, cause=error)
+            await self._settler.fail(flight, Errored(said(error), code="submit_failed"), now, error, is_bug=True)
         return None
 
     async def _put_off(self, flight: Flight, intent: Intent, error: ProviderUnavailable, now: datetime) -> None:
@@ -174,13 +174,19 @@ class Sender:
     async def _make_smaller(self, flight: Flight, intent: Intent, error: ProviderUnavailable, now: datetime) -> None:
         """Take back a batch that the provider has no room for, and learn from that how much it takes."""
         state = self._state
-        logger.warning("%s: batch %s is too large for now (%s); smaller ones follow", state.name, intent.key, error)
+        told = _logged.said(error)
+        logger.warning("%s: batch %s is too large for now (%s); smaller ones follow", state.name, intent.key, told)
         limits = state.provider.limits
         state.governor.refused(intent.group, intent.terms.bytes, 0, said=str(error), limits=limits, now=now)
+        await self.take_back(flight, intent)
+
+    async def take_back(self, flight: Flight, intent: Intent) -> None:
+        """Withdraw a batch that was prepared, and tidy up what its provider holds of it."""
+        state = self._state
         try:
-            await state.provider.fence(intent.prepared)
+            await state.who(intent).fence(intent.prepared)
         except Exception as left:  # noqa: BLE001  # nothing was created: what is left of its input is tidied up, or not
-            logger.warning("%s: could not tidy up after batch %s: %s", state.name, intent.key, said(left))
+            logger.warning("%s: could not tidy up after batch %s: %s", state.name, intent.key, _logged.said(left))
         await self.withdraw(flight, intent)
         state.drain = True  # what was sent was due
 
@@ -193,6 +199,7 @@ class Sender:
         if not state.flights.open_of(flight):  # all were cancelled meanwhile
             batch, flight.stopping = replace(batch, left="cancelled"), True
         await state.ledger.confirm(batch)
+        state.standstill.moved()
         flight.batch, flight.doubtful = batch, False
         flight.seen()
         flight.is_late, flight.late_at = False, state.late_at(batch)
@@ -204,7 +211,7 @@ class Sender:
         state.held_until, state.hold = None, first_pause(state.interval)
         flight.due, flight.pause = now, first_pause(state.interval)
         shown = state.shown(batch, handle)
-        logger.info("%s: batch %s submitted as %r", state.name, batch.key, shown)
+        logger.info("%s: batch %s submitted as %r", state.name, batch.key, _logged.handle(shown))
         if state.on_event is not None:
             state.on_event(events.Submitted(bridge=state.name, batch=batch.key, handle=shown, requests=batch.members))
 
@@ -223,7 +230,8 @@ class Sender:
         except ProviderUnavailable as error:
             state.unavailable(flight, error, now)
         except SubmissionUnknown as error:
-            await self._settler.fail(flight, Errored(str(error), code="submission_unknown", retryable=True), now)
+            unknown = Errored(str(error), code="submission_unknown", retryable=True)
+            await self._settler.fail(flight, unknown, now, error)
         except Exception as error:  # noqa: BLE001  # it could not look, and the batch may be there: as in `poll`
             await self._settler.could_not_look(flight, error, now)
         else:
@@ -246,8 +254,8 @@ class Sender:
                 "or it is billed too",
                 self._state.name,
                 intent.key,
-                handle,
-                said(error),
+                _logged.handle(handle),
+                _logged.said(error),
             )
 
     def _hold_back(self, now: datetime) -> None:

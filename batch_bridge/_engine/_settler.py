@@ -8,11 +8,11 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from batch_bridge import _outcome, events
+from batch_bridge import _logged, _outcome, events
 from batch_bridge._engine import _looks
 from batch_bridge._engine._flight import Flight, first_pause
 from batch_bridge._engine._intake import judge
-from batch_bridge._engine._state import State, said
+from batch_bridge._engine._state import State
 from batch_bridge._models import (
     Attempt,
     Cancelled,
@@ -61,7 +61,7 @@ class Settler:
             told = () if flight.inherited else flight.settled  # what was settled may not have been kept
             reply = await spread(await state.who(batch).poll(batch.handle, sent), batch, remember, told)
         except BatchFailed as error:
-            await self.fail(flight, Errored(str(error), code=error.code), now)
+            await self.fail(flight, Errored(str(error), code=error.code), now, error)
         except BadPollResultError as error:
             if batch.left:  # nobody waits for it: no run ends for it
                 await self.could_not_look(flight, error, now)
@@ -111,7 +111,7 @@ class Settler:
         """Leave a batch in flight that could not be looked at; end it once the patience has run out."""
         errored = await _looks.failed(self._state, flight, error, now)
         if errored is not None:
-            await self.fail(flight, errored, now)
+            await self.fail(flight, errored, now, error)
 
     def _ring(self, flight: Flight, polled_at: datetime) -> None:
         """Have a batch polled in the next tick, and ask for one."""
@@ -176,7 +176,7 @@ class Settler:
             state.unavailable(flight, error, now)
             return False
         except Exception as error:  # noqa: BLE001  # as in `poll`
-            logger.error("%s: batch %s cannot be cancelled: %s", state.name, batch.key, said(error))  # noqa: TRY400
+            logger.error("%s: batch %s cannot be cancelled: %s", state.name, batch.key, _logged.said(error))  # noqa: TRY400
         else:
             logger.info("%s: batch %s is cancelled", state.name, batch.key)
         flight.stopping = False
@@ -247,11 +247,21 @@ class Settler:
 
     # -- when it has ended -----------------------------------------------------------------------------------------
 
-    async def fail(self, flight: Flight, errored: Errored, now: datetime, *, cause: Exception | None = None) -> None:
-        """End a batch as failed as a whole; the log shows the traceback of the first `cause` of its kind."""
+    async def fail(
+        self, flight: Flight, errored: Errored, now: datetime, cause: Exception, *, is_bug: bool = False
+    ) -> None:
+        """End a batch as failed as a whole, for a cause; the log shows the traceback of the first bug of its kind."""
         state = self._state
-        shown = cause if cause is not None and state.notices.is_new(state.name, cause) else None
-        logger.error("%s: batch %s failed: %s", state.name, flight.batch.key, errored.message, exc_info=shown)
+        shown = _logged.trace(cause) if is_bug and state.notices.is_new(state.name, cause) else None
+        told = _logged.said(cause)
+        logger.error(
+            "%s: batch %s failed (%s): %s",
+            state.name,
+            flight.batch.key,
+            _logged.handle(errored.code),
+            told,
+            exc_info=shown,
+        )
         state.last_error = f"batch {flight.batch.key} failed: {errored.message}"
         await self._settle(flight, Ended(nothing(), missing=errored), now)
 
@@ -289,6 +299,7 @@ class Settler:
             state.drain = True  # what was sent was due
         if sent_again:
             logger.warning("%s: %d requests of batch %s go into another batch", state.name, len(sent_again), batch.key)
+        state.standstill.moved()
         logger.info("%s: batch %s settled: %s", state.name, batch.key, dict(kinds))
         if state.on_event is not None:
             counts = kinds - Counter(flight.settled.values())
@@ -405,4 +416,4 @@ class Settler:
         try:
             await self._state.who(batch).release(batch.handle)
         except Exception as error:  # noqa: BLE001  # tidying up must not undo what is settled
-            logger.warning("%s: could not tidy up after batch %s: %s", self._state.name, batch.key, said(error))
+            logger.warning("%s: could not tidy up after batch %s: %s", self._state.name, batch.key, _logged.said(error))

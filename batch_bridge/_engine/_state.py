@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from batch_bridge import _outcome, events
+from batch_bridge import _logged, _outcome, events
 from batch_bridge._deadline import Deadline
 from batch_bridge._engine._flight import LONGEST_PAUSE, Flight, first_pause
 from batch_bridge._engine._flights import Flights
 from batch_bridge._engine._notices import Notices
+from batch_bridge._engine._standstill import Standstill
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
 from batch_bridge._models import JSON, Intent, Outcome, Submitted
@@ -50,6 +51,7 @@ class State:
         held_until: Nothing is sent before that.
         hold: How long the next hold is.
         notices: What has been said in the log already.
+        standstill: Whether any bridge of the host gets on.
         last_error: As in `Engine`, as the three hooks.
     """
 
@@ -64,6 +66,7 @@ class State:
     poll_patience: timedelta = POLL_PATIENCE
     per_tenant: TenantLimits | None = None
     notices: Notices = field(default_factory=Notices)
+    standstill: Standstill = field(default_factory=Standstill)
     queue: Queue | None = None
     flights: Flights = field(default_factory=Flights)
     governor: Governor = field(init=False)
@@ -129,18 +132,31 @@ class State:
         flight.wait(now, self.interval, getattr(error, "retry_after", None))
         is_bug = not isinstance(error, ProviderError)
         self.last_error = f"batch {flight.batch.key}: {said(error) if is_bug else error}"
+        self._tell_stalled(flight, error, now)
         is_new = is_bug and self.notices.is_new(self.name, error)
-        if flight.failures & (flight.failures - 1) and not is_new:
-            return  # the 1st, 2nd, 4th, 8th… time is logged: a day of them is some lines, and not thousands
+        again = self.notices.again(self.name, type(error).__name__, now)
+        if again is None and not is_new:
+            return  # a day of them is a dozen lines, and not thousands
         logger.warning(
-            "%s: batch %s, %d times in a row: %s; next try %s",
+            "%s: batch %s, %d times in a row: %s; next try %s%s",
             self.name,
             flight.batch.key,
             flight.failures,
-            said(error) if is_bug else error,
+            _logged.said(error),
             flight.due.isoformat(timespec="seconds"),
-            exc_info=error if is_new else None,
+            again or "",
+            exc_info=_logged.trace(error) if is_new else None,
         )
+
+    def _tell_stalled(self, flight: Flight, error: Exception, now: datetime) -> None:
+        """Note that nothing has moved, and tell so if that is for long."""
+        standstill, key = self.standstill, f"batch {flight.batch.key} of {self.name!r}"
+        pause = max(flight.due - now, self.interval)
+        standstill.failed(f"{key}: {said(error)}", f"{key}: {_logged.said(error)}", now, pause)
+        if (event := standstill.event(self.name)) is not None:
+            logger.warning("nothing has moved for %.0f seconds; %s", event.seconds, standstill.logged)
+            if self.on_event is not None:
+                self.on_event(event)
 
     async def each(self, batches: Iterable[T], step: Callable[[T], Awaitable[None]]) -> None:
         """Do a step for each batch, side by side; one that fails lets the others finish, and then its error passes.

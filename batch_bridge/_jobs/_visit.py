@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Literal
 
-from batch_bridge import _outcome
+from batch_bridge import _logged, _outcome
 from batch_bridge._engine import Engine
 from batch_bridge._jobs._apart import job_of
 from batch_bridge._jobs._asked import request_id
@@ -224,10 +224,10 @@ class Visit:
                 await self._provider.cancel(batch.handle)
             except ProviderUnavailable as error:
                 self._engine.last_error = f"batch {batch.key} could not be cancelled yet: {error}"
-                logger.warning("%s", self._engine.last_error)
+                logger.warning("batch %s could not be cancelled yet: %s", batch.key, _logged.said(error))
             except Exception as error:  # noqa: BLE001  # a provider is somebody's code; the batch ends without it too
                 self._engine.last_error = f"batch {batch.key} cannot be cancelled: {error}"
-                logger.warning("%s", self._engine.last_error)
+                logger.warning("batch %s cannot be cancelled: %s", batch.key, _logged.said(error))
             else:
                 job = await self._ledger.note(job, stopped=[batch.key])
 

@@ -8,8 +8,10 @@ from typing import Any
 import httpx
 from langgraph_sdk.errors import APIError
 
+from batch_bridge import _logged
 from batch_bridge._deployment._access import Access
 from batch_bridge._deployment._bell import start_tick
+from batch_bridge._engine._notices import Notices
 from batch_bridge._ledger import Rows
 
 logger = logging.getLogger("batch_bridge")
@@ -31,6 +33,7 @@ class Alarm:
         self._bridge = bridge
         self._access = access
         self._store = store
+        self._notices = Notices()
 
     async def set(self, at: datetime | None, now: datetime) -> datetime | None:
         """See to it that a run is pending for a time, or an earlier one; `None` asks for nothing. Returns when."""
@@ -46,7 +49,8 @@ class Alarm:
             try:
                 return await self.set(at, now)
             except (APIError, httpx.HTTPError) as error:
-                logger.warning("could not ask for the next tick: %s", error)
+                if (again := self._notices.again(self._bridge, type(error).__name__, now)) is not None:
+                    logger.warning("could not ask for the next tick: %s%s", _logged.said(error), again)
                 await asyncio.sleep(pause)
         return await self.set(at, now)
 

@@ -16,6 +16,7 @@ import httpx
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIError, NotFoundError
 
+from batch_bridge import _logged
 from batch_bridge._engine import Engine
 from batch_bridge._server._clerk import Clerk
 from batch_bridge._server._ledger import ServerLedger
@@ -89,7 +90,7 @@ class Departed:
                 else:
                     del self._watches[key]
         except (APIError, httpx.HTTPError) as error:
-            logger.info("could not look whether the threads of a batch are there: %s", error)
+            logger.info("could not look whether the threads of a batch are there: %s", _logged.said(error))
 
     async def _forsaken(self, client: LangGraphClient, batches: dict[str, tuple[str, ...]]) -> list[str]:
         """Return the batches of which no thread is there."""

@@ -10,10 +10,12 @@ from typing import Any
 
 from langgraph_sdk.client import LangGraphClient
 
+from batch_bridge import _logged
 from batch_bridge._deployment._access import Access
 from batch_bridge._deployment._bell import start_tick
 from batch_bridge._deployment._keys import Ring
 from batch_bridge._engine import Engine
+from batch_bridge._engine._notices import Notices
 from batch_bridge._ledger import Ledger, Rows
 from batch_bridge._listeners import Listeners
 from batch_bridge._server import _orders
@@ -118,6 +120,7 @@ class Host:
         self._again = False
         self._began = _now()
         self._failures = 0
+        self._notices = Notices()
         self._tick = ""
         self._user = ""
         self.last_error = ""
@@ -293,7 +296,8 @@ class Host:
         """End a tick that an error has ended: try again, later each time."""
         now = _now()
         self.last_error = f"{type(error).__name__}: {error}"
-        logger.error("%s: a tick failed", self._name, exc_info=error)
+        if (again := self._notices.again(self._name, type(error).__name__, now)) is not None:
+            logger.error("%s: a tick failed%s", self._name, again, exc_info=_logged.trace(error))
         self._spoil()
         self._failures += 1
         wake_at = await self._alarm.set_stubbornly(now + timedelta(seconds=min(2**self._failures, 60)), now)

@@ -12,9 +12,11 @@ from langgraph.store.base import PutOp
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import ConflictError, NotFoundError
 
+from batch_bridge import _logged
 from batch_bridge._deployment._access import Access
 from batch_bridge._deployment._keys import Ring
 from batch_bridge._deployment._vouch import check_identity, vouch
+from batch_bridge._engine._notices import Notices
 from batch_bridge._ledger import Rows
 from batch_bridge._models import JSON, Outcome
 from batch_bridge._server._claims import claim, unclaim
@@ -72,6 +74,7 @@ class Post:
         self._ring = ring
         self._letters: dict[str, Letter] = {}
         self._strikes: dict[str, int] = {}
+        self._notices = Notices()
         self.last_error = ""
 
     def load(self, now: datetime) -> None:
@@ -192,8 +195,8 @@ class Post:
         await self._forget(ended)  # first, too: a letter without an outcome is taken for read
         await self._ledger.outbox.remove([*ended, *kept])
 
-    async def _bury(self, letter: Letter, reason: str, now: datetime) -> None:
-        logger.error("%s: dead letter for thread %s: %s", self._bridge, letter.thread, reason)
+    async def _bury(self, letter: Letter, reason: str, now: datetime, *, logged: str = "") -> None:
+        logger.error("%s: dead letter for thread %s: %s", self._bridge, letter.thread, logged or reason)
         self.last_error = f"thread {letter.thread}: {reason}"
         await self._ledger.bury(letter.ids, reason, now)
         self._letters.pop(letter.thread, None)
@@ -246,13 +249,16 @@ class Post:
         except ConflictError:
             logger.info("%s: thread %s has been given something to do; it is looked at again", self._bridge, thread.id)
         except BridgeUnreachableError as error:  # to try again would be to run its nodes as somebody else
-            await self._bury(letter, str(error), now)
+            await self._bury(letter, str(error), now, logged=type(error).__name__)
         except Exception as error:  # noqa: BLE001  # no graph runs here; one thread must not stand in others' way
             letter.failures += 1
             self.last_error = f"thread {thread.id}: {error}"
-            logger.warning("%s: could not resume thread %s: %s", self._bridge, thread.id, error)
+            if (again := self._notices.again(self._bridge, type(error).__name__, now)) is not None:
+                said = _logged.said(error)
+                logger.warning("%s: could not resume thread %s: %s%s", self._bridge, thread.id, said, again)
             if letter.failures >= _MOST_FAILURES:
-                await self._bury(letter, f"it could not be resumed: {error}", now)
+                said = f"it could not be resumed: {_logged.said(error)}"
+                await self._bury(letter, f"it could not be resumed: {error}", now, logged=said)
         else:
             letter.deliveries += 1
             letter.failures = 0

@@ -9,6 +9,7 @@ from langgraph.store.base import ListNamespacesOp, MatchCondition, PutOp, Search
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIError
 
+from batch_bridge import _logged
 from batch_bridge._deployment._access import Access
 from batch_bridge._ledger import Rows
 from batch_bridge._server._ledger import ServerLedger
@@ -106,4 +107,4 @@ class Retention:
             if hasattr(client.threads, "prune"):
                 await client.threads.prune([thread], strategy="keep_latest")
         except APIError as error:
-            logger.info("%s: could not tidy up the bridge's thread: %s", self._bridge, error)
+            logger.info("%s: could not tidy up the bridge's thread: %s", self._bridge, _logged.said(error))

@@ -19,6 +19,7 @@ import httpx
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIError
 
+from batch_bridge import _logged
 from batch_bridge._deployment._keys import Ring
 from batch_bridge._server._seen import Seen, look
 
@@ -69,7 +70,7 @@ async def look_closely(
             try:
                 state: Mapping[str, Any] = await client.threads.get_state(thread.id)
             except (APIError, httpx.HTTPError) as error:
-                logger.info("could not look at the state of thread %s: %s", thread.id, error)
+                logger.info("could not look at the state of thread %s: %s", thread.id, _logged.said(error))
                 return replace(thread, failed=False, busy=True)  # not to be told now
         if thread.failed and _has_failed(state):
             return thread

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar, cast
 from openai import AsyncOpenAI, OpenAI
 
 from batch_bridge._ask import Asker
+from batch_bridge._closing import close_all
 from batch_bridge._deadline import Within
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._mode import Mode, resolve_mode
@@ -133,8 +134,7 @@ def _async_hooks(client: Any, family: Family, asker: Asker) -> dict[str, Any]:
 
     @functools.wraps(kind.close)
     async def close() -> None:
-        await asker.aclose()
-        await kind.close(client)
+        await close_all((asker.aclose, lambda: kind.close(client)))
 
     return {"request": request, "close": close}
 
@@ -154,8 +154,10 @@ def _sync_hooks(client: Any, family: Family, asker: Asker) -> dict[str, Any]:
 
     @functools.wraps(kind.close)
     def close() -> None:
-        asker.close()
-        kind.close(client)
+        try:
+            asker.close()
+        finally:
+            kind.close(client)
 
     return {"request": request, "close": close}
 

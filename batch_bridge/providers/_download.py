@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+from batch_bridge._closing import Closing
 from batch_bridge.providers._clean import without_secrets
 from batch_bridge.providers._splitter import LineSplitter, TooLong
 from batch_bridge.providers._spool import Spool
@@ -108,9 +109,5 @@ async def fetched(
 @asynccontextmanager
 async def held(*downloads: Download | None) -> AsyncIterator[None]:
     """Let go of downloads at the end."""
-    try:
+    async with Closing(each.close for each in downloads if each is not None):
         yield
-    finally:
-        for each in downloads:
-            if each is not None:
-                await each.close()

@@ -38,7 +38,7 @@ def is_passing(status: int) -> bool:
 
 def is_one_of(names: frozenset[str], error: Exception) -> bool:
     """Tell whether an error, or the HTTP library's below it, is of a class with one of these names."""
-    return any(kind.__name__ in names for kind in type(_below(error) or error).__mro__)
+    return any(kind.__name__ in names for kind in type(below(error) or error).__mro__)
 
 
 def retry_after(error: Exception) -> float | None:
@@ -80,14 +80,14 @@ def told(doing: str, error: Exception, said: object, advice: Mapping[int, str]) 
     """
     status = status_of(error)
     if status is None:
-        cause = _below(error)
+        cause = below(error)
         reason = f"{type(cause).__name__}: {cause}" if cause is not None and str(cause) else str(error)
         return masked(f"{doing} failed: {reason or type(error).__name__}")
     text = masked(f"{doing} was answered with {status}: {said or error}")
     return f"{text.rstrip('.')}; {advice[status]}" if status in advice else text
 
 
-def _below(error: Exception) -> BaseException | None:
+def below(error: Exception) -> BaseException | None:
     """Return the HTTP library's error that an SDK has wrapped, or `None`."""
     wraps = any(kind.__name__ == "APIConnectionError" for kind in type(error).__mro__)
     return error.__cause__ if wraps else None

@@ -8,6 +8,7 @@ import httpx
 from google import genai
 from google.genai import types
 
+from batch_bridge._closing import close_all
 from batch_bridge._models import JSON
 from batch_bridge.providers import _clients
 from batch_bridge.providers._clean import without_secrets
@@ -77,9 +78,11 @@ class Clients(_clients.Clients[genai.Client]):
         return _make(_options(own).model_copy(), own._api_client.api_key)  # noqa: SLF001  # as in `_options`
 
     async def _close(self, client: genai.Client) -> None:
-        await self._http(client).aclose()  # the SDK closes none that it was given
-        await client.aio.aclose()
-        client.close()
+        http = self._http(client).aclose  # the SDK closes none that it was given
+        try:
+            await close_all((http, client.aio.aclose))
+        finally:
+            client.close()
 
     def _http(self, client: genai.Client) -> Any:
         return _options(client).httpx_async_client

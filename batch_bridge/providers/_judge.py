@@ -3,8 +3,9 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
+from batch_bridge import _logged
 from batch_bridge._models import Errored
 from batch_bridge.errors import (
     ProviderError,
@@ -33,6 +34,9 @@ _UNREACHABLE: Final = "unreachable"
 """The code of a request that could not be sent at all."""
 _BAD_REQUEST, _NOT_FOUND, _CONFLICT, _TOO_MANY, _SERVER = 400, 404, 409, 429, 500
 _NO_METHOD, _NOT_IMPLEMENTED = 405, 501
+
+
+E = TypeVar("E", bound=ProviderError)
 
 
 def _never(error: Exception) -> bool:  # noqa: ARG001
@@ -78,18 +82,31 @@ class Judge:
         if (rejected := rejection_in(error)) is not None:
             return ResponseRejected(f"{doing} failed: {rejected}")
         is_full = self.status_of(error) == _TOO_MANY
-        return ProviderUnavailable(self.told(doing, error), retry_after=self.retry_after(error), is_full=is_full)
+        later = ProviderUnavailable(self.told(doing, error), retry_after=self.retry_after(error), is_full=is_full)
+        return self._logged(later, doing, error)
+
+    def _logged(self, judged: E, doing: str, error: Exception) -> E:
+        """Say what the log has of an error: not the vendor's words, which may repeat what it was sent."""
+        status = self.status_of(error)
+        if status is None:
+            return _logged.logged_as(judged, f"{doing} failed: {_logged.said(_failure.below(error) or error)}")
+        return _logged.logged_as(judged, f"{doing} was answered with {status} ({_logged.handle(self.code(error))})")
+
+    def _refused(self, doing: str, error: Exception, code: str, advice: str = "") -> SubmissionRefused:
+        text = self.told(doing, error) + advice
+        refused = SubmissionRefused(text, code=code, status_code=self.status_of(error))
+        return self._logged(refused, doing, error)
 
     def of_prepare(self, doing: str, error: Exception) -> Exception:
         """Judge a failure before anything was paid for: later, or never."""
         if (rejected := rejection_in(error)) is not None:  # nothing was paid for, and another one may be good
             return ProviderUnavailable(f"{doing} failed: {rejected}")
         if self.is_keyless(error):
-            return SubmissionRefused(self.told(doing, error), code="no_api_key")
+            return self._refused(doing, error, "no_api_key")
         if (status := self.status_of(error)) is not None and not is_passing(status):
-            return SubmissionRefused(self.told(doing, error), code=self.code(error), status_code=status)
+            return self._refused(doing, error, self.code(error))
         if is_one_of(BAD_URL, error):
-            return SubmissionRefused(f"{self.told(doing, error)}; check the client's base_url", code="bad_base_url")
+            return self._refused(doing, error, "bad_base_url", "; check the client's base_url")
         return error if status is None and self.is_callers(error) else self.unavailable(doing, error)
 
     def of_create(self, doing: str, error: Exception, *, age: float | None = None) -> Exception:
@@ -106,10 +123,11 @@ class Judge:
         if status == _TOO_MANY or is_one_of(UNSENT, error):
             return self.unavailable(doing, error)
         if self.is_keyless(error):
-            return SubmissionRefused(self.told(doing, error), code="no_api_key")
+            return self._refused(doing, error, "no_api_key")
         if status is not None and not is_passing(status) and _BAD_REQUEST <= status < _SERVER:
-            return SubmissionRefused(self.told(doing, error), code=self.code(error), status_code=status)
-        return SubmissionUnknown(f"{self.told(doing, error)}; whether the batch was created will be looked up")
+            return self._refused(doing, error, self.code(error))
+        unknown = SubmissionUnknown(f"{self.told(doing, error)}; whether the batch was created will be looked up")
+        return self._logged(unknown, doing, error)
 
     def of_call(
         self, doing: str, error: Exception, failed: Callable[[Exception, int], tuple[Errored, bool]]

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
+from batch_bridge._closing import close_all
 from batch_bridge._models import JSON, Ended, Errored, InProgress, Limits, Measure, Request
 from batch_bridge._provider import Provider
 from batch_bridge._settlement import nothing
@@ -175,11 +176,7 @@ class Realtime:
     async def aclose(self) -> None:
         """End the calls of the running loop, and give back its connections."""
         lane = self._lanes.pop(asyncio.get_running_loop(), None)
-        try:
-            if lane is not None:
-                await lane.close()
-        finally:
-            await self._close()
+        await close_all((self._close,) if lane is None else (lane.close, self._close))
 
     def _lane(self) -> Lane:
         loop = asyncio.get_running_loop()

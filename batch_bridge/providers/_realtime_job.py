@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
+from batch_bridge._closing import raise_first
 from batch_bridge._models import Cancelled, Ended, Errored, InProgress, Outcome, Request, Usage
 from batch_bridge.providers._realtime_reply import Reply, TryLater
 from batch_bridge.providers._realtime_retry import Retry
@@ -51,7 +52,8 @@ class Lane:
 
     async def close(self) -> None:
         """End all calls."""
-        await asyncio.gather(*(job.close() for job in list(self.jobs.values())))
+        closed = await asyncio.gather(*(job.close() for job in list(self.jobs.values())), return_exceptions=True)
+        raise_first(each for each in closed if isinstance(each, BaseException))
 
 
 class Job:

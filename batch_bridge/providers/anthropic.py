@@ -1,5 +1,6 @@
 """Anthropic's Message Batches API."""
 
+from batch_bridge._closing import close_all
 from batch_bridge.providers._extra import require_extra
 
 require_extra("anthropic", "anthropic")
@@ -292,8 +293,7 @@ class AnthropicBatch:
 
     async def aclose(self) -> None:
         """Close the client that was made here for this event loop; never the caller's own."""
-        await self._background.close()
-        await self._clients.aclose()
+        await close_all((self._background.close, self._clients.aclose))
 
     def _write(self, requests: Sequence[Request], tag: str) -> bytes:
         """Return the body of a create call: the SDK would write it on the event loop, and hold it three times."""

@@ -1,5 +1,6 @@
 """Gemini's Batch API."""
 
+from batch_bridge._closing import close_all
 from batch_bridge.providers._extra import require_extra
 
 require_extra("google.genai", "gemini")
@@ -296,8 +297,7 @@ class GeminiBatch:
 
     async def aclose(self) -> None:
         """Close the client that was made here for this event loop; never the caller's own."""
-        await self._background.close()
-        await self._clients.aclose()
+        await close_all((self._background.close, self._clients.aclose))
 
     def _read(self, request: Request) -> Call:
         call = read_item(request.item, self._defaults)

@@ -9,6 +9,8 @@ from typing import IO, Any, Final, cast
 
 from openai import omit
 
+from batch_bridge import _logged
+from batch_bridge._closing import close_all
 from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
 from batch_bridge.providers import _openai_failure as failure
@@ -315,8 +317,7 @@ class OpenAIBatch:
 
     async def aclose(self) -> None:
         """Close the client that was made here for this event loop; never the caller's own."""
-        await self._background.close()
-        await self._clients.aclose()
+        await close_all((self._background.close, self._clients.aclose))
 
     def _read(self, request: Request) -> Call:
         item = request.item
@@ -348,7 +349,8 @@ class OpenAIBatch:
         status = str(getattr(file, "status", None) or "processed")
         if status in ("error", "failed"):
             why = getattr(file, "status_details", None) or "no reason was given"
-            raise SubmissionRefused(f"the input file {file_id} was not accepted: {why}", code="file_not_processed")
+            refused = SubmissionRefused(f"the input file {file_id} was not accepted: {why}", code="file_not_processed")
+            raise _logged.logged_as(refused, f"the input file {file_id} was not accepted")
         if status != "processed":
             raise ProviderUnavailable(f"the input file {file_id} is {status}, and no batch can be made of it yet")
 

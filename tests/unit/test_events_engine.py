@@ -21,6 +21,7 @@ from batch_bridge.events import (
     Queued,
     Resubmitted,
     Settled,
+    Stalled,
     StoreFailed,
     Submitted,
 )
@@ -171,7 +172,7 @@ def test_the_union_is_whole():
         match event:
             case Queued() | Submitted() | Polled() | PollFailed() | Settled():
                 return event.bridge
-            case Delivered() | Resubmitted() | Cancelled() | StoreFailed():
+            case Delivered() | Resubmitted() | Cancelled() | StoreFailed() | Stalled():
                 return event.bridge
             case _:
                 assert_never(event)
@@ -187,6 +188,7 @@ def test_the_union_is_whole():
         "Queued",
         "Resubmitted",
         "Settled",
+        "Stalled",
         "StoreFailed",
         "Submitted",
     }
