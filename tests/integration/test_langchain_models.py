@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import weakref
-from importlib.metadata import version
 
 import openai
 import pytest
@@ -23,7 +22,6 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_core.tracers.context import collect_runs
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
 from langchain_parts import MODELS, bridge, chat, fresh, look_up, plain
-from packaging.version import Version
 from pydantic import BaseModel
 
 from batch_bridge import Batcher, RequestFailed
@@ -267,7 +265,6 @@ async def test_a_stream_is_one_message():
     assert all("stream_options" not in item["body"] and not item["body"].get("stream") for item in far_side.requests)
 
 
-@pytest.mark.skipif(Version(version("langchain-core")) < Version("1.4"), reason="until then there is no version v3")
 async def test_events_of_a_call_end_with_the_whole_message():
     asker = batched(model())
 

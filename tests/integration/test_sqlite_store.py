@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -61,10 +60,6 @@ LISTINGS = st.builds(
 )
 
 
-# Earlier ones take `("a",)` for a prefix of `("ab",)`, and `%` for any text.
-STOCK_IS_RIGHT = tuple(map(int, version("langgraph-checkpoint-sqlite").split(".")[:2])) >= (3, 1)
-
-
 def plain(answer):
     """An answer without its times, and without the order of a search."""
     if isinstance(answer, list):
@@ -99,12 +94,12 @@ class Parity(RuleBasedStateMachine):
         answers = self.store.batch(ops) if blocking else self.runner.run(self.store.abatch(ops))
         expected, stock = self.memory.batch(ops), self.sql.batch(ops)
         assert plain_all(answers) == plain_all(expected)
-        assert not STOCK_IS_RIGHT or plain_all(answers) == plain_all(stock)
+        assert plain_all(answers) == plain_all(stock)
 
     @rule(ops=st.lists(LISTINGS | GETS, min_size=1, max_size=4))
     def list_namespaces(self, ops):
         answers = self.runner.run(self.store.abatch(ops))
-        assert not STOCK_IS_RIGHT or plain_all(answers) == plain_all(self.sql.batch(ops))
+        assert plain_all(answers) == plain_all(self.sql.batch(ops))
 
     @rule(prefix=PREFIXES, limit=st.integers(0, 3), offset=st.integers(0, 3))
     def page(self, prefix, limit, offset):

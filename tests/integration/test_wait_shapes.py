@@ -3,7 +3,6 @@
 import asyncio
 import operator
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Annotated, TypedDict
 
 import pytest
@@ -16,7 +15,6 @@ from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Command, RetryPolicy, Send, interrupt
-from packaging.version import Version
 from pydantic import BaseModel
 
 import batch_bridge
@@ -357,10 +355,6 @@ async def test_a_failed_request_fails_its_thread_alone():
 # -- replay and fork ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(
-    Version(version("langgraph")) < Version("1.1.8"),
-    reason="until then LangGraph replays a task under its old id, with the answers that it had",
-)
 async def test_a_replay_from_an_earlier_checkpoint_asks_again_and_gets_new_answers():
     serial = iter(range(10))
     desk = Desk(lambda item: f"{item}{next(serial)}")
