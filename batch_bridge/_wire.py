@@ -122,14 +122,17 @@ def _is_name(given: object) -> TypeGuard[str]:
     return isinstance(given, str) and len(given) <= _LONGEST_NAME and "\0" not in given
 
 
-def _is_origin(given: object) -> bool:
-    """Return whether this is a server's run, which is a UUID, or none. The id becomes part of a path."""
-    if given == "":
-        return True
+def is_uuid(given: object) -> TypeGuard[str]:
+    """Return whether this may be the id of a server's thread or run, which becomes part of a path."""
     try:
         return isinstance(given, str) and str(UUID(given)) == given.lower()
     except ValueError:
         return False
+
+
+def _is_origin(given: object) -> bool:
+    """Return whether this is a server's run, or none."""
+    return given == "" or is_uuid(given)
 
 
 def read_origin(value: object) -> str:

@@ -3,11 +3,13 @@
 import asyncio
 import inspect
 import json
+import logging
 import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 from uuid import UUID, uuid4, uuid5
@@ -18,6 +20,8 @@ from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
 from batch_bridge._ledger import Rows
+
+logger = logging.getLogger("batch_bridge")
 
 Service: TypeAlias = LangGraphClient | Callable[[], LangGraphClient] | Callable[[str | None], LangGraphClient]
 """A client with an identity of its own, or a function that makes one: for itself (`None`), or for a user."""
@@ -187,8 +191,22 @@ def _find(name: str) -> Access | None:
 def _of_server(graph_id: str) -> Access | None:
     """Return the access of a bridge that langgraph.json names itself: the server calls it only for its first run.
 
-    Source: `langgraph_api.graph.GRAPHS`, which is not public; without it a bridge is known from its first run on.
+    Source: `langgraph_api.graph.GRAPHS`, which is not public. Without it a bridge is known from its first run on, and
+    before that by its own name; that is said once. `tests/unit/test_server_names.py` says when it has vanished.
     """
-    graphs = getattr(sys.modules.get("langgraph_api.graph"), "GRAPHS", None)
-    access = getattr(graphs.get(graph_id), "_access", None) if isinstance(graphs, dict) else None
+    module = sys.modules.get("langgraph_api.graph")
+    graphs = getattr(module, "GRAPHS", None)
+    if not isinstance(graphs, Mapping):
+        if module is not None:
+            _say_once(
+                "this langgraph-api has no table `langgraph_api.graph.GRAPHS`, so until its first run a bridge is "
+                "known by its own name alone: give each Bridge(…, client=…) name= its id in langgraph.json"
+            )
+        return None
+    access = getattr(graphs.get(graph_id), "_access", None)
     return access if isinstance(access, Access) else None
+
+
+@cache
+def _say_once(text: str) -> None:
+    logger.warning("%s", text)

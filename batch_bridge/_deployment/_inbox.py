@@ -14,7 +14,7 @@ from uuid import uuid4
 from langgraph.store.base import PutOp, SearchOp
 
 from batch_bridge._ledger import Rows
-from batch_bridge._wire import is_request_id
+from batch_bridge._wire import is_request_id, is_uuid
 
 _MOST = 10_000
 """Notes that are read at once; the rest in the next pass."""
@@ -85,17 +85,16 @@ def _note(key: str, value: Mapping[str, Any]) -> Note | None:
     """Return a note; `None` if something in it is of another type or out of range."""
     thread, user, asks, at = value.get("thread"), value.get("user", ""), value.get("asks"), value.get("at")
     idle, unclaimed = value.get("idle", False), value.get("unclaimed", [])
-    texts = (thread, user, asks)
-    if not all(isinstance(each, str) and len(each) <= _LONGEST and "\0" not in each for each in texts):
+    if not all(isinstance(each, str) and len(each) <= _LONGEST and "\0" not in each for each in (user, asks)):
         return None
-    if not thread or isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < _LATEST:
+    if not is_uuid(thread) or isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < _LATEST:
         return None
     if not (idle is None or isinstance(idle, bool)) or not isinstance(unclaimed, list):
         return None
     if not all(is_request_id(each) for each in unclaimed):
         return None
     left_at = min(datetime.fromtimestamp(at, UTC), datetime.now(UTC) + _AHEAD)
-    return Note(key, str(thread), str(user), str(asks), left_at, idle, tuple(unclaimed))
+    return Note(key, thread, str(user), str(asks), left_at, idle, tuple(unclaimed))
 
 
 async def remove_notes(store: Rows, bridge: str, keys: Iterable[str]) -> None:

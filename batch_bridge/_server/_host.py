@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
 from langgraph_sdk.client import LangGraphClient
+from typing_extensions import TypedDict
 
 from batch_bridge import _logged
 from batch_bridge._deployment._access import Access
@@ -43,6 +44,15 @@ _AWAKE = timedelta(seconds=5)
 """How long a tick goes on napping; then it ends, so that its thread shows how things are, and the next one begins."""
 _SHOWN = 20
 """Batches and dead letters that the thread's state shows."""
+
+
+class _Shared(TypedDict):
+    """What takes requests in and what gives them up have in common."""
+
+    engine: Engine
+    post: Post
+    renew: Callable[[], Awaitable[None]]
+    users: Users
 
 
 class Host:
@@ -90,26 +100,9 @@ class Host:
             users=users,
             ring=self._ring,
         )
-        self._intake = Intake(
-            self._store,
-            graph_id,
-            self._ledger,
-            engine=self._engine,
-            post=self._post,
-            renew=self._renew,
-            patience=retention,
-            users=users,
-            ring=self._ring,
-        )
-        self._clerk = Clerk(
-            self._store,
-            graph_id,
-            self._ledger,
-            engine=self._engine,
-            post=self._post,
-            renew=self._renew,
-            users=users,
-        )
+        shared: _Shared = {"engine": self._engine, "post": self._post, "renew": self._renew, "users": users}
+        self._intake = Intake(self._store, graph_id, self._ledger, patience=retention, ring=self._ring, **shared)
+        self._clerk = Clerk(self._store, graph_id, self._ledger, **shared)
         self._departed = Departed(self._engine, self._ledger, self._clerk, renew=self._renew, every=interval)
         self._retention = Retention(
             self._store, graph_id, self._ledger, self._engine.forget, retention, access=access, users=users

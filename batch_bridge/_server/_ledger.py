@@ -23,6 +23,7 @@ from batch_bridge._patience import Patience
 from batch_bridge._plan import Waiting
 from batch_bridge._server._aside import UNREADABLE, is_text, report, time_of
 from batch_bridge._server._pieces import Pieces
+from batch_bridge._wire import is_uuid
 
 logger = logging.getLogger("batch_bridge")
 
@@ -57,7 +58,7 @@ class ServerLedger(Ledger):
         super().__init__(store, bridge)
         root = ("batch_bridge", bridge)
         self._queue = Pieces(store, (*root, "queue"), _is_queued)
-        self.outbox = Pieces(store, (*root, "outbox"), is_text)
+        self.outbox = Pieces(store, (*root, "outbox"), is_uuid)
         self.dead = Pieces(store, (*root, "dead"), _is_dead)
         self.unclaimed = Pieces(store, (*root, "unclaimed"), _is_unclaimed)
         self._damaged: set[str] = set()
@@ -74,6 +75,14 @@ class ServerLedger(Ledger):
         """See `Ledger`. One that cannot be read is an error to who waits for it: nobody waits for ever."""
         self._damaged.clear()
         return await super().outcomes(ids) | dict.fromkeys(self._damaged, _DAMAGED)
+
+    async def requests(self, ids: Sequence[str]) -> list[Request]:
+        """See `Ledger`. One whose thread no server has is left out, as one that is not there."""
+        found = await super().requests(ids)
+        for request in found:
+            if not is_uuid(request.thread):
+                self._unreadable("requests", request.id, ValueError("its thread is none"))
+        return [request for request in found if is_uuid(request.thread)]
 
     async def load(self) -> None:
         """Read the sets anew: another process may have changed them."""
@@ -228,6 +237,11 @@ def _is_time(given: object) -> bool:
     return True
 
 
+def _is_thread(given: object) -> bool:
+    """Return whether this is a thread, or none: whose a request is may not be known."""
+    return given == "" or is_uuid(given)
+
+
 def _is_any_text(given: object) -> bool:
     return is_text(given, empty=True)
 
@@ -237,7 +251,7 @@ def _is_size(given: object) -> bool:
 
 
 def _is_queued(row: Any) -> bool:
-    forms = (_is_any_text, _is_any_text, _is_size, _is_time, _is_any_text)
+    forms = (_is_thread, _is_any_text, _is_size, _is_time, _is_any_text)
     return _fits(row, *forms) or _fits(row, *forms, is_duration) or _fits(row, *forms, _is_own, is_text)
 
 
@@ -246,11 +260,11 @@ def _is_own(given: object) -> bool:
 
 
 def _is_dead(row: Any) -> bool:
-    return _fits(row, is_text, lambda reason: isinstance(reason, str), _is_time)
+    return _fits(row, is_uuid, lambda reason: isinstance(reason, str), _is_time)
 
 
 def _is_unclaimed(row: Any) -> bool:
-    return _fits(row, is_text, _is_time)
+    return _fits(row, is_uuid, _is_time)
 
 
 def _row(waiting: Waiting) -> list[Any]:

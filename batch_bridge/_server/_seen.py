@@ -1,9 +1,10 @@
 """A thread as the server tells of it: where it is parked, and whether it runs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final
 
 from langgraph_sdk.client import LangGraphClient
@@ -11,7 +12,7 @@ from langgraph_sdk.client import LangGraphClient
 from batch_bridge._deployment._inbox import digest_asks
 from batch_bridge._deployment._keys import Ring
 from batch_bridge._signature import Check
-from batch_bridge._wire import Asked, looks_like_ours, read_author, read_interrupt, read_origin
+from batch_bridge._wire import Asked, is_uuid, looks_like_ours, read_author, read_interrupt, read_origin
 
 _PAGE = 200
 """Threads in one call: their interrupts hold what they ask for, and may be long."""
@@ -91,8 +92,7 @@ class Seen:
 async def look(client: LangGraphClient, ids: Sequence[str], ring: Ring) -> dict[str, Seen]:
     """Read threads by id. One that is not there, or that the caller may not see, is left out."""
     found: dict[str, Seen] = {}
-    for start in range(0, len(ids), _PAGE):
-        page = list(ids[start : start + _PAGE])
+    for page in _pages(ids, _PAGE):
         threads: Iterable[Mapping[str, Any]] = await client.threads.search(ids=page, select=[*_TOLD], limit=len(page))
         found |= {str(thread["thread_id"]): see(thread, ring) for thread in threads}
     return found
@@ -101,13 +101,19 @@ async def look(client: LangGraphClient, ids: Sequence[str], ring: Ring) -> dict[
 async def present(client: LangGraphClient, ids: Sequence[str]) -> set[str]:
     """Tell which threads are there, in one call for a thousand of them, which reads nothing else of them."""
     found: set[str] = set()
-    for start in range(0, len(ids), _MOST):
-        page = list(ids[start : start + _MOST])
+    for page in _pages(ids, _MOST):
         threads: Iterable[Mapping[str, Any]] = await client.threads.search(
             ids=page, select=["thread_id"], limit=len(page)
         )
         found |= {str(thread["thread_id"]) for thread in threads}
     return found
+
+
+def _pages(ids: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Yield ids in pages. What is no UUID is no thread, and a server would refuse its whole page."""
+    held = iter([each for each in ids if is_uuid(each)])
+    while page := list(islice(held, size)):
+        yield page
 
 
 async def look_for_parked(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Literal
+from uuid import UUID
 
 from langgraph.store.base import BaseStore, GetOp, PutOp, Result, SearchOp
 from langgraph.store.memory import InMemoryStore
@@ -22,9 +23,24 @@ def at(seconds: float) -> datetime:
     return T0 + timedelta(seconds=seconds)
 
 
+def named(name: str) -> str:
+    """Return the thread of a name of up to 16 letters: on a server threads are UUIDs."""
+    return str(UUID(bytes=name.encode().ljust(16, b"\0")))
+
+
+def name_of(thread: str) -> str:
+    """Return the name that a thread was given by `named`."""
+    return UUID(thread).bytes.rstrip(b"\0").decode()
+
+
+T, U, V = map(named, "tuv")
+
+
 def request(number: int, **item: JSON) -> Request:
     """Return a request whose id looks like a real one: evenly spread over the shards."""
-    return Request(blake2b(str(number).encode(), digest_size=16).hexdigest(), f"t{number}", {"n": number, **item})
+    return Request(
+        blake2b(str(number).encode(), digest_size=16).hexdigest(), named(f"t{number}"), {"n": number, **item}
+    )
 
 
 class Crash(BaseException):

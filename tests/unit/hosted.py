@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import httpx
 from fakes import FakeProvider, FakeStore, ended
@@ -69,10 +70,12 @@ class Server:
         if ids is None:  # a sweep
             return []
         self.searched.append(ids)
+        for each in ids:
+            UUID(each)  # a server refuses the whole call
         return [self.rows[each] for each in ids if each in self.rows]
 
     async def _get(self, thread: str) -> dict[str, Any]:
-        self.got.append(thread)
+        self.got.append(str(UUID(thread)))
         if thread not in self.rows:
             request = httpx.Request("GET", "http://server")
             raise NotFoundError("there is none", response=httpx.Response(404, request=request), body={})
@@ -87,6 +90,7 @@ class Server:
         self.created.append({"thread": thread, "assistant": assistant, **options})
 
     async def _list(self, thread: str, **_: Any) -> list[dict[str, Any]]:
+        UUID(thread)
         return []
 
 

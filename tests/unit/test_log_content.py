@@ -4,7 +4,7 @@ import logging
 from datetime import timedelta
 
 import pytest
-from fakes import T0, FakeProvider, FakeStore, request
+from fakes import T0, FakeProvider, FakeStore, T, request
 from hosted import Hosted
 
 from batch_bridge import _logged
@@ -196,7 +196,7 @@ async def test_nothing_that_a_server_or_a_callback_raises_is_in_the_log_of_a_hos
 
     hosted = Hosted(on_event=fail)
     hosted.provider.stuck = False
-    await hosted.park("t", "aa" * 16)
+    await hosted.park(T, "aa" * 16)
     await hosted.tick()
 
     async def refuse(*_, **options):
@@ -208,7 +208,7 @@ async def test_nothing_that_a_server_or_a_callback_raises_is_in_the_log_of_a_hos
         await hosted.tick()
     await hosted.here.fail(raised(ValueError(SECRET)))
     said = caplog.text
-    for part in ("on_event failed", "could not resume thread t", "a tick failed"):
+    for part in ("on_event failed", f"could not resume thread {T}", "a tick failed"):
         assert part in said
     assert "SECRET words" not in said
 

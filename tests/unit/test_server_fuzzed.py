@@ -11,7 +11,7 @@ import uuid
 from datetime import UTC, datetime
 
 import pytest
-from fakes import FakeProvider
+from fakes import FakeProvider, name_of, named
 from hosted import Hosted
 from langgraph.store.base import PutOp
 
@@ -88,8 +88,8 @@ class World:
         hosted, store = self.hosted, self.hosted.store.rows
         self.keys = self.keys or await read_keys(store)
         self.rounds += 1
-        honest = {f"{who}-{self.rounds}": f"{dice.getrandbits(128):032x}" for who in ("ann", "bob")}
-        values = {each: self.signed(each, honest[each], each[:3]) for each in honest}
+        honest = {named(f"{who}-{self.rounds}"): f"{dice.getrandbits(128):032x}" for who in ("ann", "bob")}
+        values = {each: self.signed(each, honest[each], name_of(each)[:3]) for each in honest}
         for thread, request_id in honest.items():
             self.park(thread, values[thread])
             await hosted.note(thread, request_id)
@@ -119,7 +119,7 @@ class World:
         junk: list[tuple[tuple[str, ...], str]] = []
         rows = [row for row in store.search(("batch_bridge", "bridge"), limit=200) if row.namespace[2] in KINDS]
         for number in range(cases):
-            thread = f"mallory-{self.rounds}-{number}"
+            thread = named(f"m-{self.rounds}-{number}")
             match dice.choice(("interrupt", "note", "row", "order", "envelope")):
                 case "interrupt":
                     victim = dice.choice(list(values))
@@ -208,10 +208,10 @@ async def test_keys_are_rolled_and_what_an_old_one_has_signed_is_believed(monkey
 
 async def test_a_thread_that_parked_before_there_were_keys_is_served_and_one_since_then_is_not() -> None:
     hosted = Hosted(provider=FakeProvider())
-    await hosted.park("old", "aa" * 16)
-    await hosted.park("new", "bb" * 16)
-    hosted.server.rows["new"]["updated_at"] = "2999-01-01T00:00:00Z"
+    await hosted.park(named("old"), "aa" * 16)
+    await hosted.park(named("new"), "bb" * 16)
+    hosted.server.rows[named("new")]["updated_at"] = "2999-01-01T00:00:00Z"
     for _ in range(3):
         await hosted.tick()
-    assert set(hosted.server.resumed) == {"old"}
+    assert set(hosted.server.resumed) == {named("old")}
     assert "not obeyed" in hosted.here.last_error

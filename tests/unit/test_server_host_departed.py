@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import httpx
 import pytest
+from fakes import named
 from hosted import Hosted
 from langgraph_sdk.errors import APIError
 
@@ -12,7 +13,7 @@ from batch_bridge._server import _departed
 
 
 def names(count: int) -> list[tuple[str, str]]:
-    return [(f"t{number}", f"{number:032x}") for number in range(count)]
+    return [(named(f"t{number}"), f"{number:032x}") for number in range(count)]
 
 
 async def in_flight(count: int, **options) -> Hosted:
@@ -47,7 +48,7 @@ async def test_a_batch_is_cancelled_when_the_last_thread_is_gone_and_not_before(
 async def test_a_thread_that_is_there_may_come_back(status):
     hosted = await in_flight(3)
     hosted.server.rows.clear()
-    hosted.server.put("t1", status=status)  # it has something else to do, say
+    hosted.server.put(named("t1"), status=status)  # it has something else to do, say
     for _ in range(5):
         await hosted.tick()
     assert not hosted.provider.cancelled()
@@ -119,9 +120,9 @@ async def test_many_threads_that_are_gone_are_looked_at_a_thousand_in_a_pass(mon
         hosted.server.searched.clear()
         await hosted.tick()
         assert sum(map(len, hosted.server.searched)) <= 51
-        if hosted.server.searched[-1:] == [["t219"]]:
+        if hosted.server.searched[-1:] == [[named("t219")]]:
             break
-    assert hosted.server.searched == [["t219"]], "each is looked at once, and the last is the witness"
+    assert hosted.server.searched == [[named("t219")]], "each is looked at once, and the last is the witness"
     assert not hosted.provider.cancelled()
     hosted.server.rows.clear()
     await hosted.tick()
@@ -152,7 +153,7 @@ async def test_a_row_that_is_lost_stops_nobody():
 
 async def test_what_was_given_up_before_is_waited_for_by_nobody():
     hosted = await in_flight(3)
-    await hosted.order("stop", cancel={"thread_id": "t1"})
+    await hosted.order("stop", cancel={"thread_id": named("t1")})
     await hosted.tick()
     hosted.server.rows.clear()
     await hosted.tick(hosted.host())
@@ -183,9 +184,9 @@ async def test_queued_requests_of_deleted_threads_are_not_sent():
     for thread, request_id in names(3):
         await hosted.park(thread, request_id)
     await hosted.tick()
-    del hosted.server.rows["t1"]
+    del hosted.server.rows[named("t1")]
     await hosted.order("go", flush=True)
     await hosted.tick()
     (batch,) = hosted.provider.batches.values()
-    assert [request.thread for request in batch.requests] == ["t0", "t2"]
+    assert [request.thread for request in batch.requests] == [named("t0"), named("t2")]
     assert hosted.counts() == {"go": 2}

@@ -5,7 +5,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from fakes import FakeProvider
+from fakes import FakeProvider, T, U
 from hosted import HOUR, Hosted, StuckProvider
 
 from batch_bridge import Bridge
@@ -30,7 +30,7 @@ async def test_what_happens_is_told_in_order(kind, workers):
         heard.append(event)
 
     hosted = Hosted(on_event=heard.append if kind == "sync" else later, callback_workers=workers)
-    await hosted.park("t", A)
+    await hosted.park(T, A)
     await hosted.tick()
     hosted.provider.stuck = False
     await hosted.tick()
@@ -42,7 +42,7 @@ async def test_what_happens_is_told_in_order(kind, workers):
 async def test_what_is_given_up_is_told_too():
     heard = Heard()
     hosted = Hosted(on_event=heard.append)
-    await hosted.park("t", A)
+    await hosted.park(T, A)
     await hosted.tick()
     await hosted.order("stop", cancel="all")
     await hosted.tick()
@@ -53,7 +53,7 @@ async def test_a_thread_that_cannot_be_resumed_was_told_nothing():
     heard = Heard()
     hosted = Hosted(on_event=heard.append)
     hosted.provider.stuck = False
-    await hosted.park("t", A)
+    await hosted.park(T, A)
     await hosted.tick()
 
     async def refuse(*_, **options):
@@ -71,11 +71,11 @@ async def test_a_callback_that_fails_is_told_once_and_harms_nothing(caplog):
 
     hosted = Hosted(on_event=fail)
     hosted.provider.stuck = False
-    for thread, request_id in (("t", A), ("u", B)):
+    for thread, request_id in ((T, A), (U, B)):
         await hosted.park(thread, request_id)
         await hosted.tick()
         await hosted.tick()
-    assert set(hosted.server.resumed) == {"t", "u"}
+    assert set(hosted.server.resumed) == {T, U}
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert ["on_event failed" in record.getMessage() for record in errors] == [True]
 
@@ -84,10 +84,10 @@ async def test_a_callback_that_does_not_return_ends_no_tick(monkeypatch):
     monkeypatch.setattr("batch_bridge._listeners._PATIENCE", 0.01)
     hosted = Hosted(on_event=lambda _: asyncio.Event().wait())
     hosted.provider.stuck = False
-    await hosted.park("t", A)
+    await hosted.park(T, A)
     await hosted.tick()
     await hosted.tick()
-    assert set(hosted.server.resumed) == {"t"}
+    assert set(hosted.server.resumed) == {T}
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -102,7 +102,7 @@ def test_runs_on_loops_of_their_own_are_told(workers):
     hosted = Hosted(on_event=listen, callback_workers=workers)
 
     async def first():
-        await hosted.park("t", A)
+        await hosted.park(T, A)
         await hosted.here.begin(hosted.store, "run")
         await hosted.here.collect("")
         await asyncio.sleep(0)
@@ -145,8 +145,8 @@ async def test_a_tick_is_due_at_the_deadline_however_long_the_pauses_between_pol
         deadline=None if own else after,
         fallback=Realtime(),
     )
-    await hosted.note("t", A)
-    hosted.server.put("t", A, deadline=after if own else None)
+    await hosted.note(T, A)
+    hosted.server.put(T, A, deadline=after if own else None)
     await hosted.tick()
     await hosted.tick()
     assert bool(hosted.provider.batches) == sent
@@ -155,7 +155,7 @@ async def test_a_tick_is_due_at_the_deadline_however_long_the_pauses_between_pol
 
 async def test_without_a_deadline_it_is_the_poll_or_the_sweep():
     hosted = Hosted(poll_interval=timedelta(hours=640))
-    await hosted.park("t", A)
+    await hosted.park(T, A)
     await hosted.tick()
     await hosted.tick()
     assert 540 <= due(hosted) <= 600
@@ -166,7 +166,7 @@ async def test_at_the_deadline_the_batch_is_cancelled_and_the_fallback_asked(mon
     monkeypatch.setattr("batch_bridge._server._host._now", lambda: now[0])
     fallback = Realtime()
     hosted = Hosted(poll_interval=timedelta(hours=640), deadline=HOUR, fallback=fallback)
-    await hosted.park("t", A)
+    await hosted.park(T, A)
     await hosted.tick()
     await hosted.tick()
     now[0] += HOUR
@@ -175,4 +175,4 @@ async def test_at_the_deadline_the_batch_is_cancelled_and_the_fallback_asked(mon
         await hosted.tick(other)
     assert hosted.provider.cancelled()
     assert [each.id for batch in fallback.batches.values() for each in batch.requests] == [A]
-    assert hosted.server.resumed == {"t": {A: Succeeded({"q": A})}}
+    assert hosted.server.resumed == {T: {A: Succeeded({"q": A})}}

@@ -1,7 +1,7 @@
 """What a bridge on a server is told to do: given up by thread, request, batch or altogether, and never lost."""
 
 import pytest
-from fakes import MOMENTS, Crash
+from fakes import MOMENTS, Crash, T, U, V
 from hosted import HOUR, Hosted
 
 from batch_bridge._models import Cancelled
@@ -56,7 +56,7 @@ def test_what_is_no_order_says_what_is(given, words):
 async def four(*, sent: bool) -> Hosted:
     """Two requests of one thread, and one of each of two others, that wait or are on their way."""
     hosted = Hosted(max_age=HOUR)
-    for thread, ids in {"t": (A, B), "u": (C,), "v": (D,)}.items():
+    for thread, ids in {T: (A, B), U: (C,), V: (D,)}.items():
         await hosted.park(thread, *ids)
     if sent:
         await hosted.order("go", flush=True)
@@ -69,8 +69,8 @@ async def four(*, sent: bool) -> Hosted:
 @pytest.mark.parametrize(
     ("given", "ended"),
     [
-        ({"thread_id": "t"}, {A, B}),
-        ({"thread_id": ["t", "v", "nobody"]}, {A, B, D}),
+        ({"thread_id": T}, {A, B}),
+        ({"thread_id": [T, V, "nobody"]}, {A, B, D}),
         ({"request_id": C}, {C}),
         ({"request_id": [A, D, "unknown"]}, {A, D}),
         ("all", {A, B, C, D}),
@@ -110,15 +110,15 @@ async def test_a_batch_is_given_up_by_our_key_of_it():
 async def test_another_process_knows_whose_the_requests_on_their_way_are():
     hosted = await four(sent=True)
     other = hosted.host()
-    await hosted.order("stop", other, cancel={"thread_id": "t"})
+    await hosted.order("stop", other, cancel={"thread_id": T})
     await hosted.tick(other)
     assert hosted.counts()["stop"] == 2
     assert not hosted.provider.cancelled(), "others wait for the batch"
     third = hosted.host()
-    await hosted.order("stop the rest", third, cancel={"thread_id": ["u", "v"]})
+    await hosted.order("stop the rest", third, cancel={"thread_id": [U, V]})
     await hosted.tick(third)
     assert hosted.provider.cancelled()
-    assert set(hosted.server.resumed) == {"t", "u", "v"}
+    assert set(hosted.server.resumed) == {T, U, V}
 
 
 async def test_an_order_is_there_while_another_tick_runs():
@@ -132,23 +132,23 @@ async def test_an_order_is_there_while_another_tick_runs():
     assert other.orders([])[0]["requests"] == 4
     await hosted.tick()
     assert "stop" not in hosted.counts(), "done once"
-    assert set(hosted.server.resumed) == {"t", "u", "v"}
+    assert set(hosted.server.resumed) == {T, U, V}
 
 
 async def test_what_is_noted_and_not_parked_yet_is_given_up_once_it_is():
     hosted = Hosted(max_age=HOUR)
-    await hosted.note("t", A)
-    hosted.server.put("t", status="busy")
-    await hosted.order("stop", cancel={"thread_id": "t"})
+    await hosted.note(T, A)
+    hosted.server.put(T, status="busy")
+    await hosted.order("stop", cancel={"thread_id": T})
     await hosted.tick()
     (shown,) = hosted.shown
-    assert (shown["requests"], shown["waits_for"]) == (0, {"thread_id": ["t"]})
+    assert (shown["requests"], shown["waits_for"]) == (0, {"thread_id": [T]})
     assert hosted.rows("orders")
-    hosted.server.put("t", A)
+    hosted.server.put(T, A)
     await hosted.tick(hosted.host())
     assert hosted.counts() == {"stop": 1}
     assert not hosted.rows("orders")
-    await hosted.park("t", B)  # asked after the order
+    await hosted.park(T, B)  # asked after the order
     await hosted.tick(hosted.host())
     ((queued, *_),) = hosted.rows("queue")["000000000000"]["entries"]
     assert queued == B
@@ -156,57 +156,57 @@ async def test_what_is_noted_and_not_parked_yet_is_given_up_once_it_is():
 
 async def test_all_means_all_that_was_asked_by_then():
     hosted = Hosted(max_age=HOUR)
-    await hosted.park("t", A)
-    await hosted.note("u", B)
-    hosted.server.put("u", status="busy")
+    await hosted.park(T, A)
+    await hosted.note(U, B)
+    hosted.server.put(U, status="busy")
     await hosted.order("stop", cancel="all")
     await hosted.tick()
     assert hosted.shown[0]["requests"] == 1
-    assert hosted.shown[0]["waits_for"] == {"thread_id": ["u"]}
-    await hosted.park("v", C)
-    hosted.server.put("u", B)
+    assert hosted.shown[0]["waits_for"] == {"thread_id": [U]}
+    await hosted.park(V, C)
+    hosted.server.put(U, B)
     await hosted.tick()
     assert hosted.counts() == {"stop": 2}
-    assert set(hosted.server.resumed) == {"t", "u"}
+    assert set(hosted.server.resumed) == {T, U}
 
 
-@pytest.mark.parametrize("given", ["all", {"thread_id": "t"}, {"request_id": A}])
+@pytest.mark.parametrize("given", ["all", {"thread_id": T}, {"request_id": A}])
 async def test_what_is_said_after_the_order_is_not_meant(given):
     hosted = Hosted(max_age=HOUR)
     await hosted.order("stop", cancel=given)
-    await hosted.note("t", A)
-    hosted.server.put("t", status="busy")
+    await hosted.note(T, A)
+    hosted.server.put(T, status="busy")
     await hosted.tick()
     assert hosted.counts() == {"stop": 0}
     assert not hosted.rows("orders")
-    hosted.server.put("t", A)
+    hosted.server.put(T, A)
     await hosted.tick()
     assert hosted.here.status()["waiting"] == 1
 
 
 async def test_a_request_that_is_noted_and_not_parked_is_given_up_by_its_id():
     hosted = Hosted(max_age=HOUR)
-    await hosted.note("t", A)
-    hosted.server.put("t", status="busy")
+    await hosted.note(T, A)
+    hosted.server.put(T, status="busy")
     await hosted.order("stop", cancel={"request_id": A})
     await hosted.tick()
-    hosted.server.put("t", A)
+    hosted.server.put(T, A)
     await hosted.tick()
     assert hosted.counts() == {"stop": 1}
 
 
 async def test_a_run_that_the_server_repeats_does_not_give_up_what_was_asked_since():
     hosted = await four(sent=False)
-    await hosted.order("run 7", cancel={"thread_id": "u"})
+    await hosted.order("run 7", cancel={"thread_id": U})
     await hosted.tick()
     assert hosted.counts() == {"run 7": 1}
-    await hosted.park("u", "ee" * 16)  # it has caught the error, and asks for something else
+    await hosted.park(U, "ee" * 16)  # it has caught the error, and asks for something else
     await hosted.tick()
-    await hosted.order("run 7", cancel={"thread_id": "u"})
+    await hosted.order("run 7", cancel={"thread_id": U})
     await hosted.tick()
     assert hosted.counts() == {"run 7": 1}
     assert not hosted.rows("orders")
-    await hosted.order("run 8", cancel={"thread_id": "u"})
+    await hosted.order("run 8", cancel={"thread_id": U})
     await hosted.tick()
     assert hosted.counts() == {"run 7": 1, "run 8": 1}
 
@@ -231,7 +231,7 @@ async def test_a_process_that_dies_anywhere_after_the_order_was_taken_loses_noth
         other._lease._read = _ended_lease(other._lease._read)
         await hosted.tick(other)
         await hosted.tick(other)
-        assert set(hosted.server.resumed) == {"t", "u", "v"}, step
+        assert set(hosted.server.resumed) == {T, U, V}, step
         outcomes = hosted.rows("outcomes")
         assert set(outcomes) == {A, B, C, D}
         assert all('"cancelled"' in row["text"] for row in outcomes.values())
@@ -253,7 +253,7 @@ def _ended_lease(read):
 
 async def test_a_flush_outlives_a_tick_that_fails():
     hosted = Hosted(max_age=HOUR)
-    await hosted.park("t", A)
+    await hosted.park(T, A)
     await hosted.order("go", flush=True)
     fail = hosted.here._intake.drop_abandoned
 
@@ -267,7 +267,7 @@ async def test_a_flush_outlives_a_tick_that_fails():
     await hosted.here.fail(RuntimeError())
     await hosted.tick()
     assert hosted.counts() == {"go": 1}
-    await hosted.park("t", B)
+    await hosted.park(T, B)
     await hosted.tick()
     assert len(hosted.provider.batches) == 1, "what came after the order waits for its time"
 
@@ -275,19 +275,19 @@ async def test_a_flush_outlives_a_tick_that_fails():
 async def test_dead_letters_are_replayed_once():
     hosted = Hosted()
     hosted.provider.stuck = False
-    await hosted.park("t", A)
+    await hosted.park(T, A)
     await hosted.tick()
     await hosted.here.begin(hosted.store, "next")
     await hosted.here.advance()
-    del hosted.server.rows["t"]
+    del hosted.server.rows[T]
     await hosted.here.deliver()
     await hosted.here.end()
     assert hosted.here.status()["dead_letters"]
-    hosted.server.put("t", A)
+    hosted.server.put(T, A)
     await hosted.order("again", replay="all")
     await hosted.tick()
     assert hosted.counts() == {"again": 1}
-    assert set(hosted.server.resumed) == {"t"}
+    assert set(hosted.server.resumed) == {T}
 
 
 async def test_what_is_shown_is_short_and_the_last():

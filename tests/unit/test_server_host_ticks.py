@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fakes import named
 from langgraph.store.memory import InMemoryStore
 
 from batch_bridge import Bridge, FlushPolicy, Request
@@ -59,7 +60,7 @@ def host(server: Server) -> Host:
 
 
 async def queue(here: Host, *ids: str) -> None:
-    await here._engine.collect([Request(each, "thread", {"q": each}) for each in ids], here._began)
+    await here._engine.collect([Request(each, named("thread"), {"q": each}) for each in ids], here._began)
 
 
 async def test_a_second_tick_in_the_same_process_waits_for_the_first() -> None:

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from fakes import FakeProvider
+from fakes import FakeProvider, name_of, named
 from hosted import Hosted, StuckProvider
 
 from batch_bridge import TenantLimits
@@ -27,7 +27,7 @@ def hosted_by(provider: FakeProvider, **options: TenantLimits) -> Hosted:
 async def park(hosted: Hosted, user: str, numbers: range) -> None:
     """Let a thread of a user park at each of these requests."""
     for number in numbers:
-        thread, request = f"{user}-{number}", request_of(number)
+        thread, request = named(f"{user}-{number}"), request_of(number)
         await hosted.store.rows.abatch([note_row("bridge", thread, user, [request], idle=False)])
         hosted.server.put(thread, request)
 
@@ -44,7 +44,10 @@ async def test_the_few_threads_of_one_user_are_resumed_next_though_many_of_anoth
     for resumed in ({"many": 20}, {"many": 20 - FEW, "few": FEW}, {"many": 20}):
         hosted.server.created.clear()
         await hosted.tick()
-        assert Counter(run["thread"].partition("-")[0] for run in hosted.server.created if "command" in run) == resumed
+        assert (
+            Counter(name_of(run["thread"]).partition("-")[0] for run in hosted.server.created if "command" in run)
+            == resumed
+        )
 
 
 async def test_a_process_after_this_one_takes_turns_too() -> None:
@@ -72,7 +75,7 @@ async def test_a_user_over_the_limit_is_told_so_and_another_is_served() -> None:
     for _ in range(3):
         await hosted.tick()
     told = Counter(
-        (thread.partition("-")[0], type(each).__name__, getattr(each, "code", ""))
+        (name_of(thread).partition("-")[0], type(each).__name__, getattr(each, "code", ""))
         for thread, answers in hosted.server.resumed.items()
         for each in answers.values()
     )

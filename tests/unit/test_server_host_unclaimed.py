@@ -3,6 +3,7 @@
 import logging
 from datetime import UTC, datetime, timedelta
 
+from fakes import T
 from hosted import Hosted
 
 from batch_bridge._deployment._inbox import note_row
@@ -16,13 +17,13 @@ async def leave(hosted, thread, *ids, idle=False, unclaimed=()):
 
 async def test_they_are_counted_once_and_said_once_and_the_next_process_knows_them(caplog):
     hosted = Hosted()
-    await leave(hosted, "t", "new", unclaimed=["old"])
+    await leave(hosted, T, "new", unclaimed=["old"])
     with caplog.at_level(logging.WARNING, "batch_bridge"):
         await hosted.tick()
-        await leave(hosted, "t", "newer", unclaimed=["old", "new"])
+        await leave(hosted, T, "newer", unclaimed=["old", "new"])
         await hosted.tick()
     assert hosted.here.status()["unclaimed"] == 2
-    assert [each.args[:2] for each in caplog.records if "paid for" in each.getMessage()] == [("t", 1), ("t", 1)]
+    assert [each.args[:2] for each in caplog.records if "paid for" in each.getMessage()] == [(T, 1), (T, 1)]
     other = hosted.host()
     assert await other.begin(hosted.store, "another")
     assert other.status()["unclaimed"] == 2
@@ -30,7 +31,7 @@ async def test_they_are_counted_once_and_said_once_and_the_next_process_knows_th
 
 async def test_they_go_with_their_retention():
     hosted = Hosted()
-    await leave(hosted, "t", "new", unclaimed=["old"])
+    await leave(hosted, T, "new", unclaimed=["old"])
     await hosted.tick()
     ledger = hosted.here._ledger
     at = next(at for _, (_, at) in ledger.unclaimed.items())
@@ -44,16 +45,16 @@ async def test_what_another_process_has_asked_for_is_no_strike():
     hosted = Hosted()
     strikes = hosted.here._post._strikes
     for number, (idle, expected) in enumerate([(True, 1), (None, 1), (True, 2), (None, 2), (False, 0)]):
-        await leave(hosted, "t", f"r{number}", idle=idle)
+        await leave(hosted, T, f"r{number}", idle=idle)
         await hosted.tick()
-        assert strikes.get("t", 0) == expected
+        assert strikes.get(T, 0) == expected
 
 
 async def test_a_thread_is_resumed_with_who_has_asked():
     hosted = Hosted()
-    hosted.server.put("t", "r")
-    hosted.server.rows["t"]["interrupts"]["task"][0]["value"]["by"] = "a process"
-    await hosted.note("t", "r")
+    hosted.server.put(T, "r")
+    hosted.server.rows[T]["interrupts"]["task"][0]["value"]["by"] = "a process"
+    await hosted.note(T, "r")
     await hosted.tick()
     hosted.provider.stuck = False
     (flight,) = hosted.here._engine._state.flights

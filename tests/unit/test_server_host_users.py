@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fakes import FakeProvider
+from fakes import FakeProvider, T, U, named
 from hosted import HOUR, Hosted
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,7 +59,7 @@ def test_two_users_share_no_line_in_any_round_whatever_their_threads_say(rounds)
         of: dict[str, str] = {}
         for number, parked in enumerate(rounds):
             for place, item, claims, runner in parked:
-                thread = f"thread-{place}"
+                thread = named(f"thread-{place}")
                 request = f"{number:02x}{place:02x}" * 8
                 of[request] = owners.setdefault(thread, runner)
                 await park(hosted, thread, runner, request, item={"q": item}, claims=claims)
@@ -87,25 +87,25 @@ async def test_a_thread_that_nobody_told_of_is_the_user_s_whose_its_oldest_run_w
     runs = [run_of("service", created_at="2026-01-02"), run_of("ann", created_at="2026-01-01")]
 
     async def listed(thread: str, **_: Any) -> list[Any]:
-        return runs if thread == "t" else []
+        return runs if thread == T else []
 
     client = SimpleNamespace(runs=SimpleNamespace(list=listed))
     users = Users(InMemoryStore(), Access(lambda: client))  # type: ignore[arg-type, return-value]
-    assert await users.of(["t", "u"]) == {"t": "ann", "u": ""}
+    assert await users.of([T, U]) == {T: "ann", U: ""}
     runs.clear()
-    await users.note({"t": "bob"})
-    assert await users.of(["t"]) == {"t": "ann"}
+    await users.note({T: "bob"})
+    assert await users.of([T]) == {T: "ann"}
 
 
 async def test_whose_a_thread_was_is_forgotten_once_it_is_gone() -> None:
     async def search(*, ids: list[str], **_: Any) -> list[Any]:
-        return [{"thread_id": each} for each in ids if each != "gone"]
+        return [{"thread_id": each} for each in ids if each != named("gone")]
 
     store, client = InMemoryStore(), SimpleNamespace(threads=SimpleNamespace(search=search))
     users = Users(store, Access(lambda: client))  # type: ignore[arg-type, return-value]
-    await users.note({"gone": "ann", "there": "bob"})
+    await users.note({named("gone"): "ann", named("there"): "bob"})
     await users.forget_departed()
-    assert [row.key for row in await store.asearch(("batch_bridge", "threads", "users"))] == ["there"]
+    assert [row.key for row in await store.asearch(("batch_bridge", "threads", "users"))] == [named("there")]
 
 
 # -- orders --------------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ async def test_whose_a_thread_was_is_forgotten_once_it_is_gone() -> None:
 
 async def two_users() -> Hosted:
     hosted = Hosted(max_age=HOUR)
-    for thread, user, request in (("t", "ann", "aa" * 16), ("u", "bob", "bb" * 16)):
+    for thread, user, request in ((T, "ann", "aa" * 16), (U, "bob", "bb" * 16)):
         await park(hosted, thread, user, request, item={"q": thread}, claims=user)
     await hosted.tick()
     await hosted.here.accept(hosted.store, "all", _orders.read({"flush": True}))
@@ -124,9 +124,9 @@ async def two_users() -> Hosted:
 @pytest.mark.parametrize(
     ("what", "count"),
     [
-        ({"thread_id": ["t", "u"]}, 1),
+        ({"thread_id": [T, U]}, 1),
         ({"request_id": ["aa" * 16, "bb" * 16]}, 1),
-        ({"thread_id": "t"}, 0),
+        ({"thread_id": T}, 0),
         ({"batch": "the batch"}, 1),
         ("all", 1),
     ],
@@ -144,7 +144,7 @@ async def test_a_users_cancellation_means_that_users_threads(what, count) -> Non
 async def test_a_users_replay_means_that_users_dead_letters() -> None:
     hosted = await two_users()
     ledger = hosted.here._ledger
-    await ledger.outbox.add({"aa" * 16: "t", "bb" * 16: "u"})
+    await ledger.outbox.add({"aa" * 16: T, "bb" * 16: U})
     await ledger.bury(["aa" * 16, "bb" * 16], "lost", hosted.here._began)
     await hosted.here.accept(hosted.store, "o", _orders.read({"replay": ["aa" * 16, "bb" * 16]}), by="bob")
     await hosted.tick()
@@ -162,8 +162,8 @@ def test_orders_for_all_threads_are_the_services(given) -> None:
 async def test_a_users_order_takes_the_place_of_nobody_elses() -> None:
     hosted = await two_users()
     for _ in range(2):
-        await hosted.here.accept(hosted.store, "o", _orders.read({"cancel": {"thread_id": "t"}}), by="bob")
-        await hosted.here.accept(hosted.store, "o", _orders.read({"cancel": {"thread_id": "t"}}))
+        await hosted.here.accept(hosted.store, "o", _orders.read({"cancel": {"thread_id": T}}), by="bob")
+        await hosted.here.accept(hosted.store, "o", _orders.read({"cancel": {"thread_id": T}}))
         assert len(hosted.rows("orders")) == 2
     await hosted.tick()
     assert {each.get("by"): each["requests"] for each in hosted.shown if each["id"] == "o"} == {"bob": 0, None: 1}
@@ -264,10 +264,10 @@ async def test_a_thread_that_would_be_resumed_as_the_service_is_a_dead_letter_an
 
     hosted.server.runs.create, hosted.server.runs.cancel = create, cancel
     hosted.here._access.is_vouched = True
-    await park(hosted, "t", "ann", "aa" * 16, item="x", claims="ann")
+    await park(hosted, T, "ann", "aa" * 16, item="x", claims="ann")
     for _ in range(3):
         await hosted.tick()
-    assert cancelled == [("t", "r")]
+    assert cancelled == [(T, "r")]
     assert "'ann'" in hosted.here.status()["dead_letters"][0]["reason"]
 
 

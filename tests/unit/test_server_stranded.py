@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from fakes import T
 from hosted import ring
 from langgraph_sdk.errors import NotFoundError
 
@@ -21,7 +22,7 @@ class Server:
 
     def __init__(self, *, status="error", tasks=(), runs=(), questions=(B,), broken=None):
         raised = {"1": [{"id": A, "value": OURS}], "2": [{"id": each, "value": "?"} for each in questions]}
-        self._thread = {"thread_id": "t", "status": status, "interrupts": raised, "metadata": {}}
+        self._thread = {"thread_id": T, "status": status, "interrupts": raised, "metadata": {}}
         self._thread["updated_at"] = "2020-01-01T00:00:00Z"
         self._tasks, self._runs, self._broken = list(tasks), list(runs), broken
         self.threads, self.runs = self, SimpleNamespace(list=self._list)
@@ -50,7 +51,7 @@ def run(resume, *, status="error", at="2", **command):
 
 
 async def look(server, doubted=()):
-    return (await look_closely(server, ["t"], ring(), doubted))["t"]
+    return (await look_closely(server, [T], ring(), doubted))[T]
 
 
 async def test_a_thread_is_stranded_if_no_node_of_it_has_failed():
@@ -73,7 +74,7 @@ async def test_what_finished_tasks_show_is_not_asked_for_any_more():
     server = Server(status="interrupted", tasks=[task(), task(B)])
     assert (await look(server)).parked
     assert not server.looked
-    assert not (await look(server, {"t"})).parked
+    assert not (await look(server, {T})).parked
 
 
 @pytest.mark.parametrize(
