@@ -3,7 +3,7 @@ r"""The ledger: what a bridge must not forget, in any LangGraph `BaseStore`.
 Rows, below `("batch_bridge", <bridge>)`; `..` is one of 256 shards, the first two digits of the request id::
 
     requests ..   request id -> thread, item, tenant?, sample?   from intake until its outcome is written
-    outcomes ..   request id -> outcome                          from settlement until its thread has ended
+    outcomes ..   request id -> outcome, thread?, tenant?        from settlement until its thread has ended
     tries ..      request id -> what was tried in vain           from its first resubmission until it is forgotten
     members       batch key  -> request ids, group, terms        immutable, written before the batch's row
     batches       batch key  -> stage, prepared | handle         begun -> prepared -> submitted -> overdue | cancelled
@@ -97,10 +97,15 @@ class Ledger:
     async def settle(self, outcomes: Mapping[str, Outcome]) -> None:
         """Write outcomes, and only then let go of the requests that they answer."""
         await self._run(
-            self._put("outcomes", request_id, {"text": json.dumps(_outcome.to_json(outcome))})
+            self._put("outcomes", request_id, self._outcome_row(request_id, outcome))
             for request_id, outcome in outcomes.items()
         )
         await self.drop(outcomes)
+
+    def _outcome_row(self, request_id: str, outcome: Outcome) -> dict[str, Any]:
+        """Return the row of an outcome."""
+        del request_id
+        return {"text": json.dumps(_outcome.to_json(outcome))}
 
     async def forget(self, ids: Iterable[str]) -> None:
         """Let go of the outcomes of requests whose thread has ended, and of what was tried for them."""

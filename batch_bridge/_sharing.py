@@ -21,6 +21,8 @@ from batch_bridge._provider import Provider
 
 VERSION: Final = "1"
 """Part of every key; another one makes a cache forget all it knows."""
+_DIGITS: Final = 40
+"""Hex digits of a key; those of a tenant's requests are followed by the tenant's own."""
 _GROUP: Final = 500
 """Answers that are handed to the cache at once."""
 _NEWS: Final = timedelta(seconds=1)
@@ -49,6 +51,10 @@ class Answers(Protocol):
         """Keep answers by key. Idempotent; a second answer takes the place of the first."""
         ...
 
+    async def erase(self, owner: str) -> None:
+        """Let go of the answers whose keys end with an owner. This may raise."""
+        ...
+
 
 class Sharing:
     """What the requests of one bridge may share.
@@ -71,7 +77,10 @@ class Sharing:
             self._kind = f"identity {getattr(whose, '__module__', '')}.{getattr(whose, '__qualname__', '')}"
 
     def key(self, request: Request) -> str:
-        """Return what the answer of a request is known by: 40 hex digits; empty if it cannot be told. Pure."""
+        """Return what the answer of a request is known by; empty if it cannot be told. Pure.
+
+        40 hex digits, and 16 of its tenant's where it has one, so that what is kept of a tenant can be erased.
+        """
         try:
             identity = self._identity(request)
         except Exception:  # noqa: BLE001  # a provider is somebody's code: its bug costs the sharing alone
@@ -80,7 +89,12 @@ class Sharing:
         for text in (VERSION, self._kind, request.tenant, request.sample):
             _update(state, text.encode(errors="surrogatepass"))
         _update(state, identity)
-        return state.hexdigest()
+        return state.hexdigest() + (_owner(request.tenant) if request.tenant else "")
+
+    async def erase(self, tenant: str) -> None:
+        """Let go of what is kept of a tenant. Raises what the cache raises."""
+        if self._cache is not None:
+            await self._cache.erase(_owner(tenant))
 
     async def recall(self, waiting: Sequence[Waiting], now: datetime, *, again: bool = False) -> dict[str, Outcome]:
         """Return the outcomes of requests whose answer is known, by request id.
@@ -106,6 +120,16 @@ class Sharing:
             await cache.remember(answers, now)
 
         return remember
+
+
+def owner_in(key: str) -> str:
+    """Return what a key says of whose request it is of; empty if it is nobody's."""
+    return key[_DIGITS:]
+
+
+def _owner(tenant: str) -> str:
+    text = tenant.encode(errors="surrogatepass")
+    return hashlib.blake2b(text, digest_size=8, person=b"bb-owner").hexdigest()
 
 
 async def spread(

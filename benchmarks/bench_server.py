@@ -7,7 +7,6 @@ of them resumed and ended.
 import argparse
 import asyncio
 import json
-import os
 import random
 import statistics
 import sys
@@ -22,7 +21,9 @@ from langgraph_sdk.client import LangGraphClient
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+import server_users
 from dev_server import DevServer
+from server_users import cpu_seconds
 
 _SIDE_BY_SIDE = 32
 _JOBS = 50
@@ -93,12 +94,6 @@ def check(threads: list[dict[str, Any]], ids: list[str]) -> None:
     wrong = [each for index, each in enumerate(ids) if answers[each] != f"QUESTION {index}"]
     if wrong:
         raise SystemExit(f"{len(wrong)} threads have a wrong answer")
-
-
-def cpu_seconds(pid: int) -> float:
-    """What a process has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def measure(way: Callable[[LangGraphClient, int], Any], count: int) -> tuple[float, float]:
@@ -174,7 +169,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, nargs="*", default=[1000, 3000])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="FOLDER",
+        help="measure threads of two users with three waits each, against the package in this folder; nothing else",
+    )
     options = parser.parse_args()
+    if options.against is not None:
+        most = max(server_users.compare(options.against.resolve(), each, options.rounds) for each in options.threads)
+        sys.exit(0 if most <= server_users.MOST else 1)
     shares = [compare(count, options.rounds) for count in options.threads]
     late = asyncio.run(lateness(300))
     Console().print(

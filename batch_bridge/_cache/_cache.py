@@ -149,6 +149,10 @@ class ResponseCache:
         except Exception as error:  # noqa: BLE001  # as in `recall`
             self._complain("written", error)
 
+    async def erase(self, owner: str) -> None:
+        """Let go of the answers of one owner, as their keys name it. For bridges; raises what `aclear` raises."""
+        await self._shelf.erase(self._tenant, owner)
+
     async def aclear(self) -> None:
         """Let go of all answers of this tenant.
 

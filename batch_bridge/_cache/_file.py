@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 from batch_bridge._cache._shelf import Kept
 from batch_bridge._private import UnsafeFileError, claim_database
+from batch_bridge._sharing import owner_in
 from batch_bridge._sqlite_error import advice
 from batch_bridge.errors import CacheError
 
@@ -52,6 +53,7 @@ _SCHEMA: Final = (
 
 
 _PUT: Final = "INSERT OR REPLACE INTO answers (name, tenant, answer, put_at, until) VALUES (?, ?, ?, ?, ?)"
+_CLEAR: Final = "DELETE FROM answers WHERE tenant = ? OR tenant GLOB ?"
 
 
 class FileShelf:
@@ -79,12 +81,19 @@ class FileShelf:
 
     async def put(self, tenant: str, answers: Mapping[str, Kept]) -> None:
         """See `Shelf`."""
-        rows = [(_name(tenant, key), tenant, kept.answer, kept.at, kept.until) for key, kept in answers.items()]
+        rows = [
+            (_name(tenant, key), _whose(tenant, owner_in(key)), kept.answer, kept.at, kept.until)
+            for key, kept in answers.items()
+        ]
         await self._write(_PUT, rows)
 
     async def drop(self, tenant: str, keys: Sequence[str]) -> None:
         """See `Shelf`."""
         await self._write("DELETE FROM answers WHERE name = ?", [(_name(tenant, key),) for key in keys])
+
+    async def erase(self, tenant: str, owner: str) -> None:
+        """See `Shelf`. Nothing of them is left in the file's bytes."""
+        await asyncio.to_thread(self._do, partial(_erase, whose=_whose(tenant, owner)))
 
     async def sweep(self, now: float) -> None:
         """See `Shelf`."""
@@ -97,7 +106,7 @@ class FileShelf:
 
     def clear_blocking(self, tenant: str) -> None:
         """See `Shelf`."""
-        self._do(partial(_write, sql="DELETE FROM answers WHERE tenant = ?", rows=[(tenant,)]))
+        self._do(partial(_write, sql=_CLEAR, rows=[(tenant, _whose(tenant, "*"))]))
 
     def close(self) -> None:
         """See `Shelf`."""
@@ -132,6 +141,20 @@ _left_behind: list[sqlite3.Connection | None] = []
 def _name(tenant: str, key: str) -> bytes:
     """Return what an answer is found by: short, since the index is what a write costs."""
     return hashlib.blake2b(key.encode(), key=tenant.encode(), digest_size=20).digest()
+
+
+def _whose(tenant: str, owner: str) -> str:
+    """Return what the column `tenant` holds: who gave the cache a name, and whose request it was."""
+    return f"{tenant}/{owner}" if owner else tenant
+
+
+def _erase(connection: sqlite3.Connection, *, whose: str) -> None:
+    connection.execute("PRAGMA secure_delete=ON")
+    try:
+        _write(connection, sql="DELETE FROM answers WHERE tenant = ?", rows=[(whose,)])
+    finally:
+        connection.execute("PRAGMA secure_delete=OFF")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _read(connection: sqlite3.Connection, *, keys: Mapping[bytes, str]) -> dict[str, Kept]:

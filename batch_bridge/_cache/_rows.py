@@ -1,7 +1,7 @@
 """Answers in a LangGraph `BaseStore`.
 
-Rows, below `("batch_bridge_cache", <tenant>, <shard>)`: key -> answer (JSON as text), at, until. A shard is one of
-256, the first two digits of the key.
+Rows, below `("batch_bridge_cache", <tenant>, <shard>)`: key -> answer (JSON as text), at, until, owner?. A shard is one
+of 256, the first two digits of the key; the owner is the end of the key, where it has one.
 """
 
 import math
@@ -11,6 +11,7 @@ from typing import Any, Final
 from langgraph.store.base import BaseStore, GetOp, Op, PutOp, SearchOp
 
 from batch_bridge._cache._shelf import Kept
+from batch_bridge._sharing import owner_in
 
 ROOT: Final = "batch_bridge_cache"
 _OPS: Final = 500
@@ -52,6 +53,12 @@ class StoreShelf:
         gone = [item for item in found if (until := item.value.get("until")) is not None and until <= now]
         await self._run(_deletions(gone))
 
+    async def erase(self, tenant: str, owner: str) -> None:
+        """See `Shelf`."""
+        search = SearchOp((ROOT, tenant), filter={"owner": owner}, limit=_OPS, refresh_ttl=False)
+        while found := (await self._store.abatch([search]))[0]:
+            await self._store.abatch(_deletions(found))
+
     async def clear(self, tenant: str) -> None:
         """See `Shelf`."""
         search = SearchOp((ROOT, tenant), limit=_OPS, refresh_ttl=False)
@@ -68,7 +75,9 @@ class StoreShelf:
         """See `Shelf`; the store stays the caller's to close."""
 
     def _put(self, tenant: str, key: str, kept: Kept) -> PutOp:
-        row = {"answer": kept.answer.decode(), "at": kept.at, "until": kept.until}
+        row: dict[str, Any] = {"answer": kept.answer.decode(), "at": kept.at, "until": kept.until}
+        if owner := owner_in(key):
+            row["owner"] = owner
         if kept.until is None or not self._store.supports_ttl:
             return PutOp(_namespace(tenant, key), key, row, index=False)
         minutes = max(1, math.ceil((kept.until - kept.at) / 60))

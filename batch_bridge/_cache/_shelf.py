@@ -35,6 +35,10 @@ class Shelf(Protocol):
         """Let go of answers."""
         ...
 
+    async def erase(self, tenant: str, owner: str) -> None:
+        """Let go of the answers of a tenant whose keys are an owner's."""
+        ...
+
     async def sweep(self, now: float) -> None:
         """Let go of some answers of any tenant whose time is over: a bounded number, so that nobody waits long."""
         ...

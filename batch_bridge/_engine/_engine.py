@@ -358,6 +358,11 @@ class Engine:
             flight.forgotten.append(request_id)
         await state.ledger.forget([request_id for request_id in ids if request_id not in early] if early else ids)
 
+    async def erase_shared(self, tenant: str) -> None:
+        """Let go of the answers of a tenant that are kept to be shared. Raises what the cache raises."""
+        if self._state.sharing is not None:
+            await self._state.sharing.erase(tenant)
+
     # -- what may be asked of it ---------------------------------------------------------------------------------
 
     @property

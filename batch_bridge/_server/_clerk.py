@@ -5,9 +5,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, assert_never
 
+from langgraph_sdk.client import LangGraphClient
+
 from batch_bridge._engine import Engine
 from batch_bridge._ledger import Rows
 from batch_bridge._server import _orders
+from batch_bridge._server._eraser import WHY, Eraser
 from batch_bridge._server._ledger import ServerLedger
 from batch_bridge._server._orders import Order
 from batch_bridge._server._post import Post
@@ -34,6 +37,8 @@ class Clerk:
         post: Delivers what was cancelled, or is to be delivered again.
         renew: Says that the tick still runs, and fails if it is another's by now.
         users: Whose the threads are.
+        eraser: Erases.
+        client: Calls the server, as somebody who may see all threads.
     """
 
     def __init__(
@@ -46,6 +51,8 @@ class Clerk:
         post: Post,
         renew: Callable[[], Awaitable[None]],
         users: Users,
+        eraser: Eraser,
+        client: Callable[[], LangGraphClient],
     ) -> None:
         self._store = store
         self._bridge = bridge
@@ -54,9 +61,12 @@ class Clerk:
         self._post = post
         self._renew = renew
         self._users = users
+        self._eraser = eraser
+        self._client = client
         self._flushes: list[Order] = []
         self._has_learnt = False
         self._news: list[dict[str, Any]] = []
+        self._forgotten: set[str] = set()
         self._tidy_at: datetime | None = None
 
     async def obey(self, unparked: Mapping[str, datetime], now: datetime) -> None:
@@ -87,6 +97,8 @@ class Clerk:
                         if count or left != order.what:
                             await _orders.keep(self._store, self._bridge, replace(order, what=left))
                         self._tell(order, now, waits_for=left)
+                case "erase":
+                    done.append(replace(order, done=await self._erase(order.what, now)))
                 case _:
                     assert_never(order.verb)
         await self._finish(done, now)
@@ -115,6 +127,8 @@ class Clerk:
     def told(self, before: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return what the thread's state shows of orders, after what it has shown before."""
         news, self._news = self._news, []
+        gone, self._forgotten = self._forgotten, set()
+        before = [each for each in before if each.get("by") not in gone]
         fresh = {_name(each) for each in news}
         return [*(dict(each) for each in before if _name(each) not in fresh), *news][-SHOWN:]
 
@@ -134,6 +148,17 @@ class Clerk:
             case {"request_id": ids} if late and (still := [each for each in ids if each not in cancelled]):
                 left = {"request_id": still}
         return len(cancelled), left
+
+    async def _erase(self, what: Mapping[str, list[str]], now: datetime) -> int:
+        """Erase what is held of users or threads, and return of how many requests; what is waited for is cancelled."""
+        ids, threads = await self._eraser.find(what)
+        cancelled = await self.cancel(ids, now, why=WHY)
+        told = await self._eraser.erase(self._client(), what, ids, threads)
+        self._post.drop(ids - told)
+        self._post.add(cancelled & told, now)
+        users = set(what.get("user", ()))
+        self._forgotten |= users
+        return len(ids)
 
     async def _named(self, what: Any) -> Iterable[str]:
         """Return the requests that wait to be sent or are on their way, and that a cancellation means."""
@@ -176,7 +201,7 @@ class Clerk:
             self._tell(order, now)
 
     def _tell(self, order: Order, now: datetime, *, waits_for: Mapping[str, list[str]] | None = None) -> None:
-        what = str(order.what)
+        what = "erased" if order.verb == "erase" else str(order.what)  # of a name nothing is kept here
         shown: dict[str, Any] = {
             "id": order.id,
             "verb": order.verb,

@@ -30,6 +30,7 @@ class BridgeInput(TypedDict, total=False):
         replay: Deliver dead letters again: their request ids, or `all`.
         cancel: Give up what is waited for: `{"thread_id": …}`, `{"request_id": …}` or `{"batch": …}`, each with one id
             or a list of them, or `all`.
+        erase: Erase what the store holds of users or threads: `{"user": …}` or `{"thread_id": …}`, with one or a list.
         id: What the orders are known by in `orders`; the run's id, if it is left out.
         by: The user to whose threads the orders are limited. The bridge writes it, in a run of its own.
     """
@@ -38,6 +39,7 @@ class BridgeInput(TypedDict, total=False):
     flush: bool
     replay: list[str] | Literal["all"]
     cancel: dict[str, str | list[str]] | Literal["all"] | None
+    erase: dict[str, str | list[str]] | None
     id: str
     by: str
 
@@ -68,7 +70,7 @@ class BridgeState(BridgeInput, total=False):
     orders: list[dict[str, Any]]
 
 
-_TAKEN: dict[str, Any] = {"flush": False, "replay": [], "cancel": None, "id": "", "by": ""}
+_TAKEN: dict[str, Any] = {"flush": False, "replay": [], "cancel": None, "erase": None, "id": "", "by": ""}
 """No orders: those that were given are written down."""
 _MOST_PASSES = 300
 """Passes through the steps in one run; then the next run goes on."""

@@ -23,6 +23,7 @@ from batch_bridge._server import _orders
 from batch_bridge._server._alarm import Alarm
 from batch_bridge._server._clerk import Clerk
 from batch_bridge._server._departed import Departed
+from batch_bridge._server._eraser import Eraser
 from batch_bridge._server._intake import Intake
 from batch_bridge._server._lease import Lease
 from batch_bridge._server._ledger import DeploymentStore, ServerLedger
@@ -102,7 +103,8 @@ class Host:
         )
         shared: _Shared = {"engine": self._engine, "post": self._post, "renew": self._renew, "users": users}
         self._intake = Intake(self._store, graph_id, self._ledger, patience=retention, ring=self._ring, **shared)
-        self._clerk = Clerk(self._store, graph_id, self._ledger, **shared)
+        eraser = Eraser(self._store, graph_id, self._ledger, engine=self._engine, renew=self._renew, users=users)
+        self._clerk = Clerk(self._store, graph_id, self._ledger, eraser=eraser, client=self._access.client, **shared)
         self._departed = Departed(self._engine, self._ledger, self._clerk, renew=self._renew, every=interval)
         self._retention = Retention(
             self._store, graph_id, self._ledger, self._engine.forget, retention, access=access, users=users

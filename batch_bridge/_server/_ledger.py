@@ -10,11 +10,11 @@ Rows besides those of the `Ledger`, each a set of entries in pieces::
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from langgraph.store.base import Op
+from langgraph.store.base import Op, SearchOp
 
 from batch_bridge._duration import is_duration, read_seconds
 from batch_bridge._ledger import Ledger, Rows
@@ -63,6 +63,7 @@ class ServerLedger(Ledger):
         self.unclaimed = Pieces(store, (*root, "unclaimed"), _is_unclaimed)
         self._damaged: set[str] = set()
         self._threads: dict[str, str] = {}
+        self._tenants: dict[str, str] = {}
         self._of_thread: dict[str, set[str]] = {}
 
     def _unreadable(self, kind: str, key: str, error: Exception) -> None:
@@ -89,10 +90,11 @@ class ServerLedger(Ledger):
         for pieces in (self._queue, self.outbox, self.dead, self.unclaimed):
             await pieces.load()
         self._threads.clear()
+        self._tenants.clear()
         self._of_thread.clear()
         queued: Iterable[tuple[str, Any]] = self._queue.items()
-        for request_id, (thread, *_) in queued:
-            self._remember(request_id, thread)
+        for request_id, (thread, *row) in queued:
+            self._remember(request_id, thread, _waiting(request_id, row).tenant)
 
     def thread_of(self, request_id: str) -> str:
         """Return the thread that waits for a request; empty if that is not known."""
@@ -116,12 +118,14 @@ class ServerLedger(Ledger):
         unknown = [each for each in ids if each not in self._threads]
         for start in range(0, len(unknown), _AT_ONCE):
             for request in await self.requests(unknown[start : start + _AT_ONCE]):
-                self._remember(request.id, request.thread)
+                self._remember(request.id, request.thread, request.tenant)
             if renew is not None:
                 await renew()
 
-    def _remember(self, request_id: str, thread: str) -> None:
+    def _remember(self, request_id: str, thread: str, tenant: str) -> None:
         self._threads[request_id] = thread
+        if tenant:
+            self._tenants[request_id] = tenant
         self._of_thread.setdefault(thread, set()).add(request_id)
 
     # -- the queue -----------------------------------------------------------------------------------------------
@@ -130,7 +134,7 @@ class ServerLedger(Ledger):
         """See `Ledger`."""
         held = list(requests)
         for request in held:
-            self._remember(request.id, request.thread)
+            self._remember(request.id, request.thread, request.tenant)
         await super().enqueue(held)
 
     async def queued(self, waiting: Sequence[Waiting]) -> None:
@@ -160,6 +164,7 @@ class ServerLedger(Ledger):
         await self._queue.remove(held)
         await super().drop(held)
         for request_id in held:
+            self._tenants.pop(request_id, None)
             thread = self._threads.pop(request_id, None)
             if thread is not None and (held_by := self._of_thread.get(thread)) is not None:
                 held_by.discard(request_id)
@@ -175,11 +180,55 @@ class ServerLedger(Ledger):
 
     async def settle(self, outcomes: Mapping[str, Outcome]) -> None:
         """See `Ledger`; first of all it is noted whom the outcomes are for."""
-        threads = {request_id: self._threads[request_id] for request_id in outcomes if request_id in self._threads}
-        if unknown := [request_id for request_id in outcomes if request_id not in threads]:
-            threads |= {request.id: request.thread for request in await self.requests(unknown)}
-        await self.outbox.add(threads)
+        await self.learn(outcomes)
+        await self.outbox.add({each: self._threads[each] for each in outcomes if each in self._threads})
         await super().settle(outcomes)
+
+    def _outcome_row(self, request_id: str, outcome: Outcome) -> dict[str, Any]:
+        """See `Ledger`. It says whose it is, so that it can be erased."""
+        row = super()._outcome_row(request_id, outcome)
+        if thread := self._threads.get(request_id, ""):
+            row["thread"] = thread
+        if tenant := self._tenants.get(request_id, ""):
+            row["tenant"] = tenant
+        return row
+
+    # -- erasing ---------------------------------------------------------------------------------------------------
+
+    async def held_of(self, user: str, threads: Container[str], renew: Callable[[], Awaitable[None]]) -> set[str]:
+        """Return the requests of a user, or of threads, of which the store holds an item, an answer or an entry.
+
+        Reads all rows of requests and outcomes.
+        """
+        found: set[str] = set()
+        for kind in ("requests", "outcomes"):
+            start = 0
+            while True:
+                (rows,) = await self._run([SearchOp((*self._root, kind), limit=_AT_ONCE, offset=start)])
+                for row in rows:
+                    whose = row.value.get("tenant", "")
+                    if (user and whose == user) or row.value.get("thread", "") in threads:
+                        found.add(row.key)
+                start += len(rows)
+                if len(rows) < _AT_ONCE:
+                    break
+                await renew()
+        entries: list[tuple[str, Any]] = [*self.outbox.items(), *self.dead.items(), *self.unclaimed.items()]
+        found.update(each for each, held in entries if (held if isinstance(held, str) else held[0]) in threads)
+        return found
+
+    async def replace(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Write other outcomes over those that are there, whoever they are told to."""
+        await self._run(self._put("outcomes", each, self._outcome_row(each, outcomes[each])) for each in outcomes)
+
+    async def erase(self, ids: Iterable[str]) -> None:
+        """Let go of all that is held of requests which nobody waits for any more, but for their outcomes."""
+        held = list(ids)
+        for pieces in (self.outbox, self.dead, self.unclaimed):
+            await pieces.remove(held)
+        await self._run(self._put("tries", each, None) for each in held)
+        await self.forget_tries(held)
+        await self.drop(held)
 
     async def bury(self, ids: Iterable[str], reason: str, now: datetime) -> None:
         """Give up on delivering outcomes, until a person replays them."""

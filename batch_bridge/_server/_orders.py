@@ -4,7 +4,7 @@ Rows, below `("batch_bridge", <bridge>)`: `orders`, key -> verb, what, when, to 
 key -> when, so that a run that the server repeats does not do to what was asked since what it has done before.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias, TypeGuard
@@ -15,10 +15,12 @@ from batch_bridge._ledger import Rows
 from batch_bridge._server._aside import UNREADABLE, is_text, report, time_of
 from batch_bridge.errors import OrderError
 
-Verb: TypeAlias = Literal["flush", "replay", "cancel"]
-VERBS: Final[tuple[Verb, ...]] = ("flush", "replay", "cancel")
+Verb: TypeAlias = Literal["flush", "replay", "cancel", "erase"]
+VERBS: Final[tuple[Verb, ...]] = ("flush", "replay", "cancel", "erase")
 NAMES: Final = ("thread_id", "request_id", "batch")
 """What a cancellation may name."""
+ERASED: Final = ("user", "thread_id")
+"""What an erasure may name."""
 KNOWN: Final = frozenset({"wake", "id", *VERBS})
 """The keys of an input."""
 _MOST: Final = 1000
@@ -31,6 +33,7 @@ _MOST_OBEYED: Final = 10_000
 _HOW: Final = (
     'cancel={"thread_id": "…"}, {"request_id": "…"} or {"batch": "bb-…"}, with one id or a list of them, or "all"'
 )
+_HOW_ERASED: Final = 'erase={"user": "…"} or {"thread_id": "…"}, with one or a list of them'
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,9 @@ class Order:
 
 
 def read(given: Mapping[str, Any]) -> dict[Verb, Any]:
-    """Return the orders of an input: `{"flush": True}`, `{"replay": "all" | ids}`, `{"cancel": "all" | {name: ids}}`.
+    """Return the orders of an input.
+
+    `{"flush": True}`, `{"replay": "all" | ids}`, `{"cancel": "all" | {name: ids}}`, `{"erase": {name: ids}}`.
 
     Raises:
         OrderError: There is no such order; nothing of the input is done.
@@ -78,18 +83,22 @@ def read(given: Mapping[str, Any]) -> dict[Verb, Any]:
         orders["replay"] = replay if replay == "all" else _ids(replay, 'replay="all", or a list of request ids')
     if (cancel := given.get("cancel")) is not None:
         orders["cancel"] = _cancel(cancel)
+    if (erase := given.get("erase")) is not None:
+        orders["erase"] = _named("erase", erase, ERASED, _HOW_ERASED)
     return orders
 
 
 def _cancel(given: object) -> Any:
-    if given == "all":
-        return given
+    return given if given == "all" else _named("cancel", given, NAMES, _HOW)
+
+
+def _named(verb: Verb, given: object, names: Sequence[str], how: str) -> dict[str, list[str]]:
     if not isinstance(given, Mapping) or len(given) != 1:
-        raise OrderError(f"cancel={_cut(given)} does not say one thing; give {_HOW}")
+        raise OrderError(f"{verb}={_cut(given)} does not say one thing; give {how}")
     ((name, ids),) = given.items()
-    if name not in NAMES:
-        raise OrderError(f"cancel={_cut(given)}: there is no {_cut(name)}; give {_HOW}")
-    return {name: _ids(ids, _HOW)}
+    if name not in names:
+        raise OrderError(f"{verb}={_cut(given)}: there is no {_cut(name)}; give {how}")
+    return {name: _ids(ids, how)}
 
 
 def _ids(given: object, how: str) -> list[str]:
@@ -114,7 +123,7 @@ def check_limits(orders: Mapping[Verb, Any], by: str) -> None:
     Raises:
         OrderError: One of them is for all threads; nothing of the input is done.
     """
-    if by and (verbs := sorted(verb for verb, what in orders.items() if what in (True, "all"))):
+    if by and (verbs := sorted(verb for verb, what in orders.items() if verb == "erase" or what in (True, "all"))):
         raise OrderError(
             f"{', '.join(verbs)}: the user {by!r} may not order this for the threads of all users; name threads or "
             "requests of your own, or run the bridge as its service"
@@ -155,6 +164,8 @@ def _order(key: str, row: Mapping[str, Any]) -> Order | None:
     verb, what, done, by = row.get("verb"), row.get("what"), row.get("done"), row.get("by", "")
     if not isinstance(row.get("id"), str) or type(done) is not int or verb not in VERBS or not isinstance(by, str):
         return None
+    if by and verb == "erase":
+        return None  # it is the service's alone
     try:
         at, orders = time_of(row.get("at")), read({verb: what})
     except (OrderError, *UNREADABLE):
@@ -173,6 +184,14 @@ async def obeyed(store: Rows, bridge: str, orders: Iterable[Order], now: datetim
     ops: list[Op] = [PutOp(_obeyed(bridge), each.key, {"at": now.timestamp()}, index=False) for each in held]
     if ops:
         await store.abatch([*ops, *(PutOp(_namespace(bridge), each.key, None) for each in held)])
+
+
+async def erase_of(store: Rows, bridge: str, user: str) -> None:
+    """Let go of the orders of a user, and of the notes that they were carried out."""
+    for namespace in (_namespace(bridge), _obeyed(bridge)):
+        (rows,) = await store.abatch([SearchOp(namespace, limit=_MOST_OBEYED)])
+        if gone := [row.key for row in rows if row.value.get("by") == user or row.key.startswith(f"{user}\n")]:
+            await store.abatch([PutOp(namespace, key, None) for key in gone])
 
 
 async def forget_obeyed(store: Rows, bridge: str, before: datetime) -> None:

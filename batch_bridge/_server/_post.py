@@ -105,6 +105,14 @@ class Post:
                     letter.again |= again
                     letter.hasten(now)
 
+    def drop(self, ids: Iterable[str]) -> None:
+        """Let go of requests that nobody is to be told of any more."""
+        gone = set(ids)
+        for thread, letter in list(self._letters.items()):
+            letter.ids -= gone
+            if not letter.ids:
+                del self._letters[thread]
+
     def hasten(self, threads: Iterable[str], now: datetime) -> None:
         """Look after these threads at once: there is news of them."""
         for thread in threads:

@@ -62,6 +62,22 @@ class Users:
             known |= fresh
         return known
 
+    async def threads_of(self, user: str) -> set[str]:
+        """Return the threads that are written down as a user's. Reads all rows."""
+        found: set[str] = set()
+        start = 0
+        while True:
+            (rows,) = await self._store.abatch([SearchOp(_NAMESPACE, limit=_PAGE, offset=start)])
+            found.update(row.key for row in rows if row.value.get("user") == user)
+            start += len(rows)
+            if len(rows) < _PAGE:
+                return found
+
+    async def forget(self, threads: Iterable[str]) -> None:
+        """Let go of whose threads were, once they are gone."""
+        if ops := [PutOp(_NAMESPACE, thread, None) for thread in sorted(threads)]:
+            await self._store.abatch(ops)
+
     async def known(self, threads: Collection[str]) -> dict[str, str]:
         """Return whose threads are, as far as that is written down."""
         return await self._read(threads)
