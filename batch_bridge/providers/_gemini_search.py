@@ -64,8 +64,9 @@ async def _has_input(clients: Clients, job: Job) -> bool:
 async def _list(clients: Clients) -> list[Job]:
     """Return all batches that the API shows: it says nothing of their order, so none is left out."""
     found: dict[str, Job] = {}
-    token = ""
+    token, pages = "", 0
     while True:
+        pages += 1
         query = urlencode({"pageSize": _PAGE, **({"pageToken": token} if token else {})})
         try:
             page = await clients.read("batches.list", f"batches?{query}")
@@ -77,5 +78,5 @@ async def _list(clients: Clients) -> list[Job]:
         token = str(page.get("nextPageToken") or "")
         if not token or (shown and not fresh):
             return list(found.values())
-        if len(found) > clients.limits.listed:
+        if max(len(found), pages) > clients.limits.listed:  # a page may be empty
             raise endless(clients.limits)

@@ -280,7 +280,7 @@ class AnthropicBatch:
 
     async def release(self, handle: JSON) -> None:
         """Delete the batch, if that was asked for, and let go of what is remembered of it."""
-        batch_id = read_handle(handle)["id"]
+        batch_id = checked(read_handle(handle)["id"], "batch")
         self._memory.forget(batch_id)
         self._background.forget(batch_id)
         if not self._settings.delete_batches:

@@ -282,6 +282,7 @@ class GeminiBatch:
     async def release(self, handle: JSON) -> None:
         """Delete the batch's files, if that was asked for, and let go of what is remembered of it."""
         known = read_handle(handle)
+        checked_resource(known["name"], "batches")
         self._watch.forget(known["name"])
         self._background.forget(known["name"])
         if not self._delete_files:
