@@ -8,7 +8,9 @@ from typing import Any, Final, assert_never
 from langgraph_sdk.client import LangGraphClient
 
 from batch_bridge._engine import Engine
+from batch_bridge._engine._intake import CANCELLED
 from batch_bridge._ledger import Rows
+from batch_bridge._models import Cancelled
 from batch_bridge._server import _orders
 from batch_bridge._server._eraser import WHY, Eraser
 from batch_bridge._server._ledger import ServerLedger
@@ -137,6 +139,9 @@ class Clerk:
     async def _cancel(self, order: Order, unparked: Mapping[str, datetime], now: datetime) -> tuple[int, Any]:
         """Cancel what an order names; return how much that was, and what is left of it: what is about to be asked."""
         cancelled = await self.cancel(await self._own(order, await self._named(order.what)), now)
+        if not order.by and isinstance(order.what, Mapping):
+            for key in order.what.get("batch", ()):
+                cancelled |= await self._ledger.give_up(key, Cancelled(CANCELLED))
         self._post.add(cancelled, now)
         late = {thread for thread, said_at in unparked.items() if said_at <= order.at}
         left: Any = None

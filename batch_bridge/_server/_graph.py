@@ -53,6 +53,7 @@ class BridgeState(BridgeInput, total=False):
         batches: Batches at the provider.
         undelivered: Outcomes whose thread has not taken them yet.
         unclaimed: Answers that were paid for and that no wait asks for any more, as far as `retention` goes back.
+        held: Requests of batches whose rows cannot be read: they are neither sent again nor answered.
         dead_letters: Outcomes that could not be delivered, the first of them: request, thread, reason.
         last_error: What failed last; empty if nothing has.
         next_tick: When the bridge looks again by itself; empty if nothing waits.
@@ -64,6 +65,7 @@ class BridgeState(BridgeInput, total=False):
     batches: int
     undelivered: int
     unclaimed: int
+    held: int
     dead_letters: list[dict[str, str]]
     last_error: str
     next_tick: str

@@ -186,7 +186,16 @@ class Host:
             await self._engine.open(now)
             self._post.load(now)
             self._opened = True
+            self._tell_held()
         return True
+
+    def _tell_held(self) -> None:
+        for key, ids in self._ledger.held.items():
+            self.last_error = (
+                f"the rows of batch {key!r} cannot be read; {len(ids)} requests that it may hold are neither sent again "
+                f"nor answered. Look it up at the provider, and then give them up: cancel={{'batch': {key!r}}}"
+            )
+            logger.error("%s: %s", self._name, self.last_error)
 
     async def collect(self, user: str) -> None:
         """Take in what newly parked threads ask for, and do what there are orders for.
@@ -342,6 +351,7 @@ class Host:
             "batches": self._engine.batches_in_flight,
             "undelivered": len(self._post),
             "unclaimed": len(self._ledger.unclaimed),
+            "held": sum(map(len, self._ledger.held.values())),
             "dead_letters": [{"request": each, "thread": thread, "reason": why} for each, (thread, why, _) in dead],
             "last_error": self.last_error,
         }

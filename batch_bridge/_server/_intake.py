@@ -139,7 +139,7 @@ class Intake:
         for thread in threads:
             asked = thread.asks(self._name)
             if asked:
-                requests += [each.request(thread.id) for each in asked]
+                requests += [each.request(thread.id) for each in asked if not self._ledger.is_held(each.id)]
                 stale += self._ledger.queued_of(thread.id) - {each.id for each in asked}
         requests = await self._users.owned(requests)
         await self._engine.drop(stale)
@@ -200,7 +200,7 @@ class Intake:
         return True
 
     def _is_news(self, thread: Seen) -> bool:
-        asked = {each.id for each in thread.asks(self._name)}
+        asked = {each.id for each in thread.asks(self._name) if not self._ledger.is_held(each.id)}
         return any(not self._engine.knows(each) and each not in self._ledger.dead for each in asked)
 
     async def drop_abandoned(self, client: LangGraphClient, ids: tuple[str, ...], *, may_hide: bool) -> None:

@@ -18,12 +18,12 @@ from langgraph.store.base import Op, SearchOp
 
 from batch_bridge._duration import is_duration, read_seconds
 from batch_bridge._ledger import Ledger, Rows
-from batch_bridge._models import Errored, Outcome, Request, Submitted
+from batch_bridge._models import Errored, Intent, Outcome, Request, Submitted
 from batch_bridge._patience import Patience
 from batch_bridge._plan import Waiting
 from batch_bridge._server._aside import UNREADABLE, is_text, report, time_of
 from batch_bridge._server._pieces import Pieces
-from batch_bridge._wire import is_uuid
+from batch_bridge._wire import is_request_id, is_uuid
 
 logger = logging.getLogger("batch_bridge")
 
@@ -62,6 +62,10 @@ class ServerLedger(Ledger):
         self.dead = Pieces(store, (*root, "dead"), _is_dead)
         self.unclaimed = Pieces(store, (*root, "unclaimed"), _is_unclaimed)
         self._damaged: set[str] = set()
+        self._unread: list[str] = []
+        self.held: dict[str, frozenset[str]] = {}
+        """Requests that batches may hold whose rows cannot be read, by our key of the batch: who sends them again may
+        pay twice."""
         self._threads: dict[str, str] = {}
         self._tenants: dict[str, str] = {}
         self._of_thread: dict[str, set[str]] = {}
@@ -71,6 +75,35 @@ class ServerLedger(Ledger):
         report(self._root[1], kind, key, error)
         if kind == "outcomes":
             self._damaged.add(key)
+        if kind == "batches":
+            self._unread.append(key)
+
+    async def open_batches(self) -> list[tuple[Intent, bool] | Submitted]:
+        """See `Ledger`. What a batch holds that cannot be read is held: nobody knows whether it was paid for."""
+        self._unread.clear()
+        found = await super().open_batches()
+        members = await self._get("members", self._unread)
+        self.held = {key: await self._open_in(row) for key, row in zip(self._unread, members, strict=True)}
+        return found
+
+    async def _open_in(self, members: Mapping[str, Any] | None) -> frozenset[str]:
+        ids = members.get("ids") if members is not None else None
+        named = [each for each in ids if is_request_id(each)] if isinstance(ids, list) else []
+        return frozenset(named) - await self.settled(named)
+
+    def is_held(self, request_id: str) -> bool:
+        """Return whether a batch may hold a request whose rows cannot be read."""
+        return any(request_id in ids for ids in self.held.values())
+
+    async def give_up(self, key: str, outcome: Outcome) -> frozenset[str]:
+        """End what a batch may hold that cannot be read, and let go of its rows; returns the requests."""
+        ids = self.held.get(key, frozenset())
+        if key in self.held:
+            await self.settle(dict.fromkeys(sorted(ids), outcome))
+            await self._queue.remove(ids)
+            await self.withdraw(key)
+            del self.held[key]
+        return ids
 
     async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
         """See `Ledger`. One that cannot be read is an error to who waits for it: nobody waits for ever."""
@@ -151,7 +184,7 @@ class ServerLedger(Ledger):
         settled = await self.settled([each for each in self._queue if each in self.outbox])  # a crash came in between
         await self._queue.remove(settled)
         rows: Iterable[tuple[str, Any]] = self._queue.items()
-        return [_waiting(request_id, row) for request_id, (_, *row) in rows]
+        return [_waiting(request_id, row) for request_id, (_, *row) in rows if not self.is_held(request_id)]
 
     async def confirm(self, batch: Submitted) -> None:
         """See `Ledger`."""

@@ -105,7 +105,7 @@ RESULTS = {
 }
 
 
-async def answer(vendor, mode, port, method, target, writer):
+async def answer(vendor, mode, port, method, target, writer):  # noqa: PLR0917
     path, _, query = target.partition("?")
     if path == "/seen":
         await hostile.send(writer, hostile.SEEN)
