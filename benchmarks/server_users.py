@@ -22,6 +22,8 @@ _WAITS = 3
 _JOBS = 50
 _SIDE_BY_SIDE = 32
 _PAGE = 1000
+_PAUSE = 2.0
+"""Seconds between two looks: on a slow machine there are more of them, and they cost the server, too."""
 MOST = 1.05
 """What the CPU seconds may be, of those of the state before."""
 
@@ -47,7 +49,7 @@ async def serve(client: LangGraphClient, user: str, count: int) -> None:
             break
         if failed := [each for each in ids if found[each]["status"] == "error"]:
             raise SystemExit(f"{len(failed)} threads of {user} have failed, the first is {failed[0]}")
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(_PAUSE)
     right = [[f"{user} {index} {wait}".upper() for wait in range(_WAITS)] for index in range(count)]
     if [found[each]["values"].get("answers") for each in ids] != right:
         raise SystemExit(f"threads of {user} have wrong answers")
