@@ -192,8 +192,8 @@ class Host:
     def _tell_held(self) -> None:
         for key, ids in self._ledger.held.items():
             self.last_error = (
-                f"the rows of batch {key!r} cannot be read; {len(ids)} requests that it may hold are neither sent again "
-                f"nor answered. Look it up at the provider, and then give them up: cancel={{'batch': {key!r}}}"
+                f"the rows of batch {key!r} cannot be read; {len(ids)} requests that it may hold are neither sent "
+                f"again nor answered. Look it up at the provider, and then give them up: cancel={{'batch': {key!r}}}"
             )
             logger.error("%s: %s", self._name, self.last_error)
 

@@ -90,7 +90,10 @@ def test_an_http_error_says_what_the_provider_said(body):
     assert "no such model" in str(_openai_failure.of_create("creating the batch", of_openai))
     of_anthropic = anthropic.BadRequestError("refused", response=response, body=body)
     assert "no such model" in str(_anthropic_failure.of_create("creating the batch", of_anthropic))
-    of_gemini = gemini_errors.ClientError(400, body, None)
+    try:
+        of_gemini = gemini_errors.ClientError(400, body, None)
+    except AttributeError:
+        pytest.skip("this google-genai cannot read such an error itself")
     assert "no such model" in str(_gemini_failure.of_create("creating the batch", of_gemini))
 
 
