@@ -161,8 +161,7 @@ class Clerk:
         told = await self._eraser.erase(self._client(), what, ids, threads)
         self._post.drop(ids - told)
         self._post.add(cancelled & told, now)
-        users = set(what.get("user", ()))
-        self._forgotten |= users
+        self._forgotten.update(what.get("user", ()))
         return len(ids)
 
     async def _named(self, what: Any) -> Iterable[str]:
