@@ -180,14 +180,14 @@ async def test_empty_pages_without_end_are_left_too() -> None:
 
 
 @ALL
-@pytest.mark.parametrize("bad", ["../files/precious", "..", "x?y=1", "a/../../files/precious", "%2e%2e/precious"])
-async def test_an_id_leads_nowhere_else(vendor, bad) -> None:
+async def test_an_id_leads_nowhere_else(vendor) -> None:
     one = VENDORS[vendor]
     async with provider_of(vendor, "traversal") as provider:
-        handle = {**one.handle, one.name: one.kind + bad}
-        for call in (provider.poll(handle, ["a"]), provider.cancel(handle), provider.release(handle)):
-            with pytest.raises(ResponseRejected, match="no id but an address"):
-                await call
+        for bad in ("../files/precious", "..", "x?y=1", "a/../../files/precious", "%2e%2e/precious"):
+            handle = {**one.handle, one.name: one.kind + bad}
+            for call in (provider.poll(handle, ["a"]), provider.cancel(handle), provider.release(handle)):
+                with pytest.raises(ResponseRejected, match="no id but an address"):
+                    await call
         assert not seen(provider.root)
 
 
