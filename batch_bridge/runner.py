@@ -23,6 +23,7 @@ from batch_bridge._given import check_items
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress, listen
 from batch_bridge._memory import MemoryRows
+from batch_bridge._money import Budget
 from batch_bridge._options import InvokeOptions, check_options
 from batch_bridge._patience import STORE_PATIENCE
 from batch_bridge._progress import bar, is_wanted
@@ -30,7 +31,7 @@ from batch_bridge._report import Report
 from batch_bridge._session import Session
 from batch_bridge._sqlite import StrictSerializer, open_file
 from batch_bridge._state_types import types_of
-from batch_bridge.bridge import Bridge
+from batch_bridge.bridge import Bridge, check_budget
 from batch_bridge.errors import RunnerStateError
 from batch_bridge.events import Progress
 
@@ -75,6 +76,8 @@ class Runner:
         give_up_after: How long nothing may move (a `timedelta`, or seconds): every call of the providers fails, in all
             bridges. Then the run ends with `Stalled`, which says what failed last; the same command goes on, with the
             batches that are in flight. A batch that runs moves with each look at it. `None`: it tries for ever.
+        budget: What may be spent, by all bridges together, and what one thread may ask for; see `Budget`. Without it a
+            thread may ask for 1,000 requests, and bridges may have budgets of their own.
         progress: A progress bar on standard error; by default in a terminal only.
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing. All have been told what there was when the Runner is closed.
@@ -102,6 +105,7 @@ class Runner:
         patience: timedelta | float = 0,
         store_patience: timedelta | float = STORE_PATIENCE,
         give_up_after: timedelta | float | None = None,
+        budget: Budget | None = None,
         progress: bool | None = None,
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
@@ -123,6 +127,7 @@ class Runner:
         self._patience = (duration(patience, "patience") if patience else None) or timedelta(0)
         self._store_patience = duration(store_patience, "store_patience") or STORE_PATIENCE
         self._give_up_after = duration(give_up_after, "give_up_after")
+        self._budget = check_budget(budget, self._bridges)
         self._progress = progress
         self._session: Session | None = None
         self._watched: Session | None = None
@@ -176,6 +181,7 @@ class Runner:
                 is_shared=self._store is not None,
                 patience=self._patience,
                 give_up_after=self._give_up_after,
+                budget=self._budget,
                 volatile=isinstance(saver, InMemorySaver) or isinstance(store, MemoryRows | InMemoryStore),
             )
             stack.push_async_exit(Closing((session.close,)))
@@ -451,6 +457,16 @@ class Runner:
     async def report(self) -> Report:
         """Return what this Runner has done: threads, requests, batches, tokens, and where the time went."""
         return await self._open_session().report()
+
+    async def costs(self) -> list[dict[str, Any]]:
+        """Return what was spent for whom, a row for each bridge, run, thread, tenant, label, model and lane.
+
+        Of all sessions on this ledger; batches count once they have ended. `pandas.DataFrame(rows)` reads it. A row has
+        the names of these, and `currency`, `requests`, `input_tokens`, `output_tokens`, `cached_tokens`,
+        `cache_write_tokens`, `reasoning_tokens`, and as `Decimal`, or `None` where a price is not known, `paid`,
+        `list_price` and `saved`.
+        """
+        return await self._open_session().costs()
 
     # -- inside --------------------------------------------------------------------------------------------------
 

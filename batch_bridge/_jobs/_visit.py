@@ -18,6 +18,7 @@ from batch_bridge._jobs._ledger import PART, Job, JobsLedger, Part
 from batch_bridge._jobs._models import BatchStatus, JobResult, JobStatus
 from batch_bridge._jobs._settings import asked_of, compare_settings
 from batch_bridge._models import JSON, Cancelled, Intent, Request, Submitted
+from batch_bridge._money import Purse
 from batch_bridge._provider import Provider
 from batch_bridge.errors import BadPollResultError, ProviderUnavailable, RunMismatchError, UnknownJobError, UsageError
 from batch_bridge.events import Event, Polled
@@ -40,6 +41,7 @@ class Visit:
         self._provider = provider
         self._done: dict[str, int | None] = {}
         engine.on_event = self._listen
+        engine.purse = Purse(replace(engine.purse.budget, requests_per_thread=None))  # a job is asked at once
 
     async def open(self, now: datetime) -> None:
         """Read what the visits before this one have left, and let go of submissions that broke off. Idempotent."""

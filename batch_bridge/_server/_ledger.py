@@ -11,6 +11,7 @@ Rows besides those of the `Ledger`, each a set of entries in pieces::
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -138,7 +139,7 @@ class ServerLedger(Ledger):
         settled = await self.settled([each for each in self._queue if each in self.outbox])  # a crash came in between
         await self._queue.remove(settled)
         rows: Iterable[tuple[str, Any]] = self._queue.items()
-        return [_waiting(request_id, row) for request_id, (_, *row) in rows]
+        return [replace(_waiting(request_id, row), thread=thread) for request_id, (thread, *row) in rows]
 
     async def confirm(self, batch: Submitted) -> None:
         """See `Ledger`."""
