@@ -27,7 +27,7 @@ from batch_bridge._models import (
     Succeeded,
     Usage,
 )
-from batch_bridge._money import Budget, Cost, Price, Prices
+from batch_bridge._money import Budget, Cost, Price, Prices, Quote
 from batch_bridge._provider import Provider
 from batch_bridge._report import Report
 from batch_bridge._tenants import TenantLimits
@@ -75,6 +75,7 @@ __all__ = [
     "Prices",
     "Provider",
     "QueueSummary",
+    "Quote",
     "Report",
     "Request",
     "RequestCancelled",

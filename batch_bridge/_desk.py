@@ -118,6 +118,11 @@ class Desk:
         self._opened = threading.Event()
         self._thread = threading.Thread(target=self._main, name=f"batcher {bridge.name}", daemon=True)
 
+    @property
+    def bridge(self) -> Bridge:
+        """Whose engine it runs."""
+        return self._bridge
+
     def open(self) -> None:
         """Start the thread, and return once the file is open; on an event loop at once. Called once, before all else.
 

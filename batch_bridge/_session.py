@@ -19,7 +19,7 @@ from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Listeners
 from batch_bridge._memory import MemoryRows
 from batch_bridge._models import JSON, Closed, Outcome, Succeeded
-from batch_bridge._money import Budget, Line, Prices, Purse, receipt, rows
+from batch_bridge._money import Budget, Cost, Line, Prices, Purse, Quote, of_sample, receipt, rows
 from batch_bridge._patience import STORE_PATIENCE, Patience, PatientRows, patient_saver
 from batch_bridge._report import Report, of_batches
 from batch_bridge._start import Failures
@@ -301,20 +301,37 @@ class Session:
         closed: list[Closed] = []
         for ledger in self._ledgers.values():
             closed += await ledger.closed_batches()
-        lines = [(prices, lines) for _, prices, lines in await self._lines()]
-        cost = await asyncio.to_thread(receipt, lines)  # the first price imports a list of prices
         return of_batches(
             closed,
-            cost,
+            await self.cost(),
             threads=self.done,
             seconds=dict[str, float](self.stopwatch.seconds().items()),
             unclaimed=await self.unclaimed.count(),
             problems=self._problems,
         )
 
+    async def cost(self) -> Cost:
+        """Return what was paid, of all sessions on this ledger."""
+        lines = [(prices, lines) for _, prices, lines in await self._lines()]
+        return await asyncio.to_thread(receipt, lines)  # the first price imports a list of prices
+
+    @property
+    def settlements(self) -> int:
+        """Changes whenever something was paid."""
+        return sum(driver.engine.purse.version for driver in self._drivers.values())
+
     async def costs(self) -> list[dict[str, Any]]:
         """Return what each thread has cost; see `Runner.costs`."""
         return await asyncio.to_thread(rows, await self._lines())
+
+    async def quote(self, threads: Sequence[str], total: int) -> Quote:
+        """Return what all threads will come to, by some that have ended; see `Runner.quote`."""
+        bridges, latencies = [], list[float]()
+        for driver in self._drivers.values():
+            bridges.append((driver.engine.prices, await driver.engine.accounts()))
+            closed = await driver.engine.closed_batches()
+            latencies += [(each.ended_at - each.submitted_at).total_seconds() for each in closed]
+        return await asyncio.to_thread(of_sample, threads, total, bridges, latencies)
 
     async def _lines(self) -> list[tuple[str, Prices, list[Line]]]:
         """Read what each bridge's requests have used, and the prices of it."""

@@ -21,7 +21,7 @@ from batch_bridge._given import check_item, check_items
 from batch_bridge._json import dumps
 from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress
 from batch_bridge._models import JSON, Outcome, Request, Succeeded
-from batch_bridge._money import Budget, Price, Prices
+from batch_bridge._money import Budget, Price, Prices, Quote
 from batch_bridge._names import DurableNames, FreshNames, Names, ReturnedNames
 from batch_bridge._pair import Find, Poll, Submit
 from batch_bridge._provider import Provider
@@ -287,6 +287,24 @@ class Batcher:
     async def acancel(self) -> int:
         """Do what `cancel` does, without blocking."""
         return await asyncio.to_thread(self.cancel)
+
+    def quote(self, items: Iterable[Any], *, output_tokens: int | None = None) -> Quote:
+        """Return what items will come to: requests, batches, tokens and money. Nothing is sent.
+
+        Input tokens are counted by tiktoken where it is installed and has its encoding on the disk, else by bytes;
+        `Quote.counted` says which. A cache and `dedupe=` are not looked at.
+
+        Args:
+            items: As for `map`.
+            output_tokens: What one answer is likely to hold. `None`: as much as each request allows, so the quote is
+                the most; `Quote.assumed` says so.
+
+        Raises:
+            RequestRefused: An item is no request.
+            TypeError: The provider, a pair of functions say, does not tell what a request asks.
+        """
+        encoded = [_messages.encode(item) for item in check_items(items, "quote()")]
+        return self._desk.bridge.quote(encoded, output_tokens=output_tokens)
 
     def report(self) -> Report:
         """Return what was done and what it cost: requests, batches, tokens, money. From any thread, also once closed.

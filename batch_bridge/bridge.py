@@ -1,9 +1,9 @@
 """A bridge: a queue with a provider behind it, that nodes name in `wait(…, batcher=…)`."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, get_args
 
 from langgraph.graph.state import CompiledStateGraph
@@ -18,10 +18,12 @@ from batch_bridge._engine import POLL_PATIENCE, Engine, Notices
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
 from batch_bridge._listeners import Callbacks, Listeners, OnEvent, listen
-from batch_bridge._money import Budget, Price, Prices, Purse
+from batch_bridge._models import JSON, Request
+from batch_bridge._money import Budget, Price, Prices, Purse, Quote, of_asks
 from batch_bridge._pair import Find, Pair, Poll, Submit
+from batch_bridge._plan import Waiting, cap, split
 from batch_bridge._predicate import guarded
-from batch_bridge._provider import Provider, has_identity, has_realtime
+from batch_bridge._provider import Provider, has_identity, has_price, has_realtime
 from batch_bridge._quota import Governor
 from batch_bridge._server._graph import build
 from batch_bridge._server._host import Host
@@ -241,6 +243,31 @@ class Bridge:
     def poll_interval(self) -> timedelta:
         """The longest pause between two polls of one batch."""
         return self._poll_interval
+
+    def quote(self, items: Iterable[JSON], *, output_tokens: int | None = None) -> Quote:
+        """Return what items will come to, without sending anything; see `Batcher.quote`.
+
+        Args:
+            items: What would be sent, as JSON.
+            output_tokens: What one answer is likely to hold.
+
+        Raises:
+            RequestRefused: An item is no request.
+            TypeError: The provider does not say what it reads of a request.
+        """
+        if not has_price(self._provider):
+            raise TypeError(f"{self!r} cannot be quoted: its provider does not say what a request asks; see HasPrice")
+        waiting, asks = [], []
+        now = datetime.now(UTC)
+        for number, item in enumerate(items):
+            request = Request(f"{number:032x}", "", item)
+            measure = self._provider.measure(request)
+            waiting.append(Waiting(request.id, measure.group, measure.bytes, now))
+            asks.append(self._provider.ask(request))
+        limits = cap(self._provider.limits, self._flush.max_requests, self._flush.max_bytes)
+        count = sum(1 for _ in split(waiting, limits))
+        vendor = self._provider.vendor
+        return of_asks(asks, self._prices, vendor, batches=count, now=now, output_tokens=output_tokens)
 
     def __call__(self) -> CompiledStateGraph[Any, Any, Any, Any]:
         """Return the graph that the bridge is on a LangGraph server, which calls this for `langgraph.json`."""

@@ -23,7 +23,7 @@ from batch_bridge._given import check_items
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress, listen
 from batch_bridge._memory import MemoryRows
-from batch_bridge._money import Budget
+from batch_bridge._money import Budget, Quote, choose
 from batch_bridge._options import InvokeOptions, check_options
 from batch_bridge._patience import STORE_PATIENCE
 from batch_bridge._progress import bar, is_wanted
@@ -38,6 +38,7 @@ from batch_bridge.events import Progress
 MAX_CONCURRENCY = 64
 """Threads that run at the same time, unless the call says otherwise. Parked threads do not count."""
 _INVOKE_OPTIONS = ("input", "config", "context")
+_QUOTE_OPTIONS = ("inputs", "sample", "run_id", "max_concurrency", "context")
 _BATCH_OPTIONS = ("inputs", "config", "run_id", "return_exceptions", "max_concurrency", "context")
 
 
@@ -458,6 +459,46 @@ class Runner:
         """Return what this Runner has done: threads, requests, batches, tokens, and where the time went."""
         return await self._open_session().report()
 
+    async def quote(
+        self,
+        inputs: Iterable[Any],
+        *,
+        sample: int = 20,
+        run_id: str | None = None,
+        max_concurrency: int | None = None,
+        context: Any = None,
+        **options: Unpack[InvokeOptions],
+    ) -> Quote:
+        """Run a sample of the inputs to its end, and return what all of them will come to, sample included.
+
+        The sample is paid for. With the `run_id` of the run that is to follow it is part of that run: its threads have
+        ended, and are not run again. It holds as many small inputs as large ones, by their size as JSON.
+
+        Args:
+            inputs: All inputs of the run.
+            sample: How many of them are run.
+            run_id: The run that is quoted for.
+            max_concurrency: As for `abatch`.
+            context: As for `abatch`.
+            **options: As for `abatch`.
+
+        Raises:
+            ValueError: There is nothing to sample.
+            Exception: The first one of the sample's threads that have failed.
+        """
+        check_options("quote()", options, _QUOTE_OPTIONS, self._graph)
+        held = list(check_items(inputs, "quote()", "input"))
+        if sample < 1 or not held:
+            raise ValueError(f"quote(sample={sample!r}) of {len(held)} inputs runs nothing; give at least one of each")
+        chosen = choose([size_of(each) for each in held], sample)
+        session, run = self._open_session(), run_id or uuid.uuid4().hex
+        threads = [f"{run}:{index}" for index in chosen]
+        configs: list[RunnableConfig] = [{"configurable": {"thread_id": thread}} for thread in threads]
+        call = self._call([held[index] for index in chosen], configs, None, max_concurrency, context, options)
+        call.run = run_id or ""
+        _in_order({i: result async for i, result in self._results(call, None, len(chosen))}, return_exceptions=False)
+        return await session.quote(threads, len(held))
+
     async def costs(self) -> list[dict[str, Any]]:
         """Return what was spent for whom, a row for each bridge, run, thread, tenant, label, model and lane.
 
@@ -558,6 +599,11 @@ def _in_order(results: dict[int, Any], *, return_exceptions: bool) -> list[Any]:
             error.add_note(f"{len(failed)} threads failed, this is the first; return_exceptions=True returns them all")
         raise error
     return [result.error if isinstance(result, Failed) else result for result in ordered]
+
+
+def size_of(value: object) -> int:
+    """Return about how large an input is."""
+    return len(repr(value))
 
 
 def _own_saver(graph: Any) -> BaseCheckpointSaver[Any] | None:

@@ -43,6 +43,11 @@ class Ask:
     has_output: bool = True
     tokens: int | None = None
 
+    @property
+    def names_no_limit(self) -> bool:
+        """Whether it does not limit its output."""
+        return self.has_output and not _limits(self.body)
+
 
 def most(ask: Ask, assumed: int) -> Tokens:
     """Return what a request uses at most.
@@ -92,13 +97,19 @@ def _writes_cache(body: Mapping[str, Any]) -> bool:
 def _output(ask: Ask, assumed: int) -> int:
     if not ask.has_output:
         return 0
-    body = ask.body
-    config = body.get("generationConfig") or body.get("generation_config")
-    given = [held.get(name) for held in (body, config if isinstance(config, Mapping) else {}) for name in _LIMITS]
-    named = [each for each in given if isinstance(each, int) and not isinstance(each, bool) and each > 0]
-    choices = body.get("n") or (config.get("candidateCount") if isinstance(config, Mapping) else None)
+    choices = ask.body.get("n") or _config(ask.body).get("candidateCount")
     times = choices if isinstance(choices, int) and choices > 0 else 1
-    return (max(named) if named else assumed) * times
+    return max(_limits(ask.body), default=assumed) * times
+
+
+def _limits(body: Mapping[str, Any]) -> list[int]:
+    given = [held.get(name) for held in (body, _config(body)) for name in _LIMITS]
+    return [each for each in given if isinstance(each, int) and not isinstance(each, bool) and each > 0]
+
+
+def _config(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    config = body.get("generationConfig") or body.get("generation_config")
+    return config if isinstance(config, Mapping) else {}
 
 
 def _parts(value: object) -> int:

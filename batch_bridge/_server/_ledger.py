@@ -159,9 +159,11 @@ class ServerLedger(Ledger):
                     del self._of_thread[thread]
 
     async def forget_closed(self, before: datetime) -> None:
-        """Let go of the summaries of batches that ended before a time."""
+        """Let go of the summaries and accounts of batches that ended before a time."""
         old = [batch.key for batch in await self.closed_batches() if batch.ended_at < before]
+        hits = [key for key, row in await self.money() if key.startswith("hit-") and row["at"] < before.timestamp()]
         await self._run(self._put("closed", key, None) for key in old)
+        await self._run(self._put("money", key, None) for key in (*old, *hits))
 
     # -- the outbox ------------------------------------------------------------------------------------------------
 

@@ -3,11 +3,15 @@
 import asyncio
 from decimal import Decimal
 
+import orjson
 import pytest
 from helpers import memory, one_node, within
 from openai import AsyncOpenAI
+from typer.testing import CliRunner
 
 from batch_bridge import Batcher, Bridge, Budget, BudgetExceeded, Price, Prices, ResponseCache, Runner, wait, wait_many
+from batch_bridge._erasure import erase_thread
+from batch_bridge.cli import app
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
 
@@ -232,3 +236,71 @@ async def test_two_bridges_of_a_runner_share_one_budget(server):
         (result,) = await within(runner.abatch([{}], return_exceptions=True))
     assert isinstance(result, BudgetExceeded)
     assert server.stats.paid == 1
+
+
+async def test_a_batcher_quotes_without_sending_anything(server):
+    with Batcher(provider(server), max_batch_size=4, mode="batch") as batcher:
+        quote = batcher.quote([chat(f"item {n}") for n in range(10)])
+        assert (quote.requests.value, quote.batches, quote.waves.value) == (10, 3, 1)
+        assert (quote.output_tokens.low, quote.output_tokens.high) == (0, 200)
+        assert quote.usd.high == quote.usd_realtime.high / 2 > quote.usd.low > 0
+        assert (quote.counted, quote.assumed) == ("bytes", "answers as long as their requests allow")
+        assert batcher.quote([chat("a")], output_tokens=3).output_tokens.value == 3
+        assert "4,096 tokens where 1 requests do not say" in str(batcher.quote([[{"role": "user", "content": "a"}]]))
+        assert batcher.quote([{"model": "nobody", "messages": []}]).usd is None
+    assert (server.stats.requests, server.stats.batches, server.stats.realtime) == (0, 0, 0)
+    with Batcher(submit_func=list, poll_func=list) as own, pytest.raises(TypeError, match="cannot be quoted"):
+        own.quote(["x"])
+
+
+async def test_a_runners_quote_is_its_sample_extrapolated_and_the_sample_is_kept(server, tmp_path):
+    async def long(state):
+        first = await wait(chat("word " * (1 + state["x"] * 7 % 90)))
+        await wait(chat(f"{state['x']} {first['id']}"))
+        return {"out": [state["x"]]}
+
+    own = bridge(server)
+    async with Runner(one_node(long), own, path=tmp_path / "run.db", progress=False) as runner:
+        quote = await within(runner.quote(inputs(80), sample=10, run_id="eval"))
+        assert (server.stats.paid, quote.sample) == (20, 10)
+        results = await within(runner.abatch(inputs(80), run_id="eval"))
+        cost = (await runner.report()).cost
+    assert len(results) == 80
+    assert (server.stats.paid, server.stats.bodies_repeated) == (160, 0)
+    assert (quote.requests.value, quote.waves.value) == (160, 2)
+    assert quote.usd.low <= cost.paid <= quote.usd.high
+    assert abs(quote.usd.value - cost.paid) <= cost.paid / 10
+    assert abs(quote.usd_realtime.value - cost.list_price) <= cost.list_price / 10
+    assert quote.seconds.low <= quote.seconds.value <= quote.seconds.high
+
+
+async def test_the_command_prints_the_receipt_of_a_file_that_is_open(server, tmp_path):
+    path = tmp_path / "run.db"
+    async with Runner(one_node(asks), bridge(server), path=path, progress=False) as runner:
+        await within(runner.abatch(inputs(2), run_id="eval"))
+        printed = await asyncio.to_thread(CliRunner().invoke, app, ["cost", str(path), "--json"])
+        cost = (await runner.report()).cost
+    assert printed.exit_code == 0, printed.output
+    told = orjson.loads(printed.stdout)
+    assert (Decimal(told["paid"]), told["requests"], told["currency"]) == (cost.paid, 4, "USD")
+    assert Decimal(told["by_lane"]["batch"]["saved"]) == cost.saved
+    assert "gpt-4o-mini" in CliRunner().invoke(app, ["cost", str(path)]).stdout
+    assert CliRunner().invoke(app, ["cost", str(tmp_path / "none.db")]).exit_code == 2
+    erase_thread(path, "eval:0")
+    async with Runner(one_node(asks), bridge(server), path=path, progress=False) as runner:
+        threads = [row["thread"] for row in await runner.costs()]
+        assert (await runner.report()).cost.paid == cost.paid
+    assert threads == ["", "eval:1", "eval:1"]
+
+
+def test_the_command_quotes_a_ready_file(tmp_path):
+    lines = [
+        {"custom_id": str(n), "url": "/v1/chat/completions", "body": {**chat("hi"), "model": "gpt-4o-mini"}}
+        for n in "ab"
+    ]
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    printed = CliRunner().invoke(app, ["quote", str(path)])
+    assert printed.exit_code == 0, printed.output
+    assert printed.stdout.startswith("2 requests, ")
+    assert CliRunner().invoke(app, ["quote", str(tmp_path / "none.jsonl")]).exit_code == 2
