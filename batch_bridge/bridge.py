@@ -23,7 +23,7 @@ from batch_bridge._money import Budget, Price, Prices, Purse, Quote, of_asks
 from batch_bridge._pair import Find, Pair, Poll, Submit
 from batch_bridge._plan import Waiting, cap, split
 from batch_bridge._predicate import guarded
-from batch_bridge._provider import Provider, has_identity, has_price, has_realtime
+from batch_bridge._provider import Provider, has_identity, has_price, has_realtime, has_tokens
 from batch_bridge._quota import Governor
 from batch_bridge._server._graph import build
 from batch_bridge._server._host import Host
@@ -263,7 +263,9 @@ class Bridge:
             request = Request(f"{number:032x}", "", item)
             measure = self._provider.measure(request)
             waiting.append(Waiting(request.id, measure.group, measure.bytes, now))
-            asks.append(self._provider.ask(request))
+            ask = self._provider.ask(request)
+            counted = self._provider.tokens(request) if has_tokens(self._provider) else None
+            asks.append(ask if counted is None else replace(ask, tokens=counted))
         limits = cap(self._provider.limits, self._flush.max_requests, self._flush.max_bytes)
         count = sum(1 for _ in split(waiting, limits))
         vendor = self._provider.vendor

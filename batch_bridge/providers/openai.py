@@ -338,7 +338,7 @@ class OpenAIBatch:
         """
         call = self._read(request)
         has_output = call.endpoint not in NO_OUTPUT
-        return Ask(call.model, call.body, has_output, TOKENIZER.count(call.model, call.body))
+        return Ask(call.model, call.body, has_output)
 
     def _read(self, request: Request) -> Call:
         item = request.item

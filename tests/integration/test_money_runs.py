@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from batch_bridge import Batcher, Bridge, Budget, BudgetExceeded, Price, Prices, ResponseCache, Runner, wait, wait_many
 from batch_bridge._erasure import erase_thread
 from batch_bridge.cli import app
+from batch_bridge.jobs import Jobs
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
 
@@ -201,6 +202,18 @@ def test_a_batcher_has_a_receipt_and_a_budget(server, tmp_path):
     assert cost.paid == server.stats.output_tokens * Decimal("0.005") <= Decimal("0.25")
     with Batcher(provider(server), budget=Budget(usd=9), **options) as batcher:
         batcher.map([chat(f"b{n}") for n in range(6)])
+
+
+def test_jobs_have_a_receipt_and_a_budget_of_their_bridge(server, tmp_path):
+    def jobs(usd):
+        return Jobs(tmp_path / "jobs.db", bridge(server, prices=DIME, budget=Budget(usd=usd)), poll_interval=0.05)
+
+    first = jobs("0.25")
+    handle = first.submit([chat(f"j{n}") for n in range(12)])
+    assert first.join(handle, timeout=20).ended
+    results = list(first.results(handle))
+    assert any(isinstance(each.error, BudgetExceeded) for each in results)
+    assert first.report().cost.paid == server.stats.output_tokens * Decimal("0.005") <= Decimal("0.25")
 
 
 @pytest.mark.parametrize(
