@@ -100,6 +100,8 @@ class Sender:
         left, shares = [each for each in planned if each.id in queue], sharing is not None and sharing.dedupe
         admitted = state.till.admit(left, asked, provider, now, is_last=fallback, shares=shares)
         members = tuple(each for each in admitted.waiting if queue.discard(each.id))
+        for request_id in admitted.refused:
+            queue.discard(request_id)  # at once: nobody cancels what is about to be refused
         if members:
             await self._begin_with(members, asked, admitted, now, fallback=fallback)
         await state.refuse(admitted.refused)
