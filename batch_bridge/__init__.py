@@ -27,6 +27,7 @@ from batch_bridge._models import (
     Succeeded,
     Usage,
 )
+from batch_bridge._money import Budget, Cost, Price, Prices, Quote
 from batch_bridge._provider import Provider
 from batch_bridge._report import Report
 from batch_bridge._tenants import TenantLimits
@@ -37,6 +38,7 @@ from batch_bridge.bridge import Bridge
 from batch_bridge.errors import (
     BatchBridgeError,
     BatchFailed,
+    BudgetExceeded,
     RequestCancelled,
     RequestError,
     RequestExpired,
@@ -56,8 +58,11 @@ __all__ = [
     "BatchFailed",
     "Batcher",
     "Bridge",
+    "Budget",
+    "BudgetExceeded",
     "CacheStats",
     "Cancelled",
+    "Cost",
     "Ended",
     "Errored",
     "Expired",
@@ -66,8 +71,11 @@ __all__ = [
     "Limits",
     "Measure",
     "Outcome",
+    "Price",
+    "Prices",
     "Provider",
     "QueueSummary",
+    "Quote",
     "Report",
     "Request",
     "RequestCancelled",

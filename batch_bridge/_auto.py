@@ -63,6 +63,15 @@ class Auto:
         room: int | None = getattr(self._twin, "room", None) if self._below == math.inf else None
         return room
 
+    @property
+    def way(self) -> str:
+        """How batches are answered: `batch`, `realtime`, or `auto` for either."""
+        return "realtime" if self._below == math.inf else "auto" if self._below else "batch"
+
+    def lane(self, handle: JSON) -> str:
+        """Return how a batch is answered."""
+        return "realtime" if is_realtime(handle) else "batch"
+
     def measure(self, request: Request) -> Measure:
         """Both ways refuse the same requests."""
         return self._batch.measure(request)

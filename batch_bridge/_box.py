@@ -157,13 +157,14 @@ class Box:
         key: str | None = None,
         tenant: str = "",
         deadline: timedelta | None = None,
+        label: str = "",
     ) -> Identity:
         """Name a wait; equal waits are counted in the order in which they come."""
         with self._lock:
             self._check_open()
             equal = self._equal.get((batcher, content), 0)
             self._equal[batcher, content] = equal + 1
-            return Identity(thread, namespace, batcher, content, equal, key, tenant, deadline)
+            return Identity(thread, namespace, batcher, content, equal, key, tenant, deadline, label)
 
     def look_up(self, identity: Identity, item: Any) -> tuple[str, Outcome | None]:
         """Return the request that a wait stands for now, and its outcome; without one, it is open from now on.
@@ -177,7 +178,13 @@ class Box:
                 outcome = self._answers.get(request_id)
                 if outcome is None:
                     asked = Asked(
-                        request_id, identity.batcher, item, identity.tenant, identity.sample, identity.deadline
+                        request_id,
+                        identity.batcher,
+                        item,
+                        identity.tenant,
+                        identity.sample,
+                        identity.deadline,
+                        identity.label,
                     )
                     self._open.setdefault(request_id, asked)
                     return request_id, None

@@ -15,6 +15,7 @@ from batch_bridge._changed import refuse_changed
 from batch_bridge._langgraph import forget_old_answer
 from batch_bridge._models import Outcome, Succeeded
 from batch_bridge._options import full_config
+from batch_bridge._outcome import raise_over_budget
 from batch_bridge._patience import Patience
 from batch_bridge._pregel_legs import LINK
 from batch_bridge._quiet_loop import keep_quiet
@@ -26,6 +27,7 @@ from batch_bridge._untracked import UntrackedMemory
 from batch_bridge._wait import Link
 from batch_bridge._wire import Asked
 from batch_bridge.errors import (
+    BudgetExceeded,
     GraphChangedError,
     NondeterministicNodeError,
     RunMismatchError,
@@ -115,6 +117,7 @@ class Call:
         self._inputs: Iterator[tuple[int, Any]] | None = iter(enumerate(inputs))
         self._configs = configs
         self.run_id = run_id
+        self.run = run_id if continued else ""
         self._continued = continued
         self._limit = limit
         self._options = options
@@ -241,6 +244,9 @@ class Call:
             if self._host.patience.has_given_up(error):  # it is not the thread that has failed
                 raise
             self._host.abandon(thread)
+            if isinstance(error, BudgetExceeded) and thread.named:  # it has not failed, and asks the same again
+                self._end(thread, Failed(error))
+                return
             if thread.named:  # it can be run again, and asks anew then for what has failed
                 await self._host.failures.note(thread)
             else:
@@ -341,6 +347,7 @@ class Call:
             if {(each.id, each.batcher) for each in pending.get(interrupt.id, ())} == set(interrupt.asks)
         ]
         outcomes = await self._host.outcomes({ask for interrupt in due for ask in interrupt.asks})
+        raise_over_budget(outcomes)  # it stays parked, so that it asks the same again once there is more to spend
         asked_by = authors(interrupts)
         answers = resume_map(due, outcomes, asked_by)
         link.inherited = any(asked_by[each.id] != self._host.by for each in due)

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from batch_bridge import _messages, _outcome, _threads
 from batch_bridge._closing import Closing
@@ -21,8 +21,10 @@ from batch_bridge._keeping import KeepingLedger
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Callbacks, listen
 from batch_bridge._memory import MemoryRows
-from batch_bridge._models import Errored, Outcome, Request, Succeeded
+from batch_bridge._models import Closed, Errored, Outcome, Request, Succeeded
+from batch_bridge._money import Line, receipt
 from batch_bridge._patience import Patience, PatientRows
+from batch_bridge._report import Report, of_batches
 from batch_bridge._sqlite import open_file
 from batch_bridge._ticket import Ended, Pending, Status, Ticket
 from batch_bridge._uncollected import warn_of_uncollected
@@ -50,6 +52,8 @@ _MOST_CLOSED = 1000
 _NO_CALLBACKS = Callbacks()
 
 T = TypeVar("T")
+Figures: TypeAlias = tuple[list[Closed], list[Line], tuple[str, ...]]
+"""What a report is made of: ended batches, what each request has used, and what is wrong now."""
 
 logger = logging.getLogger("batch_bridge")
 
@@ -107,11 +111,17 @@ class Desk:
         self._deliveries: set[asyncio.Task[None]] = set()
         self._broken: BaseException | None = None
         self._patience: Patience | None = None
+        self._last: Figures = ([], [], ())
         self._closed = False
         self._is_clean = False
         self._has_warned = False
         self._opened = threading.Event()
         self._thread = threading.Thread(target=self._main, name=f"batcher {bridge.name}", daemon=True)
+
+    @property
+    def bridge(self) -> Bridge:
+        """Whose engine it runs."""
+        return self._bridge
 
     def open(self) -> None:
         """Start the thread, and return once the file is open; on an event loop at once. Called once, before all else.
@@ -281,6 +291,42 @@ class Desk:
                 if not self._thread.is_alive():
                     return 0
 
+    def report(self) -> Report:
+        """Return what was done and what it cost; of a desk that has closed, how it was then.
+
+        Raises:
+            RuntimeError: It was called on the desk's own thread, by a callback.
+        """
+        if not self._is_elsewhere:
+            self._opened.wait()
+        if threading.current_thread() is self._thread:
+            raise RuntimeError(
+                "Batcher.report() was called by a callback on the Batcher's own thread, and would wait for itself; "
+                "give the Batcher callback_workers=1, or ask from another thread"
+            )
+        closed, lines, problems = self._ask_figures() or self._last
+        return of_batches(closed, receipt([(self._bridge.prices, lines)]), threads=self._answered, problems=problems)
+
+    def _ask_figures(self) -> Figures | None:
+        """Return what a report is made of; `None` where the desk's loop has ended."""
+        if self._loop is None or self._is_elsewhere or not self._thread.is_alive():
+            return None
+        work = self._figures()
+        try:
+            asking = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # the loop has ended meanwhile
+            work.close()
+            return None
+        while not asking.done() and self._thread.is_alive():
+            concurrent.futures.wait((asking,), timeout=_GLANCE)
+        return asking.result(0) if asking.done() and not asking.cancelled() else None
+
+    async def _figures(self) -> Figures:
+        assert self._driver is not None  # noqa: S101  # set before the loop takes calls
+        engine = self._driver.engine
+        lines = [line for account in await engine.accounts() for line in account.each()]
+        return await engine.closed_batches(), lines, engine.problems
+
     async def _cancel(self) -> int:
         assert self._driver is not None  # noqa: S101  # set before the loop takes calls
         return len(await self._driver.cancel(None if self._peek else list(self._waiters)))
@@ -388,6 +434,7 @@ class Desk:
             if self._is_clean:
                 self._driver.forget(self._delivered)
             await self._driver.finish()
+            self._last = await self._figures()
 
     def _is_flush_asked(self) -> bool:
         asked, self._flush_asked = self._flush_asked, False

@@ -101,10 +101,22 @@ def _erase(connection: sqlite3.Connection, path: Path, thread_id: str) -> Erased
         )
         if key == thread_id or orjson.loads(value).get("thread") == thread_id
     ]
+    _blank_accounts(connection, thread_id)
     connection.executemany("DELETE FROM store WHERE rowid = ?", [(rowid,) for rowid in rows])
     count = connection.execute("DELETE FROM checkpoints WHERE thread_id = ?", (thread_id,)).rowcount
     connection.execute("DELETE FROM writes WHERE thread_id = ?", (thread_id,))
     return Erased(count, len(rows))
+
+
+def _blank_accounts(connection: sqlite3.Connection, thread_id: str) -> None:
+    """Take a thread's name out of what was paid: the amounts stay, and nobody can tell whose they were."""
+    changed = []
+    for rowid, value in connection.execute(f"SELECT rowid, value {_LEDGER}.money'"):
+        row = orjson.loads(value)
+        who = [[] if each[:1] == [thread_id] else each for each in row["who"]]
+        if who != row["who"]:
+            changed.append((orjson.dumps({**row, "who": who}).decode(), rowid))
+    connection.executemany("UPDATE store SET value = ? WHERE rowid = ?", changed)
 
 
 def _asked(connection: sqlite3.Connection, thread_id: str) -> Iterator[str]:

@@ -20,6 +20,7 @@ class Identity:
         key: The caller's key, if there was one; it is part of `content`.
         tenant: Whose execution it is, where a server knows its users; no part of the id.
         deadline: How long it may take, where it says so itself; no part of the id.
+        label: What its asker calls it; no part of the id.
         first: The id of the request that it sends at first.
     """
 
@@ -31,6 +32,7 @@ class Identity:
     key: str | None = None
     tenant: str = ""
     deadline: timedelta | None = None
+    label: str = ""
     first: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -8,18 +8,19 @@ Rows, below `("batch_bridge", <bridge>)`; `..` is one of 256 shards, the first t
     members       batch key  -> request ids, group, terms        immutable, written before the batch's row
     batches       batch key  -> stage, prepared | handle         begun -> prepared -> submitted -> overdue | cancelled
     closed        batch key  -> counts, usage, times             after settlement, for reports
+    money         batch key  -> who asked, what is reserved, used     from before the intent, and for good: see `_money`
 
 A store has no transactions and no compare-and-set. So every write is idempotent by key, and the order of writes is
 such that a crash between any two of them only repeats work:
 
 - intake     requests (a `HoldingLedger` keeps most of them in memory: the parked interrupt is the truth)
-- begin      members, then batches (a `members` row alone means nothing was sent)
+- begin      members and money, then batches (a `members` row alone means nothing was sent)
 - settle     outcomes, then the requests they answer; the batch stays open until all are written
 - resubmit   tries, then the queue (of ledgers that keep it), then the batch is closed: while it is open, its members
              are nowhere else
 - leave      tries, then the queue, then the batch's row: from then on its members are not its own
-- close      closed, then batches, then members
-- withdraw   batches, then members
+- close      closed and money, then batches, then members
+- withdraw   batches, then members and money (of a batch that is neither open nor closed, it means nothing)
 
 Items and outcomes are kept as text: a store may keep JSON in a form of its own (Postgres's JSONB), which forgets the
 order of keys, by which a model fills in a schema, and takes no `\u0000`.
@@ -169,9 +170,10 @@ class Ledger:
 
     # -- batches -------------------------------------------------------------------------------------------
 
-    async def begin(self, intent: Intent) -> None:
-        """Write an intent: first its members, then that it was begun."""
-        await self._run([self._members(intent)])
+    async def begin(self, intent: Intent, money: dict[str, Any] | None = None) -> None:
+        """Write an intent: first its members and its account, then that it was begun."""
+        account = [] if money is None else [self._put("money", intent.key, money)]
+        await self._run([self._members(intent), *account])
         await self._run([self._put("batches", intent.key, {"stage": "begun", "at": intent.begun_at.timestamp()})])
 
     async def prepared(self, intent: Intent) -> None:
@@ -211,10 +213,10 @@ class Ledger:
     async def withdraw(self, key: str) -> None:
         """Drop an intent of which nothing was sent."""
         await self._run([self._put("batches", key, None)])
-        await self._run([self._put("members", key, None)])
+        await self._run([self._put("members", key, None), self._put("money", key, None)])
 
-    async def close(self, closed: Closed) -> None:
-        """Replace a settled batch by its summary."""
+    async def close(self, closed: Closed, money: dict[str, Any] | None = None) -> None:
+        """Replace a settled batch by its summary, and its account by what it has used."""
         usage = closed.usage
         row = {
             "handle": closed.handle,
@@ -234,8 +236,18 @@ class Ledger:
         }
         if closed.resubmitted or closed.paid_twice:
             row |= {"resubmitted": closed.resubmitted, "paid_twice": closed.paid_twice}
-        await self._run([self._put("closed", closed.key, row)])
-        await self.withdraw(closed.key)
+        account = [] if money is None else [self._put("money", closed.key, money)]
+        await self._run([self._put("closed", closed.key, row), *account])
+        await self._run([self._put("batches", closed.key, None)])
+        await self._run([self._put("members", closed.key, None)])
+
+    async def note_money(self, accounts: Mapping[str, dict[str, Any]]) -> None:
+        """Write accounts of requests that no batch holds, by a key that is theirs. Idempotent."""
+        await self._run(self._put("money", key, account) for key, account in accounts.items())
+
+    async def money(self) -> list[tuple[str, dict[str, Any]]]:
+        """Read all accounts, by the batch's key: of open batches, of closed ones, and of some that were never sent."""
+        return await self._list("money")
 
     async def open_batches(self) -> list[tuple[Intent, bool] | Submitted]:
         """Read the batches that have not been closed, oldest first.
@@ -380,12 +392,18 @@ def _request_row(request: Request) -> dict[str, Any]:
         row["sample"] = request.sample
     if request.deadline is not None:
         row["deadline"] = request.deadline.total_seconds()
+    if request.label:
+        row["label"] = request.label
+    if request.run:
+        row["run"] = request.run
     return row
 
 
 def _request(request_id: str, row: Mapping[str, Any]) -> Request:
     own = read_seconds(row.get("deadline"))
-    return Request(request_id, row["thread"], _read(row, "item"), row.get("tenant", ""), row.get("sample", ""), own)
+    tenant, sample = row.get("tenant", ""), row.get("sample", "")
+    label, run = row.get("label", ""), row.get("run", "")
+    return Request(request_id, row["thread"], _read(row, "item"), tenant, sample, own, label, run)
 
 
 def _terms_row(terms: Terms) -> dict[str, Any]:

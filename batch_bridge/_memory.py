@@ -70,14 +70,15 @@ class MemoryLedger(Ledger):
         self._requests: dict[str, Request] = {}
         self._outcomes: dict[str, Outcome] = {}
 
-    async def close(self, closed: Closed) -> None:
-        """See `Ledger`; of the summaries the newest are kept, where there is a limit."""
-        await super().close(closed)
+    async def close(self, closed: Closed, money: dict[str, Any] | None = None) -> None:
+        """See `Ledger`; of summaries and accounts the newest are kept, where there is a limit."""
+        await super().close(closed, money)
         if self._most_closed is None:
             return
         self._closed.append(closed.key)
         while len(self._closed) > self._most_closed:
-            await self._run([self._put("closed", self._closed.popleft(), None)])
+            oldest = self._closed.popleft()
+            await self._run([self._put("closed", oldest, None), self._put("money", oldest, None)])
 
     async def enqueue(self, requests: Iterable[Request]) -> None:
         """See `Ledger`."""

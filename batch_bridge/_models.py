@@ -20,6 +20,8 @@ class Request:
         tenant: Whose it is, where there are several who must not share answers; else empty.
         sample: What tells it from equal requests whose author wants an answer for each; empty for the first.
         deadline: How long it may take; `None` leaves that to the bridge.
+        label: What its asker calls it, on receipts; a node's name by default.
+        run: The run that its thread belongs to, where it has one.
     """
 
     id: str
@@ -28,6 +30,8 @@ class Request:
     tenant: str = ""
     sample: str = ""
     deadline: timedelta | None = None
+    label: str = ""
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)

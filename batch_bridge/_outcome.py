@@ -4,15 +4,25 @@ Every outcome has a JSON that stores, checkpoints and HTTP keep as it is: what t
 a body (see `_text.is_plain`) goes as text.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final, assert_never
 
 from batch_bridge import _text
 from batch_bridge._models import JSON, Attempt, Cancelled, Errored, Expired, Outcome, Succeeded
-from batch_bridge.errors import LedgerError, RequestCancelled, RequestError, RequestExpired, RequestFailed
+from batch_bridge.errors import (
+    BudgetExceeded,
+    LedgerError,
+    RequestCancelled,
+    RequestError,
+    RequestExpired,
+    RequestFailed,
+)
 
+BUDGET: Final = "budget_exceeded"
+"""The code of a request that was not sent, because it would have passed a budget."""
 _HIGHEST: Final = 999
 """No HTTP status is beyond this."""
 
@@ -110,6 +120,8 @@ def to_error(request_id: str, outcome: Errored | Expired | Cancelled) -> Request
 
 def _to_error(request_id: str, outcome: Errored | Expired | Cancelled) -> RequestError:
     match outcome:
+        case Errored(message=message, code="budget_exceeded", body=dict(body)):
+            return _over_budget(request_id, message, body)
         case Errored(message, code, status_code, retryable):
             return RequestFailed(
                 message, request_id=request_id, code=code, status_code=status_code, retryable=retryable
@@ -120,6 +132,23 @@ def _to_error(request_id: str, outcome: Errored | Expired | Cancelled) -> Reques
             return RequestCancelled(message, request_id=request_id, code="cancelled", retryable=True)
         case _:
             assert_never(outcome)
+
+
+def raise_over_budget(outcomes: Mapping[str, Outcome]) -> None:
+    """Raise the error of the first request that was not sent, because it would have passed a budget.
+
+    Raises:
+        BudgetExceeded: There is one.
+    """
+    for request_id, outcome in outcomes.items():
+        if isinstance(outcome, Errored) and outcome.code == BUDGET:
+            raise to_error(request_id, outcome)
+
+
+def _over_budget(request_id: str, message: str, body: dict[str, JSON]) -> BudgetExceeded:
+    spent, reserved, limit = (Decimal(str(body.get(name, 0))) for name in ("spent", "reserved", "limit"))
+    what = str(body.get("what", ""))
+    return BudgetExceeded(message, request_id=request_id, what=what, spent=spent, reserved=reserved, limit=limit)
 
 
 def with_attempts(outcome: Outcome, attempts: tuple[Attempt, ...]) -> Outcome:

@@ -13,7 +13,7 @@ class Waiting:
     """A queued request without its item.
 
     `bytes` is its share of a batch's input; `key` is what its answer is known by (see `_sharing`), where that is asked;
-    `deadline` is its own, where it has one; `tenant` is whose it is, where there are several.
+    `deadline` is its own, where it has one; `tenant` is whose it is, where there are several; `thread` is who waits.
     """
 
     id: str
@@ -23,6 +23,7 @@ class Waiting:
     key: str = ""
     deadline: timedelta | None = None
     tenant: str = ""
+    thread: str = ""
 
 
 def cap(limits: Limits, max_requests: int, max_bytes: int | None) -> Limits:

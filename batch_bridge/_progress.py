@@ -9,8 +9,13 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from batch_bridge._money import Cost
+from batch_bridge._money import shown as money
+
 _INTERVAL = 0.2
 """Seconds between two looks."""
+_COUNT_EVERY = 5.0
+"""Seconds between two counts of the money."""
 
 
 class Watched(Protocol):
@@ -29,6 +34,15 @@ class Watched(Protocol):
     @property
     def batches(self) -> int:
         """Batches at the providers."""
+        ...
+
+    @property
+    def settlements(self) -> int:
+        """Changes whenever something was paid."""
+        ...
+
+    async def cost(self) -> Cost:
+        """Return what was paid, of all sessions on this ledger."""
         ...
 
 
@@ -53,10 +67,11 @@ async def bar(session: Watched, call: Counted, total: int | None) -> AsyncIterat
         MofNCompleteColumn(),
         TextColumn("{task.fields[before]}{task.fields[waiting]} queued"),
         TextColumn("{task.fields[flying]} in {task.fields[batches]} batches"),
+        TextColumn("{task.fields[money]}"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as shown:
-        task = shown.add_task("threads", total=total, before="", waiting=0, flying=0, batches=0)
+        task = shown.add_task("threads", total=total, before="", waiting=0, flying=0, batches=0, money="")
 
         def look() -> None:
             shown.update(
@@ -73,9 +88,25 @@ async def bar(session: Watched, call: Counted, total: int | None) -> AsyncIterat
                 look()
                 await asyncio.sleep(_INTERVAL)
 
+        async def count() -> None:
+            cost = await session.cost()
+            if cost.requests and cost.paid is not None:
+                shown.update(task, money=f"{money(cost.paid, cost.currency)} paid")
+
+        async def keep_counting() -> None:
+            counted = -1
+            while True:
+                if session.settlements != counted:
+                    counted = session.settlements
+                    await count()
+                await asyncio.sleep(_COUNT_EVERY)
+
+        counting = asyncio.get_running_loop().create_task(keep_counting())
         looking = asyncio.get_running_loop().create_task(keep_looking())
         try:
             yield
         finally:
             looking.cancel()
+            counting.cancel()
+            await asyncio.gather(counting, return_exceptions=True)
             look()

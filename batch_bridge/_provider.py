@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol, TypeGuard
 
 from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
+from batch_bridge._money import Ask
 
 
 class Provider(Protocol):
@@ -17,8 +18,8 @@ class Provider(Protocol):
     message. Items and handles are JSON; a handle is stored and may be polled by another process.
 
     A provider may have a property `room`: how many requests it takes now, where it takes only so many at a time. The
-    rest waits in the queue; `None` is no limit. It may have the methods of `HasRealtime`, `HasIdentity`, `HasTokens`;
-    a wrapper's may come by `__getattr__`.
+    rest waits in the queue; `None` is no limit. It may have the methods of `HasRealtime`, `HasIdentity`, `HasTokens`
+    and `HasPrice`; a wrapper's may come by `__getattr__`.
     """
 
     @property
@@ -93,6 +94,23 @@ class HasTokens(Provider, Protocol):
         ...
 
 
+class HasPrice(Provider, Protocol):
+    """A provider whose requests can be priced before they are sent."""
+
+    @property
+    def vendor(self) -> str | None:
+        """Whose prices they are, as `genai-prices` names the provider; `None` if that is not known."""
+        ...
+
+    def ask(self, request: Request) -> Ask:
+        """Return whom a request asks, and what is posted. Pure.
+
+        Raises:
+            RequestRefused: It is no request.
+        """
+        ...
+
+
 class HasRealtime(Provider, Protocol):
     """A provider that can also answer at once, for the full price."""
 
@@ -112,6 +130,11 @@ def has_identity(provider: Provider) -> TypeGuard[HasIdentity]:
 def has_tokens(provider: Provider) -> TypeGuard[HasTokens]:
     """Tell whether a provider can count a request's tokens, by itself or by whom it delegates to."""
     return callable(getattr(provider, "tokens", None))
+
+
+def has_price(provider: Provider) -> TypeGuard[HasPrice]:
+    """Tell whether a provider's requests can be priced before they are sent, by itself or by whom it delegates to."""
+    return callable(getattr(provider, "ask", None))
 
 
 def has_realtime(provider: Provider) -> TypeGuard[HasRealtime]:

@@ -1,7 +1,7 @@
 """A bridge's queue in memory: order and sums, without the items."""
 
 import heapq
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -46,6 +46,7 @@ class Queue:
         self._waiting: dict[str, _Lane] = {}
         self._groups: dict[str, dict[str, _Lane]] = {}
         self._held: dict[str, tuple[int, int]] = {}
+        self._of_thread: Counter[str] = Counter()
         self._turns = Turns() if turns is None else turns
         self._first = self._next = 0
         self._last_flushed = opened_at
@@ -78,6 +79,10 @@ class Queue:
     def held(self, tenant: str) -> tuple[int, int]:
         """Return how many requests of a tenant wait, and their bytes."""
         return self._held.get(tenant, (0, 0))
+
+    def of_thread(self, thread: str) -> int:
+        """Return how many requests of a thread wait."""
+        return self._of_thread.get(thread, 0)
 
     @property
     def late_at(self) -> datetime | None:
@@ -115,6 +120,7 @@ class Queue:
         lane.bytes += waiting.bytes
         count, size = self._held.get(waiting.tenant, (0, 0))
         self._held[waiting.tenant] = (count + 1, size + waiting.bytes)
+        self._of_thread[waiting.thread] += 1
         if waiting.group != LATE and (late_at := self._late_at(waiting)) is not None:
             heapq.heappush(self._deadlines, (late_at, waiting.id))
         return lane
@@ -138,6 +144,7 @@ class Queue:
         self._waiting.clear()
         self._groups.clear()
         self._held.clear()
+        self._of_thread.clear()
         self._deadlines.clear()
         for request in sorted([*back, *rest], key=lambda request: request.queued_at):
             self.add(request)
@@ -218,6 +225,9 @@ class Queue:
             del lanes[lane.tenant]
             if not lanes:
                 del self._groups[lane.group]
+        self._of_thread[request.thread] -= 1
+        if not self._of_thread[request.thread]:
+            del self._of_thread[request.thread]
         count, size = self._held.pop(lane.tenant)
         if count > 1:
             self._held[lane.tenant] = (count - 1, size - request.bytes)

@@ -1,8 +1,10 @@
 """What a Runner can tell of its work."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from batch_bridge._models import Usage
+from batch_bridge._models import Closed, Usage
+from batch_bridge._money import Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class Report:
         unclaimed: Answers that were paid for and that no wait takes any more, of all sessions on this ledger: what
             their node asks has changed meanwhile, or their thread was started again.
         problems: What is wrong now with batches in flight that cannot be looked at, one line for each.
+        cost: What was paid for all of that, what it would have cost in realtime, and what was saved, of all sessions on
+            this ledger. Batches count once they have ended.
     """
 
     threads: int
@@ -38,6 +42,39 @@ class Report:
     paid_twice: int = 0
     unclaimed: int = 0
     problems: tuple[str, ...] = ()
+    cost: Cost = field(default_factory=Cost)
+
+
+def of_batches(
+    closed: Sequence[Closed],
+    cost: Cost,
+    *,
+    threads: int = 0,
+    seconds: Mapping[str, float] | None = None,
+    unclaimed: int = 0,
+    problems: tuple[str, ...] = (),
+) -> Report:
+    """Return what settled batches come to."""
+    outcomes: dict[str, int] = {}
+    for batch in closed:
+        for kind, count in batch.outcomes.items():
+            outcomes[kind] = outcomes.get(kind, 0) + count
+    spent = seconds or {}
+    return Report(
+        threads=threads,
+        requests=sum(batch.requests for batch in closed),
+        batches=sum(batch.handle is not None for batch in closed),
+        outcomes=outcomes,
+        usage=add_up([batch.usage for batch in closed if batch.usage is not None]),
+        langgraph_seconds=spent.get("langgraph", 0.0),
+        bridge_seconds=spent.get("bridge", 0.0),
+        waiting_seconds=spent.get("waiting", 0.0),
+        resubmitted=sum(batch.resubmitted for batch in closed),
+        paid_twice=sum(batch.paid_twice for batch in closed),
+        unclaimed=unclaimed,
+        problems=problems,
+        cost=cost,
+    )
 
 
 def add_up(usages: list[Usage]) -> tuple[Usage, ...]:

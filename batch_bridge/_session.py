@@ -19,8 +19,9 @@ from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Listeners
 from batch_bridge._memory import MemoryRows
 from batch_bridge._models import JSON, Closed, Outcome, Succeeded
+from batch_bridge._money import Budget, Cost, Line, Prices, Purse, Quote, of_sample, receipt, rows
 from batch_bridge._patience import STORE_PATIENCE, Patience, PatientRows, patient_saver
-from batch_bridge._report import Report, add_up
+from batch_bridge._report import Report, of_batches
 from batch_bridge._start import Failures
 from batch_bridge._stopwatch import Stopwatch
 from batch_bridge._thread import Thread, sort_interrupts
@@ -55,6 +56,7 @@ class Session:
         is_shared: Other processes may have the store open.
         patience: How long to wait for another Runner that owns a bridge or a run in it.
         give_up_after: How long nothing may move until a run ends; `None`: for ever.
+        budget: What all bridges may spend together; `None`: each has its own.
 
     Attributes:
         patience: With the checkpointer.
@@ -74,6 +76,7 @@ class Session:
         is_shared: bool = False,
         patience: timedelta = timedelta(0),
         give_up_after: timedelta | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.listeners = listeners
         self._heard = heard or {}
@@ -101,6 +104,10 @@ class Session:
             )
             for bridge in bridges
         }
+        purse = Purse(budget)
+        for bridge in bridges:
+            if budget is not None or bridge.budget is None:
+                self._drivers[bridge.name].engine.purse = purse
         for name, driver in self._drivers.items():
             driver.engine.standstill = self._standstill
             if listeners is not None or name in self._heard:
@@ -294,25 +301,45 @@ class Session:
         closed: list[Closed] = []
         for ledger in self._ledgers.values():
             closed += await ledger.closed_batches()
-        outcomes: dict[str, int] = {}
-        for batch in closed:
-            for kind, count in batch.outcomes.items():
-                outcomes[kind] = outcomes.get(kind, 0) + count
-        seconds = self.stopwatch.seconds()
-        return Report(
+        return of_batches(
+            closed,
+            await self.cost(),
             threads=self.done,
-            requests=sum(batch.requests for batch in closed),
-            batches=sum(batch.handle is not None for batch in closed),
-            outcomes=outcomes,
-            usage=add_up([batch.usage for batch in closed if batch.usage is not None]),
-            langgraph_seconds=seconds["langgraph"],
-            bridge_seconds=seconds["bridge"],
-            waiting_seconds=seconds["waiting"],
-            resubmitted=sum(batch.resubmitted for batch in closed),
-            paid_twice=sum(batch.paid_twice for batch in closed),
+            seconds=dict[str, float](self.stopwatch.seconds().items()),
             unclaimed=await self.unclaimed.count(),
             problems=self._problems,
         )
+
+    async def cost(self) -> Cost:
+        """Return what was paid, of all sessions on this ledger."""
+        lines = [(prices, lines) for _, prices, lines in await self._lines()]
+        return await asyncio.to_thread(receipt, lines)  # the first price imports a list of prices
+
+    @property
+    def settlements(self) -> int:
+        """Changes whenever something was paid."""
+        return sum(driver.engine.purse.version for driver in self._drivers.values())
+
+    async def costs(self) -> list[dict[str, Any]]:
+        """Return what each thread has cost; see `Runner.costs`."""
+        return await asyncio.to_thread(rows, await self._lines())
+
+    async def quote(self, threads: Sequence[str], total: int) -> Quote:
+        """Return what all threads will come to, by some that have ended; see `Runner.quote`."""
+        bridges, latencies = [], list[float]()
+        for driver in self._drivers.values():
+            bridges.append((driver.engine.prices, await driver.engine.accounts()))
+            closed = await driver.engine.closed_batches()
+            latencies += [(each.ended_at - each.submitted_at).total_seconds() for each in closed]
+        return await asyncio.to_thread(of_sample, threads, total, bridges, latencies)
+
+    async def _lines(self) -> list[tuple[str, Prices, list[Line]]]:
+        """Read what each bridge's requests have used, and the prices of it."""
+        found = []
+        for name, driver in self._drivers.items():
+            lines = [line for account in await driver.engine.accounts() for line in account.each()]
+            found.append((name, driver.engine.prices, lines))
+        return found
 
     @property
     def _problems(self) -> tuple[str, ...]:
@@ -351,7 +378,7 @@ class Session:
         """Hand a parked thread's requests to their bridges."""
         for each in asked:
             self._waiters[each.id] = (call, thread)
-            self._drivers[each.batcher].collect([each.request(thread.id)])
+            self._drivers[each.batcher].collect([each.request(thread.id, call.run)])
 
     async def outcomes(self, asks: Iterable[tuple[str, str]]) -> dict[str, Outcome]:
         """Read what is known of (request id, bridge) pairs."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from typing import TypeAlias
 
 from batch_bridge import _outcome
@@ -39,6 +39,7 @@ async def settle(
     inherited: bool,
     settled: Mapping[str, str] | None = None,
     again: Again | None = None,
+    seen: Callable[[str, Outcome], None] | None = None,
 ) -> Counter[str]:
     """Write one outcome for each request of a batch, and return how many there are of each kind.
 
@@ -47,6 +48,7 @@ async def settle(
     the ledger is asked what a process before this one has written. `settled` are requests that this process has
     settled before the batch ended, with the kinds of their outcomes: they are counted, and not written again.
     Those that `again` chooses get no outcome, and are not counted: what they ended with this time is noted.
+    `seen` is told of each outcome as it is read, from the provider or the ledger, also of those that are put aside.
 
     Raises:
         ReadError: The provider broke off; the batch must be polled again.
@@ -58,12 +60,14 @@ async def settle(
     async for chunk in _chunks(ended.outcomes):
         fresh: dict[str, Outcome] = {}
         for request_id, outcome in chunk:
+            if seen is not None:
+                seen(request_id, outcome)
             if request_id in missing:
                 del missing[request_id]
                 fresh[request_id] = outcome
             elif request_id not in settled:
                 strange += 1
-        await _write(ledger, fresh, kinds, inherited=inherited, again=again)
+        await _write(ledger, fresh, kinds, inherited=inherited, again=again, seen=seen)
     if strange:
         logger.warning(
             "batch %s: put aside %d results that are second ones or of requests that it does not hold",
@@ -73,7 +77,7 @@ async def settle(
     rest = list(missing)
     for start in range(0, len(rest), _CHUNK):
         unnamed = dict.fromkeys(rest[start : start + _CHUNK], ended.missing)
-        await _write(ledger, unnamed, kinds, inherited=inherited, again=again)
+        await _write(ledger, unnamed, kinds, inherited=inherited, again=again, seen=seen)
     return kinds
 
 
@@ -107,7 +111,13 @@ async def _chunks(outcomes: AsyncIterable[Pair]) -> AsyncIterator[list[Pair]]:
 
 
 async def _write(
-    ledger: Ledger, fresh: dict[str, Outcome], kinds: Counter[str], *, inherited: bool, again: Again | None
+    ledger: Ledger,
+    fresh: dict[str, Outcome],
+    kinds: Counter[str],
+    *,
+    inherited: bool,
+    again: Again | None,
+    seen: Callable[[str, Outcome], None] | None,
 ) -> None:
     known = await ledger.outcomes(tuple(fresh)) if inherited else {}
     final: dict[str, Outcome] = {}
@@ -115,6 +125,8 @@ async def _write(
     for request_id, outcome in fresh.items():
         if request_id in known:
             final[request_id] = known[request_id]
+            if seen is not None:
+                seen(request_id, known[request_id])
         elif again is None:
             final[request_id] = outcome
         elif (attempt := again.judge(request_id, outcome, ledger.tries(request_id))) is not None:

@@ -31,6 +31,7 @@ from batch_bridge._execution import note_parked
 from batch_bridge._given import check_item, check_items
 from batch_bridge._identity import Identity
 from batch_bridge._json import digest, dumps
+from batch_bridge._label import check_label
 from batch_bridge._langgraph import forget_answer, forget_answer_sync, has_checkpointer, skip_old_answer
 from batch_bridge._messages import decode, encode, has_messages, without_ids
 from batch_bridge._models import JSON, Outcome, Succeeded
@@ -94,7 +95,12 @@ class Link:
 
 
 async def wait(
-    item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None
+    item: Any,
+    *,
+    batcher: str | Named | None = None,
+    key: str | None = None,
+    deadline: Within = None,
+    label: str | None = None,
 ) -> Any:
     """Park this thread until a batch has answered `item`.
 
@@ -108,6 +114,8 @@ async def wait(
             what makes this request the same one when the node is run again.
         deadline: How long the answer may take (a `timedelta`, or seconds), from now; then it comes from the bridge's
             fallback, see `Bridge`. `None` leaves that to the bridge. Waits with one deadline share batches.
+        label: What receipts call it, up to 200 characters; `None`: the name of the node. It tells no
+            requests apart.
 
     Returns:
         The answer: JSON, or LangChain messages where the provider gives them.
@@ -121,7 +129,7 @@ async def wait(
         NoStoreError, BridgeUnreachableError: The same, on a LangGraph server.
         GraphInterrupt: LangGraph's way to park. Let it pass: no `except Exception` around a wait.
     """
-    box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
+    box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline, label)
     return _unwrap(*await _resolve(box, asked), _consumed())
 
 
@@ -132,10 +140,16 @@ async def wait_many(
     batcher: str | Named | None = None,
     deadline: Within = None,
     return_exceptions: Literal[False] = False,
+    label: str | None = None,
 ) -> list[Any]: ...
 @overload
 async def wait_many(
-    items: Sequence[Any], *, batcher: str | Named | None = None, deadline: Within = None, return_exceptions: bool
+    items: Sequence[Any],
+    *,
+    batcher: str | Named | None = None,
+    deadline: Within = None,
+    return_exceptions: bool,
+    label: str | None = None,
 ) -> list[Any | RequestError]: ...
 async def wait_many(
     items: Sequence[Any],
@@ -143,6 +157,7 @@ async def wait_many(
     batcher: str | Named | None = None,
     deadline: Within = None,
     return_exceptions: bool = False,
+    label: str | None = None,
 ) -> list[Any]:
     """Park this thread until a batch has answered all `items`: one interrupt, one round.
 
@@ -152,6 +167,7 @@ async def wait_many(
         deadline: As for `wait`.
         return_exceptions: Return the `RequestError` of a request that failed in its place, instead of raising the
             first of them.
+        label: As for `wait`, of all of them.
 
     Returns:
         The answers, in the order of the items.
@@ -159,16 +175,23 @@ async def wait_many(
     Raises:
         As `wait`.
     """
-    box, asked = _open(check_items(items, "wait_many()"), batcher, None, deadline)
+    box, asked = _open(check_items(items, "wait_many()"), batcher, None, deadline, label)
     for each in asked:
         box.look_up(*each)
     ended = [await _resolve(box, each) for each in asked]
     return _unwrap_all(ended, return_exceptions=return_exceptions)
 
 
-def wait_sync(item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None) -> Any:
+def wait_sync(
+    item: Any,
+    *,
+    batcher: str | Named | None = None,
+    key: str | None = None,
+    deadline: Within = None,
+    label: str | None = None,
+) -> Any:
     """Do what `wait` does, in a node that is not async. For several items use `wait_many_sync`."""
-    box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
+    box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline, label)
     return _unwrap(*_resolve_sync(box, asked), _consumed())
 
 
@@ -178,9 +201,10 @@ def wait_many_sync(
     batcher: str | Named | None = None,
     deadline: Within = None,
     return_exceptions: bool = False,
+    label: str | None = None,
 ) -> list[Any]:
     """Do what `wait_many` does, in a node that is not async."""
-    box, asked = _open(check_items(items, "wait_many()"), batcher, None, deadline)
+    box, asked = _open(check_items(items, "wait_many()"), batcher, None, deadline, label)
     for each in asked:
         box.look_up(*each)
     return _unwrap_all([_resolve_sync(box, each) for each in asked], return_exceptions=return_exceptions)
@@ -269,10 +293,15 @@ def _merge(raised: Sequence[GraphInterrupt]) -> GraphInterrupt:
 
 
 def _open(
-    items: Iterable[Any], batcher: str | Named | None, key: str | None, deadline: Within
+    items: Iterable[Any],
+    batcher: str | Named | None,
+    key: str | None,
+    deadline: Within,
+    label: str | None = None,
 ) -> tuple[Box, list[tuple[Identity, JSON]]]:
     within = duration(deadline)
     info, run, link = _execution()
+    called = check_label(label, info.checkpoint_ns)
     skip_old_answer()
     if (tenant := user_of(get_runtime())) and link is None:
         check_own_run(get_runtime())
@@ -305,7 +334,14 @@ def _open(
             content = digest(dumps(without_ids(encoded) if has_messages(item) else encoded))
         try:
             identity = box.identify(
-                str(info.thread_id), info.checkpoint_ns, name, content, key=key, tenant=tenant, deadline=within
+                str(info.thread_id),
+                info.checkpoint_ns,
+                name,
+                content,
+                key=key,
+                tenant=tenant,
+                deadline=within,
+                label=called,
             )
         except GraphInterrupt:  # the task has parked without this one
             note_late(info.thread_id, info.checkpoint_ns, box.rounds)

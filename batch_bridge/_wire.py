@@ -3,8 +3,9 @@
 Interrupt::
 
     {"batch_bridge": 1, "requests": [{"id": …, "batcher": "bridge", "item": …}]}
-                                         where set: "tenant", "sample", "deadline" in seconds; beside "requests"
-                                         "run", and "by": who asks, see `_box`; on a server "mac", see `_signature`
+                                         where set: "tenant", "sample", "deadline" in seconds, "label"; beside
+                                         "requests" "run", and "by": who asks, see `_box`; on a server "mac", see
+                                         `_signature`
 
 Envelope, the value that resumes it::
 
@@ -44,10 +45,11 @@ class Asked:
     tenant: str = ""
     sample: str = ""
     deadline: timedelta | None = None
+    label: str = ""
 
-    def request(self, thread: str) -> Request:
-        """Return the request that the thread waits for."""
-        return Request(self.id, thread, self.item, self.tenant, self.sample, self.deadline)
+    def request(self, thread: str, run: str = "") -> Request:
+        """Return the request that the thread waits for; `run` is whose thread it is."""
+        return Request(self.id, thread, self.item, self.tenant, self.sample, self.deadline, self.label, run)
 
 
 def interrupt_value(requests: list[JSON], origin: str = "", by: str = "") -> dict[str, JSON]:
@@ -73,6 +75,8 @@ def to_json(asked: Asked) -> JSON:
         value["sample"] = asked.sample
     if asked.deadline is not None:
         value["deadline"] = asked.deadline.total_seconds()
+    if asked.label:
+        value["label"] = asked.label
     return value
 
 
@@ -105,12 +109,14 @@ def _read(row: object) -> Asked | None:
     if not isinstance(row, Mapping) or "item" not in row:
         return None
     request_id, batcher, deadline = row.get("id"), row.get("batcher"), row.get("deadline")
-    tenant, sample = row.get("tenant", ""), row.get("sample", "")
+    tenant, sample, label = row.get("tenant", ""), row.get("sample", ""), row.get("label", "")
+    if not _is_name(label):
+        return None
     if not (is_request_id(request_id) and _is_name(batcher) and _is_name(tenant) and isinstance(sample, str)):
         return None
     if not batcher or not (deadline is None or is_duration(deadline)):
         return None
-    return Asked(request_id, batcher, row["item"], tenant, sample, read_seconds(deadline))
+    return Asked(request_id, batcher, row["item"], tenant, sample, read_seconds(deadline), label)
 
 
 def is_request_id(given: object) -> TypeGuard[str]:

@@ -4,7 +4,7 @@ import asyncio
 import concurrent.futures
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, get_args
@@ -21,9 +21,11 @@ from batch_bridge._given import check_item, check_items
 from batch_bridge._json import dumps
 from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress
 from batch_bridge._models import JSON, Outcome, Request, Succeeded
+from batch_bridge._money import Budget, Price, Prices, Quote
 from batch_bridge._names import DurableNames, FreshNames, Names, ReturnedNames
 from batch_bridge._pair import Find, Poll, Submit
 from batch_bridge._provider import Provider
+from batch_bridge._report import Report
 from batch_bridge._ticket import Ended, Pending, Ticket
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import BatchBridgeError, ResultPending
@@ -80,7 +82,9 @@ class Batcher:
         dedupe: Send equal items of one batch as one line, and give each the answer.
         mode: `"batch"`, `"realtime"`, `"auto"`, or `None` for what the environment says; see `Bridge`.
         realtime_below: See `Bridge`.
-        attempts, deadline, on_deadline, fallback: See `Bridge`.
+        attempts, deadline, on_deadline, fallback, prices: See `Bridge`.
+        budget: What may be spent; see `Budget`. What would pass it ends as `BudgetExceeded`. Without `path=` it counts
+            what this Batcher has sent.
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing.
         on_progress: Called with the newest `Progress` when something has changed.
@@ -123,6 +127,8 @@ class Batcher:
         deadline: Within = None,
         on_deadline: OnDeadline = "wait_for_cancel",
         fallback: Provider | None = None,
+        prices: Prices | Mapping[str, Price] | None = None,
+        budget: Budget | None = None,
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
         on_item: OnItem | None = None,
@@ -161,6 +167,8 @@ class Batcher:
             deadline=deadline,
             on_deadline=on_deadline,
             fallback=fallback,
+            prices=prices,
+            budget=budget,
         )
         self._peek = peek = on_pending == "raise"
         self._names: Names = ReturnedNames(name) if peek else DurableNames(name) if path is not None else FreshNames()
@@ -279,6 +287,39 @@ class Batcher:
     async def acancel(self) -> int:
         """Do what `cancel` does, without blocking."""
         return await asyncio.to_thread(self.cancel)
+
+    def quote(self, items: Iterable[Any], *, output_tokens: int | None = None) -> Quote:
+        """Return what items will come to: requests, batches, tokens and money. Nothing is sent.
+
+        Input tokens are counted by tiktoken where it is installed and has its encoding on the disk, else by bytes;
+        `Quote.counted` says which. A cache and `dedupe=` are not looked at.
+
+        Args:
+            items: As for `map`.
+            output_tokens: What one answer is likely to hold. `None`: as much as each request allows, so the quote is
+                the most; `Quote.assumed` says so.
+
+        Raises:
+            RequestRefused: An item is no request.
+            TypeError: The provider, a pair of functions say, does not tell what a request asks.
+        """
+        encoded = [_messages.encode(item) for item in check_items(items, "quote()")]
+        return self._desk.bridge.quote(encoded, output_tokens=output_tokens)
+
+    def report(self) -> Report:
+        """Return what was done and what it cost: requests, batches, tokens, money. From any thread, also once closed.
+
+        With `path=` it is of all processes that had the file open. Batches count once they have ended; in memory the
+        last thousand do.
+
+        Raises:
+            RuntimeError: A callback has called it on the Batcher's own thread; give `callback_workers=1`.
+        """
+        return self._desk.report()
+
+    async def areport(self) -> Report:
+        """Do what `report` does, without blocking."""
+        return await asyncio.to_thread(self.report)
 
     # -- life ------------------------------------------------------------------------------------------------
 

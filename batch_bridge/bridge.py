@@ -1,8 +1,9 @@
 """A bridge: a queue with a provider behind it, that nodes name in `wait(…, batcher=…)`."""
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, get_args
 
 from langgraph.graph.state import CompiledStateGraph
@@ -17,9 +18,12 @@ from batch_bridge._engine import POLL_PATIENCE, Engine, Notices
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
 from batch_bridge._listeners import Callbacks, Listeners, OnEvent, listen
+from batch_bridge._models import JSON, Request
+from batch_bridge._money import Budget, Price, Prices, Purse, Quote, of_asks
 from batch_bridge._pair import Find, Pair, Poll, Submit
+from batch_bridge._plan import Waiting, cap, split
 from batch_bridge._predicate import guarded
-from batch_bridge._provider import Provider, has_identity, has_realtime
+from batch_bridge._provider import Provider, has_identity, has_price, has_realtime, has_tokens
 from batch_bridge._quota import Governor
 from batch_bridge._server._graph import build
 from batch_bridge._server._host import Host
@@ -99,6 +103,9 @@ class Bridge:
             itself, in realtime.
         per_tenant: How much of one user of a LangGraph server may wait to be sent; what is over the limit ends as
             `RequestFailed` with the code `"tenant_limit"`. `None`: no limit. Users take turns in any case.
+        prices: What tokens cost, where `genai-prices` does not know it, or knows it wrong; see `Prices`.
+        budget: What may be spent through this bridge, and what one thread may ask for; see `Budget`. Several bridges
+            share one that the Runner is given.
         on_event: Called with each `Event` of this bridge, in the process in which it happens: by a Runner, besides the
             Runner's own; on a LangGraph server by whatever worker runs the tick. See `batch_bridge.events`. It may be
             async; what it raises is logged once, and harms nothing.
@@ -132,6 +139,8 @@ class Bridge:
         on_deadline: OnDeadline = "wait_for_cancel",
         fallback: Provider | None = None,
         per_tenant: TenantLimits | None = None,
+        prices: Prices | Mapping[str, Price] | None = None,
+        budget: Budget | None = None,
         on_event: OnEvent | None = None,
         callback_workers: int = 0,
     ) -> None:
@@ -173,6 +182,8 @@ class Bridge:
         self._poll_interval = poll_interval
         self._poll_patience = _patience(poll_patience)
         self._per_tenant = _per_tenant(per_tenant)
+        self._prices = _prices(prices)
+        self._budget = _budget("Bridge", budget, self._prices)
         self._notices = Notices()
         self._sharing = _sharing(name, provider, cache, dedupe)
         self._linger = _seconds(linger)
@@ -212,6 +223,16 @@ class Bridge:
         return self._deadline.after if self._deadline is not None else None
 
     @property
+    def prices(self) -> Prices:
+        """What tokens cost."""
+        return self._prices
+
+    @property
+    def budget(self) -> Budget | None:
+        """What may be spent through it; `None` if nobody has said."""
+        return self._budget
+
+    @property
     def linger(self) -> float:
         """Seconds in which arrivals gather before they are looked at together."""
         if self._linger is not None:
@@ -222,6 +243,33 @@ class Bridge:
     def poll_interval(self) -> timedelta:
         """The longest pause between two polls of one batch."""
         return self._poll_interval
+
+    def quote(self, items: Iterable[JSON], *, output_tokens: int | None = None) -> Quote:
+        """Return what items will come to, without sending anything; see `Batcher.quote`.
+
+        Args:
+            items: What would be sent, as JSON.
+            output_tokens: What one answer is likely to hold.
+
+        Raises:
+            RequestRefused: An item is no request.
+            TypeError: The provider does not say what it reads of a request.
+        """
+        if not has_price(self._provider):
+            raise TypeError(f"{self!r} cannot be quoted: its provider does not say what a request asks; see HasPrice")
+        waiting, asks = [], []
+        now = datetime.now(UTC)
+        for number, item in enumerate(items):
+            request = Request(f"{number:032x}", "", item)
+            measure = self._provider.measure(request)
+            waiting.append(Waiting(request.id, measure.group, measure.bytes, now))
+            ask = self._provider.ask(request)
+            counted = self._provider.tokens(request) if has_tokens(self._provider) else None
+            asks.append(ask if counted is None else replace(ask, tokens=counted))
+        limits = cap(self._provider.limits, self._flush.max_requests, self._flush.max_bytes)
+        count = sum(1 for _ in split(waiting, limits))
+        vendor = self._provider.vendor
+        return of_asks(asks, self._prices, vendor, batches=count, now=now, output_tokens=output_tokens)
 
     def __call__(self) -> CompiledStateGraph[Any, Any, Any, Any]:
         """Return the graph that the bridge is on a LangGraph server, which calls this for `langgraph.json`."""
@@ -276,6 +324,8 @@ class Bridge:
             per_tenant=self._per_tenant,
             notices=self._notices,
             governor=governor,
+            prices=self._prices,
+            purse=Purse(self._budget),
         )
 
 
@@ -308,6 +358,42 @@ def _per_tenant(given: object) -> TenantLimits | None:
     if not isinstance(given, TenantLimits | None):
         raise TypeError(f"Bridge(per_tenant={given!r}): give per_tenant=TenantLimits(requests=…, bytes=…)")
     return given
+
+
+def _prices(given: object) -> Prices:
+    if isinstance(given, Mapping):
+        return Prices(given)
+    if not isinstance(given, Prices | None):
+        raise TypeError(f"Bridge(prices={given!r}): give prices=Prices({{model: Price(input=…, output=…)}})")
+    return given or Prices()
+
+
+def _budget(what: str, given: object, prices: Prices) -> Budget | None:
+    if not isinstance(given, Budget | None):
+        raise TypeError(f"{what}(budget={given!r}): give budget=Budget(usd=…)")
+    if given is not None and given.is_priced and prices.currency != "USD":
+        raise ValueError(
+            f"{what}(budget=…) is in US dollars, and the prices of a bridge are in {prices.currency}: the two are not "
+            "compared. Give Prices in USD, or leave Budget(usd=…, usd_per_thread=…) out"
+        )
+    return given
+
+
+def check_budget(given: object, bridges: Sequence[Bridge]) -> Budget | None:
+    """Return the budget that bridges share.
+
+    Raises:
+        TypeError: It is none, or one of the bridges has its own.
+        ValueError: Prices are in another currency.
+    """
+    for bridge in bridges:
+        _budget("Runner", given, bridge.prices)
+        if given is not None and bridge.budget is not None:
+            raise TypeError(
+                f"Runner(budget=…) and Bridge(name={bridge.name!r}, budget=…): give one of them; the Runner's holds "
+                "for all bridges together"
+            )
+    return given if isinstance(given, Budget) else None
 
 
 def _positive(retention: object) -> timedelta:

@@ -6,7 +6,8 @@
     ├── RequestError                  one request ended without an answer; raised where it is awaited
     │   ├── RequestFailed             the provider answered with an error, or the batch failed
     │   ├── RequestExpired            the provider's window closed before the request ran
-    │   └── RequestCancelled          the request or its batch was cancelled
+    │   ├── RequestCancelled          the request or its batch was cancelled
+    │   └── BudgetExceeded            the request was not sent: it would have passed a budget
     ├── ResultPending                 the answer is not there yet; ask again later
     ├── UsageError (RuntimeError)     the program is wrong; trying again does not help
     │   ├── OutsideGraphError         `wait` was called where no LangGraph node runs
@@ -46,6 +47,7 @@ retry them. A `RequestError` is retried by it, and a retry asks the provider ane
 """
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Literal
 
 
@@ -100,6 +102,36 @@ class RequestExpired(RequestError):
 
 class RequestCancelled(RequestError):
     """The request, or the batch that held it, was cancelled before it ran."""
+
+
+class BudgetExceeded(RequestError):
+    """A request was not sent, because it would have passed a budget. Nothing was paid for it.
+
+    With a higher budget the same command goes on: what was paid is kept, and what was not sent is sent.
+
+    Attributes:
+        what: The limit that it would have passed: `"usd"`, `"usd_per_thread"` or `"requests_per_thread"`; `"price"`
+            where no price of its model is known, so that nobody can tell.
+        spent: US dollars that are spent of that limit; requests, where it counts those.
+        reserved: US dollars that are reserved of it for requests on their way, as the most that they can cost.
+        limit: The limit.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        request_id: str = "",
+        what: str = "",
+        spent: Decimal = Decimal(0),
+        reserved: Decimal = Decimal(0),
+        limit: Decimal = Decimal(0),
+    ) -> None:
+        super().__init__(message, request_id=request_id, code="budget_exceeded", retryable=True)
+        self.what = what
+        self.spent = spent
+        self.reserved = reserved
+        self.limit = limit
 
 
 class ResultPending(BatchBridgeError):

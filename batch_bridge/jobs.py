@@ -24,6 +24,7 @@ from batch_bridge._patience import Patience, PatientRows
 from batch_bridge._private import UnsafeFileError, lock_file
 from batch_bridge._provider import Provider
 from batch_bridge._quota import Governor
+from batch_bridge._report import Report
 from batch_bridge._sqlite import open_file
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunFileError, RunnerStateError
@@ -225,6 +226,17 @@ class Jobs:
         async with self._visit() as visit:
             return await visit.handles()
 
+    async def areport(self) -> Report:
+        """Return what was done and what it cost, of all jobs of this file: batches, tokens, money.
+
+        The provider is not asked: batches count once a look has found that they have ended.
+
+        Raises:
+            RunFileError: As for `asubmit`.
+        """
+        async with self._visit() as visit:
+            return await visit.report()
+
     # -- the same, outside an event loop -----------------------------------------------------------------------
 
     def submit(self, items: Iterable[Any] | Mapping[str, Any], *, key: str | None = None) -> str:
@@ -258,6 +270,10 @@ class Jobs:
     def handles(self) -> list[str]:
         """Do what `ahandles` does, outside an event loop."""
         return _run("handles", self.ahandles())
+
+    def report(self) -> Report:
+        """See `areport`."""
+        return _run("report", self.areport())
 
     # -- inside ----------------------------------------------------------------------------------------------
 

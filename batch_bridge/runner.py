@@ -23,6 +23,7 @@ from batch_bridge._given import check_items
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress, listen
 from batch_bridge._memory import MemoryRows
+from batch_bridge._money import Budget, Quote, choose
 from batch_bridge._options import InvokeOptions, check_options
 from batch_bridge._patience import STORE_PATIENCE
 from batch_bridge._progress import bar, is_wanted
@@ -30,13 +31,14 @@ from batch_bridge._report import Report
 from batch_bridge._session import Session
 from batch_bridge._sqlite import StrictSerializer, open_file
 from batch_bridge._state_types import types_of
-from batch_bridge.bridge import Bridge
+from batch_bridge.bridge import Bridge, check_budget
 from batch_bridge.errors import RunnerStateError
 from batch_bridge.events import Progress
 
 MAX_CONCURRENCY = 64
 """Threads that run at the same time, unless the call says otherwise. Parked threads do not count."""
 _INVOKE_OPTIONS = ("input", "config", "context")
+_QUOTE_OPTIONS = ("inputs", "sample", "run_id", "max_concurrency", "context")
 _BATCH_OPTIONS = ("inputs", "config", "run_id", "return_exceptions", "max_concurrency", "context")
 
 
@@ -75,6 +77,8 @@ class Runner:
         give_up_after: How long nothing may move (a `timedelta`, or seconds): every call of the providers fails, in all
             bridges. Then the run ends with `Stalled`, which says what failed last; the same command goes on, with the
             batches that are in flight. A batch that runs moves with each look at it. `None`: it tries for ever.
+        budget: What may be spent, by all bridges together, and what one thread may ask for; see `Budget`. Without it a
+            thread may ask for 1,000 requests, and bridges may have budgets of their own.
         progress: A progress bar on standard error; by default in a terminal only.
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing. All have been told what there was when the Runner is closed.
@@ -102,6 +106,7 @@ class Runner:
         patience: timedelta | float = 0,
         store_patience: timedelta | float = STORE_PATIENCE,
         give_up_after: timedelta | float | None = None,
+        budget: Budget | None = None,
         progress: bool | None = None,
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
@@ -123,6 +128,7 @@ class Runner:
         self._patience = (duration(patience, "patience") if patience else None) or timedelta(0)
         self._store_patience = duration(store_patience, "store_patience") or STORE_PATIENCE
         self._give_up_after = duration(give_up_after, "give_up_after")
+        self._budget = check_budget(budget, self._bridges)
         self._progress = progress
         self._session: Session | None = None
         self._watched: Session | None = None
@@ -176,6 +182,7 @@ class Runner:
                 is_shared=self._store is not None,
                 patience=self._patience,
                 give_up_after=self._give_up_after,
+                budget=self._budget,
                 volatile=isinstance(saver, InMemorySaver) or isinstance(store, MemoryRows | InMemoryStore),
             )
             stack.push_async_exit(Closing((session.close,)))
@@ -452,6 +459,56 @@ class Runner:
         """Return what this Runner has done: threads, requests, batches, tokens, and where the time went."""
         return await self._open_session().report()
 
+    async def quote(
+        self,
+        inputs: Iterable[Any],
+        *,
+        sample: int = 20,
+        run_id: str | None = None,
+        max_concurrency: int | None = None,
+        context: Any = None,
+        **options: Unpack[InvokeOptions],
+    ) -> Quote:
+        """Run a sample of the inputs to its end, and return what all of them will come to, sample included.
+
+        The sample is paid for. With the `run_id` of the run that is to follow it is part of that run: its threads have
+        ended, and are not run again. It holds as many small inputs as large ones, by their size as JSON.
+
+        Args:
+            inputs: All inputs of the run.
+            sample: How many of them are run.
+            run_id: The run that is quoted for.
+            max_concurrency: As for `abatch`.
+            context: As for `abatch`.
+            **options: As for `abatch`.
+
+        Raises:
+            ValueError: There is nothing to sample.
+            Exception: The first one of the sample's threads that have failed.
+        """
+        check_options("quote()", options, _QUOTE_OPTIONS, self._graph)
+        held = list(check_items(inputs, "quote()", "input"))
+        if sample < 1 or not held:
+            raise ValueError(f"quote(sample={sample!r}) of {len(held)} inputs runs nothing; give at least one of each")
+        chosen = choose([size_of(each) for each in held], sample)
+        session, run = self._open_session(), run_id or uuid.uuid4().hex
+        threads = [f"{run}:{index}" for index in chosen]
+        configs: list[RunnableConfig] = [{"configurable": {"thread_id": thread}} for thread in threads]
+        call = self._call([held[index] for index in chosen], configs, None, max_concurrency, context, options)
+        call.run = run_id or ""
+        _in_order({i: result async for i, result in self._results(call, None, len(chosen))}, return_exceptions=False)
+        return await session.quote(threads, len(held))
+
+    async def costs(self) -> list[dict[str, Any]]:
+        """Return what was spent for whom, a row for each bridge, run, thread, tenant, label, model and lane.
+
+        Of all sessions on this ledger; batches count once they have ended. `pandas.DataFrame(rows)` reads it. A row has
+        the names of these, and `currency`, `requests`, `input_tokens`, `output_tokens`, `cached_tokens`,
+        `cache_write_tokens`, `reasoning_tokens`, and as `Decimal`, or `None` where a price is not known, `paid`,
+        `list_price` and `saved`.
+        """
+        return await self._open_session().costs()
+
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _look(self) -> Progress:
@@ -542,6 +599,11 @@ def _in_order(results: dict[int, Any], *, return_exceptions: bool) -> list[Any]:
             error.add_note(f"{len(failed)} threads failed, this is the first; return_exceptions=True returns them all")
         raise error
     return [result.error if isinstance(result, Failed) else result for result in ordered]
+
+
+def size_of(value: object) -> int:
+    """Return about how large an input is."""
+    return len(repr(value))
 
 
 def _own_saver(graph: Any) -> BaseCheckpointSaver[Any] | None:

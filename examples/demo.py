@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Annotated, TypedDict
 
 import typer
-from genai_prices import Usage as PricedUsage
-from genai_prices import calc_price
 from langgraph.graph import END, START, StateGraph
 from openai import AsyncOpenAI
 from rich.console import Console
@@ -105,27 +103,16 @@ async def work(records: list[State], openai: OpenAIBatch, path: Path, run_id: st
 def show(results: list[State], report: Report, openai: OpenAIBatch, wall: float, *, real: bool) -> None:
     """Print what was done, what it cost, and where the time went."""
     table = Table(show_header=False, title="BatchBridge demo")
-    prices = [
-        float(
-            calc_price(
-                PricedUsage(input_tokens=used.input_tokens, output_tokens=used.output_tokens),
-                used.model,
-                provider_id="openai",
-            ).total_price
-        )
-        for used in report.usage
-    ]
-    paid = sum(price if used.realtime else price / 2 for price, used in zip(prices, report.usage, strict=True))
-    tokens = sum(used.input_tokens + used.output_tokens for used in report.usage)
+    cost = report.cost
     rows = {
         "answers from": "OpenAI" if real else "the Batch API server on this machine (stand-ins)",
         "threads": f"{len(results):,}",
         "requests": f"{report.requests:,}: " + ", ".join(f"{n:,} {kind}" for kind, n in report.outcomes.items()),
         "batches": f"{report.batches:,}",
         "API calls, this session": f"{sum(openai.calls.values()):,}",
-        "tokens": f"{tokens:,}",
-        "cost": f"${paid:.4f}" + ("" if real else ", had OpenAI answered"),
-        "cost at realtime price": f"${sum(prices):.4f}",
+        "tokens": f"{cost.input_tokens + cost.output_tokens:,}",
+        "cost": f"${cost.paid:.4f}" + ("" if real else ", had OpenAI answered"),
+        "cost at realtime price": f"${cost.list_price:.4f}",
         "time in LangGraph": f"{report.langgraph_seconds:.1f} s",
         "time in the bridge": f"{report.bridge_seconds:.1f} s",
         "time waiting": f"{report.waiting_seconds:.1f} s",

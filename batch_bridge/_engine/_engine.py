@@ -10,7 +10,7 @@ from batch_bridge import events
 from batch_bridge._deadline import Deadline
 from batch_bridge._engine import _schedule
 from batch_bridge._engine._flight import Flight, first_pause
-from batch_bridge._engine._intake import CANCELLED, asked_at, judge, stand_by, within_limits
+from batch_bridge._engine._intake import CANCELLED, asked_at, judge, stand_by, within_budget, within_limits
 from batch_bridge._engine._notices import Notices, told
 from batch_bridge._engine._sender import Sender
 from batch_bridge._engine._settler import Settler
@@ -18,7 +18,8 @@ from batch_bridge._engine._standstill import Standstill
 from batch_bridge._engine._state import POLL_PATIENCE, State
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
-from batch_bridge._models import JSON, Cancelled, Errored, Intent, Outcome, Request, Submitted
+from batch_bridge._models import JSON, Cancelled, Closed, Errored, Intent, Outcome, Request, Submitted
+from batch_bridge._money import Account, Prices, Purse
 from batch_bridge._plan import Waiting
 from batch_bridge._provider import Provider
 from batch_bridge._quota import Governor
@@ -55,6 +56,8 @@ class Engine:
         per_tenant: How much of one tenant may wait.
         notices: What other engines of this bridge have said in the log.
         governor: What another engine of this bridge has learned of the provider's quotas.
+        prices: What tokens cost.
+        purse: What may be spent; by default each thread may ask for so many requests, and no prices are needed.
     """
 
     def __init__(
@@ -72,10 +75,24 @@ class Engine:
         per_tenant: TenantLimits | None = None,
         notices: Notices | None = None,
         governor: Governor | None = None,
+        prices: Prices | None = None,
+        purse: Purse | None = None,
     ) -> None:
         self._state = State(
-            name, provider, policy, ledger, poll_interval, sharing, attempts, deadline, poll_patience, per_tenant
+            name,
+            provider,
+            policy,
+            ledger,
+            poll_interval,
+            sharing,
+            attempts,
+            deadline,
+            poll_patience,
+            per_tenant,
+            prices or Prices(),
         )
+        if purse is not None:
+            self.purse = purse
         if governor is not None:
             self._state.governor = governor
         if notices is not None:
@@ -107,6 +124,10 @@ class Engine:
                 flight.blind = batch.blind  # no process stays: those before this one have looked in vain, too
             flight.stopping = isinstance(batch, Submitted) and batch.left != ""
             state.flights.add(flight)
+        accounts = await state.till.open(flight.batch for flight in state.flights)
+        for flight in state.flights:
+            account = accounts.get(flight.batch.key)
+            flight.account = state.till.adopt(flight.batch, account, state.who(flight.batch))
         await self._count_creations(now)
         sent = []
         for waiting in await state.ledger.queue():
@@ -158,16 +179,21 @@ class Engine:
         refused: dict[str, Outcome] = {each: why for each, why in judged.items() if isinstance(why, Errored)}
         recalled = await state.sharing.recall(accepted, now) if state.sharing else {}
         accepted = [waiting for waiting in accepted if waiting.id not in recalled]
+        for each in new:
+            state.till.refused.pop(each, None)
         accepted, over = within_limits(state, accepted)
+        accepted, looping = within_budget(state, accepted, new)
         await state.ledger.enqueue(new[waiting.id] for waiting in accepted)
         await state.ledger.queued(accepted)
         for waiting in accepted:
             state.opened().add(waiting)
         state.tell_queued([each.id for each in accepted])
         if judged_now := refused | recalled | over:
+            await state.till.hit((new[each] for each in recalled), recalled, state.provider, now)
             await state.ledger.settle(judged_now)
             state.tell_settled(None, judged_now)
-        return settled | judged_now.keys()
+        await state.refuse(looping)
+        return settled | judged_now.keys() | looping.keys()
 
     async def _sort_out(self, requests: Iterable[Request], now: datetime) -> dict[str, Request]:
         """Return the requests that are neither queued nor on their way; note of those that are that somebody waits."""
@@ -224,6 +250,7 @@ class Engine:
         try:
             await state.each(state.flights.due(now, state.interval), lambda flight: self._advance(flight, now))
         finally:
+            state.drain = state.till.relax() or state.drain  # what was held for want of money was due
             self._tell_long(now)
 
     def _tell_long(self, now: datetime) -> None:
@@ -240,7 +267,7 @@ class Engine:
         What is late goes to the fallback. What the provider has no room for stays, and goes first once there is some.
         """
         state, queue = self._state, self._state.opened()
-        state.drain = state.drain or drain
+        state.drain = state.till.relax() or state.drain or drain
         if late := _schedule.late(state, now):
             queue.flushed(now, late)
             await self._sender.flush_late(late, now)
@@ -305,6 +332,8 @@ class Engine:
             if (flight := state.flights.of(request_id)) is not None:
                 flight.wanted.discard(request_id)
         dropped = [request_id for request_id in ids if state.opened().discard(request_id)]
+        for request_id in ids:
+            state.till.refused.pop(request_id, None)
         await state.ledger.drop(dropped)
         await state.ledger.forget_tries(dropped)
         state.tell_cancelled(dropped)
@@ -345,7 +374,9 @@ class Engine:
 
     async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
         """Read the outcomes that are known."""
-        return await self._state.ledger.outcomes(ids)
+        refused = self._state.till.refused
+        known = await self._state.ledger.outcomes(ids)
+        return known | {each: refused[each] for each in ids if each in refused} if refused else known
 
     async def forget(self, ids: Sequence[str]) -> None:
         """Let go of settled requests whose thread has ended: their outcomes will not be asked for again.
@@ -353,6 +384,8 @@ class Engine:
         Those whose batch has not ended are kept until it has: a process after this one tells by them what is missing.
         """
         state = self._state
+        for request_id in ids if state.till.refused else ():
+            state.till.refused.pop(request_id, None)
         early = {request_id: flight for request_id in ids if (flight := state.flights.early_of(request_id))}
         for request_id, flight in early.items():
             flight.forgotten.append(request_id)
@@ -400,6 +433,34 @@ class Engine:
     @standstill.setter
     def standstill(self, shared: Standstill) -> None:
         self._state.standstill = shared
+
+    @property
+    def prices(self) -> Prices:
+        """What tokens cost."""
+        return self._state.prices
+
+    @property
+    def purse(self) -> Purse:
+        """What may be spent; several engines may share one, from before they are opened."""
+        return self._state.till.purse
+
+    @purse.setter
+    def purse(self, shared: Purse) -> None:
+        self._state.till.purse = shared
+        shared.on_change.append(self._tell_money)
+
+    def _tell_money(self) -> None:
+        """Look again at what waits for money, now that some has come back."""
+        if self._state.till.is_waiting and self.on_news is not None:
+            self.on_news()
+
+    async def closed_batches(self) -> list[Closed]:
+        """Read the summaries of settled batches, of all processes."""
+        return await self._state.ledger.closed_batches()
+
+    async def accounts(self) -> list[Account]:
+        """Read what all settled requests of this bridge have used, of all processes."""
+        return await self._state.till.settled(self.batches)
 
     @property
     def last_error(self) -> str:

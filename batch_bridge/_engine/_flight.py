@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from batch_bridge._models import Blind, Errored, Intent, Submitted
+from batch_bridge._money import Account
 from batch_bridge._plan import Waiting
 from batch_bridge.errors import BadPollResultError
 
@@ -42,6 +43,7 @@ class Flight:
         rings: It tells when there is news of it.
         settled: Requests that have an outcome though the batch has not ended, with its kind.
         forgotten: Those of them that nobody will ask for again: let go of with the batch, which is judged by them.
+        account: What its answers have used, as far as they were read.
     """
 
     batch: Intent | Submitted
@@ -67,6 +69,7 @@ class Flight:
     rings: bool = False
     settled: dict[str, str] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
+    account: Account | None = None
 
     @property
     def next_at(self) -> datetime:

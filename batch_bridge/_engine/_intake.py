@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -49,7 +49,7 @@ def judge(state: State, request: Request, asked_at: datetime, provider: Provider
         )
     own = request.deadline if state.deadline is not None else None
     key = state.sharing.key(request) if state.sharing else ""
-    return Waiting(request.id, measure.group, measure.bytes, asked_at, key, own, request.tenant)
+    return Waiting(request.id, measure.group, measure.bytes, asked_at, key, own, request.tenant, request.thread)
 
 
 def within_limits(state: State, accepted: Sequence[Waiting]) -> tuple[list[Waiting], dict[str, Outcome]]:
@@ -76,6 +76,27 @@ def within_limits(state: State, accepted: Sequence[Waiting]) -> tuple[list[Waiti
             over[each.tenant] += 1
     for tenant, number in over.items():
         logger.warning("%s: refused %d requests of %r, which are over its limit", state.name, number, tenant)
+    return entering, refused
+
+
+def within_budget(
+    state: State, accepted: Sequence[Waiting], requests: Mapping[str, Request]
+) -> tuple[list[Waiting], dict[str, Outcome]]:
+    """Return the requests that their threads may ask for still, in order, and why each of the others is refused.
+
+    A request that was sent before is counted already.
+    """
+    queue, entering = state.opened(), list[Waiting]()
+    refused: dict[str, Outcome] = {}
+    more: Counter[str] = Counter()
+    for each in accepted:
+        queued = queue.of_thread(each.thread) + more[each.thread]
+        why = state.till.judge_count(each, requests[each.id].label, queued)
+        if why is None or state.ledger.tries(each.id):
+            entering.append(each)
+            more[each.thread] += 1
+        else:
+            refused[each.id] = why
     return entering, refused
 
 

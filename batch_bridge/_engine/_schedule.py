@@ -64,7 +64,9 @@ def due(state: State, now: datetime) -> Flush:
 
 
 def is_held(state: State, now: datetime) -> bool:
-    """Tell whether nothing is sent, because a submission has come to nothing just now."""
+    """Tell whether nothing is sent: a submission has come to nothing just now, or there is nothing left to spend."""
+    if state.till.is_short:
+        return True
     until = state.held_until
     return until is not None and now < until <= now + state.interval  # a clock that was set back holds nothing
 
@@ -75,7 +77,7 @@ def wake_at(state: State, now: datetime) -> datetime | None:
     times = [flight.next_at for flight in state.flights]
     if len(queue) and _room(state) == 0:
         times.append(now + first_pause(state.interval))  # where nobody rings
-    elif len(queue):
+    elif len(queue) and not state.till.is_short:
         times += _flush_times(state, now)
     if (late_at := queue.late_at) is not None:
         times.append(late_at)

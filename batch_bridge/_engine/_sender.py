@@ -1,7 +1,7 @@
 """From the queue to the provider: a batch is begun, prepared and submitted, or it is known that it was not."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
@@ -12,7 +12,8 @@ from batch_bridge._engine._intake import judge
 from batch_bridge._engine._schedule import batch_limits
 from batch_bridge._engine._settler import LATE_IN_FLIGHT, Settler
 from batch_bridge._engine._state import State, said
-from batch_bridge._models import JSON, Attempt, Errored, Expired, Intent, Outcome, Submitted, Terms
+from batch_bridge._engine._till import Admitted
+from batch_bridge._models import JSON, Attempt, Errored, Expired, Intent, Outcome, Request, Submitted, Terms
 from batch_bridge._plan import Waiting, batch_key, lines, split
 from batch_bridge._resubmit import DEADLINE, final
 from batch_bridge._sharing import Sharing
@@ -71,6 +72,9 @@ class Sender:
     async def _recall(self, sharing: Sharing, waiting: Sequence[Waiting], now: datetime) -> Sequence[Waiting]:
         """Settle what has become known while it was queued, and return the rest."""
         recalled = await sharing.recall(waiting, now, again=True)
+        if recalled:
+            asked = await self._state.ledger.requests(tuple(recalled))
+            await self._state.till.hit(asked, recalled, self._state.provider, now)
         await self._settle_queued(recalled)
         return [each for each in waiting if each.id not in recalled] if recalled else waiting
 
@@ -90,9 +94,29 @@ class Sender:
     async def _begin(self, planned: tuple[Waiting, ...], now: datetime, *, fallback: bool = False) -> None:
         # Up to here they were in the queue: its turn may come late, and what was given up meanwhile is not sent.
         state, queue = self._state, self._state.opened()
-        members = tuple(each for each in planned if queue.discard(each.id))
-        if not members:
-            return
+        sharing = state.sharing_for(fallback=fallback)
+        asked = {each.id: each for each in await state.ledger.requests([each.id for each in planned])}
+        provider = state.fallback if fallback else state.provider
+        left, shares = [each for each in planned if each.id in queue], sharing is not None and sharing.dedupe
+        admitted = state.till.admit(left, asked, provider, now, is_last=fallback, shares=shares)
+        members = tuple(each for each in admitted.waiting if queue.discard(each.id))
+        for request_id in admitted.refused:
+            queue.discard(request_id)  # at once: nobody cancels what is about to be refused
+        if members:
+            await self._begin_with(members, asked, admitted, now, fallback=fallback)
+        await state.refuse(admitted.refused)
+        state.settled += admitted.refused
+
+    async def _begin_with(
+        self,
+        members: tuple[Waiting, ...],
+        asked: Mapping[str, Request],
+        admitted: Admitted,
+        now: datetime,
+        *,
+        fallback: bool,
+    ) -> None:
+        state = self._state
         ids = tuple(request.id for request in members)
         sharing = state.sharing_for(fallback=fallback)
         keys, shared = (tuple(each.key for each in members), sharing.dedupe) if sharing is not None else ((), False)
@@ -102,15 +126,22 @@ class Sender:
         intent = Intent(key, ids, members[0].group, now, None, keys, shared, terms)
         waiting = {each.id: each for each in members}
         flight = Flight(intent, now, first_pause(state.interval), state.late_at(intent), waiting=waiting)
+        again = [each for each in ids if state.ledger.tries(each)]
+        flight.account = state.till.begin(intent, asked, admitted, state.who(intent), again=again)
         state.flights.add(flight)
-        await state.ledger.begin(intent)
+        await state.ledger.begin(intent, flight.account.to_row())
         logger.info("%s: batch %s begun with %d requests", state.name, intent.key, len(ids))
-        await self.submit(flight, intent, now)
+        await self.submit(flight, intent, now, asked)
 
-    async def submit(self, flight: Flight, intent: Intent, now: datetime) -> None:
-        """Send a batch that the provider is known not to have."""
+    async def submit(
+        self, flight: Flight, intent: Intent, now: datetime, asked: Mapping[str, Request] | None = None
+    ) -> None:
+        """Send a batch that the provider is known not to have; `asked` are its requests, where they are at hand."""
         state = self._state
-        requests = await state.ledger.requests(intent.members)
+        if asked is None:
+            requests = await state.ledger.requests(intent.members)
+        else:
+            requests = [asked[each] for each in intent.members if each in asked]
         if len(requests) < len(intent.members):
             await self._drop_lost(flight, intent, {request.id for request in requests})
             return
@@ -294,6 +325,7 @@ class Sender:
         await state.ledger.unqueued(settled)
         await state.ledger.withdraw(intent.key)
         state.flights.remove(flight)
+        state.till.release(intent.key)
         state.settled += settled - flight.settled.keys()
         if flight.forgotten:
             await state.ledger.forget(flight.forgotten)

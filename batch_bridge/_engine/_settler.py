@@ -126,6 +126,7 @@ class Settler:
         state, key = self._state, flight.batch.key
         fresh: dict[str, Outcome] = {}
         for request_id, outcome in outcomes:
+            self._note_used(flight, request_id, outcome)
             if state.flights.of(request_id) is flight and (stands or not self._may_come_back(flight, outcome)):
                 fresh.setdefault(request_id, final(outcome, state.ledger.tries(request_id), key))
         kinds = await settle_early(state.ledger, fresh, inherited=flight.inherited)
@@ -144,6 +145,8 @@ class Settler:
         state = self._state
         known = await state.ledger.settled(tuple(state.flights.unsettled(flight)))
         outcomes = await state.ledger.outcomes([each for each in flight.batch.members if each in known])
+        for request_id, outcome in outcomes.items():
+            self._note_used(flight, request_id, outcome)
         flight.settled.update((request_id, _outcome.kind(outcome)) for request_id, outcome in outcomes.items())
         state.flights.settle_early(flight, outcomes)
 
@@ -273,7 +276,13 @@ class Settler:
         again = self._again(flight, now)
         try:
             kinds = await settle(
-                state.ledger, batch, ended, inherited=flight.inherited, settled=flight.settled, again=again
+                state.ledger,
+                batch,
+                ended,
+                inherited=flight.inherited,
+                settled=flight.settled,
+                again=again,
+                seen=partial(self._note_used, flight),
             )
         except ReadError as error:
             flight.inherited, flight.caught_up = True, False  # what was read before it broke is written
@@ -325,6 +334,8 @@ class Settler:
         """Let go of a batch, of which a summary stays, and of what was kept of it until its end."""
         state, batch = self._state, flight.batch
         submitted = batch if isinstance(batch, Submitted) else None
+        account = flight.account
+        money = None if account is None else state.till.close(batch, account, state.who(batch))
         await state.ledger.close(
             Closed(
                 key=batch.key,
@@ -336,11 +347,20 @@ class Settler:
                 usage=usage,
                 resubmitted=resubmitted,
                 paid_twice=paid_twice,
-            )
+            ),
+            money,
         )
+        if account is not None:
+            state.till.settle(batch.key, account)
         state.flights.remove(flight)
         if flight.forgotten:
             await state.ledger.forget(flight.forgotten)
+
+    def _note_used(self, flight: Flight, request_id: str, outcome: Outcome) -> None:
+        """Note in the batch's account what an answer has used. Done twice, it changes nothing."""
+        if flight.account is not None:
+            _, _, model = flight.batch.group.rpartition(" ")
+            flight.account.note(request_id, outcome, model)
 
     def _again(self, flight: Flight, now: datetime) -> Again:
         batch = flight.batch
@@ -396,6 +416,7 @@ class Settler:
         paid = set[str]()
         try:
             async for request_id, outcome in ended.outcomes:
+                self._note_used(flight, request_id, outcome)
                 if isinstance(outcome, Succeeded):
                     paid.add(request_id)
         except Exception as error:  # noqa: BLE001  # as in `poll`

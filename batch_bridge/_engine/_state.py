@@ -14,9 +14,11 @@ from batch_bridge._engine._flight import LONGEST_PAUSE, Flight, first_pause
 from batch_bridge._engine._flights import Flights
 from batch_bridge._engine._notices import Notices
 from batch_bridge._engine._standstill import Standstill
+from batch_bridge._engine._till import Till
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
 from batch_bridge._models import JSON, Intent, Outcome, Submitted
+from batch_bridge._money import Prices, Purse
 from batch_bridge._provider import Provider
 from batch_bridge._queue import Queue
 from batch_bridge._quota import Governor
@@ -50,6 +52,8 @@ class State:
         owed: Groups of which something is due, and waits for room.
         held_until: Nothing is sent before that.
         hold: How long the next hold is.
+        prices: What tokens cost.
+        till: What may be spent, and what was used.
         notices: What has been said in the log already.
         standstill: Whether any bridge of the host gets on.
         last_error: As in `Engine`, as the three hooks.
@@ -65,6 +69,8 @@ class State:
     deadline: Deadline | None
     poll_patience: timedelta = POLL_PATIENCE
     per_tenant: TenantLimits | None = None
+    prices: Prices = field(default_factory=Prices)
+    till: Till = field(init=False)
     notices: Notices = field(default_factory=Notices)
     standstill: Standstill = field(default_factory=Standstill)
     queue: Queue | None = None
@@ -87,12 +93,14 @@ class State:
         options = {} if quota_of is None else {"quota_of": quota_of}
         self.governor = Governor(first_pause(self.interval), longest, **options)
         self.hold = first_pause(self.interval)
+        self.till = Till(self.name, self.ledger, self.prices, Purse())
 
     def clear(self, now: datetime) -> Queue:
         """Forget all that the ledger tells again, and return the new queue."""
         self.queue = Queue(now, self.deadline.late_at if self.deadline is not None else lambda _: None, self.turns)
         self.flights = Flights()
         self.settled.clear()
+        self.till.refused.clear()
         self.drain, self.held_until = False, None
         self.owed.clear()
         self.governor.opened()
@@ -113,10 +121,15 @@ class State:
         show = getattr(self.who(batch), "shown", None)
         return handle if show is None else show(handle)
 
+    @property
+    def fallback(self) -> Provider:
+        """Who answers what is late."""
+        fallback = self.deadline.fallback if self.deadline is not None else None
+        return self.provider if fallback is None else fallback
+
     def who(self, batch: Intent | Submitted) -> Provider:
         """Return who was given a batch."""
-        fallback = self.deadline.fallback if self.deadline is not None else None
-        return fallback if batch.terms.fallback and fallback is not None else self.provider
+        return self.fallback if batch.terms.fallback else self.provider
 
     def sharing_for(self, *, fallback: bool) -> Sharing | None:
         """Return which requests share an answer, of those that go to the provider or to the fallback."""
@@ -196,6 +209,16 @@ class State:
         """Tell that requests wait to be sent."""
         if requests and self.on_event is not None:
             self.on_event(events.Queued(bridge=self.name, requests=tuple(requests)))
+
+    async def refuse(self, refused: Mapping[str, Outcome]) -> None:
+        """Settle requests that would pass a budget, and are not sent."""
+        if not refused:
+            return
+        await self.till.refuse(refused)
+        for request_id in refused:
+            self.opened().discard(request_id)
+        logger.warning("%s: %d requests would pass the budget, and were not sent", self.name, len(refused))
+        self.tell_settled(None, refused)
 
     def tell_settled(self, batch: str | None, outcomes: Mapping[str, Outcome]) -> None:
         """Tell that requests have outcomes, before their batch has ended or without any."""

@@ -18,7 +18,9 @@ from batch_bridge._jobs._ledger import PART, Job, JobsLedger, Part
 from batch_bridge._jobs._models import BatchStatus, JobResult, JobStatus
 from batch_bridge._jobs._settings import asked_of, compare_settings
 from batch_bridge._models import JSON, Cancelled, Intent, Request, Submitted
+from batch_bridge._money import Purse, receipt
 from batch_bridge._provider import Provider
+from batch_bridge._report import Report, of_batches
 from batch_bridge.errors import BadPollResultError, ProviderUnavailable, RunMismatchError, UnknownJobError, UsageError
 from batch_bridge.events import Event, Polled
 
@@ -40,6 +42,7 @@ class Visit:
         self._provider = provider
         self._done: dict[str, int | None] = {}
         engine.on_event = self._listen
+        engine.purse = Purse(replace(engine.purse.budget, requests_per_thread=None))  # a job is asked at once
 
     async def open(self, now: datetime) -> None:
         """Read what the visits before this one have left, and let go of submissions that broke off. Idempotent."""
@@ -121,6 +124,13 @@ class Visit:
         job = await self.job(handle)
         if not job.cancelled and not job.ended:
             await self._ledger.put_job(replace(job, cancelled=True))
+
+    async def report(self) -> Report:
+        """Return what was done and what it cost, of all jobs."""
+        engine = self._engine
+        lines = [line for account in await engine.accounts() for line in account.each()]
+        cost = await asyncio.to_thread(receipt, [(engine.prices, lines)])
+        return of_batches(await engine.closed_batches(), cost, problems=engine.problems)
 
     async def forget(self, handle: str) -> None:
         """Let go of a job that has ended, and of its outcomes. Done twice, it changes nothing.

@@ -56,6 +56,8 @@ class BridgeState(BridgeInput, total=False):
         held: Requests of batches whose rows cannot be read: they are neither sent again nor answered.
         dead_letters: Outcomes that could not be delivered, the first of them: request, thread, reason.
         last_error: What failed last; empty if nothing has.
+        cost: What was paid, would have been paid in realtime, and was saved, by model and by lane, as far as
+            `retention` goes back; amounts are exact strings, `null` where a price is not known.
         next_tick: When the bridge looks again by itself; empty if nothing waits.
         orders: What became of the last orders, newest last: id, verb, what, at, and to how many requests it was done.
     """
@@ -68,6 +70,7 @@ class BridgeState(BridgeInput, total=False):
     held: int
     dead_letters: list[dict[str, str]]
     last_error: str
+    cost: dict[str, Any]
     next_tick: str
     orders: list[dict[str, Any]]
 
@@ -179,6 +182,7 @@ class _Steps:
         if not host.is_at(_tick(runtime)):
             return _astray(host)
         try:
+            await host.count_money()
             wake_at = await host.end()
         except Exception as error:  # noqa: BLE001  # as in `_step`
             wake_at = await host.fail(error)

@@ -19,6 +19,8 @@ from batch_bridge._engine import Engine
 from batch_bridge._engine._notices import Notices
 from batch_bridge._ledger import Ledger, Rows
 from batch_bridge._listeners import Listeners
+from batch_bridge._money import receipt
+from batch_bridge._money._receipt import to_json
 from batch_bridge._server import _orders
 from batch_bridge._server._alarm import Alarm
 from batch_bridge._server._clerk import Clerk
@@ -43,6 +45,9 @@ _LAST_PASSES = 200
 another process, which does not see them."""
 _AWAKE = timedelta(seconds=5)
 """How long a tick goes on napping; then it ends, so that its thread shows how things are, and the next one begins."""
+_COUNT_EVERY = timedelta(minutes=1)
+_COUNTED_AT_ONCE = 1000
+"""Batches up to which the money is counted after each of them."""
 _SHOWN = 20
 """Batches and dead letters that the thread's state shows."""
 
@@ -119,6 +124,9 @@ class Host:
         self._tick = ""
         self._user = ""
         self.last_error = ""
+        self._cost: dict[str, Any] = {}
+        self._counted = -1
+        self._counted_at: datetime | None = None
         self.passes = 0
 
     @property
@@ -342,6 +350,17 @@ class Host:
         """Return what the thread's state shows of orders, after what it has shown before."""
         return self._clerk.told(before)
 
+    async def count_money(self) -> None:
+        """Count what was paid, as far as `retention` goes back; where that is much, once a minute at most."""
+        version, now = self._engine.purse.version, _now()
+        is_early = self._counted_at is not None and now - self._counted_at < _COUNT_EVERY
+        if not self._engine.is_open or version == self._counted or (is_early and version > _COUNTED_AT_ONCE):
+            return
+        accounts = await self._engine.accounts()
+        lines = [line for account in accounts for line in account.each()]
+        self._cost = to_json(await asyncio.to_thread(receipt, [(self._engine.prices, lines)]))
+        self._counted, self._counted_at = version, now
+
     def status(self) -> dict[str, Any]:
         """Return what the thread's state shows."""
         dead: list[tuple[str, Any]] = list(islice(self._ledger.dead.items(), _SHOWN))
@@ -354,6 +373,7 @@ class Host:
             "held": sum(map(len, self._ledger.held.values())),
             "dead_letters": [{"request": each, "thread": thread, "reason": why} for each, (thread, why, _) in dead],
             "last_error": self.last_error,
+            "cost": self._cost,
         }
 
     @property

@@ -11,6 +11,7 @@ Rows besides those of the `Ledger`, each a set of entries in pieces::
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -184,7 +185,11 @@ class ServerLedger(Ledger):
         settled = await self.settled([each for each in self._queue if each in self.outbox])  # a crash came in between
         await self._queue.remove(settled)
         rows: Iterable[tuple[str, Any]] = self._queue.items()
-        return [_waiting(request_id, row) for request_id, (_, *row) in rows if not self.is_held(request_id)]
+        return [
+            replace(_waiting(request_id, row), thread=thread)
+            for request_id, (thread, *row) in rows
+            if not self.is_held(request_id)
+        ]
 
     async def confirm(self, batch: Submitted) -> None:
         """See `Ledger`."""
@@ -205,9 +210,11 @@ class ServerLedger(Ledger):
                     del self._of_thread[thread]
 
     async def forget_closed(self, before: datetime) -> None:
-        """Let go of the summaries of batches that ended before a time."""
+        """Let go of the summaries and accounts of batches that ended before a time."""
         old = [batch.key for batch in await self.closed_batches() if batch.ended_at < before]
+        hits = [key for key, row in await self.money() if key.startswith("hit-") and row["at"] < before.timestamp()]
         await self._run(self._put("closed", key, None) for key in old)
+        await self._run(self._put("money", key, None) for key in (*old, *hits))
 
     # -- the outbox ------------------------------------------------------------------------------------------------
 

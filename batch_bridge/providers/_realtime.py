@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 from batch_bridge._closing import close_all
 from batch_bridge._models import JSON, Ended, Errored, InProgress, Limits, Measure, Request
+from batch_bridge._money import Ask
 from batch_bridge._provider import Provider
 from batch_bridge._settlement import nothing
 from batch_bridge.errors import ProviderUnavailable
@@ -93,6 +94,9 @@ class Realtime:
         self.measure = measure
         self.batch = batch
         self.identity: Callable[[Request], bytes] | None = getattr(batch, "identity", None)
+        self.vendor: str | None = getattr(batch, "vendor", None)
+        if (ask := getattr(batch, "ask", None)) is not None:
+            self.ask: Callable[[Request], Ask] = ask
         self._answer = answer
         self._close = close
         self._concurrency = concurrency
@@ -121,6 +125,13 @@ class Realtime:
 
     def __repr__(self) -> str:
         return f"Realtime({getattr(self._answer, '__qualname__', self._answer)}, concurrency={self._concurrency})"
+
+    way = "realtime"
+    """How it answers."""
+
+    def lane(self, handle: JSON) -> str:  # noqa: ARG002
+        """Return how a batch is answered."""
+        return "realtime"
 
     @property
     def room(self) -> int:

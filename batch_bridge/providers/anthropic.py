@@ -15,6 +15,7 @@ from typing import Any, Final
 from anthropic.types.messages import MessageBatch
 
 from batch_bridge._models import JSON, Ended, Errored, InProgress, Limits, Measure, Request
+from batch_bridge._money import Ask
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
 from batch_bridge.providers import _anthropic_failure as failure
 from batch_bridge.providers._allow import Allowed, check, read_allow
@@ -298,6 +299,20 @@ class AnthropicBatch:
     def _write(self, requests: Sequence[Request], tag: str) -> bytes:
         """Return the body of a create call: the SDK would write it on the event loop, and hold it three times."""
         return write_create(self._read(request).entry(request.id, tag) for request in requests)
+
+    @property
+    def vendor(self) -> str | None:
+        """Whose prices these are."""
+        return "anthropic"
+
+    def ask(self, request: Request) -> Ask:
+        """Return whom a request asks, and what is posted.
+
+        Raises:
+            RequestRefused: It is no request.
+        """
+        call = self._read(request)
+        return Ask(call.model, call.body)
 
     def _read(self, request: Request) -> Call:
         item = request.item

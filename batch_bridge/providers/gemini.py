@@ -16,6 +16,7 @@ from google import genai
 from google.genai import types
 
 from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
+from batch_bridge._money import Ask
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
 from batch_bridge.providers import _gemini_failure as failure
 from batch_bridge.providers._allow import Allowed, check, read_allow
@@ -299,6 +300,20 @@ class GeminiBatch:
     async def aclose(self) -> None:
         """Close the client that was made here for this event loop; never the caller's own."""
         await close_all((self._background.close, self._clients.aclose))
+
+    @property
+    def vendor(self) -> str | None:
+        """Whose prices these are."""
+        return "google"
+
+    def ask(self, request: Request) -> Ask:
+        """Return whom a request asks, and what is posted.
+
+        Raises:
+            RequestRefused: It is no request.
+        """
+        call = self._read(request)
+        return Ask(call.model, call.body)
 
     def _read(self, request: Request) -> Call:
         call = read_item(request.item, self._defaults)

@@ -12,6 +12,7 @@ from openai import omit
 from batch_bridge import _logged
 from batch_bridge._closing import close_all
 from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
+from batch_bridge._money import Ask
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
 from batch_bridge.providers import _openai_failure as failure
 from batch_bridge.providers._allow import Allowed, check, read_allow
@@ -21,7 +22,7 @@ from batch_bridge.providers._openai_call import Call, read_item
 from batch_bridge.providers._openai_calls import BatchCalls
 from batch_bridge.providers._openai_clients import Clients, Own
 from batch_bridge.providers._openai_download import fetch, read_outcomes
-from batch_bridge.providers._openai_endpoint import EMBEDDINGS
+from batch_bridge.providers._openai_endpoint import EMBEDDINGS, MODERATIONS
 from batch_bridge.providers._openai_handle import Handle, after, read_handle, read_upload, write_handle
 from batch_bridge.providers._openai_quirks import OPENAI, Name, quirks_of
 from batch_bridge.providers._openai_realtime import Caller
@@ -38,6 +39,10 @@ LIMITS: Final = OPENAI.limits
 
 Source: platform.openai.com/docs/guides/batch, "Batch API limits": 50,000 requests and 200 MB a file.
 """
+VENDORS: Final = ("openai", "azure", "groq", "together", "mistral")
+"""Who has prices of their own, by the names that `genai-prices` knows too."""
+NO_OUTPUT: Final = (EMBEDDINGS, MODERATIONS)
+"""Where no tokens are answered."""
 EMBEDDING_INPUTS: Final = 50_000
 """Texts that an embeddings batch may hold in all.
 
@@ -318,6 +323,22 @@ class OpenAIBatch:
     async def aclose(self) -> None:
         """Close the client that was made here for this event loop; never the caller's own."""
         await close_all((self._background.close, self._clients.aclose))
+
+    @property
+    def vendor(self) -> str | None:
+        """Whose prices these are; `None` for servers that one runs oneself."""
+        name = self._quirks.name
+        return name if name in VENDORS else None
+
+    def ask(self, request: Request) -> Ask:
+        """Return whom a request asks, and what is posted.
+
+        Raises:
+            RequestRefused: It is no request.
+        """
+        call = self._read(request)
+        has_output = call.endpoint not in NO_OUTPUT
+        return Ask(call.model, call.body, has_output)
 
     def _read(self, request: Request) -> Call:
         item = request.item

@@ -60,7 +60,9 @@ async def live(ledger):
         pytest.param(lambda it: it.confirm(BATCH), [["put members", "put batches"]], id="confirm"),
         pytest.param(lambda it: it.settle(OUTCOMES), [["put outcomes"] * 2, ["delete requests"] * 2], id="settle"),
         pytest.param(lambda it: it.close(CLOSED), [["put closed"], ["delete batches"], ["delete members"]], id="close"),
-        pytest.param(lambda it: it.withdraw("bb-1"), [["delete batches"], ["delete members"]], id="withdraw"),
+        pytest.param(
+            lambda it: it.withdraw("bb-1"), [["delete batches"], ["delete members", "delete money"]], id="withdraw"
+        ),
         pytest.param(lambda it: it.forget([ONE.id]), [["delete outcomes"]], id="forget"),
         pytest.param(lambda it: it.drop([ONE.id]), [["delete requests"]], id="drop"),
         pytest.param(lambda it: it.enqueue([]), [], id="nothing to write is no call"),

@@ -159,7 +159,7 @@ async def test_nobody_pays_for_a_submission_that_broke_off_and_is_not_repeated()
     assert sum(world.provider.executed.values()) == 5
     with pytest.raises(UnknownJobError, match="no job 'job_a'"):
         await world.status("job_a")
-    assert set(world.store.read()) - {"outcomes", "closed", "jobs", "parts"} == set()
+    assert set(world.store.read()) - {"outcomes", "closed", "money", "jobs", "parts"} == set()
 
 
 async def test_a_create_call_that_nobody_saw_the_end_of_is_found_again():
@@ -227,7 +227,7 @@ async def test_a_job_is_forgotten_once_it_has_ended():
     await visit.forget("job_a")
     await visit.forget("job_a")
     assert await visit.handles() == []
-    assert set(world.store.read()) <= {"closed"}
+    assert set(world.store.read()) <= {"closed", "money"}
 
 
 async def test_a_long_job_is_kept_in_parts_with_its_names():

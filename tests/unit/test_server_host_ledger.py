@@ -15,7 +15,7 @@ A, B, C = (request(n) for n in range(3))
 
 
 def waiting(*requests) -> list[Waiting]:
-    return [Waiting(each.id, "", 1, at(n), "") for n, each in enumerate(requests)]
+    return [Waiting(each.id, "", 1, at(n), "", thread=each.thread) for n, each in enumerate(requests)]
 
 
 async def queued(store, *requests) -> ServerLedger:

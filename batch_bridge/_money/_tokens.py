@@ -1,0 +1,188 @@
+"""The tokens of one answer, as its provider reports them. Pure.
+
+The receipt is made of these, and of nothing that was estimated: an answer that reports no usage has no tokens here, and
+its price is unknown.
+"""
+
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from typing import Any, Final
+
+_TIERS: Final = ("flex", "priority", "fast")
+"""Service tiers with prices of their own. What is `default`, `auto` or `standard` has the standard price."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What one answer used.
+
+    Attributes:
+        input: All input tokens; the cached and the audio ones are among them.
+        output: All output tokens; the reasoning and the audio ones are among them.
+        cache_read: Input tokens that the provider had in its cache.
+        cache_write: Input tokens that it wrote into its cache, for its usual five minutes.
+        cache_write_1h: Those that it wrote there for an hour.
+        reasoning: Output tokens that no answer shows. They are billed as output.
+        input_audio: Input tokens of sound.
+        output_audio: Output tokens of sound.
+        web_searches: Searches that the provider made, and bills apart.
+    """
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    reasoning: int = 0
+    input_audio: int = 0
+    output_audio: int = 0
+    web_searches: int = 0
+
+    def to_list(self) -> list[int]:
+        """Return the counts in the order of the attributes, without the zeros at the end."""
+        counts = list(astuple(self))
+        while counts and not counts[-1]:
+            counts.pop()
+        return counts
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """The usage of one answer, and what it was billed at.
+
+    Attributes:
+        model: The model that has answered, as the provider names it; empty if the answer does not say.
+        tokens: What it used.
+        tier: The service tier, where it has a price of its own; else empty.
+    """
+
+    model: str
+    tokens: Tokens
+    tier: str = ""
+
+
+def read_usage(answer: object) -> Used | None:
+    """Return the usage that an answer reports; `None` if it reports none.
+
+    Reads the bodies of OpenAI (chat, responses, completions, embeddings) and those who speak like it, of Anthropic and
+    of Gemini, and LangChain's messages as `_messages` encodes them. A whole line of a batch's output is read too.
+    """
+    if not isinstance(answer, Mapping):
+        return None
+    match answer:
+        case {"__message__": {"data": dict(data)}}:
+            return _message(data)
+        case {"usageMetadata": dict(usage)}:
+            return Used(_text(answer.get("modelVersion")), _gemini(usage))
+        case {"usage": dict(usage)} if "cache_read_input_tokens" in usage or "cache_creation_input_tokens" in usage:
+            return Used(_text(answer.get("model")), _anthropic(usage), _tier(usage.get("service_tier")))
+        case {"type": "message", "usage": dict(usage)}:
+            return Used(_text(answer.get("model")), _anthropic(usage), _tier(usage.get("service_tier")))
+        case {"usage": dict(usage)} if tokens := _openai(usage):
+            return Used(_text(answer.get("model")), tokens, _tier(answer.get("service_tier")))
+        case {"response": {"body": dict(body)}}:
+            return read_usage(body)
+        case _:
+            return None
+
+
+def _openai(usage: Mapping[str, Any]) -> Tokens | None:
+    if not any(name in usage for name in ("prompt_tokens", "input_tokens", "total_tokens")):
+        return None
+    into = _inner(usage, "prompt_tokens_details", "input_tokens_details")
+    out = _inner(usage, "completion_tokens_details", "output_tokens_details")
+    return Tokens(
+        input=_first(usage, "prompt_tokens", "input_tokens"),
+        output=_first(usage, "completion_tokens", "output_tokens"),
+        cache_read=_count(into, "cached_tokens"),
+        cache_write=_count(into, "cache_write_tokens"),
+        reasoning=_count(out, "reasoning_tokens"),
+        input_audio=_count(into, "audio_tokens"),
+        output_audio=_count(out, "audio_tokens"),
+    )
+
+
+def _anthropic(usage: Mapping[str, Any]) -> Tokens:
+    """Read Anthropic's usage, whose `input_tokens` leave out what was read from the cache or written to it.
+
+    Source: https://platform.claude.com/docs/en/build-with-claude/prompt-caching, "Tracking cache performance".
+    """
+    read, written = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
+    hour = _count(_inner(usage, "cache_creation"), "ephemeral_1h_input_tokens")
+    return Tokens(
+        input=_count(usage, "input_tokens") + read + written,
+        output=_count(usage, "output_tokens"),
+        cache_read=read,
+        cache_write=max(written - hour, 0),
+        cache_write_1h=min(hour, written),
+        web_searches=_count(_inner(usage, "server_tool_use"), "web_search_requests"),
+    )
+
+
+def _gemini(usage: Mapping[str, Any]) -> Tokens:
+    """Read Gemini's usage, which tells thoughts apart from what the candidates say, and bills both as output.
+
+    Source: https://ai.google.dev/api/generate-content#UsageMetadata.
+    """
+    thoughts = _count(usage, "thoughtsTokenCount")
+    return Tokens(
+        input=_count(usage, "promptTokenCount") + _count(usage, "toolUsePromptTokenCount"),
+        output=_count(usage, "candidatesTokenCount") + thoughts,
+        cache_read=_count(usage, "cachedContentTokenCount"),
+        reasoning=thoughts,
+        input_audio=_modality(usage.get("promptTokensDetails"), "AUDIO"),
+        output_audio=_modality(usage.get("candidatesTokensDetails"), "AUDIO"),
+    )
+
+
+def _message(data: Mapping[str, Any]) -> Used | None:
+    """Read a LangChain message: `usage_metadata` counts everything in, and names the tier in its details."""
+    usage, told = data.get("usage_metadata"), data.get("response_metadata")
+    if not isinstance(usage, Mapping):
+        return None
+    told = told if isinstance(told, Mapping) else {}
+    into, out = _inner(usage, "input_token_details"), _inner(usage, "output_token_details")
+    tier = _tier(told.get("service_tier")) or next((each for each in _TIERS if f"{each}_cache_read" in into), "")
+    prefix = f"{tier}_" if tier and f"{tier}_cache_read" in into else ""
+    hour = _count(into, "ephemeral_1h_input_tokens")
+    written = _count(into, f"{prefix}cache_creation") or hour + _count(into, "ephemeral_5m_input_tokens")
+    tokens = Tokens(
+        input=_count(usage, "input_tokens"),
+        output=_count(usage, "output_tokens"),
+        cache_read=_count(into, f"{prefix}cache_read"),
+        cache_write=max(written - hour, 0),
+        cache_write_1h=hour,
+        reasoning=_count(out, f"{prefix}reasoning"),
+        input_audio=_count(into, "audio"),
+        output_audio=_count(out, "audio"),
+    )
+    model = next((told[each] for each in ("model_name", "model") if isinstance(told.get(each), str)), "")
+    return Used(_text(model), tokens, tier)
+
+
+def _modality(details: object, name: str) -> int:
+    rows = details if isinstance(details, list) else []
+    return sum(
+        _count(each, "tokenCount") for each in rows if isinstance(each, Mapping) and each.get("modality") == name
+    )
+
+
+def _tier(given: object) -> str:
+    return given if isinstance(given, str) and given in _TIERS else ""
+
+
+def _text(given: object) -> str:
+    return given.removeprefix("models/") if isinstance(given, str) else ""
+
+
+def _inner(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    return next((usage[name] for name in names if isinstance(usage.get(name), Mapping)), {})
+
+
+def _first(usage: Mapping[str, Any], *names: str) -> int:
+    return next((_count(usage, name) for name in names if name in usage), 0)
+
+
+def _count(usage: Mapping[str, Any], name: str) -> int:
+    value = usage.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
