@@ -266,6 +266,10 @@ class Ledger:
         """Read the summaries of settled batches."""
         return self._each("closed", await self._list("closed"), _closed)
 
+    async def closed_among(self, keys: Sequence[str]) -> list[Closed]:
+        """Read the summaries of settled batches that are known by these keys."""
+        return self._each("closed", zip(keys, await self._get("closed", keys), strict=True), _closed)
+
     def _each(
         self, kind: str, rows: Iterable[tuple[str, dict[str, Any] | None]], read: Callable[[str, dict[str, Any]], T]
     ) -> list[T]:

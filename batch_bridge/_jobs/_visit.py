@@ -122,8 +122,8 @@ class Visit:
         if not job.cancelled and not job.ended:
             await self._ledger.put_job(replace(job, cancelled=True))
 
-    async def forget(self, handle: str) -> None:
-        """Let go of a job that has ended, and of its outcomes. Done twice, it changes nothing.
+    async def forget(self, handle: str, now: datetime) -> None:
+        """Let go of a job that has ended, and of all that is kept of it. Done twice, it changes nothing.
 
         Raises:
             UsageError: It has not ended.
@@ -133,7 +133,11 @@ class Visit:
         status = await self.status(handle)
         if not status.ended:
             raise UsageError(f"job {handle} has not ended, and is paid for; cancel it, and forget it once it has ended")
-        await self._ledger.remove(await self.job(handle))
+        job = await self.job(handle)
+        if self._provider.limits.creations_per_hour is None:
+            await self._ledger.remove(job)
+        else:
+            await self._ledger.remove_aged(job, now)
 
     async def job(self, handle: str) -> Job:
         """Return a job.
@@ -253,7 +257,7 @@ class Visit:
         if not job.batches:
             return ()
         batches: dict[str, BatchStatus] = {}
-        for closed in await self._ledger.closed_batches():
+        for closed in await self._ledger.closed_among(job.batches):
             batches[closed.key] = BatchStatus(
                 closed.key, "ended", closed.handle, closed.requests, closed.requests, closed.outcomes, closed.usage
             )
