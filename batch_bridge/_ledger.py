@@ -266,6 +266,11 @@ class Ledger:
         """Read the summaries of settled batches."""
         return self._each("closed", await self._list("closed"), _closed)
 
+    async def forget_closed(self, before: datetime) -> None:
+        """Let go of the summaries of batches that ended before a time."""
+        old = [batch.key for batch in await self.closed_batches() if batch.ended_at < before]
+        await self._run(self._put("closed", key, None) for key in old)
+
     async def closed_among(self, keys: Sequence[str]) -> list[Closed]:
         """Read the summaries of settled batches that are known by these keys."""
         return self._each("closed", zip(keys, await self._get("closed", keys), strict=True), _closed)

@@ -124,7 +124,7 @@ class JobsLedger(KeepingLedger):
                 yield part
 
     async def remove(self, job: Job) -> None:
-        """Let go of a job, of its outcomes, of the summaries of its batches, and of what was never sent; its row last."""
+        """Let go of a job, its outcomes, the summaries of its batches, and what was never sent; its row goes last."""
         async for part in self.parts(job):
             await self.drop(part.ids)
             await self.forget(part.ids)

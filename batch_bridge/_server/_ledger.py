@@ -157,11 +157,6 @@ class ServerLedger(Ledger):
                 if not held_by:
                     del self._of_thread[thread]
 
-    async def forget_closed(self, before: datetime) -> None:
-        """Let go of the summaries of batches that ended before a time."""
-        old = [batch.key for batch in await self.closed_batches() if batch.ended_at < before]
-        await self._run(self._put("closed", key, None) for key in old)
-
     # -- the outbox ------------------------------------------------------------------------------------------------
 
     async def settle(self, outcomes: Mapping[str, Outcome]) -> None:

@@ -12,7 +12,7 @@ def held(batcher):
     """Return what is held: rows, waiters, threads, file descriptors."""
     desk, ledger = batcher._desk, batcher._desk._driver.engine._state.ledger
     rows = sum(len(rows) for rows in ledger._store._namespaces.values())
-    asked = len(ledger._requests) + len(ledger._outcomes) + len(desk._waiters) + len(desk._delivered)
+    asked = len(ledger._requests) + len(ledger._outcomes) + len(desk._waiters)
     return rows, asked, threading.active_count(), len(os.listdir("/dev/fd"))
 
 
