@@ -1,4 +1,4 @@
-"""The inside of a Batcher: an engine on a thread of its own, and the tickets of those who wait."""
+"""The inside of a Batcher: an engine on another thread, and the tickets of those who wait."""
 
 import asyncio
 import concurrent.futures
@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from batch_bridge import _messages, _outcome, _threads
+from batch_bridge import _messages, _outcome
 from batch_bridge._closing import Closing
 from batch_bridge._driver import Driver
 from batch_bridge._engine._standstill import Standstill
@@ -21,6 +21,7 @@ from batch_bridge._holding import ledger_in
 from batch_bridge._keeping import KeepingLedger
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Callbacks, listen
+from batch_bridge._loop_thread import LoopThread, Work
 from batch_bridge._memory import MemoryRows
 from batch_bridge._models import Errored, Outcome, Request, Succeeded
 from batch_bridge._patience import Patience, PatientRows
@@ -71,6 +72,7 @@ class Desk:
         shows_items: Have the items of what is queued at hand, for `queued_items`.
         callbacks: What the user wants to be told.
         give_up_after: How long nothing may move until it ends; `None`: for ever.
+        place: The thread that it runs on, which others may share; one of its own if not given.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Desk:
         shows_items: bool = False,
         callbacks: Callbacks = _NO_CALLBACKS,
         give_up_after: timedelta | None = None,
+        place: LoopThread | None = None,
     ) -> None:
         self._listeners = listen(callbacks, self._look)
         self._asked = self._answered = 0
@@ -114,7 +117,8 @@ class Desk:
         self._is_clean = False
         self._has_warned = False
         self._opened = threading.Event()
-        self._thread = threading.Thread(target=self._main, name=f"batcher {bridge.name}", daemon=True)
+        self._place = place or LoopThread(f"batcher {bridge.name}")
+        self._work: Work | None = None
 
     def open(self) -> None:
         """Start the thread, and return once the file is open; on an event loop at once. Called once, before all else.
@@ -123,7 +127,7 @@ class Desk:
             RunFileError: The file is broken, open elsewhere, or out of reach. On an event loop `opened` raises it, as
                 does every ticket.
         """
-        self._thread.start()
+        self._work = self._place.start(self._run, self._ended)
         if not _is_on_loop():
             self.opened()
 
@@ -189,8 +193,9 @@ class Desk:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended already
                 self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(max(deadline - time.monotonic(), _LEAVE) if self._peek else None)
-        if self._thread.is_alive():
+        assert self._work is not None  # noqa: S101  # it is open
+        self._work.join(max(deadline - time.monotonic(), _LEAVE) if self._peek else None)
+        if self._work.is_alive():
             logger.warning(
                 "%s: a call to the provider is still under way; what became of it is looked up when the file is opened "
                 "again",
@@ -236,8 +241,12 @@ class Desk:
 
     @property
     def _can_call(self) -> bool:
-        is_here = threading.current_thread() is self._thread
-        return self._loop is not None and not self._closed and not self._is_elsewhere and not is_here
+        return self._loop is not None and not self._closed and not self._is_elsewhere and not self._is_here
+
+    @property
+    def _is_here(self) -> bool:
+        """Whether this is the thread that answers."""
+        return self._work is not None and self._work.is_here
 
     def _call_there(self, function: Callable[[], T]) -> "concurrent.futures.Future[T]":
         async def call() -> T:
@@ -262,7 +271,7 @@ class Desk:
             self._opened.wait()
         if self._loop is None or self._closed or self._is_elsewhere:
             return 0
-        if threading.current_thread() is self._thread:
+        if self._is_here:
             raise RuntimeError(
                 "Batcher.cancel() was called by a callback on the Batcher's own thread, and would wait for itself; "
                 "give the Batcher callback_workers=1, or cancel from another thread"
@@ -281,7 +290,7 @@ class Desk:
             except TimeoutError:
                 if cancelling.done():
                     raise
-                if not self._thread.is_alive():
+                if self._work is None or not self._work.is_alive():
                     return 0
 
     async def _cancel(self) -> int:
@@ -323,18 +332,15 @@ class Desk:
             self._driver.wake()
         self._look_whether_idle()
 
-    def _main(self) -> None:
-        try:
-            _threads.run(self._run())
-        except BaseException as error:  # noqa: BLE001  # handed to everybody who waits
-            self._broken = error
-        finally:
-            with self._gate:  # nothing is handed in behind our back
-                self._closed = True
-            self._fail_all()
-            self._idle.set()
-            self._sent.set()
-            self._opened.set()
+    def _ended(self, error: BaseException | None) -> None:
+        if error is not None:
+            self._broken = error  # handed to everybody who waits
+        with self._gate:  # nothing is handed in behind our back
+            self._closed = True
+        self._fail_all()
+        self._idle.set()
+        self._sent.set()
+        self._opened.set()
 
     def _fail_all(self) -> None:
         reason = self._broken or BatcherClosedError(

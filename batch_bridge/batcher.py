@@ -20,6 +20,7 @@ from batch_bridge._flush import FlushPolicy, QueueSummary
 from batch_bridge._given import check_item, check_items
 from batch_bridge._json import dumps
 from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress
+from batch_bridge._loop_thread import LoopThread
 from batch_bridge._models import JSON, Outcome, Request, Succeeded
 from batch_bridge._names import DurableNames, FreshNames, Names, ReturnedNames
 from batch_bridge._pair import Find, Poll, Submit
@@ -133,6 +134,7 @@ class Batcher:
         on_item: OnItem | None = None,
         on_complete: OnProgress | None = None,
         callback_workers: int = 0,
+        _place: LoopThread | None = None,
     ) -> None:
         callbacks = Callbacks(on_event, on_progress, on_item, on_complete, callback_workers)
         callbacks.check("Batcher")
@@ -191,6 +193,7 @@ class Batcher:
             shows_items=shows_items,
             callbacks=callbacks,
             give_up_after=duration(give_up_after, "give_up_after"),
+            place=_place,
         )
         self._desk.open()
         if peek:
