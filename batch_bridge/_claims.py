@@ -45,7 +45,7 @@ _LAST: Final = 1.0
 _ROOT: Final = "batch_bridge_claims"
 _OWNER: Final = "owner"
 _AGED: Final = timedelta(days=7).total_seconds()
-"""Seconds after which a row is let go of whose holder cannot be seen from here: longer than clocks differ, or machines sleep."""
+"""Seconds after which a row goes whose holder cannot be seen from here: longer than clocks differ or machines sleep."""
 _MOST: Final = 10_000
 _alive: set[str] = set()
 """Holders of this process."""

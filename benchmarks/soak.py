@@ -29,6 +29,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypedDict
 
+from process_memory import resident
+
 SPAN = timedelta(days=28)
 SAMPLES = 100
 """As many as that, but no more than one for each ten batches."""
@@ -74,14 +76,6 @@ class Clock:
 
 
 # -- what is held --------------------------------------------------------------------------------------------
-
-
-def resident() -> int:
-    """Return the bytes that are in memory now; `ru_maxrss` is the most there ever was, a parent's included."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("/proc/self/status names no VmRSS")
 
 
 def measure(rows: Rows) -> dict[str, float]:
