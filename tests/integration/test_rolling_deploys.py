@@ -65,33 +65,37 @@ def test_a_deploy_that_overlaps_pays_exactly(place, server, overlap, run, ends):
     check(place, server, *{"a run", "a run" if run == "the same run" else run})
 
 
+def owning_and_waiting(place, server, run_id, other):  # noqa: F811
+    """Start a process that owns the bridge, and one that waits for it; neither has begun its run."""
+    first = start(place, server, run_id)
+    assert first.stdout.readline() == "owns\n"
+    second = start(place, server, other, patience=90)
+    assert "waiting for it" in second.stdout.readline()
+    return first, second
+
+
 @pytest.mark.sampled(most=1)
 def test_a_second_that_is_killed_while_it_waits_leaves_the_first_alone(place, server):  # noqa: F811
-    first = owning(place, server, "a run")
-    second = start(place, server, "a run", patience=60)
-    assert "waiting for it" in second.stdout.readline()
+    first, second = owning_and_waiting(place, server, "a run", "a run")
     kill(second)
-    first.communicate(timeout=90)
-    assert first.returncode == 0
+    wait_for(first)
     check(place, server, "a run")
 
 
 @pytest.mark.sampled(most=1)
-@pytest.mark.parametrize("other", [False, True], ids=["same_run", "other_run"])
+@pytest.mark.parametrize("other", ["a run", "another"])
 def test_a_second_that_is_killed_once_it_owns_is_followed_by_a_third(place, server, other):  # noqa: F811
-    first = owning(place, server, "a run")
-    second = start(place, server, "another" if other else "a run", patience=60)
-    go(second)
-    while server.stats.batches < 1:
-        assert first.poll() is None
+    first, second = owning_and_waiting(place, server, "a run", other)
+    go(first)
+    while not server.stats.batches and first.poll() is None:
+        pass
     kill(first)
-    assert "waiting for it" in second.stdout.readline() or second.poll() is None
-    while second.stdout.readline() != "owns\n":
-        assert second.poll() is None
-    while other and server.stats.batches < 2:
-        assert second.poll() is None
+    assert second.stdout.readline() == "owns\n"
+    go(second)
+    while server.stats.batches < 2 and second.poll() is None:
+        pass
     kill(second)
-    check(place, server, *(["a run", "another"] if other else ["a run"]))
+    check(place, server, *{"a run", other})
 
 
 def test_two_on_the_runners_own_file_are_refused_as_ever(tmp_path, server):
