@@ -116,6 +116,10 @@ bench: $(READY) ## Measure against plain LangGraph, side by side; prints ratios
 bench-server: $(READY) ## Measure against a script that resumes through the SDK, on a LangGraph server
 	$(BIN)/python benchmarks/bench_server.py $(ARGS)
 
+.PHONY: soak
+soak: $(READY) ## Send 200,000 requests in 2,000 batches through each host, and test that nothing it holds grows; an hour
+	$(BIN)/python benchmarks/soak.py $(ARGS)
+
 .PHONY: constraints
 constraints: ## Resolve the newest versions anew, into constraints.txt
 	rm -rf .venv-resolve

@@ -42,7 +42,10 @@ _SHORT: Final = 0.05
 """Seconds between two looks while another one chooses its ticket."""
 _LAST: Final = 1.0
 """Seconds that taking a ticket back may last."""
+_ROOT: Final = "batch_bridge_claims"
 _OWNER: Final = "owner"
+_AGED: Final = timedelta(days=7).total_seconds()
+"""Seconds after which a row goes whose holder cannot be seen from here: longer than clocks differ or machines sleep."""
 _MOST: Final = 10_000
 _alive: set[str] = set()
 """Holders of this process."""
@@ -122,6 +125,17 @@ class Claims:
             await asyncio.sleep(_SHORT if choosing else pause)
         await self._put(what, _OWNER, {"holder": self._holder, **self._here})
         self._held[what] = row
+
+    async def sweep(self) -> None:
+        """Let go of what processes have left that were killed, and whose runs nobody has continued."""
+        (rows,) = await self._store.abatch([SearchOp((_ROOT,), limit=_MOST)])
+        dead = [
+            row
+            for row in rows
+            if "machine" in row.value
+            and (_is_gone(row.value.get("holder", row.key), row.value) or time() - row.value["at"] > _AGED)
+        ]
+        await self._store.abatch([PutOp(row.namespace, row.key, None) for row in dead])
 
     async def check(self) -> None:
         """Pass if all is owned still. Called right before a submission, and before a batch is let go of.
@@ -209,11 +223,10 @@ class _Watch:
 
     def is_dead(self, holder: str, row: dict[str, Any]) -> bool:
         """Tell whether a holder's process is gone, or has said nothing for a term."""
-        if row["machine"] == _machine() != "":
-            if row["pid"] == os.getpid() and row["started"] == _started():
-                return holder not in _alive
-            if _started(row["pid"]) != row["started"]:
-                return True
+        if _is_gone(holder, row):
+            return True
+        if row["machine"] == _machine() != "" and row["pid"] == os.getpid() and row["started"] == _started():
+            return False
         now = self._clock()
         if now - self._looked_at > self._term / 2:  # we could not look: nor could it say anything, perhaps
             self._seen.clear()
@@ -229,6 +242,15 @@ class _Watch:
         beat, since = self._seen.get(holder, (row["beat"], self._clock()))
         looks_dead = abs(time() - float(row["at"])) > self._term
         return looks_dead and beat == row["beat"] and self._clock() - since <= self._term
+
+
+def _is_gone(holder: str, row: dict[str, Any]) -> bool:
+    """Tell whether a holder is of this machine, and its process or its session is no more."""
+    if row["machine"] != _machine() or not row["machine"]:
+        return False
+    if row["pid"] == os.getpid() and row["started"] == _started():
+        return holder not in _alive
+    return bool(_started(row["pid"]) != row["started"])
 
 
 def _refused(what: str, row: dict[str, Any]) -> StoreInUseError:
@@ -253,7 +275,7 @@ def _lost(what: str, row: dict[str, Any] | None) -> StoreInUseError:
 
 
 def _namespace(what: str) -> tuple[str, str]:
-    return ("batch_bridge_claims", hashlib.blake2b(what.encode(errors="surrogatepass"), digest_size=16).hexdigest())
+    return (_ROOT, hashlib.blake2b(what.encode(errors="surrogatepass"), digest_size=16).hexdigest())
 
 
 def _machine() -> str:

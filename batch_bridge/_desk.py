@@ -1,4 +1,4 @@
-"""The inside of a Batcher: an engine on a thread of its own, and the tickets of those who wait."""
+"""The inside of a Batcher: an engine on another thread, and the tickets of those who wait."""
 
 import asyncio
 import concurrent.futures
@@ -8,11 +8,12 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from datetime import timedelta
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypeAlias, TypeVar
 
-from batch_bridge import _messages, _outcome, _threads
+from batch_bridge import _messages, _outcome
 from batch_bridge._closing import Closing
 from batch_bridge._driver import Driver
 from batch_bridge._engine._standstill import Standstill
@@ -20,13 +21,15 @@ from batch_bridge._holding import ledger_in
 from batch_bridge._keeping import KeepingLedger
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Callbacks, listen
+from batch_bridge._loop_thread import LoopThread, Work
 from batch_bridge._memory import MemoryRows
 from batch_bridge._models import Closed, Errored, Outcome, Request, Succeeded
 from batch_bridge._money import Line, receipt
 from batch_bridge._patience import Patience, PatientRows
 from batch_bridge._report import Report, of_batches
+from batch_bridge._retained import Retained
 from batch_bridge._sqlite import open_file
-from batch_bridge._ticket import Ended, Pending, Status, Ticket
+from batch_bridge._ticket import Ended, Pending, Status, Ticket, hand_back
 from batch_bridge._uncollected import warn_of_uncollected
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import BatcherClosedError
@@ -66,12 +69,14 @@ class Desk:
     Args:
         bridge: Whose engine it runs.
         path: The file that its ledger is kept in, or `None` for memory.
-        keep: Leave the outcomes of answered requests in the ledger until a clean `close`.
+        retained: Keeps the outcomes of answered requests in the ledger, until a clean `close` at the longest. Without
+            it they are let go of when they are told.
         peek: Nobody waits: a ticket is answered at once with what is known, and what is new is written down first. The
             outcomes stay in the ledger for good, but for failures that may pass: those are told once.
         shows_items: Have the items of what is queued at hand, for `queued_items`.
         callbacks: What the user wants to be told.
         give_up_after: How long nothing may move until it ends; `None`: for ever.
+        place: The thread that it runs on, which others may share; one of its own if not given.
     """
 
     def __init__(
@@ -79,17 +84,18 @@ class Desk:
         bridge: Bridge,
         path: str | os.PathLike[str] | None,
         *,
-        keep: bool,
+        retained: Retained | None = None,
         peek: bool = False,
         shows_items: bool = False,
         callbacks: Callbacks = _NO_CALLBACKS,
         give_up_after: timedelta | None = None,
+        place: LoopThread | None = None,
     ) -> None:
         self._listeners = listen(callbacks, self._look)
         self._asked = self._answered = 0
         self._bridge = bridge
         self._path = path
-        self._keep = keep
+        self._retained = retained
         self._give_up_after = give_up_after
         self._peek = peek
         self._process = os.getpid()
@@ -100,7 +106,7 @@ class Desk:
         self._inbox: deque[Ticket] = deque()
         self._flush_asked = False
         self._waiters: dict[str, tuple[Ticket, int]] = {}
-        self._delivered: list[str] = []
+        self._rows: Rows = MemoryRows()
         self._scheduled = threading.Lock()
         self._gate = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -116,7 +122,8 @@ class Desk:
         self._is_clean = False
         self._has_warned = False
         self._opened = threading.Event()
-        self._thread = threading.Thread(target=self._main, name=f"batcher {bridge.name}", daemon=True)
+        self._place = place or LoopThread(f"batcher {bridge.name}")
+        self._work: Work | None = None
 
     @property
     def bridge(self) -> Bridge:
@@ -130,7 +137,7 @@ class Desk:
             RunFileError: The file is broken, open elsewhere, or out of reach. On an event loop `opened` raises it, as
                 does every ticket.
         """
-        self._thread.start()
+        self._work = self._place.start(self._run, self._ended)
         if not _is_on_loop():
             self.opened()
 
@@ -196,8 +203,9 @@ class Desk:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended already
                 self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(max(deadline - time.monotonic(), _LEAVE) if self._peek else None)
-        if self._thread.is_alive():
+        assert self._work is not None  # noqa: S101  # it is open
+        self._work.join(max(deadline - time.monotonic(), _LEAVE) if self._peek else None)
+        if self._work.is_alive():
             logger.warning(
                 "%s: a call to the provider is still under way; what became of it is looked up when the file is opened "
                 "again",
@@ -243,8 +251,12 @@ class Desk:
 
     @property
     def _can_call(self) -> bool:
-        is_here = threading.current_thread() is self._thread
-        return self._loop is not None and not self._closed and not self._is_elsewhere and not is_here
+        return self._loop is not None and not self._closed and not self._is_elsewhere and not self._is_here
+
+    @property
+    def _is_here(self) -> bool:
+        """Whether this is the thread that answers."""
+        return self._work is not None and self._work.is_here
 
     def _call_there(self, function: Callable[[], T]) -> "concurrent.futures.Future[T]":
         async def call() -> T:
@@ -269,7 +281,7 @@ class Desk:
             self._opened.wait()
         if self._loop is None or self._closed or self._is_elsewhere:
             return 0
-        if threading.current_thread() is self._thread:
+        if self._is_here:
             raise RuntimeError(
                 "Batcher.cancel() was called by a callback on the Batcher's own thread, and would wait for itself; "
                 "give the Batcher callback_workers=1, or cancel from another thread"
@@ -288,7 +300,7 @@ class Desk:
             except TimeoutError:
                 if cancelling.done():
                     raise
-                if not self._thread.is_alive():
+                if self._work is None or not self._work.is_alive():
                     return 0
 
     def report(self) -> Report:
@@ -299,7 +311,7 @@ class Desk:
         """
         if not self._is_elsewhere:
             self._opened.wait()
-        if threading.current_thread() is self._thread:
+        if self._is_here:
             raise RuntimeError(
                 "Batcher.report() was called by a callback on the Batcher's own thread, and would wait for itself; "
                 "give the Batcher callback_workers=1, or ask from another thread"
@@ -309,7 +321,7 @@ class Desk:
 
     def _ask_figures(self) -> Figures | None:
         """Return what a report is made of; `None` where the desk's loop has ended."""
-        if self._loop is None or self._is_elsewhere or not self._thread.is_alive():
+        if self._loop is None or self._is_elsewhere or self._work is None or not self._work.is_alive():
             return None
         work = self._figures()
         try:
@@ -317,7 +329,7 @@ class Desk:
         except RuntimeError:  # the loop has ended meanwhile
             work.close()
             return None
-        while not asking.done() and self._thread.is_alive():
+        while not asking.done() and self._work.is_alive():
             concurrent.futures.wait((asking,), timeout=_GLANCE)
         return asking.result(0) if asking.done() and not asking.cancelled() else None
 
@@ -361,23 +373,20 @@ class Desk:
             self._asked += len(ticket.requests)
             self._driver.collect(ticket.requests)
             if not ticket.requests:
-                _hand_back([ticket], Ticket.resolve)
+                hand_back([ticket], Ticket.resolve)
         if self._flush_asked or self._peek:
             self._driver.wake()
         self._look_whether_idle()
 
-    def _main(self) -> None:
-        try:
-            _threads.run(self._run())
-        except BaseException as error:  # noqa: BLE001  # handed to everybody who waits
-            self._broken = error
-        finally:
-            with self._gate:  # nothing is handed in behind our back
-                self._closed = True
-            self._fail_all()
-            self._idle.set()
-            self._sent.set()
-            self._opened.set()
+    def _ended(self, error: BaseException | None) -> None:
+        if error is not None:
+            self._broken = error  # handed to everybody who waits
+        with self._gate:  # nothing is handed in behind our back
+            self._closed = True
+        self._fail_all()
+        self._idle.set()
+        self._sent.set()
+        self._opened.set()
 
     def _fail_all(self) -> None:
         reason = self._broken or BatcherClosedError(
@@ -386,18 +395,17 @@ class Desk:
         tickets = {ticket for ticket, _ in self._waiters.values()} | set(self._inbox)
         self._waiters.clear()
         self._inbox.clear()
-        _hand_back(tickets, lambda ticket: ticket.fail(reason))
+        hand_back(tickets, lambda ticket: ticket.fail(reason))
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as stack:
-            rows: Rows = MemoryRows()
             if self._path is not None:
                 _, file = await stack.enter_async_context(open_file(self._path))
                 tell = None if self._listeners is None else self._listeners.tell
                 self._patience = Patience("ledger", tell=tell)
-                rows = PatientRows(file, self._patience)
-            name = self._bridge.name
+                self._rows = PatientRows(file, self._patience)
+            rows, name = self._rows, self._bridge.name
             ledger = KeepingLedger(rows, name) if self._peek else ledger_in(rows, name, most_closed=_MOST_CLOSED)
             engine = self._bridge.engine(ledger)
             engine.standstill = Standstill(self._give_up_after)
@@ -406,6 +414,8 @@ class Desk:
                 self._driver.on_collected = self._collected
                 self._driver.on_turn = self._turned
                 self._driver.collects_meanwhile = self._peek
+            if self._retained is not None:
+                self._driver.tidy = partial(self._retained.tidy, rows, ledger, self._forget)
             if self._listeners is not None:
                 engine.on_event = self._listeners.tell
                 stack.push_async_exit(Closing((self._listeners.close,)))
@@ -431,9 +441,9 @@ class Desk:
             await driving
             self.warn_of_uncollected()
             await asyncio.gather(*self._deliveries)
-            if self._is_clean:
-                self._driver.forget(self._delivered)
             await self._driver.finish()
+            if self._is_clean and self._retained is not None:
+                await self._retained.clear(rows, self._forget)
             self._last = await self._figures()
 
     def _is_flush_asked(self) -> bool:
@@ -441,13 +451,25 @@ class Desk:
         return asked
 
     def _settled(self, request_ids: Iterable[str]) -> None:
-        wanted = [request_id for request_id in request_ids if request_id in self._waiters]
+        ended = tuple(request_ids)
+        wanted = [request_id for request_id in ended if request_id in self._waiters]
         if wanted:
             if self._peek:
                 self._ready.update(wanted)
-            delivery = asyncio.get_running_loop().create_task(self._deliver(wanted))
-            self._deliveries.add(delivery)
-            delivery.add_done_callback(self._delivered_to)
+            self._start(self._deliver(wanted))
+        if self._retained is not None and len(wanted) < len(ended):  # of a process before this one
+            asked = set(wanted)
+            self._start(self._retained.note(self._rows, [each for each in ended if each not in asked], _now()))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        delivery = asyncio.get_running_loop().create_task(work)
+        self._deliveries.add(delivery)
+        delivery.add_done_callback(self._delivered_to)
+
+    async def _forget(self, request_ids: Sequence[str]) -> None:
+        """Let go of outcomes that nobody has asked for again meanwhile. In a turn, so that none is looked up now."""
+        assert self._driver is not None  # noqa: S101
+        await self._driver.engine.forget([each for each in request_ids if each not in self._waiters])
 
     def _collected(self, requests: list[Request]) -> None:
         """Tell those who do not wait that their requests are queued, and have those on their way looked at first."""
@@ -475,7 +497,7 @@ class Desk:
                 status: Status = "in_flight" if engine.is_sent(request_id) else "queued"
                 if ticket is not None and ticket.put(place, Pending(status)):
                     done.append(ticket)
-        _hand_back(done, Ticket.resolve)
+        hand_back(done, Ticket.resolve)
         self._look_whether_idle()
 
     def _turned(self) -> None:
@@ -513,12 +535,13 @@ class Desk:
                 self._tell_pending(each for each in chunk if each not in outcomes)
                 passing = [request_id for request_id, outcome in outcomes.items() if is_passing(outcome)]
                 await self._driver.engine.forget(passing)  # before it is told: who asks again asks anew
-            elif self._keep:  # until a clean close: who dies before it may ask again, but for what may pass
+            elif self._retained is not None:  # who dies may ask again, but for what may pass
                 self._driver.forget(each for each, outcome in outcomes.items() if is_passing(outcome))
-                self._delivered += (request.id for ticket in done for request in ticket.requests)
+                if answered := [request.id for ticket in done for request in ticket.requests]:
+                    await self._retained.note(self._rows, answered, _now())
             else:
                 self._driver.forget(outcomes)
-            _hand_back(done, Ticket.resolve)
+            hand_back(done, Ticket.resolve)
             self._tell(told)
         self._look_whether_idle()
 
@@ -549,6 +572,10 @@ class Desk:
             self._idle.set()
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 def _is_on_loop() -> bool:
     try:
         asyncio.get_running_loop()
@@ -566,21 +593,3 @@ def _result(request_id: str, outcome: Outcome) -> object:
 def is_passing(outcome: Outcome) -> bool:
     """Tell whether the same request may end another way when it is sent again."""
     return not isinstance(outcome, Succeeded | Errored) or (isinstance(outcome, Errored) and outcome.retryable)
-
-
-def _hand_back(tickets: Iterable[Ticket], action: Callable[[Ticket], None]) -> None:
-    """Resolve or fail tickets, each on its own loop, with one crossing for each loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
-    for ticket in tickets:
-        if ticket.loop is None:
-            action(ticket)
-        else:
-            by_loop.setdefault(ticket.loop, []).append(ticket)
-    for loop, held in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # its loop has ended, and nobody waits there any more
-            loop.call_soon_threadsafe(_act, action, held)
-
-
-def _act(action: Callable[[Ticket], None], tickets: list[Ticket]) -> None:
-    for ticket in tickets:
-        action(ticket)

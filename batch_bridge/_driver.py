@@ -1,7 +1,7 @@
 """Drives one bridge's engine in a Runner: an asyncio loop around `tick`."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 
 from batch_bridge._engine import Engine, Tick
@@ -24,6 +24,7 @@ class Driver:
     Attributes:
         on_collected: Called, by its host's wish, with requests that have been taken in: they are known or written down.
         on_turn: Called, by its host's wish, at the end of each turn.
+        tidy: Called, by its host's wish, with the time in each turn, when nothing is collected.
         has_failed: An error has ended the loop.
         collects_meanwhile: Whether requests are taken in also while a turn works, which a network may hold up.
     """
@@ -41,6 +42,7 @@ class Driver:
         self._linger = linger
         self.on_collected: Callable[[list[Request]], None] | None = None
         self.on_turn: Callable[[], None] | None = None
+        self.tidy: Callable[[datetime], Awaitable[None]] | None = None
         self.collects_meanwhile = False
         self._tell = settled
         self._idle = idle
@@ -158,6 +160,8 @@ class Driver:
         tick = await (self._meanwhile(work) if self.collects_meanwhile else work)
         self._tell(tick.settled)
         await self.finish()
+        if self.tidy is not None:
+            await self.tidy(_now())
         if (stalled := self.engine.standstill.given_up()) is not None:
             await self.engine.take_back()
             raise stalled

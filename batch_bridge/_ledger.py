@@ -283,6 +283,17 @@ class Ledger:
         """Read the summaries of settled batches."""
         return self._each("closed", await self._list("closed"), _closed)
 
+    async def forget_closed(self, before: datetime) -> None:
+        """Let go of the summaries and accounts of batches that ended before a time."""
+        old = [batch.key for batch in await self.closed_batches() if batch.ended_at < before]
+        hits = [key for key, row in await self.money() if key.startswith("hit-") and row["at"] < before.timestamp()]
+        await self._run(self._put("closed", key, None) for key in old)
+        await self._run(self._put("money", key, None) for key in (*old, *hits))
+
+    async def closed_among(self, keys: Sequence[str]) -> list[Closed]:
+        """Read the summaries of settled batches that are known by these keys."""
+        return self._each("closed", zip(keys, await self._get("closed", keys), strict=True), _closed)
+
     def _each(
         self, kind: str, rows: Iterable[tuple[str, dict[str, Any] | None]], read: Callable[[str, dict[str, Any]], T]
     ) -> list[T]:

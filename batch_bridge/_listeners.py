@@ -106,7 +106,7 @@ class Listeners:
     def complete(self) -> None:
         """Tell that everything that was asked has ended."""
         if self._callbacks.on_complete is not None:
-            self._calls.append(("on_complete", self._callbacks.on_complete, (self._look(),)))
+            self._add("on_complete", self._callbacks.on_complete, (self._look(),))
             self._start()
 
     def changed(self) -> None:

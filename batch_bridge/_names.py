@@ -4,6 +4,7 @@ import hashlib
 import heapq
 import threading
 import uuid
+from collections.abc import Iterable
 from typing import Protocol
 
 from batch_bridge import _messages
@@ -47,12 +48,20 @@ class FreshNames:
 
 
 class DurableNames:
-    """Ids that the next process finds again: the content, and how many equal items this process asked before."""
+    """Ids that the next process finds again: the content, and how many equal items this process asked before.
+
+    A content is remembered until all its outcomes are forgotten: then an equal item may be called the same again.
+    """
 
     def __init__(self, batcher: str) -> None:
         self._key = batcher.encode()[:64]
         self._equal: dict[bytes, int] = {}
+        self._forgotten: dict[bytes, int] = {}
+        self._asked: dict[str, bytes] = {}
         self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._equal)
 
     def name(self, item: JSON, identity: bytes = b"") -> str:
         """Return the id of an item, and count it."""
@@ -60,10 +69,29 @@ class DurableNames:
         with self._lock:
             equal = self._equal.get(content, 0)
             self._equal[content] = equal + 1
-        return _id(content, equal)
+            request_id = _id(content, equal)
+            self._asked[request_id] = content
+        return request_id
 
     def give_back(self, request_id: str) -> None:
-        """Nothing: an equal item is a new request for as long as this process lives."""
+        """Nothing: an equal item is a new request for as long as its outcome is kept."""
+
+    def told(self, ids: Iterable[str]) -> list[str]:
+        """Return the contents of requests whose outcomes are told, as hex digits; those of another process not."""
+        with self._lock:
+            contents = [self._asked.pop(each, None) for each in ids]
+        return [each.hex() for each in contents if each is not None]
+
+    def forget(self, contents: Iterable[str]) -> None:
+        """Note that outcomes are forgotten, one for each content."""
+        with self._lock:
+            for each in contents:
+                content = bytes.fromhex(each)
+                forgotten = self._forgotten.pop(content, 0) + 1
+                if forgotten >= self._equal.get(content, 0):
+                    self._equal.pop(content, None)
+                else:
+                    self._forgotten[content] = forgotten
 
 
 class ReturnedNames:
@@ -94,13 +122,20 @@ class ReturnedNames:
             self._given[request_id] = content, equal
         return request_id
 
+    def __len__(self) -> int:
+        return len(self._next)
+
     def give_back(self, request_id: str) -> None:
         """Let the next equal item have this id. Done twice, it changes nothing."""
         with self._lock:
             given = self._given.pop(request_id, None)
-            if given is not None:
-                content, equal = given
-                heapq.heappush(self._returned.setdefault(content, []), equal)
+            if given is None:
+                return
+            content, equal = given
+            returned = self._returned.setdefault(content, [])
+            heapq.heappush(returned, equal)
+            if len(returned) == self._next[content]:  # none is in use: as if none had been given out
+                del self._returned[content], self._next[content]
 
 
 def _content(item: JSON, key: bytes, identity: bytes) -> bytes:

@@ -129,6 +129,7 @@ class Session:
         if self._claims is not None:
             for what in names_of(list(self.bridges)):
                 await self._claims.take(what, self._wait_for_owner)
+            await self._claims.sweep()
         for driver in self._drivers.values():
             await driver.open()
         for name, driver in self._drivers.items():

@@ -2,6 +2,8 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -63,3 +65,21 @@ class Ticket:
         """Hand an error over. Called as `resolve` is."""
         if not self.future.done():
             self.future.set_exception(error)
+
+
+def hand_back(tickets: Iterable[Ticket], action: Callable[[Ticket], None]) -> None:
+    """Resolve or fail tickets, each on its own loop, with one crossing for each loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
+    for ticket in tickets:
+        if ticket.loop is None:
+            action(ticket)
+        else:
+            by_loop.setdefault(ticket.loop, []).append(ticket)
+    for loop, held in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # its loop has ended, and nobody waits there any more
+            loop.call_soon_threadsafe(_act, action, held)
+
+
+def _act(action: Callable[[Ticket], None], tickets: list[Ticket]) -> None:
+    for ticket in tickets:
+        action(ticket)

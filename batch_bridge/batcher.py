@@ -20,12 +20,14 @@ from batch_bridge._flush import FlushPolicy, QueueSummary
 from batch_bridge._given import check_item, check_items
 from batch_bridge._json import dumps
 from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress
+from batch_bridge._loop_thread import LoopThread
 from batch_bridge._models import JSON, Outcome, Request, Succeeded
 from batch_bridge._money import Budget, Price, Prices, Quote
 from batch_bridge._names import DurableNames, FreshNames, Names, ReturnedNames
 from batch_bridge._pair import Find, Poll, Submit
 from batch_bridge._provider import Provider
 from batch_bridge._report import Report
+from batch_bridge._retained import Retained
 from batch_bridge._ticket import Ended, Pending, Ticket
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import BatchBridgeError, ResultPending
@@ -48,7 +50,8 @@ class Batcher:
     With `path=` it is durable: what was asked and not yet answered is in the file. After a crash, or a
     `close(wait=False)`, the next process that asks for an equal item owns the answer, instead of a new request: the
     first equal item asked gets the first one's, the second the second one's. Within one process an equal item is a new
-    request each time, and after a clean `close` everything that was answered is forgotten, so it counts as new.
+    request each time. What was answered is forgotten after `retention`, and after a clean `close`: then an equal item
+    counts as new.
 
     With `on_pending="raise"` nobody waits: a call whose answer is not there yet raises `ResultPending`, once the
     request is written down. What is written down is sent as ever, at the latest by `close` and at the end of the
@@ -78,6 +81,8 @@ class Batcher:
             Batcher has ended; see `Runner`. With `path=` another one goes on. `None`: it tries for ever.
         path: The SQLite file that makes it durable. One process at a time has it open.
         on_pending: `"wait"` for the answer, or `"raise"` a `ResultPending` where it is not there yet; needs `path`.
+        retention: How long the file keeps an answer for a process that comes after a crash (a `timedelta`, or seconds),
+            to the hour, and the newest million at most. With `on_pending="raise"` answers stay for good.
         cache: Answers items that were answered before; see `ResponseCache`.
         dedupe: Send equal items of one batch as one line, and give each the answer.
         mode: `"batch"`, `"realtime"`, `"auto"`, or `None` for what the environment says; see `Bridge`.
@@ -118,6 +123,7 @@ class Batcher:
         give_up_after: Within = None,
         path: str | os.PathLike[str] | None = None,
         on_pending: OnPending = "wait",
+        retention: timedelta | float = timedelta(days=7),
         flush: FlushPolicy | None = None,
         cache: ResponseCache | None = None,
         dedupe: bool = False,
@@ -134,6 +140,7 @@ class Batcher:
         on_item: OnItem | None = None,
         on_complete: OnProgress | None = None,
         callback_workers: int = 0,
+        _place: LoopThread | None = None,
     ) -> None:
         callbacks = Callbacks(on_event, on_progress, on_item, on_complete, callback_workers)
         callbacks.check("Batcher")
@@ -147,6 +154,9 @@ class Batcher:
             raise ValueError(f'Batcher(on_pending={on_pending!r}): give "wait" or "raise"')
         if on_pending == "raise" and path is None:
             raise ValueError('Batcher(on_pending="raise") needs a file that keeps what is pending; give path=…')
+        kept_for = duration(retention, "retention")
+        if kept_for is None:
+            raise ValueError("Batcher(retention=None) would keep every answer; give a timedelta, or seconds")
         self._should_flush = should_flush_func
         when = self._is_flush_wanted if should_flush_func is not None else None
         policy = FlushPolicy(max_requests=max_batch_size, max_age=max_batch_age, max_idle=max_batch_idle, when=when)
@@ -171,18 +181,27 @@ class Batcher:
             budget=budget,
         )
         self._peek = peek = on_pending == "raise"
-        self._names: Names = ReturnedNames(name) if peek else DurableNames(name) if path is not None else FreshNames()
+        self._names: Names
+        retained: Retained | None = None
+        if peek:
+            self._names = ReturnedNames(name)
+        elif path is None:
+            self._names = FreshNames()
+        else:
+            self._names = DurableNames(name)
+            retained = Retained(name, self._names, kept_for)
         self._identity: Identity | None = getattr(bridge.provider, "identity", None) if path is not None else None
         self._is_placed = False
         shows_items = should_flush_func is not None
         self._desk = Desk(
             bridge,
             path,
-            keep=path is not None,
+            retained=retained,
             peek=peek,
             shows_items=shows_items,
             callbacks=callbacks,
             give_up_after=duration(give_up_after, "give_up_after"),
+            place=_place,
         )
         self._desk.open()
         if peek:

@@ -219,7 +219,7 @@ class Jobs:
         """
         check_handle(handle, "forget()")
         async with self._visit() as visit:
-            await visit.forget(handle)
+            await visit.forget(handle, _now())
 
     async def ahandles(self) -> list[str]:
         """Return the handles of all jobs, oldest first."""

@@ -8,13 +8,13 @@ import argparse
 import asyncio
 import gc
 import json
-import os
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from typing import Any
+
+from process_memory import peak, resident
 
 SIZE = 1000
 
@@ -24,11 +24,6 @@ def _items(count: int, size: int) -> list[list[dict[str, str]]]:
     return [[{"role": "user", "content": f"{index:08d} {filler}"[:size]}] for index in range(count)]
 
 
-def _resident() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 async def by_hand(url: str, key: str, count: int, size: int) -> dict[str, float]:
     """Upload one file, create one batch, poll, download, sort."""
     import httpx
@@ -36,7 +31,7 @@ async def by_hand(url: str, key: str, count: int, size: int) -> dict[str, float]
 
     items = _items(count, size)
     gc.collect()
-    before, cpu, wall = _resident(), time.process_time(), time.perf_counter()
+    before, cpu, wall = resident(), time.process_time(), time.perf_counter()
     lines = b"".join(
         orjson.dumps(
             {
@@ -70,7 +65,7 @@ async def by_hand(url: str, key: str, count: int, size: int) -> dict[str, float]
         row = orjson.loads(line)
         answers[int(row["custom_id"])] = row["response"]["body"]
     assert all(answers)
-    return {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall, "memory": _resident() - before}
+    return {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall, "memory": resident() - before}
 
 
 async def batched(url: str, key: str, count: int, size: int) -> dict[str, float]:
@@ -84,14 +79,13 @@ async def batched(url: str, key: str, count: int, size: int) -> dict[str, float]
     async with AsyncOpenAI(base_url=url, api_key=key, timeout=600) as client:
         provider = OpenAIBatch(client, model="gpt-4o-mini")
         gc.collect()
-        before, cpu, wall = _resident(), time.process_time(), time.perf_counter()
+        before, cpu, wall = resident(), time.process_time(), time.perf_counter()
         async with Batcher(provider, poll_interval=0.4) as batcher:
             answers = await batcher.amap(items)
             took = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
         assert len(answers) == count
         assert all(answers)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return {**took, "memory": peak - before}
+        return {**took, "memory": peak() - before}
 
 
 def _measure(side: str, url: str, key: str, count: int, size: int) -> dict[str, float]:

@@ -9,7 +9,6 @@ import asyncio
 import gc
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -17,6 +16,8 @@ import tempfile
 import time
 from contextlib import AsyncExitStack
 from typing import Any, TypedDict
+
+from process_memory import peak, resident
 
 CONCURRENCY = 64
 
@@ -28,11 +29,6 @@ class State(TypedDict, total=False):
 
 def _prompt(index: int, size: int) -> str:
     return (f"{index:08d} " + "lorem ipsum dolor " * (size // 18 + 1))[:size]
-
-
-def _resident() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def _saver(stack: AsyncExitStack, kind: str, folder: str) -> Any:
@@ -134,7 +130,7 @@ async def bridged(kind: str, threads: int, size: int, folder: str) -> dict[str, 
 
 def _settled_memory() -> int:
     gc.collect()
-    return _resident()
+    return resident()
 
 
 def measure(side: str, kind: str, threads: int, size: int) -> dict[str, float]:
@@ -179,7 +175,7 @@ def main() -> None:
     if asked.side:
         work = plain if asked.side == "plain" else bridged
         took = asyncio.run(work(asked.kind, asked.threads, asked.bytes, asked.folder))
-        took["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        took["peak"] = peak()
         print(json.dumps(took))
     else:
         print(json.dumps(compare(asked.kind, asked.threads, asked.bytes, asked.rounds)))

@@ -9,13 +9,13 @@ import argparse
 import asyncio
 import gc
 import json
-import os
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from typing import Any
+
+from process_memory import peak, resident
 
 SIZE = 1000
 MODEL = "gpt-4o-mini"
@@ -26,20 +26,15 @@ def _conversations(count: int, size: int) -> list[list[dict[str, str]]]:
     return [[{"role": "user", "content": f"{index:08d} {filler}"[:size]}] for index in range(count)]
 
 
-def _resident() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 async def _gather(client: Any, conversations: list[Any]) -> dict[str, float]:
     gc.collect()
-    before, cpu, wall = _resident(), time.process_time(), time.perf_counter()
+    before, cpu, wall = resident(), time.process_time(), time.perf_counter()
     answers = await asyncio.gather(
         *(client.chat.completions.create(model=MODEL, messages=messages) for messages in conversations)
     )
     took = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
     assert all(answer.choices[0].message.content for answer in answers)
-    return {**took, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before}
+    return {**took, "memory": peak() - before}
 
 
 async def unwrapped(url: str, key: str, count: int, size: int) -> dict[str, float]:

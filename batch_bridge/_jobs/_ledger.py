@@ -4,6 +4,7 @@
 
     parts   <handle>.<number>  -> ids, names?, counts?    a thousand requests of a job, in order; before the job's row
     jobs    <handle>           -> stage, times, batches   begun -> written; gone again, if its submission broke off
+    young   batch key          -> time                    of forgotten jobs, whose creations still count: for an hour
 
 A job that is begun has sent nothing. Whoever opens the file next lets go of it: its caller has no handle, and where it
 has a key, asks again.
@@ -11,13 +12,15 @@ has a key, asks again.
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from batch_bridge._keeping import KeepingLedger
 
 PART: Final = 1000
 """Requests in one row: what is held in memory of a job's outcomes."""
+_HOUR: Final = timedelta(hours=1)
+"""How long providers count the creation of a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +124,27 @@ class JobsLedger(KeepingLedger):
                 yield part
 
     async def remove(self, job: Job) -> None:
-        """Let go of a job, of its outcomes and of what was never sent; its row goes last."""
+        """Let go of a job, its outcomes, the summaries of its batches, and what was never sent; its row goes last."""
         async for part in self.parts(job):
             await self.drop(part.ids)
             await self.forget(part.ids)
             await self._run([self._put("parts", _part(job.handle, part.number), None)])
+        await self._run(self._put("closed", key, None) for key in job.batches)
         await self._run([self._put("jobs", job.handle, None)])
+
+    async def remove_aged(self, job: Job, now: datetime) -> None:
+        """Do what `remove` does, but leave the summaries of batches that were created within the hour, which count.
+
+        A later call, for any job, lets go of those.
+        """
+        closed = await self.closed_among(job.batches)
+        young = {each.key: each.submitted_at for each in closed if now - each.submitted_at < _HOUR}
+        await self._run(self._put("young", key, {"at": at.timestamp()}) for key, at in young.items())
+        await self.remove(replace(job, batches=tuple(key for key in job.batches if key not in young)))
+        before = (now - _HOUR).timestamp()
+        aged = [key for key, row in await self._list("young") if row["at"] <= before]
+        await self._run(self._put("closed", key, None) for key in aged)
+        await self._run(self._put("young", key, None) for key in aged)
 
     async def note(self, job: Job, *, batches: Sequence[str] = (), stopped: Sequence[str] = ()) -> Job:
         """Write down a job's batches that are not there yet; done twice, it changes nothing."""

@@ -132,8 +132,8 @@ class Visit:
         cost = await asyncio.to_thread(receipt, [(engine.prices, lines)])
         return of_batches(await engine.closed_batches(), cost, problems=engine.problems)
 
-    async def forget(self, handle: str) -> None:
-        """Let go of a job that has ended, and of its outcomes. Done twice, it changes nothing.
+    async def forget(self, handle: str, now: datetime) -> None:
+        """Let go of a job that has ended, and of all that is kept of it. Done twice, it changes nothing.
 
         Raises:
             UsageError: It has not ended.
@@ -143,7 +143,11 @@ class Visit:
         status = await self.status(handle)
         if not status.ended:
             raise UsageError(f"job {handle} has not ended, and is paid for; cancel it, and forget it once it has ended")
-        await self._ledger.remove(await self.job(handle))
+        job = await self.job(handle)
+        if self._provider.limits.creations_per_hour is None:
+            await self._ledger.remove(job)
+        else:
+            await self._ledger.remove_aged(job, now)
 
     async def job(self, handle: str) -> Job:
         """Return a job.
@@ -263,7 +267,7 @@ class Visit:
         if not job.batches:
             return ()
         batches: dict[str, BatchStatus] = {}
-        for closed in await self._ledger.closed_batches():
+        for closed in await self._ledger.closed_among(job.batches):
             batches[closed.key] = BatchStatus(
                 closed.key, "ended", closed.handle, closed.requests, closed.requests, closed.outcomes, closed.usage
             )

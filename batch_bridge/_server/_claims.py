@@ -11,6 +11,8 @@ from langgraph.store.base import PutOp, SearchOp
 
 from batch_bridge._ledger import Rows
 
+_ROOT = "batch_bridge_claims"
+_MOST = 10_000
 _TERM = timedelta(seconds=60)
 """For how long a claim counts whose owner has not taken it away."""
 
@@ -35,5 +37,13 @@ async def unclaim(store: Rows, thread: str, bridge: str) -> None:
     await store.abatch([PutOp(_namespace(thread), bridge, None)])
 
 
+async def forget_stale(store: Rows, now: datetime) -> None:
+    """Let go of claims that count no more: of ticks that were killed."""
+    (claims,) = await store.abatch([SearchOp((_ROOT,), limit=_MOST)])
+    since = (now - 2 * _TERM).timestamp()
+    stale = [each for each in claims if "machine" not in each.value and not _is_since(each.value.get("at"), since)]
+    await store.abatch([PutOp(each.namespace, each.key, None) for each in stale])
+
+
 def _namespace(thread: str) -> tuple[str, ...]:
-    return ("batch_bridge_claims", thread)
+    return (_ROOT, thread)

@@ -209,13 +209,6 @@ class ServerLedger(Ledger):
                 if not held_by:
                     del self._of_thread[thread]
 
-    async def forget_closed(self, before: datetime) -> None:
-        """Let go of the summaries and accounts of batches that ended before a time."""
-        old = [batch.key for batch in await self.closed_batches() if batch.ended_at < before]
-        hits = [key for key, row in await self.money() if key.startswith("hit-") and row["at"] < before.timestamp()]
-        await self._run(self._put("closed", key, None) for key in old)
-        await self._run(self._put("money", key, None) for key in (*old, *hits))
-
     # -- the outbox ------------------------------------------------------------------------------------------------
 
     async def settle(self, outcomes: Mapping[str, Outcome]) -> None:

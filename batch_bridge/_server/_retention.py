@@ -12,6 +12,7 @@ from langgraph_sdk.errors import APIError
 from batch_bridge import _logged
 from batch_bridge._deployment._access import Access
 from batch_bridge._ledger import Rows
+from batch_bridge._server._claims import forget_stale
 from batch_bridge._server._ledger import ServerLedger
 from batch_bridge._server._post import delivered_namespace
 from batch_bridge._server._users import Users
@@ -75,6 +76,7 @@ class Retention:
         await self._ledger.forget_closed(oldest)
         await self._forget(await self._ledger.forget_dead(oldest))
         await self._ledger.forget_unclaimed(oldest)
+        await forget_stale(self._store, now)
         if not first:
             await self._forget_runs(client)
             await self._users.forget_departed()

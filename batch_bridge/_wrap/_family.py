@@ -16,6 +16,7 @@ from batch_bridge._ask import Asker, check_batcher
 from batch_bridge._deadline import Within, duration
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._headers import deciding
+from batch_bridge._loop_thread import LoopThread
 from batch_bridge._provider import Provider
 from batch_bridge._wait import DEFAULT, Named
 from batch_bridge._wrap._instructor import PassingAsker
@@ -33,7 +34,8 @@ Unsupported: TypeAlias = Literal["raise", "realtime"]
 
 _POLL_INTERVAL: Final = timedelta(seconds=30)
 _MOST_OPEN: Final = 16
-"""Shared Batchers, of copies for different accounts, that are kept open while nothing waits for them."""
+"""Shared Batchers, of copies for different accounts, that are kept open while nothing waits for them. All run on one
+thread."""
 _READS: Final = frozenset({"get", "head", "options"})
 """HTTP methods that only read: nothing is billed for them, and nothing is pooled."""
 
@@ -105,6 +107,7 @@ class Family:
         self._provider = provider or getattr(batcher, "provider", None)
         self._askers: MutableMapping[Identity, Asker] = {} if path is not None else WeakValueDictionary()
         self._opened: OrderedDict[Identity, ref[Asker]] = OrderedDict()
+        self._place = LoopThread("batcher wrap_openai", is_shared=True)
         self._warned: set[str] = set()
         self._lock = threading.Lock()
 
@@ -179,6 +182,7 @@ class Family:
                 path=self._path,
                 on_pending=self._on_pending,
                 mode="batch",
+                _place=self._place,
             )
         except RunFileError as error:
             other = next((each for each, asker in tuple(self._askers.items()) if asker.is_open), None)
@@ -191,7 +195,7 @@ class Family:
             ) from error
 
     def _end_idle(self, opening: Identity) -> None:
-        """End the Batchers that have been open longest and wait for nothing, beyond `_MOST_OPEN`: each is a thread."""
+        """End the Batchers that have been open longest and wait for nothing, beyond `_MOST_OPEN`: each is an engine."""
         with self._lock:
             self._opened.pop(opening, None)
             for identity, opened in tuple(self._opened.items()):

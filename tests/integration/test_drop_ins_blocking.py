@@ -28,7 +28,7 @@ def no_blocking():
     """Refuse what blocks an event loop; the thread of a Batcher has one of its own, where only its own work waits."""
     with blockbuster_ctx("batch_bridge") as blockbuster:
         for function in blockbuster.functions.values():
-            function.can_block_in("batch_bridge/_desk.py", "_main")
+            function.can_block_in("batch_bridge/_loop_thread.py", "_run")
         yield
 
 
@@ -72,5 +72,5 @@ async def test_a_file_that_cannot_be_opened_is_told_where_it_is_awaited(tmp_path
 async def test_a_batcher_that_is_given_up_before_it_is_open_ends():
     batcher = Batcher(submit_func=list, poll_func=list)
     batcher.end_soon()
-    batcher._desk._thread.join(5)
-    assert not batcher._desk._thread.is_alive()
+    batcher._desk._work.join(5)
+    assert not batcher._desk._work.is_alive()

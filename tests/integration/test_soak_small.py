@@ -1,29 +1,66 @@
-"""A small soak: what a Batcher holds does not grow with the batches that have passed through it."""
+"""A small soak of each host, and that the soak sees what grows: `make soak` is the same with 200,000 requests."""
 
-import os
-import threading
+import subprocess
+import sys
+from pathlib import Path
 
-from batch_bridge import Batcher, _desk
+import pytest
 
-BATCHES, SIZE = 60, 20
-
-
-def held(batcher):
-    """Return what is held: rows, waiters, threads, file descriptors."""
-    desk, ledger = batcher._desk, batcher._desk._driver.engine._state.ledger
-    rows = sum(len(rows) for rows in ledger._store._namespaces.values())
-    asked = len(ledger._requests) + len(ledger._outcomes) + len(desk._waiters) + len(desk._delivered)
-    return rows, asked, threading.active_count(), len(os.listdir("/dev/fd"))
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "soak.py"
+SIZES = {"batcher": 5000, "durable": 5000, "runner": 2000, "wrapped": 2000, "server": 2000}
 
 
-def test_a_batcher_holds_the_same_after_many_batches(monkeypatch):
-    monkeypatch.setattr(_desk, "_MOST_CLOSED", 10)
-    with Batcher(submit_func=list, poll_func=list, max_batch_size=SIZE, poll_interval=0.01) as batcher:
-        measured = []
-        for _ in range(3):
-            for _ in range(BATCHES // 3):
-                batcher.map(range(SIZE))
-            measured.append(held(batcher))
-    # outcomes of the last batch are let go of after its callers were told
-    _, first, last = measured
-    assert all(later <= earlier + slack for earlier, later, slack in zip(first, last, (3, SIZE, 4, 2), strict=True))
+@pytest.mark.sampled(most=2)
+@pytest.mark.parametrize("host", SIZES)
+def test_nothing_that_a_host_holds_grows(host):
+    command = [sys.executable, str(SCRIPT), "--hosts", host, "--requests", str(SIZES[host]), "--batches", "200"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def judge():
+    sys.path.insert(0, str(SCRIPT.parent))
+    try:
+        import soak
+    finally:
+        sys.path.remove(str(SCRIPT.parent))
+    return soak.judge
+
+
+def samples(**held):
+    """Return a hundred samples of a thousand requests each; of what is held there is `held(number)`."""
+    return [
+        {"requests": number * 1000} | {name.replace("_", " "): of(number) for name, of in held.items()}
+        for number in range(100)
+    ]
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        {"memory": lambda number: 80e6 + number * 100_000 + (number % 7) * 1e6},
+        {"threads": lambda number: 5 + number // 10},
+        {"descriptors": lambda number: 12 + number // 8},
+        {"rows_closed": lambda number: number * 10},
+        {"blocks": lambda number: 400_000 + number * 80 + (number % 5) * 50},
+    ],
+    ids=lambda held: next(iter(held)),
+)
+def test_what_grows_is_named(judge, held):
+    _, grown = judge("batcher", samples(**held))
+    (line,) = grown
+    assert f"{next(iter(held)).replace('_', ' ')} GROWS" in line
+
+
+def test_what_comes_and_goes_does_not_grow(judge):
+    _, grown = judge(
+        "batcher",
+        samples(
+            memory=lambda number: 80e6 + min(number, 40) * 1e6 + (number * 7919 % 13) * 2e5,
+            threads=lambda number: 5 + number % 2,
+            rows_users=lambda number: 100 * (number % 3),
+            rows_outcomes=lambda number: 1000 + 50 * (number % 6),
+        ),
+    )
+    assert grown == []

@@ -21,6 +21,7 @@ from batch_bridge.errors import UnsupportedCallError
 from batch_bridge.langchain import _anthropic, _openai, batched
 from batch_bridge.providers._anthropic_clients import _place as anthropic_place
 from batch_bridge.providers._openai_clients import _place as openai_place
+from batch_bridge.providers._openai_clients import identity_of
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
 
@@ -60,19 +61,45 @@ async def test_copies_that_differ_in_what_decides_nothing_share_a_batch_and_an_e
     assert (server.stats.batches, server.stats.requests) == (before.batches + 1, before.requests + 6)
 
 
+def open_batchers(client):
+    return [asker for asker in client._batch_bridge._askers.values() if asker.is_open]
+
+
 async def test_copies_for_many_accounts_do_not_leave_an_engine_each(plain, server, monkeypatch, caplog):
     monkeypatch.setattr(_family, "_MOST_OPEN", 2)
-    running = len(desks())
     async with wrap_openai(plain, poll_interval=0.05, flush=_family.FlushPolicy(max_idle=0.01)) as client:
         copies = [client.with_options(default_headers={"X-Tenant": next(FRESH)}) for _ in range(4)]
         for copy in [*copies, copies[0]]:
             assert (await within(ask(copy))).choices
-        for desk in desks()[running:-2]:
-            await asyncio.to_thread(desk.join, 5)
-        assert len(desks()) <= running + 2
+        assert len(open_batchers(client)) == 2
         assert not caplog.records
         await within(asyncio.gather(*map(ask, copies)))  # all of them are busy: none is ended, and it is said
     assert [each.levelno for each in caplog.records if "copies of a client" in each.message] == [logging.WARNING]
+
+
+async def test_copies_for_many_accounts_share_one_thread_also_while_all_of_them_wait(plain):
+    running, threads = len(desks()), threading.active_count()
+    async with wrap_openai(plain, poll_interval=0.05, flush=_family.FlushPolicy(max_idle=3600)) as client:
+        copies = [client.with_options(default_headers={"X-Tenant": next(FRESH)}) for _ in range(30)]
+        waiting = [asyncio.create_task(ask(copy)) for copy in copies]
+        while len(open_batchers(client)) < len(copies):
+            await asyncio.sleep(0)
+        assert len(desks()) == running + 1
+        assert threading.active_count() <= threads + 12  # with the pools that open them
+        for each in waiting:
+            each.cancel()
+        await asyncio.wait(waiting)
+
+
+async def test_a_thread_is_started_anew_once_it_has_ended(plain):
+    before = set(desks())
+    wrapped = wrap_openai(plain, poll_interval=0.05, flush=_family.FlushPolicy(max_idle=0.01))
+    for _ in range(2):
+        assert (await within(ask(wrapped))).choices
+        (thread,) = set(desks()) - before
+        await wrapped._batch_bridge.asker(identity_of(plain), plain).aclose()
+        await asyncio.to_thread(thread.join, 5)
+        assert not thread.is_alive()
 
 
 async def test_an_account_of_a_calls_own_is_refused_or_asked_at_once(plain, server):

@@ -220,14 +220,14 @@ async def test_a_job_is_forgotten_once_it_has_ended():
     visit = await world.visit()
     await visit.look(at(world.now))
     with pytest.raises(UsageError, match="has not ended"):
-        await visit.forget("job_a")
+        await visit.forget("job_a", at(world.now))
     await world.ended()
     visit = await world.visit()
     assert await visit.handles() == ["job_a"]
-    await visit.forget("job_a")
-    await visit.forget("job_a")
+    await visit.forget("job_a", at(world.now))
+    await visit.forget("job_a", at(world.now))
     assert await visit.handles() == []
-    assert set(world.store.read()) <= {"closed", "money"}
+    assert set(world.store.read()) <= {"money"}
 
 
 async def test_a_long_job_is_kept_in_parts_with_its_names():

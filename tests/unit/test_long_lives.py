@@ -20,6 +20,31 @@ def test_a_batcher_in_memory_keeps_the_newest_batches_alone(monkeypatch):
     assert not ledger._requests
 
 
+async def test_no_callback_queues_without_bound(monkeypatch):
+    monkeypatch.setattr(_listeners, "_MOST", 10)
+    go = asyncio.Event()
+
+    async def slow(*_):
+        await go.wait()
+
+    listening = Listeners(
+        Callbacks(on_event=slow, on_item=slow, on_complete=slow, on_progress=slow), lambda: Progress(0, None, 0, 0, 0)
+    )
+    for number in range(50):
+        for tell in (
+            lambda number=number: listening.tell(Queued(bridge="b", requests=(str(number),))),
+            lambda number=number: listening.item(number, "an answer"),
+            listening.complete,
+        ):
+            tell()
+            assert len(listening._calls) <= 11  # and one that says how far it is
+    for _ in range(50):
+        listening.complete()
+    assert len(listening._calls) <= 11
+    go.set()
+    await listening.close()
+
+
 async def test_callbacks_that_are_too_slow_are_left_out_and_counted(monkeypatch, caplog):
     monkeypatch.setattr(_listeners, "_MOST", 10)
     told, go = [], asyncio.Event()

@@ -1,0 +1,79 @@
+"""What a file of jobs holds, and what a look reads, does not grow with the jobs that were in it."""
+
+from fakes import FakeStore, at
+from langgraph.store.base import GetOp, SearchOp
+from test_jobs_visit import ITEMS, World
+
+from batch_bridge import Limits
+
+
+class Reading(FakeStore):
+    """Counts the rows that are read, by their kind."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.read_rows = 0
+
+    async def abatch(self, ops):
+        ops = list(ops)
+        results = await super().abatch(ops)
+        for op, result in zip(ops, results, strict=True):
+            if isinstance(op, SearchOp):
+                self.read_rows += len(result)
+            elif isinstance(op, GetOp):
+                self.read_rows += result is not None
+        return results
+
+
+async def finished(world, handle):
+    await world.submit(handle)
+    await world.ended(handle)
+
+
+async def forget(world, handle):
+    await (await world.visit()).forget(handle, at(world.now))
+
+
+def held(world):
+    return {kind: len(rows) for kind, rows in world.store.read().items() if rows}
+
+
+async def test_a_forgotten_job_leaves_no_row():
+    world = World()
+    for number in range(5):
+        await finished(world, f"job_{number}")
+        await forget(world, f"job_{number}")
+    assert held(world) == {}
+
+
+async def test_a_look_at_a_job_reads_no_other_jobs_batches():
+    world = World(limits=Limits(requests=1))
+    world.store = Reading(fuse=world.fuse)
+    await finished(world, "job_a")
+    visit = await world.visit()
+    world.store.read_rows = 0
+    alone = await visit.status("job_a")
+    reads = world.store.read_rows
+    for number in range(10):
+        await finished(world, f"job_{number}")
+    visit = await world.visit()
+    world.store.read_rows = 0
+    assert (await visit.status("job_a")).batches == alone.batches
+    assert world.store.read_rows == reads
+    assert len(alone.batches) == len(ITEMS)
+
+
+async def test_creations_of_the_last_hour_are_still_counted_once_their_job_is_forgotten():
+    world = World(limits=Limits(creations_per_hour=2))
+    for handle in ("job_a", "job_b"):
+        await finished(world, handle)
+        await forget(world, handle)
+    await world.submit("job_c")
+    assert (await world.status("job_c")).queued == len(ITEMS)  # two were created within the hour
+    world.now += 4000
+    assert (await world.ended("job_c")).outcomes == {"succeeded": len(ITEMS)}
+    await forget(world, "job_c")
+    world.now += 4000
+    await finished(world, "job_d")
+    await forget(world, "job_d")
+    assert held(world) == {"closed": 1, "young": 1}  # its own
