@@ -3,11 +3,10 @@
 import asyncio
 import functools
 import sqlite3
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import warm
 from helpers import Desk, config_of, memory, one_node, run, within
 from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
@@ -611,7 +610,5 @@ async def main():
 asyncio.run(main())
 """
     async with Runner(one_node(ask), Desk().bridge(), path=path, progress=False):
-        other = await asyncio.to_thread(
-            subprocess.run, [sys.executable, "-c", program], capture_output=True, text=True, check=True
-        )
+        other = await asyncio.to_thread(warm.run, ["-c", program])
     assert "another Runner has this file open" in other.stdout

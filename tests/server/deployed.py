@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from dev_server import DevServer
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
+from warm_server import WarmServer
 
 from batch_bridge import is_bridge_interrupt
 from batch_bridge._deployment._access import bridge_thread
@@ -33,7 +33,7 @@ class Deployed:
         self._holds.mkdir(exist_ok=True)
         paths = os.pathsep.join((str(PROJECTS), str(PROJECTS.parents[2])))  # the package that lies here, wherever else
         own = {"DESK_LOG": str(self._log), "DESK_HOLDS": str(self._holds), "PYTHONPATH": paths}
-        self.server = DevServer(
+        self.server = WarmServer(
             PROJECTS / project / "langgraph.json",
             folder=folder,
             jobs=jobs,
