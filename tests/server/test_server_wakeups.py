@@ -87,14 +87,17 @@ async def test_many_threads_of_two_dependent_waits_are_two_batches_and_few_runs(
 async def park(client: LangGraphClient, pauses: list[float]) -> None:
     """Start threads that park at once, each after a pause. A node that sleeps would hold one of the server's jobs."""
 
+    gate = asyncio.Semaphore(32)  # else a slow server's client waits too long for a connection
+
     async def one(index: int, pause: float) -> None:
         await asyncio.sleep(pause)
-        try:
-            thread = await client.threads.create()
-        except httpx.TransportError:  # the connection was idle, and the server closed it as the call began
-            thread = await client.threads.create()
-        thread_id = thread["thread_id"]
-        await client.runs.create(thread_id, "once", input={"name": f"{index} of {len(pauses)}"})
+        async with gate:
+            try:
+                thread = await client.threads.create()
+            except httpx.TransportError:  # the connection was idle, and the server closed it as the call began
+                thread = await client.threads.create()
+            thread_id = thread["thread_id"]
+            await client.runs.create(thread_id, "once", input={"name": f"{index} of {len(pauses)}"})
 
     await asyncio.gather(*(one(index, pause) for index, pause in enumerate(pauses)))
 
