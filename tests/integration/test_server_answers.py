@@ -123,7 +123,7 @@ async def test_webhooks_announce_every_end():
         ):
             await asyncio.to_thread(server.configure, **options)
             batch = await ran(client, chats(2))
-            headers, body = await asyncio.wait_for(got.get(), 10)
+            headers, body = await asyncio.wait_for(got.get(), 60)
             event = client.webhooks.unwrap(body, headers, secret="a secret")
             assert (event.type, event.data.id) == (f"batch.{kind}", batch.id)
             with pytest.raises(openai.InvalidWebhookSignatureError):
@@ -150,7 +150,7 @@ async def test_the_command_line_serves(tmp_path):
             assert (await ran(client, chats(2))).status == "completed"
             assert (await ran(client, chats(3))).status == "failed"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) in (0, -signal.SIGTERM)
+        assert process.wait(60) in (0, -signal.SIGTERM)
     finally:
         process.kill()
         process.wait()

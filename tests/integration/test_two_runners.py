@@ -94,7 +94,7 @@ def test_one_that_is_killed_is_followed_at_once_on_the_same_machine(place, serve
     while not server.stats.batches:
         assert first.poll() is None
     first.kill()
-    first.wait(timeout=10)
+    first.wait(timeout=60)
     wait_for(second)
     wait_for(start(place, server, "killed"))
     check_paid(server, 2 * COUNT)

@@ -170,7 +170,7 @@ async def until_sent(batcher, api, item):
 
 
 async def answered(batcher, item):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await batcher.asubmit(item)

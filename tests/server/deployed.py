@@ -17,7 +17,7 @@ from warm_server import WarmServer
 from batch_bridge import is_bridge_interrupt
 from batch_bridge._deployment._access import bridge_thread
 
-PATIENCE = 40.0
+PATIENCE = 90.0
 """Seconds after which what a test waits for counts as a stall."""
 PROJECTS = Path(__file__).parent / "projects"
 

@@ -13,7 +13,7 @@ from warm_server import WarmServer
 from batch_bridge.testing import BatchServer
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 40.0
+PATIENCE = 90.0
 
 
 @pytest.fixture
