@@ -12,7 +12,7 @@ JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo 
 # Files in the order of `tests/conftest.py`, the slow ones first: so that both cores have something to do until the end.
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 QUICK := tests/unit $(addprefix tests/integration/test_, batcher.py batcher_ends.py events_hosts.py last_progress.py \
-	runner_runs.py runner_ends.py wait_rounds.py wait_shapes.py wrap_ask.py wrap_pending.py)
+	runner_continues.py runner_ends.py runner_runs.py wait_rounds.py wait_shapes.py wrap_ask.py wrap_pending.py)
 EXTRAS := server,anthropic,gemini,yaml
 # Holes of what only the tests ask for, at its lowest versions: `tests/unit/test_known_holes.py` says why.
 ACCEPTED := --ignore-vuln GHSA-gr75-jv2w-4656 --ignore-vuln GHSA-r7w7-9xr2-qq2r

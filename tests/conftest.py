@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 import sampling
+import warm
+
+from batch_bridge.testing import _process
 
 sys.dont_write_bytecode = False
 os.environ.pop(
@@ -35,6 +38,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "sampled(least=, most=): a table, of which a sample runs unless `--all` is given"
     )
+
+    _process.spawn = warm.batch_server
+
+
+def pytest_unconfigure() -> None:
+    warm.WARM.close()
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -19,6 +19,8 @@ STOP = b"stop\n"
 """Said to the child before its pipe is closed, so that it can tell a stop from our death."""
 
 _MAX_SAID = 8_000
+spawn = subprocess.Popen
+"""How the child is started. BatchBridge's own tests fork it off a process that has imported what it needs."""
 
 
 class ServerProcess:
@@ -35,7 +37,7 @@ class ServerProcess:
 
     def __init__(self, launch: Mapping[str, object]) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
-        self._process = subprocess.Popen(  # noqa: S603 - our own script
+        self._process = spawn(
             [sys.executable, str(Path(__file__).with_name("_boot.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

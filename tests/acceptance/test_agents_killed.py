@@ -3,11 +3,11 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import sampling
+import warm
 
 from batch_bridge.testing import BatchServer
 
@@ -22,9 +22,9 @@ PATIENCE = 240
 def test_many_agents_are_three_batches_though_they_are_killed(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(HERE.parent / "integration"))
     with BatchServer(latency=LATENCY, answerer="langchain_answers:answer") as server:
-        command = [sys.executable, str(JOB), str(tmp_path), server.base_url, str(AGENTS)]
+        command = [JOB, tmp_path, server.base_url, str(AGENTS)]
         for wave in (1, 2, 3):  # each time once the wave's batch is there, so that it must be adopted
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = warm.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             until = time.monotonic() + PATIENCE
             while server.stats.batches < wave:
                 assert process.poll() is None
@@ -32,7 +32,7 @@ def test_many_agents_are_three_batches_though_they_are_killed(tmp_path, monkeypa
                 time.sleep(0.02)
             process.send_signal(signal.SIGKILL)
             process.wait()
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        done = warm.run(command, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) == [SHAPE] * AGENTS
         stats = server.stats

@@ -9,13 +9,13 @@ import os
 import queue
 import random
 import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import sampling
+import warm
 
 from batch_bridge.testing import BatchServer
 
@@ -28,9 +28,7 @@ class Job:
 
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
-        self._process = subprocess.Popen(
-            [sys.executable, str(JOB)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self._process = warm.start([JOB], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def run(self, folder: Path, die_at: int | str = 0) -> int:
         """Run the job in a folder until it ends or dies, and return its exit status."""

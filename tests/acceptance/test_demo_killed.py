@@ -4,10 +4,10 @@ import os
 import random
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import sampling
+import warm
 
 from batch_bridge.testing import BatchServer
 
@@ -19,10 +19,10 @@ def test_the_demo_survives_being_killed_many_times(tmp_path):
     seed = int(os.environ.get("CRASH_SEED", random.randrange(2**32)))
     print(f"CRASH_SEED={seed}")
     dice = random.Random(seed)
-    command = [sys.executable, str(DEMO), "--records", "300", "--latency", "1", "--state", str(tmp_path)]
+    command = [DEMO, "--records", "300", "--latency", "1", "--state", tmp_path]
     killed = 0
     for _ in range(KILLS):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = warm.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
             _, errors = process.communicate(timeout=dice.uniform(0.3, 3.5))
         except subprocess.TimeoutExpired:
@@ -31,7 +31,7 @@ def test_the_demo_survives_being_killed_many_times(tmp_path):
             killed += 1
         else:
             assert process.returncode == 0, errors
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = warm.run(command)
     assert done.returncode == 0, done.stderr
     assert "1,200" in done.stdout
     assert killed >= KILLS // 2

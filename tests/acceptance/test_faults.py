@@ -27,7 +27,7 @@ from batch_bridge.testing import BatchServer
 REQUESTS = 500
 MODELS = ("gpt-4o-mini", "gpt-4.1-nano")
 POLL_INTERVAL = 0.1
-TIMEOUT = 40
+TIMEOUT = 120
 """Seconds after which a request that has not ended hangs."""
 
 

@@ -7,9 +7,13 @@ from typing import Annotated, Any, TypedDict
 
 from langgraph.graph import END, START, StateGraph
 
-from batch_bridge import Bridge, Runner
+from batch_bridge import (
+    Bridge,
+    Runner,
+    wait,
+)
 
-TIMEOUT = 20
+TIMEOUT = 60
 """Seconds after which a call that hangs is a failed test."""
 
 
@@ -100,3 +104,24 @@ async def within(awaitable, seconds=TIMEOUT):
 
 def config_of(thread, **configurable):
     return {"configurable": {"thread_id": thread, **configurable}}
+
+
+async def ask(state):
+    return {"out": [await wait(state["x"])]}
+
+
+async def again(state):
+    return {"out": [await wait(state["out"][-1])]}
+
+
+def inputs_of(*names):
+    return [{"x": each} for each in names]
+
+
+def answers_of(results):
+    return [result["out"] for result in results]
+
+
+def says(error, *parts):
+    """Every part is in the error's text."""
+    return [part for part in parts if part not in str(error)] == []

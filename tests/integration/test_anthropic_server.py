@@ -45,7 +45,7 @@ def fresh(server):
 @pytest.fixture
 async def client(server):
     async with AsyncAnthropic(
-        base_url=server.root_url, api_key=f"key-{uuid.uuid4().hex}", max_retries=0, timeout=10
+        base_url=server.root_url, api_key=f"key-{uuid.uuid4().hex}", max_retries=0, timeout=60
     ) as made:
         yield made
 

@@ -143,7 +143,7 @@ async def test_a_store_that_is_gone_does_not_hold_up_the_end():
         (problem,) = (await runner.report()).problems
         assert "the checkpointer cannot be reached" in problem
         call.cancel()
-        await asyncio.wait((call,), timeout=10)
+        await asyncio.wait((call,), timeout=30)
         assert call.cancelled()
 
 

@@ -3,11 +3,11 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+import warm
 
 from batch_bridge.testing import BatchServer
 
@@ -48,12 +48,12 @@ asyncio.run(main(*sys.argv[1:]))
 PATIENCE = 90
 
 
-def begin(server, folder: Path, run_id: str) -> subprocess.Popen:
-    command = [sys.executable, "-c", JOB, server.base_url, run_id]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def begin(server, folder: Path, run_id: str) -> warm.Process:
+    command = ["-c", JOB, server.base_url, run_id]
+    return warm.start(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def finish(job: subprocess.Popen) -> None:
+def finish(job: warm.Process) -> None:
     out, errors = job.communicate(timeout=PATIENCE)
     assert job.returncode == 0, errors
     assert out == "60 done\n"

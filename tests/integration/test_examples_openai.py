@@ -1,11 +1,10 @@
 """The examples with a wrapped OpenAI client, run as a user runs them, against the Batch API server."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm
 
 from batch_bridge.testing import BatchServer
 
@@ -25,8 +24,7 @@ def run(server, cwd, name, *arguments, mode="batch"):
         "OPENAI_API_KEY": "test",
         "BATCH_BRIDGE_MODE": mode,
     }
-    command = [sys.executable, str(EXAMPLES / name), "--poll-interval", "0.1", *arguments]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    done = warm.run([EXAMPLES / name, "--poll-interval", "0.1", *arguments], cwd=cwd, env=environment)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout.splitlines()

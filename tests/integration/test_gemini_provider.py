@@ -162,7 +162,7 @@ async def test_a_batch_whose_input_was_fenced_is_doubted_until_it_fails(server):
 
 
 async def until_ended(provider, handle):
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while not isinstance(await provider.poll(handle, []), Ended):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)

@@ -55,7 +55,7 @@ async def upload(api, content):
 
 
 async def end(api, job):
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while not (job := await api.batches.get(name=job.name)).done:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import warm
 from openai import AsyncOpenAI
 
 from batch_bridge._models import InProgress
@@ -33,7 +34,7 @@ SMALL = ResponseLimits(
 
 @contextlib.contextmanager
 def hostile(mode):
-    process = subprocess.Popen([sys.executable, str(SERVER), mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = warm.start([SERVER, mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         yield f"http://127.0.0.1:{int(process.stdout.readline())}"
     finally:

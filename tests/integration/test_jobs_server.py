@@ -2,12 +2,10 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from datetime import timedelta
 
 import pytest
+import warm
 from langchain_core.messages import AIMessage, HumanMessage
 
 from batch_bridge import Bridge, Limits, RequestCancelled, RequestFailed, ResponseCache
@@ -173,15 +171,8 @@ print(jobs.submit([[{"role": "user", "content": f"{i}"}] for i in range(4)], key
 
 
 async def test_another_process_submits_and_this_one_reads(server, open_jobs, tmp_path):
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-c", CHILD, str(tmp_path / "jobs.db")],
-        env=os.environ.copy(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    done = await asyncio.to_thread(warm.run, ["-c", CHILD, tmp_path / "jobs.db"])
+    assert done.returncode == 0, done.stderr
     handle = done.stdout.strip()
     jobs = open_jobs()
     assert (await jobs.ajoin(handle, timeout=30)).outcomes == {"succeeded": 4}

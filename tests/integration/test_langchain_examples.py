@@ -1,11 +1,10 @@
 """The examples with LangChain's models run, against the Batch API server."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm
 
 from batch_bridge.testing import BatchServer
 
@@ -26,15 +25,7 @@ def server(shared):
 
 def run(name, server, folder, **environment):
     given = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "test"}
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name)],
-        cwd=folder,
-        env={**os.environ, **given, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = warm.run([EXAMPLES / name], cwd=folder, env={**os.environ, **given, **environment})
     assert done.returncode == 0, done.stderr
     return done.stdout
 

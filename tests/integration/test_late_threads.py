@@ -6,7 +6,7 @@ The programs make every Python behave so.
 import os
 
 import pytest
-from warm import Warm
+import warm
 
 from batch_bridge.testing import BatchServer
 
@@ -35,12 +35,6 @@ threading._register_atexit(end)
 """
 
 
-@pytest.fixture(scope="module")
-def warm():
-    with Warm("batch_bridge.providers.openai") as warm:
-        yield warm
-
-
 @pytest.fixture
 def server():
     with BatchServer(latency=0) as server:
@@ -48,12 +42,12 @@ def server():
 
 
 @pytest.fixture
-def run(warm, server, tmp_path):
+def run(server, tmp_path):
     environment = {**os.environ, "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "test"}
 
     def run(items, *, beforehand):
         program = PROGRAM.format(items=items, beforehand=beforehand)
-        done = warm.run(program, cwd=tmp_path, env=environment)
+        done = warm.run(["-c", program], cwd=tmp_path, env=environment)
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
         return done

@@ -5,10 +5,10 @@ import contextlib
 import logging
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
+import warm
 from helpers import Desk, memory, one_node, within
 
 from batch_bridge import Batcher, Runner, wait
@@ -98,9 +98,7 @@ batcher.map(["a", "b"])
 
 
 def test_ctrl_c_in_a_script_warns():
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = warm.start(["-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout.readline() == "sent\n"
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)

@@ -3,28 +3,21 @@
 import asyncio
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+import warm
 
 from batch_bridge.testing import BatchServer
 
 ROOT = Path(__file__).parents[2]
 KEYS = re.compile(r"(OPENAI|AZURE|ANTHROPIC|GEMINI|GOOGLE|GROQ|TOGETHER|MISTRAL|DOUBLEWORD|BATCH_BRIDGE)_")
+IMPORTS = (*warm.LIBRARIES, "batch_bridge.providers.anthropic", "batch_bridge.providers.gemini", "hypothesis")
 BARE = {name: value for name, value in os.environ.items() if not KEYS.match(name)}
 
 
 async def run_live(**environment):
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "pytest", "-q", "-m", "live", "-p", "no:cacheprovider", "tests/live"],
-        cwd=ROOT,
-        env=BARE | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    command = ["-m", "pytest", "-q", "-m", "live", "-p", "no:cacheprovider", "tests/live"]
+    done = await asyncio.to_thread(warm.run, command, imports=IMPORTS, cwd=ROOT, env=BARE | environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -61,13 +54,6 @@ async def test_what_has_not_ended_is_left_and_gone_on_with(tmp_path):
 
 
 def test_the_other_tests_leave_them_out():
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", "tests/live"],
-        cwd=ROOT,
-        env=BARE,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    command = ["-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", "tests/live"]
+    done = warm.run(command, imports=IMPORTS, cwd=ROOT, env=BARE)
     assert "8 deselected" in done.stdout

@@ -63,7 +63,7 @@ async def test_results_go_through_memory(request, server, disk, monkeypatch):
     monkeypatch.setattr(_download, "_HELD", 1_000)
     client = AsyncOpenAI(base_url=server.base_url, api_key="k")
     async with Batcher(OpenAIBatch(client), poll_interval=0.02) as batcher:
-        answers = await asyncio.wait_for(batcher.amap([SHORT] * 600), 20)
+        answers = await asyncio.wait_for(batcher.amap([SHORT] * 600), 60)
     assert all("choices" in each for each in answers)
 
 

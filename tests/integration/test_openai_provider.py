@@ -309,8 +309,9 @@ async def test_a_fence_that_does_not_hold_says_so(scripted, answer, kind):
 
 @pytest.mark.parametrize("answer", [(200, batch()), refusal(400), refusal(404), refusal(409)])
 async def test_cancelling_what_has_ended_is_no_error(scripted, answer):
-    provider, _ = await scripted({f"{CREATE}/batch_1/cancel": answer})
+    provider, script = await scripted({f"{CREATE}/batch_1/cancel": answer})
     await provider.cancel(HANDLE)
+    assert script.calls[f"{CREATE}/batch_1/cancel"] == 1
 
 
 @pytest.mark.parametrize("answer", [refusal(401), refusal(500), CUT])

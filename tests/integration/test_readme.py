@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from warm import Warm
+import warm
 
 from batch_bridge.testing import BatchServer
 
@@ -20,17 +20,11 @@ def server():
         yield server
 
 
-@pytest.fixture(scope="module")
-def warm():
-    with Warm("batch_bridge", "batch_bridge.langchain", "batch_bridge.providers.openai", "langchain_openai") as warm:
-        yield warm
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_of_a_page_runs(page, server, warm, tmp_path):
+def test_the_code_of_a_page_runs(page, server, tmp_path):
     program = "\n".join(BLOCK.findall(page.read_text()))
     environment = {**os.environ, "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "test"}
-    done = warm.run(program, cwd=tmp_path, env=environment)
+    done = warm.run(["-c", program], cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
 
 

@@ -270,12 +270,12 @@ async def test_a_closed_batcher_leaves_no_call_behind():
         asked = asyncio.ensure_future(batcher.amap([ask_for("m")] * 3, return_exceptions=True))
         while script.calls[CHAT] < 3:
             await asyncio.sleep(0.01)
-        await asyncio.wait_for(batcher.aclose(wait=False), 10)
+        await asyncio.wait_for(batcher.aclose(wait=False), 60)
         with pytest.raises(Exception, match="closed"):
             await asked
         for thread in set(threading.enumerate()) - before:
             if thread.name.startswith("batcher"):
-                await asyncio.to_thread(thread.join, 10)  # it may be at its very end, and may need this loop for that
+                await asyncio.to_thread(thread.join, 60)  # it may be at its very end, and may need this loop for that
                 assert not thread.is_alive()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+import warm
 from openai import AsyncOpenAI
 from test_server_kit import chats, client_of, jsonl, line, ran, rows
 
@@ -122,7 +123,7 @@ async def test_webhooks_announce_every_end():
         ):
             await asyncio.to_thread(server.configure, **options)
             batch = await ran(client, chats(2))
-            headers, body = await asyncio.wait_for(got.get(), 10)
+            headers, body = await asyncio.wait_for(got.get(), 60)
             event = client.webhooks.unwrap(body, headers, secret="a secret")
             assert (event.type, event.data.id) == (f"batch.{kind}", batch.id)
             with pytest.raises(openai.InvalidWebhookSignatureError):
@@ -142,16 +143,14 @@ async def test_the_command_line_serves(tmp_path):
         "-o",
         "max_lines=2",
     ]
-    process = subprocess.Popen(  # noqa: ASYNC220 - it serves while we ask
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}
-    )
+    process = warm.start(command, stdout=subprocess.PIPE, env={**os.environ, "COLUMNS": "200"})
     try:
         base_url = process.stdout.readline().rsplit(" ", 1)[1].strip()
         async with AsyncOpenAI(base_url=base_url, api_key="any", max_retries=0) as client:
             assert (await ran(client, chats(2))).status == "completed"
             assert (await ran(client, chats(3))).status == "failed"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) in (0, -signal.SIGTERM)
+        assert process.wait(60) in (0, -signal.SIGTERM)
     finally:
         process.kill()
         process.wait()
@@ -208,7 +207,6 @@ def pytester_like(tmp_path):
     def run(source):
         (tmp_path / "test_it.py").write_text(textwrap.dedent(source))
         command = [
-            sys.executable,
             "-m",
             "pytest",
             "-q",
@@ -217,10 +215,7 @@ def pytester_like(tmp_path):
             "batch_bridge.testing.pytest_plugin",
         ]
         env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-        done = subprocess.run(
-            [*command, str(tmp_path)], capture_output=True, text=True, check=False, cwd=tmp_path, env=env
-        )
-        return done.stdout
+        return warm.run([*command, tmp_path], cwd=tmp_path, env=env).stdout
 
     return run
 

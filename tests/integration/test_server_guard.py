@@ -21,7 +21,7 @@ def server():
 
 def call(server, method, path, body=None, host=None, **headers):
     where = urlsplit(server.base_url)
-    connection = http.client.HTTPConnection(where.hostname, where.port, timeout=20)
+    connection = http.client.HTTPConnection(where.hostname, where.port, timeout=60)
     try:
         connection.putrequest(method, path, skip_host=True)
         for name, value in {"host": host or where.netloc, "content-length": str(len(body or b"")), **headers}.items():

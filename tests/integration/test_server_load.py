@@ -119,7 +119,7 @@ def test_forms_without_sense_are_refused(server, pieces):
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_bytes_that_are_no_http_do_not_end_it(server, data):
     where = urlsplit(server.base_url)
-    with socket.create_connection((where.hostname, where.port), timeout=5) as connection:
+    with socket.create_connection((where.hostname, where.port), timeout=60) as connection:
         connection.sendall(b"POST /v1/files HTTP/1.1\r\n" + data)
     assert server.stats.batches >= 0
 
@@ -143,7 +143,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(server):
         b"content-type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
         b'content-disposition: form-data; name="file"; filename="f"\r\n\r\nabc'
     )
-    with socket.create_connection((where.hostname, where.port), timeout=5) as connection:
+    with socket.create_connection((where.hostname, where.port), timeout=60) as connection:
         connection.sendall(head)
     async with client_of(server, "broken") as client:
         assert [each async for each in client.files.list()] == []

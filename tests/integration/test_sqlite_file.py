@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+import warm
 
 from batch_bridge._sqlite import open_file
 from batch_bridge.errors import BatchBridgeError, RunFileError
@@ -72,10 +73,8 @@ async def test_a_second_runner_in_this_process_is_refused(tmp_path):
 
 async def test_a_second_process_is_refused_until_the_first_has_died(tmp_path):
     path = tmp_path / "run.sqlite"
-    process = subprocess.Popen(  # noqa: ASYNC220
-        [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert process.stdout.readline() == b"open\n"
+    process = warm.start(["-c", HOLDER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == "open\n"
     assert "another Runner has this file open" in await refusal(path)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)

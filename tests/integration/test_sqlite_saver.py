@@ -5,11 +5,11 @@ import operator
 import signal
 import sqlite3
 import subprocess
-import sys
 import textwrap
 from typing import Annotated, TypedDict
 
 import pytest
+import warm
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.memory import InMemorySaver
@@ -304,7 +304,7 @@ asyncio.run(main())
 
 def child(path, cut):
     code = textwrap.dedent(CHILD).format(cut=cut)
-    return subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+    return warm.start(["-c", code, path], stdout=subprocess.PIPE, text=False)
 
 
 async def check(path, lines):

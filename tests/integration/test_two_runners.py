@@ -2,10 +2,10 @@
 
 import asyncio
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.store.postgres.aio import AsyncPostgresStore
@@ -49,8 +49,8 @@ async def _set_up(kind, dsn):
 
 
 def start(place, server, run_id, patience=0.0):
-    command = [sys.executable, str(SCRIPT), *place, server.base_url, run_id, str(COUNT), str(patience)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = [SCRIPT, *place, server.base_url, run_id, str(COUNT), str(patience)]
+    return warm.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def wait_for(process, code=0):
@@ -94,7 +94,7 @@ def test_one_that_is_killed_is_followed_at_once_on_the_same_machine(place, serve
     while not server.stats.batches:
         assert first.poll() is None
     first.kill()
-    first.wait(timeout=10)
+    first.wait(timeout=60)
     wait_for(second)
     wait_for(start(place, server, "killed"))
     check_paid(server, 2 * COUNT)

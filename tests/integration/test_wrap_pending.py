@@ -4,12 +4,11 @@ import asyncio
 import copy
 import os
 import pickle
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
+import warm
 from helpers import within
 from openai import AsyncOpenAI
 
@@ -171,7 +170,7 @@ async def until_sent(batcher, api, item):
 
 
 async def answered(batcher, item):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await batcher.asubmit(item)
@@ -297,8 +296,8 @@ batcher.close()
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
 def test_a_forked_process_is_told_that_nobody_answers_there(tmp_path):
-    command = [sys.executable, "-c", FORK]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    done = warm.run(["-c", FORK], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert "which was forked" in done.stdout
     assert done.stdout.endswith("\n7\n")
 
@@ -410,8 +409,7 @@ if sys.argv[2:] == ["kill"]:
 
 def script(server, cwd, *arguments):
     environment = {**os.environ, "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "test"}
-    command = [sys.executable, "-c", SCRIPT, *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = warm.run(["-c", SCRIPT, *map(str, arguments)], cwd=cwd, env=environment)
     assert done.returncode == (-9 if "kill" in arguments else 0), done.stderr
     assert "Traceback" not in done.stderr
     return [int(number) for number in done.stdout.split()]

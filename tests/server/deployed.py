@@ -10,14 +10,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from dev_server import DevServer
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
+from warm_server import WarmServer
 
 from batch_bridge import is_bridge_interrupt
 from batch_bridge._deployment._access import bridge_thread
 
-PATIENCE = 40.0
+PATIENCE = 90.0
 """Seconds after which what a test waits for counts as a stall."""
 PROJECTS = Path(__file__).parent / "projects"
 
@@ -33,7 +33,7 @@ class Deployed:
         self._holds.mkdir(exist_ok=True)
         paths = os.pathsep.join((str(PROJECTS), str(PROJECTS.parents[2])))  # the package that lies here, wherever else
         own = {"DESK_LOG": str(self._log), "DESK_HOLDS": str(self._holds), "PYTHONPATH": paths}
-        self.server = DevServer(
+        self.server = WarmServer(
             PROJECTS / project / "langgraph.json",
             folder=folder,
             jobs=jobs,

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dev_server import DevServer
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
+from warm_server import WarmServer
 
 from batch_bridge.testing import BatchServer
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 40.0
+PATIENCE = 90.0
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def deployment(batches, tmp_path):
         "BRIDGE_POLL_SECONDS": "1",
         "READABILITY_JOBS": str(tmp_path / "jobs"),
     }
-    with DevServer(ROOT / "langgraph.json", folder=tmp_path, env=env) as server:
+    with WarmServer(ROOT / "langgraph.json", folder=tmp_path, env=env) as server:
         yield server
 
 

@@ -198,8 +198,12 @@ async def test_what_happens_is_told(deployed, batches) -> None:
         await until(all_told, "all is told of three requests")
         loud = await client.start("loud")
         await client.ended(loud)
-    assert "on_event failed; this is told once" in deployed.server.log
-    assert "Blocking call" in deployed.server.log
+        for said in ("on_event failed; this is told once", "Blocking call"):
+
+            async def is_logged(said: str = said) -> bool:
+                return said in deployed.server.log
+
+            await until(is_logged, f"{said!r} is in the log")
 
 
 async def test_a_server_that_is_stopped_between_a_cancellation_and_its_answers(deployed, batches) -> None:

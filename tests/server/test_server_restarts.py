@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dev_server import DevServer
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
+from warm_server import WarmServer
 
 from batch_bridge._deployment._access import bridge_thread
 from batch_bridge.testing import BatchServer
@@ -53,7 +53,7 @@ async def test_a_restart_loses_nothing_and_pays_nothing_twice(phase: Phase, tmp_
     with BatchServer(latency=1) as batches:
         age = "8" if phase is queued else "2"  # long enough for a tick to end, and to show what waits
         env = {"OPENAI_BASE_URL": batches.base_url, "OPENAI_API_KEY": "test", "MAX_AGE": age}
-        server = DevServer(CONFIG, folder=tmp_path, jobs=20, env=env)
+        server = WarmServer(CONFIG, folder=tmp_path, jobs=20, env=env)
         try:
             server.start()
             async with get_client(url=server.url) as client:

@@ -9,9 +9,9 @@ from uuid import UUID, uuid5
 import httpx
 import pytest
 from deployed import Client, until
-from dev_server import DevServer
 from langgraph_sdk import get_client
 from langgraph_sdk.errors import APIStatusError
+from warm_server import WarmServer
 
 from batch_bridge._deployment._access import ON_BEHALF_OF, bridge_thread
 from batch_bridge.testing import BatchServer
@@ -28,7 +28,7 @@ DENIED = {401, 403, 404, 409, 422}
 class Example:
     """The example on a development server, before our Batch API server."""
 
-    def __init__(self, batches: BatchServer, server: DevServer) -> None:
+    def __init__(self, batches: BatchServer, server: WarmServer) -> None:
         self.batches, self.server = batches, server
 
     def client(self, headers: dict[str, str]) -> Client:
@@ -53,7 +53,7 @@ def example(tmp_path_factory) -> Iterator[Example]:
             "USER_TOKENS": json.dumps(TOKENS),
             "PYTHONPATH": str(EXAMPLE.parents[1]),
         }
-        server = DevServer(EXAMPLE / "langgraph.json", folder=folder, env=env)
+        server = WarmServer(EXAMPLE / "langgraph.json", folder=folder, env=env)
         with server:
             yield Example(batches, server)
 

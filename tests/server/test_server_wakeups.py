@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 import sampling
-from dev_server import DevServer
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
+from warm_server import WarmServer
 
 from batch_bridge._deployment._access import LINGER, bridge_thread
 from batch_bridge.testing import BatchServer
@@ -25,7 +25,7 @@ is lost takes the hour of the timer."""
 async def test_a_wait_around_the_end_of_a_tick_is_noticed(tmp_path: Path) -> None:
     """A long timer is pending (an hour) while 300 threads park at random moments, many around the end of a tick."""
     log = tmp_path / "noticed.jsonl"
-    with DevServer(CONFIG, folder=tmp_path, jobs=20, env={"LOG": str(log)}) as server:
+    with WarmServer(CONFIG, folder=tmp_path, jobs=20, env={"LOG": str(log)}) as server:
         client = get_client(url=server.url)
         await park(client, [0.0])
         dice = random.Random(4)
@@ -45,7 +45,7 @@ async def test_a_wait_around_the_end_of_a_tick_is_noticed(tmp_path: Path) -> Non
 async def test_the_last_request_of_all_is_sent_when_it_is_old_enough(tmp_path: Path) -> None:
     with BatchServer(latency=0) as batches:
         env = {"OPENAI_BASE_URL": batches.base_url, "OPENAI_API_KEY": "test", "MAX_AGE": "4"}
-        with DevServer(CONFIG, folder=tmp_path, env=env) as server:
+        with WarmServer(CONFIG, folder=tmp_path, env=env) as server:
             client = get_client(url=server.url)
             (thread,) = await start(client, "agent", [{"name": "alone"}])
             loop = asyncio.get_running_loop()
@@ -67,7 +67,7 @@ async def test_many_threads_of_two_dependent_waits_are_two_batches_and_few_runs(
             "MAX_AGE": "3600",
             "MAX_REQUESTS": str(many),
         }
-        with DevServer(CONFIG, folder=tmp_path, jobs=50, env=env) as server:
+        with WarmServer(CONFIG, folder=tmp_path, jobs=50, env=env) as server:
             client = get_client(url=server.url)
             ids = await start(client, "agent", [{"name": f"thread {index}"} for index in range(many)])
             while await count(client, ids, "idle") < len(ids):
@@ -87,14 +87,17 @@ async def test_many_threads_of_two_dependent_waits_are_two_batches_and_few_runs(
 async def park(client: LangGraphClient, pauses: list[float]) -> None:
     """Start threads that park at once, each after a pause. A node that sleeps would hold one of the server's jobs."""
 
+    gate = asyncio.Semaphore(32)  # else a slow server's client waits too long for a connection
+
     async def one(index: int, pause: float) -> None:
         await asyncio.sleep(pause)
-        try:
-            thread = await client.threads.create()
-        except httpx.TransportError:  # the connection was idle, and the server closed it as the call began
-            thread = await client.threads.create()
-        thread_id = thread["thread_id"]
-        await client.runs.create(thread_id, "once", input={"name": f"{index} of {len(pauses)}"})
+        async with gate:
+            try:
+                thread = await client.threads.create()
+            except httpx.TransportError:  # the connection was idle, and the server closed it as the call began
+                thread = await client.threads.create()
+            thread_id = thread["thread_id"]
+            await client.runs.create(thread_id, "once", input={"name": f"{index} of {len(pauses)}"})
 
     await asyncio.gather(*(one(index, pause) for index, pause in enumerate(pauses)))
 

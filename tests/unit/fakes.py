@@ -48,7 +48,10 @@ class Crash(BaseException):
 
 
 class Fuse:
-    """Kills the process at one of the calls that pass through it. A dead process makes no more calls."""
+    """Kills the process at one of the calls that pass through it, or fails that one call, and the process goes on.
+
+    A dead process makes no more calls.
+    """
 
     def __init__(self) -> None:
         self.calls = 0
@@ -56,10 +59,19 @@ class Fuse:
         self._moment: Moment = "before"
         self._name: str | None = None
         self._dead = False
+        self._error: Exception | None = None
 
-    def arm(self, calls: int, moment: Moment, name: str | None = None) -> None:
-        """Die at the `calls`-th call from now (of that name): before its effect, half way, or before it returns."""
-        self._left, self._moment, self._name = calls, moment, name
+    def arm(self, calls: int, moment: Moment, name: str | None = None, *, error: Exception | None = None) -> None:
+        """Die at the `calls`-th call from now (of that name): before its effect, half way, or before it returns.
+
+        With an `error` that call raises it, and nobody dies.
+        """
+        self._left, self._moment, self._name, self._error = calls, moment, name, error
+
+    @property
+    def fault(self) -> BaseException:
+        """What the call raises at which the fuse burns."""
+        return Crash() if self._error is None else self._error
 
     def revive(self) -> None:
         """Start a new process, which does not die by itself."""
@@ -75,7 +87,7 @@ class Fuse:
         self._left -= 1
         if self._left > 0:
             return None
-        self._left, self._dead = None, True
+        self._left, self._dead = None, self._error is None
         return self._moment
 
 
@@ -95,14 +107,14 @@ class FakeStore(BaseStore):
         names = [_named(op) for op in held]
         moment = self.fuse.burn(names[0])
         if moment == "before":
-            raise Crash
+            raise self.fuse.fault
         self.calls.append(names)
         if moment == "middle":
             await self.rows.abatch(held[: len(held) // 2])
-            raise Crash
+            raise self.fuse.fault
         results = await self.rows.abatch(held)
         if moment == "after":
-            raise Crash
+            raise self.fuse.fault
         return results
 
     def take(self) -> list[str]:
@@ -241,15 +253,15 @@ async def guarded(fuse: Fuse, name: str, call: Callable[[], Awaitable[Any]]) -> 
     """Make a call of which the process may not live to see the end."""
     moment = fuse.burn(name)
     if moment == "before":
-        raise Crash
+        raise fuse.fault
     try:
         result = await call()
     except Exception:
         if moment:
-            raise Crash from None
+            raise fuse.fault from None
         raise
     if moment:
-        raise Crash
+        raise fuse.fault
     return result
 
 

@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-import multiprocessing
 import os
 import pickle
 import sqlite3
+import subprocess
 import threading
 from datetime import timedelta
 
 import pytest
+import warm
 from fakes import at
 from langgraph.store.memory import InMemoryStore
 
@@ -171,33 +172,44 @@ def test_event_loops_and_threads_share_one(tmp_path):
     cache.close()
 
 
-def _write_from_another_process(path, number, barrier):
-    barrier.wait(90)  # all make the file at the same time
-    with ResponseCache(path) as cache:
+WRITER = """
+import asyncio, sys
+from datetime import UTC, datetime
+from batch_bridge import ResponseCache
 
-        async def run():
-            for step in range(20):
-                await cache.remember({KEYS[number * 100 + step]: number}, at(0))
+path, number, *keys = sys.argv[1:]
+now = datetime(2026, 1, 1, tzinfo=UTC)
+print("ready", flush=True)
+sys.stdin.readline()
 
-        asyncio.run(run())
-        assert cache.stats.stored == 20
+async def write(cache):
+    for key in keys:
+        await cache.remember({key: int(number)}, now)
+
+with ResponseCache(path) as cache:
+    asyncio.run(write(cache))
+    assert cache.stats.stored == len(keys)
+"""
 
 
 async def test_processes_share_one_file(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(3)
     path = tmp_path / "cache.db"
-    children = [
-        context.Process(target=_write_from_another_process, args=(path, number, barrier)) for number in range(3)
+    keys = {number: KEYS[number * 100 :][:20] for number in range(3)}
+    writers = [
+        warm.start(["-c", WRITER, path, str(number), *some], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for number, some in keys.items()
     ]
-    for child in children:
-        child.start()
-    for child in children:
-        await asyncio.to_thread(child.join, 120)
-    assert [child.exitcode for child in children] == [0, 0, 0]
+    for writer in writers:
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:  # all make the file at the same time
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        await asyncio.to_thread(writer.communicate, timeout=120)
+    assert [writer.returncode for writer in writers] == [0, 0, 0]
     with ResponseCache(path) as cache:
         found = await cache.recall(KEYS, at(0))
-    assert found == {KEYS[number * 100 + step]: number for number in range(3) for step in range(20)}
+    assert found == {key: number for number, some in keys.items() for key in some}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -1,131 +1,21 @@
-"""Requests that are sent again, are late or are cancelled; and a process that dies at every call in turn."""
+"""Requests that are sent again, and a process that dies at every call in turn, whatever its requests end with."""
 
-import asyncio
 import itertools
-from dataclasses import replace
-from datetime import timedelta
 
 import pytest
-from fakes import MOMENTS, Crash, Created, FakeProvider, FakeStore, Fuse, at, ended, request
+import sampling
+from engine_world import BAD, IDS, LEDGERS, RATE, REQUESTS, Moody, World, short_chunks
+from fakes import MOMENTS, Crash, FakeProvider, FakeStore, Fuse, at, ended, request
 
-from batch_bridge import _ledger, _settlement
-from batch_bridge._deadline import Deadline
-from batch_bridge._driver import Driver
-from batch_bridge._engine import CANCELLED, Engine, _schedule
+from batch_bridge._engine import Engine
 from batch_bridge._flush import FlushPolicy
-from batch_bridge._holding import HoldingLedger
 from batch_bridge._keeping import KeepingLedger
 from batch_bridge._ledger import Ledger
-from batch_bridge._models import Cancelled, Errored, Expired, InProgress, Limits, Measure, Succeeded
+from batch_bridge._models import Errored, Expired, Limits, Measure, Succeeded
 from batch_bridge._server._ledger import ServerLedger
-from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
+from batch_bridge.errors import ProviderUnavailable
 
-REQUESTS = [request(n, group="ab"[n % 2]) for n in range(7)]
-IDS = [each.id for each in REQUESTS]
-RATE = Errored("429", code="rate_limit", status_code=429, retryable=True)
-BAD = Errored("400", code="invalid", status_code=400)
-LEDGERS = [Ledger, HoldingLedger, KeepingLedger, ServerLedger]
-HOUR = timedelta(seconds=3600)
-
-
-@pytest.fixture(autouse=True)
-def _short_chunks(monkeypatch):
-    monkeypatch.setattr(_ledger, "_CHUNK", 2)
-    monkeypatch.setattr(_settlement, "_CHUNK", 2)
-
-
-class Moody(FakeProvider):
-    """A batch provider whose batches end as they are told, by request; and which is slow, if that is wanted.
-
-    Attributes:
-        moods: What a request ends with the next times, before it succeeds.
-        stuck: Batches do not end by themselves.
-        done: Requests that were answered by the time a batch is cancelled.
-    """
-
-    def __init__(self, fuse, measure):
-        super().__init__(fuse=fuse, measure=measure)
-        self.moods = {}
-        self.stuck = False
-        self.done = set()
-        self.read = {}
-        self.cancelled_at = {}
-
-    async def poll(self, handle, members):
-        def end():
-            batch = self.batches[str(handle)]
-            if self.stuck and batch.state == "live":
-                return InProgress(0, len(batch.requests))
-            if handle not in self.read:
-                self.read[handle] = {each.id: self._outcome(each, batch) for each in batch.requests}
-                batch.state = "ended"
-                self.executed.update(each for each, end in self.read[handle].items() if isinstance(end, Succeeded))
-            return ended(self.read[handle])
-
-        return await self._call("poll", handle, end)
-
-    def _outcome(self, request, batch):
-        if batch.state == "cancelled":
-            return Succeeded(request.item) if request.id in self.done else Cancelled("stopped")
-        moods = self.moods.get(request.id, [])
-        return moods.pop(0) if moods else Succeeded(request.item)
-
-
-class World:
-    """What outlives a process; see `test_engine_crashes`."""
-
-    def __init__(self, ledger=Ledger, *, attempts=3, policy=None, moods=(), stuck=False, done=(), step=100):
-        self.fuse = Fuse()
-        self.store = FakeStore(fuse=self.fuse)
-        self.kind = ledger
-        self.provider = Moody(self.fuse, lambda each: Measure(each.item["group"], 1))
-        self.provider.moods = {IDS[n]: list(each) for n, each in dict(moods).items()}
-        self.provider.stuck = stuck
-        self.provider.done = {IDS[n] for n in done}
-        self.fallback = FakeProvider(fuse=self.fuse)
-        self.attempts = attempts
-        self.deadline = None if policy is None else Deadline(HOUR, policy, self.fallback)
-        self.clock = itertools.count()
-        self.step = step
-        self.seen = {}
-        self.engine = None
-
-    def now(self):
-        return at(self.step * next(self.clock))
-
-    async def boot(self):
-        ledger = self.kind(self.store, "bridge")
-        if isinstance(ledger, ServerLedger):
-            await ledger.load()
-        self.engine = Engine(
-            "bridge",
-            self.provider,
-            FlushPolicy(max_requests=3),
-            ledger,
-            attempts=self.attempts,
-            deadline=self.deadline,
-        )
-        await self.engine.open(self.now())
-        return set(await self.engine.collect(REQUESTS, self.now()))
-
-    async def live(self, ticks=20, act=None):
-        try:
-            told = await self.boot()
-            for turn in range(ticks):
-                if act is not None and turn == 2:
-                    told |= await act(self.engine, self.now())
-                tick = await self.engine.tick(self.now(), drain=True)
-                told |= set(tick.settled)
-                self.look()
-                if tick.wake_at is None:
-                    break
-            return await self.engine.outcomes(sorted(told))
-        finally:
-            self.look()
-
-    def look(self):
-        for request_id, outcome in self.store.read()["outcomes"].items():
-            assert self.seen.setdefault(request_id, outcome) == outcome, "an outcome has changed"
+pytestmark = pytest.mark.usefixtures(short_chunks.__name__)
 
 
 async def give_up(engine, now):
@@ -262,131 +152,6 @@ async def test_what_nobody_waits_for_is_not_sent_again():
     assert world.engine.queued == 1
 
 
-# -- deadlines ---------------------------------------------------------------------------------------------------
-
-
-async def late(policy, **options):
-    world = World(policy=policy, stuck=True, step=0, **options)
-    await world.boot()
-    tick = await world.engine.tick(at(0), drain=True)
-    assert tick.wake_at is not None
-    return world
-
-
-async def test_wait_for_cancel_pays_nothing_twice():
-    world = await late("wait_for_cancel", done=[0, 3])
-    told = set((await world.engine.tick(at(3599))).settled)
-    assert not [verb for verb in world.provider.take() if verb == "cancel"]
-    for second in (3600, 3601, 3602):
-        told |= set((await world.engine.tick(at(second))).settled)
-    assert told == set(IDS)
-    assert world.provider.executed.keys() == {IDS[0], IDS[3]}
-    assert world.fallback.executed.keys() == set(IDS) - {IDS[0], IDS[3]}
-    assert world.provider.take().count("cancel") == 3
-
-
-async def test_pay_again_answers_at_once_and_counts_what_is_paid_twice():
-    world = await late("pay_again", done=[0, 3])
-    world.provider.then("cancel", *[ProviderUnavailable("503")] * 4)
-    told = set((await world.engine.tick(at(3600))).settled)
-    told |= set((await world.engine.tick(at(3601))).settled)
-    assert told == set(IDS)
-    assert world.fallback.executed.keys() == set(IDS)
-    assert {row["stage"] for row in world.store.read()["batches"].values()} == {"overdue"}
-    for second in range(3700, 3800):
-        await world.engine.tick(at(second))
-    assert world.engine.batches_in_flight == 0
-    closed = await Ledger(world.store, "bridge").closed_batches()
-    assert sum(each.paid_twice for each in closed) == 2
-    assert sum(each.requests for each in closed) == 7
-
-
-async def test_the_bridge_wakes_at_the_deadline_of_what_is_queued_and_of_what_is_sent():
-    world = World(policy="wait_for_cancel", stuck=True, step=0)
-    await world.boot()
-    engine = world.engine
-    assert _schedule.wake_at(engine._state, at(0)) <= at(3600)
-    await engine.drop(IDS[1:])
-    tick = await engine.tick(at(3600))
-    assert world.fallback.take()[:2] == ["prepare", "submit"], "what is queued at the deadline goes to the fallback"
-    assert not world.provider.take()
-    assert tick.wake_at is not None
-
-
-async def test_what_is_late_waits_for_room_at_the_fallback():
-    world = await late("pay_again")
-    world.fallback.room = 2
-    await world.engine.tick(at(3600))
-    assert world.engine.queued == 5
-    world.fallback.room = 0
-    tick = await world.engine.tick(at(3600))
-    assert tick.wake_at > at(3600)
-    world.fallback.room = 9
-    await world.engine.tick(at(3601))
-    assert world.engine.queued == 0
-
-
-async def test_a_batch_that_could_not_be_sent_in_time_goes_to_the_fallback():
-    world = World(policy="wait_for_cancel", step=0)
-    world.provider.then("submit", *[ProviderUnavailable("503")] * 99)
-    await world.boot()
-    await world.engine.tick(at(0), drain=True)
-    await world.engine.tick(at(3600), drain=True)
-    tick = await world.engine.tick(at(3601), drain=True)
-    assert set(tick.settled) == set(IDS)
-    assert world.fallback.executed.keys() == set(IDS)
-
-
-# -- cancelling --------------------------------------------------------------------------------------------------
-
-
-async def test_who_is_queued_is_cancelled_and_never_sent():
-    world = World(step=0)
-    await world.boot()
-    assert await world.engine.cancel([*IDS[:2], "unknown"], at(0)) == set(IDS[:2])
-    await world.engine.tick(at(0), drain=True)
-    await world.engine.tick(at(1))
-    assert world.provider.executed.keys() == set(IDS[2:])
-    assert (await world.engine.outcomes(IDS[:1]))[IDS[0]] == Cancelled(CANCELLED)
-    assert await world.engine.cancel(IDS[:2], at(2)) == set(), "cancelled once"
-
-
-async def test_a_batch_is_stopped_when_nobody_waits_for_it_any_more():
-    world = World(stuck=True, step=0)
-    await world.boot()
-    await world.engine.tick(at(0), drain=True)
-    key = world.engine._state.flights.of(IDS[0]).batch.key
-    members = world.engine.in_batch(key)
-    await world.engine.cancel(members[:-1], at(1))
-    await world.engine.tick(at(1))
-    assert "cancel" not in world.provider.take()
-    assert world.engine.in_batch(key) == members[-1:]
-    await world.engine.cancel(members[-1:], at(2))
-    world.fuse.arm(1, "before", "cancel")
-    with pytest.raises(Crash):
-        await world.engine.tick(at(2))
-    world.fuse.revive()
-    await world.boot()
-    world.provider.take()
-    await world.engine.tick(at(3))
-    assert world.provider.take().count("cancel") == 1, "the next process stops it"
-    await world.engine.tick(at(400))
-    closed = await Ledger(world.store, "bridge").closed_batches()
-    assert [dict(each.outcomes) for each in closed] == [{"cancelled": len(members)}]
-
-
-async def test_who_is_cancelled_before_its_batch_is_confirmed_is_not_sent():
-    world = World(step=0)
-    world.provider.then("submit", *[ProviderUnavailable("503")] * 4)
-    await world.boot()
-    await world.engine.tick(at(0), drain=True)
-    await world.engine.cancel(IDS[:3], at(1))
-    for second in range(2, 200, 20):
-        await world.engine.tick(at(second), drain=True)
-    assert world.provider.executed.keys() == set(IDS[3:])
-    assert await world.engine.outcomes(IDS[:3]) == dict.fromkeys(IDS[:3], Cancelled(CANCELLED))
-
-
 # -- quotas ------------------------------------------------------------------------------------------------------
 
 
@@ -421,9 +186,10 @@ class Crowded(FakeProvider):
 @pytest.mark.parametrize("tells", [True, False])
 @pytest.mark.parametrize("told", [True, False])
 async def test_a_limit_of_tokens_is_learned_and_then_kept_to(tells, told):
-    provider = Crowded(1000, tells=tells, limits=Limits(enqueued_tokens=1000 if told else None))
+    room = sampling.many(1_000, 200)
+    provider = Crowded(room, tells=tells, limits=Limits(enqueued_tokens=room if told else None))
     engine = Engine("bridge", provider, FlushPolicy(), Ledger(FakeStore(), "bridge"), attempts=3)
-    asked = [request(n) for n in range(10_000)]
+    asked = [request(n) for n in range(10 * room)]
     await engine.open(at(0))
     await engine.collect(asked, at(0))
     now, settled = at(0), set()
@@ -437,7 +203,7 @@ async def test_a_limit_of_tokens_is_learned_and_then_kept_to(tells, told):
     assert settled == {each.id for each in asked}
     assert provider.full <= (0 if told else 1 if tells else 12)
     if tells:
-        assert provider.peak == [1000] * 10, "there was room, and it was not used"
+        assert provider.peak == [room] * 10, "there was room, and it was not used"
     assert max(provider.executed.values()) == 1
 
 
@@ -521,122 +287,3 @@ async def test_one_request_that_is_never_taken_waits():
     while engine.batches_in_flight:
         now = (await engine.tick(now)).wake_at
     assert provider.executed == {request(0).id: 1}
-
-
-# -- who is cancelled, and a process that dies ----------------------------------------------------------------------
-
-
-async def opened(kind, store, provider, now, **options):
-    ledger = kind(store, "bridge")
-    if isinstance(ledger, ServerLedger):
-        await ledger.load()
-    engine = Engine("bridge", provider, FlushPolicy(max_age=timedelta(0)), ledger, **options)
-    await engine.open(now)
-    return engine
-
-
-@pytest.mark.parametrize("dies", [False, True])
-@pytest.mark.parametrize("ledger", LEDGERS)
-async def test_a_batch_in_doubt_whose_requests_were_all_cancelled_is_stopped_when_it_is_found(ledger, dies):
-    provider, store = FakeProvider(), FakeStore()
-    engine = await opened(ledger, store, provider, at(0))
-    await engine.collect(REQUESTS[:2], at(0))
-    provider.then("submit", Created(SubmissionUnknown("cut off")))
-    await engine.tick(at(1))
-    assert len(await engine.cancel(IDS[:2], at(2))) == 2
-    if dies:
-        engine = await opened(ledger, store, provider, at(3))
-    for second in range(4, 600, 60):
-        await engine.tick(at(second))
-    assert "cancel" in [verb for verb, _ in provider.calls]
-    assert not provider.executed
-
-
-@pytest.mark.parametrize("ledger", LEDGERS)
-async def test_who_was_cancelled_by_a_process_before_need_not_wait_for_the_batch(ledger):
-    provider, store = Moody(Fuse(), lambda _: Measure("", 1)), FakeStore()
-    provider.stuck = True
-    engine = await opened(ledger, store, provider, at(0))
-    await engine.collect(REQUESTS[:2], at(0))
-    await engine.tick(at(1))
-    await engine.cancel(IDS[:1], at(2))
-    engine = await opened(ledger, store, provider, at(3))
-    assert await engine.collect(REQUESTS[:2], at(3)) == {IDS[0]}
-    assert await engine.cancel(IDS[:2], at(4)) == {IDS[1]}
-    await engine.tick(at(5))
-    assert "cancel" in [verb for verb, _ in provider.calls], "nobody is left to wait for it"
-    assert not provider.executed
-
-
-async def test_a_row_of_the_queue_that_a_cancelled_request_has_left_is_not_sent_later():
-    fuse, provider = Fuse(), FakeProvider()
-    store = FakeStore(fuse=fuse)
-    engine = await opened(KeepingLedger, store, provider, at(0))
-    await engine.collect(REQUESTS[:1], at(0))
-    fuse.arm(1, "before", "delete queued")
-    with pytest.raises(Crash):
-        await engine.cancel(IDS[:1], at(2))
-    fuse.revive()
-    engine = await opened(KeepingLedger, store, provider, at(10))
-    told = await engine.collect(REQUESTS[:1], at(10))
-    await engine.forget([*told])
-    engine = await opened(KeepingLedger, store, provider, at(20))
-    await engine.tick(at(100), drain=True)
-    assert told == {IDS[0]}
-    assert not provider.executed
-
-
-async def test_a_cancel_takes_what_has_arrived_before_it():
-    class Slow(FakeStore):
-        async def abatch(self, ops):
-            await gate.wait()
-            return await super().abatch(ops)
-
-    gate, provider = asyncio.Event(), FakeProvider()
-    engine = Engine("bridge", provider, FlushPolicy(max_age=3600), Ledger(Slow(), "bridge"))
-    driver = Driver(engine, lambda _: None, lambda: False, lambda _: None, 0.0)
-    gate.set()
-    await driver.open()
-    gate.clear()
-    running = asyncio.create_task(driver.run())
-    driver.collect(REQUESTS[:1])
-    while driver._arrived:
-        await asyncio.sleep(0)
-    driver.collect(REQUESTS[1:2])  # while the first one is written down
-    cancelling = asyncio.create_task(driver.cancel(IDS[:2]))
-    await asyncio.sleep(0)
-    gate.set()
-    assert await cancelling == set(IDS[:2])
-    driver.stop()
-    await running
-    assert not provider.executed
-
-
-# -- deadlines that were stored ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("fallback", [None, FakeProvider()])
-@pytest.mark.parametrize("ledger", [KeepingLedger, ServerLedger])
-async def test_a_stored_deadline_that_cannot_be_kept_stops_no_bridge(ledger, fallback):
-    provider, store = FakeProvider(), FakeStore()
-    keeps = Deadline(None, "pay_again", FakeProvider())
-    engine = await opened(ledger, store, provider, at(0), deadline=keeps)
-    asked = [replace(REQUESTS[0], deadline=timedelta.max), REQUESTS[1], replace(REQUESTS[2], deadline=HOUR)]
-    await engine.collect(asked, at(0))
-    engine = await opened(ledger, store, provider, at(1), deadline=Deadline(None, "pay_again", fallback))
-    await engine.tick(at(2))
-    await engine.tick(at(3))
-    assert provider.executed == dict.fromkeys(IDS[:3], 1)
-
-
-async def test_a_request_that_is_asked_anew_has_its_own_time():
-    provider, fallback = FakeProvider(), FakeProvider()
-    deadline = Deadline(timedelta(seconds=60), "pay_again", fallback)
-    engine = Engine("bridge", provider, FlushPolicy(max_age=3600), Ledger(FakeStore(), "bridge"), deadline=deadline)
-    await engine.open(at(0))
-    await engine.collect(REQUESTS[:1], at(0))
-    await engine.drop(IDS[:1])
-    await engine.collect(REQUESTS[:1], at(40))
-    tick = await engine.tick(at(61))
-    assert tick.wake_at == at(100)
-    assert not fallback.calls

@@ -1,33 +1,19 @@
 """Only calls of a provider stand in a provider's `try`: what a store raises fails no request, and is found out again."""
 
 import pytest
-from fakes import FakeProvider, FakeStore, at, request
+from fakes import MOMENTS, FakeProvider, FakeStore, Fuse, at, request
 
 from batch_bridge._engine import Engine
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
+from batch_bridge.errors import ProviderUnavailable
 
 
-class Blinking(FakeStore):
-    """A store that fails at one of its calls, before or after that call takes effect."""
-
-    def __init__(self, fails_at, *, after):
-        super().__init__()
-        self.fails_at, self.after, self.made = fails_at, after, 0
-
-    async def abatch(self, ops):
-        self.made += 1
-        if self.made != self.fails_at:
-            return await super().abatch(ops)
-        if self.after:
-            await super().abatch(ops)
-        raise ConnectionError("blink")
-
-
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("fails_at", range(1, 20))
-async def test_a_step_that_a_store_has_failed_is_found_out_again(fails_at, after):
-    store, provider = Blinking(fails_at, after=after), FakeProvider()
+async def test_a_step_that_a_store_has_failed_is_found_out_again(fails_at, moment):
+    store, provider = FakeStore(), FakeProvider()
+    store.fuse.arm(fails_at, moment, error=ConnectionError("blink"))
     requests, policy = [request(0), request(1)], FlushPolicy(max_requests=2)
     engine, settled = Engine("bridge", provider, policy, Ledger(store, "bridge")), set()
     is_open = False
@@ -40,6 +26,23 @@ async def test_a_step_that_a_store_has_failed_is_found_out_again(fails_at, after
             settled.update((await engine.tick(at(second * 60), drain=True)).settled)
         except ConnectionError:
             is_open = False
+    outcomes = await engine.outcomes([each.id for each in requests])
+    assert [type(each).__name__ for each in outcomes.values()] == ["Succeeded"] * 2
+    assert max(provider.executed.values()) == 1
+    assert settled == outcomes.keys()
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("verb", ["prepare", "submit", "poll", "find", "release"])
+async def test_a_call_that_a_provider_has_failed_once_is_made_again_or_looked_up(verb, moment):
+    fuse = Fuse()
+    provider, requests = FakeProvider(fuse=fuse), [request(0), request(1)]
+    engine = Engine("bridge", provider, FlushPolicy(max_requests=2), Ledger(FakeStore(), "bridge"))
+    await engine.open(at(0))
+    fuse.arm(1, moment, verb, error=ProviderUnavailable("blink"))
+    settled = set(await engine.collect(requests, at(0)))
+    for minute in range(30):
+        settled.update((await engine.tick(at(minute * 3600), drain=True)).settled)
     outcomes = await engine.outcomes([each.id for each in requests])
     assert [type(each).__name__ for each in outcomes.values()] == ["Succeeded"] * 2
     assert max(provider.executed.values()) == 1

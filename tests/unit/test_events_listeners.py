@@ -76,7 +76,7 @@ async def test_an_error_is_logged_once_and_the_others_are_called(workers, caplog
 
 
 async def test_threads_run_side_by_side_and_leave_the_loop_alone():
-    barrier = threading.Barrier(3, timeout=10)
+    barrier = threading.Barrier(3, timeout=60)
     threads = set()
 
     def on_item(what, result):

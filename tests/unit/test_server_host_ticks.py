@@ -135,7 +135,7 @@ async def test_many_waits_ring_once_or_so_and_all_of_them_return(linger: int, mo
     server = Server()
     access = Access(lambda: server, linger)  # type: ignore[arg-type, return-value]
     introduce("rung", access)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(_bell.ring("rung", "") for _ in range(200)))
     assert 1 <= len(server.runs.created) <= 2
 
