@@ -389,9 +389,9 @@ class Desk:
                 self._driver.forget(self._delivered)
             await self._driver.finish()
 
-    def _is_flush_asked(self) -> bool:
+    def _is_flush_asked(self) -> timedelta | None:
         asked, self._flush_asked = self._flush_asked, False
-        return asked
+        return timedelta(0) if asked else None
 
     def _settled(self, request_ids: Iterable[str]) -> None:
         wanted = [request_id for request_id in request_ids if request_id in self._waiters]

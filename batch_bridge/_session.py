@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 from weakref import WeakSet
@@ -20,6 +21,7 @@ from batch_bridge._listeners import Listeners
 from batch_bridge._memory import MemoryRows
 from batch_bridge._models import JSON, Closed, Outcome, Succeeded
 from batch_bridge._patience import STORE_PATIENCE, Patience, PatientRows, patient_saver
+from batch_bridge._pooling import Activity, Pooled
 from batch_bridge._report import Report, add_up
 from batch_bridge._start import Failures
 from batch_bridge._stopwatch import Stopwatch
@@ -86,18 +88,25 @@ class Session:
         self.graph = _compiled(graph, saver, self.patience)
         self.bridges = frozenset(bridge.name for bridge in bridges)
         self.failures = Failures(store)
+        self.rows: Rows = store
         self.untracked = UntrackedMemory()
         self.unclaimed = Unclaimed(store)
         self.by = uuid4().hex[:16]
-        self.under_way: set[str] = set()
+        self.under_way: dict[str, Call | None] = {}
         self.calls: set[Call] = set()
+        self._activity = Activity()
+        self._policies = {bridge.name: bridge.flush for bridge in bridges}
         self.stopwatch = Stopwatch()
         self.threads = 0
         self._ledgers = {bridge.name: ledger_in(store, bridge.name) for bridge in bridges}
         self._providers = [provider for bridge in bridges for provider in bridge.providers]
         self._drivers = {
             bridge.name: Driver(
-                bridge.engine(self._ledgers[bridge.name]), self._settled, self._idle, self._at_work, bridge.linger
+                bridge.engine(self._ledgers[bridge.name]),
+                self._settled,
+                partial(self._pause, bridge.name),
+                self._at_work,
+                bridge.linger,
             )
             for bridge in bridges
         }
@@ -150,6 +159,7 @@ class Session:
         calls, self.calls = self.calls, set()
         try:
             for call in calls:
+                self._activity.end(call)
                 self.threads += call.done
                 self._let_go(call)
                 call.fail(
@@ -203,11 +213,11 @@ class Session:
                 f"thread {thread_id!r} is under way in this Runner; await what drives it, or cancel that, and then "
                 "start the thread again"
             )
-        self.under_way.add(thread_id)
+        self.under_way[thread_id] = None
         try:
             return await self._restart(thread_id)
         finally:
-            self.under_way.discard(thread_id)
+            self.under_way.pop(thread_id, None)
 
     async def _restart(self, thread_id: str) -> bool:
         saver: BaseCheckpointSaver[Any] = self.graph.checkpointer
@@ -257,6 +267,7 @@ class Session:
         if not self.calls or any(driver.has_failed for driver in self._drivers.values()):
             self._standstill.moved()
         self.calls.add(call)
+        self._activity.begin(call)
         for name, driver in self._drivers.items():
             if driver.has_failed:
                 self._start(name, driver)
@@ -264,6 +275,7 @@ class Session:
     async def end(self, call: Call) -> None:
         """Let a call go, finished or not."""
         if call in self.calls:
+            self._activity.end(call)
             self.calls.discard(call)  # first: what it leaves queued is not to be sent because all is idle now
             self.threads += call.done
         if call.live and not self.calls:
@@ -396,12 +408,14 @@ class Session:
         for driver in self._drivers.values():
             driver.drop(left)
 
-    def changed(self) -> None:
+    def changed(self, call: Call) -> None:
         """Look whether all is idle now; then the bridges may flush."""
+        self._activity.changed(call)
         self._tell_time()
-        if self._idle():
-            for driver in self._drivers.values():
-                driver.wake()
+        for name, driver in self._drivers.items():
+            pause = self._pause(name)
+            if pause is not None:
+                driver.wake_soon() if pause else driver.wake()
 
     # -- what its drivers tell it --------------------------------------------------------------------------------
 
@@ -413,16 +427,20 @@ class Session:
                 if thread.settle(request_id):
                     call.wake(thread)
 
-    def _idle(self) -> bool:
-        return bool(self.calls) and not any(call.busy for call in self.calls)
+    def _pause(self, bridge: str) -> timedelta | None:
+        return self._activity.pause(self._policies[bridge], partial(self._asks, bridge))
+
+    def _asks(self, bridge: str, call: Pooled) -> bool:
+        """Tell whether a request of a call is queued."""
+        engine, waiters = self._drivers[bridge].engine, self._waiters
+        return engine.is_open and any(each in waiters and waiters[each][0] is call for each in engine.waiting)
 
     def _at_work(self, working: bool) -> None:  # noqa: FBT001
         self._working += 1 if working else -1
         self._tell_time()
 
     def _tell_time(self) -> None:
-        running = any(call.running for call in self.calls)
-        self.stopwatch.switch("langgraph" if running else "bridge" if self._working else "waiting")
+        self.stopwatch.switch("langgraph" if self._activity.running else "bridge" if self._working else "waiting")
 
     def _loop_ended(self, loop: asyncio.Task[None]) -> None:
         if not loop.cancelled() and (error := loop.exception()) is not None:

@@ -219,6 +219,11 @@ class Bridge:
         return _SHORT_LINGER if self._mode == "realtime" else _LINGER
 
     @property
+    def flush(self) -> FlushPolicy:
+        """When its queue is sent, in the bridge's mode."""
+        return self._flush
+
+    @property
     def poll_interval(self) -> timedelta:
         """The longest pause between two polls of one batch."""
         return self._poll_interval

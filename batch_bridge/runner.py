@@ -14,6 +14,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
+from langgraph.types import Command
 
 from batch_bridge._call import Call, Failed
 from batch_bridge._closing import Closing, note_others
@@ -23,20 +24,21 @@ from batch_bridge._given import check_items
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress, listen
 from batch_bridge._memory import MemoryRows
-from batch_bridge._options import InvokeOptions, check_options
+from batch_bridge._options import InvokeOptions, check_options, full_config
 from batch_bridge._patience import STORE_PATIENCE
 from batch_bridge._progress import bar, is_wanted
 from batch_bridge._report import Report
 from batch_bridge._session import Session
 from batch_bridge._sqlite import StrictSerializer, open_file
 from batch_bridge._state_types import types_of
+from batch_bridge._submissions import Submissions
 from batch_bridge.bridge import Bridge
-from batch_bridge.errors import RunnerStateError
+from batch_bridge.errors import RunnerStateError, ThreadUnderWayError, UnknownThreadError
 from batch_bridge.events import Progress
 
 MAX_CONCURRENCY = 64
 """Threads that run at the same time, unless the call says otherwise. Parked threads do not count."""
-_INVOKE_OPTIONS = ("input", "config", "context")
+_INVOKE_OPTIONS = ("input", "config", "attach", "context")
 _BATCH_OPTIONS = ("inputs", "config", "run_id", "return_exceptions", "max_concurrency", "context")
 
 
@@ -125,6 +127,7 @@ class Runner:
         self._give_up_after = duration(give_up_after, "give_up_after")
         self._progress = progress
         self._session: Session | None = None
+        self._submissions: Submissions | None = None
         self._watched: Session | None = None
         self._stack: contextlib.AsyncExitStack | None = None
         self._sync: asyncio.Runner | None = None
@@ -180,7 +183,12 @@ class Runner:
             )
             stack.push_async_exit(Closing((session.close,)))
             await session.open()
+            names = ",".join(sorted(bridge.name for bridge in self._bridges))
+            saver = session.graph.checkpointer
+            self._submissions = Submissions(session.rows, names, saver, self._run_submitted)
+            stack.push_async_exit(Closing((self._submissions.close,)))
             self._session, self._watched, self._stack = session, session, stack.pop_all()
+        await self._submissions.open()
         return self
 
     async def __aexit__(
@@ -296,24 +304,96 @@ class Runner:
         input: Any,  # noqa: A002  # as LangGraph calls it
         config: RunnableConfig | None = None,
         *,
+        attach: bool = True,
         context: Any = None,
         **options: Unpack[InvokeOptions],
     ) -> Any:
         """Run one thread, as `graph.ainvoke` does.
 
+        It says nothing about what comes next: what it asks for waits a second for other calls
+        (`FlushPolicy.when_idle`). Where the thread is under way in this Runner already, the call joins: it returns the
+        same result, and goes on with the thread if the other call is cancelled meanwhile. What joins uses the config,
+        the context and the options of the call that it joins.
+
         A thread that waits for a batch already, or was stopped by a crash, goes on with `input` `None` or the one that
         it was begun with. One that has ended takes `input` as its next turn. `Command(resume=…)` answers a human's
         interrupt.
 
+        Args:
+            input: The input, `None`, or a `Command`.
+            config: Names the thread: `{"configurable": {"thread_id": …}}`.
+            attach: `False` refuses a thread that is under way instead of joining.
+            context: The graph's run context.
+            **options: More keyword arguments for the graph's `ainvoke`; see `InvokeOptions`.
+
         Raises:
             RunMismatchError: The thread waits, and was begun with another input.
             GraphChangedError: The thread waits at a node that the graph does not have any more.
+            RunnerStateError: The thread is under way, and the call may not join, as with a `Command`.
         """
         check_options("ainvoke()", options, _INVOKE_OPTIONS, self._graph)
-        call = self._call([input], config, None, None, context, options)
-        return _in_order(
-            {index: result async for index, result in self._results(call, None, 1)}, return_exceptions=False
-        )[0]
+        result = await self._one(input, config, context, options, attach=attach)
+        return _in_order({0: result}, return_exceptions=False)[0]
+
+    async def submit(
+        self,
+        input: Any,  # noqa: A002  # as LangGraph calls it
+        *,
+        thread_id: str | None = None,
+        config: RunnableConfig | None = None,
+    ) -> str:
+        """Start a thread, and return at once; `result` returns what becomes of it, in this process or the next.
+
+        ::
+
+            handle = await runner.submit({"x": 1}, thread_id="order-17")  # a web request
+            result = await runner.result(handle)                          # another one
+
+        The thread is on disk when this returns. The next Runner of these bridges on the same file goes on with it.
+        Idempotent: the same thread_id with the same input is the same thread, whose result is kept once it has ended.
+        One that has failed is run again, and asks anew for what failed.
+
+        Args:
+            input: What the graph is given.
+            thread_id: Names the thread, and is the handle. Without it the handle is a new id.
+            config: What of a config the checkpointer can keep: `configurable`, `metadata`, `tags`, but no callbacks.
+
+        Returns:
+            The handle: the thread's id.
+
+        Raises:
+            RunMismatchError: The thread was begun with another input.
+            TypeError: `input` is a `Command`, which answers a human: give it to `ainvoke`.
+            RunnerStateError: The Runner is not open.
+        """
+        if input is None or isinstance(input, Command):
+            raise TypeError(f"submit() got {input!r}, which goes on with a thread; give it to ainvoke(…, config)")
+        submissions = self._open_submissions()
+        handle = uuid.uuid4().hex if thread_id is None else str(thread_id)
+        await submissions.submit(handle, input, full_config(config or {}))
+        return handle
+
+    async def result(self, handle: str) -> Any:
+        """Return the result of a thread that was submitted, once it has ended; any number of callers may wait for it.
+
+        To stop waiting is to cancel this call, or `asyncio.timeout`: the thread goes on.
+
+        Args:
+            handle: The thread's id, as `submit` returned it.
+
+        Raises:
+            SubmittedThreadError: The thread has failed before. Whoever waits when it fails gets its error itself.
+            UnknownThreadError: There is no such thread.
+            RunnerStateError: The Runner is not open, or was closed meanwhile.
+        """
+        session, handle = self._open_session(), str(handle)
+        task = await self._open_submissions().find(handle)
+        if task is None:
+            return await self._result_of(session, handle)
+        await asyncio.wait((task,))
+        if task.cancelled():
+            raise RunnerStateError(f"the Runner was closed while thread {handle!r} ran; the next one goes on with it")
+        return task.result()
 
     def batch(
         self,
@@ -454,6 +534,61 @@ class Runner:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
+    def _join(self, value: Any, config: RunnableConfig | None) -> "asyncio.Future[Any] | None":
+        """Return a future for the result of the thread that a config names, if a call drives it that can be joined."""
+        configurable = full_config(config or {}).get("configurable", {})
+        thread_id = str(configurable.get("thread_id", ""))
+        driving = self._open_session().under_way.get(thread_id)
+        if driving is None or configurable.get("checkpoint_id"):
+            return None
+        return driving.join(thread_id, value)
+
+    def _open_submissions(self) -> Submissions:
+        self._open_session()
+        assert self._submissions is not None  # noqa: S101  # it is open as long as the session
+        return self._submissions
+
+    async def _one(
+        self,
+        value: Any,
+        config: RunnableConfig | None,
+        context: Any,
+        options: InvokeOptions,
+        *,
+        attach: bool = True,
+        is_again: bool = False,
+    ) -> Any:
+        """Run one thread, or join who does, and return its result, or `Failed`."""
+        while True:
+            if attach and (joined := self._join(value, config)) is not None:
+                await asyncio.wait((joined,))
+                if not joined.cancelled():
+                    return joined.result()
+                continue  # who drove it was cancelled
+            call = self._call([value], config, None, None, context, options, is_single=True, is_again=is_again)
+            try:
+                (result,) = [result async for _, result in self._results(call, None, 1)]
+            except ThreadUnderWayError:
+                if not attach or self._join(value, config) is None:
+                    raise
+                continue  # two began at once
+            return result
+
+    async def _run_submitted(self, value: Any, config: RunnableConfig) -> Any:
+        return await self._one(value, config, None, {}, is_again=True)
+
+    async def _result_of(self, session: Session, thread_id: str) -> Any:
+        """Return the result of a thread that no submission drives."""
+        config: RunnableConfig = {"configurable": {"thread_id": thread_id}}
+        snapshot = await session.graph.aget_state(config)
+        if not snapshot.config["configurable"].get("checkpoint_id"):
+            raise UnknownThreadError(
+                f"this Runner holds no thread {thread_id!r}; give what submit() returned, to a Runner on the same file"
+            )
+        if snapshot.next or snapshot.interrupts:
+            return await self.ainvoke(None, config)
+        return await session.graph.ainvoke(None, config)
+
     def _look(self) -> Progress:
         session = self._watched
         if session is None:
@@ -473,6 +608,9 @@ class Runner:
         limit: int | None,
         context: Any,
         given: InvokeOptions,
+        *,
+        is_single: bool = False,
+        is_again: bool = False,
     ) -> Call:
         session = self._open_session()
         if limit is not None and limit < 1:
@@ -485,9 +623,10 @@ class Runner:
             inputs,
             config,
             run_id or uuid.uuid4().hex,
-            continued=run_id is not None,
+            continued=is_again or run_id is not None,
             limit=limit or MAX_CONCURRENCY,
             options=options,
+            is_single=is_single,
         )
 
     async def _results(

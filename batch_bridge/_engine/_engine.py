@@ -475,6 +475,11 @@ class Engine:
         return len(self._state.opened())
 
     @property
+    def newest(self) -> datetime | None:
+        """When the last request that waits to be sent was queued; `None` if none waits."""
+        return self._state.opened().newest
+
+    @property
     def waiting(self) -> Iterable[str]:
         """Ids of the requests that wait to be sent, oldest first."""
         return iter(self._state.opened())
