@@ -27,6 +27,7 @@ from batch_bridge._models import (
     Succeeded,
     Usage,
 )
+from batch_bridge._pending import Pending, PendingBatch
 from batch_bridge._provider import Provider
 from batch_bridge._report import Report
 from batch_bridge._tenants import TenantLimits
@@ -66,6 +67,8 @@ __all__ = [
     "Limits",
     "Measure",
     "Outcome",
+    "Pending",
+    "PendingBatch",
     "Provider",
     "QueueSummary",
     "Report",

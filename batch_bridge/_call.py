@@ -99,6 +99,7 @@ class Call:
         limit: Threads that run at the same time; parked ones do not count.
         options: Keyword arguments for `graph.ainvoke`.
         is_single: It is one thread, and says nothing about what comes next.
+        leaves: It ends once nothing can be done but wait for providers; what its threads wait for is their result.
     """
 
     def __init__(
@@ -112,9 +113,11 @@ class Call:
         limit: int,
         options: Mapping[str, Any],
         is_single: bool = False,
+        leaves: bool = False,
     ) -> None:
         self._host = host
         self.is_single = is_single
+        self.leaves = leaves
         self._inputs: Iterator[tuple[int, Any]] | None = iter(enumerate(inputs))
         self._configs = configs
         self.run_id = run_id
@@ -200,6 +203,17 @@ class Call:
         thread.busy = True
         self._ready.append(thread)
         self.pump()
+
+    def leave(self, pending: Callable[[Thread], Any]) -> None:
+        """End the call though threads wait. Each one's result is what `pending` makes of it."""
+        self.leaves = False
+        for thread in self._threads.values():
+            self._results.put_nowait((thread.index, pending(thread)))
+        self._results.put_nowait(None)
+
+    def thread(self, thread_id: str) -> Thread:
+        """Return a thread that this call drives."""
+        return self._threads[thread_id]
 
     def fail(self, error: BaseException) -> None:
         """End the call with an error that is no thread's own."""

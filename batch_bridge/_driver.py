@@ -85,6 +85,11 @@ class Driver:
         """Return the requests of a batch that have no outcome yet."""
         return self.engine.in_batch(key)
 
+    @property
+    def rests(self) -> bool:
+        """Whether nothing can be done but wait for the provider."""
+        return not self._arrived and not self._cancelled and self.engine.is_open and self.engine.rests
+
     def wake_soon(self) -> None:
         """Look again once what arrives together has arrived."""
         if not self._awake.is_set() and self._alarm is None:

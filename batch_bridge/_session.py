@@ -21,6 +21,7 @@ from batch_bridge._listeners import Listeners
 from batch_bridge._memory import MemoryRows
 from batch_bridge._models import JSON, Closed, Outcome, Succeeded
 from batch_bridge._patience import STORE_PATIENCE, Patience, PatientRows, patient_saver
+from batch_bridge._pending import Pending
 from batch_bridge._pooling import Activity, Pooled
 from batch_bridge._report import Report, add_up
 from batch_bridge._start import Failures
@@ -112,6 +113,7 @@ class Session:
         }
         for name, driver in self._drivers.items():
             driver.engine.standstill = self._standstill
+            driver.on_turn = self._leave
             if listeners is not None or name in self._heard:
                 driver.engine.on_event = self._tell
             if self._claims is not None:
@@ -300,6 +302,19 @@ class Session:
             self._uncollected |= driver.engine.sent(lost)
         for driver in self._drivers.values():
             driver.drop(left)
+
+    def pending(self, thread: Thread) -> Pending:
+        """Return what a thread waits for."""
+        engines = [driver.engine for driver in self._drivers.values()]
+        batches = tuple(each for engine in engines for each in engine.batches_of(thread.unsettled))
+        return Pending(thread.id, batches, len(thread.unsettled) - sum(each.requests for each in batches))
+
+    def _leave(self) -> None:
+        """End the calls that do not wait for providers, if nothing else can be done."""
+        leaving = [call for call in self.calls if call.leaves and call.live and not call.busy]
+        if leaving and all(driver.rests for driver in self._drivers.values()):
+            for call in leaving:
+                call.leave(self.pending)
 
     async def report(self) -> Report:
         """Add up what there is to tell."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence, Sized
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence, Sized
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -26,6 +26,7 @@ from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress, list
 from batch_bridge._memory import MemoryRows
 from batch_bridge._options import InvokeOptions, check_options, full_config
 from batch_bridge._patience import STORE_PATIENCE
+from batch_bridge._pending import OnPending, Pending, check_on_pending
 from batch_bridge._progress import bar, is_wanted
 from batch_bridge._report import Report
 from batch_bridge._session import Session
@@ -38,8 +39,8 @@ from batch_bridge.events import Progress
 
 MAX_CONCURRENCY = 64
 """Threads that run at the same time, unless the call says otherwise. Parked threads do not count."""
-_INVOKE_OPTIONS = ("input", "config", "attach", "context")
-_BATCH_OPTIONS = ("inputs", "config", "run_id", "return_exceptions", "max_concurrency", "context")
+_INVOKE_OPTIONS = ("input", "config", "attach", "on_pending", "context")
+_BATCH_OPTIONS = ("inputs", "config", "run_id", "return_exceptions", "on_pending", "max_concurrency", "context")
 
 
 class Runner:
@@ -236,6 +237,7 @@ class Runner:
         *,
         run_id: str | None = None,
         return_exceptions: bool = False,
+        on_pending: OnPending = "wait",
         max_concurrency: int | None = None,
         context: Any = None,
         **options: Unpack[InvokeOptions],
@@ -249,6 +251,9 @@ class Runner:
                 config names one. Without it the run cannot be continued.
             return_exceptions: Return the exception of a thread that failed in its place. Else the first one, by index,
                 is raised once all other threads have ended: their answers are paid for.
+            on_pending: `"return"` returns once every thread that lives waits, and all that they ask is sent; a
+                `Pending` stands in the place of each result that is not there yet. The same call later collects the
+                answers and goes on to the next wave. It needs `run_id`, or a `thread_id` in the config.
             max_concurrency: Threads that run at the same time; parked ones do not count.
             context: The graph's run context.
             **options: More keyword arguments for the graph's `ainvoke`; see `InvokeOptions`.
@@ -265,7 +270,9 @@ class Runner:
         """
         total = len(inputs) if isinstance(inputs, Sized) else None
         check_options("abatch()", options, _BATCH_OPTIONS, self._graph)
-        call = self._call(check_items(inputs, "abatch()", "input"), config, run_id, max_concurrency, context, options)
+        leaves = check_on_pending("abatch()", on_pending, is_named=_is_named(run_id, config))
+        inputs = check_items(inputs, "abatch()", "input")
+        call = self._call(inputs, config, run_id, max_concurrency, context, options, leaves=leaves)
         results = {index: result async for index, result in self._results(call, run_id, total)}
         return _in_order(results, return_exceptions=return_exceptions)
 
@@ -276,6 +283,7 @@ class Runner:
         *,
         run_id: str | None = None,
         return_exceptions: bool = False,
+        on_pending: OnPending = "wait",
         max_concurrency: int | None = None,
         context: Any = None,
         **options: Unpack[InvokeOptions],
@@ -287,7 +295,8 @@ class Runner:
         total = len(inputs) if isinstance(inputs, Sized) else None
         inputs = check_items(inputs, "abatch_as_completed()", "input")
         check_options("abatch_as_completed()", options, _BATCH_OPTIONS, self._graph)
-        call = self._call(inputs, config, run_id, max_concurrency, context, options)
+        leaves = check_on_pending("abatch_as_completed()", on_pending, is_named=_is_named(run_id, config))
+        call = self._call(inputs, config, run_id, max_concurrency, context, options, leaves=leaves)
         failed: dict[int, Any] = {}
         async with contextlib.aclosing(self._results(call, run_id, total)) as results:  # when it is left early
             async for index, result in results:
@@ -305,6 +314,7 @@ class Runner:
         config: RunnableConfig | None = None,
         *,
         attach: bool = True,
+        on_pending: OnPending = "wait",
         context: Any = None,
         **options: Unpack[InvokeOptions],
     ) -> Any:
@@ -323,6 +333,7 @@ class Runner:
             input: The input, `None`, or a `Command`.
             config: Names the thread: `{"configurable": {"thread_id": …}}`.
             attach: `False` refuses a thread that is under way instead of joining.
+            on_pending: `"return"` returns a `Pending` once the thread waits and what it asks is sent; see `abatch`.
             context: The graph's run context.
             **options: More keyword arguments for the graph's `ainvoke`; see `InvokeOptions`.
 
@@ -332,7 +343,8 @@ class Runner:
             RunnerStateError: The thread is under way, and the call may not join, as with a `Command`.
         """
         check_options("ainvoke()", options, _INVOKE_OPTIONS, self._graph)
-        result = await self._one(input, config, context, options, attach=attach)
+        leaves = check_on_pending("ainvoke()", on_pending, is_named=_is_named(None, config))
+        result = await self._one(input, config, context, options, attach=attach, leaves=leaves)
         return _in_order({0: result}, return_exceptions=False)[0]
 
     async def submit(
@@ -373,13 +385,14 @@ class Runner:
         await submissions.submit(handle, input, full_config(config or {}))
         return handle
 
-    async def result(self, handle: str) -> Any:
+    async def result(self, handle: str, *, on_pending: OnPending = "wait") -> Any:
         """Return the result of a thread that was submitted, once it has ended; any number of callers may wait for it.
 
         To stop waiting is to cancel this call, or `asyncio.timeout`: the thread goes on.
 
         Args:
             handle: The thread's id, as `submit` returned it.
+            on_pending: `"return"` returns a `Pending` at once, if the thread has not ended.
 
         Raises:
             SubmittedThreadError: The thread has failed before. Whoever waits when it fails gets its error itself.
@@ -388,8 +401,12 @@ class Runner:
         """
         session, handle = self._open_session(), str(handle)
         task = await self._open_submissions().find(handle)
+        config: RunnableConfig = {"configurable": {"thread_id": handle}}
+        leaves = check_on_pending("result()", on_pending, is_named=True)
         if task is None:
-            return await self._result_of(session, handle)
+            return await self._result_of(session, handle, config, leaves=leaves)
+        if leaves and not task.done():
+            return self._pending(handle)
         await asyncio.wait((task,))
         if task.cancelled():
             raise RunnerStateError(f"the Runner was closed while thread {handle!r} ran; the next one goes on with it")
@@ -402,6 +419,7 @@ class Runner:
         *,
         run_id: str | None = None,
         return_exceptions: bool = False,
+        on_pending: OnPending = "wait",
         max_concurrency: int | None = None,
         context: Any = None,
         **options: Unpack[InvokeOptions],
@@ -416,6 +434,7 @@ class Runner:
                     config,
                     run_id=run_id,
                     return_exceptions=return_exceptions,
+                    on_pending=on_pending,
                     max_concurrency=max_concurrency,
                     context=context,
                     **options,
@@ -429,6 +448,7 @@ class Runner:
         *,
         run_id: str | None = None,
         return_exceptions: bool = False,
+        on_pending: OnPending = "wait",
         max_concurrency: int | None = None,
         context: Any = None,
         **options: Unpack[InvokeOptions],
@@ -445,6 +465,7 @@ class Runner:
                 config,
                 run_id=run_id,
                 return_exceptions=return_exceptions,
+                on_pending=on_pending,
                 max_concurrency=max_concurrency,
                 context=context,
                 **options,
@@ -536,12 +557,16 @@ class Runner:
 
     def _join(self, value: Any, config: RunnableConfig | None) -> "asyncio.Future[Any] | None":
         """Return a future for the result of the thread that a config names, if a call drives it that can be joined."""
-        configurable = full_config(config or {}).get("configurable", {})
-        thread_id = str(configurable.get("thread_id", ""))
+        thread_id = _thread_id(config)
         driving = self._open_session().under_way.get(thread_id)
-        if driving is None or configurable.get("checkpoint_id"):
+        if driving is None or full_config(config or {})["configurable"].get("checkpoint_id"):
             return None
         return driving.join(thread_id, value)
+
+    def _pending(self, thread_id: str) -> Pending:
+        session = self._open_session()
+        driving = session.under_way.get(thread_id)
+        return Pending(thread_id) if driving is None else session.pending(driving.thread(thread_id))
 
     def _open_submissions(self) -> Submissions:
         self._open_session()
@@ -556,16 +581,21 @@ class Runner:
         options: InvokeOptions,
         *,
         attach: bool = True,
+        leaves: bool = False,
         is_again: bool = False,
     ) -> Any:
         """Run one thread, or join who does, and return its result, or `Failed`."""
         while True:
             if attach and (joined := self._join(value, config)) is not None:
+                if leaves:
+                    return self._pending(_thread_id(config))
                 await asyncio.wait((joined,))
                 if not joined.cancelled():
                     return joined.result()
                 continue  # who drove it was cancelled
-            call = self._call([value], config, None, None, context, options, is_single=True, is_again=is_again)
+            call = self._call(
+                [value], config, None, None, context, options, is_single=True, is_again=is_again, leaves=leaves
+            )
             try:
                 (result,) = [result async for _, result in self._results(call, None, 1)]
             except ThreadUnderWayError:
@@ -577,16 +607,15 @@ class Runner:
     async def _run_submitted(self, value: Any, config: RunnableConfig) -> Any:
         return await self._one(value, config, None, {}, is_again=True)
 
-    async def _result_of(self, session: Session, thread_id: str) -> Any:
+    async def _result_of(self, session: Session, thread_id: str, config: RunnableConfig, *, leaves: bool) -> Any:
         """Return the result of a thread that no submission drives."""
-        config: RunnableConfig = {"configurable": {"thread_id": thread_id}}
         snapshot = await session.graph.aget_state(config)
         if not snapshot.config["configurable"].get("checkpoint_id"):
             raise UnknownThreadError(
                 f"this Runner holds no thread {thread_id!r}; give what submit() returned, to a Runner on the same file"
             )
         if snapshot.next or snapshot.interrupts:
-            return await self.ainvoke(None, config)
+            return await self.ainvoke(None, config, on_pending="return" if leaves else "wait")
         return await session.graph.ainvoke(None, config)
 
     def _look(self) -> Progress:
@@ -611,6 +640,7 @@ class Runner:
         *,
         is_single: bool = False,
         is_again: bool = False,
+        leaves: bool = False,
     ) -> Call:
         session = self._open_session()
         if limit is not None and limit < 1:
@@ -627,6 +657,7 @@ class Runner:
             limit=limit or MAX_CONCURRENCY,
             options=options,
             is_single=is_single,
+            leaves=leaves,
         )
 
     async def _results(
@@ -647,12 +678,12 @@ class Runner:
         try:
             async with shown:
                 async for pair in call.results():
-                    if listeners is not None:
-                        index, result = pair
+                    index, result = pair
+                    if listeners is not None and not isinstance(result, Pending):
                         listeners.item(index, result.error if isinstance(result, Failed) else result)
                     yield pair
             call.tell_ended_before()
-            if listeners is not None:
+            if listeners is not None and not call.live:
                 listeners.complete()
         finally:
             try:
@@ -681,6 +712,16 @@ def _in_order(results: dict[int, Any], *, return_exceptions: bool) -> list[Any]:
             error.add_note(f"{len(failed)} threads failed, this is the first; return_exceptions=True returns them all")
         raise error
     return [result.error if isinstance(result, Failed) else result for result in ordered]
+
+
+def _thread_id(config: RunnableConfig | None) -> str:
+    """Return the thread that a config names; empty if it names none."""
+    return str(full_config(config or {}).get("configurable", {}).get("thread_id") or "")
+
+
+def _is_named(run_id: str | None, config: RunnableConfig | Sequence[RunnableConfig] | None) -> bool:
+    configs = [config] if config is None or isinstance(config, Mapping) else config
+    return run_id is not None or all(_thread_id(each) for each in configs)
 
 
 def _own_saver(graph: Any) -> BaseCheckpointSaver[Any] | None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from batch_bridge import events
 from batch_bridge._deadline import Deadline
-from batch_bridge._engine import _schedule
+from batch_bridge._engine import _rest, _schedule
 from batch_bridge._engine._flight import Flight, first_pause
 from batch_bridge._engine._intake import CANCELLED, asked_at, judge, stand_by, within_limits
 from batch_bridge._engine._notices import Notices, told
@@ -19,6 +19,7 @@ from batch_bridge._engine._state import POLL_PATIENCE, State
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
 from batch_bridge._models import JSON, Cancelled, Errored, Intent, Outcome, Request, Submitted
+from batch_bridge._pending import PendingBatch
 from batch_bridge._plan import Waiting
 from batch_bridge._provider import Provider
 from batch_bridge._quota import Governor
@@ -80,6 +81,7 @@ class Engine:
             self._state.governor = governor
         if notices is not None:
             self._state.notices = notices
+        self._ticked_at: datetime | None = None
         self._settler = Settler(self._state)
         self._sender = Sender(self._state, self._settler)
 
@@ -102,6 +104,7 @@ class Engine:
             if old is not None and isinstance(batch, Submitted) and isinstance(old.batch, Submitted):
                 flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
                 flight.problem, flight.logged, flight.bad, flight.done = old.problem, old.logged, old.bad, old.done
+                flight.total = old.total
                 flight.blind = old.blind
             elif isinstance(batch, Submitted) and state.ledger.keeps_queue:
                 flight.blind = batch.blind  # no process stays: those before this one have looked in vain, too
@@ -209,6 +212,7 @@ class Engine:
             now: Aware UTC. A clock that jumps makes things early or late, never wrong.
             drain: Send all that waits, whatever the policy says: nothing more can come.
         """
+        self._ticked_at = now
         await self.advance(now)
         await self.flush(now, drain=drain)
         return self.tell(now)
@@ -454,6 +458,15 @@ class Engine:
         """Return the requests of a batch that have no outcome yet, by our key of it."""
         flight = self._state.flights.get(key)
         return () if flight is None else tuple(self._state.flights.unsettled(flight))
+
+    def batches_of(self, ids: Iterable[str]) -> tuple[PendingBatch, ...]:
+        """Return the batches that requests are in which have no outcome yet."""
+        return _rest.batches_of(self._state, ids)
+
+    @property
+    def rests(self) -> bool:
+        """Whether everything is sent and was looked at, so that only the provider can move anything."""
+        return self._ticked_at is not None and _rest.rests(self._state, self._ticked_at)
 
     def sent(self, ids: Iterable[str] | None = None) -> dict[str, JSON]:
         """Return the batches at the provider that are waited for, handles by our keys: all, or those of requests."""
