@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from batch_bridge import _jobs_command
+from batch_bridge import _jobs_command, _run_command
 from batch_bridge._erasure import erase_thread
 from batch_bridge.errors import RunFileError
 from batch_bridge.testing._errors import BatchServerError
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 
 app.add_typer(_jobs_command.app, name="jobs")
+app.command()(_run_command.run)
 
 _FAULTS = "Faults (shares from 0 to 1)"
 
