@@ -489,7 +489,9 @@ class Desk:
         if self._driver is None:
             return Progress(0, 0, 0, 0, 0)
         engine = self._driver.engine
-        return Progress(self._answered, self._asked, engine.queued, engine.in_flight, engine.batches_in_flight)
+        return Progress(
+            self._answered, self._asked, engine.queued, engine.in_flight, engine.batches_in_flight, 0, engine.progress
+        )
 
     def _delivered_to(self, delivery: asyncio.Task[None]) -> None:
         self._deliveries.discard(delivery)

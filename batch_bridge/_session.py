@@ -33,7 +33,7 @@ from batch_bridge._untracked import UntrackedMemory
 from batch_bridge._wire import Asked
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
-from batch_bridge.events import Delivered, Event
+from batch_bridge.events import BatchProgress, Delivered, Event
 
 _open_sessions: WeakSet["Session"] = WeakSet()
 
@@ -99,6 +99,7 @@ class Session:
         self._policies = {bridge.name: bridge.flush for bridge in bridges}
         self.stopwatch = Stopwatch()
         self.threads = 0
+        self._ended_before = 0
         self._ledgers = {bridge.name: ledger_in(store, bridge.name) for bridge in bridges}
         self._providers = [provider for bridge in bridges for provider in bridge.providers]
         self._drivers = {
@@ -163,6 +164,7 @@ class Session:
             for call in calls:
                 self._activity.end(call)
                 self.threads += call.done
+                self._ended_before += call.ended_before
                 self._let_go(call)
                 call.fail(
                     RunnerStateError("the Runner was closed while this ran; await it inside of the `async with` block")
@@ -280,6 +282,7 @@ class Session:
             self._activity.end(call)
             self.calls.discard(call)  # first: what it leaves queued is not to be sent because all is idle now
             self.threads += call.done
+            self._ended_before += call.ended_before
         if call.live and not self.calls:
             self._hurry()
         self._let_go(call)
@@ -356,6 +359,16 @@ class Session:
     def done(self) -> int:
         """Threads that have ended, failed ones too."""
         return self.threads + sum(call.done for call in self.calls)
+
+    @property
+    def ended_before(self) -> int:
+        """Threads that had ended before, and whose results were read again."""
+        return self._ended_before + sum(call.ended_before for call in self.calls)
+
+    @property
+    def in_batches(self) -> tuple[BatchProgress, ...]:
+        """How far the batches at the providers are."""
+        return tuple(each for driver in self._drivers.values() for each in driver.engine.progress)
 
     @property
     def queued(self) -> int:

@@ -622,7 +622,15 @@ class Runner:
         session = self._watched
         if session is None:
             return Progress(0, self._total, 0, 0, 0)
-        return Progress(session.done, self._total, session.queued, session.in_flight, session.batches)
+        return Progress(
+            session.done,
+            self._total,
+            session.queued,
+            session.in_flight,
+            session.batches,
+            session.ended_before,
+            session.in_batches,
+        )
 
     def _open_session(self) -> Session:
         if self._session is None:

@@ -464,6 +464,11 @@ class Engine:
         return _rest.batches_of(self._state, ids)
 
     @property
+    def progress(self) -> tuple[events.BatchProgress, ...]:
+        """How far the batches at the provider are, by its own count."""
+        return _rest.progress(self._state)
+
+    @property
     def rests(self) -> bool:
         """Whether everything is sent and was looked at, so that only the provider can move anything."""
         return self._ticked_at is not None and _rest.rests(self._state, self._ticked_at)

@@ -8,6 +8,7 @@ from batch_bridge._engine._schedule import is_held
 from batch_bridge._engine._state import State
 from batch_bridge._models import Submitted
 from batch_bridge._pending import PendingBatch
+from batch_bridge.events import BatchProgress
 
 
 def rests(state: State, ticked_at: datetime) -> bool:
@@ -28,6 +29,15 @@ def rests(state: State, ticked_at: datetime) -> bool:
     if state.settled or is_held(state, ticked_at) or state.drain:
         return False
     return not len(queue) or (len(state.flights) > 0 and state.owed.issuperset(queue.groups))
+
+
+def progress(state: State) -> tuple[BatchProgress, ...]:
+    """Return how far the batches are that the provider has confirmed."""
+    return tuple(
+        BatchProgress(state.name, each.batch.key, each.done, each.total)
+        for each in state.flights
+        if isinstance(each.batch, Submitted) and not each.batch.left
+    )
 
 
 def batches_of(state: State, ids: Iterable[str]) -> tuple[PendingBatch, ...]:
