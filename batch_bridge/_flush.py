@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from batch_bridge._duration import Within, required
+
 QUIET: Final = timedelta(seconds=1)
 """How long a Runner waits for others after a single call, where the policy does not say."""
 
@@ -37,11 +39,11 @@ class FlushPolicy:
     Attributes:
         max_requests: So many waiting requests are sent at once; also the most that one batch holds.
         max_bytes: So many waiting bytes are sent at once; also the most that one batch holds. `None`: no limit.
-        max_age: No request waits longer than this for others, though no other ever comes (a `timedelta`, or
-            seconds). `None`: age does not flush.
+        max_age: No request waits longer than this for others, though no other ever comes (a duration). `None`: age does
+            not flush.
         when: Your own predicate over a `QueueSummary`; asked when a request arrives and at every poll interval.
             A plain function. What it raises is logged once, with its traceback, and is taken as "no".
-        max_idle: What waits is sent once no other request has come for so long (a `timedelta`, or seconds). `None`:
+        max_idle: What waits is sent once no other request has come for so long (a duration). `None`:
             quiet does not flush, but for single calls of a `Runner`: see `when_idle`.
         when_idle: In a `Runner`: whether what waits is sent as soon as every thread that lives is waiting. `None`: yes
             for `abatch` and its like, whose inputs are read to the end, so that nothing more can come. A single call
@@ -56,9 +58,9 @@ class FlushPolicy:
 
     max_requests: int = 50_000
     max_bytes: int | None = None
-    max_age: timedelta | float | None = timedelta(minutes=30)
+    max_age: Within = timedelta(minutes=30)
     when: Callable[[QueueSummary], bool] | None = None
-    max_idle: timedelta | float | None = None
+    max_idle: Within = None
     when_idle: bool | None = None
 
     def __post_init__(self) -> None:
@@ -82,12 +84,11 @@ class FlushPolicy:
 
     def _check_duration(self, name: str) -> None:
         value = getattr(self, name)
-        if isinstance(value, int | float):
-            value = timedelta(seconds=value)
-            object.__setattr__(self, name, value)
-        elif not isinstance(value, timedelta | None):
-            raise TypeError(f"FlushPolicy({name}={value!r}) is no duration; give a timedelta, seconds, or None")
-        if value is not None and value < timedelta(0):
+        if value is None:
+            return
+        parsed = required(value, f"FlushPolicy({name}={{given}})")
+        object.__setattr__(self, name, parsed)
+        if parsed < timedelta(0):
             raise ValueError(f"FlushPolicy({name}={value!r}) is in the past; give a positive duration, or None")
 
     def is_full(self, queue: QueueSummary) -> bool:

@@ -19,7 +19,7 @@ from langgraph.types import Command
 from batch_bridge._call import Call, Failed
 from batch_bridge._closing import Closing, note_others
 from batch_bridge._collector import relaxed
-from batch_bridge._deadline import duration
+from batch_bridge._duration import Duration, Within, duration
 from batch_bridge._given import check_items
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress, listen
@@ -70,12 +70,12 @@ class Runner:
             code of its nodes names. What else a checkpoint in the Runner's file names is not built: a file that was
             tampered with could run code. A checkpointer of yours has rules of its own.
         patience: How long to wait for another Runner that owns a bridge or the run in `store`, as in a rolling deploy
-            (a `timedelta`, or seconds). After that, and by default at once, it is a `StoreInUseError`. A claim of a
+            (a duration). After that, and by default at once, it is a `StoreInUseError`. A claim of a
             process that was killed runs out after half a minute, and at once on the same machine (Linux).
-        store_patience: How long a call of the store or the checkpointer that fails is tried again (a `timedelta`, or
-            seconds), with growing pauses; what asked for it waits meanwhile, and the rest goes on. After that the run
+        store_patience: How long a call of the store or the checkpointer that fails is tried again (a duration), with
+            growing pauses; what asked for it waits meanwhile, and the rest goes on. After that the run
             ends with the store's error, and the same command goes on with it.
-        give_up_after: How long nothing may move (a `timedelta`, or seconds): every call of the providers fails, in all
+        give_up_after: How long nothing may move (a duration): every call of the providers fails, in all
             bridges. Then the run ends with `Stalled`, which says what failed last; the same command goes on, with the
             batches that are in flight. A batch that runs moves with each look at it. `None`: it tries for ever.
         progress: A progress bar on standard error; by default in a terminal only.
@@ -102,9 +102,9 @@ class Runner:
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         store: BaseStore | None = None,
         types: Iterable[type] = (),
-        patience: timedelta | float = 0,
-        store_patience: timedelta | float = STORE_PATIENCE,
-        give_up_after: timedelta | float | None = None,
+        patience: Duration = 0,
+        store_patience: Duration = STORE_PATIENCE,
+        give_up_after: Within = None,
         progress: bool | None = None,
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
