@@ -49,6 +49,7 @@ from batch_bridge.runner import Runner
 if TYPE_CHECKING:  # an SDK is imported when it is needed
     from batch_bridge._config import load_bridges
     from batch_bridge._wrap import wrap_openai
+    from batch_bridge.jobs import Jobs
 
 __version__ = "0.1.0"
 
@@ -64,6 +65,7 @@ __all__ = [
     "Expired",
     "FlushPolicy",
     "InProgress",
+    "Jobs",
     "Limits",
     "Measure",
     "Outcome",
@@ -104,4 +106,8 @@ def __getattr__(name: str) -> object:
         from batch_bridge._config import load_bridges  # noqa: PLC0415
 
         return load_bridges
+    if name == "Jobs":
+        from batch_bridge.jobs import Jobs  # noqa: PLC0415
+
+        return Jobs
     raise AttributeError(f"module 'batch_bridge' has no attribute {name!r}")

@@ -77,6 +77,30 @@ def cancel(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, file
         _print(_jobs(config, bridge, file).cancel(handle))
 
 
+@app.command()
+def join(
+    handle: Handle,
+    config: Config = _CONFIG,
+    bridge: Bridge = None,
+    file: File = _FILE,
+    timeout: Annotated[str | None, typer.Option(help="How long to wait, such as 30m; without it, for ever.")] = None,
+) -> None:
+    """Wait until a job has ended, and print where it is, as JSON. Exit code 3: it has not ended in time."""
+    with _said():
+        try:
+            _print(_jobs(config, bridge, file).join(handle, timeout=timeout))
+        except TimeoutError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(3) from error
+
+
+@app.command()
+def forget(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, file: File = _FILE) -> None:
+    """Delete a job and its results from the file."""
+    with _said():
+        _jobs(config, bridge, file).forget(handle)
+
+
 @app.command("list")
 def list_(config: Config = _CONFIG, bridge: Bridge = None, file: File = _FILE) -> None:
     """Print the handles of all jobs in the file, oldest first."""

@@ -203,6 +203,30 @@ class Batcher:
         """
         return self._ask_blocking(self._requests([check_item(item, "submit()")], deadline), flush=False)[0]
 
+    def enqueue(self, item: Any, *, deadline: Within = None) -> "concurrent.futures.Future[Any]":
+        """Ask for one answer as `submit` does, and return at once; the future holds it. From any thread.
+
+        Its callbacks run on the Batcher's own thread, and must not wait for the Batcher. It cannot be cancelled.
+
+        Raises:
+            BatcherClosedError: The Batcher is closed. What becomes of the request is raised by the future.
+        """
+        ended: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
+        answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        answer.set_running_or_notify_cancel()
+        ticket = self._hand_in(self._requests([check_item(item, "enqueue()")], deadline), ended)
+
+        def resolve(_: object) -> None:
+            try:
+                (result,) = self._unwrap(ticket, self._wait(ticket, ended), return_exceptions=False)
+            except BaseException as error:  # noqa: BLE001  # whoever asks the future gets it
+                answer.set_exception(error)
+            else:
+                answer.set_result(result)
+
+        ended.add_done_callback(resolve)
+        return answer
+
     async def asubmit(self, item: Any, *, deadline: Within = None) -> Any:
         """Do what `submit` does, without blocking. A caller that is cancelled leaves its request to the batch."""
         return (await self._ask(await self._arequests([check_item(item, "submit()")], deadline), flush=False))[0]
