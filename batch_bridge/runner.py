@@ -188,8 +188,13 @@ class Runner:
             saver = session.graph.checkpointer
             self._submissions = Submissions(session.rows, names, saver, self._run_submitted)
             stack.push_async_exit(Closing((self._submissions.close,)))
-            self._session, self._watched, self._stack = session, session, stack.pop_all()
-        await self._submissions.open()
+            self._session = self._watched = session
+            try:
+                await self._submissions.open()
+            except BaseException:
+                self._session = self._watched = None
+                raise
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(
@@ -599,6 +604,7 @@ class Runner:
             try:
                 (result,) = [result async for _, result in self._results(call, None, 1)]
             except ThreadUnderWayError:
+                self._total = None if self._total is None else self._total - 1
                 if not attach or self._join(value, config) is None:
                     raise
                 continue  # two began at once

@@ -1,6 +1,7 @@
 """Progress that moves: the provider's own counts, what is kept from before, and the end; a call only for a change."""
 
 import asyncio
+import itertools
 from datetime import timedelta
 
 from helpers import Desk, State, memory, one_node, within
@@ -11,7 +12,6 @@ from batch_bridge import Batcher, Bridge, Runner, wait
 from batch_bridge.events import BatchProgress, Progress
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
-import itertools
 
 
 async def ask(state: State) -> State:

@@ -45,7 +45,8 @@ def test_jobs_are_joined_and_forgotten_from_the_command_line(tmp_path, monkeypat
         monkeypatch.setenv("OPENAI_API_KEY", "test")
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
         (tmp_path / "bridges.toml").write_text(
-            '[bridges.jobs]\npoll_interval = "50ms"\n[bridges.jobs.provider]\nname = "openai"\nmodel = "m"\n', encoding="utf-8"
+            '[bridges.jobs]\npoll_interval = "50ms"\n[bridges.jobs.provider]\nname = "openai"\nmodel = "m"\n',
+            encoding="utf-8",
         )
         (tmp_path / "items.jsonl").write_text('[{"role": "user", "content": "a"}]\n', encoding="utf-8")
         run = CliRunner()
@@ -54,6 +55,6 @@ def test_jobs_are_joined_and_forgotten_from_the_command_line(tmp_path, monkeypat
         assert late.exit_code == 3, late.output
         server.configure(stuck=False)
         joined = run.invoke(app, ["jobs", "join", handle, "--timeout", "1m"])
-        assert json.loads(joined.output)["ended"] is True
+        assert json.loads(joined.output)["state"] == "ended"
         assert run.invoke(app, ["jobs", "forget", handle]).exit_code == 0
         assert run.invoke(app, ["jobs", "list"]).output == ""
