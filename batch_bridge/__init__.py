@@ -28,6 +28,7 @@ from batch_bridge._models import (
     Usage,
 )
 from batch_bridge._money import Budget, Cost, Price, Prices, Quote
+from batch_bridge._pending import Pending, PendingBatch
 from batch_bridge._provider import Provider
 from batch_bridge._report import Report
 from batch_bridge._tenants import TenantLimits
@@ -50,6 +51,7 @@ from batch_bridge.runner import Runner
 if TYPE_CHECKING:  # an SDK is imported when it is needed
     from batch_bridge._config import load_bridges
     from batch_bridge._wrap import wrap_openai
+    from batch_bridge.jobs import Jobs
 
 __version__ = "0.1.0"
 
@@ -68,9 +70,12 @@ __all__ = [
     "Expired",
     "FlushPolicy",
     "InProgress",
+    "Jobs",
     "Limits",
     "Measure",
     "Outcome",
+    "Pending",
+    "PendingBatch",
     "Price",
     "Prices",
     "Provider",
@@ -109,4 +114,8 @@ def __getattr__(name: str) -> object:
         from batch_bridge._config import load_bridges  # noqa: PLC0415
 
         return load_bridges
+    if name == "Jobs":
+        from batch_bridge.jobs import Jobs  # noqa: PLC0415
+
+        return Jobs
     raise AttributeError(f"module 'batch_bridge' has no attribute {name!r}")

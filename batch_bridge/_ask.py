@@ -11,7 +11,7 @@ from contextvars import copy_context
 from typing import Any
 
 from batch_bridge import _session, _wait
-from batch_bridge._deadline import Within
+from batch_bridge._duration import Within
 from batch_bridge._models import Outcome
 from batch_bridge._wait import Named
 from batch_bridge.batcher import Batcher

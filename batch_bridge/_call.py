@@ -20,7 +20,7 @@ from batch_bridge._patience import Patience
 from batch_bridge._pregel_legs import LINK
 from batch_bridge._quiet_loop import keep_quiet
 from batch_bridge._slow_rounds import note_hidden
-from batch_bridge._start import DIGEST, Begin, Failures, digest_of, start
+from batch_bridge._start import DIGEST, Begin, Failures, digest_of, mismatch, start
 from batch_bridge._thread import Thread, authors, resume_map, sort_interrupts, split_interrupts
 from batch_bridge._unclaimed import Unclaimed
 from batch_bridge._untracked import UntrackedMemory
@@ -31,8 +31,8 @@ from batch_bridge.errors import (
     GraphChangedError,
     NondeterministicNodeError,
     RunMismatchError,
-    RunnerStateError,
     SwallowedInterruptError,
+    ThreadUnderWayError,
     UnknownBatcherError,
 )
 
@@ -61,8 +61,8 @@ class Host(Protocol):
     """Who asks: this session."""
     patience: Patience
     """With the checkpointer."""
-    under_way: set[str]
-    """Ids of the threads that some call drives now: LangGraph bears one run of a thread at a time."""
+    under_way: "dict[str, Call | None]"
+    """Threads that are driven now, by which call: LangGraph bears one run of a thread at a time."""
 
     def collect(self, call: "Call", thread: Thread, asked: Iterable[Asked]) -> None:
         """Hand a parked thread's requests to their bridges."""
@@ -84,7 +84,7 @@ class Host(Protocol):
         """Do not send what a thread that has failed still waits for, unless it is on its way."""
         ...
 
-    def changed(self) -> None:
+    def changed(self, call: "Call") -> None:
         """Something began or ended to run: whether all is idle may have changed."""
         ...
 
@@ -100,6 +100,8 @@ class Call:
         continued: The run may have been begun before; finished threads are not run again.
         limit: Threads that run at the same time; parked ones do not count.
         options: Keyword arguments for `graph.ainvoke`.
+        is_single: It is one thread, and says nothing about what comes next.
+        leaves: It ends once nothing can be done but wait for providers; what its threads wait for is their result.
     """
 
     def __init__(
@@ -112,8 +114,12 @@ class Call:
         continued: bool,
         limit: int,
         options: Mapping[str, Any],
+        is_single: bool = False,
+        leaves: bool = False,
     ) -> None:
         self._host = host
+        self.is_single = is_single
+        self.leaves = leaves
         self._inputs: Iterator[tuple[int, Any]] | None = iter(enumerate(inputs))
         self._configs = configs
         self.run_id = run_id
@@ -123,7 +129,8 @@ class Call:
         self._options = options
         self._ready: deque[Thread] = deque()
         self._running: set[asyncio.Task[None]] = set()
-        self._threads: set[str] = set()
+        self._threads: dict[str, Thread] = {}
+        self._joined: dict[str, list[asyncio.Future[Any]]] = {}
         self._results: asyncio.Queue[tuple[int, Any] | BaseException | None] = asyncio.Queue()
         self._cancelled = False
         self.live = 0
@@ -171,6 +178,27 @@ class Call:
             ", nothing was asked" if is_all else "",
         )
 
+    def join(self, thread_id: str, value: object) -> asyncio.Future[Any] | None:
+        """Return a future for the result of a thread that this call drives; `None` if `value` asks for something else.
+
+        It is cancelled if this call is ended before: whoever waits for it goes on with the thread.
+
+        Args:
+            thread_id: The thread.
+            value: The input that it was begun with, or `None`.
+
+        Raises:
+            RunMismatchError: It was begun with another input.
+        """
+        thread = self._threads[thread_id]
+        if isinstance(value, Command) or (value is not None and not thread.digest):
+            return None
+        if value is not None and digest_of(value) != thread.digest:
+            raise mismatch(0, thread_id)
+        joined: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._joined.setdefault(thread_id, []).append(joined)
+        return joined
+
     def wake(self, thread: Thread) -> None:
         """Resume a thread, when there is room."""
         if self._cancelled:
@@ -178,6 +206,17 @@ class Call:
         thread.busy = True
         self._ready.append(thread)
         self.pump()
+
+    def leave(self, pending: Callable[[Thread], Any]) -> None:
+        """End the call though threads wait. Each one's result is what `pending` makes of it."""
+        self.leaves = False
+        for thread in self._threads.values():
+            self._results.put_nowait((thread.index, pending(thread)))
+        self._results.put_nowait(None)
+
+    def thread(self, thread_id: str) -> Thread:
+        """Return a thread that this call drives."""
+        return self._threads[thread_id]
 
     def fail(self, error: BaseException) -> None:
         """End the call with an error that is no thread's own."""
@@ -194,8 +233,11 @@ class Call:
         try:
             await asyncio.gather(*running, return_exceptions=True)
         finally:
-            self._host.under_way -= self._threads
+            for thread_id in self._threads:
+                self._host.under_way.pop(thread_id, None)
             self._threads.clear()
+            for joined in itertools.chain(*self._joined.values()):
+                joined.cancel()
 
     def pump(self) -> None:
         """Start what there is room for: threads that were answered first, then new inputs."""
@@ -204,7 +246,7 @@ class Call:
                 self._spawn(self._resume, self._ready.popleft())
             elif not self._begin_next():
                 break
-        self._host.changed()
+        self._host.changed(self)
 
     def _begin_next(self) -> bool:
         if self._inputs is None:
@@ -258,8 +300,11 @@ class Call:
             self._results.put_nowait(None)
 
     def _end(self, thread: Thread, result: Any) -> None:
-        self._host.under_way.discard(thread.id)
-        self._threads.discard(thread.id)
+        self._host.under_way.pop(thread.id, None)
+        self._threads.pop(thread.id, None)
+        for joined in self._joined.pop(thread.id, ()):
+            if not joined.done():
+                joined.set_result(result)
         self.live -= 1
         self.done += 1
         self._results.put_nowait((thread.index, result))
@@ -306,11 +351,11 @@ class Call:
         digest = digest_of(value) if named and not _is_no_input(value) else ""
         thread = Thread(index, thread_id, digest, named)
         if thread_id in self._host.under_way:
-            raise RunnerStateError(
+            raise ThreadUnderWayError(
                 f"thread {thread_id!r} is under way in this Runner already; await what drives it, then go on with it"
             )
-        self._host.under_way.add(thread_id)
-        self._threads.add(thread_id)
+        self._host.under_way[thread_id] = self
+        self._threads[thread_id] = thread
         return thread
 
     def _config(self, thread: Thread, link: Link, *, replay: bool = False) -> RunnableConfig:

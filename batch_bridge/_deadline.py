@@ -12,32 +12,6 @@ from batch_bridge._provider import Provider
 from batch_bridge._resubmit import DEADLINE
 
 OnDeadline: TypeAlias = Literal["wait_for_cancel", "pay_again"]
-Within: TypeAlias = timedelta | float | None
-"""A deadline as users give it: a duration, or seconds."""
-
-
-def duration(given: object, what: str = "deadline") -> timedelta | None:
-    """Return a duration as it was given: a `timedelta`, seconds, or nothing.
-
-    Args:
-        given: The duration.
-        what: The argument that it was given as.
-
-    Raises:
-        TypeError: It is not a duration.
-        ValueError: It is not positive, or longer than ten years.
-    """
-    if given is None:
-        return None
-    if isinstance(given, bool) or not isinstance(given, timedelta | int | float) or given != given:  # noqa: PLR0124  # NaN
-        raise TypeError(f"{what}={given!r} is no duration; give a timedelta, or seconds")
-    seconds = given.total_seconds() if isinstance(given, timedelta) else given
-    if seconds <= 0:
-        instead = ', or mode="realtime"' if what == "deadline" else ""
-        raise ValueError(f"{what}={given!r} has passed at once; give a positive one{instead}")
-    if seconds > LONGEST.total_seconds():
-        raise ValueError(f"{what}={given!r} is longer than ten years; leave it out")
-    return timedelta(seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -446,9 +446,9 @@ class Desk:
                 await self._retained.clear(rows, self._forget)
             self._last = await self._figures()
 
-    def _is_flush_asked(self) -> bool:
+    def _is_flush_asked(self) -> timedelta | None:
         asked, self._flush_asked = self._flush_asked, False
-        return asked
+        return timedelta(0) if asked else None
 
     def _settled(self, request_ids: Iterable[str]) -> None:
         ended = tuple(request_ids)
@@ -559,7 +559,9 @@ class Desk:
         if self._driver is None:
             return Progress(0, 0, 0, 0, 0)
         engine = self._driver.engine
-        return Progress(self._answered, self._asked, engine.queued, engine.in_flight, engine.batches_in_flight)
+        return Progress(
+            self._answered, self._asked, engine.queued, engine.in_flight, engine.batches_in_flight, 0, engine.progress
+        )
 
     def _delivered_to(self, delivery: asyncio.Task[None]) -> None:
         self._deliveries.discard(delivery)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from batch_bridge._engine import Engine, Tick
 from batch_bridge._models import Request
@@ -17,7 +17,8 @@ class Driver:
     Args:
         engine: The bridge's engine.
         settled: Called with the ids of requests that have an outcome; may be told one twice.
-        idle: Tells whether every live thread waits and nothing more can come.
+        idle: Returns how long nothing may come until what waits is sent, since every live thread waits; zero: it is
+            sent now. `None`: the policy decides alone.
         at_work: Called with `True` when a turn begins, and with `False` when it ends.
         linger: Seconds in which arrivals gather before they are written down together, while threads still run.
 
@@ -33,7 +34,7 @@ class Driver:
         self,
         engine: Engine,
         settled: Callable[[Iterable[str]], None],
-        idle: Callable[[], bool],
+        idle: Callable[[], timedelta | None],
         at_work: Callable[[bool], None],
         linger: float,
     ) -> None:
@@ -60,12 +61,12 @@ class Driver:
     def collect(self, requests: Iterable[Request]) -> None:
         """Hand over the requests of a thread that has parked."""
         self._arrived.extend(requests)
-        self._wake_soon()
+        self.wake_soon()
 
     def forget(self, request_ids: Iterable[str]) -> None:
         """Let go of the outcomes of a thread that has ended."""
         self._ended.extend(request_ids)
-        self._wake_soon()
+        self.wake_soon()
 
     def drop(self, request_ids: Iterable[str]) -> None:
         """Do not send what nobody waits for any more, unless it is on its way."""
@@ -86,7 +87,13 @@ class Driver:
         """Return the requests of a batch that have no outcome yet."""
         return self.engine.in_batch(key)
 
-    def _wake_soon(self) -> None:
+    @property
+    def rests(self) -> bool:
+        """Whether nothing can be done but wait for the provider."""
+        return not self._arrived and not self._cancelled and self.engine.is_open and self.engine.rests
+
+    def wake_soon(self) -> None:
+        """Look again once what arrives together has arrived."""
         if not self._awake.is_set() and self._alarm is None:
             self._alarm = asyncio.get_running_loop().call_later(self._linger, self._awake.set)
 
@@ -156,7 +163,9 @@ class Driver:
             self._tell(ended)
             if not done.done():
                 done.set_result(ended)
-        work = self._work(drain=not self._arrived and self._idle())
+        pause = None if self._arrived else self._idle()
+        is_drained = pause is not None and self._is_quiet(pause)
+        work = self._work(drain=is_drained)
         tick = await (self._meanwhile(work) if self.collects_meanwhile else work)
         self._tell(tick.settled)
         await self.finish()
@@ -167,7 +176,15 @@ class Driver:
             raise stalled
         if self.on_turn is not None:
             self.on_turn()
-        return tick.wake_at
+        newest = self.engine.newest
+        if pause is None or is_drained or newest is None:
+            return tick.wake_at
+        return newest + pause if tick.wake_at is None else min(tick.wake_at, newest + pause)
+
+    def _is_quiet(self, pause: timedelta) -> bool:
+        """Tell whether nothing has come for so long."""
+        newest = self.engine.newest
+        return not pause or newest is None or not newest <= _now() < newest + pause  # a clock may be set back
 
     async def _work(self, *, drain: bool) -> Tick:
         tick = await self.engine.tick(_now(), drain=drain)

@@ -3,6 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
+
+from batch_bridge._duration import Within, required
+
+QUIET: Final = timedelta(seconds=1)
+"""How long a Runner waits for others after a single call, where the policy does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +39,29 @@ class FlushPolicy:
     Attributes:
         max_requests: So many waiting requests are sent at once; also the most that one batch holds.
         max_bytes: So many waiting bytes are sent at once; also the most that one batch holds. `None`: no limit.
-        max_age: No request waits longer than this for others, though no other ever comes (a `timedelta`, or
-            seconds). `None`: age does not flush.
+        max_age: No request waits longer than this for others, though no other ever comes (a duration). `None`: age does
+            not flush.
         when: Your own predicate over a `QueueSummary`; asked when a request arrives and at every poll interval.
             A plain function. What it raises is logged once, with its traceback, and is taken as "no".
-        max_idle: What waits is sent once no other request has come for so long (a `timedelta`, or seconds). `None`:
-            quiet does not flush.
-
-    A `Runner` also flushes when every thread that lives is waiting and no input is left: nothing more can come.
+        max_idle: What waits is sent once no other request has come for so long (a duration). `None`:
+            quiet does not flush, but for single calls of a `Runner`: see `when_idle`.
+        when_idle: In a `Runner`: whether what waits is sent as soon as every thread that lives is waiting. `None`: yes
+            for `abatch` and its like, whose inputs are read to the end, so that nothing more can come. A single call
+            (`ainvoke`, `submit`) says nothing about what comes next: it waits for `max_idle`, which is one second then
+            unless you say otherwise. `True`: at once for single calls too. `False`: size, age, quiet and `when` decide
+            alone.
 
     Raises:
         ValueError: A limit is not positive.
-        TypeError: `max_age` or `max_idle` is no duration.
+        TypeError: `max_age` or `max_idle` is no duration, or `when_idle` is neither a boolean nor `None`.
     """
 
     max_requests: int = 50_000
     max_bytes: int | None = None
-    max_age: timedelta | float | None = timedelta(minutes=30)
+    max_age: Within = timedelta(minutes=30)
     when: Callable[[QueueSummary], bool] | None = None
-    max_idle: timedelta | float | None = None
+    max_idle: Within = None
+    when_idle: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_age", "max_idle"):
@@ -69,14 +79,16 @@ class FlushPolicy:
                 f"FlushPolicy(when={self.when!r}) is not callable; give a function of a QueueSummary, or None"
             )
 
+        if not isinstance(self.when_idle, bool | None):
+            raise TypeError(f"FlushPolicy(when_idle={self.when_idle!r}): give True, False, or None")
+
     def _check_duration(self, name: str) -> None:
         value = getattr(self, name)
-        if isinstance(value, int | float):
-            value = timedelta(seconds=value)
-            object.__setattr__(self, name, value)
-        elif not isinstance(value, timedelta | None):
-            raise TypeError(f"FlushPolicy({name}={value!r}) is no duration; give a timedelta, seconds, or None")
-        if value is not None and value < timedelta(0):
+        if value is None:
+            return
+        parsed = required(value, f"FlushPolicy({name}={{given}})")
+        object.__setattr__(self, name, parsed)
+        if parsed < timedelta(0):
             raise ValueError(f"FlushPolicy({name}={value!r}) is in the past; give a positive duration, or None")
 
     def is_full(self, queue: QueueSummary) -> bool:

@@ -1,6 +1,5 @@
 """`batch-bridge jobs`: jobs from the command line, through the bridges that a file describes."""
 
-import codecs
 import dataclasses
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,6 +13,7 @@ import typer
 from batch_bridge import _outcome, _text
 from batch_bridge._config import load_bridges
 from batch_bridge._jobs._asked import named
+from batch_bridge._lines import ARRAY, read
 from batch_bridge.errors import BatchBridgeError
 from batch_bridge.jobs import Jobs, JobStatus
 
@@ -77,6 +77,30 @@ def cancel(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, file
         _print(_jobs(config, bridge, file).cancel(handle))
 
 
+@app.command()
+def join(
+    handle: Handle,
+    config: Config = _CONFIG,
+    bridge: Bridge = None,
+    file: File = _FILE,
+    timeout: Annotated[str | None, typer.Option(help="How long to wait, such as 30m; without it, for ever.")] = None,
+) -> None:
+    """Wait until a job has ended, and print where it is, as JSON. Exit code 3: it has not ended in time."""
+    with _said():
+        try:
+            _print(_jobs(config, bridge, file).join(handle, timeout=timeout))
+        except TimeoutError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(3) from error
+
+
+@app.command()
+def forget(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, file: File = _FILE) -> None:
+    """Delete a job and its results from the file."""
+    with _said():
+        _jobs(config, bridge, file).forget(handle)
+
+
 @app.command("list")
 def list_(config: Config = _CONFIG, bridge: Bridge = None, file: File = _FILE) -> None:
     """Print the handles of all jobs in the file, oldest first."""
@@ -86,38 +110,20 @@ def list_(config: Config = _CONFIG, bridge: Bridge = None, file: File = _FILE) -
 
 
 def _read(file: Iterable[bytes]) -> dict[str, Any]:
-    """Return a file's items by where they stand. A mark at its start, CRLF and blank lines are as good as none.
+    """Return a file's items by where they stand; see `read`.
 
     Raises:
         ValueError: A line is no JSON, or the whole file is one array.
     """
-    items: dict[str, Any] = {}
-    for number, line in enumerate(file, 1):
-        text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-        if not text.strip():
-            continue
-        try:
-            item = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            if not items and text.lstrip().startswith(b"["):
-                raise ValueError(_ARRAY) from error
-            raise ValueError(
-                f"line {number} is no JSON: {error.msg} (column {error.colno}); give one item on each line, in UTF-8"
-            ) from error
-        items[f"line {number}"] = _text.read(text) if _text.is_long(text) else item
+    items = read(file)
     if len(items) == 1 and _is_array(*items.values()):
-        raise ValueError(_ARRAY)
+        raise ValueError(ARRAY)
     return items
 
 
 def _is_array(item: Any) -> bool:
     """Tell whether a file's only item is an array of items: a conversation is an item, too."""
     return isinstance(item, list) and not all(isinstance(each, dict) and "role" in each for each in item)
-
-
-_ARRAY: Final = (
-    "the file is one JSON array, and there is to be one item on each line; convert it with: jq -c '.[]' FILE"
-)
 
 
 def _jobs(config: Path, name: str | None, file: Path) -> Jobs:

@@ -37,7 +37,7 @@ class Callbacks:
 
     Attributes:
         on_event: Called with each event.
-        on_progress: Called with the newest `Progress` when something has changed; several changes may be one call.
+        on_progress: Called with the newest `Progress` when that has changed; several changes may be one call.
         on_item: Called with each item's index (of a Batcher: the item), and its result or error.
         on_complete: Called with the `Progress` when everything that was asked has ended.
         workers: Threads that they run in; `0` is on the event loop.
@@ -88,6 +88,7 @@ class Listeners:
         self._in_pool: set[asyncio.Future[None]] = set()
         self._dropped = 0
         self._is_progress_due = False
+        self._told: Progress | None = None
         self._failed: set[str] = set()
         self._lock = threading.Lock()
 
@@ -105,6 +106,7 @@ class Listeners:
 
     def complete(self) -> None:
         """Tell that everything that was asked has ended."""
+        self.changed()
         if self._callbacks.on_complete is not None:
             self._add("on_complete", self._callbacks.on_complete, (self._look(),))
             self._start()
@@ -151,7 +153,11 @@ class Listeners:
     def _tell_progress(self) -> object:
         assert self._callbacks.on_progress is not None  # noqa: S101  # else it is never called
         self._is_progress_due = False
-        return self._callbacks.on_progress(self._look())
+        progress = self._look()
+        if progress == self._told:
+            return None
+        self._told = progress
+        return self._callbacks.on_progress(progress)
 
     def _start(self) -> None:
         if self._calls and not self._is_telling():
@@ -199,7 +205,11 @@ class Listeners:
         if name == "on_progress":  # what it shows is read here, where it does not change meanwhile
             assert self._callbacks.on_progress is not None  # noqa: S101
             self._is_progress_due = False
-            function, arguments = self._callbacks.on_progress, (self._look(),)
+            progress = self._look()
+            if progress == self._told:
+                return
+            self._told = progress
+            function, arguments = self._callbacks.on_progress, (progress,)
         handed = asyncio.get_running_loop().run_in_executor(pool, self._call_in_thread, name, function, arguments)
         self._in_pool.add(handed)
         handed.add_done_callback(self._in_pool.discard)

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from batch_bridge._money import Cost
 from batch_bridge._money import shown as money
+from batch_bridge.events import BatchProgress
 
 _INTERVAL = 0.2
 """Seconds between two looks."""
@@ -29,6 +30,11 @@ class Watched(Protocol):
     @property
     def in_flight(self) -> int:
         """Requests at the providers."""
+        ...
+
+    @property
+    def in_batches(self) -> tuple[BatchProgress, ...]:
+        """How far the batches at the providers are."""
         ...
 
     @property
@@ -58,6 +64,14 @@ def is_wanted(progress: bool | None) -> bool:  # noqa: FBT001
     return sys.stderr.isatty() if progress is None else progress
 
 
+def _answered(batches: tuple[BatchProgress, ...]) -> str:
+    """Return how many requests the providers have done, as far as they tell."""
+    told = [each for each in batches if each.done is not None and each.total]
+    if not told:
+        return ""
+    return f": {sum(each.done or 0 for each in told)}/{sum(each.total or 0 for each in told)} done"
+
+
 @contextlib.asynccontextmanager
 async def bar(session: Watched, call: Counted, total: int | None) -> AsyncIterator[None]:
     """Show a bar for a call while the block runs. `total` is `None` where the inputs are read lazily."""
@@ -66,12 +80,12 @@ async def bar(session: Watched, call: Counted, total: int | None) -> AsyncIterat
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[before]}{task.fields[waiting]} queued"),
-        TextColumn("{task.fields[flying]} in {task.fields[batches]} batches"),
+        TextColumn("{task.fields[flying]} in {task.fields[batches]} batches{task.fields[answered]}"),
         TextColumn("{task.fields[money]}"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as shown:
-        task = shown.add_task("threads", total=total, before="", waiting=0, flying=0, batches=0, money="")
+        task = shown.add_task("threads", total=total, before="", waiting=0, flying=0, batches=0, answered="", money="")
 
         def look() -> None:
             shown.update(
@@ -81,6 +95,7 @@ async def bar(session: Watched, call: Counted, total: int | None) -> AsyncIterat
                 waiting=session.queued,
                 flying=session.in_flight,
                 batches=session.batches,
+                answered=_answered(session.in_batches),
             )
 
         async def keep_looking() -> None:

@@ -63,6 +63,12 @@ class Queue:
         return (each.id for each in self._in_order())
 
     @property
+    def newest(self) -> datetime | None:
+        """When the last of them was queued; `None` if nothing waits."""
+        lasts = [next(reversed(lane.waiting.values())) for lane in self._lanes()]
+        return max(lasts, key=itemgetter(0))[1].queued_at if lasts else None
+
+    @property
     def groups(self) -> Iterable[str]:
         """The groups of which something waits."""
         return self._groups.keys()

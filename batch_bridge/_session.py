@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 from weakref import WeakSet
@@ -21,6 +22,8 @@ from batch_bridge._memory import MemoryRows
 from batch_bridge._models import JSON, Closed, Outcome, Succeeded
 from batch_bridge._money import Budget, Cost, Line, Prices, Purse, Quote, of_sample, receipt, rows
 from batch_bridge._patience import STORE_PATIENCE, Patience, PatientRows, patient_saver
+from batch_bridge._pending import Pending
+from batch_bridge._pooling import Activity, Pooled
 from batch_bridge._report import Report, of_batches
 from batch_bridge._start import Failures
 from batch_bridge._stopwatch import Stopwatch
@@ -31,7 +34,7 @@ from batch_bridge._untracked import UntrackedMemory
 from batch_bridge._wire import Asked
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
-from batch_bridge.events import Delivered, Event
+from batch_bridge.events import BatchProgress, Delivered, Event
 
 _open_sessions: WeakSet["Session"] = WeakSet()
 
@@ -89,18 +92,26 @@ class Session:
         self.graph = _compiled(graph, saver, self.patience)
         self.bridges = frozenset(bridge.name for bridge in bridges)
         self.failures = Failures(store)
+        self.rows: Rows = store
         self.untracked = UntrackedMemory()
         self.unclaimed = Unclaimed(store)
         self.by = uuid4().hex[:16]
-        self.under_way: set[str] = set()
+        self.under_way: dict[str, Call | None] = {}
         self.calls: set[Call] = set()
+        self._activity = Activity()
+        self._policies = {bridge.name: bridge.flush for bridge in bridges}
         self.stopwatch = Stopwatch()
         self.threads = 0
+        self._ended_before = 0
         self._ledgers = {bridge.name: ledger_in(store, bridge.name) for bridge in bridges}
         self._providers = [provider for bridge in bridges for provider in bridge.providers]
         self._drivers = {
             bridge.name: Driver(
-                bridge.engine(self._ledgers[bridge.name]), self._settled, self._idle, self._at_work, bridge.linger
+                bridge.engine(self._ledgers[bridge.name]),
+                self._settled,
+                partial(self._pause, bridge.name),
+                self._at_work,
+                bridge.linger,
             )
             for bridge in bridges
         }
@@ -110,6 +121,7 @@ class Session:
                 self._drivers[bridge.name].engine.purse = purse
         for name, driver in self._drivers.items():
             driver.engine.standstill = self._standstill
+            driver.on_turn = self._leave
             if listeners is not None or name in self._heard:
                 driver.engine.on_event = self._tell
             if self._claims is not None:
@@ -158,7 +170,9 @@ class Session:
         calls, self.calls = self.calls, set()
         try:
             for call in calls:
+                self._activity.end(call)
                 self.threads += call.done
+                self._ended_before += call.ended_before
                 self._let_go(call)
                 call.fail(
                     RunnerStateError("the Runner was closed while this ran; await it inside of the `async with` block")
@@ -211,11 +225,11 @@ class Session:
                 f"thread {thread_id!r} is under way in this Runner; await what drives it, or cancel that, and then "
                 "start the thread again"
             )
-        self.under_way.add(thread_id)
+        self.under_way[thread_id] = None
         try:
             return await self._restart(thread_id)
         finally:
-            self.under_way.discard(thread_id)
+            self.under_way.pop(thread_id, None)
 
     async def _restart(self, thread_id: str) -> bool:
         saver: BaseCheckpointSaver[Any] = self.graph.checkpointer
@@ -265,6 +279,7 @@ class Session:
         if not self.calls or any(driver.has_failed for driver in self._drivers.values()):
             self._standstill.moved()
         self.calls.add(call)
+        self._activity.begin(call)
         for name, driver in self._drivers.items():
             if driver.has_failed:
                 self._start(name, driver)
@@ -272,8 +287,10 @@ class Session:
     async def end(self, call: Call) -> None:
         """Let a call go, finished or not."""
         if call in self.calls:
+            self._activity.end(call)
             self.calls.discard(call)  # first: what it leaves queued is not to be sent because all is idle now
             self.threads += call.done
+            self._ended_before += call.ended_before
         if call.live and not self.calls:
             self._hurry()
         self._let_go(call)
@@ -296,6 +313,19 @@ class Session:
             self._uncollected |= driver.engine.sent(lost)
         for driver in self._drivers.values():
             driver.drop(left)
+
+    def pending(self, thread: Thread) -> Pending:
+        """Return what a thread waits for."""
+        engines = [driver.engine for driver in self._drivers.values()]
+        batches = tuple(each for engine in engines for each in engine.batches_of(thread.unsettled))
+        return Pending(thread.id, batches, len(thread.unsettled) - sum(each.requests for each in batches))
+
+    def _leave(self) -> None:
+        """End the calls that do not wait for providers, if nothing else can be done."""
+        leaving = [call for call in self.calls if call.leaves and call.live and not call.busy]
+        if leaving and all(driver.rests for driver in self._drivers.values()):
+            for call in leaving:
+                call.leave(self.pending)
 
     async def report(self) -> Report:
         """Add up what there is to tell."""
@@ -357,6 +387,16 @@ class Session:
     def done(self) -> int:
         """Threads that have ended, failed ones too."""
         return self.threads + sum(call.done for call in self.calls)
+
+    @property
+    def ended_before(self) -> int:
+        """Threads that had ended before, and whose results were read again."""
+        return self._ended_before + sum(call.ended_before for call in self.calls)
+
+    @property
+    def in_batches(self) -> tuple[BatchProgress, ...]:
+        """How far the batches at the providers are."""
+        return tuple(each for driver in self._drivers.values() for each in driver.engine.progress)
 
     @property
     def queued(self) -> int:
@@ -424,12 +464,14 @@ class Session:
         for driver in self._drivers.values():
             driver.drop(left)
 
-    def changed(self) -> None:
+    def changed(self, call: Call) -> None:
         """Look whether all is idle now; then the bridges may flush."""
+        self._activity.changed(call)
         self._tell_time()
-        if self._idle():
-            for driver in self._drivers.values():
-                driver.wake()
+        for name, driver in self._drivers.items():
+            pause = self._pause(name)
+            if pause is not None:
+                driver.wake_soon() if pause else driver.wake()
 
     # -- what its drivers tell it --------------------------------------------------------------------------------
 
@@ -441,16 +483,20 @@ class Session:
                 if thread.settle(request_id):
                     call.wake(thread)
 
-    def _idle(self) -> bool:
-        return bool(self.calls) and not any(call.busy for call in self.calls)
+    def _pause(self, bridge: str) -> timedelta | None:
+        return self._activity.pause(self._policies[bridge], partial(self._asks, bridge))
+
+    def _asks(self, bridge: str, call: Pooled) -> bool:
+        """Tell whether a request of a call is queued."""
+        engine, waiters = self._drivers[bridge].engine, self._waiters
+        return engine.is_open and any(each in waiters and waiters[each][0] is call for each in engine.waiting)
 
     def _at_work(self, working: bool) -> None:  # noqa: FBT001
         self._working += 1 if working else -1
         self._tell_time()
 
     def _tell_time(self) -> None:
-        running = any(call.running for call in self.calls)
-        self.stopwatch.switch("langgraph" if running else "bridge" if self._working else "waiting")
+        self.stopwatch.switch("langgraph" if self._activity.running else "bridge" if self._working else "waiting")
 
     def _loop_ended(self, loop: asyncio.Task[None]) -> None:
         if not loop.cancelled() and (error := loop.exception()) is not None:

@@ -107,15 +107,20 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
     if ended and not continued:
         return Begin(value)
     if value is not None and known not in (None, thread.digest):
-        raise RunMismatchError(
-            f"input {thread.index} is not the one that thread {thread.id!r} was begun with; the same run_id (or "
-            "thread_id) goes on with the same inputs in the same order. Use another run_id for other inputs",
-            index=thread.index,
-        )
+        raise mismatch(thread.index, thread.id)
     ours, others = sort_interrupts(snapshot.interrupts)
     if ours and not others:
         return Collect(ours)
     return Begin(None, ended=ended)
+
+
+def mismatch(index: int, thread_id: str) -> RunMismatchError:
+    """Return the error of a thread that was begun with another input."""
+    return RunMismatchError(
+        f"input {index} is not the one that thread {thread_id!r} was begun with; the same run_id (or thread_id) goes "
+        "on with the same inputs in the same order. Use another run_id, or thread_id, for other inputs",
+        index=index,
+    )
 
 
 async def _command(graph: Any, config: Any, command: Command[Any]) -> Begin | Collect:

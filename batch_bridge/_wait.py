@@ -15,7 +15,6 @@ from langgraph.runtime import ExecutionInfo, Runtime, get_runtime
 
 from batch_bridge import _outcome
 from batch_bridge._box import Box, ParkedInterrupt, box_of, taken_in
-from batch_bridge._deadline import Within, duration
 from batch_bridge._deployment._announce import (
     announce,
     announce_sync,
@@ -27,6 +26,7 @@ from batch_bridge._deployment._announce import (
     origin_of,
     user_of,
 )
+from batch_bridge._duration import Within, duration
 from batch_bridge._execution import note_parked
 from batch_bridge._given import check_item, check_items
 from batch_bridge._identity import Identity
@@ -112,7 +112,7 @@ async def wait(
         batcher: A bridge's name, or the bridge. Left out, it is the Runner's only bridge, else `"bridge"`.
         key: Names the request where the node is not deterministic: it takes the place of the item's content in
             what makes this request the same one when the node is run again.
-        deadline: How long the answer may take (a `timedelta`, or seconds), from now; then it comes from the bridge's
+        deadline: How long the answer may take (a duration), from now; then it comes from the bridge's
             fallback, see `Bridge`. `None` leaves that to the bridge. Waits with one deadline share batches.
         label: What receipts call it, up to 200 characters; `None`: the name of the node. It tells no
             requests apart.

@@ -12,8 +12,9 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 from batch_bridge import _messages, _outcome
 from batch_bridge._auto import AnyMode
 from batch_bridge._cache import ResponseCache
-from batch_bridge._deadline import OnDeadline, Within, duration
+from batch_bridge._deadline import OnDeadline
 from batch_bridge._desk import Desk
+from batch_bridge._duration import Duration, Within, duration
 from batch_bridge._engine import POLL_PATIENCE
 from batch_bridge._exit import close_at_exit, closed, watch_at_exit
 from batch_bridge._flush import FlushPolicy, QueueSummary
@@ -69,15 +70,15 @@ class Batcher:
         poll_func: `poll_func(handle) -> None | list | dict` tells whether it has ended, and with what; see `Bridge`.
         find_func: `find_func(key) -> handle | None`; see `Bridge`.
         max_batch_size: So many waiting items are sent at once, and no batch holds more.
-        max_batch_age: No item waits longer for others (a `timedelta`, or seconds). `None`: for ever.
-        max_batch_idle: What waits is sent once no other item has come for so long (a `timedelta`, or seconds).
+        max_batch_age: No item waits longer for others (a duration). `None`: for ever.
+        max_batch_idle: What waits is sent once no other item has come for so long (a duration).
         should_flush_func: `should_flush_func(items, last_flushed) -> bool`, your own reason to send what waits,
             besides size and age. Asked when an item arrives and at every poll interval. `last_flushed` is a naive
             local datetime. What it raises is logged once, with its traceback, and is taken as "no".
         name: Part of every stored key: a durable Batcher that is renamed does not find its batches again.
-        poll_interval: The longest pause between two polls of one batch (a `timedelta`, or seconds).
+        poll_interval: The longest pause between two polls of one batch (a duration).
         poll_patience: How long a batch is left in flight while every look at it fails; see `Bridge`.
-        give_up_after: How long nothing may move (a `timedelta`, or seconds); then who waits gets `Stalled`, and the
+        give_up_after: How long nothing may move (a duration); then who waits gets `Stalled`, and the
             Batcher has ended; see `Runner`. With `path=` another one goes on. `None`: it tries for ever.
         path: The SQLite file that makes it durable. One process at a time has it open.
         on_pending: `"wait"` for the answer, or `"raise"` a `ResultPending` where it is not there yet; needs `path`.
@@ -114,11 +115,11 @@ class Batcher:
         poll_func: Poll | None = None,
         find_func: Find | None = None,
         max_batch_size: int = 50_000,
-        max_batch_age: timedelta | float | None = timedelta(minutes=30),
-        max_batch_idle: timedelta | float | None = None,
+        max_batch_age: Within = timedelta(minutes=30),
+        max_batch_idle: Within = None,
         should_flush_func: ShouldFlush | None = None,
         name: str = "default",
-        poll_interval: timedelta | float = 30,
+        poll_interval: Duration = 30,
         poll_patience: Within = POLL_PATIENCE,
         give_up_after: Within = None,
         path: str | os.PathLike[str] | None = None,
@@ -216,7 +217,7 @@ class Batcher:
 
         Args:
             item: Anything JSON can carry, or LangChain messages. Taken as it is now.
-            deadline: How long the answer may take (a `timedelta`, or seconds); then it comes from the fallback, see
+            deadline: How long the answer may take (a duration); then it comes from the fallback, see
                 `Bridge`. `None` leaves that to the Batcher.
 
         Returns:
@@ -228,6 +229,30 @@ class Batcher:
             BatcherClosedError: The Batcher is closed, or was while this call waited.
         """
         return self._ask_blocking(self._requests([check_item(item, "submit()")], deadline), flush=False)[0]
+
+    def enqueue(self, item: Any, *, deadline: Within = None) -> "concurrent.futures.Future[Any]":
+        """Ask for one answer as `submit` does, and return at once; the future holds it. From any thread.
+
+        Its callbacks run on the Batcher's own thread, and must not wait for the Batcher. It cannot be cancelled.
+
+        Raises:
+            BatcherClosedError: The Batcher is closed. What becomes of the request is raised by the future.
+        """
+        ended: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
+        answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        answer.set_running_or_notify_cancel()
+        ticket = self._hand_in(self._requests([check_item(item, "enqueue()")], deadline), ended)
+
+        def resolve(_: object) -> None:
+            try:
+                (result,) = self._unwrap(ticket, self._wait(ticket, ended), return_exceptions=False)
+            except BaseException as error:  # noqa: BLE001  # whoever asks the future gets it
+                answer.set_exception(error)
+            else:
+                answer.set_result(result)
+
+        ended.add_done_callback(resolve)
+        return answer
 
     async def asubmit(self, item: Any, *, deadline: Within = None) -> Any:
         """Do what `submit` does, without blocking. A caller that is cancelled leaves its request to the batch."""

@@ -11,9 +11,10 @@ from langgraph_sdk.client import LangGraphClient
 
 from batch_bridge._auto import AnyMode, Auto, switch
 from batch_bridge._cache import ResponseCache
-from batch_bridge._deadline import Deadline, OnDeadline, Within, duration
+from batch_bridge._deadline import Deadline, OnDeadline
 from batch_bridge._deployment._access import LINGER as LINGER_ON_SERVER
 from batch_bridge._deployment._access import Access, Service, introduce, introduce_built
+from batch_bridge._duration import FORMS, Duration, Within, duration, required
 from batch_bridge._engine import POLL_PATIENCE, Engine, Notices
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
@@ -66,10 +67,10 @@ class Bridge:
         name: What `wait(…, batcher=…)` calls it. Also part of every stored key: a bridge that is renamed does not find
             its batches again.
         flush: When to send what has been pooled.
-        poll_interval: The longest pause between two polls of one batch (a `timedelta`, or seconds). The first polls
+        poll_interval: The longest pause between two polls of one batch (a duration). The first polls
             come quicker.
         poll_patience: How long a batch is left in flight while every look at it fails with an exception that `poll`, or
-            `find`, has raised (a `timedelta`, or seconds); after that its requests fail, though they may have been
+            `find`, has raised (a duration); after that its requests fail, though they may have been
             billed. Hours in which nobody looks do not count. A provider that says that it is out of reach
             (`ProviderUnavailable`, as the bundled ones do) is waited for.
         cache: Answers requests that were answered before. See `ResponseCache`.
@@ -84,14 +85,14 @@ class Bridge:
             that may read all threads. Or a client of the service, or `lambda: …`, which names the user that it
             resumes a thread for in a header that the authentication handler has to check. Without it the server is
             called in-process, as the user whose run it is.
-        linger: How long arrivals gather before they are looked at together (a `timedelta`, or seconds). `None`: 0.2
+        linger: How long arrivals gather before they are looked at together (a duration). `None`: 0.2
             seconds in a Runner, 0.01 in realtime, one second on a server, where it is rounded up to whole seconds.
         retention: On a server: how long an outcome is kept whose thread has not ended, and a batch's summary.
         attempts: How often a request is sent in all, while what it ends with may pass: it expired, never ran, or was
             answered with 429 or 5xx. It goes into the next batch then; `RequestError.attempts` tells what was
             tried. `1` sends nothing twice. Requests that a provider has not queued, because too many tokens waited
             there, are sent again without counting. In realtime each call is repeated by itself instead.
-        deadline: How long a request may take (a `timedelta`, or seconds). When the oldest of a batch is late, the
+        deadline: How long a request may take (a duration). When the oldest of a batch is late, the
             batch is cancelled, and what it has not answered goes to the fallback, as what is queued still. Nothing
             waits for others longer than half of it: the flush policy's `max_age` is no more then. Where nobody answers
             what is late, as for a pair without `fallback`, it ends as `RequestExpired`, and may have been billed.
@@ -125,15 +126,15 @@ class Bridge:
         find: Find | None = None,
         name: str = "bridge",
         flush: FlushPolicy | None = None,
-        poll_interval: timedelta | float = 30,
+        poll_interval: Duration = 30,
         poll_patience: Within = POLL_PATIENCE,
         cache: ResponseCache | None = None,
         dedupe: bool = False,
         mode: AnyMode | None = None,
         realtime_below: int | None = None,
         client: Service | None = None,
-        linger: timedelta | float | None = None,
-        retention: timedelta = timedelta(days=7),
+        linger: Within = None,
+        retention: Duration = timedelta(days=7),
         attempts: int = 3,
         deadline: Within = None,
         on_deadline: OnDeadline = "wait_for_cancel",
@@ -164,11 +165,8 @@ class Bridge:
             raise ValueError(f"Bridge(name={name!r}): a name is a string that is not empty and has no dots in it")
         if flush is not None and not isinstance(flush, FlushPolicy):
             raise TypeError(f"Bridge(flush={flush!r}) is no policy; give flush=FlushPolicy(max_requests=…, max_age=…)")
-        if not isinstance(poll_interval, timedelta | int | float):
-            raise TypeError(f"Bridge(poll_interval={poll_interval!r}) is no duration; give a timedelta, or seconds")
-        if not isinstance(poll_interval, timedelta):
-            poll_interval = timedelta(seconds=poll_interval)
-        if poll_interval <= timedelta(0):
+        interval = required(poll_interval, "Bridge(poll_interval={given})")
+        if interval <= timedelta(0):
             raise ValueError(f"Bridge(poll_interval={poll_interval!r}) would poll without a pause; give a positive one")
         self._kind = type(provider).__name__
         self._provider, self._flush, self._mode = switch(
@@ -179,7 +177,7 @@ class Bridge:
         self._deadline = within if self._mode != "realtime" else None  # nothing is late
         self._flush = guarded(_in_time(self._flush, self._deadline), name)
         self._name = name
-        self._poll_interval = poll_interval
+        self._poll_interval = interval
         self._poll_patience = _patience(poll_patience)
         self._per_tenant = _per_tenant(per_tenant)
         self._prices = _prices(prices)
@@ -238,6 +236,11 @@ class Bridge:
         if self._linger is not None:
             return self._linger
         return _SHORT_LINGER if self._mode == "realtime" else _LINGER
+
+    @property
+    def flush(self) -> FlushPolicy:
+        """When its queue is sent, in the bridge's mode."""
+        return self._flush
 
     @property
     def poll_interval(self) -> timedelta:
@@ -339,9 +342,7 @@ def _service(client: object) -> Service | None:
 
 
 def _seconds(linger: object) -> float | None:
-    if linger is not None and not isinstance(linger, timedelta | int | float):
-        raise TypeError(f"Bridge(linger={linger!r}) is no duration; give a timedelta, or seconds")
-    seconds = linger.total_seconds() if isinstance(linger, timedelta) else linger
+    seconds = None if linger is None else required(linger, "Bridge(linger={given})").total_seconds()
     if seconds is not None and seconds < 0:
         raise ValueError(f"Bridge(linger={linger!r}) is negative; give 0 or more")
     return seconds
@@ -350,7 +351,7 @@ def _seconds(linger: object) -> float | None:
 def _patience(given: Within) -> timedelta:
     patience = duration(given, "poll_patience")
     if patience is None:
-        raise ValueError("Bridge(poll_patience=None): give a positive timedelta, or seconds")
+        raise ValueError(f"Bridge(poll_patience=None): give {FORMS}")
     return patience
 
 
@@ -397,9 +398,10 @@ def check_budget(given: object, bridges: Sequence[Bridge]) -> Budget | None:
 
 
 def _positive(retention: object) -> timedelta:
-    if not isinstance(retention, timedelta) or retention <= timedelta(0):
-        raise ValueError(f"Bridge(retention={retention!r}): give a positive timedelta")
-    return retention
+    kept = required(retention, "Bridge(retention={given})")
+    if kept <= timedelta(0):
+        raise ValueError(f"Bridge(retention={retention!r}): give a positive duration")
+    return kept
 
 
 def _is_provider(given: object) -> bool:

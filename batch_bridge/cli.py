@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from batch_bridge import _jobs_command, _money_command
+from batch_bridge import __version__, _jobs_command, _money_command, _run_command
 from batch_bridge._erasure import erase_thread
 from batch_bridge.errors import RunFileError
 from batch_bridge.testing._errors import BatchServerError
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.add_typer(_jobs_command.app, name="jobs")
 app.command()(_money_command.cost)
 app.command()(_money_command.quote)
+app.command()(_run_command.run)
 
 _FAULTS = "Faults (shares from 0 to 1)"
 
@@ -35,8 +36,19 @@ def _share(what: str) -> Any:
     return typer.Option(min=0.0, max=1.0, metavar="SHARE", show_default=False, rich_help_panel=_FAULTS, help=what)
 
 
+def _tell_version(is_asked: bool) -> None:  # noqa: FBT001
+    if is_asked:
+        typer.echo(f"batch-bridge {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _main() -> None:
+def _main(
+    *,
+    version: Annotated[  # the callback sees to it
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """LangGraph agents on batch APIs."""
 
 

@@ -15,12 +15,14 @@
     │   ├── NoStoreError              a graph on a server runs without a store, where its bridge would find it
     │   ├── UnknownBatcherError       `batcher=` names no bridge of this Runner, or of this deployment
     │   ├── UnknownJobError           a file holds no job of this handle
+    │   ├── UnknownThreadError        a Runner holds no thread of this handle
     │   ├── BridgeUnreachableError    the server does not let this user reach the bridge
     │   ├── OrderError                a run of a bridge's graph on a server orders what there is not
     │   ├── NondeterministicNodeError a node asks for something else each time it is run again
     │   ├── RunMismatchError          the same `run_id` was used with other inputs
     │   ├── GraphChangedError         a thread waits at a node that the graph does not have any more
     │   ├── RunnerStateError          a Runner was used while it was closed, or from the wrong place
+    │   │   └── ThreadUnderWayError   a thread is driven already, and this call may not join
     │   ├── BatcherClosedError        a Batcher was closed while somebody waited, or is asked afterwards
     │   ├── UnsupportedCallError      a wrapped client was asked for what a batch cannot hold
     │   ├── SwallowedInterruptError   a node caught the interrupt that should have parked it
@@ -30,6 +32,7 @@
     ├── BatchFailed                   what a `poll` of yours raises, or returns, when its batch has failed
     ├── JSONError (TypeError)         a value that JSON cannot carry, with the path to it
     ├── MissingPackageError (ModuleNotFoundError)  a part needs a package that is not installed
+    ├── SubmittedThreadError          a thread that was submitted to a Runner has failed
     ├── RunFileError                  the Runner's file is broken, locked or out of reach
     ├── StoreInUseError               another Runner owns the bridge, or the run, in this store
     ├── Stalled                       nothing has moved for as long as `give_up_after=` allows
@@ -172,6 +175,10 @@ class UnknownJobError(UsageError):
     """A file holds no job of this handle."""
 
 
+class UnknownThreadError(UsageError):
+    """A Runner holds no thread of this handle: none was submitted, and none has a checkpoint."""
+
+
 class BridgeUnreachableError(UsageError):
     """A LangGraph server does not let the user of this run reach the bridge."""
 
@@ -212,6 +219,10 @@ class GraphChangedError(UsageError):
 
 class RunnerStateError(UsageError):
     """A Runner was used while it was closed, or from the wrong place."""
+
+
+class ThreadUnderWayError(RunnerStateError):
+    """A thread is driven by another call of the Runner, and this one may not join it."""
 
 
 class BatcherClosedError(UsageError):
@@ -294,6 +305,18 @@ class JSONError(BatchBridgeError, TypeError):
 
 class MissingPackageError(BatchBridgeError, ModuleNotFoundError):
     """A provider needs a package that is not installed."""
+
+
+class SubmittedThreadError(BatchBridgeError):
+    """A thread that was submitted to a Runner has failed, in this process or in one before it.
+
+    Attributes:
+        thread_id: The thread.
+    """
+
+    def __init__(self, message: str, *, thread_id: str) -> None:
+        super().__init__(message)
+        self.thread_id = thread_id
 
 
 class RunFileError(BatchBridgeError):

@@ -17,11 +17,12 @@ one again: it is no ledger. Those of one bridge come in the order in which they 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from batch_bridge._models import JSON, Usage
 
 __all__ = [
+    "BatchProgress",
     "Cancelled",
     "Delivered",
     "Event",
@@ -202,6 +203,23 @@ class Stalled:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchProgress:
+    """How far a batch is, by the provider's own count.
+
+    Attributes:
+        bridge: Whose it is.
+        batch: Our key of it.
+        done: Requests of it that have ended; `None` while the provider does not tell.
+        total: Requests of it; `None` while the provider does not tell.
+    """
+
+    bridge: str
+    batch: str
+    done: int | None
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far a `Runner` or a `Batcher` is, since it was opened.
 
@@ -211,6 +229,8 @@ class Progress:
         queued: Requests that wait to be sent.
         in_flight: Requests at the providers.
         batches: Batches at the providers.
+        ended_before: Threads among `done` that had ended before this Runner was opened: their results are read again.
+        in_batches: How far each batch at a provider is.
     """
 
     done: int
@@ -218,6 +238,22 @@ class Progress:
     queued: int
     in_flight: int
     batches: int
+    ended_before: int = 0
+    in_batches: tuple[BatchProgress, ...] = ()
+
+    @property
+    def answered(self) -> int:
+        """Requests at the providers that have ended there, as far as the providers tell."""
+        return sum(each.done or 0 for each in self.in_batches)
+
+    @property
+    def step(self) -> Literal["running", "queued", "waiting", "ended"]:
+        """What is done now: threads run, requests wait for others, batches are waited for, or all has ended."""
+        if self.in_flight:
+            return "waiting"
+        if self.queued:
+            return "queued"
+        return "ended" if self.total is not None and self.done >= self.total else "running"
 
 
 Event: TypeAlias = (

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from filelock import Timeout
 
 from batch_bridge._closing import Closing
+from batch_bridge._duration import Duration, Within, required
 from batch_bridge._engine import first_pause
 from batch_bridge._given import check_handle
 from batch_bridge._jobs._apart import apart
@@ -59,9 +60,9 @@ class Jobs:
         provider: Who answers; or a `Bridge`, for its provider, limits, cache and poll interval. What it was when a job
             was submitted it must be when the job is looked at.
         name: Part of every stored key; jobs are found again under the name that they were submitted under.
-        poll_interval: The longest pause between two looks of `join` (a `timedelta`, or seconds). A `Bridge` has its
+        poll_interval: The longest pause between two looks of `join` (a duration). A `Bridge` has its
             own.
-        patience: How long a call waits for its turn at the file (a `timedelta`, or seconds).
+        patience: How long a call waits for its turn at the file (a duration).
 
     Raises:
         TypeError: `provider` is none.
@@ -74,8 +75,8 @@ class Jobs:
         provider: Provider | Bridge,
         *,
         name: str = "default",
-        poll_interval: timedelta | float = 30,
-        patience: timedelta | float = 60,
+        poll_interval: Duration = 30,
+        patience: Duration = 60,
     ) -> None:
         if not isinstance(provider, Bridge):
             provider = Bridge(provider, name="jobs", mode="batch", poll_interval=poll_interval)
@@ -97,7 +98,7 @@ class Jobs:
         self._bridge = provider
         self._name = f"jobs/{name}"
         self._governor: Governor | None = None
-        self._patience = patience.total_seconds() if isinstance(patience, timedelta) else patience
+        self._patience = required(patience, "Jobs(patience={given})").total_seconds()
 
     def __repr__(self) -> str:
         return f"Jobs({str(self._path)!r}, {self._bridge!r})"
@@ -185,12 +186,12 @@ class Jobs:
             await visit.look(_now())
             return await visit.status(handle)
 
-    async def ajoin(self, handle: str, *, timeout: timedelta | float | None = None) -> JobStatus:  # noqa: ASYNC109  # it is told apart from what fails
+    async def ajoin(self, handle: str, *, timeout: Within = None) -> JobStatus:  # noqa: ASYNC109  # it is told apart from what fails
         """Wait until a job has ended, looking at growing intervals; the file is free in between.
 
         Args:
             handle: The job.
-            timeout: How long (a `timedelta`, or seconds); `None`: for ever.
+            timeout: How long (a duration); `None`: for ever.
 
         Raises:
             TimeoutError: It has not ended yet. It goes on, and can be asked for again.
@@ -198,7 +199,7 @@ class Jobs:
         """
         check_handle(handle, "join()")
         loop = asyncio.get_running_loop()
-        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        seconds = None if timeout is None else required(timeout, "join(timeout={given})").total_seconds()
         end = None if seconds is None else loop.time() + seconds
         pause = first_pause(self._bridge.poll_interval)
         while not (status := await self.astatus(handle)).ended:
@@ -259,7 +260,7 @@ class Jobs:
         """Do what `acancel` does, outside an event loop."""
         return _run("cancel", self.acancel(handle))
 
-    def join(self, handle: str, *, timeout: timedelta | float | None = None) -> JobStatus:
+    def join(self, handle: str, *, timeout: Within = None) -> JobStatus:
         """Do what `ajoin` does, outside an event loop."""
         return _run("join", self.ajoin(handle, timeout=timeout))
 

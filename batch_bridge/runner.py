@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence, Sized
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence, Sized
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -14,32 +14,35 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
+from langgraph.types import Command
 
 from batch_bridge._call import Call, Failed
 from batch_bridge._closing import Closing, note_others
 from batch_bridge._collector import relaxed
-from batch_bridge._deadline import duration
+from batch_bridge._duration import Duration, Within, duration
 from batch_bridge._given import check_items
 from batch_bridge._ledger import Rows
 from batch_bridge._listeners import Callbacks, OnEvent, OnItem, OnProgress, listen
 from batch_bridge._memory import MemoryRows
 from batch_bridge._money import Budget, Quote, choose
-from batch_bridge._options import InvokeOptions, check_options
+from batch_bridge._options import InvokeOptions, check_options, full_config
 from batch_bridge._patience import STORE_PATIENCE
+from batch_bridge._pending import OnPending, Pending, check_on_pending
 from batch_bridge._progress import bar, is_wanted
 from batch_bridge._report import Report
 from batch_bridge._session import Session
 from batch_bridge._sqlite import StrictSerializer, open_file
 from batch_bridge._state_types import types_of
+from batch_bridge._submissions import Submissions
 from batch_bridge.bridge import Bridge, check_budget
-from batch_bridge.errors import RunnerStateError
+from batch_bridge.errors import RunnerStateError, ThreadUnderWayError, UnknownThreadError
 from batch_bridge.events import Progress
 
 MAX_CONCURRENCY = 64
 """Threads that run at the same time, unless the call says otherwise. Parked threads do not count."""
-_INVOKE_OPTIONS = ("input", "config", "context")
+_INVOKE_OPTIONS = ("input", "config", "attach", "on_pending", "context")
 _QUOTE_OPTIONS = ("inputs", "sample", "run_id", "max_concurrency", "context")
-_BATCH_OPTIONS = ("inputs", "config", "run_id", "return_exceptions", "max_concurrency", "context")
+_BATCH_OPTIONS = ("inputs", "config", "run_id", "return_exceptions", "on_pending", "max_concurrency", "context")
 
 
 class Runner:
@@ -69,12 +72,12 @@ class Runner:
             code of its nodes names. What else a checkpoint in the Runner's file names is not built: a file that was
             tampered with could run code. A checkpointer of yours has rules of its own.
         patience: How long to wait for another Runner that owns a bridge or the run in `store`, as in a rolling deploy
-            (a `timedelta`, or seconds). After that, and by default at once, it is a `StoreInUseError`. A claim of a
+            (a duration). After that, and by default at once, it is a `StoreInUseError`. A claim of a
             process that was killed runs out after half a minute, and at once on the same machine (Linux).
-        store_patience: How long a call of the store or the checkpointer that fails is tried again (a `timedelta`, or
-            seconds), with growing pauses; what asked for it waits meanwhile, and the rest goes on. After that the run
+        store_patience: How long a call of the store or the checkpointer that fails is tried again (a duration), with
+            growing pauses; what asked for it waits meanwhile, and the rest goes on. After that the run
             ends with the store's error, and the same command goes on with it.
-        give_up_after: How long nothing may move (a `timedelta`, or seconds): every call of the providers fails, in all
+        give_up_after: How long nothing may move (a duration): every call of the providers fails, in all
             bridges. Then the run ends with `Stalled`, which says what failed last; the same command goes on, with the
             batches that are in flight. A batch that runs moves with each look at it. `None`: it tries for ever.
         budget: What may be spent, by all bridges together, and what one thread may ask for; see `Budget`. Without it a
@@ -103,9 +106,9 @@ class Runner:
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         store: BaseStore | None = None,
         types: Iterable[type] = (),
-        patience: timedelta | float = 0,
-        store_patience: timedelta | float = STORE_PATIENCE,
-        give_up_after: timedelta | float | None = None,
+        patience: Duration = 0,
+        store_patience: Duration = STORE_PATIENCE,
+        give_up_after: Within = None,
         budget: Budget | None = None,
         progress: bool | None = None,
         on_event: OnEvent | None = None,
@@ -131,6 +134,7 @@ class Runner:
         self._budget = check_budget(budget, self._bridges)
         self._progress = progress
         self._session: Session | None = None
+        self._submissions: Submissions | None = None
         self._watched: Session | None = None
         self._stack: contextlib.AsyncExitStack | None = None
         self._sync: asyncio.Runner | None = None
@@ -187,7 +191,17 @@ class Runner:
             )
             stack.push_async_exit(Closing((session.close,)))
             await session.open()
-            self._session, self._watched, self._stack = session, session, stack.pop_all()
+            names = ",".join(sorted(bridge.name for bridge in self._bridges))
+            saver = session.graph.checkpointer
+            self._submissions = Submissions(session.rows, names, saver, self._run_submitted)
+            stack.push_async_exit(Closing((self._submissions.close,)))
+            self._session = self._watched = session
+            try:
+                await self._submissions.open()
+            except BaseException:
+                self._session = self._watched = None
+                raise
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(
@@ -235,6 +249,7 @@ class Runner:
         *,
         run_id: str | None = None,
         return_exceptions: bool = False,
+        on_pending: OnPending = "wait",
         max_concurrency: int | None = None,
         context: Any = None,
         **options: Unpack[InvokeOptions],
@@ -248,6 +263,9 @@ class Runner:
                 config names one. Without it the run cannot be continued.
             return_exceptions: Return the exception of a thread that failed in its place. Else the first one, by index,
                 is raised once all other threads have ended: their answers are paid for.
+            on_pending: `"return"` returns once every thread that lives waits, and all that they ask is sent; a
+                `Pending` stands in the place of each result that is not there yet. The same call later collects the
+                answers and goes on to the next wave. It needs `run_id`, or a `thread_id` in the config.
             max_concurrency: Threads that run at the same time; parked ones do not count.
             context: The graph's run context.
             **options: More keyword arguments for the graph's `ainvoke`; see `InvokeOptions`.
@@ -264,7 +282,9 @@ class Runner:
         """
         total = len(inputs) if isinstance(inputs, Sized) else None
         check_options("abatch()", options, _BATCH_OPTIONS, self._graph)
-        call = self._call(check_items(inputs, "abatch()", "input"), config, run_id, max_concurrency, context, options)
+        leaves = check_on_pending("abatch()", on_pending, is_named=_is_named(run_id, config))
+        inputs = check_items(inputs, "abatch()", "input")
+        call = self._call(inputs, config, run_id, max_concurrency, context, options, leaves=leaves)
         results = {index: result async for index, result in self._results(call, run_id, total)}
         return _in_order(results, return_exceptions=return_exceptions)
 
@@ -275,6 +295,7 @@ class Runner:
         *,
         run_id: str | None = None,
         return_exceptions: bool = False,
+        on_pending: OnPending = "wait",
         max_concurrency: int | None = None,
         context: Any = None,
         **options: Unpack[InvokeOptions],
@@ -286,7 +307,8 @@ class Runner:
         total = len(inputs) if isinstance(inputs, Sized) else None
         inputs = check_items(inputs, "abatch_as_completed()", "input")
         check_options("abatch_as_completed()", options, _BATCH_OPTIONS, self._graph)
-        call = self._call(inputs, config, run_id, max_concurrency, context, options)
+        leaves = check_on_pending("abatch_as_completed()", on_pending, is_named=_is_named(run_id, config))
+        call = self._call(inputs, config, run_id, max_concurrency, context, options, leaves=leaves)
         failed: dict[int, Any] = {}
         async with contextlib.aclosing(self._results(call, run_id, total)) as results:  # when it is left early
             async for index, result in results:
@@ -303,24 +325,104 @@ class Runner:
         input: Any,  # noqa: A002  # as LangGraph calls it
         config: RunnableConfig | None = None,
         *,
+        attach: bool = True,
+        on_pending: OnPending = "wait",
         context: Any = None,
         **options: Unpack[InvokeOptions],
     ) -> Any:
         """Run one thread, as `graph.ainvoke` does.
 
+        It says nothing about what comes next: what it asks for waits a second for other calls
+        (`FlushPolicy.when_idle`). Where the thread is under way in this Runner already, the call joins: it returns the
+        same result, and goes on with the thread if the other call is cancelled meanwhile. What joins uses the config,
+        the context and the options of the call that it joins.
+
         A thread that waits for a batch already, or was stopped by a crash, goes on with `input` `None` or the one that
         it was begun with. One that has ended takes `input` as its next turn. `Command(resume=…)` answers a human's
         interrupt.
 
+        Args:
+            input: The input, `None`, or a `Command`.
+            config: Names the thread: `{"configurable": {"thread_id": …}}`.
+            attach: `False` refuses a thread that is under way instead of joining.
+            on_pending: `"return"` returns a `Pending` once the thread waits and what it asks is sent; see `abatch`.
+            context: The graph's run context.
+            **options: More keyword arguments for the graph's `ainvoke`; see `InvokeOptions`.
+
         Raises:
             RunMismatchError: The thread waits, and was begun with another input.
             GraphChangedError: The thread waits at a node that the graph does not have any more.
+            RunnerStateError: The thread is under way, and the call may not join, as with a `Command`.
         """
         check_options("ainvoke()", options, _INVOKE_OPTIONS, self._graph)
-        call = self._call([input], config, None, None, context, options)
-        return _in_order(
-            {index: result async for index, result in self._results(call, None, 1)}, return_exceptions=False
-        )[0]
+        leaves = check_on_pending("ainvoke()", on_pending, is_named=_is_named(None, config))
+        result = await self._one(input, config, context, options, attach=attach, leaves=leaves)
+        return _in_order({0: result}, return_exceptions=False)[0]
+
+    async def submit(
+        self,
+        input: Any,  # noqa: A002  # as LangGraph calls it
+        *,
+        thread_id: str | None = None,
+        config: RunnableConfig | None = None,
+    ) -> str:
+        """Start a thread, and return at once; `result` returns what becomes of it, in this process or the next.
+
+        ::
+
+            handle = await runner.submit({"x": 1}, thread_id="order-17")  # a web request
+            result = await runner.result(handle)                          # another one
+
+        The thread is on disk when this returns. The next Runner of these bridges on the same file goes on with it.
+        Idempotent: the same thread_id with the same input is the same thread, whose result is kept once it has ended.
+        One that has failed is run again, and asks anew for what failed.
+
+        Args:
+            input: What the graph is given.
+            thread_id: Names the thread, and is the handle. Without it the handle is a new id.
+            config: What of a config the checkpointer can keep: `configurable`, `metadata`, `tags`, but no callbacks.
+
+        Returns:
+            The handle: the thread's id.
+
+        Raises:
+            RunMismatchError: The thread was begun with another input.
+            TypeError: `input` is a `Command`, which answers a human: give it to `ainvoke`.
+            RunnerStateError: The Runner is not open.
+        """
+        if input is None or isinstance(input, Command):
+            raise TypeError(f"submit() got {input!r}, which goes on with a thread; give it to ainvoke(…, config)")
+        submissions = self._open_submissions()
+        handle = uuid.uuid4().hex if thread_id is None else str(thread_id)
+        await submissions.submit(handle, input, full_config(config or {}))
+        return handle
+
+    async def result(self, handle: str, *, on_pending: OnPending = "wait") -> Any:
+        """Return the result of a thread that was submitted, once it has ended; any number of callers may wait for it.
+
+        To stop waiting is to cancel this call, or `asyncio.timeout`: the thread goes on.
+
+        Args:
+            handle: The thread's id, as `submit` returned it.
+            on_pending: `"return"` returns a `Pending` at once, if the thread has not ended.
+
+        Raises:
+            SubmittedThreadError: The thread has failed before. Whoever waits when it fails gets its error itself.
+            UnknownThreadError: There is no such thread.
+            RunnerStateError: The Runner is not open, or was closed meanwhile.
+        """
+        session, handle = self._open_session(), str(handle)
+        task = await self._open_submissions().find(handle)
+        config: RunnableConfig = {"configurable": {"thread_id": handle}}
+        leaves = check_on_pending("result()", on_pending, is_named=True)
+        if task is None:
+            return await self._result_of(session, handle, config, leaves=leaves)
+        if leaves and not task.done():
+            return self._pending(handle)
+        await asyncio.wait((task,))
+        if task.cancelled():
+            raise RunnerStateError(f"the Runner was closed while thread {handle!r} ran; the next one goes on with it")
+        return task.result()
 
     def batch(
         self,
@@ -329,6 +431,7 @@ class Runner:
         *,
         run_id: str | None = None,
         return_exceptions: bool = False,
+        on_pending: OnPending = "wait",
         max_concurrency: int | None = None,
         context: Any = None,
         **options: Unpack[InvokeOptions],
@@ -343,6 +446,7 @@ class Runner:
                     config,
                     run_id=run_id,
                     return_exceptions=return_exceptions,
+                    on_pending=on_pending,
                     max_concurrency=max_concurrency,
                     context=context,
                     **options,
@@ -356,6 +460,7 @@ class Runner:
         *,
         run_id: str | None = None,
         return_exceptions: bool = False,
+        on_pending: OnPending = "wait",
         max_concurrency: int | None = None,
         context: Any = None,
         **options: Unpack[InvokeOptions],
@@ -372,6 +477,7 @@ class Runner:
                 config,
                 run_id=run_id,
                 return_exceptions=return_exceptions,
+                on_pending=on_pending,
                 max_concurrency=max_concurrency,
                 context=context,
                 **options,
@@ -511,11 +617,83 @@ class Runner:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
+    def _join(self, value: Any, config: RunnableConfig | None) -> "asyncio.Future[Any] | None":
+        """Return a future for the result of the thread that a config names, if a call drives it that can be joined."""
+        thread_id = _thread_id(config)
+        driving = self._open_session().under_way.get(thread_id)
+        if driving is None or full_config(config or {})["configurable"].get("checkpoint_id"):
+            return None
+        return driving.join(thread_id, value)
+
+    def _pending(self, thread_id: str) -> Pending:
+        session = self._open_session()
+        driving = session.under_way.get(thread_id)
+        return Pending(thread_id) if driving is None else session.pending(driving.thread(thread_id))
+
+    def _open_submissions(self) -> Submissions:
+        self._open_session()
+        assert self._submissions is not None  # noqa: S101  # it is open as long as the session
+        return self._submissions
+
+    async def _one(
+        self,
+        value: Any,
+        config: RunnableConfig | None,
+        context: Any,
+        options: InvokeOptions,
+        *,
+        attach: bool = True,
+        leaves: bool = False,
+        is_again: bool = False,
+    ) -> Any:
+        """Run one thread, or join who does, and return its result, or `Failed`."""
+        while True:
+            if attach and (joined := self._join(value, config)) is not None:
+                if leaves:
+                    return self._pending(_thread_id(config))
+                await asyncio.wait((joined,))
+                if not joined.cancelled():
+                    return joined.result()
+                continue  # who drove it was cancelled
+            call = self._call(
+                [value], config, None, None, context, options, is_single=True, is_again=is_again, leaves=leaves
+            )
+            try:
+                (result,) = [result async for _, result in self._results(call, None, 1)]
+            except ThreadUnderWayError:
+                self._total = None if self._total is None else self._total - 1
+                if not attach or self._join(value, config) is None:
+                    raise
+                continue  # two began at once
+            return result
+
+    async def _run_submitted(self, value: Any, config: RunnableConfig) -> Any:
+        return await self._one(value, config, None, {}, is_again=True)
+
+    async def _result_of(self, session: Session, thread_id: str, config: RunnableConfig, *, leaves: bool) -> Any:
+        """Return the result of a thread that no submission drives."""
+        snapshot = await session.graph.aget_state(config)
+        if not snapshot.config["configurable"].get("checkpoint_id"):
+            raise UnknownThreadError(
+                f"this Runner holds no thread {thread_id!r}; give what submit() returned, to a Runner on the same file"
+            )
+        if snapshot.next or snapshot.interrupts:
+            return await self.ainvoke(None, config, on_pending="return" if leaves else "wait")
+        return await session.graph.ainvoke(None, config)
+
     def _look(self) -> Progress:
         session = self._watched
         if session is None:
             return Progress(0, self._total, 0, 0, 0)
-        return Progress(session.done, self._total, session.queued, session.in_flight, session.batches)
+        return Progress(
+            session.done,
+            self._total,
+            session.queued,
+            session.in_flight,
+            session.batches,
+            session.ended_before,
+            session.in_batches,
+        )
 
     def _open_session(self) -> Session:
         if self._session is None:
@@ -530,6 +708,10 @@ class Runner:
         limit: int | None,
         context: Any,
         given: InvokeOptions,
+        *,
+        is_single: bool = False,
+        is_again: bool = False,
+        leaves: bool = False,
     ) -> Call:
         session = self._open_session()
         if limit is not None and limit < 1:
@@ -542,9 +724,11 @@ class Runner:
             inputs,
             config,
             run_id or uuid.uuid4().hex,
-            continued=run_id is not None,
+            continued=is_again or run_id is not None,
             limit=limit or MAX_CONCURRENCY,
             options=options,
+            is_single=is_single,
+            leaves=leaves,
         )
 
     async def _results(
@@ -565,12 +749,12 @@ class Runner:
         try:
             async with shown:
                 async for pair in call.results():
-                    if listeners is not None:
-                        index, result = pair
+                    index, result = pair
+                    if listeners is not None and not isinstance(result, Pending):
                         listeners.item(index, result.error if isinstance(result, Failed) else result)
                     yield pair
             call.tell_ended_before()
-            if listeners is not None:
+            if listeners is not None and not call.live:
                 listeners.complete()
         finally:
             try:
@@ -604,6 +788,16 @@ def _in_order(results: dict[int, Any], *, return_exceptions: bool) -> list[Any]:
 def size_of(value: object) -> int:
     """Return about how large an input is."""
     return len(repr(value))
+
+
+def _thread_id(config: RunnableConfig | None) -> str:
+    """Return the thread that a config names; empty if it names none."""
+    return str(full_config(config or {}).get("configurable", {}).get("thread_id") or "")
+
+
+def _is_named(run_id: str | None, config: RunnableConfig | Sequence[RunnableConfig] | None) -> bool:
+    configs = [config] if config is None or isinstance(config, Mapping) else config
+    return run_id is not None or all(_thread_id(each) for each in configs)
 
 
 def _own_saver(graph: Any) -> BaseCheckpointSaver[Any] | None:

@@ -17,6 +17,7 @@ from batch_bridge import _logged, _text
 from batch_bridge._cache._file import FileShelf
 from batch_bridge._cache._rows import StoreShelf
 from batch_bridge._cache._shelf import Kept, Shelf
+from batch_bridge._duration import Within, required
 from batch_bridge._models import JSON
 
 logger = logging.getLogger("batch_bridge")
@@ -69,16 +70,11 @@ class ResponseCache:
         ValueError: `ttl` is not positive, or not finite.
     """
 
-    def __init__(
-        self, place: str | os.PathLike[str] | BaseStore, *, ttl: timedelta | float | None = None, tenant: str = ""
-    ) -> None:
-        if isinstance(ttl, int | float) and not isinstance(ttl, bool):
-            if not abs(ttl) <= timedelta.max.total_seconds():  # not a number, infinite, or too long
-                raise ValueError(f"ResponseCache(ttl={ttl!r}) is no time to keep an answer; give seconds, or None")
-            ttl = timedelta(seconds=ttl)
-        if not isinstance(ttl, timedelta | None):
-            raise TypeError(f"ResponseCache(ttl={ttl!r}) is no duration; give a timedelta, seconds, or None")
-        if ttl is not None and ttl <= timedelta(0):
+    def __init__(self, place: str | os.PathLike[str] | BaseStore, *, ttl: Within = None, tenant: str = "") -> None:
+        if isinstance(ttl, int | float) and not abs(ttl) <= timedelta.max.total_seconds():  # not a number, or too long
+            raise ValueError(f"ResponseCache(ttl={ttl!r}) is no time to keep an answer; give seconds, or None")
+        kept = None if ttl is None else required(ttl, "ResponseCache(ttl={given})")
+        if kept is not None and kept <= timedelta(0):
             raise ValueError(f"ResponseCache(ttl={ttl!r}) would keep nothing; give a positive duration, or None")
         if not isinstance(tenant, str):
             raise TypeError(f"ResponseCache(tenant={tenant!r}): give a string")
@@ -89,7 +85,7 @@ class ResponseCache:
         else:
             raise TypeError(f"ResponseCache({place!r}): give the path of a file, or a LangGraph store")
         self._closing = weakref.finalize(self, self._shelf.close)
-        self._ttl = None if ttl is None else ttl.total_seconds()
+        self._ttl = None if kept is None else kept.total_seconds()
         self._tenant = hashlib.blake2b(tenant.encode(errors="surrogatepass"), digest_size=16).hexdigest()
         self._stats = CacheStats()
         self._unswept = _SWEEP_EVERY  # the first answer that is kept sweeps

@@ -7,21 +7,18 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field
 
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d) ?)+")
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+from batch_bridge._duration import parse
+
 _VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
 def _duration(value: object) -> timedelta:
-    if isinstance(value, str) and _DURATION.fullmatch(value.strip()):
-        value = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(value))
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError('write a duration such as "30s", "90m", "1h 30m" or "7d", or a number of seconds')  # noqa: TRY004  # as pydantic asks for
-    try:
-        return timedelta(seconds=value)
-    except (OverflowError, ValueError):
-        raise ValueError("write a duration that a clock can count") from None
+    parsed = parse(value)
+    if parsed is None:
+        raise ValueError('write a duration such as "30s", "90m", "1h 30m" or "7d", or a number of seconds')
+    if parsed in (timedelta.min, timedelta.max):
+        raise ValueError("write a duration that a clock can count")
+    return parsed
 
 
 def _duration_or_never(value: object) -> timedelta | None:

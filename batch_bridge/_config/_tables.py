@@ -37,6 +37,7 @@ class FlushTable(Table):
     max_bytes: Whole | None = None
     max_age: DurationOrNever = None
     max_idle: DurationOrNever = None
+    when_idle: Flag | None = None
 
 
 class TenantTable(Table):

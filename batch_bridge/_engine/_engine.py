@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from batch_bridge import events
 from batch_bridge._deadline import Deadline
-from batch_bridge._engine import _schedule
+from batch_bridge._engine import _rest, _schedule
 from batch_bridge._engine._flight import Flight, first_pause
 from batch_bridge._engine._intake import CANCELLED, asked_at, judge, stand_by, within_budget, within_limits
 from batch_bridge._engine._notices import Notices, told
@@ -20,6 +20,7 @@ from batch_bridge._flush import FlushPolicy
 from batch_bridge._ledger import Ledger
 from batch_bridge._models import JSON, Cancelled, Closed, Errored, Intent, Outcome, Request, Submitted
 from batch_bridge._money import Account, Prices, Purse
+from batch_bridge._pending import PendingBatch
 from batch_bridge._plan import Waiting
 from batch_bridge._provider import Provider
 from batch_bridge._quota import Governor
@@ -97,6 +98,7 @@ class Engine:
             self._state.governor = governor
         if notices is not None:
             self._state.notices = notices
+        self._ticked_at: datetime | None = None
         self._settler = Settler(self._state)
         self._sender = Sender(self._state, self._settler)
 
@@ -119,6 +121,7 @@ class Engine:
             if old is not None and isinstance(batch, Submitted) and isinstance(old.batch, Submitted):
                 flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
                 flight.problem, flight.logged, flight.bad, flight.done = old.problem, old.logged, old.bad, old.done
+                flight.total = old.total
                 flight.blind = old.blind
             elif isinstance(batch, Submitted) and state.ledger.keeps_queue:
                 flight.blind = batch.blind  # no process stays: those before this one have looked in vain, too
@@ -235,6 +238,7 @@ class Engine:
             now: Aware UTC. A clock that jumps makes things early or late, never wrong.
             drain: Send all that waits, whatever the policy says: nothing more can come.
         """
+        self._ticked_at = now
         await self.advance(now)
         await self.flush(now, drain=drain)
         return self.tell(now)
@@ -521,6 +525,20 @@ class Engine:
         flight = self._state.flights.get(key)
         return () if flight is None else tuple(self._state.flights.unsettled(flight))
 
+    def batches_of(self, ids: Iterable[str]) -> tuple[PendingBatch, ...]:
+        """Return the batches that requests are in which have no outcome yet."""
+        return _rest.batches_of(self._state, ids)
+
+    @property
+    def progress(self) -> tuple[events.BatchProgress, ...]:
+        """How far the batches at the provider are, by its own count."""
+        return _rest.progress(self._state)
+
+    @property
+    def rests(self) -> bool:
+        """Whether everything is sent and was looked at, so that only the provider can move anything."""
+        return self._ticked_at is not None and _rest.rests(self._state, self._ticked_at)
+
     def sent(self, ids: Iterable[str] | None = None) -> dict[str, JSON]:
         """Return the batches at the provider that are waited for, handles by our keys: all, or those of requests."""
         flights = self._state.flights
@@ -539,6 +557,11 @@ class Engine:
     def queued(self) -> int:
         """How many requests wait to be sent."""
         return len(self._state.opened())
+
+    @property
+    def newest(self) -> datetime | None:
+        """When the last request that waits to be sent was queued; `None` if none waits."""
+        return self._state.opened().newest
 
     @property
     def waiting(self) -> Iterable[str]:

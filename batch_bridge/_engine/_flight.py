@@ -36,6 +36,7 @@ class Flight:
         logged: The same for the log, without what the error quotes.
         bad: The error of a `poll` that returned what makes no sense; `None` after any other look.
         done: How many of its requests have ended, as the last good look told.
+        total: How many there are of them, as it told.
         refusals: Times in a row that it was not created, because the provider was full.
         stopping: The provider is to be told that it should stop.
         is_late: Its deadline has passed, and what follows from that has been begun.
@@ -62,6 +63,7 @@ class Flight:
     logged: str = ""
     bad: BadPollResultError | None = None
     done: int | None = None
+    total: int | None = None
     refusals: int = 0
     stopping: bool = False
     is_late: bool = False

@@ -82,7 +82,7 @@ class Settler:
         if self._goes_on(flight, reply, now):
             return
         await _looks.good(state, flight)
-        flight.done = reply.done
+        flight.done, flight.total = reply.done, reply.total
         if state.on_event is not None:
             state.on_event(events.Polled(bridge=state.name, batch=flight.batch.key, done=reply.done, total=reply.total))
         if reply.outcomes:

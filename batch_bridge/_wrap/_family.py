@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary, ref
 from openai import AsyncAzureOpenAI
 
 from batch_bridge._ask import Asker, check_batcher
-from batch_bridge._deadline import Within, duration
+from batch_bridge._duration import Duration, Within, duration, required
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._headers import deciding
 from batch_bridge._loop_thread import LoopThread
@@ -64,7 +64,7 @@ class Family:
         batcher: str | Named | Batcher | None,
         unsupported: Unsupported,
         flush: FlushPolicy | None,
-        poll_interval: timedelta | float,
+        poll_interval: Duration,
         path: str | os.PathLike[str] | None,
         on_pending: OnPending,
         provider: Provider | None,
@@ -212,11 +212,9 @@ class Family:
 
 
 def _interval(given: object) -> timedelta:
-    if isinstance(given, bool) or not isinstance(given, timedelta | int | float):
-        raise TypeError(f"wrap_openai(poll_interval={given!r}) is no duration; give a timedelta, or seconds")
-    if not isinstance(given, timedelta) and not math.isfinite(given):
+    if isinstance(given, float) and not math.isfinite(given):
         raise ValueError(f"wrap_openai(poll_interval={given!r}) is no time to wait; give a number of seconds")
-    interval = given if isinstance(given, timedelta) else timedelta(seconds=given)
+    interval = required(given, "wrap_openai(poll_interval={given})")
     if interval <= timedelta(0):
         raise ValueError(f"wrap_openai(poll_interval={given!r}) would poll without a pause; give a positive one")
     return interval

@@ -7,14 +7,13 @@ is replaced, and parsing, raw responses and structured output stay the SDK's own
 
 import functools
 import os
-from datetime import timedelta
 from typing import Any, Final, TypeVar, cast
 
 from openai import AsyncOpenAI, OpenAI
 
 from batch_bridge._ask import Asker
 from batch_bridge._closing import close_all
-from batch_bridge._deadline import Within
+from batch_bridge._duration import Duration, Within
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._mode import Mode, resolve_mode
 from batch_bridge._models import JSON
@@ -40,7 +39,7 @@ def wrap_openai(
     mode: Mode | None = None,
     unsupported: Unsupported = "raise",
     flush: FlushPolicy | None = None,
-    poll_interval: timedelta | float = 30,
+    poll_interval: Duration = 30,
     path: str | os.PathLike[str] | None = None,
     on_pending: OnPending = "wait",
     provider: Provider | None = None,
@@ -68,12 +67,12 @@ def wrap_openai(
             says so once. The default raises, so that nothing costs twice what its author thinks. Calls that only
             read (GET) always pass.
         flush: When the shared Batcher sends what waits.
-        poll_interval: The longest pause between two polls of one of its batches (a `timedelta`, or seconds).
+        poll_interval: The longest pause between two polls of one of its batches (a duration).
         path: The SQLite file that makes the shared Batcher durable.
         on_pending: `"wait"` for the answer, or `"raise"` a `ResultPending` where it is not there yet, and come back
             tomorrow; needs `path`. In nodes it means nothing: they park.
         provider: Who answers the shared Batcher; an `OpenAIBatch` with this client's settings if not given.
-        deadline: How long an answer may take (a `timedelta`, or seconds); then it is called in realtime, or answered by
+        deadline: How long an answer may take (a duration); then it is called in realtime, or answered by
             the bridge's fallback: see `wait`. A call's own `timeout=` is for its HTTP request, and means nothing here.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from langchain_core.language_models import BaseChatModel
 
 from batch_bridge._ask import check_batcher
-from batch_bridge._deadline import Within, duration
+from batch_bridge._duration import Duration, Within, duration
 from batch_bridge._flush import FlushPolicy
 from batch_bridge._mode import Mode, resolve_mode
 from batch_bridge._wait import Named
@@ -27,8 +27,8 @@ def batched(
     batcher: str | Named | Batcher | None = None,
     *,
     mode: Mode | None = None,
-    max_idle: timedelta | float = 1,
-    max_age: timedelta | float | None = timedelta(minutes=30),
+    max_idle: Duration = 1,
+    max_age: Within = timedelta(minutes=30),
     max_concurrency: int = 16,
     deadline: Within = None,
 ) -> Model:
@@ -52,10 +52,10 @@ def batched(
             only bridge, else `"bridge"`.
         mode: `"batch"`, or `"realtime"` for the model as it was given. `None`: what the environment variable
             `BATCH_BRIDGE_MODE` says, and else `"batch"`.
-        max_idle: Outside of graphs, how long to wait for other calls (a `timedelta`, or seconds).
+        max_idle: Outside of graphs, how long to wait for other calls (a duration).
         max_age: Outside of graphs, the longest that a call waits for others. A `Batcher` has both for itself.
         max_concurrency: Realtime calls at a time, of a model that no batch takes.
-        deadline: How long an answer may take (a `timedelta`, or seconds); then it is called in realtime, or answered by
+        deadline: How long an answer may take (a duration); then it is called in realtime, or answered by
             the bridge's fallback: see `batch_bridge.wait`.
 
     Raises:

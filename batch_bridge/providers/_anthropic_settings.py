@@ -27,8 +27,6 @@ class Settings:
     def __post_init__(self) -> None:
         if isinstance(self.betas, str) or not all(isinstance(each, str) and each for each in self.betas):
             raise TypeError(f"AnthropicBatch(betas={self.betas!r}): give a list of names")
-        if self.lost_after is not None and not isinstance(self.lost_after, timedelta):
-            raise TypeError(f"AnthropicBatch(lost_after={self.lost_after!r}): give a timedelta, or None")
         if self.lost_after is not None and self.lost_after < timedelta():
             raise ValueError(f"AnthropicBatch(lost_after={self.lost_after!r}): it cannot be negative")
 

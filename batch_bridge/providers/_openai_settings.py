@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from batch_bridge._duration import Within, required
 from batch_bridge._models import JSON
 from batch_bridge.providers import _defaults
 from batch_bridge.providers._openai_batch import KEY
@@ -56,8 +57,8 @@ class Settings:
         if self.quirks.routes == "mistral":
             hours(self.completion_window)
         shortest = self.quirks.shortest_life
-        _check_life("files_expire_after", self.files_expire_after, shortest)
-        _check_life("output_expires_after", self.output_expires_after, shortest)
+        for name in ("files_expire_after", "output_expires_after"):
+            object.__setattr__(self, name, _life(name, getattr(self, name), shortest))
 
 
 def read_defaults(defaults: Mapping[str, object] | None, model: str | None) -> dict[str, JSON]:
@@ -88,11 +89,12 @@ def _check_metadata(metadata: Mapping[str, str]) -> None:
             )
 
 
-def _check_life(name: str, life: timedelta | None, shortest: timedelta) -> None:
-    if life is None:
-        return
-    if not isinstance(life, timedelta):
-        raise TypeError(f"OpenAIBatch({name}={life!r}): give a timedelta")
+def _life(name: str, given: Within, shortest: timedelta) -> timedelta | None:
+    """Return how long files live; `None` if nothing was given."""
+    if given is None:
+        return None
+    life = required(given, f"OpenAIBatch({name}={{given}})")
     if not shortest <= life <= _LONGEST_LIFE:
         least = "one hour" if shortest < timedelta(days=1) else f"{shortest.days} days"
-        raise ValueError(f"OpenAIBatch({name}={life!r}): the API takes from {least} to 30 days")
+        raise ValueError(f"OpenAIBatch({name}={given!r}): the API takes from {least} to 30 days")
+    return life

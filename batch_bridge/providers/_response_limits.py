@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from batch_bridge._duration import FORMS, parse
 from batch_bridge.errors import ResponseRejected
 
 
@@ -42,9 +43,10 @@ class ResponseLimits:
             if not isinstance(value, int) or value <= 0:
                 raise ValueError(f"ResponseLimits({name}={value!r}): give a whole number above 0")
         for name in ("call_time", "transfer_time"):
-            value = getattr(self, name)
-            if not isinstance(value, timedelta) or value <= timedelta(0):
-                raise ValueError(f"ResponseLimits({name}={value!r}): give a timedelta above 0")
+            value = parse(getattr(self, name))
+            if value is None or value <= timedelta(0):
+                raise ValueError(f"ResponseLimits({name}={getattr(self, name)!r}): give a positive duration: {FORMS}")
+            object.__setattr__(self, name, value)
         if isinstance(self.hosts, str):
             raise ValueError(f"ResponseLimits(hosts={self.hosts!r}): give a tuple of names")  # noqa: TRY004
 

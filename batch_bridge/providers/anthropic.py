@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from anthropic.types.messages import MessageBatch
 
+from batch_bridge._duration import Within, required
 from batch_bridge._models import JSON, Ended, Errored, InProgress, Limits, Measure, Request
 from batch_bridge._money import Ask
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
@@ -97,7 +98,7 @@ class AnthropicBatch:
         max_tokens: int = MAX_TOKENS,
         defaults: Mapping[str, object] | None = None,
         betas: Sequence[str] = (),
-        lost_after: timedelta | None = LOST_AFTER,
+        lost_after: Within = LOST_AFTER,
         delete_batches: bool = False,
         limits: Limits = LIMITS,
         responses: ResponseLimits | None = None,
@@ -110,7 +111,7 @@ class AnthropicBatch:
         self._settings = Settings(
             defaults=read_defaults(defaults, model, max_tokens),
             betas=betas,
-            lost_after=lost_after,
+            lost_after=None if lost_after is None else required(lost_after, "AnthropicBatch(lost_after={given})"),
             delete_batches=delete_batches,
         )
         self._memory = Memory()

@@ -1,10 +1,10 @@
 """Azure OpenAI's Batch API."""
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 
 from openai import AsyncAzureOpenAI
 
+from batch_bridge._duration import Within
 from batch_bridge._models import Limits
 from batch_bridge.providers._allow import Allowed
 from batch_bridge.providers._clients import wrong
@@ -55,8 +55,8 @@ class AzureOpenAIBatch(OpenAIBatch):
         defaults: Mapping[str, object] | None = None,
         metadata: Mapping[str, str] | None = None,
         delete_files: bool = False,
-        files_expire_after: timedelta | None = None,
-        output_expires_after: timedelta | None = None,
+        files_expire_after: Within = None,
+        output_expires_after: Within = None,
         limits: Limits | None = None,
         responses: ResponseLimits | None = None,
         allow: Allowed = None,

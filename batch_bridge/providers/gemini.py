@@ -1,6 +1,7 @@
 """Gemini's Batch API."""
 
 from batch_bridge._closing import close_all
+from batch_bridge._duration import Duration, required
 from batch_bridge.providers._extra import require_extra
 
 require_extra("google.genai", "gemini")
@@ -100,7 +101,7 @@ class GeminiBatch:
         model: str | None = None,
         defaults: Mapping[str, object] | None = None,
         inline_bytes: int = 0,
-        inline_doubt: timedelta = timedelta(minutes=10),
+        inline_doubt: Duration = timedelta(minutes=10),
         delete_files: bool = False,
         limits: Limits = LIMITS,
         responses: ResponseLimits | None = None,
@@ -114,7 +115,7 @@ class GeminiBatch:
         self._allow = read_allow("GeminiBatch", allow)
         self._defaults = read_defaults("GeminiBatch", defaults, model)
         self._inline_bytes = inline_bytes
-        self._inline_doubt = inline_doubt
+        self._inline_doubt = required(inline_doubt, "GeminiBatch(inline_doubt={given})")
         self._delete_files = delete_files
         self._watch = Watch(title="", status="state")
 

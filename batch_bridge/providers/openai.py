@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import IO, Any, Final, cast
 
 from openai import omit
 
 from batch_bridge import _logged
 from batch_bridge._closing import close_all
+from batch_bridge._duration import Within
 from batch_bridge._models import JSON, Ended, InProgress, Limits, Measure, Request
 from batch_bridge._money import Ask
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
@@ -98,8 +98,8 @@ class OpenAIBatch:
         completion_window: str | None = None,
         metadata: Mapping[str, str] | None = None,
         delete_files: bool = False,
-        files_expire_after: timedelta | None = None,
-        output_expires_after: timedelta | None = None,
+        files_expire_after: Within = None,
+        output_expires_after: Within = None,
         limits: Limits | None = None,
         responses: ResponseLimits | None = None,
         allow: Allowed = None,
@@ -116,8 +116,8 @@ class OpenAIBatch:
             completion_window=completion_window or self._quirks.window,
             metadata=dict(metadata or {}),
             delete_files=delete_files,
-            files_expire_after=files_expire_after,
-            output_expires_after=output_expires_after,
+            files_expire_after=files_expire_after,  # type: ignore[arg-type]  # it is parsed there
+            output_expires_after=output_expires_after,  # type: ignore[arg-type]
             quirks=self._quirks,
         )
         self._batches = BatchCalls(self._clients, self._quirks, self._settings)

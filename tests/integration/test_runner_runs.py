@@ -332,13 +332,15 @@ async def test_the_same_run_id_twice_at_once_is_refused_and_the_first_call_goes_
     assert desk.batches == [["a"]]
 
 
-async def test_the_same_thread_twice_at_once_is_refused_and_paid_once():
+async def test_the_same_thread_twice_at_once_is_refused_without_attach_and_paid_once():
     desk = Desk()
     config = config_of("t")
     async with memory(one_node(ask), desk.bridge()) as runner:
         first, second = await within(
             asyncio.gather(
-                runner.ainvoke({"x": "a"}, config), runner.ainvoke({"x": "a"}, config), return_exceptions=True
+                runner.ainvoke({"x": "a"}, config),
+                runner.ainvoke({"x": "a"}, config, attach=False),
+                return_exceptions=True,
             )
         )
         assert first["out"] == ["a!"]

@@ -51,6 +51,7 @@ def test_everything_raised_on_purpose_is_a_batch_bridge_error():
 
 
 FULL = [
+    errors.SubmittedThreadError("m", thread_id="t"),
     RequestFailed("m", request_id="r", code="c", status_code=429, retryable=True),
     RequestExpired("m", request_id="r", code="expired"),
     RequestCancelled("m"),

@@ -179,6 +179,7 @@ def test_the_union_is_whole():
 
     assert name(Delivered(bridge="b", requests=())) == "b"
     assert set(events.__all__) == {
+        "BatchProgress",
         "Cancelled",
         "Delivered",
         "Event",

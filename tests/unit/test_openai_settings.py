@@ -34,7 +34,7 @@ def test_another_client_is_a_type_error(kind):
         ({"metadata": {str(i): "x" for i in range(16)}}, ValueError, "16 pairs"),
         ({"metadata": {"a": 7}}, TypeError, "strings"),
         ({"metadata": {"a": "x" * 513}}, ValueError, "too long"),
-        ({"files_expire_after": 3_600}, TypeError, "timedelta"),
+        ({"files_expire_after": True}, TypeError, "timedelta"),
         ({"files_expire_after": timedelta(minutes=1)}, ValueError, "one hour"),
         ({"output_expires_after": timedelta(days=31)}, ValueError, "30 days"),
     ],

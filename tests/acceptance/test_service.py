@@ -1,0 +1,168 @@
+"""A Runner in a web service: real HTTP to a real process, ended by SIGTERM in the middle and started again."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Self
+
+import httpx
+import pytest
+import sampling
+
+from batch_bridge.testing import BatchServer
+
+pytest.importorskip("fastapi")
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PATIENCE = 240.0
+OPTIONS = ("--no-access-log", "--timeout-graceful-shutdown", "1")
+
+
+class Service:
+    """`uvicorn service:app` in a process of its own."""
+
+    def __init__(self, directory: Path, server: BatchServer, **environment: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._directory = directory
+        self._environment = {
+            **os.environ,
+            "OPENAI_BASE_URL": server.base_url,
+            "OPENAI_API_KEY": "test",
+            "RUN_DB": str(directory / "service.db"),
+            "POLL_INTERVAL": "0.2",
+            **environment,
+        }
+
+    def start(self) -> None:
+        with (self._directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "uvicorn", "service:app", "--port", str(self.port), *OPTIONS],
+                cwd=EXAMPLES,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+        by = time.monotonic() + PATIENCE
+        while time.monotonic() < by:
+            assert self.process.poll() is None, (self._directory / "log").read_text()
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{self.url}/docs", timeout=5).status_code == 200:
+                    return
+            time.sleep(0.05)
+        raise AssertionError("the service does not answer")
+
+    def stop(self) -> None:
+        """SIGTERM, as an orchestrator does it."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(PATIENCE) in (0, -signal.SIGTERM)
+
+    def memory(self) -> float:
+        """Megabytes that its process holds."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+
+    @property
+    def log(self) -> str:
+        return (self._directory / "log").read_text()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+async def post(client: httpx.AsyncClient, name: str) -> int:
+    """Post, and again if the connection was closed meanwhile: the same again is the same thread."""
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            return (await client.post(f"/summaries/{name}", json={"text": f"text {name}"})).status_code
+
+
+async def answer(client: httpx.AsyncClient, name: str) -> str:
+    """Ask until it is there."""
+    async with asyncio.timeout(PATIENCE):
+        while (reply := await client.get(f"/summaries/{name}", params={"wait": 20})).status_code == 202:
+            pass
+    assert reply.status_code == 200, reply.text
+    return reply.json()["summary"]
+
+
+def talk(service: Service) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
+    return httpx.AsyncClient(base_url=service.url, timeout=PATIENCE, limits=limits)
+
+
+async def test_requests_survive_sigterm_and_a_client_that_left_comes_back(tmp_path):
+    names = [f"n{i}" for i in range(30)]
+    with BatchServer(latency=1.0) as server, Service(tmp_path, server, MAX_IDLE="0.3") as service:
+        async with talk(service) as client:
+            assert set(await asyncio.gather(*(post(client, each) for each in names))) == {202}
+            assert (await client.post("/summaries/n0", json={"text": "another"})).status_code == 409
+            assert (await client.get("/summaries/nobody")).status_code == 404
+            with pytest.raises(httpx.ReadTimeout):
+                await client.get("/summaries/n1", params={"wait": 60}, timeout=0.05)
+            assert await post(client, "n1") == 202  # the same again is the same thread
+        service.stop()
+        assert "never retrieved" not in service.log
+        service.start()
+        async with talk(service) as client:
+            assert await post(client, "late") == 202
+            summaries = await asyncio.gather(*(answer(client, each) for each in [*names, "late"]))
+            assert all("text" in each for each in summaries)
+            assert await answer(client, "n1") == summaries[1]
+        assert (server.stats.paid, server.stats.paid_twice) == (31, 0)
+        assert server.stats.batches <= 3
+        service.stop()
+
+
+async def test_two_hundred_requests_a_second_with_sigterm_in_the_middle(tmp_path):
+    seconds, rate = 30 if sampling.is_whole else 1, 200
+    names = [f"n{i}" for i in range(int(seconds * rate))]
+    memory: list[float] = []
+    with BatchServer(latency=0.5) as server, Service(tmp_path, server, MAX_IDLE="1", MAX_AGE="1") as service:
+
+        async def load(part: list[str]) -> None:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            async with talk(service) as client, asyncio.TaskGroup() as group:
+                for i, name in enumerate(part):
+                    await asyncio.sleep(max(0.0, began + i / rate - loop.time()))
+                    group.create_task(post(client, name))
+                    if i % (2 * rate) == 0:
+                        memory.append(service.memory())
+
+        half = len(names) // 2
+        began = time.monotonic()
+        await load(names[:half])
+        service.stop()
+        stopped = time.monotonic() - began
+        service.start()
+        await load(names[half:])
+        async with talk(service) as client:
+            gate = asyncio.Semaphore(100)
+
+            async def ask(name: str) -> str:
+                async with gate:
+                    return await answer(client, name)
+
+            summaries = await asyncio.gather(*map(ask, names))
+        whole = time.monotonic() - began
+        memory.append(service.memory())
+        print(f"{len(names)} in {whole:.0f} s (stopped at {stopped:.0f}), {server.stats.batches} batches, MB {memory}")
+        assert len(summaries) == len(names)
+        assert (server.stats.paid, server.stats.paid_twice) == (len(names), 0)
+        assert server.stats.batches <= whole + 1
+        assert memory[-1] < memory[0] + 200
