@@ -326,12 +326,16 @@ class Desk:
         except BaseException as error:  # noqa: BLE001  # handed to everybody who waits
             self._broken = error
         finally:
-            with self._gate:  # nothing is handed in behind our back
-                self._closed = True
-            self._fail_all()
-            self._idle.set()
-            self._sent.set()
-            self._opened.set()
+            self._ended()
+
+    def _ended(self) -> None:
+        """Tell everybody who waits that nobody answers here any more."""
+        with self._gate:  # nothing is handed in behind our back
+            self._closed = True
+        self._fail_all()
+        self._idle.set()
+        self._sent.set()
+        self._opened.set()
 
     def _fail_all(self) -> None:
         reason = self._broken or BatcherClosedError(

@@ -6,7 +6,7 @@ from typing import Any
 
 from batch_bridge.errors import RequestFailed
 from simulation.graphs import Shape, is_right
-from simulation.provider import REFUSED, Desk, question_of
+from simulation.provider import REFUSED, Provider, question_of
 from simulation.store import SimStore
 
 
@@ -23,13 +23,13 @@ def answers(shape: Shape, names: Sequence[str], results: Sequence[Any]) -> None:
             assert is_right(shape, name, result), f"{name} ended with {result!r}"
 
 
-def paid(desk: Desk, questions: Iterable[str]) -> None:
+def paid(provider: Provider, questions: Iterable[str]) -> None:
     """Each question was paid once."""
     wanted = Counter(each for each in questions if not each.startswith(REFUSED))
-    assert desk.paid == wanted, f"paid {desk.paid - wanted} twice, and never {wanted - desk.paid}"
-    for each in desk.batches.values():  # a thread that has failed does not wait for the rest of what it has asked
+    assert provider.paid == wanted, f"paid {provider.paid - wanted} twice, and never {wanted - provider.paid}"
+    for each in provider.batches.values():  # a thread that has failed does not wait for the rest of what it has asked
         is_refused = all(question_of(request).startswith(REFUSED) for request in each.requests)
-        assert desk.look(each.handle).state == "ended" or is_refused, f"{each.handle} runs still"
+        assert provider.look(each.handle).state == "ended" or is_refused, f"{each.handle} runs still"
 
 
 def rows(store: SimStore, *, has_failed: bool, has_died: bool) -> None:
@@ -45,12 +45,12 @@ def rows(store: SimStore, *, has_failed: bool, has_died: bool) -> None:
     assert not left, f"rows were left: {left}"
 
 
-def report(desk: Desk, told: Any, *, has_failed: bool) -> None:
+def report(provider: Provider, told: Any, *, has_failed: bool) -> None:
     """The report says what was done."""
-    succeeded = desk.paid.total()
+    succeeded = provider.paid.total()
     assert told.outcomes.get("succeeded", 0) == succeeded, f"{told} and {succeeded} were answered"
     assert told.paid_twice == 0, told
     if not has_failed:
-        assert told.batches == len(desk.batches), f"{told} and there were {len(desk.batches)} batches"
+        assert told.batches == len(provider.batches), f"{told} and there were {len(provider.batches)} batches"
         assert told.requests == succeeded, f"{told} and {succeeded} were answered"
-        assert told.resubmitted == desk.unpaid.total(), f"{told} and {desk.unpaid} were sent again"
+        assert told.resubmitted == provider.unpaid.total(), f"{told} and {provider.unpaid} were sent again"

@@ -47,7 +47,7 @@ def answer_of(question: str) -> str:
     return f"the answer to {question}"
 
 
-class Desk:
+class Provider:
     """The provider's own side, which outlives every process."""
 
     def __init__(self, world: World, *, trouble: float = 0.0, longest: float = 30.0, early: bool = False) -> None:
@@ -130,9 +130,11 @@ def question_of(request: Request) -> str:
 class SimProvider:
     """What a process holds of it."""
 
-    def __init__(self, desk: Desk, *, limits: Limits | None = None, group: Callable[[str], str] = lambda _: "") -> None:
-        self._desk = desk
-        self._world = desk.world
+    def __init__(
+        self, provider: Provider, *, limits: Limits | None = None, group: Callable[[str], str] = lambda _: ""
+    ) -> None:
+        self._side = provider
+        self._world = provider.world
         self.limits = limits or Limits()
         self._group = group
 
@@ -143,19 +145,19 @@ class SimProvider:
         return question_of(request).encode()
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
-        return await self._call("prepare", lambda: self._desk.upload(requests))
+        return await self._call("prepare", lambda: self._side.upload(requests))
 
     async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:
-        assert [each.id for each in requests] == [each.id for each in self._desk.files[str(prepared)]]
+        assert [each.id for each in requests] == [each.id for each in self._side.files[str(prepared)]]
         return await self._call(
             "submit",
-            lambda: self._desk.create(key, str(prepared)),
-            late=lambda: self._desk.create_late(key, str(prepared)),
+            lambda: self._side.create(key, str(prepared)),
+            late=lambda: self._side.create_late(key, str(prepared)),
             loses=SubmissionUnknown,
         )
 
     async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
-        batch = await self._call("poll", lambda: self._desk.look(str(handle)), loses=ConnectionError)
+        batch = await self._call("poll", lambda: self._side.look(str(handle)), loses=ConnectionError)
         assert {each.id for each in batch.requests} == set(members), (batch.requests, members)
         if batch.state == "running":
             return InProgress(0, len(members))
@@ -163,7 +165,7 @@ class SimProvider:
 
     async def _read(self, batch: Batch) -> AsyncIterator[tuple[str, Outcome]]:
         pairs = list(batch.outcomes.items())
-        self._desk.random.shuffle(pairs)
+        self._side.random.shuffle(pairs)
         for place, pair in enumerate(pairs):
             if place in (0, len(pairs) // 2):
                 await self._call("read", lambda: None, loses=ConnectionError)
@@ -172,25 +174,25 @@ class SimProvider:
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
         return await self._call(
             "find",
-            lambda: [each.handle for each in self._desk.batches.values() if (each.key, each.file) == (key, prepared)],
+            lambda: [each.handle for each in self._side.batches.values() if (each.key, each.file) == (key, prepared)],
             loses=ConnectionError,
         )
 
     async def fence(self, prepared: JSON) -> None:
-        await self._call("fence", lambda: self._desk.files.pop(str(prepared), None), loses=ConnectionError)
+        await self._call("fence", lambda: self._side.files.pop(str(prepared), None), loses=ConnectionError)
 
     async def cancel(self, handle: JSON) -> None:
-        await self._call("cancel", lambda: self._desk.cancel(str(handle)), loses=ProviderUnavailable)
+        await self._call("cancel", lambda: self._side.cancel(str(handle)), loses=ProviderUnavailable)
 
     async def release(self, handle: JSON) -> None:
         def forget() -> None:
-            self._desk.released.add(str(handle))
-            self._desk.files.pop(self._desk.batches[str(handle)].file, None)
+            self._side.released.add(str(handle))
+            self._side.files.pop(self._side.batches[str(handle)].file, None)
 
         await self._call("release", forget, loses=ConnectionError)
 
     async def aclose(self) -> None:
-        await self._call("close", lambda: None, loses=ConnectionError)
+        """Nothing: connections are this process's own, and giving them back does not fail."""
 
     async def _call(self, verb: str, work: Callable[[], Any], **how: Any) -> Any:
         return await self._world.call(

@@ -11,7 +11,7 @@ from simulation import check
 from simulation.checkpointer import SimSaver
 from simulation.graphs import SHAPES
 from simulation.plans import COMMON, Places
-from simulation.provider import REFUSED, Desk, SimProvider
+from simulation.provider import REFUSED, Provider, SimProvider
 from simulation.store import SimStore
 from simulation.world import Blip, Dead, World
 
@@ -31,7 +31,7 @@ async def history(world: World) -> None:
     if dice.random() < 0.15:
         names[0] = f"{REFUSED} {names[0]}"
     store, saver = SimStore(world), SimSaver(world)
-    desk = Desk(world, trouble=dice.choice((0.0, 0.0, 0.3)))
+    provider = Provider(world, trouble=dice.choice((0.0, 0.0, 0.3)))
     policy = dice.choice(
         (
             FlushPolicy(),
@@ -47,7 +47,7 @@ async def history(world: World) -> None:
     configs = [{"configurable": {"thread_id": f"run:{number}"}} for number in range(len(names))] if is_named else None
 
     async def life() -> tuple[list[Any], Any]:
-        bridge = Bridge(SimProvider(desk), **options)
+        bridge = Bridge(SimProvider(provider), **options)
         async with Runner(
             shape.graph,
             bridge,
@@ -78,10 +78,10 @@ async def history(world: World) -> None:
     ended = await asyncio.gather(*several)
     for results, _ in ended:
         check.answers(shape, names, results)
-    check.paid(desk, [question for name in names for question in shape.questions(name)])
+    check.paid(provider, [question for name in names for question in shape.questions(name)])
     check.rows(store, has_failed=_has_failed(ended), has_died=len(world.processes) > len(several))
     final = max(ended, key=lambda each: each[1].requests)
-    check.report(desk, final[1], has_failed=_has_failed(ended))
+    check.report(provider, final[1], has_failed=_has_failed(ended))
 
 
 def _has_failed(ended: list[tuple[list[Any], Any]]) -> bool:

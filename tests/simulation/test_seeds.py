@@ -9,6 +9,17 @@ SEEDS = {
     "a batch that a process began as it died left its members in the ledger for ever": Plan(
         "runner", 11, (Fault("provider", 1, "die"),)
     ),
+    "a Batcher broke where a batch ended while somebody was told which of its requests had": Plan(
+        "batcher",
+        319,
+        (
+            Fault("step", 69, "die"),
+            Fault("provider", 17, "die"),
+            Fault("store", 7, "half"),
+            Fault("store", 8, "half"),
+            Fault("store", 37, "lose"),
+        ),
+    ),
 }
 
 

@@ -118,6 +118,10 @@ class World:
             for _ in range(3):  # one that was cancelled, or is about to end, is no leak
                 await asyncio.sleep(0)
             left = [each for each in left if not each.done()]
+        if left and not task.cancelled() and (error := task.exception()) is not None:
+            error.add_note(f"tasks were left: {[str(each) for each in left]}")
+            await self._bury(process)
+            raise error
         if left:
             told = [str(each) for each in left]
             await self._bury(process)
