@@ -145,7 +145,8 @@ class Host:
 
     async def is_ours(self, store: Rows, thread: str) -> bool:
         """Return whether a thread is the one that all ticks of this bridge run on."""
-        return thread == await self._access.thread_of(self._name, store)
+        self._store.store = store
+        return thread == await self._access.thread_of(self._name, self._store)
 
     async def limited_to(self, store: Rows, user: str) -> str:
         """Return the user to whose threads the orders of a user are limited; empty if they are not.

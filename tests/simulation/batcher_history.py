@@ -45,6 +45,7 @@ async def history(world: World) -> None:
     }
 
     answers: list[list[Any]] = []
+    has_died = False
 
     async def life() -> None:
         async with _opened(SimProvider(provider), options) as batcher:
@@ -58,7 +59,9 @@ async def history(world: World) -> None:
         for _ in range(len(world.plan.faults) + 3):
             try:
                 await world.run(life)
+                has_died = False
             except (Dead, Blip) as error:
+                has_died = True
                 world.trace.append((world.loop.time(), "ended", type(error).__name__))
                 await asyncio.sleep(500.0 if isinstance(error, Blip) else dice.choice((0.0, 1.0, 100.0)))
             if answers:
@@ -73,7 +76,7 @@ async def history(world: World) -> None:
             assert answer == {"a": answer_of(question)}, f"{question} ended with {answer!r}"
     check.paid(provider, questions)
     kept = {"closed"} if waits else {"closed", "outcomes", "tries"}  # who does not wait may ask again at any time
-    if world.processes[-1].is_dead:  # while it closed
+    if has_died:  # while it closed
         kept |= {"outcomes", "tries", "members", "requests", "queued"}
     left = {kind: keys for kind, keys in store.read().items() if kind not in kept}
     assert not left, f"rows were left: {left}"

@@ -20,6 +20,12 @@ SEEDS = {
             Fault("store", 37, "lose"),
         ),
     ),
+    "a server that was gone for minutes left a bridge without a next tick": Plan(
+        "server", 16, (Fault("server", 1, "outage", 400.0),)
+    ),
+    "a store that was gone for a minute left a bridge without a next tick": Plan(
+        "server", 109, (Fault("store", 19, "outage", 40.0),)
+    ),
 }
 
 

@@ -5,11 +5,10 @@ and is shrunk by leaving faults out.
 """
 
 import asyncio
-import contextlib
 import os
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -65,8 +64,14 @@ class Process:
 
     number: int
     is_dead: bool = False
+    is_immortal: bool = False
     tasks: set[SimTask] = field(default_factory=set)
     died: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything runs in it."""
+        return any(not each.done() for each in self.tasks)
 
     @property
     def pid(self) -> int:
@@ -100,8 +105,23 @@ class World:
         Raises:
             Dead: The process has died.
         """
-        process = Process(len(self.processes))
+        process = self.begin()
+        result = await self.work(process, main)
+        await self.end(process)
+        return result
+
+    def begin(self, *, is_immortal: bool = False) -> Process:
+        """Begin a process."""
+        process = Process(len(self.processes), is_immortal=is_immortal)
         self.processes.append(process)
+        return process
+
+    async def work(self, process: Process, main: Callable[[], Awaitable[T]]) -> T:
+        """Do something in a process.
+
+        Raises:
+            Dead: The process has died.
+        """
         token = process_of.set(process)
         try:
             task = self.loop.create_task(main())
@@ -110,23 +130,18 @@ class World:
         died = self.loop.create_task(process.died.wait())
         await asyncio.wait((task, died), return_when=asyncio.FIRST_COMPLETED)
         died.cancel()
-        if process.is_dead:
-            await self._bury(process)
-            raise Dead
-        left = [each for each in process.tasks if not each.done()]
-        if left:
-            for _ in range(3):  # one that was cancelled, or is about to end, is no leak
-                await asyncio.sleep(0)
-            left = [each for each in left if not each.done()]
-        if left and not task.cancelled() and (error := task.exception()) is not None:
-            error.add_note(f"tasks were left: {[str(each) for each in left]}")
-            await self._bury(process)
-            raise error
-        if left:
-            told = [str(each) for each in left]
-            await self._bury(process)
-            raise AssertionError(f"tasks were left: {told}")
-        return task.result()
+        if not process.is_dead:
+            return task.result()
+        await self._bury(process)
+        raise Dead
+
+    async def end(self, process: Process) -> None:
+        """End a process that has done its work: no task of it may be left."""
+        for _ in range(3):  # one that was cancelled, or is about to end, is no leak
+            await asyncio.sleep(0)
+        left = [str(each) for each in process.tasks if not each.done()]
+        await self._bury(process)
+        assert not left, f"tasks were left: {left}"
 
     def machine(self) -> str:
         """Return what names the machine, if processes can see from there whether others live."""
@@ -139,7 +154,7 @@ class World:
 
     def kill(self, process: Process) -> None:
         """Let a process die where it is. What it does from now on has no effect."""
-        if not process.is_dead:
+        if not process.is_dead and not process.is_immortal:
             self.trace.append((self.loop.time(), "died", process.number))
             process.is_dead = True
             process.died.set()
@@ -160,7 +175,7 @@ class World:
 
     def _step(self, number: int) -> None:
         if number in self._deaths:
-            living = [each for each in self.processes if not each.is_dead and any(not t.done() for t in each.tasks)]
+            living = [each for each in self.processes if not each.is_dead and not each.is_immortal and each.is_busy]
             if living:
                 self.fired.append(Fault("step", number, "die"))
                 self.kill(living[number % len(living)])
@@ -201,7 +216,7 @@ class World:
         else:
             self.trace.append(told)
         kind = None if fault is None else fault.kind
-        if kind == "die":
+        if kind == "die" and not process.is_immortal:
             self.kill(process)
             raise Dead
         await self._travel(fault.seconds if fault is not None and kind == "slow" else 0.0)
@@ -217,7 +232,7 @@ class World:
             self.loop.call_later(fault.seconds, late)
             raise loses(f"{verb} of {place} timed out")
         result = work()
-        if kind == "die after":
+        if kind == "die after" and not process.is_immortal:
             self.kill(process)
             raise Dead
         await self._travel(0.0)
@@ -243,13 +258,3 @@ class World:
     def _check(process: Process) -> None:
         if process.is_dead:
             raise Dead
-
-
-@contextlib.contextmanager
-def as_process(process: Process) -> Iterator[None]:
-    """Run as a process, such as a server's."""
-    token = process_of.set(process)
-    try:
-        yield
-    finally:
-        process_of.reset(token)
