@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from batch_bridge import _claims, _clock
-from simulation import batcher_history, plans, runner_history, server_history
+from simulation import batcher_history, jobs_history, plans, runner_history, server_history
 from simulation.plans import Places
 from simulation.scheduler import SimLoop, seeded
 from simulation.world import Fault, Plan, World
@@ -15,6 +15,7 @@ HOSTS: dict[str, tuple[Places, Callable[[World], Awaitable[None]]]] = {
     "runner": (runner_history.PLACES, runner_history.history),
     "batcher": (batcher_history.PLACES, batcher_history.history),
     "server": (server_history.PLACES, server_history.history),
+    "jobs": (jobs_history.PLACES, jobs_history.history),
 }
 
 
