@@ -9,7 +9,7 @@ from batch_bridge import _claims, _clock
 from simulation import batcher_history, jobs_history, plans, runner_history, server_history
 from simulation.plans import Places
 from simulation.scheduler import SimLoop, seeded
-from simulation.world import Fault, Plan, World
+from simulation.world import Dead, Fault, Plan, World
 
 HOSTS: dict[str, tuple[Places, Callable[[World], Awaitable[None]]]] = {
     "runner": (runner_history.PLACES, runner_history.history),
@@ -50,7 +50,7 @@ def run(plan: Plan) -> Ran:
         try:
             asyncio.set_event_loop(loop)
             loop.run_until_complete(HOSTS[plan.host][1](world))
-        except Exception as failed:
+        except (Exception, Dead) as failed:
             error = failed
         finally:
             _claims._machine, _claims._started = kept
