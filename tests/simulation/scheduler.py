@@ -53,7 +53,7 @@ class SimLoop(asyncio.BaseEventLoop):
         longest: Seconds after which it does.
     """
 
-    def __init__(self, seed: str, *, most: int = 400_000, longest: float = 90 * 86400.0) -> None:
+    def __init__(self, seed: str, *, most: int = 150_000, longest: float = 90 * 86400.0) -> None:
         super().__init__()
         self._random = random.Random(seed)
         self._now = 0.0
