@@ -50,7 +50,9 @@ async def history(world: World) -> None:
         bridge = Bridge(SimProvider(provider), **options)
         access = Access(lambda: server)
         interval = timedelta(seconds=options["poll_interval"])
-        return world.begin(is_immortal=is_immortal), Host("bridge", bridge.engine, access, timedelta(days=7), interval=interval)
+        return world.begin(is_immortal=is_immortal), Host(
+            "bridge", bridge.engine, access, timedelta(days=7), interval=interval
+        )
 
     workers = [worker() for _ in range(2)]
     for agent in agents:
