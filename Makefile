@@ -48,6 +48,10 @@ test: $(READY) ## Run all tests, the big tables of faults in part; ARGS=--sample
 test-all: $(READY) ## Run all tests, the big tables of faults whole
 	$(BIN)/pytest -q $(PARALLEL) --all $(ARGS)
 
+.PHONY: simulate
+simulate: $(READY) ## Run 10,000 simulated histories on all cores; ARGS='--histories 500 --seed 7 --hosts runner' others
+	cd tests && PYTHONHASHSEED=0 $(abspath $(BIN))/python -m simulation $(ARGS)
+
 .PHONY: test-quick
 test-quick: $(READY) ## Run what may differ from one Python to another; PYTHON=python3.13 says which
 	$(BIN)/pytest -q $(PARALLEL) $(QUICK) $(ARGS)

@@ -22,13 +22,12 @@ import socket
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from time import time
 from typing import Any, Final
 from uuid import uuid4
 
 from langgraph.store.base import GetOp, PutOp, SearchOp
 
-from batch_bridge import _logged
+from batch_bridge import _clock, _logged
 from batch_bridge._ledger import Rows
 from batch_bridge.errors import StoreInUseError
 
@@ -203,7 +202,7 @@ class Claims:
         return owner, found
 
     async def _put(self, what: str, key: str, row: dict[str, Any] | None) -> None:
-        value = None if row is None else {**row, "at": time()}
+        value = None if row is None else {**row, "at": _clock.now().timestamp()}
         await self._store.abatch([PutOp(_namespace(what), key, value, index=False)])
 
 
@@ -240,7 +239,7 @@ class _Watch:
     def is_doubtful(self, holder: str, row: dict[str, Any]) -> bool:
         """Tell whether a holder looks dead by the clock, and was not watched for long enough to be certain."""
         beat, since = self._seen.get(holder, (row["beat"], self._clock()))
-        looks_dead = abs(time() - float(row["at"])) > self._term
+        looks_dead = abs(_clock.now().timestamp() - float(row["at"])) > self._term
         return looks_dead and beat == row["beat"] and self._clock() - since <= self._term
 
 

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
+from batch_bridge import _clock
 from batch_bridge._engine import Engine, Tick
 from batch_bridge._models import Request
 
@@ -108,7 +109,7 @@ class Driver:
 
     async def open(self) -> None:
         """Read what a session before this one left in flight."""
-        await self.engine.open(_now())
+        await self.engine.open(_clock.now())
 
     async def run(self) -> None:
         """Tick until stopped or cancelled. What the ledger's store raises in the end ends the loop, as `Stalled` does.
@@ -158,7 +159,8 @@ class Driver:
         while self._cancelled:
             await self._collect()  # what was asked before it is cancelled
             request_ids, done = self._cancelled[0]
-            ended = await self.engine.cancel(self.engine.open_requests if request_ids is None else request_ids, _now())
+            ids = self.engine.open_requests if request_ids is None else request_ids
+            ended = await self.engine.cancel(ids, _clock.now())
             del self._cancelled[0]
             self._tell(ended)
             if not done.done():
@@ -170,7 +172,7 @@ class Driver:
         self._tell(tick.settled)
         await self.finish()
         if self.tidy is not None:
-            await self.tidy(_now())
+            await self.tidy(_clock.now())
         if (stalled := self.engine.standstill.given_up()) is not None:
             await self.engine.take_back()
             raise stalled
@@ -184,13 +186,13 @@ class Driver:
     def _is_quiet(self, pause: timedelta) -> bool:
         """Tell whether nothing has come for so long."""
         newest = self.engine.newest
-        return not pause or newest is None or not newest <= _now() < newest + pause  # a clock may be set back
+        return not pause or newest is None or not newest <= _clock.now() < newest + pause  # a clock may be set back
 
     async def _work(self, *, drain: bool) -> Tick:
-        tick = await self.engine.tick(_now(), drain=drain)
+        tick = await self.engine.tick(_clock.now(), drain=drain)
         while self.collects_meanwhile and (looks := self.engine.looks):  # who does not stay is told what they show
             await asyncio.wait(looks)
-            more = await self.engine.tick(_now())
+            more = await self.engine.tick(_clock.now())
             tick = Tick((*tick.settled, *more.settled), more.wake_at)
         return tick
 
@@ -198,7 +200,7 @@ class Driver:
         arrived, self._arrived = self._arrived, []
         if not arrived:
             return
-        self._tell(await self.engine.collect(arrived, _now()))
+        self._tell(await self.engine.collect(arrived, _clock.now()))
         if self.on_collected is not None:
             self.on_collected(arrived)
 
@@ -226,7 +228,7 @@ class Driver:
     async def _sleep(self, wake_at: datetime | None) -> None:
         pause = _LONGEST_SLEEP
         if wake_at is not None:
-            pause = min(max((wake_at - _now()).total_seconds(), 0.0), _LONGEST_SLEEP)
+            pause = min(max((wake_at - _clock.now()).total_seconds(), 0.0), _LONGEST_SLEEP)
         if pause == 0.0:
             await asyncio.sleep(0)
             return
@@ -235,7 +237,3 @@ class Driver:
                 await self._awake.wait()
         except TimeoutError:
             pass
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

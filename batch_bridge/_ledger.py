@@ -249,22 +249,39 @@ class Ledger:
         """Read all accounts, by the batch's key: of open batches, of closed ones, and of some that were never sent."""
         return await self._list("money")
 
-    async def open_batches(self) -> list[tuple[Intent, bool] | Submitted]:
+    async def open_batches(self, *, tidy: bool = False) -> list[tuple[Intent, bool] | Submitted]:
         """Read the batches that have not been closed, oldest first.
 
         An intent comes with whether it was prepared: if not, nothing was sent for it.
+
+        Args:
+            tidy: Drop the halves of batches that a process has left which died between two writes.
         """
-        rows = await self._list("batches")
-        members = await self._get("members", [key for key, _ in rows])
+        rows = await self._list("batches")  # before their members: those of a batch are there before it is
+        if tidy:
+            held_by = dict(await self._list("members"))
+            await self._tidy(dict(rows), held_by)
+        else:
+            keys = [key for key, _ in rows]
+            found = zip(keys, await self._get("members", keys), strict=True)
+            held_by = {key: held for key, held in found if held is not None}
         known: list[tuple[str, dict[str, Any] | None]] = []
-        held_by: dict[str, Mapping[str, Any]] = {}
-        for (key, row), held in zip(rows, members, strict=True):
-            if held is None:
-                self._set_aside(key, row)
-            else:
+        for key, row in rows:
+            if key in held_by:
                 known.append((key, row))
-                held_by[key] = held
+            else:
+                self._set_aside(key, row)
         return self._each("batches", known, lambda key, row: _batch(key, row, held_by[key]))
+
+    async def _tidy(self, batches: Mapping[str, Mapping[str, Any]], members: Iterable[str]) -> None:
+        """Drop what a process has left that died while it began a batch, or let go of one.
+
+        Whoever begins one meanwhile, where two race, writes its members again before it sends.
+        """
+        held = set(members)
+        await self._run(self._put("members", key, None) for key in held - batches.keys())
+        half = [key for key, row in batches.items() if key not in held and row.get("stage") == "begun"]
+        await self._run(self._put("batches", key, None) for key in half)
 
     def _set_aside(self, key: str, row: Mapping[str, Any]) -> None:
         """Leave a batch as it is whose members are not known; its requests are asked again by who waits for them."""

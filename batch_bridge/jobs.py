@@ -6,12 +6,13 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from filelock import Timeout
 
+from batch_bridge import _clock
 from batch_bridge._closing import Closing
 from batch_bridge._duration import Duration, Within, required
 from batch_bridge._engine import first_pause
@@ -127,8 +128,8 @@ class Jobs:
         requests = await asyncio.to_thread(encoded, named(items))
         handle = f"job_{uuid.uuid4().hex}" if key is None else self._handle(key)
         async with self._visit() as visit:
-            await visit.submit(handle, requests, _now())
-            await visit.look(_now())
+            await visit.submit(handle, requests, _clock.now())
+            await visit.look(_clock.now())
         return handle
 
     async def astatus(self, handle: str) -> JobStatus:
@@ -144,7 +145,7 @@ class Jobs:
         check_handle(handle, "status()")
         async with self._visit() as visit:
             await visit.job(handle)
-            await visit.look(_now())
+            await visit.look(_clock.now())
             await visit.check(handle)
             return await visit.status(handle)
 
@@ -163,7 +164,7 @@ class Jobs:
             async with self._visit() as visit:
                 if not number:
                     await visit.job(handle)
-                    await visit.look(_now())
+                    await visit.look(_clock.now())
                     await visit.check(handle)
                 page = await visit.results(handle, number)
             number += 1
@@ -183,7 +184,7 @@ class Jobs:
         check_handle(handle, "cancel()")
         async with self._visit() as visit:
             await visit.cancel(handle)
-            await visit.look(_now())
+            await visit.look(_clock.now())
             return await visit.status(handle)
 
     async def ajoin(self, handle: str, *, timeout: Within = None) -> JobStatus:  # noqa: ASYNC109  # it is told apart from what fails
@@ -291,7 +292,7 @@ class Jobs:
             self._governor = engine.governor
             visit = Visit(ledger, engine, provider)
             async with Closing((provider.aclose,)):
-                await visit.open(_now())
+                await visit.open(_clock.now())
                 yield visit
 
     @asynccontextmanager
@@ -343,7 +344,3 @@ def _refuse_loop(method: str) -> None:
 
 async def _next(results: AsyncIterator[JobResult]) -> JobResult | None:
     return await anext(results, None)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

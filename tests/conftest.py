@@ -21,7 +21,7 @@ os.environ.pop(
 )  # else each of the hundreds of processes that tests start compiles all anew
 
 HERE = Path(__file__).parent
-PATIENCE = {"live": 100_000, "acceptance": 900, "server": 300, "integration": 300, "unit": 180}
+PATIENCE = {"live": 100_000, "acceptance": 900, "server": 300, "integration": 300, "simulation": 300, "unit": 180}
 """Seconds after which a test hangs, by its directory. The slowest takes a tenth, so a busy machine makes none fail."""
 ORDER = tuple(PATIENCE)
 """Slow files first: then workers that are given one file after the other end at about the same time."""

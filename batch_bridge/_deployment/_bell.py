@@ -16,6 +16,7 @@ from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIStatusError
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
+from batch_bridge import _clock
 from batch_bridge._deployment._access import Access, access_of, is_introduced
 from batch_bridge._deployment._capable import check_search
 from batch_bridge._deployment._vouch import how, vouch
@@ -128,7 +129,7 @@ async def start_tick(
         thread,
         bridge,
         input={"wake": wake, **(orders or {})},
-        metadata={"batch_bridge": wake, "due": time.time() + after},
+        metadata={"batch_bridge": wake, "due": _clock.now().timestamp() + after},
         config={"recursion_limit": 10_000},
         multitask_strategy="enqueue",
         if_not_exists="create",

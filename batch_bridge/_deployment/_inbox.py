@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from langgraph.store.base import PutOp, SearchOp
 
+from batch_bridge import _clock
 from batch_bridge._ledger import Rows
 from batch_bridge._wire import is_request_id, is_uuid
 
@@ -63,7 +64,7 @@ def note_row(
     unclaimed: Iterable[str] = (),
 ) -> PutOp:
     """Return what `wait` writes before its thread parks."""
-    value: dict[str, Any] = {"thread": thread, "asks": digest_asks(ids), "at": datetime.now(UTC).timestamp()}
+    value: dict[str, Any] = {"thread": thread, "asks": digest_asks(ids), "at": _clock.now().timestamp()}
     if user:
         value["user"] = user
     if idle is not False:
@@ -93,7 +94,7 @@ def _note(key: str, value: Mapping[str, Any]) -> Note | None:
         return None
     if not all(is_request_id(each) for each in unclaimed):
         return None
-    left_at = min(datetime.fromtimestamp(at, UTC), datetime.now(UTC) + _AHEAD)
+    left_at = min(datetime.fromtimestamp(at, UTC), _clock.now() + _AHEAD)
     return Note(key, thread, str(user), str(asks), left_at, idle, tuple(unclaimed))
 
 

@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from langgraph.store.base import Op, PutOp, SearchOp
 
+from batch_bridge import _clock
 from batch_bridge._ledger import Rows
 from batch_bridge._signature import Check, Key, Keys, key_of
 from batch_bridge.errors import LedgerError
@@ -41,7 +42,7 @@ async def read_keys(store: Rows) -> Keys:
     rows = await _rows(store)
     held = _in_store(rows)
     if not held:
-        now = datetime.now(UTC).timestamp()
+        now = _clock.now().timestamp()
         made = {"secret": secrets.token_hex(_HEX // 2), "at": now}
         ops: list[Op] = [PutOp(NAMESPACE, uuid4().hex, made, index=False)]
         if "since" not in rows:

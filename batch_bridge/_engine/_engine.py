@@ -114,7 +114,7 @@ class Engine:
         remembered = {flight.batch.key: flight for flight in state.flights}
         queue = state.clear(now)
         await state.ledger.read_tries()
-        for entry in await state.ledger.open_batches():
+        for entry in await state.ledger.open_batches(tidy=True):
             batch, doubtful = entry if isinstance(entry, tuple) else (entry, False)
             flight = Flight(batch, now, first_pause(state.interval), state.late_at(batch), doubtful, inherited=True)
             old = remembered.get(batch.key)

@@ -65,11 +65,15 @@ class Flights:
             self._open[flight.batch.key] = 0
 
     def settle_early(self, flight: Flight, ids: Iterable[str]) -> None:
-        """Note that requests of a batch have their outcomes."""
+        """Note that requests of a batch have their outcomes; one that is not in it any more is left alone.
+
+        The batch may have been settled while somebody else read which of its requests have been.
+        """
         for request_id in ids:
-            del self._in_flight[request_id]
-            self._early[request_id] = flight
-            self._open[flight.batch.key] -= 1
+            if self._in_flight.get(request_id) is flight:
+                del self._in_flight[request_id]
+                self._early[request_id] = flight
+                self._open[flight.batch.key] -= 1
 
     def free(self, flight: Flight) -> None:
         """Let go of a batch's requests without an outcome; the batch stays."""

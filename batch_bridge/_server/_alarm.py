@@ -5,18 +5,22 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
-import httpx
-from langgraph_sdk.errors import APIError
+from langgraph_sdk.errors import APIStatusError
 
 from batch_bridge import _logged
 from batch_bridge._deployment._access import Access
 from batch_bridge._deployment._bell import start_tick
 from batch_bridge._engine._notices import Notices
 from batch_bridge._ledger import Rows
+from batch_bridge._patience import is_passing
 
 logger = logging.getLogger("batch_bridge")
 
 _INSURANCE = timedelta(minutes=5)
+_PAUSES = (1, 4, 15, 60, 60, 120, 120, 240, 300)
+"""Seconds between two tries."""
+_REFUSALS = 4
+"""How often a server is asked again that refuses."""
 """A tick for which there is a run beforehand, in case that this one ends without asking for the next."""
 
 
@@ -44,15 +48,25 @@ class Alarm:
         return at
 
     async def set_stubbornly(self, at: datetime, now: datetime) -> datetime | None:
-        """Do what `set` does until the server takes it: there would be no tick otherwise."""
-        for pause in (1, 4, 15, 60):
+        """Do what `set` does until the server takes it: there would be no tick otherwise.
+
+        A server or a store that is out of reach is tried for a quarter of an hour, one that refuses for a minute.
+
+        Raises:
+            Exception: What it has failed with last.
+        """
+        failures = 0
+        while True:
             try:
                 return await self.set(at, now)
-            except (APIError, httpx.HTTPError) as error:
+            except Exception as error:
+                pauses = _PAUSES[:_REFUSALS] if _is_refusal(error) else _PAUSES
+                if failures == len(pauses) or not is_passing(error):
+                    raise
                 if (again := self._notices.again(self._bridge, type(error).__name__, now)) is not None:
                     logger.warning("could not ask for the next tick: %s%s", _logged.said(error), again)
-                await asyncio.sleep(pause)
-        return await self.set(at, now)
+                await asyncio.sleep(pauses[failures])
+                failures += 1
 
     async def insure(self, now: datetime) -> None:
         """See to it that a run is pending while one is under way: that may be cancelled, or its process killed."""
@@ -67,6 +81,10 @@ class Alarm:
         thread = await self._access.thread_of(self._bridge, self._store)
         pending: Any = await self._access.client().runs.list(thread, status="pending", limit=100)
         return any(_due((run.get("metadata") or {}).get("due")) <= latest for run in pending)
+
+
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, APIStatusError) and error.status_code < 500  # noqa: PLR2004
 
 
 def _due(given: object) -> float:

@@ -113,7 +113,11 @@ class _Steps:
         if store is None:
             raise NoStoreError("a bridge keeps its ledger in the deployment's store, and this server gives it none")
         run_id = _run_id(runtime)
-        if server is not None and info is not None and not await host.is_ours(store, str(info.thread_id)):
+        try:
+            is_ours = server is None or info is None or await host.is_ours(store, str(info.thread_id))
+        except Exception as error:  # noqa: BLE001  # as in `_step`: the store may be out of reach
+            return _ended(_shown(host, state, await host.fail(error)) | _kept(state, run_id))
+        if info is not None and not is_ours:
             # Started by hand, on a thread of its own: two ticks must not run side by side, so the bridge's own does it.
             by = await host.limited_to(store, user_of(runtime))
             orders = read(await _given(host, str(info.thread_id), run_id, state))

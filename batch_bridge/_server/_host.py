@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
 from langgraph_sdk.client import LangGraphClient
 from typing_extensions import TypedDict
 
-from batch_bridge import _logged
+from batch_bridge import _clock, _logged
 from batch_bridge._deployment._access import Access
 from batch_bridge._deployment._bell import start_tick
 from batch_bridge._deployment._keys import Ring
@@ -118,7 +118,7 @@ class Host:
         self._opened = False
         self._look_at: datetime | None = None
         self._again = False
-        self._began = _now()
+        self._began = _clock.now()
         self._failures = 0
         self._notices = Notices()
         self._tick = ""
@@ -144,11 +144,12 @@ class Host:
             by: The user to whose threads they are limited; empty: they are the service's, and are not.
         """
         if orders:
-            await _orders.leave(store, self._name, order_id, orders, _now(), by=by)
+            await _orders.leave(store, self._name, order_id, orders, _clock.now(), by=by)
 
     async def is_ours(self, store: Rows, thread: str) -> bool:
         """Return whether a thread is the one that all ticks of this bridge run on."""
-        return thread == await self._access.thread_of(self._name, store)
+        self._store.store = store
+        return thread == await self._access.thread_of(self._name, self._store)
 
     async def limited_to(self, store: Rows, user: str) -> str:
         """Return the user to whose threads the orders of a user are limited; empty if they are not.
@@ -174,7 +175,7 @@ class Host:
             tick: The run, and which attempt at it.
         """
         self._store.store = store
-        now = _now()
+        now = _clock.now()
         if self._tick != tick:
             if self._tick and self._lease.is_fresh(now):
                 await self._alarm.set(now + timedelta(seconds=5), now)
@@ -211,7 +212,7 @@ class Host:
         Args:
             user: Whom this run calls the server as, where the deployment knows its users.
         """
-        now = _now()
+        now = _clock.now()
         self._user = user
         news = await self._intake.collect(self.client, now, may_hide=self._may_hide, user=user)
         self._again, self._look_at = news.again, news.look_at
@@ -219,11 +220,11 @@ class Host:
             self.last_error = news.problem
         if self.passes == 1 and (news.notes or self._engine.queued or self._engine.in_flight or len(self._post)):
             await self._alarm.insure(now)
-        await self._clerk.obey(news.unparked, _now())
+        await self._clerk.obey(news.unparked, _clock.now())
 
     async def advance(self) -> None:
         """Look after the batches that are due."""
-        now = _now()
+        now = _clock.now()
         await self._renew()
         if not self._may_hide:
             await self._departed.give_up(self.client, now)
@@ -236,14 +237,14 @@ class Host:
 
     async def deliver(self) -> None:
         """Resume the threads whose outcomes are there."""
-        now = _now()
+        now = _clock.now()
         await self._renew()
         self._again |= await self._post.deliver(self.client, now, seconds=_DELIVER_FOR, hidden=self._may_hide)
         self._note_error(self._post)
 
     async def flush(self) -> None:
         """Send what is due, or all that waits if there is an order for that, unless its thread has gone meanwhile."""
-        now, everything = _now(), self._clerk.wants_flush
+        now, everything = _clock.now(), self._clerk.wants_flush
         if self._engine.expects_news and self.passes > _LAST_PASSES:
             return  # an order stays until the next tick
         ids = tuple(self._engine.waiting) if everything else self._engine.to_flush(now)
@@ -251,7 +252,7 @@ class Host:
             await self._intake.drop_abandoned(self.client, ids, may_hide=self._may_hide)
             await self._renew()
             before = self._engine.queued
-            await self._engine.flush(_now(), drain=everything)
+            await self._engine.flush(_clock.now(), drain=everything)
             self._note_error(self._engine)
             ids = ids[: max(before - self._engine.queued, 0)]
         if everything:
@@ -268,7 +269,7 @@ class Host:
         A run can be asked for by the second only, and costs more than a nap. What is answered in this process, and
         by no provider's batch, is waited for.
         """
-        now, next_at = _now(), self._next_at()
+        now, next_at = _clock.now(), self._next_at()
         if next_at is None or (next_at - now > _NAP and not self._engine.expects_news):
             return False
         if not self._engine.expects_news and not timedelta(0) <= now - self._began < _AWAKE:
@@ -286,17 +287,17 @@ class Host:
 
     async def end(self) -> datetime | None:
         """End the tick: see to it that there is a next one if there is anything to wait for. Returns when."""
-        now = _now()
+        now = _clock.now()
         await self._retention.tidy(self.client, now)
         self._failures, self.passes, self._tick = 0, 0, ""
         at = now if self._again else self._next_at()
         wake_at = await self._alarm.set(at, now)
-        await self._lease.end(_now())
+        await self._lease.end(_clock.now())
         await self._tell_all()
         return wake_at
 
     def _next_at(self) -> datetime | None:
-        now = _now()
+        now = _clock.now()
         tick = self._engine.tell(now)
         self._post.add(tick.settled, now)
         waits = [time for time in (tick.wake_at, self._post.next_at, self._look_at) if time is not None]
@@ -306,7 +307,7 @@ class Host:
 
     async def fail(self, error: Exception) -> datetime | None:
         """End a tick that an error has ended: try again, later each time."""
-        now = _now()
+        now = _clock.now()
         self.last_error = f"{type(error).__name__}: {error}"
         if (again := self._notices.again(self._name, type(error).__name__, now)) is not None:
             logger.error("%s: a tick failed%s", self._name, again, exc_info=_logged.trace(error))
@@ -314,7 +315,7 @@ class Host:
         self._failures += 1
         wake_at = await self._alarm.set_stubbornly(now + timedelta(seconds=min(2**self._failures, 60)), now)
         with contextlib.suppress(Exception):  # the lease runs out by itself, too
-            await self._lease.end(_now())
+            await self._lease.end(_clock.now())
         await self._tell_all()
         return wake_at
 
@@ -322,7 +323,7 @@ class Host:
         """Leave a tick that is cancelled, so that the next one need not wait for it."""
         self._spoil()
         with contextlib.suppress(Exception):  # the lease runs out by itself, too
-            await self._lease.end(_now())
+            await self._lease.end(_clock.now())
 
     def _spoil(self) -> None:
         """Forget a tick that has failed: what is remembered may be wrong, and is read again."""
@@ -338,7 +339,7 @@ class Host:
         return self._tick == tick
 
     async def _renew(self) -> None:
-        if not await self._lease.renew(_now()):
+        if not await self._lease.renew(_clock.now()):
             raise RuntimeError(f"another tick of {self._name!r} has taken over from this one")
 
     async def _tell_all(self) -> None:
@@ -383,8 +384,4 @@ class Host:
 
     def _note_error(self, source: Engine | Post) -> None:
         if source.last_error:
-            self.last_error, source.last_error = f"{_now():%Y-%m-%d %H:%M:%SZ} {source.last_error}", ""
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+            self.last_error, source.last_error = f"{_clock.now():%Y-%m-%d %H:%M:%SZ} {source.last_error}", ""

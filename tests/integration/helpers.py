@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypedDict
 
 from langgraph.graph import END, START, StateGraph
 
-from batch_bridge import Bridge, FlushPolicy, Runner
+from batch_bridge import Bridge, FlushPolicy, Runner, wait
 
 TIMEOUT = 60
 """Seconds after which a call that hangs is a failed test."""

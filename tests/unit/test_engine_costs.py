@@ -105,6 +105,7 @@ async def test_a_request_costs_the_same_all_its_life_long_whatever_the_batch():
         "list batches": 1,
         "list money": 1,
         "put money": 2,  # when the batch is begun, and when it is closed
+        "list members": 1,
         "get outcomes": WAITING,
         "put requests": WAITING,
         "put members": 3,  # when it is begun, prepared and confirmed
@@ -122,10 +123,10 @@ async def test_opening_reads_what_is_in_flight_and_not_what_waits(waiting):
     reopened = waiting.start()
     await reopened.open(at(1))
     await reopened.tick(at(1))
-    assert waiting.store.take() == ["list tries", "list batches", "list money"]
+    assert waiting.store.take() == ["list tries", "list batches", "list members", "list money"]
     assert reopened.queued == 0
 
 
 async def test_opening_reads_each_open_batch_once(flying):
     await flying.start().open(at(1))
-    assert flying.store.take() == ["list tries", "list batches", "get members", "list money"]
+    assert flying.store.take() == ["list tries", "list batches", "list members", "list money"]

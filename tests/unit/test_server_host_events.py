@@ -163,7 +163,7 @@ async def test_without_a_deadline_it_is_the_poll_or_the_sweep():
 
 async def test_at_the_deadline_the_batch_is_cancelled_and_the_fallback_asked(monkeypatch):
     now = [datetime.now(UTC) + timedelta(minutes=1)]  # notes bear the real time
-    monkeypatch.setattr("batch_bridge._server._host._now", lambda: now[0])
+    monkeypatch.setattr("batch_bridge._server._host._clock.now", lambda: now[0])
     fallback = Realtime()
     hosted = Hosted(poll_interval=timedelta(hours=640), deadline=HOUR, fallback=fallback)
     await hosted.park(T, A)

@@ -1,0 +1,149 @@
+"""A script that asks a durable Batcher, through deaths, until it has every answer; its desk runs on the loop."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from typing import Any
+
+from batch_bridge import Batcher, _desk
+from batch_bridge._desk import Desk
+from batch_bridge._ticket import Ticket
+from batch_bridge.errors import BatcherClosedError, RequestFailed, ResultPending
+from simulation import check
+from simulation.plans import COMMON, Places
+from simulation.provider import REFUSED, Provider, SimProvider, answer_of
+from simulation.store import SimStore
+from simulation.world import Blip, Dead, World
+
+PLACES: Places = {
+    "store": (50, (*COMMON, "half", "half")),
+    "provider": (20, (*COMMON, "late")),
+    "step": (500, ("die",)),
+}
+
+
+async def history(world: World) -> None:
+    """Run it, and check what has come of it."""
+    dice = random.Random(f"{world.plan.host} {world.plan.seed} history")
+    questions = [f"q{number}" for number in range(dice.choice((1, 2, 4, 6)))]
+    if dice.random() < 0.15:
+        questions[0] = f"{REFUSED} {questions[0]}"
+    store = SimStore(world)
+    provider = Provider(world, trouble=dice.choice((0.0, 0.0, 0.3)))
+    waits = dice.random() < 0.6
+    if waits and dice.random() < 0.2:
+        questions.append(questions[0])  # an equal item is a request of its own
+    by_map = waits and dice.random() < 0.4
+    delays = [dice.choice((0.0, 0.0, 1.0, 70.0)) for _ in questions]
+    options = {
+        "max_batch_size": dice.choice((1, 2, 50_000)),
+        "max_batch_age": timedelta(seconds=dice.choice((1, 60))),
+        "poll_interval": dice.choice((5, 60)),
+        "on_pending": "wait" if waits else "raise",
+    }
+
+    answers: list[list[Any]] = []
+    has_died = False
+
+    async def life() -> None:
+        async with _opened(SimProvider(provider), options) as batcher:
+            if by_map:
+                answers.append(await batcher.amap([{"q": each} for each in questions], return_exceptions=True))
+                return
+            asking = [_ask(batcher, each, delay) for each, delay in zip(questions, delays, strict=True)]
+            answers.append(await asyncio.gather(*asking))
+
+    with _on_the_loop(store):
+        for _ in range(len(world.plan.faults) + 3):
+            try:
+                await world.run(life)
+                has_died = False
+            except (Dead, Blip) as error:
+                has_died = True
+                world.trace.append((world.loop.time(), "ended", type(error).__name__))
+                await asyncio.sleep(500.0 if isinstance(error, Blip) else dice.choice((0.0, 1.0, 100.0)))
+            if answers:
+                break
+        else:
+            raise AssertionError("it ends for ever without a result")
+    for question, answer in zip(questions, answers[0], strict=True):
+        if question.startswith(REFUSED):
+            assert isinstance(answer, RequestFailed), f"{question} ended with {answer!r}"
+            assert answer.code == "refused", f"{question} ended with {answer!r}"
+        else:
+            assert answer == {"a": answer_of(question)}, f"{question} ended with {answer!r}"
+    check.paid(provider, questions)
+    kept = {"closed"} if waits else {"closed", "outcomes", "tries"}  # who does not wait may ask again at any time
+    if has_died:  # while it closed
+        kept |= {"outcomes", "tries", "members", "requests", "queued"}
+    left = {kind: keys for kind, keys in store.read().items() if kind not in kept}
+    assert not left, f"rows were left: {left}"
+
+
+async def _ask(batcher: Batcher, question: str, delay: float) -> Any:
+    await asyncio.sleep(delay)
+    while True:
+        try:
+            return await batcher.asubmit({"q": question})
+        except ResultPending:
+            await asyncio.sleep(10.0)
+        except RequestFailed as error:
+            return error
+
+
+@contextlib.asynccontextmanager
+async def _opened(provider: SimProvider, options: dict[str, Any]) -> AsyncIterator[Batcher]:
+    """Do what `async with Batcher(…)` does, without blocking the loop that its desk runs on."""
+    batcher = Batcher(provider, path="batcher.db", **options)
+    desk = batcher._desk
+    running: asyncio.Task[None] = desk.running
+    is_clean = False
+    try:
+        while not desk._opened.is_set():
+            await asyncio.sleep(0.01)
+        if desk._broken is not None:
+            raise desk._broken
+        yield batcher
+        flushed = asyncio.get_running_loop().create_future()
+        with contextlib.suppress(BatcherClosedError):
+            desk.hand_in(Ticket([], flushed, flush=True))
+            await flushed
+        while not (desk._idle.is_set() and (desk._sent.is_set() or not desk._peek)):
+            await asyncio.sleep(0.1)
+        is_clean = True
+    finally:
+        desk._is_clean = is_clean and desk._broken is None
+        desk._closed = True
+        desk._stop.set()
+        await asyncio.wait((running,))
+    if desk._broken is not None:
+        raise desk._broken
+
+
+@contextlib.contextmanager
+def _on_the_loop(store: SimStore) -> Iterator[None]:
+    """Let a desk run on the loop that opens it, over a store in place of its file."""
+
+    @contextlib.asynccontextmanager
+    async def opened(_: object) -> AsyncIterator[tuple[None, SimStore]]:
+        yield None, store
+
+    def begin(desk: Desk) -> None:
+        desk.running = asyncio.get_running_loop().create_task(run(desk))
+
+    async def run(desk: Desk) -> None:
+        try:
+            await desk._run()
+        except BaseException as error:
+            desk._broken = error
+        finally:
+            desk._ended()
+
+    kept = Desk.open, _desk.open_file
+    Desk.open, _desk.open_file = begin, opened
+    try:
+        yield
+    finally:
+        Desk.open, _desk.open_file = kept

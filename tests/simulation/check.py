@@ -1,0 +1,56 @@
+"""What must be so after each history."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from batch_bridge.errors import RequestFailed
+from simulation.graphs import Shape, is_right
+from simulation.provider import REFUSED, Provider, question_of
+from simulation.store import SimStore
+
+
+def answers(shape: Shape, names: Sequence[str], results: Sequence[Any]) -> None:
+    """Each thread has its own answers; one that was refused says so."""
+    assert len(results) == len(names), results
+    for name, result in zip(names, results, strict=True):
+        if name.startswith(REFUSED):
+            assert isinstance(result, RequestFailed), f"{name} ended with {result!r}"
+            assert result.code == "refused", f"{name} ended with {result!r}"
+        elif isinstance(result, BaseException):
+            raise AssertionError(f"{name} ended with {result!r}") from result
+        else:
+            assert is_right(shape, name, result), f"{name} ended with {result!r}"
+
+
+def paid(provider: Provider, questions: Iterable[str]) -> None:
+    """Each question was paid once."""
+    wanted = Counter(each for each in questions if not each.startswith(REFUSED))
+    assert provider.paid == wanted, f"paid {provider.paid - wanted} twice, and never {wanted - provider.paid}"
+    for each in provider.batches.values():  # a thread that has failed does not wait for the rest of what it has asked
+        is_refused = all(question_of(request).startswith(REFUSED) for request in each.requests)
+        assert provider.look(each.handle).state == "ended" or is_refused, f"{each.handle} runs still"
+
+
+def rows(store: SimStore, *, has_failed: bool, has_died: bool) -> None:
+    """Nothing is left in the store but summaries.
+
+    What a thread was answered that has failed is kept for its next run; and so are the outcomes that a thread took in a
+    process which has died: it is not known any more which they were.
+    """
+    allowed = {"closed"} | ({"batch_bridge_failures", "batches", "members"} if has_failed else set())
+    if has_failed or has_died:
+        allowed |= {"outcomes", "tries"}
+    left = {kind: keys for kind, keys in store.read().items() if kind not in allowed}
+    assert not left, f"rows were left: {left}"
+
+
+def report(provider: Provider, told: Any, *, has_failed: bool) -> None:
+    """The report says what was done."""
+    succeeded = provider.paid.total()
+    assert told.outcomes.get("succeeded", 0) == succeeded, f"{told} and {succeeded} were answered"
+    assert told.paid_twice == 0, told
+    if not has_failed:
+        assert told.batches == len(provider.batches), f"{told} and there were {len(provider.batches)} batches"
+        assert told.requests == succeeded, f"{told} and {succeeded} were answered"
+        assert told.resubmitted == provider.unpaid.total(), f"{told} and {provider.unpaid} were sent again"

@@ -1,0 +1,88 @@
+"""A run of a Runner, through deaths and second Runners, until it has ended."""
+
+import asyncio
+import random
+from datetime import timedelta
+from typing import Any
+
+from batch_bridge import Bridge, FlushPolicy, Runner
+from batch_bridge.errors import RequestFailed, StoreInUseError
+from simulation import check
+from simulation.checkpointer import SimSaver
+from simulation.graphs import SHAPES
+from simulation.plans import COMMON, Places
+from simulation.provider import REFUSED, Provider, SimProvider
+from simulation.store import SimStore
+from simulation.world import Blip, Dead, World
+
+PLACES: Places = {
+    "store": (60, (*COMMON, "half", "half")),
+    "saver": (60, COMMON),
+    "provider": (16, (*COMMON, "late")),
+    "step": (900, ("die",)),
+}
+
+
+async def history(world: World) -> None:
+    """Run it, and check what has come of it."""
+    dice = random.Random(f"{world.plan.host} {world.plan.seed} history")
+    shape = dice.choice(SHAPES)
+    names = [f"t{number}" for number in range(dice.choice((1, 2, 2, 3)))]
+    if dice.random() < 0.15:
+        names[0] = f"{REFUSED} {names[0]}"
+    store, saver = SimStore(world), SimSaver(world)
+    provider = Provider(world, trouble=dice.choice((0.0, 0.0, 0.3)))
+    policy = dice.choice(
+        (
+            FlushPolicy(),
+            FlushPolicy(max_requests=2),
+            FlushPolicy(max_requests=1),
+            FlushPolicy(max_age=dice.choice((0.5, 60.0))),
+        )
+    )
+    options = {"flush": policy, "poll_interval": dice.choice((5, 60)), "attempts": 3}
+    store_patience = timedelta(seconds=dice.choice((30, 300)))
+    limit = dice.choice((None, 1))
+    is_named = dice.random() < 0.9  # else it is not known how many threads there are, and many are looked for
+    configs = [{"configurable": {"thread_id": f"run:{number}"}} for number in range(len(names))] if is_named else None
+
+    async def life() -> tuple[list[Any], Any]:
+        bridge = Bridge(SimProvider(provider), **options)
+        async with Runner(
+            shape.graph,
+            bridge,
+            checkpointer=saver,
+            store=store,
+            patience=timedelta(hours=2),
+            store_patience=store_patience,
+            progress=False,
+        ) as runner:
+            inputs = [{"name": name, "answers": []} for name in names]
+            results = await runner.abatch(inputs, configs, run_id="run", return_exceptions=True, max_concurrency=limit)
+            return results, await runner.report()
+
+    async def lives() -> tuple[list[Any], Any]:
+        for _ in range(len(world.plan.faults) + 3):
+            try:
+                return await world.run(life)
+            except (Dead, Blip, StoreInUseError) as error:
+                world.trace.append((world.loop.time(), "ended", type(error).__name__))
+                await asyncio.sleep(500.0 if isinstance(error, Blip) else dice.choice((0.0, 1.0, 100.0)))
+        raise AssertionError("it ends for ever without a result")
+
+    async def late() -> tuple[list[Any], Any]:
+        await asyncio.sleep(dice.choice((0.0, 0.1, 3.0, 60.0)))
+        return await lives()
+
+    several = [lives(), late()] if dice.random() < 0.25 else [lives()]
+    ended = await asyncio.gather(*several)
+    for results, _ in ended:
+        check.answers(shape, names, results)
+    check.paid(provider, [question for name in names for question in shape.questions(name)])
+    check.rows(store, has_failed=_has_failed(ended), has_died=len(world.processes) > len(several))
+    final = max(ended, key=lambda each: each[1].requests)
+    check.report(provider, final[1], has_failed=_has_failed(ended))
+
+
+def _has_failed(ended: list[tuple[list[Any], Any]]) -> bool:
+    return any(isinstance(result, RequestFailed) for results, _ in ended for result in results)

@@ -1,0 +1,120 @@
+"""A bridge on a LangGraph server with two workers that die and come back, until all agents have their answers."""
+
+import asyncio
+import random
+from datetime import timedelta
+from typing import Any
+
+import httpx
+
+from batch_bridge import Bridge, FlushPolicy
+from batch_bridge._deployment._access import Access
+from batch_bridge._models import Errored, Succeeded
+from batch_bridge._server._host import Host
+from simulation import check
+from simulation.plans import COMMON, Places
+from simulation.provider import REFUSED, Provider, SimProvider, answer_of
+from simulation.server import Agent, Server
+from simulation.store import SimStore
+from simulation.world import Blip, Dead, Process, World
+
+PLACES: Places = {
+    "store": (90, (*COMMON, "half", "half")),
+    "server": (30, COMMON),
+    "provider": (16, (*COMMON, "late")),
+    "step": (900, ("die",)),
+}
+
+
+async def history(world: World) -> None:
+    """Run it, and check what has come of it."""
+    dice = random.Random(f"{world.plan.host} {world.plan.seed} history")
+    agents = []
+    for number in range(dice.choice((1, 2, 3))):
+        rounds = [
+            [f"t{number} {at} {each}" for each in range(dice.choice((1, 2)))] for at in range(dice.choice((1, 2)))
+        ]
+        agents.append(Agent(f"t{number}", rounds))
+    if dice.random() < 0.15:
+        agents[0].rounds[0][0] = f"{REFUSED} {agents[0].rounds[0][0]}"
+    store = SimStore(world)
+    provider = Provider(world, trouble=dice.choice((0.0, 0.0, 0.3)))
+    server = Server(world, store, agents)
+    options: dict[str, Any] = {
+        "flush": dice.choice((FlushPolicy(max_age=0.5), FlushPolicy(max_age=20), FlushPolicy(max_requests=1))),
+        "poll_interval": dice.choice((5, 60)),
+        "attempts": 3,
+    }
+
+    def worker(*, is_immortal: bool = False) -> tuple[Process, Host]:
+        bridge = Bridge(SimProvider(provider), **options)
+        access = Access(lambda: server)
+        interval = timedelta(seconds=options["poll_interval"])
+        return world.begin(is_immortal=is_immortal), Host(
+            "bridge", bridge.engine, access, timedelta(days=7), interval=interval
+        )
+
+    workers = [worker() for _ in range(2)]
+    for agent in agents:
+        world.loop.call_later(dice.choice((0.0, 0.1, 5.0)), server.begin, agent)
+    await asyncio.sleep(6.0)
+    while not (server.is_quiet and all(each.is_over for each in agents)):
+        run = server.take()
+        if run is None:
+            assert not server.is_quiet, f"nobody looks after {[each.name for each in agents if not each.is_over]}"
+            await asyncio.sleep(0.5)
+            continue
+        place = dice.randrange(len(workers))
+        process, host = workers[place]
+        try:
+            await world.work(process, lambda host=host, run=run: tick(host, store, f"{run['run_id']} {run['attempt']}"))
+        except Dead:
+            server.lose(run)
+            workers[place] = worker()
+        except (Blip, httpx.HTTPError):  # the run has failed, and no other is made for it
+            run["status"] = "done"
+        else:
+            run["status"] = "done"
+    for agent in agents:
+        for question in (question for asked in agent.rounds for question in asked):
+            outcome = agent.outcomes[question]
+            if question.startswith(REFUSED):
+                assert isinstance(outcome, Errored), f"{question} ended with {outcome}"
+                assert outcome.code == "refused", f"{question} ended with {outcome}"
+            else:
+                assert outcome == Succeeded({"a": answer_of(question)}) or (
+                    isinstance(outcome, Succeeded) and outcome.answer == {"a": answer_of(question)}
+                ), f"{question} ended with {outcome}"
+    check.paid(provider, [question for agent in agents for asked in agent.rounds for question in asked])
+    await asyncio.sleep(500.0)  # nothing is out of reach any more
+    process, host = worker(is_immortal=True)
+    await world.work(process, lambda: tick(host, store, "the last one"))
+    status = host.status()
+    told = {name: status[name] for name in ("waiting", "in_flight", "batches", "undelivered", "unclaimed")}
+    assert not any(told.values()), status
+    assert not status["dead_letters"], status
+    left = {kind: rows for kind, rows in store.read().items() if kind in {"requests", "members", "batches", "inbox"}}
+    assert not left, f"rows were left: {left}"
+    for each, _ in (*workers, (process, host)):
+        await world.end(each)
+
+
+async def tick(host: Host, store: SimStore, name: str) -> None:
+    """Do what the bridge's graph does in a run."""
+    try:
+        await host.is_ours(store, "the bridge's")
+        is_on = await host.begin(store, name)
+        while is_on:
+            await host.collect("")
+            await host.advance()
+            await host.deliver()
+            await host.flush()
+            if host.passes >= 300 or not (host.again or await host.rest()):
+                await host.end()
+                break
+            is_on = await host.begin(store, name)
+    except Exception as error:
+        await host.fail(error)
+    except BaseException:
+        await host.break_off()
+        raise

@@ -1,0 +1,36 @@
+"""Histories that have found a bug, by its name. Each failed before it was mended."""
+
+import pytest
+
+from simulation.simulate import run
+from simulation.world import Fault, Plan
+
+SEEDS = {
+    "a batch that a process began as it died left its members in the ledger for ever": Plan(
+        "runner", 11, (Fault("provider", 1, "die"),)
+    ),
+    "a Batcher broke where a batch ended while somebody was told which of its requests had": Plan(
+        "batcher",
+        319,
+        (
+            Fault("step", 69, "die"),
+            Fault("provider", 17, "die"),
+            Fault("store", 7, "half"),
+            Fault("store", 8, "half"),
+            Fault("store", 37, "lose"),
+        ),
+    ),
+    "a server that was gone for minutes left a bridge without a next tick": Plan(
+        "server", 16, (Fault("server", 1, "outage", 400.0),)
+    ),
+    "a store that was gone for a minute left a bridge without a next tick": Plan(
+        "server", 109, (Fault("store", 19, "outage", 40.0),)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_it_stays_mended(name: str) -> None:
+    ran = run(SEEDS[name])
+    if ran.error is not None:
+        raise ran.error
