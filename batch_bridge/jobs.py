@@ -221,7 +221,7 @@ class Jobs:
         """
         check_handle(handle, "forget()")
         async with self._visit() as visit:
-            await visit.forget(handle, _now())
+            await visit.forget(handle, _clock.now())
 
     async def ahandles(self) -> list[str]:
         """Return the handles of all jobs, oldest first."""

@@ -353,7 +353,7 @@ class Host:
 
     async def count_money(self) -> None:
         """Count what was paid, as far as `retention` goes back; where that is much, once a minute at most."""
-        version, now = self._engine.purse.version, _now()
+        version, now = self._engine.purse.version, _clock.now()
         is_early = self._counted_at is not None and now - self._counted_at < _COUNT_EVERY
         if not self._engine.is_open or version == self._counted or (is_early and version > _COUNTED_AT_ONCE):
             return
