@@ -454,10 +454,10 @@ def pair(**options):
         (lambda: Runner(one_node(ask), []), ValueError, ["no bridge", "Bridge(…)"]),
         (lambda: Runner(one_node(ask), None), TypeError, ["None", "Bridge(…)"]),
         (lambda: Runner(one_node(ask), [pair(), pair()]), ValueError, ["same name", "name=…"]),
-        (lambda: Runner(one_node(ask), pair), TypeError, ["where a Bridge belongs"]),
-        (lambda: Runner(one_node(ask), [pair(), "bridge"]), TypeError, ["'bridge'", "where a Bridge belongs"]),
-        (lambda: Runner(ask, pair()), TypeError, ["where a graph belongs", "StateGraph"]),
-        (lambda: Runner(RunnableLambda(ask), pair()), TypeError, ["where a graph belongs", "StateGraph"]),
+        (lambda: Runner(one_node(ask), pair), TypeError, ["instead of a Bridge"]),
+        (lambda: Runner(one_node(ask), [pair(), "bridge"]), TypeError, ["'bridge'", "instead of a Bridge"]),
+        (lambda: Runner(ask, pair()), TypeError, ["instead of a graph", "StateGraph"]),
+        (lambda: Runner(RunnableLambda(ask), pair()), TypeError, ["instead of a graph", "StateGraph"]),
         (
             lambda: Runner(one_node(ask).compile(checkpointer=InMemorySaver()), pair(), checkpointer=InMemorySaver()),
             TypeError,
@@ -536,7 +536,7 @@ async def test_a_runner_that_is_not_open_says_how_to_open_it():
             with pytest.raises(RunnerStateError, match="async with Runner"):
                 await call()
         async with runner:
-            with pytest.raises(RunnerStateError, match="open already"):
+            with pytest.raises(RunnerStateError, match="already open"):
                 await runner.__aenter__()
 
 
