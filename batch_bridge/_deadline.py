@@ -30,13 +30,13 @@ def duration(given: object, what: str = "deadline") -> timedelta | None:
     if given is None:
         return None
     if isinstance(given, bool) or not isinstance(given, timedelta | int | float) or given != given:  # noqa: PLR0124  # NaN
-        raise TypeError(f"{what}={given!r} is no duration; give a timedelta, or seconds")
+        raise TypeError(f"{what}={given!r} is not a duration; pass a timedelta, or seconds")
     seconds = given.total_seconds() if isinstance(given, timedelta) else given
     if seconds <= 0:
         instead = ', or mode="realtime"' if what == "deadline" else ""
-        raise ValueError(f"{what}={given!r} has passed at once; give a positive one{instead}")
+        raise ValueError(f"{what}={given!r} would expire immediately; pass a positive one{instead}")
     if seconds > LONGEST.total_seconds():
-        raise ValueError(f"{what}={given!r} is longer than ten years; leave it out")
+        raise ValueError(f"{what}={given!r} is longer than ten years; omit it")
     return timedelta(seconds=seconds)
 
 
