@@ -58,7 +58,7 @@ class FlushPolicy:
             self._check_duration(name)
         if isinstance(self.max_requests, bool) or not isinstance(self.max_requests, int) or self.max_requests < 1:
             raise ValueError(
-                f"FlushPolicy(max_requests={self.max_requests!r}) would never send anything; pass a positive integer"
+                f"FlushPolicy(max_requests={self.max_requests!r}) would never send anything; pass a whole number from 1"
             )
         if self.max_bytes is not None and self.max_bytes < 1:
             raise ValueError(

@@ -43,7 +43,7 @@ from batch_bridge.errors import NoCheckpointerError, OutsideGraphError, RequestE
 T = TypeVar("T")
 
 DEFAULT = "bridge"
-"""The bridge that a wait means which names none, where a Runner has several, and on a server."""
+"""The default bridge of a wait, if a Runner has several, and on a server."""
 install()
 _QUIET = 2
 """Turns of the event loop in which no sibling opens a wait, before the task parks."""
@@ -98,28 +98,28 @@ async def wait(
 ) -> Any:
     """Park this thread until a batch has answered `item`.
 
-    The node is run again from its top when the answer is there, and this call returns it then. Waits that start
-    together (`asyncio.gather`) share one round. The same item asked again in one execution is another request.
+    When the answer is available, the node runs again from its first line, and this call returns the answer. Waits that
+    start together (`asyncio.gather`) share one round. A second wait for the same item is another request.
 
     Args:
-        item: Anything JSON can carry, or LangChain messages. Taken as it is now; changing it later changes nothing.
-        batcher: A bridge's name, or the bridge. Left out, it is the Runner's only bridge, else `"bridge"`.
-        key: Names the request where the node is not deterministic: it takes the place of the item's content in
-            what makes this request the same one when the node is run again.
-        deadline: How long the answer may take (a `timedelta`, or seconds), from now; then it comes from the bridge's
-            fallback, see `Bridge`. `None` leaves that to the bridge. Waits with one deadline share batches.
+        item: Any JSON value, or LangChain messages. Later changes to it have no effect.
+        batcher: A bridge's name, or the bridge. Defaults to the Runner's only bridge, or to `"bridge"`.
+        key: Identifies the request when the node runs again, in place of the item's content. Use it if the node does
+            not build the same item each time.
+        deadline: How long the answer may take from now (a `timedelta`, or seconds); after that the bridge's fallback
+            answers, see `Bridge`. `None` uses the bridge's deadline. Waits with the same deadline share batches.
 
     Returns:
-        The answer: JSON, or LangChain messages where the provider gives them.
+        The answer: JSON, or LangChain messages if the provider returns them.
 
     Raises:
-        RequestFailed, RequestExpired, RequestCancelled: The request ended without an answer. If the node is then
-            retried (`RetryPolicy`), the retry asks anew.
-        JSONError: The item holds something that JSON cannot carry.
-        TypeError, ValueError: The deadline is none.
+        RequestFailed, RequestExpired, RequestCancelled: The request ended without an answer. If the node is
+            retried (`RetryPolicy`), the retry sends the request again.
+        JSONError: The item contains something that is not valid JSON.
+        TypeError, ValueError: The deadline is invalid.
         UnknownBatcherError, NoCheckpointerError, OutsideGraphError, NondeterministicNodeError: The program is wrong.
         NoStoreError, BridgeUnreachableError: The same, on a LangGraph server.
-        GraphInterrupt: LangGraph's way to park. Let it pass: no `except Exception` around a wait.
+        GraphInterrupt: LangGraph's way to park. Do not catch it: no `except Exception` around a wait.
     """
     box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
     return _unwrap(*await _resolve(box, asked), _consumed())
@@ -150,8 +150,8 @@ async def wait_many(
         items: As for `wait`.
         batcher: As for `wait`.
         deadline: As for `wait`.
-        return_exceptions: Return the `RequestError` of a request that failed in its place, instead of raising the
-            first of them.
+        return_exceptions: Return the `RequestError` of a failed request in its place, instead of raising the
+            first one.
 
     Returns:
         The answers, in the order of the items.
@@ -167,7 +167,7 @@ async def wait_many(
 
 
 def wait_sync(item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None) -> Any:
-    """Do what `wait` does, in a node that is not async. For several items use `wait_many_sync`."""
+    """Park this thread like `wait`, in a synchronous node. For several items use `wait_many_sync`."""
     box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
     return _unwrap(*_resolve_sync(box, asked), _consumed())
 
@@ -179,7 +179,7 @@ def wait_many_sync(
     deadline: Within = None,
     return_exceptions: bool = False,
 ) -> list[Any]:
-    """Do what `wait_many` does, in a node that is not async."""
+    """Park this thread like `wait_many`, in a synchronous node."""
     box, asked = _open(check_items(items, "wait_many()"), batcher, None, deadline)
     for each in asked:
         box.look_up(*each)
@@ -189,7 +189,7 @@ def wait_many_sync(
 async def wait_outcome(
     item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None
 ) -> tuple[str, Outcome]:
-    """Do what `wait` does, and return the request's id and its outcome, whatever it is; the answer is not decoded."""
+    """Park this thread like `wait`, and return the request's id and its outcome; the answer is not decoded."""
     box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
     return _note(await _resolve(box, asked))
 
@@ -197,13 +197,13 @@ async def wait_outcome(
 def wait_outcome_sync(
     item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None
 ) -> tuple[str, Outcome]:
-    """Do what `wait_outcome` does, in a node that is not async."""
+    """Park this thread like `wait_outcome`, in a synchronous node."""
     box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
     return _note(_resolve_sync(box, asked))
 
 
 def in_node() -> bool:
-    """Tell whether a LangGraph node or task runs here; whether it can park is told by the first wait in it."""
+    """Return whether a LangGraph node or task runs here. Only its first wait checks whether it can park."""
     try:
         return get_runtime().execution_info is not None
     except (RuntimeError, KeyError, AttributeError):
@@ -213,8 +213,8 @@ def in_node() -> bool:
 async def gather(*awaitables: Awaitable[T]) -> list[T]:
     """Await LangGraph `@task`s together, so that their waits share one round.
 
-    `asyncio.gather` would surface the interrupts of several tasks one at a time. This waits for all of them, and raises
-    their interrupts as one. A plain error is raised first. Also right for anything else that one gathers.
+    `asyncio.gather` would raise the interrupts of several tasks one at a time. This function waits for all of them, and
+    raises their interrupts as one. Other errors take precedence. It also works for any other awaitables.
 
     Returns:
         The results, in order.
@@ -231,8 +231,8 @@ async def gather(*awaitables: Awaitable[T]) -> list[T]:
 class TaskGroup(asyncio.TaskGroup):
     """An `asyncio.TaskGroup` whose tasks may wait.
 
-    The one of asyncio wraps what its tasks raise into an `ExceptionGroup`, which LangGraph does not know as an
-    interrupt: the node would fail instead of parking. This one raises the interrupts of its tasks as one, and
+    The class of asyncio wraps the exceptions of its tasks into an `ExceptionGroup`, which LangGraph does not treat as
+    an interrupt: the node would fail instead of parking. This class raises the interrupts of its tasks as one, and
     everything else as asyncio does.
     """
 
@@ -258,7 +258,7 @@ def _leaves(group: BaseExceptionGroup[GraphInterrupt]) -> list[GraphInterrupt]:
 
 
 def _merge(raised: Sequence[GraphInterrupt]) -> GraphInterrupt:
-    """Return one `GraphInterrupt` for several; those of waits that share a box are one interrupt, with one id."""
+    """Return one `GraphInterrupt` for several; waits of one execution share one interrupt, with one id."""
     merged = tuple({each.id: each for one in raised for each in one.args[0]}.values())
     return (
         ParkedInterrupt(merged) if all(isinstance(one, ParkedInterrupt) for one in raised) else GraphInterrupt(merged)
@@ -281,7 +281,7 @@ def _open(
         known = ", ".join(sorted(map(repr, link.bridges)))
         raise UnknownBatcherError(
             f"wait(…, batcher={name!r}): this Runner has no bridge of that name, only {known}; "
-            "give the Runner a Bridge(…, name=…) with it, or name one of these"
+            "pass the Runner a Bridge(…, name=…) with it, or name one of these"
         )
     execution = (info.thread_id, info.checkpoint_ns, info.node_attempt, info.node_first_attempt_time)
     retries = info.node_attempt - 1 + (link.retries if link else 0)
@@ -315,7 +315,7 @@ def _open(
 
 
 def _name_of(batcher: str | Named | None, link: Link | None) -> str:
-    """Return the bridge's name; where none is named, that of the Runner's only one."""
+    """Return the bridge's name; without one, that of the Runner's only bridge."""
     if batcher is None:
         return next(iter(link.bridges)) if link is not None and len(link.bridges) == 1 else DEFAULT
     return batcher if isinstance(batcher, str) else batcher.name
@@ -329,13 +329,13 @@ def _execution() -> tuple[ExecutionInfo, Callable[[Any], None], Link | None]:
         info = None
     if info is None:
         raise OutsideGraphError(
-            "wait() was called where no LangGraph node runs; call it inside a node or a task of a graph "
+            "wait() was called outside a LangGraph node; call it inside a node or a task of a graph "
             "(in a thread of your own, copy the node's context with contextvars), or use a Batcher"
         )
     if info.thread_id is None or not has_checkpointer(configurable):
         raise NoCheckpointerError(
-            "wait() needs a checkpointer to park this thread, and the graph that it was called in has none; "
-            "run the graph with a Runner, or compile it with a checkpointer and give a thread_id. "
+            "wait() needs a checkpointer to park this thread, and its graph has none; "
+            "run the graph with a Runner, or compile it with a checkpointer and pass a thread_id. "
             "A subgraph must not be compiled with checkpointer=False"
         )
     return info, runtime.stream_writer, configurable.get(LINK)
@@ -406,7 +406,7 @@ def _resolve_sync(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome]
 
 
 async def _tell(box: Box) -> None:
-    """Tell the bridges of a LangGraph server that this task is about to park: once for all its waits, and before."""
+    """Announce to the bridges of a LangGraph server that this task is about to park, once for all its waits."""
     await forget_answer()
     runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
     if link is not None:

@@ -166,7 +166,7 @@ def test_a_batchers_request_has_a_deadline_of_its_own(server):
         assert (server.stats.realtime, server.stats.paid) == (1, 0)
         with pytest.raises(ValueError, match="would expire immediately"):
             batcher.map(items(1), deadline=0)
-        with pytest.raises(TypeError, match="is no duration"):
+        with pytest.raises(TypeError, match="is not a duration"):
             batcher.submit(items(1)[0], deadline="soon")
         with pytest.raises(ValueError, match="longer than ten years"):
             batcher.submit(items(1)[0], deadline=1e12)

@@ -148,7 +148,7 @@ def test_the_example_can_be_used(monkeypatch, tmp_path, load):
             '[bridges.b.provider]\nname = "opnai"',
             "bridges.b.provider.name = 'opnai': there is no such provider; did you",
         ),
-        ('[bridges."a.b".provider]\nname = "openai"', "a name is a string that is not empty and has no dots"),
+        ('[bridges."a.b".provider]\nname = "openai"', "a name must be a non-empty string without dots"),
         (PROVIDER + 'endpoint = "/nowhere"', "bridges.bridge.provider: OpenAIBatch(endpoint='/nowhere')"),
         (PROVIDER + 'api_key_env = "NOT_SET_ANYWHERE"', "the environment variable NOT_SET_ANYWHERE, which is not set"),
         (PROVIDER + '[bridges.bridge.cache]\npath = "no/such/folder.db"', "bridges.bridge.cache: "),
