@@ -74,7 +74,7 @@ def test_openais_own_file_is_taken_as_it_comes(run, tmp_path):
     ("text", "says"),
     [
         ("\n".join(map(json.dumps, [*LINES, LINES[1]])), "line 2 and line 4 have the same custom_id, 'q1'"),
-        ("\n" + json.dumps(LINES[0]) + "\n\n{'custom_id'}\n", "line 4 is no JSON"),
+        ("\n" + json.dumps(LINES[0]) + "\n\n{'custom_id'}\n", "line 4 is not JSON"),
         (json.dumps(LINES), "the file is one JSON array"),
         (json.dumps(LINES, indent=2), "the file is one JSON array"),
     ],
