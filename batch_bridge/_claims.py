@@ -234,7 +234,7 @@ class _Watch:
 def _refused(what: str, row: dict[str, Any]) -> StoreInUseError:
     return StoreInUseError(
         f"{what} is owned by another Runner on this store: process {row['pid']} on {row['host']}. Two would pay twice. "
-        "Wait until it has ended, give Runner(…, patience=60) to wait for it, or give this one a bridge of another "
+        "Wait until it has ended, pass Runner(…, patience=60) to wait for it, or use a bridge with another "
         "name, or another run_id",
         host=row["host"],
         pid=row["pid"],
@@ -245,8 +245,9 @@ def _lost(what: str, row: dict[str, Any] | None) -> StoreInUseError:
     host, pid = ("", 0) if row is None else (row["host"], row["pid"])
     by = "another Runner" if row is None else f"process {pid} on {host}"
     return StoreInUseError(
-        f"{what} was taken over by {by}: this process had said nothing for too long. It sends nothing more; the run "
-        "goes on there. Was its event loop blocked, or the machine asleep?",
+        f"{what} was taken over by {by}, because this process did not respond for too long. It sends nothing "
+        "more; the run "
+        "continues there. Was its event loop blocked, or the machine asleep?",
         host=host,
         pid=pid,
     )

@@ -80,9 +80,10 @@ class _Execution:
 
     def _swallowed(self) -> Exception:
         return SwallowedInterruptError(
-            f"{self} caught the interrupt that a wait, or a call of a wrapped client, raises to park it, and went on; "
-            "what it asked for was not sent. Catch RequestError, or the client's own errors, in place of Exception; or "
-            "let GraphBubbleUp, from langgraph.errors, pass first"
+            f"{self} caught the interrupt that a wait, or a call of a wrapped client, raises to park it, and "
+            "continued; "
+            "its request was not sent. Catch RequestError, or the client's own errors, instead of Exception; or "
+            "re-raise GraphBubbleUp, from langgraph.errors, first"
         )
 
     def _explained(self, error: Exception) -> Exception | None:
@@ -91,8 +92,9 @@ class _Execution:
         if (rest := without_interrupts(error)) is not None:
             return rest
         swallowed = SwallowedInterruptError(
-            f"{self} was to park at a wait, or a call of a wrapped client, and {type(error).__name__} was raised in "
-            f"the place of the interrupt that parks it; {advice_for(error)}. What it asked for was not sent"
+            f"{self} should have parked at a wait, or a call of a wrapped client, but {type(error).__name__} "
+            "was raised "
+            f"instead of its interrupt; {advice_for(error)}. Its request was not sent"
         )
         swallowed.__cause__ = error
         return swallowed

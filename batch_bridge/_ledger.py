@@ -255,8 +255,10 @@ class Ledger:
             return  # nothing was sent
         if key not in self.aside:
             logger.error(
-                "the ledger knows batch %r (%r) and not its members; the store has lost rows, or was edited. The batch "
-                "is set aside: look it up at the provider, by its key; what it holds is sent anew when asked for",
+                "the ledger contains batch %r (%r) but not its requests; the store has lost rows, or was "
+                "edited. The batch "
+                "is set aside: look it up at the provider, by its key; its requests are sent again when they "
+                "are requested",
                 key,
                 _logged.handle(row.get("handle")),
             )
@@ -304,7 +306,7 @@ class Ledger:
     async def _list(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
         (found,) = await self._run([SearchOp((*self._root, kind), limit=_MOST)])
         if len(found) >= _MOST:
-            raise LedgerError(f"the ledger holds {_MOST:,} {kind} or more, and cannot list them; use another file")
+            raise LedgerError(f"the ledger contains {_MOST:,} {kind} or more, and cannot list them; use another file")
         return sorted(((item.key, item.value) for item in found), key=_age_and_key)
 
     async def _run(self, ops: Iterable[Op]) -> list[Any]:

@@ -117,7 +117,7 @@ class Limits:
             value = getattr(self, each.name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ValueError(
-                    f"Limits({each.name}={value!r}) would never send anything; give a whole number from 1, or None"
+                    f"Limits({each.name}={value!r}) would never send anything; pass a whole number from 1, or None"
                 )
 
 

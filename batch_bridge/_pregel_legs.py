@@ -230,11 +230,12 @@ def _found(loop: Loop, notes: list[Mapping[str, Any]]) -> Untracked:
 def _lost(loop: Loop, node: str, channels: list[str]) -> LostStateError:
     where = f" at node {node!r}" if node else ""
     return LostStateError(
-        f"thread {loop.thread!r} cannot go on{where}: it held a value in {', '.join(map(repr, channels))}, which is an "
-        "UntrackedValue and in no checkpoint, and the process that had it in memory has ended, or has forgotten it. "
-        "Put what must outlive a wait into an ordinary channel, make it in the node that uses it, or pass it as "
-        "context; then run the thread again under another run_id or thread_id. Where the root graph holds it, "
-        "Command(update={…}) gives it again",
+        f"thread {loop.thread!r} cannot continue{where}: it had a value in {', '.join(map(repr, channels))}, "
+        "which is an "
+        "UntrackedValue and in no checkpoint, and the process that held it in memory has ended, or has dropped it. "
+        "Keep values that must survive a wait in an ordinary channel, create them in the node that uses them, or pass "
+        "them as context; then run the thread again with another run_id or thread_id. If the channel is in the root "
+        "graph, Command(update={…}) restores it",
         thread_id=loop.thread,
         node=node,
         channels=channels,

@@ -173,7 +173,7 @@ class Session:
             if driver.engine.is_open:
                 sent |= driver.engine.sent()
         left = {key: handle for key, handle in sent.items() if key in self._uncollected}
-        cure = 'Give Runner(…, path="run.db") and abatch(…, run_id="…"), and the same command continues'
+        cure = 'Pass Runner(…, path="run.db") and abatch(…, run_id="…"), and the same command continues'
         warn_of_uncollected(left, cure)
 
     async def cancel(

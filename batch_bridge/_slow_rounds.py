@@ -72,7 +72,7 @@ def _say(kind: str, namespace: str, why: str, cure: str) -> None:
         _said.add((kind, node))
     logger.warning(
         "node %r has parked %d times in a row while %s: each round takes as long as a batch, and one would have done; "
-        "%s. This is said once for a node",
+        "%s. This is logged once for a node",
         node,
         _IN_A_ROW,
         why,

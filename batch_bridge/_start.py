@@ -108,8 +108,8 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
         return Begin(value)
     if value is not None and known not in (None, thread.digest):
         raise RunMismatchError(
-            f"input {thread.index} is not the one that thread {thread.id!r} was begun with; the same run_id (or "
-            "thread_id) goes on with the same inputs in the same order. Use another run_id for other inputs",
+            f"input {thread.index} is not the one with which thread {thread.id!r} was started; the same run_id (or "
+            "thread_id) requires the same inputs in the same order. Use another run_id for other inputs",
             index=thread.index,
         )
     ours, others = sort_interrupts(snapshot.interrupts)

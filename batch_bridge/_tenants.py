@@ -38,7 +38,7 @@ class TenantLimits:
             value = getattr(self, each.name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ValueError(
-                    f"TenantLimits({each.name}={value!r}) would accept nothing; give a whole number from 1, or None"
+                    f"TenantLimits({each.name}={value!r}) would accept nothing; pass a whole number from 1, or None"
                 )
 
     def judge(self, bridge: str, request: Waiting, count: int, size: int) -> Errored | None:
@@ -57,9 +57,9 @@ class TenantLimits:
             return _over(f"{holds}, and TenantLimits(requests={self.requests}) allows no more")
         if self.bytes is not None and request.bytes > self.bytes:
             why = f"the request has {request.bytes:,} bytes, and TenantLimits(bytes={self.bytes}) allows no more"
-            return Errored(f"{why} for {request.tenant!r} in {bridge!r}; ask for less in one request", code=OVER)
+            return Errored(f"{why} for {request.tenant!r} in {bridge!r}; send a smaller request", code=OVER)
         if self.bytes is not None and size + request.bytes > self.bytes:
-            return _over(f"{holds}; with {request.bytes:,} more it would pass TenantLimits(bytes={self.bytes})")
+            return _over(f"{holds}; with {request.bytes:,} more it would exceed TenantLimits(bytes={self.bytes})")
         return None
 
 

@@ -74,20 +74,20 @@ class ResponseCache:
     ) -> None:
         if isinstance(ttl, int | float) and not isinstance(ttl, bool):
             if not abs(ttl) <= timedelta.max.total_seconds():  # not a number, infinite, or too long
-                raise ValueError(f"ResponseCache(ttl={ttl!r}) is no time to keep an answer; give seconds, or None")
+                raise ValueError(f"ResponseCache(ttl={ttl!r}) is not a valid duration; pass seconds, or None")
             ttl = timedelta(seconds=ttl)
         if not isinstance(ttl, timedelta | None):
-            raise TypeError(f"ResponseCache(ttl={ttl!r}) is no duration; give a timedelta, seconds, or None")
+            raise TypeError(f"ResponseCache(ttl={ttl!r}) is not a duration; pass a timedelta, seconds, or None")
         if ttl is not None and ttl <= timedelta(0):
-            raise ValueError(f"ResponseCache(ttl={ttl!r}) would keep nothing; give a positive duration, or None")
+            raise ValueError(f"ResponseCache(ttl={ttl!r}) would keep nothing; pass a positive duration, or None")
         if not isinstance(tenant, str):
-            raise TypeError(f"ResponseCache(tenant={tenant!r}): give a string")
+            raise TypeError(f"ResponseCache(tenant={tenant!r}): pass a string")
         if isinstance(place, BaseStore):
             self._shelf: Shelf = StoreShelf(place)
         elif isinstance(place, str | os.PathLike):
             self._shelf = FileShelf(place)
         else:
-            raise TypeError(f"ResponseCache({place!r}): give the path of a file, or a LangGraph store")
+            raise TypeError(f"ResponseCache({place!r}): pass the path of a file, or a LangGraph store")
         self._closing = weakref.finalize(self, self._shelf.close)
         self._ttl = None if ttl is None else ttl.total_seconds()
         self._tenant = hashlib.blake2b(tenant.encode(errors="surrogatepass"), digest_size=16).hexdigest()
@@ -191,7 +191,7 @@ class ResponseCache:
             self._complained.add(what)
         if is_news:
             logger.warning(
-                "the response cache cannot be %s (%s); requests are sent as if it were empty. This is said once",
+                "the response cache cannot be %s (%s); requests are sent as if it were empty. This is logged once",
                 what,
                 _logged.said(error),
             )

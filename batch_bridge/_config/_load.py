@@ -100,13 +100,13 @@ def _read(file: Path) -> Any:
     except OSError as error:
         raise _wrong(file, [f"it cannot be read: {error.strerror or error}; name another file"]) from error
     except UnicodeDecodeError as error:
-        raise _wrong(file, ["it is no text in UTF-8; save it as such"]) from error
+        raise _wrong(file, ["it is not UTF-8 text; save it as UTF-8"]) from error
     if file.suffix.lower() in (".yaml", ".yml"):
         return _read_yaml(file, text)
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise _wrong(file, [f"it is no TOML: {error}"]) from error
+        raise _wrong(file, [f"it is not valid TOML: {error}"]) from error
 
 
 def _read_yaml(file: Path, text: str) -> Any:
@@ -122,7 +122,7 @@ def _read_yaml(file: Path, text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f" (at line {mark.line + 1}, column {mark.column + 1})"
         raise _wrong(
-            file, [f"it is no YAML: {getattr(error, 'problem', None) or 'it cannot be read'}{where}"]
+            file, [f"it is not valid YAML: {getattr(error, 'problem', None) or 'it cannot be read'}{where}"]
         ) from None
 
 
@@ -153,7 +153,7 @@ def _tell(error: ErrorDetails) -> str:
             named = error["input"].get("name")
             return f"{where}.name{_got(named)}: there is no such provider; {_near(str(named), list(_PROVIDERS))}"
         case "union_tag_not_found":
-            return f'{where}.name: is missing; write which provider it is, such as name = "openai"'
+            return f'{where}.name: is missing; name the provider, such as name = "openai"'
         case "model_type" | "model_attributes_type" | "dict_type":
             return f"{where}: must be a table"
         case _:
@@ -169,9 +169,9 @@ def _unknown(where: str, place: Sequence[str], provider: str) -> str:
     if _is_secret(name):
         return (
             f"{where}: a secret does not belong into a file; put it into an environment variable and write "
-            'the name of that: api_key_env = "…"'
+            'its name: api_key_env = "…"'
         )
-    return f"{where}: there is no such field here; {_near(name, _known(place, provider))}"
+    return f"{where}: unknown field; {_near(name, _known(place, provider))}"
 
 
 def _known(place: Sequence[str], provider: str) -> list[str]:

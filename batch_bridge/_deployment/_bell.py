@@ -150,14 +150,14 @@ async def _check(client: LangGraphClient, bridge: str) -> None:
     if schemas is None:
         return
     if "wake" not in str(schemas.get("input_schema")) or "undelivered" not in str(schemas.get("output_schema")):
-        raise _unknown(bridge, "the graph of that id is no bridge")
+        raise _unknown(bridge, "the graph of that id is not a bridge")
     _bridges.add(bridge)
 
 
 def _unknown(bridge: str, said: str) -> UnknownBatcherError:
     return UnknownBatcherError(
         f"wait(…, batcher={bridge!r}): this deployment has no bridge of that name ({said}). On a LangGraph server a "
-        'bridge goes by its graph id; add it to "graphs" in langgraph.json, or name one that is there'
+        'bridge is named by its graph id; add it to "graphs" in langgraph.json, or name an existing one'
     )
 
 

@@ -104,7 +104,7 @@ class Sender:
         flight = Flight(intent, now, first_pause(state.interval), state.late_at(intent), waiting=waiting)
         state.flights.add(flight)
         await state.ledger.begin(intent)
-        logger.info("%s: batch %s begun with %d requests", state.name, intent.key, len(ids))
+        logger.info("%s: batch %s started with %d requests", state.name, intent.key, len(ids))
         await self.submit(flight, intent, now)
 
     async def submit(self, flight: Flight, intent: Intent, now: datetime) -> None:
@@ -175,7 +175,7 @@ class Sender:
         """Take back a batch that the provider has no room for, and learn from that how much it takes."""
         state = self._state
         told = _logged.said(error)
-        logger.warning("%s: batch %s is too large for now (%s); smaller ones follow", state.name, intent.key, told)
+        logger.warning("%s: batch %s is too large for now (%s); smaller batches follow", state.name, intent.key, told)
         limits = state.provider.limits
         state.governor.refused(intent.group, intent.terms.bytes, 0, said=str(error), limits=limits, now=now)
         await self.take_back(flight, intent)
@@ -186,7 +186,7 @@ class Sender:
         try:
             await state.who(intent).fence(intent.prepared)
         except Exception as left:  # noqa: BLE001  # nothing was created: what is left of its input is tidied up, or not
-            logger.warning("%s: could not tidy up after batch %s: %s", state.name, intent.key, _logged.said(left))
+            logger.warning("%s: could not clean up after batch %s: %s", state.name, intent.key, _logged.said(left))
         await self.withdraw(flight, intent)
         state.drain = True  # what was sent was due
 
@@ -251,7 +251,7 @@ class Sender:
         except Exception as error:  # noqa: BLE001  # as in `submit`
             logger.error(  # noqa: TRY400  # the provider's own words say it
                 "%s: batch %s was created twice, and %r could not be cancelled (%s); cancel it at the provider, "
-                "or it is billed too",
+                "otherwise it is billed too",
                 self._state.name,
                 intent.key,
                 _logged.handle(handle),

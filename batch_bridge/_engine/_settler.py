@@ -36,8 +36,8 @@ from batch_bridge.errors import BadPollResultError, BatchFailed, ProviderUnavail
 logger = logging.getLogger("batch_bridge")
 
 LATE_IN_FLIGHT = Expired(
-    "the deadline passed while the request was at the provider, and nobody else answers it; it may have been billed. "
-    "Give fallback=, a provider that answers what is late"
+    "the deadline passed while the request was at the provider, and there is no fallback; it may have been billed. "
+    "Set fallback= to a provider that answers late requests"
 )
 _CHUNK = 500
 """Requests that are read at once to be sent again."""
@@ -298,7 +298,7 @@ class Settler:
                 state.opened().put_back(back)
             state.drain = True  # what was sent was due
         if sent_again:
-            logger.warning("%s: %d requests of batch %s go into another batch", state.name, len(sent_again), batch.key)
+            logger.warning("%s: %d requests of batch %s are sent again", state.name, len(sent_again), batch.key)
         state.standstill.moved()
         logger.info("%s: batch %s settled: %s", state.name, batch.key, dict(kinds))
         if state.on_event is not None:

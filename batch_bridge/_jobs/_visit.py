@@ -144,7 +144,7 @@ class Visit:
         job = await self._ledger.job(handle)
         if job is None:
             raise UnknownJobError(
-                f"there is no job {handle!r} in this file; open the file, and with the name, that it was submitted with"
+                f"there is no job {handle!r} in this file; use the file and the name with which it was submitted"
             )
         return job
 
@@ -200,8 +200,8 @@ class Visit:
             pairs = zip(asked, known, strict=False)
             index = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(asked), len(known)))
             raise RunMismatchError(
-                f"a job of this key was submitted with other items: {len(known)} then, {len(asked)} now, and they "
-                f"differ from item {index} on; give another key, or the same items",
+                f"a job with this key was submitted with other items: {len(known)} then, {len(asked)} now; they "
+                f"differ from item {index} on; use another key, or the same items",
                 index=index,
             )
 

@@ -69,7 +69,7 @@ def read(given: Mapping[str, Any]) -> dict[Verb, Any]:
         )
     if given.get("id") and not is_text(given["id"]):
         raise OrderError(
-            f"id={_cut(given['id'])} is no name for an order; give a string of up to 1,000 characters, or leave it out"
+            f"id={_cut(given['id'])} is not a name for an order; pass a string of up to 1,000 characters, or omit it"
         )
     orders: dict[Verb, Any] = {}
     if given.get("flush"):
@@ -85,17 +85,17 @@ def _cancel(given: object) -> Any:
     if given == "all":
         return given
     if not isinstance(given, Mapping) or len(given) != 1:
-        raise OrderError(f"cancel={_cut(given)} does not say one thing; give {_HOW}")
+        raise OrderError(f"cancel={_cut(given)} does not say one thing; pass {_HOW}")
     ((name, ids),) = given.items()
     if name not in NAMES:
-        raise OrderError(f"cancel={_cut(given)}: there is no {_cut(name)}; give {_HOW}")
+        raise OrderError(f"cancel={_cut(given)}: there is no {_cut(name)}; pass {_HOW}")
     return {name: _ids(ids, _HOW)}
 
 
 def _ids(given: object, how: str) -> list[str]:
     ids = [given] if isinstance(given, str) else given
     if not _are_ids(ids):
-        raise OrderError(f"{_cut(given)} are no ids; give {how}")
+        raise OrderError(f"{_cut(given)} are no ids; pass {how}")
     return list(dict.fromkeys(ids))
 
 

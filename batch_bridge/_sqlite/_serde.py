@@ -57,7 +57,7 @@ class StrictSerializer(JsonPlusSerializer):
             raise RunFileError(
                 f"a checkpoint holds {refused[0]}, and only types that the graph names are read from a file: one that "
                 "was tampered with could run code. If it is yours, name it in the annotations of the graph's state, or "
-                f"give Runner(…, types=[{refused[0].rpartition('.')[2]}]), and run again"
+                f"pass Runner(…, types=[{refused[0].rpartition('.')[2]}]), and run again"
             )
         return value
 

@@ -83,9 +83,9 @@ def wrap_openai(
     """
     if not isinstance(client, OpenAI | AsyncOpenAI):
         kind = f"{type(client).__module__}.{type(client).__qualname__}"
-        raise TypeError(f"wrap_openai({kind}): give an openai.AsyncOpenAI, OpenAI, AsyncAzureOpenAI or AzureOpenAI")
+        raise TypeError(f"wrap_openai({kind}): pass an openai.AsyncOpenAI, OpenAI, AsyncAzureOpenAI or AzureOpenAI")
     if _MARK in client.__dict__:
-        raise ValueError("wrap_openai: this client is wrapped already; wrap the one that it was made from")
+        raise ValueError("wrap_openai: this client is already wrapped; wrap the original one")
     family = Family(
         batcher=batcher,
         unsupported=unsupported,

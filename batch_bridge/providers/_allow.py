@@ -33,7 +33,7 @@ class Allow:
     def __post_init__(self) -> None:
         for name in ("models", "endpoints", "fields"):
             if isinstance(getattr(self, name), str):
-                raise TypeError(f"Allow({name}={getattr(self, name)!r}): give a tuple of names")
+                raise TypeError(f"Allow({name}={getattr(self, name)!r}): pass a tuple of names")
 
 
 Allowed: TypeAlias = Allow | Literal["messages"] | None
@@ -47,7 +47,7 @@ def read_allow(provider: str, allow: Allowed) -> Allowed:
         TypeError: It is nothing that can be told.
     """
     if allow is not None and allow != "messages" and not isinstance(allow, Allow):
-        raise TypeError(f'{provider}(allow={allow!r}): give Allow(…), or "messages", or leave it out')
+        raise TypeError(f'{provider}(allow={allow!r}): pass Allow(…), or "messages", or omit it')
     return allow
 
 
@@ -68,7 +68,7 @@ def check(allow: Allowed, item: JSON, body: JSON, *, model: str, endpoint: str =
         return
     if allow == "messages":
         if not (type(item) is list or (type(item) is dict and TAG in item)):
-            refuse('it is more than messages, and this provider has allow="messages"', "give a list of messages")
+            refuse('it is more than messages, and this provider has allow="messages"', "pass a list of messages")
         return
     if allow.models is not None and model not in allow.models:
         refuse(f"its model {model[:80]!r} is not allowed", f"Allow(models=…) names {_named(allow.models)}")

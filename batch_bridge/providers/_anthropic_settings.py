@@ -26,9 +26,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         if isinstance(self.betas, str) or not all(isinstance(each, str) and each for each in self.betas):
-            raise TypeError(f"AnthropicBatch(betas={self.betas!r}): give a list of names")
+            raise TypeError(f"AnthropicBatch(betas={self.betas!r}): pass a list of names")
         if self.lost_after is not None and not isinstance(self.lost_after, timedelta):
-            raise TypeError(f"AnthropicBatch(lost_after={self.lost_after!r}): give a timedelta, or None")
+            raise TypeError(f"AnthropicBatch(lost_after={self.lost_after!r}): pass a timedelta, or None")
         if self.lost_after is not None and self.lost_after < timedelta():
             raise ValueError(f"AnthropicBatch(lost_after={self.lost_after!r}): it cannot be negative")
 
@@ -45,7 +45,7 @@ def read_defaults(defaults: Mapping[str, object] | None, model: str | None, max_
     """
     fields = _defaults.read_defaults("AnthropicBatch", defaults, model)
     if isinstance(max_tokens, bool) or not isinstance(max_tokens, int):
-        raise TypeError(f"AnthropicBatch(max_tokens={max_tokens!r}): give a whole number")
+        raise TypeError(f"AnthropicBatch(max_tokens={max_tokens!r}): pass a whole number")
     if max_tokens < 1:
         raise ValueError(f"AnthropicBatch(max_tokens={max_tokens!r}): a batch takes 1 or more")
     _defaults.refuse_stream("AnthropicBatch", fields)

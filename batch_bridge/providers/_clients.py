@@ -163,7 +163,7 @@ class Clients(ABC, Generic[C]):
             self._has_warned = True
             logger.warning(
                 "%s: a client with an http_client of its own is used in a second event loop, and its "
-                "connections belong to one; give a function that makes a new client each time, called once for a loop: "
+                "connections belong to one; pass a function that makes a new client each time, called once for a loop: "
                 "%s",
                 self._instead.partition("(")[0],
                 self._instead,

@@ -92,7 +92,7 @@ def create(name: str, **options: Any) -> Provider:
     wiring = {option: value for option, value in wiring.items() if value is not None}
     if wiring:
         if options.get("client") is not None:
-            raise TypeError(f"create({name!r}): got client= and {', '.join(wiring)}; give one or the other")
+            raise TypeError(f"create({name!r}): got client= and {', '.join(wiring)}; pass one or the other")
         options["client"] = _client(name, kind, wiring)
     provider: Provider = made(**options, **kind.fixed)
     return provider
@@ -141,7 +141,7 @@ def _gemini(sdk: Any, wiring: dict[str, Any]) -> object:
     try:
         client: object = sdk.Client(vertexai=False, http_options=options, **wiring)
     except ValueError as error:
-        raise ValueError("create('gemini'): there is no API key; set GEMINI_API_KEY, or give api_key=…") from error
+        raise ValueError("create('gemini'): there is no API key; set GEMINI_API_KEY, or pass api_key=…") from error
     return client
 
 

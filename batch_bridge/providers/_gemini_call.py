@@ -81,7 +81,7 @@ def _of_body(item: Mapping[str, JSON], defaults: Mapping[str, JSON]) -> Call:
     body = {**defaults, **item}
     model = body.pop("model", None)
     if not isinstance(model, str) or not model.removeprefix("models/"):
-        refuse("it names no model", 'put "model" in its body, or give GeminiBatch(model=…)')
+        refuse("it names no model", 'put "model" in its body, or pass GeminiBatch(model=…)')
     if "config" in body:
         refuse(
             "its body has a \"config\", which is the SDK's and not the API's",
@@ -103,7 +103,7 @@ def _converse(body: dict[str, JSON]) -> bool:
     if not isinstance(conversation, list) or not conversation:
         refuse("its list of messages is empty or no list", f"write {EXAMPLE}")
     if "contents" in body:
-        refuse('its body has both "messages" and "contents"', "give one or the other")
+        refuse('its body has both "messages" and "contents"', "pass one or the other")
     check_messages(conversation)
     try:
         system, contents = messages.to_contents(conversation)
@@ -111,7 +111,7 @@ def _converse(body: dict[str, JSON]) -> bool:
         cause = f"one of its messages cannot be said in Gemini's terms ({str(error)[:500]})"
         raise RequestRefused(f"the request cannot be sent: {cause}; change that message") from error
     if system and any(name in body for name in _SYSTEM):
-        refuse('it has a system message and a "systemInstruction"', "give one or the other")
+        refuse('it has a system message and a "systemInstruction"', "pass one or the other")
     if system:
         body["systemInstruction"] = {"parts": system}
     body["contents"] = contents

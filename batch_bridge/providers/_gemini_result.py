@@ -174,4 +174,4 @@ def _message(response: Mapping[str, Any]) -> Outcome:
         return Succeeded(_messages.encode_answer(to_message(response)))
     except Exception as error:  # noqa: BLE001  # whatever the answer is, its neighbours are to be read
         cause = f"{type(error).__name__}: {error}"[:300]
-        return Errored(f"the answer is no content, so it is no message ({cause})", code="unexpected_answer")
+        return Errored(f"the answer is no content, so it is not a message ({cause})", code="unexpected_answer")

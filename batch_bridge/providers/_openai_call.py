@@ -96,7 +96,7 @@ def read_item(item: JSON, defaults: Mapping[str, JSON], endpoint: str | None) ->
 def _of_line(line: Mapping[str, JSON], defaults: Mapping[str, JSON], endpoint: str | None) -> Call:
     url, method, body = line.get("url"), line.get("method", "POST"), line["body"]
     if not isinstance(body, dict):
-        refuse(f"the body of its line is a {type(body).__name__}", "give the request body as a dict")
+        refuse(f"the body of its line is a {type(body).__name__}", "pass the request body as a dict")
     if method != "POST":
         refuse(f"its method is {method!r}", 'a batch takes "POST" alone')
     if isinstance(url, str) and f"/v1{url}" in ENDPOINTS:
@@ -112,7 +112,7 @@ def _of_body(
     body = {**defaults, **item}
     model = body.get("model")
     if not isinstance(model, str) or not model:
-        refuse("it names no model", 'put "model" in its body, or give OpenAIBatch(model=…)')
+        refuse("it names no model", 'put "model" in its body, or pass OpenAIBatch(model=…)')
     if body.get("stream"):
         refuse('its body has "stream" set, and a batch cannot stream', "leave it out")
     endpoint = url or infer(item, model, preferred)

@@ -28,7 +28,7 @@ def read_line(line: bytes) -> tuple[str, Outcome] | None:
     if response is None:
         return request_id, _never_ran(result.get("error"))
     if not isinstance(response, dict):
-        return request_id, Errored("its line in the batch's output is no answer", code="unexpected_answer")
+        return request_id, Errored("its line in the batch's output is not an answer", code="unexpected_answer")
     status, body = status_in(response.get("status_code")), response.get("body")
     if status is None and isinstance(body, Mapping) and body and not (is_error(body) or result.get("error")):
         status = _OK  # it does not say, and here is an answer
@@ -96,7 +96,7 @@ def _message(body: Any, status: int) -> Outcome:
     except Exception as error:  # noqa: BLE001  # whatever the body is, its neighbours have answers to be read
         cause = f"{type(error).__name__}: {error}"[:300]
         return Errored(
-            f"the answer is neither a chat completion nor a response, so it is no message ({cause})",
+            f"the answer is neither a chat completion nor a response, so it is not a message ({cause})",
             code="unexpected_answer",
             status_code=status,
         )

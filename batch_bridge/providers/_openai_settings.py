@@ -92,7 +92,7 @@ def _check_life(name: str, life: timedelta | None, shortest: timedelta) -> None:
     if life is None:
         return
     if not isinstance(life, timedelta):
-        raise TypeError(f"OpenAIBatch({name}={life!r}): give a timedelta")
+        raise TypeError(f"OpenAIBatch({name}={life!r}): pass a timedelta")
     if not shortest <= life <= _LONGEST_LIFE:
         least = "one hour" if shortest < timedelta(days=1) else f"{shortest.days} days"
         raise ValueError(f"OpenAIBatch({name}={life!r}): the API takes from {least} to 30 days")

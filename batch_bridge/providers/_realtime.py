@@ -88,7 +88,7 @@ class Realtime:
     ) -> None:
         for name, value in (("concurrency", concurrency), ("attempts", attempts)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"realtime({name}={value!r}) would ask nothing; give a whole number from 1")
+                raise ValueError(f"realtime({name}={value!r}) would ask nothing; pass a whole number from 1")
         self.limits = limits
         self.measure = measure
         self.batch = batch

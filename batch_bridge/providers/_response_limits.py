@@ -40,13 +40,13 @@ class ResponseLimits:
         for name in ("answer_bytes", "body_bytes", "download_bytes", "listed"):
             value = getattr(self, name)
             if not isinstance(value, int) or value <= 0:
-                raise ValueError(f"ResponseLimits({name}={value!r}): give a whole number above 0")
+                raise ValueError(f"ResponseLimits({name}={value!r}): pass a whole number above 0")
         for name in ("call_time", "transfer_time"):
             value = getattr(self, name)
             if not isinstance(value, timedelta) or value <= timedelta(0):
-                raise ValueError(f"ResponseLimits({name}={value!r}): give a timedelta above 0")
+                raise ValueError(f"ResponseLimits({name}={value!r}): pass a timedelta above 0")
         if isinstance(self.hosts, str):
-            raise ValueError(f"ResponseLimits(hosts={self.hosts!r}): give a tuple of names")  # noqa: TRY004
+            raise ValueError(f"ResponseLimits(hosts={self.hosts!r}): pass a tuple of names")  # noqa: TRY004
 
 
 USUAL: Final = ResponseLimits()
@@ -57,5 +57,5 @@ def endless(limits: ResponseLimits) -> ResponseRejected:
     """Return what is raised where a listing of batches does not end."""
     return ResponseRejected(
         f"the provider's listing holds more batches than ResponseLimits(listed={limits.listed:_}), and the one that is "
-        "looked for is not among them; give a higher limit if there are so many"
+        "looked for is not among them; pass a higher limit if there are so many"
     )

@@ -131,7 +131,7 @@ class Unreadable:
 def _too_large(most: int) -> Errored:
     return Errored(
         f"this request's line in the batch's results is longer than ResponseLimits(answer_bytes={most:_}), and was not "
-        "kept, though it was paid for; give a higher limit for answers as long as that",
+        "kept, though it was paid for; pass a higher limit for answers as long as that",
         code=TOO_LARGE,
     )
 
