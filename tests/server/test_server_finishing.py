@@ -198,7 +198,7 @@ async def test_what_happens_is_told(deployed, batches) -> None:
         await until(all_told, "all is told of three requests")
         loud = await client.start("loud")
         await client.ended(loud)
-    assert "on_event failed; this is told once" in deployed.server.log
+    assert "on_event failed; this is logged once" in deployed.server.log
     assert "Blocking call" in deployed.server.log
 
 

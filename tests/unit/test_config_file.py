@@ -128,22 +128,22 @@ def test_the_example_can_be_used(monkeypatch, tmp_path, load):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (PROVIDER + 'modle = "x"', "bridges.bridge.provider.modle: there is no such field here; did you mean 'model'?"),
+        (PROVIDER + 'modle = "x"', "bridges.bridge.provider.modle: unknown field; did you mean 'model'?"),
         (PROVIDER + "max_tokens = 3", "known are name, model"),
-        (PROVIDER + "[bridges.bridge.flush]\nmax_agee = 3", "bridges.bridge.flush.max_agee: there is no such field"),
+        (PROVIDER + "[bridges.bridge.flush]\nmax_agee = 3", "bridges.bridge.flush.max_agee: unknown field"),
         (PROVIDER + '[bridges.bridge.flush]\nmax_age = "soon"', "bridges.bridge.flush.max_age = 'soon': write a dur"),
         (PROVIDER + "[bridges.bridge.flush]\nmax_requests = 0", "bridges.bridge.flush.max_requests = 0: input should"),
         (
             PROVIDER + "[bridges.bridge]\nx = 1",
-            "bridges.bridge.x: there is no such field here; known are provider, flush",
+            "bridges.bridge.x: unknown field; known are provider, flush",
         ),
-        (PROVIDER + "[bridges.bridge", "it is no TOML: "),
-        (PROVIDER + "[bridge]", "bridge: there is no such field here; did you mean 'bridges'?"),
+        (PROVIDER + "[bridges.bridge", "it is not valid TOML: "),
+        (PROVIDER + "[bridge]", "bridge: unknown field; did you mean 'bridges'?"),
         ("", "bridges: is missing; write it"),
         ("bridges = {}", "it describes no bridge"),
         ('[bridges.b]\nprovider = "openai"', "bridges.b.provider: must be a table"),
         ('[bridges.b]\nmode = "batch"', "bridges.b.provider: is missing"),
-        ('[bridges.b.provider]\nmodel = "m"', "bridges.b.provider.name: is missing; write which provider"),
+        ('[bridges.b.provider]\nmodel = "m"', "bridges.b.provider.name: is missing; name the provider"),
         (
             '[bridges.b.provider]\nname = "opnai"',
             "bridges.b.provider.name = 'opnai': there is no such provider; did you",

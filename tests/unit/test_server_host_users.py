@@ -232,7 +232,7 @@ async def test_it_is_checked_once_whose_run_the_server_takes_a_run_for(takes_for
     access = Access(lambda: server)  # type: ignore[arg-type, return-value]
     for _ in range(2):
         if refused:
-            with pytest.raises(BridgeUnreachableError, match=r"for one of 'service'.*client=lambda user"):
+            with pytest.raises(BridgeUnreachableError, match=r"assigned it to 'service'.*client=lambda user"):
                 await _vouch.vouch("bridge", access, "ann", "agent")
         else:
             await _vouch.vouch("bridge", access, "ann", "agent")
