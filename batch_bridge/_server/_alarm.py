@@ -50,7 +50,7 @@ class Alarm:
                 return await self.set(at, now)
             except (APIError, httpx.HTTPError) as error:
                 if (again := self._notices.again(self._bridge, type(error).__name__, now)) is not None:
-                    logger.warning("could not ask for the next tick: %s%s", _logged.said(error), again)
+                    logger.warning("could not schedule the next tick: %s%s", _logged.said(error), again)
                 await asyncio.sleep(pause)
         return await self.set(at, now)
 

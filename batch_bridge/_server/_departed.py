@@ -90,7 +90,7 @@ class Departed:
                 else:
                     del self._watches[key]
         except (APIError, httpx.HTTPError) as error:
-            logger.info("could not look whether the threads of a batch are there: %s", _logged.said(error))
+            logger.info("could not check whether the threads of a batch exist: %s", _logged.said(error))
 
     async def _forsaken(self, client: LangGraphClient, batches: dict[str, tuple[str, ...]]) -> list[str]:
         """Return the batches of which no thread is there."""

@@ -64,12 +64,12 @@ def read(given: Mapping[str, Any]) -> dict[Verb, Any]:
     """
     if unknown := sorted(map(str, given.keys() - KNOWN)):
         raise OrderError(
-            f"a bridge knows no {', '.join(map(_cut, unknown[:_SHOWN_NAMES]))}; an input may have "
+            f"a bridge has no command {', '.join(map(_cut, unknown[:_SHOWN_NAMES]))}; an input may contain "
             f"{', '.join(sorted(KNOWN))}, or be empty"
         )
     if given.get("id") and not is_text(given["id"]):
         raise OrderError(
-            f"id={_cut(given['id'])} is not a name for an order; pass a string of up to 1,000 characters, or omit it"
+            f"id={_cut(given['id'])} is not a valid command id; pass a string of up to 1,000 characters, or omit it"
         )
     orders: dict[Verb, Any] = {}
     if given.get("flush"):
@@ -85,17 +85,17 @@ def _cancel(given: object) -> Any:
     if given == "all":
         return given
     if not isinstance(given, Mapping) or len(given) != 1:
-        raise OrderError(f"cancel={_cut(given)} does not say one thing; pass {_HOW}")
+        raise OrderError(f"cancel={_cut(given)} must have one selector; pass {_HOW}")
     ((name, ids),) = given.items()
     if name not in NAMES:
-        raise OrderError(f"cancel={_cut(given)}: there is no {_cut(name)}; pass {_HOW}")
+        raise OrderError(f"cancel={_cut(given)}: unknown selector {_cut(name)}; pass {_HOW}")
     return {name: _ids(ids, _HOW)}
 
 
 def _ids(given: object, how: str) -> list[str]:
     ids = [given] if isinstance(given, str) else given
     if not _are_ids(ids):
-        raise OrderError(f"{_cut(given)} are no ids; pass {how}")
+        raise OrderError(f"{_cut(given)} is not a list of ids; pass {how}")
     return list(dict.fromkeys(ids))
 
 
@@ -116,8 +116,8 @@ def check_limits(orders: Mapping[Verb, Any], by: str) -> None:
     """
     if by and (verbs := sorted(verb for verb, what in orders.items() if what in (True, "all"))):
         raise OrderError(
-            f"{', '.join(verbs)}: the user {by!r} may not order this for the threads of all users; name threads or "
-            "requests of your own, or run the bridge as its service"
+            f"{', '.join(verbs)}: the user {by!r} may not do this for the threads of all users; name threads or "
+            "requests of that user, or run the bridge as its service"
         )
 
 

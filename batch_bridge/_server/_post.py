@@ -247,7 +247,7 @@ class Post:
             late = await find_late_answer(client, thread) if thread.stranded else None
             await self._create_run(thread, interrupts, answers, late)
         except ConflictError:
-            logger.info("%s: thread %s has been given something to do; it is looked at again", self._bridge, thread.id)
+            logger.info("%s: thread %s is busy with another run; it is checked again", self._bridge, thread.id)
         except BridgeUnreachableError as error:  # to try again would be to run its nodes as somebody else
             await self._bury(letter, str(error), now, logged=type(error).__name__)
         except Exception as error:  # noqa: BLE001  # no graph runs here; one thread must not stand in others' way

@@ -154,7 +154,7 @@ def see(thread: Mapping[str, Any], ring: Ring) -> Seen:
         if asked is None or not isinstance(value, Mapping):
             questions.append(address)
             if looks_like_ours(value):
-                refused = "an interrupt that looks like ours has not its form"
+                refused = "an interrupt looks like ours, but has another form"
             continue
         if not address:
             continue
@@ -166,7 +166,7 @@ def see(thread: Mapping[str, Any], ring: Ring) -> Seen:
             in_doubt = True  # the keys are read again before the next look
         else:
             unsigned.append(found)
-            refused = f"an interrupt that looks like ours is not obeyed: {check.value}"
+            refused = f"an interrupt that looks like ours is ignored: {check.value}"
     return Seen(
         id=str(thread["thread_id"]),
         assistant=str(metadata.get("assistant_id") or metadata.get("graph_id") or ""),

@@ -70,7 +70,7 @@ async def look_closely(
             try:
                 state: Mapping[str, Any] = await client.threads.get_state(thread.id)
             except (APIError, httpx.HTTPError) as error:
-                logger.info("could not look at the state of thread %s: %s", thread.id, _logged.said(error))
+                logger.info("could not read the state of thread %s: %s", thread.id, _logged.said(error))
                 return replace(thread, failed=False, busy=True)  # not to be told now
         if thread.failed and _has_failed(state):
             return thread

@@ -68,7 +68,7 @@ def check(allow: Allowed, item: JSON, body: JSON, *, model: str, endpoint: str =
         return
     if allow == "messages":
         if not (type(item) is list or (type(item) is dict and TAG in item)):
-            refuse('it is more than messages, and this provider has allow="messages"', "pass a list of messages")
+            refuse('it is not a list of messages, but this provider has allow="messages"', "pass a list of messages")
         return
     if allow.models is not None and model not in allow.models:
         refuse(f"its model {model[:80]!r} is not allowed", f"Allow(models=…) names {_named(allow.models)}")

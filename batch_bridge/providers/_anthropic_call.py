@@ -111,10 +111,10 @@ def _of_messages(given: Sequence[JSON], item: Mapping[str, JSON], defaults: Mapp
     try:
         system, conversation = messages.to_conversation(given)
     except (ValueError, TypeError, LookupError) as error:
-        cause = f"one of its messages cannot be said in Anthropic's terms ({str(error)[:500]})"
+        cause = f"one of its messages cannot be converted to Anthropic's format ({str(error)[:500]})"
         raise RequestRefused(f"the request cannot be sent: {cause}; change that message") from error
     if not conversation:
-        refuse("it holds system messages alone", "add what the user says")
+        refuse("it contains only system messages", "add a user message")
     body: dict[str, JSON] = {**defaults, **item, "messages": conversation}
     if system:
         own = item.get("system", [])
@@ -130,5 +130,5 @@ def _of_body(body: Mapping[str, JSON], *, wants_message: bool) -> Call:
     if not isinstance(model, str) or not model:
         refuse("it names no model", 'put "model" in its body, or pass AnthropicBatch(model=…)')
     if body.get("stream"):
-        refuse('its body has "stream" set, and a batch cannot stream', "leave it out")
+        refuse('its body has "stream" set, and a batch cannot stream', "omit it")
     return Call(model, body, wants_message)

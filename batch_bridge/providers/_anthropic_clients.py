@@ -39,8 +39,8 @@ class Clients(_clients.Clients[AsyncAnthropic]):
             hint = (
                 "an Anthropic client is synchronous; pass AsyncAnthropic(…) with the same arguments"
                 if type(client).__name__ == "Anthropic"
-                else "pass an anthropic.AsyncAnthropic, a function that makes one, or nothing to have one made from "
-                "ANTHROPIC_API_KEY; the clients of other clouds have no Message Batches"
+                else "pass an anthropic.AsyncAnthropic, a function that returns one, or nothing to create one from "
+                "ANTHROPIC_API_KEY; the clients of other clouds do not support Message Batches"
             )
             raise _clients.wrong("AnthropicBatch", client, hint)
         super().__init__(

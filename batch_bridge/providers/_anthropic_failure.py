@@ -14,7 +14,7 @@ _ADVICE: Final = {
     401: "check ANTHROPIC_API_KEY, or the api_key of the client",
     403: "check what the API key and its workspace may do",
     404: "check the client's base_url",
-    413: "pass FlushPolicy(max_bytes=…) a smaller number",
+    413: "set FlushPolicy(max_bytes=…) to a smaller number",
 }
 
 

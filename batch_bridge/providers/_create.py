@@ -87,7 +87,7 @@ def create(name: str, **options: Any) -> Provider:
     known = option_names(name)
     for option in options:
         if option not in known:
-            raise TypeError(f"create({name!r}, {option}=…): it has no such option; {_suggest(option, known)}")
+            raise TypeError(f"create({name!r}, {option}=…): unknown option; {_suggest(option, known)}")
     wiring = {option: options.pop(option) for option in kind.wiring if option in options}
     wiring = {option: value for option, value in wiring.items() if value is not None}
     if wiring:
@@ -130,7 +130,7 @@ def _client(name: str, kind: Kind, wiring: dict[str, Any]) -> object:
     try:
         client: object = getattr(sdk, kind.client)(**wiring, max_retries=0)
     except refusals as error:
-        raise ValueError(f"create({name!r}): no client can be made: {error}") from error
+        raise ValueError(f"create({name!r}): no client can be created: {error}") from error
     return client
 
 

@@ -104,8 +104,8 @@ def read_inlined(results: Sequence[Any], sent: Sequence[str], bill: Bill) -> lis
             for (_, result), own in zip(found, sent, strict=True)
         ]
     unmatched = Errored(
-        f"{nameless} of {len(found)} results of the batch name no request, and they do not stand in the order of its "
-        f"{len(sent)} requests, so nobody knows whose they are; this request's may be one of them, and paid for",
+        f"{nameless} of {len(found)} results of the batch name no request, and do not match the order of its "
+        f"{len(sent)} requests, so they cannot be assigned; this request's result may be one of them, and paid for",
         code="unmatched_result",
         retryable=True,
     )
@@ -165,7 +165,7 @@ def _outcome(key: str, result: Mapping[str, Any], bill: Bill) -> Pair:
     if result.get("error"):
         return request_id, read_error(result["error"])
     return request_id, Errored(
-        "the batch's output holds neither an answer nor an error for it", "missing_result", retryable=True
+        "the batch's output contains neither an answer nor an error for it", "missing_result", retryable=True
     )
 
 

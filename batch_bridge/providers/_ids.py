@@ -57,6 +57,6 @@ def is_resource(value: object, kind: str) -> TypeGuard[str]:
 
 def _rejected(value: str, what: str) -> ResponseRejected:
     return ResponseRejected(
-        f"the provider gave {value[:80]!r} as the id of a {_SINGULAR.get(what, what)}, which is no id but an address "
-        "of something else; nothing was asked under it. Check whom the client's base_url names"
+        f"the provider gave {value[:80]!r} as the id of a {_SINGULAR.get(what, what)}, which would lead to "
+        "another address; it was not used. Check the client's base_url"
     )

@@ -46,7 +46,7 @@ class Clients(_clients.Clients[AsyncOpenAI]):
             hint = (
                 "an OpenAI client is synchronous; pass AsyncOpenAI(…) with the same arguments"
                 if type(client).__name__ in ("OpenAI", "AzureOpenAI")
-                else "pass an openai.AsyncOpenAI, a function that makes one, or nothing to have one made from "
+                else "pass an openai.AsyncOpenAI, a function that returns one, or nothing to have one created from "
                 "OPENAI_API_KEY"
             )
             raise _clients.wrong("OpenAIBatch", client, hint)
@@ -73,7 +73,7 @@ class Clients(_clients.Clients[AsyncOpenAI]):
             if own is not None and value is not None and value != own:
                 raise RequestRefused(
                     f"the request cannot be sent: its client's {name} is {value!r}, and this provider's is {own!r}; "
-                    "name another bridge for that client, or give the bridge OpenAIBatch(that client)"
+                    "name another bridge for that client, or use OpenAIBatch(that client) in the bridge"
                 )
 
     def _new(self) -> AsyncOpenAI:
@@ -217,7 +217,7 @@ def _azure_from_environment(azure: Callable[..., Made], **options: Any) -> Made:
         return azure(**options)
     except (OpenAIError, ValueError) as error:
         raise NoCredentials(
-            f"no client of Azure can be made ({error}); set AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY and "
+            f"no Azure client can be created ({error}); set AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY and "
             "OPENAI_API_VERSION, or pass AzureOpenAIBatch(AsyncAzureOpenAI(…))"
         ) from error
 

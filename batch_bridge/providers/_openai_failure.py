@@ -15,7 +15,7 @@ _ADVICE: Final = {
     _UNAUTHORIZED: "check OPENAI_API_KEY, or the api_key of the client",
     _FORBIDDEN: "check what the API key and its project may do",
     _NOT_FOUND: "check the client's base_url",
-    _TOO_LARGE: "pass FlushPolicy(max_bytes=…) a smaller number",
+    _TOO_LARGE: "set FlushPolicy(max_bytes=…) to a smaller number",
 }
 
 

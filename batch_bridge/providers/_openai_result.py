@@ -62,7 +62,7 @@ def _never_ran(error: object) -> Outcome:
         return Cancelled(message or CANCELLED)
     if code is None and message is None:
         return Errored(
-            "the batch's output holds neither an answer nor an error for it", "missing_result", retryable=True
+            "the batch's output contains neither an answer nor an error for it", "missing_result", retryable=True
         )
     return Errored(message or f"the request did not run: {code}", code=code or "error", retryable=code in PASSING)
 

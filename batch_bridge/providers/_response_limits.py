@@ -56,6 +56,6 @@ USUAL: Final = ResponseLimits()
 def endless(limits: ResponseLimits) -> ResponseRejected:
     """Return what is raised where a listing of batches does not end."""
     return ResponseRejected(
-        f"the provider's listing holds more batches than ResponseLimits(listed={limits.listed:_}), and the one that is "
-        "looked for is not among them; pass a higher limit if there are so many"
+        f"the provider's listing contains more batches than ResponseLimits(listed={limits.listed:_}), and the one that "
+        "is looked for is not among them; raise the limit if there are so many"
     )

@@ -115,7 +115,7 @@ def test_a_function_that_makes_another_client_is_refused(kind, sync):
     ("arguments", "kind", "message"),
     [
         ({"batcher": 5}, TypeError, r"batcher=5\): pass a bridge's name"),
-        ({"batcher": ""}, ValueError, "is no name"),
+        ({"batcher": ""}, ValueError, "is empty"),
         ({"flush": 30}, TypeError, r"flush=30\) is not a policy"),
         ({"poll_interval": "30s"}, TypeError, r"poll_interval='30s'\) is not a duration"),
         ({"poll_interval": True}, TypeError, "is not a duration"),

@@ -468,7 +468,7 @@ def test_what_is_no_client_or_wrapped_already_is_refused(options):
     with pytest.raises(ValueError, match="already wrapped"):
         wrap_openai(wrap_openai(OpenAI(**options)))
     http = openai.DefaultHttpxClient()
-    with pytest.raises(TypeError, match=r"an http_client of its own.*provider=OpenAIBatch"):
+    with pytest.raises(TypeError, match=r"its own http_client.*provider=OpenAIBatch"):
         wrap_openai(OpenAI(**options, http_client=http))
     assert wrap_openai(OpenAI(**options, http_client=http), provider=OpenAIBatch(AsyncOpenAI(**options)))
     http.close()

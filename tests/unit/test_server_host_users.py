@@ -154,7 +154,7 @@ async def test_a_users_replay_means_that_users_dead_letters() -> None:
 
 @pytest.mark.parametrize("given", [{"flush": True}, {"cancel": "all"}, {"replay": "all"}])
 def test_orders_for_all_threads_are_the_services(given) -> None:
-    with pytest.raises(OrderError, match="'bob' may not order this for the threads of all users"):
+    with pytest.raises(OrderError, match="'bob' may not do this for the threads of all users"):
         _orders.check_limits(_orders.read(given), "bob")
     _orders.check_limits(_orders.read(given), "")
 
