@@ -50,7 +50,7 @@ class Asker:
         self._lock = threading.Lock()
 
     def waits(self) -> bool:
-        """Tell whether a request asked here and now would park a thread of a graph."""
+        """Return whether a request asked here and now would park a thread of a graph."""
         return not isinstance(self._batcher, Batcher) and _wait.in_node()
 
     @property

@@ -229,7 +229,7 @@ class Box:
             raise ParkedInterrupt(self._parked.interrupts)
 
     def _is_lost(self, stray: list[bool]) -> bool:
-        """Tell whether a node makes no progress.
+        """Return whether a node makes no progress.
 
         One round is a sibling that is slow today; two of its own asking, the last one among them, are no chance. So are
         very many, whoever has asked for them.

@@ -439,12 +439,12 @@ class Call:
 
 
 def _is_no_input(value: object) -> bool:
-    """Tell whether a thread that exists goes on with this, rather than being begun with it."""
+    """Return whether a thread that exists goes on with this, rather than being begun with it."""
     return value is None or isinstance(value, Command)
 
 
 def _is_asked_again(answered: Sequence[Asked], asked: Mapping[str, list[Asked]]) -> bool:
-    """Tell whether an item is asked for under another id than the one that it was answered under."""
+    """Return whether an item is asked for under another id than the one that it was answered under."""
     known = {each.id for each in answered}
     new = [each for requests in asked.values() for each in requests if each.id not in known]
     return any(each.batcher == old.batcher and each.item == old.item for each in new for old in answered)

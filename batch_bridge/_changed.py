@@ -190,7 +190,7 @@ def _pending(saved: CheckpointTuple) -> Iterator[tuple[str, str | None]]:
 
 
 def _is_full(channel: str, value: object) -> bool:
-    """Tell whether a channel is a join that has all that it waits for."""
+    """Return whether a channel is a join that has all that it waits for."""
     awaited = set(channel.removeprefix(_JOIN).rpartition(":")[0].split("+"))
     return channel.startswith(_JOIN) and isinstance(value, set) and value == awaited
 
@@ -218,7 +218,7 @@ def _reached(function: Any) -> list[AnyGraph]:
 
 
 async def _is_another(graph: Any, config: RunnableConfig, saved: CheckpointTuple) -> bool:
-    """Tell whether a graph that no builder has made knows none of the tasks that wait."""
+    """Return whether a graph that no builder has made knows none of the tasks that wait."""
     waiting = {task for task, channel, _ in saved.pending_writes or () if channel == _INTERRUPT}
     if not waiting:
         return False

@@ -208,7 +208,7 @@ class _Watch:
         self._looked_at = clock()
 
     def is_dead(self, holder: str, row: dict[str, Any]) -> bool:
-        """Tell whether a holder's process is gone, or has said nothing for a term."""
+        """Return whether a holder's process is gone, or has said nothing for a term."""
         if row["machine"] == _machine() != "":
             if row["pid"] == os.getpid() and row["started"] == _started():
                 return holder not in _alive
@@ -225,7 +225,7 @@ class _Watch:
         return now - since > self._term
 
     def is_doubtful(self, holder: str, row: dict[str, Any]) -> bool:
-        """Tell whether a holder looks dead by the clock, and was not watched for long enough to be certain."""
+        """Return whether a holder looks dead by the clock, and was not watched for long enough to be certain."""
         beat, since = self._seen.get(holder, (row["beat"], self._clock()))
         looks_dead = abs(time() - float(row["at"])) > self._term
         return looks_dead and beat == row["beat"] and self._clock() - since <= self._term

@@ -516,7 +516,7 @@ def _result(request_id: str, outcome: Outcome) -> object:
 
 
 def is_passing(outcome: Outcome) -> bool:
-    """Tell whether the same request may end another way when it is sent again."""
+    """Return whether the same request may end another way when it is sent again."""
     return not isinstance(outcome, Succeeded | Errored) or (isinstance(outcome, Errored) and outcome.retryable)
 
 

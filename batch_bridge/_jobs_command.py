@@ -111,7 +111,7 @@ def _read(file: Iterable[bytes]) -> dict[str, Any]:
 
 
 def _is_array(item: Any) -> bool:
-    """Tell whether a file's only item is an array of items: a conversation is an item, too."""
+    """Return whether a file's only item is an array of items: a conversation is an item, too."""
     return isinstance(item, list) and not all(isinstance(each, dict) and "role" in each for each in item)
 
 

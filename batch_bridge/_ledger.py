@@ -90,7 +90,7 @@ class Ledger:
         return dict(self._each("outcomes", zip(ids, rows, strict=True), _settled))
 
     async def settled(self, ids: Sequence[str]) -> set[str]:
-        """Tell which requests have an outcome."""
+        """Return which requests have an outcome."""
         rows = await self._get("outcomes", ids)
         return {request_id for request_id, row in zip(ids, rows, strict=True) if row is not None}
 

@@ -92,25 +92,25 @@ class Listeners:
         self._lock = threading.Lock()
 
     def tell(self, event: Event) -> None:
-        """Tell an event, and that something has changed."""
+        """Report an event, and that something has changed."""
         if self._callbacks.on_event is not None:
             self._add("on_event", self._callbacks.on_event, (event,))
         self.changed()
 
     def item(self, what: object, result: object) -> None:
-        """Tell what became of an item, and that something has changed."""
+        """Report what became of an item, and that something has changed."""
         if self._callbacks.on_item is not None:
             self._add("on_item", self._callbacks.on_item, (what, result))
         self.changed()
 
     def complete(self) -> None:
-        """Tell that everything that was asked has ended."""
+        """Report that everything that was asked has ended."""
         if self._callbacks.on_complete is not None:
             self._calls.append(("on_complete", self._callbacks.on_complete, (self._look(),)))
             self._start()
 
     def changed(self) -> None:
-        """Tell how far the host is, once what is to be told before has been."""
+        """Report how far the host is, once what is to be told before has been."""
         if self._callbacks.on_progress is not None and not self._is_progress_due:
             self._is_progress_due = True
             self._calls.append(("on_progress", self._tell_progress, ()))

@@ -126,7 +126,7 @@ class Patience:
             self._failing.pop(place, None)
 
     def has_given_up(self, error: BaseException) -> bool:
-        """Tell whether an error is what a call has ended with after it was tried for too long."""
+        """Return whether an error is what a call has ended with after it was tried for too long."""
         return any(error is each for each in self._given_up)
 
     @property
@@ -217,7 +217,7 @@ def _tried_again(function: Callable[..., Awaitable[T]], patience: Patience) -> C
 
 
 def is_passing(error: BaseException) -> bool:
-    """Tell whether the same call may succeed when it is made again."""
+    """Return whether the same call may succeed when it is made again."""
     if isinstance(error, _BUGS) or not isinstance(error, Exception) or type(error) is sqlite3.DatabaseError:
         return False
     code = getattr(error, "sqlite_errorcode", None)

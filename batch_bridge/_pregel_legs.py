@@ -115,7 +115,7 @@ def _saved(loop: Loop) -> None:
 
 
 def _is_ours_to_note(loop: Loop) -> bool:
-    """Tell whether a run is a Runner's, or one that a server resumes with our answers."""
+    """Return whether a run is a Runner's, or one that a server resumes with our answers."""
     return _host(loop) is not None or loop.configurable.get(_TURN) == _OURS
 
 
@@ -202,7 +202,7 @@ def _first(loop: Loop) -> None:
 
 
 def _turn(loop: Loop) -> str | None:
-    """Tell who continues a graph that was parked; `None` if it is begun, or is given a state with what continues it."""
+    """Return who continues a parked graph; `None` if it starts, or receives a state along with what continues it."""
     given = loop.input
     if not loop.is_root:
         turn = loop.configurable.get(_TURN)
@@ -277,7 +277,7 @@ def _is_ours(value: Any) -> bool:
 
 
 def _is_answer(resume: Any) -> bool:
-    """Tell whether a graph is resumed with our answers alone."""
+    """Return whether a graph is resumed with our answers alone."""
     return (
         isinstance(resume, dict)
         and bool(resume)

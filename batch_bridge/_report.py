@@ -1,4 +1,4 @@
-"""What a Runner can tell of its work."""
+"""The report of a Runner."""
 
 from dataclasses import dataclass
 
@@ -10,20 +10,20 @@ class Report:
     """Figures of a Runner; those of the ledger survive restarts, those of the session do not.
 
     Attributes:
-        threads: Threads that ended in this session, failed ones too.
+        threads: Threads that ended in this session, including failed ones.
         requests: Requests that were settled through batches, of all sessions on this ledger.
         batches: Batches that were settled, of all sessions on this ledger.
         outcomes: Requests by outcome, of all sessions on this ledger.
-        usage: Tokens by model, of all sessions on this ledger, as far as the provider tells; those of realtime calls
-            apart, since they cost more.
+        usage: Tokens by model, of all sessions on this ledger, if the provider reports them; those of realtime calls
+            are separate, because they cost more.
         langgraph_seconds: Wall time of this session in which at least one thread ran.
         bridge_seconds: Wall time in which no thread ran and a bridge was at work.
-        waiting_seconds: Wall time in which nothing was to be done but wait.
-        resubmitted: Requests that went into another batch after one, of all sessions on this ledger.
-        paid_twice: Requests that were answered by a batch and, because it was late, elsewhere too, of all sessions.
-        unclaimed: Answers that were paid for and that no wait takes any more, of all sessions on this ledger: what
-            their node asks has changed meanwhile, or their thread was started again.
-        problems: What is wrong now with batches in flight that cannot be looked at, one line for each.
+        waiting_seconds: Wall time in which the Runner only waited.
+        resubmitted: Requests that were sent again in another batch, of all sessions on this ledger.
+        paid_twice: Requests that were answered by a batch and also elsewhere, because it was late, of all sessions.
+        unclaimed: Paid answers that no wait requests any more, of all sessions on this ledger: the requests of
+            their node have changed, or their thread was restarted.
+        problems: The current problems of the store and of batches that cannot be polled, one line for each.
     """
 
     threads: int

@@ -36,7 +36,7 @@ _open_sessions: WeakSet["Session"] = WeakSet()
 
 
 def is_any_open() -> bool:
-    """Tell whether a Runner is open in this process. From any thread."""
+    """Return whether a Runner is open in this process. From any thread."""
     return len(_open_sessions) > 0
 
 

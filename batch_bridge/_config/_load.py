@@ -58,24 +58,23 @@ _SHOWN: Final = 60
 
 
 def load_bridges(path: str | os.PathLike[str], *, hosts: Collection[str] = ()) -> dict[str, Bridge]:
-    """Return the bridges that a file describes, by name.
+    """Return the bridges of a configuration file, by name.
 
     ::
 
         bridges = load_bridges("bridges.toml")
         async with Runner(graph, list(bridges.values())) as runner: ...
 
-    The file is read once, and nothing is sent anywhere. Secrets come from the environment: a file names the variable
-    (`api_key_env`), and one that holds a key is refused.
+    The file is read once, and nothing is sent. Secrets come from the environment: the file names the variable
+    (`api_key_env`), and a file that contains a key is refused.
 
     Args:
         path: A TOML file, or a YAML file by its ending (`.yaml`, `.yml`). Paths in it are relative to its folder.
-        hosts: Hosts that a key of this environment may be sent to, beside the vendors' own and this machine. A file
-            that names another one in a `base_url` is refused: who can write the file would get the key.
+        hosts: Hosts to which a key of this environment may be sent, in addition to the vendors' own and this machine. A
+            file with another host in a `base_url` is refused, because its author would receive the key.
 
     Raises:
-        ConfigError: The file cannot be read, or describes no bridge that can be made. All that is wrong with its fields
-            is told together.
+        ConfigError: The file cannot be read, or is invalid. The error lists all problems of its fields.
     """
     file = Path(path)
     try:

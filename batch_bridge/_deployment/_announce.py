@@ -63,7 +63,7 @@ def user_of(runtime: Runtime[Any]) -> str:
 
 
 def is_deployed(runtime: Runtime[Any]) -> bool:
-    """Tell whether a LangGraph server runs this."""
+    """Return whether a LangGraph server runs this."""
     return getattr(runtime, "server_info", None) is not None
 
 
@@ -115,7 +115,7 @@ def keys_of_sync(runtime: Runtime[Any], *, again: bool = False) -> Keys:
 
 
 def is_idle(taken: AbstractSet[str]) -> bool | None:
-    """Tell whether a bridge resumed this run with answers, and no wait of it has taken one so far.
+    """Return whether a bridge resumed this run with answers, and no wait of it has taken one so far.
 
     Args:
         taken: What its waits have taken.

@@ -60,7 +60,7 @@ async def ring(bridge: str, user: str, assistant: str = "", store: Rows | None =
 
 
 def is_doubtful(bridge: str, user: str) -> bool:
-    """Tell whether a ring may be refused: it has not been let in before, and there is nothing that vouches for it."""
+    """Return whether a ring may be refused: it has not been let in before, and there is nothing that vouches for it."""
     caller = "" if access_of(bridge).service else user
     return (bridge, caller) not in _covered and not (is_introduced(bridge) and not caller)
 

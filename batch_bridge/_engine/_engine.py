@@ -437,7 +437,7 @@ class Engine:
         return self._state.queue is not None
 
     def knows(self, request_id: str) -> bool:
-        """Tell whether a request waits to be sent or is on its way."""
+        """Return whether a request waits to be sent or is on its way."""
         return request_id in self._state.opened() or self._state.flights.of(request_id) is not None
 
     def is_sent(self, request_id: str) -> bool:

@@ -97,7 +97,7 @@ def asked_at(state: State, request: Request, since: datetime, now: datetime) -> 
 
 
 def stand_by(state: State, flight: Flight, request: Request, now: datetime) -> bool:
-    """Note that somebody waits for a request whose submission is in doubt; tell whether that is new.
+    """Note that somebody waits for a request whose submission is in doubt; return whether that is new.
 
     If the submission turns out to have failed, it is queued again, or refused if it is too large by now.
     """

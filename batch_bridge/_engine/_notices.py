@@ -52,7 +52,7 @@ class Notices:
         self._told: dict[str, timedelta] = {}
 
     def is_new(self, bridge: str, error: Exception) -> bool:
-        """Tell whether it is the first error of its kind in a bridge; then its traceback is worth a look."""
+        """Return whether it is the first error of its kind in a bridge; then its traceback is worth a look."""
         kind = (bridge, type(error))
         is_new = kind not in self._kinds
         self._kinds.add(kind)

@@ -64,7 +64,7 @@ def due(state: State, now: datetime) -> Flush:
 
 
 def is_held(state: State, now: datetime) -> bool:
-    """Tell whether nothing is sent, because a submission has come to nothing just now."""
+    """Return whether nothing is sent, because a submission has come to nothing just now."""
     until = state.held_until
     return until is not None and now < until <= now + state.interval  # a clock that was set back holds nothing
 

@@ -162,7 +162,7 @@ class Sender:
             self._state.unavailable(flight, error, now)
 
     def _is_too_large(self, flight: Flight, intent: Intent) -> bool:
-        """Tell whether the provider will not take a batch, though nothing else of its group is there."""
+        """Return whether the provider will not take a batch, though nothing else of its group is there."""
         state = self._state
         quota_of = state.governor.quota_of
         is_alone = not any(

@@ -153,7 +153,7 @@ class Visit:
         return [job.handle for job in await self._ledger.jobs()]
 
     async def status(self, handle: str) -> JobStatus:
-        """Tell where a job is, as of the last look."""
+        """Return where a job is, as of the last look."""
         job = await self.job(handle)
         outcomes: Counter[str] = Counter()
         sent = 0

@@ -77,7 +77,7 @@ class Verdict(Enum):
 
 
 def judge(letter: Letter, seen: Seen | None, bridge: str, now: datetime) -> tuple[Verdict, set[str]]:
-    """Tell what to do about a letter, and which of its requests the thread has acknowledged."""
+    """Return what to do about a letter, and which of its requests the thread has acknowledged."""
     if seen is None:
         return Verdict.GONE, set()
     asked = {each.id for each in seen.asks(bridge)}

@@ -183,7 +183,7 @@ class Intake:
         return done
 
     async def _sweep(self, client: LangGraphClient, now: datetime, news: News) -> bool:
-        """Look for parked threads that nobody told of, a few pages in a pass; tell whether there are more."""
+        """Look for parked threads that nobody told of, a few pages in a pass; return whether there are more."""
         if self._swept is None and self.sweep_at is not None and now >= self.sweep_at:
             self._swept = 0
         if self._swept is None:

@@ -127,7 +127,7 @@ class Post:
         return sum(len(letter.ids) for letter in self._letters.values())
 
     async def deliver(self, client: LangGraphClient, now: datetime, *, seconds: float, hidden: bool) -> bool:
-        """Look after the letters that are due, and tell whether some are left after `seconds`. Users take turns.
+        """Look after the letters that are due, and return whether some are left after `seconds`. Users take turns.
 
         Args:
             client: Calls the server.
@@ -343,7 +343,7 @@ class Post:
             await self._send(client, [(letter, thread)], now)
 
     async def _is_under_way(self, client: LangGraphClient, letter: Letter) -> bool:
-        """Tell whether a thread runs, or is about to; not so if all that keeps it busy is a run for a later hour.
+        """Return whether a thread runs, or is about to; not so if all that keeps it busy is a run for a later hour.
 
         A run may go from pending to running meanwhile, so one looks in that order.
         """

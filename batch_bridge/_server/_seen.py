@@ -99,7 +99,7 @@ async def look(client: LangGraphClient, ids: Sequence[str], ring: Ring) -> dict[
 
 
 async def present(client: LangGraphClient, ids: Sequence[str]) -> set[str]:
-    """Tell which threads are there, in one call for a thousand of them, which reads nothing else of them."""
+    """Return which threads are there, in one call for a thousand of them, which reads nothing else of them."""
     found: set[str] = set()
     for start in range(0, len(ids), _MOST):
         page = list(ids[start : start + _MOST])
@@ -113,7 +113,7 @@ async def present(client: LangGraphClient, ids: Sequence[str]) -> set[str]:
 async def look_for_parked(
     client: LangGraphClient, offset: int, since: datetime | None, ring: Ring
 ) -> tuple[list[Seen], bool]:
-    """Read a page of the threads that wait for something, newest first, and tell whether it was the last one.
+    """Read a page of the threads that wait for something, newest first, and return whether it was the last one.
 
     Args:
         client: Calls the server.

@@ -46,40 +46,40 @@ def wrap_openai(
     provider: Provider | None = None,
     deadline: Within = None,
 ) -> ClientT:
-    """Return the same client, batched: the same class, methods, types and exceptions, at the price of a batch.
+    """Return a batched copy of a client: the same class, methods, types and exceptions, at the price of a batch.
 
     ::
 
         client = wrap_openai(AsyncOpenAI())
         answers = await asyncio.gather(*(client.chat.completions.create(…) for … in …))
 
-    In a LangGraph node a call waits for a bridge, as `wait` does. Elsewhere all calls go to a `Batcher` that this
-    client and its copies (`with_options`) share; it sends what has been asked once no call has come for a second.
+    In a LangGraph node a call waits for a bridge, as `wait` does. Elsewhere, all calls go to a `Batcher` that this
+    client and its copies (`with_options`) share; it sends the waiting calls once no call has arrived for a second.
 
     Args:
-        client: An `AsyncOpenAI`, `OpenAI`, `AsyncAzureOpenAI` or `AzureOpenAI`. It is not changed. The two share one
+        client: An `AsyncOpenAI`, `OpenAI`, `AsyncAzureOpenAI` or `AzureOpenAI`. It does not change. Both share one
             HTTP client, as all copies do: closing one closes it for both.
-        batcher: The bridge that nodes wait for, by name or as it is; left out, it is the Runner's only one, else
-            `"bridge"`. Or a `Batcher` of your own, for all calls, which has what `flush` and the arguments after it say
-            for itself.
-        mode: `"realtime"` returns a copy that is not batched at all; else the environment's `BATCH_BRIDGE_MODE` counts.
-        unsupported: What becomes of a call that a batch cannot hold (streams, files, audio, headers of its own, …):
-            `"raise"` an `UnsupportedCallError`, or `"realtime"`: it is made at once and at the full price, and the log
-            says so once. The default raises, so that nothing costs twice what its author thinks. Calls that only
-            read (GET) always pass.
-        flush: When the shared Batcher sends what waits.
+        batcher: The bridge for calls in nodes, or its name. Defaults to the Runner's only bridge, or to
+            `"bridge"`. Or a `Batcher` of your own, for all calls, which has its own settings instead of `flush` and the
+            arguments after it.
+        mode: `"realtime"` returns a copy that is not batched. `None` uses `BATCH_BRIDGE_MODE` in the environment.
+        unsupported: How to treat a call that batches do not support (streams, files, audio, other headers, …):
+            `"raise"` an `UnsupportedCallError`, or send it immediately at full price (`"realtime"`), which is logged
+            once. The default raises, so that no call costs more than expected. Calls that only
+            read (GET) are always sent.
+        flush: The flush policy of the shared Batcher.
         poll_interval: The longest pause between two polls of one of its batches (a `timedelta`, or seconds).
         path: The SQLite file that makes the shared Batcher durable.
-        on_pending: `"wait"` for the answer, or `"raise"` a `ResultPending` where it is not there yet, and come back
-            tomorrow; needs `path`. In nodes it means nothing: they park.
-        provider: Who answers the shared Batcher; an `OpenAIBatch` with this client's settings if not given.
-        deadline: How long an answer may take (a `timedelta`, or seconds); then it is called in realtime, or answered by
-            the bridge's fallback: see `wait`. A call's own `timeout=` is for its HTTP request, and means nothing here.
+        on_pending: `"wait"` for the answer, or `"raise"` a `ResultPending` if it is not available yet, and repeat the
+            call later; needs `path`. It has no effect in nodes, which park.
+        provider: The provider of the shared Batcher; by default an `OpenAIBatch` with this client's settings.
+        deadline: How long an answer may take (a `timedelta`, or seconds); after that it comes from a realtime call, or
+            from the bridge's fallback: see `wait`. A call's own `timeout=` applies to HTTP, and has no effect here.
 
     Raises:
-        TypeError: It is no OpenAI client, or one with an `http_client=` of its own or that has no asynchronous like,
-            and there is no `provider`; or an argument is of another type.
-        ValueError: It is wrapped already, or an argument makes no sense.
+        TypeError: It is not an OpenAI client, or it has its own `http_client=` or no asynchronous counterpart
+            while `provider` is missing; or an argument has the wrong type.
+        ValueError: It is already wrapped, or an argument is invalid.
     """
     if not isinstance(client, OpenAI | AsyncOpenAI):
         kind = f"{type(client).__module__}.{type(client).__qualname__}"

@@ -119,7 +119,7 @@ def given_headers(options: Any) -> dict[str, str]:
 
 
 def has_timeout(options: Any) -> bool:
-    """Tell whether a call was given a timeout of its own."""
+    """Return whether a call was given a timeout of its own."""
     return options.timeout is not None and not isinstance(options.timeout, _OMITTED)
 
 

@@ -1,4 +1,4 @@
-"""What an item may ask for, where items come from people who are not trusted with more. Pure."""
+"""Restrictions for items that contain input of untrusted users. Pure."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ _CONTENT: Final = frozenset({"messages", "input", "contents", "prompt"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allow:
-    """What items may say, beside what the model is to read. What the provider's own `defaults` say is not restricted.
+    """Restricts what items may set, in addition to the model's input. The provider's `defaults` are not restricted.
 
     Attributes:
-        models: Models that a request may be for; `None` is any.
-        endpoints: Endpoints that it may be for, such as `"/v1/responses"`; `None` is any.
-        fields: Fields of a body that an item may set, such as `"temperature"`; `None` is any. Those that hold what the
-            model reads may be set always, and `model` where `models` names some.
+        models: The allowed models; `None` allows any.
+        endpoints: The allowed endpoints, such as `"/v1/responses"`; `None` allows any.
+        fields: The fields of a body that an item may set, such as `"temperature"`; `None` allows any. Fields with the
+            model's input are always allowed, and so is `model` if `models` is given.
 
     Raises:
-        TypeError: One of them is a single string.
+        TypeError: An argument is a single string.
     """
 
     models: Collection[str] | None = None

@@ -202,7 +202,7 @@ class Clients(ABC, Generic[C]):
 
     @abstractmethod
     def _is_plain(self, client: C) -> bool:
-        """Tell whether the SDK made a client's HTTP client, and not the user."""
+        """Return whether the SDK made a client's HTTP client, and not the user."""
 
     @abstractmethod
     def _place_of(self, client: C) -> tuple[str, ...]:

@@ -145,7 +145,7 @@ def _status(error: object) -> Mapping[str, Any]:
 
 
 def is_retryable(status: int | None) -> bool:
-    """Tell whether a request that ended with this HTTP status may succeed when it is sent again."""
+    """Return whether a request that ended with this HTTP status may succeed when it is sent again."""
     return status is None or status in (408, 409, 429, 499) or (status >= 500 and status != 501)  # noqa: PLR2004
 
 

@@ -223,7 +223,7 @@ def _azure_from_environment(azure: Callable[..., Made], **options: Any) -> Made:
 
 
 def is_plain(client: OpenAI | AsyncOpenAI) -> bool:
-    """Tell whether the SDK made a client's HTTP client, and not the user (`AsyncOpenAI(http_client=…)`)."""
+    """Return whether the SDK made a client's HTTP client, and not the user (`AsyncOpenAI(http_client=…)`)."""
     http = getattr(client, "_client", None)
     return type(http).__module__ == "openai._base_client"
 

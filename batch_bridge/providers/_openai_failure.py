@@ -20,7 +20,7 @@ _ADVICE: Final = {
 
 
 def is_gone(error: Exception) -> bool:
-    """Tell whether the API itself says that there is no such thing; a 404 of a proxy's has no error in it."""
+    """Return whether the API itself says that there is no such thing; a 404 of a proxy's has no error in it."""
     return status_of(error) == _NOT_FOUND and isinstance(getattr(error, "body", None), dict) and _named(error)
 
 

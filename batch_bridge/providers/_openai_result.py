@@ -38,7 +38,7 @@ def read_line(line: bytes) -> tuple[str, Outcome] | None:
 
 
 def is_success(status: int | None) -> TypeGuard[int]:
-    """Tell whether an HTTP status says that the request was answered."""
+    """Return whether an HTTP status says that the request was answered."""
     return status is not None and 200 <= status < 300  # noqa: PLR2004
 
 
@@ -50,7 +50,7 @@ def answered(body: Any, status: int, *, wants_message: bool) -> Outcome:
 
 
 def is_retryable(status: int | None) -> bool:
-    """Tell whether a request that ended with this HTTP status may succeed when it is sent again."""
+    """Return whether a request that ended with this HTTP status may succeed when it is sent again."""
     return status is None or status in (0, 408, 409, 429) or status >= 500  # noqa: PLR2004
 
 

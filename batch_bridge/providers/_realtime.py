@@ -192,5 +192,5 @@ class Realtime:
 
 
 def is_realtime(left: JSON) -> bool:
-    """Tell whether a `Realtime` has left this, as a handle or as what it has prepared."""
+    """Return whether a `Realtime` has left this, as a handle or as what it has prepared."""
     return isinstance(left, dict) and _MARK in left

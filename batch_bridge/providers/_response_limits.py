@@ -9,20 +9,20 @@ from batch_bridge.errors import ResponseRejected
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseLimits:
-    """What is taken from a provider at most. A server that sends more, or for longer, cannot fill memory or hold us up.
+    """Limits for a provider's responses. A server that exceeds them can neither fill memory nor block the engine.
 
     Sizes are counted in bytes after decompression.
 
     Attributes:
         answer_bytes: One answer: a line of a batch's results, or the response to a realtime call. A longer line fails
-            its own request with the code `answer_too_large`; its neighbours are read.
+            its own request with the code `answer_too_large`; other lines are read.
         body_bytes: The response to any other call, such as the state of a batch or a page of a listing.
         download_bytes: The results of one batch.
-        listed: Batches that are looked through for one whose creation nobody saw the end of.
+        listed: Batches that are searched for one whose create response was lost.
         call_time: One call, from its first byte to its last.
         transfer_time: A call that carries a batch's requests or results, or waits for an answer of a model.
-        hosts: Hosts beside that of the client's `base_url` that the provider may send us to, such as the storage that
-            has its files. They are called by https alone, and get no key. The provider's own host is always allowed.
+        hosts: Further hosts to which the provider may redirect, such as the storage of its files. They are called only
+            over HTTPS, and receive no key. The host of the client's `base_url` is always allowed.
 
     Raises:
         ValueError: A limit is not above 0.
@@ -50,7 +50,7 @@ class ResponseLimits:
 
 
 USUAL: Final = ResponseLimits()
-"""The limits where nobody names others."""
+"""The default limits."""
 
 
 def endless(limits: ResponseLimits) -> ResponseRejected:

@@ -68,7 +68,7 @@ class Watch:
             )
 
     def waits(self, batch_id: str) -> bool:
-        """Tell whether to poll an ended batch once more, which does not say where its results are; not for ever."""
+        """Return whether to poll an ended batch once more, which does not say where its results are; not for ever."""
         now = self._clock()
         return now - self._late.setdefault(batch_id, now) < LATE_RESULTS.total_seconds()
 

@@ -111,7 +111,7 @@ async def test_answers_that_no_wait_takes_are_counted_once_and_said_once(tmp_pat
     with caplog.at_level(logging.WARNING, "batch_bridge"):
         assert await job.start(asking("new"), until_sent=None, threads=3) == [["new!"]] * 3
     assert job.unclaimed == 3
-    first, total = [each.getMessage() for each in caplog.records if "paid for" in each.getMessage()]
+    first, total = [each.getMessage() for each in caplog.records if "paid" in each.getMessage()]
     assert "thread 'daily:" in first
     assert "Report.unclaimed" in first
     assert "old" not in first
