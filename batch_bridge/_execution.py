@@ -2,7 +2,7 @@
 
 A node that catches the interrupt that parks it would go on with a wrong answer, and LangGraph cannot tell. LangChain's
 callbacks can, which every graph of this process gets (`register_configure_hook`): the node fails in place of what it
-has made up. Nothing that it has written is kept, so that the thread can be run again once the node is mended.
+has made up. Nothing that it has written is kept, so that the thread can run again once the node is fixed.
 """
 
 from collections import deque

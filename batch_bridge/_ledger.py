@@ -95,7 +95,7 @@ class Ledger:
         return {request_id for request_id, row in zip(ids, rows, strict=True) if row is not None}
 
     async def settle(self, outcomes: Mapping[str, Outcome]) -> None:
-        """Write outcomes, and only then let go of the requests that they answer."""
+        """Write outcomes, and only then delete the requests that they answer."""
         await self._run(
             self._put("outcomes", request_id, {"text": json.dumps(_outcome.to_json(outcome))})
             for request_id, outcome in outcomes.items()

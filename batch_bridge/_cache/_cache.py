@@ -22,7 +22,7 @@ from batch_bridge._models import JSON
 logger = logging.getLogger("batch_bridge")
 
 _SWEEP_EVERY: Final = 500
-"""Answers that are kept between two sweeps; each lets go of at most twice as many."""
+"""Answers that are kept between two sweeps; each deletes at most twice as many."""
 
 
 @dataclass(frozen=True, slots=True)

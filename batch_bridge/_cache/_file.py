@@ -30,7 +30,7 @@ _PAUSE_SECONDS: Final = 0.01
 _NAMES: Final = 500
 """Keys in one statement."""
 _SWEPT: Final = 1000
-"""Answers that one sweep lets go of at most."""
+"""The most answers that one sweep deletes."""
 _CACHE_BYTES: Final = 32 * 2**20
 """Pages that are held in memory; with 100,000 answers the index is 4 MB."""
 _WAL_PAGES: Final = 8000

@@ -55,7 +55,7 @@ async def failed(state: State, flight: Flight, error: Exception, now: datetime) 
 
 
 def wrong(state: State, flight: Flight, batch: Submitted, error: BadPollResultError, now: datetime) -> None:
-    """Leave a batch in flight of which `poll` has returned what makes no sense, for one that was mended.
+    """Leave a batch in flight whose `poll` returned an invalid result, until `poll` is fixed.
 
     Raises:
         BadPollResultError: Always; it names the batch.

@@ -42,7 +42,7 @@ class Visit:
         engine.on_event = self._listen
 
     async def open(self, now: datetime) -> None:
-        """Read what the visits before this one have left, and let go of submissions that broke off. Idempotent."""
+        """Read what the visits before this one have left, and drop interrupted submissions. Idempotent."""
         await self._engine.open(now)
         for job in await self._ledger.jobs():
             if not job.written:
@@ -109,7 +109,7 @@ class Visit:
         Raises:
             UnknownJobError: There is none of this handle.
             BadPollResultError: What the user's `poll` has returned of one of its batches makes no sense. That batch
-                stays in flight, and a `poll` that was mended collects it.
+                stays in flight, and a fixed `poll` collects it.
         """
         job = await self.job(handle)
         for key, error in self._engine.bad_results.items():
