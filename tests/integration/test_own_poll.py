@@ -68,7 +68,7 @@ async def test_after_the_patience_its_requests_fail_and_are_told_what_it_may_hav
     for error in await run(one_node(ask), bridge, inputs=INPUTS, return_exceptions=True):
         assert isinstance(error, RequestFailed)
         assert error.code == "poll_failed"
-        assert "billed all the same" in str(error)
+        assert "may still have been answered and billed" in str(error)
         assert "no route" in str(error)
 
 

@@ -158,8 +158,8 @@ async def test_a_queued_request_is_given_up_and_what_its_node_asks_next_is_not(d
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"cancl": "all"}, "no 'cancl'"),
-        ({"cancel": {"thread": "x"}}, "there is no 'thread'"),
+        ({"cancl": "all"}, "no command 'cancl'"),
+        ({"cancel": {"thread": "x"}}, "unknown selector 'thread'"),
         ({"cancel": {"thread_id": "x", "batch": "y"}}, "must have one selector"),
         ({"cancel": {"request_id": []}}, "is not a list of ids"),
     ],
