@@ -190,7 +190,9 @@ async def ask_in_threads(options, run):
 
 async def test_a_thread_that_does_not_know_its_node_is_warned_of_once(options, caplog):
     assert await ask_in_threads(options, lambda pool, client, text: pool.submit(chat, client, text)) == 0
-    assert [record.levelno for record in caplog.records if "without a node's context" in record.message] == [logging.WARNING]
+    assert [record.levelno for record in caplog.records if "without a node's context" in record.message] == [
+        logging.WARNING
+    ]
 
 
 async def test_a_thread_that_was_handed_the_nodes_context_parks(options, caplog):

@@ -182,7 +182,9 @@ async def test_each_request_gets_its_own_and_nothing_is_guessed(reply, expected)
         pytest.param(7, "an? int", id="a number"),
         pytest.param({"0", "1", "2"}, "a set", id="a set has no order"),
         pytest.param({}, "an empty dict; return None while the batch runs", id="an empty dict"),
-        pytest.param({0: "a", "0": "b"}, "'0' names the item at position 0, which already has a result", id="a position twice"),
+        pytest.param(
+            {0: "a", "0": "b"}, "'0' names the item at position 0, which already has a result", id="a position twice"
+        ),
         pytest.param({0: "a", 3: "x"}, "3 is neither a position, 0 to 2", id="beyond the end"),
         pytest.param({-1: "x"}, "-1 is neither a position", id="before the start"),
         pytest.param({True: "x"}, "True is neither a position", id="a truth"),
