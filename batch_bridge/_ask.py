@@ -50,7 +50,7 @@ class Asker:
         self._lock = threading.Lock()
 
     def waits(self) -> bool:
-        """Tell whether a request asked here and now would park a thread of a graph."""
+        """Return whether a request asked here and now would park a thread of a graph."""
         return not isinstance(self._batcher, Batcher) and _wait.in_node()
 
     @property
@@ -182,9 +182,9 @@ def check_batcher(batcher: object, *, what: str) -> None:
         return
     name = batcher if isinstance(batcher, str | Batcher) else getattr(batcher, "name", None)
     if not isinstance(name, str | Batcher):
-        raise TypeError(f"{what}(batcher={batcher!r}): give a bridge's name, a Bridge, or a Batcher")
+        raise TypeError(f"{what}(batcher={batcher!r}): pass a bridge's name, a Bridge, or a Batcher")
     if not name and isinstance(name, str):
-        raise ValueError(f"{what}(batcher={batcher!r}) is no name; give that of a bridge, such as 'bridge'")
+        raise ValueError(f"{what}(batcher={batcher!r}) is empty; pass the name of a bridge, such as 'bridge'")
 
 
 def _note_thread() -> None:
@@ -194,9 +194,9 @@ def _note_thread() -> None:
     if _session.is_any_open() or "langgraph_api" in sys.modules:
         _has_warned.set()
         logger.warning(
-            "a batched call was made in a thread that knows no node, while graphs run in this process: it goes to a "
-            "Batcher of its own and parks nothing. If a node started the thread, hand on its context: "
-            "asyncio.to_thread, or executor.submit(contextvars.copy_context().run, function). This is said once"
+            "a batched call was made in a thread without a node's context, while graphs run in this process: it goes "
+            "to its own Batcher and parks nothing. If a node started the thread, pass its context on: "
+            "asyncio.to_thread, or executor.submit(contextvars.copy_context().run, function). This is logged once"
         )
 
 

@@ -131,24 +131,25 @@ def switch(
         ValueError: There is no such mode, or `realtime_below` does not fit it.
     """
     if mode is not None and mode not in _MODES:
-        raise ValueError(f'{what}(mode={mode!r}) is no mode; give "batch", "realtime", "auto", or None')
+        raise ValueError(f'{what}(mode={mode!r}) is not a mode; pass "batch", "realtime", "auto", or None')
     counts: AnyMode = "auto" if mode == "auto" else resolve_mode(mode, what=what)
     _check_below(counts, realtime_below, what)
     if isinstance(provider, Realtime):
         if mode in ("batch", "auto"):
-            raise ValueError(f"{what}(mode={mode!r}): {provider!r} answers in realtime only; give the provider itself")
+            raise ValueError(f"{what}(mode={mode!r}): {provider!r} answers in realtime only; pass the provider itself")
         if provider.batch is not None:
             return Auto(provider.batch, math.inf, provider), _at_once(flush), "realtime"
         return provider, _at_once(flush), "realtime"
     if not has_realtime(provider):
         if mode in ("realtime", "auto"):
             raise TypeError(
-                f"{what}(mode={mode!r}): {type(provider).__name__} has no realtime way, as a pair of submit and poll "
-                "has none; give a provider that has one, such as OpenAIBatch, or leave mode= out"
+                f"{what}(mode={mode!r}): {type(provider).__name__} does not support realtime, and neither do "
+                "submit and "
+                "poll; pass a provider that does, such as OpenAIBatch, or omit mode="
             )
         if counts == "realtime":
             logger.warning(
-                "%s is %r, and %s has no realtime way: its queue is sent at once, in batches as ever",
+                "%s is %r, but %s does not support realtime: its queue is sent immediately, in batches",
                 VARIABLE,
                 counts,
                 type(provider).__name__,
@@ -170,7 +171,7 @@ def _check_below(mode: AnyMode, below: int | None, what: str) -> None:
             raise ValueError(f'{what}(realtime_below={below!r}) is for mode="auto", and the mode is {mode!r}')
     elif isinstance(below, bool) or not isinstance(below, int) or below < 1:
         raise ValueError(
-            f'{what}(mode="auto", realtime_below={below!r}): give a whole number from 1; batches of fewer requests '
+            f'{what}(mode="auto", realtime_below={below!r}): pass a whole number from 1; batches of fewer requests '
             "are sent in realtime"
         )
 

@@ -223,9 +223,10 @@ class Box:
                 return grace / 20
             if lost:
                 raise NondeterministicNodeError(
-                    "a node asks for something else each time that it is run again: answers have come that no wait "
-                    "asks for any more. A node that waits is run again from its top for every answer, so what it "
-                    "asks must not depend on the time, on chance or on fresh ids. Build the request in a node "
+                    "a node builds other requests each time it runs again: answers have arrived that no wait "
+                    "requests any more. A waiting node runs again from its first line for every answer, so its "
+                    "requests must not depend on the time, on random numbers or on fresh ids. Build the "
+                    "request in a node "
                     'before this one, or name it: wait(item, batcher=…, key="…")'
                 )
             self._parked.requests[:] = [to_json(asked) for asked in self._unanswered()]
@@ -235,7 +236,7 @@ class Box:
             raise ParkedInterrupt(self._parked.interrupts)
 
     def _is_lost(self, stray: list[bool]) -> bool:
-        """Tell whether a node makes no progress.
+        """Return whether a node makes no progress.
 
         One round is a sibling that is slow today; two of its own asking, the last one among them, are no chance. So are
         very many, whoever has asked for them.

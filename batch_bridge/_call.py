@@ -170,12 +170,12 @@ class Call:
         is_all = self.ended_before == self.done
         logger.log(
             logging.WARNING if is_all else logging.INFO,
-            "run %r: %d of %d threads had ended before%s; their results were read again. To run them anew, give "
-            "another run_id, or start one again: runner.restart(thread_id)",
+            "run %r: %d of %d threads had ended before%s; their results were read again. To run them again, choose "
+            "another run_id, or restart one: runner.restart(thread_id)",
             self.run_id,
             self.ended_before,
             self.done,
-            ", nothing was asked" if is_all else "",
+            ", nothing was sent" if is_all else "",
         )
 
     def join(self, thread_id: str, value: object) -> asyncio.Future[Any] | None:
@@ -334,7 +334,7 @@ class Call:
             return full_config(self._configs)
         if index >= len(self._configs):
             raise ValueError(
-                f"config= is a list of {len(self._configs)}, and there is an input {index}; give one config for "
+                f"config= is a list of {len(self._configs)}, and there is an input {index}; pass one config for "
                 "each input, or one for all"
             )
         return full_config(self._configs[index])
@@ -343,8 +343,8 @@ class Call:
         given = self._config_of(index).get("configurable", {}).get("thread_id")
         if given is not None and isinstance(self._configs, Mapping) and index:
             raise ValueError(
-                f"config= names thread {given!r} for all inputs, and there are several; give a list, one config for "
-                "each input, or leave the thread_id out"
+                f"config= names thread {given!r} for all inputs, and there are several; pass a list, one config for "
+                "each input, or omit the thread_id"
             )
         thread_id = f"{self.run_id}:{index}" if given is None else str(given)
         named = given is not None or self._continued
@@ -450,10 +450,10 @@ class Call:
         thread.unseen = (thread.unseen | link.parked.keys()) - asked_for
         if thread.unseen and not ours and not others:
             raise SwallowedInterruptError(
-                f"thread {thread.id!r} has ended, and never waited for {len(thread.unseen)} answer(s) that it asked "
-                "for: a node caught the interrupt that a wait, or a call of a wrapped client, raises to park it. Catch "
-                "RequestError, or the client's own errors, in place of Exception, and run again under another run_id "
-                "or thread_id: what the node returned in its stead is in this thread's state"
+                f"thread {thread.id!r} has ended without waiting for {len(thread.unseen)} answer(s) that it "
+                "requested: a node caught the interrupt that a wait, or a call of a wrapped client, raises to park it. "
+                "Catch RequestError, or the client's own errors, instead of Exception, and run again with another "
+                "run_id or thread_id: this thread's state contains what the node returned instead"
             )
         if not ours:
             if not others:  # at a human's question its nodes still hold what has failed, and have it behind them
@@ -471,8 +471,8 @@ class Call:
             thread.strikes += 1
         if thread.strikes > _STRIKES or (thread.strikes and not link.inherited and _is_asked_again(answered, ours)):
             raise NondeterministicNodeError(
-                f"thread {thread.id!r} was given what it had asked for, took none of it, and asked anew. Is a subgraph "
-                "compiled with checkpointer=False, or a node run under new names? What waits must be found again when "
+                f"thread {thread.id!r} received its answers, took none of them, and built new requests. Is a subgraph "
+                "compiled with checkpointer=False, or a node run under new names? A wait must be found again when "
                 "its thread is resumed: compile the subgraph without checkpointer=, or wait outside of it"
             )
         self._park(thread, ours)
@@ -483,20 +483,20 @@ class Call:
             if each.batcher not in self._host.bridges:
                 known = ", ".join(sorted(map(repr, self._host.bridges)))
                 raise UnknownBatcherError(
-                    f"thread {thread.id!r} waits for a bridge {each.batcher!r}, and this Runner has only {known}; "
-                    "give the Runner the bridge that it was begun with"
+                    f"thread {thread.id!r} waits for a bridge {each.batcher!r}, but this Runner has only {known}; "
+                    "pass the Runner the bridge with which the thread was started"
                 )
         thread.park(interrupts)
         self._host.collect(self, thread, asked)
 
 
 def _is_no_input(value: object) -> bool:
-    """Tell whether a thread that exists goes on with this, rather than being begun with it."""
+    """Return whether a thread that exists goes on with this, rather than being begun with it."""
     return value is None or isinstance(value, Command)
 
 
 def _is_asked_again(answered: Sequence[Asked], asked: Mapping[str, list[Asked]]) -> bool:
-    """Tell whether an item is asked for under another id than the one that it was answered under."""
+    """Return whether an item is asked for under another id than the one that it was answered under."""
     known = {each.id for each in answered}
     new = [each for requests in asked.values() for each in requests if each.id not in known]
     return any(each.batcher == old.batcher and each.item == old.item for each in new for old in answered)

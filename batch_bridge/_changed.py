@@ -106,11 +106,11 @@ def _refusal(gone: list[Gone]) -> GraphChangedError:
     hint = f" (was it renamed to {near[0]!r}?)" if near else ""
     more = f" It is the first of {len(gone):,} such threads." if len(gone) > 1 else ""
     return GraphChangedError(
-        f"thread {first.thread!r} waits at node {first.node!r}, and this graph has no such node any more, only "
+        f"thread {first.thread!r} waits at node {first.node!r}, but this graph no longer has that node, only "
         f"{', '.join(map(repr, first.known)) or 'none'}{hint}. LangGraph would return its state as if it had ended, so "
-        f"nothing was run, and nothing sent.{more} Give the Runner the graph that the thread was begun with, or the "
-        "node its old name, and the run goes on; or begin another run, with another run_id or thread_id; or start this "
-        f"thread again: await runner.restart({first.thread!r})",
+        f"nothing was run and nothing was sent.{more} To continue, pass the Runner the original graph, or restore the "
+        "node's old name. Otherwise start another run, with another run_id or thread_id, or restart this "
+        f"thread: await runner.restart({first.thread!r})",
         thread_id=first.thread,
         node=first.node,
     )
@@ -190,7 +190,7 @@ def _pending(saved: CheckpointTuple) -> Iterator[tuple[str, str | None]]:
 
 
 def _is_full(channel: str, value: object) -> bool:
-    """Tell whether a channel is a join that has all that it waits for."""
+    """Return whether a channel is a join that has all that it waits for."""
     awaited = set(channel.removeprefix(_JOIN).rpartition(":")[0].split("+"))
     return channel.startswith(_JOIN) and isinstance(value, set) and value == awaited
 
@@ -218,7 +218,7 @@ def _reached(function: Any) -> list[AnyGraph]:
 
 
 async def _is_another(graph: Any, config: RunnableConfig, saved: CheckpointTuple) -> bool:
-    """Tell whether a graph that no builder has made knows none of the tasks that wait."""
+    """Return whether a graph that no builder has made knows none of the tasks that wait."""
     waiting = {task for task, channel, _ in saved.pending_writes or () if channel == _INTERRUPT}
     if not waiting:
         return False

@@ -237,7 +237,7 @@ class _Watch:
         return now - since > self._term
 
     def is_doubtful(self, holder: str, row: dict[str, Any]) -> bool:
-        """Tell whether a holder looks dead by the clock, and was not watched for long enough to be certain."""
+        """Return whether a holder looks dead by the clock, and was not watched for long enough to be certain."""
         beat, since = self._seen.get(holder, (row["beat"], self._clock()))
         looks_dead = abs(_clock.now().timestamp() - float(row["at"])) > self._term
         return looks_dead and beat == row["beat"] and self._clock() - since <= self._term
@@ -255,7 +255,7 @@ def _is_gone(holder: str, row: dict[str, Any]) -> bool:
 def _refused(what: str, row: dict[str, Any]) -> StoreInUseError:
     return StoreInUseError(
         f"{what} is owned by another Runner on this store: process {row['pid']} on {row['host']}. Two would pay twice. "
-        "Wait until it has ended, give Runner(…, patience=60) to wait for it, or give this one a bridge of another "
+        "Wait until it has ended, pass Runner(…, patience=60) to wait for it, or use a bridge with another "
         "name, or another run_id",
         host=row["host"],
         pid=row["pid"],
@@ -266,8 +266,9 @@ def _lost(what: str, row: dict[str, Any] | None) -> StoreInUseError:
     host, pid = ("", 0) if row is None else (row["host"], row["pid"])
     by = "another Runner" if row is None else f"process {pid} on {host}"
     return StoreInUseError(
-        f"{what} was taken over by {by}: this process had said nothing for too long. It sends nothing more; the run "
-        "goes on there. Was its event loop blocked, or the machine asleep?",
+        f"{what} was taken over by {by}, because this process did not respond for too long. It sends nothing "
+        "more; the run "
+        "continues there. Was its event loop blocked, or the machine asleep?",
         host=host,
         pid=pid,
     )

@@ -161,14 +161,14 @@ class Desk:
         """
         if self._is_elsewhere:
             raise BatcherClosedError(
-                f"this Batcher belongs to process {self._process}, which was forked: its thread did not come along, "
-                "and nobody would answer here; make a Batcher in each process, after the fork"
+                f"this Batcher belongs to process {self._process}, which was forked: its thread does not exist here, "
+                "so no request would be answered; create a Batcher in each process, after the fork"
             )
         if self._broken is not None:
             raise self._broken
         with self._gate:
             if self._closed:
-                raise BatcherClosedError("this Batcher is closed; make another one, or ask before close()")
+                raise BatcherClosedError("this Batcher is closed; create another one, or call before close()")
             self._idle.clear()
             self._inbox.append(ticket)
         self._call(self._take_in)
@@ -195,7 +195,7 @@ class Desk:
             self._idle.wait(_PATIENCE if self._peek else None)
             if self._peek and not self._sent.wait(max(deadline - time.monotonic(), 0)):
                 logger.warning(
-                    "%s: not everything could be sent yet; the rest is kept, and sent when the file is opened again",
+                    "%s: not every request could be sent; the rest is stored, and sent when the file is opened again",
                     self._bridge.name,
                 )
             self._is_clean = self._broken is None
@@ -207,8 +207,7 @@ class Desk:
         self._work.join(max(deadline - time.monotonic(), _LEAVE) if self._peek else None)
         if self._work.is_alive():
             logger.warning(
-                "%s: a call to the provider is still under way; what became of it is looked up when the file is opened "
-                "again",
+                "%s: a call to the provider is still under way; its result is looked up when the file is opened again",
                 self._bridge.name,
             )
         if wait and was_open and self._broken is not None:  # nobody may have been told yet
@@ -230,7 +229,7 @@ class Desk:
         if not self._has_warned:
             self._has_warned = True
             engine = self._driver.engine
-            cure = 'Give Batcher(…, path="batcher.db"), and the next run that asks the same collects them'
+            cure = 'With Batcher(…, path="batcher.db"), the next run with the same requests collects them'
             warn_of_uncollected(engine.sent() if engine.is_open else {}, cure)
 
     def on_loop(self, function: Callable[[], T]) -> T:
@@ -284,7 +283,7 @@ class Desk:
         if self._is_here:
             raise RuntimeError(
                 "Batcher.cancel() was called by a callback on the Batcher's own thread, and would wait for itself; "
-                "give the Batcher callback_workers=1, or cancel from another thread"
+                "use callback_workers=1, or cancel from another thread"
             )
         work = self._cancel()
         try:
@@ -356,7 +355,7 @@ class Desk:
                 self._loop.call_soon_threadsafe(function)
             except RuntimeError:
                 self._scheduled.release()
-                raise BatcherClosedError("this Batcher is closed; make another one, or ask before close()") from None
+                raise BatcherClosedError("this Batcher is closed; create another one, or call before close()") from None
 
     def _take_in(self) -> None:
         self._scheduled.release()
@@ -593,5 +592,5 @@ def _result(request_id: str, outcome: Outcome) -> object:
 
 
 def is_passing(outcome: Outcome) -> bool:
-    """Tell whether the same request may end another way when it is sent again."""
+    """Return whether the same request may end another way when it is sent again."""
     return not isinstance(outcome, Succeeded | Errored) or (isinstance(outcome, Errored) and outcome.retryable)

@@ -51,7 +51,7 @@ def erase_thread(name: str | os.PathLike[str], thread_id: str) -> Erased:
     """
     path = Path(name).absolute()
     if not path.is_file():
-        raise RunFileError(f"{path}: there is no such file; name the one that was given as Runner(…, path=…)")
+        raise RunFileError(f"{path} does not exist; name the file of Runner(…, path=…)")
     try:
         with _locked(path), closing(sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
             connection.execute("PRAGMA secure_delete=ON")

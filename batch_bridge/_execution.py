@@ -2,7 +2,7 @@
 
 A node that catches the interrupt that parks it would go on with a wrong answer, and LangGraph cannot tell. LangChain's
 callbacks can, which every graph of this process gets (`register_configure_hook`): the node fails in place of what it
-has made up. Nothing that it has written is kept, so that the thread can be run again once the node is mended.
+has made up. Nothing that it has written is kept, so that the thread can run again once the node is fixed.
 """
 
 from collections import deque
@@ -80,9 +80,10 @@ class _Execution:
 
     def _swallowed(self) -> Exception:
         return SwallowedInterruptError(
-            f"{self} caught the interrupt that a wait, or a call of a wrapped client, raises to park it, and went on; "
-            "what it asked for was not sent. Catch RequestError, or the client's own errors, in place of Exception; or "
-            "let GraphBubbleUp, from langgraph.errors, pass first"
+            f"{self} caught the interrupt that a wait, or a call of a wrapped client, raises to park it, and "
+            "continued; "
+            "its request was not sent. Catch RequestError, or the client's own errors, instead of Exception; or "
+            "re-raise GraphBubbleUp, from langgraph.errors, first"
         )
 
     def _explained(self, error: Exception) -> Exception | None:
@@ -91,8 +92,9 @@ class _Execution:
         if (rest := without_interrupts(error)) is not None:
             return rest
         swallowed = SwallowedInterruptError(
-            f"{self} was to park at a wait, or a call of a wrapped client, and {type(error).__name__} was raised in "
-            f"the place of the interrupt that parks it; {advice_for(error)}. What it asked for was not sent"
+            f"{self} should have parked at a wait, or a call of a wrapped client, but {type(error).__name__} "
+            "was raised "
+            f"instead of its interrupt; {advice_for(error)}. Its request was not sent"
         )
         swallowed.__cause__ = error
         return swallowed

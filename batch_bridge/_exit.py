@@ -77,8 +77,8 @@ def _close_all() -> None:
                 logger.error("a Batcher could not be closed at the end of the program", exc_info=told)  # noqa: TRY400
     if was_refused:
         logger.warning(
-            "Python starts no threads any more while it ends a program, so what was still queued was not sent; it is "
-            "kept, and sent by the next run. Call close() before the program ends, or use Python 3.12.2 or newer"
+            "Python starts no threads at the end of a program, so the queued requests were not sent; they are "
+            "stored, and sent by the next run. Call close() before the program ends, or use Python 3.12.2 or newer"
         )
     for watched in list(_watched):
         watched.warn_of_uncollected()

@@ -13,15 +13,15 @@ QUIET: Final = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class QueueSummary:
-    """What waits in a bridge's queue, without its items.
+    """A summary of a bridge's queue, without its items.
 
     Attributes:
-        requests: How many wait.
-        bytes: Their size together, as the provider measures it.
-        oldest: When the first of them was queued, aware UTC; `None` if nothing waits.
+        requests: The number of queued requests.
+        bytes: Their total size, as the provider measures it.
+        oldest: When the first of them was queued, aware UTC; `None` if the queue is empty.
         last_flushed: When the queue was last flushed, or the bridge opened, aware UTC.
-        now: The moment of asking, aware UTC.
-        newest: When the last of them was queued, aware UTC; `None` if nothing waits.
+        now: The current time, aware UTC.
+        newest: When the last of them was queued, aware UTC; `None` if the queue is empty.
     """
 
     requests: int
@@ -34,7 +34,7 @@ class QueueSummary:
 
 @dataclass(frozen=True, slots=True)
 class FlushPolicy:
-    """When a bridge sends what it has pooled; whichever limit is met first.
+    """Decides when a bridge sends its queue: as soon as one limit is reached.
 
     Attributes:
         max_requests: So many waiting requests are sent at once; also the most that one batch holds.
@@ -68,15 +68,15 @@ class FlushPolicy:
             self._check_duration(name)
         if isinstance(self.max_requests, bool) or not isinstance(self.max_requests, int) or self.max_requests < 1:
             raise ValueError(
-                f"FlushPolicy(max_requests={self.max_requests!r}) would never send anything; give a whole number from 1"
+                f"FlushPolicy(max_requests={self.max_requests!r}) would never send anything; pass a whole number from 1"
             )
         if self.max_bytes is not None and self.max_bytes < 1:
             raise ValueError(
-                f"FlushPolicy(max_bytes={self.max_bytes!r}) would never send anything; give at least 1, or None"
+                f"FlushPolicy(max_bytes={self.max_bytes!r}) would never send anything; pass at least 1, or None"
             )
         if self.when is not None and not callable(self.when):
             raise ValueError(
-                f"FlushPolicy(when={self.when!r}) is not callable; give a function of a QueueSummary, or None"
+                f"FlushPolicy(when={self.when!r}) is not callable; pass a function of a QueueSummary, or None"
             )
 
         if not isinstance(self.when_idle, bool | None):
@@ -96,9 +96,9 @@ class FlushPolicy:
         return queue.requests >= self.max_requests or (self.max_bytes is not None and queue.bytes >= self.max_bytes)
 
     def due_at(self, queue: QueueSummary) -> datetime | None:
-        """Tell when the queue is to be sent: now if it is full, else when it is too old, or has been quiet for long.
+        """Return when to send the queue: now if it is full, otherwise when it is too old or has been idle for too long.
 
-        A predicate has no due time: `None` may still mean that `when` will say yes.
+        A predicate has no due time: with `None`, `when` may still decide to send.
         """
         if queue.oldest is None:
             return None
@@ -107,10 +107,10 @@ class FlushPolicy:
         return self._ripe_at(queue)
 
     def take(self, queue: QueueSummary, *, drain: bool = False) -> int:
-        """Tell how many of the oldest requests to send now.
+        """Return how many of the oldest requests to send now.
 
         A queue that is full by count sends whole batches and keeps the rest for the next one; every other reason
-        (bytes, age, quiet, predicate, `drain`) sends all.
+        (bytes, age, idle time, predicate, `drain`) sends all.
         """
         if queue.oldest is None:
             return 0
@@ -126,7 +126,7 @@ class FlushPolicy:
         return queue.requests - queue.requests % self.max_requests
 
     def _ripe_at(self, queue: QueueSummary) -> datetime | None:
-        """Tell when time alone sends the queue: by its oldest request's age, or by the quiet since its newest."""
+        """Return when time alone sends the queue: the age of its oldest request, or the pause since its newest."""
         times = [
             since + limit
             for since, limit in ((queue.oldest, self.max_age), (queue.newest, self.max_idle))

@@ -17,10 +17,10 @@ def check_items(items: Any, called: str, one: str = "item") -> Iterable[Any]:
     """
     if hasattr(items, "__await__"):
         _close(items)
-        raise TypeError(f"{called} got a {type(items).__name__} where a list of {one}s belongs; await it first")
+        raise TypeError(f"{called} got a {type(items).__name__} instead of a list of {one}s; await it first")
     if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
         kind = "string" if isinstance(items, str) else type(items).__name__
-        raise TypeError(f"{called} got a {kind} where a list of {one}s belongs; for a single {one} give [{one}]")
+        raise TypeError(f"{called} got a {kind} instead of a list of {one}s; for a single {one} pass [{one}]")
     return items
 
 
@@ -32,7 +32,7 @@ def check_item(item: Any, called: str) -> Any:
     """
     if hasattr(item, "__await__"):
         _close(item)
-        raise TypeError(f"{called} got a {type(item).__name__} where an item belongs; await it first")
+        raise TypeError(f"{called} got a {type(item).__name__} instead of an item; await it first")
     return item
 
 
@@ -44,11 +44,11 @@ def check_handle(handle: Any, called: str) -> None:
     """
     if isinstance(handle, str):
         return
-    then = "give the string that submit() has returned"
+    then = "pass the string that submit() returned"
     if hasattr(handle, "__await__"):
         _close(handle)
         then = "await it first"
-    raise TypeError(f"{called} got a {type(handle).__name__} where a job's handle belongs; {then}")
+    raise TypeError(f"{called} got a {type(handle).__name__} instead of a job's handle; {then}")
 
 
 def _close(awaitable: Any) -> None:

@@ -3,7 +3,8 @@
 A node that is interrupted runs again from its top, so `wait` is called many times for one request. A request is known
 by its content within its task: the thread, the checkpoint namespace (which holds the task's id, so that loops,
 fan-out, subgraphs and forks all differ), the bridge, the digest of the item or the caller's key, and how many equal
-ones came before it. After a failure, and only then, a retry of the node asks anew: the attempt is part of the identity.
+ones came before it. After a failure, and only then, a retry of the node sends a new request: the attempt
+is part of the identity.
 """
 
 import hashlib

@@ -58,7 +58,7 @@ def positions(results: Mapping[object, object], size: int, ids: Ids | None) -> d
     for name, result in results.items():
         place = _place(name, size, by_id)
         if place in found:
-            raise ValueError(f"{name!r} names the item at position {place}, which has a result already")
+            raise ValueError(f"{name!r} names the item at position {place}, which already has a result")
         found[place] = result
     return found
 
@@ -71,14 +71,14 @@ def _place(name: object, size: int, by_id: Mapping[str, Sequence[int]]) -> int:
     if len(named) > 1:
         raise ValueError(f"{name!r} is the id of {len(named)} items; {_INSTEAD}")
     if named and at is not None and at != named[0]:
-        raise ValueError(f"{name!r} is the id of the item at position {named[0]}, and a position too; {_INSTEAD}")
+        raise ValueError(f"{name!r} is both the id of the item at position {named[0]} and another position; {_INSTEAD}")
     place = named[0] if named else at
     if place is None:
         raise ValueError(f"{name!r} is neither a position, 0 to {size - 1}, nor the id of an item: {_CARRIES}")
     return place
 
 
-_INSTEAD: Final = "return a list in the order of the items, or give the items ids of their own that are no numbers"
+_INSTEAD: Final = "return a list in the order of the items, or give the items ids that are not numbers"
 _CARRIES: Final = 'an item has one if it is a dict with a "custom_id" or an "id"'
 
 

@@ -1,4 +1,4 @@
-"""`batch-bridge jobs`: jobs from the command line, through the bridges that a file describes."""
+"""`batch-bridge jobs`: jobs from the command line, with the bridges of a configuration file."""
 
 import dataclasses
 import sys
@@ -18,13 +18,13 @@ from batch_bridge.errors import BatchBridgeError
 from batch_bridge.jobs import Jobs, JobStatus
 
 app: Final = typer.Typer(
-    help="Jobs without a process that waits: submit today, look tomorrow.", no_args_is_help=True, add_completion=False
+    help="Jobs without a waiting process: submit today, collect tomorrow.", no_args_is_help=True, add_completion=False
 )
 
-Config = Annotated[Path, typer.Option(help="The file that describes the bridges.")]
-Bridge = Annotated[str | None, typer.Option(help="Which of them; needed if there are several.")]
-File = Annotated[Path, typer.Option(help="The file that keeps the jobs.")]
-Handle = Annotated[str, typer.Argument(help="What `jobs submit` has printed.")]
+Config = Annotated[Path, typer.Option(help="The configuration file of the bridges.")]
+Bridge = Annotated[str | None, typer.Option(help="The bridge; required if there are several.")]
+File = Annotated[Path, typer.Option(help="The file of the jobs.")]
+Handle = Annotated[str, typer.Argument(help="The handle that `jobs submit` printed.")]
 
 _CONFIG: Final = Path("bridges.toml")
 _FILE: Final = Path("jobs.db")
@@ -33,12 +33,12 @@ _FILE: Final = Path("jobs.db")
 @app.command()
 def submit(
     items: Annotated[
-        Path, typer.Argument(help="Items, as JSON, one on each line, as in OpenAI's batch files; - is standard input.")
+        Path, typer.Argument(help="Items as JSON, one on each line, as in OpenAI's batch files; - is standard input.")
     ],
     config: Config = _CONFIG,
     bridge: Bridge = None,
     file: File = _FILE,
-    key: Annotated[str | None, typer.Option(help="Names the job, so that it is submitted once.")] = None,
+    key: Annotated[str | None, typer.Option(help="Names the job, so that it is submitted only once.")] = None,
 ) -> None:
     """Send items, and print the job's handle."""
     with _said():
@@ -51,16 +51,16 @@ def submit(
 
 @app.command()
 def status(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, file: File = _FILE) -> None:
-    """Look at the provider, and print where a job is, as JSON."""
+    """Poll the provider, and print the state of a job as JSON."""
     with _said():
         _print(_jobs(config, bridge, file).status(handle))
 
 
 @app.command()
 def results(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, file: File = _FILE) -> None:
-    """Print what has ended, in order: `{"index", "kind", "answer" or what failed}`, one on each line.
+    """Print the requests that have ended, in order: `{"index", "kind", "answer" or the error}`, one on each line.
 
-    Where the items had a `custom_id`, each row has it, too.
+    If the items had a `custom_id`, each row contains it.
     """
     with _said():
         for result in _jobs(config, bridge, file).results(handle):
@@ -72,7 +72,7 @@ def results(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, fil
 
 @app.command()
 def cancel(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, file: File = _FILE) -> None:
-    """Have a job cancelled. What is done is kept, and paid for."""
+    """Cancel a job. Completed answers are kept, and paid for."""
     with _said():
         _print(_jobs(config, bridge, file).cancel(handle))
 
@@ -113,7 +113,7 @@ def _read(file: Iterable[bytes]) -> dict[str, Any]:
     """Return a file's items by where they stand; see `read`.
 
     Raises:
-        ValueError: A line is no JSON, or the whole file is one array.
+        ValueError: A line is not JSON, or the whole file is one array.
     """
     items = read(file)
     if len(items) == 1 and _is_array(*items.values()):
@@ -122,7 +122,7 @@ def _read(file: Iterable[bytes]) -> dict[str, Any]:
 
 
 def _is_array(item: Any) -> bool:
-    """Tell whether a file's only item is an array of items: a conversation is an item, too."""
+    """Return whether a file's only item is an array of items: a conversation is an item, too."""
     return isinstance(item, list) and not all(isinstance(each, dict) and "role" in each for each in item)
 
 
@@ -130,9 +130,9 @@ def _jobs(config: Path, name: str | None, file: Path) -> Jobs:
     bridges = load_bridges(config)
     known = ", ".join(bridges)
     if name is None and len(bridges) > 1:
-        raise typer.BadParameter(f"{config} describes several: {known}; name one.", param_hint="--bridge")
+        raise typer.BadParameter(f"{config} has several bridges: {known}; choose one.", param_hint="--bridge")
     if name is not None and name not in bridges:
-        raise typer.BadParameter(f"{config} describes no {name!r}; it has {known}.", param_hint="--bridge")
+        raise typer.BadParameter(f"{config} has no bridge {name!r}; it has {known}.", param_hint="--bridge")
     return Jobs(file, bridges[next(iter(bridges)) if name is None else name])
 
 
@@ -148,7 +148,7 @@ def _plain(status: JobStatus) -> dict[str, Any]:
 
 @contextmanager
 def _said() -> Iterator[None]:
-    """Say what went wrong in one line, and no more: the reader is at a terminal."""
+    """Print an error as one line, for a terminal."""
     try:
         yield
     except (BatchBridgeError, OSError, ValueError) as error:

@@ -106,7 +106,7 @@ def _text(value: str, what: str, path: tuple[str | int, ...]) -> str:
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            cause = "the text holds a lone surrogate, which UTF-8 and so JSON cannot carry"
+            cause = "the text contains a lone surrogate, which UTF-8 and JSON cannot encode"
             raise _error(what, path, cause, "decode it with errors='replace' first") from error
     return str.__str__(value)
 

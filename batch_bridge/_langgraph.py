@@ -136,7 +136,7 @@ async def forget_old_answer(
 
 
 def has_checkpointer(configurable: Mapping[str, Any]) -> bool:
-    """Tell whether the graph that a task belongs to can park; yes, where nothing says that it cannot."""
+    """Return whether the graph that a task belongs to can park; yes, where nothing says that it cannot."""
     saver = configurable.get(CHECKPOINTER, True)
     return saver is not None and saver is not False
 
@@ -152,5 +152,5 @@ def count_anew() -> None:
 
 
 def is_by_id(resume: object) -> bool:
-    """Tell whether LangGraph takes what a `Command` resumes with for answers by the ids of interrupts."""
+    """Return whether LangGraph takes what a `Command` resumes with for answers by the ids of interrupts."""
     return isinstance(resume, dict) and all(isinstance(each, str) and _ID.fullmatch(each) for each in resume)

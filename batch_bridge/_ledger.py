@@ -91,12 +91,12 @@ class Ledger:
         return dict(self._each("outcomes", zip(ids, rows, strict=True), _settled))
 
     async def settled(self, ids: Sequence[str]) -> set[str]:
-        """Tell which requests have an outcome."""
+        """Return which requests have an outcome."""
         rows = await self._get("outcomes", ids)
         return {request_id for request_id, row in zip(ids, rows, strict=True) if row is not None}
 
     async def settle(self, outcomes: Mapping[str, Outcome]) -> None:
-        """Write outcomes, and only then let go of the requests that they answer."""
+        """Write outcomes, and only then delete the requests that they answer."""
         await self._run(
             self._put("outcomes", request_id, self._outcome_row(request_id, outcome))
             for request_id, outcome in outcomes.items()
@@ -289,8 +289,10 @@ class Ledger:
             return  # nothing was sent
         if key not in self.aside:
             logger.error(
-                "the ledger knows batch %r (%r) and not its members; the store has lost rows, or was edited. The batch "
-                "is set aside: look it up at the provider, by its key; what it holds is sent anew when asked for",
+                "the ledger contains batch %r (%r) but not its requests; the store has lost rows, or was "
+                "edited. The batch "
+                "is set aside: look it up at the provider, by its key; its requests are sent again when they "
+                "are requested",
                 key,
                 _logged.handle(row.get("handle")),
             )
@@ -349,7 +351,7 @@ class Ledger:
     async def _list(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
         (found,) = await self._run([SearchOp((*self._root, kind), limit=_MOST)])
         if len(found) >= _MOST:
-            raise LedgerError(f"the ledger holds {_MOST:,} {kind} or more, and cannot list them; use another file")
+            raise LedgerError(f"the ledger contains {_MOST:,} {kind} or more, and cannot list them; use another file")
         return sorted(((item.key, item.value) for item in found), key=_age_and_key)
 
     async def _run(self, ops: Iterable[Op]) -> list[Any]:

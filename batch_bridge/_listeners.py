@@ -58,9 +58,9 @@ class Callbacks:
         for name in ("on_event", "on_progress", "on_item", "on_complete"):
             given = getattr(self, name)
             if given is not None and not callable(given):
-                raise TypeError(f"{what}({name}={given!r}) is not callable; give a function, or None")
+                raise TypeError(f"{what}({name}={given!r}) is not callable; pass a function, or None")
         if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 0:
-            raise TypeError(f"{what}(callback_workers={self.workers!r}): give a whole number from 0")
+            raise TypeError(f"{what}(callback_workers={self.workers!r}): pass a whole number from 0")
 
     @property
     def is_wanted(self) -> bool:
@@ -93,13 +93,13 @@ class Listeners:
         self._lock = threading.Lock()
 
     def tell(self, event: Event) -> None:
-        """Tell an event, and that something has changed."""
+        """Report an event, and that something has changed."""
         if self._callbacks.on_event is not None:
             self._add("on_event", self._callbacks.on_event, (event,))
         self.changed()
 
     def item(self, what: object, result: object) -> None:
-        """Tell what became of an item, and that something has changed."""
+        """Report what became of an item, and that something has changed."""
         if self._callbacks.on_item is not None:
             self._add("on_item", self._callbacks.on_item, (what, result))
         self.changed()
@@ -112,7 +112,7 @@ class Listeners:
             self._start()
 
     def changed(self) -> None:
-        """Tell how far the host is, once what is to be told before has been."""
+        """Report how far the host is, once what is to be told before has been."""
         if self._callbacks.on_progress is not None and not self._is_progress_due:
             self._is_progress_due = True
             self._calls.append(("on_progress", self._tell_progress, ()))
@@ -147,7 +147,7 @@ class Listeners:
             self._is_progress_due = self._is_progress_due and dropped != "on_progress"
             self._dropped += 1
             if not self._dropped & (self._dropped - 1):  # the 1st, 2nd, 4th, 8th… is told
-                logger.warning("callbacks are slower than what they are told; %d calls were not made", self._dropped)
+                logger.warning("callbacks are slower than the events; %d calls were dropped", self._dropped)
         self._calls.append((name, function, arguments))
 
     def _tell_progress(self) -> object:
@@ -229,7 +229,7 @@ class Listeners:
         if not is_first:
             logger.debug("%s failed again", name, exc_info=_logged.trace(error))
             return
-        logger.error("%s failed; this is told once, and the run goes on", name, exc_info=_logged.trace(error))
+        logger.error("%s failed; this is logged once, and the run continues", name, exc_info=_logged.trace(error))
 
 
 async def _await(returned: Awaitable[object]) -> None:

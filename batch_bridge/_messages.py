@@ -64,7 +64,7 @@ def decode_owned(value: JSON) -> object:
 
 
 def has_messages(value: object) -> bool:
-    """Tell whether a value as the user gave it holds messages."""
+    """Return whether a value as the user gave it holds messages."""
     if isinstance(value, BaseMessage):
         return True
     if isinstance(value, Mapping):

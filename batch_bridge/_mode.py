@@ -22,9 +22,9 @@ def resolve_mode(mode: Mode | None, *, what: str) -> Mode:
     """
     if mode is not None:
         if mode not in _MODES:
-            raise ValueError(f'{what}(mode={mode!r}) is no mode; give "batch", "realtime", or None')
+            raise ValueError(f'{what}(mode={mode!r}) is not a mode; pass "batch", "realtime", or None')
         return mode
     named = os.environ.get(VARIABLE) or "batch"
     if named not in _MODES:
-        raise ValueError(f'{VARIABLE}={named!r} is no mode; set it to "batch" or "realtime", or unset it')
+        raise ValueError(f'{VARIABLE}={named!r} is not a mode; set it to "batch" or "realtime", or unset it')
     return cast("Mode", named)

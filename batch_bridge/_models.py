@@ -36,13 +36,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A try of a request that came to nothing, after which it was sent again.
+    """A failed attempt of a request, after which it was sent again.
 
     Attributes:
-        batch: Our key of the batch that held it.
-        kind: What the try ended with: `errored`, `expired`, `cancelled`, or `overdue` if the batch was not waited for.
-        code: The provider's code, where it gave one.
-        at: When that was known, aware UTC.
+        batch: Our key of its batch.
+        kind: How the attempt ended: `errored`, `expired`, `cancelled`, or `overdue` if its batch was abandoned.
+        code: The provider's code, if it gave one.
+        at: When this was known, aware UTC.
     """
 
     batch: str
@@ -60,10 +60,10 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Errored:
-    """The provider, or the way to it, refused this request. `status_code` is HTTP's, where there was one.
+    """The request failed at the provider, or on the way to it. `status_code` is the HTTP status, if there was one.
 
-    `body` is what the provider answered, and `provider_request_id` its own name for the call, where it told either.
-    `attempts` are the tries before this one, oldest first.
+    `body` is the provider's response, and `provider_request_id` its own name for the call, if it gave them.
+    `attempts` are the earlier attempts, oldest first.
     """
 
     message: str
@@ -96,18 +96,18 @@ Outcome: TypeAlias = Succeeded | Errored | Expired | Cancelled
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a provider takes. They split batches or hold requests back, and never trigger a flush.
+    """The limits of a provider. They split batches or hold requests back, and never trigger a flush.
 
     Attributes:
         requests: Requests in a batch.
-        bytes: Bytes of a batch's input, and so of any one request.
+        bytes: Bytes of a batch's input, and so of any single request.
         enqueued_tokens: Input tokens of one group (a model) that may be at the provider at a time, estimated from
-            bytes. Learned from the provider, too, once it has refused a batch for that.
+            bytes. Also learned from the provider, once it has refused a batch for it.
         batches: Batches at the provider at a time.
         creations_per_hour: Batches that may be created within an hour.
 
     Raises:
-        ValueError: One of them is no whole number from 1, nor `None`, which is no limit.
+        ValueError: A limit is neither a positive integer nor `None`, which is no limit.
     """
 
     requests: int | None = None
@@ -121,17 +121,17 @@ class Limits:
             value = getattr(self, each.name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ValueError(
-                    f"Limits({each.name}={value!r}) would never send anything; give a whole number from 1, or None"
+                    f"Limits({each.name}={value!r}) would never send anything; pass a whole number from 1, or None"
                 )
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What a provider knows of one request before it is sent.
+    """The group and the size of a request, before it is sent.
 
     Attributes:
         group: What one batch may not mix: endpoint, model, tenant.
-        bytes: The request's share of the batch's input, exact where the provider has a byte limit.
+        bytes: The request's share of the batch's input, exact if the provider has a byte limit.
     """
 
     group: str
@@ -140,9 +140,9 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that were billed, and the model that they were billed at.
+    """The billed tokens, and their model.
 
-    `realtime` tokens have the full price, the others that of a batch: with most providers half of it.
+    `realtime` tokens have the full price, others the price of a batch: half of it at most providers.
     """
 
     model: str
@@ -154,13 +154,13 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class InProgress:
-    """The batch has not ended. `done` of `total` requests are, as far as the provider tells.
+    """The batch has not ended. `done` of `total` requests have, if the provider reports it.
 
     Attributes:
-        outcomes: (request id, outcome) pairs that are known already; they reach their waiters now. What was told in
-            one poll need not be told in the next; `Ended` tells all of them again.
-        looking: Nothing is known yet: the look goes on in the background, and another poll tells what it has shown.
-        news: Done once another poll would tell more. A provider that has none is polled at growing intervals.
+        outcomes: (request id, outcome) pairs that are already known; they are delivered now. A later poll need not
+            repeat them; `Ended` contains all of them again.
+        looking: Nothing is known yet: the poll continues in the background, and a later poll returns its result.
+        news: Done once another poll would return more. A provider without it is polled at growing intervals.
     """
 
     done: int | None = None
@@ -172,14 +172,14 @@ class InProgress:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The batch will not change any more.
+    """The batch has ended, and will not change.
 
     Attributes:
-        outcomes: (request id, outcome) pairs in any order, read once, as they arrive. Ids that the batch does not
-            hold and second outcomes of one request are put aside.
-        missing: The outcome of each request that `outcomes` does not name.
-        usage: What was billed, where the provider tells; a function where it is summed while `outcomes` are read,
-            which is asked once they have been.
+        outcomes: (request id, outcome) pairs in any order, read once, as they arrive. Unknown ids, and second
+            outcomes of a request, are set aside.
+        missing: The outcome of each request that `outcomes` does not contain.
+        usage: The billed usage, if the provider reports it; a function if it is summed while `outcomes` are read,
+            which is called afterwards.
     """
 
     outcomes: AsyncIterable[tuple[str, Outcome]]

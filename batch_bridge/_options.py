@@ -61,7 +61,7 @@ def check_options(called: str, options: Mapping[str, Any], own: Iterable[str], g
         elif close:
             hint = f"did you mean {close[0]}=?"
         else:
-            hint = f"it takes {', '.join(own)}, and LangGraph's {', '.join(taken)}"
+            hint = f"it accepts {', '.join(own)}, and LangGraph's {', '.join(taken)}"
         raise TypeError(f"{called} got an unexpected keyword argument {name!r}; {hint}")
 
 

@@ -36,7 +36,7 @@ class Pair:
     def __init__(self, submit: Submit, poll: Poll, find: Find | None = None) -> None:
         for name, function in (("submit", submit), ("poll", poll), ("find", find)):
             if function is not None and not callable(function):
-                raise TypeError(f"{name}={function!r} is not callable; give a function, sync or async")
+                raise TypeError(f"{name}={function!r} is not callable; pass a function, sync or async")
         self._submit = submit
         self._poll = poll
         self._find = find
@@ -63,8 +63,8 @@ class Pair:
             raise _logged.logged_as(SubmissionRefused(said(handle)), f"submit() returned {_logged.said(handle)}")
         if handle is None:
             raise SubmissionRefused(
-                "submit() returned None, and a batch that has no handle cannot be polled; return what poll() needs to "
-                "find it, such as the provider's id. The batch may have been created, and billed, all the same",
+                "submit() returned None, but a batch without a handle cannot be polled; return what poll() needs to "
+                "find it, such as the provider's id. The batch may still have been created, and billed",
                 code="no_handle",
             )
         return with_ids(_handle(handle, "submit"), _ids(requests))
@@ -83,9 +83,9 @@ class Pair:
         """Ask the user's `find`, if there is one."""
         if self._find is None:
             raise SubmissionUnknown(
-                "the process ended while submit() ran, so nobody knows whether this batch was created; sending it "
-                "again might pay for it twice. Look it up, then run the thread again to send it anew; or give "
-                "Bridge(find=…) so that this is found out for you"
+                "the process ended while submit() ran, so this batch may or may not have been created; sending it "
+                "again might pay for it twice. Look it up, then run the thread again to send it again; or pass "
+                "Bridge(find=…), which looks it up for you"
             )
         handle = await _call(self._find, key)
         return [] if handle is None else [with_ids(_handle(handle, "find"), split_handle(prepared)[1])]
@@ -116,11 +116,11 @@ def _handle(handle: object, verb: str) -> JSON:
         return to_json(handle, what=f"the handle that {verb}() returned")
     except JSONError as error:
         refused = SubmissionRefused(
-            f"{error}. The handle is stored, so that another process can poll the batch; the batch may have been "
-            "created all the same",
+            f"{error}. The handle is stored, so that another process can poll the batch; the batch may still have been "
+            "created",
             code="handle_not_json",
         )
-        raise _logged.logged_as(refused, f"the handle that {verb}() returned is no JSON") from error
+        raise _logged.logged_as(refused, f"the handle that {verb}() returned is not JSON") from error
 
 
 async def _call(function: Callable[..., Any], *arguments: object) -> Any:
@@ -165,7 +165,7 @@ def _judge(result: object, members: Sequence[str], ids: Ids | None) -> InProgres
                 )
             return Ended(_pairs(_readable(dict(enumerate(result))), members), missing=Errored("unreachable"))
         case Mapping() if not result:
-            raise _bad("a dict of nothing; return None while the batch runs")
+            raise _bad("an empty dict; return None while the batch runs")
         case Mapping():
             return _mapped(result, members, ids)
         case _:
@@ -184,7 +184,7 @@ def _mapped(result: Mapping[Any, object], members: Sequence[str], ids: Ids | Non
         _pairs(_readable(by_position), members),
         missing=Errored(
             f"poll() returned a dict of {len(result)} results for {len(members)} requests, without this request's "
-            "position or id; an exception in its place says that it failed",
+            "position or id; return an exception in its place if it failed",
             code="missing_result",
             retryable=True,
         ),
@@ -206,16 +206,13 @@ def _readable(results: Mapping[int, object]) -> Mapping[int, object]:
             return results
         first = first or outcome
     if isinstance(first, Errored):
-        raise _bad(f"answers that cannot be kept: {first.message}", logged="answers that are no JSON")
+        raise _bad(f"answers that cannot be kept: {first.message}", logged="answers that are not JSON")
     return results
 
 
 def _bad(returned: str, *, logged: str = "") -> BadPollResultError:
     """Return the error; `logged` takes the place of what quotes an answer."""
-    rest = (
-        "Nothing was guessed: the batch stays in flight, and is collected once poll() is mended and the same command "
-        "runs again"
-    )
+    rest = "The batch stays in flight, and is collected once poll() is fixed and the same command runs again"
     error = BadPollResultError(f"poll() returned {returned}. {rest}")
     return _logged.logged_as(error, f"poll() returned {logged or returned}. {rest}")
 

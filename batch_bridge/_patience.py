@@ -126,7 +126,7 @@ class Patience:
             self._failing.pop(place, None)
 
     def has_given_up(self, error: BaseException) -> bool:
-        """Tell whether an error is what a call has ended with after it was tried for too long."""
+        """Return whether an error is what a call has ended with after it was tried for too long."""
         return any(error is each for each in self._given_up)
 
     @property
@@ -163,7 +163,7 @@ class Patience:
             self._tell(StoreFailed(what=self._what, error=said, failures=failures, retry_in=pause))
         if not failures & (failures - 1):
             logger.warning(
-                "the %s cannot be reached, %d times in a row: %s; next try in %.2f seconds",
+                "the %s cannot be reached, %d times in a row: %s; next attempt in %.2f seconds",
                 self._what,
                 failures,
                 _logged.said(error),
@@ -173,7 +173,7 @@ class Patience:
     def _give_up(self, error: Exception, failures: int, spent: float) -> Exception:
         error.add_note(
             f"BatchBridge called the {self._what} {failures} times in {spent:.0f} seconds, and each call failed. "
-            "Nothing is lost: the same command, with the same run_id, goes on once it answers again"
+            "Nothing is lost: the same command, with the same run_id, continues once it answers again"
         )
         self._given_up.append(error)
         return error
@@ -217,7 +217,7 @@ def _tried_again(function: Callable[..., Awaitable[T]], patience: Patience) -> C
 
 
 def is_passing(error: BaseException) -> bool:
-    """Tell whether the same call may succeed when it is made again."""
+    """Return whether the same call may succeed when it is made again."""
     if isinstance(error, _BUGS) or not isinstance(error, Exception) or type(error) is sqlite3.DatabaseError:
         return False
     code = getattr(error, "sqlite_errorcode", None)

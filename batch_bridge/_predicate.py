@@ -47,11 +47,11 @@ class Predicate:
         with self._lock:
             is_first, self._has_failed = not self._has_failed, True
         if not is_first:
-            logger.debug("%s: the predicate that flushes failed again", self._bridge, exc_info=_logged.trace(error))
+            logger.debug("%s: the flush predicate failed again", self._bridge, exc_info=_logged.trace(error))
             return
         logger.error(
-            '%s: the predicate that flushes (when=, should_flush_func=) failed; it counts as "no" whenever it fails, '
-            "size and age flush all the same, and this is told once",
+            '%s: the flush predicate (when=, should_flush_func=) failed; each failure counts as "no", '
+            "size and age still flush, and this is logged once",
             self._bridge,
             exc_info=_logged.trace(error),
         )
@@ -61,7 +61,7 @@ def _plain(wanted: object) -> object:
     if inspect.iscoroutine(wanted):
         wanted.close()
     if inspect.isawaitable(wanted):
-        raise TypeError("the predicate is async, and nothing can be awaited where it is asked; give a plain function")
+        raise TypeError("the predicate is async, but its caller cannot await it; pass a plain function")
     return wanted
 
 

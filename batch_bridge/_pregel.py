@@ -185,7 +185,7 @@ class Loop:
 
 
 def interrupted(writes: Writes) -> bool:
-    """Tell whether these are the writes of a task that was interrupted."""
+    """Return whether these are the writes of a task that was interrupted."""
     return any(channel == INTERRUPT for channel, _ in writes)
 
 
@@ -208,7 +208,7 @@ def _several(value: Any) -> Iterable[Interrupt]:
 
 
 def is_sent(channel: str, value: object) -> bool:
-    """Tell whether a write sends a state to a node."""
+    """Return whether a write sends a state to a node."""
     return channel == TASKS and isinstance(value, Send)
 
 

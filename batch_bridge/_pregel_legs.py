@@ -115,7 +115,7 @@ def _saved(loop: Loop) -> None:
 
 
 def _is_ours_to_note(loop: Loop) -> bool:
-    """Tell whether a run is a Runner's, or one that a server resumes with our answers."""
+    """Return whether a run is a Runner's, or one that a server resumes with our answers."""
     return _host(loop) is not None or loop.configurable.get(_TURN) == _OURS
 
 
@@ -202,7 +202,7 @@ def _first(loop: Loop) -> None:
 
 
 def _turn(loop: Loop) -> str | None:
-    """Tell who continues a graph that was parked; `None` if it is begun, or is given a state with what continues it."""
+    """Return who continues a parked graph; `None` if it starts, or receives a state along with what continues it."""
     given = loop.input
     if not loop.is_root:
         turn = loop.configurable.get(_TURN)
@@ -230,11 +230,12 @@ def _found(loop: Loop, notes: list[Mapping[str, Any]]) -> Untracked:
 def _lost(loop: Loop, node: str, channels: list[str]) -> LostStateError:
     where = f" at node {node!r}" if node else ""
     return LostStateError(
-        f"thread {loop.thread!r} cannot go on{where}: it held a value in {', '.join(map(repr, channels))}, which is an "
-        "UntrackedValue and in no checkpoint, and the process that had it in memory has ended, or has forgotten it. "
-        "Put what must outlive a wait into an ordinary channel, make it in the node that uses it, or pass it as "
-        "context; then run the thread again under another run_id or thread_id. Where the root graph holds it, "
-        "Command(update={…}) gives it again",
+        f"thread {loop.thread!r} cannot continue{where}: it had a value in {', '.join(map(repr, channels))}, "
+        "which is an "
+        "UntrackedValue and in no checkpoint, and the process that held it in memory has ended, or has dropped it. "
+        "Keep values that must survive a wait in an ordinary channel, create them in the node that uses them, or pass "
+        "them as context; then run the thread again with another run_id or thread_id. If the channel is in the root "
+        "graph, Command(update={…}) restores it",
         thread_id=loop.thread,
         node=node,
         channels=channels,
@@ -276,7 +277,7 @@ def _is_ours(value: Any) -> bool:
 
 
 def _is_answer(resume: Any) -> bool:
-    """Tell whether a graph is resumed with our answers alone."""
+    """Return whether a graph is resumed with our answers alone."""
     return (
         isinstance(resume, dict)
         and bool(resume)

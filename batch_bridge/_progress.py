@@ -60,7 +60,7 @@ class Counted(Protocol):
 
 
 def is_wanted(progress: bool | None) -> bool:  # noqa: FBT001
-    """Tell whether to show a bar: as asked, else in a terminal only."""
+    """Return whether to show a bar: as asked, else in a terminal only."""
     return sys.stderr.isatty() if progress is None else progress
 
 

@@ -1,4 +1,4 @@
-"""The port between the engine and whoever answers batches."""
+"""The interface between the engine and the providers that answer batches."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeGuard
@@ -10,12 +10,12 @@ from batch_bridge._money import Ask
 class Provider(Protocol):
     """Answers batches of requests.
 
-    Two verbs do the work, `submit` and `poll`. The others exist because no provider's create call is idempotent:
-    they let the engine find out what became of a submission that it did not see the end of.
+    `submit` and `poll` do the work. The other methods exist because no provider's create call is idempotent:
+    with them the engine finds out the result of a create call whose response was lost.
 
-    A call that failed is told by type: `ProviderUnavailable` (nothing happened, later), `SubmissionUnknown`
-    (look for it first), `SubmissionRefused` (never). Any other exception fails the requests of the batch with its
-    message. Items and handles are JSON; a handle is stored and may be polled by another process.
+    A failed call raises `ProviderUnavailable` (no effect, try again later), `SubmissionUnknown`
+    (look for the batch first) or `SubmissionRefused` (permanent). Any other exception fails the requests of the batch
+    with its message. Items and handles are JSON; a handle is stored and may be polled by another process.
 
     A provider may have a property `room`: how many requests it takes now, where it takes only so many at a time. The
     rest waits in the queue; `None` is no limit. It may have the methods of `HasRealtime`, `HasIdentity`, `HasTokens`
@@ -24,11 +24,11 @@ class Provider(Protocol):
 
     @property
     def limits(self) -> Limits:
-        """What one batch may hold."""
+        """The limits of one batch."""
         ...
 
     def measure(self, request: Request) -> Measure:
-        """Tell the group and the size of a request, before it is queued. Pure.
+        """Return the group and the size of a request, before it is queued. Pure.
 
         Raises:
             RequestRefused: This request can never be sent.
@@ -36,39 +36,39 @@ class Provider(Protocol):
         ...
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
-        """Do what must be done before `submit` and costs nothing, such as an upload; stored before `submit` runs."""
+        """Do free preparation, such as an upload. The result is stored before `submit` runs."""
         ...
 
     async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:
-        """Create the batch, once; never retried by the provider itself. Returns its handle."""
+        """Create the batch, once, and return its handle. The provider itself never retries this."""
         ...
 
     async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
-        """Tell whether the batch has ended, and with what. `members` are its request ids in the order sent."""
+        """Return the state of the batch, with its results if it has ended. `members` are its request ids, in order."""
         ...
 
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
         """Return the handles of all batches that were created for `key`, oldest first.
 
         Raises:
-            SubmissionUnknown: This provider cannot be asked.
+            SubmissionUnknown: This provider cannot look batches up.
         """
         ...
 
     async def fence(self, prepared: JSON) -> None:
-        """Make sure that a create call still on its way comes to nothing, e.g. by deleting its input file."""
+        """Make sure that a create call still under way has no effect, for example by deleting its input file."""
         ...
 
     async def cancel(self, handle: JSON) -> None:
-        """Ask that the batch be stopped. Idempotent; an ended batch is no error."""
+        """Cancel the batch. Idempotent; an ended batch is not an error."""
         ...
 
     async def release(self, handle: JSON) -> None:
-        """Called once the batch is settled and durable; what the provider stored for it may go. Idempotent."""
+        """Delete what the provider stored for the batch, which is settled and durable. Idempotent."""
         ...
 
     async def aclose(self) -> None:
-        """Give back connections. The provider may be used again afterwards."""
+        """Close connections. The provider may be used again afterwards."""
         ...
 
 
@@ -76,9 +76,9 @@ class HasIdentity(Provider, Protocol):
     """A provider that can say which requests are equal; a response cache needs it."""
 
     def identity(self, request: Request) -> bytes:
-        """Return all that decides a request's answer: the whole of what is sent, and where. No secrets. Pure.
+        """Return everything that decides a request's answer: its content and its destination. No secrets. Pure.
 
-        Bytes that are equal promise equal answers. Where in doubt, they differ.
+        Equal bytes promise equal answers. In doubt, they differ.
         """
         ...
 
@@ -87,9 +87,9 @@ class HasTokens(Provider, Protocol):
     """A provider that can count a request's tokens before it is sent."""
 
     def tokens(self, request: Request) -> int | None:
-        """Return about how many input tokens a request has; `None` where that cannot be told, or not yet.
+        """Return the approximate number of input tokens of a request; `None` if it is unknown, or not known yet.
 
-        Asked for a few requests of each group, where tokens are limited. Does not block for long.
+        Called for a few requests of each group if tokens are limited. Does not block for long.
         """
         ...
 
@@ -112,10 +112,10 @@ class HasPrice(Provider, Protocol):
 
 
 class HasRealtime(Provider, Protocol):
-    """A provider that can also answer at once, for the full price."""
+    """A provider that also supports realtime, at full price."""
 
     def realtime(self) -> Provider:
-        """Return a provider that takes the same items and gives the same outcomes, by a call for each request."""
+        """Return a provider for the same items and outcomes that makes one call for each request."""
         ...
 
 
@@ -123,12 +123,12 @@ class HasRealtime(Provider, Protocol):
 
 
 def has_identity(provider: Provider) -> TypeGuard[HasIdentity]:
-    """Tell whether a provider can say which requests are equal, by itself or by whom it delegates to."""
+    """Return whether a provider can say which requests are equal, itself or by delegation."""
     return callable(getattr(provider, "identity", None))
 
 
 def has_tokens(provider: Provider) -> TypeGuard[HasTokens]:
-    """Tell whether a provider can count a request's tokens, by itself or by whom it delegates to."""
+    """Return whether a provider can count a request's tokens, itself or by delegation."""
     return callable(getattr(provider, "tokens", None))
 
 
@@ -138,5 +138,5 @@ def has_price(provider: Provider) -> TypeGuard[HasPrice]:
 
 
 def has_realtime(provider: Provider) -> TypeGuard[HasRealtime]:
-    """Tell whether a provider can also answer at once, by itself or by whom it delegates to."""
+    """Return whether a provider supports realtime, itself or by delegation."""
     return callable(getattr(provider, "realtime", None))

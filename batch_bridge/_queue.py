@@ -220,7 +220,7 @@ class Queue:
             self._turns.forget_even()
 
     def discard(self, request_id: str) -> bool:
-        """Drop a request, and tell whether it was queued."""
+        """Drop a request, and return whether it was queued."""
         lane = self._waiting.pop(request_id, None)
         if lane is None:
             return False

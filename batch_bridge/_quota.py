@@ -156,18 +156,18 @@ class Governor:
     # -- what it tells -------------------------------------------------------------------------------------------
 
     def wants_sample(self, group: str, limits: Limits) -> bool:
-        """Tell whether it would help to know how many tokens a request of a group has."""
+        """Return whether it would help to know how many tokens a request of a group has."""
         known = self._groups.get(self.quota_of(group))
         if known is None:
             return limits.enqueued_tokens is not None
         return not known.ratios and known.sampled[0] < _SAMPLE and self._limit(group, limits) is not None
 
     def requeues(self, group: str, now: datetime) -> bool:
-        """Tell whether requests that are refused for want of room are sent again: until nothing has helped for long."""
+        """Return whether requests that were refused for lack of room are sent again; not after many refusals."""
         return self._strikes(group, now) < STRIKES
 
     def may_fit(self, group: str, size: int, said: str) -> bool:
-        """Tell whether a request may find room that was refused though nothing else of its group was there.
+        """Return whether a request may find room that was refused though nothing else of its group was there.
 
         Args:
             group: Its group.
@@ -304,7 +304,7 @@ class Admission:
         self._open: dict[tuple[str, timedelta | None], tuple[int, int]] = {}
 
     def has_room(self, waiting: Waiting) -> bool:
-        """Tell whether there are tokens left for a request; one that is larger than the limit goes alone."""
+        """Return whether there are tokens left for a request; one that is larger than the limit goes alone."""
         quota = self._quotas[waiting.group]
         return self._tokens(waiting) <= self._left.get(quota, math.inf) or quota in self._idle
 

@@ -1,4 +1,4 @@
-"""What a Runner can tell of its work."""
+"""The report of a Runner."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ class Report:
     """Figures of a Runner; those of the ledger survive restarts, those of the session do not.
 
     Attributes:
-        threads: Threads that ended in this session, failed ones too.
+        threads: Threads that ended in this session, including failed ones.
         requests: Requests that were settled through batches, of all sessions on this ledger.
         batches: Batches that were settled, of all sessions on this ledger.
         outcomes: Requests by outcome, of all sessions on this ledger.
-        usage: Tokens by model, of all sessions on this ledger, as far as the provider tells; those of realtime calls
-            apart, since they cost more.
+        usage: Tokens by model, of all sessions on this ledger, if the provider reports them; those of realtime calls
+            are separate, because they cost more.
         langgraph_seconds: Wall time of this session in which at least one thread ran.
         bridge_seconds: Wall time in which no thread ran and a bridge was at work.
         waiting_seconds: Wall time in which nothing was to be done but wait.

@@ -85,7 +85,7 @@ def tries_before(tries: Sequence[Attempt], batch: str) -> tuple[Attempt, ...]:
 def is_sent_again(
     outcome: Outcome, tries: Sequence[Attempt], *, limit: int, late: bool = False, requeues: bool = False
 ) -> bool:
-    """Tell whether a request is sent again, after an outcome and the tries before it.
+    """Return whether a request is sent again, after an outcome and the tries before it.
 
     Args:
         outcome: What it has ended with.
@@ -106,7 +106,7 @@ def is_sent_again(
 
 
 def is_passing(outcome: Outcome) -> bool:
-    """Tell whether the same request may succeed later, and that it be sent again is safe.
+    """Return whether the same request may succeed later, and that it be sent again is safe.
 
     What was cancelled was so on purpose, unless a deadline did it. What may have been paid for, with its answer lost on
     the way, is its waiter's to decide: a line that is missing from a completed batch, say.

@@ -40,7 +40,7 @@ _open_sessions: WeakSet["Session"] = WeakSet()
 
 
 def is_any_open() -> bool:
-    """Tell whether a Runner is open in this process. From any thread."""
+    """Return whether a Runner is open in this process. From any thread."""
     return len(_open_sessions) > 0
 
 
@@ -195,7 +195,7 @@ class Session:
             if driver.engine.is_open:
                 sent |= driver.engine.sent()
         left = {key: handle for key, handle in sent.items() if key in self._uncollected}
-        cure = 'Give Runner(…, path="run.db") and abatch(…, run_id="…"), and the same command continues'
+        cure = 'Pass Runner(…, path="run.db") and abatch(…, run_id="…"), and the same command continues'
         warn_of_uncollected(left, cure)
 
     async def cancel(

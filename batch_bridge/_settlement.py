@@ -70,7 +70,7 @@ async def settle(
         await _write(ledger, fresh, kinds, inherited=inherited, again=again, seen=seen)
     if strange:
         logger.warning(
-            "batch %s: put aside %d results that are second ones or of requests that it does not hold",
+            "batch %s: set aside %d results that are duplicates or belong to no request of the batch",
             batch.key,
             strange,
         )

@@ -209,7 +209,7 @@ def _own(outcome: Outcome) -> Outcome:
 
 
 def is_answer(answer: JSON) -> bool:
-    """Tell whether an answer may be kept: it is no error that came with status 200. One that was cut off is."""
+    """Return whether an answer may be kept: it is no error that came with status 200. One that was cut off is."""
     match answer:
         case {"__message__": {"data": {"response_metadata": {"status": str(status)}}}}:
             return status not in _NO_ANSWERS

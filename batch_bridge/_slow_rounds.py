@@ -49,7 +49,7 @@ def note_late(thread: str | None, namespace: str, rounds: int) -> None:
         while len(_late) > _MOST:
             _late.popitem(last=False)
     if in_a_row >= _IN_A_ROW:
-        _say("late", namespace, "more of its requests were on their way and came too late to share the round", _CURE)
+        _say("late", namespace, "more of its requests arrived too late to share the round", _CURE)
 
 
 def note_hidden(namespace: str, in_a_row: int) -> None:
@@ -71,8 +71,8 @@ def _say(kind: str, namespace: str, why: str, cure: str) -> None:
             return
         _said.add((kind, node))
     logger.warning(
-        "node %r has parked %d times in a row while %s: each round takes as long as a batch, and one would have done; "
-        "%s. This is said once for a node",
+        "node %r has parked %d times in a row while %s: each round takes as long as a batch, and one is enough; "
+        "%s. This is logged once for a node",
         node,
         _IN_A_ROW,
         why,

@@ -70,7 +70,7 @@ def _stable(value: object) -> object:
 
 
 async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continued: bool) -> Begin | Collect:
-    """Tell how to go on with a thread that may exist already.
+    """Return how to continue with a thread that may exist already.
 
     - no checkpoint: give it its input
     - something next and no interrupt: it was stopped between two steps, or failed; go on (its input would pay again)
@@ -124,7 +124,7 @@ def mismatch(index: int, thread_id: str) -> RunMismatchError:
 
 
 async def _command(graph: Any, config: Any, command: Command[Any]) -> Begin | Collect:
-    """Tell how to go on with a thread that is given a `Command`, and may wait for us and for a human at once.
+    """Return how to continue with a thread that is given a `Command`, and may wait for us and for a human at once.
 
     Where our waits would have been answered at once, only the human's question would be pending, and a plain answer
     would do. So it is addressed to that question; and where none is pending (it has been answered), to nobody.

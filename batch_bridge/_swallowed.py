@@ -11,14 +11,14 @@ from batch_bridge.errors import BatchBridgeError
 _DEEPEST: Final = 32
 """Errors in a chain that are looked at."""
 _ADVICE: Final = {
-    "tenacity": "give tenacity retry=retry_if_not_exception_type(GraphBubbleUp), from langgraph.errors; or give "
-    "the node a RetryPolicy in its place",
-    "instructor": "give instructor a client of wrap_openai, whose interrupts it lets pass; with another one, call it "
-    "in a node that does not wait",
+    "tenacity": "pass tenacity retry=retry_if_not_exception_type(GraphBubbleUp), from langgraph.errors; or use "
+    "a RetryPolicy on the node instead",
+    "instructor": "pass instructor a client of wrap_openai, whose interrupts it does not catch; call it with "
+    "another client in a node that does not wait",
     "anyio": "wait with batch_bridge.gather, or in batch_bridge.TaskGroup",
-    "group": "use batch_bridge.TaskGroup, or asyncio.gather, in place of the task group",
-    "": "let GraphBubbleUp, from langgraph.errors, pass before anything else is caught: `except GraphBubbleUp: raise`; "
-    "where failed requests are meant, catch RequestError, or the client's own errors",
+    "group": "use batch_bridge.TaskGroup, or asyncio.gather, instead of the task group",
+    "": "re-raise GraphBubbleUp, from langgraph.errors, before other exceptions are caught: "
+    "`except GraphBubbleUp: raise`; for failed requests, catch RequestError, or the client's own errors",
 }
 
 

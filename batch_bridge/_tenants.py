@@ -12,22 +12,22 @@ OVER: Final = "tenant_limit"
 
 @dataclass(frozen=True, slots=True)
 class TenantLimits:
-    """How much of one tenant may wait to be sent; more is refused, and harms nobody else's requests.
+    """Limits the queued requests of one tenant; others are refused, without affecting other tenants.
 
     A tenant is a user of a LangGraph server that knows its users. Requests that belong to no user, as in a `Runner`,
-    are not limited. A request that was sent, or is answered by a cache, does not wait, and does not count. One that was
-    accepted stays so: when its batch came to nothing, it waits again beyond the limit.
+    are not limited. A request that was sent, or is answered by a cache, does not count. An accepted request
+    stays accepted: if its batch does not answer it, it is queued again beyond the limit.
 
     A request over the limit is not queued and not billed. Its node gets a `RequestFailed` with the code
-    `"tenant_limit"`, which says how many wait and what the limit is. `retryable` is true where the request may be
-    accepted once others were sent.
+    `"tenant_limit"`, which says how many wait and what the limit is. `retryable` is true if the request may be
+    accepted once others have been sent.
 
     Attributes:
-        requests: So many requests. `None`: no limit.
-        bytes: So many bytes, as the provider measures them. `None`: no limit.
+        requests: The limit of requests. `None` is no limit.
+        bytes: The limit of bytes, as the provider measures them. `None` is no limit.
 
     Raises:
-        ValueError: One of them is no whole number from 1, nor `None`.
+        ValueError: A limit is neither a positive integer nor `None`.
     """
 
     requests: int | None = None
@@ -38,7 +38,7 @@ class TenantLimits:
             value = getattr(self, each.name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ValueError(
-                    f"TenantLimits({each.name}={value!r}) would accept nothing; give a whole number from 1, or None"
+                    f"TenantLimits({each.name}={value!r}) would accept nothing; pass a whole number from 1, or None"
                 )
 
     def judge(self, bridge: str, request: Waiting, count: int, size: int) -> Errored | None:
@@ -57,9 +57,9 @@ class TenantLimits:
             return _over(f"{holds}, and TenantLimits(requests={self.requests}) allows no more")
         if self.bytes is not None and request.bytes > self.bytes:
             why = f"the request has {request.bytes:,} bytes, and TenantLimits(bytes={self.bytes}) allows no more"
-            return Errored(f"{why} for {request.tenant!r} in {bridge!r}; ask for less in one request", code=OVER)
+            return Errored(f"{why} for {request.tenant!r} in {bridge!r}; send a smaller request", code=OVER)
         if self.bytes is not None and size + request.bytes > self.bytes:
-            return _over(f"{holds}; with {request.bytes:,} more it would pass TenantLimits(bytes={self.bytes})")
+            return _over(f"{holds}; with {request.bytes:,} more it would exceed TenantLimits(bytes={self.bytes})")
         return None
 
 

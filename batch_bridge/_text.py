@@ -17,7 +17,7 @@ _LONG: Final = b"0" * 19
 
 
 def is_long(text: bytes) -> bool:
-    """Tell whether a text may hold an integer that takes more than 64 bits: cheap, and right where it says no."""
+    """Return whether a text may hold an integer that takes more than 64 bits: cheap, and right where it says no."""
     return _LONG in text.translate(_DIGITS)
 
 
@@ -50,7 +50,7 @@ def write(value: object) -> bytes:
 
 
 def is_plain(value: object) -> bool:
-    """Tell whether every JSON reader and writer on the way keeps a value: LangGraph's, its server's and the stores'.
+    """Return whether every JSON reader and writer on the way keeps a value: LangGraph's, its server's and the stores'.
 
     It is not, if it is nested deeper than about two hundred levels, or holds an integer beyond 64 bits, a number that
     is not finite or a string that is no Unicode. There is room for a few levels around it.

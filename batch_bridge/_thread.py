@@ -61,7 +61,7 @@ class Thread:
         self.busy = False
 
     def settle(self, request_id: str) -> bool:
-        """Note an outcome; tell whether the thread should be resumed, and is not on its way already."""
+        """Note an outcome; return whether the thread should be resumed, and is not on its way already."""
         self.unsettled.discard(request_id)
         return not self.busy and any(self._is_due(interrupt) for interrupt in self.parked)
 

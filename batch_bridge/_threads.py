@@ -23,7 +23,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 def is_refused(error: BaseException) -> bool:
-    """Tell whether Python has refused to start a thread."""
+    """Return whether Python has refused to start a thread."""
     return isinstance(error, RuntimeError) and "new thread" in str(error)
 
 

@@ -50,7 +50,7 @@ class Ticket:
         return self.future.get_loop() if isinstance(self.future, asyncio.Future) else None
 
     def put(self, place: int, outcome: Ended) -> bool:
-        """Note an outcome; tell whether all are there."""
+        """Note an outcome; return whether all are there."""
         if self.outcomes[place] is None:
             self.outcomes[place] = outcome
             self.missing -= 1

@@ -37,9 +37,9 @@ class Unclaimed:
         await self._store.abatch(PutOp(_NAMESPACE, each, {"thread": thread_id}, index=False) for each in new)
         if not self._noted:
             logger.warning(
-                "thread %r was given %d answer(s) that were paid for, and no wait of it asks for them any more: what "
-                "its node asks has changed since it was sent (another prompt, model or key=, or a date in it). It asks "
-                "anew, and pays again. Report.unclaimed counts them; this is said once",
+                "thread %r received %d paid answer(s) that none of its waits requests any more: the requests of "
+                "its node have changed (another prompt, model or key=, or a date in it). It sends new "
+                "requests, and pays again. Report.unclaimed counts the answers; this is logged once",
                 thread_id,
                 len(new),
             )
@@ -53,4 +53,4 @@ class Unclaimed:
     def tell_all(self) -> None:
         """Say how many there were in this session, if more than were said at once."""
         if len(self._noted) > 1:
-            logger.warning("%d answers that were paid for fit no wait any more", len(self._noted))
+            logger.warning("%d paid answers fit no wait any more", len(self._noted))

@@ -26,8 +26,9 @@ def warn_of_uncollected(batches: Mapping[str, JSON], cure: str) -> None:
     more = f", and {len(batches) - _SHOWN} more" if len(batches) > _SHOWN else ""
     one = len(batches) == 1
     logger.warning(
-        "%s in flight and will be billed, and no later run collects %s: %s%s. %s. Cancel %s at the provider if %s "
-        "answers are of no use",
+        "%s in flight and will be billed, and no later run collects %s: %s%s. %s. Cancel %s at the provider if "
+        "you do not need %s "
+        "answers",
         "1 batch is" if one else f"{len(batches)} batches are",
         "it" if one else "them",
         named,

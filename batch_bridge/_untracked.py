@@ -115,7 +115,7 @@ def _sent_from_json(row: Any) -> dict[int, dict[str, Any]]:
 
 
 def is_carried(value: object) -> bool:
-    """Tell whether a value is written down: numbers, true, false and nothing, alone, in lists, or by names in a dict.
+    """Return whether a value is written down: numbers, true, false and nothing, alone, in lists, or by names in a dict.
 
     No text: it may be a secret, which its author wanted in no checkpoint.
     """

@@ -44,7 +44,7 @@ from batch_bridge.errors import NoCheckpointerError, OutsideGraphError, RequestE
 T = TypeVar("T")
 
 DEFAULT = "bridge"
-"""The bridge that a wait means which names none, where a Runner has several, and on a server."""
+"""The default bridge of a wait, if a Runner has several, and on a server."""
 install()
 _QUIET = 2
 """Turns of the event loop in which no sibling opens a wait, before the task parks."""
@@ -104,8 +104,8 @@ async def wait(
 ) -> Any:
     """Park this thread until a batch has answered `item`.
 
-    The node is run again from its top when the answer is there, and this call returns it then. Waits that start
-    together (`asyncio.gather`) share one round. The same item asked again in one execution is another request.
+    When the answer is available, the node runs again from its first line, and this call returns the answer. Waits that
+    start together (`asyncio.gather`) share one round. A second wait for the same item is another request.
 
     Args:
         item: Anything JSON can carry, or LangChain messages. Taken as it is now; changing it later changes nothing.
@@ -118,16 +118,16 @@ async def wait(
             requests apart.
 
     Returns:
-        The answer: JSON, or LangChain messages where the provider gives them.
+        The answer: JSON, or LangChain messages if the provider returns them.
 
     Raises:
-        RequestFailed, RequestExpired, RequestCancelled: The request ended without an answer. If the node is then
-            retried (`RetryPolicy`), the retry asks anew.
-        JSONError: The item holds something that JSON cannot carry.
-        TypeError, ValueError: The deadline is none.
+        RequestFailed, RequestExpired, RequestCancelled: The request ended without an answer. If the node is
+            retried (`RetryPolicy`), the retry sends the request again.
+        JSONError: The item contains something that is not valid JSON.
+        TypeError, ValueError: The deadline is invalid.
         UnknownBatcherError, NoCheckpointerError, OutsideGraphError, NondeterministicNodeError: The program is wrong.
         NoStoreError, BridgeUnreachableError: The same, on a LangGraph server.
-        GraphInterrupt: LangGraph's way to park. Let it pass: no `except Exception` around a wait.
+        GraphInterrupt: LangGraph's way to park. Do not catch it: no `except Exception` around a wait.
     """
     box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline, label)
     return _unwrap(*await _resolve(box, asked), _consumed())
@@ -213,7 +213,7 @@ def wait_many_sync(
 async def wait_outcome(
     item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None
 ) -> tuple[str, Outcome]:
-    """Do what `wait` does, and return the request's id and its outcome, whatever it is; the answer is not decoded."""
+    """Park this thread like `wait`, and return the request's id and its outcome; the answer is not decoded."""
     box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
     return _note(await _resolve(box, asked))
 
@@ -221,13 +221,13 @@ async def wait_outcome(
 def wait_outcome_sync(
     item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None
 ) -> tuple[str, Outcome]:
-    """Do what `wait_outcome` does, in a node that is not async."""
+    """Park this thread like `wait_outcome`, in a synchronous node."""
     box, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
     return _note(_resolve_sync(box, asked))
 
 
 def in_node() -> bool:
-    """Tell whether a LangGraph node or task runs here; whether it can park is told by the first wait in it."""
+    """Return whether a LangGraph node or task runs here. Only its first wait checks whether it can park."""
     try:
         return get_runtime().execution_info is not None
     except (RuntimeError, KeyError, AttributeError):
@@ -237,8 +237,8 @@ def in_node() -> bool:
 async def gather(*awaitables: Awaitable[T]) -> list[T]:
     """Await LangGraph `@task`s together, so that their waits share one round.
 
-    `asyncio.gather` would surface the interrupts of several tasks one at a time. This waits for all of them, and raises
-    their interrupts as one. A plain error is raised first. Also right for anything else that one gathers.
+    `asyncio.gather` would raise the interrupts of several tasks one at a time. This function waits for all of them, and
+    raises their interrupts as one. Other errors take precedence. It also works for any other awaitables.
 
     Returns:
         The results, in order.
@@ -255,8 +255,8 @@ async def gather(*awaitables: Awaitable[T]) -> list[T]:
 class TaskGroup(asyncio.TaskGroup):
     """An `asyncio.TaskGroup` whose tasks may wait.
 
-    The one of asyncio wraps what its tasks raise into an `ExceptionGroup`, which LangGraph does not know as an
-    interrupt: the node would fail instead of parking. This one raises the interrupts of its tasks as one, and
+    The class of asyncio wraps the exceptions of its tasks into an `ExceptionGroup`, which LangGraph does not treat as
+    an interrupt: the node would fail instead of parking. This class raises the interrupts of its tasks as one, and
     everything else as asyncio does.
     """
 
@@ -282,7 +282,7 @@ def _leaves(group: BaseExceptionGroup[GraphInterrupt]) -> list[GraphInterrupt]:
 
 
 def _merge(raised: Sequence[GraphInterrupt]) -> GraphInterrupt:
-    """Return one `GraphInterrupt` for several; those of waits that share a box are one interrupt, with one id."""
+    """Return one `GraphInterrupt` for several; waits of one execution share one interrupt, with one id."""
     merged = tuple({each.id: each for one in raised for each in one.args[0]}.values())
     return (
         ParkedInterrupt(merged) if all(isinstance(one, ParkedInterrupt) for one in raised) else GraphInterrupt(merged)
@@ -310,7 +310,7 @@ def _open(
         known = ", ".join(sorted(map(repr, link.bridges)))
         raise UnknownBatcherError(
             f"wait(…, batcher={name!r}): this Runner has no bridge of that name, only {known}; "
-            "give the Runner a Bridge(…, name=…) with it, or name one of these"
+            "pass the Runner a Bridge(…, name=…) with it, or name one of these"
         )
     execution = (info.thread_id, info.checkpoint_ns, info.node_attempt, info.node_first_attempt_time)
     retries = info.node_attempt - 1 + (link.retries if link else 0)
@@ -351,7 +351,7 @@ def _open(
 
 
 def _name_of(batcher: str | Named | None, link: Link | None) -> str:
-    """Return the bridge's name; where none is named, that of the Runner's only one."""
+    """Return the bridge's name; without one, that of the Runner's only bridge."""
     if batcher is None:
         return next(iter(link.bridges)) if link is not None and len(link.bridges) == 1 else DEFAULT
     return batcher if isinstance(batcher, str) else batcher.name
@@ -365,13 +365,13 @@ def _execution() -> tuple[ExecutionInfo, Callable[[Any], None], Link | None]:
         info = None
     if info is None:
         raise OutsideGraphError(
-            "wait() was called where no LangGraph node runs; call it inside a node or a task of a graph "
+            "wait() was called outside a LangGraph node; call it inside a node or a task of a graph "
             "(in a thread of your own, copy the node's context with contextvars), or use a Batcher"
         )
     if info.thread_id is None or not has_checkpointer(configurable):
         raise NoCheckpointerError(
-            "wait() needs a checkpointer to park this thread, and the graph that it was called in has none; "
-            "run the graph with a Runner, or compile it with a checkpointer and give a thread_id. "
+            "wait() needs a checkpointer to park this thread, and its graph has none; "
+            "run the graph with a Runner, or compile it with a checkpointer and pass a thread_id. "
             "A subgraph must not be compiled with checkpointer=False"
         )
     return info, runtime.stream_writer, configurable.get(LINK)
@@ -442,7 +442,7 @@ def _resolve_sync(box: Box, asked: tuple[Identity, JSON]) -> tuple[str, Outcome]
 
 
 async def _tell(box: Box) -> None:
-    """Tell the bridges of a LangGraph server that this task is about to park: once for all its waits, and before."""
+    """Announce to the bridges of a LangGraph server that this task is about to park, once for all its waits."""
     await forget_answer()
     runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
     if link is not None:

@@ -181,10 +181,10 @@ def read_envelope(value: object) -> dict[str, Outcome]:
 
 
 def is_bridge_interrupt(interrupt: Any) -> bool:
-    """Tell whether an interrupt is one of ours, and not a human's to answer.
+    """Return whether an interrupt is answered by a bridge, and not by a human.
 
     Args:
-        interrupt: A LangGraph `Interrupt`, the dict that the LangGraph SDK gives for one, or its value.
+        interrupt: A LangGraph `Interrupt`, its dict in the LangGraph SDK, or its value.
     """
     value = getattr(interrupt, "value", interrupt)
     if isinstance(value, Mapping) and MARKER not in value and "value" in value:

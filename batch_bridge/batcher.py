@@ -1,4 +1,4 @@
-"""A queue with a provider behind it, for code that is no graph: a call asks, and returns when a batch has answered."""
+"""A queue with a provider behind it, for code without a graph: a call returns when a batch has answered it."""
 
 import asyncio
 import concurrent.futures
@@ -46,7 +46,7 @@ class Batcher:
         with Batcher(OpenAIBatch(model="gpt-4o-mini")) as batcher:
             answers = batcher.map(items)
 
-    It runs on a thread of its own; the user's functions are called there, or in worker threads if they are not async.
+    It runs on its own thread, which also calls the user's async functions; other functions run in worker threads.
 
     With `path=` it is durable: what was asked and not yet answered is in the file. After a crash, or a
     `close(wait=False)`, the next process that asks for an equal item owns the answer, instead of a new request: the
@@ -54,20 +54,20 @@ class Batcher:
     request each time. What was answered is forgotten after `retention`, and after a clean `close`: then an equal item
     counts as new.
 
-    With `on_pending="raise"` nobody waits: a call whose answer is not there yet raises `ResultPending`, once the
-    request is written down. What is written down is sent as ever, at the latest by `close` and at the end of the
-    program. Who asks again, now or in the next process, gets the answer, or `ResultPending`; nothing is sent twice.
-    Only equal items that are asked side by side are several requests. Answers stay in the file for good; failures that
-    may pass are told once, and asked anew after that.
+    With `on_pending="raise"` no call waits: a call without an answer raises `ResultPending` once the
+    request is stored. Stored requests are sent as usual, at the latest by `close` and at the end of the
+    program. The same call later, in this process or the next, returns the answer or raises `ResultPending`; nothing is
+    sent twice. Only equal items that are requested at the same time are several requests. Answers stay in the file;
+    a temporary failure is raised once, and the next call sends the request again.
 
-    Equal is what is asked in equal words of an equal provider: where it says what decides an answer (`identity`), as
-    the built-in ones do, another model or default makes another request. After you change a function of your own, take
-    another `name`, or another file.
+    Two items are equal if their content and their provider are equal. If the provider says what decides an answer
+    (`identity`, as the built-in ones do), another model or default makes another request. After you change a function
+    of your own, use another `name` or another file.
 
     Args:
-        provider: Who answers; instead of `submit_func` and `poll_func`.
+        provider: Answers the requests; instead of `submit_func` and `poll_func`.
         submit_func: `submit_func(items) -> handle` sends a batch; see `Bridge`.
-        poll_func: `poll_func(handle) -> None | list | dict` tells whether it has ended, and with what; see `Bridge`.
+        poll_func: `poll_func(handle) -> None | list | dict` returns the results of an ended batch; see `Bridge`.
         find_func: `find_func(key) -> handle | None`; see `Bridge`.
         max_batch_size: So many waiting items are sent at once, and no batch holds more.
         max_batch_age: No item waits longer for others (a duration). `None`: for ever.
@@ -85,8 +85,8 @@ class Batcher:
         retention: How long the file keeps an answer for a process that comes after a crash (a `timedelta`, or seconds),
             to the hour, and the newest million at most. With `on_pending="raise"` answers stay for good.
         cache: Answers items that were answered before; see `ResponseCache`.
-        dedupe: Send equal items of one batch as one line, and give each the answer.
-        mode: `"batch"`, `"realtime"`, `"auto"`, or `None` for what the environment says; see `Bridge`.
+        dedupe: Send equal items of one batch as one line, and deliver the answer to each.
+        mode: `"batch"`, `"realtime"`, `"auto"`, or `None` for the mode in the environment; see `Bridge`.
         realtime_below: See `Bridge`.
         attempts, deadline, on_deadline, fallback, prices: See `Bridge`.
         budget: What may be spent; see `Budget`. What would pass it ends as `BudgetExceeded`. Without `path=` it counts
@@ -95,16 +95,16 @@ class Batcher:
             once, and harms nothing.
         on_progress: Called with the newest `Progress` when something has changed.
         on_item: `on_item(item, result)` is called for each item that has ended; the result may be an exception.
-        on_complete: Called with the `Progress` whenever nothing is left that was asked.
-        callback_workers: Threads that callbacks run in, side by side; `0`: one after the other, on the Batcher's own
-            thread, which a slow one holds up.
-        flush: When to send what waits, in place of `max_batch_size`, `max_batch_age`, `max_batch_idle` and
+        on_complete: Called with the `Progress` whenever every item has ended.
+        callback_workers: Threads in which callbacks run in parallel; `0` runs them in order, on the Batcher's own
+            thread, which a slow one blocks.
+        flush: The flush policy, in place of `max_batch_size`, `max_batch_age`, `max_batch_idle` and
             `should_flush_func`.
 
     Raises:
         TypeError, ValueError: As `Bridge` and `FlushPolicy`.
-        RunFileError: The file is broken, open elsewhere, or out of reach. On an event loop, which waits for no file,
-            `async with` raises it, or else the first call.
+        RunFileError: The file is damaged, open elsewhere, or unreachable. On an event loop, the constructor does not
+            wait for the file; `async with` or the first call raises the error.
     """
 
     def __init__(
@@ -146,13 +146,13 @@ class Batcher:
         callbacks = Callbacks(on_event, on_progress, on_item, on_complete, callback_workers)
         callbacks.check("Batcher")
         if should_flush_func is not None and not callable(should_flush_func):
-            raise TypeError(f"should_flush_func={should_flush_func!r} is not callable; give a function, or None")
+            raise TypeError(f"should_flush_func={should_flush_func!r} is not callable; pass a function, or None")
         if provider is None and (submit_func is None or poll_func is None):
             raise TypeError(
-                "Batcher lacks submit_func= or poll_func=; give both, or a provider: Batcher(OpenAIBatch(…))"
+                "Batcher lacks submit_func= or poll_func=; pass both, or a provider: Batcher(OpenAIBatch(…))"
             )
         if on_pending not in get_args(OnPending):
-            raise ValueError(f'Batcher(on_pending={on_pending!r}): give "wait" or "raise"')
+            raise ValueError(f'Batcher(on_pending={on_pending!r}): pass "wait" or "raise"')
         if on_pending == "raise" and path is None:
             raise ValueError('Batcher(on_pending="raise") needs a file that keeps what is pending; give path=…')
         kept_for = duration(retention, "retention")
@@ -213,7 +213,7 @@ class Batcher:
     # -- asking ----------------------------------------------------------------------------------------------
 
     def submit(self, item: Any, *, deadline: Within = None) -> Any:
-        """Ask for one answer and block until a batch has it. From any thread; not from an event loop: see `asubmit`.
+        """Request one answer and block until a batch has it. From any thread; on an event loop use `asubmit`.
 
         Args:
             item: Anything JSON can carry, or LangChain messages. Taken as it is now.
@@ -221,12 +221,12 @@ class Batcher:
                 `Bridge`. `None` leaves that to the Batcher.
 
         Returns:
-            The answer: JSON, or LangChain messages where the provider gives them.
+            The answer: JSON, or LangChain messages if the provider returns them.
 
         Raises:
             RequestFailed, RequestExpired, RequestCancelled: The request ended without an answer.
-            JSONError: The item holds something that JSON cannot carry.
-            BatcherClosedError: The Batcher is closed, or was while this call waited.
+            JSONError: The item contains something that is not valid JSON.
+            BatcherClosedError: The Batcher is closed, or was closed while this call waited.
         """
         return self._ask_blocking(self._requests([check_item(item, "submit()")], deadline), flush=False)[0]
 
@@ -255,20 +255,20 @@ class Batcher:
         return answer
 
     async def asubmit(self, item: Any, *, deadline: Within = None) -> Any:
-        """Do what `submit` does, without blocking. A caller that is cancelled leaves its request to the batch."""
+        """Request one answer like `submit`, without blocking. Cancelling the caller does not cancel its request."""
         return (await self._ask(await self._arequests([check_item(item, "submit()")], deadline), flush=False))[0]
 
     def outcome(self, item: Any, *, deadline: Within = None) -> tuple[str, Outcome]:
-        """Do what `submit` does, and return the request's id and its outcome, whatever it is.
+        """Request one answer like `submit`, and return the request's id and its outcome, also if it failed.
 
-        LangChain messages in a `Succeeded.answer` are left as JSON.
+        LangChain messages in a `Succeeded.answer` remain JSON.
         """
         future: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
         ticket = self._hand_in(self._requests([check_item(item, "submit()")], deadline), future)
         return self._first(ticket, self._wait(ticket, future))
 
     async def aoutcome(self, item: Any, *, deadline: Within = None) -> tuple[str, Outcome]:
-        """Do what `outcome` does, without blocking."""
+        """Request one outcome like `outcome`, without blocking."""
         requests = await self._arequests([check_item(item, "submit()")], deadline)
         future: asyncio.Future[list[Ended]] = asyncio.get_running_loop().create_future()
         ticket = self._hand_in(requests, future)
@@ -282,15 +282,15 @@ class Batcher:
         return_exceptions: bool = False,
         samples: bool = False,
     ) -> list[Any]:
-        """Ask for all items together and block until all have ended. What waits is sent at once.
+        """Request answers to all items and block until all have ended. The queue is sent immediately.
 
         Args:
             items: As for `submit`.
-            deadline: As for `submit`, for each of them.
-            return_exceptions: Return the error of an item that failed in its place; else the first one, by
+            deadline: As for `submit`, for each item.
+            return_exceptions: Return the error of a failed item in its place; otherwise the first error, by
                 order, is raised once all have ended.
-            samples: Equal items of this call are several samples: with `cache=` or `dedupe=` the k-th of them shares an
-                answer with the k-th of other such calls, and not with the others of this one.
+            samples: Treat equal items of this call as several samples: with `cache=` or `dedupe=` the k-th of them
+                shares an answer with the k-th of other such calls, but not with the others of this call.
 
         Returns:
             The answers, in the order of the items.
@@ -306,30 +306,30 @@ class Batcher:
         return_exceptions: bool = False,
         samples: bool = False,
     ) -> list[Any]:
-        """Do what `map` does, without blocking."""
+        """Request all answers like `map`, without blocking."""
         requests = await self._arequests(check_items(items, "amap()"), deadline, samples=samples)
         return await self._ask(requests, flush=True, return_exceptions=return_exceptions)
 
     def flush(self) -> None:
-        """Send what has been asked before this call, whatever size and age say. Does not wait for anything."""
+        """Send everything that is queued, whatever the flush policy says. Does not wait for answers."""
         self._desk.flush()
 
     def cancel(self) -> int:
-        """Give up all that is asked and not answered: who waits gets `RequestCancelled`. From any thread.
+        """Cancel all unanswered requests; their callers get `RequestCancelled`. From any thread.
 
-        What is queued is not sent, and the batches are cancelled at the provider; what they have answered by then is
+        Queued requests are not sent, and the batches are cancelled at the provider; what they have answered by then is
         billed. Durable when it returns.
 
         Returns:
-            How many requests were queued or on their way, and are cancelled now.
+            The number of requests that were queued or in flight and are now cancelled.
 
         Raises:
-            RuntimeError: A callback has called it on the Batcher's own thread; give `callback_workers=1`.
+            RuntimeError: A callback has called it on the Batcher's own thread; pass `callback_workers=1`.
         """
         return self._desk.cancel()
 
     async def acancel(self) -> int:
-        """Do what `cancel` does, without blocking."""
+        """Cancel all unanswered requests like `cancel`, without blocking."""
         return await asyncio.to_thread(self.cancel)
 
     def quote(self, items: Iterable[Any], *, output_tokens: int | None = None) -> Quote:
@@ -368,26 +368,26 @@ class Batcher:
     # -- life ------------------------------------------------------------------------------------------------
 
     def close(self, *, wait: bool = True) -> None:
-        """Send what waits, wait for what is in flight, and end. Idempotent.
+        """Send the queue, wait for the batches in flight, and end. Idempotent.
 
         Args:
-            wait: `False` ends now: callers that wait get `BatcherClosedError`. With `path=` nothing is lost by it.
+            wait: `False` ends immediately: waiting callers get `BatcherClosedError`. With `path=` nothing is lost.
         """
         closed(self._desk)
         self._desk.close(wait=wait)
 
     @property
     def sends_all(self) -> bool:
-        """Whether `close` sends what is queued and waits for no answer: nobody else does (`on_pending="raise"`)."""
+        """Whether `close` sends the queue without waiting for answers (`on_pending="raise"`)."""
         return self._peek
 
     def end_soon(self) -> None:
-        """Do what `close(wait=False)` does, without blocking; with `on_pending="raise"` wait for the program's end."""
+        """Run `close(wait=False)` without blocking; with `on_pending="raise"`, leave it to the end of the program."""
         if not self._peek:
             self._desk.end_soon()
 
     async def aclose(self, *, wait: bool = True) -> None:
-        """Do what `close` does, without blocking."""
+        """Close the Batcher like `close`, without blocking."""
         await asyncio.to_thread(self.close, wait=wait)
 
     def __enter__(self) -> Self:
@@ -489,7 +489,7 @@ class Batcher:
         return identities
 
     def _identify(self, items: Sequence[JSON]) -> list[bytes]:
-        """Return what the provider says decides the answers besides the items; nothing where it cannot say."""
+        """Return what the provider says decides the answers besides the items; empty if it cannot say."""
         if self._identity is None:
             return [b""] * len(items)
         identity = self._identity
@@ -545,9 +545,9 @@ class Batcher:
 
 
 def _pending(request_id: str, outcome: Pending) -> ResultPending:
-    where = "on its way" if outcome.status == "in_flight" else "queued"
+    where = "in flight" if outcome.status == "in_flight" else "queued"
     return ResultPending(
-        f"the answer is not there yet: the request is {where}; ask again later, it is the same request then",
+        f"the answer is not available yet: the request is {where}; repeat the same call later (it is sent only once)",
         request_id=request_id,
         status=outcome.status,
     )

@@ -1,4 +1,4 @@
-"""A bridge: a queue with a provider behind it, that nodes name in `wait(…, batcher=…)`."""
+"""A bridge: a queue with a provider behind it. Nodes refer to it by `wait(…, batcher=…)`."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,11 +34,11 @@ from batch_bridge.events import Progress
 
 _LINGER = 0.2
 _SHORT_LINGER = 0.01
-"""Seconds in which arrivals gather before they are written down together; the short one in realtime."""
+"""Seconds in which arrivals are collected before they are stored together; the short one in realtime."""
 
 
 _VERBS: Final = ("measure", "submit", "poll", "limits")
-"""What everything has that is a provider."""
+"""Attributes of every provider."""
 
 
 class Bridge:
@@ -49,17 +49,17 @@ class Bridge:
         Bridge(OpenAIBatch(model="gpt-4o-mini"))
         Bridge(submit=submit, poll=poll)
 
-    `submit(items) -> handle` gets the items in order and returns anything JSON can carry. `poll(handle)` returns
-    `None` while the batch runs, then a list of answers in the order of the items, or a dict by position or by the ids
-    that the items carry (a `"custom_id"` or an `"id"`, where an item is a dict with one). An exception as one element
-    fails that request; one that is returned, or a `BatchFailed` that is raised, fails the batch. Any other that `poll`
-    raises means that it could not look: the batch stays in flight and is looked at again (`poll_patience`). A result of
-    the wrong form is a `BadPollResultError`, which ends the run and leaves the batch in flight for a `poll` that was
-    mended. Both may be sync (then they run in a thread) or async. A bridge holds no connection and no state; a
+    `submit(items) -> handle` gets the items in order and returns any JSON value. `poll(handle)` returns
+    `None` while the batch runs, then a list of answers in the order of the items, or a dict from position to answer.
+    The dict may also use the ids of the items, if they are dicts with a `"custom_id"` or an `"id"`. An exception as one
+    element fails that request; a returned exception, or a raised `BatchFailed`, fails the batch. After any other
+    exception of `poll` the batch stays in flight and is polled again (`poll_patience`). An invalid result is a
+    `BadPollResultError`, which ends the run and leaves the batch in flight until `poll` is fixed.
+    Both functions may be sync (then they run in a thread) or async. A bridge holds no connection and no state; a
     `Runner` drives it.
 
     Args:
-        provider: Who answers; instead of `submit` and `poll`.
+        provider: Answers the requests; instead of `submit` and `poll`.
         submit: Sends a batch. With a second parameter it also gets the batch's key, for `find`.
         poll: Tells whether the batch has ended, and with what.
         find: `find(key) -> handle | None` tells, after a crash in the middle of `submit`, whether the batch was
@@ -74,11 +74,11 @@ class Bridge:
             billed. Hours in which nobody looks do not count. A provider that says that it is out of reach
             (`ProviderUnavailable`, as the bundled ones do) is waited for.
         cache: Answers requests that were answered before. See `ResponseCache`.
-        dedupe: Send equal requests of one batch as one line, and give each the answer. The k-th equal wait of one
-            execution of a node shares with the k-th of others, never with its own siblings: who asks twice wants two.
-        mode: `"batch"`; `"realtime"` answers each request at once by a call of its own, for the full price, while the
-            threads park and are resumed as ever; `"auto"` does so for batches of fewer than `realtime_below`
-            requests. `None`: what `BATCH_BRIDGE_MODE` in the environment says, else `"batch"`.
+        dedupe: Send equal requests of one batch as one line, and deliver the answer to each. The k-th equal wait of one
+            execution of a node shares with the k-th of others, never with its own siblings, so it gets its own sample.
+        mode: `"batch"`; `"realtime"` answers each request immediately by a call of its own, at full price, while
+            threads still park and are resumed; `"auto"` does so for batches of fewer than `realtime_below`
+            requests. `None` uses `BATCH_BRIDGE_MODE` in the environment, or `"batch"`.
         realtime_below: For `"auto"`.
         client: On a LangGraph server whose threads belong to users: `lambda user: get_client(url=…, headers=…)`, which
             returns a `langgraph_sdk` client of that user, whose threads it resumes, and for `None` one of a service
@@ -113,8 +113,8 @@ class Bridge:
         callback_workers: Threads that it runs in; `0`: on the event loop, which it must not block.
 
     Raises:
-        TypeError: Neither or both of a provider and a pair were given, or an argument is of another type.
-        ValueError: The name is empty, the interval is not positive, or there is no such mode.
+        TypeError: Neither or both of a provider and functions were given, or an argument has the wrong type.
+        ValueError: The name is empty, the interval is not positive, or the mode is unknown.
     """
 
     def __init__(
@@ -148,21 +148,21 @@ class Bridge:
         self._callbacks = Callbacks(on_event=on_event, workers=callback_workers)
         self._callbacks.check("Bridge")
         if provider is not None and (submit, poll, find) != (None, None, None):
-            raise TypeError("Bridge got a provider and submit= or poll=; give one or the other")
+            raise TypeError("Bridge got a provider and submit= or poll=; pass one or the other")
         if provider is None:
             if submit is None or poll is None:
                 raise TypeError(
-                    f"Bridge lacks {'submit=' if submit is None else 'poll='}; give Bridge(submit=…, poll=…), or a "
+                    f"Bridge lacks {'submit=' if submit is None else 'poll='}; pass Bridge(submit=…, poll=…), or a "
                     "provider such as Bridge(OpenAIBatch(…))"
                 )
             provider = Pair(submit, poll, find)
         elif not _is_provider(provider):
             raise TypeError(
-                f"Bridge({provider!r}) is no provider: it lacks measure, submit, poll or limits; for two functions "
+                f"Bridge({provider!r}) is not a provider: it lacks measure, submit, poll or limits; for two functions "
                 "write Bridge(submit=…, poll=…)"
             )
         if not isinstance(name, str) or not name or "." in name:
-            raise ValueError(f"Bridge(name={name!r}): a name is a string that is not empty and has no dots in it")
+            raise ValueError(f"Bridge(name={name!r}): a name must be a non-empty string without dots")
         if flush is not None and not isinstance(flush, FlushPolicy):
             raise TypeError(f"Bridge(flush={flush!r}) is no policy; give flush=FlushPolicy(max_requests=…, max_age=…)")
         interval = required(poll_interval, "Bridge(poll_interval={given})")
@@ -196,17 +196,17 @@ class Bridge:
 
     @property
     def name(self) -> str:
-        """What `wait(…, batcher=…)` calls it."""
+        """The name for `wait(…, batcher=…)`."""
         return self._name
 
     @property
     def provider(self) -> Provider:
-        """Who answers, in the bridge's mode."""
+        """The provider, in the bridge's mode."""
         return self._provider
 
     @property
     def providers(self) -> tuple[Provider, ...]:
-        """All who answer: the provider, and the fallback if there is a deadline."""
+        """The provider, and the fallback if there is a deadline."""
         fallback = self._deadline.fallback if self._deadline is not None else None
         return (self._provider,) if fallback is None else (self._provider, fallback)
 
@@ -217,7 +217,7 @@ class Bridge:
 
     @property
     def deadline(self) -> timedelta | None:
-        """How long a request may take, where it does not say so itself."""
+        """How long a request without its own deadline may take."""
         return self._deadline.after if self._deadline is not None else None
 
     @property
@@ -232,7 +232,7 @@ class Bridge:
 
     @property
     def linger(self) -> float:
-        """Seconds in which arrivals gather before they are looked at together."""
+        """Seconds in which arrivals are collected before they are handled together."""
         if self._linger is not None:
             return self._linger
         return _SHORT_LINGER if self._mode == "realtime" else _LINGER
@@ -275,7 +275,7 @@ class Bridge:
         return of_asks(asks, self._prices, vendor, batches=count, now=now, output_tokens=output_tokens)
 
     def __call__(self) -> CompiledStateGraph[Any, Any, Any, Any]:
-        """Return the graph that the bridge is on a LangGraph server, which calls this for `langgraph.json`."""
+        """Return the bridge's graph for a LangGraph server, which calls this for `langgraph.json`."""
         if self._graph is None:
             introduce_built(self._name, self._access)
             self._graph = build(self._host)
@@ -295,7 +295,7 @@ class Bridge:
         return self._hosts[graph_id]
 
     def listen(self) -> Listeners | None:
-        """Return who calls this bridge's own callback, for whoever drives it; `None` if it has none."""
+        """Return the listeners of this bridge's own callback, for its host; `None` if it has none."""
         return listen(self._callbacks, lambda: Progress(0, None, 0, 0, 0))
 
     def engine(
@@ -306,13 +306,13 @@ class Bridge:
         provider: Provider | None = None,
         governor: Governor | None = None,
     ) -> Engine:
-        """Return an engine for this bridge over a ledger; whoever drives it holds the mutex.
+        """Return an engine for this bridge over a ledger; its host holds the mutex.
 
         Args:
-            ledger: What survives a crash.
-            name: What the bridge goes by where it is driven, if that is not its own name.
-            provider: The bridge's own, in what its host has wrapped around it.
-            governor: What another engine of this bridge has learned of the provider's quotas.
+            ledger: Stores what must survive a crash.
+            name: The bridge's name at its host, if it differs from its own.
+            provider: The bridge's provider, as wrapped by its host.
+            governor: What another engine of this bridge has learned about the provider's quotas.
         """
         return Engine(
             name or self._name,
@@ -336,15 +336,15 @@ def _service(client: object) -> Service | None:
     if client is None or callable(client) or isinstance(client, LangGraphClient):
         return client
     raise TypeError(
-        f"Bridge(client={client!r}) is no client of a LangGraph server; give client=lambda user: get_client(url=…, "
-        "headers=…) from langgraph_sdk, or such a client. A provider's client goes to the provider"
+        f"Bridge(client={client!r}) is not a client of a LangGraph server; pass client=lambda user: get_client(url=…, "
+        "headers=…) from langgraph_sdk, or such a client. A provider's client belongs to the provider"
     )
 
 
 def _seconds(linger: object) -> float | None:
     seconds = None if linger is None else required(linger, "Bridge(linger={given})").total_seconds()
     if seconds is not None and seconds < 0:
-        raise ValueError(f"Bridge(linger={linger!r}) is negative; give 0 or more")
+        raise ValueError(f"Bridge(linger={linger!r}) is negative; it must be 0 or more")
     return seconds
 
 
@@ -357,7 +357,7 @@ def _patience(given: Within) -> timedelta:
 
 def _per_tenant(given: object) -> TenantLimits | None:
     if not isinstance(given, TenantLimits | None):
-        raise TypeError(f"Bridge(per_tenant={given!r}): give per_tenant=TenantLimits(requests=…, bytes=…)")
+        raise TypeError(f"Bridge(per_tenant={given!r}): pass per_tenant=TenantLimits(requests=…, bytes=…)")
     return given
 
 
@@ -410,15 +410,15 @@ def _is_provider(given: object) -> bool:
 
 def _attempts(attempts: object) -> int:
     if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
-        raise ValueError(f"attempts={attempts!r} is no whole number from 1; with 1 nothing is sent again")
+        raise ValueError(f"attempts={attempts!r} is not a positive integer; with 1 nothing is sent again")
     return attempts
 
 
 def _deadline(given: object, policy: OnDeadline, provider: Provider, fallback: Provider | None) -> Deadline:
     if policy not in get_args(OnDeadline):
-        raise ValueError(f'on_deadline={policy!r} is no policy; give "wait_for_cancel" or "pay_again"')
+        raise ValueError(f'on_deadline={policy!r} is unknown; pass "wait_for_cancel" or "pay_again"')
     if fallback is not None and not _is_provider(fallback):
-        raise TypeError(f"fallback={fallback!r} is no provider; give one such as OpenAIBatch(…)")
+        raise TypeError(f"fallback={fallback!r} is not a provider; pass one such as OpenAIBatch(…)")
     after = duration(given)
     if isinstance(provider, Pair):
         policy = "pay_again"  # it cannot be told to cancel, so there is nothing to wait for
@@ -436,12 +436,12 @@ def _in_time(flush: FlushPolicy, deadline: Deadline | None) -> FlushPolicy:
 
 def _sharing(name: str, provider: Provider, cache: object, dedupe: object) -> Sharing | None:
     if not isinstance(cache, ResponseCache | None):
-        raise TypeError(f"Bridge(cache={cache!r}) is no cache; give cache=ResponseCache(path)")
+        raise TypeError(f"Bridge(cache={cache!r}) is not a cache; pass cache=ResponseCache(path)")
     if cache is not None and not isinstance(provider, Pair) and not has_identity(provider):
         raise TypeError(
             f"Bridge({type(provider).__name__}(…), cache=…): this provider does not say what decides its answers; "
-            "give it a method identity(request) -> bytes, or leave the cache out"
+            "add a method identity(request) -> bytes to it, or omit the cache"
         )
     if not isinstance(dedupe, bool):
-        raise TypeError(f"Bridge(dedupe={dedupe!r}): give True or False")
+        raise TypeError(f"Bridge(dedupe={dedupe!r}): pass True or False")
     return Sharing(name, provider, cache, dedupe=dedupe) if cache is not None or dedupe else None

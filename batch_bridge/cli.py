@@ -32,7 +32,7 @@ _FAULTS = "Faults (shares from 0 to 1)"
 
 
 def _share(what: str) -> Any:
-    """The option for a fault's share."""
+    """Return the option of a fault's probability."""
     return typer.Option(min=0.0, max=1.0, metavar="SHARE", show_default=False, rich_help_panel=_FAULTS, help=what)
 
 
@@ -56,10 +56,10 @@ def _main(
 def serve(
     *,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 is any that is free.")] = 8000,
-    expose: Annotated[bool, typer.Option("--expose", help="Allow an address that other machines reach.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 chooses a free one.")] = 8000,
+    expose: Annotated[bool, typer.Option("--expose", help="Allow an address that other machines can reach.")] = False,
     state_dir: Annotated[
-        Path | None, typer.Option(help="Where files and batches live; without it they are gone at the end.")
+        Path | None, typer.Option(help="Folder for files and batches; without it they are temporary.")
     ] = None,
     latency: Annotated[float, typer.Option(min=0.0, help="Seconds from a batch's creation to its end.")] = 0.0,
     answerer: Annotated[str | None, typer.Option(help="'module:function' that answers (url, body).")] = None,
@@ -69,39 +69,39 @@ def serve(
     upstream_key: Annotated[
         str | None, typer.Option(envvar="BATCH_BRIDGE_UPSTREAM_KEY", help="The upstream's API key.")
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests that the upstream works on at once.")] = CONCURRENCY,
+    concurrency: Annotated[int, typer.Option(min=1, help="Concurrent requests to the upstream.")] = CONCURRENCY,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="A name that it may be called by, e.g. host.docker.internal.")
+        list[str] | None, typer.Option(help="An additional host name, e.g. host.docker.internal.")
     ] = None,
     control_token: Annotated[
-        str | None, typer.Option(envvar="BATCH_BRIDGE_CONTROL_TOKEN", help="What the control routes ask for.")
+        str | None, typer.Option(envvar="BATCH_BRIDGE_CONTROL_TOKEN", help="The token for the control routes.")
     ] = None,
-    webhook_url: Annotated[str | None, typer.Option(help="Where the ends of batches are announced.")] = None,
+    webhook_url: Annotated[str | None, typer.Option(help="Where to send webhooks when batches end.")] = None,
     webhook_secret: Annotated[
-        str | None, typer.Option(envvar="OPENAI_WEBHOOK_SECRET", help="Signs these announcements.")
+        str | None, typer.Option(envvar="OPENAI_WEBHOOK_SECRET", help="The key that signs the webhooks.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="What every random draw depends on.")] = 0,
-    shuffle: Annotated[bool, typer.Option(help="Whether the output's lines are shuffled.")] = True,
-    cancel_seconds: Annotated[float, typer.Option(min=0.0, help="How long a cancel takes.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="The seed of all random choices.")] = 0,
+    shuffle: Annotated[bool, typer.Option(help="Whether to shuffle the output's lines.")] = True,
+    cancel_seconds: Annotated[float, typer.Option(min=0.0, help="Seconds that a cancellation takes.")] = 0.0,
     option: Annotated[
         list[str] | None,
         typer.Option("--option", "-o", help="Any other option as NAME=VALUE, e.g. max_lines=100."),
     ] = None,
     line_failure: Annotated[float, _share("Lines that fail.")] = 0.0,
     missing_line: Annotated[float, _share("Lines that are lost.")] = 0.0,
-    doubled_line: Annotated[float, _share("Lines that come twice.")] = 0.0,
-    garbled_line: Annotated[float, _share("Lines that are no JSON.")] = 0.0,
+    doubled_line: Annotated[float, _share("Lines that appear twice.")] = 0.0,
+    garbled_line: Annotated[float, _share("Lines that are not valid JSON.")] = 0.0,
     batch_failure: Annotated[float, _share("Batches that fail.")] = 0.0,
     expiry: Annotated[float, _share("Batches that expire half way.")] = 0.0,
     stuck: Annotated[float, _share("Batches that never end.")] = 0.0,
-    poll_error: Annotated[float, _share("Retrievals that are 502.")] = 0.0,
-    create_error: Annotated[float, _share("Creates that are 500.")] = 0.0,
-    create_rate_limit: Annotated[float, _share("Creates that are 429.")] = 0.0,
-    drop_create_response: Annotated[float, _share("Creates whose response is lost.")] = 0.0,
-    upload_error: Annotated[float, _share("Uploads that are 500.")] = 0.0,
+    poll_error: Annotated[float, _share("Retrievals that get a 502.")] = 0.0,
+    create_error: Annotated[float, _share("Create calls that get a 500.")] = 0.0,
+    create_rate_limit: Annotated[float, _share("Create calls that get a 429.")] = 0.0,
+    drop_create_response: Annotated[float, _share("Create calls whose response is lost.")] = 0.0,
+    upload_error: Annotated[float, _share("Uploads that get a 500.")] = 0.0,
     visible_after: Annotated[
         float,
-        typer.Option(min=0.0, rich_help_panel=_FAULTS, help="Seconds until a created batch can be seen."),
+        typer.Option(min=0.0, rich_help_panel=_FAULTS, help="Seconds until a new batch is visible."),
     ] = 0.0,
 ) -> None:
     """Serve OpenAI's Files and Batches API from this machine, until Ctrl-C."""
@@ -151,10 +151,10 @@ def serve(
 
 @app.command()
 def erase(
-    file: Annotated[Path, typer.Argument(help="The file of a Runner that is closed.")],
-    thread: Annotated[list[str], typer.Option(help="Which thread; may be given several times.")],
+    file: Annotated[Path, typer.Argument(help="The file of a closed Runner.")],
+    thread: Annotated[list[str], typer.Option(help="The thread; may be repeated.")],
 ) -> None:
-    """Erase what a Runner's file holds of threads: checkpoints, prompts, answers."""
+    """Erase threads from a Runner's file: checkpoints, prompts, answers."""
     try:
         for each in thread:
             erased = erase_thread(file, each)
@@ -173,14 +173,14 @@ def _check_host(host: str, *, expose: bool) -> None:
         return
     if not expose:
         raise typer.BadParameter(
-            f"other machines would reach {host}, and this server takes any key; add --expose if you mean it.",
+            f"other machines could reach {host}, and this server accepts any key; add --expose to allow this.",
             param_hint="--host",
         )
-    typer.echo(f"Warning: other machines can reach this server on {host}; it takes any API key.", err=True)
+    typer.echo(f"Warning: other machines can reach this server on {host}; it accepts any API key.", err=True)
 
 
 def _named(text: str) -> tuple[str, object]:
-    """`NAME=VALUE`, the value as JSON where it is JSON."""
+    """Return the parts of `NAME=VALUE`; the value is parsed if it is JSON."""
     import orjson  # noqa: PLC0415 - only for this option
 
     name, equals, value = text.partition("=")
@@ -193,7 +193,7 @@ def _named(text: str) -> tuple[str, object]:
 
 
 def _greet(base_url: str, launch: Launch) -> None:
-    answers = launch.upstream or launch.answerer or "the stand-in (no model is asked, nothing costs anything)"
+    answers = launch.upstream or launch.answerer or "the stand-in (no model is called, and nothing costs money)"
     typer.echo(f"Batch API server on {base_url}")
     typer.echo(f"  answers    {answers}")
     typer.echo(f"  state      {launch.state_dir or 'temporary; --state-dir keeps it'}")

@@ -1,4 +1,4 @@
-"""The errors that BatchBridge raises on purpose.
+"""The errors that BatchBridge raises.
 
 ::
 
@@ -17,10 +17,10 @@
     │   ├── UnknownJobError           a file holds no job of this handle
     │   ├── UnknownThreadError        a Runner holds no thread of this handle
     │   ├── BridgeUnreachableError    the server does not let this user reach the bridge
-    │   ├── OrderError                a run of a bridge's graph on a server orders what there is not
-    │   ├── NondeterministicNodeError a node asks for something else each time it is run again
+    │   ├── OrderError                a command to a bridge on a server does not exist or is invalid
+    │   ├── NondeterministicNodeError a node builds other requests each time it runs again
     │   ├── RunMismatchError          the same `run_id` was used with other inputs
-    │   ├── GraphChangedError         a thread waits at a node that the graph does not have any more
+    │   ├── GraphChangedError         a thread waits at a node that the graph no longer has
     │   ├── RunnerStateError          a Runner was used while it was closed, or from the wrong place
     │   │   └── ThreadUnderWayError   a thread is driven already, and this call may not join
     │   ├── BatcherClosedError        a Batcher was closed while somebody waited, or is asked afterwards
@@ -35,18 +35,18 @@
     ├── SubmittedThreadError          a thread that was submitted to a Runner has failed
     ├── RunFileError                  the Runner's file is broken, locked or out of reach
     ├── StoreInUseError               another Runner owns the bridge, or the run, in this store
-    ├── Stalled                       nothing has moved for as long as `give_up_after=` allows
-    ├── CacheError                    the response cache's file is broken, locked or out of reach
-    ├── LedgerError                   what the ledger holds cannot be read
-    ├── ProviderError                 what a provider tells the engine about a call that failed
-    │   ├── ProviderUnavailable       nothing happened; the call may be repeated later
-    │   ├── SubmissionUnknown         it is not known whether the batch was created
-    │   ├── SubmissionRefused         nothing was created and trying again will not help
-    │   └── ResponseRejected          what the provider sent is over a limit, or leads to another host
-    └── RequestRefused                one request cannot be sent at all; its neighbours can
+    ├── Stalled                       every call of the providers has failed for `give_up_after=`
+    ├── CacheError                    the response cache's file is damaged, locked or unreachable
+    ├── LedgerError                   the ledger contains data that cannot be read
+    ├── ProviderError                 a provider's report to the engine of a failed call
+    │   ├── ProviderUnavailable       the call had no effect and may be repeated later
+    │   ├── SubmissionUnknown         the batch may or may not have been created
+    │   ├── SubmissionRefused         nothing was created, and repeating the call does not help
+    │   └── ResponseRejected          the provider's response exceeds a limit, or leads to another host
+    └── RequestRefused                one request cannot be sent; other requests are not affected
 
 `UsageError` is a `RuntimeError` and `JSONError` a `TypeError`, so LangGraph's default `RetryPolicy` does not
-retry them. A `RequestError` is retried by it, and a retry asks the provider anew.
+retry them. It does retry a `RequestError`, and the retry sends the request again.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ from typing import Literal
 
 
 class BatchBridgeError(Exception):
-    """Everything that BatchBridge raises on purpose. Survives pickle and copy, attributes included."""
+    """The base of all errors that BatchBridge raises. Supports pickle and copy, including attributes."""
 
     _logged_as: str | None = None
 
@@ -71,11 +71,11 @@ class RequestError(BatchBridgeError):
     """One request ended without an answer.
 
     Attributes:
-        request_id: The request, as the ledger and the provider's `custom_id` name it.
-        code: A short machine-readable cause, the provider's own where it gave one.
+        request_id: The request's id, which is also the provider's `custom_id`.
+        code: A short machine-readable cause; the provider's own code if it gave one.
         status_code: The HTTP status of the request's line, if it has one.
         retryable: Whether the same request may succeed when it is sent again.
-        attempts: The tries before this one, oldest first: dicts of `batch` (our key), `kind`, `code` and `at`.
+        attempts: The earlier attempts, oldest first: dicts of `batch` (our key), `kind`, `code` and `at`.
     """
 
     def __init__(
@@ -138,11 +138,11 @@ class BudgetExceeded(RequestError):
 
 
 class ResultPending(BatchBridgeError):
-    """The answer is not there yet. The request is kept and will be sent, or has been: ask again later, it is one.
+    """The answer is not available yet. The request is stored, and is sent once; repeat the same call later.
 
     Attributes:
-        request_id: The request, as the ledger and the provider's `custom_id` name it.
-        status: `"queued"`: it is written down and goes with the next batch; `"in_flight"`: it is on its way.
+        request_id: The request's id, which is also the provider's `custom_id`.
+        status: `"queued"`: it is stored and goes into the next batch; `"in_flight"`: it has been sent.
     """
 
     def __init__(self, message: str, *, request_id: str, status: Literal["queued", "in_flight"]) -> None:
@@ -152,27 +152,27 @@ class ResultPending(BatchBridgeError):
 
 
 class UsageError(BatchBridgeError, RuntimeError):
-    """The program is wrong, and trying again does not help."""
+    """The program is wrong, and repeating the call does not help."""
 
 
 class OutsideGraphError(UsageError):
-    """`wait` was called where no LangGraph node runs."""
+    """`wait` was called outside a LangGraph node."""
 
 
 class NoCheckpointerError(UsageError):
-    """The graph cannot park a thread, because nothing stores its checkpoints."""
+    """The graph cannot park a thread, because it has no checkpointer."""
 
 
 class NoStoreError(UsageError):
-    """A graph on a LangGraph server runs without a store, where its bridge would find out that it waits."""
+    """A graph on a LangGraph server has no store, through which its bridge learns of parked threads."""
 
 
 class UnknownBatcherError(UsageError):
-    """`batcher=` names no bridge of the Runner that drives the graph, or of the deployment that it runs in."""
+    """`batcher=` names no bridge of the Runner, or of the deployment, in which the graph runs."""
 
 
 class UnknownJobError(UsageError):
-    """A file holds no job of this handle."""
+    """The file contains no job with this handle."""
 
 
 class UnknownThreadError(UsageError):
@@ -184,11 +184,11 @@ class BridgeUnreachableError(UsageError):
 
 
 class OrderError(UsageError):
-    """A run of a bridge's graph on a LangGraph server was given an order that there is not, or that names nothing."""
+    """A command to a bridge on a LangGraph server does not exist or is invalid; it has no effect."""
 
 
 class NondeterministicNodeError(UsageError):
-    """A node asks for something else each time that it is run again."""
+    """A node builds other requests each time it runs again."""
 
 
 class RunMismatchError(UsageError):
@@ -204,11 +204,11 @@ class RunMismatchError(UsageError):
 
 
 class GraphChangedError(UsageError):
-    """A thread waits at a node that the graph does not have any more, and would end there without a word.
+    """A thread waits at a node that the graph no longer has, and would end there silently.
 
     Attributes:
-        thread_id: The first thread of which that is so.
-        node: The node that is missing; `outer/inner` is node `inner` of the subgraph that node `outer` is.
+        thread_id: The first such thread.
+        node: The missing node; `outer/inner` is node `inner` of the subgraph at node `outer`.
     """
 
     def __init__(self, message: str, *, thread_id: str, node: str) -> None:
@@ -226,26 +226,26 @@ class ThreadUnderWayError(RunnerStateError):
 
 
 class BatcherClosedError(UsageError):
-    """A Batcher was closed while somebody waited, or is asked afterwards."""
+    """A Batcher was closed while a caller waited, or is used after it was closed."""
 
 
 class UnsupportedCallError(UsageError):
-    """A wrapped client was asked for something that a batch cannot hold."""
+    """A wrapped client was called for something that a batch does not support."""
 
 
 class SwallowedInterruptError(UsageError):
     """A node caught the interrupt that should have parked it, or raised another error in its place; nothing was sent.
 
-    The node fails with it, and nothing that it has returned is kept. What it raised itself is the `__cause__`.
+    The node fails with it, and its return value is discarded. An error that the node raised is the `__cause__`.
     """
 
 
 class LostStateError(UsageError):
-    """A thread had a value in an `UntrackedValue` channel when it was stopped, and the process that held it is gone.
+    """A thread needs a value of an `UntrackedValue` channel, and the process that held the value has ended.
 
     Attributes:
         thread_id: The thread.
-        node: The node, or nodes, that it waits at; empty where it was stopped between two steps.
+        node: The node, or nodes, at which it waits; empty if it was stopped between two steps.
         channels: The channels whose values are lost.
     """
 
@@ -257,21 +257,21 @@ class LostStateError(UsageError):
 
 
 class BadPollResultError(UsageError):
-    """A `poll` of the user's returned something of the wrong form. Nothing was guessed, and the batch stays in flight.
+    """The user's `poll` returned an invalid result. The batch stays in flight.
 
-    Mend `poll` and run the same command again: the batch is looked at again, and paid once.
+    Fix `poll` and run the same command again: it polls the batch again, and does not pay for it again.
     """
 
 
 class BatchFailed(BatchBridgeError):
-    """The batch has failed: what a `poll` of the user's raises, or returns, to end it.
+    """The batch has failed: the user's `poll` raises or returns this to end it.
 
-    Every request of the batch that has no outcome yet fails with its message. Anything else that `poll` raises means
-    that it could not look, and the batch stays in flight.
+    Every request of the batch without an outcome fails with its message. If `poll` raises any other exception, the
+    batch stays in flight and is polled again.
 
     Args:
-        message: Why; the requests' errors carry it.
-        code: The code that the requests' errors carry.
+        message: The cause; the message of the requests' errors.
+        code: The code of the requests' errors.
     """
 
     def __init__(self, message: str = "the batch failed", *, code: str = "batch_failed") -> None:
@@ -280,10 +280,10 @@ class BatchFailed(BatchBridgeError):
 
 
 class ConfigError(BatchBridgeError):
-    """A file that describes bridges cannot be read, or describes none that can be made.
+    """A configuration file cannot be read, or is invalid.
 
     Attributes:
-        problems: What is wrong, one entry for each field.
+        problems: The problems, one entry for each field.
     """
 
     def __init__(self, message: str, *, problems: Sequence[str] = ()) -> None:
@@ -292,10 +292,10 @@ class ConfigError(BatchBridgeError):
 
 
 class JSONError(BatchBridgeError, TypeError):
-    """A value that JSON cannot carry.
+    """A value is not valid JSON.
 
     Attributes:
-        path: Where it is inside the whole, as one would write it in Python, e.g. `['messages'][0]['when']`.
+        path: Its position inside the whole value, in Python syntax, e.g. `['messages'][0]['when']`.
     """
 
     def __init__(self, message: str, *, path: str) -> None:
@@ -304,7 +304,7 @@ class JSONError(BatchBridgeError, TypeError):
 
 
 class MissingPackageError(BatchBridgeError, ModuleNotFoundError):
-    """A provider needs a package that is not installed."""
+    """A required package is not installed."""
 
 
 class SubmittedThreadError(BatchBridgeError):
@@ -320,14 +320,14 @@ class SubmittedThreadError(BatchBridgeError):
 
 
 class RunFileError(BatchBridgeError):
-    """The Runner's file is broken, locked, or out of reach."""
+    """The Runner's file is damaged, locked or unreachable."""
 
 
 class StoreInUseError(BatchBridgeError):
-    """Another Runner owns a bridge or a run in this store: two at once would pay twice.
+    """Another Runner owns a bridge or a run in this store; two Runners would pay twice.
 
     Attributes:
-        host: The machine that it runs on.
+        host: The machine on which the other Runner runs.
         pid: Its process.
     """
 
@@ -338,13 +338,13 @@ class StoreInUseError(BatchBridgeError):
 
 
 class Stalled(BatchBridgeError):
-    """Nothing has moved for as long as `give_up_after=` of a `Runner` or `Batcher` allows: every call has failed.
+    """Every call of the providers has failed for `give_up_after=` of a `Runner` or `Batcher`.
 
-    Nothing is lost: the same command goes on, with the batches that are in flight, once the cause is mended.
+    Nothing is lost: once the cause is fixed, the same command continues with the batches that are in flight.
 
     Attributes:
-        problem: What failed last.
-        seconds: For how long nothing has moved.
+        problem: The last failure.
+        seconds: How long every call has failed.
     """
 
     def __init__(self, message: str, *, problem: str = "", seconds: float = 0.0) -> None:
@@ -354,28 +354,28 @@ class Stalled(BatchBridgeError):
 
 
 class CacheError(BatchBridgeError):
-    """The response cache's file is broken, locked, another program's, or out of reach."""
+    """The response cache's file is damaged, locked, unreachable, or belongs to another program."""
 
 
 class LedgerError(BatchBridgeError):
-    """What the ledger holds cannot be read, or a newer version wrote it."""
+    """The ledger contains data that cannot be read, or that a newer version wrote."""
 
 
 class ProviderError(BatchBridgeError):
-    """What a provider tells the engine about a call that failed.
+    """A provider reports a failed call to the engine.
 
-    A provider raises one of the kinds below. Anything else that its `submit` raises fails the requests of the
-    batch; anything else that its `poll` raises means that it could not look, and the batch stays in flight. Its text is
-    logged, so it is to say what the provider's service does, and to quote no item and no answer.
+    A provider raises one of the subclasses. Any other exception of its `submit` fails the requests of the
+    batch; after any other exception of its `poll` the batch stays in flight and is polled again. The text is
+    logged, so it must describe the provider's service, and must not quote an item or an answer.
     """
 
 
 class ProviderUnavailable(ProviderError):
-    """Nothing happened, and the same call may be repeated later.
+    """The call had no effect, and may be repeated later.
 
     Attributes:
-        retry_after: Seconds that the provider asked to be left alone, if it said so.
-        is_full: It took no batch because too much waits there already (a 429): a smaller one may be taken.
+        retry_after: Seconds for which the provider asked to wait, if it did.
+        is_full: It refused the batch because too much is queued there (a 429); it may accept a smaller one.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None, is_full: bool = False) -> None:
@@ -385,14 +385,14 @@ class ProviderUnavailable(ProviderError):
 
 
 class SubmissionUnknown(ProviderError):
-    """It is not known whether the batch was created; the engine will look for it before it sends anything again."""
+    """The batch may or may not have been created; the engine looks for it before it sends anything again."""
 
 
 class SubmissionRefused(ProviderError):
-    """Nothing was created, and trying the same again will not help.
+    """Nothing was created, and repeating the call does not help.
 
     Attributes:
-        code: The provider's code, which the requests of the batch will carry.
+        code: The provider's code, which becomes the code of the batch's requests.
         status_code: The HTTP status of the refusal, if there was one.
     """
 
@@ -403,17 +403,17 @@ class SubmissionRefused(ProviderError):
 
 
 class ResponseRejected(ProviderError):
-    """What a provider sent is over a limit (`ResponseLimits`), leads to another host, or names no batch or file.
+    """A provider's response exceeds a limit (`ResponseLimits`), leads to another host, or names no batch or file.
 
-    Raised by a look at a batch, it leaves the batch in flight until `poll_patience` has run out: the answers were paid.
+    If a poll raises it, the batch stays in flight until `poll_patience` has expired, because its answers are paid for.
     """
 
 
 class RequestRefused(BatchBridgeError):
-    """One request cannot be sent at all; its neighbours can.
+    """One request cannot be sent; other requests are not affected.
 
     Attributes:
-        code: What the waiter's error will carry.
+        code: The code of the request's error.
     """
 
     def __init__(self, message: str, *, code: Literal["item_too_large", "invalid_item"] = "invalid_item") -> None:

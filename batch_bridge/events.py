@@ -1,4 +1,4 @@
-"""What happens to requests and batches, told as it happens: one stream for logs, progress and metrics.
+"""Events of requests and batches, as they happen: one stream for logs, progress and metrics.
 
 ::
 
@@ -11,8 +11,8 @@
 
     Runner(graph, bridge, on_event=listen)
 
-An event tells what has been made durable already. So a crash may take an event with it, and the next process may tell
-one again: it is no ledger. Those of one bridge come in the order in which they happened.
+An event is reported after its change is durable. A crash may therefore lose an event, and the next process may repeat
+one: events are not a ledger. The events of one bridge arrive in the order in which they happened.
 """
 
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ class Queued:
     """Requests were taken in, and wait to be sent.
 
     Attributes:
-        bridge: Whose they are.
+        bridge: The name of their bridge.
         requests: Their ids.
     """
 
@@ -56,7 +56,7 @@ class Submitted:
     """A batch was sent, and the provider has confirmed it.
 
     Attributes:
-        bridge: Whose it is.
+        bridge: The name of its bridge.
         batch: Our key of it.
         handle: The provider's name for it.
         requests: Ids of its requests, in the order sent.
@@ -70,13 +70,13 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Polled:
-    """A batch was looked at, and has not ended.
+    """A batch was polled, and has not ended.
 
     Attributes:
-        bridge: Whose it is.
+        bridge: The name of its bridge.
         batch: Our key of it.
-        done: Requests of it that have ended, as far as the provider tells.
-        total: Requests of it, as far as the provider tells.
+        done: Requests of it that have ended, if the provider reports them.
+        total: Requests of it, if the provider reports them.
     """
 
     bridge: str
@@ -87,13 +87,13 @@ class Polled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollFailed:
-    """A batch could not be looked at, or `poll` returned what makes no sense. It stays in flight, and is polled again.
+    """A batch could not be polled, or `poll` returned an invalid result. It stays in flight, and is polled again.
 
     Attributes:
-        bridge: Whose it is.
+        bridge: The name of its bridge.
         batch: Our key of it.
-        error: What failed.
-        failures: Looks in a row that have failed.
+        error: The failure.
+        failures: Failed polls in a row.
     """
 
     bridge: str
@@ -107,12 +107,12 @@ class Settled:
     """Requests have their outcomes.
 
     Attributes:
-        bridge: Whose they are.
-        batch: The batch that they were in; `None` for those that no batch held: refused, or answered from a cache.
+        bridge: The name of their bridge.
+        batch: Their batch; `None` for requests that were in no batch: refused, or answered from a cache.
         requests: Their ids.
-        outcomes: How many of them ended in which way: `succeeded`, `errored`, `expired`, `cancelled`.
-        ended: Whether the batch has ended with this.
-        usage: What the whole batch was billed, once it has ended and where the provider tells.
+        outcomes: The number of requests by outcome: `succeeded`, `errored`, `expired`, `cancelled`.
+        ended: Whether the batch has now ended.
+        usage: The billed usage of the whole batch, once it has ended and if the provider reports it.
     """
 
     bridge: str
@@ -125,10 +125,10 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
-    """Outcomes have reached who waited for them: a thread was resumed with them, or a call has returned.
+    """Outcomes were delivered: a thread was resumed with them, or a call has returned.
 
     Attributes:
-        bridge: Whose they are.
+        bridge: The name of their bridge.
         requests: Ids of their requests.
     """
 
@@ -141,8 +141,8 @@ class Resubmitted:
     """Requests were put back into the queue, and will be sent in another batch: see `Bridge(attempts=…, deadline=…)`.
 
     Attributes:
-        bridge: Whose they are.
-        batch: Our key of the batch that came to nothing for them.
+        bridge: The name of their bridge.
+        batch: Our key of the batch that did not answer them.
         requests: Their ids.
     """
 
@@ -153,12 +153,12 @@ class Resubmitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
-    """Requests were given up: nobody waits for them any more, or somebody has cancelled them.
+    """Requests were cancelled, or no thread waits for them any more.
 
-    Those that somebody has cancelled are told of as `Settled` too: they have an outcome.
+    Cancelled requests are also reported as `Settled`, because they have an outcome.
 
     Attributes:
-        bridge: Whose they were.
+        bridge: The name of their bridge.
         requests: Their ids.
     """
 
@@ -168,14 +168,14 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFailed:
-    """A call of the ledger's store, or of the checkpointer, has failed, and is made again. What asked for it waits.
+    """A call of the ledger's store or of the checkpointer has failed, and is repeated. Only its caller waits.
 
     Attributes:
         what: `"ledger"` or `"checkpointer"`.
-        error: What was raised.
+        error: The exception's text.
         failures: How often in a row this call has failed.
-        retry_in: Seconds until it is made again.
-        bridge: Empty: it is no bridge's own.
+        retry_in: Seconds until it is repeated.
+        bridge: Empty, because the event belongs to no single bridge.
     """
 
     what: str
@@ -187,14 +187,15 @@ class StoreFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stalled:
-    """Nothing has moved for long: every call of the providers has failed. Told after an hour, two, four, and so on.
+    """Every call of the providers has failed for long. Reported after one hour, two, four, and so on.
 
-    With `give_up_after=` it is told once more when that has passed, and the run ends with an error of this name.
+    With `give_up_after=` it is reported once more when that time has passed, and the run ends with an error of the
+    same name.
 
     Attributes:
-        bridge: Whose call has failed last.
-        seconds: For how long nothing has moved in any bridge.
-        problem: What failed last.
+        bridge: The bridge whose call failed last.
+        seconds: How long every call has failed, in all bridges.
+        problem: The last failure.
     """
 
     bridge: str
@@ -221,11 +222,11 @@ class BatchProgress:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a `Runner` or a `Batcher` is, since it was opened.
+    """The progress of a `Runner` or a `Batcher` since it was opened.
 
     Attributes:
-        done: Threads that have ended, failed ones too; for a Batcher, items.
-        total: How many there are in all, so far; `None` where the inputs are read lazily.
+        done: Threads that have ended, including failed ones; for a Batcher, items.
+        total: All threads or items so far; `None` if the inputs are read lazily.
         queued: Requests that wait to be sent.
         in_flight: Requests at the providers.
         batches: Batches at the providers.

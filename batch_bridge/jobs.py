@@ -1,4 +1,4 @@
-"""Jobs without a process that waits: submit today, look tomorrow, from anywhere that has the file."""
+"""Jobs that need no waiting process: submit today, collect tomorrow, from any process that has the file."""
 
 import asyncio
 import hashlib
@@ -36,11 +36,11 @@ __all__ = ["BatchStatus", "JobResult", "JobStatus", "Jobs"]
 T = TypeVar("T")
 
 _LOOK_AGAIN: Final = 0.02
-"""Seconds between two looks whether the file is free."""
+"""Seconds between two attempts to lock the file."""
 
 
 class Jobs:
-    """Jobs in a file, each known by a handle: a string to keep.
+    """Manages jobs in a file. Each job has a handle: a string that the caller keeps.
 
     ::
 
@@ -53,8 +53,8 @@ class Jobs:
                 print(result.answer if result.ok else result.error)
 
     Nothing runs between two calls. Each call opens the file, does what is due for all its jobs (sends what could not be
-    sent before, looks up submissions that were interrupted, polls, settles), and closes it. A process may die in any of
-    them: nothing is lost, nothing is paid twice. Several processes may use one file; they take turns.
+    sent before, looks up interrupted submissions, polls, settles), and closes it. A process may die in any
+    call: nothing is lost, nothing is paid twice. Several processes may use one file; they take turns.
 
     Args:
         path: The SQLite file, made if it is not there; on a local disk.
@@ -66,8 +66,8 @@ class Jobs:
         patience: How long a call waits for its turn at the file (a duration).
 
     Raises:
-        TypeError: `provider` is none.
-        ValueError: The bridge's mode is not `"batch"`, it has a deadline, or another argument is not what it should be.
+        TypeError: `provider` is not a provider.
+        ValueError: The bridge's mode is not `"batch"`, it has a deadline, or another argument is invalid.
     """
 
     def __init__(
@@ -83,18 +83,18 @@ class Jobs:
             provider = Bridge(provider, name="jobs", mode="batch", poll_interval=poll_interval)
         if provider.mode != "batch":
             raise ValueError(
-                f"Jobs got {provider!r}, and nobody waits for a job: it goes through batches. Give a bridge of "
-                'mode="batch", or a provider'
+                f"Jobs got {provider!r}, but jobs support batches only; give it a bridge of "
+                'mode="batch", or a provider without a bridge'
             )
         if provider.deadline is not None:
             raise ValueError(
-                f"Jobs got {provider!r}, which has a deadline, and nothing runs between two calls that could keep it; "
-                "give a bridge without deadline=, or a provider"
+                f"Jobs got {provider!r}, which has a deadline, but nothing runs between two calls to enforce it; "
+                "pass a bridge without deadline=, or a provider"
             )
         if not isinstance(name, str) or not name or "." in name:
-            raise ValueError(f"Jobs(name={name!r}): a name is a string that is not empty and has no dots in it")
+            raise ValueError(f"Jobs(name={name!r}): a name must be a non-empty string without dots")
         if os.fspath(path) == ":memory:":
-            raise ValueError('Jobs(":memory:") would forget every job at once; name a file')
+            raise ValueError('Jobs(":memory:") would lose every job immediately; name a file')
         self._path = Path(path)
         self._bridge = provider
         self._name = f"jobs/{name}"
@@ -107,23 +107,23 @@ class Jobs:
     # -- asking ----------------------------------------------------------------------------------------------
 
     async def asubmit(self, items: Iterable[Any] | Mapping[str, Any], *, key: str | None = None) -> str:
-        """Write a job down, send it, and return its handle.
+        """Record a job, send it, and return its handle.
 
-        Once this has returned the job is in the file, and is sent: at once, or by the next call of any method, if the
-        provider was not available. It is split over as many batches as the provider's limits ask for.
+        When this returns, the job is in the file. It is sent now, or by the next call of any method if the
+        provider is unavailable. It is split into as many batches as the provider's limits require.
 
         Args:
-            items: What the provider takes: anything JSON can carry, or LangChain messages. From a mapping, each result
-                carries its item's key as its `name`; from a list, the item's `custom_id` if it is a dict with one.
-            key: Names the job, so that it is submitted once: the same key and items again return the same handle and
+            items: Items that the provider accepts: JSON values, or LangChain messages. From a mapping, each result
+                has its item's key as its `name`; from a list, the item's `custom_id` if it is a dict with one.
+            key: Names the job, so that it is submitted only once: the same key and items return the same handle and
                 send nothing. Without it each call is another job.
 
         Raises:
             RunMismatchError: The key was used with other items, or with another model, endpoint or parameters.
-            TypeError: `items` are no items: a string, one item's own dict, a coroutine.
-            ValueError: Two items have one `custom_id`.
-            JSONError: An item holds something that JSON cannot carry.
-            RunFileError: The file is broken, or was not free for so long as `patience` says.
+            TypeError: `items` is not a list of items: a string, a single item's dict, a coroutine.
+            ValueError: Two items have the same `custom_id`.
+            JSONError: An item contains something that is not valid JSON.
+            RunFileError: The file is damaged, or was in use for longer than `patience`.
         """
         requests = await asyncio.to_thread(encoded, named(items))
         handle = f"job_{uuid.uuid4().hex}" if key is None else self._handle(key)
@@ -133,13 +133,13 @@ class Jobs:
         return handle
 
     async def astatus(self, handle: str) -> JobStatus:
-        """Look at the provider, and tell where a job is.
+        """Poll the provider, and return the state of a job.
 
         Raises:
-            TypeError: The handle is no string.
-            UnknownJobError: The file holds no such job.
-            BadPollResultError: What your own `poll` has returned of this job makes no sense. Its batch stays in flight,
-                and once `poll` is mended the same call collects it.
+            TypeError: The handle is not a string.
+            UnknownJobError: The file contains no such job.
+            BadPollResultError: Your own `poll` returned an invalid result for this job. Its batch stays in flight,
+                and once `poll` is fixed the same call collects it.
             RunFileError: As for `asubmit`.
         """
         check_handle(handle, "status()")
@@ -150,9 +150,9 @@ class Jobs:
             return await visit.status(handle)
 
     async def aresults(self, handle: str) -> AsyncIterator[JobResult]:
-        """Look at the provider, and yield what has ended, in the order of the items.
+        """Poll the provider, and yield the results of requests that have ended, in the order of the items.
 
-        What has not ended is left out: it is there in a later call. Nothing is forgotten by it.
+        Requests that have not ended appear in a later call. Results are kept.
 
         Raises:
             TypeError, UnknownJobError, BadPollResultError, RunFileError: As for `astatus`.
@@ -172,11 +172,11 @@ class Jobs:
                 yield result
 
     async def acancel(self, handle: str) -> JobStatus:
-        """Have a job cancelled: what is not sent never is, and its batches are stopped at the provider.
+        """Cancel a job: queued requests are not sent, and its batches are stopped at the provider.
 
-        What was done before the cancel took effect is kept, and paid for; the rest ends as cancelled. That may take the
-        provider minutes: look with `status`. Cancelled for good: should the provider not be reached now, each later
-        call of any method tells it again. A job that has ended stays as it is.
+        Requests that completed before the cancellation are kept, and paid for; the rest ends as cancelled. This may
+        take the provider minutes: check with `status`. If the provider cannot be reached now, each later
+        call of any method repeats the cancellation. A job that has ended does not change.
 
         Raises:
             TypeError, UnknownJobError, RunFileError: As for `astatus`.
@@ -195,7 +195,7 @@ class Jobs:
             timeout: How long (a duration); `None`: for ever.
 
         Raises:
-            TimeoutError: It has not ended yet. It goes on, and can be asked for again.
+            TimeoutError: It has not ended yet. It continues; call this again later.
             TypeError, UnknownJobError, BadPollResultError, RunFileError: As for `astatus`.
         """
         check_handle(handle, "join()")
@@ -206,13 +206,13 @@ class Jobs:
         while not (status := await self.astatus(handle)).ended:
             left = None if end is None else end - loop.time()
             if left is not None and left <= 0:
-                raise TimeoutError(f"job {handle} is {status.state} after {seconds} seconds; ask for it again later")
+                raise TimeoutError(f"job {handle} is {status.state} after {seconds} seconds; call join() again later")
             await asyncio.sleep(min(pause.total_seconds(), pause.total_seconds() if left is None else left))
             pause = min(pause * 2, self._bridge.poll_interval)
         return status
 
     async def aforget(self, handle: str) -> None:
-        """Let go of a job that has ended, and of its results. Idempotent.
+        """Delete a job that has ended, with its results. Idempotent.
 
         Raises:
             TypeError: As for `astatus`.
@@ -242,15 +242,15 @@ class Jobs:
     # -- the same, outside an event loop -----------------------------------------------------------------------
 
     def submit(self, items: Iterable[Any] | Mapping[str, Any], *, key: str | None = None) -> str:
-        """Do what `asubmit` does, outside an event loop."""
+        """Run `asubmit` outside an event loop."""
         return _run("submit", self.asubmit(items, key=key))
 
     def status(self, handle: str) -> JobStatus:
-        """Do what `astatus` does, outside an event loop."""
+        """Run `astatus` outside an event loop."""
         return _run("status", self.astatus(handle))
 
     def results(self, handle: str) -> Iterator[JobResult]:
-        """Do what `aresults` does, outside an event loop."""
+        """Run `aresults` outside an event loop."""
         _refuse_loop("results")
         results = self.aresults(handle)
         with asyncio.Runner() as runner:
@@ -258,7 +258,7 @@ class Jobs:
                 yield result
 
     def cancel(self, handle: str) -> JobStatus:
-        """Do what `acancel` does, outside an event loop."""
+        """Run `acancel` outside an event loop."""
         return _run("cancel", self.acancel(handle))
 
     def join(self, handle: str, *, timeout: Within = None) -> JobStatus:
@@ -266,11 +266,11 @@ class Jobs:
         return _run("join", self.ajoin(handle, timeout=timeout))
 
     def forget(self, handle: str) -> None:
-        """Do what `aforget` does, outside an event loop."""
+        """Run `aforget` outside an event loop."""
         _run("forget", self.aforget(handle))
 
     def handles(self) -> list[str]:
-        """Do what `ahandles` does, outside an event loop."""
+        """Run `ahandles` outside an event loop."""
         return _run("handles", self.ahandles())
 
     def report(self) -> Report:
@@ -297,9 +297,9 @@ class Jobs:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """Wait until no other call, here or in another process, has the file."""
+        """Wait until no other call, in this or another process, uses the file."""
         if not self._path.absolute().parent.is_dir():
-            raise RunFileError(f"{self._path}: there is no folder {self._path.absolute().parent}; make it first")
+            raise RunFileError(f"{self._path}: there is no folder {self._path.absolute().parent}; create it first")
         try:
             lock = lock_file(Path(f"{self._path}.turn"))
         except UnsafeFileError as error:
@@ -313,8 +313,8 @@ class Jobs:
             except Timeout:
                 if loop.time() >= end:
                     raise RunFileError(
-                        f"{self._path}: another call has this file, and has not ended in {self._patience:g} seconds; "
-                        "look whether a process hangs, or give Jobs(…, patience=…)"
+                        f"{self._path}: another call has used this file for {self._patience:g} seconds; "
+                        "check whether a process hangs, or pass Jobs(…, patience=…)"
                     ) from None
                 await asyncio.sleep(_LOOK_AGAIN)
         try:
@@ -338,7 +338,7 @@ def _refuse_loop(method: str) -> None:
     except RuntimeError:
         return
     raise RunnerStateError(
-        f"Jobs.{method}() was called inside a running event loop, which it would block; write a{method}()"
+        f"Jobs.{method}() was called inside a running event loop, which it would block; use a{method}()"
     )
 
 

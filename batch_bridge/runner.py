@@ -1,4 +1,4 @@
-"""Runs a graph over many inputs in one process; threads that wait for a batch are parked and cost nothing meanwhile."""
+"""Runs a graph over many inputs in one process. Threads that wait for a batch are parked and use no resources."""
 
 import asyncio
 import contextlib
@@ -46,31 +46,31 @@ _BATCH_OPTIONS = ("inputs", "config", "run_id", "return_exceptions", "on_pending
 
 
 class Runner:
-    """Drives a graph and its bridges, on one machine, through any crash.
+    """Drives a graph and its bridges on one machine, and recovers from any crash.
 
     ::
 
         async with Runner(graph, bridge, path="run.db") as runner:
             results = await runner.abatch(inputs, run_id="eval-7")
 
-    The same `run_id` again, in this process or after a crash in another, goes on where the run stopped: finished
-    threads are not run again, batches in flight are adopted, nothing is paid twice. Threads that failed are run again,
-    and ask anew for what failed.
+    The same `run_id`, in this process or in another one after a crash, continues the run where it stopped: finished
+    threads do not run again, batches in flight are adopted, and nothing is paid twice. Failed threads run again, and
+    send their failed requests again.
 
-    While it is open, Python's garbage collector looks less often (see `_collector`), unless you have tuned it yourself.
+    While a Runner is open, Python's garbage collector runs less often (see `_collector`), unless you have tuned it.
 
     Args:
-        graph: A `StateGraph` builder, a compiled graph, or an `@entrypoint`. Without a checkpointer of its own it gets
+        graph: A `StateGraph` builder, a compiled graph, or an `@entrypoint`. Without a checkpointer of its own it uses
             the Runner's.
-        bridges: One bridge or several, by whose names the nodes call them.
-        path: The SQLite file that holds the ledger, and the checkpoints unless there is another checkpointer for them.
-            `":memory:"` holds both in memory: nothing survives the process. One Runner at a time has a file open.
-        checkpointer: Where the checkpoints go instead. Yours to open and close.
-        store: Where the ledger goes instead, any LangGraph `BaseStore`. Yours to open and close. A bridge, and a run,
-            has one Runner at a time in a store: see `patience`.
-        types: Classes that threads keep in their state, and that neither an annotation of the graph's state nor the
-            code of its nodes names. What else a checkpoint in the Runner's file names is not built: a file that was
-            tampered with could run code. A checkpointer of yours has rules of its own.
+        bridges: One or several bridges; nodes refer to them by name.
+        path: The SQLite file of the ledger, and of the checkpoints if they have no other checkpointer.
+            `":memory:"` keeps both in memory: nothing survives the process. Only one Runner at a time can open a file.
+        checkpointer: Stores the checkpoints instead of the file. The caller opens and closes it.
+        store: Stores the ledger instead of the file; any LangGraph `BaseStore`. The caller opens and closes it. In a
+            store, a bridge and a run belong to one Runner at a time: see `patience`.
+        types: Classes in the threads' state that neither an annotation of the graph's state nor the
+            code of its nodes names. Other types in a checkpoint of the Runner's file are not built, because a
+            manipulated file could run code. A checkpointer of your own has its own rules.
         patience: How long to wait for another Runner that owns a bridge or the run in `store`, as in a rolling deploy
             (a duration). After that, and by default at once, it is a `StoreInUseError`. A claim of a
             process that was killed runs out after half a minute, and at once on the same machine (Linux).
@@ -88,13 +88,13 @@ class Runner:
         on_progress: Called with the newest `Progress` when something has changed.
         on_item: `on_item(index, result)` is called for each thread that has ended; the result may be an exception.
         on_complete: Called with the `Progress` when all threads of a call, such as `abatch`, have ended.
-        callback_workers: Threads that callbacks run in, side by side; `0`: one after the other, on the event loop.
+        callback_workers: Threads in which callbacks run in parallel; `0` runs them in order, on the event loop.
 
     Raises:
-        TypeError: `graph` is no graph, `bridges` are no bridges, or there are two checkpointers.
+        TypeError: `graph` is not a graph, `bridges` are not bridges, or there are two checkpointers.
         ValueError: No bridge was given, or two have the same name.
-        StoreInUseError: On entering, and when a run is begun: another Runner owns it.
-        RunFileError: On entering: the file is broken, open elsewhere, or out of reach.
+        StoreInUseError: On entering, and at the start of a run: another Runner owns it.
+        RunFileError: On entering: the file is damaged, open elsewhere, or unreachable.
     """
 
     def __init__(
@@ -143,18 +143,18 @@ class Runner:
             raise TypeError("Runner got checkpointer= and a graph that was compiled with one; leave one of the two out")
         for bridge in self._bridges:
             if not isinstance(bridge, Bridge):
-                raise TypeError(f"Runner got {bridge!r} where a Bridge belongs; give Runner(graph, Bridge(…))")
+                raise TypeError(f"Runner got {bridge!r} instead of a Bridge; pass Runner(graph, Bridge(…))")
         names = [bridge.name for bridge in self._bridges]
         if not names:
-            raise ValueError("Runner got no bridge; give Runner(graph, Bridge(…)), or a list of bridges")
+            raise ValueError("Runner got no bridge; pass Runner(graph, Bridge(…)), or a list of bridges")
         if len(set(names)) < len(names):
-            raise ValueError(f"Runner got bridges of the same name: {names}; name them apart with Bridge(…, name=…)")
+            raise ValueError(f"Runner got bridges with the same name: {names}; rename them with Bridge(…, name=…)")
 
     # -- life ----------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         if self._session is not None:
-            raise RunnerStateError("this Runner is open already; use it, or make another one on another file")
+            raise RunnerStateError("this Runner is already open; use it, or create another one with another file")
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(relaxed())
             saver = self._saver or self._own_saver
@@ -257,7 +257,7 @@ class Runner:
         """Run the graph once for each input, and return the results in order.
 
         Args:
-            inputs: Any iterable; a lazy one is read as there is room to run what it gives.
+            inputs: Any iterable. A lazy one is read whenever another thread can start.
             config: One config for all inputs, or a list with one for each.
             run_id: Names the run, so that it can be continued. The thread of input `i` is `"<run_id>:<i>"`, unless its
                 config names one. Without it the run cannot be continued.
@@ -271,14 +271,14 @@ class Runner:
             **options: More keyword arguments for the graph's `ainvoke`; see `InvokeOptions`.
 
         Returns:
-            What `graph.ainvoke` returns for each input. A thread that waits for a human holds `__interrupt__`; go on
-            with `ainvoke(Command(resume=…), config)`.
+            What `graph.ainvoke` returns for each input. The result of a thread that waits for a human contains
+            `__interrupt__`; continue it with `ainvoke(Command(resume=…), config)`.
 
         Raises:
-            RunMismatchError: The run was begun with other inputs.
-            GraphChangedError: A thread waits at a node that the graph does not have any more. Nothing was run or sent.
-            RunnerStateError: The Runner is not open, or the run is under way already.
-            TypeError: `inputs` are no inputs, or there is an argument that `ainvoke` does not take.
+            RunMismatchError: The run was started with other inputs.
+            GraphChangedError: A thread waits at a node that the graph no longer has. Nothing ran and nothing was sent.
+            RunnerStateError: The Runner is not open, or the run is already under way.
+            TypeError: `inputs` is not an iterable of inputs, or `ainvoke` does not accept an argument.
         """
         total = len(inputs) if isinstance(inputs, Sized) else None
         check_options("abatch()", options, _BATCH_OPTIONS, self._graph)
@@ -300,9 +300,9 @@ class Runner:
         context: Any = None,
         **options: Unpack[InvokeOptions],
     ) -> AsyncIterator[tuple[int, Any]]:
-        """Do what `abatch` does, and yield (index, result) as threads end.
+        """Run the graph like `abatch`, and yield (index, result) as threads end.
 
-        Without `return_exceptions`, the first exception is raised after all other threads have been yielded.
+        Without `return_exceptions`, the first exception is raised after the results of all other threads.
         """
         total = len(inputs) if isinstance(inputs, Sized) else None
         inputs = check_items(inputs, "abatch_as_completed()", "input")
@@ -436,7 +436,7 @@ class Runner:
         context: Any = None,
         **options: Unpack[InvokeOptions],
     ) -> list[Any]:
-        """Do what `abatch` does, outside an event loop."""
+        """Run `abatch` outside an event loop."""
         _refuse_loop("batch()", "await abatch()")
         check_options("batch()", options, _BATCH_OPTIONS, self._graph)
         with self._opened_sync() as loop:
@@ -465,9 +465,9 @@ class Runner:
         context: Any = None,
         **options: Unpack[InvokeOptions],
     ) -> Iterator[tuple[int, Any]]:
-        """Do what `abatch_as_completed` does, outside an event loop.
+        """Run `abatch_as_completed` outside an event loop.
 
-        Threads only run while the next result is asked for.
+        Threads run only while the caller waits for the next result.
         """
         _refuse_loop("batch_as_completed()", "async for … in abatch_as_completed()")
         check_options("batch_as_completed()", options, _BATCH_OPTIONS, self._graph)
@@ -496,7 +496,7 @@ class Runner:
         context: Any = None,
         **options: Unpack[InvokeOptions],
     ) -> Any:
-        """Do what `ainvoke` does, outside an event loop."""
+        """Run `ainvoke` outside an event loop."""
         _refuse_loop("invoke()", "await ainvoke()")
         check_options("invoke()", options, _INVOKE_OPTIONS, self._graph)
         with self._opened_sync() as loop:
@@ -510,59 +510,59 @@ class Runner:
         run_id: str | None = None,
         batch: str | None = None,
     ) -> int:
-        """Give up what threads of this Runner wait for; their waits raise `RequestCancelled`.
+        """Cancel requests of this Runner's threads; their waits raise `RequestCancelled`.
 
-        What is queued is not sent. A batch is cancelled at the provider once nobody waits for it any more; what it has
-        answered by then is billed. Durable when it returns, and idempotent. What threads ask for later is sent as ever.
-        Name one of these, or nothing for all:
+        Queued requests are not sent. A batch is cancelled at the provider once all its requests are cancelled; what it
+        has answered by then is billed. Durable when it returns, and idempotent. Later requests of the threads are sent.
+        Pass one of the arguments, or none to cancel everything:
 
         Args:
             request_id: Only this request.
-            thread_id: Only what this thread waits for.
-            run_id: Only what the threads of this run wait for, which is under way in this Runner.
-            batch: Only what is in this batch, by our key of it (`bb-…`).
+            thread_id: Only the requests of this thread.
+            run_id: Only the requests of this run, which is running in this Runner.
+            batch: Only the requests in this batch, by our key of it (`bb-…`).
 
         Returns:
-            How many requests were queued or on their way, and are cancelled now.
+            The number of requests that were queued or in flight and are now cancelled.
 
         Raises:
-            TypeError: More than one was named.
+            TypeError: More than one argument was passed.
             RunnerStateError: The Runner is not open.
         """
         given = {"request_id": request_id, "thread_id": thread_id, "run_id": run_id, "batch": batch}
         named = {name: value for name, value in given.items() if value is not None}
         if len(named) > 1:
             raise TypeError(
-                f"Runner.cancel() got {' and '.join(f'{name}=' for name in named)}; name one of request_id=, "
-                "thread_id=, run_id= and batch=, or none of them to give up everything"
+                f"Runner.cancel() got {' and '.join(f'{name}=' for name in named)}; pass one of request_id=, "
+                "thread_id=, run_id= and batch=, or none of them to cancel everything"
             )
         return await self._open_session().cancel(**named)
 
     async def restart(self, thread_id: str) -> bool:
-        """Forget what a thread has done, so that the next call that names it begins it with its input.
+        """Delete the state of a thread, so that the next call that names it starts it again with its input.
 
         ::
 
             await runner.restart("eval-7:3")
-            results = await runner.abatch(inputs, run_id="eval-7")  # runs input 3 anew, and no other one
+            results = await runner.abatch(inputs, run_id="eval-7")  # runs only input 3 again
 
-        Its checkpoints are deleted, and it asks, and pays, for everything again; what it waits for is cancelled by
-        `cancel(thread_id=…)`, before. Answers that were paid for and that it has not taken are counted as
-        `Report.unclaimed`. Other threads of its run are left alone. Durable when it returns, and idempotent.
+        Its checkpoints are deleted, and it sends, and pays for, all its requests again. To cancel its current requests,
+        call `cancel(thread_id=…)` first. Paid answers that it has not taken are counted in
+        `Report.unclaimed`. Other threads of the run are not affected. Durable when it returns, and idempotent.
 
         Args:
-            thread_id: As its config names it; of input `i` of a run it is `"<run_id>:<i>"`.
+            thread_id: The id in its config; for input `i` of a run it is `"<run_id>:<i>"`.
 
         Returns:
-            Whether there was such a thread.
+            Whether the thread existed.
 
         Raises:
-            RunnerStateError: The Runner is not open, the thread is under way in it, or the checkpointer cannot delete.
+            RunnerStateError: The Runner is not open, the thread is running in it, or the checkpointer cannot delete.
         """
         return await self._open_session().restart(str(thread_id))
 
     async def report(self) -> Report:
-        """Return what this Runner has done: threads, requests, batches, tokens, and where the time went."""
+        """Return the totals of this Runner: threads, requests, batches, tokens, and times."""
         return await self._open_session().report()
 
     async def quote(
@@ -715,9 +715,9 @@ class Runner:
     ) -> Call:
         session = self._open_session()
         if limit is not None and limit < 1:
-            raise ValueError(f"max_concurrency={limit!r} would run nothing; give at least 1, or None")
+            raise ValueError(f"max_concurrency={limit!r} would run nothing; pass at least 1, or None")
         if run_id in self._runs:
-            raise RunnerStateError(f"run {run_id!r} is under way in this Runner; await it, or name another run_id")
+            raise RunnerStateError(f"run {run_id!r} is under way in this Runner; await it, or choose another run_id")
         options: dict[str, Any] = {**given} if context is None else {**given, "context": context}
         return Call(
             session,
@@ -804,7 +804,7 @@ def _own_saver(graph: Any) -> BaseCheckpointSaver[Any] | None:
     if hasattr(graph, "compile") and not hasattr(graph, "ainvoke"):
         return None
     if not hasattr(graph, "ainvoke") or not hasattr(graph, "aget_state"):
-        raise TypeError(f"Runner got {graph!r} where a graph belongs; give a StateGraph or what its compile() returns")
+        raise TypeError(f"Runner got {graph!r} instead of a graph; pass a StateGraph, or the result of its compile()")
     saver = getattr(graph, "checkpointer", None)
     return saver if isinstance(saver, BaseCheckpointSaver) else None
 
@@ -814,7 +814,7 @@ def _refuse_loop(called: str, instead: str) -> None:
         asyncio.get_running_loop()
     except RuntimeError:
         return
-    raise RunnerStateError(f"{called} was called inside a running event loop, which it would block; write {instead}")
+    raise RunnerStateError(f"{called} was called inside a running event loop, which it would block; use {instead}")
 
 
 async def _next(results: AsyncIterator[tuple[int, Any]]) -> tuple[int, Any] | None:

@@ -23,17 +23,17 @@ from batch_bridge._models import JSON
 logger = logging.getLogger("batch_bridge")
 
 _SWEEP_EVERY: Final = 500
-"""Answers that are kept between two sweeps; each lets go of at most twice as many."""
+"""Answers that are kept between two sweeps; each deletes at most twice as many."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheStats:
-    """What one `ResponseCache` has done since it was made.
+    """The counters of one `ResponseCache` since its creation.
 
     Attributes:
         hits: Requests that it answered.
-        misses: Requests that it did not know an answer for.
-        stored: Answers that it has kept.
+        misses: Requests that it could not answer.
+        stored: Answers that it has stored.
         expired: Misses because the answer was too old.
     """
 
@@ -44,29 +44,29 @@ class CacheStats:
 
 
 class ResponseCache:
-    """Answers of earlier requests, so that an equal one costs nothing.
+    """Stores answers to earlier requests, so that an equal request costs nothing.
 
     ::
 
         cache = ResponseCache("cache.db", ttl=timedelta(days=30))
         bridge = Bridge(OpenAIBatch(model="gpt-4o-mini"), cache=cache)
 
-    A request is answered from it when everything that decides its answer is equal: the whole body (schema, tools and
+    It answers a request if everything that decides its answer is equal: the whole body (schema, tools and
     images included), endpoint, base URL, organisation and project, the provider, the tenant and the sample. Only
-    answers are kept, never errors. Any number of bridges, threads and processes may share one.
+    answers are stored, never errors. Any number of bridges, threads and processes may share one.
 
-    A cache that fails while it is used is no reason to fail a request: that is logged once, and counts as misses.
+    A failure of the cache does not fail a request: it is logged once, and counts as misses.
 
     Args:
-        place: The path of a SQLite file, made if it is not there; or a LangGraph store, which stays yours to close and
-            is used on the event loop of the bridge.
-        ttl: How long an answer may be used. `None`: for ever.
-        tenant: Answers are kept apart by it. On a LangGraph server with users, and where a request says whose it is,
-            they are kept apart by that too.
+        place: The path of a SQLite file, created if it does not exist; or a LangGraph store, which the caller closes,
+            and which is used on the event loop of the bridge.
+        ttl: How long an answer may be used. `None` is without limit.
+        tenant: Separates answers. On a LangGraph server with users, the user of a request
+            separates them too.
 
     Raises:
-        CacheError: The file is broken, locked, another program's, or out of reach.
-        TypeError: An argument is of another type.
+        CacheError: The file is damaged, locked, unreachable, or belongs to another program.
+        TypeError: An argument has the wrong type.
         ValueError: `ttl` is not positive, or not finite.
     """
 
@@ -77,13 +77,13 @@ class ResponseCache:
         if kept is not None and kept <= timedelta(0):
             raise ValueError(f"ResponseCache(ttl={ttl!r}) would keep nothing; give a positive duration, or None")
         if not isinstance(tenant, str):
-            raise TypeError(f"ResponseCache(tenant={tenant!r}): give a string")
+            raise TypeError(f"ResponseCache(tenant={tenant!r}): pass a string")
         if isinstance(place, BaseStore):
             self._shelf: Shelf = StoreShelf(place)
         elif isinstance(place, str | os.PathLike):
             self._shelf = FileShelf(place)
         else:
-            raise TypeError(f"ResponseCache({place!r}): give the path of a file, or a LangGraph store")
+            raise TypeError(f"ResponseCache({place!r}): pass the path of a file, or a LangGraph store")
         self._closing = weakref.finalize(self, self._shelf.close)
         self._ttl = None if kept is None else kept.total_seconds()
         self._tenant = hashlib.blake2b(tenant.encode(errors="surrogatepass"), digest_size=16).hexdigest()
@@ -94,7 +94,7 @@ class ResponseCache:
 
     @property
     def stats(self) -> CacheStats:
-        """What it has done since it was made, in this process."""
+        """The counters since its creation, in this process."""
         return self._stats
 
     async def recall(self, keys: Sequence[str], now: datetime, *, again: bool = False) -> dict[str, JSON]:
@@ -150,7 +150,7 @@ class ResponseCache:
         await self._shelf.erase(self._tenant, owner)
 
     async def aclear(self) -> None:
-        """Let go of all answers of this tenant.
+        """Delete all answers of this tenant.
 
         Raises:
             sqlite3.Error: The file cannot be written; or what the store raises.
@@ -158,7 +158,7 @@ class ResponseCache:
         await self._shelf.clear(self._tenant)
 
     def clear(self) -> None:
-        """Do what `aclear` does, blocking. Not for a store that belongs to an event loop."""
+        """Run `aclear` and block. Not for a store that belongs to an event loop."""
         self._shelf.clear_blocking(self._tenant)
 
     def close(self) -> None:
@@ -191,7 +191,7 @@ class ResponseCache:
             self._complained.add(what)
         if is_news:
             logger.warning(
-                "the response cache cannot be %s (%s); requests are sent as if it were empty. This is said once",
+                "the response cache cannot be %s (%s); requests are sent as if it were empty. This is logged once",
                 what,
                 _logged.said(error),
             )

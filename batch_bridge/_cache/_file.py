@@ -31,7 +31,7 @@ _PAUSE_SECONDS: Final = 0.01
 _NAMES: Final = 500
 """Keys in one statement."""
 _SWEPT: Final = 1000
-"""Answers that one sweep lets go of at most."""
+"""The most answers that one sweep deletes."""
 _CACHE_BYTES: Final = 32 * 2**20
 """Pages that are held in memory; with 100,000 answers the index is 4 MB."""
 _WAL_PAGES: Final = 8000
@@ -181,7 +181,7 @@ def _write(connection: sqlite3.Connection, *, sql: str, rows: Sequence[Row]) -> 
 
 def _open(path: Path) -> sqlite3.Connection:
     if not path.parent.is_dir():
-        raise CacheError(f"{path}: there is no folder {path.parent}. Make it first, or name another file.")
+        raise CacheError(f"{path}: there is no folder {path.parent}. Create it first, or name another file.")
     if path.is_dir():
         raise CacheError(f"{path} is a folder. Name a file inside it.")
     try:
@@ -216,8 +216,8 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
         owner, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
         if owner == _ID and version != _VERSION:
             raise CacheError(
-                f"{path} is a response cache of version {version}, and this BatchBridge knows version {_VERSION}. "
-                "Upgrade BatchBridge, or delete the file: it only holds what can be asked again."
+                f"{path} is a response cache of version {version}, but this BatchBridge supports version {_VERSION}. "
+                "Upgrade BatchBridge, or delete the file; its answers can be requested again."
             )
         is_empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if owner != _ID and (owner or not is_empty):

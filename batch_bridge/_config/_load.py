@@ -58,24 +58,23 @@ _SHOWN: Final = 60
 
 
 def load_bridges(path: str | os.PathLike[str], *, hosts: Collection[str] = ()) -> dict[str, Bridge]:
-    """Return the bridges that a file describes, by name.
+    """Return the bridges of a configuration file, by name.
 
     ::
 
         bridges = load_bridges("bridges.toml")
         async with Runner(graph, list(bridges.values())) as runner: ...
 
-    The file is read once, and nothing is sent anywhere. Secrets come from the environment: a file names the variable
-    (`api_key_env`), and one that holds a key is refused.
+    The file is read once, and nothing is sent. Secrets come from the environment: the file names the variable
+    (`api_key_env`), and a file that contains a key is refused.
 
     Args:
         path: A TOML file, or a YAML file by its ending (`.yaml`, `.yml`). Paths in it are relative to its folder.
-        hosts: Hosts that a key of this environment may be sent to, beside the vendors' own and this machine. A file
-            that names another one in a `base_url` is refused: who can write the file would get the key.
+        hosts: Hosts to which a key of this environment may be sent, in addition to the vendors' own and this machine. A
+            file with another host in a `base_url` is refused, because its author would receive the key.
 
     Raises:
-        ConfigError: The file cannot be read, or describes no bridge that can be made. All that is wrong with its fields
-            is told together.
+        ConfigError: The file cannot be read, or is invalid. The error lists all problems of its fields.
     """
     file = Path(path)
     try:
@@ -100,13 +99,13 @@ def _read(file: Path) -> Any:
     except OSError as error:
         raise _wrong(file, [f"it cannot be read: {error.strerror or error}; name another file"]) from error
     except UnicodeDecodeError as error:
-        raise _wrong(file, ["it is no text in UTF-8; save it as such"]) from error
+        raise _wrong(file, ["it is not UTF-8 text; save it as UTF-8"]) from error
     if file.suffix.lower() in (".yaml", ".yml"):
         return _read_yaml(file, text)
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise _wrong(file, [f"it is no TOML: {error}"]) from error
+        raise _wrong(file, [f"it is not valid TOML: {error}"]) from error
 
 
 def _read_yaml(file: Path, text: str) -> Any:
@@ -122,7 +121,7 @@ def _read_yaml(file: Path, text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f" (at line {mark.line + 1}, column {mark.column + 1})"
         raise _wrong(
-            file, [f"it is no YAML: {getattr(error, 'problem', None) or 'it cannot be read'}{where}"]
+            file, [f"it is not valid YAML: {getattr(error, 'problem', None) or 'it cannot be read'}{where}"]
         ) from None
 
 
@@ -153,7 +152,7 @@ def _tell(error: ErrorDetails) -> str:
             named = error["input"].get("name")
             return f"{where}.name{_got(named)}: there is no such provider; {_near(str(named), list(_PROVIDERS))}"
         case "union_tag_not_found":
-            return f'{where}.name: is missing; write which provider it is, such as name = "openai"'
+            return f'{where}.name: is missing; name the provider, such as name = "openai"'
         case "model_type" | "model_attributes_type" | "dict_type":
             return f"{where}: must be a table"
         case _:
@@ -169,9 +168,9 @@ def _unknown(where: str, place: Sequence[str], provider: str) -> str:
     if _is_secret(name):
         return (
             f"{where}: a secret does not belong into a file; put it into an environment variable and write "
-            'the name of that: api_key_env = "…"'
+            'its name: api_key_env = "…"'
         )
-    return f"{where}: there is no such field here; {_near(name, _known(place, provider))}"
+    return f"{where}: unknown field; {_near(name, _known(place, provider))}"
 
 
 def _known(place: Sequence[str], provider: str) -> list[str]:

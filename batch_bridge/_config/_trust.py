@@ -57,7 +57,7 @@ def shape_problem(read: Any) -> str | None:
         if depth > _DEEPEST:
             return TOO_DEEP
         if left < 0:
-            return f"it holds more than {_MOST_VALUES:,} values, its anchors written out; leave some out"
+            return f"it contains more than {_MOST_VALUES:,} values, with anchors expanded; remove some"
         held = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
         todo.extend((each, depth + 1) for each in held)
     return None
@@ -103,8 +103,9 @@ def check_host(table: Any, hosts: Collection[str]) -> None:
         return
     key = table.api_key_env or "the vendor's own variable"
     raise ValueError(
-        f"its address is at {host}, which is none of {table.name}'s, and would get the key in {key}; if that is meant, "
-        f"name it where the file is read: load_bridges(…, hosts=[{host!r}]), or in the environment: {_HOSTS}={host}"
+        f"its address is at {host}, which is not one of {table.name}'s and would receive the key in {key}; to allow "
+        f"this, name the host where the file is read: load_bridges(…, hosts=[{host!r}]), or in the "
+        f"environment: {_HOSTS}={host}"
     )
 
 

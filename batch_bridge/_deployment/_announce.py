@@ -63,7 +63,7 @@ def user_of(runtime: Runtime[Any]) -> str:
 
 
 def is_deployed(runtime: Runtime[Any]) -> bool:
-    """Tell whether a LangGraph server runs this."""
+    """Return whether a LangGraph server runs this."""
     return getattr(runtime, "server_info", None) is not None
 
 
@@ -89,7 +89,7 @@ def check_own_run(runtime: Runtime[Any]) -> None:
     meant, found = metadata.get("batch_bridge_user"), user_of(runtime)
     if meant and meant != found:
         raise BridgeUnreachableError(
-            f"a bridge resumed a thread of the user {meant!r}, and the server runs it for {found!r}. "
+            f"a bridge resumed a thread of the user {meant!r}, but the server runs it for {found!r}. "
             f"{how(str(metadata.get('batch_bridge')))}"
         )
 
@@ -115,7 +115,7 @@ def keys_of_sync(runtime: Runtime[Any], *, again: bool = False) -> Keys:
 
 
 def is_idle(taken: AbstractSet[str]) -> bool | None:
-    """Tell whether a bridge resumed this run with answers, and no wait of it has taken one so far.
+    """Return whether a bridge resumed this run with answers, and no wait of it has taken one so far.
 
     Args:
         taken: What its waits have taken.
@@ -133,8 +133,8 @@ def is_idle(taken: AbstractSet[str]) -> bool | None:
         return None
     if metadata.get("batch_bridge_strikes", 0) >= STRIKES:
         raise NondeterministicNodeError(
-            "a thread asks for something else each time that it is resumed, and takes none of the answers that it is "
-            "resumed with. What a node asks must not depend on the time, on chance or on fresh ids: build the request "
+            "a thread builds other requests each time it is resumed, and takes none of its answers. The requests of a "
+            "node must not depend on the time, on random numbers or on fresh ids: build the request "
             'in a node before this one, or name it: wait(item, batcher=…, key="…"). A subgraph that waits must not be '
             "compiled with checkpointer=False"
         )
@@ -206,8 +206,8 @@ def _check_outside(loop: asyncio.AbstractEventLoop) -> None:
         is_in = False
     if is_in:
         raise OutsideGraphError(
-            "wait_sync() was called in an async node, on the event loop of a LangGraph server, which it would hold up; "
-            "write `await wait(…)` there, or call it from a node that is not async"
+            "wait_sync() was called in an async node, on the event loop of a LangGraph server, which it would block; "
+            "use `await wait(…)` there, or call it from a synchronous node"
         )
 
 
@@ -229,7 +229,7 @@ async def _leave_notes(
 def _note_failure(ringing: Future[None]) -> None:
     if not ringing.cancelled() and (error := ringing.exception()) is not None:
         told = _logged.said(error)
-        logger.warning("a thread has parked, and its bridge could not be told; its next tick will see it: %s", told)
+        logger.warning("a thread has parked, but its bridge could not be woken; its next tick will find it: %s", told)
 
 
 def _thread(runtime: Runtime[Any]) -> str:
@@ -244,7 +244,7 @@ def _assistant(runtime: Runtime[Any]) -> str:
 def _store(runtime: Runtime[Any]) -> Any:
     if runtime.store is None:
         raise NoStoreError(
-            "wait() leaves a note in the deployment's store before it parks, and this graph runs without a store; "
-            "a LangGraph server gives every graph one: remove the setting that takes it away"
+            "wait() writes a note into the deployment's store before it parks, but this graph runs without a store; "
+            "a LangGraph server gives every graph one: remove the setting that disables it"
         )
     return runtime.store

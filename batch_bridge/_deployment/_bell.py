@@ -61,7 +61,7 @@ async def ring(bridge: str, user: str, assistant: str = "", store: Rows | None =
 
 
 def is_doubtful(bridge: str, user: str) -> bool:
-    """Tell whether a ring may be refused: it has not been let in before, and there is nothing that vouches for it."""
+    """Return whether a ring may be refused: it has not been let in before, and there is nothing that vouches for it."""
     caller = "" if access_of(bridge).service else user
     return (bridge, caller) not in _covered and not (is_introduced(bridge) and not caller)
 
@@ -151,14 +151,14 @@ async def _check(client: LangGraphClient, bridge: str) -> None:
     if schemas is None:
         return
     if "wake" not in str(schemas.get("input_schema")) or "undelivered" not in str(schemas.get("output_schema")):
-        raise _unknown(bridge, "the graph of that id is no bridge")
+        raise _unknown(bridge, "the graph of that id is not a bridge")
     _bridges.add(bridge)
 
 
 def _unknown(bridge: str, said: str) -> UnknownBatcherError:
     return UnknownBatcherError(
         f"wait(…, batcher={bridge!r}): this deployment has no bridge of that name ({said}). On a LangGraph server a "
-        'bridge goes by its graph id; add it to "graphs" in langgraph.json, or name one that is there'
+        'bridge is named by its graph id; add it to "graphs" in langgraph.json, or name an existing one'
     )
 
 

@@ -26,8 +26,9 @@ async def check_search(client: LangGraphClient, bridge: str) -> None:
     if found:
         raise BridgeUnreachableError(
             f"wait(…, batcher={bridge!r}): this server ignores `ids` in a search for threads (it found one for an id "
-            "that no thread has), so a bridge cannot see who waits; nothing was asked. Run the graph on a LangGraph "
-            "server whose POST /threads/search takes `ids`, or in a Runner"
+            "that no thread has), so a bridge cannot find parked threads; nothing was sent. Run the graph on a "
+            "LangGraph "
+            "server whose POST /threads/search supports `ids`, or in a Runner"
         )
 
 
@@ -39,7 +40,9 @@ def check_graph_id(server: object) -> None:
     """
     if server is not None and not getattr(server, "graph_id", None):
         raise BridgeUnreachableError(
-            "this server does not say which of its graphs runs (`runtime.server_info.graph_id` is empty), and a bridge "
-            "is known by its graph's id; nothing was asked. Run the graph on a LangGraph server that says it, or in a "
+            "this server does not report which of its graphs runs (`runtime.server_info.graph_id` is empty), "
+            "but a bridge "
+            "is named by its graph's id; nothing was sent. Run the graph on a LangGraph server that reports "
+            "it, or in a "
             "Runner"
         )

@@ -81,8 +81,8 @@ def _in_environment() -> list[Key]:
     texts = [text.strip() for text in os.environ.get(VARIABLE, "").split(",") if text.strip()]
     if any(len(text) < _SHORTEST for text in texts):
         raise LedgerError(
-            f"{VARIABLE} holds a key of fewer than {_SHORTEST} characters; give long random ones, such as "
-            "`openssl rand -hex 32` makes, separated by commas, the newest first"
+            f"{VARIABLE} contains a key of fewer than {_SHORTEST} characters; use long random keys, for example from "
+            "`openssl rand -hex 32`, separated by commas, the newest first"
         )
     return [key_of(text) for text in texts]
 
@@ -94,7 +94,7 @@ def _unsigned_before() -> datetime:
     try:
         time = datetime.fromisoformat(given)
     except ValueError as error:
-        raise LedgerError(f"{UNSIGNED}={given!r} is no time; give one such as 2026-11-27T12:00:00Z") from error
+        raise LedgerError(f"{UNSIGNED}={given!r} is not a time; pass one such as 2026-11-27T12:00:00Z") from error
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 

@@ -59,7 +59,7 @@ async def vouch(bridge: str, access: Access, user: str, assistant: str) -> None:
             except (APIError, httpx.HTTPError) as error:
                 logger.warning(
                     "%s: thread %s, on which a run for %r was checked, could not be deleted (%s). Delete it within a "
-                    "day: else that run begins, with an empty input",
+                    "day: otherwise that run starts, with an empty input",
                     bridge,
                     thread,
                     user,
@@ -77,19 +77,19 @@ def check_identity(bridge: str, user: str, run: object) -> None:
     """
     found = identity_in(run)
     if found is None:
-        logger.warning("%s: the server does not say whose run it has created; it should be %r's", bridge, user)
+        logger.warning("%s: the server does not report the user of a new run; it should be %r", bridge, user)
     elif found != user:
         raise BridgeUnreachableError(
-            f"{bridge!r} created a run for the user {user!r}, and the server took it for one of {found!r}: that user's "
-            f"nodes would run with rights that are not theirs. {how(bridge)}"
+            f"{bridge!r} created a run for the user {user!r}, but the server assigned it to {found!r}: its nodes would "
+            f"run with the rights of another user. {how(bridge)}"
         )
 
 
 def how(bridge: str) -> str:
     """Return what to configure."""
     return (
-        f"Give it one: Bridge(…, name={bridge!r}, client=lambda user: get_client(url=…, headers=…)), which returns a "
+        f"Configure Bridge(…, name={bridge!r}, client=lambda user: get_client(url=…, headers=…)), which returns a "
         f"client of that user, and for None one of a service that may read all threads. Or client=lambda: get_client("
-        f"url=…, headers=…) with the service's headers alone, and an authentication handler that takes the service for "
+        f"url=…, headers=…) with only the service's headers, and an authentication handler that accepts the service as "
         f"the user in its {ON_BEHALF_OF!r} header. `name` is the id in langgraph.json. See docs/langgraph-server.md"
     )

@@ -262,7 +262,7 @@ class Engine:
         if long := state.notices.long(state.flights, now):
             handles = [state.shown(batch, batch.handle) for _, batch in long]
             logger.warning(
-                "%s: %s. Look it up at the provider if that is longer than it takes", state.name, told(long, handles)
+                "%s: %s. If this is longer than usual, check it at the provider", state.name, told(long, handles)
             )
 
     async def flush(self, now: datetime, *, drain: bool = False) -> None:
@@ -489,13 +489,13 @@ class Engine:
     def problems(self) -> tuple[str, ...]:
         """What is wrong with batches that could not be looked at the last time, or read, for a person to read."""
         aside = (
-            f"batch {key} ({handle!r}) is set aside: the ledger has lost which requests it holds"
+            f"batch {key} ({handle!r}) is set aside: the ledger has lost the list of its requests"
             for key, handle in self._state.ledger.aside.items()
         )
         return (
             *aside,
             *(
-                f"batch {flight.batch.key} cannot be looked at, {flight.failures} times in a row: {flight.problem}"
+                f"batch {flight.batch.key} cannot be polled, {flight.failures} times in a row: {flight.problem}"
                 for flight in self._state.flights
                 if flight.problem
             ),
@@ -507,7 +507,7 @@ class Engine:
         return self._state.queue is not None
 
     def knows(self, request_id: str) -> bool:
-        """Tell whether a request waits to be sent or is on its way."""
+        """Return whether a request waits to be sent or is on its way."""
         return request_id in self._state.opened() or self._state.flights.of(request_id) is not None
 
     def is_sent(self, request_id: str) -> bool:

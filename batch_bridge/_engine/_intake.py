@@ -16,7 +16,7 @@ from batch_bridge.errors import RequestRefused
 
 logger = logging.getLogger("batch_bridge")
 
-CANCELLED: Final = "the request was cancelled by who waited for it"
+CANCELLED: Final = "the request was cancelled on demand"
 
 
 def judge(state: State, request: Request, asked_at: datetime, provider: Provider | None = None) -> Waiting | Errored:
@@ -43,8 +43,8 @@ def judge(state: State, request: Request, asked_at: datetime, provider: Provider
     limit = who.limits.bytes
     if limit is not None and measure.bytes > limit:
         return Errored(
-            f"the request is {measure.bytes:,} bytes long, and {state.name!r} takes {limit:,} at most; "
-            "ask for less in one request",
+            f"the request is {measure.bytes:,} bytes long, but {state.name!r} accepts at most {limit:,}; "
+            "send a smaller request",
             code="item_too_large",
         )
     own = request.deadline if state.deadline is not None else None
@@ -75,7 +75,7 @@ def within_limits(state: State, accepted: Sequence[Waiting]) -> tuple[list[Waiti
             refused[each.id] = why
             over[each.tenant] += 1
     for tenant, number in over.items():
-        logger.warning("%s: refused %d requests of %r, which are over its limit", state.name, number, tenant)
+        logger.warning("%s: refused %d requests of %r, which exceed its limit", state.name, number, tenant)
     return entering, refused
 
 
@@ -118,7 +118,7 @@ def asked_at(state: State, request: Request, since: datetime, now: datetime) -> 
 
 
 def stand_by(state: State, flight: Flight, request: Request, now: datetime) -> bool:
-    """Note that somebody waits for a request whose submission is in doubt; tell whether that is new.
+    """Note that somebody waits for a request whose submission is in doubt; return whether that is new.
 
     If the submission turns out to have failed, it is queued again, or refused if it is too large by now.
     """

@@ -37,8 +37,8 @@ async def failed(state: State, flight: Flight, error: Exception, now: datetime) 
         blind = _again(flight.blind, now, max(2 * state.interval, LONGEST_PAUSE))
         if flight.blind is not None and blind.spent >= state.poll_patience:
             return Errored(
-                f"no look at the batch has succeeded since {blind.since.isoformat(timespec='seconds')}, as long as "
-                "poll_patience allows; the batch may have been answered and billed all the same. The last look failed "
+                f"no poll of the batch has succeeded since {blind.since.isoformat(timespec='seconds')}, so "
+                "poll_patience has expired; the batch may still have been answered and billed. The last poll failed "
                 f"with {said(error)}",
                 code=POLL_FAILED,
             )
@@ -55,7 +55,7 @@ async def failed(state: State, flight: Flight, error: Exception, now: datetime) 
 
 
 def wrong(state: State, flight: Flight, batch: Submitted, error: BadPollResultError, now: datetime) -> None:
-    """Leave a batch in flight of which `poll` has returned what makes no sense, for one that was mended.
+    """Leave a batch in flight whose `poll` returned an invalid result, until `poll` is fixed.
 
     Raises:
         BadPollResultError: Always; it names the batch.

@@ -52,7 +52,7 @@ class Notices:
         self._told: dict[str, timedelta] = {}
 
     def is_new(self, bridge: str, error: Exception) -> bool:
-        """Tell whether it is the first error of its kind in a bridge; then its traceback is worth a look."""
+        """Return whether it is the first error of its kind in a bridge; then its traceback is worth a look."""
         kind = (bridge, type(error))
         is_new = kind not in self._kinds
         self._kinds.add(kind)
@@ -100,7 +100,7 @@ class Notices:
 def told(long: list[tuple[Flight, Submitted]], handles: Iterable[JSON]) -> str:
     """Return what a line of the log says of batches that are in flight for long."""
     named = [
-        f"batch {batch.key} ({_logged.handle(handle)!r}) is in flight since "
+        f"batch {batch.key} ({_logged.handle(handle)!r}) has been in flight since "
         f"{batch.submitted_at.isoformat(timespec='seconds')} with {len(batch.members)} requests{_state(flight)}"
         for (flight, batch), handle in zip(long[:_SHOWN], handles, strict=False)
     ]
@@ -110,4 +110,4 @@ def told(long: list[tuple[Flight, Submitted]], handles: Iterable[JSON]) -> str:
 
 def _state(flight: Flight) -> str:
     done = "" if flight.done is None else f", {flight.done} of them done"
-    return f"{done}, and cannot be looked at ({flight.logged or flight.problem})" if flight.problem else done
+    return f"{done}, and cannot be polled ({flight.logged or flight.problem})" if flight.problem else done

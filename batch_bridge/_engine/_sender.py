@@ -193,7 +193,7 @@ class Sender:
             self._state.unavailable(flight, error, now)
 
     def _is_too_large(self, flight: Flight, intent: Intent) -> bool:
-        """Tell whether the provider will not take a batch, though nothing else of its group is there."""
+        """Return whether the provider will not take a batch, though nothing else of its group is there."""
         state = self._state
         quota_of = state.governor.quota_of
         is_alone = not any(
@@ -206,7 +206,7 @@ class Sender:
         """Take back a batch that the provider has no room for, and learn from that how much it takes."""
         state = self._state
         told = _logged.said(error)
-        logger.warning("%s: batch %s is too large for now (%s); smaller ones follow", state.name, intent.key, told)
+        logger.warning("%s: batch %s is too large for now (%s); smaller batches follow", state.name, intent.key, told)
         limits = state.provider.limits
         state.governor.refused(intent.group, intent.terms.bytes, 0, said=str(error), limits=limits, now=now)
         await self.take_back(flight, intent)
@@ -217,7 +217,7 @@ class Sender:
         try:
             await state.who(intent).fence(intent.prepared)
         except Exception as left:  # noqa: BLE001  # nothing was created: what is left of its input is tidied up, or not
-            logger.warning("%s: could not tidy up after batch %s: %s", state.name, intent.key, _logged.said(left))
+            logger.warning("%s: could not clean up after batch %s: %s", state.name, intent.key, _logged.said(left))
         await self.withdraw(flight, intent)
         state.drain = True  # what was sent was due
 
@@ -282,7 +282,7 @@ class Sender:
         except Exception as error:  # noqa: BLE001  # as in `submit`
             logger.error(  # noqa: TRY400  # the provider's own words say it
                 "%s: batch %s was created twice, and %r could not be cancelled (%s); cancel it at the provider, "
-                "or it is billed too",
+                "otherwise it is billed too",
                 self._state.name,
                 intent.key,
                 _logged.handle(handle),

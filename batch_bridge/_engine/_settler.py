@@ -36,8 +36,8 @@ from batch_bridge.errors import BadPollResultError, BatchFailed, ProviderUnavail
 logger = logging.getLogger("batch_bridge")
 
 LATE_IN_FLIGHT = Expired(
-    "the deadline passed while the request was at the provider, and nobody else answers it; it may have been billed. "
-    "Give fallback=, a provider that answers what is late"
+    "the deadline passed while the request was at the provider, and there is no fallback; it may have been billed. "
+    "Set fallback= to a provider that answers late requests"
 )
 _CHUNK = 500
 """Requests that are read at once to be sent again."""
@@ -92,7 +92,7 @@ class Settler:
             reply.news.add_done_callback(lambda _: self._ring(flight, now))
 
     def _goes_on(self, flight: Flight, reply: InProgress, now: datetime) -> bool:
-        """Tell whether a look is still on its way: no good one yet, and no news of a batch that is answered here."""
+        """Return whether a look is still on its way: no good one yet, and no news of a batch that is answered here."""
         flight.look = reply.news if reply.looking else None
         if flight.look is not None:
             flight.look.add_done_callback(lambda _: self._ring(flight, now))
@@ -151,7 +151,7 @@ class Settler:
         state.flights.settle_early(flight, outcomes)
 
     async def _tell_read(self, flight: Flight) -> None:
-        """Tell what was read of a batch whose reading broke off: it need not wait for the rest."""
+        """Report what was read of a batch whose reading broke off: it need not wait for the rest."""
         state, before = self._state, set(flight.settled)
         await self.catch_up(flight)
         read = tuple(each for each in flight.settled if each not in before)
@@ -171,7 +171,7 @@ class Settler:
     # -- when it is not waited for any more ------------------------------------------------------------------------
 
     async def stop(self, flight: Flight, batch: Submitted, now: datetime) -> bool:
-        """Tell the provider to stop a batch; tell whether that is done, or cannot be."""
+        """Tell the provider to stop a batch; return whether that is done, or cannot be."""
         state = self._state
         try:
             await state.who(batch).cancel(batch.handle)
@@ -187,7 +187,7 @@ class Settler:
         return True
 
     async def overtake(self, flight: Flight, now: datetime) -> bool:
-        """Stop a batch that is late; tell whether it was looked at, too.
+        """Stop a batch that is late; return whether it was looked at, too.
 
         If nobody is to wait until it has stopped, it is looked at once more, for it may have ended; what it has not
         answered then goes to the fallback at once, or expires where there is none.
@@ -307,7 +307,7 @@ class Settler:
                 state.opened().put_back(back)
             state.drain = True  # what was sent was due
         if sent_again:
-            logger.warning("%s: %d requests of batch %s go into another batch", state.name, len(sent_again), batch.key)
+            logger.warning("%s: %d requests of batch %s are sent again", state.name, len(sent_again), batch.key)
         state.standstill.moved()
         logger.info("%s: batch %s settled: %s", state.name, batch.key, dict(kinds))
         if state.on_event is not None:

@@ -64,8 +64,8 @@ class Standstill:
             return None
         seconds = self._spent.total_seconds()
         text = (
-            f"nothing has moved for {seconds:,.0f} seconds, as long as give_up_after= allows. The last problem: "
-            "{}. The ledger is as it was: the same command goes on with it once that is mended"
+            f"every call has failed for {seconds:,.0f} seconds, so give_up_after= has expired. The last problem: "
+            "{}. The ledger is unchanged: once the problem is fixed, the same command continues"
         )
         error = Stalled(text.replace("{}", self._problem), problem=self._problem, seconds=seconds)
         return _logged.logged_as(error, text.replace("{}", self._logged))

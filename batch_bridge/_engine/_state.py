@@ -206,7 +206,7 @@ class State:
     # -- what is told ------------------------------------------------------------------------------------------
 
     def tell_queued(self, requests: Sequence[str]) -> None:
-        """Tell that requests wait to be sent."""
+        """Report that requests wait to be sent."""
         if requests and self.on_event is not None:
             self.on_event(events.Queued(bridge=self.name, requests=tuple(requests)))
 
@@ -221,18 +221,18 @@ class State:
         self.tell_settled(None, refused)
 
     def tell_settled(self, batch: str | None, outcomes: Mapping[str, Outcome]) -> None:
-        """Tell that requests have outcomes, before their batch has ended or without any."""
+        """Report that requests have outcomes, before their batch has ended or without any."""
         if outcomes and self.on_event is not None:
             counts = Counter(map(_outcome.kind, outcomes.values()))
             self.on_event(events.Settled(bridge=self.name, batch=batch, requests=tuple(outcomes), outcomes=counts))
 
     def tell_resubmitted(self, batch: str, requests: Sequence[str]) -> None:
-        """Tell that requests of a batch wait to be sent again."""
+        """Report that requests of a batch wait to be sent again."""
         if requests and self.on_event is not None:
             self.on_event(events.Resubmitted(bridge=self.name, batch=batch, requests=tuple(requests)))
 
     def tell_cancelled(self, requests: Iterable[str]) -> None:
-        """Tell that requests were given up."""
+        """Report that requests were given up."""
         if (gone := tuple(requests)) and self.on_event is not None:
             self.on_event(events.Cancelled(bridge=self.name, requests=gone))
 

@@ -26,8 +26,9 @@ def named(
     if isinstance(items, Mapping):
         if _is_item(items):
             raise TypeError(
-                f"submit() got one item, a dict with {next(each for each in _FIELDS if each in items)!r}, where a list "
-                "of items belongs; give [item], or a mapping of names to items"
+                f"submit() got one item, a dict with {next(each for each in _FIELDS if each in items)!r}, "
+                "instead of a list "
+                "of items; pass [item], or a mapping of names to items"
             )
         return [(str(name), item) for name, item in items.items()]
     return list(_named_lines(check_items(items, "submit()"), places))

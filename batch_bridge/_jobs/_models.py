@@ -1,4 +1,4 @@
-"""What is told of a job."""
+"""The state and the results of a job."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ class BatchStatus:
     """One batch of a job.
 
     Attributes:
-        key: Our own name for it, kept where the provider shows it.
-        state: `submitting`: begun, and not confirmed by the provider; `in_flight`; or `ended`.
-        handle: The provider's name for it, once there is one.
-        requests: How many it holds.
-        done: How many of them have ended, as far as the provider told in this look.
-        outcomes: How many ended in which way, once it has ended.
-        usage: What it was billed, once it has ended and where the provider tells.
+        key: Our own name of it, which is sent along to the provider.
+        state: `submitting`: not confirmed by the provider yet; `in_flight`; or `ended`.
+        handle: The provider's name of it, once it has one.
+        requests: The number of its requests.
+        done: The number of requests that have ended, if this poll of the provider reported it.
+        outcomes: The number of requests by outcome, once it has ended.
+        usage: Its billed usage, once it has ended and if the provider reports it.
     """
 
     key: str
@@ -35,19 +35,19 @@ class BatchStatus:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """Where a job is.
+    """The state of a job.
 
     Attributes:
         handle: The job.
-        state: `queued`: nothing of it has reached the provider; `in_flight`; `cancelling`: its cancel was asked for,
-            and not everything has ended; or `ended`: every request has its outcome.
-        requests: How many it holds.
-        queued: How many have not reached the provider.
-        in_flight: How many are in batches that have not ended.
-        outcomes: How many have ended in which way: `succeeded`, `errored`, `expired`, `cancelled`.
+        state: `queued`: none of it has reached the provider; `in_flight`; `cancelling`: it was cancelled,
+            and not every request has ended; or `ended`: every request has its outcome.
+        requests: The number of its requests.
+        queued: Requests that have not reached the provider.
+        in_flight: Requests in batches that have not ended.
+        outcomes: The number of ended requests by outcome: `succeeded`, `errored`, `expired`, `cancelled`.
         batches: Its batches, oldest first.
         submitted_at: When it was submitted, aware UTC.
-        last_error: What failed last in this look, for a person to read; empty if nothing has. It is tried again.
+        last_error: The last failure in this call, for a person to read; empty if there was none. It is retried.
     """
 
     handle: str
@@ -68,12 +68,12 @@ class JobStatus:
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """What became of one item.
+    """The result of one item.
 
     Attributes:
-        index: Its place among the items, from 0.
-        name: Its key, if the items were a mapping.
-        request_id: Its request, as the provider's `custom_id` names it.
+        index: Its position among the items, from 0.
+        name: Its key, if the items were a mapping, or its `custom_id`.
+        request_id: The id of its request, which is also the provider's `custom_id`.
         outcome: How it ended.
     """
 
@@ -84,15 +84,15 @@ class JobResult:
 
     @property
     def ok(self) -> bool:
-        """Whether there is an answer."""
+        """Whether the request succeeded."""
         return isinstance(self.outcome, Succeeded)
 
     @property
     def answer(self) -> Any:
-        """The answer: JSON, or LangChain messages where the provider gives them.
+        """The answer: JSON, or LangChain messages if the provider returns them.
 
         Raises:
-            RequestFailed, RequestExpired, RequestCancelled: There is none.
+            RequestFailed, RequestExpired, RequestCancelled: The request did not succeed.
         """
         if isinstance(self.outcome, Succeeded):
             return _messages.decode_owned(self.outcome.answer)
@@ -100,5 +100,5 @@ class JobResult:
 
     @property
     def error(self) -> RequestError | None:
-        """Why there is no answer; `None` where there is one."""
+        """The error of a request that did not succeed; otherwise `None`."""
         return None if isinstance(self.outcome, Succeeded) else _outcome.to_error(self.request_id, self.outcome)

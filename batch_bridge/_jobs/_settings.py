@@ -66,14 +66,14 @@ def compare_settings(job: Job, now: Whom) -> None:
     if not job.settings or not now.settings or job.settings == now.settings:
         return
     differs = [
-        f"it was asked of {', '.join(job.groups)} then, and of {', '.join(now.groups)} now"
+        f"it was sent to {', '.join(job.groups)} then, and to {', '.join(now.groups)} now"
         if set(job.groups) != set(now.groups)
-        else "its parameters differ (the provider's own, such as a temperature), or the address that they go to"
+        else "its parameters differ (the provider's own, such as a temperature), or the address to which they are sent"
     ]
     named = [f"{name}: {old} then, {new} now" for name, old, new in _differences(job.first, now.first)]
     raise RunMismatchError(
-        f"a job of this key was submitted with the same items and other settings: {'; '.join(differs + named)}. Give "
-        "another key to ask again, or the same settings to go on with that job",
+        f"a job with this key was submitted with the same items and other settings: {'; '.join(differs + named)}. Use "
+        "another key to submit it again, or the same settings to continue that job",
         index=0,
     )
 

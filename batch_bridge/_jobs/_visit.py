@@ -45,7 +45,7 @@ class Visit:
         engine.purse = Purse(replace(engine.purse.budget, requests_per_thread=None))  # a job is asked at once
 
     async def open(self, now: datetime) -> None:
-        """Read what the visits before this one have left, and let go of submissions that broke off. Idempotent."""
+        """Read what the visits before this one have left, and drop interrupted submissions. Idempotent."""
         await self._engine.open(now)
         for job in await self._ledger.jobs():
             if not job.written:
@@ -112,7 +112,7 @@ class Visit:
         Raises:
             UnknownJobError: There is none of this handle.
             BadPollResultError: What the user's `poll` has returned of one of its batches makes no sense. That batch
-                stays in flight, and a `poll` that was mended collects it.
+                stays in flight, and a fixed `poll` collects it.
         """
         job = await self.job(handle)
         for key, error in self._engine.bad_results.items():
@@ -158,7 +158,7 @@ class Visit:
         job = await self._ledger.job(handle)
         if job is None:
             raise UnknownJobError(
-                f"there is no job {handle!r} in this file; open the file, and with the name, that it was submitted with"
+                f"there is no job {handle!r} in this file; use the file and the name with which it was submitted"
             )
         return job
 
@@ -167,7 +167,7 @@ class Visit:
         return [job.handle for job in await self._ledger.jobs()]
 
     async def status(self, handle: str) -> JobStatus:
-        """Tell where a job is, as of the last look."""
+        """Return where a job is, as of the last look."""
         job = await self.job(handle)
         outcomes: Counter[str] = Counter()
         sent = 0
@@ -214,8 +214,8 @@ class Visit:
             pairs = zip(asked, known, strict=False)
             index = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(asked), len(known)))
             raise RunMismatchError(
-                f"a job of this key was submitted with other items: {len(known)} then, {len(asked)} now, and they "
-                f"differ from item {index} on; give another key, or the same items",
+                f"a job with this key was submitted with other items: {len(known)} then, {len(asked)} now; they "
+                f"differ from item {index} on; use another key, or the same items",
                 index=index,
             )
 

@@ -26,7 +26,7 @@ def time_of(given: object) -> datetime:
         ValueError: It is none.
     """
     if isinstance(given, bool) or not isinstance(given, int | float) or not abs(given) < _LATEST:
-        raise ValueError(f"{type(given).__name__} is no time")
+        raise ValueError(f"{type(given).__name__} is not a time")
     if not math.isfinite(given):
         raise ValueError("a time that is not finite")
     return datetime.fromtimestamp(given, UTC)

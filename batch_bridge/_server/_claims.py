@@ -18,7 +18,7 @@ _TERM = timedelta(seconds=60)
 
 
 async def claim(store: Rows, thread: str, bridge: str, now: datetime) -> bool:
-    """Claim a thread, and tell whether no other bridge has; a claim that fails is taken back."""
+    """Claim a thread, and return whether no other bridge has; a claim that fails is taken back."""
     await store.abatch([PutOp(_namespace(thread), bridge, {"at": now.timestamp()}, index=False)])
     (claims,) = await store.abatch([SearchOp(_namespace(thread), limit=100)])
     since = (now - _TERM).timestamp()

@@ -68,16 +68,16 @@ class Letter:
 class Verdict(Enum):
     """What to do about a letter."""
 
-    GONE = "its thread is not there"
-    READ = "its thread asks for none of it any more"
-    LATER = "its thread is busy, or waits for more of this bridge"
-    CHECK = "its thread has been busy for long: look what with"
+    GONE = "its thread does not exist"
+    READ = "its thread no longer waits for any of it"
+    LATER = "its thread is busy, or waits for other outcomes of this bridge"
+    CHECK = "its thread has been busy for too long: check its run"
     SEND = "resume its thread"
-    GIVE_UP = "its thread goes on asking for what it was sent"
+    GIVE_UP = "its thread still waits for what it was sent"
 
 
 def judge(letter: Letter, seen: Seen | None, bridge: str, now: datetime) -> tuple[Verdict, set[str]]:
-    """Tell what to do about a letter, and which of its requests the thread has acknowledged."""
+    """Return what to do about a letter, and which of its requests the thread has acknowledged."""
     if seen is None:
         return Verdict.GONE, set()
     asked = {each.id for each in seen.asks(bridge)}

@@ -90,7 +90,7 @@ class Departed:
                 else:
                     del self._watches[key]
         except (APIError, httpx.HTTPError) as error:
-            logger.info("could not look whether the threads of a batch are there: %s", _logged.said(error))
+            logger.info("could not check whether the threads of a batch exist: %s", _logged.said(error))
 
     async def _forsaken(self, client: LangGraphClient, batches: dict[str, tuple[str, ...]]) -> list[str]:
         """Return the batches of which no thread is there."""
@@ -132,7 +132,7 @@ class Departed:
         return page
 
     async def _is_certain(self, client: LangGraphClient, ids: Sequence[str]) -> bool:
-        """Tell whether the server says of some of a batch's threads, one by one, that there is no such thread."""
+        """Return whether the server says of some of a batch's threads, one by one, that there is no such thread."""
         threads = [thread for each in ids if (thread := self._ledger.thread_of(each))]
         for thread in _spread(threads, _ASKED_ONE_BY_ONE):
             try:
@@ -150,7 +150,7 @@ class Departed:
 
 
 async def _present(client: LangGraphClient, threads: Sequence[str]) -> set[str]:
-    """Tell which threads are there. One that is not known, since its row is lost, is taken to be."""
+    """Return which threads are there. One that is not known, since its row is lost, is taken to be."""
     return {"", *await present(client, [thread for thread in threads if thread])}
 
 

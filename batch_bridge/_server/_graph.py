@@ -130,7 +130,7 @@ class _Steps:
 
         async def work() -> _Step:
             if any(state.get(verb) for verb in VERBS) and (user := await host.limited_to(store, user_of(runtime))):
-                host.last_error = f"the user {user!r} gave orders on the bridge's own thread; they were not obeyed"
+                host.last_error = f"the user {user!r} gave commands on the bridge's own thread; they were not executed"
                 return END  # the service alone hands orders on, and says whose they are
             orders = _read_or_note(host, state)
             await host.accept(store, state.get("id") or run_id, orders, by=state.get("by") or "")
@@ -198,7 +198,7 @@ class _Steps:
     def _host(self, runtime: Runtime[Any]) -> Host:
         if runtime.server_info is None:
             raise OutsideGraphError(
-                "a bridge's graph runs on a LangGraph server only; elsewhere give the Bridge to a Runner"
+                "a bridge's graph runs only on a LangGraph server; elsewhere pass the Bridge to a Runner"
             )
         check_graph_id(runtime.server_info)
         return self._host_of(runtime.server_info.graph_id)

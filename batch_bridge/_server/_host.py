@@ -168,7 +168,7 @@ class Host:
         await start_tick(self._access, thread, self._name, "hand", after=0, orders=orders)
 
     async def begin(self, store: Rows, tick: str) -> bool:
-        """Begin a pass; tell whether this process may go on with the bridge, or another tick still runs.
+        """Begin a pass; return whether this process may go on with the bridge, or another tick still runs.
 
         Args:
             store: The deployment's.
@@ -264,7 +264,7 @@ class Host:
         return self._again
 
     async def rest(self) -> bool:
-        """Wait for what is due within a second, and tell whether there was something.
+        """Wait for what is due within a second, and return whether there was something.
 
         A run can be asked for by the second only, and costs more than a nap. What is answered in this process, and
         by no provider's batch, is waited for.
@@ -335,7 +335,7 @@ class Host:
         return not self._tick
 
     def is_at(self, tick: str) -> bool:
-        """Tell whether a tick is the one that this process is at."""
+        """Return whether a tick is the one that this process is at."""
         return self._tick == tick
 
     async def _renew(self) -> None:

@@ -156,7 +156,7 @@ class Intake:
                 if len(self._reported) >= _MOST_REPORTED:
                     self._reported.clear()
                 self._reported.add(thread.id)
-                news.problem = f"thread {thread.id}: {thread.refused}. It waits for nobody; others are served"
+                news.problem = f"thread {thread.id}: {thread.refused}. It is ignored; other threads are served"
                 logger.warning("%s: %s", self._name, news.problem)
 
     def _sort(self, notes: list[Note], seen: dict[str, Seen], now: datetime, news: News, hidden_from: str) -> list[str]:
@@ -167,7 +167,7 @@ class Intake:
             if thread is None and hidden_from and note.user != hidden_from:
                 news.problem = (
                     f"thread {note.thread} of user {note.user!r} is hidden from {hidden_from!r}; give the bridge an "
-                    "identity that sees all: Bridge(…, client=lambda: get_client(url=…, headers=…))"
+                    "identity that can read all threads: Bridge(…, client=lambda: get_client(url=…, headers=…))"
                 )
                 wait = age < self._patience
             elif thread is None or note.asks in thread.digests(self._name):
@@ -183,7 +183,7 @@ class Intake:
         return done
 
     async def _sweep(self, client: LangGraphClient, now: datetime, news: News) -> bool:
-        """Look for parked threads that nobody told of, a few pages in a pass; tell whether there are more."""
+        """Look for parked threads that nobody told of, a few pages in a pass; return whether there are more."""
         if self._swept is None and self.sweep_at is not None and now >= self.sweep_at:
             self._swept = 0
         if self._swept is None:

@@ -46,7 +46,7 @@ class Lease:
         return mine
 
     async def renew(self, now: datetime) -> bool:
-        """Say that the tick still runs; tell whether the lease is still this process's."""
+        """Say that the tick still runs; return whether the lease is still this process's."""
         if not await self.is_held():
             return False
         if abs(now - self._said_at) > _TERM / 4:
@@ -54,7 +54,7 @@ class Lease:
         return True
 
     def is_fresh(self, now: datetime) -> bool:
-        """Tell whether this process has said lately that a tick runs in it."""
+        """Return whether this process has said lately that a tick runs in it."""
         return abs(now - self._said_at) < _TERM
 
     async def end(self, now: datetime) -> None:
@@ -63,7 +63,7 @@ class Lease:
             await self._write(now, running=False)
 
     async def is_held(self) -> bool:
-        """Tell whether no other process has taken the lease."""
+        """Return whether no other process has taken the lease."""
         row = await self._read()
         return row is not None and row["holder"] == self._holder and row["epoch"] == self._epoch
 

@@ -30,7 +30,9 @@ logger = logging.getLogger("batch_bridge")
 
 _PATIENCE = timedelta(seconds=5)
 """How long a call of the store is tried again within a tick, which is shorter than its lease; the next tick goes on."""
-_DAMAGED = Errored("its outcome was damaged in the store; ask again", code="outcome_damaged", retryable=True)
+_DAMAGED = Errored(
+    "its outcome was damaged in the store; send the request again", code="outcome_damaged", retryable=True
+)
 _AT_ONCE = 1000
 """Requests that are read at once to learn whose they are."""
 
@@ -283,8 +285,8 @@ class ServerLedger(Ledger):
             return
         await self.unclaimed.add({each: [thread, now.timestamp()] for each in new})
         logger.warning(
-            "thread %s was given %d answer(s) that were paid for, and no wait of it asks for them any more: what its "
-            "node asks has changed since it was sent. It asks anew, and pays again",
+            "thread %s received %d paid answer(s) that none of its waits requests any more: the requests of its "
+            "node have changed. It sends new requests, and pays again",
             thread,
             len(new),
         )

@@ -69,12 +69,12 @@ def read(given: Mapping[str, Any]) -> dict[Verb, Any]:
     """
     if unknown := sorted(map(str, given.keys() - KNOWN)):
         raise OrderError(
-            f"a bridge knows no {', '.join(map(_cut, unknown[:_SHOWN_NAMES]))}; an input may have "
+            f"a bridge has no command {', '.join(map(_cut, unknown[:_SHOWN_NAMES]))}; an input may contain "
             f"{', '.join(sorted(KNOWN))}, or be empty"
         )
     if given.get("id") and not is_text(given["id"]):
         raise OrderError(
-            f"id={_cut(given['id'])} is no name for an order; give a string of up to 1,000 characters, or leave it out"
+            f"id={_cut(given['id'])} is not a valid command id; pass a string of up to 1,000 characters, or omit it"
         )
     orders: dict[Verb, Any] = {}
     if given.get("flush"):
@@ -104,7 +104,7 @@ def _named(verb: Verb, given: object, names: Sequence[str], how: str) -> dict[st
 def _ids(given: object, how: str) -> list[str]:
     ids = [given] if isinstance(given, str) else given
     if not _are_ids(ids):
-        raise OrderError(f"{_cut(given)} are no ids; give {how}")
+        raise OrderError(f"{_cut(given)} is not a list of ids; pass {how}")
     return list(dict.fromkeys(ids))
 
 
@@ -125,8 +125,8 @@ def check_limits(orders: Mapping[Verb, Any], by: str) -> None:
     """
     if by and (verbs := sorted(verb for verb, what in orders.items() if verb == "erase" or what in (True, "all"))):
         raise OrderError(
-            f"{', '.join(verbs)}: the user {by!r} may not order this for the threads of all users; name threads or "
-            "requests of your own, or run the bridge as its service"
+            f"{', '.join(verbs)}: the user {by!r} may not do this for the threads of all users; name threads or "
+            "requests of that user, or run the bridge as its service"
         )
 
 

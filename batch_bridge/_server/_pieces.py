@@ -61,7 +61,7 @@ class Pieces:
         """Read what the store holds, in place of what is in memory."""
         (rows,) = await self._store.abatch([SearchOp(self._namespace, limit=_MOST)])
         if len(rows) >= _MOST:
-            raise LedgerError(f"{self._namespace} holds {_MOST:,} rows or more, and cannot be listed")
+            raise LedgerError(f"{self._namespace} contains {_MOST:,} rows or more, and cannot be listed")
         self._entries.clear()
         self._piece_of.clear()
         self._pieces.clear()

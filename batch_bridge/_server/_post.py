@@ -135,7 +135,7 @@ class Post:
         return sum(len(letter.ids) for letter in self._letters.values())
 
     async def deliver(self, client: LangGraphClient, now: datetime, *, seconds: float, hidden: bool) -> bool:
-        """Look after the letters that are due, and tell whether some are left after `seconds`. Users take turns.
+        """Look after the letters that are due, and return whether some are left after `seconds`. Users take turns.
 
         Args:
             client: Calls the server.
@@ -255,7 +255,7 @@ class Post:
             late = await find_late_answer(client, thread) if thread.stranded else None
             await self._create_run(thread, interrupts, answers, late)
         except ConflictError:
-            logger.info("%s: thread %s has been given something to do; it is looked at again", self._bridge, thread.id)
+            logger.info("%s: thread %s is busy with another run; it is checked again", self._bridge, thread.id)
         except BridgeUnreachableError as error:  # to try again would be to run its nodes as somebody else
             await self._bury(letter, str(error), now, logged=type(error).__name__)
         except Exception as error:  # noqa: BLE001  # no graph runs here; one thread must not stand in others' way
@@ -351,7 +351,7 @@ class Post:
             await self._send(client, [(letter, thread)], now)
 
     async def _is_under_way(self, client: LangGraphClient, letter: Letter) -> bool:
-        """Tell whether a thread runs, or is about to; not so if all that keeps it busy is a run for a later hour.
+        """Return whether a thread runs, or is about to; not so if all that keeps it busy is a run for a later hour.
 
         A run may go from pending to running meanwhile, so one looks in that order.
         """

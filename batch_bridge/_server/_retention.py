@@ -34,7 +34,7 @@ _ENDS: tuple[Literal["success", "error", "timeout", "interrupted"], ...] = (
 
 
 class Retention:
-    """What is let go of, and when.
+    """Deletes old rows.
 
     Args:
         store: Where it is.

@@ -99,7 +99,7 @@ async def look(client: LangGraphClient, ids: Sequence[str], ring: Ring) -> dict[
 
 
 async def present(client: LangGraphClient, ids: Sequence[str]) -> set[str]:
-    """Tell which threads are there, in one call for a thousand of them, which reads nothing else of them."""
+    """Return which threads are there, in one call for a thousand of them, which reads nothing else of them."""
     found: set[str] = set()
     for page in _pages(ids, _MOST):
         threads: Iterable[Mapping[str, Any]] = await client.threads.search(
@@ -119,7 +119,7 @@ def _pages(ids: Iterable[str], size: int) -> Iterator[list[str]]:
 async def look_for_parked(
     client: LangGraphClient, offset: int, since: datetime | None, ring: Ring
 ) -> tuple[list[Seen], bool]:
-    """Read a page of the threads that wait for something, newest first, and tell whether it was the last one.
+    """Read a page of the threads that wait for something, newest first, and return whether it was the last one.
 
     Args:
         client: Calls the server.
@@ -160,7 +160,7 @@ def see(thread: Mapping[str, Any], ring: Ring) -> Seen:
         if asked is None or not isinstance(value, Mapping):
             questions.append(address)
             if looks_like_ours(value):
-                refused = "an interrupt that looks like ours has not its form"
+                refused = "an interrupt looks like ours, but has another form"
             continue
         if not address:
             continue
@@ -172,7 +172,7 @@ def see(thread: Mapping[str, Any], ring: Ring) -> Seen:
             in_doubt = True  # the keys are read again before the next look
         else:
             unsigned.append(found)
-            refused = f"an interrupt that looks like ours is not obeyed: {check.value}"
+            refused = f"an interrupt that looks like ours is ignored: {check.value}"
     return Seen(
         id=str(thread["thread_id"]),
         assistant=str(metadata.get("assistant_id") or metadata.get("graph_id") or ""),

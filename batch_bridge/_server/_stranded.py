@@ -70,7 +70,7 @@ async def look_closely(
             try:
                 state: Mapping[str, Any] = await client.threads.get_state(thread.id)
             except (APIError, httpx.HTTPError) as error:
-                logger.info("could not look at the state of thread %s: %s", thread.id, _logged.said(error))
+                logger.info("could not read the state of thread %s: %s", thread.id, _logged.said(error))
                 return replace(thread, failed=False, busy=True)  # not to be told now
         if thread.failed and _has_failed(state):
             return thread
@@ -87,7 +87,7 @@ async def look_closely(
 
 
 async def has_failed_node(client: LangGraphClient, thread: str) -> bool:
-    """Tell whether a node of a thread has failed since its last checkpoint."""
+    """Return whether a node of a thread has failed since its last checkpoint."""
     return _has_failed(await client.threads.get_state(thread))
 
 
@@ -121,5 +121,5 @@ async def find_late_answer(client: LangGraphClient, thread: Seen) -> LateAnswer 
 
 
 def _is_by_id(resume: object) -> bool:
-    """Tell whether LangGraph reads this as answers by the ids of their interrupts."""
+    """Return whether LangGraph reads this as answers by the ids of their interrupts."""
     return isinstance(resume, Mapping) and all(isinstance(each, str) and _ID.fullmatch(each) for each in resume)

@@ -112,7 +112,7 @@ def _open(
 
 def _lock(path: Path, opened: ExitStack) -> None:
     if not path.parent.is_dir():
-        raise RunFileError(f"{path}: there is no folder {path.parent}. Make it first, or name another file.")
+        raise RunFileError(f"{path}: there is no folder {path.parent}. Create it first, or name another file.")
     if path.is_dir():
         raise RunFileError(f"{path} is a folder. Name a file inside it.")
     try:

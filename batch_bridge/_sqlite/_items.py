@@ -42,7 +42,7 @@ def to_prefix(namespace: Sequence[str]) -> str:
     for label in namespace:
         if not isinstance(label, str) or not label or "." in label or "\x00" in label:
             raise InvalidNamespaceError(
-                f"{tuple(namespace)!r} is no namespace because of {label!r}. "
+                f"{tuple(namespace)!r} is not a namespace because of {label!r}. "
                 "Labels are strings, not empty, without periods and NULs."
             )
     return ".".join(namespace)

@@ -55,9 +55,10 @@ class StrictSerializer(JsonPlusSerializer):
             _refused.names = outer
         if refused:
             raise RunFileError(
-                f"a checkpoint holds {refused[0]}, and only types that the graph names are read from a file: one that "
-                "was tampered with could run code. If it is yours, name it in the annotations of the graph's state, or "
-                f"give Runner(…, types=[{refused[0].rpartition('.')[2]}]), and run again"
+                f"a checkpoint contains {refused[0]}, but only types that the graph names are read from a "
+                "file, because "
+                "a manipulated file could run code. If it is yours, add it to the annotations of the graph's state, or "
+                f"pass Runner(…, types=[{refused[0].rpartition('.')[2]}]), and run again"
             )
         return value
 

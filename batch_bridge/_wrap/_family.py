@@ -75,10 +75,10 @@ class Family:
             ("on_pending", on_pending, get_args(OnPending)),
         ):
             if value not in known:
-                raise ValueError(f"wrap_openai({name}={value!r}): give {' or '.join(map(repr, known))}")
+                raise ValueError(f"wrap_openai({name}={value!r}): pass {' or '.join(map(repr, known))}")
         check_batcher(batcher, what="wrap_openai")
         if flush is not None and not isinstance(flush, FlushPolicy):
-            raise TypeError(f"wrap_openai(flush={flush!r}) is no policy; give flush=FlushPolicy(max_idle=…, max_age=…)")
+            raise TypeError(f"wrap_openai(flush={flush!r}) is not a policy; pass flush=FlushPolicy(max_idle=…, …)")
         poll_interval = _interval(poll_interval)
         if isinstance(batcher, Batcher):
             given = {
@@ -90,12 +90,12 @@ class Family:
             }
             if names := [f"{name}=" for name, is_given in given.items() if is_given]:
                 raise ValueError(
-                    f"wrap_openai(client, Batcher(…), {', '.join(names)}): a Batcher has its own; give it to the "
-                    "Batcher, and not here"
+                    f"wrap_openai(client, Batcher(…), {', '.join(names)}): a Batcher has its own; pass it to the "
+                    "Batcher instead"
                 )
         elif on_pending == "raise" and path is None:
             raise ValueError(
-                'wrap_openai(on_pending="raise") needs a file that keeps what is pending; give path="batches.db"'
+                'wrap_openai(on_pending="raise") needs a file for pending requests; pass path="batches.db"'
             )
         self._batcher = batcher
         self._deadline = duration(deadline)
@@ -141,28 +141,29 @@ class Family:
         why = refusal(options, stream=stream, usual=usual_headers(client))
         if why is None:
             if has_timeout(options):
-                self.warn("a timeout means nothing to a call that waits for a batch; it is not used")
+                self.warn("a timeout has no effect on a call that waits for a batch")
             return body_of(options)
         called = f"{options.method.upper()} {route(options.url)}"
         if self._unsupported == "raise":
             raise UnsupportedCallError(
-                f"{called}: {why}; make this call with the client that was wrapped, or allow it at once and at the "
+                f"{called}: {why}; make this call with the original client, or send it immediately at "
                 'full price with wrap_openai(…, unsupported="realtime")'
             )
-        self.warn(f"{called} is made at once, at the full price: {why}")
+        self.warn(f"{called} is sent immediately, at full price: {why}")
         return None
 
     def note_options(self, options: Mapping[str, Any]) -> None:
         """Say what of `with_options` means nothing to a batch."""
         if "timeout" in options:
-            self.warn("with_options(timeout=…) means nothing to a call that waits for a batch; it is not used")
+            self.warn("with_options(timeout=…) has no effect on a call that waits for a batch")
 
     def note_headers(self, client: Any, asker: Asker) -> None:
         """Say that a client's own headers and query are not the bridge's."""
         if (deciding(client._custom_headers) or client._custom_query) and asker.waits():  # noqa: SLF001
             self.warn(
-                "the default headers and query of a wrapped client are not sent from a node, where the bridge's own "
-                "client speaks; give them to that one: Bridge(OpenAIBatch(AsyncOpenAI(default_headers=…)))"
+                "the default headers and query of a wrapped client are not sent from a node, where the bridge "
+                "uses its own "
+                "client; set them there: Bridge(OpenAIBatch(AsyncOpenAI(default_headers=…)))"
             )
 
     def warn(self, message: str) -> None:
@@ -190,7 +191,7 @@ class Family:
                 raise
             raise RunFileError(
                 f"wrap_openai(…, path={os.fspath(self._path or '')!r}): a copy of this client has the file open, and "
-                f"differs in {identity.difference(other)}, so they cannot share it; give each a file of its own, "
+                f"differs in {identity.difference(other)}, so they cannot share it; use a file for each, "
                 "wrap_openai(client.with_options(…), path=…), or close() the other one first"
             ) from error
 
@@ -206,7 +207,7 @@ class Family:
                 self._opened[opening] = ref(asker)
         if len(self._opened) > _MOST_OPEN:
             self.warn(
-                f"more than {_MOST_OPEN} copies of a client wait for batches of their own, because they differ in "
+                f"more than {_MOST_OPEN} copies of a client wait for separate batches, because they differ in "
                 "account, address or default headers; calls that share a client share a batch"
             )
 
@@ -216,5 +217,5 @@ def _interval(given: object) -> timedelta:
         raise ValueError(f"wrap_openai(poll_interval={given!r}) is no time to wait; give a number of seconds")
     interval = required(given, "wrap_openai(poll_interval={given})")
     if interval <= timedelta(0):
-        raise ValueError(f"wrap_openai(poll_interval={given!r}) would poll without a pause; give a positive one")
+        raise ValueError(f"wrap_openai(poll_interval={given!r}) would poll without a pause; pass a positive one")
     return interval

@@ -45,18 +45,18 @@ def wrap_openai(
     provider: Provider | None = None,
     deadline: Within = None,
 ) -> ClientT:
-    """Return the same client, batched: the same class, methods, types and exceptions, at the price of a batch.
+    """Return a batched copy of a client: the same class, methods, types and exceptions, at the price of a batch.
 
     ::
 
         client = wrap_openai(AsyncOpenAI())
         answers = await asyncio.gather(*(client.chat.completions.create(…) for … in …))
 
-    In a LangGraph node a call waits for a bridge, as `wait` does. Elsewhere all calls go to a `Batcher` that this
-    client and its copies (`with_options`) share; it sends what has been asked once no call has come for a second.
+    In a LangGraph node a call waits for a bridge, as `wait` does. Elsewhere, all calls go to a `Batcher` that this
+    client and its copies (`with_options`) share; it sends the waiting calls once no call has arrived for a second.
 
     Args:
-        client: An `AsyncOpenAI`, `OpenAI`, `AsyncAzureOpenAI` or `AzureOpenAI`. It is not changed. The two share one
+        client: An `AsyncOpenAI`, `OpenAI`, `AsyncAzureOpenAI` or `AzureOpenAI`. It does not change. Both share one
             HTTP client, as all copies do: closing one closes it for both.
         batcher: The bridge that nodes wait for, by name or as it is; left out, it is the Runner's only one, else
             `"bridge"`. Or a `Batcher` of your own, for all calls, which has what `flush` and the arguments after it say
@@ -76,15 +76,15 @@ def wrap_openai(
             the bridge's fallback: see `wait`. A call's own `timeout=` is for its HTTP request, and means nothing here.
 
     Raises:
-        TypeError: It is no OpenAI client, or one with an `http_client=` of its own or that has no asynchronous like,
-            and there is no `provider`; or an argument is of another type.
-        ValueError: It is wrapped already, or an argument makes no sense.
+        TypeError: It is not an OpenAI client, or it has its own `http_client=` or no asynchronous counterpart
+            while `provider` is missing; or an argument has the wrong type.
+        ValueError: It is already wrapped, or an argument is invalid.
     """
     if not isinstance(client, OpenAI | AsyncOpenAI):
         kind = f"{type(client).__module__}.{type(client).__qualname__}"
-        raise TypeError(f"wrap_openai({kind}): give an openai.AsyncOpenAI, OpenAI, AsyncAzureOpenAI or AzureOpenAI")
+        raise TypeError(f"wrap_openai({kind}): pass an openai.AsyncOpenAI, OpenAI, AsyncAzureOpenAI or AzureOpenAI")
     if _MARK in client.__dict__:
-        raise ValueError("wrap_openai: this client is wrapped already; wrap the one that it was made from")
+        raise ValueError("wrap_openai: this client is already wrapped; wrap the original one")
     family = Family(
         batcher=batcher,
         unsupported=unsupported,

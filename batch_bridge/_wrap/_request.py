@@ -82,7 +82,7 @@ def refusal(options: Any, *, stream: bool, usual: Mapping[str, object]) -> str |
         usual: The headers that the client sends with each call: see `usual_headers`.
     """
     if options.method.lower() != "post" or options.url not in ENDPOINTS:
-        return f"the Batch API takes no {options.method.upper()} {route(options.url)}"
+        return f"the Batch API does not support {options.method.upper()} {route(options.url)}"
     if stream:
         return "a batch cannot stream (stream=True)"
     if options.files:
@@ -99,7 +99,7 @@ def refusal(options: Any, *, stream: bool, usual: Mapping[str, object]) -> str |
 
 def _way_out(headers: Mapping[str, str]) -> str:
     said = dict.fromkeys(f"{_OPTIONS_OF[name]}=…" for name in headers if name in _OPTIONS_OF)
-    return f"; for an account of its own make a copy of the client, with_options({', '.join(said)})" if said else ""
+    return f"; for another account, copy the client: with_options({', '.join(said)})" if said else ""
 
 
 def usual_headers(client: Any) -> dict[str, object]:
@@ -119,7 +119,7 @@ def given_headers(options: Any) -> dict[str, str]:
 
 
 def has_timeout(options: Any) -> bool:
-    """Tell whether a call was given a timeout of its own."""
+    """Return whether a call was given a timeout of its own."""
     return options.timeout is not None and not isinstance(options.timeout, _OMITTED)
 
 

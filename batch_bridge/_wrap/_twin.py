@@ -27,13 +27,13 @@ def async_twin(client: Any) -> AsyncOpenAI:
     if isinstance(client, AsyncOpenAI):
         if not _openai_clients.is_plain(client):
             raise TypeError(
-                "wrap_openai: the client has an http_client of its own, whose connections belong to your event loop, "
-                "and batches are sent from another one; give a function that makes such a client: "
+                "wrap_openai: the client has its own http_client, whose connections belong to your event loop, "
+                "but batches are sent from another one; pass a function that creates such a client: "
                 "wrap_openai(client, provider=OpenAIBatch(lambda: AsyncOpenAI(http_client=…)))"
             )
         return client
     if not _openai_clients.is_plain(client):
-        raise TypeError(_no_twin("an http_client of its own"))
+        raise TypeError(_no_twin("its own http_client"))
     for name in ("workload_identity", "_provider"):
         if getattr(client, name, None) is not None:
             raise TypeError(_no_twin(f"a {name.lstrip('_')}"))
@@ -70,6 +70,6 @@ def _awaitable(function: Callable[[], str]) -> Callable[[], Awaitable[str]]:
 
 def _no_twin(what: str) -> str:
     return (
-        f"wrap_openai: the synchronous client has {what}, which an asynchronous one cannot use, and batches are "
-        "sent by an asynchronous client; give one: wrap_openai(client, provider=OpenAIBatch(AsyncOpenAI(…)))"
+        f"wrap_openai: the synchronous client has {what}, which an asynchronous one cannot use, but batches are "
+        "sent by an asynchronous client; pass one: wrap_openai(client, provider=OpenAIBatch(AsyncOpenAI(…)))"
     )

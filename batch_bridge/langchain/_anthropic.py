@@ -32,14 +32,12 @@ def read(sent: Sent) -> JSON:
     """
     if betas := sent.headers.get("anthropic-beta"):
         raise UsageError(
-            f"this call needs the beta features {betas!r}, and a batch has them for all of its requests; give them to "
+            f"this call needs the beta features {betas!r}, which apply to a whole batch; pass them to "
             f"the provider, AnthropicBatch(betas=…), and to the model as default_headers={{'anthropic-beta': …}}"
         )
     refuse(sent, query=frozenset({"beta"}))
     if not sent.path.endswith("/messages"):
-        raise UsageError(
-            f"a batched model called {sent.path!r}, which no batch takes; call the model that was given to batched()"
-        )
+        raise UsageError(f"a batched model called {sent.path!r}, which batches do not support; call the original model")
     return sent.body
 
 

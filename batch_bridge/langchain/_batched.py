@@ -1,4 +1,4 @@
-"""`batched`: what users call."""
+"""The public function `batched`."""
 
 import functools
 import warnings
@@ -38,10 +38,10 @@ def batched(
 
         agent = create_agent(batched(ChatOpenAI(model="gpt-4o-mini")), tools=[...])
 
-    In a node of a LangGraph graph a call waits for the bridge that `batcher` names: the thread parks, as in
-    `batch_bridge.wait`. Outside of graphs the model has a `Batcher` of its own, which sends what waits once no other
-    call has come for `max_idle`. To everybody who looks at it the copy is of the same class; the given model is not
-    changed.
+    In a node of a LangGraph graph, a call is answered by the bridge that `batcher` names, and the thread parks, as in
+    `batch_bridge.wait`. Outside graphs, the model uses its own `Batcher`, which sends the waiting calls once no other
+    call has arrived for `max_idle`. The copy appears to be of the same class; the given model does not
+    change.
 
     `ChatOpenAI`, `AzureChatOpenAI`, `ChatAnthropic` and `ChatGoogleGenerativeAI` go through a batch. Any other model
     makes realtime calls, at most `max_concurrency` at a time, and a warning says so.
@@ -59,27 +59,27 @@ def batched(
             the bridge's fallback: see `batch_bridge.wait`.
 
     Raises:
-        TypeError: It is no chat model, or one that is batched already.
-        ValueError: The mode, or another argument, is not what it can be; or `max_idle` or `max_age` is given together
+        TypeError: It is not a chat model, or it is already batched.
+        ValueError: The mode, or another argument, is invalid; or `max_idle` or `max_age` is passed together
             with a `Batcher`.
     """
     if not isinstance(model, BaseChatModel):
         hint = (
-            "batch the model first, and bind afterwards: batched(model).bind_tools(…)"
+            "wrap the model first, and bind afterwards: batched(model).bind_tools(…)"
             if isinstance(getattr(model, "bound", None), BaseChatModel)
-            else "give a chat model, such as batched(ChatOpenAI(model=…))"
+            else "pass a chat model, such as batched(ChatOpenAI(model=…))"
         )
-        raise TypeError(f"batched({type(model).__name__} object) is no chat model; {hint}")
+        raise TypeError(f"batched({type(model).__name__} object) is not a chat model; {hint}")
     if isinstance(model, BatchedModel):
-        raise TypeError(f"batched({type(model).__name__} object): this model is batched already; use it as it is")
+        raise TypeError(f"batched({type(model).__name__} object): this model is already batched; use it unchanged")
     if max_concurrency < 1:
-        raise ValueError(f"batched(max_concurrency={max_concurrency!r}) would never call; give at least 1")
+        raise ValueError(f"batched(max_concurrency={max_concurrency!r}) would never call; pass at least 1")
     check_batcher(batcher, what="batched")
     settings = Settings(batcher, FlushPolicy(max_idle=max_idle, max_age=max_age), duration(deadline))
     if isinstance(batcher, Batcher) and settings.flush != _USUAL:
         raise ValueError(
-            "batched(model, Batcher(…), max_idle= or max_age=): a Batcher says itself when it sends; give them to it, "
-            "Batcher(…, max_batch_idle=…, max_batch_age=…), and not here"
+            "batched(model, Batcher(…), max_idle= or max_age=): a Batcher has its own settings; pass them to it: "
+            "Batcher(…, max_batch_idle=…, max_batch_age=…)"
         )
     if resolve_mode(mode, what="batched") == "realtime":
         return model
@@ -98,7 +98,7 @@ def batched(
 
 @functools.lru_cache(maxsize=256)
 def _shared_class(given: type[BaseChatModel], settings: Settings) -> type[BaseChatModel]:
-    """Return `class_of`, made once: a class costs some milliseconds."""
+    """Return `class_of`, cached, because creating a class takes some milliseconds."""
     vendor = vendor_of(given)
     assert vendor is not None  # noqa: S101  # it was looked up before
     return class_of(given, vendor, settings)

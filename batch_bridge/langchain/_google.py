@@ -43,9 +43,7 @@ def read(sent: Sent) -> JSON:
     """
     refuse(sent)
     if not sent.path.endswith(_VERB):
-        raise UsageError(
-            f"a batched model called {sent.path!r}, which no batch takes; call the model that was given to batched()"
-        )
+        raise UsageError(f"a batched model called {sent.path!r}, which batches do not support; call the original model")
     return {"model": sent.path.removesuffix(_VERB).rpartition("/")[2], **sent.body}
 
 

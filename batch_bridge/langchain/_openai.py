@@ -46,9 +46,7 @@ def read(sent: Sent, client: dict[str, JSON]) -> JSON:
     refuse(sent, query=frozenset({"api-version"}))
     endpoint = next((each for each in _ENDPOINTS if sent.path.endswith(each)), None)
     if endpoint is None:
-        raise UsageError(
-            f"a batched model called {sent.path!r}, which no batch takes; call the model that was given to batched()"
-        )
+        raise UsageError(f"a batched model called {sent.path!r}, which batches do not support; call the original model")
     body = sent.body
     if "/deployments/" in sent.path:  # Azure: the URL names the model
         body = {**body, "model": sent.path.partition("/deployments/")[2].partition("/")[0]}

@@ -147,8 +147,8 @@ def refuse_credentials(headers: Mapping[str, object], client: Any) -> None:
     for name, value in headers.items():
         if name.lower() in _CREDENTIALS and value not in own:
             raise UsageError(
-                f"this call of a batched model has the header {name.lower()!r} with a credential of its own, and a "
-                "batch is sent with one account's; leave it out, and batch a model of its own for each account"
+                f"this call of a batched model has the header {name.lower()!r} with its own credential, but a "
+                "batch is sent with the credentials of one account; omit it, and use a batched model for each account"
             )
 
 

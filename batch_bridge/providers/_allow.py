@@ -1,4 +1,4 @@
-"""What an item may ask for, where items come from people who are not trusted with more. Pure."""
+"""Restrictions for items that contain input of untrusted users. Pure."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ _CONTENT: Final = frozenset({"messages", "input", "contents", "prompt"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allow:
-    """What items may say, beside what the model is to read. What the provider's own `defaults` say is not restricted.
+    """Restricts what items may set, in addition to the model's input. The provider's `defaults` are not restricted.
 
     Attributes:
-        models: Models that a request may be for; `None` is any.
-        endpoints: Endpoints that it may be for, such as `"/v1/responses"`; `None` is any.
-        fields: Fields of a body that an item may set, such as `"temperature"`; `None` is any. Those that hold what the
-            model reads may be set always, and `model` where `models` names some.
+        models: The allowed models; `None` allows any.
+        endpoints: The allowed endpoints, such as `"/v1/responses"`; `None` allows any.
+        fields: The fields of a body that an item may set, such as `"temperature"`; `None` allows any. Fields with the
+            model's input are always allowed, and so is `model` if `models` is given.
 
     Raises:
-        TypeError: One of them is a single string.
+        TypeError: An argument is a single string.
     """
 
     models: Collection[str] | None = None
@@ -33,7 +33,7 @@ class Allow:
     def __post_init__(self) -> None:
         for name in ("models", "endpoints", "fields"):
             if isinstance(getattr(self, name), str):
-                raise TypeError(f"Allow({name}={getattr(self, name)!r}): give a tuple of names")
+                raise TypeError(f"Allow({name}={getattr(self, name)!r}): pass a tuple of names")
 
 
 Allowed: TypeAlias = Allow | Literal["messages"] | None
@@ -47,7 +47,7 @@ def read_allow(provider: str, allow: Allowed) -> Allowed:
         TypeError: It is nothing that can be told.
     """
     if allow is not None and allow != "messages" and not isinstance(allow, Allow):
-        raise TypeError(f'{provider}(allow={allow!r}): give Allow(…), or "messages", or leave it out')
+        raise TypeError(f'{provider}(allow={allow!r}): pass Allow(…), or "messages", or omit it')
     return allow
 
 
@@ -68,7 +68,7 @@ def check(allow: Allowed, item: JSON, body: JSON, *, model: str, endpoint: str =
         return
     if allow == "messages":
         if not (type(item) is list or (type(item) is dict and TAG in item)):
-            refuse('it is more than messages, and this provider has allow="messages"', "give a list of messages")
+            refuse('it is not a list of messages, but this provider has allow="messages"', "pass a list of messages")
         return
     if allow.models is not None and model not in allow.models:
         refuse(f"its model {model[:80]!r} is not allowed", f"Allow(models=…) names {_named(allow.models)}")

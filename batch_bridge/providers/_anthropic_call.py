@@ -94,7 +94,7 @@ def read_item(item: JSON, defaults: Mapping[str, JSON]) -> Call:
     if "params" in item and "messages" not in item:
         params = item["params"]
         if not isinstance(params, dict):
-            refuse(f"the params of its entry are a {type(params).__name__}", "give the request body as a dict")
+            refuse(f"the params of its entry are a {type(params).__name__}", "pass the request body as a dict")
         return read_item(params, defaults)
     given = item.get("messages")
     if not isinstance(given, list):
@@ -111,10 +111,10 @@ def _of_messages(given: Sequence[JSON], item: Mapping[str, JSON], defaults: Mapp
     try:
         system, conversation = messages.to_conversation(given)
     except (ValueError, TypeError, LookupError) as error:
-        cause = f"one of its messages cannot be said in Anthropic's terms ({str(error)[:500]})"
+        cause = f"one of its messages cannot be converted to Anthropic's format ({str(error)[:500]})"
         raise RequestRefused(f"the request cannot be sent: {cause}; change that message") from error
     if not conversation:
-        refuse("it holds system messages alone", "add what the user says")
+        refuse("it contains only system messages", "add a user message")
     body: dict[str, JSON] = {**defaults, **item, "messages": conversation}
     if system:
         own = item.get("system", [])
@@ -128,7 +128,7 @@ def _of_messages(given: Sequence[JSON], item: Mapping[str, JSON], defaults: Mapp
 def _of_body(body: Mapping[str, JSON], *, wants_message: bool) -> Call:
     model = body.get("model")
     if not isinstance(model, str) or not model:
-        refuse("it names no model", 'put "model" in its body, or give AnthropicBatch(model=…)')
+        refuse("it names no model", 'put "model" in its body, or pass AnthropicBatch(model=…)')
     if body.get("stream"):
-        refuse('its body has "stream" set, and a batch cannot stream', "leave it out")
+        refuse('its body has "stream" set, and a batch cannot stream', "omit it")
     return Call(model, body, wants_message)

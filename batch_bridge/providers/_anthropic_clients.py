@@ -16,7 +16,7 @@ Own: TypeAlias = AsyncAnthropic | Callable[[], AsyncAnthropic]
 Made = TypeVar("Made", Anthropic, AsyncAnthropic)
 
 _MISSING: Final = (
-    "there is no Anthropic API key; set the environment variable ANTHROPIC_API_KEY, or give "
+    "there is no Anthropic API key; set the environment variable ANTHROPIC_API_KEY, or pass "
     "AnthropicBatch(AsyncAnthropic(api_key=…))"
 )
 
@@ -37,10 +37,10 @@ class Clients(_clients.Clients[AsyncAnthropic]):
         client, make = _clients.read_own(own, AsyncAnthropic)
         if client is not None and not isinstance(client, AsyncAnthropic):
             hint = (
-                "an Anthropic client is synchronous; give AsyncAnthropic(…) with the same arguments"
+                "an Anthropic client is synchronous; pass AsyncAnthropic(…) with the same arguments"
                 if type(client).__name__ == "Anthropic"
-                else "give an anthropic.AsyncAnthropic, a function that makes one, or nothing to have one made from "
-                "ANTHROPIC_API_KEY; the clients of other clouds have no Message Batches"
+                else "pass an anthropic.AsyncAnthropic, a function that returns one, or nothing to create one from "
+                "ANTHROPIC_API_KEY; the clients of other clouds do not support Message Batches"
             )
             raise _clients.wrong("AnthropicBatch", client, hint)
         super().__init__(

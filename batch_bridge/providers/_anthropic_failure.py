@@ -14,12 +14,12 @@ _ADVICE: Final = {
     401: "check ANTHROPIC_API_KEY, or the api_key of the client",
     403: "check what the API key and its workspace may do",
     404: "check the client's base_url",
-    413: "give FlushPolicy(max_bytes=…) a smaller number",
+    413: "set FlushPolicy(max_bytes=…) to a smaller number",
 }
 
 
 def is_gone(error: Exception) -> bool:
-    """Tell whether the API itself says that there is no such thing; a 404 of a proxy's has no error in it."""
+    """Return whether the API itself says that there is no such thing; a 404 of a proxy's has no error in it."""
     return status_of(error) == _NOT_FOUND and bool(said(getattr(error, "body", None))[0])
 
 
@@ -31,7 +31,7 @@ def said(body: object) -> tuple[str | None, str | None]:
 
 
 def _is_keyless(error: Exception) -> bool:
-    """Tell whether there is no key: the SDK says so with a TypeError, or with an error that is none of the API's."""
+    """Return whether there is no key: the SDK says so with a TypeError, or with an error that is none of the API's."""
     if isinstance(error, NoCredentials) or (isinstance(error, AnthropicError) and not isinstance(error, APIError)):
         return True
     return isinstance(error, TypeError) and "authentication" in str(error)

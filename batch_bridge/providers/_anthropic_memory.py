@@ -26,7 +26,7 @@ class Memory(Watch):
         self._doubts: dict[str, float] = {}
 
     def has_ended(self, batch: Batch) -> bool:
-        """Tell whether a batch has ended and shows all that it has; an unknown status is one that goes on."""
+        """Return whether a batch has ended and shows all that it has; an unknown status is one that goes on."""
         self.saw(batch.id, batch.status, is_known=batch.is_known)
         if not batch.has_ended:
             return False
@@ -52,15 +52,15 @@ class Memory(Watch):
         """
         if patience is None:
             raise SubmissionUnknown(
-                "the process ended, or the connection broke, while a batch was created, and no batch is to be seen. "
-                "Anthropic's API cannot be asked for a batch by a key of ours, so nobody knows whether one will show "
-                "up; look into the Console, and send the requests again if there is none"
+                "the process ended, or the connection broke, while a batch was created, and no batch is visible. "
+                "Anthropic's API cannot find a batch by our key, so one may still "
+                "appear; check the Console, and send the requests again if there is none"
             )
         now = self._clock()
         left = self._doubts.setdefault(key, now) + patience.total_seconds() - now
         if left > 0:
             raise ProviderUnavailable(
-                "a batch was created whose end nobody saw, and none is to be seen; it may still show up",
+                "the response to a create call was lost, and no batch is visible; it may still appear",
                 retry_after=left,
             )
         del self._doubts[key]

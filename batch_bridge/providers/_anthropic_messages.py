@@ -103,7 +103,7 @@ def input_tokens(usage: Mapping[str, Any]) -> int:
 def _read(item: JSON) -> BaseMessage:
     message = decode(item)
     if not isinstance(message, BaseMessage):
-        raise ValueError(f"what {TAG!r} holds is no message")  # noqa: TRY004  # it is a wrong value
+        raise ValueError(f"what {TAG!r} holds is not a message")  # noqa: TRY004  # it is a wrong value
     return message
 
 

@@ -59,7 +59,7 @@ def answered(body: Any, *, wants_message: bool) -> Outcome:
         return Succeeded(_messages.encode_answer(to_message(body)))
     except Exception as error:  # noqa: BLE001  # whatever the body is, its neighbours have answers to be read
         cause = f"{type(error).__name__}: {error}"[:300]
-        return Errored(f"the answer is no message ({cause})", code="unexpected_answer")
+        return Errored(f"the answer is not a message ({cause})", code="unexpected_answer")
 
 
 def failed(body: Any, status: int | None = None) -> Errored:

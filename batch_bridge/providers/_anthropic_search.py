@@ -36,7 +36,7 @@ async def search(clients: Clients, prepared: Prepared, memory: Memory) -> list[B
     """
     if not prepared["is_listed"]:
         raise SubmissionUnknown(
-            "this server cannot list batches, so nobody knows whether the batch was created; look it up, and send the "
+            "this server cannot list batches, so the batch may or may not have been created; look it up, and send the "
             "requests again if it was not"
         )
     ours: list[Batch] = []
@@ -57,13 +57,13 @@ async def search(clients: Clients, prepared: Prepared, memory: Memory) -> list[B
         return sorted(ours, key=lambda batch: (batch.was_cancelled, batch.created_at))
     if running:
         raise ProviderUnavailable(
-            f"batch {running[-1].id} may be the one whose creation nobody saw the end of; Anthropic's API tells once "
-            "it has ended, and it is looked at again then"
+            f"batch {running[-1].id} may be the one whose create response was lost; Anthropic's API shows its requests "
+            "once it has ended, and it is checked again then"
         )
     if unreadable:
         raise SubmissionUnknown(
-            f"batch {unreadable[-1].id} may be the one whose creation nobody saw the end of, and its results cannot "
-            "be read any more; look it up, and send the requests again if it is another one"
+            f"batch {unreadable[-1].id} may be the one whose create response was lost, but its results can no longer "
+            "be read; look it up, and send the requests again if it is another one"
         )
     return []
 

@@ -43,7 +43,7 @@ def read_defaults(defaults: Mapping[str, object] | None, model: str | None, max_
     """
     fields = _defaults.read_defaults("AnthropicBatch", defaults, model)
     if isinstance(max_tokens, bool) or not isinstance(max_tokens, int):
-        raise TypeError(f"AnthropicBatch(max_tokens={max_tokens!r}): give a whole number")
+        raise TypeError(f"AnthropicBatch(max_tokens={max_tokens!r}): pass a whole number")
     if max_tokens < 1:
         raise ValueError(f"AnthropicBatch(max_tokens={max_tokens!r}): a batch takes 1 or more")
     _defaults.refuse_stream("AnthropicBatch", fields)

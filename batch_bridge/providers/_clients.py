@@ -162,8 +162,9 @@ class Clients(ABC, Generic[C]):
         elif self._home() is not loop and not self._has_warned and self._instead is not None:
             self._has_warned = True
             logger.warning(
-                "%s: a client with an http_client of its own is used in a second event loop, and its "
-                "connections belong to one; give a function that makes a new client each time, called once for a loop: "
+                "%s: a client with its own http_client is used in a second event loop, but its "
+                "connections belong to one; pass a function that returns a new client and is called once for "
+                "each loop: "
                 "%s",
                 self._instead.partition("(")[0],
                 self._instead,
@@ -201,7 +202,7 @@ class Clients(ABC, Generic[C]):
 
     @abstractmethod
     def _is_plain(self, client: C) -> bool:
-        """Tell whether the SDK made a client's HTTP client, and not the user."""
+        """Return whether the SDK made a client's HTTP client, and not the user."""
 
     @abstractmethod
     def _place_of(self, client: C) -> tuple[str, ...]:

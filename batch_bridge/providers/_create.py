@@ -61,23 +61,23 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 
 def create(name: str, **options: Any) -> Provider:
-    """Return a provider by its name.
+    """Create a provider from its name.
 
     ::
 
         provider = create("anthropic", model="claude-haiku-4-5", max_tokens=500)
 
     Args:
-        name: `"openai"`, `"azure"`, `"anthropic"`, `"gemini"`, or who speaks like OpenAI: `"groq"`, `"together"`,
+        name: `"openai"`, `"azure"`, `"anthropic"`, `"gemini"`, or an OpenAI-compatible server: `"groq"`, `"together"`,
             `"mistral"`, `"doubleword"`, `"vllm"`.
-        **options: What the provider's class takes. In place of `client=` there may be what a client is made of:
-            `api_key`, `base_url` and `timeout` (seconds; a `timedelta` too), with OpenAI also `organization` and
-            `project`, and with Azure `azure_endpoint` and `api_version` in place of `base_url`. What is left out is
-            read from the environment, as the vendor's SDK does.
+        **options: Arguments of the provider's class. Instead of `client=`, options of the client are accepted:
+            `api_key`, `base_url` and `timeout` (seconds, or a `timedelta`), for OpenAI also `organization` and
+            `project`, and for Azure `azure_endpoint` and `api_version` instead of `base_url`. Missing options are
+            read from the environment, as in the vendor's SDK.
 
     Raises:
-        ValueError: There is no provider of this name, or it does not take a value.
-        TypeError: The provider has no such option, or an option is of another type.
+        ValueError: There is no provider of this name, or it does not accept a value.
+        TypeError: The provider has no such option, or an option has the wrong type.
         ImportError: The provider's SDK is not installed; the error says what to install.
     """
     if name not in KINDS:
@@ -87,12 +87,12 @@ def create(name: str, **options: Any) -> Provider:
     known = option_names(name)
     for option in options:
         if option not in known:
-            raise TypeError(f"create({name!r}, {option}=…): it has no such option; {_suggest(option, known)}")
+            raise TypeError(f"create({name!r}, {option}=…): unknown option; {_suggest(option, known)}")
     wiring = {option: options.pop(option) for option in kind.wiring if option in options}
     wiring = {option: value for option, value in wiring.items() if value is not None}
     if wiring:
         if options.get("client") is not None:
-            raise TypeError(f"create({name!r}): got client= and {', '.join(wiring)}; give one or the other")
+            raise TypeError(f"create({name!r}): got client= and {', '.join(wiring)}; pass one or the other")
         options["client"] = _client(name, kind, wiring)
     provider: Provider = made(**options, **kind.fixed)
     return provider
@@ -130,7 +130,7 @@ def _client(name: str, kind: Kind, wiring: dict[str, Any]) -> object:
     try:
         client: object = getattr(sdk, kind.client)(**wiring, max_retries=0)
     except refusals as error:
-        raise ValueError(f"create({name!r}): no client can be made: {error}") from error
+        raise ValueError(f"create({name!r}): no client can be created: {error}") from error
     return client
 
 
@@ -141,7 +141,7 @@ def _gemini(sdk: Any, wiring: dict[str, Any]) -> object:
     try:
         client: object = sdk.Client(vertexai=False, http_options=options, **wiring)
     except ValueError as error:
-        raise ValueError("create('gemini'): there is no API key; set GEMINI_API_KEY, or give api_key=…") from error
+        raise ValueError("create('gemini'): there is no API key; set GEMINI_API_KEY, or pass api_key=…") from error
     return client
 
 

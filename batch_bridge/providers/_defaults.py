@@ -18,13 +18,13 @@ def read_defaults(provider: str, defaults: Mapping[str, object] | None, model: s
         TypeError, ValueError: They are no fields of a body.
     """
     if model is not None and (not isinstance(model, str) or not model):
-        raise TypeError(f"{provider}(model={model!r}): give a model's name, or leave it out and name it in the items")
+        raise TypeError(f"{provider}(model={model!r}): pass a model's name, or omit it and name it in the items")
     if defaults is not None and not isinstance(defaults, Mapping):
-        raise TypeError(f"{provider}(defaults={defaults!r}): give fields of a request body, as a dict")
+        raise TypeError(f"{provider}(defaults={defaults!r}): pass fields of a request body, as a dict")
     fields = to_json(dict(defaults or {}), what=f"{provider}(defaults=…)")
     assert isinstance(fields, dict)  # noqa: S101  # what it was made from
     if model is not None and fields.get("model", model) != model:
-        raise ValueError(f"{provider} got model={model!r} and another in defaults=; give one or the other")
+        raise ValueError(f"{provider} got model={model!r} and another in defaults=; pass one or the other")
     return fields if model is None else {**fields, "model": model}
 
 

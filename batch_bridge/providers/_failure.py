@@ -32,12 +32,12 @@ def status_of(error: Exception) -> int | None:
 
 
 def is_passing(status: int) -> bool:
-    """Tell whether a call that was answered with this HTTP status may be answered otherwise later."""
+    """Return whether a call that was answered with this HTTP status may be answered otherwise later."""
     return status in (_REQUEST_TIMEOUT, _CONFLICT, _TOO_MANY) or status >= _SERVER
 
 
 def is_one_of(names: frozenset[str], error: Exception) -> bool:
-    """Tell whether an error, or the HTTP library's below it, is of a class with one of these names."""
+    """Return whether an error, or the HTTP library's below it, is of a class with one of these names."""
     return any(kind.__name__ in names for kind in type(below(error) or error).__mro__)
 
 

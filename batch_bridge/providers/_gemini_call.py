@@ -81,18 +81,18 @@ def _of_body(item: Mapping[str, JSON], defaults: Mapping[str, JSON]) -> Call:
     body = {**defaults, **item}
     model = body.pop("model", None)
     if not isinstance(model, str) or not model.removeprefix("models/"):
-        refuse("it names no model", 'put "model" in its body, or give GeminiBatch(model=…)')
+        refuse("it names no model", 'put "model" in its body, or pass GeminiBatch(model=…)')
     if "config" in body:
         refuse(
-            "its body has a \"config\", which is the SDK's and not the API's",
-            'write what is in it as the API does: "generationConfig", "systemInstruction", "tools", "safetySettings"',
+            'its body has a "config", which belongs to the SDK and not to the API',
+            'write its content as in the API: "generationConfig", "systemInstruction", "tools", "safetySettings"',
         )
     wants_message = _converse(body) if "messages" in body else False
     contents = body.get("contents")
     if not isinstance(contents, list) or not contents:
         refuse(
-            "its body has no list of contents" if contents is None else "its contents are no list with something in it",
-            'give it "contents": [{"role": "user", "parts": [{"text": "…"}]}], or "messages"',
+            "its body has no list of contents" if contents is None else "its contents are not a non-empty list",
+            'add "contents": [{"role": "user", "parts": [{"text": "…"}]}], or "messages"',
         )
     return Call(model.removeprefix("models/"), body, wants_message)
 
@@ -101,17 +101,17 @@ def _converse(body: dict[str, JSON]) -> bool:
     """Put the messages of a body in Gemini's terms; returns whether LangChain's are among them."""
     conversation = body.pop("messages")
     if not isinstance(conversation, list) or not conversation:
-        refuse("its list of messages is empty or no list", f"write {EXAMPLE}")
+        refuse("its messages are not a non-empty list", f"write {EXAMPLE}")
     if "contents" in body:
-        refuse('its body has both "messages" and "contents"', "give one or the other")
+        refuse('its body has both "messages" and "contents"', "pass one or the other")
     check_messages(conversation)
     try:
         system, contents = messages.to_contents(conversation)
     except (ValueError, TypeError, LookupError) as error:
-        cause = f"one of its messages cannot be said in Gemini's terms ({str(error)[:500]})"
+        cause = f"one of its messages cannot be converted to Gemini's format ({str(error)[:500]})"
         raise RequestRefused(f"the request cannot be sent: {cause}; change that message") from error
     if system and any(name in body for name in _SYSTEM):
-        refuse('it has a system message and a "systemInstruction"', "give one or the other")
+        refuse('it has a system message and a "systemInstruction"', "pass one or the other")
     if system:
         body["systemInstruction"] = {"parts": system}
     body["contents"] = contents

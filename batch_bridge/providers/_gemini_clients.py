@@ -36,11 +36,11 @@ class Clients(_clients.Clients[genai.Client]):
 
     def __init__(self, own: genai.Client | None, limits: ResponseLimits = USUAL) -> None:
         if own is not None and not isinstance(own, genai.Client):
-            hint = "give a google.genai.Client, or nothing to have one made from GEMINI_API_KEY"
+            hint = "pass a google.genai.Client, or nothing to have one created from GEMINI_API_KEY"
             raise _clients.wrong("GeminiBatch", own, hint)
         if own is not None and own.vertexai:
             raise TypeError(
-                "GeminiBatch got a client of Vertex AI, whose batches go through object storage; give a client of the "
+                "GeminiBatch got a client of Vertex AI, whose batches use object storage; pass a client of the "
                 "Gemini Developer API: genai.Client(api_key=…)"
             )
         super().__init__(own, limits=limits)
@@ -139,6 +139,6 @@ def _make(options: types.HttpOptions, key: str | None = None) -> genai.Client:
         return genai.Client(vertexai=False, api_key=key, http_options=options)
     except ValueError as error:
         raise NoCredentials(
-            "there is no Gemini API key; set the environment variable GEMINI_API_KEY, or give "
+            "there is no Gemini API key; set the environment variable GEMINI_API_KEY, or pass "
             "GeminiBatch(genai.Client(api_key=…))"
         ) from error

@@ -20,7 +20,7 @@ _ADVICE: Final = {
     _UNAUTHORIZED: "check GEMINI_API_KEY, or the api_key of the client",
     _FORBIDDEN: "check what the API key and its project may do",
     _NOT_FOUND: "check the model's name, and the client's base_url",
-    _TOO_LARGE: "give FlushPolicy(max_bytes=…) a smaller number",
+    _TOO_LARGE: "set FlushPolicy(max_bytes=…) to a smaller number",
 }
 
 
@@ -30,7 +30,7 @@ def status_of(error: Exception) -> int | None:
 
 
 def is_gone(error: Exception) -> bool:
-    """Tell whether the API itself says that there is no such thing.
+    """Return whether the API itself says that there is no such thing.
 
     Of a file that does not exist the API says 403, "or it may not exist"; a 404 of a proxy's has no error in it.
     """

@@ -54,7 +54,7 @@ def _read(item: JSON) -> BaseMessage:
     if isinstance(item, dict) and TAG in item:
         message = decode(item)
         if not isinstance(message, BaseMessage):
-            raise ValueError(f"what {TAG!r} holds is no message")
+            raise ValueError(f"what {TAG!r} holds is not a message")
         return message
     given: Any = item
     return convert_to_messages([given])[0]

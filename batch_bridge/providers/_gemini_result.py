@@ -104,8 +104,8 @@ def read_inlined(results: Sequence[Any], sent: Sequence[str], bill: Bill) -> lis
             for (_, result), own in zip(found, sent, strict=True)
         ]
     unmatched = Errored(
-        f"{nameless} of {len(found)} results of the batch name no request, and they do not stand in the order of its "
-        f"{len(sent)} requests, so nobody knows whose they are; this request's may be one of them, and paid for",
+        f"{nameless} of {len(found)} results of the batch name no request, and do not match the order of its "
+        f"{len(sent)} requests, so they cannot be assigned; this request's result may be one of them, and paid for",
         code="unmatched_result",
         retryable=True,
     )
@@ -145,7 +145,7 @@ def _status(error: object) -> Mapping[str, Any]:
 
 
 def is_retryable(status: int | None) -> bool:
-    """Tell whether a request that ended with this HTTP status may succeed when it is sent again."""
+    """Return whether a request that ended with this HTTP status may succeed when it is sent again."""
     return status is None or status in (408, 409, 429, 499) or (status >= 500 and status != 501)  # noqa: PLR2004
 
 
@@ -165,7 +165,7 @@ def _outcome(key: str, result: Mapping[str, Any], bill: Bill) -> Pair:
     if result.get("error"):
         return request_id, read_error(result["error"])
     return request_id, Errored(
-        "the batch's output holds neither an answer nor an error for it", "missing_result", retryable=True
+        "the batch's output contains neither an answer nor an error for it", "missing_result", retryable=True
     )
 
 
@@ -174,4 +174,4 @@ def _message(response: Mapping[str, Any]) -> Outcome:
         return Succeeded(_messages.encode_answer(to_message(response)))
     except Exception as error:  # noqa: BLE001  # whatever the answer is, its neighbours are to be read
         cause = f"{type(error).__name__}: {error}"[:300]
-        return Errored(f"the answer is no content, so it is no message ({cause})", code="unexpected_answer")
+        return Errored(f"the answer is no content, so it is not a message ({cause})", code="unexpected_answer")

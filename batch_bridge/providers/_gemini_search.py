@@ -32,7 +32,7 @@ async def search(clients: Clients, key: str, upload: Upload) -> list[Job]:
         return [*sure, *doubtful]
     if doubtful:
         raise ProviderUnavailable(
-            f"{doubtful[0].name} has not begun, and its input file has been deleted; it will be looked at again"
+            f"{doubtful[0].name} has not started, and its input file has been deleted; it will be checked again"
         )
     own = [job for job in matches if job.input_file in (None, upload["input_file"])]
     return [job for job in own if job.state != "failed" or await _has_input(clients, job)]

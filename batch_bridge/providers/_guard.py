@@ -98,9 +98,9 @@ class Guard:
             return
         if scheme != "https" or host not in self._limits.hosts:
             raise ResponseRejected(
-                f"the provider at {own_scheme}://{own_host} sends us to {scheme}://{host}:{port}, which was not "
-                f"asked, and got no key. If it has its files there, give ResponseLimits(hosts=({host!r},)), and it is "
-                "called by https, without the key"
+                f"the provider at {own_scheme}://{own_host} redirects to {scheme}://{host}:{port}, which was not "
+                f"called, and received no key. If its files are there, pass ResponseLimits(hosts=({host!r},)), and it "
+                "is called over HTTPS, without the key"
             )
         for name in list(request.headers):
             if name.lower() not in _NO_CREDENTIALS:
@@ -118,7 +118,7 @@ class Guard:
         packing = response.headers.get("content-encoding", "").strip().lower()
         if packing not in _PLAIN | _ZIPPED:
             raise ResponseRejected(
-                f"the provider's response is packed as {packing[:40]!r}, and only gzip was asked for"
+                f"the provider's response has the encoding {packing[:40]!r}, but only gzip was requested"
             )
         if packing:
             del response.headers["content-encoding"]

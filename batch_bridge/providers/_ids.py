@@ -11,7 +11,7 @@ _SINGULAR: Final = {"files": "file", "batches": "batch"}
 
 
 def is_id(value: object) -> TypeGuard[str]:
-    """Tell whether a name can stand in an address as one part of it."""
+    """Return whether a name can stand in an address as one part of it."""
     return (
         isinstance(value, str)
         and 0 < len(value) <= _LONGEST
@@ -48,7 +48,7 @@ def checked_resource(value: str, kind: str) -> str:
 
 
 def is_resource(value: object, kind: str) -> TypeGuard[str]:
-    """Tell whether a name is one of Gemini's, of this kind."""
+    """Return whether a name is one of Gemini's, of this kind."""
     if not isinstance(value, str):
         return False
     first, _, rest = value.partition("/")
@@ -57,6 +57,6 @@ def is_resource(value: object, kind: str) -> TypeGuard[str]:
 
 def _rejected(value: str, what: str) -> ResponseRejected:
     return ResponseRejected(
-        f"the provider gave {value[:80]!r} as the id of a {_SINGULAR.get(what, what)}, which is no id but an address "
-        "of something else; nothing was asked under it. Check whom the client's base_url names"
+        f"the provider gave {value[:80]!r} as the id of a {_SINGULAR.get(what, what)}, which would lead to "
+        "another address; it was not used. Check the client's base_url"
     )

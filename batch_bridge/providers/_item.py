@@ -47,7 +47,7 @@ def check_messages(given: Iterable[JSON]) -> None:
 
 
 def is_message(value: JSON) -> bool:
-    """Tell whether this is a LangChain message."""
+    """Return whether this is a LangChain message."""
     return type(value) is dict and TAG in value
 
 

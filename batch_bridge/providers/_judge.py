@@ -64,15 +64,15 @@ class Judge:
     retry_after: Callable[[Exception], float | None] = _failure.retry_after
 
     def is_ended(self, error: Exception) -> bool:
-        """Tell whether a cancellation was refused because there is nothing left to cancel."""
+        """Return whether a cancellation was refused because there is nothing left to cancel."""
         return self.status_of(error) in (_BAD_REQUEST, _NOT_FOUND, _CONFLICT)
 
     def is_unsupported(self, error: Exception) -> bool:
-        """Tell whether the server does not know this call at all."""
+        """Return whether the server does not know this call at all."""
         return self.status_of(error) in (_NO_METHOD, _NOT_IMPLEMENTED)
 
     def is_unseen(self, error: Exception, age: float | None) -> bool:
-        """Tell whether the API says that it does not find a file that is new, and so may find it later."""
+        """Return whether the API says that it does not find a file that is new, and so may find it later."""
         if age is None or age > FILE_VISIBILITY or self.status_of(error) not in _REFUSALS:
             return False
         return _NO_FILE.search(f"{self.code(error)} {self.told('', error)}") is not None

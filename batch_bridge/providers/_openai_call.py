@@ -96,9 +96,9 @@ def read_item(item: JSON, defaults: Mapping[str, JSON], endpoint: str | None) ->
 def _of_line(line: Mapping[str, JSON], defaults: Mapping[str, JSON], endpoint: str | None) -> Call:
     url, method, body = line.get("url"), line.get("method", "POST"), line["body"]
     if not isinstance(body, dict):
-        refuse(f"the body of its line is a {type(body).__name__}", "give the request body as a dict")
+        refuse(f"the body of its line is a {type(body).__name__}", "pass the request body as a dict")
     if method != "POST":
-        refuse(f"its method is {method!r}", 'a batch takes "POST" alone')
+        refuse(f"its method is {method!r}", 'a batch supports only "POST"')
     if isinstance(url, str) and f"/v1{url}" in ENDPOINTS:
         url = f"/v1{url}"  # as Azure writes it
     if url is not None and url not in ENDPOINTS:
@@ -112,15 +112,15 @@ def _of_body(
     body = {**defaults, **item}
     model = body.get("model")
     if not isinstance(model, str) or not model:
-        refuse("it names no model", 'put "model" in its body, or give OpenAIBatch(model=…)')
+        refuse("it names no model", 'put "model" in its body, or pass OpenAIBatch(model=…)')
     if body.get("stream"):
-        refuse('its body has "stream" set, and a batch cannot stream', "leave it out")
+        refuse('its body has "stream" set, and a batch cannot stream', "omit it")
     endpoint = url or infer(item, model, preferred)
     if endpoint is None:
         refuse(
-            "nothing in it tells which endpoint it is for",
-            'give it "messages" or "input", or write a whole line {"url": …, "body": …}, '
-            "or give OpenAIBatch(endpoint=…)",
+            "nothing in it names its endpoint",
+            'add "messages" or "input" to it, or write a whole line {"url": …, "body": …}, '
+            "or pass OpenAIBatch(endpoint=…)",
         )
     wants_message = False
     if endpoint == CHAT:
@@ -133,7 +133,7 @@ def _of_body(
 def _conversation(messages: Sequence[JSON], endpoint: str | None) -> dict[str, JSON]:
     if endpoint not in (CHAT, RESPONSES, None):
         refuse(
-            f"it is a list, and {endpoint} takes no conversation",
+            f"it is a list, but {endpoint} does not accept a conversation",
             'write a request body, such as {"input": …}',
         )
     if not messages:
@@ -150,6 +150,6 @@ def _convert(body: dict[str, JSON], field: str, convert: Callable[[Sequence[JSON
     try:
         body[field] = convert(messages)
     except (ValueError, TypeError, LookupError) as error:
-        cause = f"LangChain cannot say one of its messages in OpenAI's terms ({str(error)[:500]})"
+        cause = f"one of its messages cannot be converted to OpenAI's format ({str(error)[:500]})"
         raise RequestRefused(f"the request cannot be sent: {cause}; change that message") from error
     return True

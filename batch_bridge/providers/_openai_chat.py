@@ -58,7 +58,7 @@ def read_message(item: JSON) -> BaseMessage:
     """
     message = decode(item)
     if not isinstance(message, BaseMessage):
-        raise ValueError(f"what {TAG!r} holds is no message")  # noqa: TRY004  # it is a wrong value
+        raise ValueError(f"what {TAG!r} holds is not a message")  # noqa: TRY004  # it is a wrong value
     return message
 
 

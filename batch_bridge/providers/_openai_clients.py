@@ -44,9 +44,9 @@ class Clients(_clients.Clients[AsyncOpenAI]):
         client, make = _clients.read_own(own, AsyncOpenAI)
         if client is not None and not isinstance(client, AsyncOpenAI):
             hint = (
-                "an OpenAI client is synchronous; give AsyncOpenAI(…) with the same arguments"
+                "an OpenAI client is synchronous; pass AsyncOpenAI(…) with the same arguments"
                 if type(client).__name__ in ("OpenAI", "AzureOpenAI")
-                else "give an openai.AsyncOpenAI, a function that makes one, or nothing to have one made from "
+                else "pass an openai.AsyncOpenAI, a function that returns one, or nothing to have one created from "
                 "OPENAI_API_KEY"
             )
             raise _clients.wrong("OpenAIBatch", client, hint)
@@ -73,7 +73,7 @@ class Clients(_clients.Clients[AsyncOpenAI]):
             if own is not None and value is not None and value != own:
                 raise RequestRefused(
                     f"the request cannot be sent: its client's {name} is {value!r}, and this provider's is {own!r}; "
-                    "name another bridge for that client, or give the bridge OpenAIBatch(that client)"
+                    "name another bridge for that client, or use OpenAIBatch(that client) in the bridge"
                 )
 
     def _new(self) -> AsyncOpenAI:
@@ -200,14 +200,14 @@ def _from_environment(quirks: Quirks, kind: Callable[..., Made], azure: Callable
     key = quirks.api_key and os.environ.get(quirks.api_key)
     if quirks.api_key is not None and not key:
         raise NoCredentials(
-            f"there is no API key of {quirks.name}; set the environment variable {quirks.api_key}, or give "
+            f"there is no API key of {quirks.name}; set the environment variable {quirks.api_key}, or pass "
             "OpenAIBatch(AsyncOpenAI(base_url=…, api_key=…), quirks=…)"
         )
     try:
         return kind(base_url=quirks.base_url, api_key=key, **options)
     except OpenAIError as error:
         raise NoCredentials(
-            "there is no OpenAI API key; set the environment variable OPENAI_API_KEY, or give "
+            "there is no OpenAI API key; set the environment variable OPENAI_API_KEY, or pass "
             "OpenAIBatch(AsyncOpenAI(api_key=…))"
         ) from error
 
@@ -217,13 +217,13 @@ def _azure_from_environment(azure: Callable[..., Made], **options: Any) -> Made:
         return azure(**options)
     except (OpenAIError, ValueError) as error:
         raise NoCredentials(
-            f"no client of Azure can be made ({error}); set AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY and "
-            "OPENAI_API_VERSION, or give AzureOpenAIBatch(AsyncAzureOpenAI(…))"
+            f"no Azure client can be created ({error}); set AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY and "
+            "OPENAI_API_VERSION, or pass AzureOpenAIBatch(AsyncAzureOpenAI(…))"
         ) from error
 
 
 def is_plain(client: OpenAI | AsyncOpenAI) -> bool:
-    """Tell whether the SDK made a client's HTTP client, and not the user (`AsyncOpenAI(http_client=…)`)."""
+    """Return whether the SDK made a client's HTTP client, and not the user (`AsyncOpenAI(http_client=…)`)."""
     http = getattr(client, "_client", None)
     return type(http).__module__ == "openai._base_client"
 

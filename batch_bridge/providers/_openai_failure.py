@@ -15,12 +15,12 @@ _ADVICE: Final = {
     _UNAUTHORIZED: "check OPENAI_API_KEY, or the api_key of the client",
     _FORBIDDEN: "check what the API key and its project may do",
     _NOT_FOUND: "check the client's base_url",
-    _TOO_LARGE: "give FlushPolicy(max_bytes=…) a smaller number",
+    _TOO_LARGE: "set FlushPolicy(max_bytes=…) to a smaller number",
 }
 
 
 def is_gone(error: Exception) -> bool:
-    """Tell whether the API itself says that there is no such thing; a 404 of a proxy's has no error in it."""
+    """Return whether the API itself says that there is no such thing; a 404 of a proxy's has no error in it."""
     return status_of(error) == _NOT_FOUND and isinstance(getattr(error, "body", None), dict) and _named(error)
 
 

@@ -192,7 +192,7 @@ def _call(item: Mapping[str, Any], calls: list[ToolCall], invalid: list[InvalidT
         arguments = None
         reason = str(error)
     else:
-        reason = f"the arguments are no JSON object: {raw}"
+        reason = f"the arguments are not a JSON object: {raw}"
     if isinstance(arguments, dict):
         calls.append(ToolCall(name=item["name"], args=arguments, id=item["call_id"], type="tool_call"))
     else:

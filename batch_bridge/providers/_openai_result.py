@@ -28,7 +28,7 @@ def read_line(line: bytes) -> tuple[str, Outcome] | None:
     if response is None:
         return request_id, _never_ran(result.get("error"))
     if not isinstance(response, dict):
-        return request_id, Errored("its line in the batch's output is no answer", code="unexpected_answer")
+        return request_id, Errored("its line in the batch's output is not an answer", code="unexpected_answer")
     status, body = status_in(response.get("status_code")), response.get("body")
     if status is None and isinstance(body, Mapping) and body and not (is_error(body) or result.get("error")):
         status = _OK  # it does not say, and here is an answer
@@ -38,7 +38,7 @@ def read_line(line: bytes) -> tuple[str, Outcome] | None:
 
 
 def is_success(status: int | None) -> TypeGuard[int]:
-    """Tell whether an HTTP status says that the request was answered."""
+    """Return whether an HTTP status says that the request was answered."""
     return status is not None and 200 <= status < 300  # noqa: PLR2004
 
 
@@ -50,7 +50,7 @@ def answered(body: Any, status: int, *, wants_message: bool) -> Outcome:
 
 
 def is_retryable(status: int | None) -> bool:
-    """Tell whether a request that ended with this HTTP status may succeed when it is sent again."""
+    """Return whether a request that ended with this HTTP status may succeed when it is sent again."""
     return status is None or status in (0, 408, 409, 429) or status >= 500  # noqa: PLR2004
 
 
@@ -62,7 +62,7 @@ def _never_ran(error: object) -> Outcome:
         return Cancelled(message or CANCELLED)
     if code is None and message is None:
         return Errored(
-            "the batch's output holds neither an answer nor an error for it", "missing_result", retryable=True
+            "the batch's output contains neither an answer nor an error for it", "missing_result", retryable=True
         )
     return Errored(message or f"the request did not run: {code}", code=code or "error", retryable=code in PASSING)
 
@@ -96,7 +96,7 @@ def _message(body: Any, status: int) -> Outcome:
     except Exception as error:  # noqa: BLE001  # whatever the body is, its neighbours have answers to be read
         cause = f"{type(error).__name__}: {error}"[:300]
         return Errored(
-            f"the answer is neither a chat completion nor a response, so it is no message ({cause})",
+            f"the answer is neither a chat completion nor a response, so it is not a message ({cause})",
             code="unexpected_answer",
             status_code=status,
         )

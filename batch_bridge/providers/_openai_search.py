@@ -35,8 +35,7 @@ async def search(clients: Clients, calls: BatchCalls, key: str, upload: Upload) 
         return [*sure, *doubtful]
     if doubtful:
         raise ProviderUnavailable(
-            f"batch {doubtful[0].id} is being validated, and its input file has been deleted; it will "
-            "be looked at again"
+            f"batch {doubtful[0].id} is being validated, and its input file has been deleted; it will be checked again"
         )
     own = [batch for batch in matches if batch.input_file_id == upload["input_file_id"]]
     return [batch for batch in own if batch.status != "failed" or await _has_input(clients, batch)]
@@ -76,7 +75,7 @@ async def _list(clients: Clients, calls: BatchCalls, since: int) -> list[Batch]:
         except Exception as error:
             if is_unsupported(error):
                 raise SubmissionUnknown(
-                    "this server cannot list batches, so nobody knows whether the batch was created; look it "
+                    "this server cannot list batches, so the batch may or may not have been created; look it "
                     f"up, and send the requests again if it was not ({unavailable('the listing', error)})"
                 ) from error
             raise unavailable("listing the batches", error) from error

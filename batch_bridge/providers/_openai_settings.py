@@ -74,17 +74,17 @@ def read_defaults(defaults: Mapping[str, object] | None, model: str | None) -> d
 
 def _check_metadata(metadata: Mapping[str, str]) -> None:
     if KEY in metadata:
-        raise ValueError(f"OpenAIBatch(metadata=…): {KEY!r} is where BatchBridge finds its batches again; rename yours")
+        raise ValueError(f"OpenAIBatch(metadata=…): {KEY!r} is reserved for BatchBridge's own key; rename yours")
     if len(metadata) >= _MOST_PAIRS:
         raise ValueError(
-            f"OpenAIBatch(metadata=…) has {len(metadata)} pairs; the API takes {_MOST_PAIRS}, and one is ours"
+            f"OpenAIBatch(metadata=…) has {len(metadata)} pairs; the API accepts {_MOST_PAIRS}, and one is ours"
         )
     for name, value in metadata.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"OpenAIBatch(metadata=…): {name!r}: {value!r} is not a pair of strings; make it one")
         if len(name) > _LONGEST_NAME or len(value) > _LONGEST_VALUE:
             raise ValueError(
-                f"OpenAIBatch(metadata=…): the pair {name[:80]!r} is too long; the API takes names of "
+                f"OpenAIBatch(metadata=…): the pair {name[:80]!r} is too long; the API accepts names of "
                 f"{_LONGEST_NAME} and values of {_LONGEST_VALUE} characters"
             )
 

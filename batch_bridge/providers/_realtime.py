@@ -89,7 +89,7 @@ class Realtime:
     ) -> None:
         for name, value in (("concurrency", concurrency), ("attempts", attempts)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"realtime({name}={value!r}) would ask nothing; give a whole number from 1")
+                raise ValueError(f"realtime({name}={value!r}) would call nothing; pass a whole number from 1")
         self.limits = limits
         self.measure = measure
         self.batch = batch
@@ -159,8 +159,8 @@ class Realtime:
         """
         if not is_realtime(handle):
             raise ProviderUnavailable(
-                f"{handle!r} was sent through a batch API, and this bridge answers in realtime only; give it the "
-                'provider that sent it, with mode="realtime" if you like'
+                f"{handle!r} was sent through a batch API, but this bridge answers only in realtime; pass it the "
+                'provider that sent it, optionally with mode="realtime"'
             )
         job = self._job(handle)
         if job is None:
@@ -203,5 +203,5 @@ class Realtime:
 
 
 def is_realtime(left: JSON) -> bool:
-    """Tell whether a `Realtime` has left this, as a handle or as what it has prepared."""
+    """Return whether a `Realtime` has left this, as a handle or as what it has prepared."""
     return isinstance(left, dict) and _MARK in left

@@ -10,20 +10,20 @@ from batch_bridge.errors import ResponseRejected
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseLimits:
-    """What is taken from a provider at most. A server that sends more, or for longer, cannot fill memory or hold us up.
+    """Limits for a provider's responses. A server that exceeds them can neither fill memory nor block the engine.
 
     Sizes are counted in bytes after decompression.
 
     Attributes:
         answer_bytes: One answer: a line of a batch's results, or the response to a realtime call. A longer line fails
-            its own request with the code `answer_too_large`; its neighbours are read.
+            its own request with the code `answer_too_large`; other lines are read.
         body_bytes: The response to any other call, such as the state of a batch or a page of a listing.
         download_bytes: The results of one batch.
-        listed: Batches that are looked through for one whose creation nobody saw the end of.
+        listed: Batches that are searched for one whose create response was lost.
         call_time: One call, from its first byte to its last.
         transfer_time: A call that carries a batch's requests or results, or waits for an answer of a model.
-        hosts: Hosts beside that of the client's `base_url` that the provider may send us to, such as the storage that
-            has its files. They are called by https alone, and get no key. The provider's own host is always allowed.
+        hosts: Further hosts to which the provider may redirect, such as the storage of its files. They are called only
+            over HTTPS, and receive no key. The host of the client's `base_url` is always allowed.
 
     Raises:
         ValueError: A limit is not above 0.
@@ -41,23 +41,23 @@ class ResponseLimits:
         for name in ("answer_bytes", "body_bytes", "download_bytes", "listed"):
             value = getattr(self, name)
             if not isinstance(value, int) or value <= 0:
-                raise ValueError(f"ResponseLimits({name}={value!r}): give a whole number above 0")
+                raise ValueError(f"ResponseLimits({name}={value!r}): pass a whole number above 0")
         for name in ("call_time", "transfer_time"):
             value = parse(getattr(self, name))
             if value is None or value <= timedelta(0):
                 raise ValueError(f"ResponseLimits({name}={getattr(self, name)!r}): give a positive duration: {FORMS}")
             object.__setattr__(self, name, value)
         if isinstance(self.hosts, str):
-            raise ValueError(f"ResponseLimits(hosts={self.hosts!r}): give a tuple of names")  # noqa: TRY004
+            raise ValueError(f"ResponseLimits(hosts={self.hosts!r}): pass a tuple of names")  # noqa: TRY004
 
 
 USUAL: Final = ResponseLimits()
-"""The limits where nobody names others."""
+"""The default limits."""
 
 
 def endless(limits: ResponseLimits) -> ResponseRejected:
     """Return what is raised where a listing of batches does not end."""
     return ResponseRejected(
-        f"the provider's listing holds more batches than ResponseLimits(listed={limits.listed:_}), and the one that is "
-        "looked for is not among them; give a higher limit if there are so many"
+        f"the provider's listing contains more batches than ResponseLimits(listed={limits.listed:_}), and the one that "
+        "is looked for is not among them; raise the limit if there are so many"
     )

@@ -131,7 +131,7 @@ class Unreadable:
 def _too_large(most: int) -> Errored:
     return Errored(
         f"this request's line in the batch's results is longer than ResponseLimits(answer_bytes={most:_}), and was not "
-        "kept, though it was paid for; give a higher limit for answers as long as that",
+        "kept, although it was paid for; raise the limit for such answers",
         code=TOO_LARGE,
     )
 
@@ -139,7 +139,7 @@ def _too_large(most: int) -> Errored:
 def _errored(kept: str) -> Errored:
     where = "the error's body has its beginning" if kept else "too many of that batch cannot, so it was not kept"
     return Errored(
-        f"this request's line in the batch's results cannot be read, and may hold an answer that was paid for; {where}",
+        f"this request's line in the batch's results cannot be read, and may contain a paid answer; {where}",
         code=UNREADABLE,
         retryable=True,
         body=kept or None,

@@ -80,7 +80,7 @@ def _is_code(value: object) -> bool:
 
 
 def is_error(body: object) -> bool:
-    """Tell whether a body that came with a good HTTP status is an error and no answer.
+    """Return whether a body that came with a good HTTP status is an error and no answer.
 
     A response of the Responses API that failed is an object of that API, which says so itself.
     """

@@ -91,12 +91,14 @@ class Spool:
     def _check(self) -> None:
         if isinstance(self._file, io.BytesIO) and self._file.tell() > _MOST_IN_MEMORY:
             raise SpoolError(
-                f"no directory takes temporary files, and a batch of over {_MOST_IN_MEMORY:,} bytes is not kept in "
-                "memory; make room on the disk, or set TMPDIR to a directory that has some"
+                f"temporary files cannot be written, and a batch of over {_MOST_IN_MEMORY:,} bytes is not kept in "
+                "memory; free disk space, or set TMPDIR to a directory with free space"
             )
 
     def _note(self, error: OSError) -> None:
-        logger.warning("a batch goes through memory, for no temporary file takes it: %s; set TMPDIR", error.strerror)
+        logger.warning(
+            "a batch is kept in memory, because temporary files cannot be written: %s; set TMPDIR", error.strerror
+        )
 
 
 class SpoolError(ValueError):

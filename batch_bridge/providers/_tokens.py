@@ -80,7 +80,7 @@ def _load(model: str) -> Encoding | None:
 
 
 def _is_here(name: str) -> bool:
-    """Tell whether tiktoken has an encoding on the disk; it would fetch it else."""
+    """Return whether tiktoken has an encoding on the disk; it would fetch it else."""
     folder = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR"))
     if name not in _FILE_OF or folder == "":
         return False

@@ -51,7 +51,7 @@ class Watch:
         if batch_id not in self._seen and time.time() - created_at < _VISIBILITY:
             return InProgress()
         gone = Errored(
-            f"{self._title}{batch_id} is not there any more (the API answers 404); was it deleted, or is "
+            f"{self._title}{batch_id} no longer exists (the API answers 404); was it deleted, or is "
             f"this the API key of another {self._account}?",
             code="batch_not_found",
             status_code=404,
@@ -64,11 +64,11 @@ class Watch:
         if not is_known and (batch_id, status) not in self._unknown:
             self._unknown.add((batch_id, status))
             logger.warning(
-                "%s%s: its %s %r is unknown; taken for one in progress", self._title, batch_id, self._status, status
+                "%s%s: its %s %r is unknown; treated as in progress", self._title, batch_id, self._status, status
             )
 
     def waits(self, batch_id: str) -> bool:
-        """Tell whether to poll an ended batch once more, which does not say where its results are; not for ever."""
+        """Return whether to poll an ended batch once more, which does not say where its results are; not for ever."""
         now = self._clock()
         return now - self._late.setdefault(batch_id, now) < LATE_RESULTS.total_seconds()
 

@@ -35,59 +35,59 @@ from batch_bridge.providers._realtime import ATTEMPTS, CONCURRENCY, Realtime
 from batch_bridge.providers._response_limits import USUAL, ResponseLimits
 
 LIMITS: Final = Limits(requests=100_000, bytes=256_000_000 - FRAME)
-"""What one batch may hold; a create call is a few bytes longer than its requests.
+"""The limits of one batch; a create call is a few bytes longer than its requests.
 
 Source: platform.claude.com/docs/en/build-with-claude/batch-processing, "Batch limitations": 100,000 requests or 256 MB.
 """
 MAX_TOKENS: Final = 4_096
-"""The length of an answer where nobody says one; the API takes no request without."""
+"""The default length of an answer; the API requires one."""
 LOST_AFTER: Final = timedelta(minutes=10)
-"""When a create call that shows no batch is lost: as long as the SDK itself waits for an answer."""
+"""How long to look for a batch whose create response was lost: as long as the SDK itself waits for a response."""
 
 
 class AnthropicBatch:
     """Answers requests through Anthropic's Message Batches API.
 
     An item is a list of messages (dicts, or LangChain messages), a request body, or a whole entry of a batch
-    (`params`; a `custom_id` in it is not used). System messages that come first become the body's `system`. The
-    answer is the message's body as a dict, and an `AIMessage` where the item held LangChain messages. A body is sent
-    as it is, with `model` and `max_tokens` put in where it names none.
+    (`params`; its `custom_id` is not used). Leading system messages become the body's `system`. The
+    answer is the message's body as a dict, or an `AIMessage` if the item contained LangChain messages. A body is sent
+    unchanged, except that a missing `model` or `max_tokens` is added.
 
-    A batch takes requests for several models; here it holds one, so that its bill has one price.
+    The API accepts several models in one batch; here a batch has one, so that it has one price.
 
-    What it cannot do: the API's create call takes no name of ours and is not idempotent, and a batch shows what it
-    holds only once it has ended. So a batch whose creation nobody saw the end of is found in three steps. `prepare`
-    notes the newest batch of the workspace; the candidates are those that are newer and as large; whose they are
-    stands in their results, so those that have not ended are waited for. If there is none for `lost_after`, the
-    create call is taken for lost and the requests are sent again. There is no input file whose deletion would stop a
-    call that is still on its way after that: it would be paid too. With `lost_after=None` nothing is ever sent again,
-    and the requests fail with the code `submission_unknown`, which is retryable by you.
+    Limitations: the API's create call accepts no name of ours and is not idempotent, and a batch shows its
+    requests only once it has ended. A batch whose create response was lost is therefore found in three steps. `prepare`
+    records the newest batch of the workspace; candidates are newer batches of the same size; their results show
+    whether they are ours, so candidates that have not ended are waited for. Without a candidate for `lost_after`, the
+    create call is considered lost and the requests are sent again. Such a call cannot be stopped: if it takes effect
+    later, its batch is paid too. With `lost_after=None` nothing is ever sent again,
+    and the requests fail with the code `submission_unknown`, which is `retryable`.
 
     Args:
-        client: An `AsyncAnthropic`, which stays the caller's to close; or a function that makes a new one each time,
-            called once for each event loop: `AnthropicBatch(lambda: AsyncAnthropic(http_client=…))`, since an
-            `http_client=` of your own cannot be used in two. Without one, clients are made when they are
-            needed, from `ANTHROPIC_API_KEY` and what else the SDK reads from the environment. Its `max_retries` is
+        client: An `AsyncAnthropic`, which the caller closes; or a function that returns a new one and is
+            called once for each event loop, `AnthropicBatch(lambda: AsyncAnthropic(http_client=…))`, because an
+            `http_client=` of your own works in one loop only. Without it, clients are created when they are
+            needed, from `ANTHROPIC_API_KEY` and the SDK's other environment variables. Its `max_retries` is
             not used: the engine knows which calls are safe to repeat.
-        model: For items that name none.
-        max_tokens: For items that name none.
+        model: The model of items that name none.
+        max_tokens: The `max_tokens` of items that name none.
         defaults: Fields for bodies that do not have them, such as `{"temperature": 0}`.
-        betas: Names of beta features, which the API takes in a header for the whole batch.
-        lost_after: When a create call that shows no batch is lost, counted from when it is looked for; `None` is
-            never.
+        betas: Names of beta features, which the API expects in a header for the whole batch.
+        lost_after: How long to look for a batch whose create response was lost, from the first search. After that its
+            requests are sent again; with `None` never.
         delete_batches: Delete a batch and its results once its outcomes are stored. The API keeps them for 29 days.
-        limits: What one batch may hold, where it is not what Anthropic allows.
-        responses: What is taken from the server at most: sizes, times, hosts.
-        allow: What items may ask for, where they hold what users wrote: `Allow(models=…, endpoints=…, fields=…)`, or
-            `"messages"` for lists of messages alone. `None` is anything.
+        limits: The limits of one batch, if they differ from Anthropic's.
+        responses: Limits for the server's responses: sizes, times, hosts.
+        allow: Restricts items that contain user input: `Allow(models=…, endpoints=…, fields=…)`, or
+            `"messages"` for lists of messages only. `None` allows everything.
 
     Attributes:
-        limits: What one batch may hold.
-        calls: How often each call of the API was made, by its name in the SDK, such as `"messages.batches.retrieve"`.
+        limits: The limits of one batch.
+        calls: The number of API calls by their name in the SDK, such as `"messages.batches.retrieve"`.
 
     Raises:
-        TypeError: The client is not an asynchronous one, or another argument is not what it should be.
-        ValueError: The API would not take an argument.
+        TypeError: The client is not asynchronous, or another argument has the wrong type.
+        ValueError: The API does not accept an argument.
     """
 
     def __init__(
@@ -122,14 +122,14 @@ class AnthropicBatch:
 
     @property
     def calls(self) -> Counter[str]:
-        """How often each call of the API was made."""
+        """The number of API calls by name."""
         return self._clients.calls
 
     def measure(self, request: Request) -> Measure:
-        """Tell a request's model, and the exact length of its entry in the create call.
+        """Return a request's model, and the exact length of its entry in the create call.
 
         Raises:
-            RequestRefused: It is no request, or a batch cannot hold it.
+            RequestRefused: It is not a request, or a batch does not support it.
         """
         call = self._read(request)
         return Measure(call.model, call.size(request.id))
@@ -137,32 +137,32 @@ class AnthropicBatch:
     def identity(self, request: Request) -> bytes:
         """Return what decides a request's answer: the whole body, and where the client sends it.
 
-        No secret is in it: neither the key nor a password in the base URL. Called on an event loop.
+        It contains no secret: neither the key nor a password in the base URL. Called on an event loop.
 
         Raises:
-            RequestRefused: It is no request.
+            RequestRefused: It is not a request.
             ProviderError: There is no API key.
         """
         return self._read(request).identity([*self._clients.place(), *self._settings.betas])
 
     def realtime(self, *, concurrency: int = CONCURRENCY, attempts: int = ATTEMPTS) -> Realtime:
-        """Return the twin that answers at once, through the Messages API, for the full price.
+        """Return a provider that answers in realtime, through the Messages API and at full price.
 
         Args:
-            concurrency: Calls at the same time, in one event loop.
-            attempts: Tries of one request that was refused for now (408, 409, 429, 5xx) or could not be sent.
+            concurrency: The number of concurrent calls in one event loop.
+            attempts: Attempts for a request that failed temporarily (408, 409, 429, 5xx) or could not be sent.
 
         Raises:
-            ValueError: One of them is no whole number from 1.
+            ValueError: An argument is not a positive integer.
         """
         caller = Caller(self._clients.twin(), self._read, self._settings.headers())
         return Realtime.of(self, caller, concurrency=concurrency, attempts=attempts)
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
-        """Note what the workspace's newest batch is, so that one that is created from now on can be told from it.
+        """Record the workspace's newest batch, so that later batches can be recognized.
 
         Raises:
-            ProviderUnavailable: Later.
+            ProviderUnavailable: Try again later.
             SubmissionRefused: The API refused to list batches, or there is no API key.
         """
         last, is_listed = None, True
@@ -187,7 +187,7 @@ class AnthropicBatch:
         """Create the batch, once.
 
         Raises:
-            ProviderUnavailable: It was not created; later.
+            ProviderUnavailable: It was not created; try again later.
             SubmissionUnknown: It may have been created.
             SubmissionRefused: It was not created and will not be.
         """
@@ -206,7 +206,7 @@ class AnthropicBatch:
         batch = read_batch(created)
         if batch is None:
             raise SubmissionUnknown(
-                "creating the batch was answered with no batch; whether it exists will be looked up"
+                "the response to the create call contains no batch; whether it exists will be looked up"
             )
         self._memory.tags[batch.id] = tag_of(key)
         return write_handle(batch, read_prepared(prepared), created_at=sent_at)
@@ -214,11 +214,11 @@ class AnthropicBatch:
     async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
         """Retrieve the batch; if it has ended, fetch its results, from which its outcomes are read.
 
-        What takes more than a moment goes on in the background, so that other batches need not wait for it.
+        A slow poll continues in the background, so that it does not delay other batches.
 
         Raises:
-            ProviderUnavailable: The API could not be asked, or took no key; what was paid for is still there.
-            ResponseRejected: What the server sent is not taken; the same holds.
+            ProviderUnavailable: The API is unreachable, or refused the key; the paid answers are still there.
+            ResponseRejected: The response was rejected; the paid answers are still there.
         """
         known = read_handle(handle)
         return await self._background.look(known["id"], lambda: self._look(known, members))
@@ -237,12 +237,12 @@ class AnthropicBatch:
         batch = read_batch(seen)
         if batch is None:
             raise ProviderUnavailable(
-                f"polling batch {batch_id} was answered with no batch; check the client's base_url"
+                f"the response to polling batch {batch_id} contains no batch; check the client's base_url"
             )
         if not self._memory.has_ended(batch):
             return batch.progress()
         missing = Errored(
-            f"batch {batch_id} has ended, and its results do not name this request",
+            f"batch {batch_id} has ended, and its results do not contain this request",
             code="missing_result",
             retryable=True,
         )
@@ -255,24 +255,24 @@ class AnthropicBatch:
         """Return the handles of the batches that were created for a key, oldest first. Waits for candidates to end.
 
         Raises:
-            ProviderUnavailable: The API could not be asked, or it is too early to tell.
-            SubmissionUnknown: It cannot be told.
+            ProviderUnavailable: The API is unreachable, or the result is not certain yet.
+            SubmissionUnknown: The API cannot tell.
         """
         sought = read_prepared(prepared)
         found = await search(self._clients, sought, self._memory)
         return [write_handle(batch, sought, created_at=batch.created_at) for batch in found]
 
     async def fence(self, prepared: JSON) -> None:
-        """Wait until a create call that shows no batch is lost: nothing can stop one that is on its way.
+        """Wait until a create call without a batch is considered lost, because it cannot be stopped.
 
         Raises:
-            ProviderUnavailable: It is not yet.
-            SubmissionUnknown: It never is, with `lost_after=None`.
+            ProviderUnavailable: `lost_after` has not passed yet.
+            SubmissionUnknown: `lost_after` is `None`.
         """
         self._memory.wait_out(read_prepared(prepared)["key"], self._settings.lost_after)
 
     async def cancel(self, handle: JSON) -> None:
-        """Ask that the batch be stopped; one that has ended, or is gone, is no error."""
+        """Cancel the batch. A batch that has ended, or no longer exists, is not an error."""
         batch_id = checked(read_handle(handle)["id"], "batch")
         try:
             await self._clients.call("messages.batches.cancel", lambda client: client.messages.batches.cancel(batch_id))
@@ -294,7 +294,7 @@ class AnthropicBatch:
                 raise failure.unavailable(f"deleting batch {batch_id}", error) from error
 
     async def aclose(self) -> None:
-        """Close the client that was made here for this event loop; never the caller's own."""
+        """Close this event loop's own client, but never the caller's."""
         await close_all((self._background.close, self._clients.aclose))
 
     def _write(self, requests: Sequence[Request], tag: str) -> bytes:

@@ -15,35 +15,35 @@ from batch_bridge.providers.openai import OpenAIBatch
 class AzureOpenAIBatch(OpenAIBatch):
     """Answers requests through the Batch API of an Azure OpenAI resource, at half the price of realtime calls.
 
-    All is as with `OpenAIBatch`, but for this: a request's `model` is the name of a deployment of the type
-    `GlobalBatch` or `DataZoneBatch`; a batch holds up to 100,000 requests; Azure checks an uploaded file before a batch
-    can be made of it, which is waited for; a batch that takes longer than a day does not expire, so give the bridge a
-    deadline if you need an end; `token_limit_exceeded` counts all queued jobs of the deployment. Input files in Blob
-    Storage are not used.
+    It works like `OpenAIBatch`, with these differences: a request's `model` is the name of a deployment of the type
+    `GlobalBatch` or `DataZoneBatch`; a batch holds up to 100,000 requests; Azure processes an uploaded file before it
+    accepts a batch with it, and the engine waits for this; a batch that takes longer than a day does not expire, so use
+    the bridge's deadline if you need a limit; `token_limit_exceeded` counts all queued jobs of the deployment. Input
+    files in Blob Storage are not supported.
 
     Source: learn.microsoft.com/azure/ai-foundry/openai/how-to/batch (prices:
     azure.microsoft.com/pricing/details/cognitive-services/openai-service).
 
     Args:
-        client: An `AsyncAzureOpenAI`, which stays the caller's to close, or a function that makes one, as in
-            `OpenAIBatch`. Without one, clients are made when they are
+        client: An `AsyncAzureOpenAI`, which the caller closes, or a function that returns one, as in
+            `OpenAIBatch`. Without it, clients are created when they are
             needed, from `AZURE_OPENAI_ENDPOINT`, `AZURE_OPENAI_API_KEY` and `OPENAI_API_VERSION`. (For Azure's `v1`
-            address, which speaks as OpenAI does, give an `AsyncOpenAI` to `OpenAIBatch`.)
-        model: The deployment, for items that name none.
+            API, which is the same as OpenAI's, pass an `AsyncOpenAI` to `OpenAIBatch`.)
+        model: The deployment of items that name none.
         endpoint: As in `OpenAIBatch`.
         defaults: As in `OpenAIBatch`.
         metadata: As in `OpenAIBatch`.
-        delete_files: Delete a batch's files once its outcomes are stored. A resource holds 500 files, or 10,000 that
-            have an expiry.
+        delete_files: Delete a batch's files once its outcomes are stored. A resource holds 500 files, or 10,000 files
+            with an expiry.
         files_expire_after: From 14 to 30 days.
         output_expires_after: The same for the output and error files.
-        limits: What one batch may hold, where it is not what Azure allows.
+        limits: The limits of one batch, if they differ from Azure's.
         responses: As in `OpenAIBatch`.
         allow: As in `OpenAIBatch`.
 
     Raises:
-        TypeError: The client is none of Azure's, or another argument is not what it should be.
-        ValueError: The API would not take an argument.
+        TypeError: The client is not one of Azure's, or another argument has the wrong type.
+        ValueError: The API does not accept an argument.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class AzureOpenAIBatch(OpenAIBatch):
             raise wrong(
                 "AzureOpenAIBatch",
                 client,
-                "give an openai.AsyncAzureOpenAI; for an AsyncOpenAI at Azure's v1 address use OpenAIBatch",
+                "pass an openai.AsyncAzureOpenAI; for an AsyncOpenAI at Azure's v1 API use OpenAIBatch",
             )
         super().__init__(
             client,

@@ -37,12 +37,12 @@ from batch_bridge.providers._spool import Mapped, spool
 from batch_bridge.providers._watch import Watch
 
 LIMITS: Final = Limits(bytes=2_000_000_000)
-"""What one batch may hold: a file of 2 GB. A number of requests is not documented.
+"""The limit of one batch: a file of 2 GB. No limit of requests is documented.
 
 Source: ai.google.dev/gemini-api/docs/batch-api, "Input file".
 """
 INLINE_BYTES: Final = 20_000_000
-"""What a create call may hold.
+"""The limit of a create call.
 
 Source: ai.google.dev/gemini-api/docs/batch-api, "Inline requests": under 20 MB in all.
 """
@@ -53,45 +53,45 @@ _FRAME: Final = 64
 class GeminiBatch:
     """Answers requests through the batch API of the Gemini Developer API, at half the price of realtime calls.
 
-    An item is a list of messages (dicts of `role` and `content`, or LangChain messages), or a request body: what
-    `models/{model}:generateContent` is posted (`contents`, `systemInstruction`, `generationConfig`, `tools`, …) with
-    the `model` beside, which goes into the batch's address; the rest passes unchanged. `messages` may stand in a
-    body in place of `contents`. The answer is the response's body, a `GenerateContentResponse` as the API writes it,
-    and an `AIMessage` where the item held LangChain messages.
+    An item is a list of messages (dicts of `role` and `content`, or LangChain messages), or a request body: the body
+    of `models/{model}:generateContent` (`contents`, `systemInstruction`, `generationConfig`, `tools`, …) and
+    the `model`, which becomes part of the batch's address; the rest is sent unchanged. A body may contain `messages`
+    in place of `contents`. The answer is the response's body, a `GenerateContentResponse` as the API writes it,
+    or an `AIMessage` if the item contained LangChain messages.
 
-    A batch is found again by its display name, which is our key. Its input goes into a file, and by deleting that a
-    create call that is still on its way is stopped. Requests that go *inside* the create call (`inline_bytes`) spare
-    an upload and a download, but cannot be stopped so: after a create call whose end nobody saw, the batch is looked
-    for during `inline_doubt` before its requests are sent anew, and one that shows up even later is paid twice.
+    A batch is found again by its display name, which is our key. Its input is a file; deleting the file stops a
+    create call that is still under way. Inline requests, which are part of the create call (`inline_bytes`), save
+    an upload and a download, but such a call cannot be stopped: if its response is lost, the batch is looked
+    for during `inline_doubt`, then its requests are sent again. A batch that appears later is paid too.
 
-    What it cannot do: a batch that expired (after 48 hours) has no results, also of what was done; the API does not
-    document results of a cancelled one either; they are read if there are any. Embeddings are not sent in batches.
-    Vertex AI's batches, which go through object storage, are not supported.
+    Limitations: a batch that expired (after 48 hours) has no results, not even of completed requests. Results of a
+    cancelled batch are not documented; they are read if there are any. Embeddings are not sent in batches.
+    Vertex AI's batches, which use object storage, are not supported.
 
     Source: ai.google.dev/gemini-api/docs/batch-api (prices: half; ai.google.dev/gemini-api/docs/pricing).
 
     Args:
-        client: A `google.genai.Client` of the Gemini Developer API, which stays the caller's to close. Without one,
-            clients are made when they are needed, from `GEMINI_API_KEY` or `GOOGLE_API_KEY`. Its retry options are
+        client: A `google.genai.Client` of the Gemini Developer API, which the caller closes. Without it,
+            clients are created when they are needed, from `GEMINI_API_KEY` or `GOOGLE_API_KEY`. Its retry options are
             not used: the engine knows which calls are safe to repeat.
-        model: For items that name none.
+        model: The model of items that name none.
         defaults: Fields for bodies that do not have them, such as `{"generationConfig": {"temperature": 0}}`.
-        inline_bytes: Batches of up to so many bytes go inside the create call; at most `INLINE_BYTES`.
-        inline_doubt: How long to look for such a batch, if nobody knows whether it was created.
+        inline_bytes: Batches of up to this many bytes are sent inside the create call; at most `INLINE_BYTES`.
+        inline_doubt: How long to look for such a batch if its create response was lost.
         delete_files: Delete a batch's input file and results once its outcomes are stored; the API keeps them for
             48 hours.
-        limits: What one batch may hold, where it is not what the API allows.
-        responses: What is taken from the server at most: sizes, times, hosts.
-        allow: What items may ask for, where they hold what users wrote: `Allow(models=…, endpoints=…, fields=…)`, or
-            `"messages"` for lists of messages alone. `None` is anything.
+        limits: The limits of one batch, if they differ from the API's.
+        responses: Limits for the server's responses: sizes, times, hosts.
+        allow: Restricts items that contain user input: `Allow(models=…, endpoints=…, fields=…)`, or
+            `"messages"` for lists of messages only. `None` allows everything.
 
     Attributes:
-        limits: What one batch may hold.
-        calls: How often each call of the API was made, by its name in the SDK, such as `"batches.get"`.
+        limits: The limits of one batch.
+        calls: The number of API calls by their name in the SDK, such as `"batches.get"`.
 
     Raises:
-        TypeError: The client is none of this API, or another argument is not what it should be.
-        ValueError: The API would not take an argument.
+        TypeError: The client is not one of this API, or another argument has the wrong type.
+        ValueError: The API does not accept an argument.
     """
 
     def __init__(
@@ -125,14 +125,14 @@ class GeminiBatch:
 
     @property
     def calls(self) -> Counter[str]:
-        """How often each call of the API was made."""
+        """The number of API calls by name."""
         return self._clients.calls
 
     def measure(self, request: Request) -> Measure:
-        """Tell a request's model, which a batch may not mix, and the exact length of its line.
+        """Return a request's model, which a batch may not mix, and the exact length of its line.
 
         Raises:
-            RequestRefused: It is no request, or a batch cannot hold it.
+            RequestRefused: It is not a request, or a batch does not support it.
         """
         call = self._read(request)
         return Measure(f"generateContent {call.model}", len(call.line(request.id)))
@@ -140,32 +140,32 @@ class GeminiBatch:
     def identity(self, request: Request) -> bytes:
         """Return what decides a request's answer: the whole body, the model, and where the client sends it.
 
-        No secret is in it. Called on an event loop.
+        It contains no secret. Called on an event loop.
 
         Raises:
-            RequestRefused: It is no request.
+            RequestRefused: It is not a request.
             NoCredentials: There is no API key.
         """
         return self._read(request).identity(self._clients.place())
 
     def realtime(self, *, concurrency: int = CONCURRENCY, attempts: int = ATTEMPTS) -> Realtime:
-        """Return the twin that answers at once, through `generateContent`, for the full price.
+        """Return a provider that answers in realtime, through `generateContent` and at full price.
 
         Args:
-            concurrency: Calls at the same time, in one event loop.
-            attempts: Tries of one request that was refused for now (408, 409, 429, 5xx) or could not be sent.
+            concurrency: The number of concurrent calls in one event loop.
+            attempts: Attempts for a request that failed temporarily (408, 409, 429, 5xx) or could not be sent.
 
         Raises:
-            ValueError: One of them is no whole number from 1.
+            ValueError: An argument is not a positive integer.
         """
         caller = Caller(self._clients.twin(), self._read)
         return Realtime.of(self, caller, concurrency=concurrency, attempts=attempts)
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
-        """Upload the input file, from a temporary file on disk, unless the batch is to go inside its create call.
+        """Upload the input file, from a temporary file on disk, unless the requests are sent inside the create call.
 
         Raises:
-            ProviderUnavailable: Nothing was kept; later.
+            ProviderUnavailable: Nothing was stored; try again later.
             SubmissionRefused: The upload was refused, or there is no API key.
         """
         model = self._read(requests[0]).model
@@ -181,7 +181,7 @@ class GeminiBatch:
         """Create the batch, once.
 
         Raises:
-            ProviderUnavailable: It was not created; later.
+            ProviderUnavailable: It was not created; try again later.
             SubmissionUnknown: It may have been created.
             SubmissionRefused: It was not created and will not be.
         """
@@ -200,18 +200,18 @@ class GeminiBatch:
         job = read_job({"name": created.name})
         if job is None:
             raise SubmissionUnknown(
-                "creating the batch was answered with no batch; whether it exists will be looked up"
+                "the response to the create call contains no batch; whether it exists will be looked up"
             )
         return write_handle(job, key, upload, created_at=sent_at)
 
     async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
         """Ask for the batch; if it has ended, fetch its results, from which its outcomes are read.
 
-        What takes more than a moment goes on in the background, so that other batches need not wait for it.
+        A slow poll continues in the background, so that it does not delay other batches.
 
         Raises:
-            ProviderUnavailable: The API could not be asked, or took no key; what was paid for is still there.
-            ResponseRejected: What the server sent is not taken; the same holds.
+            ProviderUnavailable: The API is unreachable, or refused the key; the paid answers are still there.
+            ResponseRejected: The response was rejected; the paid answers are still there.
         """
         known = read_handle(handle)
         return await self._background.look(known["name"], lambda: self._look(known, members))
@@ -226,7 +226,7 @@ class GeminiBatch:
             raise failure.unavailable(f"polling {known['name']}", error) from error
         job = read_job(seen)
         if job is None:
-            raise ProviderUnavailable(f"polling {known['name']} was answered with no batch")
+            raise ProviderUnavailable(f"the response to polling {known['name']} contains no batch")
         self._watch.saw(job.name, job.state, is_known=job.is_known)
         if job.end is None or (job.awaits_results and self._watch.waits(job.name)):
             return job.progress()
@@ -241,19 +241,19 @@ class GeminiBatch:
         """Return the handles of the batches that were created for a key, oldest first.
 
         Raises:
-            ProviderUnavailable: The API could not be asked, or it is too early to tell.
+            ProviderUnavailable: The API is unreachable, or the result is not certain yet.
         """
         upload = read_upload(prepared)
         found = await search(self._clients, key, upload)
         return [write_handle(job, key, upload, created_at=job.created_at) for job in found]
 
     async def fence(self, prepared: JSON) -> None:
-        """Delete the input file, without which a batch that is still on its way fails unpaid. Idempotent.
+        """Delete the input file, so that a create call still under way fails unpaid. Idempotent.
 
-        A batch that went inside its create call has none: it is waited for as long as `inline_doubt` says.
+        A batch with inline requests has no file: wait for it during `inline_doubt`.
 
         Raises:
-            ProviderUnavailable: Later.
+            ProviderUnavailable: Try again later.
         """
         upload = read_upload(prepared)
         if (name := upload["input_file"]) is not None:
@@ -265,12 +265,12 @@ class GeminiBatch:
         left = upload["uploaded_at"] + self._inline_doubt.total_seconds() - time.time()
         if left > 0:
             raise ProviderUnavailable(
-                f"nobody knows whether the batch was created, and the API does not show it; it is looked for "
+                f"the batch may have been created, but the API does not show it; it is looked for "
                 f"{left:.0f} more seconds before its requests are sent again"
             )
 
     async def cancel(self, handle: JSON) -> None:
-        """Ask that the batch be stopped; one that has ended, or is gone, is no error."""
+        """Cancel the batch. A batch that has ended, or no longer exists, is not an error."""
         name = checked_resource(read_handle(handle)["name"], "batches")
         config = types.CancelBatchJobConfig(http_options=once())
         try:
@@ -282,7 +282,7 @@ class GeminiBatch:
                 raise failure.unavailable(f"cancelling {name}", error) from error
 
     async def release(self, handle: JSON) -> None:
-        """Delete the batch's files, if that was asked for, and let go of what is remembered of it."""
+        """Delete the batch's files, if requested, and forget the batch."""
         known = read_handle(handle)
         checked_resource(known["name"], "batches")
         self._watch.forget(known["name"])
@@ -299,7 +299,7 @@ class GeminiBatch:
                 raise failure.unavailable(f"deleting the files of {known['name']}", error) from error
 
     async def aclose(self) -> None:
-        """Close the client that was made here for this event loop; never the caller's own."""
+        """Close this event loop's own client, but never the caller's."""
         await close_all((self._background.close, self._clients.aclose))
 
     @property
@@ -342,13 +342,13 @@ class GeminiBatch:
         except Exception as error:
             raise failure.of_upload("uploading the input file", error) from error
         if not is_resource(uploaded.name, "files"):
-            raise ProviderUnavailable("uploading the input file was answered with no file; check the client's base_url")
+            raise ProviderUnavailable("the response to the upload contains no file; check the client's base_url")
         return uploaded.name
 
     def _source(self, upload: Upload, requests: Sequence[Request]) -> tuple[types.BatchJobSource, types.HttpOptions]:
         """Return where the requests are, and the options of the call that says so.
 
-        Requests go past the SDK's types, which know fewer fields than the API and refuse the others.
+        Requests bypass the SDK's types, which know fewer fields than the API and refuse the others.
         """
         options = once()
         if (name := upload["input_file"]) is not None:

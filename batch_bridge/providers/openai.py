@@ -1,4 +1,4 @@
-"""OpenAI's Batch API, and the servers that speak like it."""
+"""OpenAI's Batch API, and compatible servers."""
 
 import asyncio
 import time
@@ -44,48 +44,48 @@ VENDORS: Final = ("openai", "azure", "groq", "together", "mistral")
 NO_OUTPUT: Final = (EMBEDDINGS, MODERATIONS)
 """Where no tokens are answered."""
 EMBEDDING_INPUTS: Final = 50_000
-"""Texts that an embeddings batch may hold in all.
+"""The limit of texts in an embeddings batch.
 
 Source: OpenAI API reference, "Create batch", `endpoint`.
 """
 
 
 class OpenAIBatch:
-    """Answers requests through OpenAI's Batch API, or a server that speaks like it.
+    """Answers requests through OpenAI's Batch API, or a compatible server.
 
     An item is a list of messages (dicts, or LangChain messages), a request body, or a whole line (`method`, `url`,
-    `body`; a `custom_id` in it is not used, and the `client` that `wrap_openai` names in it must speak to whom this one
-    speaks). The answer is the response's body as a dict, and an `AIMessage` where the item held LangChain messages.
+    `body`; its `custom_id` is not used, and a `client` that `wrap_openai` names in it must use the same API as this
+    one). The answer is the response's body as a dict, or an `AIMessage` if the item contained LangChain messages.
 
     Args:
-        client: An `AsyncOpenAI` (or `AsyncAzureOpenAI`), which stays the caller's to close; or a function that makes a
-            new one each time, called once for each event loop: `OpenAIBatch(lambda: AsyncOpenAI(http_client=…))`,
-            since an `http_client=` of your own cannot be used in two. Without one, clients are made when they are
-            needed, from `OPENAI_API_KEY` and what else the SDK reads from the environment. Its `max_retries` is not
+        client: An `AsyncOpenAI` (or `AsyncAzureOpenAI`), which the caller closes; or a function that returns a
+            new one and is called once for each event loop, `OpenAIBatch(lambda: AsyncOpenAI(http_client=…))`,
+            because an `http_client=` of your own works in one loop only. Without it, clients are created when they are
+            needed, from `OPENAI_API_KEY` and the SDK's other environment variables. Its `max_retries` is not
             used: the engine knows which calls are safe to repeat.
-        model: For items that name none.
-        endpoint: Where an item goes that does not say, such as `"/v1/responses"` for lists of messages.
+        model: The model of items that name none.
+        endpoint: The endpoint of items that name none, such as `"/v1/responses"` for lists of messages.
         defaults: Fields for bodies that do not have them, such as `{"temperature": 0}`.
-        completion_window: As the API takes it; `None` is what the API allows, or 24 hours.
-        metadata: Up to 15 pairs for every batch, beside our own key.
+        completion_window: As in the API; `None` is the API's default, or 24 hours.
+        metadata: Up to 15 pairs for every batch, in addition to our own key.
         delete_files: Delete a batch's input, output and error file once its outcomes are stored.
         files_expire_after: When the API may delete an input file; it keeps them for 30 days.
         output_expires_after: When the API may delete the output and error files.
-        limits: What one batch may hold, where it is not what OpenAI, or the row of `quirks`, allows.
-        responses: What is taken from the server at most: sizes, times, hosts.
-        allow: What items may ask for, where they hold what users wrote: `Allow(models=…, endpoints=…, fields=…)`, or
-            `"messages"` for lists of messages alone. `None` is anything.
-        quirks: Who it is that speaks like OpenAI, where it differs: `"groq"`, `"together"`, `"mistral"`,
-            `"doubleword"` or `"vllm"`. Without a client, one is made for that address, with the key in
-            `GROQ_API_KEY` and so on. For Azure there is `AzureOpenAIBatch`.
+        limits: The limits of one batch, if they differ from those of OpenAI, or of the row of `quirks`.
+        responses: Limits for the server's responses: sizes, times, hosts.
+        allow: Restricts items that contain user input: `Allow(models=…, endpoints=…, fields=…)`, or
+            `"messages"` for lists of messages only. `None` allows everything.
+        quirks: A compatible server that differs from OpenAI: `"groq"`, `"together"`, `"mistral"`,
+            `"doubleword"` or `"vllm"`. Without a client, one is created for that server, with the key in
+            `GROQ_API_KEY` and so on. For Azure use `AzureOpenAIBatch`.
 
     Attributes:
-        limits: What one batch may hold.
-        calls: How often each call of the API was made, by its name in the SDK, such as `"batches.retrieve"`.
+        limits: The limits of one batch.
+        calls: The number of API calls by their name in the SDK, such as `"batches.retrieve"`.
 
     Raises:
-        TypeError: The client is not an asynchronous one, or another argument is not what it should be.
-        ValueError: The API would not take an argument.
+        TypeError: The client is not asynchronous, or another argument has the wrong type.
+        ValueError: The API does not accept an argument.
     """
 
     def __init__(
@@ -130,17 +130,17 @@ class OpenAIBatch:
 
     @property
     def calls(self) -> Counter[str]:
-        """How often each call of the API was made."""
+        """The number of API calls by name."""
         return self._clients.calls
 
     def measure(self, request: Request) -> Measure:
-        """Tell a request's endpoint and model, which a batch may not mix, and the exact length of its line.
+        """Return a request's endpoint and model, which a batch may not mix, and the exact length of its line.
 
-        An embedding request weighs no less than its texts' share of what a batch may hold of them: so the
-        limit of bytes keeps that one too.
+        An embedding request counts at least its texts' share of a batch's limit of texts, so that the
+        byte limit enforces that one too.
 
         Raises:
-            RequestRefused: It is no request, or a batch cannot hold it.
+            RequestRefused: It is not a request, or a batch does not support it.
         """
         self._clients.check(request.item)
         call = self._read(request)
@@ -150,30 +150,30 @@ class OpenAIBatch:
         return Measure(f"{call.endpoint} {call.model}", size)
 
     def tokens(self, request: Request) -> int | None:
-        """Count a request's tokens with tiktoken, where it is installed and has the model's encoding on the disk."""
+        """Return a request's tokens, counted by tiktoken if it is installed and has the model's encoding on disk."""
         call = self._read(request)
         return TOKENIZER.count(call.model, call.body)
 
     def identity(self, request: Request) -> bytes:
         """Return what decides a request's answer: the whole body, the endpoint, and where the client sends it.
 
-        No secret is in it: neither the key nor a password in the base URL. Called on an event loop.
+        It contains no secret: neither the key nor a password in the base URL. Called on an event loop.
 
         Raises:
-            RequestRefused: It is no request.
+            RequestRefused: It is not a request.
             ProviderError: There is no API key.
         """
         return self._read(request).identity(self._clients.place())
 
     def realtime(self, *, concurrency: int = CONCURRENCY, attempts: int = ATTEMPTS) -> Realtime:
-        """Return the twin that answers at once, through the ordinary endpoints, for the full price.
+        """Return a provider that answers in realtime, through the ordinary endpoints and at full price.
 
         Args:
-            concurrency: Calls at the same time, in one event loop.
-            attempts: Tries of one request that was refused for now (408, 409, 429, 5xx) or could not be sent.
+            concurrency: The number of concurrent calls in one event loop.
+            attempts: Attempts for a request that failed temporarily (408, 409, 429, 5xx) or could not be sent.
 
         Raises:
-            ValueError: One of them is no whole number from 1.
+            ValueError: An argument is not a positive integer.
         """
         caller = Caller(self._clients.twin(), self._read)
         return Realtime.of(self, caller, concurrency=concurrency, attempts=attempts)
@@ -182,7 +182,7 @@ class OpenAIBatch:
         """Upload the input file, from a temporary file on disk.
 
         Raises:
-            ProviderUnavailable: Nothing was kept; later.
+            ProviderUnavailable: Nothing was stored; try again later.
             SubmissionRefused: The upload was refused, or there is no API key.
         """
         first = self._read(requests[0])
@@ -203,7 +203,7 @@ class OpenAIBatch:
         except Exception as error:
             raise failure.of_upload("uploading the input file", error) from error
         if not is_id(getattr(uploaded, "id", None)):
-            raise ProviderUnavailable("uploading the input file was answered with no file; check the client's base_url")
+            raise ProviderUnavailable("the response to the upload contains no file; check the client's base_url")
         return {
             "input_file_id": uploaded.id,
             "endpoint": first.endpoint,
@@ -215,7 +215,7 @@ class OpenAIBatch:
         """Create the batch, once.
 
         Raises:
-            ProviderUnavailable: It was not created; later.
+            ProviderUnavailable: It was not created; try again later.
             SubmissionUnknown: It may have been created.
             SubmissionRefused: It was not created and will not be.
         """
@@ -230,18 +230,18 @@ class OpenAIBatch:
             raise failure.of_create("creating the batch", error, age=age) from error
         if batch is None:
             raise SubmissionUnknown(
-                "creating the batch was answered with no batch; whether it exists will be looked up"
+                "the response to the create call contains no batch; whether it exists will be looked up"
             )
         return write_handle(batch, key, upload, created_at=sent_at)
 
     async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
         """Retrieve the batch; if it has ended, fetch its files, from which its outcomes are read.
 
-        What takes more than a moment goes on in the background, so that other batches need not wait for it.
+        A slow poll continues in the background, so that it does not delay other batches.
 
         Raises:
-            ProviderUnavailable: The API could not be asked, or took no key; what was paid for is still there.
-            ResponseRejected: What the server sent is not taken; the same holds.
+            ProviderUnavailable: The API is unreachable, or refused the key; the paid answers are still there.
+            ResponseRejected: The response was rejected; the paid answers are still there.
         """
         known = read_handle(handle)
         return await self._background.look(known["id"], lambda: self._look(known, members))
@@ -256,7 +256,7 @@ class OpenAIBatch:
             raise failure.unavailable(f"polling batch {batch_id}", error) from error
         if batch is None:
             raise ProviderUnavailable(
-                f"polling batch {batch_id} was answered with no batch; check the client's base_url"
+                f"the response to polling batch {batch_id} contains no batch; check the client's base_url"
             )
         self._watch.saw(batch_id, batch.status, is_known=batch.is_known)
         if batch.end is None or (batch.awaits_file and self._watch.waits(batch_id)):
@@ -269,7 +269,7 @@ class OpenAIBatch:
         """Return the handles of the batches that were created for a key, oldest first.
 
         Raises:
-            ProviderUnavailable: The API could not be asked, or it is too early to tell.
+            ProviderUnavailable: The API is unreachable, or the result is not certain yet.
             SubmissionUnknown: The server cannot list batches.
         """
         upload = read_upload(prepared)
@@ -277,10 +277,10 @@ class OpenAIBatch:
         return [write_handle(batch, key, upload, created_at=batch.created_at) for batch in found]
 
     async def fence(self, prepared: JSON) -> None:
-        """Delete the input file, without which a batch that is still on its way fails unpaid. Idempotent.
+        """Delete the input file, so that a create call still under way fails unpaid. Idempotent.
 
         Raises:
-            ProviderUnavailable: Later.
+            ProviderUnavailable: Try again later.
             SubmissionUnknown: The server cannot delete files.
         """
         file_id = read_upload(prepared)["input_file_id"]
@@ -289,13 +289,13 @@ class OpenAIBatch:
         except Exception as error:
             if failure.is_unsupported(error):
                 raise SubmissionUnknown(
-                    f"this server cannot delete files, so a batch that is still on its way cannot be stopped "
+                    f"this server cannot delete files, so a create call that is still under way cannot be stopped "
                     f"({failure.unavailable('the deletion', error)})"
                 ) from error
             raise failure.unavailable(f"deleting the input file {file_id}", error) from error
 
     async def cancel(self, handle: JSON) -> None:
-        """Ask that the batch be stopped; one that has ended, or is gone, is no error."""
+        """Cancel the batch. A batch that has ended, or no longer exists, is not an error."""
         batch_id = read_handle(handle)["id"]
         try:
             await self._batches.cancel(batch_id)
@@ -304,7 +304,7 @@ class OpenAIBatch:
                 raise failure.unavailable(f"cancelling batch {batch_id}", error) from error
 
     async def release(self, handle: JSON) -> None:
-        """Delete the batch's files, if that was asked for, and let go of what is remembered of it."""
+        """Delete the batch's files, if requested, and forget the batch."""
         batch_id = read_handle(handle)["id"]
         self._watch.forget(batch_id)
         self._background.forget(batch_id)
@@ -321,7 +321,7 @@ class OpenAIBatch:
                 raise failure.unavailable(f"deleting the files of batch {batch_id}", error) from error
 
     async def aclose(self) -> None:
-        """Close the client that was made here for this event loop; never the caller's own."""
+        """Close this event loop's own client, but never the caller's."""
         await close_all((self._background.close, self._clients.aclose))
 
     @property
@@ -348,17 +348,17 @@ class OpenAIBatch:
         if call.endpoint not in self._quirks.endpoints:
             known = ", ".join(self._quirks.endpoints)
             raise RequestRefused(
-                f"the request cannot be sent: batches of {self._quirks.name} do not take {call.endpoint}; "
-                f"they take {known}"
+                f"the request cannot be sent: batches of {self._quirks.name} do not support {call.endpoint}; "
+                f"they support {known}"
             )
         return call
 
     async def _await_file(self, file_id: str, age: float) -> None:
-        """Pass if a file can be used.
+        """Check that a file can be used.
 
         Raises:
-            ProviderUnavailable: Not yet, or the API could not be asked.
-            SubmissionRefused: It never can.
+            ProviderUnavailable: Not yet, or the API is unreachable.
+            SubmissionRefused: It was not accepted.
         """
         try:
             file = await self._clients.call("files.retrieve", lambda client: client.files.retrieve(file_id))
@@ -373,7 +373,7 @@ class OpenAIBatch:
             refused = SubmissionRefused(f"the input file {file_id} was not accepted: {why}", code="file_not_processed")
             raise _logged.logged_as(refused, f"the input file {file_id} was not accepted")
         if status != "processed":
-            raise ProviderUnavailable(f"the input file {file_id} is {status}, and no batch can be made of it yet")
+            raise ProviderUnavailable(f"the input file {file_id} is {status}, and cannot be used for a batch yet")
 
     def _write(self, requests: Sequence[Request], file: IO[bytes]) -> None:
         file.writelines(self._read(request).line(request.id, self._quirks) for request in requests)

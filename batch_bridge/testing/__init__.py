@@ -1,6 +1,6 @@
-"""Real parts for tests: a Batch API server that speaks OpenAI's wire format.
+"""Real components for tests: a Batch API server with the providers' HTTP APIs.
 
-Nothing in here knows the rest of the library, nor the other way round.
+This package does not import the rest of the library, and the library does not import it.
 """
 
 from batch_bridge.testing._answer import Answer

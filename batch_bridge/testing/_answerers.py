@@ -30,7 +30,7 @@ class LocalAnswerer:
             return crashed(error)
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""
 
 
 class AsyncAnswerer:
@@ -56,7 +56,7 @@ class AsyncAnswerer:
                 return crashed(error)
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""
 
 
 def local(function: AnswerFunction, *, concurrency: int) -> LocalAnswerer | AsyncAnswerer:

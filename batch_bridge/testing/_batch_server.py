@@ -23,28 +23,28 @@ CONTROL_SECONDS = 30.0
 
 
 class BatchServer:
-    """A local server that speaks OpenAI's Files and Batches API, for as long as the block runs.
+    """A local server with OpenAI's Files and Batches API, which runs for the duration of a `with` block.
 
     ::
 
         with BatchServer(latency=0.5) as server:
             client = AsyncOpenAI(base_url=server.base_url, api_key="test")
 
-    It runs in a process of its own, which ends with this one, however this one ends. Works with `async with`
-    too. One that was stopped or killed may be started again: same port, same options, same state. That lives
-    in `state_dir` or, without one, in a temporary folder until the block ends.
+    It runs in its own process, which ends with this one, even after a crash. It also supports `async with`.
+    A stopped or killed server can be started again with the same port, options and state. The state is
+    in `state_dir` or, without it, in a temporary folder until the block ends.
 
     Args:
-        state_dir: Where files, batches and counters live, so that they outlive this object.
-        answerer: `"module:function"` that answers `(url, body)` in place of the stand-in.
-        upstream: Base URL of an OpenAI-compatible server to ask instead.
+        state_dir: The folder for files, batches and counters, so that they outlive this object.
+        answerer: `"module:function"` that answers `(url, body)` in place of the stand-in model.
+        upstream: Base URL of an OpenAI-compatible server that answers instead.
         upstream_key: Its API key.
-        concurrency: Requests that an upstream, or an async answerer, works on at once.
-        port: The port; 0 is any that is free.
+        concurrency: Concurrent requests of an upstream or an async answerer.
+        port: The port; 0 chooses a free one.
         **options: `latency` and everything else in `Settings`, `Faults` and `Limits`.
 
     Raises:
-        BatchServerError: An option is unknown or wrong.
+        BatchServerError: An option is unknown or invalid.
     """
 
     def __init__(
@@ -75,19 +75,19 @@ class BatchServer:
 
     @property
     def base_url(self) -> str:
-        """What a client takes as its `base_url`, e.g. `http://127.0.0.1:49152/v1`."""
+        """The `base_url` for an OpenAI client, e.g. `http://127.0.0.1:49152/v1`."""
         if self._base_url is None:
             raise BatchServerError("the server has not been started; use it in a `with` block, or call start().")
         return self._base_url
 
     @property
     def root_url(self) -> str:
-        """The same without `/v1`: what clients of Anthropic and Gemini take as their `base_url`."""
+        """The same without `/v1`: the `base_url` for clients of Anthropic and Gemini."""
         return self.base_url.removesuffix("/v1")
 
     @property
     def control_token(self) -> str:
-        """What the control routes ask for, as `Authorization: Bearer …`."""
+        """The token for the control routes: `Authorization: Bearer …`."""
         return str(self._launch["control_token"])
 
     @property
@@ -99,34 +99,34 @@ class BatchServer:
 
     @property
     def stats(self) -> Stats:
-        """The server's counters as they are now."""
+        """The server's current counters."""
         return Stats.from_wire(self._control("GET", "stats"))
 
     def reset_stats(self) -> None:
-        """Set all counters to zero, and forget what was paid."""
+        """Reset all counters, and the record of paid lines."""
         self._control("POST", "reset", {})
 
     def configure(self, **options: Unpack[ServerOptions]) -> None:
-        """Change options while the server runs; they hold for a later start too.
+        """Change options while the server runs; they also apply after a restart.
 
-        A `next_…` option starts its counter afresh.
+        A `next_…` option restarts its counter.
 
         Raises:
-            BatchServerError: An option is unknown or wrong; nothing has changed then.
+            BatchServerError: An option is unknown or invalid; no option was changed.
         """
         Settings().changed(options)
         self._control("POST", "configure", dict(options))
         self._options |= {name: value for name, value in options.items() if not name.startswith("next_")}
 
     def paid_twice(self) -> list[tuple[str, str]]:
-        """Batch and `custom_id` of the lines that were paid again, oldest first, at most a thousand."""
+        """Return batch and `custom_id` of lines that were paid twice, oldest first, at most a thousand."""
         return [(each["batch_id"], each["custom_id"]) for each in self._control("GET", "paid_twice")["data"]]
 
     def start(self) -> None:
         """Start the process and wait until it answers.
 
         Raises:
-            BatchServerError: It does not; says why.
+            BatchServerError: It does not answer; the message says why.
         """
         if self._process is not None and self._process.running:
             return
@@ -152,13 +152,13 @@ class BatchServer:
         self._options = {name: value for name, value in self._options.items() if not name.startswith("next_")}
 
     def stop(self) -> None:
-        """Stop the process; what it was working on goes on after the next start."""
+        """Stop the process; its work continues after the next start."""
         if self._process is not None:
             self._process.stop()
             self._process = None
 
     def kill(self) -> None:
-        """End the process as a crash would (SIGKILL), at whatever point it is."""
+        """Kill the process (SIGKILL), as a crash would."""
         if self._process is not None:
             self._process.kill()
             self._process = None

@@ -28,7 +28,7 @@ def boot() -> int:
     del sys.path[0]  # this script's own folder, where nothing is to be imported from
     spec = spec_from_file_location("batch_bridge", root / "__init__.py", submodule_search_locations=[str(root)])
     if spec is None:
-        raise ImportError(f"{root} is no package.")
+        raise ImportError(f"{root} is not a package.")
     package = module_from_spec(spec)
     package.__class__ = cast("type[Any]", _Later)
     sys.modules["batch_bridge"] = package

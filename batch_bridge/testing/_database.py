@@ -16,7 +16,7 @@ from batch_bridge.testing._errors import BatchServerError
 T = TypeVar("T")
 
 LOCK_SECONDS = 2.0
-"""How long a new server waits for the one before it, which may just be ending, to let go of the folder."""
+"""How long a new server waits for the one before it, which may just be ending, to release the folder."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
@@ -97,7 +97,7 @@ class Database:
         return result
 
     def close(self) -> None:
-        """Finish what is being written and let go of the folder."""
+        """Finish what is being written and release the folder."""
         self._thread.shutdown()
         self.reader.close()
         self._writer.close()

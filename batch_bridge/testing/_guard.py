@@ -74,7 +74,7 @@ def _name(host: str) -> str:
 
 
 def _is_address(name: str) -> bool:
-    """Tell whether it is an IP address, which no name server can make lead here."""
+    """Return whether it is an IP address, which no name server can make lead here."""
     try:
         ip_address(name)
     except ValueError:

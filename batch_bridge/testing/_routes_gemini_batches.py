@@ -108,7 +108,7 @@ def page_size(wanted: str | None) -> int:
     if wanted is None:
         return MAX_PAGE
     if not (wanted.isascii() and wanted.isdigit() and len(wanted) < 9):  # noqa: PLR2004
-        raise WireError(400, f"pageSize: {wanted!r} is no whole number.", param="pageSize")
+        raise WireError(400, f"pageSize: {wanted!r} is not a whole number.", param="pageSize")
     return min(max(int(wanted), 1), MAX_PAGE)
 
 

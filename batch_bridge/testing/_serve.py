@@ -98,7 +98,7 @@ def serve(launch: Launch, ready: Callable[[str], None], stop: threading.Event | 
 
 def _answerer(launch: Launch) -> Callable[[], Answerer]:
     if launch.answerer is not None and launch.upstream is not None:
-        raise BatchServerError("both an answerer and an upstream were given; give one of them.")
+        raise BatchServerError("both an answerer and an upstream were given; pass one of them.")
     if launch.upstream is not None:
         from batch_bridge.testing._upstream import Upstream  # noqa: PLC0415 - a second to import
 

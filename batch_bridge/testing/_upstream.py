@@ -56,7 +56,7 @@ class Upstream:
         try:
             return Answer(response.status_code, response.json())
         except ValueError:
-            text = f"The upstream {url} answered {response.status_code} with something that is no JSON."
+            text = f"The upstream {url} answered {response.status_code} with something that is not JSON."
             return refused(response.status_code if response.is_error else 502, text, code="upstream_not_json")
 
     async def close(self) -> None:

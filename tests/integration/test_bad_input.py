@@ -274,7 +274,7 @@ async def cancels(items):
         (lambda items: ConnectionError("no route"), ["ConnectionError", "no route"], "submit_failed"),
         (
             lambda items: object(),
-            ["handle that submit() returned", "object", "may have been created"],
+            ["handle that submit() returned", "object", "may still have been created"],
             "handle_not_json",
         ),
         (lambda items: {"at": datetime.now(UTC)}, ["submit()", "['at']", "datetime"], "handle_not_json"),

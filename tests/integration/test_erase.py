@@ -81,5 +81,5 @@ async def test_what_is_at_a_provider_or_open_is_not_erased():
 
 def test_a_file_that_is_not_there_is_not_made(tmp_path):
     done = erase("r:0")
-    assert (done.exit_code, "there is no such file" in done.output) == (1, True)
+    assert (done.exit_code, "does not exist" in done.output) == (1, True)
     assert list(tmp_path.iterdir()) == []

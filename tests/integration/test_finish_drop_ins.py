@@ -69,5 +69,5 @@ async def test_outside_of_graphs(server, way):
 @pytest.mark.parametrize("wrap", [wrap_openai, batched])
 def test_a_deadline_that_is_none(server, wrap):
     of = client(server) if wrap is wrap_openai else ChatOpenAI(model="m", api_key="test")
-    with pytest.raises(TypeError, match="deadline='soon' is no duration"):
+    with pytest.raises(TypeError, match="deadline='soon' is not a duration"):
         wrap(of, deadline="soon")

@@ -294,13 +294,13 @@ async def test_a_key_of_the_environment_is_used(server, monkeypatch):
 
 
 def test_what_is_no_client_or_no_option_is_refused():
-    with pytest.raises(TypeError, match=r"give a google\.genai\.Client"):
+    with pytest.raises(TypeError, match=r"pass a google\.genai\.Client"):
         GeminiBatch(object())
     with pytest.raises(TypeError, match="Vertex"):
         GeminiBatch(genai.Client(vertexai=True, api_key="k"))
     with pytest.raises(ValueError, match="20,000,000"):
         GeminiBatch(inline_bytes=INLINE_BYTES + 1)
-    with pytest.raises(TypeError, match="give a model's name"):
+    with pytest.raises(TypeError, match="pass a model's name"):
         GeminiBatch(model=7)
     with pytest.raises(ValueError, match="one or the other"):
         GeminiBatch(model="a", defaults={"model": "b"})

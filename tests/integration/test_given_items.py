@@ -1,4 +1,4 @@
-"""What is given where a list of items belongs: a slip of the pen is named, and nothing is asked."""
+"""Wrong values where a list of items is expected: the mistake is named, and nothing is requested."""
 
 import asyncio
 
@@ -17,10 +17,10 @@ async def forgotten():
 
 
 WRONG = [
-    pytest.param(lambda: "abc", "a string where a list of", id="a string"),
+    pytest.param(lambda: "abc", "a string instead of a list of", id="a string"),
     pytest.param(lambda: BODY, "a dict|one item, a dict", id="a dict"),
-    pytest.param(lambda: 7, "an? int where a list of", id="a number"),
-    pytest.param(forgotten, "a coroutine where a list of .*s belongs; await it first", id="a coroutine"),
+    pytest.param(lambda: 7, "an? int instead of a list of", id="a number"),
+    pytest.param(forgotten, "a coroutine instead of a list of .*s; await it first", id="a coroutine"),
 ]
 
 
@@ -85,7 +85,7 @@ async def test_an_item_that_was_not_awaited_is_named():
 
     for node in (ask, ask_sync):
         async with memory(chain(node), desk.bridge()) as runner:
-            with pytest.raises(TypeError, match="a coroutine where an item belongs; await it first"):
+            with pytest.raises(TypeError, match="a coroutine instead of an item; await it first"):
                 await runner.ainvoke({})
     with Batcher(submit_func=desk.submit, poll_func=desk.poll) as b, pytest.raises(TypeError, match="await it first"):
         b.submit(forgotten())

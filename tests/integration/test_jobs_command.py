@@ -49,10 +49,10 @@ def test_submit_status_results_and_list(run):
 
 def test_what_is_wrong_is_said_in_a_line(run, tmp_path):
     assert "Error: there is no job 'job_x'" in run("status", "job_x", code=1)
-    assert "describes no 'other'" in " ".join(run("status", "job_x", "--bridge", "other", code=2).split())
+    assert "has no bridge 'other'" in " ".join(run("status", "job_x", "--bridge", "other", code=2).split())
     assert "Error: none.toml: it cannot be read" in run("list", "--config", "none.toml", code=1)
     (tmp_path / "bridges.toml").write_text(CONFIG + CONFIG.replace("bridges.bridge", "bridges.second"))
-    assert "describes several" in run("list", code=2)
+    assert "has several" in run("list", code=2)
 
 
 LINES = [
@@ -74,7 +74,7 @@ def test_openais_own_file_is_taken_as_it_comes(run, tmp_path):
     ("text", "says"),
     [
         ("\n".join(map(json.dumps, [*LINES, LINES[1]])), "line 2 and line 4 have the same custom_id, 'q1'"),
-        ("\n" + json.dumps(LINES[0]) + "\n\n{'custom_id'}\n", "line 4 is no JSON"),
+        ("\n" + json.dumps(LINES[0]) + "\n\n{'custom_id'}\n", "line 4 is not JSON"),
         (json.dumps(LINES), "the file is one JSON array"),
         (json.dumps(LINES, indent=2), "the file is one JSON array"),
     ],

@@ -183,7 +183,7 @@ async def test_what_is_wrong_is_named(server, open_jobs, tmp_path, monkeypatch):
     jobs = open_jobs()
     with pytest.raises(UnknownJobError, match="no job 'job_x'"):
         await jobs.astatus("job_x")
-    with pytest.raises(RunnerStateError, match=r"write astatus\(\)"):
+    with pytest.raises(RunnerStateError, match=r"use astatus\(\)"):
         jobs.status("job_x")
     with pytest.raises(TypeError, match="got a string"):
         await jobs.asubmit("question")
@@ -191,12 +191,12 @@ async def test_what_is_wrong_is_named(server, open_jobs, tmp_path, monkeypatch):
         Jobs(tmp_path / "x.db", Bridge(OpenAIBatch(), mode="realtime"))
     with pytest.raises(ValueError, match="without deadline="):
         Jobs(tmp_path / "x.db", Bridge(OpenAIBatch(model="m"), deadline=60))
-    with pytest.raises(ValueError, match="forget every job"):
+    with pytest.raises(ValueError, match="lose every job"):
         Jobs(":memory:", OpenAIBatch())
     with pytest.raises(RunFileError, match="no folder"):
         await Jobs(tmp_path / "no" / "x.db", OpenAIBatch()).asubmit(chats(1))
     async with jobs._turn():
-        with pytest.raises(RunFileError, match="another call has this file"):
+        with pytest.raises(RunFileError, match="another call has used this file"):
             await open_jobs(patience=0).astatus("job_x")
 
 

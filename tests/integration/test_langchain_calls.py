@@ -183,7 +183,7 @@ async def test_the_batcher_ends_with_the_last_model_that_has_it(server):
 @pytest.mark.parametrize("arguments", [{"max_idle": 5}, {"max_age": None}])
 def test_what_a_batcher_of_ones_own_has_for_itself_is_refused_beside_it(arguments):
     with Batcher(submit_func=lambda items: items, poll_func=lambda handle: handle) as batcher:
-        with pytest.raises(ValueError, match="a Batcher says itself when it sends"):
+        with pytest.raises(ValueError, match="a Batcher has its own settings"):
             batched(openai_key(), batcher, **arguments)
         assert batched(openai_key(), batcher, max_idle=1)
 

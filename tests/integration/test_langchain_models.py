@@ -498,9 +498,9 @@ async def test_any_other_model_is_pooled_and_says_so():
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
-        (lambda: "gpt-4o", "give a chat model"),
-        (lambda: model().bind_tools([look_up]), "batch the model first"),
-        (lambda: batched(model()), "batched already"),
+        (lambda: "gpt-4o", "pass a chat model"),
+        (lambda: model().bind_tools([look_up]), "wrap the model first"),
+        (lambda: batched(model()), "already batched"),
     ],
 )
 def test_what_cannot_be_batched(wrong, hint):

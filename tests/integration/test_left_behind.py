@@ -121,7 +121,7 @@ async def test_a_run_that_had_ended_says_that_nothing_was_asked(tmp_path, caplog
         await runner.abatch([*INPUTS, {"x": "d"}], run_id="r")
     told = [(each.levelname, each.getMessage()) for each in caplog.records if "had ended before" in each.getMessage()]
     assert [level for level, _ in told] == ["WARNING", "INFO"]
-    assert "run 'r': 3 of 3 threads had ended before, nothing was asked" in told[0][1]
+    assert "run 'r': 3 of 3 threads had ended before, nothing was sent" in told[0][1]
     assert "3 of 4 threads had ended before; their results" in told[1][1]
-    assert "give another run_id" in told[0][1]
+    assert "choose another run_id" in told[0][1]
     assert desk.requests == ["a", "b", "c", "d"]

@@ -97,4 +97,4 @@ async def test_a_report_says_what_cannot_be_looked_at():
         reports.append(report.problems)
         await within(running)
         assert (await runner.report()).problems == ()
-    assert "cannot be looked at, 1 times in a row: KeyError: 'results'" in reports[0][0]
+    assert "cannot be polled, 1 times in a row: KeyError: 'results'" in reports[0][0]

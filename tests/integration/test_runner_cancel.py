@@ -123,7 +123,7 @@ async def test_a_bridges_callback_that_fails_harms_nothing(caplog):
 
     async with memory(one_node(ask), Desk().bridge(on_event=fail)) as runner:
         assert [each["out"] for each in await within(runner.abatch(inputs("a", 2)))] == [["a 0!"], ["a 1!"]]
-    assert caplog.text.count("on_event failed; this is told once") == 1
+    assert caplog.text.count("on_event failed; this is logged once") == 1
 
 
 def test_a_batcher_tells_through_its_own_callback_once():

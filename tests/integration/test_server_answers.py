@@ -92,7 +92,7 @@ async def test_an_upstream_answers():
                 refused = await ran(client, jsonl([line("a", messages=None)]))
                 (row,) = await rows(client, refused.error_file_id)
                 assert row["response"]["status_code"] == 400
-    with pytest.raises(BatchServerError, match="give one of them"):
+    with pytest.raises(BatchServerError, match="pass one of them"):
         BatchServer(upstream=base_url, answerer="json:dumps").start()
 
 

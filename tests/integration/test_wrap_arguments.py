@@ -98,7 +98,7 @@ def test_an_http_client_in_a_second_loop_is_warned_of_once(options, caplog, is_f
     for loop in loops:
         loop.close()
     assert [record.message.partition(":")[0] for record in caplog.records] == ["OpenAIBatch"]
-    assert "give a function" in caplog.text
+    assert "pass a function" in caplog.text
     assert not http.is_closed  # the user's
 
 
@@ -121,7 +121,7 @@ def test_a_function_that_makes_another_client_is_refused(kind, sync):
         ({"poll_interval": True}, TypeError, "is no duration"),
         ({"poll_interval": 0}, ValueError, "without a pause"),
         ({"poll_interval": timedelta(seconds=-1)}, ValueError, "without a pause"),
-        ({"poll_interval": float("nan")}, ValueError, "no time to wait"),
+        ({"poll_interval": float("nan")}, ValueError, "not a finite time"),
     ],
 )
 def test_an_argument_of_the_wrong_kind_is_refused_when_the_client_is_wrapped(options, arguments, kind, message):
@@ -190,7 +190,9 @@ async def ask_in_threads(options, run):
 
 async def test_a_thread_that_does_not_know_its_node_is_warned_of_once(options, caplog):
     assert await ask_in_threads(options, lambda pool, client, text: pool.submit(chat, client, text)) == 0
-    assert [record.levelno for record in caplog.records if "knows no node" in record.message] == [logging.WARNING]
+    assert [record.levelno for record in caplog.records if "without a node's context" in record.message] == [
+        logging.WARNING
+    ]
 
 
 async def test_a_thread_that_was_handed_the_nodes_context_parks(options, caplog):
@@ -198,7 +200,7 @@ async def test_a_thread_that_was_handed_the_nodes_context_parks(options, caplog)
         return pool.submit(contextvars.copy_context().run, chat, client, text)
 
     assert await ask_in_threads(options, run) == 2
-    assert "knows no node" not in caplog.text
+    assert "without a node's context" not in caplog.text
 
 
 def test_a_script_with_threads_and_no_graph_is_not_warned(options, caplog, monkeypatch):

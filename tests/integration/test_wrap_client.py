@@ -225,7 +225,7 @@ async def test_or_is_made_at_once_and_the_log_says_so_once(plain, server, caplog
     assert server.stats.batches == before.batches
     assert sum(server.stats.calls.values()) == sum(before.calls.values()) + 2
     (record,) = [each for each in caplog.records if each.name == "batch_bridge"]
-    assert "is made at once, at the full price" in record.message
+    assert "is sent immediately, at full price" in record.message
 
 
 async def test_calls_that_read_pass(client, server):
@@ -463,12 +463,12 @@ def test_an_argument_that_makes_no_sense_is_named(options, arguments, kind, mess
 
 
 def test_what_is_no_client_or_wrapped_already_is_refused(options):
-    with pytest.raises(TypeError, match=r"give an openai\.AsyncOpenAI"):
+    with pytest.raises(TypeError, match=r"pass an openai\.AsyncOpenAI"):
         wrap_openai(object())
-    with pytest.raises(ValueError, match="wrapped already"):
+    with pytest.raises(ValueError, match="already wrapped"):
         wrap_openai(wrap_openai(OpenAI(**options)))
     http = openai.DefaultHttpxClient()
-    with pytest.raises(TypeError, match=r"an http_client of its own.*provider=OpenAIBatch"):
+    with pytest.raises(TypeError, match=r"its own http_client.*provider=OpenAIBatch"):
         wrap_openai(OpenAI(**options, http_client=http))
     assert wrap_openai(OpenAI(**options, http_client=http), provider=OpenAIBatch(AsyncOpenAI(**options)))
     http.close()

@@ -104,7 +104,7 @@ def test_a_provider_that_is_down_does_not_keep_the_program_from_ending(api, path
     with pytest.raises(ResultPending):
         batcher.submit("a")
     batcher.close()
-    assert "not everything could be sent yet" in caplog.text
+    assert "not every request could be sent" in caplog.text
     monkeypatch.undo()
     api.up = True
     open_batcher().close()

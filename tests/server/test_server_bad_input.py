@@ -17,7 +17,7 @@ def deployed(tmp_path_factory) -> Iterator[Deployed]:
     ("batcher", "do", "says"),
     [
         ("nobody", "x", ["UnknownBatcherError", "'nobody'", "langgraph.json"]),
-        ("item", "x", ["UnknownBatcherError", "'item'", "is no bridge"]),
+        ("item", "x", ["UnknownBatcherError", "'item'", "is not a bridge"]),
         ("bridge", "object", ["JSONError"]),
         ("bridge", "set", ["JSONError"]),
         ("bridge", "nan", ["JSONError"]),

@@ -31,4 +31,4 @@ async def test_a_prompt_that_is_edited_at_each_of_two_deployments_is_answered(tm
             assert ended["values"]["answer"] == "take 2!"
             await client.shows(unclaimed=2)
     assert deployed.sent() == {f"take {take}": 1 for take in range(3)}
-    assert "paid for, and no wait of it asks for them any more" in deployed.server.log
+    assert "that none of its waits requests any more" in deployed.server.log

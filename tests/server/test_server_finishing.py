@@ -158,10 +158,10 @@ async def test_a_queued_request_is_given_up_and_what_its_node_asks_next_is_not(d
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"cancl": "all"}, "no 'cancl'"),
-        ({"cancel": {"thread": "x"}}, "there is no 'thread'"),
-        ({"cancel": {"thread_id": "x", "batch": "y"}}, "does not say one thing"),
-        ({"cancel": {"request_id": []}}, "are no ids"),
+        ({"cancl": "all"}, "no command 'cancl'"),
+        ({"cancel": {"thread": "x"}}, "unknown selector 'thread'"),
+        ({"cancel": {"thread_id": "x", "batch": "y"}}, "must have one selector"),
+        ({"cancel": {"request_id": []}}, "is not a list of ids"),
     ],
 )
 async def test_an_order_that_there_is_not_is_an_error(deployed, given, words) -> None:

@@ -47,7 +47,7 @@ async def test_a_thread_that_is_deleted_in_flight_is_a_dead_letter_and_stops_nob
         shown = await client.shows(in_flight=0, undelivered=0)
         (letter,) = shown["dead_letters"]
         assert letter["thread"] == deleted
-        assert "not there" in letter["reason"]
+        assert "does not exist" in letter["reason"]
         assert deleted in shown["last_error"]
         await client.tick(replay="all")  # still not there
         shown = await client.shows(undelivered=0)

@@ -22,7 +22,7 @@ def measured(provider, item):
 def test_messages_only(kind):
     provider = kind(model="m", allow="messages")
     assert measured(provider, MESSAGES)
-    with pytest.raises(RequestRefused, match="more than messages"):
+    with pytest.raises(RequestRefused, match="not a list of messages"):
         measured(provider, {"messages": MESSAGES, "model": "gpt-very-expensive"})
 
 

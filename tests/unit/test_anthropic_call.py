@@ -77,7 +77,7 @@ def test_only_messages_are_answered_by_messages(item):
         (3, "it is a int"),
         ([], "an empty list"),
         (["Hello"], "message 0 of it is a str"),
-        ([SystemMessage("alone")], "system messages alone"),
+        ([SystemMessage("alone")], "only system messages"),
         ({"input": "Hello"}, "no list of messages"),
         ({"messages": "Hello"}, "no list of messages"),
         ({"params": 3}, "the params of its entry"),

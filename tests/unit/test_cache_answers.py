@@ -256,7 +256,7 @@ def _without_its_table(path):
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (_not_a_database, "no SQLite database"),
+        (_not_a_database, "not an SQLite database"),
         (_another_programs, "another program"),
         (_of_a_newer_version, "version 99"),
         (_without_its_table, "cannot be opened"),
@@ -277,7 +277,7 @@ def test_a_locked_file_is_said_at_once(tmp_path, monkeypatch):
     ResponseCache(tmp_path / "cache.db").close()
     other = sqlite3.connect(tmp_path / "cache.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(CacheError, match="keeps it locked"):
+    with pytest.raises(CacheError, match="has locked it"):
         ResponseCache(tmp_path / "cache.db")
     other.execute("ROLLBACK")
     other.close()

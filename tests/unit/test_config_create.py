@@ -57,7 +57,7 @@ def test_a_vendors_address_stands_though_there_are_options_of_a_client(monkeypat
     [
         ("opnai", {}, ValueError, "did you mean 'openai'? There are 'openai', 'azure'"),
         ("openai", {"modle": "x"}, TypeError, "did you mean 'model'?"),
-        ("openai", {"quirks": "groq"}, TypeError, "no such option"),
+        ("openai", {"quirks": "groq"}, TypeError, "unknown option"),
         ("azure", {"base_url": "x"}, TypeError, "'azure_endpoint'"),
         ("openai", {"client": object(), "api_key": "k"}, TypeError, "got client= and api_key"),
         ("mistral", {"timeout": 3}, ValueError, "MISTRAL_API_KEY"),

@@ -31,7 +31,7 @@ def provider(*lines, name="openai"):
 )
 def test_a_key_is_not_sent_to_a_host_that_nobody_named(tmp_path, monkeypatch, name, line):
     monkeypatch.setenv("A_KEY", "the-key-itself")
-    with pytest.raises(ConfigError, match="would get the key in A_KEY") as caught:
+    with pytest.raises(ConfigError, match="would receive the key in A_KEY") as caught:
         load(tmp_path, provider(line, 'api_key_env = "A_KEY"', name=name))
     assert "the-key-itself" not in str(caught.value)
 

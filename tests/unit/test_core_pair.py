@@ -114,7 +114,7 @@ async def test_a_handle_is_whatever_json_can_carry(handle):
 @pytest.mark.parametrize("handle", [object(), {1: 2}, b"id", {"when": {1, 2}}])
 async def test_a_handle_that_json_cannot_carry_fails_the_batch_and_says_why(handle):
     with pytest.raises(
-        SubmissionRefused, match=r"the handle that submit\(\) returned.*may have been created"
+        SubmissionRefused, match=r"the handle that submit\(\) returned.*may still have been created"
     ) as caught:
         await Pair(lambda items: handle, no_poll).submit("key", ASKED, None)
     assert caught.value.code == "handle_not_json"
@@ -181,8 +181,10 @@ async def test_each_request_gets_its_own_and_nothing_is_guessed(reply, expected)
         pytest.param("abc", "a str; return None while the batch runs", id="a string is no list"),
         pytest.param(7, "an? int", id="a number"),
         pytest.param({"0", "1", "2"}, "a set", id="a set has no order"),
-        pytest.param({}, "a dict of nothing; return None while the batch runs", id="an empty dict"),
-        pytest.param({0: "a", "0": "b"}, "'0' names the item at position 0, which has a result", id="a position twice"),
+        pytest.param({}, "an empty dict; return None while the batch runs", id="an empty dict"),
+        pytest.param(
+            {0: "a", "0": "b"}, "'0' names the item at position 0, which already has a result", id="a position twice"
+        ),
         pytest.param({0: "a", 3: "x"}, "3 is neither a position, 0 to 2", id="beyond the end"),
         pytest.param({-1: "x"}, "-1 is neither a position", id="before the start"),
         pytest.param({True: "x"}, "True is neither a position", id="a truth"),
@@ -217,7 +219,7 @@ async def test_a_dict_may_name_results_by_the_ids_of_the_items(name):
 async def test_ids_that_look_like_other_positions_are_not_guessed_at():
     asked = [request(n, id=f"{2 - n}") for n in range(3)]
     pair = Pair(lambda items: "job", lambda handle: {"0": "a", "1": "b", "2": "c"})
-    with pytest.raises(BadPollResultError, match="'0' is the id of the item at position 2, and a position too"):
+    with pytest.raises(BadPollResultError, match="'0' is both the id of the item at position 2 and another position"):
         await pair.poll(await pair.submit("key", asked, None), IDS)
 
 
@@ -284,7 +286,7 @@ async def test_an_exception_that_poll_raises_passes():
 
 
 async def test_without_find_a_batch_cannot_be_looked_for():
-    with pytest.raises(SubmissionUnknown, match="nobody knows whether this batch was created"):
+    with pytest.raises(SubmissionUnknown, match="this batch may or may not have been created"):
         await Pair(no_submit, no_poll).find("key", None)
 
 

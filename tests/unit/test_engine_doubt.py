@@ -91,7 +91,7 @@ async def test_a_request_that_has_become_too_large_while_in_doubt_ends_so_when_n
     assert outcomes == {
         SMALL.id: ANSWERS[SMALL.id],
         LARGE.id: Errored(
-            "the request is 100 bytes long, and 'bridge' takes 50 at most; ask for less in one request",
+            "the request is 100 bytes long, but 'bridge' accepts at most 50; send a smaller request",
             "item_too_large",
         ),
     }

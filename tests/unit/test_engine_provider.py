@@ -188,7 +188,7 @@ async def test_of_several_matches_the_oldest_is_adopted_and_the_others_are_cance
         (
             Measure("", 1001),
             Errored(
-                "the request is 1,001 bytes long, and 'bridge' takes 1,000 at most; ask for less in one request",
+                "the request is 1,001 bytes long, but 'bridge' accepts at most 1,000; send a smaller request",
                 "item_too_large",
             ),
         ),

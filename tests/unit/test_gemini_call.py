@@ -133,14 +133,14 @@ def test_what_another_model_has_thought_is_left_out():
         (7, "a int"),
         ([], "empty"),
         (["Hello"], "message 0 of it is a str"),
-        ({"contents": []}, "no list with something in it"),
-        ({"contents": "Hello"}, "no list with something in it"),
+        ({"contents": []}, "not a non-empty list"),
+        ({"contents": "Hello"}, "not a non-empty list"),
         ({"generationConfig": {}}, "no list of contents"),
-        ({"contents": [USER], "config": {}}, "the SDK's"),
+        ({"contents": [USER], "config": {}}, "belongs to the SDK"),
         ({"contents": [USER], "messages": [USER]}, "both"),
         ({"messages": [{"role": "system", "content": "s"}, USER], "systemInstruction": {}}, "one or the other"),
         ([ToolMessage("x", tool_call_id="c9")], "names no tool"),
-        ([{"role": "nobody", "content": "x"}], "cannot be said"),
+        ([{"role": "nobody", "content": "x"}], "cannot be converted"),
     ],
 )
 def test_what_cannot_be_sent_is_refused(item, cause):

@@ -150,7 +150,7 @@ FAILURES = {
     "it may have been sent": {"submit": SubmissionUnknown("creating failed: ReadTimeout")},
     "a status": {"poll": ProviderUnavailable("polling was answered with 404")},
     "a bug": {"poll": KeyError("batch")},
-    "poll returns nonsense": {"poll": BadPollResultError("a dict of nothing")},
+    "poll returns nonsense": {"poll": BadPollResultError("an empty dict")},
 }
 
 

@@ -128,14 +128,14 @@ def test_messages_as_dicts_may_stand_beside_langchains():
         ([], "empty list"),
         (["Hello"], "message 0 of it is a str"),
         ([["user", "Hello"]], "message 0 of it is a list"),
-        ({"foo": 1}, "which endpoint"),
+        ({"foo": 1}, "names its endpoint"),
         ({"messages": HELLO, "stream": True}, "cannot stream"),
         ({"url": "/v1/chat/completions", "body": "x"}, "the body of its line is a str"),
         ({"url": "/v1/audio/speech", "body": {"input": "x"}}, "cannot be sent to '/v1/audio/speech'"),
         ({"url": "/v1/responses", "method": "GET", "body": {"input": "x"}}, "its method is 'GET'"),
-        ([{"__message__": {"type": "alien", "data": {"content": "x"}}}], "LangChain cannot say"),
-        ([{"__message__": "no message"}], "LangChain cannot say"),
-        ([HumanMessage([{"type": "image_url"}])], "LangChain cannot say"),
+        ([{"__message__": {"type": "alien", "data": {"content": "x"}}}], "cannot be converted"),
+        ([{"__message__": "no message"}], "cannot be converted"),
+        ([HumanMessage([{"type": "image_url"}])], "cannot be converted"),
     ],
 )
 def test_what_cannot_be_sent_is_refused(item, says):
@@ -152,7 +152,7 @@ def test_no_model_anywhere_is_refused():
 
 
 def test_a_list_for_an_endpoint_without_conversations_is_refused():
-    with pytest.raises(RequestRefused, match="/v1/embeddings takes no conversation"):
+    with pytest.raises(RequestRefused, match="/v1/embeddings does not accept a conversation"):
         OpenAIBatch(model="m", endpoint="/v1/embeddings").measure(request(HELLO))
 
 

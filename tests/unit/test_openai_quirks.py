@@ -67,7 +67,7 @@ def test_a_line_in_azures_spelling_is_taken():
 
 
 def test_an_endpoint_that_the_server_does_not_take_is_refused():
-    with pytest.raises(RequestRefused, match="batches of groq do not take /v1/responses"):
+    with pytest.raises(RequestRefused, match="batches of groq do not support /v1/responses"):
         OpenAIBatch(quirks="groq", model="m").measure(Request("r", "t", {"input": "x"}))
     with pytest.raises(ValueError, match="can be sent to /v1/chat/completions"):
         OpenAIBatch(quirks="groq", endpoint="/v1/embeddings")

@@ -51,5 +51,5 @@ def test_an_unknown_status_is_told_once(watch, caplog):
 def test_errors_speak_as_the_api_does():
     gone = Watch(title="", account="workspace").not_found("batches/1", 0.0)
     assert isinstance(gone, Ended)
-    assert gone.missing.message.startswith("batches/1 is not there any more")
+    assert gone.missing.message.startswith("batches/1 no longer exists")
     assert "another workspace" in gone.missing.message

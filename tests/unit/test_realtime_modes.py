@@ -183,9 +183,9 @@ def test_what_else_a_provider_has_can_be_asked():
 def test_a_pair_has_no_realtime_way():
     pair = {"submit": lambda items: items, "poll": lambda handle: handle}
     for options in ({"mode": "realtime"}, {"mode": "auto", "realtime_below": 2}):
-        with pytest.raises(TypeError, match=r"Pair has no realtime way.*OpenAIBatch"):
+        with pytest.raises(TypeError, match=r"Pair does not support realtime.*OpenAIBatch"):
             Bridge(**pair, **options)
-    with pytest.raises(TypeError, match="no realtime way"):
+    with pytest.raises(TypeError, match="does not support realtime"):
         Batcher(submit_func=pair["submit"], poll_func=pair["poll"], mode="realtime")
 
 

@@ -154,7 +154,7 @@ async def test_a_users_replay_means_that_users_dead_letters() -> None:
 
 @pytest.mark.parametrize("given", [{"flush": True}, {"cancel": "all"}, {"replay": "all"}])
 def test_orders_for_all_threads_are_the_services(given) -> None:
-    with pytest.raises(OrderError, match="'bob' may not order this for the threads of all users"):
+    with pytest.raises(OrderError, match="'bob' may not do this for the threads of all users"):
         _orders.check_limits(_orders.read(given), "bob")
     _orders.check_limits(_orders.read(given), "")
 
@@ -232,7 +232,7 @@ async def test_it_is_checked_once_whose_run_the_server_takes_a_run_for(takes_for
     access = Access(lambda: server)  # type: ignore[arg-type, return-value]
     for _ in range(2):
         if refused:
-            with pytest.raises(BridgeUnreachableError, match=r"for one of 'service'.*client=lambda user"):
+            with pytest.raises(BridgeUnreachableError, match=r"assigned it to 'service'.*client=lambda user"):
                 await _vouch.vouch("bridge", access, "ann", "agent")
         else:
             await _vouch.vouch("bridge", access, "ann", "agent")

@@ -31,7 +31,7 @@ def test_it_ends_after_its_time_and_says_why():
     assert isinstance(error, Stalled)
     assert (error.seconds, error.problem) == (600.0, "a problem SECRET")
     assert "a problem SECRET" in str(error)
-    assert "same command goes on" in str(error)
+    assert "same command continues" in str(error)
 
 
 def test_whatever_moves_begins_the_time_again():

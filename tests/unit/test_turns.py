@@ -251,10 +251,10 @@ async def test_bytes_are_limited_too():
     settled = await made.collect([*requests, other], T0)
     assert settled == {requests[n].id for n in (1, 3, 4)}
     whys = await refused(made, [each.id for each in requests])
-    assert "with 50 more it would pass TenantLimits(bytes=100)" in whys[requests[1].id].message
+    assert "with 50 more it would exceed TenantLimits(bytes=100)" in whys[requests[1].id].message
     assert whys[requests[1].id].retryable
     assert not whys[requests[4].id].retryable
-    assert "ask for less in one request" in whys[requests[4].id].message
+    assert "send a smaller request" in whys[requests[4].id].message
 
 
 async def test_what_belongs_to_nobody_is_not_limited():

@@ -26,8 +26,8 @@ def test_the_argument_counts_before_the_environment(monkeypatch, argument, envir
 @pytest.mark.parametrize(
     ("argument", "environment", "message"),
     [
-        ("real-time", None, r"Bridge\(mode='real-time'\) is no mode; give"),
-        (None, "Batch", r"BATCH_BRIDGE_MODE='Batch' is no mode; set it to"),
+        ("real-time", None, r"Bridge\(mode='real-time'\) is not a mode; pass"),
+        (None, "Batch", r"BATCH_BRIDGE_MODE='Batch' is not a mode; set it to"),
     ],
 )
 def test_a_typo_is_named_with_where_it_stands(monkeypatch, argument, environment, message):
