@@ -132,7 +132,10 @@ class Claims:
             row
             for row in rows
             if "machine" in row.value
-            and (_is_gone(row.value.get("holder", row.key), row.value) or _clock.seconds() - row.value["at"] > _AGED)
+            and (
+                _is_gone(row.value.get("holder", row.key), row.value)
+                or _clock.now().timestamp() - row.value["at"] > _AGED
+            )
         ]
         await self._store.abatch([PutOp(row.namespace, row.key, None) for row in dead])
 

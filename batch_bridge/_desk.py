@@ -9,11 +9,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import TypeAlias, TypeVar
 
-from batch_bridge import _messages, _outcome
+from batch_bridge import _clock, _messages, _outcome
 from batch_bridge._closing import Closing
 from batch_bridge._driver import Driver
 from batch_bridge._engine._standstill import Standstill
@@ -458,7 +458,7 @@ class Desk:
             self._start(self._deliver(wanted))
         if self._retained is not None and len(wanted) < len(ended):  # of a process before this one
             asked = set(wanted)
-            self._start(self._retained.note(self._rows, [each for each in ended if each not in asked], _now()))
+            self._start(self._retained.note(self._rows, [each for each in ended if each not in asked], _clock.now()))
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         delivery = asyncio.get_running_loop().create_task(work)
@@ -537,7 +537,7 @@ class Desk:
             elif self._retained is not None:  # who dies may ask again, but for what may pass
                 self._driver.forget(each for each, outcome in outcomes.items() if is_passing(outcome))
                 if answered := [request.id for ticket in done for request in ticket.requests]:
-                    await self._retained.note(self._rows, answered, _now())
+                    await self._retained.note(self._rows, answered, _clock.now())
             else:
                 self._driver.forget(outcomes)
             hand_back(done, Ticket.resolve)
@@ -571,10 +571,6 @@ class Desk:
     def _look_whether_idle(self) -> None:
         if not self._waiters and not self._inbox:
             self._idle.set()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _is_on_loop() -> bool:

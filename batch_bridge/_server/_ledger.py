@@ -81,10 +81,10 @@ class ServerLedger(Ledger):
         if kind == "batches":
             self._unread.append(key)
 
-    async def open_batches(self) -> list[tuple[Intent, bool] | Submitted]:
+    async def open_batches(self, *, tidy: bool = False) -> list[tuple[Intent, bool] | Submitted]:
         """See `Ledger`. What a batch holds that cannot be read is held: nobody knows whether it was paid for."""
         self._unread.clear()
-        found = await super().open_batches()
+        found = await super().open_batches(tidy=tidy)
         members = await self._get("members", self._unread)
         self.held = {key: await self._open_in(row) for key, row in zip(self._unread, members, strict=True)}
         return found
