@@ -9,6 +9,7 @@ from typing import Any
 
 from batch_bridge import Batcher, _desk
 from batch_bridge._desk import Desk
+from batch_bridge._loop_thread import Work
 from batch_bridge._ticket import Ticket
 from batch_bridge.errors import BatcherClosedError, RequestFailed, ResultPending
 from simulation import check
@@ -75,7 +76,9 @@ async def history(world: World) -> None:
         else:
             assert answer == {"a": answer_of(question)}, f"{question} ended with {answer!r}"
     check.paid(provider, questions)
-    kept = {"closed"} if waits else {"closed", "outcomes", "tries"}  # who does not wait may ask again at any time
+    kept = (
+        {"closed", "money"} if waits else {"closed", "money", "outcomes", "tries"}
+    )  # who does not wait may ask again at any time
     if has_died:  # while it closed
         kept |= {"outcomes", "tries", "members", "requests", "queued"}
     left = {kind: keys for kind, keys in store.read().items() if kind not in kept}
@@ -131,15 +134,8 @@ def _on_the_loop(store: SimStore) -> Iterator[None]:
         yield None, store
 
     def begin(desk: Desk) -> None:
-        desk.running = asyncio.get_running_loop().create_task(run(desk))
-
-    async def run(desk: Desk) -> None:
-        try:
-            await desk._run()
-        except BaseException as error:
-            desk._broken = error
-        finally:
-            desk._ended()
+        desk._work = Work(desk._run, desk._ended, is_alone=False)
+        desk.running = asyncio.get_running_loop().create_task(desk._work.run())
 
     kept = Desk.open, _desk.open_file
     Desk.open, _desk.open_file = begin, opened

@@ -38,7 +38,7 @@ def rows(store: SimStore, *, has_failed: bool, has_died: bool) -> None:
     What a thread was answered that has failed is kept for its next run; and so are the outcomes that a thread took in a
     process which has died: it is not known any more which they were.
     """
-    allowed = {"closed"} | ({"batch_bridge_failures", "batches", "members"} if has_failed else set())
+    allowed = {"closed", "money"} | ({"batch_bridge_failures", "batches", "members"} if has_failed else set())
     if has_failed or has_died:
         allowed |= {"outcomes", "tries"}
     left = {kind: keys for kind, keys in store.read().items() if kind not in allowed}

@@ -80,7 +80,7 @@ async def history(world: World) -> None:
                     await asyncio.sleep(500.0)
                 else:
                     break
-    kept = {"closed", "jobs", "parts", "outcomes", "tries"} if keeps else {"closed"}
+    kept = {"closed", "money", "jobs", "parts", "outcomes", "tries"} if keeps else {"closed", "money"}
     left = {kind: rows for kind, rows in store.read().items() if kind not in kept}
     assert not left, f"rows were left: {left}"
 
