@@ -11,10 +11,11 @@ READY := $(VENV)/.ready-$(VERSION)
 JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 4 ? 2 * cores : cores + 4)))
 # Files in the order of `tests/conftest.py`, the slow ones first: so that both cores have something to do until the end.
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
-QUICK := tests/unit $(addprefix tests/integration/test_, batcher.py batcher_ends.py events_hosts.py last_progress.py \
-	runner_continues.py runner_ends.py runner_runs.py wait_rounds.py wait_shapes.py wrap_ask.py wrap_pending.py)
+QUICK := tests/unit $(addprefix tests/integration/, batcher/test_batcher.py batcher/test_batcher_ends.py \
+	runner/test_events_hosts.py runner/test_last_progress.py runner/test_runner_runs.py runner/test_runner_ends.py \
+	node/test_wait_rounds.py node/test_wait_shapes.py dropin/test_wrap_ask.py dropin/test_wrap_pending.py)
 EXTRAS := server,anthropic,gemini,yaml
-# Holes of what only the tests ask for, at its lowest versions: `tests/unit/test_known_holes.py` says why.
+# Holes of what only the tests ask for, at its lowest versions: `tests/unit/project/test_known_holes.py` says why.
 ACCEPTED := --ignore-vuln GHSA-gr75-jv2w-4656 --ignore-vuln GHSA-r7w7-9xr2-qq2r
 
 .PHONY: help
@@ -78,7 +79,7 @@ test-instructor: ## Run the tests of instructor, which needs an older openai tha
 	$(PYTHON) -m venv --clear .venv-instructor
 	.venv-instructor/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	.venv-instructor/bin/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]' --group test --group instructor
-	.venv-instructor/bin/pytest -q tests/integration/test_frameworks.py $(ARGS)
+	.venv-instructor/bin/pytest -q tests/integration/dropin/test_frameworks.py $(ARGS)
 
 .PHONY: audit
 audit: ## Look for known holes in the lowest and the pinned versions, at PyPI; needs the network

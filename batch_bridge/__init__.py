@@ -13,8 +13,9 @@ Around the graph::
 from typing import TYPE_CHECKING
 
 from batch_bridge._cache import CacheStats, ResponseCache
-from batch_bridge._flush import FlushPolicy, QueueSummary
-from batch_bridge._models import (
+from batch_bridge._core.flush_policy import FlushPolicy, QueueSummary
+from batch_bridge._core.interrupt_payload import is_bridge_interrupt
+from batch_bridge._core.models import (
     Cancelled,
     Ended,
     Errored,
@@ -27,13 +28,12 @@ from batch_bridge._models import (
     Succeeded,
     Usage,
 )
+from batch_bridge._core.pending import Pending, PendingBatch
+from batch_bridge._core.provider import Provider
+from batch_bridge._engine.tenants import TenantLimits
+from batch_bridge._host.report import Report
 from batch_bridge._money import Budget, Cost, Price, Prices, Quote
-from batch_bridge._pending import Pending, PendingBatch
-from batch_bridge._provider import Provider
-from batch_bridge._report import Report
-from batch_bridge._tenants import TenantLimits
-from batch_bridge._wait import TaskGroup, gather, wait, wait_many, wait_many_sync, wait_sync
-from batch_bridge._wire import is_bridge_interrupt
+from batch_bridge._node.wait import TaskGroup, gather, wait, wait_many, wait_many_sync, wait_sync
 from batch_bridge.batcher import Batcher
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import (
@@ -50,7 +50,7 @@ from batch_bridge.runner import Runner
 
 if TYPE_CHECKING:  # an SDK is imported when it is needed
     from batch_bridge._config import load_bridges
-    from batch_bridge._wrap import wrap_openai
+    from batch_bridge._dropin.openai import wrap_openai
     from batch_bridge.jobs import Jobs
 
 __version__ = "0.1.0"
@@ -107,7 +107,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name == "wrap_openai":
-        from batch_bridge._wrap import wrap_openai  # noqa: PLC0415
+        from batch_bridge._dropin.openai import wrap_openai  # noqa: PLC0415
 
         return wrap_openai
     if name == "load_bridges":

@@ -183,7 +183,7 @@ class BridgeUnreachableError(UsageError):
     """A LangGraph server does not let the user of this run reach the bridge."""
 
 
-class OrderError(UsageError):
+class CommandError(UsageError):
     """A command to a bridge on a LangGraph server does not exist or is invalid; it has no effect."""
 
 

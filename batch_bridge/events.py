@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from batch_bridge._models import JSON, Usage
+from batch_bridge._core.models import JSON, Usage
 
 __all__ = [
     "BatchProgress",

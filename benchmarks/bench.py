@@ -17,8 +17,8 @@ from rich.table import Table
 
 from batch_bridge import FlushPolicy, Limits, Measure, Request
 from batch_bridge._engine import Engine
-from batch_bridge._ledger import Ledger
-from batch_bridge._memory import MemoryRows
+from batch_bridge._ledger.in_memory import MemoryRows
+from batch_bridge._ledger.ledger import Ledger
 
 KB = 1000
 

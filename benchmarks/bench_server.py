@@ -136,9 +136,9 @@ async def lateness(threads: int) -> float:
 
     The waits come at random moments around the end of a tick: a tick begins a linger after the first one that rings.
     """
-    dice = random.Random(4)
+    draws = random.Random(4)
     waves = 15
-    pauses = [1 + wave * 1.05 + dice.uniform(-0.25, 0.25) for wave in range(waves) for _ in range(threads // waves)]
+    pauses = [1 + wave * 1.05 + draws.uniform(-0.25, 0.25) for wave in range(waves) for _ in range(threads // waves)]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "noticed.jsonl"
         with DevServer(_CONFIG, jobs=_JOBS, env={"LOG": str(log)}) as server:

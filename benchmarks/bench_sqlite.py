@@ -22,7 +22,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
-from batch_bridge._sqlite import open_file
+from batch_bridge._sqlite.file import open_file
 
 Saver = BaseCheckpointSaver[Any]
 Opening = Callable[[Path], AbstractAsyncContextManager[Saver]]

@@ -28,10 +28,10 @@ from langgraph_sdk.client import LangGraphClient
 from rich.console import Console
 
 from batch_bridge import Bridge, FlushPolicy
-from batch_bridge._deployment._access import Access, bridge_thread
-from batch_bridge._deployment._inbox import note_row
-from batch_bridge._server._host import Host
-from batch_bridge._wire import Asked, interrupt_value, to_json
+from batch_bridge._core.interrupt_payload import Asked, interrupt_value, to_json
+from batch_bridge._node.platform.client import Access, bridge_thread
+from batch_bridge._node.platform.inbox import note_row
+from batch_bridge._server.tick import ServerHost
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 from dev_server import DevServer
@@ -77,14 +77,14 @@ async def _none(*_: object, **__: object) -> list[Any]:
     return []
 
 
-def host_over(server: Server) -> Host:
+def host_over(server: Server) -> ServerHost:
     """Return the host of a bridge that waits for hours, as its process makes it."""
     policy = FlushPolicy(max_requests=10_000_000, max_age=timedelta(hours=24))
     bridge = Bridge(submit=len, poll=lambda _: None, flush=policy)
-    return Host(BRIDGE, bridge.engine, Access(lambda: server), timedelta(days=7))  # type: ignore[arg-type,return-value]
+    return ServerHost(BRIDGE, bridge.engine, Access(lambda: server), timedelta(days=7))  # type: ignore[arg-type,return-value]
 
 
-async def tick(host: Host, store: Any) -> None:
+async def tick(host: ServerHost, store: Any) -> None:
     """Do what a run of the bridge's graph does."""
     await host.begin(store, str(time.monotonic_ns()))
     while True:
@@ -97,7 +97,7 @@ async def tick(host: Host, store: Any) -> None:
     await host.end()
 
 
-async def fill(host: Host, server: Server, store: Any, count: int) -> float:
+async def fill(host: ServerHost, server: Server, store: Any, count: int) -> float:
     """Have so many threads park with a request each; return the seconds that taking them in took."""
     took = 0.0
     for first in range(0, count, A_NOTE):

@@ -71,7 +71,7 @@ class Clock:
             if name.startswith("batch_bridge.") and ".testing" not in name:
                 if hasattr(module, "_now"):
                     module._now = clock.now  # type: ignore[attr-defined]
-                if name in ("batch_bridge._deployment._inbox", "batch_bridge._deployment._keys"):
+                if name in ("batch_bridge._node.platform.inbox", "batch_bridge._node.platform.keys"):
                     module.datetime = Moved  # type: ignore[attr-defined]
 
 
@@ -176,7 +176,8 @@ class Run:
 
 
 async def batcher(run: Run, folder: Path | None) -> None:
-    from batch_bridge import Batcher, _desk
+    from batch_bridge import Batcher
+    from batch_bridge.batcher import _worker as _desk
 
     _desk._MOST_CLOSED = min(_desk._MOST_CLOSED, run.batches // 4)
     path = None if folder is None else folder / "batcher.db"
@@ -301,15 +302,15 @@ async def server(run: Run, _: Path) -> None:
     from langgraph.store.memory import InMemoryStore
 
     from batch_bridge import Bridge, FlushPolicy
-    from batch_bridge._deployment._access import Access
-    from batch_bridge._deployment._inbox import note_row
-    from batch_bridge._server._host import Host
-    from batch_bridge._wire import Asked, interrupt_value, to_json
+    from batch_bridge._core.interrupt_payload import Asked, interrupt_value, to_json
+    from batch_bridge._node.platform.client import Access
+    from batch_bridge._node.platform.inbox import note_row
+    from batch_bridge._server.tick import ServerHost
 
     store, deployment = InMemoryStore(), Deployment()
     bridge = Bridge(submit=submit, poll=poll, flush=FlushPolicy(max_age=timedelta(0)), poll_interval=60)
     access = Access(lambda: deployment)  # type: ignore[arg-type, return-value]
-    host = Host("bridge", bridge.engine, access, timedelta(days=7), interval=timedelta(0))
+    host = ServerHost("bridge", bridge.engine, access, timedelta(days=7), interval=timedelta(0))
     ticks = iter(range(1_000_000_000))
 
     async def tick() -> None:

@@ -13,7 +13,7 @@ import pytest
 import sampling
 import warm
 
-from batch_bridge.testing import _process
+from batch_bridge.testing._server import process as _process
 
 sys.dont_write_bytecode = False
 os.environ.pop(

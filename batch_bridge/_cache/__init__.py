@@ -1,5 +1,5 @@
 """The response cache: answers of earlier requests, in a SQLite file or in any LangGraph store."""
 
-from batch_bridge._cache._cache import CacheStats, ResponseCache
+from batch_bridge._cache.cache import CacheStats, ResponseCache
 
 __all__ = ["CacheStats", "ResponseCache"]

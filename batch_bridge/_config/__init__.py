@@ -1,5 +1,5 @@
 """Bridges that are described in a file."""
 
-from batch_bridge._config._load import load_bridges
+from batch_bridge._config.load import load_bridges
 
 __all__ = ["load_bridges"]

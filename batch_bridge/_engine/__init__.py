@@ -25,10 +25,10 @@ Its rooms, each of which knows only those below it::
     _flights    the batches on their way, and who is in which
 """
 
-from batch_bridge._engine._engine import Engine, Tick
-from batch_bridge._engine._flight import first_pause
-from batch_bridge._engine._intake import CANCELLED
-from batch_bridge._engine._notices import Notices
-from batch_bridge._engine._state import POLL_PATIENCE
+from batch_bridge._engine.engine import Engine, Tick
+from batch_bridge._engine.flight import first_pause
+from batch_bridge._engine.intake import CANCELLED
+from batch_bridge._engine.notices import Notices
+from batch_bridge._engine.state import POLL_PATIENCE
 
 __all__ = ["CANCELLED", "POLL_PATIENCE", "Engine", "Notices", "Tick", "first_pause"]

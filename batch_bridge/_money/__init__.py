@@ -1,13 +1,13 @@
 """Money: what requests cost, what they may cost, and a limit that holds. Its core knows no LangGraph."""
 
-from batch_bridge._money._account import Account, Line, Who, of_hit
-from batch_bridge._money._budget import Budget
-from batch_bridge._money._estimate import Ask, likely, worst
-from batch_bridge._money._prices import Charge, Lane, Price, Prices
-from batch_bridge._money._purse import Part, Purse, Refusal
-from batch_bridge._money._quote import Quote, Range, choose, of_asks, of_sample
-from batch_bridge._money._receipt import Cost, CostLine, receipt, rows, shown
-from batch_bridge._money._tokens import Tokens, Used, read_usage
+from batch_bridge._money.account import Account, Line, Who, of_hit
+from batch_bridge._money.budget import Budget
+from batch_bridge._money.estimate import Ask, likely, worst
+from batch_bridge._money.prices import Charge, Lane, Price, Prices
+from batch_bridge._money.purse import Part, Purse, Refusal
+from batch_bridge._money.quote import Quote, Range, choose, of_asks, of_sample
+from batch_bridge._money.receipt import Cost, CostLine, receipt, rows, shown
+from batch_bridge._money.tokens import Tokens, Used, read_usage
 
 __all__ = [
     "Account",

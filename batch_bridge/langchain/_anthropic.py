@@ -5,10 +5,10 @@ from typing import Any
 import anthropic
 from langchain_core.language_models import BaseChatModel
 
-from batch_bridge._ask import Asker
-from batch_bridge._headers import deciding
-from batch_bridge._models import JSON
-from batch_bridge._provider import Provider
+from batch_bridge._core.headers import deciding
+from batch_bridge._core.models import JSON
+from batch_bridge._core.provider import Provider
+from batch_bridge._dropin.asker import Asker
 from batch_bridge.errors import UsageError
 from batch_bridge.langchain._transport import BatchTransport, Sent, refuse
 from batch_bridge.providers.anthropic import AnthropicBatch

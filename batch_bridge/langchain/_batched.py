@@ -7,13 +7,13 @@ from typing import TypeVar
 
 from langchain_core.language_models import BaseChatModel
 
-from batch_bridge._ask import check_batcher
-from batch_bridge._duration import Duration, Within, duration
-from batch_bridge._flush import FlushPolicy
-from batch_bridge._mode import Mode, resolve_mode
-from batch_bridge._wait import Named
+from batch_bridge._core.durations import Duration, Within, duration
+from batch_bridge._core.flush_policy import FlushPolicy
+from batch_bridge._core.mode import Mode, resolve_mode
+from batch_bridge._dropin.asker import check_batcher
+from batch_bridge._node.wait import Named
 from batch_bridge.batcher import Batcher
-from batch_bridge.langchain._model import BatchedModel, Settings, class_of, in_batches
+from batch_bridge.langchain._model import BatchedModel, ModelSettings, class_of, in_batches
 from batch_bridge.langchain._pooled import pooled
 from batch_bridge.langchain._vendors import vendor_of
 
@@ -75,7 +75,7 @@ def batched(
     if max_concurrency < 1:
         raise ValueError(f"batched(max_concurrency={max_concurrency!r}) would never call; pass at least 1")
     check_batcher(batcher, what="batched")
-    settings = Settings(batcher, FlushPolicy(max_idle=max_idle, max_age=max_age), duration(deadline))
+    settings = ModelSettings(batcher, FlushPolicy(max_idle=max_idle, max_age=max_age), duration(deadline))
     if isinstance(batcher, Batcher) and settings.flush != _USUAL:
         raise ValueError(
             "batched(model, Batcher(…), max_idle= or max_age=): a Batcher has its own settings; pass them to it: "
@@ -97,7 +97,7 @@ def batched(
 
 
 @functools.lru_cache(maxsize=256)
-def _shared_class(given: type[BaseChatModel], settings: Settings) -> type[BaseChatModel]:
+def _shared_class(given: type[BaseChatModel], settings: ModelSettings) -> type[BaseChatModel]:
     """Return `class_of`, cached, because creating a class takes some milliseconds."""
     vendor = vendor_of(given)
     assert vendor is not None  # noqa: S101  # it was looked up before

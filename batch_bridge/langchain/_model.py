@@ -16,13 +16,17 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallb
 from langgraph.errors import GraphBubbleUp
 from pydantic import PrivateAttr
 
-from batch_bridge._ask import Asker
-from batch_bridge._flush import FlushPolicy
-from batch_bridge._wait import Named
+from batch_bridge._core.flush_policy import FlushPolicy
+from batch_bridge._dropin.asker import Asker
+from batch_bridge._node.wait import Named
 from batch_bridge.batcher import Batcher
-from batch_bridge.langchain import _gate
-from batch_bridge.langchain._crossing import Crossing
-from batch_bridge.langchain._passing import pass_interrupts, with_passing_fallbacks, with_passing_retry
+from batch_bridge.langchain import _sibling_barrier as _barrier
+from batch_bridge.langchain._exception_tunnel import ExceptionTunnel
+from batch_bridge.langchain._interrupt_aware import (
+    pass_interrupts,
+    with_interrupt_aware_fallbacks,
+    with_interrupt_aware_retry,
+)
 from batch_bridge.langchain._stream import chunk_of, generation_chunk
 from batch_bridge.langchain._transport import refuse_credentials
 from batch_bridge.langchain._vendors import Vendor
@@ -42,7 +46,7 @@ _has_warned = threading.Event()
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ModelSettings:
     """How a model is batched.
 
     Attributes:
@@ -77,7 +81,7 @@ class BatchedModel(_Base):
     The model's own clients stay as they are, for everything that is no answer of the model, such as counting tokens.
     """
 
-    _batch_settings: ClassVar[Settings]
+    _batch_settings: ClassVar[ModelSettings]
     _batch_vendor: ClassVar[Vendor]
     _batch_given: ClassVar[type[BaseChatModel]]
     _batch_askers: ClassVar["WeakValueDictionary[object, Asker]"]
@@ -90,9 +94,9 @@ class BatchedModel(_Base):
     ) -> ChatResult:
         twin, options = self._twin(kwargs), _options(kwargs)
         try:
-            with _gate.begin():
+            with _barrier.begin():
                 return twin._generate(messages, stop=stop, run_manager=run_manager, **options)
-        except Crossing as crossing:
+        except ExceptionTunnel as crossing:
             crossing.land()
 
     async def _agenerate(
@@ -100,9 +104,9 @@ class BatchedModel(_Base):
     ) -> ChatResult:
         twin, options = self._twin(kwargs), _options(kwargs)
         try:
-            with _gate.begin():
+            with _barrier.begin():
                 return await twin._agenerate(messages, stop=stop, run_manager=run_manager, **options)
-        except Crossing as crossing:
+        except ExceptionTunnel as crossing:
             crossing.land()
 
     def _twin(self, options: Mapping[str, Any]) -> BaseChatModel:
@@ -223,14 +227,14 @@ class BatchedModel(_Base):
 
     def with_retry(self, **kwargs: Any) -> Runnable[Any, Any]:
         """Retry calls that failed. A thread that parks is no failure, and nothing is waited for between attempts."""
-        return with_passing_retry(super().with_retry(**kwargs))
+        return with_interrupt_aware_retry(super().with_retry(**kwargs))
 
     def with_fallbacks(self, fallbacks: Any, **kwargs: Any) -> RunnableWithFallbacks[Any, Any]:
         """Ask others where a call failed. A thread that parks is no failure."""
-        return with_passing_fallbacks(super().with_fallbacks(fallbacks, **kwargs))
+        return with_interrupt_aware_fallbacks(super().with_fallbacks(fallbacks, **kwargs))
 
 
-def class_of(given: type[BaseChatModel], vendor: Vendor, settings: Settings) -> type[BaseChatModel]:
+def class_of(given: type[BaseChatModel], vendor: Vendor, settings: ModelSettings) -> type[BaseChatModel]:
     """Return the batched class of a class of chat models. It has that one's name, and is serialised as that one."""
     space: dict[str, Any] = {
         "__module__": given.__module__,
@@ -242,7 +246,7 @@ def class_of(given: type[BaseChatModel], vendor: Vendor, settings: Settings) -> 
         "_batch_askers": WeakValueDictionary(),
         "_batch_line": PrivateAttr(default=None),
         "__annotations__": {
-            "_batch_settings": ClassVar[Settings],
+            "_batch_settings": ClassVar[ModelSettings],
             "_batch_vendor": ClassVar[Vendor],
             "_batch_given": ClassVar[type[BaseChatModel]],
             "_batch_askers": ClassVar[WeakValueDictionary[object, Asker]],

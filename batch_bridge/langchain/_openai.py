@@ -7,14 +7,14 @@ import openai
 from langchain_core.language_models import BaseChatModel
 from openai import DefaultAsyncHttpxClient, DefaultHttpxClient
 
-from batch_bridge._ask import Asker
-from batch_bridge._models import JSON
-from batch_bridge._provider import Provider
+from batch_bridge._core.models import JSON
+from batch_bridge._core.provider import Provider
+from batch_bridge._dropin.asker import Asker
 from batch_bridge.errors import UsageError
 from batch_bridge.langchain._transport import BatchTransport, Sent, refuse
-from batch_bridge.providers._openai_clients import identity_of, origin_of
 from batch_bridge.providers.azure import AzureOpenAIBatch
 from batch_bridge.providers.openai import OpenAIBatch
+from batch_bridge.providers.openai._clients import identity_of, origin_of
 
 _ENDPOINTS = ("/chat/completions", "/responses")
 

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
-from batch_bridge import _outcome, _text
-from batch_bridge._ask import Asker
-from batch_bridge._headers import deciding
-from batch_bridge._models import JSON, Cancelled, Errored, Expired, Outcome, Succeeded
+from batch_bridge._core import outcomes as _outcome
+from batch_bridge._core import text as _text
+from batch_bridge._core.headers import deciding
+from batch_bridge._core.models import JSON, Cancelled, Errored, Expired, Outcome, Succeeded
+from batch_bridge._dropin.asker import Asker
 from batch_bridge.errors import UsageError
-from batch_bridge.langchain import _gate
-from batch_bridge.langchain._crossing import Crossing
+from batch_bridge.langchain import _sibling_barrier as _barrier
+from batch_bridge.langchain._exception_tunnel import ExceptionTunnel
 
 _CREDENTIALS = frozenset({"api-key", "authorization", "x-api-key", "x-goog-api-key"})
 """Headers that every SDK sets for the account. A call's own are refused before: see `refuse_credentials`."""
@@ -60,7 +61,7 @@ class HTTPRequest(Protocol):
 class BatchTransport:
     """A transport for clients of httpx and of httpx2, synchronous and asynchronous. It holds no connection.
 
-    What is raised while a request is asked leaves as a `Crossing`, so that no SDK calls again or wraps it.
+    What is raised while a request is asked leaves as a `ExceptionTunnel`, so that no SDK calls again or wraps it.
 
     Args:
         asker: Who is asked.
@@ -77,27 +78,27 @@ class BatchTransport:
         """Answer a request of a synchronous client.
 
         Raises:
-            Crossing: With what `Asker.ask_sync` raises, or the error of a request that never ran.
+            ExceptionTunnel: With what `Asker.ask_sync` raises, or the error of a request that never ran.
         """
         try:
             item = self._item(request)
-            _gate.come_sync()
+            _barrier.come_sync()
             return _respond(request, *self._asker.ask_sync(item))
         except Exception as error:  # noqa: BLE001  # raised again where no SDK can catch it, interrupts too
-            raise Crossing(error) from None
+            raise ExceptionTunnel(error) from None
 
     async def handle_async_request(self, request: HTTPRequest) -> Any:
         """Answer a request of an asynchronous client.
 
         Raises:
-            Crossing: With what `Asker.ask` raises, or the error of a request that never ran.
+            ExceptionTunnel: With what `Asker.ask` raises, or the error of a request that never ran.
         """
         try:
             item = self._item(request)
-            await _gate.come()
+            await _barrier.come()
             return _respond(request, *await self._asker.ask(item))
         except Exception as error:  # noqa: BLE001  # raised again where no SDK can catch it, interrupts too
-            raise Crossing(error) from None
+            raise ExceptionTunnel(error) from None
 
     def close(self) -> None:
         """Do nothing: there is no connection."""

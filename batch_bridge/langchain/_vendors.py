@@ -8,8 +8,8 @@ from typing import Any, Final, Protocol, cast
 
 from langchain_core.language_models import BaseChatModel
 
-from batch_bridge._ask import Asker
-from batch_bridge._provider import Provider
+from batch_bridge._core.provider import Provider
+from batch_bridge._dropin.asker import Asker
 
 _MODULES: Final = {
     ("langchain_openai", "ChatOpenAI"): "_openai",

@@ -1,7 +1,7 @@
 """Who answers batches: one module for each vendor, and `create`, which makes a provider by its name."""
 
-from batch_bridge.providers._allow import Allow
-from batch_bridge.providers._create import create
-from batch_bridge.providers._response_limits import ResponseLimits
+from batch_bridge.providers._shared.allow import Allow
+from batch_bridge.providers._shared.create import create
+from batch_bridge.providers._shared.response_limits import ResponseLimits
 
 __all__ = ["Allow", "ResponseLimits", "create"]

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 
 from openai import AsyncAzureOpenAI
 
-from batch_bridge._duration import Within
-from batch_bridge._models import Limits
-from batch_bridge.providers._allow import Allowed
-from batch_bridge.providers._clients import wrong
-from batch_bridge.providers._response_limits import ResponseLimits
+from batch_bridge._core.durations import Within
+from batch_bridge._core.models import Limits
+from batch_bridge.providers._shared.allow import Allowed
+from batch_bridge.providers._shared.clients import wrong
+from batch_bridge.providers._shared.response_limits import ResponseLimits
 from batch_bridge.providers.openai import OpenAIBatch
 
 

@@ -3,14 +3,14 @@
 This package does not import the rest of the library, and the library does not import it.
 """
 
-from batch_bridge.testing._answer import Answer
+from batch_bridge.testing._answers.answer import Answer
 from batch_bridge.testing._batch_server import BatchServer
-from batch_bridge.testing._errors import BatchServerError
-from batch_bridge.testing._faults import Faults
-from batch_bridge.testing._limits import Limits
-from batch_bridge.testing._options import ServerOptions
-from batch_bridge.testing._settings import Settings
-from batch_bridge.testing._stats import Stats
+from batch_bridge.testing._server.errors import BatchServerError
+from batch_bridge.testing._server.faults import Faults
+from batch_bridge.testing._server.limits import Limits
+from batch_bridge.testing._server.options import ServerOptions
+from batch_bridge.testing._server.settings import Settings
+from batch_bridge.testing._server.stats import Stats
 
 __all__ = [
     "Answer",

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import orjson
 
-from batch_bridge.testing._errors import BatchServerError
-from batch_bridge.testing._process import STOP
-from batch_bridge.testing._serve import Launch, serve
-from batch_bridge.testing._settings import Settings
+from batch_bridge.testing._server.errors import BatchServerError
+from batch_bridge.testing._server.process import STOP
+from batch_bridge.testing._server.serve import Launch, serve
+from batch_bridge.testing._server.settings import Settings
 
 _GRACE_SECONDS = 5.0
 

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, TypedDict
 
 from fault_bench import CALM
-from fault_families import ANTHROPIC, AZURE, FAMILIES, GEMINI, INLINE, MISTRAL, TOGETHER, Family
+from fault_families import ANTHROPIC, AZURE, FAMILIES, GEMINI, INLINE, MISTRAL, TOGETHER, SharedClientState
 from langgraph.graph import StateGraph
 
 from batch_bridge import Bridge, Runner, events, wait
@@ -60,20 +60,20 @@ class Fault:
     name: str
     switches: Mapping[str, Any]
     ends: Ends
-    elsewhere: Mapping[Family, Ends] = field(default_factory=dict)
-    cannot: Mapping[Family, str] = field(default_factory=dict)
-    instead: Mapping[Family, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
-    same: frozenset[Family] = frozenset({INLINE})
+    elsewhere: Mapping[SharedClientState, Ends] = field(default_factory=dict)
+    cannot: Mapping[SharedClientState, str] = field(default_factory=dict)
+    instead: Mapping[SharedClientState, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    same: frozenset[SharedClientState] = frozenset({INLINE})
     is_late: bool = False
     act: "Callable[[Cell, BatchServer], Awaitable[None]] | None" = None
 
-    def ends_at(self, family: Family) -> Ends:
+    def ends_at(self, family: SharedClientState) -> Ends:
         return self.elsewhere.get(family, self.ends)
 
-    def is_met_by(self, family: Family) -> bool:
+    def is_met_by(self, family: SharedClientState) -> bool:
         return family not in self.cannot and family not in self.same
 
-    def switches_at(self, family: Family) -> Mapping[str, Any]:
+    def switches_at(self, family: SharedClientState) -> Mapping[str, Any]:
         return self.instead[family][1] if family in self.instead else self.switches
 
 
@@ -85,7 +85,7 @@ async def end_the_unknown_status(cell: "Cell", server: BatchServer) -> None:
 
 
 ALL = Ends("1,000 answered")
-EACH = frozenset[Family]()
+EACH = frozenset[SharedClientState]()
 NO_CODE = "a failed job has no code that would tell: see the row before"
 FULL = ("a 429 of the create call", {"next_create_rate_limit": 3, "retry_after": 0.1})
 
@@ -207,7 +207,7 @@ def prompt(number: int) -> str:
     return f"What is the square of {number}?"
 
 
-async def run(cell: Cell, family: Family, server: BatchServer, key: str, deadline: float | None) -> None:
+async def run(cell: Cell, family: SharedClientState, server: BatchServer, key: str, deadline: float | None) -> None:
     """Let the threads meet what goes wrong at the server, until all have ended."""
     graph = StateGraph(State).add_node("ask", ask).add_edge("__start__", "ask")
     bridge = Bridge(family.open(server.root_url, key), poll_interval=POLL_INTERVAL, deadline=deadline)
@@ -219,7 +219,7 @@ async def run(cell: Cell, family: Family, server: BatchServer, key: str, deadlin
         cell.report = await runner.report()
 
 
-async def meet(fault: Fault, family: Family, server: BatchServer) -> Cell:
+async def meet(fault: Fault, family: SharedClientState, server: BatchServer) -> Cell:
     """Let a fault and a provider meet, on a machine of any speed."""
     for deadline in DEADLINES if fault.is_late else (None,):
         cell = Cell()

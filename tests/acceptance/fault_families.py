@@ -12,12 +12,13 @@ from openai import AsyncAzureOpenAI, AsyncOpenAI
 from batch_bridge import Provider
 from batch_bridge.providers.anthropic import AnthropicBatch
 from batch_bridge.providers.azure import AzureOpenAIBatch
-from batch_bridge.providers.gemini import INLINE_BYTES, GeminiBatch
+from batch_bridge.providers.gemini import GeminiBatch
+from batch_bridge.providers.gemini._provider import INLINE_BYTES
 from batch_bridge.providers.openai import OpenAIBatch
 
 
 @dataclass(frozen=True, eq=False)
-class Family:
+class SharedClientState:
     """One wire form.
 
     Attributes:
@@ -69,18 +70,18 @@ OPENAI_WORDS = {"passing": PASSING.format("rate_limit_exceeded 429", "server_err
 ANTHROPIC_WORDS = {"passing": PASSING.format("api_error 500", "rate_limit_error 429")}
 GEMINI_WORDS = {"passing": PASSING.format("internal 500", "resource_exhausted 429"), "failed": "invalid_argument"}
 
-OPENAI = Family("OpenAI", openai, openai_text, OPENAI_WORDS)
-AZURE = Family("Azure", azure, openai_text, OPENAI_WORDS)
-ANTHROPIC = Family("Anthropic", anthropic, anthropic_text, ANTHROPIC_WORDS)
-GEMINI = Family("Gemini", gemini, gemini_text, GEMINI_WORDS)
-INLINE = Family("Gemini (inline)", partial(gemini, inline_bytes=INLINE_BYTES), gemini_text, GEMINI_WORDS)
-TOGETHER = Family(
+OPENAI = SharedClientState("OpenAI", openai, openai_text, OPENAI_WORDS)
+AZURE = SharedClientState("Azure", azure, openai_text, OPENAI_WORDS)
+ANTHROPIC = SharedClientState("Anthropic", anthropic, anthropic_text, ANTHROPIC_WORDS)
+GEMINI = SharedClientState("Gemini", gemini, gemini_text, GEMINI_WORDS)
+INLINE = SharedClientState("Gemini (inline)", partial(gemini, inline_bytes=INLINE_BYTES), gemini_text, GEMINI_WORDS)
+TOGETHER = SharedClientState(
     "Together",
     partial(openai, path="/together/v1", quirks="together"),
     openai_text,
     OPENAI_WORDS | {"failed": "batch_failed"},
 )
-MISTRAL = Family(
+MISTRAL = SharedClientState(
     "Mistral",
     partial(openai, path="/mistral/v1", quirks="mistral"),
     openai_text,

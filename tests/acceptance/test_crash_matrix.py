@@ -97,8 +97,8 @@ def drawn(steps: list[str], each: int) -> list[str]:
     kinds: dict[str, list[str]] = {}
     for step in steps:
         kinds.setdefault(step.rpartition(" ")[0], []).append(step)
-    dice = random.Random(sampling.seed)
-    some = {step for first, *more in kinds.values() for step in (first, *dice.sample(more, min(len(more), each - 1)))}
+    draws = random.Random(sampling.seed)
+    some = {step for first, *more in kinds.values() for step in (first, *draws.sample(more, min(len(more), each - 1)))}
     return [step for step in steps if sampling.is_whole or step in some]
 
 
@@ -133,10 +133,10 @@ def test_a_process_that_ends_again_and_again_loses_nothing_and_pays_nothing_twic
     print(f"CRASH_SEED={seed}")
 
     def die_often(case: int) -> None:
-        dice = random.Random(seed + case)
+        draws = random.Random(seed + case)
         folder = tmp_path / f"again-{case}"
         for _ in range(30):
-            status = job.run(folder, dice.randrange(1, 60))
+            status = job.run(folder, draws.randrange(1, 60))
             assert status in (0, DIED)
             if status == 0:
                 break

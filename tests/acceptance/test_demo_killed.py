@@ -18,13 +18,13 @@ KILLS = sampling.many(20, 5)
 def test_the_demo_survives_being_killed_many_times(tmp_path):
     seed = int(os.environ.get("CRASH_SEED", random.randrange(2**32)))
     print(f"CRASH_SEED={seed}")
-    dice = random.Random(seed)
+    draws = random.Random(seed)
     command = [DEMO, "--records", "300", "--latency", "1", "--state", tmp_path]
     killed = 0
     for _ in range(KILLS):
         process = warm.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
-            _, errors = process.communicate(timeout=dice.uniform(0.3, 3.5))
+            _, errors = process.communicate(timeout=draws.uniform(0.3, 3.5))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from fault_bench import ANSWERED, check_page, has_struck, in_code, in_words, said
 from fault_cells import FAULTS, THREADS, Cell, Ends, Fault, begin, meet_here, prompt
-from fault_families import FAMILIES, Family
+from fault_families import FAMILIES, SharedClientState
 
 from batch_bridge.errors import RequestError
 
@@ -77,7 +77,7 @@ def paid_again(cell: Cell, answered: int, *, are_results_hidden: bool) -> int:
 
 
 @pytest.fixture(scope="module")
-def cells(request) -> Iterator[dict[tuple[Fault, Family], "Future[Cell]"]]:
+def cells(request) -> Iterator[dict[tuple[Fault, SharedClientState], "Future[Cell]"]]:
     """The cells of this run, each in one of the processes: a Runner keeps one core busy, and its server little of another."""
     here = [item for item in request.session.items if item.path == request.path]
     wanted = [item.callspec.params for item in here if "fault" in item.fixturenames]

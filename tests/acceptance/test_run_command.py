@@ -60,7 +60,14 @@ class Cron:
         (directory / "inputs.jsonl").write_text("".join(json.dumps(each) + "\n" for each in inputs))
 
     def start(self, *options):
-        program = [sys.executable, "-c", "from batch_bridge.cli import app; app()", "run", "app:graph", "inputs.jsonl"]
+        program = [
+            sys.executable,
+            "-c",
+            "from batch_bridge._cli.app import app; app()",
+            "run",
+            "app:graph",
+            "inputs.jsonl",
+        ]
         return subprocess.Popen(
             [*program, "--run-id", "nightly", *options],
             cwd=self.directory,

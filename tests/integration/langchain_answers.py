@@ -3,7 +3,7 @@
 import copy
 
 from batch_bridge.testing import Answer
-from batch_bridge.testing._standin import stand_in
+from batch_bridge.testing._answers.stand_in import stand_in
 
 STEPS = 2
 """Calls of tools before the answer: three calls of the model in all."""

@@ -1,6 +1,6 @@
 """What stands in for a model that never ends: it calls its tool each time."""
 
-from batch_bridge.testing._standin import stand_in
+from batch_bridge.testing._answers.stand_in import stand_in
 
 
 def answer(url, body):

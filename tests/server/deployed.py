@@ -15,7 +15,7 @@ from langgraph_sdk.client import LangGraphClient
 from warm_server import WarmServer
 
 from batch_bridge import is_bridge_interrupt
-from batch_bridge._deployment._access import bridge_thread
+from batch_bridge._node.platform.client import bridge_thread
 
 PATIENCE = 90.0
 """Seconds after which what a test waits for counts as a stall."""

@@ -51,12 +51,12 @@ async def test_what_is_held_of_a_user_is_erased_and_nothing_of_another(deployed,
         kept = await stored(service)
         assert answered in kept or "ann's secret" in kept
         error = await run_fails(ann, erase={"user": "ann"})
-        assert "OrderError" in error
+        assert "CommandError" in error
         await ann.threads.delete(answered)
         await service.tick(erase={"user": "ann"}, id="go")
 
         async def done() -> bool:
-            shown = (await service.bridge()).get("orders") or []
+            shown = (await service.bridge()).get("commands") or []
             return any({name: each.get(name) for name in ERASED} | {"requests": 2} == ERASED for each in shown)
 
         await until(done, "the erasure is shown", say=service.bridge)

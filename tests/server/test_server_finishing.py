@@ -80,7 +80,7 @@ async def obeyed(client: Client, order: str) -> int:
     """Return to how many requests an order was done, once it is."""
 
     async def there() -> list[int]:
-        shown = (await client.bridge()).get("orders", [])
+        shown = (await client.bridge()).get("commands", [])
         return [each["requests"] for each in shown if each["id"] == order and "waits_for" not in each]
 
     (count,) = await until(there, f"{order} is done", say=client.bridge)

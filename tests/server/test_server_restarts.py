@@ -11,7 +11,7 @@ from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 from warm_server import WarmServer
 
-from batch_bridge._deployment._access import bridge_thread
+from batch_bridge._node.platform.client import bridge_thread
 from batch_bridge.testing import BatchServer
 
 CONFIG = Path(__file__).parent / "projects" / "job" / "langgraph.json"

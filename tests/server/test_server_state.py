@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 from deployed import Deployed, until
 
-from batch_bridge._deployment._access import bridge_thread
+from batch_bridge._node.platform.client import bridge_thread
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from deployed import Deployed
 from langgraph_sdk.errors import APIStatusError
 
-from batch_bridge._deployment._access import bridge_thread
+from batch_bridge._node.platform.client import bridge_thread
 
 ANN, BOB, SERVICE = {"x-user": "ann"}, {"x-user": "bob"}, {"x-user": "service"}
 
@@ -101,13 +101,15 @@ async def test_a_user_orders_for_threads_of_that_user_alone(deployed) -> None:
                 {"replay": "all"},
                 {"cancel": {"thread_id": his}, "by": ""},
             ):
-                assert "OrderError" in str(await bob.runs.wait(None, "bridge", input=orders, raise_error=False)), orders
+                assert "CommandError" in str(await bob.runs.wait(None, "bridge", input=orders, raise_error=False)), (
+                    orders
+                )
             for number, what in enumerate(({"thread_id": [hers]}, {"request_id": asked["id"]})):
                 await bob.runs.wait(None, "bridge", input={"cancel": what, "id": f"theft {number}"})
             await bob.runs.wait(None, "bridge", input={"cancel": {"thread_id": his}, "id": "own"})
             assert "RequestCancelled" in await bob.error(his)
             shown = await service.bridge()
-            done = {each["id"]: each["requests"] for each in shown["orders"]}
+            done = {each["id"]: each["requests"] for each in shown["commands"]}
             assert (done["theft 0"], done["theft 1"], done["own"]) == (0, 0, 1)
             assert (await ann.look(hers))["status"] == "interrupted"
         finally:

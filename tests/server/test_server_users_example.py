@@ -13,7 +13,7 @@ from langgraph_sdk import get_client
 from langgraph_sdk.errors import APIStatusError
 from warm_server import WarmServer
 
-from batch_bridge._deployment._access import ON_BEHALF_OF, bridge_thread
+from batch_bridge._node.platform.client import ON_BEHALF_OF, bridge_thread
 from batch_bridge.testing import BatchServer
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "users"
@@ -112,7 +112,7 @@ async def test_a_user_gets_neither_the_bridge_nor_its_thread_nor_the_store(examp
         mallory.store.search_items(("batch_bridge",)),
         mallory.store.get_item(("batch_bridge", "threads", "users"), key=mine),
         mallory.store.put_item(("batch_bridge", "threads", "users"), key=mine, value={"user": "ann"}),
-        mallory.store.put_item(("batch_bridge", "bridge", "orders"), key="o", value={"verb": "flush"}),
+        mallory.store.put_item(("batch_bridge", "bridge", "commands"), key="o", value={"verb": "flush"}),
         mallory.store.delete_item(("batch_bridge", "threads", "users"), key=mine),
         mallory.store.list_namespaces(),
     ):

@@ -13,7 +13,7 @@ from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 from warm_server import WarmServer
 
-from batch_bridge._deployment._access import LINGER, bridge_thread
+from batch_bridge._node.platform.client import LINGER, bridge_thread
 from batch_bridge.testing import BatchServer
 
 CONFIG = Path(__file__).parent / "projects" / "job" / "langgraph.json"
@@ -28,9 +28,9 @@ async def test_a_wait_around_the_end_of_a_tick_is_noticed(tmp_path: Path) -> Non
     with WarmServer(CONFIG, folder=tmp_path, jobs=20, env={"LOG": str(log)}) as server:
         client = get_client(url=server.url)
         await park(client, [0.0])
-        dice = random.Random(4)
+        draws = random.Random(4)
         # A tick comes a linger after the first wait that rings: waves about as far apart as that meet its end.
-        pauses = [wave * (LINGER + 0.05) + dice.uniform(-0.25, 0.25) + 1 for wave in range(15) for _ in range(20)]
+        pauses = [wave * (LINGER + 0.05) + draws.uniform(-0.25, 0.25) + 1 for wave in range(15) for _ in range(20)]
         await park(client, pauses)
         await until_listed(log, 301)
         await client.aclose()

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 
-from batch_bridge import Batcher, _desk
-from batch_bridge._desk import Desk
-from batch_bridge._loop_thread import Work
-from batch_bridge._ticket import Ticket
+from batch_bridge import Batcher
+from batch_bridge._host.loop_thread import Work
+from batch_bridge.batcher import _worker as _desk
+from batch_bridge.batcher._submission import Submission
+from batch_bridge.batcher._worker import Worker
 from batch_bridge.errors import BatcherClosedError, RequestFailed, ResultPending
 from simulation import check
 from simulation.plans import COMMON, Places
@@ -27,21 +28,21 @@ PLACES: Places = {
 
 async def history(world: World) -> None:
     """Run it, and check what has come of it."""
-    dice = random.Random(f"{world.plan.host} {world.plan.seed} history")
-    questions = [f"q{number}" for number in range(dice.choice((1, 2, 4, 6)))]
-    if dice.random() < 0.15:
+    draws = random.Random(f"{world.plan.host} {world.plan.seed} history")
+    questions = [f"q{number}" for number in range(draws.choice((1, 2, 4, 6)))]
+    if draws.random() < 0.15:
         questions[0] = f"{REFUSED} {questions[0]}"
     store = SimStore(world)
-    provider = Provider(world, trouble=dice.choice((0.0, 0.0, 0.3)))
-    waits = dice.random() < 0.6
-    if waits and dice.random() < 0.2:
+    provider = Provider(world, trouble=draws.choice((0.0, 0.0, 0.3)))
+    waits = draws.random() < 0.6
+    if waits and draws.random() < 0.2:
         questions.append(questions[0])  # an equal item is a request of its own
-    by_map = waits and dice.random() < 0.4
-    delays = [dice.choice((0.0, 0.0, 1.0, 70.0)) for _ in questions]
+    by_map = waits and draws.random() < 0.4
+    delays = [draws.choice((0.0, 0.0, 1.0, 70.0)) for _ in questions]
     options = {
-        "max_batch_size": dice.choice((1, 2, 50_000)),
-        "max_batch_age": timedelta(seconds=dice.choice((1, 60))),
-        "poll_interval": dice.choice((5, 60)),
+        "max_batch_size": draws.choice((1, 2, 50_000)),
+        "max_batch_age": timedelta(seconds=draws.choice((1, 60))),
+        "poll_interval": draws.choice((5, 60)),
         "on_pending": "wait" if waits else "raise",
     }
 
@@ -64,7 +65,7 @@ async def history(world: World) -> None:
             except (Dead, Blip) as error:
                 has_died = True
                 world.trace.append((world.loop.time(), "ended", type(error).__name__))
-                await asyncio.sleep(500.0 if isinstance(error, Blip) else dice.choice((0.0, 1.0, 100.0)))
+                await asyncio.sleep(500.0 if isinstance(error, Blip) else draws.choice((0.0, 1.0, 100.0)))
             if answers:
                 break
         else:
@@ -111,7 +112,7 @@ async def _opened(provider: SimProvider, options: dict[str, Any]) -> AsyncIterat
         yield batcher
         flushed = asyncio.get_running_loop().create_future()
         with contextlib.suppress(BatcherClosedError):
-            desk.hand_in(Ticket([], flushed, flush=True))
+            desk.hand_in(Submission([], flushed, flush=True))
             await flushed
         while not (desk._idle.is_set() and (desk._sent.is_set() or not desk._peek)):
             await asyncio.sleep(0.1)
@@ -133,13 +134,13 @@ def _on_the_loop(store: SimStore) -> Iterator[None]:
     async def opened(_: object) -> AsyncIterator[tuple[None, SimStore]]:
         yield None, store
 
-    def begin(desk: Desk) -> None:
+    def begin(desk: Worker) -> None:
         desk._work = Work(desk._run, desk._ended, is_alone=False)
         desk.running = asyncio.get_running_loop().create_task(desk._work.run())
 
-    kept = Desk.open, _desk.open_file
-    Desk.open, _desk.open_file = begin, opened
+    kept = Worker.open, _desk.open_file
+    Worker.open, _desk.open_file = begin, opened
     try:
         yield
     finally:
-        Desk.open, _desk.open_file = kept
+        Worker.open, _desk.open_file = kept

@@ -9,7 +9,7 @@ from typing import Any
 from filelock import Timeout
 
 from batch_bridge import jobs
-from batch_bridge._models import Limits
+from batch_bridge._core.models import Limits
 from batch_bridge.errors import RequestCancelled, RequestFailed, RunFileError
 from batch_bridge.jobs import Jobs
 from simulation import check
@@ -28,25 +28,25 @@ PLACES: Places = {
 
 async def history(world: World) -> None:
     """Run it, and check what has come of it."""
-    dice = random.Random(f"{world.plan.host} {world.plan.seed} history")
-    asked = [[f"j{job} {each}" for each in range(dice.choice((1, 2, 3)))] for job in range(dice.choice((1, 2, 3)))]
-    if dice.random() < 0.15:
+    draws = random.Random(f"{world.plan.host} {world.plan.seed} history")
+    asked = [[f"j{job} {each}" for each in range(draws.choice((1, 2, 3)))] for job in range(draws.choice((1, 2, 3)))]
+    if draws.random() < 0.15:
         asked[0][0] = f"{REFUSED} {asked[0][0]}"
-    is_cancelled = [dice.random() < 0.15 for _ in asked]
-    keeps = dice.random() < 0.5
-    limits = Limits(requests=dice.choice((None, 2, 1)), batches=dice.choice((None, 1)))
+    is_cancelled = [draws.random() < 0.15 for _ in asked]
+    keeps = draws.random() < 0.5
+    limits = Limits(requests=draws.choice((None, 2, 1)), batches=draws.choice((None, 1)))
     store = SimStore(world)
-    provider = Provider(world, trouble=dice.choice((0.0, 0.0, 0.3)))
+    provider = Provider(world, trouble=draws.choice((0.0, 0.0, 0.3)))
     results: dict[int, list[Any]] = {}
 
     def opened() -> Jobs:
-        return Jobs("jobs.db", SimProvider(provider, limits=limits), poll_interval=dice.choice((5, 60)))
+        return Jobs("jobs.db", SimProvider(provider, limits=limits), poll_interval=draws.choice((5, 60)))
 
     async def collect(number: int) -> None:
         here = opened()
         handle = await here.asubmit([{"q": each} for each in asked[number]], key=f"job {number}")
         if is_cancelled[number]:
-            await asyncio.sleep(dice.choice((0.0, 2.0, 20.0)))
+            await asyncio.sleep(draws.choice((0.0, 2.0, 20.0)))
             await here.acancel(handle)
         status = await here.ajoin(handle)
         results[number] = [each async for each in here.aresults(handle)]
@@ -58,7 +58,7 @@ async def history(world: World) -> None:
                 await world.run(lambda: _each(collect, numbers))
             except (Dead, Blip, RunFileError) as error:
                 world.trace.append((world.loop.time(), "ended", type(error).__name__))
-                await asyncio.sleep(500.0 if isinstance(error, Blip) else dice.choice((0.0, 1.0, 100.0)))
+                await asyncio.sleep(500.0 if isinstance(error, Blip) else draws.choice((0.0, 1.0, 100.0)))
             else:
                 return
         raise AssertionError("it ends for ever without a result")
@@ -66,7 +66,7 @@ async def history(world: World) -> None:
     with _in(store):
         everything = list(range(len(asked)))
         scripts = [script(everything)]
-        if dice.random() < 0.4:
+        if draws.random() < 0.4:
             scripts.append(script(everything[::-1]))
         await asyncio.gather(*scripts)
         for number, questions in enumerate(asked):

@@ -14,15 +14,15 @@ COMMON: tuple[Kind, ...] = ("fail", "fail", "lose", "lose", "outage", "slow", "d
 
 def draw(host: str, seed: int, places: Places) -> Plan:
     """Return what a seed stands for: most histories have a few faults, some have none or many."""
-    dice = random.Random(f"{host} {seed} plan")
+    draws = random.Random(f"{host} {seed} plan")
     names = [name for name, (most, _) in places.items() for _ in range(1 if most < 40 else 2)]
     faults = {}
-    for _ in range(dice.choice((0, 1, 1, 2, 2, 3, 4, 6, 9))):
-        place = dice.choice(names)
+    for _ in range(draws.choice((0, 1, 1, 2, 2, 3, 4, 6, 9))):
+        place = draws.choice(names)
         most, kinds = places[place]
-        kind = dice.choice(kinds)
-        seconds = dice.choice((0.5, 5.0, 5.0, 40.0, 40.0, 400.0)) if kind in ("outage", "slow", "late") else 0.0
-        number = dice.randint(1, dice.choice((max(most // 4, 1), most)))
+        kind = draws.choice(kinds)
+        seconds = draws.choice((0.5, 5.0, 5.0, 40.0, 40.0, 400.0)) if kind in ("outage", "slow", "late") else 0.0
+        number = draws.randint(1, draws.choice((max(most // 4, 1), most)))
         faults[place, number] = Fault(place, number, kind, seconds)
     return Plan(host, seed, tuple(faults.values()))
 

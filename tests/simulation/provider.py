@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from batch_bridge._models import (
+from batch_bridge._core.models import (
     JSON,
     Cancelled,
     Ended,

@@ -25,25 +25,25 @@ PLACES: Places = {
 
 async def history(world: World) -> None:
     """Run it, and check what has come of it."""
-    dice = random.Random(f"{world.plan.host} {world.plan.seed} history")
-    shape = dice.choice(SHAPES)
-    names = [f"t{number}" for number in range(dice.choice((1, 2, 2, 3)))]
-    if dice.random() < 0.15:
+    draws = random.Random(f"{world.plan.host} {world.plan.seed} history")
+    shape = draws.choice(SHAPES)
+    names = [f"t{number}" for number in range(draws.choice((1, 2, 2, 3)))]
+    if draws.random() < 0.15:
         names[0] = f"{REFUSED} {names[0]}"
     store, saver = SimStore(world), SimSaver(world)
-    provider = Provider(world, trouble=dice.choice((0.0, 0.0, 0.3)))
-    policy = dice.choice(
+    provider = Provider(world, trouble=draws.choice((0.0, 0.0, 0.3)))
+    policy = draws.choice(
         (
             FlushPolicy(),
             FlushPolicy(max_requests=2),
             FlushPolicy(max_requests=1),
-            FlushPolicy(max_age=dice.choice((0.5, 60.0))),
+            FlushPolicy(max_age=draws.choice((0.5, 60.0))),
         )
     )
-    options = {"flush": policy, "poll_interval": dice.choice((5, 60)), "attempts": 3}
-    store_patience = timedelta(seconds=dice.choice((30, 300)))
-    limit = dice.choice((None, 1))
-    is_named = dice.random() < 0.9  # else it is not known how many threads there are, and many are looked for
+    options = {"flush": policy, "poll_interval": draws.choice((5, 60)), "attempts": 3}
+    store_patience = timedelta(seconds=draws.choice((30, 300)))
+    limit = draws.choice((None, 1))
+    is_named = draws.random() < 0.9  # else it is not known how many threads there are, and many are looked for
     configs = [{"configurable": {"thread_id": f"run:{number}"}} for number in range(len(names))] if is_named else None
 
     async def life() -> tuple[list[Any], Any]:
@@ -67,14 +67,14 @@ async def history(world: World) -> None:
                 return await world.run(life)
             except (Dead, Blip, StoreInUseError) as error:
                 world.trace.append((world.loop.time(), "ended", type(error).__name__))
-                await asyncio.sleep(500.0 if isinstance(error, Blip) else dice.choice((0.0, 1.0, 100.0)))
+                await asyncio.sleep(500.0 if isinstance(error, Blip) else draws.choice((0.0, 1.0, 100.0)))
         raise AssertionError("it ends for ever without a result")
 
     async def late() -> tuple[list[Any], Any]:
-        await asyncio.sleep(dice.choice((0.0, 0.1, 3.0, 60.0)))
+        await asyncio.sleep(draws.choice((0.0, 0.1, 3.0, 60.0)))
         return await lives()
 
-    several = [lives(), late()] if dice.random() < 0.25 else [lives()]
+    several = [lives(), late()] if draws.random() < 0.25 else [lives()]
     ended = await asyncio.gather(*several)
     for results, _ in ended:
         check.answers(shape, names, results)

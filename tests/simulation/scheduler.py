@@ -128,7 +128,7 @@ def _settle(future: asyncio.Future, error: BaseException | None, result: object)
 @contextlib.contextmanager
 def seeded(loop: SimLoop, seed: str) -> Iterator[None]:
     """Let nothing that a history sees depend on chance: `time`'s clocks, random bytes, process and LangGraph's ids."""
-    dice = random.Random(f"{seed} bytes")
+    draws = random.Random(f"{seed} bytes")
     ticks = itertools.count(1)
     kept = (time.time, time.time_ns, time.monotonic, os.urandom, os.getpid, langgraph_id._last_v6_timestamp)
     state = random.getstate()
@@ -138,7 +138,7 @@ def seeded(loop: SimLoop, seed: str) -> Iterator[None]:
         return start + loop.time() + next(ticks) * 1e-6  # no two looks at it are the same
 
     time.time, time.time_ns, time.monotonic = now, (lambda: int(now() * 1e9)), now
-    os.urandom, os.getpid = dice.randbytes, lambda: getattr(process_of.get(), "pid", 1)
+    os.urandom, os.getpid = draws.randbytes, lambda: getattr(process_of.get(), "pid", 1)
     random.seed(seed)
     langgraph_id._last_v6_timestamp = None
     SimTask._numbers = itertools.count()

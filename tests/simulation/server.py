@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 from langgraph_sdk.errors import NotFoundError
 
-from batch_bridge import _clock
-from batch_bridge._deployment._inbox import note_row
-from batch_bridge._models import Outcome
-from batch_bridge._wire import Asked, interrupt_value, read_envelope, to_json
+from batch_bridge._core import clock as _clock
+from batch_bridge._core.interrupt_payload import Asked, interrupt_value, read_envelope, to_json
+from batch_bridge._core.models import Outcome
+from batch_bridge._node.platform.inbox import note_row
 from simulation.store import SimStore
 from simulation.world import Blip, World
 

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 
 from batch_bridge import Bridge, FlushPolicy
-from batch_bridge._deployment._access import Access
-from batch_bridge._models import Errored, Succeeded
-from batch_bridge._server._host import Host
+from batch_bridge._core.models import Errored, Succeeded
+from batch_bridge._node.platform.client import Access
+from batch_bridge._server.tick import ServerHost
 from simulation import check
 from simulation.plans import COMMON, Places
 from simulation.provider import REFUSED, Provider, SimProvider, answer_of
@@ -28,35 +28,35 @@ PLACES: Places = {
 
 async def history(world: World) -> None:
     """Run it, and check what has come of it."""
-    dice = random.Random(f"{world.plan.host} {world.plan.seed} history")
+    draws = random.Random(f"{world.plan.host} {world.plan.seed} history")
     agents = []
-    for number in range(dice.choice((1, 2, 3))):
+    for number in range(draws.choice((1, 2, 3))):
         rounds = [
-            [f"t{number} {at} {each}" for each in range(dice.choice((1, 2)))] for at in range(dice.choice((1, 2)))
+            [f"t{number} {at} {each}" for each in range(draws.choice((1, 2)))] for at in range(draws.choice((1, 2)))
         ]
         agents.append(Agent(f"t{number}", rounds))
-    if dice.random() < 0.15:
+    if draws.random() < 0.15:
         agents[0].rounds[0][0] = f"{REFUSED} {agents[0].rounds[0][0]}"
     store = SimStore(world)
-    provider = Provider(world, trouble=dice.choice((0.0, 0.0, 0.3)))
+    provider = Provider(world, trouble=draws.choice((0.0, 0.0, 0.3)))
     server = Server(world, store, agents)
     options: dict[str, Any] = {
-        "flush": dice.choice((FlushPolicy(max_age=0.5), FlushPolicy(max_age=20), FlushPolicy(max_requests=1))),
-        "poll_interval": dice.choice((5, 60)),
+        "flush": draws.choice((FlushPolicy(max_age=0.5), FlushPolicy(max_age=20), FlushPolicy(max_requests=1))),
+        "poll_interval": draws.choice((5, 60)),
         "attempts": 3,
     }
 
-    def worker(*, is_immortal: bool = False) -> tuple[Process, Host]:
+    def worker(*, is_immortal: bool = False) -> tuple[Process, ServerHost]:
         bridge = Bridge(SimProvider(provider), **options)
         access = Access(lambda: server)
         interval = timedelta(seconds=options["poll_interval"])
-        return world.begin(is_immortal=is_immortal), Host(
+        return world.begin(is_immortal=is_immortal), ServerHost(
             "bridge", bridge.engine, access, timedelta(days=7), interval=interval
         )
 
     workers = [worker() for _ in range(2)]
     for agent in agents:
-        world.loop.call_later(dice.choice((0.0, 0.1, 5.0)), server.begin, agent)
+        world.loop.call_later(draws.choice((0.0, 0.1, 5.0)), server.begin, agent)
     await asyncio.sleep(6.0)
     while not (server.is_quiet and all(each.is_over for each in agents)):
         run = server.take()
@@ -64,7 +64,7 @@ async def history(world: World) -> None:
             assert not server.is_quiet, f"nobody looks after {[each.name for each in agents if not each.is_over]}"
             await asyncio.sleep(0.5)
             continue
-        place = dice.randrange(len(workers))
+        place = draws.randrange(len(workers))
         process, host = workers[place]
         try:
             await world.work(process, lambda host=host, run=run: tick(host, store, f"{run['run_id']} {run['attempt']}"))
@@ -99,7 +99,7 @@ async def history(world: World) -> None:
         await world.end(each)
 
 
-async def tick(host: Host, store: SimStore, name: str) -> None:
+async def tick(host: ServerHost, store: SimStore, name: str) -> None:
     """Do what the bridge's graph does in a run."""
     try:
         await host.is_ours(store, "the bridge's")

@@ -5,7 +5,8 @@ import gc
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from batch_bridge import _claims, _clock
+from batch_bridge._core import clock as _clock
+from batch_bridge._ledger import claims as _claims
 from simulation import batcher_history, jobs_history, plans, runner_history, server_history
 from simulation.plans import Places
 from simulation.scheduler import SimLoop, seeded

@@ -6,21 +6,22 @@ from datetime import timedelta
 import pytest
 from fakes import FakeProvider, FakeStore, Fuse, at, ended, request
 
-from batch_bridge import _ledger, _settlement
-from batch_bridge._deadline import Deadline
+from batch_bridge._core.flush_policy import FlushPolicy
+from batch_bridge._core.models import Cancelled, Errored, InProgress, Measure, Succeeded
 from batch_bridge._engine import Engine
-from batch_bridge._flush import FlushPolicy
-from batch_bridge._holding import HoldingLedger
-from batch_bridge._keeping import KeepingLedger
-from batch_bridge._ledger import Ledger
-from batch_bridge._models import Cancelled, Errored, InProgress, Measure, Succeeded
-from batch_bridge._server._ledger import ServerLedger
+from batch_bridge._engine import outcome_writer as _settlement
+from batch_bridge._engine.deadline import Deadline
+from batch_bridge._ledger import ledger as _ledger
+from batch_bridge._ledger.durable_queue import DurableQueueLedger
+from batch_bridge._ledger.ledger import Ledger
+from batch_bridge._ledger.memory_budget import MemoryBudgetLedger
+from batch_bridge._server.ledger import ServerLedger
 
 REQUESTS = [request(n, group="ab"[n % 2]) for n in range(7)]
 IDS = [each.id for each in REQUESTS]
 RATE = Errored("429", code="rate_limit", status_code=429, retryable=True)
 BAD = Errored("400", code="invalid", status_code=400)
-LEDGERS = [Ledger, HoldingLedger, KeepingLedger, ServerLedger]
+LEDGERS = [Ledger, MemoryBudgetLedger, DurableQueueLedger, ServerLedger]
 HOUR = timedelta(seconds=3600)
 
 

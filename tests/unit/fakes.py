@@ -12,7 +12,7 @@ from uuid import UUID
 from langgraph.store.base import BaseStore, GetOp, PutOp, Result, SearchOp
 from langgraph.store.memory import InMemoryStore
 
-from batch_bridge._models import JSON, Ended, Errored, InProgress, Limits, Measure, Outcome, Request, Succeeded
+from batch_bridge._core.models import JSON, Ended, Errored, InProgress, Limits, Measure, Outcome, Request, Succeeded
 
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
 Moment = Literal["before", "middle", "after"]

@@ -12,14 +12,14 @@ from fakes import FakeProvider, FakeStore, ended
 from langgraph_sdk.errors import NotFoundError
 
 from batch_bridge import Bridge, FlushPolicy
-from batch_bridge._deployment._access import Access
-from batch_bridge._deployment._inbox import note_row
-from batch_bridge._deployment._keys import Ring
-from batch_bridge._models import Cancelled, InProgress
-from batch_bridge._server import _orders
-from batch_bridge._server._host import Host
-from batch_bridge._signature import Keys, key_of
-from batch_bridge._wire import Asked, interrupt_value, read_envelope, to_json
+from batch_bridge._core.interrupt_payload import Asked, interrupt_value, read_envelope, to_json
+from batch_bridge._core.models import Cancelled, InProgress
+from batch_bridge._core.signature import Keys, key_of
+from batch_bridge._node.platform.client import Access
+from batch_bridge._node.platform.inbox import note_row
+from batch_bridge._node.platform.keys import KeyRing
+from batch_bridge._server import commands as command_log
+from batch_bridge._server.tick import ServerHost
 
 HOUR = timedelta(hours=1)
 
@@ -27,9 +27,9 @@ HOUR = timedelta(hours=1)
 KEYS = Keys(key_of("the key of the tests"), (), datetime.now(UTC))
 
 
-def ring() -> Ring:
+def key_ring() -> KeyRing:
     """Return keys that have been loaded."""
-    loaded = Ring()
+    loaded = KeyRing()
     loaded._keys = KEYS
     return loaded
 
@@ -124,12 +124,12 @@ class Hosted:
         self.ticks = 0
         self.shown: list[dict[str, Any]] = []
 
-    def host(self, *, as_user: bool = False) -> Host:
+    def host(self, *, as_user: bool = False) -> ServerHost:
         """Return another process; it calls the server as a service, or as the user whose run it is."""
         access = Access(lambda: self.server)
         if as_user:
             access.client, access.service = access.service, None
-        host = Host(
+        host = ServerHost(
             "bridge",
             self.bridge.engine,
             access,
@@ -148,10 +148,10 @@ class Hosted:
         await self.note(thread, *ids)
         self.server.put(thread, *ids)
 
-    async def order(self, order_id: str = "o", host: Host | None = None, **given: Any) -> None:
-        await (host or self.here).accept(self.store, order_id, _orders.read(given))
+    async def command(self, command_id: str = "o", host: ServerHost | None = None, **given: Any) -> None:
+        await (host or self.here).accept(self.store, command_id, command_log.read(given))
 
-    async def tick(self, host: Host | None = None, *, user: str = "") -> bool:
+    async def tick(self, host: ServerHost | None = None, *, user: str = "") -> bool:
         """Do one tick of one pass."""
         here = host or self.here
         self.ticks += 1
@@ -162,7 +162,7 @@ class Hosted:
         await here.deliver()
         await here.flush()
         await here.end()
-        self.shown = here.orders(self.shown)
+        self.shown = here.commands(self.shown)
         return True
 
     def counts(self) -> Mapping[str, int]:

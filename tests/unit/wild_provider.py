@@ -12,9 +12,8 @@ from fakes import FakeStore, ended, guarded
 from hypothesis import note
 from hypothesis import strategies as st
 
-from batch_bridge._engine import CANCELLED
-from batch_bridge._flush import FlushPolicy
-from batch_bridge._models import (
+from batch_bridge._core.flush_policy import FlushPolicy
+from batch_bridge._core.models import (
     JSON,
     Cancelled,
     Ended,
@@ -27,6 +26,7 @@ from batch_bridge._models import (
     Request,
     Succeeded,
 )
+from batch_bridge._engine import CANCELLED
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
 
 NAME = "bridge"
@@ -126,7 +126,7 @@ class WildProvider:
 
     def __init__(self, limits: Limits, most: Limits, store: FakeStore, *, searchable: bool) -> None:
         self.limits = limits
-        self.dice: Random | None = None
+        self.draws: Random | None = None
         self.batches: list[Batch] = []
         self.collected: set[str] = set()
         self.asked: dict[str, Request] = {}
@@ -281,14 +281,14 @@ class WildProvider:
         pairs = list(batch.results.items())
         missing: Outcome = Errored("no line", code="missing")
         breaks: Exception | None = None
-        if self.dice is not None:
-            self.dice.shuffle(pairs)
+        if self.draws is not None:
+            self.draws.shuffle(pairs)
             del pairs[: self._pick([0, 0, 0, 1, 2])]
-            for request_id in self.dice.choices([*batch.results], k=self._pick([0, 0, 1, 2])):
+            for request_id in self.draws.choices([*batch.results], k=self._pick([0, 0, 1, 2])):
                 at = self._pick(range(len(pairs) + 1))
                 pairs.insert(at, (request_id, Errored("a second line", code=f"second_{at}")))
             strangers = [*(self.asked.keys() - batch.results.keys()), "ffffffff"]
-            for stranger in self.dice.choices(sorted(strangers), k=self._pick([0, 0, 1])):
+            for stranger in self.draws.choices(sorted(strangers), k=self._pick([0, 0, 1])):
                 pairs.insert(self._pick(range(len(pairs) + 1)), (stranger, Errored("", code="stranger")))
             if self._pick([False, False, False, True]):
                 del pairs[self._pick(range(len(pairs) + 1)) :]
@@ -368,7 +368,7 @@ class WildProvider:
         return mood
 
     def _pick(self, choices: Sequence[Any]) -> Any:
-        return choices[0] if self.dice is None else self.dice.choice(choices)
+        return choices[0] if self.draws is None else self.draws.choice(choices)
 
     async def _call(self, verb: str, act: Any, *arguments: Any) -> Any:
         async def call() -> Any:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from batch_bridge.errors import BatchBridgeError
-from batch_bridge.testing.conformance._desk import Desk
+from batch_bridge.testing.conformance._bench import Bench
 from batch_bridge.testing.conformance._drive import BREATH, PATIENCE
 from batch_bridge.testing.conformance._subject import Subject
 
-Run: TypeAlias = Callable[[Desk], Awaitable[None]]
+Run: TypeAlias = Callable[[Bench], Awaitable[None]]
 
 
 class Nonconforming(BatchBridgeError, AssertionError):
@@ -50,8 +50,8 @@ class Behaviour:
         if subject.server is not None:
             subject.server.reset_stats()
         try:
-            async with Desk(subject) as desk:
-                await self.run(desk)
+            async with Bench(subject) as bench:
+                await self.run(bench)
         except Nonconforming:
             raise
         except Exception as error:

@@ -10,12 +10,12 @@ from typing import Any, Self
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 
+from batch_bridge._core.flush_policy import FlushPolicy
+from batch_bridge._core.messages import encode
+from batch_bridge._core.models import Closed, Outcome, Request
+from batch_bridge._core.provider import Provider
 from batch_bridge._engine import Engine, Tick
-from batch_bridge._flush import FlushPolicy
-from batch_bridge._ledger import Ledger
-from batch_bridge._messages import encode
-from batch_bridge._models import Closed, Outcome, Request
-from batch_bridge._provider import Provider
+from batch_bridge._ledger.ledger import Ledger
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 PATIENCE = 30.0

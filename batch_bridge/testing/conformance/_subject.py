@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from batch_bridge._provider import Provider
-from batch_bridge.testing._settings import Settings
-from batch_bridge.testing._stats import Stats
+from batch_bridge._core.provider import Provider
+from batch_bridge.testing._server.settings import Settings
+from batch_bridge.testing._server.stats import Stats
 
 
 class FaultServer(Protocol):

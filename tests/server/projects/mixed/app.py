@@ -12,9 +12,9 @@ from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
 from batch_bridge import BatchFailed, Bridge, FlushPolicy, wait
-from batch_bridge._models import Limits
-from batch_bridge._pair import Pair
-from batch_bridge._server import _post
+from batch_bridge._core.models import Limits
+from batch_bridge._server import delivery as _post
+from batch_bridge.providers._callables import CallableProvider
 from batch_bridge.providers.openai import OpenAIBatch
 
 _post._MOST_FAILURES = int(os.environ.get("MOST_FAILURES", str(_post._MOST_FAILURES)))
@@ -145,7 +145,7 @@ _AT_ONCE = FlushPolicy(max_age=0)
 poor = Bridge(OpenAIBatch(model="gpt-4o-mini"), name="poor", flush=_AT_ONCE)
 
 
-class _Small(Pair):
+class _Small(CallableProvider):
     limits = Limits(bytes=1000)
 
 

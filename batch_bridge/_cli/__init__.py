@@ -1,0 +1,1 @@
+"""The command `batch-bridge`: one module a command."""

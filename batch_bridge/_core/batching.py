@@ -1,0 +1,88 @@
+"""How a flush becomes batches: grouped, then split by what one batch may hold. Pure."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from batch_bridge._core.models import Intent, Limits, SubmittedBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A queued request without its item.
+
+    `bytes` is its share of a batch's input; `key` is what its answer is known by (see `_sharing`), where that is asked;
+    `deadline` is its own, where it has one; `tenant` is whose it is, where there are several; `thread` is who waits.
+    """
+
+    id: str
+    group: str
+    bytes: int
+    queued_at: datetime
+    key: str = ""
+    deadline: timedelta | None = None
+    tenant: str = ""
+    thread: str = ""
+
+
+def cap(limits: Limits, max_requests: int, max_bytes: int | None) -> Limits:
+    """Return the smaller of a provider's limits and a flush policy's."""
+    return Limits(
+        requests=min(max_requests, limits.requests or max_requests),
+        bytes=min((b for b in (limits.bytes, max_bytes) if b is not None), default=None),
+    )
+
+
+def split(waiting: Iterable[Waiting], limits: Limits, *, shared: bool = False) -> Iterator[tuple[Waiting, ...]]:
+    """Yield batches that mix no groups and no deadlines, and keep to the limits; order is kept within a batch's kind.
+
+    With `shared`, requests of one key are one line: they stand together, where the first of them does, and count once.
+
+    A request larger than `limits.bytes` gets a batch of its own (the provider's limit was met before, at intake;
+    a policy's `max_bytes` is a wish).
+    """
+    groups: dict[tuple[str, timedelta | None], dict[str, list[Waiting]]] = {}
+    for request in waiting:
+        line = request.key if shared and request.key else f":{request.id}"
+        groups.setdefault((request.group, request.deadline), {}).setdefault(line, []).append(request)
+    for lines in groups.values():
+        batch: list[Waiting] = []
+        count = size = 0
+        for equal in lines.values():
+            too_many = limits.requests is not None and count >= limits.requests
+            too_big = limits.bytes is not None and size + equal[0].bytes > limits.bytes
+            if batch and (too_many or too_big):
+                yield tuple(batch)
+                batch, count, size = [], 0, 0
+            batch += equal
+            count += 1
+            size += equal[0].bytes
+        if batch:
+            yield tuple(batch)
+
+
+def lines(batch: Intent | SubmittedBatch) -> dict[str, tuple[str, ...]]:
+    """Return the requests that a batch sends, in order, each with the members that its answer is for, itself first."""
+    if not batch.shared:
+        return {member: (member,) for member in batch.members}
+    equal: dict[str, list[str]] = {}
+    for member, key in zip(batch.members, batch.keys, strict=True):
+        equal.setdefault(key or f":{member}", []).append(member)
+    return {members[0]: tuple(members) for members in equal.values()}
+
+
+def batch_key(bridge: str, members: Iterable[Waiting], tries: Callable[[str], int] = lambda _: 0) -> str:
+    """Derive a batch's key from its members, from when each was queued, and from how often it was sent before.
+
+    So two ticks that race make the same key, and so does a batch that is sent again because the first try is known to
+    have come to nothing; but requests that have ended and are asked anew under their old ids make another one, and so
+    do those that are sent again after a batch has ended: what the provider holds under the old key is not theirs.
+    """
+    digest = hashlib.blake2b(digest_size=16, person=b"batch-bridge")
+    digest.update(bridge.encode())
+    for member in members:
+        digest.update(f"\0{member.id}\0{member.queued_at.timestamp():.6f}".encode())
+        if times := tries(member.id):
+            digest.update(f"\0{times}".encode())
+    return f"bb-{digest.hexdigest()}"

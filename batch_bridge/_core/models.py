@@ -1,0 +1,290 @@
+"""The nouns: requests, outcomes, batches and what a provider tells about them. Plain data."""
+
+import asyncio
+from collections.abc import AsyncIterable, Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
+
+JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to a provider.
+
+    Attributes:
+        id: Known by content within its task (see `_identity`); the provider's `custom_id`. 32 hex digits.
+        thread: The LangGraph thread that waits, or whoever else does.
+        item: What the user asked for, as JSON. Owned by the request: nobody changes it.
+        tenant: Whose it is, where there are several who must not share answers; else empty.
+        sample: What tells it from equal requests whose author wants an answer for each; empty for the first.
+        deadline: How long it may take; `None` leaves that to the bridge.
+        label: What its asker calls it, on receipts; a node's name by default.
+        run: The run that its thread belongs to, where it has one.
+    """
+
+    id: str
+    thread: str
+    item: JSON
+    tenant: str = ""
+    sample: str = ""
+    deadline: timedelta | None = None
+    label: str = ""
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A failed attempt of a request, after which it was sent again.
+
+    Attributes:
+        batch: Our key of its batch.
+        kind: How the attempt ended: `errored`, `expired`, `cancelled`, or `overdue` if its batch was abandoned.
+        code: The provider's code, if it gave one.
+        at: When this was known, aware UTC.
+    """
+
+    batch: str
+    kind: str
+    code: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The provider answered. `answer` is JSON."""
+
+    answer: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Errored:
+    """The request failed at the provider, or on the way to it. `status_code` is the HTTP status, if there was one.
+
+    `body` is the provider's response, and `provider_request_id` its own name for the call, if it gave them.
+    `attempts` are the earlier attempts, oldest first.
+    """
+
+    message: str
+    code: str = "error"
+    status_code: int | None = None
+    retryable: bool = False
+    body: JSON = None
+    provider_request_id: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """The completion window closed before the request ran; it was not billed. `attempts` as in `Errored`."""
+
+    message: str
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The request was cancelled before it ran; it was not billed. `attempts` as in `Errored`."""
+
+    message: str
+    attempts: tuple[Attempt, ...] = ()
+
+
+Outcome: TypeAlias = Succeeded | Errored | Expired | Cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of a provider. They split batches or hold requests back, and never trigger a flush.
+
+    Attributes:
+        requests: Requests in a batch.
+        bytes: Bytes of a batch's input, and so of any single request.
+        enqueued_tokens: Input tokens of one group (a model) that may be at the provider at a time, estimated from
+            bytes. Also learned from the provider, once it has refused a batch for it.
+        batches: Batches at the provider at a time.
+        creations_per_hour: Batches that may be created within an hour.
+
+    Raises:
+        ValueError: A limit is neither a positive integer nor `None`, which is no limit.
+    """
+
+    requests: int | None = None
+    bytes: int | None = None
+    enqueued_tokens: int | None = None
+    batches: int | None = None
+    creations_per_hour: int | None = None
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ValueError(
+                    f"Limits({each.name}={value!r}) would never send anything; pass a whole number from 1, or None"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """The group and the size of a request, before it is sent.
+
+    Attributes:
+        group: What one batch may not mix: endpoint, model, tenant.
+        bytes: The request's share of the batch's input, exact if the provider has a byte limit.
+    """
+
+    group: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The billed tokens, and their model.
+
+    `realtime` tokens have the full price, others the price of a batch: half of it at most providers.
+    """
+
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+    realtime: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InProgress:
+    """The batch has not ended. `done` of `total` requests have, if the provider reports it.
+
+    Attributes:
+        outcomes: (request id, outcome) pairs that are already known; they are delivered now. A later poll need not
+            repeat them; `Ended` contains all of them again.
+        looking: Nothing is known yet: the poll continues in the background, and a later poll returns its result.
+        news: Done once another poll would return more. A provider without it is polled at growing intervals.
+    """
+
+    done: int | None = None
+    total: int | None = None
+    outcomes: tuple[tuple[str, Outcome], ...] = ()
+    looking: bool = field(default=False, kw_only=True)
+    news: "asyncio.Future[None] | None" = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The batch has ended, and will not change.
+
+    Attributes:
+        outcomes: (request id, outcome) pairs in any order, read once, as they arrive. Unknown ids, and second
+            outcomes of a request, are set aside.
+        missing: The outcome of each request that `outcomes` does not contain.
+        usage: The billed usage, if the provider reports it; a function if it is summed while `outcomes` are read,
+            which is called afterwards.
+    """
+
+    outcomes: AsyncIterable[tuple[str, Outcome]]
+    missing: Outcome
+    usage: Usage | Callable[[], Usage | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is written down of a batch with its members, and never changes.
+
+    Attributes:
+        asked_at: Since when the first of its requests waits, aware UTC; `None` in rows of an earlier version.
+        bytes: The size of its input, as the provider measures it.
+        fallback: It was sent to the fallback, because its requests were late.
+        deadline: How long its requests may take, where they said so themselves.
+    """
+
+    asked_at: datetime | None = None
+    bytes: int = 0
+    fallback: bool = False
+    deadline: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blind:
+    """How long a batch could not be looked at, without one good look in between.
+
+    Attributes:
+        since: The first look that failed, aware UTC.
+        at: The last one.
+        spent: How long it was looked in vain. While no process runs, or its machine sleeps, nobody looks: such a pause
+            counts for no more than one between two looks.
+    """
+
+    since: datetime
+    at: datetime
+    spent: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A batch whose submission was begun.
+
+    Attributes:
+        key: Our own name for it, derived from its members and when they were queued; kept where the provider shows it.
+        members: Request ids in the order sent. Immutable: written before anything is sent.
+        group: The provider's group.
+        begun_at: When the intent was written, aware UTC.
+        prepared: What `Provider.prepare` returned (an uploaded file's id), or `None`.
+        keys: What each member's answer is known by, in the order of the members (see `_sharing`); or nothing.
+        shared: Members with the same key are sent as one line, under the id of the first.
+        terms: What else was known when it was begun.
+    """
+
+    key: str
+    members: tuple[str, ...]
+    group: str
+    begun_at: datetime
+    prepared: JSON = None
+    keys: tuple[str, ...] = ()
+    shared: bool = False
+    terms: Terms = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedBatch:
+    """A batch that the provider has confirmed; what is not named here is as in `Intent`.
+
+    Attributes:
+        handle: The provider's name for it, as JSON.
+        left: Why nobody waits for it any more, so that it is stopped: `"cancelled"`, its requests were; `"overdue"`,
+            they are answered elsewhere, are its members no more, and what it has answered all the same is counted.
+        blind: How long it could not be looked at; `None` if it could the last time.
+    """
+
+    key: str
+    members: tuple[str, ...]
+    group: str
+    submitted_at: datetime
+    handle: JSON
+    keys: tuple[str, ...] = ()
+    shared: bool = False
+    terms: Terms = Terms()
+    left: Literal["", "overdue", "cancelled"] = ""
+    blind: Blind | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A batch that has been settled: what is left of it for reports.
+
+    Attributes:
+        requests: Those that have their outcome from it.
+        outcomes: How many of each kind.
+        resubmitted: Requests that were sent again after it.
+        paid_twice: Requests that it has answered though they were sent elsewhere, because it was late.
+    """
+
+    key: str
+    handle: JSON
+    requests: int
+    submitted_at: datetime
+    ended_at: datetime
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    usage: Usage | None = None
+    resubmitted: int = 0
+    paid_twice: int = 0

@@ -1,0 +1,1 @@
+"""Clients and models that look like their vendor's own, and answer through a bridge or a `Batcher`."""

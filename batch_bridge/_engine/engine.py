@@ -1,0 +1,601 @@
+"""The engine, as its host sees it."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from batch_bridge import events
+from batch_bridge._core.batching import Waiting
+from batch_bridge._core.flush_policy import FlushPolicy
+from batch_bridge._core.models import JSON, Cancelled, Closed, Errored, Intent, Outcome, Request, SubmittedBatch
+from batch_bridge._core.pending import PendingBatch
+from batch_bridge._core.provider import Provider
+from batch_bridge._engine import idle as _rest
+from batch_bridge._engine import scheduling as _schedule
+from batch_bridge._engine.deadline import Deadline
+from batch_bridge._engine.deduplication import Deduplication
+from batch_bridge._engine.flight import Flight, first_pause
+from batch_bridge._engine.intake import CANCELLED, asked_at, judge, stand_by, within_budget, within_limits
+from batch_bridge._engine.notices import Notices, told
+from batch_bridge._engine.quota import QuotaController
+from batch_bridge._engine.settling import Settler
+from batch_bridge._engine.standstill import Standstill
+from batch_bridge._engine.state import POLL_PATIENCE, State
+from batch_bridge._engine.submission import Sender
+from batch_bridge._engine.tenants import TenantLimits
+from batch_bridge._ledger.ledger import Ledger
+from batch_bridge._money import Account, Prices, Purse
+from batch_bridge.errors import BadPollResultError
+
+logger = logging.getLogger("batch_bridge")
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What a tick did. `settled` are requests that have an outcome now; `wake_at` is when the next tick is due."""
+
+    settled: tuple[str, ...]
+    wake_at: datetime | None
+
+
+class Engine:
+    """One bridge's requests and batches. One caller at a time: its owner holds the mutex.
+
+    Args:
+        name: The bridge; part of every key.
+        provider: Who answers.
+        policy: When the queue is sent.
+        ledger: What survives a crash.
+        poll_interval: The longest pause between two looks at one batch.
+        deduplication: Which requests share an answer; none do without it.
+        attempts: How often a request is sent in all, while what it ends with may pass: it expired, never ran, or was
+            answered with 429 or 5xx. With 1 nothing is sent twice.
+        deadline: When a request must be answered, and by whom else. Without it requests have none, whatever they say.
+        poll_patience: How long a batch is left in flight while each look at it fails with an error that is not the
+            provider's own word (`ProviderUnavailable`).
+        per_tenant: How much of one tenant may wait.
+        notices: What other engines of this bridge have said in the log.
+        quota_controller: What another engine of this bridge has learned of the provider's quotas.
+        prices: What tokens cost.
+        purse: What may be spent; by default each thread may ask for so many requests, and no prices are needed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        provider: Provider,
+        policy: FlushPolicy,
+        ledger: Ledger,
+        *,
+        poll_interval: timedelta = timedelta(seconds=30),
+        deduplication: Deduplication | None = None,
+        attempts: int = 1,
+        deadline: Deadline | None = None,
+        poll_patience: timedelta = POLL_PATIENCE,
+        per_tenant: TenantLimits | None = None,
+        notices: Notices | None = None,
+        quota_controller: QuotaController | None = None,
+        prices: Prices | None = None,
+        purse: Purse | None = None,
+    ) -> None:
+        self._state = State(
+            name,
+            provider,
+            policy,
+            ledger,
+            poll_interval,
+            deduplication,
+            attempts,
+            deadline,
+            poll_patience,
+            per_tenant,
+            prices or Prices(),
+        )
+        if purse is not None:
+            self.purse = purse
+        if quota_controller is not None:
+            self._state.quota_controller = quota_controller
+        if notices is not None:
+            self._state.notices = notices
+        self._ticked_at: datetime | None = None
+        self._settler = Settler(self._state)
+        self._sender = Sender(self._state, self._settler)
+
+    # -- the life of a process -----------------------------------------------------------------------------------
+
+    async def open(self, now: datetime) -> None:
+        """Read from the ledger what a process before this one left in flight. Idempotent.
+
+        Requests that were only queued are not sent until somebody collects them again, unless the ledger keeps the
+        queue: the parked interrupt is the truth, and a thread that nobody continues is not paid for.
+        """
+        state = self._state
+        remembered = {flight.batch.key: flight for flight in state.flights}
+        queue = state.clear(now)
+        await state.ledger.read_attempts()
+        for entry in await state.ledger.open_batches(tidy=True):
+            batch, doubtful = entry if isinstance(entry, tuple) else (entry, False)
+            flight = Flight(batch, now, first_pause(state.interval), state.late_at(batch), doubtful, inherited=True)
+            old = remembered.get(batch.key)
+            if old is not None and isinstance(batch, SubmittedBatch) and isinstance(old.batch, SubmittedBatch):
+                flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
+                flight.problem, flight.logged, flight.bad, flight.done = old.problem, old.logged, old.bad, old.done
+                flight.total = old.total
+                flight.blind = old.blind
+            elif isinstance(batch, SubmittedBatch) and state.ledger.keeps_queue:
+                flight.blind = batch.blind  # no process stays: those before this one have looked in vain, too
+            flight.stopping = isinstance(batch, SubmittedBatch) and batch.left != ""
+            state.flights.add(flight)
+        accounts = await state.till.open(flight.batch for flight in state.flights)
+        for flight in state.flights:
+            account = accounts.get(flight.batch.key)
+            flight.account = state.till.adopt(flight.batch, account, state.who(flight.batch))
+        await self._count_creations(now)
+        sent = []
+        for waiting in await state.ledger.queue():
+            sent_in = state.flights.of(waiting.id)
+            if sent_in is None:
+                queue.add(waiting)
+            elif isinstance(sent_in.batch, Intent):
+                sent_in.waiting[waiting.id] = waiting
+            else:
+                sent.append(waiting.id)
+        await state.ledger.unqueued(sent)
+
+    async def _count_creations(self, now: datetime) -> None:
+        """Tell the governor which batches were created before this process."""
+        state = self._state
+        if state.provider.limits.creations_per_hour is None:
+            return
+        batches = [each.batch for each in state.flights if isinstance(each.batch, SubmittedBatch)]
+        created = [each.submitted_at for each in batches if not each.terms.fallback]
+        created += [each.submitted_at for each in await state.ledger.closed_batches() if each.handle is not None]
+        for at in sorted(each for each in created if each <= now):
+            state.quota_controller.created(at)
+
+    # -- requests in ---------------------------------------------------------------------------------------------
+
+    async def collect(
+        self, requests: Iterable[Request], now: datetime, *, asked_at: Mapping[str, datetime] | None = None
+    ) -> set[str]:
+        """Take in the requests of parked threads; those known already are not taken twice.
+
+        Args:
+            requests: What the threads wait for.
+            now: Aware UTC.
+            asked_at: Since when a thread waits, by its id, where that is not now. A request's age counts from there.
+
+        Returns:
+            The requests that have an outcome, however long ago they were settled: deliver them (again).
+        """
+        state = self._state
+        new = await self._sort_out(requests, now)
+        settled = await state.ledger.settled(tuple(new)) if new else set()
+        since = asked_at or {}
+        judged = {
+            each.id: self._judge(each, since.get(each.thread, now), now)
+            for each in new.values()
+            if each.id not in settled
+        }
+        accepted = [each for each in judged.values() if isinstance(each, Waiting)]
+        refused: dict[str, Outcome] = {each: why for each, why in judged.items() if isinstance(why, Errored)}
+        recalled = await state.deduplication.recall(accepted, now) if state.deduplication else {}
+        accepted = [waiting for waiting in accepted if waiting.id not in recalled]
+        for each in new:
+            state.till.refused.pop(each, None)
+        accepted, over = within_limits(state, accepted)
+        accepted, looping = within_budget(state, accepted, new)
+        await state.ledger.enqueue(new[waiting.id] for waiting in accepted)
+        await state.ledger.queued(accepted)
+        for waiting in accepted:
+            state.opened().add(waiting)
+        state.tell_queued([each.id for each in accepted])
+        if judged_now := refused | recalled | over:
+            await state.till.hit((new[each] for each in recalled), recalled, state.provider, now)
+            await state.ledger.settle(judged_now)
+            state.tell_settled(None, judged_now)
+        await state.refuse(looping)
+        return settled | judged_now.keys() | looping.keys()
+
+    async def _sort_out(self, requests: Iterable[Request], now: datetime) -> dict[str, Request]:
+        """Return the requests that are neither queued nor on their way; note of those that are that somebody waits."""
+        state, queue = self._state, self._state.opened()
+        new: dict[str, Request] = {}
+        in_doubt: list[Request] = []
+        adopted: list[Request] = []
+        asked = list(requests)
+        await self._catch_up(each.id for each in asked)
+        for request in asked:
+            flight = state.flights.of(request.id)
+            if flight is None:
+                if request.id not in queue:
+                    new[request.id] = request
+            elif stand_by(state, flight, request, now):
+                in_doubt.append(request)
+            elif isinstance(flight.batch, SubmittedBatch) and request.id not in flight.wanted:
+                flight.wanted.add(request.id)
+                adopted.append(request)
+        await state.ledger.enqueue(in_doubt)
+        await state.ledger.hold(adopted)
+        return new
+
+    async def _catch_up(self, ids: Iterable[str]) -> None:
+        """Find out which requests of the batches that some are in have been settled by a process before this one."""
+        flights = self._state.flights
+        for flight in {each.batch.key: each for each in map(flights.of, ids) if each is not None}.values():
+            await self._settler.catch_up(flight)
+
+    def _judge(self, request: Request, since: datetime, now: datetime) -> Waiting | Errored:
+        return judge(self._state, request, asked_at(self._state, request, since, now))
+
+    # -- a tick --------------------------------------------------------------------------------------------------
+
+    async def tick(self, now: datetime, *, drain: bool = False) -> Tick:
+        """Do everything that is due at `now`: reconcile, poll, settle, flush.
+
+        Args:
+            now: Aware UTC. A clock that jumps makes things early or late, never wrong.
+            drain: Send all that waits, whatever the policy says: nothing more can come.
+        """
+        self._ticked_at = now
+        await self.advance(now)
+        await self.flush(now, drain=drain)
+        return self.tell(now)
+
+    async def advance(self, now: datetime) -> None:
+        """Do the first half of a tick: reconcile, poll and settle the batches that are due.
+
+        Raises:
+            BadPollResultError: A `poll` has returned what makes no sense. All batches that were due have been seen to.
+        """
+        state = self._state
+        state.opened()
+        try:
+            await state.each(state.flights.due(now, state.interval), lambda flight: self._advance(flight, now))
+        finally:
+            state.drain = state.till.relax() or state.drain  # what was held for want of money was due
+            self._tell_long(now)
+
+    def _tell_long(self, now: datetime) -> None:
+        state = self._state
+        if long := state.notices.long(state.flights, now):
+            handles = [state.shown(batch, batch.handle) for _, batch in long]
+            logger.warning(
+                "%s: %s. If this is longer than usual, check it at the provider", state.name, told(long, handles)
+            )
+
+    async def flush(self, now: datetime, *, drain: bool = False) -> None:
+        """Do the second half of a tick: send what the policy says is due; with `drain` all that waits.
+
+        What is late goes to the fallback. What the provider has no room for stays, and goes first once there is some.
+        """
+        state, queue = self._state, self._state.opened()
+        state.drain = state.till.relax() or state.drain or drain
+        if late := _schedule.late(state, now):
+            queue.flushed(now, late)
+            await self._sender.flush_late(late, now)
+        while not _schedule.is_held(state, now):
+            flush = _schedule.due(state, now)
+            state.drain, state.owed = flush.drain, flush.owed
+            if not flush.due:
+                break
+            queue.flushed(now, flush.due)
+            await self._sender.flush(flush.due, now)
+            if not flush.is_limited:
+                break
+
+    def to_flush(self, now: datetime) -> tuple[str, ...]:
+        """Return the ids of the requests that `flush` would send now."""
+        late = _schedule.late(self._state, now)
+        due = [] if _schedule.is_held(self._state, now) else _schedule.due(self._state, now).due
+        return tuple(each.id for each in (*late, *due))
+
+    def tell(self, now: datetime) -> Tick:
+        """Return what has been settled since the last time, and when the next tick is due."""
+        settled, self._state.settled = tuple(self._state.settled), []
+        return Tick(settled, _schedule.wake_at(self._state, now))
+
+    async def _advance(self, flight: Flight, now: datetime) -> None:
+        has_looked = False
+        if flight.late_at is not None and flight.late_at <= now:
+            flight.late_at, flight.is_late = None, True
+            has_looked = await self._settler.overtake(flight, now)
+            if self._state.flights.get(flight.batch.key) is not flight:
+                return  # it had ended
+        match flight.batch:
+            case SubmittedBatch() as batch:
+                if (not flight.stopping or await self._settler.stop(flight, batch, now)) and not has_looked:
+                    await self._settler.poll(flight, batch, now)
+            case Intent() as intent if flight.doubtful:
+                await self._sender.reconcile(flight, intent, now)
+            case Intent() as intent if flight.inherited or flight.is_late:
+                await self._sender.withdraw(flight, intent)  # it was not sent: its process died, or it is too late
+            case Intent() as intent:
+                await self._sender.submit(flight, intent, now)
+
+    async def take_back(self) -> None:
+        """Queue the requests of batches again that the provider is known not to have: its host gives up.
+
+        Else who comes next would have to look for them, which a pair of functions without `find` cannot.
+        """
+        for flight in list(self._state.flights):
+            if isinstance(flight.batch, Intent) and not flight.doubtful:
+                await self._sender.take_back(flight, flight.batch)
+
+    # -- requests that nobody waits for --------------------------------------------------------------------------
+
+    async def drop(self, ids: Iterable[str]) -> None:
+        """Take requests out of the queue, because nobody waits for them any more. What is in flight stays.
+
+        It is not sent again, though, unless somebody collects it again.
+        """
+        state = self._state
+        ids = tuple(ids)
+        for request_id in ids:
+            if (flight := state.flights.of(request_id)) is not None:
+                flight.wanted.discard(request_id)
+        dropped = [request_id for request_id in ids if state.opened().discard(request_id)]
+        for request_id in ids:
+            state.till.refused.pop(request_id, None)
+        await state.ledger.drop(dropped)
+        await state.ledger.forget_attempts(dropped)
+        state.tell_cancelled(dropped)
+
+    async def cancel(self, ids: Iterable[str], now: datetime, *, why: str = CANCELLED) -> set[str]:
+        """End requests as cancelled, and stop each batch of which nothing is left to wait for. Idempotent.
+
+        What is queued is not sent. What is on its way has its outcome at once; what the provider answers all the same
+        is put aside. A batch that others still wait for goes on. Survives a crash: a batch whose last request was
+        cancelled is stopped by the next process.
+
+        Returns:
+            The requests that have been cancelled now, those that were queued or on their way: deliver their outcomes.
+        """
+        state, queue = self._state, self._state.opened()
+        cancelled: dict[str, Outcome] = {}
+        flying: dict[Flight, dict[str, Outcome]] = {}
+        wanted = tuple(dict.fromkeys(ids))
+        await self._catch_up(wanted)
+        for request_id in wanted:
+            if request_id in queue:
+                cancelled[request_id] = Cancelled(why)
+            elif (flight := state.flights.of(request_id)) is not None:
+                flying.setdefault(flight, {})[request_id] = Cancelled(why)
+        await state.ledger.settle(cancelled)
+        for request_id in cancelled:
+            queue.discard(request_id)
+        state.tell_settled(None, cancelled)
+        for flight, outcomes in flying.items():
+            told = len(state.settled)
+            await self._settler.give_up(flight, outcomes, now)
+            del state.settled[told:]  # they are returned, and perhaps forgotten by the next tick
+            cancelled |= outcomes
+        state.tell_cancelled(cancelled)
+        return set(cancelled)
+
+    # -- outcomes out --------------------------------------------------------------------------------------------
+
+    async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
+        """Read the outcomes that are known."""
+        refused = self._state.till.refused
+        known = await self._state.ledger.outcomes(ids)
+        return known | {each: refused[each] for each in ids if each in refused} if refused else known
+
+    async def forget(self, ids: Sequence[str]) -> None:
+        """Let go of settled requests whose thread has ended: their outcomes will not be asked for again.
+
+        Those whose batch has not ended are kept until it has: a process after this one tells by them what is missing.
+        """
+        state = self._state
+        for request_id in ids if state.till.refused else ():
+            state.till.refused.pop(request_id, None)
+        early = {request_id: flight for request_id in ids if (flight := state.flights.early_of(request_id))}
+        for request_id, flight in early.items():
+            flight.forgotten.append(request_id)
+        await state.ledger.forget([request_id for request_id in ids if request_id not in early] if early else ids)
+
+    async def erase_shared(self, tenant: str) -> None:
+        """Let go of the answers of a tenant that are kept to be shared. Raises what the cache raises."""
+        if self._state.deduplication is not None:
+            await self._state.deduplication.erase(tenant)
+
+    # -- what may be asked of it ---------------------------------------------------------------------------------
+
+    @property
+    def on_news(self) -> Callable[[], None] | None:
+        """Called, by its host's wish, when a batch has news before the time that the last tick named."""
+        return self._state.on_news
+
+    @on_news.setter
+    def on_news(self, call: Callable[[], None] | None) -> None:
+        self._state.on_news = call
+
+    @property
+    def on_event(self) -> Callable[[events.Event], None] | None:
+        """Called, by its host's wish, with what happens, once it is durable. It must not raise."""
+        return self._state.on_event
+
+    @on_event.setter
+    def on_event(self, call: Callable[[events.Event], None] | None) -> None:
+        self._state.on_event = call
+
+    @property
+    def before_submit(self) -> Callable[[], Awaitable[None]] | None:
+        """Called, by its host's wish, right before a batch is created; `ProviderUnavailable` from it puts that off."""
+        return self._state.before_submit
+
+    @before_submit.setter
+    def before_submit(self, call: Callable[[], Awaitable[None]] | None) -> None:
+        self._state.before_submit = call
+
+    @property
+    def standstill(self) -> Standstill:
+        """Whether any bridge of the host gets on; several engines may share one."""
+        return self._state.standstill
+
+    @standstill.setter
+    def standstill(self, shared: Standstill) -> None:
+        self._state.standstill = shared
+
+    @property
+    def prices(self) -> Prices:
+        """What tokens cost."""
+        return self._state.prices
+
+    @property
+    def purse(self) -> Purse:
+        """What may be spent; several engines may share one, from before they are opened."""
+        return self._state.till.purse
+
+    @purse.setter
+    def purse(self, shared: Purse) -> None:
+        self._state.till.purse = shared
+        shared.on_change.append(self._tell_money)
+
+    def _tell_money(self) -> None:
+        """Look again at what waits for money, now that some has come back."""
+        if self._state.till.is_waiting and self.on_news is not None:
+            self.on_news()
+
+    async def closed_batches(self) -> list[Closed]:
+        """Read the summaries of settled batches, of all processes."""
+        return await self._state.ledger.closed_batches()
+
+    async def accounts(self) -> list[Account]:
+        """Read what all settled requests of this bridge have used, of all processes."""
+        return await self._state.till.settled(self.batches)
+
+    @property
+    def last_error(self) -> str:
+        """What failed last, for a person to read; empty if nothing has."""
+        return self._state.last_error
+
+    @last_error.setter
+    def last_error(self, error: str) -> None:
+        self._state.last_error = error
+
+    @property
+    def quota_controller(self) -> QuotaController:
+        """What it has learned of the provider's quotas."""
+        return self._state.quota_controller
+
+    @property
+    def bad_results(self) -> dict[str, BadPollResultError]:
+        """What says that `poll` has returned what makes no sense, by our key of the batch, which is in flight."""
+        return {flight.batch.key: flight.bad for flight in self._state.flights if flight.bad is not None}
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with batches that could not be looked at the last time, or read, for a person to read."""
+        aside = (
+            f"batch {key} ({handle!r}) is set aside: the ledger has lost the list of its requests"
+            for key, handle in self._state.ledger.aside.items()
+        )
+        return (
+            *aside,
+            *(
+                f"batch {flight.batch.key} cannot be polled, {flight.failures} times in a row: {flight.problem}"
+                for flight in self._state.flights
+                if flight.problem
+            ),
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been opened; nothing else may be asked of it before."""
+        return self._state.queue is not None
+
+    def knows(self, request_id: str) -> bool:
+        """Return whether a request waits to be sent or is on its way."""
+        return request_id in self._state.opened() or self._state.flights.of(request_id) is not None
+
+    def is_sent(self, request_id: str) -> bool:
+        """Whether a request is on its way in a batch that the provider has confirmed."""
+        flight = self._state.flights.of(request_id)
+        return flight is not None and isinstance(flight.batch, SubmittedBatch)
+
+    @property
+    def batches(self) -> tuple[str, ...]:
+        """Our keys of the batches that have been begun and not closed."""
+        return tuple(flight.batch.key for flight in self._state.flights)
+
+    def in_batch(self, key: str) -> tuple[str, ...]:
+        """Return the requests of a batch that have no outcome yet, by our key of it."""
+        flight = self._state.flights.get(key)
+        return () if flight is None else tuple(self._state.flights.unsettled(flight))
+
+    def batches_of(self, ids: Iterable[str]) -> tuple[PendingBatch, ...]:
+        """Return the batches that requests are in which have no outcome yet."""
+        return _rest.batches_of(self._state, ids)
+
+    @property
+    def progress(self) -> tuple[events.BatchProgress, ...]:
+        """How far the batches at the provider are, by its own count."""
+        return _rest.progress(self._state)
+
+    @property
+    def rests(self) -> bool:
+        """Whether everything is sent and was looked at, so that only the provider can move anything."""
+        return self._ticked_at is not None and _rest.rests(self._state, self._ticked_at)
+
+    def sent(self, ids: Iterable[str] | None = None) -> dict[str, JSON]:
+        """Return the batches at the provider that are waited for, handles by our keys: all, or those of requests."""
+        flights = self._state.flights
+        of = list(flights) if ids is None else [each for each in map(flights.of, ids) if each is not None]
+        return {
+            each.batch.key: self.shown(each.batch)
+            for each in of
+            if isinstance(each.batch, SubmittedBatch) and not each.batch.left and flights.open_of(each)
+        }
+
+    def shown(self, batch: SubmittedBatch) -> JSON:
+        """Return a batch's handle for a person to read."""
+        return self._state.shown(batch, batch.handle)
+
+    @property
+    def queued(self) -> int:
+        """How many requests wait to be sent."""
+        return len(self._state.opened())
+
+    @property
+    def newest(self) -> datetime | None:
+        """When the last request that waits to be sent was queued; `None` if none waits."""
+        return self._state.opened().newest
+
+    @property
+    def waiting(self) -> Iterable[str]:
+        """Ids of the requests that wait to be sent, oldest first."""
+        return iter(self._state.opened())
+
+    @property
+    def open_requests(self) -> list[str]:
+        """Ids of the requests that wait to be sent or are on their way."""
+        flights = self._state.flights
+        return [*self._state.opened(), *(each for flight in flights for each in flights.unsettled(flight))]
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are on their way."""
+        return self._state.flights.requests
+
+    @property
+    def unsent(self) -> int:
+        """How many batches have been begun, and not confirmed by the provider."""
+        return sum(isinstance(flight.batch, Intent) for flight in self._state.flights)
+
+    @property
+    def expects_news(self) -> bool:
+        """Whether a batch in flight will call `on_news`: it runs in this process, and not at a provider."""
+        return any(flight.rings for flight in self._state.flights)
+
+    @property
+    def looks(self) -> "list[asyncio.Future[None]]":
+        """Looks at batches that go on in the background of this loop; who does not stay waits for them."""
+        return [flight.look for flight in self._state.flights if flight.look is not None and not flight.look.done()]
+
+    @property
+    def batches_in_flight(self) -> int:
+        """How many batches have been begun and not closed."""
+        return len(self._state.flights)

@@ -1,0 +1,312 @@
+"""The till of an engine: what may be spent is reserved before it is sent, and what was used takes its place after."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+from batch_bridge._core import outcomes as _outcome
+from batch_bridge._core.batching import Waiting, lines
+from batch_bridge._core.models import JSON, Errored, Intent, Outcome, Request, SubmittedBatch
+from batch_bridge._core.provider import Provider, has_price
+from batch_bridge._ledger.ledger import Ledger
+from batch_bridge._money import Account, Lane, Part, Prices, Purse, Refusal, Who, of_hit, shown, worst
+
+logger = logging.getLogger("batch_bridge")
+
+_HIT = "hit-"
+"""What the keys of accounts begin with that are of a cache's answers, and not of batches."""
+
+
+@dataclass(slots=True)
+class Admitted:
+    """What of a planned batch is sent now.
+
+    Attributes:
+        waiting: The requests that are.
+        part: What they may cost together.
+        worst: What each of them may cost at most, by id; empty where no budget asks.
+        refused: Why others cannot be sent at all.
+    """
+
+    waiting: list[Waiting] = field(default_factory=list)
+    part: Part = field(default_factory=Part)
+    worst: dict[str, Decimal | None] = field(default_factory=dict)
+    refused: dict[str, Outcome] = field(default_factory=dict)
+
+
+class Till:
+    """One bridge's money.
+
+    Args:
+        name: The bridge.
+        ledger: Where the accounts are.
+        prices: What tokens cost.
+        purse: What may be spent, with whoever else shares it.
+
+    Attributes:
+        purse: May be replaced before the engine is opened.
+        refused: Outcomes of requests that were not sent, where the ledger keeps no queue: their thread asks again when
+            it is continued, and there may be more to spend by then.
+    """
+
+    def __init__(self, name: str, ledger: Ledger, prices: Prices, purse: Purse) -> None:
+        self._name = name
+        self._ledger = ledger
+        self.prices = prices
+        self.purse = purse
+        self.refused: dict[str, Errored] = {}
+        self._short: int | None = None
+
+    async def open(self, batches: Iterable[Intent | SubmittedBatch]) -> dict[str, Account]:
+        """Read the accounts, and return those of open batches.
+
+        A budget needs prices, which are imported here, in a thread.
+        """
+        if self.purse.budget.is_priced:
+            await asyncio.to_thread(self.prices.load)
+        known = self._read(await self._ledger.money())
+        is_open = {batch.key for batch in batches}
+        self._short = None
+        counted = {
+            key: (account, key in is_open)
+            for key, account in known.items()
+            if key in is_open or account.lane is not None or key.startswith(_HIT)
+        }
+        self.purse.load(self._name, counted, self.prices)
+        return {key: known[key] for key in is_open if key in known}
+
+    async def settled(self, is_open: Iterable[str]) -> list[Account]:
+        """Read the accounts of all that is settled: batches that are open are left out, and those never sent."""
+        left_out = set(is_open)
+        known = self._read(await self._ledger.money())
+        return [
+            account
+            for key, account in known.items()
+            if key not in left_out and (account.lane is not None or key.startswith(_HIT))
+        ]
+
+    def _read(self, rows: Iterable[tuple[str, dict[str, object]]]) -> dict[str, Account]:
+        found: dict[str, Account] = {}
+        for key, row in rows:
+            try:
+                found[key] = Account.from_row(row)
+            except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
+                logger.error(  # noqa: TRY400  # the row says nothing more
+                    "%s: the account %r cannot be read (%s); was the store edited? It is left out of receipts and of "
+                    "the budget",
+                    self._name,
+                    key,
+                    type(error).__name__,
+                )
+        return found
+
+    # -- how much a thread may ask for ---------------------------------------------------------------------------
+
+    def judge_count(self, request: Waiting, label: str, queued: int) -> Errored | None:
+        """Return why a thread may not ask for one more request, where `queued` of its requests wait."""
+        refusal = self.purse.judge_count(request.thread, queued)
+        if refusal is None:
+            return None
+        where = f"node {label!r}" if label else "it"
+        return _errored(
+            f"thread {request.thread!r} has asked for {refusal.spent:,} requests, and {where} asks for one more: the "
+            f"limit is {refusal.limit:,}. If it loops, mend its exit; else raise "
+            "Budget(requests_per_thread=…), and run the same command again",
+            refusal,
+        )
+
+    # -- before a batch ------------------------------------------------------------------------------------------
+
+    @property
+    def is_short(self) -> bool:
+        """Whether what waits would pass the budget, and waits for reservations to come back."""
+        return self._short is not None and self._short == self.purse.version
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether what waits was held for want of money."""
+        return self._short is not None
+
+    def relax(self) -> bool:
+        """Return whether something has come back since what waits was held, and forget that it was."""
+        if self._short is None or self.is_short:
+            return False
+        self._short = None
+        return True
+
+    def admit(
+        self,
+        planned: Sequence[Waiting],
+        requests: Mapping[str, Request],
+        provider: Provider,
+        now: datetime,
+        *,
+        is_last: bool,
+        shares: bool,
+    ) -> Admitted:
+        """Choose what is sent of a planned batch, in order; what may fit later stays queued.
+
+        Args:
+            planned: The requests.
+            requests: The same with their items.
+            provider: Who is to answer.
+            now: Aware UTC.
+            is_last: Nobody waits any longer for money: what does not fit is refused.
+            shares: Equal ones are one line, which is paid for once.
+        """
+        admitted = Admitted()
+        if not self.purse.budget.is_priced:
+            admitted.waiting = list(planned)
+            return admitted
+        paid = set[str]()
+        for each in planned:
+            is_free = shares and each.key != "" and each.key in paid
+            request = requests.get(each.id)
+            most = Decimal(0) if is_free else self._worst(request, provider, now)
+            refusal = self.purse.judge(each.thread, most, admitted.part)
+            if refusal is None:
+                admitted.waiting.append(each)
+                admitted.worst[each.id] = most
+                admitted.part.promise(each.thread, most)
+                paid.add(each.key)
+            elif refusal.waits and not is_last:
+                self._short = self.purse.version
+                break
+            else:
+                admitted.refused[each.id] = _over(each, request, refusal, most)
+        return admitted
+
+    def _worst(self, request: Request | None, provider: Provider, now: datetime) -> Decimal | None:
+        if request is None:  # its row is lost, and so it will not be sent
+            return Decimal(0)
+        if not has_price(provider):
+            return None
+        try:
+            ask = provider.ask(request)
+        except Exception:  # noqa: BLE001  # a provider is somebody's code; what is wrong with the item is said elsewhere
+            return None
+        assumed = self.purse.budget.output_tokens
+        lanes = _LANES[mode_of(provider)]
+        return worst(ask, self.prices, provider.vendor, lanes=lanes, assumed=assumed, now=now)
+
+    def begin(
+        self,
+        intent: Intent,
+        requests: Mapping[str, Request],
+        admitted: Admitted,
+        provider: Provider,
+        *,
+        again: Iterable[str],
+    ) -> Account:
+        """Reserve what a batch may cost, and return its account, which is to be written before the intent."""
+        sent_before = set(again)
+        who = tuple(Who.of(requests[each]) if each in requests else Who() for each in intent.members)
+        account = Account(
+            intent.begun_at,
+            vendor_of(provider),
+            who,
+            frozenset(place for place, each in enumerate(intent.members) if each in sent_before),
+            tuple(admitted.worst.get(each) for each in intent.members) if admitted.worst else (),
+        )
+        self._know(account, intent)
+        self.purse.reserve(self._name, intent.key, account)
+        return account
+
+    def adopt(self, batch: Intent | SubmittedBatch, account: Account | None, provider: Provider) -> Account:
+        """Return the account of a batch that a process before this one has begun, or an earlier version."""
+        if account is None or len(account.who) != len(batch.members):
+            at = batch.begun_at if isinstance(batch, Intent) else batch.submitted_at
+            account = Account(at, vendor_of(provider), (Who(),) * len(batch.members))
+            self.purse.reserve(self._name, batch.key, account)
+        account.lines.clear()
+        self._know(account, batch)
+        return account
+
+    def _know(self, account: Account, batch: Intent | SubmittedBatch) -> None:
+        account.know(batch.members, lines(batch) if batch.shared else batch.members)
+
+    # -- after it --------------------------------------------------------------------------------------------------
+
+    def release(self, key: str) -> None:
+        """Give back what a batch has reserved that was not sent."""
+        self.purse.release(self._name, key)
+
+    def close(self, batch: Intent | SubmittedBatch, account: Account, provider: Provider) -> dict[str, object]:
+        """Return the row of a batch that has ended, to be written with its summary."""
+        account.lane = lane_of(provider, batch.handle) if isinstance(batch, SubmittedBatch) else "batch"
+        return account.to_row()
+
+    def settle(self, key: str, account: Account) -> None:
+        """Put what a batch has used in the place of what it has reserved; its account is written."""
+        self.purse.settle(self._name, key, account, self.prices)
+
+    async def hit(
+        self, requests: Iterable[Request], outcomes: Mapping[str, Outcome], provider: Provider, now: datetime
+    ) -> None:
+        """Write down requests that a cache has answered: they cost nothing, and are counted."""
+        accounts = {f"{_HIT}{each.id}": of_hit(each, outcomes[each.id], vendor_of(provider), now) for each in requests}
+        await self._ledger.note_money({key: account.to_row() for key, account in accounts.items()})
+        for key, account in accounts.items():
+            self.purse.settle(self._name, key, account, self.prices)
+
+    async def refuse(self, refused: Mapping[str, Outcome]) -> None:
+        """Settle requests that are not sent. Only a ledger that keeps its queue keeps that."""
+        if self._ledger.keeps_queue:
+            await self._ledger.settle(refused)
+            return
+        self.refused.update((each, why) for each, why in refused.items() if isinstance(why, Errored))
+        await self._ledger.drop(refused)
+
+
+_LANES: Mapping[str, tuple[Lane, ...]] = {
+    "batch": ("batch",),
+    "realtime": ("realtime",),
+    "auto": ("batch", "realtime"),
+}
+
+
+def mode_of(provider: Provider) -> str:
+    """Return how a provider may answer: `batch`, `realtime`, or `auto` for either."""
+    return getattr(provider, "way", "batch")
+
+
+def lane_of(provider: Provider, handle: object) -> Lane:
+    """Return how a batch was answered, by its handle."""
+    lane = getattr(provider, "lane", None)
+    return "batch" if lane is None else lane(handle)
+
+
+def vendor_of(provider: Provider) -> str | None:
+    """Return whose prices a provider's are; `None` if it does not say."""
+    return getattr(provider, "vendor", None)
+
+
+def _over(waiting: Waiting, request: Request | None, refusal: Refusal, most: Decimal | None) -> Errored:
+    node = f" (node {request.label!r})" if request is not None and request.label else ""
+    whose = f"thread {waiting.thread!r}{node}" if waiting.thread else "the request"
+    if refusal.what == "price":
+        return _errored(
+            f"no price is known for what {whose} asks ({waiting.group}), so nobody can tell whether it would pass the "
+            "budget, and it was not sent; give its price: Bridge(…, prices=Prices({model: Price(input=…, output=…)}))",
+            refusal,
+        )
+    limit = f"Budget({refusal.what}={refusal.limit.normalize():f})"
+    return _errored(
+        f"{whose} asks for what may cost {shown(most)}; of {limit} {shown(refusal.spent)} are spent and "
+        f"{shown(refusal.reserved)} reserved, so it was not sent. Raise the budget and run the same command again; "
+        "what was paid is kept",
+        refusal,
+    )
+
+
+def _errored(message: str, refusal: Refusal) -> Errored:
+    body: dict[str, JSON] = {
+        "what": refusal.what,
+        "spent": f"{refusal.spent:f}",
+        "reserved": f"{refusal.reserved:f}",
+        "limit": f"{refusal.limit:f}",
+    }
+    return Errored(message, code=_outcome.BUDGET, retryable=True, body=body)

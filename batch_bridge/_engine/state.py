@@ -1,0 +1,244 @@
+"""What the rooms of one engine share: settings, the queue, the batches on their way, and what is to be told."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from batch_bridge import events
+from batch_bridge._core import log_text as _logged
+from batch_bridge._core import outcomes as _outcome
+from batch_bridge._core.flush_policy import FlushPolicy
+from batch_bridge._core.models import JSON, Intent, Outcome, SubmittedBatch
+from batch_bridge._core.provider import Provider
+from batch_bridge._engine.deadline import Deadline
+from batch_bridge._engine.deduplication import Deduplication
+from batch_bridge._engine.flight import LONGEST_PAUSE, Flight, first_pause
+from batch_bridge._engine.in_flight import Flights
+from batch_bridge._engine.notices import Notices
+from batch_bridge._engine.queue import Queue
+from batch_bridge._engine.quota import QuotaController
+from batch_bridge._engine.spending import Till
+from batch_bridge._engine.standstill import Standstill
+from batch_bridge._engine.tenants import TenantLimits
+from batch_bridge._engine.turns import Turns
+from batch_bridge._ledger.ledger import Ledger
+from batch_bridge._money import Prices, Purse
+from batch_bridge.errors import ProviderError
+
+logger = logging.getLogger("batch_bridge")
+
+T = TypeVar("T")
+_SIDE_BY_SIDE = 4
+"""Batches that are looked after at the same time."""
+POLL_PATIENCE = timedelta(hours=24)
+"""How long a batch is left in flight while each look at it fails with what its provider does not explain."""
+_LONGEST_HOLD = 64
+"""Poll intervals that a group is left alone at the longest, after its batches were refused for want of room."""
+
+
+@dataclass(slots=True)
+class State:
+    """One engine's state. The first attributes are settings, as `Engine` describes them.
+
+    Attributes:
+        queue: What waits to be sent; `None` until the engine is opened.
+        flights: The batches that have been begun and not closed.
+        quota_controller: Keeps them to the provider's quotas.
+        turns: Whose turn it is among tenants. It outlives the queue.
+        settled: Requests that have an outcome since the host was told last.
+        drain: All that waits is due, whatever the policy says.
+        owed: Groups of which something is due, and waits for room.
+        held_until: Nothing is sent before that.
+        hold: How long the next hold is.
+        prices: What tokens cost.
+        till: What may be spent, and what was used.
+        notices: What has been said in the log already.
+        standstill: Whether any bridge of the host gets on.
+        last_error: As in `Engine`, as the three hooks.
+    """
+
+    name: str
+    provider: Provider
+    policy: FlushPolicy
+    ledger: Ledger
+    interval: timedelta
+    deduplication: Deduplication | None
+    attempts: int
+    deadline: Deadline | None
+    poll_patience: timedelta = POLL_PATIENCE
+    per_tenant: TenantLimits | None = None
+    prices: Prices = field(default_factory=Prices)
+    till: Till = field(init=False)
+    notices: Notices = field(default_factory=Notices)
+    standstill: Standstill = field(default_factory=Standstill)
+    queue: Queue | None = None
+    flights: Flights = field(default_factory=Flights)
+    quota_controller: QuotaController = field(init=False)
+    turns: Turns = field(default_factory=Turns)
+    settled: list[str] = field(default_factory=list)
+    drain: bool = False
+    owed: set[str] = field(default_factory=set)
+    held_until: datetime | None = None
+    hold: timedelta = field(init=False)
+    last_error: str = ""
+    on_news: Callable[[], None] | None = None
+    on_event: Callable[[events.Event], None] | None = None
+    before_submit: Callable[[], Awaitable[None]] | None = None
+
+    def __post_init__(self) -> None:
+        longest = min(self.interval * _LONGEST_HOLD, LONGEST_PAUSE)
+        quota_of: Callable[[str], str] | None = getattr(self.provider, "quota_of", None)
+        options = {} if quota_of is None else {"quota_of": quota_of}
+        self.quota_controller = QuotaController(first_pause(self.interval), longest, **options)
+        self.hold = first_pause(self.interval)
+        self.till = Till(self.name, self.ledger, self.prices, Purse())
+
+    def clear(self, now: datetime) -> Queue:
+        """Forget all that the ledger tells again, and return the new queue."""
+        self.queue = Queue(now, self.deadline.late_at if self.deadline is not None else lambda _: None, self.turns)
+        self.flights = Flights()
+        self.settled.clear()
+        self.till.refused.clear()
+        self.drain, self.held_until = False, None
+        self.owed.clear()
+        self.quota_controller.opened()
+        return self.queue
+
+    def opened(self) -> Queue:
+        """Return the queue.
+
+        Raises:
+            RuntimeError: The engine has not been opened.
+        """
+        if self.queue is None:
+            raise RuntimeError(f"the engine of {self.name!r} was used before it was opened")
+        return self.queue
+
+    def shown(self, batch: Intent | SubmittedBatch, handle: JSON) -> JSON:
+        """Return a batch's handle for a person to read: some providers store more with it."""
+        show = getattr(self.who(batch), "shown", None)
+        return handle if show is None else show(handle)
+
+    @property
+    def fallback(self) -> Provider:
+        """Who answers what is late."""
+        fallback = self.deadline.fallback if self.deadline is not None else None
+        return self.provider if fallback is None else fallback
+
+    def who(self, batch: Intent | SubmittedBatch) -> Provider:
+        """Return who was given a batch."""
+        return self.fallback if batch.terms.fallback else self.provider
+
+    def deduplication_for(self, *, fallback: bool) -> Deduplication | None:
+        """Return which requests share an answer, of those that go to the provider or to the fallback."""
+        return None if fallback and (self.deadline is None or not self.deadline.is_own) else self.deduplication
+
+    def late_at(self, batch: Intent | SubmittedBatch) -> datetime | None:
+        """Return when a batch is late, if ever."""
+        return None if self.deadline is None else self.deadline.of(batch)
+
+    def unavailable(self, flight: Flight, error: Exception, now: datetime) -> None:
+        """Note that the provider could not be reached, and when to try again."""
+        flight.failures += 1
+        flight.wait(now, self.interval, getattr(error, "retry_after", None))
+        is_bug = not isinstance(error, ProviderError)
+        self.last_error = f"batch {flight.batch.key}: {said(error) if is_bug else error}"
+        self._tell_stalled(flight, error, now)
+        is_new = is_bug and self.notices.is_new(self.name, error)
+        again = self.notices.again(self.name, type(error).__name__, now)
+        if again is None and not is_new:
+            return  # a day of them is a dozen lines, and not thousands
+        logger.warning(
+            "%s: batch %s, %d times in a row: %s; next try %s%s",
+            self.name,
+            flight.batch.key,
+            flight.failures,
+            _logged.said(error),
+            flight.due.isoformat(timespec="seconds"),
+            again or "",
+            exc_info=_logged.trace(error) if is_new else None,
+        )
+
+    def _tell_stalled(self, flight: Flight, error: Exception, now: datetime) -> None:
+        """Note that nothing has moved, and tell so if that is for long."""
+        standstill, key = self.standstill, f"batch {flight.batch.key} of {self.name!r}"
+        pause = max(flight.due - now, self.interval)
+        standstill.failed(f"{key}: {said(error)}", f"{key}: {_logged.said(error)}", now, pause)
+        if (event := standstill.event(self.name)) is not None:
+            logger.warning("nothing has moved for %.0f seconds; %s", event.seconds, standstill.logged)
+            if self.on_event is not None:
+                self.on_event(event)
+
+    async def each(self, batches: Iterable[T], step: Callable[[T], Awaitable[None]]) -> None:
+        """Do a step for each batch, side by side; one that fails lets the others finish, and then its error passes.
+
+        Where several fail the first one passes, with a note of each of the others.
+        """
+        gate = asyncio.Semaphore(_SIDE_BY_SIDE)
+
+        async def run(batch: T) -> None:
+            async with gate:
+                await step(batch)
+
+        results = await asyncio.gather(*map(run, batches), return_exceptions=True)
+        errors = [result for result in results if isinstance(result, BaseException)]
+        if not errors:
+            return
+        first, *others = errors
+        if isinstance(first, asyncio.CancelledError):  # nobody cancelled us: the gather would have ended
+            first = RuntimeError(f"the provider of {self.name!r} raised CancelledError, which ends no batch")
+        for other in others:
+            first.add_note(f"another batch of {self.name!r} failed at the same time: {said(other)}")
+        raise first
+
+    async def check_owner(self) -> None:
+        """Pass if this process owns the bridge still. Called before what must not be done twice.
+
+        Raises:
+            ProviderUnavailable: Not now; try again later.
+            StoreInUseError: Another process has taken the bridge over.
+        """
+        if self.before_submit is not None:
+            await self.before_submit()
+
+    # -- what is told ------------------------------------------------------------------------------------------
+
+    def tell_queued(self, requests: Sequence[str]) -> None:
+        """Report that requests wait to be sent."""
+        if requests and self.on_event is not None:
+            self.on_event(events.Queued(bridge=self.name, requests=tuple(requests)))
+
+    async def refuse(self, refused: Mapping[str, Outcome]) -> None:
+        """Settle requests that would pass a budget, and are not sent."""
+        if not refused:
+            return
+        await self.till.refuse(refused)
+        for request_id in refused:
+            self.opened().discard(request_id)
+        logger.warning("%s: %d requests would pass the budget, and were not sent", self.name, len(refused))
+        self.tell_settled(None, refused)
+
+    def tell_settled(self, batch: str | None, outcomes: Mapping[str, Outcome]) -> None:
+        """Report that requests have outcomes, before their batch has ended or without any."""
+        if outcomes and self.on_event is not None:
+            counts = Counter(map(_outcome.kind, outcomes.values()))
+            self.on_event(events.Settled(bridge=self.name, batch=batch, requests=tuple(outcomes), outcomes=counts))
+
+    def tell_resubmitted(self, batch: str, requests: Sequence[str]) -> None:
+        """Report that requests of a batch wait to be sent again."""
+        if requests and self.on_event is not None:
+            self.on_event(events.Resubmitted(bridge=self.name, batch=batch, requests=tuple(requests)))
+
+    def tell_cancelled(self, requests: Iterable[str]) -> None:
+        """Report that requests were given up."""
+        if (gone := tuple(requests)) and self.on_event is not None:
+            self.on_event(events.Cancelled(bridge=self.name, requests=gone))
+
+
+def said(error: BaseException | None) -> str:
+    """Return what an error says, for a person who sees nothing else of it."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,1 +1,0 @@
-"""Jobs: batches that no process waits for. `jobs.py` is what users open."""

@@ -1,0 +1,1 @@
+"""What must survive a crash: a bridge's rows in any LangGraph store."""

@@ -1,0 +1,229 @@
+"""What one batch costs, as it is written into the ledger: who asked, what is reserved, and what each request used.
+
+The row of a batch, or of a request that no batch held because a cache knew its answer::
+
+    at        when it was begun, seconds since the epoch
+    vendor    whose prices they are; absent where that is not known
+    who       [thread, run, label, tenant] of those who asked, without what is empty at the end
+    of        for each member of the batch, in its order, which of `who` has asked for it
+    again     places of the members that an earlier batch has held, in vain
+    worst     for each member what may be spent on it at most, in steps of `STEP`; `null` where no price is known
+    lane      "batch" or "realtime"; from here on written when the batch is closed
+    models    [model, tier] of the answers
+    lines     [place, kind, which of `models`, tokens …] of each member that was answered
+
+Prices are not written down: the row says what was used, once, and a receipt prices it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final, Literal, TypeAlias
+
+from batch_bridge._core.models import Errored, Outcome, Request, Succeeded
+from batch_bridge._money.prices import STEP, Charge, Lane, Prices
+from batch_bridge._money.tokens import Tokens, Used, read_usage
+
+Kind: TypeAlias = Literal["billed", "deduplicated", "cache_hit", "untold"]
+_KINDS: Final[tuple[Kind, ...]] = ("billed", "deduplicated", "cache_hit", "untold")
+MAYBE_PAID: Final = frozenset(
+    {
+        "answer_too_large",
+        "realtime_interrupted",
+        "submission_unknown",
+        "unexpected_answer",
+        "unmatched_result",
+        "unreadable_answer",
+    }
+)
+"""Codes of requests that may have been billed, though no usage can be read of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who has asked for something.
+
+    Attributes:
+        thread: The thread; empty without a graph.
+        run: The run that it belongs to, where it has one.
+        label: What the user calls it; by default the node that waits.
+        tenant: The user of a LangGraph server.
+    """
+
+    thread: str = ""
+    run: str = ""
+    label: str = ""
+    tenant: str = ""
+
+    @classmethod
+    def of(cls, request: Request) -> "Who":
+        """Return who has asked for a request."""
+        return cls(request.thread, request.run, request.label, request.tenant)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one request used.
+
+    Attributes:
+        who: Who has asked for it.
+        kind: `billed`; `deduplicated` and `cache_hit` cost nothing; `untold`: it was answered, and perhaps billed, and
+            its answer reports no usage.
+        used: What it used, where that is told.
+        lane: How it was answered.
+        vendor: Who has answered.
+        at: When its batch was begun, aware UTC.
+        worst: What may have been spent on it at most, where that was reserved.
+    """
+
+    who: Who
+    kind: Kind
+    used: Used
+    lane: Lane
+    vendor: str | None
+    at: datetime
+    worst: Decimal | None = None
+
+    def charge(self, prices: Prices) -> Charge:
+        """Return what it costs."""
+        used = self.used
+        if self.kind == "untold":
+            return Charge(None, None)
+        if self.kind != "billed" and used.tokens == Tokens():  # it costs nothing, and does not say what it would have
+            return Charge(Decimal(0), None)
+        return prices.charge(self.vendor, used.model, used.tokens, lane=self.lane, tier=used.tier, at=self.at)
+
+
+@dataclass(slots=True)
+class Account:
+    """The account of one batch.
+
+    Attributes:
+        at: When it was begun, aware UTC.
+        vendor: Whose prices they are.
+        who: Who has asked for each member, in their order.
+        again: Places of members that an earlier batch has held.
+        worst: What may be spent on each member; empty where nothing is reserved.
+        lane: How it is answered; empty until that is known.
+        lines: Kind and usage of the members that were answered, by place.
+    """
+
+    at: datetime
+    vendor: str | None
+    who: tuple[Who, ...]
+    again: frozenset[int] = frozenset()
+    worst: tuple[Decimal | None, ...] = ()
+    lane: Lane | None = None
+    lines: dict[int, tuple[Kind, Used]] = field(default_factory=dict)
+    _places: dict[str, int] = field(default_factory=dict)
+    _free: frozenset[str] = frozenset()
+
+    def know(self, members: Sequence[str], billed: Iterable[str]) -> None:
+        """Say which requests these are, and which of them are lines that the provider bills."""
+        self._places = {member: place for place, member in enumerate(members)}
+        self._free = frozenset(self._places.keys() - set(billed))
+
+    def note(self, request_id: str, outcome: Outcome, asked: str = "") -> None:
+        """Note what a member's answer used. The first one counts; what was not answered is not noted.
+
+        Args:
+            request_id: The member.
+            outcome: What the provider has told of it.
+            asked: The model that was asked, where the answer does not name one.
+        """
+        place = self._places.get(request_id)
+        if place is None or place in self.lines:
+            return
+        match outcome:
+            case Succeeded(answer):
+                used = read_usage(answer)
+            case Errored(code=code) if code in MAYBE_PAID:
+                used = None
+            case _:
+                return
+        kind: Kind = "deduplicated" if request_id in self._free else "billed" if used is not None else "untold"
+        used = used or Used("", Tokens())
+        self.lines[place] = (kind, used if used.model else Used(asked, used.tokens, used.tier))
+
+    def reserved(self) -> dict[str, Decimal]:
+        """Return what is reserved, by thread."""
+        sums: dict[str, Decimal] = {}
+        for who, worst in zip(self.who, self.worst, strict=False):
+            sums[who.thread] = sums.get(who.thread, Decimal(0)) + (worst or 0)
+        return sums
+
+    def counts(self) -> dict[str, int]:
+        """Return how many requests are counted here, by thread; each is where it was sent first."""
+        sums: dict[str, int] = {}
+        for place, who in enumerate(self.who):
+            if place not in self.again:
+                sums[who.thread] = sums.get(who.thread, 0) + 1
+        return sums
+
+    def each(self) -> Iterable[Line]:
+        """Return a line for each member that was answered."""
+        for place, (kind, used) in sorted(self.lines.items()):
+            lane: Lane = kind if kind in ("cache_hit", "deduplicated") else self.lane or "batch"
+            worst = self.worst[place] if place < len(self.worst) else None
+            yield Line(self.who[place], kind, used, lane, self.vendor, self.at, worst)
+
+    def to_row(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        who = {each: place for place, each in enumerate(dict.fromkeys(self.who))}
+        row: dict[str, Any] = {
+            "at": self.at.timestamp(),
+            "who": [_trimmed([each.thread, each.run, each.label, each.tenant]) for each in who],
+            "of": [who[each] for each in self.who],
+        }
+        if self.vendor is not None:
+            row["vendor"] = self.vendor
+        if self.again:
+            row["again"] = sorted(self.again)
+        if self.worst:
+            row["worst"] = [None if each is None else int(each / STEP) for each in self.worst]
+        if self.lane is not None:
+            row["lane"] = self.lane
+        if self.lines:
+            models = {key: n for n, key in enumerate(dict.fromkeys((u.model, u.tier) for _, u in self.lines.values()))}
+            row["models"] = [_trimmed(list(each)) for each in models]
+            row["lines"] = [
+                [place, _KINDS.index(kind), models[used.model, used.tier], *used.tokens.to_list()]
+                for place, (kind, used) in sorted(self.lines.items())
+            ]
+        return row
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Account":
+        """Read one.
+
+        Raises:
+            TypeError, ValueError, KeyError, IndexError: It is none of ours, or was damaged.
+        """
+        who = [Who(*each) for each in row["who"]]
+        models = [[*each, "", ""][:2] for each in row.get("models", ())]
+        lines: dict[int, tuple[Kind, Used]] = {}
+        for place, kind, model, *tokens in row.get("lines", ()):
+            name, tier = models[model]
+            lines[place] = (_KINDS[kind], Used(name, Tokens(*tokens), tier))
+        return cls(
+            at=datetime.fromtimestamp(row["at"], UTC),
+            vendor=row.get("vendor"),
+            who=tuple(who[each] for each in row["of"]),
+            again=frozenset(row.get("again", ())),
+            worst=tuple(None if each is None else each * STEP for each in row.get("worst", ())),
+            lane=row.get("lane"),
+            lines=lines,
+        )
+
+
+def of_hit(request: Request, outcome: Outcome, vendor: str | None, at: datetime) -> Account:
+    """Return the account of a request that a cache has answered."""
+    used = read_usage(outcome.answer) if isinstance(outcome, Succeeded) else None
+    return Account(at, vendor, (Who.of(request),), lines={0: ("cache_hit", used or Used("", Tokens()))})
+
+
+def _trimmed(values: list[str]) -> list[str]:
+    while values and not values[-1]:
+        values.pop()
+    return values

@@ -1,0 +1,1 @@
+"""What runs inside a LangGraph node: waiting, and telling the bridge of it."""

@@ -1,0 +1,392 @@
+"""The post: takes outcomes from the outbox to the threads that wait for them, and sees that they have arrived."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from langgraph.store.base import PutOp
+from langgraph_sdk.client import LangGraphClient
+from langgraph_sdk.errors import ConflictError, NotFoundError
+
+from batch_bridge._core import log_text as _logged
+from batch_bridge._core.interrupt_payload import read_envelope
+from batch_bridge._core.models import JSON, Outcome
+from batch_bridge._engine.notices import Notices
+from batch_bridge._engine.turns import in_turns
+from batch_bridge._ledger.ledger import Rows
+from batch_bridge._node.platform.client import Access
+from batch_bridge._node.platform.identity_check import check_identity, vouch
+from batch_bridge._node.platform.keys import KeyRing
+from batch_bridge._server.delivery_policy import Delivery, Verdict, due, judge, resume_map
+from batch_bridge._server.ledger import ServerLedger
+from batch_bridge._server.stranded import LateAnswer, find_late_answer, has_failed_node, look_closely
+from batch_bridge._server.thread_claims import claim, unclaim
+from batch_bridge._server.thread_view import ParkedWait, ThreadView
+from batch_bridge._server.users import Users
+from batch_bridge.errors import BridgeUnreachableError
+from batch_bridge.events import Delivered, Event
+
+logger = logging.getLogger("batch_bridge")
+
+_AT_ONCE = 50
+"""Threads that are looked at together and then resumed: few, so that what was seen is fresh."""
+_SIDE_BY_SIDE = 16
+_MOST_FAILURES = 8
+
+
+class Outbox:
+    """The letters of one bridge, in one process. What it must not forget is in the ledger's outbox.
+
+    Args:
+        store: For claims, and for notes of what was delivered.
+        bridge: The bridge's name on this server.
+        ledger: Holds the outbox and the outcomes.
+        forget: Lets go of outcomes whose thread has ended.
+        tell: Told of what threads were resumed with, if anybody wants to know.
+        access: How the server is reached as the user whose a thread is.
+        users: Whose the threads are.
+        key_ring: The deployment's keys.
+    """
+
+    def __init__(
+        self,
+        store: Rows,
+        bridge: str,
+        ledger: ServerLedger,
+        forget: Callable[[Sequence[str]], Awaitable[None]],
+        tell: Callable[[Event], None] | None = None,
+        *,
+        access: Access,
+        users: Users,
+        key_ring: KeyRing,
+    ) -> None:
+        self._store = store
+        self._bridge = bridge
+        self._ledger = ledger
+        self._forget = forget
+        self._tell = tell
+        self._access = access
+        self._users = users
+        self._ring = key_ring
+        self._deliveries: dict[str, Delivery] = {}
+        self._strikes: dict[str, int] = {}
+        self._notices = Notices()
+        self.last_error = ""
+
+    def load(self, now: datetime) -> None:
+        """Take up what the outbox holds; how it went with a thread so far is remembered."""
+        before, self._deliveries = self._deliveries, {}
+        self.add(self._ledger.outbox, now)
+        for thread, delivery in self._deliveries.items():
+            if (old := before.get(thread)) is not None and old.ids == delivery.ids:
+                self._deliveries[thread] = old
+
+    def add(self, ids: Iterable[str], now: datetime, *, again: bool = False) -> None:
+        """Take up requests that are in the outbox; others are put aside.
+
+        Args:
+            ids: Requests.
+            now: Aware UTC.
+            again: They had ended when their thread was seen asking for them: it may have taken them already.
+        """
+        for request_id in ids:
+            thread = self._ledger.outbox.get(request_id)
+            if isinstance(thread, str):
+                delivery = self._deliveries.get(thread)
+                if delivery is None:
+                    delivery = self._deliveries[thread] = Delivery(thread, now)
+                if request_id not in delivery.ids:
+                    delivery.ids.add(request_id)
+                    delivery.deliveries = 0
+                    delivery.again |= again
+                    delivery.hasten(now)
+
+    def drop(self, ids: Iterable[str]) -> None:
+        """Let go of requests that nobody is to be told of any more."""
+        gone = set(ids)
+        for thread, delivery in list(self._deliveries.items()):
+            delivery.ids -= gone
+            if not delivery.ids:
+                del self._deliveries[thread]
+
+    def hasten(self, threads: Iterable[str], now: datetime) -> None:
+        """Look after these threads at once: there is news of them."""
+        for thread in threads:
+            if (delivery := self._deliveries.get(thread)) is not None:
+                delivery.hasten(now)
+
+    def strike(self, thread: str, *, idle: bool) -> None:
+        """Note how a thread has parked: having taken nothing of what it was resumed with and asking anew, or not."""
+        if idle:
+            self._strikes[thread] = self._strikes.get(thread, 0) + 1
+        else:
+            self._strikes.pop(thread, None)
+
+    @property
+    def next_at(self) -> datetime | None:
+        """When the next letter is due."""
+        return min((delivery.due for delivery in self._deliveries.values()), default=None)
+
+    def __len__(self) -> int:
+        return sum(len(delivery.ids) for delivery in self._deliveries.values())
+
+    async def deliver(self, client: LangGraphClient, now: datetime, *, seconds: float, hidden: bool) -> bool:
+        """Look after the letters that are due, and return whether some are left after `seconds`. Users take turns.
+
+        Args:
+            client: Calls the server.
+            now: Aware UTC.
+            seconds: How long to go on.
+            hidden: A thread that is not seen may be another user's: it is waited for.
+        """
+        ready = sorted(
+            (delivery for delivery in self._deliveries.values() if delivery.due <= now), key=lambda each: each.due
+        )
+        if len(ready) > _AT_ONCE and self._access.service is not None:
+            await self._learn_owners(ready)
+            ready = in_turns(ready, lambda delivery: delivery.user or "")
+        until = time.monotonic() + seconds
+        for start in range(0, len(ready), _AT_ONCE):
+            if start and time.monotonic() > until:
+                return True
+            await self._look_after(client, ready[start : start + _AT_ONCE], now, hidden=hidden)
+        return False
+
+    async def _learn_owners(self, deliveries: Iterable[Delivery]) -> None:
+        unknown = [delivery for delivery in deliveries if delivery.user is None]
+        users = await self._users.known([delivery.thread for delivery in unknown])
+        for delivery in unknown:
+            delivery.user = users.get(delivery.thread, "")
+
+    async def _look_after(
+        self, client: LangGraphClient, deliveries: Sequence[Delivery], now: datetime, *, hidden: bool
+    ) -> None:
+        doubted = {delivery.thread for delivery in deliveries if delivery.deliveries or delivery.again}
+        seen = await look_closely(client, [delivery.thread for delivery in deliveries], self._ring, doubted)
+        ended: list[str] = []
+        kept: list[str] = []
+        to_send: list[tuple[Delivery, ThreadView]] = []
+        for delivery in deliveries:
+            thread = self._vouched(delivery, seen.get(delivery.thread))
+            verdict, read = judge(delivery, thread, self._bridge, now)
+            delivery.ids -= read
+            if read:
+                delivery.deliveries = 0
+            (ended if thread is not None and thread.ended else kept).extend(read)
+            match verdict:
+                case Verdict.GONE if hidden:
+                    delivery.put_off(now)
+                case Verdict.GONE | Verdict.GIVE_UP:
+                    await self._bury(delivery, verdict.value, now)
+                case Verdict.READ:
+                    del self._deliveries[delivery.thread]
+                    if thread is None or thread.ended or thread.failed:
+                        self._strikes.pop(delivery.thread, None)
+                case Verdict.SEND if thread is not None:
+                    to_send.append((delivery, thread))
+                case Verdict.CHECK:
+                    await self._check(client, delivery, now)
+                case _:
+                    delivery.put_off(now)
+        await self._acknowledge(ended, kept, now)
+        await self._send(client, to_send, now)
+
+    def _vouched(self, delivery: Delivery, thread: ThreadView | None) -> ThreadView | None:
+        return None if thread is None else thread.vouched(self._bridge, delivery.ids)
+
+    async def _acknowledge(self, ended: Sequence[str], kept: Sequence[str], now: datetime) -> None:
+        if kept:  # first: an outcome that nobody remembers is never let go of
+            hour = (*delivered_namespace(self._bridge), f"{now:%Y%m%d%H}")
+            await self._store.abatch([PutOp(hour, uuid4().hex, {"ids": list(kept)}, index=False)])
+        await self._forget(ended)  # first, too: a letter without an outcome is taken for read
+        await self._ledger.outbox.remove([*ended, *kept])
+
+    async def _bury(self, delivery: Delivery, reason: str, now: datetime, *, logged: str = "") -> None:
+        logger.error("%s: dead letter for thread %s: %s", self._bridge, delivery.thread, logged or reason)
+        self.last_error = f"thread {delivery.thread}: {reason}"
+        await self._ledger.bury(delivery.ids, reason, now)
+        self._deliveries.pop(delivery.thread, None)
+
+    # -- resuming ------------------------------------------------------------------------------------------------
+
+    async def _send(
+        self, client: LangGraphClient, to_send: Sequence[tuple[Delivery, ThreadView]], now: datetime
+    ) -> None:
+        ids = [each.id for _, thread in to_send for each in thread.asks(self._bridge)]
+        outcomes = await self._ledger.outcomes(ids)
+        gate = asyncio.Semaphore(_SIDE_BY_SIDE)
+
+        async def send(delivery: Delivery, thread: ThreadView) -> None:
+            async with gate:
+                await self._resume(client, delivery, thread, outcomes, now)
+
+        await asyncio.gather(*(send(delivery, thread) for delivery, thread in to_send))
+
+    async def _resume(
+        self,
+        client: LangGraphClient,
+        delivery: Delivery,
+        thread: ThreadView,
+        outcomes: dict[str, Outcome],
+        now: datetime,
+    ) -> None:
+        interrupts = due(thread, self._bridge, delivery.ids & outcomes.keys())
+        delivery.put_off(now)
+        if not interrupts:
+            return
+        if len(thread.bridges) == 1:
+            await self._answer(client, delivery, thread, interrupts, outcomes, now)
+        elif await claim(self._store, thread.id, self._bridge, now):
+            try:
+                again = (await look_closely(client, [thread.id], self._ring)).get(thread.id)
+                thread = self._vouched(delivery, again) or thread
+                interrupts = due(thread, self._bridge, delivery.ids & outcomes.keys())
+                if interrupts and not thread.busy and not thread.failed:  # else the other one was quicker
+                    await self._answer(client, delivery, thread, interrupts, outcomes, now)
+            finally:
+                await unclaim(self._store, thread.id, self._bridge)
+
+    async def _answer(  # noqa: PLR0917
+        self,
+        client: LangGraphClient,
+        delivery: Delivery,
+        thread: ThreadView,
+        interrupts: list[ParkedWait],
+        outcomes: dict[str, Outcome],
+        now: datetime,
+    ) -> None:
+        answers = resume_map(interrupts, self._bridge, outcomes, keys=self._ring.keys, thread=thread.id)
+        try:
+            late = await find_late_answer(client, thread) if thread.stranded else None
+            await self._create_run(thread, interrupts, answers, late)
+        except ConflictError:
+            logger.info("%s: thread %s is busy with another run; it is checked again", self._bridge, thread.id)
+        except BridgeUnreachableError as error:  # to try again would be to run its nodes as somebody else
+            await self._bury(delivery, str(error), now, logged=type(error).__name__)
+        except Exception as error:  # noqa: BLE001  # no graph runs here; one thread must not stand in others' way
+            delivery.failures += 1
+            self.last_error = f"thread {thread.id}: {error}"
+            if (again := self._notices.again(self._bridge, type(error).__name__, now)) is not None:
+                said = _logged.said(error)
+                logger.warning("%s: could not resume thread %s: %s%s", self._bridge, thread.id, said, again)
+            if delivery.failures >= _MOST_FAILURES:
+                said = f"it could not be resumed: {_logged.said(error)}"
+                await self._bury(delivery, f"it could not be resumed: {error}", now, logged=said)
+        else:
+            delivery.deliveries += 1
+            delivery.failures = 0
+            if self._tell is not None:
+                told = tuple(dict.fromkeys(each for answer in answers.values() for each in read_envelope(answer)))
+                self._tell(Delivered(bridge=self._bridge, requests=told))
+
+    async def _create_run(
+        self,
+        thread: ThreadView,
+        interrupts: list[ParkedWait],
+        answers: dict[str, JSON],
+        late: LateAnswer | None,
+    ) -> None:
+        """Resume a thread with our answers, and with a person's that LangGraph refused.
+
+        A person's is not sent where another run has come in between: that may bring it as well, and LangGraph takes a
+        second answer to one interrupt for an answer to the next.
+        """
+        settings: dict[str, Any] = {}
+        user = (await self._users.of([thread.id])).get(thread.id, "")
+        await vouch(self._bridge, self._access, user, thread.assistant)
+        client, headers = self._access.acting(user)
+        if headers:
+            settings["headers"] = headers
+        if thread.config:
+            settings["config"] = thread.config
+        if origin := next((interrupt.origin for interrupt in interrupts if interrupt.origin), ""):
+            try:
+                settings |= _handed_on(await client.runs.get(thread.id, origin, headers=headers), thread.config)
+            except NotFoundError:
+                logger.warning("thread %s is resumed without a context: its run %s is gone", thread.id, origin)
+        metadata: dict[str, Any] = {
+            "batch_bridge": self._bridge,
+            "batch_bridge_strikes": self._strikes.get(thread.id, 0),
+            "batch_bridge_by": sorted({each.by for each in interrupts if each.id in answers}),
+        }
+        if user and self._access.service is not None:
+            metadata["batch_bridge_user"] = user
+        command: Any = {"resume": answers}
+        if late is not None:
+            command, metadata["batch_bridge_answer_of"] = late.command_with(answers), late.run
+            logger.info("thread %s: the answer that run %s brought is given to its interrupt", thread.id, late.run)
+        run = await client.runs.create(
+            thread.id,
+            thread.assistant,
+            command=command,
+            multitask_strategy="enqueue" if late is None else "reject",
+            metadata=metadata,
+            **settings,
+        )
+        await self._check_identity(thread.id, user, run)
+
+    async def _check_identity(self, thread: str, user: str, run: Mapping[str, Any] | None) -> None:
+        """Cancel a run that is not the user's for whom it was created."""
+        if not user or self._access.service is None or run is None:
+            return
+        try:
+            check_identity(self._bridge, user, run)
+        except BridgeUnreachableError:
+            self._access.is_vouched = False
+            await self._access.client().runs.cancel(thread, run["run_id"])
+            raise
+
+    async def _check(self, client: LangGraphClient, delivery: Delivery, now: datetime) -> None:
+        """Resume a thread that reads busy if nothing runs: what it shows is where it is parked only then.
+
+        A run that begins or ends meanwhile changes where the thread is parked. So one looks for runs, then at the
+        thread, and then for runs once more.
+        """
+        thread = None
+        if not await self._is_under_way(client, delivery):
+            thread = self._vouched(
+                delivery, (await look_closely(client, [delivery.thread], self._ring)).get(delivery.thread)
+            )
+        if (
+            thread is None
+            or not (thread.busy and thread.parked)
+            or await self._is_under_way(client, delivery)
+            or await has_failed_node(client, thread.id)  # the run for a later hour is its owner's, and runs it again
+        ):
+            delivery.put_off(now)
+        else:
+            await self._send(client, [(delivery, thread)], now)
+
+    async def _is_under_way(self, client: LangGraphClient, delivery: Delivery) -> bool:
+        """Return whether a thread runs, or is about to; not so if all that keeps it busy is a run for a later hour.
+
+        A run may go from pending to running meanwhile, so one looks in that order.
+        """
+        for status in ("pending", "running"):
+            for run in await client.runs.list(delivery.thread, status=status, limit=50):
+                kwargs: Any = run.get("kwargs") or {}
+                delayed = ((kwargs.get("config") or {}).get("configurable") or {}).get("__after_seconds__")
+                if status == "running" or not delayed:
+                    return True
+        return False
+
+
+def _handed_on(run: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what gives a run the context of another one, the way that it was given: as such, or as `configurable`.
+
+    The server keeps either as the run's context, and refuses to be given both.
+    """
+    kwargs = run.get("kwargs") or {}
+    given = kwargs.get("context")
+    if not given or ((kwargs.get("config") or {}).get("configurable") or {}).get("__context_provided__"):
+        return {"context": given}
+    return {"config": {**config, "configurable": given}}
+
+
+def delivered_namespace(bridge: str) -> tuple[str, ...]:
+    """Return below what, by the hour, it is noted which outcomes have been delivered, for as long as they are kept."""
+    return ("batch_bridge", bridge, "delivered")

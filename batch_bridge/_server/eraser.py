@@ -1,0 +1,87 @@
+"""Erases what a bridge's rows hold of a user, or of threads: items, answers, notes, orders and cached answers.
+
+Done twice it does no more than once, and a crash in between is made good by doing it again: the order lies in the store
+until all of it is done, and whose threads are is forgotten last.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final
+
+from langgraph_sdk.client import LangGraphClient
+
+from batch_bridge._core.models import Cancelled
+from batch_bridge._engine import Engine
+from batch_bridge._ledger.ledger import Rows
+from batch_bridge._node.platform.inbox import read_notes, remove_notes
+from batch_bridge._server import commands as command_log
+from batch_bridge._server.ledger import ServerLedger
+from batch_bridge._server.thread_view import present
+from batch_bridge._server.users import Users
+
+WHY: Final = "the request was erased, with all that was held of its user"
+
+
+class Eraser:
+    """Erases, for one bridge. Its owner holds the lease.
+
+    Args:
+        store: Where the rows are.
+        bridge: The bridge's name on this server.
+        ledger: The bridge's.
+        engine: The bridge's.
+        renew: Says that the tick still runs, and fails if it is another's by now.
+        users: Whose the threads are.
+    """
+
+    def __init__(
+        self,
+        store: Rows,
+        bridge: str,
+        ledger: ServerLedger,
+        *,
+        engine: Engine,
+        renew: Callable[[], Awaitable[None]],
+        users: Users,
+    ) -> None:
+        self._store = store
+        self._bridge = bridge
+        self._ledger = ledger
+        self._engine = engine
+        self._renew = renew
+        self._users = users
+
+    async def find(self, what: Mapping[str, Iterable[str]]) -> tuple[set[str], set[str]]:
+        """Return the requests, and the threads, that an order means."""
+        threads = set(what.get("thread_id", ()))
+        ids: set[str] = set()
+        for user in what.get("user", ()):
+            threads |= await self._users.threads_of(user)
+            ids |= await self._ledger.held_of(user, threads, self._renew)
+        return ids | await self._ledger.held_of("", threads, self._renew), threads
+
+    async def erase(
+        self, client: LangGraphClient, what: Mapping[str, Iterable[str]], ids: set[str], threads: set[str]
+    ) -> set[str]:
+        """Erase requests that are neither queued nor on their way, and all else that is held of users and threads.
+
+        Returns:
+            The requests that a thread which is there still waits for: it is told that they were erased.
+        """
+        ledger, users = self._ledger, set(what.get("user", ()))
+        there = await present(client, sorted(threads))
+        told = {each for each in ids if (thread := ledger.outbox.get(each)) and thread in there}
+        await ledger.learn(told)
+        await ledger.replace(dict.fromkeys(told, Cancelled(WHY)))
+        gone = ids - told
+        await self._engine.forget(sorted(gone))
+        await ledger.erase(gone)
+        notes, _ = await read_notes(self._store, self._bridge)
+        left = [
+            each.key for each in notes if each.thread not in there and (each.thread in threads or each.user in users)
+        ]
+        await remove_notes(self._store, self._bridge, left)
+        for user in users:
+            await command_log.erase_of(self._store, self._bridge, user)
+            await self._engine.erase_shared(user)
+        await self._users.forget(threads - there)
+        return told

@@ -1,0 +1,240 @@
+"""What a bridge takes in on a server: the notes of threads that park, and now and then what a sweep finds."""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from langgraph_sdk.client import LangGraphClient
+
+from batch_bridge._core.models import Request
+from batch_bridge._engine import Engine
+from batch_bridge._ledger.ledger import Rows
+from batch_bridge._node.platform.inbox import Note, read_notes, remove_notes
+from batch_bridge._node.platform.keys import KeyRing
+from batch_bridge._server.delivery import Outbox
+from batch_bridge._server.ledger import ServerLedger
+from batch_bridge._server.stranded import look_closely
+from batch_bridge._server.thread_view import ThreadView, look, look_for_parked
+from batch_bridge._server.unreadable import report
+from batch_bridge._server.users import Users
+
+logger = logging.getLogger("batch_bridge")
+
+_SWEEP_PAGES = 5
+"""Pages of parked threads that one pass of a sweep reads."""
+_SWEEP_EVERY = timedelta(minutes=10)
+_NOT_PARKED = timedelta(seconds=5)
+"""How long a note counts whose thread is neither parked nor busy."""
+_MOST_REPORTED = 10_000
+_LOOKED_AT = 200
+"""Threads that are held in memory at once, with all that they ask for."""
+
+
+@dataclass(slots=True)
+class News:
+    """What a pass has found.
+
+    Attributes:
+        notes: Whether there were any.
+        look_at: When to look again at those of threads that have not parked yet.
+        again: There is more to sweep.
+        problem: What a person should know.
+        unparked: Threads that have said they park and have not yet, and when they said so first.
+    """
+
+    notes: bool = False
+    look_at: datetime | None = None
+    again: bool = False
+    problem: str = ""
+    unparked: dict[str, datetime] = field(default_factory=dict)
+
+
+class Intake:
+    """Takes requests in for the engine, and out of its queue when nobody waits for them any more.
+
+    Args:
+        store: Where the inbox is.
+        bridge: The bridge's name on this server.
+        ledger: The bridge's.
+        engine: The bridge's.
+        outbox: Is told of threads that have parked anew.
+        renew: Says that the tick still runs, and fails if it is another's by now.
+        users: Whose the threads are.
+        patience: For how long the note of a thread that is hidden from this user is kept.
+        key_ring: The deployment's keys.
+    """
+
+    def __init__(
+        self,
+        store: Rows,
+        bridge: str,
+        ledger: ServerLedger,
+        *,
+        engine: Engine,
+        outbox: Outbox,
+        renew: Callable[[], Awaitable[None]],
+        patience: timedelta,
+        users: Users,
+        key_ring: KeyRing,
+    ) -> None:
+        self._store = store
+        self._name = bridge
+        self._ledger = ledger
+        self._engine = engine
+        self._outbox = outbox
+        self._renew = renew
+        self._patience = patience
+        self._users = users
+        self._ring = key_ring
+        self._reported: set[str] = set()
+        self.sweep_at: datetime | None = None
+        self._sweep_began: datetime | None = None
+        self._sweep_since: datetime | None = None
+        self._swept: int | None = 0
+
+    async def collect(self, client: LangGraphClient, now: datetime, *, may_hide: bool, user: str) -> News:
+        """Take in what newly parked threads ask for; look for forgotten ones now and then.
+
+        Args:
+            client: Calls the server.
+            now: Aware UTC.
+            may_hide: A thread that is not seen may be another user's.
+            user: Whom the server is called as.
+        """
+        notes, unreadable = await read_notes(self._store, self._name)
+        news = News(notes=bool(notes))
+        for key in unreadable:
+            news.problem = report(self._name, "the inbox", key)
+        await remove_notes(self._store, self._name, unreadable)
+        for start in range(0, len(notes), _LOOKED_AT):
+            await self._renew()
+            page = notes[start : start + _LOOKED_AT]
+            await self._answer(client, page, now, news, hidden_from=user if may_hide else "")
+        news.again = await self._sweep(client, now, news)
+        return news
+
+    async def _answer(
+        self, client: LangGraphClient, notes: list[Note], now: datetime, news: News, hidden_from: str
+    ) -> None:
+        threads = list(dict.fromkeys(note.thread for note in notes))
+        await self._users.note({note.thread: note.user for note in reversed(notes)})  # the oldest counts
+        seen = await look(client, threads, self._ring)
+        self._report(seen.values(), news)
+        fresh = await self._take_in(seen.values(), now, {note.thread: note.left_at for note in notes})
+        for note in notes:
+            if note.thread in seen and note.asks in seen[note.thread].digests(self._name):
+                if note.idle is not None or note.thread not in fresh:
+                    self._outbox.strike(note.thread, idle=bool(note.idle) and note.thread in fresh)
+                await self._ledger.note_unclaimed(note.unclaimed, note.thread, now)
+        self._outbox.hasten(threads, now)
+        await remove_notes(self._store, self._name, self._sort(notes, seen, now, news, hidden_from))
+
+    async def _take_in(
+        self, threads: Iterable[ThreadView], now: datetime, asked_at: Mapping[str, datetime] | None = None
+    ) -> set[str]:
+        """Take in what threads ask for, and return those that ask for something new."""
+        requests: list[Request] = []
+        stale: list[str] = []
+        for thread in threads:
+            asked = thread.asks(self._name)
+            if asked:
+                requests += [each.request(thread.id) for each in asked if not self._ledger.is_held(each.id)]
+                stale += self._ledger.queued_of(thread.id) - {each.id for each in asked}
+        requests = await self._users.owned(requests)
+        await self._engine.drop(stale)
+        new = [each for each in requests if not self._engine.knows(each.id)]
+        settled = await self._engine.collect(requests, now, asked_at=asked_at)
+        await self._ledger.outbox.add({each.id: each.thread for each in requests if each.id in settled})
+        self._outbox.add(settled, now, again=True)
+        return {each.thread for each in new if each.id not in settled}
+
+    def _report(self, threads: Iterable[ThreadView], news: News) -> None:
+        """Say of a thread, once, that it shows what looks like ours and is not obeyed."""
+        for thread in threads:
+            if thread.refused and thread.id not in self._reported:
+                if len(self._reported) >= _MOST_REPORTED:
+                    self._reported.clear()
+                self._reported.add(thread.id)
+                news.problem = f"thread {thread.id}: {thread.refused}. It is ignored; other threads are served"
+                logger.warning("%s: %s", self._name, news.problem)
+
+    def _sort(
+        self, notes: list[Note], seen: dict[str, ThreadView], now: datetime, news: News, hidden_from: str
+    ) -> list[str]:
+        """Return the notes that are done with; note when to look at the others again."""
+        done: list[str] = []
+        for note in notes:
+            thread, age = seen.get(note.thread), now - note.left_at
+            if thread is None and hidden_from and note.user != hidden_from:
+                news.problem = (
+                    f"thread {note.thread} of user {note.user!r} is hidden from {hidden_from!r}; give the bridge an "
+                    "identity that can read all threads: Bridge(…, client=lambda: get_client(url=…, headers=…))"
+                )
+                wait = age < self._patience
+            elif thread is None or note.asks in thread.digests(self._name):
+                wait = False
+            else:
+                wait = thread.busy or age < _NOT_PARKED
+            if wait:
+                news.unparked.setdefault(note.thread, note.left_at)
+                again = now + min(max(age / 4, timedelta(seconds=0.5)), timedelta(seconds=30))
+                news.look_at = again if news.look_at is None else min(news.look_at, again)
+            else:
+                done.append(note.key)
+        return done
+
+    async def _sweep(self, client: LangGraphClient, now: datetime, news: News) -> bool:
+        """Look for parked threads that nobody told of, a few pages in a pass; return whether there are more."""
+        if self._swept is None and self.sweep_at is not None and now >= self.sweep_at:
+            self._swept = 0
+        if self._swept is None:
+            return False
+        for _ in range(_SWEEP_PAGES):
+            threads, last = await look_for_parked(client, self._swept, self._sweep_since, self._ring)
+            self._report(threads, news)
+            await self._take_in([thread for thread in threads if self._is_news(thread)], now)
+            self._swept += len(threads)
+            if last:  # the next one looks at what has parked since the one before this
+                self._sweep_since, self._sweep_began = self._sweep_began, now
+                self._swept, self.sweep_at = None, now + _SWEEP_EVERY
+                return False
+        return True
+
+    def _is_news(self, thread: ThreadView) -> bool:
+        asked = {each.id for each in thread.asks(self._name) if not self._ledger.is_held(each.id)}
+        return any(not self._engine.knows(each) and each not in self._ledger.dead for each in asked)
+
+    async def drop_abandoned(self, client: LangGraphClient, ids: tuple[str, ...], *, may_hide: bool) -> None:
+        """Take out of the queue what nobody waits for any more: its thread was deleted, has ended, or does other work.
+
+        Judged by the threads' interrupts: one that was given new input may wait for something else by now.
+
+        Args:
+            client: Calls the server.
+            ids: Requests that wait to be sent.
+            may_hide: As for `collect`.
+        """
+        by_thread: dict[str, list[str]] = {}
+        for request_id in ids:
+            by_thread.setdefault(self._ledger.thread_of(request_id), []).append(request_id)
+        abandoned: list[str] = []
+        threads = list(by_thread)
+        for start in range(0, len(threads), _LOOKED_AT):
+            page = threads[start : start + _LOOKED_AT]
+            seen = await look_closely(client, page, self._ring)
+            for thread in page:
+                if thread in seen or not may_hide:
+                    held = by_thread[thread]
+                    found = seen[thread].vouched(self._name, set(held)) if thread in seen else None
+                    abandoned += _abandoned(found, self._name, held)
+            await self._renew()
+        await self._engine.drop(abandoned)
+
+
+def _abandoned(thread: ThreadView | None, bridge: str, queued: list[str]) -> list[str]:
+    """Return those of a thread's queued requests that it does not wait for any more; one that runs may yet."""
+    if thread is None or thread.failed:
+        return queued
+    asked = {each.id for each in thread.asks(bridge)}
+    return [] if thread.busy else [request_id for request_id in queued if request_id not in asked]

@@ -1,0 +1,96 @@
+"""The lease: which process's tick goes on with a bridge. Its row tells the next one whether its memory is still right.
+
+The bridge's thread keeps two ticks apart; the lease is for servers that run a run again while it still runs elsewhere.
+A store has no compare-and-set, so it is no lock: it is read once more right before every submission, and whoever lost
+it sends nothing. What a submission of the loser's may have left is found and fenced as after a crash.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from langgraph.store.base import GetOp, PutOp
+
+from batch_bridge._ledger.ledger import Rows
+from batch_bridge.errors import ProviderUnavailable
+
+_TERM = timedelta(seconds=20)
+"""For how long a tick that does not end is believed to run. It says so again each time that it begins a step."""
+
+
+class Lease:
+    """One process's claim on a bridge."""
+
+    def __init__(self, store: Rows, bridge: str) -> None:
+        self._store = store
+        self._namespace = ("batch_bridge", bridge, "lease")
+        self._holder = uuid4().hex
+        self._epoch = 0
+        self._said_at = datetime.min.replace(tzinfo=UTC)
+
+    async def take(self, now: datetime) -> bool | None:
+        """Begin a tick.
+
+        Returns:
+            Whether this process held the lease already, and so remembers all; `None` if another tick still runs.
+        """
+        row = await self._read()
+        mine = row is not None and row["holder"] == self._holder
+        if row is not None and not mine:
+            if row["running"] and abs(now.timestamp() - row["at"]) < _TERM.total_seconds():
+                return None
+            self._epoch = row["epoch"]
+        if not mine:
+            self._epoch += 1
+        await self._write(now, running=True)
+        return mine
+
+    async def renew(self, now: datetime) -> bool:
+        """Say that the tick still runs; return whether the lease is still this process's."""
+        if not await self.is_held():
+            return False
+        if abs(now - self._said_at) > _TERM / 4:
+            await self._write(now, running=True)
+        return True
+
+    def is_fresh(self, now: datetime) -> bool:
+        """Return whether this process has said lately that a tick runs in it."""
+        return abs(now - self._said_at) < _TERM
+
+    async def end(self, now: datetime) -> None:
+        """End a tick. The lease is kept, for the next one in this process."""
+        if await self.is_held():
+            await self._write(now, running=False)
+
+    async def is_held(self) -> bool:
+        """Return whether no other process has taken the lease."""
+        row = await self._read()
+        return row is not None and row["holder"] == self._holder and row["epoch"] == self._epoch
+
+    async def check(self) -> None:
+        """Called right before a submission.
+
+        Raises:
+            ProviderUnavailable: Another process goes on with this bridge; nothing was sent.
+        """
+        if not await self.is_held():
+            raise ProviderUnavailable("another tick of this bridge has taken over; this one sends nothing")
+
+    async def _read(self) -> dict[str, Any] | None:
+        (item,) = await self._store.abatch([GetOp(self._namespace, "lease")])
+        row = None if item is None else item.value
+        return row if isinstance(row, dict) and _is_lease(row) else None
+
+    async def _write(self, now: datetime, *, running: bool) -> None:
+        self._said_at = now
+        row = {"holder": self._holder, "epoch": self._epoch, "running": running, "at": now.timestamp()}
+        await self._store.abatch([PutOp(self._namespace, "lease", row, index=False)])
+
+
+def _is_lease(row: dict[str, Any]) -> bool:
+    """Return whether a row is a lease; any other one is nobody's."""
+    at, epoch = row.get("at"), row.get("epoch")
+    is_time = isinstance(at, int | float) and not isinstance(at, bool)
+    return (
+        is_time and type(epoch) is int and isinstance(row.get("holder"), str) and isinstance(row.get("running"), bool)
+    )

@@ -1,5 +1,0 @@
-"""Drop-in clients: an SDK's own client object whose calls are answered from batches."""
-
-from batch_bridge._wrap._openai import wrap_openai
-
-__all__ = ["wrap_openai"]

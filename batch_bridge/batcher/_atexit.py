@@ -1,0 +1,84 @@
+"""What is done at the end of the program, where nobody waits for what is queued: it is sent."""
+
+import logging
+import threading
+from typing import Any, Final, Protocol
+from weakref import WeakSet
+
+from batch_bridge._core import log_text as _logged
+from batch_bridge._host.late_threads import is_refused
+
+logger = logging.getLogger("batch_bridge")
+
+
+class Closable(Protocol):
+    """What must be closed before the program ends."""
+
+    def close(self, *, wait: bool) -> None:
+        """Send what is queued, and end."""
+        ...
+
+
+class WatchedCloser(Protocol):
+    """What may leave batches behind when the program ends."""
+
+    def warn_of_uncollected(self) -> None:
+        """Log which batches no later process collects."""
+        ...
+
+
+_open: Final[list[Closable]] = []
+_watched: Final[WeakSet[WatchedCloser]] = WeakSet()
+_lock = threading.Lock()
+_registered = threading.Event()
+
+
+def close_at_exit(what: Closable) -> None:
+    """Close something when the program ends, unless `closed` is called before."""
+    with _lock:
+        _open.append(what)
+        _register()
+
+
+def watch_at_exit(what: WatchedCloser) -> None:
+    """Have something tell at the end of the program what it leaves behind, if it is there still."""
+    with _lock:
+        _watched.add(what)
+        _register()
+
+
+def _register() -> None:
+    if not _registered.is_set():
+        _registered.set()
+        # Not `atexit`: by then threads cannot be started any more, and an upload needs one.
+        register: Any = threading._register_atexit  # type: ignore[attr-defined]  # noqa: SLF001
+        register(_close_all)
+
+
+def closed(what: Closable) -> None:
+    """Note that something has been closed. Idempotent."""
+    with _lock:
+        if what in _open:
+            _open.remove(what)
+
+
+def _close_all() -> None:
+    with _lock:
+        left, _open[:] = list(_open), []
+    was_refused = False
+    for each in left:
+        try:
+            each.close(wait=True)
+        except Exception as error:
+            if is_refused(error):
+                was_refused = True
+            else:
+                told = _logged.trace(error)
+                logger.error("a Batcher could not be closed at the end of the program", exc_info=told)  # noqa: TRY400
+    if was_refused:
+        logger.warning(
+            "Python starts no threads at the end of a program, so the queued requests were not sent; they are "
+            "stored, and sent by the next run. Call close() before the program ends, or use Python 3.12.2 or newer"
+        )
+    for watched in list(_watched):
+        watched.warn_of_uncollected()

@@ -1,0 +1,556 @@
+"""A queue with a provider behind it, for code without a graph: a call returns when a batch has answered it."""
+
+import asyncio
+import concurrent.futures
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias, get_args
+
+from batch_bridge._cache import ResponseCache
+from batch_bridge._core import messages as _messages
+from batch_bridge._core import outcomes as _outcome
+from batch_bridge._core.durations import Duration, Within, duration
+from batch_bridge._core.flush_policy import FlushPolicy, QueueSummary
+from batch_bridge._core.json_values import dumps
+from batch_bridge._core.models import JSON, Outcome, Request, Succeeded
+from batch_bridge._core.provider import Provider
+from batch_bridge._engine import POLL_PATIENCE
+from batch_bridge._engine.deadline import OnDeadline
+from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress
+from batch_bridge._host.loop_thread import LoopThread
+from batch_bridge._host.report import Report
+from batch_bridge._money import Budget, Price, Prices, Quote
+from batch_bridge._node.given_items import check_item, check_items
+from batch_bridge.batcher._atexit import close_at_exit, closed, watch_at_exit
+from batch_bridge.batcher._request_ids import DurableNames, FreshNames, Names, ReturnedNames
+from batch_bridge.batcher._retained import Retained
+from batch_bridge.batcher._submission import Ended, Pending, Submission
+from batch_bridge.batcher._worker import Worker
+from batch_bridge.bridge import Bridge
+from batch_bridge.bridge._mode_switch import AnyMode
+from batch_bridge.errors import BatchBridgeError, ResultPending
+from batch_bridge.providers._callables import Find, Poll, Submit
+
+ShouldFlush = Callable[[list[Any], Any], bool]
+Identity: TypeAlias = Callable[[Request], bytes]
+OnPending: TypeAlias = Literal["wait", "raise"]
+
+
+class Batcher:
+    """Pools the items of many callers, threads and event loops, and answers each from a batch.
+
+    ::
+
+        with Batcher(OpenAIBatch(model="gpt-4o-mini")) as batcher:
+            answers = batcher.map(items)
+
+    It runs on its own thread, which also calls the user's async functions; other functions run in worker threads.
+
+    With `path=` it is durable: what was asked and not yet answered is in the file. After a crash, or a
+    `close(wait=False)`, the next process that asks for an equal item owns the answer, instead of a new request: the
+    first equal item asked gets the first one's, the second the second one's. Within one process an equal item is a new
+    request each time. What was answered is forgotten after `retention`, and after a clean `close`: then an equal item
+    counts as new.
+
+    With `on_pending="raise"` no call waits: a call without an answer raises `ResultPending` once the
+    request is stored. Stored requests are sent as usual, at the latest by `close` and at the end of the
+    program. The same call later, in this process or the next, returns the answer or raises `ResultPending`; nothing is
+    sent twice. Only equal items that are requested at the same time are several requests. Answers stay in the file;
+    a temporary failure is raised once, and the next call sends the request again.
+
+    Two items are equal if their content and their provider are equal. If the provider says what decides an answer
+    (`identity`, as the built-in ones do), another model or default makes another request. After you change a function
+    of your own, use another `name` or another file.
+
+    Args:
+        provider: Answers the requests; instead of `submit_func` and `poll_func`.
+        submit_func: `submit_func(items) -> handle` sends a batch; see `Bridge`.
+        poll_func: `poll_func(handle) -> None | list | dict` returns the results of an ended batch; see `Bridge`.
+        find_func: `find_func(key) -> handle | None`; see `Bridge`.
+        max_batch_size: So many waiting items are sent at once, and no batch holds more.
+        max_batch_age: No item waits longer for others (a duration). `None`: for ever.
+        max_batch_idle: What waits is sent once no other item has come for so long (a duration).
+        should_flush_func: `should_flush_func(items, last_flushed) -> bool`, your own reason to send what waits,
+            besides size and age. Asked when an item arrives and at every poll interval. `last_flushed` is a naive
+            local datetime. What it raises is logged once, with its traceback, and is taken as "no".
+        name: Part of every stored key: a durable Batcher that is renamed does not find its batches again.
+        poll_interval: The longest pause between two polls of one batch (a duration).
+        poll_patience: How long a batch is left in flight while every look at it fails; see `Bridge`.
+        give_up_after: How long nothing may move (a duration); then who waits gets `Stalled`, and the
+            Batcher has ended; see `Runner`. With `path=` another one goes on. `None`: it tries for ever.
+        path: The SQLite file that makes it durable. One process at a time has it open.
+        on_pending: `"wait"` for the answer, or `"raise"` a `ResultPending` where it is not there yet; needs `path`.
+        retention: How long the file keeps an answer for a process that comes after a crash (a `timedelta`, or seconds),
+            to the hour, and the newest million at most. With `on_pending="raise"` answers stay for good.
+        cache: Answers items that were answered before; see `ResponseCache`.
+        dedupe: Send equal items of one batch as one line, and deliver the answer to each.
+        mode: `"batch"`, `"realtime"`, `"auto"`, or `None` for the mode in the environment; see `Bridge`.
+        realtime_below: See `Bridge`.
+        attempts, deadline, on_deadline, fallback, prices: See `Bridge`.
+        budget: What may be spent; see `Budget`. What would pass it ends as `BudgetExceeded`. Without `path=` it counts
+            what this Batcher has sent.
+        on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
+            once, and harms nothing.
+        on_progress: Called with the newest `Progress` when something has changed.
+        on_item: `on_item(item, result)` is called for each item that has ended; the result may be an exception.
+        on_complete: Called with the `Progress` whenever every item has ended.
+        callback_workers: Threads in which callbacks run in parallel; `0` runs them in order, on the Batcher's own
+            thread, which a slow one blocks.
+        flush: The flush policy, in place of `max_batch_size`, `max_batch_age`, `max_batch_idle` and
+            `should_flush_func`.
+
+    Raises:
+        TypeError, ValueError: As `Bridge` and `FlushPolicy`.
+        RunFileError: The file is damaged, open elsewhere, or unreachable. On an event loop, the constructor does not
+            wait for the file; `async with` or the first call raises the error.
+    """
+
+    def __init__(
+        self,
+        provider: Provider | None = None,
+        *,
+        submit_func: Submit | None = None,
+        poll_func: Poll | None = None,
+        find_func: Find | None = None,
+        max_batch_size: int = 50_000,
+        max_batch_age: Within = timedelta(minutes=30),
+        max_batch_idle: Within = None,
+        should_flush_func: ShouldFlush | None = None,
+        name: str = "default",
+        poll_interval: Duration = 30,
+        poll_patience: Within = POLL_PATIENCE,
+        give_up_after: Within = None,
+        path: str | os.PathLike[str] | None = None,
+        on_pending: OnPending = "wait",
+        retention: timedelta | float = timedelta(days=7),
+        flush: FlushPolicy | None = None,
+        cache: ResponseCache | None = None,
+        dedupe: bool = False,
+        mode: AnyMode | None = None,
+        realtime_below: int | None = None,
+        attempts: int = 3,
+        deadline: Within = None,
+        on_deadline: OnDeadline = "wait_for_cancel",
+        fallback: Provider | None = None,
+        prices: Prices | Mapping[str, Price] | None = None,
+        budget: Budget | None = None,
+        on_event: OnEvent | None = None,
+        on_progress: OnProgress | None = None,
+        on_item: OnItem | None = None,
+        on_complete: OnProgress | None = None,
+        callback_workers: int = 0,
+        _place: LoopThread | None = None,
+    ) -> None:
+        callbacks = Callbacks(on_event, on_progress, on_item, on_complete, callback_workers)
+        callbacks.check("Batcher")
+        if should_flush_func is not None and not callable(should_flush_func):
+            raise TypeError(f"should_flush_func={should_flush_func!r} is not callable; pass a function, or None")
+        if provider is None and (submit_func is None or poll_func is None):
+            raise TypeError(
+                "Batcher lacks submit_func= or poll_func=; pass both, or a provider: Batcher(OpenAIBatch(…))"
+            )
+        if on_pending not in get_args(OnPending):
+            raise ValueError(f'Batcher(on_pending={on_pending!r}): pass "wait" or "raise"')
+        if on_pending == "raise" and path is None:
+            raise ValueError('Batcher(on_pending="raise") needs a file that keeps what is pending; give path=…')
+        kept_for = duration(retention, "retention")
+        if kept_for is None:
+            raise ValueError("Batcher(retention=None) would keep every answer; give a timedelta, or seconds")
+        self._should_flush = should_flush_func
+        when = self._is_flush_wanted if should_flush_func is not None else None
+        policy = FlushPolicy(max_requests=max_batch_size, max_age=max_batch_age, max_idle=max_batch_idle, when=when)
+        bridge = Bridge(
+            provider,
+            submit=submit_func,
+            poll=poll_func,
+            find=find_func,
+            name=name,
+            flush=flush or policy,
+            poll_interval=poll_interval,
+            poll_patience=poll_patience,
+            cache=cache,
+            dedupe=dedupe,
+            mode=mode,
+            realtime_below=realtime_below,
+            attempts=attempts,
+            deadline=deadline,
+            on_deadline=on_deadline,
+            fallback=fallback,
+            prices=prices,
+            budget=budget,
+        )
+        self._peek = peek = on_pending == "raise"
+        self._names: Names
+        retained: Retained | None = None
+        if peek:
+            self._names = ReturnedNames(name)
+        elif path is None:
+            self._names = FreshNames()
+        else:
+            self._names = DurableNames(name)
+            retained = Retained(name, self._names, kept_for)
+        self._identity: Identity | None = getattr(bridge.provider, "identity", None) if path is not None else None
+        self._is_placed = False
+        shows_items = should_flush_func is not None
+        self._worker = Worker(
+            bridge,
+            path,
+            retained=retained,
+            peek=peek,
+            shows_items=shows_items,
+            callbacks=callbacks,
+            give_up_after=duration(give_up_after, "give_up_after"),
+            place=_place,
+        )
+        self._worker.open()
+        if peek:
+            close_at_exit(self._worker)
+        elif path is None:
+            watch_at_exit(self._worker)
+
+    # -- asking ----------------------------------------------------------------------------------------------
+
+    def submit(self, item: Any, *, deadline: Within = None) -> Any:
+        """Request one answer and block until a batch has it. From any thread; on an event loop use `asubmit`.
+
+        Args:
+            item: Anything JSON can carry, or LangChain messages. Taken as it is now.
+            deadline: How long the answer may take (a duration); then it comes from the fallback, see
+                `Bridge`. `None` leaves that to the Batcher.
+
+        Returns:
+            The answer: JSON, or LangChain messages if the provider returns them.
+
+        Raises:
+            RequestFailed, RequestExpired, RequestCancelled: The request ended without an answer.
+            JSONError: The item contains something that is not valid JSON.
+            BatcherClosedError: The Batcher is closed, or was closed while this call waited.
+        """
+        return self._ask_blocking(self._requests([check_item(item, "submit()")], deadline), flush=False)[0]
+
+    def enqueue(self, item: Any, *, deadline: Within = None) -> "concurrent.futures.Future[Any]":
+        """Ask for one answer as `submit` does, and return at once; the future holds it. From any thread.
+
+        Its callbacks run on the Batcher's own thread, and must not wait for the Batcher. It cannot be cancelled.
+
+        Raises:
+            BatcherClosedError: The Batcher is closed. What becomes of the request is raised by the future.
+        """
+        ended: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
+        answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        answer.set_running_or_notify_cancel()
+        submission = self._hand_in(self._requests([check_item(item, "enqueue()")], deadline), ended)
+
+        def resolve(_: object) -> None:
+            try:
+                (result,) = self._unwrap(submission, self._wait(submission, ended), return_exceptions=False)
+            except BaseException as error:  # noqa: BLE001  # whoever asks the future gets it
+                answer.set_exception(error)
+            else:
+                answer.set_result(result)
+
+        ended.add_done_callback(resolve)
+        return answer
+
+    async def asubmit(self, item: Any, *, deadline: Within = None) -> Any:
+        """Request one answer like `submit`, without blocking. Cancelling the caller does not cancel its request."""
+        return (await self._ask(await self._arequests([check_item(item, "submit()")], deadline), flush=False))[0]
+
+    def outcome(self, item: Any, *, deadline: Within = None) -> tuple[str, Outcome]:
+        """Request one answer like `submit`, and return the request's id and its outcome, also if it failed.
+
+        LangChain messages in a `Succeeded.answer` remain JSON.
+        """
+        future: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
+        submission = self._hand_in(self._requests([check_item(item, "submit()")], deadline), future)
+        return self._first(submission, self._wait(submission, future))
+
+    async def aoutcome(self, item: Any, *, deadline: Within = None) -> tuple[str, Outcome]:
+        """Request one outcome like `outcome`, without blocking."""
+        requests = await self._arequests([check_item(item, "submit()")], deadline)
+        future: asyncio.Future[list[Ended]] = asyncio.get_running_loop().create_future()
+        submission = self._hand_in(requests, future)
+        return self._first(submission, await self._await(submission, future))
+
+    def map(
+        self,
+        items: Iterable[Any],
+        *,
+        deadline: Within = None,
+        return_exceptions: bool = False,
+        samples: bool = False,
+    ) -> list[Any]:
+        """Request answers to all items and block until all have ended. The queue is sent immediately.
+
+        Args:
+            items: As for `submit`.
+            deadline: As for `submit`, for each item.
+            return_exceptions: Return the error of a failed item in its place; otherwise the first error, by
+                order, is raised once all have ended.
+            samples: Treat equal items of this call as several samples: with `cache=` or `dedupe=` the k-th of them
+                shares an answer with the k-th of other such calls, but not with the others of this call.
+
+        Returns:
+            The answers, in the order of the items.
+        """
+        requests = self._requests(check_items(items, "map()"), deadline, samples=samples)
+        return self._ask_blocking(requests, flush=True, return_exceptions=return_exceptions)
+
+    async def amap(
+        self,
+        items: Iterable[Any],
+        *,
+        deadline: Within = None,
+        return_exceptions: bool = False,
+        samples: bool = False,
+    ) -> list[Any]:
+        """Request all answers like `map`, without blocking."""
+        requests = await self._arequests(check_items(items, "amap()"), deadline, samples=samples)
+        return await self._ask(requests, flush=True, return_exceptions=return_exceptions)
+
+    def flush(self) -> None:
+        """Send everything that is queued, whatever the flush policy says. Does not wait for answers."""
+        self._worker.flush()
+
+    def cancel(self) -> int:
+        """Cancel all unanswered requests; their callers get `RequestCancelled`. From any thread.
+
+        Queued requests are not sent, and the batches are cancelled at the provider; what they have answered by then is
+        billed. Durable when it returns.
+
+        Returns:
+            The number of requests that were queued or in flight and are now cancelled.
+
+        Raises:
+            RuntimeError: A callback has called it on the Batcher's own thread; pass `callback_workers=1`.
+        """
+        return self._worker.cancel()
+
+    async def acancel(self) -> int:
+        """Cancel all unanswered requests like `cancel`, without blocking."""
+        return await asyncio.to_thread(self.cancel)
+
+    def quote(self, items: Iterable[Any], *, output_tokens: int | None = None) -> Quote:
+        """Return what items will come to: requests, batches, tokens and money. Nothing is sent.
+
+        Input tokens are counted by tiktoken where it is installed and has its encoding on the disk, else by bytes;
+        `Quote.counted` says which. A cache and `dedupe=` are not looked at.
+
+        Args:
+            items: As for `map`.
+            output_tokens: What one answer is likely to hold. `None`: as much as each request allows, so the quote is
+                the most; `Quote.assumed` says so.
+
+        Raises:
+            RequestRefused: An item is no request.
+            TypeError: The provider, a pair of functions say, does not tell what a request asks.
+        """
+        encoded = [_messages.encode(item) for item in check_items(items, "quote()")]
+        return self._worker.bridge.quote(encoded, output_tokens=output_tokens)
+
+    def report(self) -> Report:
+        """Return what was done and what it cost: requests, batches, tokens, money. From any thread, also once closed.
+
+        With `path=` it is of all processes that had the file open. Batches count once they have ended; in memory the
+        last thousand do.
+
+        Raises:
+            RuntimeError: A callback has called it on the Batcher's own thread; give `callback_workers=1`.
+        """
+        return self._worker.report()
+
+    async def areport(self) -> Report:
+        """Do what `report` does, without blocking."""
+        return await asyncio.to_thread(self.report)
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    def close(self, *, wait: bool = True) -> None:
+        """Send the queue, wait for the batches in flight, and end. Idempotent.
+
+        Args:
+            wait: `False` ends immediately: waiting callers get `BatcherClosedError`. With `path=` nothing is lost.
+        """
+        closed(self._worker)
+        self._worker.close(wait=wait)
+
+    @property
+    def sends_all(self) -> bool:
+        """Whether `close` sends the queue without waiting for answers (`on_pending="raise"`)."""
+        return self._peek
+
+    def end_soon(self) -> None:
+        """Run `close(wait=False)` without blocking; with `on_pending="raise"`, leave it to the end of the program."""
+        if not self._peek:
+            self._worker.end_soon()
+
+    async def aclose(self, *, wait: bool = True) -> None:
+        """Close the Batcher like `close`, without blocking."""
+        await asyncio.to_thread(self.close, wait=wait)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(wait=error is None or self.sends_all)
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self._worker.opened)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose(wait=error is None or self.sends_all)
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _requests(self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False) -> list[Request]:
+        within = duration(deadline)
+        encoded = [_messages.encode(item) for item in items]  # what cannot be asked takes no name
+        if self._needs_place:
+            return self._name(
+                encoded, self._placed(self._worker.on_loop(lambda: self._identify(encoded))), within, samples
+            )
+        return self._name(encoded, self._identify(encoded), within, samples)
+
+    async def _arequests(
+        self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False
+    ) -> list[Request]:
+        within = duration(deadline)
+        encoded = [_messages.encode(item) for item in items]
+        if self._needs_place:
+            identities = await self._worker.aon_loop(lambda: self._identify(encoded))
+            return self._name(encoded, self._placed(identities), within, samples)
+        return self._name(encoded, self._identify(encoded), within, samples)
+
+    def _name(
+        self,
+        all_encoded: Sequence[JSON],
+        identities: Sequence[bytes],
+        within: timedelta | None,
+        samples: bool,  # noqa: FBT001  # as its callers got it
+    ) -> list[Request]:
+        requests = []
+        equal: Counter[bytes] = Counter()
+        for encoded, identity in zip(all_encoded, identities, strict=True):
+            request_id = self._names.name(encoded, identity)
+            sample = ""
+            if samples:
+                content = dumps(_messages.without_ids(encoded))
+                sample = str(equal[content] or "")
+                equal[content] += 1
+            requests.append(Request(request_id, "", encoded, sample=sample, deadline=within))
+        return requests
+
+    def _hand_in(
+        self,
+        requests: list[Request],
+        future: "asyncio.Future[list[Ended]] | concurrent.futures.Future[list[Ended]]",
+        *,
+        flush: bool = False,
+    ) -> Submission:
+        submission = Submission(requests, future, flush)
+        try:
+            self._worker.hand_in(submission)
+        except BaseException:
+            self._give_back(submission)
+            raise
+        return submission
+
+    def _ask_blocking(self, requests: list[Request], *, flush: bool, return_exceptions: bool = False) -> list[Any]:
+        future: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
+        submission = self._hand_in(requests, future, flush=flush)
+        return self._unwrap(submission, self._wait(submission, future), return_exceptions=return_exceptions)
+
+    async def _ask(self, requests: list[Request], *, flush: bool, return_exceptions: bool = False) -> list[Any]:
+        future: asyncio.Future[list[Ended]] = asyncio.get_running_loop().create_future()
+        submission = self._hand_in(requests, future, flush=flush)
+        return self._unwrap(submission, await self._await(submission, future), return_exceptions=return_exceptions)
+
+    def _first(self, submission: Submission, outcomes: Sequence[Ended]) -> tuple[str, Outcome]:
+        self._give_back(submission)
+        request_id, outcome = submission.requests[0].id, outcomes[0]
+        if isinstance(outcome, Pending):
+            raise _pending(request_id, outcome)
+        return request_id, outcome
+
+    @property
+    def _needs_place(self) -> bool:
+        """A provider that makes its own client reads once where that one sends, and may need an event loop for it."""
+        return self._identity is not None and not self._is_placed
+
+    def _placed(self, identities: list[bytes]) -> list[bytes]:
+        self._is_placed = any(identities)
+        return identities
+
+    def _identify(self, items: Sequence[JSON]) -> list[bytes]:
+        """Return what the provider says decides the answers besides the items; empty if it cannot say."""
+        if self._identity is None:
+            return [b""] * len(items)
+        identity = self._identity
+
+        def identify(item: JSON) -> bytes:
+            try:
+                return identity(Request("", "", item))
+            except Exception:  # noqa: BLE001  # as in `Deduplication.key`; what is wrong with the item is said later
+                return b""
+
+        return [identify(item) for item in items]
+
+    def _give_back(self, submission: Submission) -> None:
+        for request in submission.requests:
+            self._names.give_back(request.id)
+
+    def _wait(self, submission: Submission, future: "concurrent.futures.Future[list[Ended]]") -> list[Ended]:
+        try:
+            return future.result()
+        except BaseException:  # Ctrl-C, for one: as in `_await`
+            self._give_back(submission)
+            raise
+
+    async def _await(self, submission: Submission, future: "asyncio.Future[list[Ended]]") -> list[Ended]:
+        try:
+            return await future
+        except BaseException:  # cancelled, for one: the next equal item is the same request
+            self._give_back(submission)
+            raise
+
+    def _unwrap(self, submission: Submission, outcomes: Sequence[Ended], *, return_exceptions: bool) -> list[Any]:
+        self._give_back(submission)
+        answers: list[Any] = []
+        for request, outcome in zip(submission.requests, outcomes, strict=True):
+            if isinstance(outcome, Succeeded):
+                answers.append(_messages.decode_owned(outcome.answer))
+                continue
+            error: BatchBridgeError = (
+                _pending(request.id, outcome)
+                if isinstance(outcome, Pending)
+                else _outcome.to_error(request.id, outcome)
+            )
+            if not return_exceptions:
+                raise error
+            answers.append(error)
+        return answers
+
+    def _is_flush_wanted(self, queue: QueueSummary) -> bool:
+        assert self._should_flush is not None  # noqa: S101
+        if not queue.requests:
+            return False
+        return bool(
+            self._should_flush(self._worker.queued_items(), queue.last_flushed.astimezone().replace(tzinfo=None))
+        )
+
+
+def _pending(request_id: str, outcome: Pending) -> ResultPending:
+    where = "in flight" if outcome.status == "in_flight" else "queued"
+    return ResultPending(
+        f"the answer is not available yet: the request is {where}; repeat the same call later (it is sent only once)",
+        request_id=request_id,
+        status=outcome.status,
+    )

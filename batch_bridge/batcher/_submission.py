@@ -1,0 +1,85 @@
+"""What a caller of a Batcher holds on to: its requests, and a future for their outcomes."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from batch_bridge._core.models import Outcome, Request
+
+Status: TypeAlias = Literal["queued", "in_flight"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """There is no outcome yet, and the caller does not wait for one."""
+
+    status: Status
+
+
+Ended: TypeAlias = Outcome | Pending
+
+
+@dataclass(slots=True, eq=False)
+class Submission:
+    """Requests that were asked together and are answered together, in order.
+
+    Attributes:
+        requests: What was asked.
+        future: Gets the outcomes, in the order of the requests. Belongs to the caller's loop, or to no loop.
+        flush: Send at once what waits when these have been queued.
+        missing: How many outcomes are still to come.
+        outcomes: Those that have come, by place.
+    """
+
+    requests: list[Request]
+    future: "asyncio.Future[list[Ended]] | concurrent.futures.Future[list[Ended]]"
+    flush: bool = False
+    missing: int = field(init=False)
+    outcomes: list[Ended | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.missing = len(self.requests)
+        self.outcomes = [None] * self.missing
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop that the future belongs to; `None` for a caller that blocks."""
+        return self.future.get_loop() if isinstance(self.future, asyncio.Future) else None
+
+    def put(self, place: int, outcome: Ended) -> bool:
+        """Note an outcome; return whether all are there."""
+        if self.outcomes[place] is None:
+            self.outcomes[place] = outcome
+            self.missing -= 1
+        return not self.missing
+
+    def resolve(self) -> None:
+        """Hand the outcomes over. Called on the future's own loop, if it has one."""
+        if not self.future.done():
+            self.future.set_result([outcome for outcome in self.outcomes if outcome is not None])
+
+    def fail(self, error: BaseException) -> None:
+        """Hand an error over. Called as `resolve` is."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+def hand_back(submissions: Iterable[Submission], action: Callable[[Submission], None]) -> None:
+    """Resolve or fail tickets, each on its own loop, with one crossing for each loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Submission]] = {}
+    for submission in submissions:
+        if submission.loop is None:
+            action(submission)
+        else:
+            by_loop.setdefault(submission.loop, []).append(submission)
+    for loop, held in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # its loop has ended, and nobody waits there any more
+            loop.call_soon_threadsafe(_act, action, held)
+
+
+def _act(action: Callable[[Submission], None], submissions: list[Submission]) -> None:
+    for submission in submissions:
+        action(submission)

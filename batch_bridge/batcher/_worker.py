@@ -1,0 +1,596 @@
+"""The inside of a Batcher: an engine on another thread, and the tickets of those who wait."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import TypeAlias, TypeVar
+
+from batch_bridge._core import clock as _clock
+from batch_bridge._core import messages as _messages
+from batch_bridge._core import outcomes as _outcome
+from batch_bridge._core.closing import Closing
+from batch_bridge._core.models import Closed, Errored, Outcome, Request, Succeeded
+from batch_bridge._engine.standstill import Standstill
+from batch_bridge._host.callbacks import Callbacks, listen
+from batch_bridge._host.engine_loop import EngineLoop
+from batch_bridge._host.loop_thread import LoopThread, Work
+from batch_bridge._host.report import Report, of_batches
+from batch_bridge._host.uncollected import warn_of_uncollected
+from batch_bridge._ledger.durable_queue import DurableQueueLedger
+from batch_bridge._ledger.in_memory import MemoryRows
+from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.memory_budget import ledger_in
+from batch_bridge._ledger.patience import Patience, PatientRows
+from batch_bridge._money import Line, receipt
+from batch_bridge._sqlite.file import open_file
+from batch_bridge.batcher._retained import Retained
+from batch_bridge.batcher._submission import Ended, Pending, Status, Submission, hand_back
+from batch_bridge.bridge import Bridge
+from batch_bridge.errors import BatcherClosedError
+from batch_bridge.events import Delivered, Progress
+
+_CHUNK = 1000
+"""Outcomes that are read at once."""
+_PATIENCE = 60.0
+"""Seconds in which a desk at which nobody waits ends: it tries to send what is queued, and then closes its file."""
+
+_LOOK = 5.0
+"""Seconds that who does not wait for a batch waits for a look at whether it has ended."""
+
+_LEAVE = 1.0
+"""Seconds that its thread has at least to end in."""
+
+_GLANCE = 1.0
+"""Seconds after which who waits for the desk's thread looks whether it lives."""
+
+_MOST_CLOSED = 1000
+"""Ended batches that a desk in memory remembers: the creations of an hour are counted by them."""
+
+_NO_CALLBACKS = Callbacks()
+
+T = TypeVar("T")
+Figures: TypeAlias = tuple[list[Closed], list[Line], tuple[str, ...]]
+"""What a report is made of: ended batches, what each request has used, and what is wrong now."""
+
+logger = logging.getLogger("batch_bridge")
+
+
+class Worker:
+    """Takes tickets from any thread and any event loop, and hands their outcomes back there.
+
+    Crossing between threads is done for many tickets at once: it costs more than all else that a ticket needs.
+
+    Args:
+        bridge: Whose engine it runs.
+        path: The file that its ledger is kept in, or `None` for memory.
+        retained: Keeps the outcomes of answered requests in the ledger, until a clean `close` at the longest. Without
+            it they are let go of when they are told.
+        peek: Nobody waits: a ticket is answered at once with what is known, and what is new is written down first. The
+            outcomes stay in the ledger for good, but for failures that may pass: those are told once.
+        shows_items: Have the items of what is queued at hand, for `queued_items`.
+        callbacks: What the user wants to be told.
+        give_up_after: How long nothing may move until it ends; `None`: for ever.
+        place: The thread that it runs on, which others may share; one of its own if not given.
+    """
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        path: str | os.PathLike[str] | None,
+        *,
+        retained: Retained | None = None,
+        peek: bool = False,
+        shows_items: bool = False,
+        callbacks: Callbacks = _NO_CALLBACKS,
+        give_up_after: timedelta | None = None,
+        place: LoopThread | None = None,
+    ) -> None:
+        self._listeners = listen(callbacks, self._look)
+        self._asked = self._answered = 0
+        self._bridge = bridge
+        self._path = path
+        self._retained = retained
+        self._give_up_after = give_up_after
+        self._peek = peek
+        self._process = os.getpid()
+        self._items: dict[str, object] | None = {} if shows_items else None
+        self._ready: set[str] = set()
+        self._untold: set[str] = set()
+        self._sent = threading.Event()
+        self._inbox: deque[Submission] = deque()
+        self._flush_asked = False
+        self._waiters: dict[str, tuple[Submission, int]] = {}
+        self._rows: Rows = MemoryRows()
+        self._scheduled = threading.Lock()
+        self._gate = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._engine_loop: EngineLoop | None = None
+        self._stop = asyncio.Event()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._broken: BaseException | None = None
+        self._patience: Patience | None = None
+        self._last: Figures = ([], [], ())
+        self._closed = False
+        self._is_clean = False
+        self._has_warned = False
+        self._opened = threading.Event()
+        self._place = place or LoopThread(f"batcher {bridge.name}")
+        self._work: Work | None = None
+
+    @property
+    def bridge(self) -> Bridge:
+        """Whose engine it runs."""
+        return self._bridge
+
+    def open(self) -> None:
+        """Start the thread, and return once the file is open; on an event loop at once. Called once, before all else.
+
+        Raises:
+            RunFileError: The file is broken, open elsewhere, or out of reach. On an event loop `opened` raises it, as
+                does every ticket.
+        """
+        self._work = self._place.start(self._run, self._ended)
+        if not _is_on_loop():
+            self.opened()
+
+    def opened(self) -> None:
+        """Wait until the file is open.
+
+        Raises:
+            RunFileError: As `open`.
+        """
+        self._opened.wait()
+        if self._broken is not None:
+            raise self._broken
+
+    # -- called from any thread ------------------------------------------------------------------------------
+
+    def hand_in(self, submission: Submission) -> None:
+        """Take a ticket. Its future is resolved when every request of it has ended.
+
+        Raises:
+            BatcherClosedError: The desk is closed, or belongs to another process.
+        """
+        if self._is_elsewhere:
+            raise BatcherClosedError(
+                f"this Batcher belongs to process {self._process}, which was forked: its thread does not exist here, "
+                "so no request would be answered; create a Batcher in each process, after the fork"
+            )
+        if self._broken is not None:
+            raise self._broken
+        with self._gate:
+            if self._closed:
+                raise BatcherClosedError("this Batcher is closed; create another one, or call before close()")
+            self._idle.clear()
+            self._inbox.append(submission)
+        self._call(self._take_in)
+
+    def flush(self) -> None:
+        """Send what has been handed in before this call."""
+        self.hand_in(Submission([], concurrent.futures.Future(), flush=True))
+
+    def close(self, *, wait: bool) -> None:
+        """End the thread. With `wait`, flush and wait until every ticket has been answered. Idempotent.
+
+        Where nobody waits for answers, it takes a minute at most. In a process that was forked it does nothing.
+        """
+        if self._is_elsewhere:
+            return
+        self._opened.wait()
+        was_open = not self._closed
+        deadline = time.monotonic() + _PATIENCE
+        if wait and was_open:
+            flushed: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
+            self._sent.clear()
+            self.hand_in(Submission([], flushed, flush=True))
+            flushed.result()
+            self._idle.wait(_PATIENCE if self._peek else None)
+            if self._peek and not self._sent.wait(max(deadline - time.monotonic(), 0)):
+                logger.warning(
+                    "%s: not every request could be sent; the rest is stored, and sent when the file is opened again",
+                    self._bridge.name,
+                )
+            self._is_clean = self._broken is None
+        self._closed = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended already
+                self._loop.call_soon_threadsafe(self._stop.set)
+        assert self._work is not None  # noqa: S101  # it is open
+        self._work.join(max(deadline - time.monotonic(), _LEAVE) if self._peek else None)
+        if self._work.is_alive():
+            logger.warning(
+                "%s: a call to the provider is still under way; its result is looked up when the file is opened again",
+                self._bridge.name,
+            )
+        if wait and was_open and self._broken is not None:  # nobody may have been told yet
+            raise self._broken
+
+    def end_soon(self) -> None:
+        """Do what `close(wait=False)` does, without blocking: for who may run on any thread, such as a finalizer."""
+        if self._is_elsewhere:
+            return
+        self._closed = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended already
+                self._loop.call_soon_threadsafe(self._stop.set)
+
+    def warn_of_uncollected(self) -> None:
+        """Log which batches no later process collects: those of a Batcher without a file. From any thread, once."""
+        if self._path is not None or self._is_elsewhere or self._engine_loop is None or self._bridge.mode == "realtime":
+            return
+        if not self._has_warned:
+            self._has_warned = True
+            engine = self._engine_loop.engine
+            cure = 'With Batcher(…, path="batcher.db"), the next run with the same requests collects them'
+            warn_of_uncollected(engine.sent() if engine.is_open else {}, cure)
+
+    def on_loop(self, function: Callable[[], T]) -> T:
+        """Call a function on the desk's own event loop, and return what it returns; what it raises passes."""
+        if not self._is_elsewhere:
+            self._opened.wait()
+        if not self._can_call:
+            return function()
+        return self._call_there(function).result(_PATIENCE)
+
+    async def aon_loop(self, function: Callable[[], T]) -> T:
+        """Do what `on_loop` does, without blocking."""
+        if not self._opened.is_set() and not self._is_elsewhere:
+            await asyncio.to_thread(self._opened.wait)
+        if not self._can_call:
+            return function()
+        return await asyncio.wrap_future(self._call_there(function))
+
+    @property
+    def _can_call(self) -> bool:
+        return self._loop is not None and not self._closed and not self._is_elsewhere and not self._is_here
+
+    @property
+    def _is_here(self) -> bool:
+        """Whether this is the thread that answers."""
+        return self._work is not None and self._work.is_here
+
+    def _call_there(self, function: Callable[[], T]) -> "concurrent.futures.Future[T]":
+        async def call() -> T:
+            return function()
+
+        assert self._loop is not None  # noqa: S101  # `_can_call`
+        return asyncio.run_coroutine_threadsafe(call(), self._loop)
+
+    def queued_items(self) -> list[object]:
+        """Return the items that wait to be sent, oldest first; called on the desk's own thread."""
+        if self._engine_loop is None or self._items is None:
+            return []
+        return [self._items[request_id] for request_id in self._engine_loop.engine.waiting]
+
+    def cancel(self) -> int:
+        """End as cancelled all that is not answered, and return how many requests that is. Durable when it returns.
+
+        Raises:
+            RuntimeError: It was called on the desk's own thread, by a callback.
+        """
+        if not self._is_elsewhere:
+            self._opened.wait()
+        if self._loop is None or self._closed or self._is_elsewhere:
+            return 0
+        if self._is_here:
+            raise RuntimeError(
+                "Batcher.cancel() was called by a callback on the Batcher's own thread, and would wait for itself; "
+                "use callback_workers=1, or cancel from another thread"
+            )
+        work = self._cancel()
+        try:
+            cancelling = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # the loop has ended meanwhile
+            work.close()
+            return 0
+        while True:
+            try:
+                return cancelling.result(_GLANCE)
+            except concurrent.futures.CancelledError:  # the desk has closed meanwhile
+                return 0
+            except TimeoutError:
+                if cancelling.done():
+                    raise
+                if self._work is None or not self._work.is_alive():
+                    return 0
+
+    def report(self) -> Report:
+        """Return what was done and what it cost; of a desk that has closed, how it was then.
+
+        Raises:
+            RuntimeError: It was called on the desk's own thread, by a callback.
+        """
+        if not self._is_elsewhere:
+            self._opened.wait()
+        if self._is_here:
+            raise RuntimeError(
+                "Batcher.report() was called by a callback on the Batcher's own thread, and would wait for itself; "
+                "give the Batcher callback_workers=1, or ask from another thread"
+            )
+        closed, lines, problems = self._ask_figures() or self._last
+        return of_batches(closed, receipt([(self._bridge.prices, lines)]), threads=self._answered, problems=problems)
+
+    def _ask_figures(self) -> Figures | None:
+        """Return what a report is made of; `None` where the desk's loop has ended."""
+        if self._loop is None or self._is_elsewhere or self._work is None or not self._work.is_alive():
+            return None
+        work = self._figures()
+        try:
+            asking = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # the loop has ended meanwhile
+            work.close()
+            return None
+        while not asking.done() and self._work.is_alive():
+            concurrent.futures.wait((asking,), timeout=_GLANCE)
+        return asking.result(0) if asking.done() and not asking.cancelled() else None
+
+    async def _figures(self) -> Figures:
+        assert self._engine_loop is not None  # noqa: S101  # set before the loop takes calls
+        engine = self._engine_loop.engine
+        lines = [line for account in await engine.accounts() for line in account.each()]
+        return await engine.closed_batches(), lines, engine.problems
+
+    async def _cancel(self) -> int:
+        assert self._engine_loop is not None  # noqa: S101  # set before the loop takes calls
+        return len(await self._engine_loop.cancel(None if self._peek else list(self._waiters)))
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether this is a process that was forked off the one whose thread answers."""
+        return os.getpid() != self._process
+
+    # -- on the desk's own thread ------------------------------------------------------------------------------
+
+    def _call(self, function: Callable[[], None]) -> None:
+        if self._loop is not None and self._scheduled.acquire(blocking=False):
+            try:
+                self._loop.call_soon_threadsafe(function)
+            except RuntimeError:
+                self._scheduled.release()
+                raise BatcherClosedError("this Batcher is closed; create another one, or call before close()") from None
+
+    def _take_in(self) -> None:
+        self._scheduled.release()
+        if self._opened.is_set():  # else they are taken in once it is open
+            self._take()
+
+    def _take(self) -> None:
+        assert self._engine_loop is not None  # noqa: S101  # it is open
+        while self._inbox:
+            submission = self._inbox.popleft()
+            self._flush_asked = self._flush_asked or submission.flush
+            for place, request in enumerate(submission.requests):
+                self._waiters[request.id] = (submission, place)
+            self._asked += len(submission.requests)
+            self._engine_loop.collect(submission.requests)
+            if not submission.requests:
+                hand_back([submission], Submission.resolve)
+        if self._flush_asked or self._peek:
+            self._engine_loop.wake()
+        self._look_whether_idle()
+
+    def _ended(self, error: BaseException | None) -> None:
+        if error is not None:
+            self._broken = error  # handed to everybody who waits
+        with self._gate:  # nothing is handed in behind our back
+            self._closed = True
+        self._fail_all()
+        self._idle.set()
+        self._sent.set()
+        self._opened.set()
+
+    def _fail_all(self) -> None:
+        reason = self._broken or BatcherClosedError(
+            "this Batcher was closed before the batch had ended; with path= the next equal request gets the answer"
+        )
+        submissions = {submission for submission, _ in self._waiters.values()} | set(self._inbox)
+        self._waiters.clear()
+        self._inbox.clear()
+        hand_back(submissions, lambda submission: submission.fail(reason))
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        async with contextlib.AsyncExitStack() as stack:
+            if self._path is not None:
+                _, file = await stack.enter_async_context(open_file(self._path))
+                tell = None if self._listeners is None else self._listeners.tell
+                self._patience = Patience("ledger", tell=tell)
+                self._rows = PatientRows(file, self._patience)
+            rows, name = self._rows, self._bridge.name
+            ledger = DurableQueueLedger(rows, name) if self._peek else ledger_in(rows, name, most_closed=_MOST_CLOSED)
+            engine = self._bridge.engine(ledger)
+            engine.standstill = Standstill(self._give_up_after)
+            self._engine_loop = EngineLoop(
+                engine, self._settled, self._is_flush_asked, lambda _: None, self._bridge.linger
+            )
+            if self._peek or self._items is not None:
+                self._engine_loop.on_collected = self._collected
+                self._engine_loop.on_turn = self._turned
+                self._engine_loop.collects_meanwhile = self._peek
+            if self._retained is not None:
+                self._engine_loop.tidy = partial(self._retained.tidy, rows, ledger, self._forget)
+            if self._listeners is not None:
+                engine.on_event = self._listeners.tell
+                stack.push_async_exit(Closing((self._listeners.close,)))
+            await self._engine_loop.open()
+            if self._items is not None:
+                kept = await ledger.requests([waiting.id for waiting in await ledger.queue()])
+                self._items.update((request.id, _messages.decode(request.item)) for request in kept)
+            stack.push_async_exit(Closing([provider.aclose for provider in self._bridge.providers]))
+            self._opened.set()
+            self._take()
+            if self._closed:  # meanwhile, on an event loop that did not wait
+                self._stop.set()
+            driving = asyncio.create_task(self._engine_loop.run())
+            stopping = asyncio.create_task(self._stop.wait())
+            await asyncio.wait((driving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            self._closed = True
+            if self._patience is not None:
+                self._patience.hurry()
+            self._engine_loop.stop()  # a submission that is cut off is a batch that nobody knows of
+            if not driving.done():
+                self._fail_all()  # who waits need not wait for that
+            await driving
+            self.warn_of_uncollected()
+            await asyncio.gather(*self._deliveries)
+            await self._engine_loop.finish()
+            if self._is_clean and self._retained is not None:
+                await self._retained.clear(rows, self._forget)
+            self._last = await self._figures()
+
+    def _is_flush_asked(self) -> timedelta | None:
+        asked, self._flush_asked = self._flush_asked, False
+        return timedelta(0) if asked else None
+
+    def _settled(self, request_ids: Iterable[str]) -> None:
+        ended = tuple(request_ids)
+        wanted = [request_id for request_id in ended if request_id in self._waiters]
+        if wanted:
+            if self._peek:
+                self._ready.update(wanted)
+            self._start(self._deliver(wanted))
+        if self._retained is not None and len(wanted) < len(ended):  # of a process before this one
+            asked = set(wanted)
+            self._start(self._retained.note(self._rows, [each for each in ended if each not in asked], _clock.now()))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        delivery = asyncio.get_running_loop().create_task(work)
+        self._deliveries.add(delivery)
+        delivery.add_done_callback(self._delivered_to)
+
+    async def _forget(self, request_ids: Sequence[str]) -> None:
+        """Let go of outcomes that nobody has asked for again meanwhile. In a turn, so that none is looked up now."""
+        assert self._engine_loop is not None  # noqa: S101
+        await self._engine_loop.engine.forget([each for each in request_ids if each not in self._waiters])
+
+    def _collected(self, requests: list[Request]) -> None:
+        """Tell those who do not wait that their requests are queued, and have those on their way looked at first."""
+        assert self._engine_loop is not None  # noqa: S101
+        if self._items is not None:
+            self._items.update((request.id, _messages.decode(request.item)) for request in requests)
+        if not self._peek:
+            return
+        engine = self._engine_loop.engine
+        taken_in = [request.id for request in requests]
+        self._untold.update(taken_in)
+        self._tell_pending(request_id for request_id in taken_in if not engine.is_sent(request_id))
+        if self._untold:
+            asyncio.get_running_loop().call_later(_LOOK, self._tell_pending, taken_in)
+
+    def _tell_pending(self, request_ids: Iterable[str]) -> None:
+        """Tell those who do not wait that there is no outcome yet, unless one is about to be told."""
+        assert self._engine_loop is not None  # noqa: S101
+        engine = self._engine_loop.engine
+        done = []
+        for request_id in request_ids:
+            if request_id in self._untold and request_id not in self._ready:
+                self._untold.discard(request_id)
+                submission, place = self._waiters.pop(request_id, (None, 0))
+                status: Status = "in_flight" if engine.is_sent(request_id) else "queued"
+                if submission is not None and submission.put(place, Pending(status)):
+                    done.append(submission)
+        hand_back(done, Submission.resolve)
+        self._look_whether_idle()
+
+    def _turned(self) -> None:
+        """Tell those who do not wait, now that batches that were due have been looked at; drop items that are sent."""
+        assert self._engine_loop is not None  # noqa: S101
+        engine = self._engine_loop.engine
+        if self._items is not None and len(self._items) > engine.queued:
+            unsent = {each for each in self._items if engine.knows(each) and not engine.is_sent(each)}
+            self._items = {each: item for each, item in self._items.items() if each in unsent}
+        if not self._peek:
+            return
+        self._tell_pending(tuple(self._untold))
+        if not engine.queued and not engine.unsent and not self._flush_asked and not self._inbox:
+            self._sent.set()
+        self._look_whether_idle()
+
+    async def _deliver(self, request_ids: list[str]) -> None:
+        assert self._engine_loop is not None  # noqa: S101
+        for start in range(0, len(request_ids), _CHUNK):
+            chunk = request_ids[start : start + _CHUNK]
+            outcomes = await self._engine_loop.engine.outcomes(chunk)
+            done = []
+            told: list[tuple[Request, Outcome]] = []
+            for request_id, outcome in outcomes.items():
+                submission, place = self._waiters.pop(request_id, (None, 0))
+                if submission is None:
+                    continue
+                if submission.put(place, outcome):
+                    done.append(submission)
+                if self._listeners is not None:
+                    told.append((submission.requests[place], outcome))
+            if self._peek:
+                self._ready.difference_update(chunk)
+                self._untold.difference_update(outcomes)
+                self._tell_pending(each for each in chunk if each not in outcomes)
+                passing = [request_id for request_id, outcome in outcomes.items() if is_transient(outcome)]
+                await self._engine_loop.engine.forget(passing)  # before it is told: who asks again asks anew
+            elif self._retained is not None:  # who dies may ask again, but for what may pass
+                self._engine_loop.forget(each for each, outcome in outcomes.items() if is_transient(outcome))
+                if answered := [request.id for submission in done for request in submission.requests]:
+                    await self._retained.note(self._rows, answered, _clock.now())
+            else:
+                self._engine_loop.forget(outcomes)
+            hand_back(done, Submission.resolve)
+            self._tell(told)
+        self._look_whether_idle()
+
+    def _tell(self, told: list[tuple[Request, Outcome]]) -> None:
+        self._answered += len(told)
+        if self._listeners is None or not told:
+            return
+        self._listeners.tell(Delivered(bridge=self._bridge.name, requests=tuple(request.id for request, _ in told)))
+        for request, outcome in told:
+            self._listeners.item(_messages.decode(request.item), _result(request.id, outcome))
+        if not self._waiters and not self._inbox:
+            self._listeners.complete()
+
+    def _look(self) -> Progress:
+        if self._engine_loop is None:
+            return Progress(0, 0, 0, 0, 0)
+        engine = self._engine_loop.engine
+        return Progress(
+            self._answered, self._asked, engine.queued, engine.in_flight, engine.batches_in_flight, 0, engine.progress
+        )
+
+    def _delivered_to(self, delivery: asyncio.Task[None]) -> None:
+        self._deliveries.discard(delivery)
+        if not delivery.cancelled() and (error := delivery.exception()) is not None:
+            self._broken = error
+            self._stop.set()
+
+    def _look_whether_idle(self) -> None:
+        if not self._waiters and not self._inbox:
+            self._idle.set()
+
+
+def _is_on_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _result(request_id: str, outcome: Outcome) -> object:
+    if isinstance(outcome, Succeeded):
+        return _messages.decode(outcome.answer)
+    return _outcome.to_error(request_id, outcome)
+
+
+def is_transient(outcome: Outcome) -> bool:
+    """Return whether the same request may end another way when it is sent again."""
+    return not isinstance(outcome, Succeeded | Errored) or (isinstance(outcome, Errored) and outcome.retryable)

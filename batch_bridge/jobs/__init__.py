@@ -1,0 +1,5 @@
+"""Batches that no process waits for."""
+
+from batch_bridge.jobs._jobs import BatchStatus, JobResult, Jobs, JobStatus
+
+__all__ = ["BatchStatus", "JobResult", "JobStatus", "Jobs"]

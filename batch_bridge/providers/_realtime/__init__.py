@@ -1,0 +1,1 @@
+"""A provider's ordinary calls, one a request, behind the port of a provider of batches."""

@@ -1,0 +1,27 @@
+"""What one call for one request came to."""
+
+from dataclasses import dataclass
+
+from batch_bridge._core.models import Errored, Outcome, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The outcome of a request, and what it cost where the vendor tells."""
+
+    outcome: Outcome
+    usage: Usage | None = None
+
+
+class TryLater(Exception):
+    """The call came to nothing and was not billed: another one may do better.
+
+    Attributes:
+        errored: The outcome, if this was the last try.
+        retry_after: Seconds that the vendor asked to be left alone, if it said so.
+    """
+
+    def __init__(self, errored: Errored, retry_after: float | None = None) -> None:
+        super().__init__(errored.message)
+        self.errored = errored
+        self.retry_after = retry_after

@@ -1,0 +1,54 @@
+"""What a call that failed means to the engine. Pure: errors in, errors out; no key is ever in their text."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from anthropic import AnthropicError, APIError
+
+from batch_bridge.providers._shared.error_classifier import ErrorClassifier
+from batch_bridge.providers._shared.error_text import said as read_error
+from batch_bridge.providers._shared.failure import NoCredentials, status_of, told
+
+_NOT_FOUND: Final = 404
+_ADVICE: Final = {
+    401: "check ANTHROPIC_API_KEY, or the api_key of the client",
+    403: "check what the API key and its workspace may do",
+    404: "check the client's base_url",
+    413: "set FlushPolicy(max_bytes=…) to a smaller number",
+}
+
+
+def is_gone(error: Exception) -> bool:
+    """Return whether the API itself says that there is no such thing; a 404 of a proxy's has no error in it."""
+    return status_of(error) == _NOT_FOUND and bool(said(getattr(error, "body", None))[0])
+
+
+def said(body: object) -> tuple[str | None, str | None]:
+    """Return the type and the message of an error as the API, or a gateway before it, writes it."""
+    if isinstance(body, Mapping) and body.get("error"):
+        return read_error(body["error"], ("type", "code"))
+    return read_error(body, ("code",))  # the whole has the type "error"
+
+
+def _is_keyless(error: Exception) -> bool:
+    """Return whether there is no key: the SDK says so with a TypeError, or with an error that is none of the API's."""
+    if isinstance(error, NoCredentials) or (isinstance(error, AnthropicError) and not isinstance(error, APIError)):
+        return True
+    return isinstance(error, TypeError) and "authentication" in str(error)
+
+
+def _code(error: Exception) -> str:
+    return said(getattr(error, "body", None))[0] or "submit_failed"
+
+
+def _told(doing: str, error: Exception) -> str:
+    return told(doing, error, said(getattr(error, "body", None))[1], _ADVICE)
+
+
+_JUDGE: Final = ErrorClassifier(told=_told, code=_code, is_keyless=_is_keyless)
+unavailable = _JUDGE.unavailable
+of_prepare = _JUDGE.of_prepare
+of_create = _JUDGE.of_create
+of_call = _JUDGE.of_call
+is_ended = _JUDGE.is_ended
+is_unsupported = _JUDGE.is_unsupported

@@ -1,0 +1,104 @@
+"""The outcomes of an ended batch: its files are fetched, and then read."""
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
+
+from openai import AsyncOpenAI
+
+from batch_bridge._core.models import Errored, Outcome
+from batch_bridge.providers._shared.download import Download, fetched, held
+from batch_bridge.providers._shared.ids import checked
+from batch_bridge.providers._shared.item import read_mark
+from batch_bridge.providers._shared.line_splitter import TooLong
+from batch_bridge.providers._shared.result import Unreadable
+from batch_bridge.providers.openai._batch import OpenAIBatchObject
+from batch_bridge.providers.openai._clients import OpenAIClients
+from batch_bridge.providers.openai._failure import is_gone, unavailable
+from batch_bridge.providers.openai._result import read_line
+
+logger = logging.getLogger("batch_bridge")
+
+
+class ResultFiles(NamedTuple):
+    """A batch's output and error file, as far as they came; `None` is one that it does not have."""
+
+    output: Download | None
+    errors: Download | None
+
+
+async def fetch(clients: OpenAIClients, batch: OpenAIBatchObject) -> ResultFiles:
+    """Fetch a batch's files. What breaks one off is told when it is read.
+
+    Raises:
+        ResponseRejected: The id of a file is none.
+    """
+    ids = [each and checked(each, "file") for each in (batch.output_file_id, batch.error_file_id)]
+    return ResultFiles(*[await _fetch(clients, each) if each else None for each in ids])
+
+
+async def read_outcomes(
+    clients: OpenAIClients, batch: OpenAIBatchObject, files: ResultFiles, members: Sequence[str]
+) -> AsyncIterator[tuple[str, Outcome]]:
+    """Yield the outcomes in a batch's output file, then those in its error file, in the order of their lines.
+
+    Requests whose line cannot be read come last, with an error of their own. No more than a piece of a file and one
+    line is held, and the beginnings of lines that cannot be read. If the output file is gone, its requests get errors.
+
+    Raises:
+        ProviderUnavailable: The download broke off; the batch must be polled, and read, again.
+        ResponseRejected: The same, for what the provider sent.
+    """
+    left = set[str]()
+    broken = Unreadable(f"batch {batch.id}", "custom_id")
+    most = clients.limits.answer_bytes
+    async with held(*files):
+        if files.output is not None:
+            async for pair in _read(files.output, broken, most):
+                yield pair
+            if files.output.is_gone:
+                logger.warning("batch %s: its output file %s is gone", batch.id, batch.output_file_id)
+                left.update(members)
+        if files.errors is not None:
+            async for pair in _read(files.errors, broken, most):
+                left.discard(pair[0])
+                yield pair
+            if files.errors.is_gone:
+                logger.warning("batch %s: its error file %s is gone", batch.id, batch.error_file_id)
+    for name, errored in broken.outcomes():
+        yield read_mark(name)[0], errored
+    for request_id in members:
+        if request_id in left:
+            yield request_id, _lost(batch)
+
+
+def _lost(batch: OpenAIBatchObject) -> Errored:
+    return Errored(
+        f"the output file {batch.output_file_id} of batch {batch.id} is gone (the API answers 404): it was "
+        "deleted, or has expired; what it held was billed and cannot be read any more",
+        code="output_file_missing",
+    )
+
+
+async def _read(file: Download, broken: Unreadable, most: int) -> AsyncIterator[tuple[str, Outcome]]:
+    async for line in file.lines(most):
+        if isinstance(line, TooLong):
+            broken.too_long(line, most)
+        elif not line.strip():
+            continue
+        elif (pair := read_line(line)) is not None:
+            yield pair
+        else:
+            broken.add(line)
+
+
+async def _fetch(clients: OpenAIClients, file_id: str) -> Download:
+    async def into(download: Download) -> None:
+        async def stream(client: AsyncOpenAI) -> None:
+            async with client.files.with_streaming_response.content(file_id) as response:
+                async for chunk in response.iter_bytes():
+                    await download.write(chunk)
+
+        await clients.call("files.content", stream, "results")
+
+    return await fetched(into, is_gone, lambda error: unavailable(f"downloading {file_id}", error))

@@ -1,0 +1,388 @@
+"""OpenAI's Batch API, and compatible servers."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import IO, Any, Final, cast
+
+from openai import omit
+
+from batch_bridge._core import log_text as _logged
+from batch_bridge._core.closing import close_all
+from batch_bridge._core.durations import Within
+from batch_bridge._core.models import JSON, Ended, InProgress, Limits, Measure, Request
+from batch_bridge._money import Ask
+from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
+from batch_bridge.providers._realtime.provider import ATTEMPTS, CONCURRENCY, Realtime
+from batch_bridge.providers._shared.allow import Allowed, check, read_allow
+from batch_bridge.providers._shared.background import Background
+from batch_bridge.providers._shared.ids import checked, is_id
+from batch_bridge.providers._shared.poll_history import PollHistory
+from batch_bridge.providers._shared.response_limits import USUAL, ResponseLimits
+from batch_bridge.providers._shared.temp_file import MmapReader, open_temp_file
+from batch_bridge.providers._shared.tokenizer import TOKENIZER
+from batch_bridge.providers.openai import _failure as failure
+from batch_bridge.providers.openai._batch_calls import BatchCalls
+from batch_bridge.providers.openai._call import OpenAICall, read_item
+from batch_bridge.providers.openai._clients import OpenAIClients, Own
+from batch_bridge.providers.openai._dialects import OPENAI, Name, quirks_of
+from batch_bridge.providers.openai._download import fetch, read_outcomes
+from batch_bridge.providers.openai._endpoint import EMBEDDINGS, MODERATIONS
+from batch_bridge.providers.openai._handle import OpenAIHandle, after, read_handle, read_upload, write_handle
+from batch_bridge.providers.openai._realtime import OpenAICaller
+from batch_bridge.providers.openai._search import search
+from batch_bridge.providers.openai._settings import OpenAISettings, read_defaults
+
+LIMITS: Final = OPENAI.limits
+"""What one batch may hold.
+
+Source: platform.openai.com/docs/guides/batch, "Batch API limits": 50,000 requests and 200 MB a file.
+"""
+VENDORS: Final = ("openai", "azure", "groq", "together", "mistral")
+"""Who has prices of their own, by the names that `genai-prices` knows too."""
+NO_OUTPUT: Final = (EMBEDDINGS, MODERATIONS)
+"""Where no tokens are answered."""
+EMBEDDING_INPUTS: Final = 50_000
+"""The limit of texts in an embeddings batch.
+
+Source: OpenAI API reference, "Create batch", `endpoint`.
+"""
+
+
+class OpenAIBatch:
+    """Answers requests through OpenAI's Batch API, or a compatible server.
+
+    An item is a list of messages (dicts, or LangChain messages), a request body, or a whole line (`method`, `url`,
+    `body`; its `custom_id` is not used, and a `client` that `wrap_openai` names in it must use the same API as this
+    one). The answer is the response's body as a dict, or an `AIMessage` if the item contained LangChain messages.
+
+    Args:
+        client: An `AsyncOpenAI` (or `AsyncAzureOpenAI`), which the caller closes; or a function that returns a
+            new one and is called once for each event loop, `OpenAIBatch(lambda: AsyncOpenAI(http_client=…))`,
+            because an `http_client=` of your own works in one loop only. Without it, clients are created when they are
+            needed, from `OPENAI_API_KEY` and the SDK's other environment variables. Its `max_retries` is not
+            used: the engine knows which calls are safe to repeat.
+        model: The model of items that name none.
+        endpoint: The endpoint of items that name none, such as `"/v1/responses"` for lists of messages.
+        defaults: Fields for bodies that do not have them, such as `{"temperature": 0}`.
+        completion_window: As in the API; `None` is the API's default, or 24 hours.
+        metadata: Up to 15 pairs for every batch, in addition to our own key.
+        delete_files: Delete a batch's input, output and error file once its outcomes are stored.
+        files_expire_after: When the API may delete an input file; it keeps them for 30 days.
+        output_expires_after: When the API may delete the output and error files.
+        limits: The limits of one batch, if they differ from those of OpenAI, or of the row of `quirks`.
+        responses: Limits for the server's responses: sizes, times, hosts.
+        allow: Restricts items that contain user input: `Allow(models=…, endpoints=…, fields=…)`, or
+            `"messages"` for lists of messages only. `None` allows everything.
+        quirks: A compatible server that differs from OpenAI: `"groq"`, `"together"`, `"mistral"`,
+            `"doubleword"` or `"vllm"`. Without a client, one is created for that server, with the key in
+            `GROQ_API_KEY` and so on. For Azure use `AzureOpenAIBatch`.
+
+    Attributes:
+        limits: The limits of one batch.
+        calls: The number of API calls by their name in the SDK, such as `"batches.retrieve"`.
+
+    Raises:
+        TypeError: The client is not asynchronous, or another argument has the wrong type.
+        ValueError: The API does not accept an argument.
+    """
+
+    def __init__(
+        self,
+        client: Own | None = None,
+        *,
+        model: str | None = None,
+        endpoint: str | None = None,
+        defaults: Mapping[str, object] | None = None,
+        completion_window: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        delete_files: bool = False,
+        files_expire_after: Within = None,
+        output_expires_after: Within = None,
+        limits: Limits | None = None,
+        responses: ResponseLimits | None = None,
+        allow: Allowed = None,
+        quirks: Name = "openai",
+    ) -> None:
+        self._quirks = quirks_of(quirks)
+        self.limits = limits = limits or self._quirks.limits
+        self._clients = OpenAIClients(client, self._quirks, responses or USUAL)
+        self._background = Background()
+        self._allow = read_allow("OpenAIBatch", allow)
+        self._settings = OpenAISettings(
+            endpoint=endpoint,
+            defaults=read_defaults(defaults, model),
+            completion_window=completion_window or self._quirks.window,
+            metadata=dict(metadata or {}),
+            delete_files=delete_files,
+            files_expire_after=files_expire_after,  # type: ignore[arg-type]  # it is parsed there
+            output_expires_after=output_expires_after,  # type: ignore[arg-type]
+            quirks=self._quirks,
+        )
+        self._batches = BatchCalls(self._clients, self._quirks, self._settings)
+        self._bytes_an_input = -(-(limits.bytes or 0) // EMBEDDING_INPUTS)
+        self._history = PollHistory()
+
+    def __repr__(self) -> str:
+        model = self._settings.defaults.get("model")
+        return f"OpenAIBatch(model={model!r})" if model else "OpenAIBatch()"
+
+    @property
+    def calls(self) -> Counter[str]:
+        """The number of API calls by name."""
+        return self._clients.calls
+
+    def measure(self, request: Request) -> Measure:
+        """Return a request's endpoint and model, which a batch may not mix, and the exact length of its line.
+
+        An embedding request counts at least its texts' share of a batch's limit of texts, so that the
+        byte limit enforces that one too.
+
+        Raises:
+            RequestRefused: It is not a request, or a batch does not support it.
+        """
+        self._clients.check(request.item)
+        call = self._read(request)
+        size = len(call.line(request.id, self._quirks))
+        if call.endpoint == EMBEDDINGS:
+            size = max(size, call.inputs() * self._bytes_an_input)
+        return Measure(f"{call.endpoint} {call.model}", size)
+
+    def tokens(self, request: Request) -> int | None:
+        """Return a request's tokens, counted by tiktoken if it is installed and has the model's encoding on disk."""
+        call = self._read(request)
+        return TOKENIZER.count(call.model, call.body)
+
+    def identity(self, request: Request) -> bytes:
+        """Return what decides a request's answer: the whole body, the endpoint, and where the client sends it.
+
+        It contains no secret: neither the key nor a password in the base URL. Called on an event loop.
+
+        Raises:
+            RequestRefused: It is not a request.
+            ProviderError: There is no API key.
+        """
+        return self._read(request).identity(self._clients.place())
+
+    def realtime(self, *, concurrency: int = CONCURRENCY, attempts: int = ATTEMPTS) -> Realtime:
+        """Return a provider that answers in realtime, through the ordinary endpoints and at full price.
+
+        Args:
+            concurrency: The number of concurrent calls in one event loop.
+            attempts: Attempts for a request that failed temporarily (408, 409, 429, 5xx) or could not be sent.
+
+        Raises:
+            ValueError: An argument is not a positive integer.
+        """
+        caller = OpenAICaller(self._clients.twin(), self._read)
+        return Realtime.of(self, caller, concurrency=concurrency, attempts=attempts)
+
+    async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
+        """Upload the input file, from a temporary file on disk.
+
+        Raises:
+            ProviderUnavailable: Nothing was stored; try again later.
+            SubmissionRefused: The upload was refused, or there is no API key.
+        """
+        first = self._read(requests[0])
+        life = self._settings.files_expire_after
+        try:
+            async with open_temp_file() as file:
+                await asyncio.to_thread(self._write, requests, file)
+                content = cast("IO[bytes]", MmapReader(file))
+                uploaded = await self._clients.call(
+                    "files.create",
+                    lambda client: client.files.create(
+                        file=(f"{key}.jsonl", content, "application/jsonl"),
+                        purpose=cast("Any", self._quirks.purpose),
+                        expires_after=omit if life is None else after(life),
+                    ),
+                    "requests",
+                )
+        except Exception as error:
+            raise failure.of_upload("uploading the input file", error) from error
+        if not is_id(getattr(uploaded, "id", None)):
+            raise ProviderUnavailable("the response to the upload contains no file; check the client's base_url")
+        return {
+            "input_file_id": uploaded.id,
+            "endpoint": first.endpoint,
+            "model": first.model,
+            "uploaded_at": getattr(uploaded, "created_at", None) or int(time.time()),
+        }
+
+    async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:  # noqa: ARG002
+        """Create the batch, once.
+
+        Raises:
+            ProviderUnavailable: It was not created; try again later.
+            SubmissionUnknown: It may have been created.
+            SubmissionRefused: It was not created and will not be.
+        """
+        upload = read_upload(prepared)
+        sent_at = int(time.time())
+        age = sent_at - upload["uploaded_at"]
+        if self._quirks.awaits_files:
+            await self._await_file(upload["input_file_id"], age)
+        try:
+            batch = await self._batches.create(key, upload)
+        except Exception as error:
+            raise failure.of_create("creating the batch", error, age=age) from error
+        if batch is None:
+            raise SubmissionUnknown(
+                "the response to the create call contains no batch; whether it exists will be looked up"
+            )
+        return write_handle(batch, key, upload, created_at=sent_at)
+
+    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
+        """Retrieve the batch; if it has ended, fetch its files, from which its outcomes are read.
+
+        A slow poll continues in the background, so that it does not delay other batches.
+
+        Raises:
+            ProviderUnavailable: The API is unreachable, or refused the key; the paid answers are still there.
+            ResponseRejected: The response was rejected; the paid answers are still there.
+        """
+        known = read_handle(handle)
+        return await self._background.look(known["id"], lambda: self._look(known, members))
+
+    async def _look(self, known: OpenAIHandle, members: Sequence[str]) -> InProgress | Ended:
+        batch_id = known["id"]
+        try:
+            batch = await self._batches.retrieve(batch_id, model=known["model"])
+        except Exception as error:
+            if failure.is_gone(error):
+                return self._history.not_found(batch_id, known["created_at"])
+            raise failure.unavailable(f"polling batch {batch_id}", error) from error
+        if batch is None:
+            raise ProviderUnavailable(
+                f"the response to polling batch {batch_id} contains no batch; check the client's base_url"
+            )
+        self._history.saw(batch_id, batch.status, is_known=batch.is_known)
+        if batch.end is None or (batch.awaits_file and self._history.waits(batch_id)):
+            return batch.progress()
+        files = await fetch(self._clients, batch)
+        outcomes = read_outcomes(self._clients, batch, files, members)
+        return Ended(outcomes, missing=batch.missing(), usage=batch.usage)
+
+    async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
+        """Return the handles of the batches that were created for a key, oldest first.
+
+        Raises:
+            ProviderUnavailable: The API is unreachable, or the result is not certain yet.
+            SubmissionUnknown: The server cannot list batches.
+        """
+        upload = read_upload(prepared)
+        found = await search(self._clients, self._batches, key, upload)
+        return [write_handle(batch, key, upload, created_at=batch.created_at) for batch in found]
+
+    async def fence(self, prepared: JSON) -> None:
+        """Delete the input file, so that a create call still under way fails unpaid. Idempotent.
+
+        Raises:
+            ProviderUnavailable: Try again later.
+            SubmissionUnknown: The server cannot delete files.
+        """
+        file_id = read_upload(prepared)["input_file_id"]
+        try:
+            await self._delete(file_id)
+        except Exception as error:
+            if failure.is_unsupported(error):
+                raise SubmissionUnknown(
+                    f"this server cannot delete files, so a create call that is still under way cannot be stopped "
+                    f"({failure.unavailable('the deletion', error)})"
+                ) from error
+            raise failure.unavailable(f"deleting the input file {file_id}", error) from error
+
+    async def cancel(self, handle: JSON) -> None:
+        """Cancel the batch. A batch that has ended, or no longer exists, is not an error."""
+        batch_id = read_handle(handle)["id"]
+        try:
+            await self._batches.cancel(batch_id)
+        except Exception as error:
+            if not failure.is_ended(error):
+                raise failure.unavailable(f"cancelling batch {batch_id}", error) from error
+
+    async def release(self, handle: JSON) -> None:
+        """Delete the batch's files, if requested, and forget the batch."""
+        batch_id = read_handle(handle)["id"]
+        self._history.forget(batch_id)
+        self._background.forget(batch_id)
+        if not self._settings.delete_files:
+            return
+        try:
+            batch = await self._batches.retrieve(batch_id)
+            if batch is not None:
+                for file_id in (batch.input_file_id, batch.output_file_id, batch.error_file_id):
+                    if file_id is not None:
+                        await self._delete(file_id)
+        except Exception as error:
+            if not failure.is_gone(error):
+                raise failure.unavailable(f"deleting the files of batch {batch_id}", error) from error
+
+    async def aclose(self) -> None:
+        """Close this event loop's own client, but never the caller's."""
+        await close_all((self._background.close, self._clients.aclose))
+
+    @property
+    def vendor(self) -> str | None:
+        """Whose prices these are; `None` for servers that one runs oneself."""
+        name = self._quirks.name
+        return name if name in VENDORS else None
+
+    def ask(self, request: Request) -> Ask:
+        """Return whom a request asks, and what is posted.
+
+        Raises:
+            RequestRefused: It is no request.
+        """
+        call = self._read(request)
+        has_output = call.endpoint not in NO_OUTPUT
+        return Ask(call.model, call.body, has_output)
+
+    def _read(self, request: Request) -> OpenAICall:
+        item = request.item
+        call = read_item(item, self._settings.defaults, self._settings.endpoint)
+        body = item.get("body", item) if type(item) is dict else item
+        check(self._allow, item, body, model=call.model, endpoint=call.endpoint)
+        if call.endpoint not in self._quirks.endpoints:
+            known = ", ".join(self._quirks.endpoints)
+            raise RequestRefused(
+                f"the request cannot be sent: batches of {self._quirks.name} do not support {call.endpoint}; "
+                f"they support {known}"
+            )
+        return call
+
+    async def _await_file(self, file_id: str, age: float) -> None:
+        """Check that a file can be used.
+
+        Raises:
+            ProviderUnavailable: Not yet, or the API is unreachable.
+            SubmissionRefused: It was not accepted.
+        """
+        try:
+            file = await self._clients.call("files.retrieve", lambda client: client.files.retrieve(file_id))
+        except Exception as error:
+            doing = f"looking up the input file {file_id}"
+            if failure.is_unseen(error, age):
+                raise failure.unavailable(doing, error) from error
+            raise failure.of_upload(doing, error) from error
+        status = str(getattr(file, "status", None) or "processed")
+        if status in ("error", "failed"):
+            why = getattr(file, "status_details", None) or "no reason was given"
+            refused = SubmissionRefused(f"the input file {file_id} was not accepted: {why}", code="file_not_processed")
+            raise _logged.logged_as(refused, f"the input file {file_id} was not accepted")
+        if status != "processed":
+            raise ProviderUnavailable(f"the input file {file_id} is {status}, and cannot be used for a batch yet")
+
+    def _write(self, requests: Sequence[Request], file: IO[bytes]) -> None:
+        file.writelines(self._read(request).line(request.id, self._quirks) for request in requests)
+        file.seek(0)  # writes out what is buffered, too: the upload's length is read from the file
+
+    async def _delete(self, file_id: str) -> None:
+        checked(file_id, "file")
+        try:
+            await self._clients.call("files.delete", lambda client: client.files.delete(file_id))
+        except Exception as error:
+            if not failure.is_gone(error):
+                raise

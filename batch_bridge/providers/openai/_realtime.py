@@ -1,0 +1,85 @@
+"""One request as one call of an ordinary endpoint of OpenAI's API, with the outcome that a batch would give it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from batch_bridge._core.models import Errored, Request, Usage
+from batch_bridge.providers._realtime.reply import Reply
+from batch_bridge.providers._shared.clean_text import without_secrets
+from batch_bridge.providers._shared.failure import answer_of
+from batch_bridge.providers._shared.result import loads
+from batch_bridge.providers.openai import _failure as failure
+from batch_bridge.providers.openai._call import OpenAICall
+from batch_bridge.providers.openai._clients import OpenAIClients
+from batch_bridge.providers.openai._result import answered, failed
+
+_OK: Final = 200
+_SPENT: Final = "insufficient_quota"
+"""The code of a 429 that no pause helps.
+
+Source: platform.openai.com/docs/guides/error-codes, "You exceeded your current quota".
+"""
+
+
+class OpenAICaller:
+    """Answers requests one by one.
+
+    Args:
+        clients: Where the client of the running loop comes from. It repeats nothing by itself.
+        read: A request as a call.
+    """
+
+    def __init__(self, clients: OpenAIClients, read: Callable[[Request], OpenAICall]) -> None:
+        self._clients = clients
+        self._read = read
+
+    async def answer(self, request: Request) -> Reply:
+        """Make the call, once.
+
+        Raises:
+            TryLater: It was not sent, or was refused for now (408, 409, 429, 5xx).
+            RequestRefused: It is no request.
+        """
+        call = self._read(request)
+        path, doing = call.endpoint.removeprefix("/v1"), f"calling {call.endpoint}"
+        try:
+            content = await self._clients.call(
+                f"POST {call.endpoint}", lambda client: client.post(path, cast_to=bytes, body=call.body), "answer"
+            )
+        except Exception as error:  # noqa: BLE001  # as in a batch, it is this request's outcome
+            return Reply(failure.of_call(doing, error, _failed))
+        try:
+            body = loads(without_secrets(content))
+        except ValueError:
+            return Reply(Errored(f"{doing} was answered with no JSON", code="unexpected_answer", status_code=_OK))
+        outcome = answered(body, _OK, wants_message=call.wants_message)
+        return Reply(outcome, _usage(body, call.model))
+
+    async def aclose(self) -> None:
+        """Close the client that was made for the running loop; never the user's own."""
+        await self._clients.aclose()
+
+
+def _failed(error: Exception, status: int) -> tuple[Errored, bool]:
+    headers, body = answer_of(error)
+    errored = failed(status, body, None, headers.get("x-request-id"))
+    return errored, errored.code == _SPENT or headers.get("x-should-retry") == "false"
+
+
+def _usage(body: object, model: str) -> Usage | None:
+    """Return what a body says it cost: chat completions and embeddings say it in other words than responses."""
+    told = body.get("usage") if isinstance(body, Mapping) else None
+    if not isinstance(body, Mapping) or not isinstance(told, Mapping):
+        return None
+    given = _whole(told, "input_tokens", "prompt_tokens")
+    made = _whole(told, "output_tokens", "completion_tokens")
+    if given is None:
+        return None
+    details = next((told[name] for name in ("input_tokens_details", "prompt_tokens_details") if name in told), None)
+    cached = _whole(details, "cached_tokens") if isinstance(details, Mapping) else None
+    named = body.get("model")
+    return Usage(named if isinstance(named, str) else model, given, made or 0, cached or 0, realtime=True)
+
+
+def _whole(told: Mapping[str, Any], *names: str) -> int | None:
+    return next((told[name] for name in names if type(told.get(name)) is int), None)

@@ -1,0 +1,127 @@
+"""The progress bar of a Runner, in a terminal."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from batch_bridge._money import Cost
+from batch_bridge._money import shown as money
+from batch_bridge.events import BatchProgress
+
+_INTERVAL = 0.2
+"""Seconds between two looks."""
+_COUNT_EVERY = 5.0
+"""Seconds between two counts of the money."""
+
+
+class ProgressSource(Protocol):
+    """What the bar shows of a session."""
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait to be sent."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """Requests at the providers."""
+        ...
+
+    @property
+    def in_batches(self) -> tuple[BatchProgress, ...]:
+        """How far the batches at the providers are."""
+        ...
+
+    @property
+    def batches(self) -> int:
+        """Batches at the providers."""
+        ...
+
+    @property
+    def settlements(self) -> int:
+        """Changes whenever something was paid."""
+        ...
+
+    async def cost(self) -> Cost:
+        """Return what was paid, of all sessions on this ledger."""
+        ...
+
+
+class Counted(Protocol):
+    """What the bar shows of a call."""
+
+    done: int
+    ended_before: int
+
+
+def is_wanted(progress: bool | None) -> bool:  # noqa: FBT001
+    """Return whether to show a bar: as asked, else in a terminal only."""
+    return sys.stderr.isatty() if progress is None else progress
+
+
+def _answered(batches: tuple[BatchProgress, ...]) -> str:
+    """Return how many requests the providers have done, as far as they tell."""
+    told = [each for each in batches if each.done is not None and each.total]
+    if not told:
+        return ""
+    return f": {sum(each.done or 0 for each in told)}/{sum(each.total or 0 for each in told)} done"
+
+
+@contextlib.asynccontextmanager
+async def bar(session: ProgressSource, call: Counted, total: int | None) -> AsyncIterator[None]:
+    """Show a bar for a call while the block runs. `total` is `None` where the inputs are read lazily."""
+    columns = (
+        TextColumn("[bold]threads"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[before]}{task.fields[waiting]} queued"),
+        TextColumn("{task.fields[flying]} in {task.fields[batches]} batches{task.fields[answered]}"),
+        TextColumn("{task.fields[money]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+        task = shown.add_task("threads", total=total, before="", waiting=0, flying=0, batches=0, answered="", money="")
+
+        def look() -> None:
+            shown.update(
+                task,
+                completed=call.done,
+                before=f"{call.ended_before} ended before, " if call.ended_before else "",
+                waiting=session.queued,
+                flying=session.in_flight,
+                batches=session.batches,
+                answered=_answered(session.in_batches),
+            )
+
+        async def keep_looking() -> None:
+            while True:
+                look()
+                await asyncio.sleep(_INTERVAL)
+
+        async def count() -> None:
+            cost = await session.cost()
+            if cost.requests and cost.paid is not None:
+                shown.update(task, money=f"{money(cost.paid, cost.currency)} paid")
+
+        async def keep_counting() -> None:
+            counted = -1
+            while True:
+                if session.settlements != counted:
+                    counted = session.settlements
+                    await count()
+                await asyncio.sleep(_COUNT_EVERY)
+
+        counting = asyncio.get_running_loop().create_task(keep_counting())
+        looking = asyncio.get_running_loop().create_task(keep_looking())
+        try:
+            yield
+        finally:
+            looking.cancel()
+            counting.cancel()
+            await asyncio.gather(counting, return_exceptions=True)
+            look()

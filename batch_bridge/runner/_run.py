@@ -1,0 +1,502 @@
+"""One call of a Runner: inputs become threads, which run, park and are resumed; results come out as they are ready."""
+
+import asyncio
+import itertools
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command, Interrupt
+
+from batch_bridge._compat.langgraph import forget_old_answer
+from batch_bridge._core.interrupt_payload import Asked
+from batch_bridge._core.models import Outcome, Succeeded
+from batch_bridge._core.outcomes import raise_over_budget
+from batch_bridge._ledger.patience import Patience
+from batch_bridge._node.quiet_loop import keep_quiet
+from batch_bridge._node.slow_rounds import note_hidden
+from batch_bridge._node.step_limits import LINK
+from batch_bridge._node.untracked_state import UntrackedMemory
+from batch_bridge._node.wait import Link
+from batch_bridge.errors import (
+    BudgetExceeded,
+    GraphChangedError,
+    NondeterministicNodeError,
+    RunMismatchError,
+    SwallowedInterruptError,
+    ThreadUnderWayError,
+    UnknownBatcherError,
+)
+from batch_bridge.runner._changed_graphs import refuse_changed
+from batch_bridge.runner._options import full_config
+from batch_bridge.runner._recovery import DIGEST, Begin, Failures, digest_of, mismatch, start
+from batch_bridge.runner._thread import Thread, authors, resume_map, sort_interrupts, split_interrupts
+from batch_bridge.runner._unclaimed import Unclaimed
+
+logger = logging.getLogger("batch_bridge")
+
+_STRIKES = 2
+"""Deliveries in a row that a thread may let pass without consuming anything, before it is an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A thread's result that is an exception."""
+
+    error: Exception
+
+
+class RunHost(Protocol):
+    """What a call needs of the session that it belongs to."""
+
+    graph: Any
+    bridges: frozenset[str]
+    failures: Failures
+    untracked: UntrackedMemory
+    unclaimed: Unclaimed
+    by: str
+    """Who asks: this session."""
+    patience: Patience
+    """With the checkpointer."""
+    under_way: "dict[str, Run | None]"
+    """Threads that are driven now, by which call: LangGraph bears one run of a thread at a time."""
+
+    def collect(self, call: "Run", thread: Thread, asked: Iterable[Asked]) -> None:
+        """Hand a parked thread's requests to their bridges."""
+        ...
+
+    async def outcomes(self, asks: Iterable[tuple[str, str]]) -> dict[str, Outcome]:
+        """Read what is known of (request id, bridge) pairs."""
+        ...
+
+    def told(self, asks: Iterable[tuple[str, str]]) -> None:
+        """Note that a thread was resumed with the outcomes of (request id, bridge) pairs."""
+        ...
+
+    def release(self, thread: Thread) -> None:
+        """Let go of an ended thread's outcomes."""
+        ...
+
+    def abandon(self, thread: Thread) -> None:
+        """Do not send what a thread that has failed still waits for, unless it is on its way."""
+        ...
+
+    def changed(self, call: "Run") -> None:
+        """Something began or ended to run: whether all is idle may have changed."""
+        ...
+
+
+class Run:
+    """The threads of one `abatch`. Results leave in the order in which they are ready.
+
+    Args:
+        host: The session.
+        inputs: Read one at a time, when there is room to run it.
+        configs: One config for each input, or one for all.
+        run_id: Names the run; part of the thread ids.
+        continued: The run may have been begun before; finished threads are not run again.
+        limit: Threads that run at the same time; parked ones do not count.
+        options: Keyword arguments for `graph.ainvoke`.
+        is_single: It is one thread, and says nothing about what comes next.
+        leaves: It ends once nothing can be done but wait for providers; what its threads wait for is their result.
+    """
+
+    def __init__(
+        self,
+        host: RunHost,
+        inputs: Iterable[Any],
+        configs: RunnableConfig | Sequence[RunnableConfig] | None,
+        run_id: str,
+        *,
+        continued: bool,
+        limit: int,
+        options: Mapping[str, Any],
+        is_single: bool = False,
+        leaves: bool = False,
+    ) -> None:
+        self._host = host
+        self.is_single = is_single
+        self.leaves = leaves
+        self._inputs: Iterator[tuple[int, Any]] | None = iter(enumerate(inputs))
+        self._configs = configs
+        self.run_id = run_id
+        self.run = run_id if continued else ""
+        self._continued = continued
+        self._limit = limit
+        self._options = options
+        self._ready: deque[Thread] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._threads: dict[str, Thread] = {}
+        self._joined: dict[str, list[asyncio.Future[Any]]] = {}
+        self._results: asyncio.Queue[tuple[int, Any] | BaseException | None] = asyncio.Queue()
+        self._cancelled = False
+        self.live = 0
+        self.done = 0
+        self.ended_before = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a thread runs or could: then more requests may come at any moment."""
+        return bool(self._running or self._ready or self._inputs is not None)
+
+    @property
+    def running(self) -> bool:
+        """Whether a thread runs now."""
+        return bool(self._running)
+
+    async def results(self) -> AsyncIterator[tuple[int, Any]]:
+        """Yield (index, result) as threads end; a failed thread's result is `Failed`.
+
+        Raises:
+            RunMismatchError: The run was begun with other inputs.
+            GraphChangedError: A thread waits at a node that the graph does not have; nothing was run.
+        """
+        keep_quiet(asyncio.get_running_loop())
+        endless = self._configs is None or isinstance(self._configs, Mapping)
+        await refuse_changed(self._host.graph, self._named_threads(), are_all=not endless)
+        self.pump()
+        while (result := await self._results.get()) is not None:
+            if isinstance(result, BaseException):
+                raise result
+            yield result
+
+    def tell_ended_before(self) -> None:
+        """Log how many threads had ended in an earlier call, if any had: they were not run, and nothing was asked."""
+        if not self.ended_before:
+            return
+        is_all = self.ended_before == self.done
+        logger.log(
+            logging.WARNING if is_all else logging.INFO,
+            "run %r: %d of %d threads had ended before%s; their results were read again. To run them again, choose "
+            "another run_id, or restart one: runner.restart(thread_id)",
+            self.run_id,
+            self.ended_before,
+            self.done,
+            ", nothing was sent" if is_all else "",
+        )
+
+    def join(self, thread_id: str, value: object) -> asyncio.Future[Any] | None:
+        """Return a future for the result of a thread that this call drives; `None` if `value` asks for something else.
+
+        It is cancelled if this call is ended before: whoever waits for it goes on with the thread.
+
+        Args:
+            thread_id: The thread.
+            value: The input that it was begun with, or `None`.
+
+        Raises:
+            RunMismatchError: It was begun with another input.
+        """
+        thread = self._threads[thread_id]
+        if isinstance(value, Command) or (value is not None and not thread.digest):
+            return None
+        if value is not None and digest_of(value) != thread.digest:
+            raise mismatch(0, thread_id)
+        joined: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._joined.setdefault(thread_id, []).append(joined)
+        return joined
+
+    def wake(self, thread: Thread) -> None:
+        """Resume a thread, when there is room."""
+        if self._cancelled:
+            return
+        thread.busy = True
+        self._ready.append(thread)
+        self.pump()
+
+    def leave(self, pending: Callable[[Thread], Any]) -> None:
+        """End the call though threads wait. Each one's result is what `pending` makes of it."""
+        self.leaves = False
+        for thread in self._threads.values():
+            self._results.put_nowait((thread.index, pending(thread)))
+        self._results.put_nowait(None)
+
+    def thread(self, thread_id: str) -> Thread:
+        """Return a thread that this call drives."""
+        return self._threads[thread_id]
+
+    def fail(self, error: BaseException) -> None:
+        """End the call with an error that is no thread's own."""
+        self._results.put_nowait(error)
+
+    async def cancel(self) -> None:
+        """Stop what runs, and start nothing more. Parked threads stay as they are, and can be found again."""
+        self._cancelled = True
+        self._inputs = None
+        self._ready.clear()
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        try:
+            await asyncio.gather(*running, return_exceptions=True)
+        finally:
+            for thread_id in self._threads:
+                self._host.under_way.pop(thread_id, None)
+            self._threads.clear()
+            for joined in itertools.chain(*self._joined.values()):
+                joined.cancel()
+
+    def pump(self) -> None:
+        """Start what there is room for: threads that were answered first, then new inputs."""
+        while not self._cancelled and len(self._running) < self._limit:
+            if self._ready:
+                self._spawn(self._resume, self._ready.popleft())
+            elif not self._begin_next():
+                break
+        self._host.changed(self)
+
+    def _begin_next(self) -> bool:
+        if self._inputs is None:
+            return False
+        try:
+            index, value = next(self._inputs)
+            thread = self._thread(index, value)
+        except StopIteration:
+            self._inputs = None
+            self._finish()
+            return False
+        except Exception as error:  # noqa: BLE001  # the user's iterator, or a config: the call reports it
+            self._inputs = None
+            self.fail(error)
+            return False
+        self.live += 1
+        self._spawn(self._begin, thread, value)
+        return True
+
+    def _spawn(self, step: Callable[..., Any], *arguments: Any) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(step, *arguments))
+        self._running.add(task)
+        task.add_done_callback(self._stopped)
+
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(error)
+        self.pump()
+
+    async def _run(self, step: Callable[..., Any], thread: Thread, *arguments: Any) -> None:
+        try:
+            await step(thread, *arguments)
+        except (RunMismatchError, GraphChangedError):
+            raise
+        except Exception as error:  # of a whole run: no interrupt leaves a root graph
+            if self._host.patience.has_given_up(error):  # it is not the thread that has failed
+                raise
+            self._host.abandon(thread)
+            if isinstance(error, BudgetExceeded) and thread.named:  # it has not failed, and asks the same again
+                self._end(thread, Failed(error))
+                return
+            if thread.named:  # it can be run again, and asks anew then for what has failed
+                await self._host.failures.note(thread)
+            else:
+                self._host.release(thread)
+            self._end(thread, Failed(error))
+
+    def _finish(self) -> None:
+        if self._inputs is None and not self.live:
+            self._results.put_nowait(None)
+
+    def _end(self, thread: Thread, result: Any) -> None:
+        self._host.under_way.pop(thread.id, None)
+        self._threads.pop(thread.id, None)
+        for joined in self._joined.pop(thread.id, ()):
+            if not joined.done():
+                joined.set_result(result)
+        self.live -= 1
+        self.done += 1
+        self._results.put_nowait((thread.index, result))
+        self._finish()
+
+    # -- one thread ------------------------------------------------------------------------------------------
+
+    def _named_threads(self) -> Iterator[RunnableConfig]:
+        """Yield configs that name the threads which may exist already, in order; of a run it is not known how many."""
+        several = self._configs is not None and not isinstance(self._configs, Mapping)
+        for index in range(len(self._configs or ())) if several else itertools.count():
+            config = self._config_of(index)
+            given = config.get("configurable", {}).get("thread_id")
+            if given is None and not self._continued:
+                if not several:
+                    return
+                continue
+            thread_id = f"{self.run_id}:{index}" if given is None else str(given)
+            yield {**config, "configurable": {**config.get("configurable", {}), "thread_id": thread_id}}
+            if given is not None and not several:
+                return
+
+    def _config_of(self, index: int) -> RunnableConfig:
+        if self._configs is None:
+            return {}
+        if isinstance(self._configs, Mapping):
+            return full_config(self._configs)
+        if index >= len(self._configs):
+            raise ValueError(
+                f"config= is a list of {len(self._configs)}, and there is an input {index}; pass one config for "
+                "each input, or one for all"
+            )
+        return full_config(self._configs[index])
+
+    def _thread(self, index: int, value: Any) -> Thread:
+        given = self._config_of(index).get("configurable", {}).get("thread_id")
+        if given is not None and isinstance(self._configs, Mapping) and index:
+            raise ValueError(
+                f"config= names thread {given!r} for all inputs, and there are several; pass a list, one config for "
+                "each input, or omit the thread_id"
+            )
+        thread_id = f"{self.run_id}:{index}" if given is None else str(given)
+        named = given is not None or self._continued
+        digest = digest_of(value) if named and not _is_no_input(value) else ""
+        thread = Thread(index, thread_id, digest, named)
+        if thread_id in self._host.under_way:
+            raise ThreadUnderWayError(
+                f"thread {thread_id!r} is under way in this Runner already; await what drives it, then go on with it"
+            )
+        self._host.under_way[thread_id] = self
+        self._threads[thread_id] = thread
+        return thread
+
+    def _config(self, thread: Thread, link: Link, *, replay: bool = False) -> RunnableConfig:
+        config: dict[str, Any] = dict(self._config_of(thread.index))
+        config["configurable"] = {**config.get("configurable", {}), "thread_id": thread.id, LINK: link}
+        if not replay:  # where a replay has parked is the thread's newest checkpoint
+            config["configurable"].pop("checkpoint_id", None)
+        if thread.digest:
+            config["metadata"] = {**config.get("metadata", {}), DIGEST: thread.digest}
+        return config  # type: ignore[return-value]
+
+    async def _begin(self, thread: Thread, value: Any) -> None:
+        link = Link(self._host.bridges, by=self._host.by, untracked=self._host.untracked)
+        replay = False
+        if thread.digest or _is_no_input(value):
+            link.retries = thread.failures = await self._host.failures.of(thread.id)
+            named = self._config(thread, link, replay=True)
+            step = await start(self._host.graph, named, thread, value, continued=self._continued)
+            if not isinstance(step, Begin):
+                self._park(thread, step.interrupts)
+                return
+            value, replay = step.input, step.replay
+            self.ended_before += step.ended
+        await self._step(thread, value, self._config(thread, link, replay=replay), link)
+
+    async def _resume(self, thread: Thread) -> None:
+        link = Link(self._host.bridges, thread.failures, by=self._host.by, untracked=self._host.untracked)
+        config = self._config(thread, link)
+        interrupts = await self._pending(config)
+        pending, _ = sort_interrupts(interrupts)
+        due = [
+            interrupt
+            for interrupt in thread.due()
+            if {(each.id, each.batcher) for each in pending.get(interrupt.id, ())} == set(interrupt.asks)
+        ]
+        outcomes = await self._host.outcomes({ask for interrupt in due for ask in interrupt.asks})
+        raise_over_budget(outcomes)  # it stays parked, so that it asks the same again once there is more to spend
+        asked_by = authors(interrupts)
+        answers = resume_map(due, outcomes, asked_by)
+        link.inherited = any(asked_by[each.id] != self._host.by for each in due)
+        if not answers:  # somebody else has moved this thread on
+            await self._find_again(thread, config, link)
+            return
+        asks = tuple(ask for interrupt in due for ask in interrupt.asks if ask[0] in outcomes)
+        thread.delivered += asks
+        answered = [each for one in due for each in pending[one.id] if isinstance(outcomes.get(each.id), Succeeded)]
+        try:
+            await self._step(thread, Command(resume=answers), config, link, answered)
+        finally:
+            if not self._cancelled:
+                self._host.told(asks)
+
+    async def _pending(self, config: RunnableConfig) -> list[Interrupt]:
+        """Return the interrupts that are pending, as LangGraph has persisted them: an address alone proves nothing.
+
+        A human's answer that an earlier run took is not there for the next.
+        """
+        saver = self._host.graph.checkpointer
+        saved = await saver.aget_tuple(config)
+        if saved is None:
+            return []
+        writes = saved.pending_writes or ()
+        await forget_old_answer(saver, saved.config, writes)
+        return [each for _, channel, value in writes if channel == "__interrupt__" for each in value]
+
+    async def _find_again(self, thread: Thread, config: RunnableConfig, link: Link) -> None:
+        step = await start(self._host.graph, config, thread, None, continued=True)
+        if isinstance(step, Begin):
+            await self._step(thread, step.input, config, link)
+        else:
+            self._park(thread, step.interrupts)
+
+    async def _step(
+        self,
+        thread: Thread,
+        value: Any,
+        config: RunnableConfig,
+        link: Link,
+        answered: Sequence[Asked] = (),
+    ) -> None:
+        result = await self._host.graph.ainvoke(value, config, **self._options)
+        if self._options.get("stream_mode", "values") == "values":
+            ours, others = split_interrupts(result)
+        else:  # chunks, which need not tell of interrupts
+            thread.chunks += tuple(result)
+            result = list(thread.chunks)
+            snapshot = await self._host.graph.aget_state(self._config(thread, link))
+            ours, others = sort_interrupts(snapshot.interrupts)
+        if unclaimed := link.unclaimed(each.id for each in answered):
+            await self._host.unclaimed.note(thread.id, unclaimed)
+        asked_for = {each.id for asked in ours.values() for each in asked}
+        thread.unseen = (thread.unseen | link.parked.keys()) - asked_for
+        if thread.unseen and not ours and not others:
+            raise SwallowedInterruptError(
+                f"thread {thread.id!r} has ended without waiting for {len(thread.unseen)} answer(s) that it "
+                "requested: a node caught the interrupt that a wait, or a call of a wrapped client, raises to park it. "
+                "Catch RequestError, or the client's own errors, instead of Exception, and run again with another "
+                "run_id or thread_id: this thread's state contains what the node returned instead"
+            )
+        if not ours:
+            if not others:  # at a human's question its nodes still hold what has failed, and have it behind them
+                await self._host.failures.clear(thread)
+            self._host.release(thread)
+            self._end(thread, result)
+            return
+        hidden = link.parked.keys() - asked_for
+        thread.hidden = thread.hidden + 1 if hidden else 0
+        for request_id in hidden:
+            note_hidden(link.parked[request_id], thread.hidden)
+        if link.consumed or not isinstance(value, Command):
+            thread.strikes = 0
+        elif not link.inherited:  # else it was asked for by code that may have been another
+            thread.strikes += 1
+        if thread.strikes > _STRIKES or (thread.strikes and not link.inherited and _is_asked_again(answered, ours)):
+            raise NondeterministicNodeError(
+                f"thread {thread.id!r} received its answers, took none of them, and built new requests. Is a subgraph "
+                "compiled with checkpointer=False, or a node run under new names? A wait must be found again when "
+                "its thread is resumed: compile the subgraph without checkpointer=, or wait outside of it"
+            )
+        self._park(thread, ours)
+
+    def _park(self, thread: Thread, interrupts: dict[str, list[Asked]]) -> None:
+        asked = [each for requests in interrupts.values() for each in requests]
+        for each in asked:
+            if each.batcher not in self._host.bridges:
+                known = ", ".join(sorted(map(repr, self._host.bridges)))
+                raise UnknownBatcherError(
+                    f"thread {thread.id!r} waits for a bridge {each.batcher!r}, but this Runner has only {known}; "
+                    "pass the Runner the bridge with which the thread was started"
+                )
+        thread.park(interrupts)
+        self._host.collect(self, thread, asked)
+
+
+def _is_no_input(value: object) -> bool:
+    """Return whether a thread that exists goes on with this, rather than being begun with it."""
+    return value is None or isinstance(value, Command)
+
+
+def _is_asked_again(answered: Sequence[Asked], asked: Mapping[str, list[Asked]]) -> bool:
+    """Return whether an item is asked for under another id than the one that it was answered under."""
+    known = {each.id for each in answered}
+    new = [each for requests in asked.values() for each in requests if each.id not in known]
+    return any(each.batcher == old.batcher and each.item == old.item for each in new for old in answered)

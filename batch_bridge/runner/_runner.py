@@ -1,0 +1,825 @@
+"""Runs a graph over many inputs in one process. Threads that wait for a batch are parked and use no resources."""
+
+import asyncio
+import contextlib
+import os
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence, Sized
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.store.base import BaseStore
+from langgraph.store.memory import InMemoryStore
+from langgraph.types import Command
+
+from batch_bridge._core.closing import Closing, note_others
+from batch_bridge._core.durations import Duration, Within, duration
+from batch_bridge._core.pending import OnPending, Pending, check_on_pending
+from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress, listen
+from batch_bridge._host.report import Report
+from batch_bridge._ledger.in_memory import MemoryRows
+from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.patience import STORE_PATIENCE
+from batch_bridge._money import Budget, Quote, choose
+from batch_bridge._node.given_items import check_items
+from batch_bridge._sqlite.file import open_file
+from batch_bridge._sqlite.serde import StrictSerializer
+from batch_bridge.bridge import Bridge
+from batch_bridge.bridge._bridge import check_budget
+from batch_bridge.errors import RunnerStateError, ThreadUnderWayError, UnknownThreadError
+from batch_bridge.events import Progress
+from batch_bridge.runner._garbage_collector import relaxed
+from batch_bridge.runner._options import InvokeOptions, check_options, full_config
+from batch_bridge.runner._progress import bar, is_wanted
+from batch_bridge.runner._run import Failed, Run
+from batch_bridge.runner._session import Session
+from batch_bridge.runner._state_types import types_of
+from batch_bridge.runner._submissions import Submissions
+
+MAX_CONCURRENCY = 64
+"""Threads that run at the same time, unless the call says otherwise. Parked threads do not count."""
+_INVOKE_OPTIONS = ("input", "config", "attach", "on_pending", "context")
+_QUOTE_OPTIONS = ("inputs", "sample", "run_id", "max_concurrency", "context")
+_BATCH_OPTIONS = ("inputs", "config", "run_id", "return_exceptions", "on_pending", "max_concurrency", "context")
+
+
+class Runner:
+    """Drives a graph and its bridges on one machine, and recovers from any crash.
+
+    ::
+
+        async with Runner(graph, bridge, path="run.db") as runner:
+            results = await runner.abatch(inputs, run_id="eval-7")
+
+    The same `run_id`, in this process or in another one after a crash, continues the run where it stopped: finished
+    threads do not run again, batches in flight are adopted, and nothing is paid twice. Failed threads run again, and
+    send their failed requests again.
+
+    While a Runner is open, Python's garbage collector runs less often (see `_collector`), unless you have tuned it.
+
+    Args:
+        graph: A `StateGraph` builder, a compiled graph, or an `@entrypoint`. Without a checkpointer of its own it uses
+            the Runner's.
+        bridges: One or several bridges; nodes refer to them by name.
+        path: The SQLite file of the ledger, and of the checkpoints if they have no other checkpointer.
+            `":memory:"` keeps both in memory: nothing survives the process. Only one Runner at a time can open a file.
+        checkpointer: Stores the checkpoints instead of the file. The caller opens and closes it.
+        store: Stores the ledger instead of the file; any LangGraph `BaseStore`. The caller opens and closes it. In a
+            store, a bridge and a run belong to one Runner at a time: see `patience`.
+        types: Classes in the threads' state that neither an annotation of the graph's state nor the
+            code of its nodes names. Other types in a checkpoint of the Runner's file are not built, because a
+            manipulated file could run code. A checkpointer of your own has its own rules.
+        patience: How long to wait for another Runner that owns a bridge or the run in `store`, as in a rolling deploy
+            (a duration). After that, and by default at once, it is a `StoreInUseError`. A claim of a
+            process that was killed runs out after half a minute, and at once on the same machine (Linux).
+        store_patience: How long a call of the store or the checkpointer that fails is tried again (a duration), with
+            growing pauses; what asked for it waits meanwhile, and the rest goes on. After that the run
+            ends with the store's error, and the same command goes on with it.
+        give_up_after: How long nothing may move (a duration): every call of the providers fails, in all
+            bridges. Then the run ends with `Stalled`, which says what failed last; the same command goes on, with the
+            batches that are in flight. A batch that runs moves with each look at it. `None`: it tries for ever.
+        budget: What may be spent, by all bridges together, and what one thread may ask for; see `Budget`. Without it a
+            thread may ask for 1,000 requests, and bridges may have budgets of their own.
+        progress: A progress bar on standard error; by default in a terminal only.
+        on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
+            once, and harms nothing. All have been told what there was when the Runner is closed.
+        on_progress: Called with the newest `Progress` when something has changed.
+        on_item: `on_item(index, result)` is called for each thread that has ended; the result may be an exception.
+        on_complete: Called with the `Progress` when all threads of a call, such as `abatch`, have ended.
+        callback_workers: Threads in which callbacks run in parallel; `0` runs them in order, on the event loop.
+
+    Raises:
+        TypeError: `graph` is not a graph, `bridges` are not bridges, or there are two checkpointers.
+        ValueError: No bridge was given, or two have the same name.
+        StoreInUseError: On entering, and at the start of a run: another Runner owns it.
+        RunFileError: On entering: the file is damaged, open elsewhere, or unreachable.
+    """
+
+    def __init__(
+        self,
+        graph: Any,
+        bridges: Bridge | Sequence[Bridge],
+        *,
+        path: str | os.PathLike[str] = "run.db",
+        checkpointer: BaseCheckpointSaver[Any] | None = None,
+        store: BaseStore | None = None,
+        types: Iterable[type] = (),
+        patience: Duration = 0,
+        store_patience: Duration = STORE_PATIENCE,
+        give_up_after: Within = None,
+        budget: Budget | None = None,
+        progress: bool | None = None,
+        on_event: OnEvent | None = None,
+        on_progress: OnProgress | None = None,
+        on_item: OnItem | None = None,
+        on_complete: OnProgress | None = None,
+        callback_workers: int = 0,
+    ) -> None:
+        self._callbacks = Callbacks(on_event, on_progress, on_item, on_complete, callback_workers)
+        self._callbacks.check("Runner")
+        self._total: int | None = 0
+        self._graph = graph
+        several = isinstance(bridges, Iterable) and not isinstance(bridges, str)
+        self._bridges: list[Bridge] = list(bridges) if several else [bridges]  # type: ignore[arg-type, list-item]
+        self._own_saver = _own_saver(graph)
+        self._path = path
+        self._saver = checkpointer
+        self._store = store
+        self._types = set(types)
+        self._patience = (duration(patience, "patience") if patience else None) or timedelta(0)
+        self._store_patience = duration(store_patience, "store_patience") or STORE_PATIENCE
+        self._give_up_after = duration(give_up_after, "give_up_after")
+        self._budget = check_budget(budget, self._bridges)
+        self._progress = progress
+        self._session: Session | None = None
+        self._submissions: Submissions | None = None
+        self._watched: Session | None = None
+        self._stack: contextlib.AsyncExitStack | None = None
+        self._sync: asyncio.Runner | None = None
+        self._runs: set[str] = set()
+        if checkpointer is not None and self._own_saver is not None:
+            raise TypeError("Runner got checkpointer= and a graph that was compiled with one; leave one of the two out")
+        for bridge in self._bridges:
+            if not isinstance(bridge, Bridge):
+                raise TypeError(f"Runner got {bridge!r} instead of a Bridge; pass Runner(graph, Bridge(…))")
+        names = [bridge.name for bridge in self._bridges]
+        if not names:
+            raise ValueError("Runner got no bridge; pass Runner(graph, Bridge(…)), or a list of bridges")
+        if len(set(names)) < len(names):
+            raise ValueError(f"Runner got bridges with the same name: {names}; rename them with Bridge(…, name=…)")
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        if self._session is not None:
+            raise RunnerStateError("this Runner is already open; use it, or create another one with another file")
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(relaxed())
+            saver = self._saver or self._own_saver
+            store: Rows | None = self._store
+            if saver is None or store is None:
+                if os.fspath(self._path) == ":memory:":
+                    own_saver: BaseCheckpointSaver[Any] = InMemorySaver()
+                    own_store: Rows = MemoryRows()
+                else:
+                    own_saver, own_store = await stack.enter_async_context(
+                        open_file(self._path, serde=StrictSerializer(types_of(self._graph) | self._types))
+                    )
+                saver, store = saver or own_saver, store or own_store
+            listeners = listen(self._callbacks, self._look)
+            if listeners is not None:
+                stack.push_async_exit(Closing((listeners.close,)))
+            heard = {bridge.name: own for bridge in self._bridges if (own := bridge.listen()) is not None}
+            for own in heard.values():
+                stack.push_async_exit(Closing((own.close,)))
+            self._total = 0
+            session = Session(
+                self._graph,
+                self._bridges,
+                None if self._own_saver else saver,
+                store,
+                listeners,
+                heard=heard,
+                store_patience=self._store_patience,
+                is_shared=self._store is not None,
+                patience=self._patience,
+                give_up_after=self._give_up_after,
+                budget=self._budget,
+                volatile=isinstance(saver, InMemorySaver) or isinstance(store, MemoryRows | InMemoryStore),
+            )
+            stack.push_async_exit(Closing((session.close,)))
+            await session.open()
+            names = ",".join(sorted(bridge.name for bridge in self._bridges))
+            saver = session.graph.checkpointer
+            self._submissions = Submissions(session.rows, names, saver, self._run_submitted)
+            stack.push_async_exit(Closing((self._submissions.close,)))
+            self._session = self._watched = session
+            try:
+                await self._submissions.open()
+            except BaseException:
+                self._session = self._watched = None
+                raise
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        stack, self._stack, self._session = self._stack, None, None
+        if stack is None:
+            return
+        try:
+            await stack.aclose()  # callbacks that are still to be called are called here, and look at the session
+        except Exception as failed:
+            if error is None:
+                raise
+            note_others(error, (failed,))  # what has ended the block is what the caller is told
+        finally:
+            self._watched = None
+
+    def __enter__(self) -> Self:
+        _refuse_loop("with Runner(…)", "async with Runner(…)")
+        self._sync = asyncio.Runner()
+        try:
+            self._sync.run(self.__aenter__())
+        except BaseException:
+            self._sync.close()
+            self._sync = None
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._sync is not None:
+            try:
+                self._sync.run(self.__aexit__(kind, error, trace))
+            finally:
+                self._sync.close()
+                self._sync = None
+
+    # -- work ----------------------------------------------------------------------------------------------------
+
+    async def abatch(
+        self,
+        inputs: Iterable[Any],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        run_id: str | None = None,
+        return_exceptions: bool = False,
+        on_pending: OnPending = "wait",
+        max_concurrency: int | None = None,
+        context: Any = None,
+        **options: Unpack[InvokeOptions],
+    ) -> list[Any]:
+        """Run the graph once for each input, and return the results in order.
+
+        Args:
+            inputs: Any iterable. A lazy one is read whenever another thread can start.
+            config: One config for all inputs, or a list with one for each.
+            run_id: Names the run, so that it can be continued. The thread of input `i` is `"<run_id>:<i>"`, unless its
+                config names one. Without it the run cannot be continued.
+            return_exceptions: Return the exception of a thread that failed in its place. Else the first one, by index,
+                is raised once all other threads have ended: their answers are paid for.
+            on_pending: `"return"` returns once every thread that lives waits, and all that they ask is sent; a
+                `Pending` stands in the place of each result that is not there yet. The same call later collects the
+                answers and goes on to the next wave. It needs `run_id`, or a `thread_id` in the config.
+            max_concurrency: Threads that run at the same time; parked ones do not count.
+            context: The graph's run context.
+            **options: More keyword arguments for the graph's `ainvoke`; see `InvokeOptions`.
+
+        Returns:
+            What `graph.ainvoke` returns for each input. The result of a thread that waits for a human contains
+            `__interrupt__`; continue it with `ainvoke(Command(resume=…), config)`.
+
+        Raises:
+            RunMismatchError: The run was started with other inputs.
+            GraphChangedError: A thread waits at a node that the graph no longer has. Nothing ran and nothing was sent.
+            RunnerStateError: The Runner is not open, or the run is already under way.
+            TypeError: `inputs` is not an iterable of inputs, or `ainvoke` does not accept an argument.
+        """
+        total = len(inputs) if isinstance(inputs, Sized) else None
+        check_options("abatch()", options, _BATCH_OPTIONS, self._graph)
+        leaves = check_on_pending("abatch()", on_pending, is_named=_is_named(run_id, config))
+        inputs = check_items(inputs, "abatch()", "input")
+        call = self._call(inputs, config, run_id, max_concurrency, context, options, leaves=leaves)
+        results = {index: result async for index, result in self._results(call, run_id, total)}
+        return _in_order(results, return_exceptions=return_exceptions)
+
+    async def abatch_as_completed(
+        self,
+        inputs: Iterable[Any],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        run_id: str | None = None,
+        return_exceptions: bool = False,
+        on_pending: OnPending = "wait",
+        max_concurrency: int | None = None,
+        context: Any = None,
+        **options: Unpack[InvokeOptions],
+    ) -> AsyncIterator[tuple[int, Any]]:
+        """Run the graph like `abatch`, and yield (index, result) as threads end.
+
+        Without `return_exceptions`, the first exception is raised after the results of all other threads.
+        """
+        total = len(inputs) if isinstance(inputs, Sized) else None
+        inputs = check_items(inputs, "abatch_as_completed()", "input")
+        check_options("abatch_as_completed()", options, _BATCH_OPTIONS, self._graph)
+        leaves = check_on_pending("abatch_as_completed()", on_pending, is_named=_is_named(run_id, config))
+        call = self._call(inputs, config, run_id, max_concurrency, context, options, leaves=leaves)
+        failed: dict[int, Any] = {}
+        async with contextlib.aclosing(self._results(call, run_id, total)) as results:  # when it is left early
+            async for index, result in results:
+                if not isinstance(result, Failed):
+                    yield index, result
+                elif return_exceptions:
+                    yield index, result.error
+                else:
+                    failed[index] = result
+        _in_order(failed, return_exceptions=False)
+
+    async def ainvoke(
+        self,
+        input: Any,  # noqa: A002  # as LangGraph calls it
+        config: RunnableConfig | None = None,
+        *,
+        attach: bool = True,
+        on_pending: OnPending = "wait",
+        context: Any = None,
+        **options: Unpack[InvokeOptions],
+    ) -> Any:
+        """Run one thread, as `graph.ainvoke` does.
+
+        It says nothing about what comes next: what it asks for waits a second for other calls
+        (`FlushPolicy.when_idle`). Where the thread is under way in this Runner already, the call joins: it returns the
+        same result, and goes on with the thread if the other call is cancelled meanwhile. What joins uses the config,
+        the context and the options of the call that it joins.
+
+        A thread that waits for a batch already, or was stopped by a crash, goes on with `input` `None` or the one that
+        it was begun with. One that has ended takes `input` as its next turn. `Command(resume=…)` answers a human's
+        interrupt.
+
+        Args:
+            input: The input, `None`, or a `Command`.
+            config: Names the thread: `{"configurable": {"thread_id": …}}`.
+            attach: `False` refuses a thread that is under way instead of joining.
+            on_pending: `"return"` returns a `Pending` once the thread waits and what it asks is sent; see `abatch`.
+            context: The graph's run context.
+            **options: More keyword arguments for the graph's `ainvoke`; see `InvokeOptions`.
+
+        Raises:
+            RunMismatchError: The thread waits, and was begun with another input.
+            GraphChangedError: The thread waits at a node that the graph does not have any more.
+            RunnerStateError: The thread is under way, and the call may not join, as with a `Command`.
+        """
+        check_options("ainvoke()", options, _INVOKE_OPTIONS, self._graph)
+        leaves = check_on_pending("ainvoke()", on_pending, is_named=_is_named(None, config))
+        result = await self._one(input, config, context, options, attach=attach, leaves=leaves)
+        return _in_order({0: result}, return_exceptions=False)[0]
+
+    async def submit(
+        self,
+        input: Any,  # noqa: A002  # as LangGraph calls it
+        *,
+        thread_id: str | None = None,
+        config: RunnableConfig | None = None,
+    ) -> str:
+        """Start a thread, and return at once; `result` returns what becomes of it, in this process or the next.
+
+        ::
+
+            handle = await runner.submit({"x": 1}, thread_id="order-17")  # a web request
+            result = await runner.result(handle)                          # another one
+
+        The thread is on disk when this returns. The next Runner of these bridges on the same file goes on with it.
+        Idempotent: the same thread_id with the same input is the same thread, whose result is kept once it has ended.
+        One that has failed is run again, and asks anew for what failed.
+
+        Args:
+            input: What the graph is given.
+            thread_id: Names the thread, and is the handle. Without it the handle is a new id.
+            config: What of a config the checkpointer can keep: `configurable`, `metadata`, `tags`, but no callbacks.
+
+        Returns:
+            The handle: the thread's id.
+
+        Raises:
+            RunMismatchError: The thread was begun with another input.
+            TypeError: `input` is a `Command`, which answers a human: give it to `ainvoke`.
+            RunnerStateError: The Runner is not open.
+        """
+        if input is None or isinstance(input, Command):
+            raise TypeError(f"submit() got {input!r}, which goes on with a thread; give it to ainvoke(…, config)")
+        submissions = self._open_submissions()
+        handle = uuid.uuid4().hex if thread_id is None else str(thread_id)
+        await submissions.submit(handle, input, full_config(config or {}))
+        return handle
+
+    async def result(self, handle: str, *, on_pending: OnPending = "wait") -> Any:
+        """Return the result of a thread that was submitted, once it has ended; any number of callers may wait for it.
+
+        To stop waiting is to cancel this call, or `asyncio.timeout`: the thread goes on.
+
+        Args:
+            handle: The thread's id, as `submit` returned it.
+            on_pending: `"return"` returns a `Pending` at once, if the thread has not ended.
+
+        Raises:
+            SubmittedThreadError: The thread has failed before. Whoever waits when it fails gets its error itself.
+            UnknownThreadError: There is no such thread.
+            RunnerStateError: The Runner is not open, or was closed meanwhile.
+        """
+        session, handle = self._open_session(), str(handle)
+        task = await self._open_submissions().find(handle)
+        config: RunnableConfig = {"configurable": {"thread_id": handle}}
+        leaves = check_on_pending("result()", on_pending, is_named=True)
+        if task is None:
+            return await self._result_of(session, handle, config, leaves=leaves)
+        if leaves and not task.done():
+            return self._pending(handle)
+        await asyncio.wait((task,))
+        if task.cancelled():
+            raise RunnerStateError(f"the Runner was closed while thread {handle!r} ran; the next one goes on with it")
+        return task.result()
+
+    def batch(
+        self,
+        inputs: Iterable[Any],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        run_id: str | None = None,
+        return_exceptions: bool = False,
+        on_pending: OnPending = "wait",
+        max_concurrency: int | None = None,
+        context: Any = None,
+        **options: Unpack[InvokeOptions],
+    ) -> list[Any]:
+        """Run `abatch` outside an event loop."""
+        _refuse_loop("batch()", "await abatch()")
+        check_options("batch()", options, _BATCH_OPTIONS, self._graph)
+        with self._opened_sync() as loop:
+            return loop.run(
+                self.abatch(
+                    inputs,
+                    config,
+                    run_id=run_id,
+                    return_exceptions=return_exceptions,
+                    on_pending=on_pending,
+                    max_concurrency=max_concurrency,
+                    context=context,
+                    **options,
+                )
+            )
+
+    def batch_as_completed(
+        self,
+        inputs: Iterable[Any],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        run_id: str | None = None,
+        return_exceptions: bool = False,
+        on_pending: OnPending = "wait",
+        max_concurrency: int | None = None,
+        context: Any = None,
+        **options: Unpack[InvokeOptions],
+    ) -> Iterator[tuple[int, Any]]:
+        """Run `abatch_as_completed` outside an event loop.
+
+        Threads run only while the caller waits for the next result.
+        """
+        _refuse_loop("batch_as_completed()", "async for … in abatch_as_completed()")
+        check_options("batch_as_completed()", options, _BATCH_OPTIONS, self._graph)
+        with self._opened_sync() as loop:
+            results = self.abatch_as_completed(
+                inputs,
+                config,
+                run_id=run_id,
+                return_exceptions=return_exceptions,
+                on_pending=on_pending,
+                max_concurrency=max_concurrency,
+                context=context,
+                **options,
+            )
+            try:
+                while (pair := loop.run(_next(results))) is not None:
+                    yield pair
+            finally:
+                loop.run(_close(results))
+
+    def invoke(
+        self,
+        input: Any,  # noqa: A002  # as LangGraph calls it
+        config: RunnableConfig | None = None,
+        *,
+        context: Any = None,
+        **options: Unpack[InvokeOptions],
+    ) -> Any:
+        """Run `ainvoke` outside an event loop."""
+        _refuse_loop("invoke()", "await ainvoke()")
+        check_options("invoke()", options, _INVOKE_OPTIONS, self._graph)
+        with self._opened_sync() as loop:
+            return loop.run(self.ainvoke(input, config, context=context, **options))
+
+    async def cancel(
+        self,
+        *,
+        request_id: str | None = None,
+        thread_id: str | None = None,
+        run_id: str | None = None,
+        batch: str | None = None,
+    ) -> int:
+        """Cancel requests of this Runner's threads; their waits raise `RequestCancelled`.
+
+        Queued requests are not sent. A batch is cancelled at the provider once all its requests are cancelled; what it
+        has answered by then is billed. Durable when it returns, and idempotent. Later requests of the threads are sent.
+        Pass one of the arguments, or none to cancel everything:
+
+        Args:
+            request_id: Only this request.
+            thread_id: Only the requests of this thread.
+            run_id: Only the requests of this run, which is running in this Runner.
+            batch: Only the requests in this batch, by our key of it (`bb-…`).
+
+        Returns:
+            The number of requests that were queued or in flight and are now cancelled.
+
+        Raises:
+            TypeError: More than one argument was passed.
+            RunnerStateError: The Runner is not open.
+        """
+        given = {"request_id": request_id, "thread_id": thread_id, "run_id": run_id, "batch": batch}
+        named = {name: value for name, value in given.items() if value is not None}
+        if len(named) > 1:
+            raise TypeError(
+                f"Runner.cancel() got {' and '.join(f'{name}=' for name in named)}; pass one of request_id=, "
+                "thread_id=, run_id= and batch=, or none of them to cancel everything"
+            )
+        return await self._open_session().cancel(**named)
+
+    async def restart(self, thread_id: str) -> bool:
+        """Delete the state of a thread, so that the next call that names it starts it again with its input.
+
+        ::
+
+            await runner.restart("eval-7:3")
+            results = await runner.abatch(inputs, run_id="eval-7")  # runs only input 3 again
+
+        Its checkpoints are deleted, and it sends, and pays for, all its requests again. To cancel its current requests,
+        call `cancel(thread_id=…)` first. Paid answers that it has not taken are counted in
+        `Report.unclaimed`. Other threads of the run are not affected. Durable when it returns, and idempotent.
+
+        Args:
+            thread_id: The id in its config; for input `i` of a run it is `"<run_id>:<i>"`.
+
+        Returns:
+            Whether the thread existed.
+
+        Raises:
+            RunnerStateError: The Runner is not open, the thread is running in it, or the checkpointer cannot delete.
+        """
+        return await self._open_session().restart(str(thread_id))
+
+    async def report(self) -> Report:
+        """Return the totals of this Runner: threads, requests, batches, tokens, and times."""
+        return await self._open_session().report()
+
+    async def quote(
+        self,
+        inputs: Iterable[Any],
+        *,
+        sample: int = 20,
+        run_id: str | None = None,
+        max_concurrency: int | None = None,
+        context: Any = None,
+        **options: Unpack[InvokeOptions],
+    ) -> Quote:
+        """Run a sample of the inputs to its end, and return what all of them will come to, sample included.
+
+        The sample is paid for. With the `run_id` of the run that is to follow it is part of that run: its threads have
+        ended, and are not run again. It holds as many small inputs as large ones, by their size as JSON.
+
+        Args:
+            inputs: All inputs of the run.
+            sample: How many of them are run.
+            run_id: The run that is quoted for.
+            max_concurrency: As for `abatch`.
+            context: As for `abatch`.
+            **options: As for `abatch`.
+
+        Raises:
+            ValueError: There is nothing to sample.
+            Exception: The first one of the sample's threads that have failed.
+        """
+        check_options("quote()", options, _QUOTE_OPTIONS, self._graph)
+        held = list(check_items(inputs, "quote()", "input"))
+        if sample < 1 or not held:
+            raise ValueError(f"quote(sample={sample!r}) of {len(held)} inputs runs nothing; give at least one of each")
+        chosen = choose([size_of(each) for each in held], sample)
+        session, run = self._open_session(), run_id or uuid.uuid4().hex
+        threads = [f"{run}:{index}" for index in chosen]
+        configs: list[RunnableConfig] = [{"configurable": {"thread_id": thread}} for thread in threads]
+        call = self._call([held[index] for index in chosen], configs, None, max_concurrency, context, options)
+        call.run = run_id or ""
+        _in_order({i: result async for i, result in self._results(call, None, len(chosen))}, return_exceptions=False)
+        return await session.quote(threads, len(held))
+
+    async def costs(self) -> list[dict[str, Any]]:
+        """Return what was spent for whom, a row for each bridge, run, thread, tenant, label, model and lane.
+
+        Of all sessions on this ledger; batches count once they have ended. `pandas.DataFrame(rows)` reads it. A row has
+        the names of these, and `currency`, `requests`, `input_tokens`, `output_tokens`, `cached_tokens`,
+        `cache_write_tokens`, `reasoning_tokens`, and as `Decimal`, or `None` where a price is not known, `paid`,
+        `list_price` and `saved`.
+        """
+        return await self._open_session().costs()
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _join(self, value: Any, config: RunnableConfig | None) -> "asyncio.Future[Any] | None":
+        """Return a future for the result of the thread that a config names, if a call drives it that can be joined."""
+        thread_id = _thread_id(config)
+        driving = self._open_session().under_way.get(thread_id)
+        if driving is None or full_config(config or {})["configurable"].get("checkpoint_id"):
+            return None
+        return driving.join(thread_id, value)
+
+    def _pending(self, thread_id: str) -> Pending:
+        session = self._open_session()
+        driving = session.under_way.get(thread_id)
+        return Pending(thread_id) if driving is None else session.pending(driving.thread(thread_id))
+
+    def _open_submissions(self) -> Submissions:
+        self._open_session()
+        assert self._submissions is not None  # noqa: S101  # it is open as long as the session
+        return self._submissions
+
+    async def _one(
+        self,
+        value: Any,
+        config: RunnableConfig | None,
+        context: Any,
+        options: InvokeOptions,
+        *,
+        attach: bool = True,
+        leaves: bool = False,
+        is_again: bool = False,
+    ) -> Any:
+        """Run one thread, or join who does, and return its result, or `Failed`."""
+        while True:
+            if attach and (joined := self._join(value, config)) is not None:
+                if leaves:
+                    return self._pending(_thread_id(config))
+                await asyncio.wait((joined,))
+                if not joined.cancelled():
+                    return joined.result()
+                continue  # who drove it was cancelled
+            call = self._call(
+                [value], config, None, None, context, options, is_single=True, is_again=is_again, leaves=leaves
+            )
+            try:
+                (result,) = [result async for _, result in self._results(call, None, 1)]
+            except ThreadUnderWayError:
+                self._total = None if self._total is None else self._total - 1
+                if not attach or self._join(value, config) is None:
+                    raise
+                continue  # two began at once
+            return result
+
+    async def _run_submitted(self, value: Any, config: RunnableConfig) -> Any:
+        return await self._one(value, config, None, {}, is_again=True)
+
+    async def _result_of(self, session: Session, thread_id: str, config: RunnableConfig, *, leaves: bool) -> Any:
+        """Return the result of a thread that no submission drives."""
+        snapshot = await session.graph.aget_state(config)
+        if not snapshot.config["configurable"].get("checkpoint_id"):
+            raise UnknownThreadError(
+                f"this Runner holds no thread {thread_id!r}; give what submit() returned, to a Runner on the same file"
+            )
+        if snapshot.next or snapshot.interrupts:
+            return await self.ainvoke(None, config, on_pending="return" if leaves else "wait")
+        return await session.graph.ainvoke(None, config)
+
+    def _look(self) -> Progress:
+        session = self._watched
+        if session is None:
+            return Progress(0, self._total, 0, 0, 0)
+        return Progress(
+            session.done,
+            self._total,
+            session.queued,
+            session.in_flight,
+            session.batches,
+            session.ended_before,
+            session.in_batches,
+        )
+
+    def _open_session(self) -> Session:
+        if self._session is None:
+            raise RunnerStateError("this Runner is not open; write: async with Runner(…) as runner: …")
+        return self._session
+
+    def _call(  # noqa: PLR0917
+        self,
+        inputs: Iterable[Any],
+        config: RunnableConfig | Sequence[RunnableConfig] | None,
+        run_id: str | None,
+        limit: int | None,
+        context: Any,
+        given: InvokeOptions,
+        *,
+        is_single: bool = False,
+        is_again: bool = False,
+        leaves: bool = False,
+    ) -> Run:
+        session = self._open_session()
+        if limit is not None and limit < 1:
+            raise ValueError(f"max_concurrency={limit!r} would run nothing; pass at least 1, or None")
+        if run_id in self._runs:
+            raise RunnerStateError(f"run {run_id!r} is under way in this Runner; await it, or choose another run_id")
+        options: dict[str, Any] = {**given} if context is None else {**given, "context": context}
+        return Run(
+            session,
+            inputs,
+            config,
+            run_id or uuid.uuid4().hex,
+            continued=is_again or run_id is not None,
+            limit=limit or MAX_CONCURRENCY,
+            options=options,
+            is_single=is_single,
+            leaves=leaves,
+        )
+
+    async def _results(self, call: Run, run_id: str | None, total: int | None) -> AsyncGenerator[tuple[int, Any], None]:
+        session = self._open_session()
+        shown = bar(session, call, total) if is_wanted(self._progress) else contextlib.nullcontext()
+        if run_id is not None:
+            self._runs.add(run_id)
+            try:
+                await session.own(run_id)
+            except BaseException:
+                self._runs.discard(run_id)
+                raise
+        session.begin(call)
+        self._total = None if total is None or self._total is None else self._total + total
+        listeners = session.listeners
+        try:
+            async with shown:
+                async for pair in call.results():
+                    index, result = pair
+                    if listeners is not None and not isinstance(result, Pending):
+                        listeners.item(index, result.error if isinstance(result, Failed) else result)
+                    yield pair
+            call.tell_ended_before()
+            if listeners is not None and not call.live:
+                listeners.complete()
+        finally:
+            try:
+                await session.end(call)
+            finally:
+                if run_id is not None:
+                    self._runs.discard(run_id)
+                    await session.disown(run_id)
+
+    @contextlib.contextmanager
+    def _opened_sync(self) -> Iterator[asyncio.Runner]:
+        if self._sync is not None:
+            yield self._sync
+            return
+        with self:
+            assert self._sync is not None  # noqa: S101  # `__enter__` has set it
+            yield self._sync
+
+
+def _in_order(results: dict[int, Any], *, return_exceptions: bool) -> list[Any]:
+    ordered = [results[index] for index in sorted(results)]
+    failed = [result for result in ordered if isinstance(result, Failed)]
+    if failed and not return_exceptions:
+        error = failed[0].error
+        if len(failed) > 1:
+            error.add_note(f"{len(failed)} threads failed, this is the first; return_exceptions=True returns them all")
+        raise error
+    return [result.error if isinstance(result, Failed) else result for result in ordered]
+
+
+def size_of(value: object) -> int:
+    """Return about how large an input is."""
+    return len(repr(value))
+
+
+def _thread_id(config: RunnableConfig | None) -> str:
+    """Return the thread that a config names; empty if it names none."""
+    return str(full_config(config or {}).get("configurable", {}).get("thread_id") or "")
+
+
+def _is_named(run_id: str | None, config: RunnableConfig | Sequence[RunnableConfig] | None) -> bool:
+    configs = [config] if config is None or isinstance(config, Mapping) else config
+    return run_id is not None or all(_thread_id(each) for each in configs)
+
+
+def _own_saver(graph: Any) -> BaseCheckpointSaver[Any] | None:
+    if hasattr(graph, "compile") and not hasattr(graph, "ainvoke"):
+        return None
+    if not hasattr(graph, "ainvoke") or not hasattr(graph, "aget_state"):
+        raise TypeError(f"Runner got {graph!r} instead of a graph; pass a StateGraph, or the result of its compile()")
+    saver = getattr(graph, "checkpointer", None)
+    return saver if isinstance(saver, BaseCheckpointSaver) else None
+
+
+def _refuse_loop(called: str, instead: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RunnerStateError(f"{called} was called inside a running event loop, which it would block; use {instead}")
+
+
+async def _next(results: AsyncIterator[tuple[int, Any]]) -> tuple[int, Any] | None:
+    return await anext(results, None)
+
+
+async def _close(results: Any) -> None:
+    await results.aclose()

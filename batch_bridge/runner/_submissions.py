@@ -1,0 +1,140 @@
+"""Threads that a Runner drives though nobody awaits them: a web request starts one, and another asks for its result."""
+
+import asyncio
+import base64
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.store.base import GetOp, PutOp, SearchOp
+
+from batch_bridge._core import log_text as _logged
+from batch_bridge._ledger.ledger import Rows
+from batch_bridge.errors import SubmittedThreadError
+from batch_bridge.runner._recovery import DIGEST, digest_of, mismatch
+from batch_bridge.runner._run import Failed
+
+logger = logging.getLogger("batch_bridge")
+
+_MOST: Final = 1_000_000
+"""Threads that one file may hold which were submitted and have not ended."""
+
+Run = Callable[[Any, RunnableConfig], Awaitable[Any]]
+"""Runs one thread: takes its input and its config, and returns its result, which is `Failed` for its own error."""
+
+
+class Submissions:
+    """The threads that were submitted to a Runner and have not ended. A row of the store keeps each through a crash.
+
+    A row is written before `submit` returns, and deleted once the thread has ended: its result is in its checkpoint.
+    That of a thread that has failed stays, with the error, until the thread is submitted again.
+
+    Args:
+        rows: Where they are kept.
+        name: Names the Runner's bridges: several Runners may share a store.
+        saver: The checkpointer, by whose serializer inputs are kept.
+        run: Runs a thread.
+    """
+
+    def __init__(self, rows: Rows, name: str, saver: BaseCheckpointSaver[Any], run: Run) -> None:
+        self._rows = rows
+        self._namespace = ("batch_bridge_submitted", name)
+        self._saver = saver
+        self._run = run
+        self._tasks: dict[str, tuple[str, asyncio.Task[Any]]] = {}
+
+    async def open(self) -> None:
+        """Go on with the threads that a process before this one was given, and has not ended."""
+        (found,) = await self._rows.abatch([SearchOp(self._namespace, limit=_MOST)])
+        for row in reversed(found):
+            if "error" not in row.value:
+                self._start(row.key, row.value)
+        if self._tasks:
+            logger.info("going on with %d threads that were submitted before", len(self._tasks))
+
+    async def close(self) -> None:
+        """Stop. The next process goes on with what has not ended."""
+        tasks = [task for _, task in self._tasks.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def submit(self, thread_id: str, value: Any, config: RunnableConfig) -> None:
+        """Run a thread, once. It is on disk when this returns. Idempotent: the same again is the same thread.
+
+        Raises:
+            RunMismatchError: The thread was submitted with another input.
+        """
+        digest = digest_of(value)
+        if (known := self._tasks.get(thread_id)) is not None:
+            if known[0] != digest:
+                raise mismatch(0, thread_id)
+            return
+        row = await self._row(thread_id)
+        if digest not in (known_by := await self._digests(thread_id, row)) and known_by:
+            raise mismatch(0, thread_id)
+        kind, data = self._saver.serde.dumps_typed({"input": value, "config": config})
+        row = {"digest": digest, "kind": kind, "data": base64.b64encode(data).decode("ascii")}
+        await self._rows.abatch([PutOp(self._namespace, thread_id, row, index=False)])
+        if thread_id not in self._tasks:
+            self._start(thread_id, row)
+
+    async def find(self, thread_id: str) -> asyncio.Task[Any] | None:
+        """Return what runs a thread; `None` if it was not submitted, or has ended.
+
+        Raises:
+            SubmittedThreadError: It has failed.
+        """
+        if (known := self._tasks.get(thread_id)) is not None:
+            return known[1]
+        row = await self._row(thread_id)
+        if row is None:
+            return None
+        if "error" in row:
+            raise SubmittedThreadError(
+                f"thread {thread_id!r} has failed: {row['error']}. Submit it again, and it goes on from there, and "
+                "asks anew for what failed",
+                thread_id=thread_id,
+            )
+        if thread_id not in self._tasks:  # what drove it was stopped by an error that was not its own
+            self._start(thread_id, row)
+        return self._tasks[thread_id][1]
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    async def _digests(self, thread_id: str, row: dict[str, Any] | None) -> set[str]:
+        """Return what the input is known by that a thread was begun with; nothing if there is no such thread."""
+        if row is not None:
+            return {row["digest"]}
+        saved = await self._saver.aget_tuple({"configurable": {"thread_id": thread_id}})
+        known = None if saved is None else saved.metadata.get(DIGEST)
+        return set() if known is None else {str(known)}
+
+    async def _row(self, thread_id: str) -> dict[str, Any] | None:
+        (item,) = await self._rows.abatch([GetOp(self._namespace, thread_id)])
+        return None if item is None else item.value
+
+    def _start(self, thread_id: str, row: dict[str, Any]) -> None:
+        drive = self._drive(thread_id, row)
+        task = asyncio.get_running_loop().create_task(drive, name=f"submitted thread {thread_id}")
+        self._tasks[thread_id] = row["digest"], task
+        task.add_done_callback(lambda _: self._ended(thread_id, task))
+
+    def _ended(self, thread_id: str, task: asyncio.Task[Any]) -> None:
+        del self._tasks[thread_id]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.warning("submitted thread %r has stopped: %s", thread_id, _logged.said(error))
+
+    async def _drive(self, thread_id: str, row: dict[str, Any]) -> Any:
+        given = self._saver.serde.loads_typed((row["kind"], base64.b64decode(row["data"])))
+        configurable = {**given["config"].get("configurable", {}), "thread_id": thread_id}
+        config = cast("RunnableConfig", {**given["config"], "configurable": configurable})
+        result = await self._run(given["input"], config)
+        if isinstance(result, Failed):
+            told = {**row, "error": f"{type(result.error).__name__}: {result.error}"}
+            await self._rows.abatch([PutOp(self._namespace, thread_id, told, index=False)])
+            raise result.error
+        await self._rows.abatch([PutOp(self._namespace, thread_id, None)])
+        return result

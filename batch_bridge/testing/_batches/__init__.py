@@ -1,0 +1,1 @@
+"""Batches and files of the Batch API server, and their way from created to ended."""

@@ -1,0 +1,1 @@
+"""Servers that are like OpenAI's and not quite."""

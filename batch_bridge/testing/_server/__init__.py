@@ -1,0 +1,1 @@
+"""The HTTP side of the Batch API server: routes, settings, faults, its process."""

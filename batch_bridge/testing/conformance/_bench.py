@@ -1,0 +1,49 @@
+"""What a behaviour works with: a subject, and an account of its own there."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, Self
+
+from batch_bridge._core.models import Outcome, Request
+from batch_bridge._core.provider import Provider
+from batch_bridge.testing.conformance._drive import Drive, ask, requests
+from batch_bridge.testing.conformance._subject import Subject
+
+
+class Bench:
+    """What a behaviour works with: a subject, and an account of its own there.
+
+    Attributes:
+        subject: Who is tested.
+        provider: A provider of the account.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self._account = f"test-{uuid.uuid4().hex}"
+        self.provider = subject.open(self._account)
+        self._others: list[Provider] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        for provider in (self.provider, *self._others):
+            await provider.aclose()
+
+    def another(self) -> Provider:
+        """Open the account anew, as another process would."""
+        self._others.append(self.subject.open(self._account))
+        return self._others[-1]
+
+    def asked(self, count: int) -> list[Request]:
+        """Return the first questions as requests."""
+        return requests(self.subject.item(n) for n in range(count))
+
+    async def drive(self, asked: Sequence[Request], **options: Any) -> Drive:
+        """Return an engine that has collected requests."""
+        return await Drive(self.provider, **options).start(asked)
+
+    async def ask(self, asked: Sequence[Request], **options: Any) -> list[Outcome]:
+        """Send requests through an engine of their own, and return their outcomes."""
+        return await ask(self.provider, asked, **options)

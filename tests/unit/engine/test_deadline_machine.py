@@ -1,0 +1,131 @@
+"""The engine's machine once more, with deadlines: batches are late, are stopped, and the fallback answers the rest.
+
+What a batch has answered by the time it is stopped is paid. So nothing may be paid twice where the bridge waits for the
+cancellation; where it pays again, what was paid before is on record.
+"""
+
+import json
+from datetime import timedelta
+
+import pytest
+import sampling
+import test_engine_machine as plain
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant
+
+from batch_bridge._core import outcomes as _outcome
+from batch_bridge._core.models import Cancelled, Limits, Succeeded
+from batch_bridge._core.resubmission import DEADLINE
+from batch_bridge._engine import Engine
+from batch_bridge._engine import outcome_writer as _settlement
+from batch_bridge._engine import settling as _settler
+from batch_bridge._engine.deadline import Deadline
+from batch_bridge._ledger import ledger as _ledger
+from batch_bridge._ledger.ledger import Ledger
+
+AFTER = timedelta(seconds=2)
+SLOW = 0.7
+"""The share of polls that find a batch still running."""
+STOPPED = Cancelled("stopped by who sent it")
+
+
+class LateProvider(plain.WildProvider):
+    """A provider whose batches have answered some requests by the time they are stopped. It is its own fallback."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.done = {}
+
+    def _cancel(self, handle):
+        batch = self._known(handle)
+        if batch.state == "live":
+            ids = [each.id for each in batch.requests]
+            self.done[handle] = set(self._pick([[], ids[:1], ids[1:], ids]))
+        super()._cancel(handle)
+
+    def _poll(self, handle, members):
+        before = self._known(handle).results
+        reply = super()._poll(handle, members)
+        batch = self._known(handle)
+        if batch.state == "cancelled" and batch.results is not before:
+            batch.results = {
+                each.id: Succeeded({"for": each.id}) if each.id in self.done[handle] else STOPPED
+                for each in batch.requests
+            }
+            reply = self._report(batch)
+        return reply
+
+    def _mood(self, verb):
+        if verb == "poll" and self.draws is not None and self.draws.random() < SLOW:
+            return "progress"
+        return super()._mood(verb)
+
+    def _executes(self, batch, request_id):
+        if batch.state == "cancelled":
+            return request_id in self.done[batch.handle]
+        return super()._executes(batch, request_id)
+
+
+class DeadlineMachine(plain.EngineMachine):
+    @initialize(
+        policy=st.sampled_from(plain.POLICIES),
+        limits=st.sampled_from(plain.LIMITS),
+        searchable=st.sampled_from([True, True, False]),
+        attempts=st.sampled_from([1, 3]),
+        on_deadline=st.sampled_from(["wait_for_cancel", "pay_again"]),
+    )
+    def begin(self, policy, limits, searchable, attempts, on_deadline) -> None:
+        self.on_deadline = on_deadline
+        super().begin(policy, limits, searchable, attempts)
+        self.most_tries = attempts
+
+    def boot(self, *, anew: bool = True) -> None:
+        if not isinstance(self.provider, LateProvider):  # the first time
+            most = Limits(requests=self.provider._most.requests, bytes=self.provider.limits.bytes)
+            self.provider = LateProvider(self.provider.limits, most, self.store, searchable=self.provider._searchable)
+        self.fuse.revive()
+        if anew:
+            self.last = Engine(
+                plain.NAME,
+                self.provider,
+                self.policy,
+                Ledger(self.store, plain.NAME),
+                poll_interval=plain.INTERVAL,
+                attempts=self.attempts,
+                deadline=Deadline(AFTER, self.on_deadline, self.provider),
+            )
+        self.engine = self.last
+        self.run(self.engine.open(self.now))
+        self.due = None
+
+    @invariant()
+    def who_is_late_is_answered_as_the_policy_says(self) -> None:
+        rows = self.store.read()
+        ends = [_outcome.from_json(json.loads(row["text"])) for row in rows["outcomes"].values()]
+        kept = [each for each in ends if isinstance(each, Cancelled) and each.message == STOPPED.message]
+        self.expect(not kept, "a request of a batch that was stopped for its deadline was left without an answer")
+        if self.on_deadline == "wait_for_cancel":
+            tried = [kind for row in rows["tries"].values() for _, kind, *_ in row["tries"]]
+            left = [row["stage"] for row in rows["batches"].values()]
+            self.expect("overdue" not in [*tried, *left], "the cancellation was not waited for")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _short_chunks():
+    """As in the machine itself: so that a crash falls between two writes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_ledger, "_CHUNK", 3)
+        patch.setattr(_settlement, "_CHUNK", 2)
+        patch.setattr(_settler, "_CHUNK", 2)
+        yield
+
+
+plain.FAILURES.add(DEADLINE)
+TestDeadlines = DeadlineMachine.TestCase
+TestDeadlines.settings = settings(
+    max_examples=sampling.many(200, 40),
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)

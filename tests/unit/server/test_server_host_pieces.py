@@ -1,0 +1,93 @@
+"""`ChunkedSet`: whatever is added and removed, it equals a dict, and so does what another process reads."""
+
+import asyncio
+
+import pytest
+from fakes import Crash, FakeStore, Fuse
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from batch_bridge._server import chunked_set as _pieces
+from batch_bridge._server.chunked_set import ChunkedSet
+
+NAMESPACE = ("batch_bridge", "b", "queue")
+keys = st.lists(st.sampled_from([f"k{n}" for n in range(12)]), max_size=6)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch) -> None:
+    monkeypatch.setattr(_pieces, "_ENTRIES", 3)
+
+
+class PiecesMachine(RuleBasedStateMachine):
+    """Adds, removes, loads anew, and another process that goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = FakeStore()
+        self.pieces = ChunkedSet(self.store, NAMESPACE)
+        self.model: dict[str, int] = {}
+        self.count = 0
+
+    @rule(names=keys)
+    def add(self, names) -> None:
+        entries = {}
+        for name in names:
+            self.count += 1
+            entries[name] = self.count
+        asyncio.run(self.pieces.add(entries))
+        for name, value in entries.items():
+            self.model.setdefault(name, value)
+
+    @rule(names=keys)
+    def remove(self, names) -> None:
+        asyncio.run(self.pieces.remove(names))
+        for name in names:
+            self.model.pop(name, None)
+
+    @rule()
+    def go_on_elsewhere(self) -> None:
+        self.pieces = ChunkedSet(self.store, NAMESPACE)
+        asyncio.run(self.pieces.load())
+
+    @invariant()
+    def equals_the_model(self) -> None:
+        other = ChunkedSet(self.store, NAMESPACE)
+        asyncio.run(other.load())
+        for pieces in (self.pieces, other):
+            assert dict(pieces.items()) == self.model
+            assert len(pieces) == len(self.model)
+            assert set(pieces) == set(self.model)
+            assert all(name in pieces and pieces.get(name) == value for name, value in self.model.items())
+
+    @invariant()
+    def no_piece_is_too_long_or_empty(self) -> None:
+        rows = self.store.read().get("queue", {}).values()
+        assert all(1 <= len(row["entries"]) <= 3 for row in rows)
+
+
+TestPieces = PiecesMachine.TestCase
+
+
+@given(first=keys, second=keys, gone=keys, moment=st.sampled_from(["before", "middle", "after"]))
+def test_a_crash_within_a_write_leaves_what_was_there_or_what_was_to_be(first, second, gone, moment) -> None:
+    async def run() -> None:
+        for change, names in (("add", second), ("remove", gone)):
+            store = FakeStore(fuse=Fuse())
+            pieces = ChunkedSet(store, NAMESPACE)
+            await pieces.add(dict.fromkeys(first, 1))
+            before = set(first)
+            store.fuse.arm(1, moment)
+            try:
+                await (pieces.add(dict.fromkeys(names, 2)) if change == "add" else pieces.remove(names))
+            except Crash:
+                pass
+            store.fuse.revive()
+            other = ChunkedSet(store, NAMESPACE)
+            await other.load()
+            after = before | set(names) if change == "add" else before - set(names)
+            assert min(before, after, key=len) <= set(other) <= max(before, after, key=len)
+            assert all(other.get(name) == 1 for name in before & set(other))
+
+    asyncio.run(run())
