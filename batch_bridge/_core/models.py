@@ -288,3 +288,20 @@ class Closed:
     usage: Usage | None = None
     resubmitted: int = 0
     paid_twice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a provider reads of a request before it is sent.
+
+    Attributes:
+        model: Whom it asks.
+        body: What is posted.
+        has_output: Whether tokens are answered; an embedding has none.
+        tokens: How many input tokens a tokenizer counts in its texts; `None` where there is none.
+    """
+
+    model: str
+    body: Mapping[str, JSON]
+    has_output: bool = True
+    tokens: int | None = None

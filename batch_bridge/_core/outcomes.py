@@ -4,7 +4,7 @@ Every outcome has a JSON that stores, checkpoints and HTTP keep as it is: what t
 a body (see `_text.is_plain`) goes as text.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -181,3 +181,10 @@ def _attempts(attempts: tuple[Attempt, ...]) -> dict[str, JSON]:
 def _unicode(text: str) -> str:
     """Return what somebody's exception said with lone surrogates, such as those in names of files, as `?`."""
     return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+async def nothing() -> AsyncIterator[tuple[str, Outcome]]:
+    """Yield no outcomes: those of a batch that has failed as a whole."""
+    pairs: tuple[tuple[str, Outcome], ...] = ()
+    for pair in pairs:
+        yield pair

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol, TypeGuard
 
-from batch_bridge._core.models import JSON, Ended, InProgress, Limits, Measure, Request
-from batch_bridge._money import Ask
+from batch_bridge._core.models import JSON, Ask, Ended, InProgress, Limits, Measure, Request
 
 
 class Provider(Protocol):

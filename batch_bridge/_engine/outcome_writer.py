@@ -89,13 +89,6 @@ async def settle_early(ledger: Ledger, outcomes: Mapping[str, Outcome], *, inher
     return {request_id: _outcome.kind(outcome) for request_id, outcome in counting.items()}
 
 
-async def nothing() -> AsyncIterator[IdAndOutcome]:
-    """Yield no outcomes: those of a batch that has failed as a whole."""
-    pairs: tuple[IdAndOutcome, ...] = ()
-    for pair in pairs:
-        yield pair
-
-
 async def _chunks(outcomes: AsyncIterable[IdAndOutcome]) -> AsyncIterator[list[IdAndOutcome]]:
     chunk: list[IdAndOutcome] = []
     try:

@@ -26,12 +26,13 @@ from batch_bridge._core.models import (
     Succeeded,
     Usage,
 )
+from batch_bridge._core.outcomes import nothing
 from batch_bridge._core.resubmission import DEADLINE, Resubmission, final, is_transient
 from batch_bridge._engine import polling as _looks
 from batch_bridge._engine.deduplication import spread
 from batch_bridge._engine.flight import Flight, first_pause
 from batch_bridge._engine.intake import judge
-from batch_bridge._engine.outcome_writer import ReadError, nothing, settle, settle_early
+from batch_bridge._engine.outcome_writer import ReadError, settle, settle_early
 from batch_bridge._engine.state import State
 from batch_bridge.errors import BadPollResultError, BatchFailed, ProviderUnavailable
 

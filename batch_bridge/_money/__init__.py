@@ -1,8 +1,9 @@
 """Money: what requests cost, what they may cost, and a limit that holds. Its core knows no LangGraph."""
 
+from batch_bridge._core.models import Ask
 from batch_bridge._money.account import Account, Line, Who, of_hit
 from batch_bridge._money.budget import Budget
-from batch_bridge._money.estimate import Ask, likely, worst
+from batch_bridge._money.estimate import likely, worst
 from batch_bridge._money.prices import Charge, Lane, Price, Prices
 from batch_bridge._money.purse import Part, Purse, Refusal
 from batch_bridge._money.quote import Quote, Range, choose, of_asks, of_sample

@@ -1,13 +1,13 @@
 """What a request may cost, before it is sent: its most for a budget, and what is likely for a quote. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
 
 import orjson
 
+from batch_bridge._core.models import Ask
 from batch_bridge._money.prices import Lane, Prices
 from batch_bridge._money.tokens import Tokens
 
@@ -27,26 +27,9 @@ _PICTURE: Final = 20_000
 _PARTS: Final = frozenset({"image_url", "input_image", "image", "document", "file", "input_file", "input_audio"})
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What a provider reads of a request before it is sent.
-
-    Attributes:
-        model: Whom it asks.
-        body: What is posted.
-        has_output: Whether tokens are answered; an embedding has none.
-        tokens: How many input tokens a tokenizer counts in its texts; `None` where there is none.
-    """
-
-    model: str
-    body: Mapping[str, Any]
-    has_output: bool = True
-    tokens: int | None = None
-
-    @property
-    def names_no_limit(self) -> bool:
-        """Whether it does not limit its output."""
-        return self.has_output and not _limits(self.body)
+def names_no_limit(ask: Ask) -> bool:
+    """Return whether a request does not limit its output."""
+    return ask.has_output and not _limits(ask.body)
 
 
 def most(ask: Ask, assumed: int) -> Tokens:

@@ -115,7 +115,7 @@ def of_asks(
     for ask in asks:
         tokens, how = likely(ask, OUTPUT_TOKENS)
         counted = "bytes" if how == "bytes" else counted
-        guessed += ask.names_no_limit
+        guessed += names_no_limit(ask)
         if output_tokens is not None and ask.has_output:
             tokens = Tokens(tokens.input, output_tokens)
         requests += 1

@@ -155,7 +155,7 @@ class _InterruptWatch(BaseCallbackHandler):
 
 
 class _Objection(BaseCallbackHandler):
-    """Raises what `_InterruptWatch` has found. By itself, and after it, so that tracers hear of the end of the run, too."""
+    """Raises what `_InterruptWatch` has found. By itself, and after it, so that tracers hear of the run's end too."""
 
     raise_error = True
     ignore_llm = ignore_chat_model = ignore_agent = ignore_retriever = ignore_retry = ignore_custom_event = True

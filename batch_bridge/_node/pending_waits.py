@@ -1,8 +1,8 @@
-"""The box: all waits of one execution of a task, and what LangGraph's interrupts have brought for them.
+"""All waits of one execution of a task, and what LangGraph's interrupts have brought for them.
 
 LangGraph hands the n-th answer to the n-th `interrupt()` call of a task, whoever calls it. So the waits of an execution
-do not interrupt each for itself: they share a box, whose interrupts carry all that is open, and whose answers find
-their waits by name.
+do not interrupt each for itself: they share one `PendingWaits`, whose interrupts carry all that is open, and whose
+answers find their waits by name.
 """
 
 import threading
@@ -61,7 +61,7 @@ class _Round:
 class _Parked:
     """LangGraph's interrupt, held back until the siblings have had their time.
 
-    Without the exception itself: its traceback would keep the run alive, and the run keeps the box. `requests` is the
+    Without the exception itself: its traceback would keep the run alive, and the run keeps the waits. `requests` is the
     list inside the interrupt's `value`.
     """
 
@@ -285,7 +285,7 @@ class PendingWaits:
             self._answers.update((each, brought[each]) for each in fresh)
 
 
-_boxes: WeakKeyDictionary[Callable[[Any], None], dict[tuple[object, ...], PendingWaits]] = WeakKeyDictionary()
+_pending: WeakKeyDictionary[Callable[[Any], None], dict[tuple[object, ...], PendingWaits]] = WeakKeyDictionary()
 _boxes_lock = threading.Lock()
 
 
@@ -318,10 +318,10 @@ def pending_waits_of(
     by: str = "",
     signs_for: str = "",
 ) -> PendingWaits:
-    """Return the box of an execution; all its waits get the same one.
+    """Return the pending waits of an execution; all its waits get the same object.
 
     Args:
-        run: The run's stream writer. It lives as long as the run, and so do the boxes.
+        run: The run's stream writer. It lives as long as the run, and so do its waits.
         execution: What tells this execution from every other of the run, a retry included.
         retries: How many failed attempts a wait may leave behind.
         origin: The run whose context the run that resumes this one must be given; empty if it has none.
@@ -330,11 +330,11 @@ def pending_waits_of(
         signs_for: The thread, on a server.
     """
     with _boxes_lock:
-        boxes = _boxes.get(run)
-        if boxes is None:
-            boxes = _boxes[run] = {}
-        box = boxes.get(execution)
-        if box is None:
+        pending = _pending.get(run)
+        if pending is None:
+            pending = _pending[run] = {}
+        waits = pending.get(execution)
+        if waits is None:
             recount = COUNTS_ON and attempt > 1
-            box = boxes[execution] = PendingWaits(retries, origin, recount=recount, by=by, signs_for=signs_for)
-        return box
+            waits = pending[execution] = PendingWaits(retries, origin, recount=recount, by=by, signs_for=signs_for)
+        return waits

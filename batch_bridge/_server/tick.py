@@ -107,7 +107,7 @@ class ServerHost:
             users=users,
             key_ring=self._ring,
         )
-        shared: _Shared = {"engine": self._engine, "post": self._outbox, "renew": self._renew, "users": users}
+        shared: _Shared = {"engine": self._engine, "outbox": self._outbox, "renew": self._renew, "users": users}
         self._intake = Intake(self._store, graph_id, self._ledger, patience=retention, key_ring=self._ring, **shared)
         eraser = Eraser(self._store, graph_id, self._ledger, engine=self._engine, renew=self._renew, users=users)
         self._executor = CommandExecutor(

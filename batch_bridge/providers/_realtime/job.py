@@ -7,8 +7,8 @@ from typing import Final
 
 from batch_bridge._core.closing import raise_first
 from batch_bridge._core.models import Cancelled, Ended, Errored, InProgress, Outcome, Request, Usage
-from batch_bridge.providers._realtime.reply import Reply, TryLater
 from batch_bridge.providers._realtime.retry import Retry
+from batch_bridge.providers._shared.reply import Reply, TryLater
 
 INTERRUPTED: Final = (
     "the process that made this call ended, or lost the connection, before there was an answer; it may have been "

@@ -7,13 +7,13 @@ from weakref import WeakKeyDictionary
 
 from batch_bridge._core.closing import close_all
 from batch_bridge._core.models import JSON, Ended, Errored, InProgress, Limits, Measure, Request
+from batch_bridge._core.outcomes import nothing
 from batch_bridge._core.provider import Provider
-from batch_bridge._engine.outcome_writer import nothing
 from batch_bridge._money import Ask
 from batch_bridge.errors import ProviderUnavailable
 from batch_bridge.providers._realtime.job import INTERRUPTED, Lane, RealtimeBatch
-from batch_bridge.providers._realtime.reply import Reply, TryLater
 from batch_bridge.providers._realtime.retry import Retry
+from batch_bridge.providers._shared.reply import Reply, TryLater
 
 __all__ = ["ATTEMPTS", "CONCURRENCY", "Realtime", "Reply", "TryLater", "is_realtime"]
 

@@ -13,7 +13,7 @@ from tenacity import (
     wait_random,
 )
 
-from batch_bridge.providers._realtime.reply import Reply, TryLater
+from batch_bridge.providers._shared.reply import Reply, TryLater
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0

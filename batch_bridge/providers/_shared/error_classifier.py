@@ -14,9 +14,9 @@ from batch_bridge.errors import (
     SubmissionRefused,
     SubmissionUnknown,
 )
-from batch_bridge.providers._realtime.reply import TryLater
 from batch_bridge.providers._shared import failure as _failure
 from batch_bridge.providers._shared.failure import BAD_URL, UNSENT, is_one_of, is_transient
+from batch_bridge.providers._shared.reply import TryLater
 from batch_bridge.providers._shared.response_guard import rejection_in
 
 INTERRUPTED: Final = "it may have been answered and billed all the same, so it was not sent again"

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from batch_bridge._core.models import Ended, Errored, InProgress
-from batch_bridge._engine.outcome_writer import nothing
+from batch_bridge._core.outcomes import nothing
 
 logger = logging.getLogger("batch_bridge")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from batch_bridge._core.models import Errored, Request, Usage
-from batch_bridge.providers._realtime.reply import Reply
+from batch_bridge.providers._shared.reply import Reply
 from batch_bridge.providers.gemini import _failure as failure
 from batch_bridge.providers.gemini._call import GeminiCall
 from batch_bridge.providers.gemini._clients import GeminiClients

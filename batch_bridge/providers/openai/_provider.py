@@ -21,7 +21,6 @@ from batch_bridge.providers._shared.ids import checked, is_id
 from batch_bridge.providers._shared.poll_history import PollHistory
 from batch_bridge.providers._shared.response_limits import USUAL, ResponseLimits
 from batch_bridge.providers._shared.temp_file import MmapReader, open_temp_file
-from batch_bridge.providers._shared.tokenizer import TOKENIZER
 from batch_bridge.providers.openai import _failure as failure
 from batch_bridge.providers.openai._batch_calls import BatchCalls
 from batch_bridge.providers.openai._call import OpenAICall, read_item
@@ -33,6 +32,7 @@ from batch_bridge.providers.openai._handle import OpenAIHandle, after, read_hand
 from batch_bridge.providers.openai._realtime import OpenAICaller
 from batch_bridge.providers.openai._search import search
 from batch_bridge.providers.openai._settings import OpenAISettings, read_defaults
+from batch_bridge.providers.openai._tokenizer import TOKENIZER
 
 LIMITS: Final = OPENAI.limits
 """What one batch may hold.

@@ -170,10 +170,10 @@ async def test_a_thread_that_somebody_else_has_ended_is_returned_as_it_is():
 
 def boxes():
     gc.collect()
-    return len(_box._boxes)
+    return len(_box._pending)
 
 
-async def test_boxes_do_not_leak_whatever_becomes_of_their_runs():
+async def test_pending_do_not_leak_whatever_becomes_of_their_runs():
     before = boxes()
     serial = iter(range(10_000))
 
@@ -204,7 +204,7 @@ async def test_boxes_do_not_leak_whatever_becomes_of_their_runs():
     assert boxes() == before == 0
 
 
-async def test_boxes_of_nodes_that_are_refused_do_not_leak(monkeypatch):
+async def test_pending_of_nodes_that_are_refused_do_not_leak(monkeypatch):
     monkeypatch.setattr(_box, "_LONG_GRACE", 0.1)
     before = boxes()
     serial = iter(range(100))

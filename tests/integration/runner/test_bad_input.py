@@ -12,12 +12,12 @@ from langgraph.store.memory import InMemoryStore
 from batch_bridge import (
     BatchFailed,
     RequestFailed,
-    _box,
     wait,
     wait_many,
     wait_many_sync,
     wait_sync,
 )
+from batch_bridge._node import pending_waits
 from batch_bridge.errors import (
     JSONError,
     NoCheckpointerError,
@@ -165,7 +165,7 @@ async def test_a_wait_in_a_subgraph_that_cannot_keep_it_is_an_error_and_is_paid_
 
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a deterministic sibling"])
 async def test_a_node_that_asks_for_something_else_each_time_pays_for_one_request_too_many_at_most(beside, monkeypatch):
-    monkeypatch.setattr(_box, "_LONG_GRACE", 0.2)
+    monkeypatch.setattr(pending_waits, "_LONG_GRACE", 0.2)
     serial = iter(range(100))
 
     async def node(state):
@@ -183,7 +183,7 @@ async def test_a_node_that_asks_for_something_else_each_time_pays_for_one_reques
 
 
 async def test_a_node_that_asks_for_something_else_after_a_wait_that_is_stable_is_stopped_too(monkeypatch):
-    monkeypatch.setattr(_box, "_LONG_GRACE", 0.2)
+    monkeypatch.setattr(pending_waits, "_LONG_GRACE", 0.2)
     serial = iter(range(100))
 
     async def node(state):
@@ -216,7 +216,7 @@ async def test_slow_siblings_are_no_false_alarm():
 
 
 async def test_siblings_that_are_slower_than_before_are_no_false_alarm(monkeypatch):
-    monkeypatch.setattr(_box, "_LONG_GRACE", 0.1)
+    monkeypatch.setattr(pending_waits, "_LONG_GRACE", 0.1)
     executions = iter(range(100))
 
     async def node(state):

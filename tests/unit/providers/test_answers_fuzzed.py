@@ -22,7 +22,7 @@ from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.errors import LedgerError
 from batch_bridge.providers._shared.response_limits import ResponseLimits
 from batch_bridge.providers.anthropic import _download as _anthropic_download
-from batch_bridge.providers.anthropic._download import GeminiUsageTotal
+from batch_bridge.providers.anthropic._download import AnthropicUsageTotal
 from batch_bridge.providers.anthropic._handle import write_custom_id
 from batch_bridge.providers.gemini import _download as _gemini_download
 from batch_bridge.providers.gemini._result import GeminiUsageTotal as GeminiBill
@@ -197,7 +197,7 @@ async def anthropic(content, members, draws):
     clients = SimpleNamespace(call=call, limits=ResponseLimits())
     download = await _anthropic_download.fetch(clients, "msgbatch_1")
     async for pair in _anthropic_download.read_outcomes(
-        clients, "msgbatch_1", download, members, GeminiUsageTotal("m")
+        clients, "msgbatch_1", download, members, AnthropicUsageTotal("m")
     ):
         yield pair
 

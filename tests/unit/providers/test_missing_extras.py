@@ -37,7 +37,7 @@ importing("batch_bridge", "batch_bridge._cli.app", "batch_bridge.langchain", "ba
           "batch_bridge.providers.anthropic", "batch_bridge.providers.gemini")
 from batch_bridge import load_bridges
 from batch_bridge.providers import create
-from batch_bridge.providers._shared.tokenizer import Tokenizer
+from batch_bridge.providers.openai._tokenizer import Tokenizer
 from batch_bridge.testing._server.serve import require_server
 attempt("create anthropic", lambda: create("anthropic"))
 attempt("create gemini", lambda: create("gemini"))
