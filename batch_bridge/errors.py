@@ -17,7 +17,7 @@
     │   ├── UnknownJobError           a file holds no job of this handle
     │   ├── UnknownThreadError        a Runner holds no thread of this handle
     │   ├── BridgeUnreachableError    the server does not let this user reach the bridge
-    │   ├── OrderError                a command to a bridge on a server does not exist or is invalid
+    │   ├── CommandError              a command to a bridge on a server does not exist or is invalid
     │   ├── NondeterministicNodeError a node builds other requests each time it runs again
     │   ├── RunMismatchError          the same `run_id` was used with other inputs
     │   ├── GraphChangedError         a thread waits at a node that the graph no longer has

@@ -191,7 +191,7 @@ async def batcher(run: Run, folder: Path | None) -> None:
         def rows() -> Rows:
             if path is not None:
                 return rows_in_file(path)
-            ledger: Any = batching._desk._driver.engine._state.ledger  # type: ignore[union-attr]
+            ledger: Any = batching._worker._engine_loop.engine._state.ledger  # type: ignore[union-attr]
             kinds = Counter({each[2]: len(held) for each, held in ledger._store._namespaces.items()})
             return kinds + Counter(requests=len(ledger._requests), outcomes=len(ledger._outcomes))
 

@@ -42,6 +42,8 @@ CHECKPOINT_MAP = "checkpoint_map"
 SEND = "__pregel_send"
 """The bound `extend` of the list of what the task has written. Without it, a thread whose node has failed where an
 interrupt was swallowed goes on with what the node had written, when it is run again."""
+SENDS = "__pregel_tasks"
+"""The channel of what `Send` has begun."""
 RESUME = "__resume__"
 """The channel that answers are written to."""
 NULL_TASK_ID = "00000000-0000-0000-0000-000000000000"

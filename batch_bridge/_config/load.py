@@ -18,6 +18,7 @@ from batch_bridge._config.tables import (
     Anthropic,
     Azure,
     BridgeTable,
+    BudgetTable,
     CacheTable,
     ConfigFile,
     FlushTable,
@@ -33,6 +34,7 @@ from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import Limits
 from batch_bridge._core.provider import Provider
 from batch_bridge._engine.tenants import TenantLimits
+from batch_bridge._money import Budget
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import CacheError, ConfigError
 from batch_bridge.providers import Allow, ResponseLimits, create
@@ -44,6 +46,7 @@ _TABLES: Final[Mapping[str, type[BaseModel]]] = {
     "responses": ResponsesTable,
     "allow": AllowTable,
     "per_tenant": TenantTable,
+    "budget": BudgetTable,
 }
 _PROVIDERS: Final[Mapping[str, type[BaseModel]]] = {
     **dict.fromkeys(("openai", "groq", "together", "mistral", "doubleword", "vllm"), LikeOpenAI),
@@ -216,7 +219,9 @@ def _bridge(file: Path, name: str, table: BridgeTable, hosts: Collection[str]) -
         part = "flush"
         flush = FlushPolicy(**table.flush.given())
         part = ""
-        options = table.given("provider", "flush", "cache", "fallback", "per_tenant")
+        options = table.given("provider", "flush", "cache", "fallback", "per_tenant", "budget")
+        if table.budget is not None:
+            options["budget"] = Budget(**table.budget.given())
         if table.per_tenant is not None:
             options["per_tenant"] = TenantLimits(**table.per_tenant.given())
         return Bridge(provider, name=name, flush=flush, cache=cache, fallback=fallback, **options)

@@ -1,6 +1,7 @@
 """The tables of a configuration file, as pydantic checks them. The names are those of the arguments in Python."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -45,6 +46,15 @@ class TenantTable(Table):
 
     requests: Whole | None = None
     bytes: Whole | None = None
+
+
+class BudgetTable(Table):
+    """`Budget`."""
+
+    usd: Decimal | None = None
+    usd_per_thread: Decimal | None = None
+    requests_per_thread: Whole | None = None
+    output_tokens: Whole | None = None
 
 
 class CacheTable(Table):
@@ -147,6 +157,7 @@ class BridgeTable(Table):
     flush: FlushTable = FlushTable()
     cache: CacheTable | None = None
     per_tenant: TenantTable | None = None
+    budget: BudgetTable | None = None
     poll_interval: Duration | None = None
     poll_patience: Duration | None = None
     mode: Literal["batch", "realtime", "auto"] | None = None

@@ -142,7 +142,7 @@ class Listeners:
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _add(self, name: str, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-        if len(self._calls) + len(self._in_pool) >= _MOST and self._calls:
+        while len(self._calls) + len(self._in_pool) >= _MOST and self._calls:
             dropped, _, _ = self._calls.popleft()
             self._is_progress_due = self._is_progress_due and dropped != "on_progress"
             self._dropped += 1

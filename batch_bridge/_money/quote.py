@@ -7,9 +7,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
+from batch_bridge._core.models import Ask
 from batch_bridge._money.account import Account
 from batch_bridge._money.budget import OUTPUT_TOKENS
-from batch_bridge._money.estimate import Ask, Counted, likely
+from batch_bridge._money.estimate import Counted, likely, names_no_limit
 from batch_bridge._money.prices import Prices
 from batch_bridge._money.receipt import shown
 from batch_bridge._money.tokens import Tokens

@@ -75,6 +75,7 @@ class Eraser:
         gone = ids - told
         await self._engine.forget(sorted(gone))
         await ledger.erase(gone)
+        await ledger.blank_accounts(threads, users)
         notes, _ = await read_notes(self._store, self._bridge)
         left = [
             each.key for each in notes if each.thread not in there and (each.thread in threads or each.user in users)

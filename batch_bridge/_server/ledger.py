@@ -265,6 +265,18 @@ class ServerLedger(Ledger):
         await self.forget_attempts(held)
         await self.drop(held)
 
+    async def blank_accounts(self, threads: Collection[str], tenants: Collection[str]) -> None:
+        """Take the names of threads and users out of what was paid: the amounts stay."""
+        changed: list[tuple[str, dict[str, Any]]] = []
+        for key, row in await self.money():
+            who = [
+                [] if (each[:1] and each[0] in threads) or (each[3:] and each[3] in tenants) else each
+                for each in row["who"]
+            ]
+            if who != row["who"]:
+                changed.append((key, {**row, "who": who}))
+        await self._run(self._put("money", key, row) for key, row in changed)
+
     async def bury(self, ids: Iterable[str], reason: str, now: datetime) -> None:
         """Give up on delivering outcomes, until a person replays them."""
         held = [request_id for request_id in ids if request_id in self.outbox]

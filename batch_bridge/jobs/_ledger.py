@@ -130,6 +130,7 @@ class JobsLedger(DurableQueueLedger):
             await self.forget(part.ids)
             await self._run([self._put("parts", _part(job.handle, part.number), None)])
         await self._run(self._put("closed", key, None) for key in job.batches)
+        await self._run(self._put("money", key, None) for key in job.batches)
         await self._run([self._put("jobs", job.handle, None)])
 
     async def remove_aged(self, job: Job, now: datetime) -> None:
@@ -144,6 +145,7 @@ class JobsLedger(DurableQueueLedger):
         before = (now - _HOUR).timestamp()
         aged = [key for key, row in await self._list("young") if row["at"] <= before]
         await self._run(self._put("closed", key, None) for key in aged)
+        await self._run(self._put("money", key, None) for key in aged)
         await self._run(self._put("young", key, None) for key in aged)
 
     async def note(self, job: Job, *, batches: Sequence[str] = (), stopped: Sequence[str] = ()) -> Job:

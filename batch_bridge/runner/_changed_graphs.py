@@ -18,13 +18,13 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.pregel import Pregel
 from langgraph.types import Send
 
+from batch_bridge._compat.langgraph import SENDS
 from batch_bridge.errors import GraphChangedError
 
 AnyGraph: TypeAlias = Pregel[Any, Any, Any, Any]
 
 _BRANCH: Final = "branch:to:"
 _JOIN: Final = "join:"
-_SENDS: Final = "__pregel_tasks"
 _INTERRUPT: Final = "__interrupt__"
 _AT_ONCE: Final = 64
 """Threads that are looked at side by side. So many in a row that do not exist are taken for the end of a run."""
@@ -179,7 +179,7 @@ def _pending(saved: CheckpointTuple) -> Iterator[tuple[str, str | None]]:
         if channel.startswith(_BRANCH):
             waits = True
             yield channel.removeprefix(_BRANCH), channel
-        elif channel == _SENDS:
+        elif channel == SENDS:
             for packet in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(packet, Send):
                     waits = True

@@ -101,7 +101,7 @@ async def _ask(batcher: Batcher, question: str, delay: float) -> Any:
 async def _opened(provider: SimProvider, options: dict[str, Any]) -> AsyncIterator[Batcher]:
     """Do what `async with Batcher(…)` does, without blocking the loop that its desk runs on."""
     batcher = Batcher(provider, path="batcher.db", **options)
-    desk = batcher._desk
+    desk = batcher._worker
     running: asyncio.Task[None] = desk.running
     is_clean = False
     try:

@@ -22,7 +22,7 @@ from batch_bridge._node.platform.client import access_of
 from batch_bridge._node.platform.identity_check import check_configured, how
 from batch_bridge._node.platform.inbox import note_row
 from batch_bridge._node.platform.keys import cached_keys, keys_for_nodes
-from batch_bridge._node.platform.wakeup import is_doubtful, ring
+from batch_bridge._node.platform.wakeup import is_doubtful, wake
 from batch_bridge._node.process import this_process
 from batch_bridge.errors import BridgeUnreachableError, NondeterministicNodeError, NoStoreError, OutsideGraphError
 
@@ -158,12 +158,12 @@ async def announce(
 
     Raises:
         NoStoreError: The deployment has no store.
-        UnknownBatcherError, BridgeUnreachableError: As `ring`.
+        UnknownBatcherError, BridgeUnreachableError: As `wake`.
     """
     check_graph_id(runtime.server_info)
     await _leave_notes(runtime, asks, idle=idle, unclaimed=unclaimed)
     for bridge in asks:
-        await ring(bridge, user_of(runtime), _assistant(runtime), _store(runtime))
+        await wake(bridge, user_of(runtime), _assistant(runtime), _store(runtime))
 
 
 def announce_sync(
@@ -187,7 +187,7 @@ def announce_sync(
     asyncio.run_coroutine_threadsafe(_leave_notes(runtime, asks, idle=idle, unclaimed=unclaimed), loop).result()
     user = user_of(runtime)
     for bridge in asks:
-        ringing = asyncio.run_coroutine_threadsafe(ring(bridge, user, _assistant(runtime), _store(runtime)), loop)
+        ringing = asyncio.run_coroutine_threadsafe(wake(bridge, user, _assistant(runtime), _store(runtime)), loop)
         if _waiting_threads.acquire(blocking=False):
             try:
                 ringing.result()

@@ -32,7 +32,7 @@ _ringing: dict[tuple[int, str, str], asyncio.Task[None]] = {}
 _bridges: set[str] = set()
 
 
-async def ring(bridge: str, user: str, assistant: str = "", store: Rows | None = None) -> None:
+async def wake(bridge: str, user: str, assistant: str = "", store: Rows | None = None) -> None:
     """See to it that a tick of the bridge starts after now. Costs a call of the server once in a linger window.
 
     Args:

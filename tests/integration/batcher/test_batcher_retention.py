@@ -7,9 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from batch_bridge import Batcher
-from batch_bridge._host import engine_loop as _driver
+from batch_bridge._core import clock as _clock
 from batch_bridge.batcher import _retained
-from batch_bridge.batcher import _worker as _desk
 from batch_bridge.errors import BatcherClosedError
 
 
@@ -24,8 +23,7 @@ def clock(monkeypatch):
             return datetime.now(UTC) + self.passed
 
     clock = Clock()
-    for module in (_desk, _driver):
-        monkeypatch.setattr(module, "_now", clock)
+    monkeypatch.setattr(_clock, "now", clock)
     return clock
 
 

@@ -95,7 +95,7 @@ async def test_a_batcher_says_what_could_not_be_closed_and_its_file_is_free(monk
         async def aclose():
             raise OSError("it cannot be closed")
 
-        for provider in batcher._desk._bridge.providers:
+        for provider in batcher._worker._bridge.providers:
             monkeypatch.setattr(provider, "aclose", aclose)
         assert await batcher.amap(["a"]) == ["a"]
         with pytest.raises(OSError, match="it cannot be closed"):

@@ -112,7 +112,7 @@ async def test_a_model_that_is_gone_ends_its_batcher(server):
     asker = batched(chat(server))
     await within(asker.ainvoke("hi"))
     asked = weakref.ref(asker._batch_line.asker)
-    thread = asked()._shared._desk._work.thread
+    thread = asked()._shared._worker._work.thread
     assert thread.is_alive()
     del asker
 
@@ -128,7 +128,7 @@ async def test_a_given_batcher_is_asked_always():
     far_side = desk()
     async with Batcher(submit_func=far_side.submit, poll_func=far_side.poll, poll_interval=0.02) as batcher:
         task = asyncio.ensure_future(batched(model(), batcher).ainvoke("hi"))
-        while not batcher._desk._driver.engine.queued:
+        while not batcher._worker._engine_loop.engine.queued:
             await asyncio.sleep(0)
         batcher.flush()
         assert "hi" in (await within(task)).text

@@ -132,7 +132,7 @@ async def test_answers_whose_time_is_over_are_swept_away_bit_by_bit(place, monke
         await cache.remember(dict.fromkeys(KEYS[:500], 1), at(0))
 
         async def left():
-            return len(await cache._shelf.get(cache._tenant, KEYS[:500]))
+            return len(await cache._backend.get(cache._tenant, KEYS[:500]))
 
         seen = []
         for number in range(5):
@@ -361,6 +361,6 @@ async def test_an_answer_that_cannot_be_read_is_a_miss(tmp_path, caplog):
 
 def test_its_file_is_closed_with_it(tmp_path):
     cache = ResponseCache(tmp_path / "cache.db")
-    shelf = cache._shelf
+    shelf = cache._backend
     del cache
     assert shelf._connection is None

@@ -58,7 +58,7 @@ class Place:
         self.store = store or FakeStore()
         sharing = Deduplication("bridge", self.provider, cache, dedupe=dedupe)
         self.engine = Engine(
-            "bridge", self.provider, policy or FlushPolicy(), Ledger(self.store, "bridge"), sharing=sharing
+            "bridge", self.provider, policy or FlushPolicy(), Ledger(self.store, "bridge"), deduplication=sharing
         )
 
     async def ask(self, *requests):
@@ -283,7 +283,7 @@ class World(crashes.World):
     async def live(self):
         sharing = Deduplication("bridge", self.provider, self.cache, dedupe=self.dedupe)
         engine = Engine(
-            "bridge", self.provider, FlushPolicy(max_requests=7), Ledger(self.store, "bridge"), sharing=sharing
+            "bridge", self.provider, FlushPolicy(max_requests=7), Ledger(self.store, "bridge"), deduplication=sharing
         )
         try:
             await engine.open(self.now())

@@ -123,7 +123,7 @@ class SharingMachine(plain.EngineMachine):
                 self.policy,
                 ledger,
                 poll_interval=plain.INTERVAL,
-                sharing=sharing,
+                deduplication=sharing,
                 attempts=self.attempts,
             )
         self.engine = self.last

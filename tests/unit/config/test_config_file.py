@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from batch_bridge import Bridge, Limits, ResponseCache, TenantLimits, load_bridges
+from batch_bridge import Bridge, Budget, Limits, ResponseCache, TenantLimits, load_bridges
 from batch_bridge._config.fields import Duration
 from batch_bridge._config.load import _PROVIDERS
-from batch_bridge._config.tables import BridgeTable, CacheTable, FlushTable, TenantTable
+from batch_bridge._config.tables import BridgeTable, BudgetTable, CacheTable, FlushTable, TenantTable
 from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge.errors import BatchBridgeError, ConfigError
 from batch_bridge.providers._shared.create import KINDS, option_names
@@ -81,6 +81,9 @@ def test_everything_reaches_its_argument(load, tmp_path):
         path = "cache.db"
         ttl = "30d"
         tenant = "x"
+        [bridges.night.budget]
+        usd = 2.5
+        requests_per_thread = 70
         [bridges.night.per_tenant]
         requests = 7
         bytes = 900
@@ -93,12 +96,13 @@ def test_everything_reaches_its_argument(load, tmp_path):
     assert bridge._retention == timedelta(days=2)
     assert bridge._flush == FlushPolicy(max_requests=5, max_age=None, max_idle=10)
     assert bridge._per_tenant == TenantLimits(requests=7, bytes=900)
+    assert bridge.budget == Budget(usd="2.5", requests_per_thread=70)
     settings = bridge.provider._batch._settings
     assert (settings.defaults, settings.delete_files) == ({"temperature": 0, "model": "m"}, True)
     assert settings.files_expire_after == timedelta(days=7)
     assert bridge.provider.limits == Limits(requests=10)
     assert bridge.provider._batch._clients._own.timeout == 60
-    assert bridge._sharing.dedupe
+    assert bridge._deduplication.dedupe
     assert (tmp_path / "cache.db").exists()
 
 
@@ -200,7 +204,8 @@ def test_a_table_has_every_option_of_its_provider(name):
         (FlushTable, FlushPolicy, {"when"}),
         (CacheTable, ResponseCache, {"place"}),
         (TenantTable, TenantLimits, set()),
-        (BridgeTable, Bridge, {"submit", "poll", "find", "name", "client", "on_event", "callback_workers"}),
+        (BridgeTable, Bridge, {"submit", "poll", "find", "name", "client", "on_event", "callback_workers", "prices"}),
+        (BudgetTable, Budget, set()),
     ],
 )
 def test_a_table_has_every_argument_that_a_file_can_hold(table, of, without):

@@ -217,8 +217,8 @@ async def test_ticks_that_fail_for_a_day_are_a_few_lines(caplog, monkeypatch):
     hosted = Hosted()
     await hosted.tick()
     now = T0
-    monkeypatch.setattr(_host, "_now", lambda: now)
-    monkeypatch.setattr(hosted.here._alarm, "set_stubbornly", hosted.here._alarm.set)
+    monkeypatch.setattr(_host._clock, "now", lambda: now)
+    monkeypatch.setattr(hosted.here._timer, "set_stubbornly", hosted.here._timer.set)
     for _ in range(1_440):
         now += timedelta(minutes=1)
         await hosted.here.fail(raised(ConnectionError("gone")))

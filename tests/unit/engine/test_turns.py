@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from fakes import T0, FakeProvider, FakeStore, at, ended, request
+from fakes import T0, FakeProvider, FakeStore, at, ended, named, request
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -317,10 +317,10 @@ def test_a_bridge_takes_tenant_limits_and_nothing_else():
 def test_a_row_keeps_whose_it_is(own, whose):
     waiting = Waiting("1", "g", 5, at(3), "k", own, whose)
     row = _row(waiting)
-    assert _is_queued(["thread", *row])
+    assert _is_queued([named("thread"), *row])
     assert _waiting("1", row) == waiting
 
 
 @pytest.mark.parametrize("rest", [[None, ""], [None, 7], ["x", "alice"], [None, "a\0"], [None, None], [1, "a", 2]])
 def test_a_row_that_was_damaged_is_told(rest):
-    assert not _is_queued(["thread", "g", 5, 3.0, "k", *rest])
+    assert not _is_queued([named("thread"), "g", 5, 3.0, "k", *rest])

@@ -76,4 +76,4 @@ async def test_creations_of_the_last_hour_are_still_counted_once_their_job_is_fo
     world.now += 4000
     await finished(world, "job_d")
     await forget(world, "job_d")
-    assert held(world) == {"closed": 1, "young": 1}  # its own
+    assert held(world) == {"closed": 1, "money": 1, "young": 1}  # its own

@@ -183,7 +183,7 @@ def test_what_else_a_provider_has_can_be_asked():
 def test_a_pair_has_no_realtime_way():
     pair = {"submit": lambda items: items, "poll": lambda handle: handle}
     for options in ({"mode": "realtime"}, {"mode": "auto", "realtime_below": 2}):
-        with pytest.raises(TypeError, match=r"Pair does not support realtime.*OpenAIBatch"):
+        with pytest.raises(TypeError, match=r"CallableProvider does not support realtime.*OpenAIBatch"):
             Bridge(**pair, **options)
     with pytest.raises(TypeError, match="does not support realtime"):
         Batcher(submit_func=pair["submit"], poll_func=pair["poll"], mode="realtime")
@@ -195,7 +195,7 @@ def test_from_the_environment_a_pair_is_sent_at_once_and_says_so(monkeypatch, ca
         bridge = Bridge(submit=lambda items: items, poll=lambda handle: handle, flush=LONG)
     assert len(caplog.records) == 1
     assert "BATCH_BRIDGE_MODE" in caplog.text
-    assert "Pair" in caplog.text
+    assert "CallableProvider" in caplog.text
     assert policy(bridge).max_age == timedelta(0)
     assert bridge.mode == "batch"
 

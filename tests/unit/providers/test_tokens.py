@@ -6,8 +6,8 @@ import threading
 import pytest
 from fakes import request
 
-from batch_bridge.providers._shared import tokenizer as _tokens
 from batch_bridge.providers.openai import OpenAIBatch
+from batch_bridge.providers.openai import _tokenizer as _tokens
 from batch_bridge.providers.openai._tokenizer import Tokenizer
 
 BODY = {"model": "gpt-4o", "messages": [{"role": "user", "content": "one two"}], "tools": [{"name": "three"}], "n": 1}

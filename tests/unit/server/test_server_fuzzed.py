@@ -214,4 +214,4 @@ async def test_a_thread_that_parked_before_there_were_keys_is_served_and_one_sin
     for _ in range(3):
         await hosted.tick()
     assert set(hosted.server.resumed) == {named("old")}
-    assert "not obeyed" in hosted.here.last_error
+    assert "is ignored" in hosted.here.last_error

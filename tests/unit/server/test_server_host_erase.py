@@ -57,9 +57,9 @@ def held(hosted: Hosted, *words: str) -> list[str]:
         ({"user": "ann", "thread_id": T}, "one thing"),
         ({"tenant": "ann"}, "no 'tenant'"),
         ({"request_id": A}, "no 'request_id'"),
-        ({"user": []}, "no ids"),
-        ({"user": ""}, "no ids"),
-        ({"user": [3]}, "no ids"),
+        ({"user": []}, "not a list of ids"),
+        ({"user": ""}, "not a list of ids"),
+        ({"user": [3]}, "not a list of ids"),
     ],
 )
 def test_what_is_no_erasure_says_what_is(given, words) -> None:
@@ -69,7 +69,7 @@ def test_what_is_no_erasure_says_what_is(given, words) -> None:
 
 @pytest.mark.parametrize("what", [{"user": ["ann"]}, {"user": ["bob"]}, {"thread_id": [T]}])
 def test_a_user_may_erase_nothing_and_is_told_so(what) -> None:
-    with pytest.raises(CommandError, match="erase: the user 'bob' may not order this"):
+    with pytest.raises(CommandError, match="erase: the user 'bob' may not do this"):
         command_log.check_limits(command_log.read({"erase": what}), "bob")
 
 
@@ -200,14 +200,14 @@ async def test_cached_answers_of_a_user_go_and_those_of_others_stay(tmp_path, ki
         await hosted.command("e", erase={"user": "ann"})
         await hosted.tick()
         for user, request, hits in (("ann", A, 0), ("bob", B, 1), ("", C, 1)):
-            key = hosted.bridge._sharing.key(Request(request, T, {"q": request}, tenant=user))
+            key = hosted.bridge._deduplication.key(Request(request, T, {"q": request}, tenant=user))
             assert len(await cache.recall([key], hosted.here._began)) == hits
         if kind == "file":
             kept = b"".join(each.read_bytes() for each in tmp_path.iterdir())
             assert A.encode() not in kept
             assert B.encode() in kept
         await cache.aclear()
-        key = hosted.bridge._sharing.key(Request(B, T, {"q": B}, tenant="bob"))
+        key = hosted.bridge._deduplication.key(Request(B, T, {"q": B}, tenant="bob"))
         assert not await cache.recall([key], hosted.here._began)
 
 

@@ -153,5 +153,5 @@ async def test_a_time_in_the_past_takes_nothing_from_those_before_there_was_a_ke
 
 async def test_a_time_that_is_none_says_what_to_give(monkeypatch) -> None:
     monkeypatch.setenv(UNSIGNED, "soon")
-    with pytest.raises(LedgerError, match=r"BATCH_BRIDGE_UNSIGNED_BEFORE='soon' is no time; give one such as 2026-"):
+    with pytest.raises(LedgerError, match=r"BATCH_BRIDGE_UNSIGNED_BEFORE='soon' is not a time; pass one such as 2026-"):
         await read_keys(Hosted().store.rows)

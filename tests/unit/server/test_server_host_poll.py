@@ -38,7 +38,7 @@ async def test_a_result_of_the_wrong_form_is_said_and_the_bridge_goes_on():
     await hosted.tick()
     await hosted.tick()
     assert "poll() returned a str" in hosted.here.status()["last_error"]
-    assert "the batch stays in flight" in hosted.here.status()["last_error"]
+    assert "The batch stays in flight" in hosted.here.status()["last_error"]
     assert [each.batch for each in heard if isinstance(each, PollFailed)] == [*hosted.here._engine.bad_results]
     await hosted.park(named("second"), B)
     await hosted.tick()

@@ -136,7 +136,7 @@ async def test_many_waits_ring_once_or_so_and_all_of_them_return(linger: int, mo
     access = Access(lambda: server, linger)  # type: ignore[arg-type, return-value]
     introduce("rung", access)
     async with asyncio.timeout(60):
-        await asyncio.gather(*(_bell.key_ring("rung", "") for _ in range(200)))
+        await asyncio.gather(*(_bell.wake("rung", "") for _ in range(200)))
     assert 1 <= len(server.runs.created) <= 2
 
 
@@ -146,5 +146,5 @@ async def test_a_graph_that_is_no_bridge_is_not_rung(monkeypatch: pytest.MonkeyP
     access = Access(lambda: server)  # type: ignore[arg-type, return-value]
     introduce("agent", access)
     with pytest.raises(UnknownBatcherError, match="no bridge"):
-        await _bell.key_ring("agent", "")
+        await _bell.wake("agent", "")
     assert not server.runs.created

@@ -23,7 +23,7 @@ async def test_they_are_counted_once_and_said_once_and_the_next_process_knows_th
         await leave(hosted, T, "newer", unclaimed=["old", "new"])
         await hosted.tick()
     assert hosted.here.status()["unclaimed"] == 2
-    assert [each.args[:2] for each in caplog.records if "paid for" in each.getMessage()] == [(T, 1), (T, 1)]
+    assert [each.args[:2] for each in caplog.records if "paid answer" in each.getMessage()] == [(T, 1), (T, 1)]
     other = hosted.host()
     assert await other.begin(hosted.store, "another")
     assert other.status()["unclaimed"] == 2
