@@ -10,48 +10,48 @@ Around the graph::
         results = await runner.abatch(inputs, run_id="eval-7")
 """
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
-from batch_bridge._cache import CacheStats, ResponseCache
-from batch_bridge._core.flush_policy import FlushPolicy, QueueSummary
-from batch_bridge._core.interrupt_payload import is_bridge_interrupt
-from batch_bridge._core.models import (
-    Cancelled,
-    Ended,
-    Errored,
-    Expired,
-    InProgress,
-    Limits,
-    Measure,
-    Outcome,
-    Request,
-    Succeeded,
-    Usage,
-)
-from batch_bridge._core.pending import Pending, PendingBatch
-from batch_bridge._core.provider import Provider
-from batch_bridge._engine.tenants import TenantLimits
-from batch_bridge._host.report import Report
-from batch_bridge._money import Budget, Cost, Price, Prices, Quote
-from batch_bridge._node.wait import TaskGroup, gather, wait, wait_many, wait_many_sync, wait_sync
-from batch_bridge.batcher import Batcher
-from batch_bridge.bridge import Bridge
-from batch_bridge.errors import (
-    BatchBridgeError,
-    BatchFailed,
-    BudgetExceeded,
-    RequestCancelled,
-    RequestError,
-    RequestExpired,
-    RequestFailed,
-    ResultPending,
-)
-from batch_bridge.runner import Runner
-
-if TYPE_CHECKING:  # an SDK is imported when it is needed
+if TYPE_CHECKING:
+    from batch_bridge._cache import CacheStats, ResponseCache
     from batch_bridge._config import load_bridges
+    from batch_bridge._core.flush_policy import FlushPolicy, QueueSummary
+    from batch_bridge._core.interrupt_payload import is_bridge_interrupt
+    from batch_bridge._core.models import (
+        Cancelled,
+        Ended,
+        Errored,
+        Expired,
+        InProgress,
+        Limits,
+        Measure,
+        Outcome,
+        Request,
+        Succeeded,
+        Usage,
+    )
+    from batch_bridge._core.pending import Pending, PendingBatch
+    from batch_bridge._core.provider import Provider
     from batch_bridge._dropin.openai import wrap_openai
+    from batch_bridge._engine.tenants import TenantLimits
+    from batch_bridge._host.report import Report
+    from batch_bridge._money import Budget, Cost, Price, Prices, Quote
+    from batch_bridge._node.wait import TaskGroup, gather, wait, wait_many, wait_many_sync, wait_sync
+    from batch_bridge.batcher import Batcher
+    from batch_bridge.bridge import Bridge
+    from batch_bridge.errors import (
+        BatchBridgeError,
+        BatchFailed,
+        BudgetExceeded,
+        RequestCancelled,
+        RequestError,
+        RequestExpired,
+        RequestFailed,
+        ResultPending,
+    )
     from batch_bridge.jobs import Jobs
+    from batch_bridge.runner import Runner
 
 __version__ = "0.1.0"
 
@@ -104,18 +104,68 @@ __all__ = [
     "wrap_openai",
 ]
 
+_MODULES: Final = {
+    "BatchBridgeError": "batch_bridge.errors",
+    "BatchFailed": "batch_bridge.errors",
+    "Batcher": "batch_bridge.batcher",
+    "Bridge": "batch_bridge.bridge",
+    "Budget": "batch_bridge._money",
+    "BudgetExceeded": "batch_bridge.errors",
+    "CacheStats": "batch_bridge._cache",
+    "Cancelled": "batch_bridge._core.models",
+    "Cost": "batch_bridge._money",
+    "Ended": "batch_bridge._core.models",
+    "Errored": "batch_bridge._core.models",
+    "Expired": "batch_bridge._core.models",
+    "FlushPolicy": "batch_bridge._core.flush_policy",
+    "InProgress": "batch_bridge._core.models",
+    "Jobs": "batch_bridge.jobs",
+    "Limits": "batch_bridge._core.models",
+    "Measure": "batch_bridge._core.models",
+    "Outcome": "batch_bridge._core.models",
+    "Pending": "batch_bridge._core.pending",
+    "PendingBatch": "batch_bridge._core.pending",
+    "Price": "batch_bridge._money",
+    "Prices": "batch_bridge._money",
+    "Provider": "batch_bridge._core.provider",
+    "QueueSummary": "batch_bridge._core.flush_policy",
+    "Quote": "batch_bridge._money",
+    "Report": "batch_bridge._host.report",
+    "Request": "batch_bridge._core.models",
+    "RequestCancelled": "batch_bridge.errors",
+    "RequestError": "batch_bridge.errors",
+    "RequestExpired": "batch_bridge.errors",
+    "RequestFailed": "batch_bridge.errors",
+    "ResponseCache": "batch_bridge._cache",
+    "ResultPending": "batch_bridge.errors",
+    "Runner": "batch_bridge.runner",
+    "Succeeded": "batch_bridge._core.models",
+    "TaskGroup": "batch_bridge._node.wait",
+    "TenantLimits": "batch_bridge._engine.tenants",
+    "Usage": "batch_bridge._core.models",
+    "gather": "batch_bridge._node.wait",
+    "is_bridge_interrupt": "batch_bridge._core.interrupt_payload",
+    "load_bridges": "batch_bridge._config",
+    "wait": "batch_bridge._node.wait",
+    "wait_many": "batch_bridge._node.wait",
+    "wait_many_sync": "batch_bridge._node.wait",
+    "wait_sync": "batch_bridge._node.wait",
+    "wrap_openai": "batch_bridge._dropin.openai",
+}
+"""Where the public names are: nothing is imported before it is needed, so that commands start at once."""
+
+_SUBMODULES: Final = frozenset({"batcher", "bridge", "errors", "events", "jobs", "providers", "runner"})
+
 
 def __getattr__(name: str) -> object:
-    if name == "wrap_openai":
-        from batch_bridge._dropin.openai import wrap_openai  # noqa: PLC0415
+    if name in _SUBMODULES:
+        return import_module(f"batch_bridge.{name}")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'batch_bridge' has no attribute {name!r}")
+    value = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
 
-        return wrap_openai
-    if name == "load_bridges":
-        from batch_bridge._config import load_bridges  # noqa: PLC0415
 
-        return load_bridges
-    if name == "Jobs":
-        from batch_bridge.jobs import Jobs  # noqa: PLC0415
-
-        return Jobs
-    raise AttributeError(f"module 'batch_bridge' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

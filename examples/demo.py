@@ -3,8 +3,9 @@
 For each docstring, three questions are asked at once and a fourth that needs their answers: two rounds, however many
 docstrings there are. Run it, stop it with Ctrl-C or `kill -9`, run it again: it continues where it was.
 
-The answers are stand-ins from a Batch API server on this machine, whatever is in the environment. With `--real` OpenAI
-answers, for money, and 20 docstrings are asked about unless you say otherwise.
+The answers come from a Batch API server on this machine, by rule and without a model (`demo_answers.py`), whatever is
+in the environment. With `--real` OpenAI answers, for money, and 20 docstrings are asked about unless you say otherwise.
+The catalogue is written beside the run's file.
 """
 
 import ast
@@ -87,7 +88,7 @@ def provider(*, real: bool, state: Path, latency: float) -> Iterator[OpenAIBatch
     if real:
         yield OpenAIBatch(model=MODEL)
         return
-    with BatchServer(latency=latency, state_dir=state / "server") as server:
+    with BatchServer(latency=latency, state_dir=state / "server", answerer="demo_answers:answer") as server:
         yield OpenAIBatch(AsyncOpenAI(base_url=server.base_url, api_key="demo"), model=MODEL)
 
 
@@ -105,7 +106,7 @@ def show(results: list[State], report: Report, openai: OpenAIBatch, wall: float,
     table = Table(show_header=False, title="BatchBridge demo")
     cost = report.cost
     rows = {
-        "answers from": "OpenAI" if real else "the Batch API server on this machine (stand-ins)",
+        "answers from": "OpenAI" if real else "rules, on the Batch API server of this machine: no model was asked",
         "threads": f"{len(results):,}",
         "requests": f"{report.requests:,}: " + ", ".join(f"{n:,} {kind}" for kind, n in report.outcomes.items()),
         "batches": f"{report.batches:,}",
@@ -113,6 +114,7 @@ def show(results: list[State], report: Report, openai: OpenAIBatch, wall: float,
         "tokens": f"{cost.input_tokens + cost.output_tokens:,}",
         "cost": f"${cost.paid:.4f}" + ("" if real else ", had OpenAI answered"),
         "cost at realtime price": f"${cost.list_price:.4f}",
+        "saved": f"${cost.saved:.4f}" + ("" if real else ", had OpenAI answered"),
         "time in LangGraph": f"{report.langgraph_seconds:.1f} s",
         "time in the bridge": f"{report.bridge_seconds:.1f} s",
         "time waiting": f"{report.waiting_seconds:.1f} s",
@@ -121,8 +123,16 @@ def show(results: list[State], report: Report, openai: OpenAIBatch, wall: float,
     for name, value in rows.items():
         table.add_row(name, value)
     console = Console()
-    console.print(f"{results[0]['name']}: {results[0]['entry']}", soft_wrap=True, markup=False)
+    for result in results[:3]:
+        console.print(f"{result['name']}: {result['entry']}", soft_wrap=True, markup=False)
     console.print(table)
+
+
+def write_catalogue(results: list[State], path: Path, *, real: bool) -> None:
+    """Write the entries to a file that one can open; it says itself who has answered."""
+    by = MODEL if real else "rules, without a model"
+    entries = "\n\n".join(f"## {result['name']}\n\n{result['entry']}" for result in results)
+    path.write_text(f"# The standard library, described by {by}\n\n{entries}\n", encoding="utf-8")
 
 
 def main(
@@ -142,11 +152,16 @@ def main(
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     inputs = [record for record, _ in zip(docstrings(), range(count), strict=False)]
     started = time.perf_counter()
+    print(
+        f"While it runs, in another terminal: batch-bridge watch {state / 'run.db'} (--web for a page)", file=sys.stderr
+    )
     run_id = f"demo-{'openai' if real else 'local'}-{len(inputs)}"
     try:
         with provider(real=real, state=state, latency=latency) as openai:
             results, report = asyncio.run(work(inputs, openai, state / "run.db", run_id))
             show(results, report, openai, time.perf_counter() - started, real=real)
+        write_catalogue(results, state / "catalogue.md", real=real)
+        print(f"The catalogue: {state / 'catalogue.md'}\nHow it went:   batch-bridge status {state / 'run.db'}")
     except KeyboardInterrupt:
         sys.exit("Stopped. Nothing is lost: the same command continues.")
     except RunFileError as error:

@@ -12,7 +12,7 @@ from batch_bridge import __version__
 from batch_bridge._cli import jobs as _jobs_command
 from batch_bridge._cli import money as _money_command
 from batch_bridge._cli import run as _run_command
-from batch_bridge._sqlite.erasure import erase_thread
+from batch_bridge._cli import status as _status_command
 from batch_bridge.errors import RunFileError
 from batch_bridge.testing._server.errors import BatchServerError
 from batch_bridge.testing._server.serve import CONCURRENCY, Launch, new_token
@@ -27,6 +27,16 @@ app = typer.Typer(
 )
 
 app.add_typer(_jobs_command.app, name="jobs")
+for _command in (
+    _status_command.status,
+    _status_command.watch,
+    _status_command.flush,
+    _status_command.cancel,
+    _status_command.retry,
+    _status_command.pause,
+    _status_command.resume,
+):
+    app.command()(_command)
 app.command()(_money_command.cost)
 app.command()(_money_command.quote)
 app.command()(_run_command.run)
@@ -158,6 +168,8 @@ def erase(
     thread: Annotated[list[str], typer.Option(help="The thread; may be repeated.")],
 ) -> None:
     """Erase threads from a Runner's file: checkpoints, prompts, answers."""
+    from batch_bridge._sqlite.erasure import erase_thread  # noqa: PLC0415  # the other commands need not wait for it
+
     try:
         for each in thread:
             erased = erase_thread(file, each)

@@ -5,18 +5,17 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import orjson
 import typer
 
 from batch_bridge._cli.lines import ARRAY, read
-from batch_bridge._config import load_bridges
-from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core import text as _text
 from batch_bridge.errors import BatchBridgeError
-from batch_bridge.jobs import Jobs, JobStatus
-from batch_bridge.jobs._job_items import named
+
+if TYPE_CHECKING:  # what the other commands need not wait for
+    from batch_bridge.jobs import Jobs, JobStatus
 
 app: Final = typer.Typer(
     help="Jobs without a waiting process: submit today, collect tomorrow.", no_args_is_help=True, add_completion=False
@@ -42,6 +41,8 @@ def submit(
     key: Annotated[str | None, typer.Option(help="Names the job, so that it is submitted only once.")] = None,
 ) -> None:
     """Send items, and print the job's handle."""
+    from batch_bridge.jobs._job_items import named  # noqa: PLC0415
+
     with _said():
         lines = sys.stdin.buffer if str(items) == "-" else items.open("rb")
         with lines:
@@ -63,6 +64,8 @@ def results(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, fil
 
     If the items had a `custom_id`, each row contains it.
     """
+    from batch_bridge._core import outcomes as _outcome  # noqa: PLC0415
+
     with _said():
         for result in _jobs(config, bridge, file).results(handle):
             row = {"index": result.index, **_outcome.shown(result.outcome)}
@@ -127,7 +130,10 @@ def _is_array(item: Any) -> bool:
     return isinstance(item, list) and not all(isinstance(each, dict) and "role" in each for each in item)
 
 
-def _jobs(config: Path, name: str | None, file: Path) -> Jobs:
+def _jobs(config: Path, name: str | None, file: Path) -> "Jobs":
+    from batch_bridge._config import load_bridges  # noqa: PLC0415
+    from batch_bridge.jobs import Jobs  # noqa: PLC0415
+
     bridges = load_bridges(config)
     known = ", ".join(bridges)
     if name is None and len(bridges) > 1:
@@ -137,11 +143,11 @@ def _jobs(config: Path, name: str | None, file: Path) -> Jobs:
     return Jobs(file, bridges[next(iter(bridges)) if name is None else name])
 
 
-def _print(status: JobStatus) -> None:
+def _print(status: "JobStatus") -> None:
     typer.echo(orjson.dumps(_plain(status), option=orjson.OPT_INDENT_2))
 
 
-def _plain(status: JobStatus) -> dict[str, Any]:
+def _plain(status: "JobStatus") -> dict[str, Any]:
     row = dataclasses.asdict(status)
     row["submitted_at"] = status.submitted_at.isoformat(timespec="seconds")
     return row

@@ -10,17 +10,18 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
 
 import orjson
 import typer
-from pydantic import BaseModel
 
 from batch_bridge._cli.lines import read_lines
 from batch_bridge._core.pending import Pending
-from batch_bridge.bridge import Bridge
 from batch_bridge.errors import BatchBridgeError, UsageError
-from batch_bridge.runner import Runner
+
+if TYPE_CHECKING:  # what the other commands need not wait for
+    from batch_bridge.bridge import Bridge
+    from batch_bridge.runner import Runner
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -49,6 +50,8 @@ def run(
     Exit codes: 0 all have ended; 1 some have failed, and the same command runs those again; 2 the command, or the
     program, is wrong; 3 some wait for a batch, and the same command goes on with them.
     """
+    from batch_bridge.runner import Runner  # noqa: PLC0415
+
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         built, bridges = _load(graph)
@@ -69,17 +72,19 @@ def run(
     raise typer.Exit(PARKED if parked else FAILED if failed else DONE)
 
 
-async def _run(runner: Runner, inputs: list[Any], options: dict[str, Any]) -> list[Any]:
+async def _run(runner: "Runner", inputs: list[Any], options: dict[str, Any]) -> list[Any]:
     async with runner:
         return await runner.abatch(inputs, return_exceptions=True, **options)
 
 
-def _load(name: str) -> tuple[Any, list[Bridge]]:
+def _load(name: str) -> "tuple[Any, list[Bridge]]":
     """Return a graph by its name, and the bridges that its module holds.
 
     Raises:
         ValueError: There is no such module or name, or it holds no bridge.
     """
+    from batch_bridge.bridge import Bridge  # noqa: PLC0415
+
     module_name, colon, attribute = name.rpartition(":")
     if not colon or not module_name or not attribute:
         raise ValueError(f"{name!r} names no graph; give module:name, or file.py:name")
@@ -138,6 +143,8 @@ def _rows(results: list[Any]) -> Iterator[dict[str, Any]]:
 
 def _plain(value: object) -> Any:
     """Return a value that JSON does not know as one that it does: a message, a model, a set."""
+    from pydantic import BaseModel  # noqa: PLC0415
+
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if is_dataclass(value) and not isinstance(value, type):

@@ -93,6 +93,9 @@ class Cancelled:
 
 Outcome: TypeAlias = Succeeded | Errored | Expired | Cancelled
 
+FailureKind: TypeAlias = tuple[str, str, int | None, bool]
+"""What failures are grouped by: kind, code, HTTP status, and whether the same request may succeed later."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -277,6 +280,8 @@ class Closed:
         outcomes: How many of each kind.
         resubmitted: Requests that were sent again after it.
         paid_twice: Requests that it has answered though they were sent elsewhere, because it was late.
+        group: The provider's group; empty in rows of an earlier version.
+        failures: How many requests failed in which way: (kind, code, HTTP status, whether it may pass) -> count.
     """
 
     key: str
@@ -288,6 +293,8 @@ class Closed:
     usage: Usage | None = None
     resubmitted: int = 0
     paid_twice: int = 0
+    group: str = ""
+    failures: Mapping[FailureKind, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Every outcome has a JSON that stores, checkpoints and HTTP keep as it is: what t
 a body (see `_text.is_plain`) goes as text.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Final, assert_never
 
 from batch_bridge._core import text as _text
-from batch_bridge._core.models import JSON, Attempt, Cancelled, Errored, Expired, Outcome, Succeeded
+from batch_bridge._core.models import JSON, Attempt, Cancelled, Errored, Expired, FailureKind, Outcome, Succeeded
 from batch_bridge.errors import (
     BudgetExceeded,
     LedgerError,
@@ -30,6 +31,22 @@ _HIGHEST: Final = 999
 def kind(outcome: Outcome) -> str:
     """Name an outcome: `succeeded`, `errored`, `expired` or `cancelled`."""
     return type(outcome).__name__.lower()
+
+
+def code(failure: Errored | Expired | Cancelled) -> str:
+    """Return a failure's short machine-readable cause."""
+    return _unicode(failure.code) if isinstance(failure, Errored) else kind(failure)
+
+
+def failures_of(outcomes: Iterable[Outcome]) -> Counter[FailureKind]:
+    """Count the outcomes that are failures, by what they are grouped by."""
+    return Counter(
+        (kind(each), code(each), each.status_code, each.retryable)
+        if isinstance(each, Errored)
+        else (kind(each), code(each), None, True)
+        for each in outcomes
+        if not isinstance(each, Succeeded)
+    )
 
 
 def to_json(outcome: Outcome) -> dict[str, JSON]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -273,6 +273,8 @@ class Engine:
         """
         state, queue = self._state, self._state.opened()
         state.drain = state.till.relax() or state.drain or drain
+        if state.paused:
+            return
         if late := _schedule.late(state, now):
             queue.flushed(now, late)
             await self._sender.flush_late(late, now)
@@ -312,6 +314,8 @@ class Engine:
                 await self._sender.reconcile(flight, intent, now)
             case Intent() as intent if flight.inherited or flight.is_late:
                 await self._sender.withdraw(flight, intent)  # it was not sent: its process died, or it is too late
+            case Intent() if self._state.paused:
+                flight.wait(now, self._state.interval)
             case Intent() as intent:
                 await self._sender.submit(flight, intent, now)
 
@@ -401,6 +405,12 @@ class Engine:
         if self._state.deduplication is not None:
             await self._state.deduplication.erase(tenant)
 
+    def forget_who(self, threads: Container[str], tenants: Container[str]) -> None:
+        """Take the names of threads and tenants out of the accounts of batches in flight; the amounts stay."""
+        for flight in self._state.flights:
+            if flight.account is not None:
+                flight.account.forget(threads, tenants)
+
     # -- what may be asked of it ---------------------------------------------------------------------------------
 
     @property
@@ -477,6 +487,15 @@ class Engine:
         self._state.last_error = error
 
     @property
+    def paused(self) -> bool:
+        """Whether nothing is sent; what is on its way is collected. The host wakes it after a change."""
+        return self._state.paused
+
+    @paused.setter
+    def paused(self, paused: bool) -> None:
+        self._state.paused = paused
+
+    @property
     def quota_controller(self) -> QuotaController:
         """What it has learned of the provider's quotas."""
         return self._state.quota_controller
@@ -501,6 +520,16 @@ class Engine:
                 if flight.problem
             ),
         )
+
+    @property
+    def flights(self) -> tuple[Flight, ...]:
+        """The batches that have been begun and not closed, for who shows them and changes nothing."""
+        return tuple(self._state.flights)
+
+    @property
+    def oldest(self) -> datetime | None:
+        """Since when the first of the requests that wait to be sent does, aware UTC."""
+        return self._state.opened().oldest
 
     @property
     def is_open(self) -> bool:

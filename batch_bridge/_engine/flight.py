@@ -1,11 +1,12 @@
 """A batch on its way: what the engine remembers of it between two ticks, besides what the ledger holds."""
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from batch_bridge._core.batching import Waiting
-from batch_bridge._core.models import Blind, Errored, Intent, SubmittedBatch
+from batch_bridge._core.models import Blind, Errored, FailureKind, Intent, SubmittedBatch
 from batch_bridge._money import Account
 from batch_bridge.errors import BadPollResultError
 
@@ -44,6 +45,7 @@ class Flight:
         rings: It tells when there is news of it.
         settled: Requests that have an outcome though the batch has not ended, with its kind.
         forgotten: Those of them that nobody will ask for again: let go of with the batch, which is judged by them.
+        failed: In which ways those that are settled early have failed.
         account: What its answers have used, as far as they were read.
     """
 
@@ -71,6 +73,7 @@ class Flight:
     rings: bool = False
     settled: dict[str, str] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
+    failed: Counter[FailureKind] = field(default_factory=Counter)
     account: Account | None = None
 
     @property

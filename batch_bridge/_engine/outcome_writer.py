@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from typing import TypeAlias
 
 from batch_bridge._core import outcomes as _outcome
-from batch_bridge._core.models import Attempt, Ended, Intent, Outcome, SubmittedBatch
+from batch_bridge._core.models import Attempt, Ended, FailureKind, Intent, Outcome, SubmittedBatch
 from batch_bridge._core.resubmission import Resubmission
 from batch_bridge._core.resubmission import final as with_tries
 from batch_bridge._ledger.ledger import Ledger
@@ -39,6 +39,7 @@ async def settle(
     inherited: bool,
     settled: Mapping[str, str] | None = None,
     again: Resubmission | None = None,
+    failures: Counter[FailureKind] | None = None,
     seen: Callable[[str, Outcome], None] | None = None,
 ) -> Counter[str]:
     """Write one outcome for each request of a batch, and return how many there are of each kind.
@@ -48,6 +49,7 @@ async def settle(
     the ledger is asked what a process before this one has written. `settled` are requests that this process has
     settled before the batch ended, with the kinds of their outcomes: they are counted, and not written again.
     Those that `again` chooses get no outcome, and are not counted: what they ended with this time is noted.
+    `failures` is given those of the outcomes that it writes.
     `seen` is told of each outcome as it is read, from the provider or the ledger, also of those that are put aside.
 
     Raises:
@@ -67,7 +69,7 @@ async def settle(
                 fresh[request_id] = outcome
             elif request_id not in settled:
                 strange += 1
-        await _write(ledger, fresh, kinds, inherited=inherited, again=again, seen=seen)
+        await _write(ledger, fresh, kinds, failures, inherited=inherited, again=again, seen=seen)
     if strange:
         logger.warning(
             "batch %s: set aside %d results that are duplicates or belong to no request of the batch",
@@ -77,7 +79,7 @@ async def settle(
     rest = list(missing)
     for start in range(0, len(rest), _CHUNK):
         unnamed = dict.fromkeys(rest[start : start + _CHUNK], ended.missing)
-        await _write(ledger, unnamed, kinds, inherited=inherited, again=again, seen=seen)
+        await _write(ledger, unnamed, kinds, failures, inherited=inherited, again=again, seen=seen)
     return kinds
 
 
@@ -107,6 +109,7 @@ async def _write(
     ledger: Ledger,
     fresh: dict[str, Outcome],
     kinds: Counter[str],
+    failures: Counter[FailureKind] | None,
     *,
     inherited: bool,
     again: Resubmission | None,
@@ -129,3 +132,5 @@ async def _write(
     await ledger.tried(tried)
     await ledger.settle(final)
     kinds.update(map(_outcome.kind, final.values()))
+    if failures is not None:
+        failures.update(_outcome.failures_of(final.values()))

@@ -253,6 +253,12 @@ class Queue:
             newest=newest[1].queued_at if newest else None,
         )
 
+    @property
+    def oldest(self) -> datetime | None:
+        """When the first of what waits was queued."""
+        heads = (lane.head for lane in self._lanes())
+        return min(heads, key=itemgetter(0))[1].queued_at if self._waiting else None
+
     def _lanes(self, only: Container[str] | None = None, without: Container[str] = ()) -> Iterator[_Lane]:
         for name, lanes in self._groups.items():
             if (only is None or name in only) and name not in without:

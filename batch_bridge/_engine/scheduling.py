@@ -75,6 +75,8 @@ def wake_at(state: State, now: datetime) -> datetime | None:
     """Return when the next tick is due; `None` if only a request that arrives makes one due."""
     queue = state.opened()
     times = [flight.next_at for flight in state.flights]
+    if state.paused:
+        return min(times, default=None)
     if len(queue) and _room(state) == 0:
         times.append(now + first_pause(state.interval))  # where nobody rings
     elif len(queue) and not state.till.is_short:

@@ -19,6 +19,7 @@ from batch_bridge._core.models import (
     Ended,
     Errored,
     Expired,
+    FailureKind,
     InProgress,
     Intent,
     Outcome,
@@ -134,6 +135,7 @@ class Settler:
                 fresh.setdefault(request_id, final(outcome, state.ledger.tries(request_id), key))
         kinds = await settle_early(state.ledger, fresh, inherited=flight.inherited)
         flight.settled.update(kinds)
+        flight.failed.update(_outcome.failures_of(fresh.values()))
         state.flights.settle_early(flight, fresh)
         state.settled += fresh
         if kinds and state.on_event is not None:
@@ -285,6 +287,7 @@ class Settler:
                 inherited=flight.inherited,
                 settled=flight.settled,
                 again=again,
+                failures=(failures := Counter(flight.failed)),
                 seen=partial(self._note_used, flight),
             )
         except ReadError as error:
@@ -295,11 +298,13 @@ class Settler:
         back, lost = await self._come_back(flight, again.outcomes)
         await state.ledger.settle(lost)
         kinds.update(map(_outcome.kind, lost.values()))
+        failures.update(_outcome.failures_of(lost.values()))
         await state.ledger.queued(back)
         usage = ended.usage() if callable(ended.usage) else ended.usage
         whole = kinds.get("succeeded", 0) == len(batch.members) and not batch.shared
         self._learn(flight, again, usage, now, whole=whole)
-        await self._close(flight, kinds, usage, now, resubmitted=len(batch.members) - kinds.total())
+        sent_on = len(batch.members) - kinds.total()
+        await self._close(flight, kinds, usage, now, resubmitted=sent_on, failures=failures)
         sent_again = again.outcomes.keys() - lost.keys()
         late = tuple(each for each in batch.members if each not in flight.settled and each not in sent_again)
         state.settled += late
@@ -333,6 +338,7 @@ class Settler:
         *,
         resubmitted: int,
         paid_twice: int = 0,
+        failures: Counter[FailureKind] | None = None,
     ) -> None:
         """Let go of a batch, of which a summary stays, and of what was kept of it until its end."""
         state, batch = self._state, flight.batch
@@ -350,6 +356,8 @@ class Settler:
                 usage=usage,
                 resubmitted=resubmitted,
                 paid_twice=paid_twice,
+                group=batch.group,
+                failures=flight.failed if failures is None else failures,
             ),
             money,
         )

@@ -53,6 +53,7 @@ class State:
         drain: All that waits is due, whatever the policy says.
         owed: Groups of which something is due, and waits for room.
         held_until: Nothing is sent before that.
+        paused: Nothing is sent until somebody says so; what is on its way is collected.
         hold: How long the next hold is.
         prices: What tokens cost.
         till: What may be spent, and what was used.
@@ -83,6 +84,7 @@ class State:
     drain: bool = False
     owed: set[str] = field(default_factory=set)
     held_until: datetime | None = None
+    paused: bool = False
     hold: timedelta = field(init=False)
     last_error: str = ""
     on_news: Callable[[], None] | None = None

@@ -55,6 +55,7 @@ class EngineLoop:
         self._cancelled: list[tuple[list[str] | None, asyncio.Future[set[str]]]] = []
         self._awake = asyncio.Event()
         self._stopping = False
+        self._is_flush_asked = False
         self._over = False
         self.has_failed = False
         self._alarm: asyncio.TimerHandle | None = None
@@ -83,6 +84,11 @@ class EngineLoop:
         self._cancelled.append((None if request_ids is None else list(request_ids), done))
         self.wake()
         return await done
+
+    def flush(self) -> None:
+        """Send what waits, in the next turn."""
+        self._is_flush_asked = True
+        self.wake()
 
     def in_batch(self, key: str) -> tuple[str, ...]:
         """Return the requests of a batch that have no outcome yet."""
@@ -165,8 +171,9 @@ class EngineLoop:
             self._tell(ended)
             if not done.done():
                 done.set_result(ended)
+        is_asked, self._is_flush_asked = self._is_flush_asked, False
         pause = None if self._arrived else self._idle()
-        is_drained = pause is not None and self._is_quiet(pause)
+        is_drained = is_asked or (pause is not None and self._is_quiet(pause))
         work = self._work(drain=is_drained)
         tick = await (self._meanwhile(work) if self.collects_meanwhile else work)
         self._tell(tick.settled)

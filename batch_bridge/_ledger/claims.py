@@ -21,7 +21,6 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
@@ -30,6 +29,7 @@ from langgraph.store.base import GetOp, PutOp, SearchOp
 from batch_bridge._core import clock as _clock
 from batch_bridge._core import log_text as _logged
 from batch_bridge._ledger.ledger import Rows
+from batch_bridge._node.process import machine, started
 from batch_bridge.errors import StoreInUseError
 
 logger = logging.getLogger("batch_bridge")
@@ -66,7 +66,7 @@ class Claims:
         self._held: dict[str, dict[str, Any]] = {}
         self._beating: asyncio.Task[None] | None = None
         self._unrenewed = 0
-        self._here = {"host": socket.gethostname(), "pid": os.getpid(), "machine": _machine(), "started": _started()}
+        self._here = {"host": socket.gethostname(), "pid": os.getpid(), "machine": machine(), "started": started()}
 
     async def take(self, what: str, patience: timedelta) -> None:
         """Own something; wait while another process does.
@@ -228,7 +228,7 @@ class _Renewal:
         """Tell whether a holder's process is gone, or has said nothing for a term."""
         if _is_gone(holder, row):
             return True
-        if row["machine"] == _machine() != "" and row["pid"] == os.getpid() and row["started"] == _started():
+        if row["machine"] == machine() != "" and row["pid"] == os.getpid() and row["started"] == started():
             return False
         now = self._clock()
         if now - self._looked_at > self._term / 2:  # we could not look: nor could it say anything, perhaps
@@ -249,11 +249,11 @@ class _Renewal:
 
 def _is_gone(holder: str, row: dict[str, Any]) -> bool:
     """Tell whether a holder is of this machine, and its process or its session is no more."""
-    if row["machine"] != _machine() or not row["machine"]:
+    if row["machine"] != machine() or not row["machine"]:
         return False
-    if row["pid"] == os.getpid() and row["started"] == _started():
+    if row["pid"] == os.getpid() and row["started"] == started():
         return holder not in _alive
-    return bool(_started(row["pid"]) != row["started"])
+    return bool(started(row["pid"]) != row["started"])
 
 
 def _refused(what: str, row: dict[str, Any]) -> StoreInUseError:
@@ -280,25 +280,6 @@ def _lost(what: str, row: dict[str, Any] | None) -> StoreInUseError:
 
 def _namespace(what: str) -> tuple[str, str]:
     return (_ROOT, hashlib.blake2b(what.encode(errors="surrogatepass"), digest_size=16).hexdigest())
-
-
-def _machine() -> str:
-    """Return what names this machine and its set of process ids; empty where that cannot be told."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def _started(pid: int | None = None) -> str:
-    """Return when a process of this machine was started; empty if there is none, or that cannot be told."""
-    try:
-        stat = Path(f"/proc/{pid or os.getpid()}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    state, *fields = stat.rpartition(")")[2].split()
-    return "" if state == "Z" else fields[18]
 
 
 def names_of(bridges: Sequence[str]) -> list[str]:

@@ -248,6 +248,10 @@ class Ledger:
         }
         if closed.resubmitted or closed.paid_twice:
             row |= {"resubmitted": closed.resubmitted, "paid_twice": closed.paid_twice}
+        if closed.group:
+            row["group"] = closed.group
+        if closed.failures:
+            row["failures"] = [[*kind, count] for kind, count in closed.failures.items()]
         account = [] if money is None else [self._put("money", closed.key, money)]
         await self._run([self._put("closed", closed.key, row), *account])
         await self._run([self._put("batches", closed.key, None)])
@@ -415,6 +419,8 @@ def _closed(key: str, row: Mapping[str, Any]) -> Closed:
         usage=Usage(*row["usage"]) if row["usage"] else None,
         resubmitted=row.get("resubmitted", 0),
         paid_twice=row.get("paid_twice", 0),
+        group=row.get("group", ""),
+        failures={(kind, code, status, passes): n for kind, code, status, passes, n in row.get("failures", ())},
     )
 
 

@@ -15,7 +15,7 @@ The row of a batch, or of a request that no batch held because a cache knew its 
 Prices are not written down: the row says what was used, once, and a receipt prices it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -145,6 +145,10 @@ class Account:
         kind: Kind = "deduplicated" if request_id in self._free else "billed" if used is not None else "untold"
         used = used or Used("", Tokens())
         self.lines[place] = (kind, used if used.model else Used(asked, used.tokens, used.tier))
+
+    def forget(self, threads: Container[str], tenants: Container[str]) -> None:
+        """Take the names of threads and tenants out of it; the amounts stay."""
+        self.who = tuple(Who() if each.thread in threads or each.tenant in tenants else each for each in self.who)
 
     def reserved(self) -> dict[str, Decimal]:
         """Return what is reserved, by thread."""

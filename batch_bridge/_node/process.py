@@ -1,7 +1,9 @@
-"""Who asks, where no session of a Runner does: this process."""
+"""This process and others: what they are called, and whether one of them is there still."""
 
 import functools
 import os
+import socket
+from pathlib import Path
 from uuid import uuid4
 
 
@@ -13,3 +15,22 @@ def this_process() -> str:
 @functools.cache
 def _id_of(_: int) -> str:
     return uuid4().hex[:16]
+
+
+def machine() -> str:
+    """Return what names this machine and its set of process ids; empty where that cannot be told."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def started(pid: int | None = None) -> str:
+    """Return when a process of this machine was started; empty if there is none, or that cannot be told."""
+    try:
+        stat = Path(f"/proc/{pid or os.getpid()}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    state, *fields = stat.rpartition(")")[2].split()
+    return "" if state == "Z" else fields[18]

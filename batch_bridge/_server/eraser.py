@@ -75,6 +75,7 @@ class Eraser:
         gone = ids - told
         await self._engine.forget(sorted(gone))
         await ledger.erase(gone)
+        self._engine.forget_who(threads, users)
         await ledger.blank_accounts(threads, users)
         notes, _ = await read_notes(self._store, self._bridge)
         left = [

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
@@ -26,16 +26,19 @@ from batch_bridge._host.report import Report, of_batches
 from batch_bridge._host.uncollected import warn_of_uncollected
 from batch_bridge._ledger.durable_queue import DurableQueueLedger
 from batch_bridge._ledger.in_memory import MemoryRows
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.ledger import Ledger, Rows
 from batch_bridge._ledger.memory_budget import ledger_in
 from batch_bridge._ledger.patience import Patience, PatientRows
 from batch_bridge._money import Line, receipt
 from batch_bridge._sqlite.file import open_file
+from batch_bridge._status.journal import Journal, Look
 from batch_bridge.batcher._retained import Retained
 from batch_bridge.batcher._submission import Ended, Pending, Status, Submission, hand_back
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import BatcherClosedError
 from batch_bridge.events import Delivered, Progress
+from batch_bridge.runner._command_executor import CommandExecutor
+from batch_bridge.runner._look import look_at_items
 
 _CHUNK = 1000
 """Outcomes that are read at once."""
@@ -95,6 +98,8 @@ class Worker:
     ) -> None:
         self._listeners = listen(callbacks, self._look)
         self._asked = self._answered = 0
+        self._failures: Counter[str] = Counter()
+        self._opened_at = _clock.now().timestamp()
         self._bridge = bridge
         self._path = path
         self._retained = retained
@@ -401,8 +406,9 @@ class Worker:
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as stack:
+            file: Rows | None = None
             if self._path is not None:
-                _, file = await stack.enter_async_context(open_file(self._path))
+                file = (await stack.enter_async_context(open_file(self._path))).store
                 tell = None if self._listeners is None else self._listeners.tell
                 self._patience = Patience("ledger", tell=tell)
                 self._rows = PatientRows(file, self._patience)
@@ -423,9 +429,9 @@ class Worker:
                 engine.on_event = self._listeners.tell
                 stack.push_async_exit(Closing((self._listeners.close,)))
             await self._engine_loop.open()
-            if self._items is not None:
-                kept = await ledger.requests([waiting.id for waiting in await ledger.queue()])
-                self._items.update((request.id, _messages.decode(request.item)) for request in kept)
+            if file is not None:
+                await self._keep_journal(file, stack)
+            await self._read_items(ledger)
             stack.push_async_exit(Closing([provider.aclose for provider in self._bridge.providers]))
             self._opened.set()
             self._take()
@@ -448,6 +454,19 @@ class Worker:
             if self._is_clean and self._retained is not None:
                 await self._retained.clear(rows, self._forget)
             self._last = await self._figures()
+
+    async def _keep_journal(self, file: Rows, stack: contextlib.AsyncExitStack) -> None:
+        """Write down how it is, for who watches its file, and do what they ask."""
+        assert self._engine_loop is not None  # noqa: S101  # it is open
+        journal = Journal(file, "batcher", self._shown, CommandExecutor(file, _Hands(self._engine_loop)))
+        stack.push_async_exit(Closing((journal.close,)))
+        await journal.open()
+
+    async def _read_items(self, ledger: Ledger) -> None:
+        """Have the items at hand that a process before this one has left queued."""
+        if self._items is not None:
+            kept = await ledger.requests([waiting.id for waiting in await ledger.queue()])
+            self._items.update((request.id, _messages.decode(request.item)) for request in kept)
 
     def _is_flush_asked(self) -> timedelta | None:
         asked, self._flush_asked = self._flush_asked, False
@@ -528,6 +547,7 @@ class Worker:
                 submission, place = self._waiters.pop(request_id, (None, 0))
                 if submission is None:
                     continue
+                self._count(outcome)
                 if submission.put(place, outcome):
                     done.append(submission)
                 if self._listeners is not None:
@@ -549,7 +569,6 @@ class Worker:
         self._look_whether_idle()
 
     def _tell(self, told: list[tuple[Request, Outcome]]) -> None:
-        self._answered += len(told)
         if self._listeners is None or not told:
             return
         self._listeners.tell(Delivered(bridge=self._bridge.name, requests=tuple(request.id for request, _ in told)))
@@ -566,6 +585,22 @@ class Worker:
             self._answered, self._asked, engine.queued, engine.in_flight, engine.batches_in_flight, 0, engine.progress
         )
 
+    def _count(self, outcome: Outcome) -> None:
+        self._answered += 1
+        if not isinstance(outcome, Succeeded):
+            self._failures[_outcome.code(outcome)] += 1
+
+    def _shown(self) -> Look:
+        assert self._engine_loop is not None  # noqa: S101  # it is open
+        return look_at_items(
+            self._bridge,
+            self._engine_loop,
+            asked=self._asked,
+            ended=self._answered,
+            failures=self._failures,
+            begun_at=self._opened_at,
+        )
+
     def _delivered_to(self, delivery: asyncio.Task[None]) -> None:
         self._deliveries.discard(delivery)
         if not delivery.cancelled() and (error := delivery.exception()) is not None:
@@ -575,6 +610,30 @@ class Worker:
     def _look_whether_idle(self) -> None:
         if not self._waiters and not self._inbox:
             self._idle.set()
+
+
+class _Hands:
+    """What commands do to a Batcher."""
+
+    def __init__(self, engine_loop: EngineLoop) -> None:
+        self._engine_loop = engine_loop
+
+    async def flush(self) -> int:
+        queued = self._engine_loop.engine.queued
+        self._engine_loop.flush()
+        return queued
+
+    async def cancel(self, *, thread_id: str | None = None, run_id: str | None = None, batch: str | None = None) -> int:
+        if thread_id is not None or run_id is not None:
+            raise ValueError("a Batcher has no threads and no runs; name a batch, or nothing for all")
+        return len(await self._engine_loop.cancel(None if batch is None else self._engine_loop.in_batch(batch)))
+
+    async def retry(self, **_: str | None) -> int:
+        raise ValueError("what has failed was told to who had asked; ask for it again there")
+
+    def pause(self, *, paused: bool) -> None:
+        self._engine_loop.engine.paused = paused
+        self._engine_loop.wake()
 
 
 def _is_on_loop() -> bool:

@@ -200,6 +200,11 @@ class Bridge:
         return self._name
 
     @property
+    def kind(self) -> str:
+        """The name of the provider's class."""
+        return self._kind
+
+    @property
     def provider(self) -> Provider:
         """The provider, in the bridge's mode."""
         return self._provider

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 from rich.console import Console
@@ -57,11 +58,17 @@ class Counted(Protocol):
 
     done: int
     ended_before: int
+    waves: Counter[int]
 
 
 def is_wanted(progress: bool | None) -> bool:  # noqa: FBT001
     """Return whether to show a bar: as asked, else in a terminal only."""
     return sys.stderr.isatty() if progress is None else progress
+
+
+def _waves(parked: Mapping[int, int]) -> str:
+    """Return which of their answers the parked threads wait for."""
+    return f"wave {'+'.join(map(str, sorted(parked)))} " if parked else ""
 
 
 def _answered(batches: tuple[BatchProgress, ...]) -> str:
@@ -81,11 +88,13 @@ async def bar(session: ProgressSource, call: Counted, total: int | None) -> Asyn
         MofNCompleteColumn(),
         TextColumn("{task.fields[before]}{task.fields[waiting]} queued"),
         TextColumn("{task.fields[flying]} in {task.fields[batches]} batches{task.fields[answered]}"),
-        TextColumn("{task.fields[money]}"),
+        TextColumn("{task.fields[wave]}{task.fields[money]}"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as shown:
-        task = shown.add_task("threads", total=total, before="", waiting=0, flying=0, batches=0, answered="", money="")
+        task = shown.add_task(
+            "threads", total=total, before="", waiting=0, flying=0, batches=0, answered="", wave="", money=""
+        )
 
         def look() -> None:
             shown.update(
@@ -96,6 +105,7 @@ async def bar(session: ProgressSource, call: Counted, total: int | None) -> Asyn
                 flying=session.in_flight,
                 batches=session.batches,
                 answered=_answered(session.in_batches),
+                wave=_waves(+call.waves),
             )
 
         async def keep_looking() -> None:

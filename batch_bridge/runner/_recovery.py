@@ -20,6 +20,8 @@ from batch_bridge.runner._thread import Thread, sort_interrupts
 
 DIGEST = "batch_bridge_input"
 """The metadata of a thread's checkpoints under which the digest of its input is kept."""
+ROUNDS = "batch_bridge_rounds"
+"""The metadata under which is kept how often a thread had parked."""
 _FAILURES = ("batch_bridge_failures",)
 _serializer = JsonPlusSerializer()
 
@@ -96,6 +98,8 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
         return Begin(value)
     await refuse_gone(graph, config, saved)
     known = saved.metadata.get(DIGEST)
+    rounds = saved.metadata.get(ROUNDS)
+    thread.rounds = rounds if isinstance(rounds, int) else 0
     if value is None or isinstance(value, Command):
         thread.digest = known or ""
     if await _is_replay(graph, config, saved.checkpoint["id"]):
@@ -160,10 +164,17 @@ class Failures:
         (item,) = await self._store.abatch([GetOp(_FAILURES, thread_id)])
         return 0 if item is None else int(item.value["failures"])
 
-    async def note(self, thread: Thread) -> None:
-        """Count one more; written after the failure, so a crash in between only shows the same failure again."""
+    async def note(self, thread: Thread, run_id: str, failure: str) -> None:
+        """Count one more; written after the failure, so a crash in between only shows the same failure again.
+
+        Args:
+            thread: It was driven by this process.
+            run_id: Whose thread it is.
+            failure: What failures are grouped by: a request's code, or the name of the error's type.
+        """
         thread.failures += 1
-        await self._store.abatch([PutOp(_FAILURES, thread.id, {"failures": thread.failures}, index=False)])
+        row = {"failures": thread.failures, "run": run_id, "failure": failure}
+        await self._store.abatch([PutOp(_FAILURES, thread.id, row, index=False)])
 
     async def clear(self, thread: Thread) -> None:
         """Drop the count of a thread that has ended well."""

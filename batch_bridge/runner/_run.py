@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Interrupt
 
 from batch_bridge._compat.langgraph import forget_old_answer
+from batch_bridge._core import clock as _clock
 from batch_bridge._core.interrupt_payload import Asked
 from batch_bridge._core.models import Outcome, Succeeded
 from batch_bridge._core.outcomes import raise_over_budget
@@ -25,6 +26,7 @@ from batch_bridge.errors import (
     BudgetExceeded,
     GraphChangedError,
     NondeterministicNodeError,
+    RequestError,
     RunMismatchError,
     SwallowedInterruptError,
     ThreadUnderWayError,
@@ -32,7 +34,7 @@ from batch_bridge.errors import (
 )
 from batch_bridge.runner._changed_graphs import refuse_changed
 from batch_bridge.runner._options import full_config
-from batch_bridge.runner._recovery import DIGEST, Begin, Failures, digest_of, mismatch, start
+from batch_bridge.runner._recovery import DIGEST, ROUNDS, Begin, Failures, digest_of, mismatch, start
 from batch_bridge.runner._thread import Thread, authors, resume_map, sort_interrupts, split_interrupts
 from batch_bridge.runner._unclaimed import Unclaimed
 
@@ -102,6 +104,17 @@ class Run:
         options: Keyword arguments for `graph.ainvoke`.
         is_single: It is one thread, and says nothing about what comes next.
         leaves: It ends once nothing can be done but wait for providers; what its threads wait for is their result.
+
+    Attributes:
+        live: Threads that have begun and not ended.
+        done: Threads that have ended, failed ones too.
+        ended_before: Those of them that had ended in an earlier call.
+        total: How many there are to be, where that is known.
+        begun_at: Seconds since the epoch.
+        failures: Threads that have failed, by code.
+        waves: Parked threads by how often they have parked.
+        asks: The requests that those ask for.
+        rounds: Threads that have ended here, by how often they had parked.
     """
 
     def __init__(
@@ -136,6 +149,18 @@ class Run:
         self.live = 0
         self.done = 0
         self.ended_before = 0
+        self.total: int | None = None
+        self.begun_at = _clock.now().timestamp()
+        self.failures: Counter[str] = Counter()
+        self._failed: dict[str, tuple[Thread, str]] = {}
+        self.waves: Counter[int] = Counter()
+        self.asks: Counter[int] = Counter()
+        self.rounds: Counter[int] = Counter()
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the run can be continued."""
+        return self._continued
 
     @property
     def busy(self) -> bool:
@@ -203,9 +228,30 @@ class Run:
         """Resume a thread, when there is room."""
         if self._cancelled:
             return
+        self._count_wave(thread, -1)
         thread.busy = True
         self._ready.append(thread)
         self.pump()
+
+    def retry(self, thread_id: str | None = None) -> int:
+        """Run threads again that have failed in this call, and return how many; each yields a result again.
+
+        They go on from their last checkpoint, and ask anew for what has failed. One that its call has ended without is
+        run by the next call.
+        """
+        if self._cancelled or (self._inputs is None and not self.live):
+            return 0
+        again = [each for each in self._failed if thread_id in (None, each) and each not in self._host.under_way]
+        for each in again:
+            old, code = self._failed.pop(each)
+            self.failures[code] -= 1
+            thread = Thread(old.index, old.id, old.digest, old.named)
+            self._host.under_way[each] = self
+            self._threads[each] = thread
+            self.live += 1
+            self.done -= 1
+            self._spawn(self._begin, thread, None)
+        return len(again)
 
     def leave(self, pending: Callable[[Thread], Any]) -> None:
         """End the call though threads wait. Each one's result is what `pending` makes of it."""
@@ -290,9 +336,12 @@ class Run:
                 self._end(thread, Failed(error))
                 return
             if thread.named:  # it can be run again, and asks anew then for what has failed
-                await self._host.failures.note(thread)
+                await self._host.failures.note(thread, self.run_id, _code(error))
             else:
                 self._host.release(thread)
+            self.failures[_code(error)] += 1
+            if thread.named:
+                self._failed[thread.id] = (thread, _code(error))
             self._end(thread, Failed(error))
 
     def _finish(self) -> None:
@@ -307,6 +356,7 @@ class Run:
                 joined.set_result(result)
         self.live -= 1
         self.done += 1
+        self.rounds[thread.rounds] += 1
         self._results.put_nowait((thread.index, result))
         self._finish()
 
@@ -364,7 +414,7 @@ class Run:
         if not replay:  # where a replay has parked is the thread's newest checkpoint
             config["configurable"].pop("checkpoint_id", None)
         if thread.digest:
-            config["metadata"] = {**config.get("metadata", {}), DIGEST: thread.digest}
+            config["metadata"] = {**config.get("metadata", {}), DIGEST: thread.digest, ROUNDS: thread.rounds}
         return config  # type: ignore[return-value]
 
     async def _begin(self, thread: Thread, value: Any) -> None:
@@ -487,7 +537,17 @@ class Run:
                     "pass the Runner the bridge with which the thread was started"
                 )
         thread.park(interrupts)
+        self._count_wave(thread, 1)
         self._host.collect(self, thread, asked)
+
+    def _count_wave(self, thread: Thread, change: int) -> None:
+        self.waves[thread.rounds] += change
+        self.asks[thread.rounds] += change * thread.asks
+
+
+def _code(error: Exception) -> str:
+    """Return what failures of threads are grouped by."""
+    return error.code if isinstance(error, RequestError) else type(error).__name__
 
 
 def _is_no_input(value: object) -> bool:

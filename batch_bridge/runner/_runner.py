@@ -28,10 +28,13 @@ from batch_bridge._money import Budget, Quote, choose
 from batch_bridge._node.given_items import check_items
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._sqlite.serde import StrictSerializer
+from batch_bridge._sqlite.store import GroupedSqliteStore
+from batch_bridge._status.journal import Journal
 from batch_bridge.bridge import Bridge
 from batch_bridge.bridge._bridge import check_budget
 from batch_bridge.errors import RunnerStateError, ThreadUnderWayError, UnknownThreadError
 from batch_bridge.events import Progress
+from batch_bridge.runner._command_executor import CommandExecutor
 from batch_bridge.runner._garbage_collector import relaxed
 from batch_bridge.runner._options import InvokeOptions, check_options, full_config
 from batch_bridge.runner._progress import bar, is_wanted
@@ -191,8 +194,15 @@ class Runner:
                 budget=self._budget,
                 volatile=isinstance(saver, InMemorySaver) or isinstance(store, MemoryRows | InMemoryStore),
             )
+            journal = None
+            if isinstance(store, GroupedSqliteStore):
+                commands = CommandExecutor(store, session)
+                journal = Journal(store, "runner", session.look, commands)
+                stack.push_async_exit(Closing((journal.close,)))  # after the session: it says how that was left
             stack.push_async_exit(Closing((session.close,)))
             await session.open()
+            if journal is not None:
+                await journal.open()
             names = ",".join(sorted(bridge.name for bridge in self._bridges))
             saver = session.graph.checkpointer
             self._submissions = Submissions(session.rows, names, saver, self._run_submitted)
@@ -315,6 +325,7 @@ class Runner:
         async with contextlib.aclosing(self._results(call, run_id, total)) as results:  # when it is left early
             async for index, result in results:
                 if not isinstance(result, Failed):
+                    failed.pop(index, None)  # it was run again
                     yield index, result
                 elif return_exceptions:
                     yield index, result.error
@@ -743,6 +754,7 @@ class Runner:
             except BaseException:
                 self._runs.discard(run_id)
                 raise
+        call.total = total
         session.begin(call)
         self._total = None if total is None or self._total is None else self._total + total
         listeners = session.listeners

@@ -26,9 +26,11 @@ from batch_bridge._ledger.memory_budget import ledger_in
 from batch_bridge._ledger.patience import STORE_PATIENCE, Patience, PatientRows, patient_saver
 from batch_bridge._money import Budget, Cost, Line, Prices, Purse, Quote, of_sample, receipt, rows
 from batch_bridge._node.untracked_state import UntrackedMemory
+from batch_bridge._status.journal import Look
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
 from batch_bridge.events import BatchProgress, Delivered, Event
+from batch_bridge.runner._look import Ended, look
 from batch_bridge.runner._pooling import Activity, Pooled
 from batch_bridge.runner._recovery import Failures
 from batch_bridge.runner._run import Run
@@ -98,6 +100,8 @@ class Session:
         self.by = uuid4().hex[:16]
         self.under_way: dict[str, Run | None] = {}
         self.calls: set[Run] = set()
+        self._ended = Ended()
+        self._bridges = {bridge.name: bridge for bridge in bridges}
         self._activity = Activity()
         self._policies = {bridge.name: bridge.flush for bridge in bridges}
         self.stopwatch = Stopwatch()
@@ -170,6 +174,7 @@ class Session:
         calls, self.calls = self.calls, set()
         try:
             for call in calls:
+                self._ended.add(call)
                 self._activity.end(call)
                 self.threads += call.done
                 self._ended_before += call.ended_before
@@ -219,6 +224,23 @@ class Session:
             }
         ended = await asyncio.gather(*(engine_loop.cancel(ids) for engine_loop in self._engine_loops.values()))
         return len(set().union(*ended))
+
+    async def flush(self) -> int:
+        """Send what waits, now. Returns how many requests that is."""
+        queued = self.queued
+        for engine_loop in self._engine_loops.values():
+            engine_loop.flush()
+        return queued
+
+    async def retry(self, *, thread_id: str | None = None, run_id: str | None = None) -> int:
+        """Run threads again that have failed in a run that goes on. Returns how many."""
+        return sum(call.retry(thread_id) for call in list(self.calls) if run_id in (None, call.run_id))
+
+    def pause(self, *, paused: bool) -> None:
+        """Stop sending, or go on with it; what is on its way is collected."""
+        for engine_loop in self._engine_loops.values():
+            engine_loop.engine.paused = paused
+            engine_loop.wake()
 
     async def restart(self, thread_id: str) -> bool:
         """Forget a thread; see `Runner.restart`. What it has asked for and been sent is counted as unclaimed."""
@@ -293,6 +315,7 @@ class Session:
         if call in self.calls:
             self._activity.end(call)
             self.calls.discard(call)  # first: what it leaves queued is not to be sent because all is idle now
+            self._ended.add(call)
             self.threads += call.done
             self._ended_before += call.ended_before
         if call.live and not self.calls:
@@ -381,6 +404,14 @@ class Session:
         stores = (each.problem for each in (self._ledger_patience, self.patience))
         batches = (problem for engine_loop in self._engine_loops.values() for problem in engine_loop.engine.problems)
         return tuple(problem for problem in (*stores, *batches) if problem)
+
+    def look(self) -> Look:
+        """Return how it is, for its journal; runs that have ended are told of once."""
+        return look(
+            self._ended,
+            self.calls,
+            [(self._bridges[name], engine_loop) for name, engine_loop in self._engine_loops.items()],
+        )
 
     def _hurry(self) -> None:
         """Do not wait long for a store that cannot be reached: somebody waits for the end."""

@@ -36,6 +36,7 @@ class Thread:
         hidden: Runs in a row that left requests behind, which tasks parked at that none of its interrupts tells of.
         chunks: What its legs have streamed, where the call asked for another `stream_mode` than `values`.
         busy: It runs, or is on its way to; nothing is delivered to it meanwhile.
+        rounds: How often it has parked, in the processes before this one too; a round of all threads is a wave.
     """
 
     index: int
@@ -51,6 +52,7 @@ class Thread:
     hidden: int = 0
     chunks: tuple[Any, ...] = ()
     busy: bool = True
+    rounds: int = 0
 
     def park(self, interrupts: Mapping[str, list[Asked]]) -> None:
         """Note where it waits now. The newest interrupts win; the old ones are gone."""
@@ -59,6 +61,12 @@ class Thread:
         )
         self.unsettled = {each.id for asked in interrupts.values() for each in asked}
         self.busy = False
+        self.rounds += 1
+
+    @property
+    def asks(self) -> int:
+        """How many requests the interrupts that it waits at ask for."""
+        return sum(len(interrupt.asks) for interrupt in self.parked)
 
     def settle(self, request_id: str) -> bool:
         """Note an outcome; return whether the thread should be resumed, and is not on its way already."""

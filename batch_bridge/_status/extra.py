@@ -1,0 +1,27 @@
+"""What is told when the page's packages are not installed."""
+
+from importlib.util import find_spec
+from typing import Final
+
+from batch_bridge.errors import MissingPackageError
+
+_PACKAGES: Final = ("starlette", "jinja2", "uvicorn", "python_multipart")
+
+
+def require_web() -> None:
+    """Check that the page can be served.
+
+    Raises:
+        MissingPackageError: A package is not installed; the message says what to run.
+    """
+    for name in _PACKAGES:
+        try:
+            is_here = find_spec(name) is not None
+        except ImportError:
+            is_here = False
+        if not is_here:
+            raise MissingPackageError(
+                f"watch --web needs the package {name!r}, which is not installed; "
+                "run: pip install 'langgraph-batch-bridge[web]'",
+                name=name,
+            )

@@ -1,0 +1,143 @@
+"""The rows of bridges in a file, read with SQL alone: nothing of them is built but counts and batches."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from batch_bridge._status.models import Batch
+from batch_bridge._status.terms import Terms
+
+Row = dict[str, Any]
+
+_ROOT: Final = "batch_bridge."
+_PREFIXES: Final = """
+WITH RECURSIVE found(prefix) AS (
+    SELECT min(prefix) FROM store WHERE prefix > 'batch_bridge.' AND prefix < 'batch_bridge/'
+    UNION ALL
+    SELECT (SELECT min(prefix) FROM store WHERE prefix > found.prefix AND prefix < 'batch_bridge/')
+    FROM found WHERE found.prefix IS NOT NULL
+)
+SELECT prefix FROM found WHERE prefix IS NOT NULL
+"""
+"""Each namespace of a bridge once, without a look at all rows."""
+_KINDS: Final = ("succeeded", "errored", "expired", "cancelled")
+"""What an outcome's row begins with."""
+_WITHIN: Final = "(prefix = ? OR (prefix > ? AND prefix < ?))"
+
+
+@dataclass(frozen=True, slots=True)
+class Ledgers:
+    """The ledgers in a file.
+
+    Args:
+        connection: The file, at one moment.
+        kinds: The kinds of rows that there are, by bridge.
+    """
+
+    connection: sqlite3.Connection
+    kinds: Mapping[str, frozenset[str]]
+
+    @classmethod
+    def of(cls, connection: sqlite3.Connection) -> "Ledgers":
+        """Find the ledgers in a file."""
+        kinds: dict[str, set[str]] = {}
+        for (prefix,) in connection.execute(_PREFIXES):
+            bridge, _, kind = prefix.removeprefix(_ROOT).partition(".")
+            kinds.setdefault(bridge, set()).add(kind.partition(".")[0])
+        return cls(connection, {bridge: frozenset(found) for bridge, found in kinds.items()})
+
+    def rows(self, bridge: str, kind: str) -> Iterator[tuple[str, Row]]:
+        """Read all rows of a kind."""
+        sql = "SELECT key, value FROM store WHERE prefix = ? ORDER BY key"
+        for key, value in self.connection.execute(sql, (f"{_ROOT}{bridge}.{kind}",)):
+            yield key, orjson.loads(value)
+
+    def count(self, bridge: str, kind: str) -> int:
+        """Count the rows of a kind, in all its shards."""
+        prefix = f"{_ROOT}{bridge}.{kind}"
+        sql = f"SELECT count(*) FROM store WHERE {_WITHIN}"  # noqa: S608  # nothing of the caller's
+        (count,) = self.connection.execute(sql, (prefix, f"{prefix}.", f"{prefix}/")).fetchone()
+        return int(count)
+
+    def outcomes(self, bridge: str, ids: list[str]) -> Counter[str]:
+        """Count the outcomes of requests, by kind."""
+        counts: Counter[str] = Counter()
+        sql = "SELECT substr(CAST(value AS TEXT), 1, 60) FROM store WHERE prefix = ? AND key = ?"
+        for each in ids:
+            found = self.connection.execute(sql, (f"{_ROOT}{bridge}.outcomes.{each[:2]}", each)).fetchone()
+            if found is not None:
+                counts[next((kind for kind in _KINDS if kind in found[0]), "errored")] += 1
+        return counts
+
+    def open_batches(self, bridge: str, shown: Mapping[str, Row], terms: Terms) -> list[Batch]:
+        """Read the batches that have not been closed, oldest first.
+
+        Args:
+            bridge: Whose they are.
+            shown: What the owner says of them, by key.
+            terms: The provider's.
+        """
+        return [self._open(bridge, key, row, shown.get(key, {}), terms) for key, row in self.rows(bridge, "batches")]
+
+    def _open(self, bridge: str, key: str, row: Row, shown: Row, terms: Terms) -> Batch:
+        total, group, asked_at = self._members(bridge, key)
+        is_sent = row["stage"] not in ("begun", "prepared")
+        blind = row.get("blind")
+        left = row["stage"] in ("overdue", "cancelled") or shown.get("stopping", False)
+        return Batch(
+            key=key,
+            bridge=bridge,
+            state="submitting" if not is_sent else "stopping" if left else "in_flight",
+            handle=name_of(shown.get("handle") or row.get("handle")) if is_sent else None,
+            group=group,
+            total=total,
+            done=shown.get("done"),
+            submitted_at=row["at"] if is_sent else None,
+            asked_at=asked_at,
+            window_until=None if terms.window is None or not is_sent else row["at"] + terms.window,
+            failures=shown.get("failures", 0),
+            problem=shown.get("problem", "") or ("it could not be looked at" if blind else ""),
+            since=shown.get("since"),
+            bad_since=shown.get("bad_since") or (blind[0] if blind else None),
+            expires_at=None if terms.keeps is None or not is_sent else row["at"] + terms.keeps,
+        )
+
+    def _members(self, bridge: str, key: str) -> tuple[int, str, float | None]:
+        sql = (
+            "SELECT json_array_length(text, '$.ids'), json_extract(text, '$.group'), "
+            "json_extract(text, '$.terms.asked_at') "
+            "FROM (SELECT CAST(value AS TEXT) AS text FROM store WHERE prefix = ? AND key = ?)"
+        )
+        found = self.connection.execute(sql, (f"{_ROOT}{bridge}.members", key)).fetchone()
+        return (0, "", None) if found is None else (found[0] or 0, found[1] or "", found[2])
+
+
+def closed_batch(bridge: str, key: str, row: Row) -> Batch:
+    """Return a batch that has ended, as its summary tells it."""
+    return Batch(
+        key=key,
+        bridge=bridge,
+        state="ended",
+        handle=name_of(row["handle"]),
+        group=row.get("group", ""),
+        total=row["requests"] + row.get("resubmitted", 0),
+        done=row["requests"],
+        submitted_at=row["submitted_at"],
+        ended_at=row["ended_at"],
+        outcomes=dict(row["outcomes"]),
+        resubmitted=row.get("resubmitted", 0),
+        paid_twice=row.get("paid_twice", 0),
+    )
+
+
+def name_of(handle: Any) -> Any:
+    """Return what of a stored handle a person would look for at the provider."""
+    if isinstance(handle, dict):
+        for name in ("id", "batch", "batch_id", "name"):
+            if isinstance(found := handle.get(name), str):
+                return found
+    return handle

@@ -1,0 +1,40 @@
+"""How long providers work on a batch, and how long they keep what came of it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+_HOUR: Final = 3600.0
+_DAY: Final = 24 * _HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A provider's terms, in seconds.
+
+    Attributes:
+        window: After that it gives a batch up; `None`: never, or it is not known.
+        keeps: After that, from the submission on, it may have deleted the results.
+    """
+
+    window: float | None = None
+    keeps: float | None = None
+
+
+_TERMS: Final = {
+    "OpenAIBatch": Terms(24 * _HOUR, 30 * _DAY),
+    "AzureOpenAIBatch": Terms(None, 14 * _DAY),
+    "AnthropicBatch": Terms(24 * _HOUR, 29 * _DAY),
+    "GeminiBatch": Terms(48 * _HOUR, 48 * _HOUR),
+}
+"""By the class that a bridge was given.
+
+Source: https://platform.openai.com/docs/guides/batch (24 h; files for 30 days),
+https://learn.microsoft.com/azure/ai-services/openai/how-to/batch (late jobs go on; files for 14 days and more),
+https://docs.anthropic.com/en/docs/build-with-claude/batch-processing (24 h; results for 29 days from the creation),
+https://ai.google.dev/gemini-api/docs/batch-api (48 h), https://ai.google.dev/gemini-api/docs/files (48 h).
+"""
+
+
+def terms_of(provider: str) -> Terms:
+    """Return the terms of a provider by the name of its class; nothing is known of one that is not built in."""
+    return _TERMS.get(provider, Terms())

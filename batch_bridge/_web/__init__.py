@@ -1,0 +1,1 @@
+"""The page of `batch-bridge watch --web`: what a file tells, live, and buttons. Needs the extra `web`."""
