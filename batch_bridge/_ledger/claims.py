@@ -29,7 +29,7 @@ from langgraph.store.base import GetOp, PutOp, SearchOp
 from batch_bridge._core import clock as _clock
 from batch_bridge._core import log_text as _logged
 from batch_bridge._ledger.ledger import Rows
-from batch_bridge._node.process import machine, started
+from batch_bridge._ledger.process import machine, started
 from batch_bridge.errors import StoreInUseError
 
 logger = logging.getLogger("batch_bridge")

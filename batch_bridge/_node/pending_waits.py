@@ -23,7 +23,7 @@ from batch_bridge._core.interrupt_payload import Asked, interrupt_value, read_au
 from batch_bridge._core.models import JSON, Outcome, Succeeded
 from batch_bridge._core.request_identity import Identity
 from batch_bridge._core.signature import SIGNATURE, Check, Keys
-from batch_bridge._node.process import this_process
+from batch_bridge._ledger.process import this_process
 from batch_bridge.errors import NondeterministicNodeError
 
 _SHORT_GRACE = 0.05

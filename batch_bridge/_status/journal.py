@@ -14,7 +14,7 @@ from langgraph.store.base import GetOp, PutOp
 from batch_bridge._core import clock as _clock
 from batch_bridge._core import log_text as _logged
 from batch_bridge._ledger.ledger import Rows
-from batch_bridge._node.process import machine, started
+from batch_bridge._ledger.process import machine, started
 from batch_bridge._status.names import BEAT, OWNER, STATUS, VERSION
 
 logger = logging.getLogger("batch_bridge")

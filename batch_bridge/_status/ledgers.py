@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from batch_bridge._status.models import Batch
-from batch_bridge._status.terms import Terms
+from batch_bridge._status.terms import VendorTerms
 
 Row = dict[str, Any]
 
@@ -73,7 +73,7 @@ class Ledgers:
                 counts[next((kind for kind in _KINDS if kind in found[0]), "errored")] += 1
         return counts
 
-    def open_batches(self, bridge: str, shown: Mapping[str, Row], terms: Terms) -> list[Batch]:
+    def open_batches(self, bridge: str, shown: Mapping[str, Row], terms: VendorTerms) -> list[Batch]:
         """Read the batches that have not been closed, oldest first.
 
         Args:
@@ -83,7 +83,7 @@ class Ledgers:
         """
         return [self._open(bridge, key, row, shown.get(key, {}), terms) for key, row in self.rows(bridge, "batches")]
 
-    def _open(self, bridge: str, key: str, row: Row, shown: Row, terms: Terms) -> Batch:
+    def _open(self, bridge: str, key: str, row: Row, shown: Row, terms: VendorTerms) -> Batch:
         total, group, asked_at = self._members(bridge, key)
         is_sent = row["stage"] not in ("begun", "prepared")
         blind = row.get("blind")

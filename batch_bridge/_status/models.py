@@ -64,7 +64,7 @@ class Wave:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunStatus:
     """A run of a Runner, the items of a Batcher, or a job.
 
     Attributes:
@@ -249,7 +249,7 @@ class Status:
     at: float
     as_of: float | None
     owner: Owner
-    runs: tuple[Run, ...]
+    runs: tuple[RunStatus, ...]
     threads: Threads
     waves: tuple[Wave, ...]
     batches: tuple[Batch, ...]

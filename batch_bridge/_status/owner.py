@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from batch_bridge._node.process import machine, started
+from batch_bridge._ledger.process import machine, started
 from batch_bridge._status.models import Owner
 from batch_bridge._status.names import BEAT
 

@@ -14,7 +14,7 @@ from batch_bridge._status.cost import cost_of
 from batch_bridge._status.eta import eta_of
 from batch_bridge._status.file import read_only
 from batch_bridge._status.ledgers import Ledgers, closed_batch
-from batch_bridge._status.models import Batch, Facts, Failure, Kind, Run, State, Status, Threads
+from batch_bridge._status.models import Batch, Facts, Failure, Kind, RunStatus, State, Status, Threads
 from batch_bridge._status.names import OWNER, STATUS, VERSION
 from batch_bridge._status.owner import owner_of
 from batch_bridge._status.rules import rule, thread_rule
@@ -130,7 +130,9 @@ def _batches(
     return open_batches, ended, failures
 
 
-def _runs(connection: sqlite3.Connection, ledgers: Ledgers, known: Row | None, owner: Any) -> tuple[Kind, list[Run]]:
+def _runs(
+    connection: sqlite3.Connection, ledgers: Ledgers, known: Row | None, owner: Any
+) -> tuple[Kind, list[RunStatus]]:
     jobs = [bridge for bridge, kinds in ledgers.kinds.items() if "jobs" in kinds]
     if jobs:
         return "jobs", [run for bridge in jobs for run in jobs_runs(ledgers, bridge)]
@@ -174,7 +176,7 @@ def _oldest(bridges: Mapping[str, Row], batches: Sequence[Batch], now: float, *,
     return max(now - min(since), 0.0) if since else None
 
 
-def _thread_failures(connection: sqlite3.Connection, runs: Sequence[Run]) -> list[Failure]:
+def _thread_failures(connection: sqlite3.Connection, runs: Sequence[RunStatus]) -> list[Failure]:
     counts: Counter[str] = Counter()
     for run in runs:
         counts.update(run.failures)

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from batch_bridge._status.ledgers import Ledgers
-from batch_bridge._status.models import Owner, Run, Threads, Wave
+from batch_bridge._status.models import Owner, RunStatus, Threads, Wave
 from batch_bridge._status.names import FAILURES
 
 Row = Mapping[str, Any]
@@ -25,7 +25,7 @@ FROM newest
 """Threads, and those that wait at an interrupt, whose writes have the index -3; answered from an index alone."""
 
 
-def told_runs(connection: sqlite3.Connection, row: Row, owner: Owner) -> list[Run]:
+def told_runs(connection: sqlite3.Connection, row: Row, owner: Owner) -> list[RunStatus]:
     """Return the runs that an owner has told of. What one that was killed did in its last second, its failures tell."""
     runs = [_run(each) for each in row["runs"]]
     if owner.alive or owner.closed:
@@ -57,7 +57,7 @@ def some_failed(connection: sqlite3.Connection, most: int) -> dict[str, tuple[st
     return {code: tuple(threads) for code, threads in found.items()}
 
 
-def jobs_runs(ledgers: Ledgers, bridge: str) -> list[Run]:
+def jobs_runs(ledgers: Ledgers, bridge: str) -> list[RunStatus]:
     """Return the jobs of a file, oldest first."""
     runs = []
     for handle, row in ledgers.rows(bridge, "jobs"):
@@ -66,11 +66,11 @@ def jobs_runs(ledgers: Ledgers, bridge: str) -> list[Run]:
         total = row["requests"]
         threads = Threads(total, outcomes["succeeded"], 0, max(total - outcomes.total(), 0), failed)
         failures = {kind: count for kind, count in outcomes.items() if kind != "succeeded"}
-        runs.append(Run(handle, threads, begun_at=row["at"], failures=failures))
+        runs.append(RunStatus(handle, threads, begun_at=row["at"], failures=failures))
     return sorted(runs, key=lambda run: run.begun_at or 0)
 
 
-def bare_run(connection: sqlite3.Connection) -> Run | None:
+def bare_run(connection: sqlite3.Connection) -> RunStatus | None:
     """Return what the checkpoints of a file of an earlier version tell, with the keys of its rows alone.
 
     Whether a thread that is neither parked nor failed has ended stands in its values, which are not read.
@@ -83,10 +83,10 @@ def bare_run(connection: sqlite3.Connection) -> Run | None:
     failures = Counter[str]()
     for found in failed_threads(connection).values():
         failures.update(found)
-    return Run("", Threads(total, None, 0, parked, failures.total()), failures=dict(failures))
+    return RunStatus("", Threads(total, None, 0, parked, failures.total()), failures=dict(failures))
 
 
-def together(runs: Iterable[Run]) -> tuple[Threads, tuple[Wave, ...]]:
+def together(runs: Iterable[RunStatus]) -> tuple[Threads, tuple[Wave, ...]]:
     """Return the threads of all runs, and the waves that they are in."""
     total, done, running, parked, failed = 0, 0, 0, 0, 0
     is_total = is_done = True
@@ -104,8 +104,8 @@ def together(runs: Iterable[Run]) -> tuple[Threads, tuple[Wave, ...]]:
     return Threads(total if is_total else None, done if is_done else None, running, parked, failed), waves
 
 
-def _run(row: Row) -> Run:
-    return Run(
+def _run(row: Row) -> RunStatus:
+    return RunStatus(
         row["id"],
         Threads(row["total"], row["done"], row["running"], row["parked"], row["failed"]),
         tuple(Wave(*wave) for wave in row["waves"]),
@@ -116,14 +116,14 @@ def _run(row: Row) -> Run:
     )
 
 
-def _with_failures(run: Run, written: Mapping[str, int]) -> Run:
+def _with_failures(run: RunStatus, written: Mapping[str, int]) -> RunStatus:
     failed = sum(written.values())
     if not run.id or failed <= run.threads.failed:
         return run
     known = run.threads
     parked = max(known.parked - (failed - known.failed), 0)
     threads = Threads(known.total, known.done, known.running, parked, failed)
-    return Run(run.id, threads, run.waves, run.begun_at, run.ended_at, dict(written), run.rounds)
+    return RunStatus(run.id, threads, run.waves, run.begun_at, run.ended_at, dict(written), run.rounds)
 
 
 def _outcomes(ledgers: Ledgers, bridge: str, handle: str) -> Counter[str]:

@@ -8,7 +8,7 @@ _DAY: Final = 24 * _HOUR
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class VendorTerms:
     """A provider's terms, in seconds.
 
     Attributes:
@@ -21,10 +21,10 @@ class Terms:
 
 
 _TERMS: Final = {
-    "OpenAIBatch": Terms(24 * _HOUR, 30 * _DAY),
-    "AzureOpenAIBatch": Terms(None, 14 * _DAY),
-    "AnthropicBatch": Terms(24 * _HOUR, 29 * _DAY),
-    "GeminiBatch": Terms(48 * _HOUR, 48 * _HOUR),
+    "OpenAIBatch": VendorTerms(24 * _HOUR, 30 * _DAY),
+    "AzureOpenAIBatch": VendorTerms(None, 14 * _DAY),
+    "AnthropicBatch": VendorTerms(24 * _HOUR, 29 * _DAY),
+    "GeminiBatch": VendorTerms(48 * _HOUR, 48 * _HOUR),
 }
 """By the class that a bridge was given.
 
@@ -35,6 +35,6 @@ https://ai.google.dev/gemini-api/docs/batch-api (48 h), https://ai.google.dev/ge
 """
 
 
-def terms_of(provider: str) -> Terms:
+def terms_of(provider: str) -> VendorTerms:
     """Return the terms of a provider by the name of its class; nothing is known of one that is not built in."""
-    return _TERMS.get(provider, Terms())
+    return _TERMS.get(provider, VendorTerms())

@@ -21,6 +21,7 @@ from batch_bridge._core.models import Closed, Errored, Outcome, Request, Succeed
 from batch_bridge._engine.standstill import Standstill
 from batch_bridge._host.callbacks import Callbacks, listen
 from batch_bridge._host.engine_loop import EngineLoop
+from batch_bridge._host.file_commands import FileCommands
 from batch_bridge._host.loop_thread import LoopThread, Work
 from batch_bridge._host.report import Report, of_batches
 from batch_bridge._host.uncollected import warn_of_uncollected
@@ -32,13 +33,12 @@ from batch_bridge._ledger.patience import Patience, PatientRows
 from batch_bridge._money import Line, receipt
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._status.journal import Journal, Look
+from batch_bridge.batcher._look import look_at_items
 from batch_bridge.batcher._retained import Retained
 from batch_bridge.batcher._submission import Ended, Pending, Status, Submission, hand_back
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import BatcherClosedError
 from batch_bridge.events import Delivered, Progress
-from batch_bridge.runner._command_executor import CommandExecutor
-from batch_bridge.runner._look import look_at_items
 
 _CHUNK = 1000
 """Outcomes that are read at once."""
@@ -458,7 +458,7 @@ class Worker:
     async def _keep_journal(self, file: Rows, stack: contextlib.AsyncExitStack) -> None:
         """Write down how it is, for who watches its file, and do what they ask."""
         assert self._engine_loop is not None  # noqa: S101  # it is open
-        journal = Journal(file, "batcher", self._shown, CommandExecutor(file, _Hands(self._engine_loop)))
+        journal = Journal(file, "batcher", self._shown, FileCommands(file, _Hands(self._engine_loop)))
         stack.push_async_exit(Closing((journal.close,)))
         await journal.open()
 

@@ -1,12 +1,11 @@
-"""How an open host is, as rows for its journal: counts, and never what was asked or answered."""
+"""How an open Runner is, as rows for its journal: counts, and never what was asked or answered."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
 from batch_bridge._core import clock as _clock
-from batch_bridge._core.models import SubmittedBatch
-from batch_bridge._engine.flight import Flight
+from batch_bridge._host.bridge_row import bridge_row
 from batch_bridge._host.engine_loop import EngineLoop
 from batch_bridge._status.journal import Look
 from batch_bridge.bridge import Bridge
@@ -20,7 +19,7 @@ _MOST: Final = 1000
 Row = dict[str, Any]
 
 
-class Ended:
+class EndedRuns:
     """The runs of a session that have ended, until they are shown."""
 
     def __init__(self) -> None:
@@ -42,30 +41,11 @@ class Ended:
         return rows
 
 
-def look(ended: Ended, calls: Iterable[Run], bridges: Iterable[tuple[Bridge, EngineLoop]]) -> Look:
+def look(ended: EndedRuns, calls: Iterable[Run], bridges: Iterable[tuple[Bridge, EngineLoop]]) -> Look:
     """Return how a Runner is."""
-    return Look(ended.take(calls), {bridge.name: bridge_row(bridge, engine_loop) for bridge, engine_loop in bridges})
-
-
-def look_at_items(
-    bridge: Bridge, engine_loop: EngineLoop, *, asked: int, ended: int, failures: Mapping[str, int], begun_at: float
-) -> Look:
-    """Return how a Batcher is; its items are shown as the threads of one run."""
-    failed = sum(failures.values())
-    row = {
-        "id": bridge.name,
-        "total": asked,
-        "done": ended - failed,
-        "failed": failed,
-        "running": 0,
-        "parked": asked - ended,
-        "waves": [],
-        "failures": dict(failures),
-        "rounds": [],
-        "begun_at": begun_at,
-        "ended_at": None,
-    }
-    return Look({bridge.name: row}, {bridge.name: bridge_row(bridge, engine_loop)})
+    return Look(
+        ended.take(calls), {bridge.name: bridge_row(bridge.kind, engine_loop) for bridge, engine_loop in bridges}
+    )
 
 
 def _run_row(call: Run, ended_at: float | None = None) -> Row:
@@ -108,30 +88,4 @@ def _put(rows: dict[str, Row], row: Row) -> None:
         "failures": dict(Counter(old["failures"]) + Counter(row["failures"])),
         "begun_at": min(old["begun_at"], row["begun_at"]),
         "ended_at": None if None in (old["ended_at"], row["ended_at"]) else max(old["ended_at"], row["ended_at"]),
-    }
-
-
-def bridge_row(bridge: Bridge, engine_loop: EngineLoop) -> Row:
-    """Return what a bridge holds and has in flight."""
-    engine = engine_loop.engine
-    if not engine.is_open:
-        return {"provider": bridge.kind, "queued": 0, "in_flight": 0, "oldest_at": None, "batches": {}}
-    oldest = engine.oldest
-    return {
-        "provider": bridge.kind,
-        "queued": engine.queued,
-        "in_flight": engine.in_flight,
-        "oldest_at": None if oldest is None else oldest.timestamp(),
-        "batches": {each.batch.key: _batch_row(engine_loop, each) for each in engine.flights},
-    }
-
-
-def _batch_row(engine_loop: EngineLoop, flight: Flight) -> Row:
-    batch = flight.batch
-    return {
-        "handle": engine_loop.engine.shown(batch) if isinstance(batch, SubmittedBatch) else None,
-        "done": flight.done,
-        "failures": flight.failures,
-        "problem": flight.logged or flight.problem,
-        "stopping": flight.stopping,
     }

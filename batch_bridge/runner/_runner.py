@@ -20,6 +20,7 @@ from batch_bridge._core.closing import Closing, note_others
 from batch_bridge._core.durations import Duration, Within, duration
 from batch_bridge._core.pending import OnPending, Pending, check_on_pending
 from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress, listen
+from batch_bridge._host.file_commands import FileCommands
 from batch_bridge._host.report import Report
 from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.ledger import Rows
@@ -34,7 +35,6 @@ from batch_bridge.bridge import Bridge
 from batch_bridge.bridge._bridge import check_budget
 from batch_bridge.errors import RunnerStateError, ThreadUnderWayError, UnknownThreadError
 from batch_bridge.events import Progress
-from batch_bridge.runner._command_executor import CommandExecutor
 from batch_bridge.runner._garbage_collector import relaxed
 from batch_bridge.runner._options import InvokeOptions, check_options, full_config
 from batch_bridge.runner._progress import bar, is_wanted
@@ -196,7 +196,7 @@ class Runner:
             )
             journal = None
             if isinstance(store, GroupedSqliteStore):
-                commands = CommandExecutor(store, session)
+                commands = FileCommands(store, session)
                 journal = Journal(store, "runner", session.look, commands)
                 stack.push_async_exit(Closing((journal.close,)))  # after the session: it says how that was left
             stack.push_async_exit(Closing((session.close,)))

@@ -30,7 +30,7 @@ from batch_bridge._status.journal import Look
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
 from batch_bridge.events import BatchProgress, Delivered, Event
-from batch_bridge.runner._look import Ended, look
+from batch_bridge.runner._look import EndedRuns, look
 from batch_bridge.runner._pooling import Activity, Pooled
 from batch_bridge.runner._recovery import Failures
 from batch_bridge.runner._run import Run
@@ -100,7 +100,7 @@ class Session:
         self.by = uuid4().hex[:16]
         self.under_way: dict[str, Run | None] = {}
         self.calls: set[Run] = set()
-        self._ended = Ended()
+        self._ended = EndedRuns()
         self._bridges = {bridge.name: bridge for bridge in bridges}
         self._activity = Activity()
         self._policies = {bridge.name: bridge.flush for bridge in bridges}

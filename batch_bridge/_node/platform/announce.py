@@ -17,13 +17,13 @@ from langgraph.runtime import Runtime
 from batch_bridge._core import log_text as _logged
 from batch_bridge._core.signature import Keys
 from batch_bridge._ledger.patience import Patience
+from batch_bridge._ledger.process import this_process
 from batch_bridge._node.platform.capabilities import check_graph_id
 from batch_bridge._node.platform.client import access_of
 from batch_bridge._node.platform.identity_check import check_configured, how
 from batch_bridge._node.platform.inbox import note_row
 from batch_bridge._node.platform.keys import cached_keys, keys_for_nodes
 from batch_bridge._node.platform.wakeup import is_doubtful, wake
-from batch_bridge._node.process import this_process
 from batch_bridge.errors import BridgeUnreachableError, NondeterministicNodeError, NoStoreError, OutsideGraphError
 
 logger = logging.getLogger("batch_bridge")

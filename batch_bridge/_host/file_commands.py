@@ -40,7 +40,7 @@ class Commanded(Protocol):
         ...
 
 
-class CommandExecutor:
+class FileCommands:
     """Carries out commands, oldest first, and says so in their rows.
 
     Args:
