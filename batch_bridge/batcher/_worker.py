@@ -408,7 +408,8 @@ class Worker:
         async with contextlib.AsyncExitStack() as stack:
             file: Rows | None = None
             if self._path is not None:
-                file = (await stack.enter_async_context(open_file(self._path))).store
+                _, kept = await stack.enter_async_context(open_file(self._path))
+                file = kept
                 tell = None if self._listeners is None else self._listeners.tell
                 self._patience = Patience("ledger", tell=tell)
                 self._rows = PatientRows(file, self._patience)

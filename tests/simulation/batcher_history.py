@@ -78,7 +78,7 @@ async def history(world: World) -> None:
             assert answer == {"a": answer_of(question)}, f"{question} ended with {answer!r}"
     check.paid(provider, questions)
     kept = (
-        {"closed", "money"} if waits else {"closed", "money", "outcomes", "tries"}
+        check.SUMMARIES if waits else check.SUMMARIES | {"outcomes", "tries"}
     )  # who does not wait may ask again at any time
     if has_died:  # while it closed
         kept |= {"outcomes", "tries", "members", "requests", "queued"}

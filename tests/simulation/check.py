@@ -32,13 +32,17 @@ def paid(provider: Provider, questions: Iterable[str]) -> None:
         assert provider.look(each.handle).state == "ended" or is_refused, f"{each.handle} runs still"
 
 
+SUMMARIES = frozenset({"closed", "money", "batch_bridge_status"})
+"""What stays for good: what batches came to, and how the owner was."""
+
+
 def rows(store: SimStore, *, has_failed: bool, has_died: bool) -> None:
     """Nothing is left in the store but summaries.
 
     What a thread was answered that has failed is kept for its next run; and so are the outcomes that a thread took in a
     process which has died: it is not known any more which they were.
     """
-    allowed = {"closed", "money"} | ({"batch_bridge_failures", "batches", "members"} if has_failed else set())
+    allowed = SUMMARIES | ({"batch_bridge_failures", "batches", "members"} if has_failed else set())
     if has_failed or has_died:
         allowed |= {"outcomes", "tries"}
     left = {kind: keys for kind, keys in store.read().items() if kind not in allowed}

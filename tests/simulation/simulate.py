@@ -46,15 +46,15 @@ def run(plan: Plan) -> Ran:
     gc.set_threshold(100_000, 20, 100)  # a Runner leaves what somebody has set
     with seeded(loop, f"{plan.host} {plan.seed}"), _clock.ticking(loop.wall):
         world = World(loop, plan)
-        kept = _claims._machine, _claims._started
-        _claims._machine, _claims._started = world.machine, world.started
+        kept = _claims.machine, _claims.started
+        _claims.machine, _claims.started = world.machine, world.started
         try:
             asyncio.set_event_loop(loop)
             loop.run_until_complete(HOSTS[plan.host][1](world))
         except (Exception, Dead) as failed:
             error = failed
         finally:
-            _claims._machine, _claims._started = kept
+            _claims.machine, _claims.started = kept
             asyncio.set_event_loop(None)
             _end(loop)
             gc.set_threshold(*thresholds)

@@ -163,7 +163,7 @@ async def test_a_batcher_and_jobs_are_seen_too():
 def test_what_is_no_such_file_is_said_in_a_line_with_code_2(tmp_path):
     for name, content, said in (
         ("none.db", None, "there is no such file"),
-        ("text.db", b"no database " * 200, "no SQLite database"),
+        ("text.db", b"no database " * 200, "not an SQLite database"),
     ):
         if content is not None:
             Path(name).write_bytes(content)

@@ -125,7 +125,7 @@ async def test_a_file_that_is_gone_or_broken_is_said_and_the_page_lives_on(tmp_p
         gone = await client.get("/")
         assert (gone.status_code, "there is no such file" in gone.text) == (503, True)
         (tmp_path / "run.db").write_bytes(b"x" * 5000)
-        assert "no SQLite database" in (await client.get("/status.json")).text
+        assert "not an SQLite database" in (await client.get("/status.json")).text
 
 
 async def test_what_has_changed_is_told_as_an_event(desk):
