@@ -47,7 +47,7 @@ async def history(world: World) -> None:
     }
 
     answers: list[list[Any]] = []
-    has_died = False
+    has_died = has_ever_died = False
 
     async def life() -> None:
         async with _opened(SimProvider(provider), options) as batcher:
@@ -63,7 +63,7 @@ async def history(world: World) -> None:
                 await world.run(life)
                 has_died = False
             except (Dead, Blip) as error:
-                has_died = True
+                has_died = has_ever_died = True
                 world.trace.append((world.loop.time(), "ended", type(error).__name__))
                 await asyncio.sleep(500.0 if isinstance(error, Blip) else draws.choice((0.0, 1.0, 100.0)))
             if answers:
@@ -80,6 +80,8 @@ async def history(world: World) -> None:
     kept = (
         check.SUMMARIES if waits else check.SUMMARIES | {"outcomes", "tries"}
     )  # who does not wait may ask again at any time
+    if has_ever_died:  # what a process has told that died is kept for `retention`
+        kept |= {"told"}
     if has_died:  # while it closed
         kept |= {"outcomes", "tries", "members", "requests", "queued"}
     left = {kind: keys for kind, keys in store.read().items() if kind not in kept}

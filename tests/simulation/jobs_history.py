@@ -8,10 +8,10 @@ from typing import Any
 
 from filelock import Timeout
 
-from batch_bridge import jobs
 from batch_bridge._core.models import Limits
 from batch_bridge.errors import RequestCancelled, RequestFailed, RunFileError
 from batch_bridge.jobs import Jobs
+from batch_bridge.jobs import _jobs as jobs
 from simulation import check
 from simulation.plans import COMMON, Places
 from simulation.provider import REFUSED, Provider, SimProvider, answer_of

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+from fakes import named
 
 from batch_bridge import Bridge, FlushPolicy
 from batch_bridge._core.models import Errored, Succeeded
@@ -34,7 +35,7 @@ async def history(world: World) -> None:
         rounds = [
             [f"t{number} {at} {each}" for each in range(draws.choice((1, 2)))] for at in range(draws.choice((1, 2)))
         ]
-        agents.append(Agent(f"t{number}", rounds))
+        agents.append(Agent(named(f"t{number}"), rounds))
     if draws.random() < 0.15:
         agents[0].rounds[0][0] = f"{REFUSED} {agents[0].rounds[0][0]}"
     store = SimStore(world)
