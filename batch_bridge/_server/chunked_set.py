@@ -1,5 +1,6 @@
 """A set of small entries in a store, kept in pieces: read at once, changed a piece at a time, listed by nobody else."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -21,7 +22,8 @@ _MOST = 100_000
 class ChunkedSet:
     """Entries by key, in the order added. Held in memory as well: reading costs nothing.
 
-    A write has been made durable when its method returns. One writer at a time.
+    A write has been made durable when its method returns. Its pieces are written one after the other: an older state of
+    a piece never lands on a newer one, however many tasks change it at once. One process at a time.
 
     Args:
         store: Where they are.
@@ -39,6 +41,7 @@ class ChunkedSet:
         self._piece_of: dict[str, str] = {}
         self._pieces: dict[str, dict[str, JSON]] = {}
         self._last = 0
+        self._writing: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -119,12 +122,21 @@ class ChunkedSet:
         return name
 
     async def _write(self, names: set[str]) -> None:
-        ops: list[Op] = []
-        for name in sorted(names):
-            piece = self._pieces[name]
-            entries = [[key, value] for key, value in piece.items()]
-            ops.append(PutOp(self._namespace, name, {"entries": entries} if entries else None, index=False))
-            if not piece:
-                del self._pieces[name]
-        if ops:
+        if not names:
+            return
+        async with self._turn():
+            ops: list[Op] = []
+            for name in sorted(names):
+                piece = self._pieces.get(name, {})
+                entries = [[key, value] for key, value in piece.items()]
+                ops.append(PutOp(self._namespace, name, {"entries": entries} if entries else None, index=False))
+                if not piece:
+                    self._pieces.pop(name, None)
             await self._store.abatch(ops)
+
+    def _turn(self) -> asyncio.Lock:
+        """Return the lock of this event loop: a server may run each tick on a loop of its own, one after the other."""
+        loop = asyncio.get_running_loop()
+        if self._writing is None or self._writing[0] is not loop:
+            self._writing = loop, asyncio.Lock()
+        return self._writing[1]

@@ -91,3 +91,27 @@ def test_a_crash_within_a_write_leaves_what_was_there_or_what_was_to_be(first, s
             assert all(other.get(name) == 1 for name in before & set(other))
 
     asyncio.run(run())
+
+
+class SlowFirst(FakeStore):
+    """A store whose first write is overtaken by those after it, if nobody waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = 0
+
+    async def abatch(self, ops):
+        self.writes += 1
+        for _ in range(20 if self.writes == 2 else 0):
+            await asyncio.sleep(0)
+        return await super().abatch(ops)
+
+
+async def test_an_older_state_of_a_piece_never_lands_on_a_newer_one() -> None:
+    store = SlowFirst()
+    pieces = ChunkedSet(store, NAMESPACE)
+    await pieces.add({f"{n}a" * 16: n for n in range(3)})
+    await asyncio.gather(*(pieces.remove([f"{n}a" * 16]) for n in range(3)))
+    other = ChunkedSet(store, NAMESPACE)
+    await other.load()
+    assert not list(other.items())
