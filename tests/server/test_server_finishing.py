@@ -159,8 +159,8 @@ async def test_a_queued_request_is_given_up_and_what_its_node_asks_next_is_not(d
     ("given", "words"),
     [
         ({"cancl": "all"}, "no command 'cancl'"),
-        ({"cancel": {"thread": "x"}}, "unknown selector 'thread'"),
-        ({"cancel": {"thread_id": "x", "batch": "y"}}, "must have one selector"),
+        ({"cancel": {"thread": "x"}}, "there is no 'thread'"),
+        ({"cancel": {"thread_id": "x", "batch": "y"}}, "does not say one thing"),
         ({"cancel": {"request_id": []}}, "is not a list of ids"),
     ],
 )
