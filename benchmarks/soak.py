@@ -40,7 +40,7 @@ NOISE = {"memory": 3e6, "blocks": 2000.0, "threads": 2.0, "descriptors": 4.0}
 """What comes and goes with the moment of the measurement."""
 ROWS_NOISE = 0.1
 """The same for rows: a share of those that are there, since a retention ends by the hour."""
-GROWS_BY_DESIGN = {"runner": ("closed",)}
+GROWS_BY_DESIGN = {"runner": ("closed", "money")}
 """One row a batch, which a Runner's report adds up: they are what it has done, of all runs on its file."""
 
 Rows = Mapping[str, int]

@@ -41,7 +41,7 @@ def read(file: Iterable[bytes]) -> dict[str, Any]:
             if not items and text.lstrip().startswith(b"["):
                 raise ValueError(ARRAY) from error
             raise ValueError(
-                f"line {number} is no JSON: {error.msg} (column {error.colno}); give one item on each line, in UTF-8"
+                f"line {number} is not JSON: {error.msg} (column {error.colno}); give one item on each line, in UTF-8"
             ) from error
         items[f"line {number}"] = _text.read(text) if _text.is_long(text) else item
     return items

@@ -46,7 +46,7 @@ def required(given: object, what: str) -> timedelta:
     """
     parsed = parse(given)
     if parsed is None:
-        raise TypeError(f"{what.format(given=repr(given))} is no duration; give {FORMS}")
+        raise TypeError(f"{what.format(given=repr(given))} is not a duration; pass {FORMS}")
     return parsed
 
 

@@ -139,7 +139,7 @@ async def test_a_service_that_the_server_takes_for_nobody_else_is_refused_at_the
                 error = await bob.error(thread)
                 assert "BridgeUnreachableError" in error
                 assert "client=lambda user: get_client(" in error
-                assert "one of 'service'" in error
+                assert "assigned it to 'service'" in error
                 assert not deployed.sent(thread)
 
 

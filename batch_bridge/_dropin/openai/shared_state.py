@@ -214,7 +214,7 @@ class SharedClientState:
 
 def _interval(given: object) -> timedelta:
     if isinstance(given, float) and not math.isfinite(given):
-        raise ValueError(f"wrap_openai(poll_interval={given!r}) is no time to wait; give a number of seconds")
+        raise ValueError(f"wrap_openai(poll_interval={given!r}) is not a finite time; pass a number of seconds")
     interval = required(given, "wrap_openai(poll_interval={given})")
     if interval <= timedelta(0):
         raise ValueError(f"wrap_openai(poll_interval={given!r}) would poll without a pause; pass a positive one")

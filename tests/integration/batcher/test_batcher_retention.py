@@ -50,7 +50,7 @@ def rows(path):
     connection = sqlite3.connect(path)
     counted = connection.execute("SELECT prefix FROM store").fetchall()
     connection.close()
-    kinds = [prefix.split(".")[2] for (prefix,) in counted]
+    kinds = [prefix.split(".")[2] for (prefix,) in counted if "." in prefix]
     return {kind: kinds.count(kind) for kind in kinds}
 
 

@@ -54,7 +54,7 @@ async def test_in_a_node(server, way):
         return {"a": await ask()}
 
     graph = StateGraph(dict).add_node("node", node).add_edge("__start__", "node")
-    bridge = Bridge(OpenAIBatch(client(server)), poll_interval=0.1)
+    bridge = Bridge(OpenAIBatch(client(server)), poll_interval=0.1, flush=FlushPolicy(when_idle=True))
     async with Runner(graph, bridge, path=":memory:", progress=False) as runner:
         assert "hi" in (await runner.ainvoke({}))["a"]
     assert (server.stats.batches, server.stats.realtime, server.stats.paid) == (1, 1, 0)

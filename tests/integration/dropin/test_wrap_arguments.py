@@ -115,11 +115,11 @@ def test_a_function_that_makes_another_client_is_refused(kind, sync):
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
-        ({"batcher": 5}, TypeError, r"batcher=5\): give a bridge's name"),
-        ({"batcher": ""}, ValueError, "is no name"),
-        ({"flush": 30}, TypeError, r"flush=30\) is no policy"),
-        ({"poll_interval": "soon"}, TypeError, r"poll_interval='soon'\) is no duration"),
-        ({"poll_interval": True}, TypeError, "is no duration"),
+        ({"batcher": 5}, TypeError, r"batcher=5\): pass a bridge's name"),
+        ({"batcher": ""}, ValueError, "is empty; pass the name"),
+        ({"flush": 30}, TypeError, r"flush=30\) is not a policy"),
+        ({"poll_interval": "soon"}, TypeError, r"poll_interval='soon'\) is not a duration"),
+        ({"poll_interval": True}, TypeError, "is not a duration"),
         ({"poll_interval": 0}, ValueError, "without a pause"),
         ({"poll_interval": timedelta(seconds=-1)}, ValueError, "without a pause"),
         ({"poll_interval": float("nan")}, ValueError, "not a finite time"),

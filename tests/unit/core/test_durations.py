@@ -60,7 +60,7 @@ TAKERS = {
 @pytest.mark.parametrize("taker", TAKERS.values(), ids=TAKERS)
 def test_text_is_taken_wherever_a_duration_is(taker):
     assert taker("90m") == taker(5400) == taker(timedelta(minutes=90)) == timedelta(minutes=90)
-    with pytest.raises(TypeError, match=r"is no duration; give a timedelta, seconds, or text such as"):
+    with pytest.raises(TypeError, match=r"is not a duration; pass a timedelta, seconds, or text such as"):
         taker("soon")
 
 

@@ -39,9 +39,9 @@ def test_each_line_is_an_item_with_its_number(text, places):
         pytest.param(b"\n\n[" + TEXT + b"]", "one JSON array", id="an array below blank lines"),
         pytest.param(b"\xef\xbb\xbf[\n" + TEXT + b"\n]", "one JSON array.*jq -c", id="an array over some lines"),
         pytest.param(json.dumps([TALK, TALK]).encode(), "one JSON array", id="an array of conversations"),
-        pytest.param(TEXT + b"\r\n\r\n{oops}\r\n", r"^line 3 is no JSON: [^0-9]* \(column 2\)", id="no JSON"),
-        pytest.param(TEXT + b"\n[\n", "^line 2 is no JSON", id="no array, if there were items before"),
-        pytest.param(TEXT.decode().encode("utf-16"), "^line 1 is no JSON.*UTF-8", id="UTF-16"),
+        pytest.param(TEXT + b"\r\n\r\n{oops}\r\n", r"^line 3 is not JSON: [^0-9]* \(column 2\)", id="no JSON"),
+        pytest.param(TEXT + b"\n[\n", "^line 2 is not JSON", id="no array, if there were items before"),
+        pytest.param(TEXT.decode().encode("utf-16"), "^line 1 is not JSON.*UTF-8", id="UTF-16"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(text, says):
