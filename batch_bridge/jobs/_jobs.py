@@ -206,7 +206,7 @@ class Jobs:
         while not (status := await self.astatus(handle)).ended:
             left = None if end is None else end - loop.time()
             if left is not None and left <= 0:
-                raise TimeoutError(f"job {handle} is {status.state} after {seconds} seconds; call join() again later")
+                raise TimeoutError(f"job {handle} is {status.state} after {seconds:g} seconds; call join() again later")
             await asyncio.sleep(min(pause.total_seconds(), pause.total_seconds() if left is None else left))
             pause = min(pause * 2, self._bridge.poll_interval)
         return status
