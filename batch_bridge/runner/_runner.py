@@ -136,7 +136,6 @@ class Runner:
         self._patience = (duration(patience, "patience") if patience else None) or timedelta(0)
         self._store_patience = duration(store_patience, "store_patience") or STORE_PATIENCE
         self._give_up_after = duration(give_up_after, "give_up_after")
-        self._budget = check_budget(budget, self._bridges)
         self._progress = progress
         self._session: Session | None = None
         self._submissions: Submissions | None = None
@@ -154,6 +153,7 @@ class Runner:
             raise ValueError("Runner got no bridge; pass Runner(graph, Bridge(…)), or a list of bridges")
         if len(set(names)) < len(names):
             raise ValueError(f"Runner got bridges with the same name: {names}; rename them with Bridge(…, name=…)")
+        self._budget = check_budget(budget, self._bridges)
 
     # -- life ----------------------------------------------------------------------------------------------------
 

@@ -459,7 +459,7 @@ def test_one_model_a_batch():
         ({"defaults": {"stream": True}}, ValueError),
         ({"defaults": {"model": "a"}, "model": "b"}, ValueError),
         ({"betas": "one"}, TypeError),
-        ({"lost_after": 3}, TypeError),
+        ({"lost_after": "soon"}, TypeError),
         ({"lost_after": timedelta(seconds=-1)}, ValueError),
     ],
 )

@@ -211,10 +211,10 @@ async def test_results_that_are_late_are_waited_for_but_not_for_ever():
     http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200, json=batch)))
     provider = GeminiBatch(genai.Client(api_key="k", http_options=types.HttpOptions(httpx_async_client=http)))
     handle = {"name": "batches/1", "key": "k", "input_file": "files/1", "model": MODEL, "created_at": 0}
-    now = provider._watch._clock()
+    now = provider._history._clock()
     polls = []
     for later in (0, 60, 299, 301):
-        provider._watch._clock = lambda at=now + later: at
+        provider._history._clock = lambda at=now + later: at
         polls.append(await provider.poll(handle, ["r"]))
     assert [type(poll) for poll in polls] == [InProgress, InProgress, InProgress, Ended]
     assert polls[-1].missing.code == "missing_result"

@@ -38,10 +38,10 @@ def pair(**options):
         (lambda: Runner(one_node(ask), []), ValueError, ["no bridge", "Bridge(…)"]),
         (lambda: Runner(one_node(ask), None), TypeError, ["None", "Bridge(…)"]),
         (lambda: Runner(one_node(ask), [pair(), pair()]), ValueError, ["same name", "name=…"]),
-        (lambda: Runner(one_node(ask), pair), TypeError, ["where a Bridge belongs"]),
-        (lambda: Runner(one_node(ask), [pair(), "bridge"]), TypeError, ["'bridge'", "where a Bridge belongs"]),
-        (lambda: Runner(ask, pair()), TypeError, ["where a graph belongs", "StateGraph"]),
-        (lambda: Runner(RunnableLambda(ask), pair()), TypeError, ["where a graph belongs", "StateGraph"]),
+        (lambda: Runner(one_node(ask), pair), TypeError, ["instead of a Bridge"]),
+        (lambda: Runner(one_node(ask), [pair(), "bridge"]), TypeError, ["'bridge'", "instead of a Bridge"]),
+        (lambda: Runner(ask, pair()), TypeError, ["instead of a graph", "StateGraph"]),
+        (lambda: Runner(RunnableLambda(ask), pair()), TypeError, ["instead of a graph", "StateGraph"]),
         (
             lambda: Runner(one_node(ask).compile(checkpointer=InMemorySaver()), pair(), checkpointer=InMemorySaver()),
             TypeError,
@@ -62,7 +62,7 @@ def test_mistakes_in_a_runner_are_named_when_it_is_made(make, error, parts):
         (lambda: Bridge(submit=print), TypeError, ["lacks poll="]),
         (lambda: Bridge(poll=print), TypeError, ["lacks submit="]),
         (lambda: Bridge(object(), submit=print, poll=print), TypeError, ["one or the other"]),
-        (lambda: Bridge(print), TypeError, ["is no provider", "submit=…, poll=…"]),
+        (lambda: Bridge(print), TypeError, ["is not a provider", "submit=…, poll=…"]),
         (lambda: Bridge(submit="submit", poll=print), TypeError, ["submit='submit'", "not callable"]),
         (lambda: Bridge(submit=print, poll=5), TypeError, ["poll=5", "not callable"]),
         (lambda: Bridge(submit=lambda items: 1, poll=print, find=print), TypeError, ["find=", "submit(items, key)"]),
@@ -120,7 +120,7 @@ async def test_a_runner_that_is_not_open_says_how_to_open_it():
             with pytest.raises(RunnerStateError, match="async with Runner"):
                 await call()
         async with runner:
-            with pytest.raises(RunnerStateError, match="open already"):
+            with pytest.raises(RunnerStateError, match="already open"):
                 await runner.__aenter__()
 
 

@@ -116,7 +116,7 @@ async def test_what_fails_is_told_and_shown():
 @pytest.mark.parametrize("kind", [BlippingStore, BlippingSaver])
 async def test_a_store_that_is_gone_for_good_ends_the_run_and_the_same_command_goes_on(kind):
     calls = await count(kind)
-    for at in (1, calls // 2):
+    for at in (1, calls // 3):
         desk, blips = Desk(), Blips()
         kept = {"store": InMemoryStore(), "checkpointer": InMemorySaver()}
         kept["store" if kind is BlippingStore else "checkpointer"] = kind(blips)

@@ -1,7 +1,6 @@
 """What killed processes leave of their claims does not stay in the store."""
 
 from datetime import UTC, datetime, timedelta
-from time import time
 
 import pytest
 from helpers import Desk, one_node, within
@@ -9,6 +8,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
 
 from batch_bridge import Runner, wait
+from batch_bridge._core import clock as _clock
 from batch_bridge._ledger.claims import Claims, _namespace
 from batch_bridge._server import thread_claims as _claims
 
@@ -44,7 +44,7 @@ async def test_a_runner_lets_go_of_the_claims_of_processes_that_are_gone():
 @pytest.mark.parametrize(("days", "stays"), [(1, True), (8, False)])
 async def test_those_of_other_machines_go_after_a_week(days, stays, monkeypatch):
     store = InMemoryStore()
-    monkeypatch.setattr("batch_bridge._ledger.claims.time", lambda: time() - days * 86_400)
+    monkeypatch.setattr(_clock, "now", lambda: datetime.now(UTC) - timedelta(days=days))
     await left_by_the_dead(store, machine="another", host="there")
     monkeypatch.undo()
     await Claims(store).sweep()

@@ -39,7 +39,7 @@ async def test_single_calls_that_come_one_after_the_other_share_a_batch(monkeypa
         await within(parked_of(runner, 3))
         assert desk.batches == []
         monkeypatch.setattr(_pooling, "QUIET", timedelta(seconds=0.01))
-        runner._session._drivers["bridge"].wake()
+        runner._session._engine_loops["bridge"].wake()
         results = await within(asyncio.gather(*calls))
     assert [each["out"] for each in results] == [["a!"], ["b!"], ["c!"]]
     assert [sorted(batch) for batch in desk.batches] == [["a", "b", "c"]]
