@@ -20,7 +20,7 @@ SLIPS = [
     ("max_concurency", r"did you mean max_concurrency=\?"),
     ("durabilty", r"did you mean durability=\?"),
     ("thread_id", r'.*config=\{"configurable": \{"thread_id": …\}\}'),
-    ("colour", "it takes inputs, config, run_id.*and LangGraph's stream_mode"),
+    ("colour", "it accepts inputs, config, run_id.*and LangGraph's stream_mode"),
 ]
 
 
