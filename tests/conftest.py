@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import hypothesis
 import pytest
 import sampling
 import warm
@@ -19,6 +20,9 @@ sys.dont_write_bytecode = False
 os.environ.pop(
     "PYTHONDONTWRITEBYTECODE", None
 )  # else each of the hundreds of processes that tests start compiles all anew
+
+hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine makes no test fail
+hypothesis.settings.load_profile("patient")
 
 HERE = Path(__file__).parent
 PATIENCE = {"live": 100_000, "acceptance": 900, "server": 300, "integration": 300, "simulation": 300, "unit": 180}
