@@ -193,7 +193,7 @@ def test_waiting_tells_what_answering_at_once_tells(program, manner, host, limit
 
     async def both() -> None:
         wanted, at_once = await told_at_once(program, Human(manner, seed, always_by_id=True), limits)
-        got, batched = await asyncio.wait_for(HOSTS[host](program, Human(manner, seed), limits), 60)
+        got, batched = await asyncio.wait_for(HOSTS[host](program, Human(manner, seed), limits), 10)
         assert got == wanted
         assert not batched.answered - at_once.answered, "paid more often than a model that answers at once"
 

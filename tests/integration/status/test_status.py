@@ -40,7 +40,7 @@ def text(path="run.db"):
 
 async def until(path, wanted, seconds=120):
     """Look until what is seen is as wanted."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(2 * seconds):
         while True:
             if Path(path).exists():
                 done = await asyncio.to_thread(CliRunner().invoke, app, ["status", str(path), "--json"])
