@@ -589,6 +589,11 @@ class Engine:
         return len(self._state.opened())
 
     @property
+    def late_at(self) -> datetime | None:
+        """When the first deadline of what waits to be sent passes; `None` if nothing has one."""
+        return self._state.opened().late_at
+
+    @property
     def newest(self) -> datetime | None:
         """When the last request that waits to be sent was queued; `None` if none waits."""
         return self._state.opened().newest

@@ -191,9 +191,11 @@ class EngineLoop:
         return newest + pause if tick.wake_at is None else min(tick.wake_at, newest + pause)
 
     def _is_quiet(self, pause: timedelta) -> bool:
-        """Tell whether nothing has come for so long."""
-        newest = self.engine.newest
-        return not pause or newest is None or not newest <= _clock.now() < newest + pause  # a clock may be set back
+        """Return whether nothing has come for so long, or a deadline would pass before that."""
+        newest, late_at = self.engine.newest, self.engine.late_at
+        if not pause or newest is None or (late_at is not None and late_at <= newest + pause):
+            return True
+        return not newest <= _clock.now() < newest + pause  # a clock may be set back
 
     async def _work(self, *, drain: bool) -> Tick:
         tick = await self.engine.tick(_clock.now(), drain=drain)

@@ -233,3 +233,15 @@ async def test_a_submitted_thread_that_waits_for_a_human_is_returned_and_goes_on
         assert question.value == "sure?"
         assert (await within(runner.ainvoke(Command(resume="yes"), config_of(handle))))["out"] == ["yes", "a!"]
         assert (await within(runner.result(handle)))["out"] == ["yes", "a!"]
+
+
+async def test_a_deadline_that_would_pass_within_the_quiet_is_not_waited_through(monkeypatch):
+    monkeypatch.setattr(_pooling, "QUIET", timedelta(hours=1))
+    desk = Desk()
+
+    async def node(state: State) -> State:
+        return {"out": [await wait(state["x"], deadline=600)]}
+
+    async with memory(one_node(node), desk.bridge(flush=FlushPolicy())) as runner:
+        assert (await within(runner.ainvoke({"x": "a"})))["out"] == ["a!"]
+    assert desk.batches == [["a"]]

@@ -124,14 +124,12 @@ async def test_waves_are_counted_on_after_a_restart():
 
     async def twice(state):
         one = await wait(state["x"])
+        desk.hold()  # the second wave
         return {"out": [one, await wait(one + 10)]}
 
     desk = Desk(lambda item: item)
     async with Runner(one_node(twice), desk.bridge()) as runner:
         running = asyncio.create_task(runner.abatch([{"x": x} for x in range(3)], run_id="eval"))
-        while len(desk.batches) < 1:
-            await asyncio.sleep(0.01)
-        desk.hold()
         seen = await until("run.db", lambda seen: seen["threads"]["parked"] == 3 and seen["waves"][0]["step"] == 2)
         assert seen["waves"] == [{"step": 2, "threads": 3, "requests": 3}]
         running.cancel()
