@@ -198,7 +198,7 @@ async def test_what_happens_is_told(deployed, batches) -> None:
         await until(all_told, "all is told of three requests")
         loud = await client.start("loud")
         await client.ended(loud)
-        for said in ("on_event failed; this is logged once", "Blocking call"):
+        for said in ("on_event failed; this is logged once", "BlockingError"):
 
             async def is_logged(said: str = said) -> bool:
                 return said in deployed.server.log

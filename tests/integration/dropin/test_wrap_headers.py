@@ -84,7 +84,7 @@ async def test_copies_for_many_accounts_share_one_thread_also_while_all_of_them_
         waiting = [asyncio.create_task(ask(copy)) for copy in copies]
         while len(open_batchers(client)) < len(copies):
             await asyncio.sleep(0)
-        assert len(desks()) == running + 1
+        assert len(desks()) <= running + 1
         assert threading.active_count() <= threads + 12  # with the pools that open them
         for each in waiting:
             each.cancel()
