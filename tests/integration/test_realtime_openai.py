@@ -263,6 +263,7 @@ async def test_a_batcher_in_realtime_answers_each_caller_as_its_answer_comes(ser
 
 
 async def test_a_closed_batcher_leaves_no_call_behind():
+    before = set(threading.enumerate())
     async with Script({CHAT: HANG}) as script:
         batch = OpenAIBatch(client_of(script.base_url), model="m")
         batcher = Batcher(batch, mode="realtime")
@@ -272,9 +273,9 @@ async def test_a_closed_batcher_leaves_no_call_behind():
         await asyncio.wait_for(batcher.aclose(wait=False), 10)
         with pytest.raises(Exception, match="closed"):
             await asked
-        for thread in threading.enumerate():
+        for thread in set(threading.enumerate()) - before:
             if thread.name.startswith("batcher"):
-                thread.join(10)  # it may be at its very end
+                await asyncio.to_thread(thread.join, 10)  # it may be at its very end, and may need this loop for that
                 assert not thread.is_alive()
 
 
