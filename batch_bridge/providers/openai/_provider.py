@@ -39,8 +39,6 @@ LIMITS: Final = OPENAI.limits
 
 Source: platform.openai.com/docs/guides/batch, "Batch API limits": 50,000 requests and 200 MB a file.
 """
-VENDORS: Final = ("openai", "azure", "groq", "together", "mistral")
-"""Who has prices of their own, by the names that `genai-prices` knows too."""
 NO_OUTPUT: Final = (EMBEDDINGS, MODERATIONS)
 """Where no tokens are answered."""
 EMBEDDING_INPUTS: Final = 50_000
@@ -327,8 +325,7 @@ class OpenAIBatch:
     @property
     def vendor(self) -> str | None:
         """Whose prices these are; `None` for servers that one runs oneself."""
-        name = self._quirks.name
-        return name if name in VENDORS else None
+        return self._quirks.name if self._quirks.has_prices else None
 
     def ask(self, request: Request) -> Ask:
         """Return whom a request asks, and what is posted.
