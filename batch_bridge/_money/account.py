@@ -63,7 +63,7 @@ class Who:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class AccountLine:
     """What one request used.
 
     Attributes:
@@ -165,12 +165,12 @@ class Account:
                 sums[who.thread] = sums.get(who.thread, 0) + 1
         return sums
 
-    def each(self) -> Iterable[Line]:
+    def each(self) -> Iterable[AccountLine]:
         """Return a line for each member that was answered."""
         for place, (kind, used) in sorted(self.lines.items()):
             lane: Lane = kind if kind in ("cache_hit", "deduplicated") else self.lane or "batch"
             worst = self.worst[place] if place < len(self.worst) else None
-            yield Line(self.who[place], kind, used, lane, self.vendor, self.at, worst)
+            yield AccountLine(self.who[place], kind, used, lane, self.vendor, self.at, worst)
 
     def to_row(self) -> dict[str, Any]:
         """Return it as JSON."""

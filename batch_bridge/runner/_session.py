@@ -24,7 +24,7 @@ from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.memory_budget import ledger_in
 from batch_bridge._ledger.patience import STORE_PATIENCE, Patience, PatientRows, patient_saver
-from batch_bridge._money import Budget, Cost, Line, Prices, Purse, Quote, of_sample, receipt, rows
+from batch_bridge._money import AccountLine, Budget, Cost, Prices, Purse, Quote, of_sample, receipt, rows
 from batch_bridge._node.untracked_state import UntrackedMemory
 from batch_bridge._status.journal import Look
 from batch_bridge.bridge import Bridge
@@ -391,7 +391,7 @@ class Session:
             latencies += [(each.ended_at - each.submitted_at).total_seconds() for each in closed]
         return await asyncio.to_thread(of_sample, threads, total, bridges, latencies)
 
-    async def _lines(self) -> list[tuple[str, Prices, list[Line]]]:
+    async def _lines(self) -> list[tuple[str, Prices, list[AccountLine]]]:
         """Read what each bridge's requests have used, and the prices of it."""
         found = []
         for name, engine_loop in self._engine_loops.items():
