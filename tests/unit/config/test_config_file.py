@@ -97,7 +97,7 @@ def test_everything_reaches_its_argument(load, tmp_path):
     assert bridge._per_tenant == TenantLimits(requests=7, bytes=900)
     assert bridge.budget == Budget(usd="2.5", requests_per_thread=70)
     settings = bridge.provider._batch._settings
-    assert (settings.defaults, settings.delete_files) == ({"temperature": 0, "model": "m"}, True)
+    assert (settings.defaults, bridge.provider._batch._deletes) == ({"temperature": 0, "model": "m"}, True)
     assert settings.files_expire_after == timedelta(days=7)
     assert bridge.provider.limits == Limits(requests=10)
     assert bridge.provider._batch._clients._own.timeout == 60
