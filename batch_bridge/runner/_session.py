@@ -31,7 +31,7 @@ from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
 from batch_bridge.events import BatchProgress, Delivered, Event
 from batch_bridge.runner._look import EndedRuns, look
-from batch_bridge.runner._pooling import Activity, Pooled
+from batch_bridge.runner._pooling import Activity
 from batch_bridge.runner._recovery import Failures
 from batch_bridge.runner._run import Run
 from batch_bridge.runner._stopwatch import Stopwatch
@@ -521,7 +521,7 @@ class Session:
     def _pause(self, bridge: str) -> timedelta | None:
         return self._activity.pause(self._policies[bridge], partial(self._asks, bridge))
 
-    def _asks(self, bridge: str, call: Pooled) -> bool:
+    def _asks(self, bridge: str, call: Run) -> bool:
         """Tell whether a request of a call is queued."""
         engine, waiters = self._engine_loops[bridge].engine, self._waiters
         return engine.is_open and any(each in waiters and waiters[each][0] is call for each in engine.waiting)
