@@ -36,6 +36,7 @@ from batch_bridge._node.platform.announce import (
     user_of,
 )
 from batch_bridge._node.quiet_loop import keep_quiet
+from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._node.slow_rounds import note_late
 from batch_bridge._node.step_limits import LINK, install
 from batch_bridge._node.untracked_state import UntrackedMemory
@@ -459,7 +460,8 @@ async def _tell(pending: PendingWaits) -> None:
 
 
 def _tell_sync(pending: PendingWaits) -> None:
-    forget_answer_sync()
+    if not is_on_loop():
+        forget_answer_sync()
     runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
     if link is not None:
         _note_parked(link, runtime, pending)

@@ -26,7 +26,6 @@ from batch_bridge._server import commands as command_log
 from batch_bridge._server.command_executor import CommandExecutor
 from batch_bridge._server.commands import Verb
 from batch_bridge._server.delivery import Outbox
-from batch_bridge._server.departed import Departed
 from batch_bridge._server.eraser import Eraser
 from batch_bridge._server.intake import Intake
 from batch_bridge._server.lease import Lease
@@ -70,8 +69,6 @@ class ServerHost:
         engine: Makes the engine over a ledger.
         access: How the server is reached.
         retention: How long outcomes are kept that were delivered, and summaries of batches.
-        interval: The longest pause between two polls of one batch; no more often is it looked whether its threads are
-            there still.
         listeners: Whom to tell what happens, if there is anybody.
     """
 
@@ -82,7 +79,6 @@ class ServerHost:
         access: Access,
         retention: timedelta,
         *,
-        interval: timedelta = timedelta(seconds=30),
         listeners: Listeners | None = None,
     ) -> None:
         self._name = graph_id
@@ -113,7 +109,6 @@ class ServerHost:
         self._executor = CommandExecutor(
             self._store, graph_id, self._ledger, eraser=eraser, client=self._access.client, **shared
         )
-        self._departed = Departed(self._engine, self._ledger, self._executor, renew=self._renew, every=interval)
         self._retention = Retention(
             self._store, graph_id, self._ledger, self._engine.forget, retention, access=access, users=users
         )
@@ -229,8 +224,6 @@ class ServerHost:
         """Look after the batches that are due."""
         now = _clock.now()
         await self._renew()
-        if not self._may_hide:
-            await self._departed.give_up(self.client, now)
         try:
             await self._engine.advance(now)
         except BadPollResultError as error:  # other batches, threads and users go on; it is logged, and shown

@@ -31,6 +31,7 @@ from batch_bridge._ledger.ledger import Ledger, Rows
 from batch_bridge._ledger.memory_budget import ledger_in
 from batch_bridge._ledger.patience import Patience, PatientRows
 from batch_bridge._money import Line, receipt
+from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._status.journal import Journal, Look
 from batch_bridge.batcher._look import look_at_items
@@ -145,7 +146,7 @@ class Worker:
                 does every ticket.
         """
         self._work = self._place.start(self._run, self._ended)
-        if not _is_on_loop():
+        if not is_on_loop():
             self.opened()
 
     def opened(self) -> None:
@@ -627,7 +628,7 @@ class _Hands:
     async def cancel(self, *, thread_id: str | None = None, run_id: str | None = None, batch: str | None = None) -> int:
         if thread_id is not None or run_id is not None:
             raise ValueError("a Batcher has no threads and no runs; name a batch, or nothing for all")
-        return len(await self._engine_loop.cancel(None if batch is None else self._engine_loop.in_batch(batch)))
+        return len(await self._engine_loop.cancel(None if batch is None else self._engine_loop.engine.in_batch(batch)))
 
     async def retry(self, **_: str | None) -> int:
         raise ValueError("what has failed was told to who had asked; ask for it again there")
@@ -635,14 +636,6 @@ class _Hands:
     def pause(self, *, paused: bool) -> None:
         self._engine_loop.engine.paused = paused
         self._engine_loop.wake()
-
-
-def _is_on_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _result(request_id: str, outcome: Outcome) -> object:

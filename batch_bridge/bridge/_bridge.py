@@ -294,7 +294,6 @@ class Bridge:
                 self.engine,
                 self._access,
                 self._retention,
-                interval=self._poll_interval,
                 listeners=self.listen(),
             )
         return self._hosts[graph_id]

@@ -21,6 +21,7 @@ from batch_bridge._engine.quota import QuotaController
 from batch_bridge._host.report import Report
 from batch_bridge._ledger.patience import Patience, PatientRows
 from batch_bridge._node.given_items import check_handle
+from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._sqlite.private_files import UnsafeFileError, lock_file
 from batch_bridge.bridge import Bridge
@@ -335,13 +336,10 @@ def _run(method: str, call: Coroutine[Any, Any, T]) -> T:
 
 
 def _refuse_loop(method: str) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise RunnerStateError(
-        f"Jobs.{method}() was called inside a running event loop, which it would block; use a{method}()"
-    )
+    if is_on_loop():
+        raise RunnerStateError(
+            f"Jobs.{method}() was called inside a running event loop, which it would block; use a{method}()"
+        )
 
 
 async def _next(results: AsyncIterator[JobResult]) -> JobResult | None:

@@ -27,6 +27,7 @@ from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.patience import STORE_PATIENCE
 from batch_bridge._money import Budget, Quote, choose
 from batch_bridge._node.given_items import check_items
+from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._sqlite.serde import StrictSerializer
 from batch_bridge._sqlite.store import GroupedSqliteStore
@@ -822,11 +823,8 @@ def _own_saver(graph: Any) -> BaseCheckpointSaver[Any] | None:
 
 
 def _refuse_loop(called: str, instead: str) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise RunnerStateError(f"{called} was called inside a running event loop, which it would block; use {instead}")
+    if is_on_loop():
+        raise RunnerStateError(f"{called} was called inside a running event loop, which it would block; use {instead}")
 
 
 async def _next(results: AsyncIterator[tuple[int, Any]]) -> tuple[int, Any] | None:

@@ -215,7 +215,7 @@ class Session:
     ) -> int:
         """End requests as cancelled: one, those of a thread, of a run, of a batch, or all. Returns how many."""
         if batch is not None:
-            ids = {each for engine_loop in self._engine_loops.values() for each in engine_loop.in_batch(batch)}
+            ids = {each for engine_loop in self._engine_loops.values() for each in engine_loop.engine.in_batch(batch)}
         else:
             ids = {
                 each
