@@ -149,6 +149,7 @@ class Settler:
         flight.caught_up = True
         state = self._state
         known = await state.ledger.settled(tuple(state.flights.unsettled(flight)))
+        await state.ledger.drop(known)  # that process may have died before it did
         outcomes = await state.ledger.outcomes([each for each in flight.batch.members if each in known])
         for request_id, outcome in outcomes.items():
             self._note_used(flight, request_id, outcome)
