@@ -83,7 +83,7 @@ class Batcher:
             Batcher has ended; see `Runner`. With `path=` another one goes on. `None`: it tries for ever.
         path: The SQLite file that makes it durable. One process at a time has it open.
         on_pending: `"wait"` for the answer, or `"raise"` a `ResultPending` where it is not there yet; needs `path`.
-        retention: How long the file keeps an answer for a process that comes after a crash (a `timedelta`, or seconds),
+        retention: How long the file keeps an answer for a process that comes after a crash (a duration),
             to the hour, and the newest million at most. With `on_pending="raise"` answers stay for good.
         cache: Answers items that were answered before; see `ResponseCache`.
         dedupe: Send equal items of one batch as one line, and deliver the answer to each.
@@ -125,7 +125,7 @@ class Batcher:
         give_up_after: Within = None,
         path: str | os.PathLike[str] | None = None,
         on_pending: OnPending = "wait",
-        retention: timedelta | float = timedelta(days=7),
+        retention: Duration = timedelta(days=7),
         flush: FlushPolicy | None = None,
         cache: ResponseCache | None = None,
         dedupe: bool = False,
@@ -158,7 +158,7 @@ class Batcher:
             raise ValueError('Batcher(on_pending="raise") needs a file that keeps what is pending; give path=…')
         kept_for = duration(retention, "retention")
         if kept_for is None:
-            raise ValueError("Batcher(retention=None) would keep every answer; give a timedelta, or seconds")
+            raise ValueError("Batcher(retention=None) would keep every answer; give a duration, such as '7d'")
         self._should_flush = should_flush_func
         when = self._is_flush_wanted if should_flush_func is not None else None
         policy = FlushPolicy(max_requests=max_batch_size, max_age=max_batch_age, max_idle=max_batch_idle, when=when)

@@ -575,9 +575,13 @@ class Runner:
         """
         return await self._open_session().restart(str(thread_id))
 
-    async def report(self) -> Report:
-        """Return the totals of this Runner: threads, requests, batches, tokens, and times."""
-        return await self._open_session().report()
+    async def report(self, run_id: str | None = None) -> Report:
+        """Return the totals of this Runner, or of one run: threads, requests, batches, tokens, money, and times.
+
+        Args:
+            run_id: The run, of this session or an earlier one; of one that nobody knows, all is zero.
+        """
+        return await self._open_session().report(run_id)
 
     async def quote(
         self,
