@@ -34,6 +34,7 @@ from batch_bridge._engine.deduplication import spread
 from batch_bridge._engine.flight import Flight, first_pause
 from batch_bridge._engine.intake import judge
 from batch_bridge._engine.outcome_writer import ReadError, settle, settle_early
+from batch_bridge._engine.spending import lane_of
 from batch_bridge._engine.state import State
 from batch_bridge.errors import BadPollResultError, BatchFailed, ProviderUnavailable
 
@@ -325,16 +326,30 @@ class Settler:
             logger.warning("%s: %d requests of batch %s are sent again", state.name, len(sent_again), batch.key)
         state.standstill.moved()
         logger.info("%s: batch %s settled: %s", state.name, batch.key, dict(kinds))
-        if state.on_event is not None:
-            counts = kinds - Counter(flight.settled.values())
-            state.on_event(
-                events.Settled(
-                    bridge=state.name, batch=batch.key, requests=late, outcomes=counts, ended=True, usage=usage
-                )
-            )
+        await self._tell_ended(flight, late, kinds - Counter(flight.settled.values()), usage)
         state.tell_resubmitted(batch.key, [each.id for each in back])
         if isinstance(batch, SubmittedBatch):
             await self._release(batch)
+
+    async def _tell_ended(
+        self, flight: Flight, requests: tuple[str, ...], outcomes: Mapping[str, int], usage: Usage | None
+    ) -> None:
+        """Report that a batch has ended, and what it has cost if somebody wants to know."""
+        state, account = self._state, flight.account
+        if state.on_event is None:
+            return
+        cost = await state.till.cost(account) if account is not None and state.tells_cost else None
+        state.on_event(
+            events.Settled(
+                bridge=state.name,
+                batch=flight.batch.key,
+                requests=requests,
+                outcomes=outcomes,
+                ended=True,
+                usage=usage,
+                cost=cost,
+            )
+        )
 
     async def _close(
         self,
@@ -377,9 +392,13 @@ class Settler:
 
     def _note_used(self, flight: Flight, request_id: str, outcome: Outcome) -> None:
         """Note in the batch's account what an answer has used. Done twice, it changes nothing."""
-        if flight.account is not None:
-            _, _, model = flight.batch.group.rpartition(" ")
-            flight.account.note(request_id, outcome, model)
+        account, batch = flight.account, flight.batch
+        if account is None:
+            return
+        if account.way is None and isinstance(batch, SubmittedBatch):
+            account.way = lane_of(self._state.who(batch), batch.handle)
+        _, _, model = batch.group.rpartition(" ")
+        account.note(request_id, outcome, model)
 
     def _note_ended(self, flight: Flight, outcomes: Mapping[str, Outcome]) -> None:
         """Note in the batch's account how members have ended. Done twice, it changes nothing."""
@@ -461,6 +480,7 @@ class Settler:
         usage = ended.usage() if callable(ended.usage) else ended.usage
         kinds = Counter(flight.settled.values())
         await self._close(flight, kinds, usage, now, resubmitted=len(left), paid_twice=twice)
+        await self._tell_ended(flight, (), {}, usage)
         state.quota_controller.ended(batch.group, batch.terms.bytes, None, whole=False)
         logger.warning("%s: overdue batch %s has ended: %d requests are paid twice", state.name, batch.key, twice)
         await self._release(batch)

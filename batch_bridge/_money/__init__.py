@@ -2,6 +2,7 @@
 
 from batch_bridge._core.models import Ask
 from batch_bridge._money.account import Account, Line, Who, of_hit
+from batch_bridge._money.askers import Askers
 from batch_bridge._money.budget import Budget
 from batch_bridge._money.estimate import likely, worst
 from batch_bridge._money.prices import Charge, Lane, Price, Prices
@@ -13,6 +14,7 @@ from batch_bridge._money.tokens import Tokens, Used, read_usage
 __all__ = [
     "Account",
     "Ask",
+    "Askers",
     "Budget",
     "Charge",
     "Cost",

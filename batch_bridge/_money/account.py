@@ -107,7 +107,8 @@ class Account:
         who: Who has asked for each member, in their order.
         again: Places of members that an earlier batch has held.
         worst: What may be spent on each member; empty where nothing is reserved.
-        lane: How it is answered; empty until that is known.
+        lane: How it was answered; empty until it is closed.
+        way: How it is answered, once that is known; not written down.
         lines: Kind and usage of the members that were answered, by place.
         ended: How members have ended here, by place; one that was sent on to another batch has not.
     """
@@ -120,6 +121,7 @@ class Account:
     lane: Lane | None = None
     lines: dict[int, tuple[Kind, Used]] = field(default_factory=dict)
     ended: dict[int, str] = field(default_factory=dict)
+    way: Lane | None = None
     _places: dict[str, int] = field(default_factory=dict)
     _free: frozenset[str] = frozenset()
 
@@ -176,10 +178,18 @@ class Account:
 
     def each(self) -> Iterable[Line]:
         """Return a line for each member that was answered."""
-        for place, (kind, used) in sorted(self.lines.items()):
-            lane: Lane = kind if kind in ("cache_hit", "deduplicated") else self.lane or "batch"
-            worst = self.worst[place] if place < len(self.worst) else None
-            yield Line(self.who[place], kind, used, lane, self.vendor, self.at, worst)
+        for place in sorted(self.lines):
+            yield self._line(place)
+
+    def of(self, places: Iterable[int]) -> Iterable[Line]:
+        """Return a line for each of these members that was answered."""
+        return (self._line(place) for place in places if place in self.lines)
+
+    def _line(self, place: int) -> Line:
+        kind, used = self.lines[place]
+        lane: Lane = kind if kind in ("cache_hit", "deduplicated") else self.lane or self.way or "batch"
+        worst = self.worst[place] if place < len(self.worst) else None
+        return Line(self.who[place], kind, used, lane, self.vendor, self.at, worst)
 
     def to_row(self) -> dict[str, Any]:
         """Return it as JSON."""

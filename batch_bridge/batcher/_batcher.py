@@ -95,7 +95,8 @@ class Batcher:
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing.
         on_progress: Called with the newest `Progress` when something has changed.
-        on_item: `on_item(item, result)` is called for each item that has ended; the result may be an exception.
+        on_item: `on_item(item, result)` is called for each item that has ended; the result may be an exception. If it
+            has a parameter `cost`, it is given what the item has cost, as a `Cost`.
         on_complete: Called with the `Progress` whenever every item has ended.
         callback_workers: Threads in which callbacks run in parallel; `0` runs them in order, on the Batcher's own
             thread, which a slow one blocks.

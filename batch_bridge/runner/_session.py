@@ -130,6 +130,10 @@ class Session:
             engine_loop.on_turn = self._leave
             if listeners is not None or name in self._heard:
                 engine_loop.engine.on_event = self._tell
+            engine_loop.engine.tells_cost = any(
+                each is not None and each.hears_events for each in (listeners, self._heard.get(name))
+            )
+            engine_loop.engine.keeps_askers = listeners is not None and listeners.wants_item_cost
             if self._claims is not None:
                 engine_loop.engine.before_submit = self._claims.check
         self._waiters: dict[str, tuple[Run, Thread]] = {}
@@ -388,6 +392,14 @@ class Session:
         """Return what was paid, of all sessions on this ledger."""
         lines = [(prices, lines) for _, prices, lines in await self._lines()]
         return await asyncio.to_thread(receipt, lines)  # the first price imports a list of prices
+
+    async def cost_of(self, thread_id: str) -> Cost | None:
+        """Return what a thread has cost, of all sessions on this ledger; `None` if nobody is told."""
+        if self.listeners is None or not self.listeners.wants_item_cost:
+            return None
+        engines = [engine_loop.engine for engine_loop in self._engine_loops.values()]
+        lines = [(engine.prices, engine.lines_of(thread_id)) for engine in engines]
+        return await asyncio.to_thread(receipt, lines)
 
     @property
     def settlements(self) -> int:
