@@ -24,10 +24,12 @@ def cost(
     path: Annotated[Path, typer.Argument(help="The file of a Runner, a Batcher or Jobs.", metavar="FILE")],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; amounts are exact strings.")] = False,
+    run_id: Annotated[str | None, typer.Option(help="Of this run alone.")] = None,
 ) -> None:
     """Print what a run has cost, also while it is under way. Prices are those of genai-prices, as it is installed."""
     try:
-        cost = receipt([(Prices(), _lines(path))])
+        lines = [line for line in _lines(path) if run_id in (None, line.who.run)]
+        cost = receipt([(Prices(), lines)])
     except (OSError, sqlite3.Error, ValueError, KeyError, TypeError) as error:
         typer.echo(f"{path} cannot be read as the file of a Runner, a Batcher or Jobs: {error}", err=True)
         raise typer.Exit(2) from error

@@ -60,6 +60,7 @@ class State:
         notices: What has been said in the log already.
         standstill: Whether any bridge of the host gets on.
         last_error: As in `Engine`, as the three hooks.
+        tells_cost: Events of batches that have ended tell what they have cost.
     """
 
     name: str
@@ -90,6 +91,7 @@ class State:
     on_news: Callable[[], None] | None = None
     on_event: Callable[[events.Event], None] | None = None
     before_submit: Callable[[], Awaitable[None]] | None = None
+    tells_cost: bool = False
 
     def __post_init__(self) -> None:
         longest = min(self.interval * _LONGEST_HOLD, LONGEST_PAUSE)

@@ -330,7 +330,7 @@ class Sender:
             await state.ledger.settle(refused)
             settled |= refused.keys()
             state.tell_settled(intent.key, refused)
-        await state.ledger.unqueued(settled)
+        await state.ledger.drop(settled)
         await state.ledger.withdraw(intent.key)
         state.flights.remove(flight)
         state.till.release(intent.key)

@@ -2,6 +2,7 @@
 
 from batch_bridge._core.models import Ask
 from batch_bridge._money.account import Account, AccountLine, Who, of_hit
+from batch_bridge._money.askers import Askers
 from batch_bridge._money.budget import Budget
 from batch_bridge._money.estimate import likely, worst
 from batch_bridge._money.prices import Charge, Lane, Price, Prices
@@ -14,6 +15,7 @@ __all__ = [
     "Account",
     "AccountLine",
     "Ask",
+    "Askers",
     "Budget",
     "Charge",
     "Cost",

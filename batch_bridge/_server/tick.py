@@ -90,6 +90,7 @@ class ServerHost:
         self._listeners = listeners
         tell = None if listeners is None else listeners.tell
         self._engine.on_event = tell
+        self._engine.tells_cost = listeners is not None and listeners.hears_events
         self._ring = KeyRing()
         self._timer = TickTimer(graph_id, access, self._store)
         users = Users(self._store, access)

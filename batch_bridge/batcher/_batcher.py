@@ -83,7 +83,7 @@ class Batcher:
             Batcher has ended; see `Runner`. With `path=` another one goes on. `None`: it tries for ever.
         path: The SQLite file that makes it durable. One process at a time has it open.
         on_pending: `"wait"` for the answer, or `"raise"` a `ResultPending` where it is not there yet; needs `path`.
-        retention: How long the file keeps an answer for a process that comes after a crash (a `timedelta`, or seconds),
+        retention: How long the file keeps an answer for a process that comes after a crash (a duration),
             to the hour, and the newest million at most. With `on_pending="raise"` answers stay for good.
         cache: Answers items that were answered before; see `ResponseCache`.
         dedupe: Send equal items of one batch as one line, and deliver the answer to each.
@@ -95,7 +95,8 @@ class Batcher:
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing.
         on_progress: Called with the newest `Progress` when something has changed.
-        on_item: `on_item(item, result)` is called for each item that has ended; the result may be an exception.
+        on_item: `on_item(item, result)` is called for each item that has ended; the result may be an exception. If it
+            has a parameter `cost`, it is given what the item has cost, as a `Cost`.
         on_complete: Called with the `Progress` whenever every item has ended.
         callback_workers: Threads in which callbacks run in parallel; `0` runs them in order, on the Batcher's own
             thread, which a slow one blocks.
@@ -125,7 +126,7 @@ class Batcher:
         give_up_after: Within = None,
         path: str | os.PathLike[str] | None = None,
         on_pending: OnPending = "wait",
-        retention: timedelta | float = timedelta(days=7),
+        retention: Duration = timedelta(days=7),
         flush: FlushPolicy | None = None,
         cache: ResponseCache | None = None,
         dedupe: bool = False,
@@ -158,7 +159,7 @@ class Batcher:
             raise ValueError('Batcher(on_pending="raise") needs a file that keeps what is pending; give path=…')
         kept_for = duration(retention, "retention")
         if kept_for is None:
-            raise ValueError("Batcher(retention=None) would keep every answer; give a timedelta, or seconds")
+            raise ValueError("Batcher(retention=None) would keep every answer; give a duration, such as '7d'")
         self._should_flush = should_flush_func
         when = self._is_flush_wanted if should_flush_func is not None else None
         policy = FlushPolicy(max_requests=max_batch_size, max_age=max_batch_age, max_idle=max_batch_idle, when=when)

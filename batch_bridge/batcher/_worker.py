@@ -30,7 +30,7 @@ from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.ledger import Ledger, Rows
 from batch_bridge._ledger.memory_budget import ledger_in
 from batch_bridge._ledger.patience import Patience, PatientRows
-from batch_bridge._money import AccountLine, receipt
+from batch_bridge._money import AccountLine, Cost, receipt
 from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._status.journal import Journal, Look
@@ -428,7 +428,7 @@ class Worker:
             if self._retained is not None:
                 self._engine_loop.tidy = partial(self._retained.tidy, rows, ledger, self._forget)
             if self._listeners is not None:
-                engine.on_event = self._listeners.tell
+                self._listeners.follow(engine)
                 stack.push_async_exit(Closing((self._listeners.close,)))
             await self._engine_loop.open()
             if file is not None:
@@ -567,17 +567,28 @@ class Worker:
             else:
                 self._engine_loop.forget(outcomes)
             hand_back(done, Submission.resolve)
-            self._tell(told)
+            await self._tell(told)
         self._look_whether_idle()
 
-    def _tell(self, told: list[tuple[Request, Outcome]]) -> None:
+    async def _tell(self, told: list[tuple[Request, Outcome]]) -> None:
         if self._listeners is None or not told:
             return
         self._listeners.tell(Delivered(bridge=self._bridge.name, requests=tuple(request.id for request, _ in told)))
         for request, outcome in told:
-            self._listeners.item(_messages.decode(request.item), _result(request.id, outcome))
+            cost = await self._cost_of(request.id)
+            self._listeners.item(_messages.decode(request.item), _result(request.id, outcome), cost)
         if not self._waiters and not self._inbox:
             self._listeners.complete()
+
+    async def _cost_of(self, request_id: str) -> Cost | None:
+        """Return what a request has cost, and let go of that; `None` if nobody is told."""
+        assert self._engine_loop is not None  # noqa: S101  # it is open
+        engine = self._engine_loop.engine
+        if self._listeners is None or not self._listeners.wants_item_cost:
+            return None
+        lines = engine.lines_of(request_id)
+        engine.forget_asker(request_id)
+        return await asyncio.to_thread(receipt, [(engine.prices, lines)])
 
     def _look(self) -> Progress:
         if self._engine_loop is None:

@@ -129,7 +129,7 @@ class Jobs:
         requests = await asyncio.to_thread(encoded, named(items))
         handle = f"job_{uuid.uuid4().hex}" if key is None else self._handle(key)
         async with self._session() as session:
-            await session.submit(handle, requests, _clock.now())
+            await session.submit(handle, requests, _clock.now(), key=key or "")
             await session.look(_clock.now())
         return handle
 
@@ -229,6 +229,16 @@ class Jobs:
         async with self._session() as session:
             return await session.handles()
 
+    async def astatuses(self) -> list[JobStatus]:
+        """Poll the provider once, and return the state of all jobs, oldest first.
+
+        Raises:
+            RunFileError: As for `asubmit`.
+        """
+        async with self._session() as session:
+            await session.look(_clock.now())
+            return [await session.status(handle) for handle in await session.handles()]
+
     async def areport(self) -> Report:
         """Return what was done and what it cost, of all jobs of this file: batches, tokens, money.
 
@@ -273,6 +283,10 @@ class Jobs:
     def handles(self) -> list[str]:
         """Run `ahandles` outside an event loop."""
         return _run("handles", self.ahandles())
+
+    def statuses(self) -> list[JobStatus]:
+        """Run `astatuses` outside an event loop."""
+        return _run("statuses", self.astatuses())
 
     def report(self) -> Report:
         """See `areport`."""

@@ -39,6 +39,7 @@ class Job:
         groups: What its requests were asked of, as the provider groups them: endpoint and model.
         settings: A digest of all that decides their answers; empty where the provider does not tell.
         first: What decides the first one's, as JSON; empty where it is long or cannot be told.
+        key: What its caller named it; empty if he did not, and in rows of an earlier version.
     """
 
     handle: str
@@ -52,6 +53,7 @@ class Job:
     groups: tuple[str, ...] = ()
     settings: str = ""
     first: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class JobsLedger(DurableQueueLedger):
             "settings": job.settings,
             "first": job.first,
         }
+        if job.key:
+            row["key"] = job.key
         await self._run([self._put("jobs", job.handle, row)])
 
     async def job(self, handle: str) -> Job | None:
@@ -182,4 +186,5 @@ def _job(handle: str, row: dict[str, Any]) -> Job:
         tuple(row.get("groups", ())),
         row.get("settings", ""),
         row.get("first", ""),
+        row.get("key", ""),
     )

@@ -55,7 +55,9 @@ class JobsSession:
                 await self._ledger.remove(job)
         await self._note()  # a batch that is begun and not noted is one of a visit that broke off
 
-    async def submit(self, handle: str, items: Iterable[tuple[str | None, JSON]], now: datetime) -> None:
+    async def submit(
+        self, handle: str, items: Iterable[tuple[str | None, JSON]], now: datetime, *, key: str = ""
+    ) -> None:
         """Write a job down; the next `look` sends it. The same handle again changes nothing.
 
         Raises:
@@ -71,7 +73,7 @@ class JobsSession:
             return
         count = 0
         rest = enumerate(items)
-        job = Job(handle, 0, now, groups=whom.groups, settings=whom.settings, first=whom.first)
+        job = Job(handle, 0, now, groups=whom.groups, settings=whom.settings, first=whom.first, key=key)
         while chunk := list(islice(rest, PART)):
             requests = [Request(request_id(handle, index, item), handle, item) for index, (_, item) in chunk]
             names = tuple(name for _, (name, _) in chunk)
@@ -190,6 +192,7 @@ class JobsSession:
             await self._batches(job),
             job.submitted_at,
             self._engine.last_error,
+            job.key,
         )
 
     async def results(self, handle: str, number: int) -> list[JobResult] | None:

@@ -292,11 +292,9 @@ class Run:
             if self._host.patience.has_given_up(error):  # it is not the thread that has failed
                 raise
             self._host.abandon(thread)
-            if isinstance(error, BudgetExceeded) and thread.named:  # it has not failed, and asks the same again
-                self._end(thread, Failed(error))
-                return
-            if thread.named:  # it can be run again, and asks anew then for what has failed
-                await self._host.failures.note(thread, self.run_id, _code(error))
+            if thread.named:  # it can be run again, and asks anew then for what has failed; what was not sent has not
+                asks_anew = not isinstance(error, BudgetExceeded)
+                await self._host.failures.note(thread, self.run_id, _code(error), asks_anew=asks_anew)
             else:
                 self._host.release(thread)
             self.failures[_code(error)] += 1
@@ -349,6 +347,11 @@ class Run:
             )
         return full_config(self._configs[index])
 
+    def thread_id(self, index: int) -> str:
+        """Return the id of an input's thread."""
+        given = self._config_of(index).get("configurable", {}).get("thread_id")
+        return f"{self.run_id}:{index}" if given is None else str(given)
+
     def _thread(self, index: int, value: Any) -> Thread:
         given = self._config_of(index).get("configurable", {}).get("thread_id")
         if given is not None and isinstance(self._configs, Mapping) and index:
@@ -356,7 +359,7 @@ class Run:
                 f"config= names thread {given!r} for all inputs, and there are several; pass a list, one config for "
                 "each input, or omit the thread_id"
             )
-        thread_id = f"{self.run_id}:{index}" if given is None else str(given)
+        thread_id = self.thread_id(index)
         named = given is not None or self._continued
         digest = digest_of(value) if named and not _is_no_input(value) else ""
         thread = Thread(index, thread_id, digest, named)
@@ -381,7 +384,8 @@ class Run:
         link = Link(self._host.bridges, by=self._host.by, untracked=self._host.untracked)
         replay = False
         if thread.digest or _is_no_input(value):
-            link.retries = thread.failures = await self._host.failures.of(thread.id)
+            await self._host.failures.read(thread)
+            link.retries = thread.failures
             named = self._config(thread, link, replay=True)
             step = await start(self._host.graph, named, thread, value, continued=self._continued)
             if not isinstance(step, Begin):

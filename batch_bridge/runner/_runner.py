@@ -92,7 +92,8 @@ class Runner:
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing. All have been told what there was when the Runner is closed.
         on_progress: Called with the newest `Progress` when something has changed.
-        on_item: `on_item(index, result)` is called for each thread that has ended; the result may be an exception.
+        on_item: `on_item(index, result)` is called for each thread that has ended; the result may be an exception. If
+            it has a parameter `cost`, it is given what the thread has cost in all, as a `Cost`.
         on_complete: Called with the `Progress` when all threads of a call, such as `abatch`, have ended.
         callback_workers: Threads in which callbacks run in parallel; `0` runs them in order, on the event loop.
 
@@ -575,9 +576,13 @@ class Runner:
         """
         return await self._open_session().restart(str(thread_id))
 
-    async def report(self) -> Report:
-        """Return the totals of this Runner: threads, requests, batches, tokens, and times."""
-        return await self._open_session().report()
+    async def report(self, run_id: str | None = None) -> Report:
+        """Return the totals of this Runner, or of one run: threads, requests, batches, tokens, money, and times.
+
+        Args:
+            run_id: The run, of this session or an earlier one; of one that nobody knows, all is zero.
+        """
+        return await self._open_session().report(run_id)
 
     async def quote(
         self,
@@ -764,7 +769,8 @@ class Runner:
                 async for pair in call.results():
                     index, result = pair
                     if listeners is not None and not isinstance(result, Pending):
-                        listeners.item(index, result.error if isinstance(result, Failed) else result)
+                        cost = await session.cost_of(call.thread_id(index))
+                        listeners.item(index, result.error if isinstance(result, Failed) else result, cost)
                     yield pair
             call.tell_ended_before()
             if listeners is not None and not call.live:

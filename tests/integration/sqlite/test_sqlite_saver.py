@@ -9,6 +9,7 @@ import textwrap
 from typing import Annotated, TypedDict
 
 import pytest
+import sampling
 import warm
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
@@ -80,7 +81,7 @@ async def test_many_threads_park_and_wake_and_share_their_commits(path, durabili
 
     async with open_file(path) as (saver, _):
         graph = build().compile(checkpointer=saver)
-        ended = await asyncio.gather(*(one(graph, f"t{n}") for n in range(100)))
+        ended = await asyncio.gather(*(one(graph, f"t{n}") for n in range(sampling.many(100, 30))))
         writer = saver._writer
         assert all(sorted(state["answers"]) == ["a:1:2", "b:1:2"] for state in ended)
         assert writer.groups < writer.writes / 4
