@@ -26,7 +26,7 @@ from batch_bridge._engine.state import POLL_PATIENCE, State
 from batch_bridge._engine.submission import Sender
 from batch_bridge._engine.tenants import TenantLimits
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge._money import Account, Askers, Line, Prices, Purse
+from batch_bridge._money import Account, AccountLine, Askers, Prices, Purse
 from batch_bridge.errors import BadPollResultError
 
 logger = logging.getLogger("batch_bridge")
@@ -487,7 +487,7 @@ class Engine:
     def keeps_askers(self, wanted: bool) -> None:
         self._state.till.askers = Askers() if wanted else None
 
-    def lines_of(self, asker: str) -> list[Line]:
+    def lines_of(self, asker: str) -> list[AccountLine]:
         """Return what was used for a thread, or for a request that none waits for, as far as `keeps_askers` goes."""
         return self._state.till.lines_of(asker)
 

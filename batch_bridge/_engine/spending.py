@@ -14,9 +14,9 @@ from batch_bridge._core.provider import Provider, has_price
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import (
     Account,
+    AccountLine,
     Askers,
     Lane,
-    Line,
     Part,
     Prices,
     Purse,
@@ -273,7 +273,7 @@ class Till:
         whole = await asyncio.to_thread(receipt, [(self.prices, list(account.each()))])
         return BatchCost(whole.paid, whole.list_price, whole.currency)
 
-    def lines_of(self, asker: str) -> list[Line]:
+    def lines_of(self, asker: str) -> list[AccountLine]:
         """Return what was used for a thread, or for a request that none waits for, where the host wants to know."""
         return [] if self.askers is None else list(self.askers.lines(asker))
 

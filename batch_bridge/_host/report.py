@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batch_bridge._core.models import Closed, Usage
-from batch_bridge._money import Account, Cost, Line
+from batch_bridge._money import Account, AccountLine, Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def of_run(run_id: str, accounts: Sequence[Account], cost: Cost, *, threads: int
     )
 
 
-def _usage(line: Line) -> Usage:
+def _usage(line: AccountLine) -> Usage:
     tokens, is_realtime = line.used.tokens, line.lane == "realtime"
     return Usage(line.used.model, tokens.input, tokens.output, tokens.cache_read, is_realtime)
 

@@ -65,7 +65,7 @@ class Who:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class AccountLine:
     """What one request used.
 
     Attributes:
@@ -176,20 +176,20 @@ class Account:
                 sums[who.thread] = sums.get(who.thread, 0) + 1
         return sums
 
-    def each(self) -> Iterable[Line]:
+    def each(self) -> Iterable[AccountLine]:
         """Return a line for each member that was answered."""
         for place in sorted(self.lines):
             yield self._line(place)
 
-    def of(self, places: Iterable[int]) -> Iterable[Line]:
+    def of(self, places: Iterable[int]) -> Iterable[AccountLine]:
         """Return a line for each of these members that was answered."""
         return (self._line(place) for place in places if place in self.lines)
 
-    def _line(self, place: int) -> Line:
+    def _line(self, place: int) -> AccountLine:
         kind, used = self.lines[place]
         lane: Lane = kind if kind in ("cache_hit", "deduplicated") else self.lane or self.way or "batch"
         worst = self.worst[place] if place < len(self.worst) else None
-        return Line(self.who[place], kind, used, lane, self.vendor, self.at, worst)
+        return AccountLine(self.who[place], kind, used, lane, self.vendor, self.at, worst)
 
     def to_row(self) -> dict[str, Any]:
         """Return it as JSON."""

@@ -27,7 +27,7 @@ from batch_bridge._node.given_items import check_item, check_items
 from batch_bridge.batcher._atexit import close_at_exit, closed, watch_at_exit
 from batch_bridge.batcher._request_ids import DurableNames, FreshNames, Names, ReturnedNames
 from batch_bridge.batcher._retained import Retained
-from batch_bridge.batcher._submission import Ended, Pending, Submission
+from batch_bridge.batcher._submission import Ended, PendingRequest, Submission
 from batch_bridge.batcher._worker import Worker
 from batch_bridge.bridge import Bridge
 from batch_bridge.bridge._mode_switch import AnyMode
@@ -477,7 +477,7 @@ class Batcher:
     def _first(self, submission: Submission, outcomes: Sequence[Ended]) -> tuple[str, Outcome]:
         self._give_back(submission)
         request_id, outcome = submission.requests[0].id, outcomes[0]
-        if isinstance(outcome, Pending):
+        if isinstance(outcome, PendingRequest):
             raise _pending(request_id, outcome)
         return request_id, outcome
 
@@ -531,7 +531,7 @@ class Batcher:
                 continue
             error: BatchBridgeError = (
                 _pending(request.id, outcome)
-                if isinstance(outcome, Pending)
+                if isinstance(outcome, PendingRequest)
                 else _outcome.to_error(request.id, outcome)
             )
             if not return_exceptions:
@@ -548,7 +548,7 @@ class Batcher:
         )
 
 
-def _pending(request_id: str, outcome: Pending) -> ResultPending:
+def _pending(request_id: str, outcome: PendingRequest) -> ResultPending:
     where = "in flight" if outcome.status == "in_flight" else "queued"
     return ResultPending(
         f"the answer is not available yet: the request is {where}; repeat the same call later (it is sent only once)",

@@ -30,13 +30,13 @@ from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.ledger import Ledger, Rows
 from batch_bridge._ledger.memory_budget import ledger_in
 from batch_bridge._ledger.patience import Patience, PatientRows
-from batch_bridge._money import Cost, Line, receipt
+from batch_bridge._money import AccountLine, Cost, receipt
 from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._status.journal import Journal, Look
 from batch_bridge.batcher._look import look_at_items
 from batch_bridge.batcher._retained import Retained
-from batch_bridge.batcher._submission import Ended, Pending, Status, Submission, hand_back
+from batch_bridge.batcher._submission import Ended, PendingRequest, Status, Submission, hand_back
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import BatcherClosedError
 from batch_bridge.events import Delivered, Progress
@@ -61,7 +61,7 @@ _MOST_CLOSED = 1000
 _NO_CALLBACKS = Callbacks()
 
 T = TypeVar("T")
-Figures: TypeAlias = tuple[list[Closed], list[Line], tuple[str, ...]]
+Figures: TypeAlias = tuple[list[Closed], list[AccountLine], tuple[str, ...]]
 """What a report is made of: ended batches, what each request has used, and what is wrong now."""
 
 logger = logging.getLogger("batch_bridge")
@@ -519,7 +519,7 @@ class Worker:
                 self._untold.discard(request_id)
                 submission, place = self._waiters.pop(request_id, (None, 0))
                 status: Status = "in_flight" if engine.is_sent(request_id) else "queued"
-                if submission is not None and submission.put(place, Pending(status)):
+                if submission is not None and submission.put(place, PendingRequest(status)):
                     done.append(submission)
         hand_back(done, Submission.resolve)
         self._look_whether_idle()

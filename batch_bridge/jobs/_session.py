@@ -20,7 +20,7 @@ from batch_bridge._money import Purse, receipt
 from batch_bridge.errors import BadPollResultError, ProviderUnavailable, RunMismatchError, UnknownJobError, UsageError
 from batch_bridge.events import Event, Polled
 from batch_bridge.jobs._job_items import request_id
-from batch_bridge.jobs._ledger import PART, Job, JobsLedger, Part
+from batch_bridge.jobs._ledger import PART, Job, JobPart, JobsLedger
 from batch_bridge.jobs._one_job_provider import job_of
 from batch_bridge.jobs._settings import asked_of, compare_settings
 from batch_bridge.jobs._status import BatchStatus, JobResult, JobStatus
@@ -80,7 +80,7 @@ class JobsSession:
             number, count = count // PART, count + len(chunk)
             await self._ledger.put_part(
                 handle,
-                Part(
+                JobPart(
                     number,
                     tuple(each.id for each in requests),
                     names if any(each is not None for each in names) else None,
@@ -260,7 +260,7 @@ class JobsSession:
             if job is not None:
                 await self._ledger.note(job, batches=keys)
 
-    async def _count(self, job: Job, part: Part) -> Counter[str]:
+    async def _count(self, job: Job, part: JobPart) -> Counter[str]:
         outcomes = await self._ledger.outcomes(part.ids)
         counts = Counter(map(_outcome.kind, outcomes.values()))
         if counts.total() == len(part.ids):

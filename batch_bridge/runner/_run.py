@@ -6,7 +6,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Interrupt
@@ -14,13 +14,11 @@ from langgraph.types import Command, Interrupt
 from batch_bridge._compat.langgraph import forget_old_answer
 from batch_bridge._core import clock as _clock
 from batch_bridge._core.interrupt_payload import Asked
-from batch_bridge._core.models import Outcome, Succeeded
+from batch_bridge._core.models import Succeeded
 from batch_bridge._core.outcomes import raise_over_budget
-from batch_bridge._ledger.patience import Patience
 from batch_bridge._node.quiet_loop import keep_quiet
 from batch_bridge._node.slow_rounds import note_hidden
 from batch_bridge._node.step_limits import LINK
-from batch_bridge._node.untracked_state import UntrackedMemory
 from batch_bridge._node.wait import Link
 from batch_bridge.errors import (
     BudgetExceeded,
@@ -34,9 +32,11 @@ from batch_bridge.errors import (
 )
 from batch_bridge.runner._changed_graphs import refuse_changed
 from batch_bridge.runner._options import full_config
-from batch_bridge.runner._recovery import DIGEST, ROUNDS, Begin, Failures, digest_of, mismatch, start
+from batch_bridge.runner._recovery import DIGEST, ROUNDS, Begin, digest_of, mismatch, start
 from batch_bridge.runner._thread import Thread, authors, resume_map, sort_interrupts, split_interrupts
-from batch_bridge.runner._unclaimed import Unclaimed
+
+if TYPE_CHECKING:
+    from batch_bridge.runner._session import Session
 
 logger = logging.getLogger("batch_bridge")
 
@@ -49,46 +49,6 @@ class Failed:
     """A thread's result that is an exception."""
 
     error: Exception
-
-
-class RunHost(Protocol):
-    """What a call needs of the session that it belongs to."""
-
-    graph: Any
-    bridges: frozenset[str]
-    failures: Failures
-    untracked: UntrackedMemory
-    unclaimed: Unclaimed
-    by: str
-    """Who asks: this session."""
-    patience: Patience
-    """With the checkpointer."""
-    under_way: "dict[str, Run | None]"
-    """Threads that are driven now, by which call: LangGraph bears one run of a thread at a time."""
-
-    def collect(self, call: "Run", thread: Thread, asked: Iterable[Asked]) -> None:
-        """Hand a parked thread's requests to their bridges."""
-        ...
-
-    async def outcomes(self, asks: Iterable[tuple[str, str]]) -> dict[str, Outcome]:
-        """Read what is known of (request id, bridge) pairs."""
-        ...
-
-    def told(self, asks: Iterable[tuple[str, str]]) -> None:
-        """Note that a thread was resumed with the outcomes of (request id, bridge) pairs."""
-        ...
-
-    def release(self, thread: Thread) -> None:
-        """Let go of an ended thread's outcomes."""
-        ...
-
-    def abandon(self, thread: Thread) -> None:
-        """Do not send what a thread that has failed still waits for, unless it is on its way."""
-        ...
-
-    def changed(self, call: "Run") -> None:
-        """Something began or ended to run: whether all is idle may have changed."""
-        ...
 
 
 class Run:
@@ -119,7 +79,7 @@ class Run:
 
     def __init__(
         self,
-        host: RunHost,
+        host: "Session",
         inputs: Iterable[Any],
         configs: RunnableConfig | Sequence[RunnableConfig] | None,
         run_id: str,

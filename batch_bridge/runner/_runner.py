@@ -30,7 +30,7 @@ from batch_bridge._node.given_items import check_items
 from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._sqlite.serde import StrictSerializer
-from batch_bridge._sqlite.store import GroupedSqliteStore
+from batch_bridge._sqlite.store import SqliteRows
 from batch_bridge._status.journal import Journal
 from batch_bridge.bridge import Bridge
 from batch_bridge.bridge._bridge import check_budget
@@ -197,7 +197,7 @@ class Runner:
                 volatile=isinstance(saver, InMemorySaver) or isinstance(store, MemoryRows | InMemoryStore),
             )
             journal = None
-            if isinstance(store, GroupedSqliteStore):
+            if isinstance(store, SqliteRows):
                 commands = FileCommands(store, session)
                 journal = Journal(store, "runner", session.look, commands)
                 stack.push_async_exit(Closing((journal.close,)))  # after the session: it says how that was left

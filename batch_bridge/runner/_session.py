@@ -24,14 +24,14 @@ from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.memory_budget import ledger_in
 from batch_bridge._ledger.patience import STORE_PATIENCE, Patience, PatientRows, patient_saver
-from batch_bridge._money import Budget, Cost, Line, Prices, Purse, Quote, of_sample, receipt, rows
+from batch_bridge._money import AccountLine, Budget, Cost, Prices, Purse, Quote, of_sample, receipt, rows
 from batch_bridge._node.untracked_state import UntrackedMemory
 from batch_bridge._status.journal import Look
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
 from batch_bridge.events import BatchProgress, Delivered, Event
 from batch_bridge.runner._look import EndedRuns, look
-from batch_bridge.runner._pooling import Activity, Pooled
+from batch_bridge.runner._pooling import Activity
 from batch_bridge.runner._recovery import Failures
 from batch_bridge.runner._run import Run
 from batch_bridge.runner._stopwatch import Stopwatch
@@ -419,7 +419,7 @@ class Session:
             latencies += [(each.ended_at - each.submitted_at).total_seconds() for each in closed]
         return await asyncio.to_thread(of_sample, threads, total, bridges, latencies)
 
-    async def _lines(self) -> list[tuple[str, Prices, list[Line]]]:
+    async def _lines(self) -> list[tuple[str, Prices, list[AccountLine]]]:
         """Read what each bridge's requests have used, and the prices of it."""
         found = []
         for name, engine_loop in self._engine_loops.items():
@@ -549,7 +549,7 @@ class Session:
     def _pause(self, bridge: str) -> timedelta | None:
         return self._activity.pause(self._policies[bridge], partial(self._asks, bridge))
 
-    def _asks(self, bridge: str, call: Pooled) -> bool:
+    def _asks(self, bridge: str, call: Run) -> bool:
         """Tell whether a request of a call is queued."""
         engine, waiters = self._engine_loops[bridge].engine, self._waiters
         return engine.is_open and any(each in waiters and waiters[each][0] is call for each in engine.waiting)

@@ -16,6 +16,7 @@ from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
+from langgraph.store.base import GetOp
 from langgraph.types import Command, Send, interrupt
 
 from batch_bridge._sqlite.file import open_file
@@ -274,6 +275,8 @@ async def test_a_closed_file_says_so(path):
 CHILD = """
 import asyncio, os, sys
 from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.store.base import PutOp
+
 from batch_bridge._sqlite.file import open_file
 
 commits = 0
@@ -292,7 +295,7 @@ async def write(saver, store, name):
         os.write(1, f"checkpoint {{name}} {{step:06}}\\n".encode())
         await saver.aput_writes(stored, [("a", name), ("b", step)], "task")
         os.write(1, f"writes {{name}} {{step:06}}\\n".encode())
-        await store.aput(("steps", name), f"{{step:06}}", {{"step": step}})
+        await store.abatch([PutOp(("steps", name), f"{{step:06}}", {{"step": step}})])
         os.write(1, f"item {{name}} {{step:06}}\\n".encode())
 
 async def main():
@@ -315,7 +318,8 @@ async def check(path, lines):
         for kind, name, step in acknowledged:
             config = {"configurable": {"thread_id": name, "checkpoint_ns": "", "checkpoint_id": step}}
             if kind == "item":
-                assert (await store.aget(("steps", name), step)).value == {"step": int(step)}
+                (item,) = await store.abatch([GetOp(("steps", name), step)])
+                assert item.value == {"step": int(step)}
                 continue
             found = await saver.aget_tuple(config)
             assert found is not None
