@@ -13,14 +13,13 @@ from itertools import islice
 from typing import Final
 
 import httpx
-from langgraph_sdk.client import LangGraphClient
-from langgraph_sdk.errors import APIError, NotFoundError
+from langgraph_sdk.errors import APIError
 
 from batch_bridge._core import log_text as _logged
 from batch_bridge._engine import Engine
 from batch_bridge._server.command_executor import CommandExecutor
 from batch_bridge._server.ledger import ServerLedger
-from batch_bridge._server.thread_view import present
+from batch_bridge._server.port.threads import ThreadServer
 
 logger = logging.getLogger("batch_bridge")
 
@@ -69,13 +68,13 @@ class Departed:
         self._due: datetime | None = None
         self._watches: dict[str, _Departure] = {}
 
-    async def give_up(self, client: LangGraphClient, now: datetime) -> None:
+    async def give_up(self, server: ThreadServer, now: datetime) -> None:
         """Cancel the batches whose threads are all gone. What the server does not tell is asked again the next time.
 
         Costs a call of the server for a thousand batches whose witness is there.
 
         Args:
-            client: Calls the server, as somebody who may see all threads.
+            server: Runs the threads, and shows all of them.
             now: Aware UTC.
         """
         if self._due is not None and now < self._due <= now + self._every:
@@ -84,20 +83,20 @@ class Departed:
         batches = {key: ids for key in self._engine.batches if (ids := self._engine.in_batch(key))}
         self._watches = {key: self._watches.get(key) or _Departure() for key in batches}
         try:
-            for key in await self._forsaken(client, batches):
-                if await self._is_certain(client, batches[key]):
+            for key in await self._forsaken(server, batches):
+                if await self._is_certain(server, batches[key]):
                     await self._cancel(key, batches[key], now)
                 else:
                     del self._watches[key]
         except (APIError, httpx.HTTPError) as error:
             logger.info("could not check whether the threads of a batch exist: %s", _logged.said(error))
 
-    async def _forsaken(self, client: LangGraphClient, batches: dict[str, tuple[str, ...]]) -> list[str]:
+    async def _forsaken(self, server: ThreadServer, batches: dict[str, tuple[str, ...]]) -> list[str]:
         """Return the batches of which no thread is there."""
         watches, thread_of = self._watches, self._ledger.thread_of
         held = {key: watch.witness for key, watch in watches.items() if watch.witness in batches[key]}
         await self._ledger.learn(held.values())
-        there = await _present(client, [thread_of(witness) for witness in held.values()])
+        there = await _present(server, [thread_of(witness) for witness in held.values()])
         forsaken: list[str] = []
         room = _MANY
         for key, ids in batches.items():
@@ -111,7 +110,7 @@ class Departed:
                     forsaken.append(key)
                     break
                 room -= len(page)
-                found = await _present(client, list(page))
+                found = await _present(server, list(page))
                 watch.witness = next((request_id for thread, request_id in page.items() if thread in found), "")
                 watch.gone |= page.keys() - found
                 is_new = False
@@ -131,15 +130,12 @@ class Departed:
                     page.setdefault(thread, request_id)
         return page
 
-    async def _is_certain(self, client: LangGraphClient, ids: Sequence[str]) -> bool:
+    async def _is_certain(self, server: ThreadServer, ids: Sequence[str]) -> bool:
         """Return whether the server says of some of a batch's threads, one by one, that there is no such thread."""
         threads = [thread for each in ids if (thread := self._ledger.thread_of(each))]
         for thread in _spread(threads, _ASKED_ONE_BY_ONE):
-            try:
-                await client.threads.get(thread)
-            except NotFoundError:
-                continue
-            return False
+            if await server.present([thread], certainly=True):
+                return False
         return bool(threads)
 
     async def _cancel(self, key: str, ids: Iterable[str], now: datetime) -> None:
@@ -149,9 +145,9 @@ class Departed:
         await self._engine.forget(list(cancelled))
 
 
-async def _present(client: LangGraphClient, threads: Sequence[str]) -> set[str]:
+async def _present(server: ThreadServer, threads: Sequence[str]) -> set[str]:
     """Return which threads are there. One that is not known, since its row is lost, is taken to be."""
-    return {"", *await present(client, [thread for thread in threads if thread])}
+    return {"", *await server.present([thread for thread in threads if thread])}
 
 
 def _spread(threads: Sequence[str], count: int) -> list[str]:
