@@ -69,7 +69,7 @@ def interrupt_for_us(value: Any) -> Any:
 
 
 def next_answer() -> Any:
-    """Return what the next `interrupt()` of this task will be answered with, and leave it there; `None`: it will park."""
+    """Return what the next `interrupt()` of this task will return, and leave it there; `None`: it will park."""
     scratchpad = get_config()["configurable"][SCRATCHPAD]
     number = scratchpad.interrupt_counter()
     object.__setattr__(scratchpad, "interrupt_counter", itertools.count(number).__next__)

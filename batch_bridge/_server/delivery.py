@@ -50,6 +50,7 @@ class Outbox:
         access: How the server is reached as the user whose a thread is.
         users: Whose the threads are.
         key_ring: The deployment's keys.
+        ended: Told of threads that have ended, or are gone.
     """
 
     def __init__(
@@ -63,8 +64,10 @@ class Outbox:
         access: Access,
         users: Users,
         key_ring: KeyRing,
+        ended: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = store
+        self._ended = ended
         self._bridge = bridge
         self._ledger = ledger
         self._forget = forget
@@ -182,10 +185,14 @@ class Outbox:
                     delivery.put_off(now)
                 case Verdict.GONE | Verdict.GIVE_UP:
                     await self._bury(delivery, verdict.value, now)
+                    if thread is None:
+                        self._ended(delivery.thread)
                 case Verdict.READ:
                     del self._deliveries[delivery.thread]
                     if thread is None or thread.ended or thread.failed:
                         self._strikes.pop(delivery.thread, None)
+                    if thread is not None and thread.ended:
+                        self._ended(delivery.thread)
                 case Verdict.SEND if thread is not None:
                     to_send.append((delivery, thread))
                 case Verdict.CHECK:
