@@ -185,14 +185,9 @@ class Outbox:
                     delivery.put_off(now)
                 case Verdict.GONE | Verdict.GIVE_UP:
                     await self._bury(delivery, verdict.value, now)
-                    if thread is None:
-                        self._ended(delivery.thread)
+                    self._leave(delivery.thread, thread)
                 case Verdict.READ:
-                    del self._deliveries[delivery.thread]
-                    if thread is None or thread.ended or thread.failed:
-                        self._strikes.pop(delivery.thread, None)
-                    if thread is not None and thread.ended:
-                        self._ended(delivery.thread)
+                    self._leave(delivery.thread, thread)
                 case Verdict.SEND if thread is not None:
                     to_send.append((delivery, thread))
                 case Verdict.CHECK:
@@ -201,6 +196,14 @@ class Outbox:
                     delivery.put_off(now)
         await self._acknowledge(ended, kept, now)
         await self._send(client, to_send, now)
+
+    def _leave(self, thread: str, seen: ThreadView | None) -> None:
+        """Look after a thread no longer: it has all that it is to be told."""
+        self._deliveries.pop(thread, None)
+        if seen is None or seen.ended or seen.failed:
+            self._strikes.pop(thread, None)
+        if seen is None or seen.ended:
+            self._ended(thread)
 
     def _vouched(self, delivery: Delivery, thread: ThreadView | None) -> ThreadView | None:
         return None if thread is None else thread.vouched(self._bridge, delivery.ids)
