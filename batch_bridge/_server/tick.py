@@ -110,6 +110,7 @@ class ServerHost:
             access=access,
             users=users,
             key_ring=self._ring,
+            ended=self._engine.purse.end,
         )
         shared: _Shared = {"engine": self._engine, "outbox": self._outbox, "renew": self._renew, "users": users}
         self._intake = Intake(self._store, graph_id, self._ledger, patience=retention, key_ring=self._ring, **shared)

@@ -517,6 +517,8 @@ class Session:
     def release(self, thread: Thread) -> None:
         """Let go of an ended thread's outcomes, and of its untracked state."""
         self.untracked.forget(thread.id)
+        for engine_loop in self._engine_loops.values():
+            engine_loop.engine.purse.end(thread.id)
         for request_id, bridge in thread.delivered:
             if bridge in self._engine_loops:
                 self._engine_loops[bridge].forget([request_id])
