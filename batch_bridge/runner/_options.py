@@ -25,6 +25,21 @@ class InvokeOptions(TypedDict, total=False):
     debug: bool | None
 
 
+class StreamOptions(TypedDict, total=False):
+    """Keyword arguments that a Runner hands on to the graph's `astream`; LangGraph documents each."""
+
+    stream_mode: StreamMode | Sequence[StreamMode] | None
+    print_mode: StreamMode | Sequence[StreamMode]
+    output_keys: str | Sequence[str] | None
+    interrupt_before: All | Sequence[str] | None
+    interrupt_after: All | Sequence[str] | None
+    durability: Durability | None
+    control: Any
+    version: Literal["v1", "v2"]
+    subgraphs: bool
+    debug: bool | None
+
+
 _TAKEN: Final = frozenset(inspect.signature(Pregel.ainvoke).parameters) | frozenset(
     inspect.signature(Pregel.astream).parameters
 )

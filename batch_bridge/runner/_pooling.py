@@ -12,8 +12,10 @@ AT_ONCE = timedelta(0)
 class Pooled(Protocol):
     """What is asked of a call."""
 
-    is_single: bool
-    """One thread, which says nothing about what comes next."""
+    @property
+    def is_single(self) -> bool:
+        """Whether it says nothing about what comes next: one thread, or inputs that come when they come."""
+        ...
 
     @property
     def busy(self) -> bool:
@@ -51,6 +53,9 @@ class Activity:
     def changed(self, call: Pooled) -> None:
         """Look at a call again: whether it is busy may have changed. One that is not open is not counted."""
         is_open = call in self._singles or call in self._batches
+        if is_open and not call.is_single and call in self._singles:  # all its inputs have come
+            self._singles.discard(call)
+            self._batches.add(call)
         for is_so, calls in ((call.busy, self._busy), (call.running, self._running)):
             calls.add(call) if is_so and is_open else calls.discard(call)
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence, Sized
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -26,7 +26,7 @@ from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.patience import STORE_PATIENCE
 from batch_bridge._money import Budget, Quote, choose
-from batch_bridge._node.given_items import check_items
+from batch_bridge._node.given_items import check_inputs, check_items
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._sqlite.serde import StrictSerializer
 from batch_bridge._sqlite.store import GroupedSqliteStore
@@ -36,16 +36,18 @@ from batch_bridge.bridge._bridge import check_budget
 from batch_bridge.errors import RunnerStateError, ThreadUnderWayError, UnknownThreadError
 from batch_bridge.events import Progress
 from batch_bridge.runner._garbage_collector import relaxed
-from batch_bridge.runner._options import InvokeOptions, check_options, full_config
+from batch_bridge.runner._options import InvokeOptions, StreamOptions, check_options, full_config
 from batch_bridge.runner._progress import bar, is_wanted
 from batch_bridge.runner._run import Failed, Run
 from batch_bridge.runner._session import Session
 from batch_bridge.runner._state_types import types_of
+from batch_bridge.runner._stream import Chunk
 from batch_bridge.runner._submissions import Submissions
 
 MAX_CONCURRENCY = 64
 """Threads that run at the same time, unless the call says otherwise. Parked threads do not count."""
 _INVOKE_OPTIONS = ("input", "config", "attach", "on_pending", "context")
+_STREAM_OPTIONS = ("input", "config", "context")
 _QUOTE_OPTIONS = ("inputs", "sample", "run_id", "max_concurrency", "context")
 _BATCH_OPTIONS = ("inputs", "config", "run_id", "return_exceptions", "on_pending", "max_concurrency", "context")
 
@@ -256,7 +258,7 @@ class Runner:
 
     async def abatch(
         self,
-        inputs: Iterable[Any],
+        inputs: Iterable[Any] | AsyncIterable[Any],
         config: RunnableConfig | Sequence[RunnableConfig] | None = None,
         *,
         run_id: str | None = None,
@@ -269,7 +271,9 @@ class Runner:
         """Run the graph once for each input, and return the results in order.
 
         Args:
-            inputs: Any iterable. A lazy one is read whenever another thread can start.
+            inputs: Any iterable. A lazy one is read whenever another thread can start. When the next
+                one of an async iterable comes is not known: until its end, requests wait for others as those of
+                single calls do.
             config: One config for all inputs, or a list with one for each.
             run_id: Names the run, so that it can be continued. The thread of input `i` is `"<run_id>:<i>"`, unless its
                 config names one. Without it the run cannot be continued.
@@ -295,14 +299,14 @@ class Runner:
         total = len(inputs) if isinstance(inputs, Sized) else None
         check_options("abatch()", options, _BATCH_OPTIONS, self._graph)
         leaves = check_on_pending("abatch()", on_pending, is_named=_is_named(run_id, config))
-        inputs = check_items(inputs, "abatch()", "input")
+        inputs = check_inputs(inputs, "abatch()")
         call = self._call(inputs, config, run_id, max_concurrency, context, options, leaves=leaves)
         results = {index: result async for index, result in self._results(call, run_id, total)}
         return _in_order(results, return_exceptions=return_exceptions)
 
     async def abatch_as_completed(
         self,
-        inputs: Iterable[Any],
+        inputs: Iterable[Any] | AsyncIterable[Any],
         config: RunnableConfig | Sequence[RunnableConfig] | None = None,
         *,
         run_id: str | None = None,
@@ -317,7 +321,7 @@ class Runner:
         Without `return_exceptions`, the first exception is raised after the results of all other threads.
         """
         total = len(inputs) if isinstance(inputs, Sized) else None
-        inputs = check_items(inputs, "abatch_as_completed()", "input")
+        inputs = check_inputs(inputs, "abatch_as_completed()")
         check_options("abatch_as_completed()", options, _BATCH_OPTIONS, self._graph)
         leaves = check_on_pending("abatch_as_completed()", on_pending, is_named=_is_named(run_id, config))
         call = self._call(inputs, config, run_id, max_concurrency, context, options, leaves=leaves)
@@ -371,6 +375,42 @@ class Runner:
         leaves = check_on_pending("ainvoke()", on_pending, is_named=_is_named(None, config))
         result = await self._one(input, config, context, options, attach=attach, leaves=leaves)
         return _in_order({0: result}, return_exceptions=False)[0]
+
+    async def astream(
+        self,
+        input: Any,  # noqa: A002  # as LangGraph calls it
+        config: RunnableConfig | None = None,
+        *,
+        context: Any = None,
+        **options: Unpack[StreamOptions],
+    ) -> AsyncGenerator[Any, None]:
+        """Run one thread like `ainvoke`, and yield what it streams, as `graph.astream` does.
+
+        Waits for batches do not show: `values` and `updates` come as if the answers had been there at once. The other
+        modes tell what runs: a node that waits runs again from its first line for each answer, and what it writes
+        before is streamed each time. A human's question comes as `__interrupt__`.
+
+        To end early is to close it (`contextlib.aclosing`): the thread stays as it is, and `astream(None, config)`, or
+        `ainvoke`, goes on with it.
+
+        Args:
+            input: As for `ainvoke`.
+            config: As for `ainvoke`.
+            context: As for `ainvoke`.
+            **options: More keyword arguments for the graph's `astream`, such as `stream_mode` and `subgraphs`.
+
+        Raises:
+            ThreadUnderWayError: Another call drives the thread: a stream cannot join.
+            Exception: What `ainvoke` raises.
+        """
+        check_options("astream()", options, _STREAM_OPTIONS, self._graph)
+        call = self._call([input], config, None, None, context, options, is_single=True, streams=True)
+        async with contextlib.aclosing(self._results(call, None, 1)) as results:
+            async for _, result in results:
+                if isinstance(result, Failed):
+                    raise result.error
+                if isinstance(result, Chunk):
+                    yield result.value
 
     async def submit(
         self,
@@ -439,7 +479,7 @@ class Runner:
 
     def batch(
         self,
-        inputs: Iterable[Any],
+        inputs: Iterable[Any] | AsyncIterable[Any],
         config: RunnableConfig | Sequence[RunnableConfig] | None = None,
         *,
         run_id: str | None = None,
@@ -468,7 +508,7 @@ class Runner:
 
     def batch_as_completed(
         self,
-        inputs: Iterable[Any],
+        inputs: Iterable[Any] | AsyncIterable[Any],
         config: RunnableConfig | Sequence[RunnableConfig] | None = None,
         *,
         run_id: str | None = None,
@@ -719,16 +759,17 @@ class Runner:
 
     def _call(  # noqa: PLR0917
         self,
-        inputs: Iterable[Any],
+        inputs: Iterable[Any] | AsyncIterable[Any],
         config: RunnableConfig | Sequence[RunnableConfig] | None,
         run_id: str | None,
         limit: int | None,
         context: Any,
-        given: InvokeOptions,
+        given: InvokeOptions | StreamOptions,
         *,
         is_single: bool = False,
         is_again: bool = False,
         leaves: bool = False,
+        streams: bool = False,
     ) -> Run:
         session = self._open_session()
         if limit is not None and limit < 1:
@@ -746,6 +787,7 @@ class Runner:
             options=options,
             is_single=is_single,
             leaves=leaves,
+            streams=streams,
         )
 
     async def _results(self, call: Run, run_id: str | None, total: int | None) -> AsyncGenerator[tuple[int, Any], None]:
@@ -766,7 +808,7 @@ class Runner:
             async with shown:
                 async for pair in call.results():
                     index, result = pair
-                    if listeners is not None and not isinstance(result, Pending):
+                    if listeners is not None and not isinstance(result, Pending | Chunk):
                         listeners.item(index, result.error if isinstance(result, Failed) else result)
                     yield pair
             call.tell_ended_before()
