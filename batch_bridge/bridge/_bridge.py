@@ -311,7 +311,6 @@ class Bridge:
             self.engine,
             Access(),
             self._retention,
-            interval=self._poll_interval,
             listeners=self.listen(),
             server=server,
         )

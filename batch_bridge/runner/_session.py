@@ -357,7 +357,7 @@ class Session:
 
     def _leave(self) -> None:
         """End the calls that do not wait for providers, if nothing else can be done."""
-        leaving = [call for call in self.calls if call.leaves and call.live and not call.busy]
+        leaving = [call for call in self.calls if call.leaves and call.live and not call.busy and not call.is_open]
         if leaving and all(engine_loop.rests for engine_loop in self._engine_loops.values()):
             for call in leaving:
                 call.leave(self.pending)
