@@ -67,6 +67,14 @@ def interrupt_for_us(value: Any) -> Any:
         var_child_runnable_config.reset(token)
 
 
+def next_answer() -> Any:
+    """Return what the next `interrupt()` of this task will return, and leave it there; `None`: it will park."""
+    scratchpad = get_config()["configurable"][SCRATCHPAD]
+    number = scratchpad.interrupt_counter()
+    object.__setattr__(scratchpad, "interrupt_counter", itertools.count(number).__next__)
+    return scratchpad.resume[number] if number < len(scratchpad.resume or ()) else None
+
+
 def _no_answer(consume: bool = False) -> None:  # noqa: FBT001, FBT002
     """There is no plain answer."""
 

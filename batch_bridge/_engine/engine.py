@@ -128,6 +128,8 @@ class Engine:
                 flight.blind = batch.blind  # no process stays: those before this one have looked in vain, too
             flight.stopping = isinstance(batch, SubmittedBatch) and batch.left != ""
             state.flights.add(flight)
+        unconfirmed = {flight.batch.key for flight in state.flights if isinstance(flight.batch, Intent)}
+        state.handles = {key: handle for key, handle in state.handles.items() if key in unconfirmed}
         accounts = await state.till.open(flight.batch for flight in state.flights)
         for flight in state.flights:
             account = accounts.get(flight.batch.key)
@@ -310,6 +312,8 @@ class Engine:
             case SubmittedBatch() as batch:
                 if (not flight.stopping or await self._settler.stop(flight, batch, now)) and not has_looked:
                     await self._settler.poll(flight, batch, now)
+            case Intent() as intent if intent.key in self._state.handles:
+                await self._sender.confirm_late(flight, intent, now)
             case Intent() as intent if flight.doubtful:
                 await self._sender.reconcile(flight, intent, now)
             case Intent() as intent if flight.inherited or flight.is_late:

@@ -5,8 +5,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, assert_never
 
-from langgraph_sdk.client import LangGraphClient
-
 from batch_bridge._core.models import Cancelled
 from batch_bridge._engine import Engine
 from batch_bridge._engine.intake import CANCELLED
@@ -16,6 +14,7 @@ from batch_bridge._server.commands import ServerCommand
 from batch_bridge._server.delivery import Outbox
 from batch_bridge._server.eraser import WHY, Eraser
 from batch_bridge._server.ledger import ServerLedger
+from batch_bridge._server.port.threads import ThreadServer
 from batch_bridge._server.users import Users
 
 _AT_ONCE: Final = 1000
@@ -40,7 +39,7 @@ class CommandExecutor:
         renew: Says that the tick still runs, and fails if it is another's by now.
         users: Whose the threads are.
         eraser: Erases.
-        client: Calls the server, as somebody who may see all threads.
+        server: Runs the threads, and shows all of them.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class CommandExecutor:
         renew: Callable[[], Awaitable[None]],
         users: Users,
         eraser: Eraser,
-        client: Callable[[], LangGraphClient],
+        server: ThreadServer,
     ) -> None:
         self._store = store
         self._bridge = bridge
@@ -64,7 +63,7 @@ class CommandExecutor:
         self._renew = renew
         self._users = users
         self._eraser = eraser
-        self._client = client
+        self._server = server
         self._flushes: list[ServerCommand] = []
         self._has_learnt = False
         self._news: list[dict[str, Any]] = []
@@ -158,7 +157,7 @@ class CommandExecutor:
         """Erase what is held of users or threads, and return of how many requests; what is waited for is cancelled."""
         ids, threads = await self._eraser.find(what)
         cancelled = await self.cancel(ids, now, why=WHY)
-        told = await self._eraser.erase(self._client(), what, ids, threads)
+        told = await self._eraser.erase(self._server, what, ids, threads)
         self._outbox.drop(ids - told)
         self._outbox.add(cancelled & told, now)
         self._forgotten.update(what.get("user", ()))

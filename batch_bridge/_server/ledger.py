@@ -121,10 +121,14 @@ class ServerLedger(Ledger):
                 self._unreadable("requests", request.id, ValueError("its thread is none"))
         return [request for request in found if is_uuid(request.thread)]
 
-    async def load(self) -> None:
-        """Read the sets anew: another process may have changed them."""
+    async def load(self, renew: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Read the sets anew: another process may have changed them.
+
+        Args:
+            renew: Called now and then: a long queue takes its time.
+        """
         for pieces in (self._queue, self.outbox, self.dead, self.unclaimed):
-            await pieces.load()
+            await pieces.load(renew)
         self._threads.clear()
         self._tenants.clear()
         self._of_thread.clear()

@@ -34,6 +34,9 @@ class Activity:
     def changed(self, call: Run) -> None:
         """Look at a call again: whether it is busy may have changed. One that is not open is not counted."""
         is_open = call in self._singles or call in self._batches
+        if is_open and not call.is_single and call in self._singles:  # all its inputs have come
+            self._singles.discard(call)
+            self._batches.add(call)
         for is_so, calls in ((call.busy, self._busy), (call.running, self._running)):
             calls.add(call) if is_so and is_open else calls.discard(call)
 

@@ -357,7 +357,7 @@ class Session:
 
     def _leave(self) -> None:
         """End the calls that do not wait for providers, if nothing else can be done."""
-        leaving = [call for call in self.calls if call.leaves and call.live and not call.busy]
+        leaving = [call for call in self.calls if call.leaves and call.live and not call.busy and not call.is_open]
         if leaving and all(engine_loop.rests for engine_loop in self._engine_loops.values()):
             for call in leaving:
                 call.leave(self.pending)
@@ -517,6 +517,8 @@ class Session:
     def release(self, thread: Thread) -> None:
         """Let go of an ended thread's outcomes, and of its untracked state."""
         self.untracked.forget(thread.id)
+        for engine_loop in self._engine_loops.values():
+            engine_loop.engine.purse.end(thread.id)
         for request_id, bridge in thread.delivered:
             if bridge in self._engine_loops:
                 self._engine_loops[bridge].forget([request_id])

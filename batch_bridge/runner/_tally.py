@@ -8,9 +8,13 @@ class Counted(Protocol):
     """What is asked of a call."""
 
     run_id: str
-    is_single: bool
     done: int
     ended_before: int
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it is a call for one thread."""
+        ...
 
     @property
     def is_named(self) -> bool:
@@ -27,7 +31,7 @@ class Tally:
 
     def add(self, call: Counted) -> None:
         """Count a call that has ended."""
-        if call.is_named and not call.is_single:
+        if call.is_named and not call.is_one:
             self._of_run[call.run_id] = max(self._of_run.get(call.run_id, 0), call.done)
         else:
             self._others += call.done - call.ended_before
