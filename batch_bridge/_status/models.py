@@ -30,7 +30,7 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
-class Threads:
+class ThreadCounts:
     """How many threads are where: of a Batcher items, of Jobs requests.
 
     Attributes:
@@ -78,7 +78,7 @@ class RunStatus:
     """
 
     id: str
-    threads: Threads
+    threads: ThreadCounts
     waves: tuple[Wave, ...] = ()
     begun_at: float | None = None
     ended_at: float | None = None
@@ -182,7 +182,7 @@ class Facts:
 
     kind: Kind
     owner: Owner
-    threads: Threads
+    threads: ThreadCounts
     waves: tuple[Wave, ...]
     rounds: int | None
     queued: int
@@ -250,7 +250,7 @@ class Status:
     as_of: float | None
     owner: Owner
     runs: tuple[RunStatus, ...]
-    threads: Threads
+    threads: ThreadCounts
     waves: tuple[Wave, ...]
     batches: tuple[Batch, ...]
     batches_ended: int

@@ -14,7 +14,7 @@ from batch_bridge._status.cost import cost_of
 from batch_bridge._status.eta import eta_of
 from batch_bridge._status.file import read_only
 from batch_bridge._status.ledgers import Ledgers, closed_batch
-from batch_bridge._status.models import Batch, Facts, Failure, Kind, RunStatus, State, Status, Threads
+from batch_bridge._status.models import Batch, Facts, Failure, Kind, RunStatus, State, Status, ThreadCounts
 from batch_bridge._status.names import OWNER, STATUS, VERSION
 from batch_bridge._status.owner import owner_of
 from batch_bridge._status.rules import rule, thread_rule
@@ -152,7 +152,7 @@ def _queued(ledgers: Ledgers, bridges: Mapping[str, Row], *, is_told: bool) -> i
     return sum(int(each["queued"]) for each in bridges.values())
 
 
-def _is_unfinished(threads: Threads, kind: Kind, queued: int, open_batches: Sequence[Batch]) -> bool:
+def _is_unfinished(threads: ThreadCounts, kind: Kind, queued: int, open_batches: Sequence[Batch]) -> bool:
     is_waited_for = any(batch.state != "stopping" for batch in open_batches)
     if is_waited_for or threads.running or threads.parked or queued:
         return True
@@ -161,7 +161,7 @@ def _is_unfinished(threads: Threads, kind: Kind, queued: int, open_batches: Sequ
     return threads.total > threads.done + threads.failed
 
 
-def _state(threads: Threads, stuck: Sequence[str], *, unfinished: bool) -> State:
+def _state(threads: ThreadCounts, stuck: Sequence[str], *, unfinished: bool) -> State:
     if stuck:
         return "stuck"
     if unfinished:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from batch_bridge._status.models import Batch, Eta, Owner, Span, Status, Threads
+from batch_bridge._status.models import Batch, Eta, Owner, Span, Status, ThreadCounts
 from batch_bridge._status.words import span
 
 _MOST_BATCHES: Final = 20
@@ -58,7 +58,7 @@ def alive_line(status: Status) -> str:
             return "not running: no process has it open"
 
 
-def threads_line(threads: Threads, what: str = "threads") -> str:
+def threads_line(threads: ThreadCounts, what: str = "threads") -> str:
     """Return how many threads are where, in a line."""
     total = "?" if threads.total is None else f"{threads.total:,}"
     parts = [f"{count:,} {name}" for name, count in (("running", threads.running), ("parked", threads.parked)) if count]

@@ -26,7 +26,7 @@ from batch_bridge.errors import RunnerStateError, SubmittedThreadError, UnknownT
 from batch_bridge.pool._leg import PARKED, LegHost
 from batch_bridge.pool._postgres import connections, make_tables
 from batch_bridge.pool._server import PoolServer
-from batch_bridge.pool._threads import TASK, Ended, Given, Threads, handle_of, queue_of
+from batch_bridge.pool._threads import TASK, EndedThread, Given, Threads, handle_of, queue_of
 from batch_bridge.pool._ticker import Ticker
 from batch_bridge.runner._options import full_config
 from batch_bridge.runner._recovery import digest_of, mismatch
@@ -316,7 +316,7 @@ class Pool:
     async def _counts(self, run_id: str | None) -> dict[str, int]:
         return await self._ledger_patience.call(lambda: self._threads.counts(run_id))
 
-    def _result(self, ended: Ended) -> Any:
+    def _result(self, ended: EndedThread) -> Any:
         if ended.state == "failed":
             return SubmittedThreadError(
                 f"thread {ended.thread!r} has failed: {ended.error}. Submit it again, and it goes on from there, and "
@@ -394,7 +394,7 @@ class Pool:
         else:
             state = "asks" if isinstance(result, Mapping) and "__interrupt__" in result else "done"
             kind, data = self._saver.serde.dumps_typed(result)
-        ended = Ended(thread, place, state, kind, data, error)
+        ended = EndedThread(thread, place, state, kind, data, error)
 
         async def write() -> None:
             async with self._connections.connection() as connection, connection.transaction():
