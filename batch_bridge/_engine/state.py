@@ -1,7 +1,6 @@
 """What the rooms of one engine share: settings, the queue, the batches on their way, and what is to be told."""
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +11,14 @@ from batch_bridge import events
 from batch_bridge._core import log_text as _logged
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.flush_policy import FlushPolicy
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import JSON, Intent, Outcome, SubmittedBatch
 from batch_bridge._core.provider import Provider
+from batch_bridge._core.vendor_terms import VendorTerms
 from batch_bridge._engine.deadline import Deadline
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._engine.flight import LONGEST_PAUSE, Flight, first_pause
+from batch_bridge._engine.history import History
 from batch_bridge._engine.in_flight import Flights
 from batch_bridge._engine.notices import Notices
 from batch_bridge._engine.queue import Queue
@@ -25,11 +27,12 @@ from batch_bridge._engine.spending import Till
 from batch_bridge._engine.standstill import Standstill
 from batch_bridge._engine.tenants import TenantLimits
 from batch_bridge._engine.turns import Turns
+from batch_bridge._engine.watch import Watch
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import Prices, Purse
 from batch_bridge.errors import ProviderError
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 T = TypeVar("T")
 _SIDE_BY_SIDE = 4
@@ -56,7 +59,10 @@ class State:
         paused: Nothing is sent until somebody says so; what is on its way is collected.
         hold: How long the next hold is.
         prices: What tokens cost.
+        terms: How long the provider works on a batch, and keeps its results.
         till: What may be spent, and what was used.
+        history: How long batches took that have ended.
+        watch: Tells of what does not get on.
         notices: What has been said in the log already.
         standstill: Whether any bridge of the host gets on.
         last_error: As in `Engine`, as the three hooks.
@@ -73,7 +79,10 @@ class State:
     poll_patience: timedelta = POLL_PATIENCE
     per_tenant: TenantLimits | None = None
     prices: Prices = field(default_factory=Prices)
+    terms: VendorTerms = field(default_factory=VendorTerms)
     till: Till = field(init=False)
+    history: History = field(default_factory=History)
+    watch: Watch = field(init=False)
     notices: Notices = field(default_factory=Notices)
     standstill: Standstill = field(default_factory=Standstill)
     queue: Queue | None = None
@@ -97,6 +106,7 @@ class State:
         options = {} if quota_of is None else {"quota_of": quota_of}
         self.quota_controller = QuotaController(first_pause(self.interval), longest, **options)
         self.hold = first_pause(self.interval)
+        self.watch = Watch(self.name, self.terms)
         self.till = Till(self.name, self.ledger, self.prices, Purse())
 
     def clear(self, now: datetime) -> Queue:
@@ -145,7 +155,7 @@ class State:
 
     def unavailable(self, flight: Flight, error: Exception, now: datetime) -> None:
         """Note that the provider could not be reached, and when to try again."""
-        flight.failures += 1
+        flight.unanswered(now)
         flight.wait(now, self.interval, getattr(error, "retry_after", None))
         is_bug = not isinstance(error, ProviderError)
         self.last_error = f"batch {flight.batch.key}: {said(error) if is_bug else error}"
@@ -163,6 +173,7 @@ class State:
             flight.due.isoformat(timespec="seconds"),
             again or "",
             exc_info=_logged.trace(error) if is_new else None,
+            extra=about(bridge=self.name, batch=flight.batch.key),
         )
 
     def _tell_stalled(self, flight: Flight, error: Exception, now: datetime) -> None:
@@ -221,7 +232,12 @@ class State:
         await self.till.refuse(refused)
         for request_id in refused:
             self.opened().discard(request_id)
-        logger.warning("%s: %d requests would pass the budget, and were not sent", self.name, len(refused))
+        logger.warning(
+            "%s: %d requests would pass the budget, and were not sent",
+            self.name,
+            len(refused),
+            extra=about(bridge=self.name),
+        )
         self.tell_settled(None, refused)
 
     def tell_settled(self, batch: str | None, outcomes: Mapping[str, Outcome]) -> None:

@@ -27,7 +27,6 @@ order of keys, by which a model fills in a schema, and takes no `\u0000`.
 """
 
 import json
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol, TypeVar
@@ -38,6 +37,7 @@ from batch_bridge._core import log_text as _logged
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.batching import Waiting
 from batch_bridge._core.durations import read_seconds
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import (
     JSON,
     Attempt,
@@ -52,7 +52,7 @@ from batch_bridge._core.models import (
 )
 from batch_bridge.errors import LedgerError
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 T = TypeVar("T")
 
@@ -311,6 +311,7 @@ class Ledger:
                 "are requested",
                 key,
                 _logged.handle(row.get("handle")),
+                extra=about(bridge=self._root[1], batch=key),
             )
         self.aside[key] = row.get("handle", row.get("prepared"))
 

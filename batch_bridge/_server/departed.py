@@ -5,7 +5,6 @@ to where it waited. Nothing is asked of each thread. Of each batch one thread is
 and while it is, its batch is left alone; the next one is looked for only when it has gone.
 """
 
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,12 +16,13 @@ from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIError, NotFoundError
 
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._engine import Engine
 from batch_bridge._server.command_executor import CommandExecutor
 from batch_bridge._server.ledger import ServerLedger
 from batch_bridge._server.thread_view import present
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _FEW: Final = 10
 """Threads that are looked at in a batch that was not looked at before: one of them is there, as a rule."""
@@ -143,7 +143,9 @@ class Departed:
         return bool(threads)
 
     async def _cancel(self, key: str, ids: Iterable[str], now: datetime) -> None:
-        logger.warning("all threads that waited for batch %s have been deleted; it is cancelled", key)
+        logger.warning(
+            "all threads that waited for batch %s have been deleted; it is cancelled", key, extra=about(batch=key)
+        )
         cancelled = await self._executor.cancel(ids, now, why=_WHY)
         await self._ledger.outbox.remove(cancelled)
         await self._engine.forget(list(cancelled))

@@ -1,6 +1,5 @@
 """Lets go, now and then, of what a bridge has kept for long enough."""
 
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from langgraph_sdk.errors import APIError
 
 from batch_bridge._core import log_text as _logged
 from batch_bridge._core.interrupt_payload import is_request_id
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._node.platform.client import Access
 from batch_bridge._server.delivery import delivered_namespace
@@ -18,7 +18,7 @@ from batch_bridge._server.ledger import ServerLedger
 from batch_bridge._server.thread_claims import forget_stale
 from batch_bridge._server.users import Users
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _EVERY = timedelta(hours=1)
 _PAGE = 500
@@ -109,4 +109,9 @@ class Retention:
             if hasattr(client.threads, "prune"):
                 await client.threads.prune([thread], strategy="keep_latest")
         except APIError as error:
-            logger.info("%s: could not tidy up the bridge's thread: %s", self._bridge, _logged.said(error))
+            logger.info(
+                "%s: could not tidy up the bridge's thread: %s",
+                self._bridge,
+                _logged.said(error),
+                extra=about(bridge=self._bridge),
+            )

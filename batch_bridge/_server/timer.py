@@ -1,20 +1,20 @@
 """The alarm: sees to it that there is a next tick, by runs of the bridge's graph that wait for their time."""
 
 import asyncio
-import logging
 from datetime import datetime, timedelta
 from typing import Any
 
 from langgraph_sdk.errors import APIStatusError
 
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import logger_of
 from batch_bridge._engine.notices import Notices
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.patience import is_transient
 from batch_bridge._node.platform.client import Access
 from batch_bridge._node.platform.wakeup import start_tick
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _INSURANCE = timedelta(minutes=5)
 _PAUSES = (1, 4, 15, 60, 60, 120, 120, 240, 300)

@@ -15,6 +15,7 @@ from batch_bridge._core.durations import FORMS, Duration, Within, duration, requ
 from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import JSON, Request
 from batch_bridge._core.provider import Provider, has_identity, has_price, has_realtime, has_tokens
+from batch_bridge._core.vendor_terms import terms_for
 from batch_bridge._engine import POLL_PATIENCE, Engine, Notices
 from batch_bridge._engine.deadline import Deadline, OnDeadline
 from batch_bridge._engine.deduplication import Deduplication
@@ -169,6 +170,7 @@ class Bridge:
         if interval <= timedelta(0):
             raise ValueError(f"Bridge(poll_interval={poll_interval!r}) would poll without a pause; give a positive one")
         self._kind = type(provider).__name__
+        self._terms = terms_for(provider, self._kind)
         self._provider, self._flush, self._mode = switch(
             provider, flush or FlushPolicy(), mode, realtime_below, what="Bridge"
         )
@@ -333,6 +335,7 @@ class Bridge:
             notices=self._notices,
             quota_controller=quota_controller,
             prices=self._prices,
+            terms=self._terms,
             purse=Purse(self._budget),
         )
 

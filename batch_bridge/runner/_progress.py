@@ -10,9 +10,11 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from batch_bridge._core import clock as _clock
 from batch_bridge._money import Cost
 from batch_bridge._money import shown as money
-from batch_bridge.events import BatchProgress
+from batch_bridge._status.text import eta_short
+from batch_bridge.events import BatchProgress, Eta
 
 _INTERVAL = 0.2
 """Seconds between two looks."""
@@ -41,6 +43,11 @@ class ProgressSource(Protocol):
     @property
     def batches(self) -> int:
         """Batches at the providers."""
+        ...
+
+    @property
+    def eta(self) -> Eta | None:
+        """When all will be done."""
         ...
 
     @property
@@ -88,12 +95,12 @@ async def bar(session: ProgressSource, call: Counted, total: int | None) -> Asyn
         MofNCompleteColumn(),
         TextColumn("{task.fields[before]}{task.fields[waiting]} queued"),
         TextColumn("{task.fields[flying]} in {task.fields[batches]} batches{task.fields[answered]}"),
-        TextColumn("{task.fields[wave]}{task.fields[money]}"),
+        TextColumn("{task.fields[wave]}{task.fields[money]}{task.fields[eta]}"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as shown:
         task = shown.add_task(
-            "threads", total=total, before="", waiting=0, flying=0, batches=0, answered="", wave="", money=""
+            "threads", total=total, before="", waiting=0, flying=0, batches=0, answered="", wave="", money="", eta=""
         )
 
         def look() -> None:
@@ -106,6 +113,7 @@ async def bar(session: ProgressSource, call: Counted, total: int | None) -> Asyn
                 batches=session.batches,
                 answered=_answered(session.in_batches),
                 wave=_waves(+call.waves),
+                eta=eta_short(session.eta, _clock.now().timestamp()),
             )
 
         async def keep_looking() -> None:
@@ -116,7 +124,7 @@ async def bar(session: ProgressSource, call: Counted, total: int | None) -> Asyn
         async def count() -> None:
             cost = await session.cost()
             if cost.requests and cost.paid is not None:
-                shown.update(task, money=f"{money(cost.paid, cost.currency)} paid")
+                shown.update(task, money=f"{money(cost.paid, cost.currency)} paid ")
 
         async def keep_counting() -> None:
             counted = -1
