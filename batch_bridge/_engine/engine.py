@@ -27,6 +27,7 @@ from batch_bridge._engine.settling import Settler
 from batch_bridge._engine.standstill import Standstill
 from batch_bridge._engine.state import POLL_PATIENCE, State
 from batch_bridge._engine.submission import Sender
+from batch_bridge._engine.telemetry import Telemetry
 from batch_bridge._engine.tenants import TenantLimits
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import Account, Prices, Purse
@@ -63,6 +64,7 @@ class Engine:
         quota_controller: What another engine of this bridge has learned of the provider's quotas.
         prices: What tokens cost.
         terms: How long the provider works on a batch, and keeps its results.
+        telemetry: Who traces it.
         purse: What may be spent; by default each thread may ask for so many requests, and no prices are needed.
     """
 
@@ -83,6 +85,7 @@ class Engine:
         quota_controller: QuotaController | None = None,
         prices: Prices | None = None,
         terms: VendorTerms | None = None,
+        telemetry: Telemetry | None = None,
         purse: Purse | None = None,
     ) -> None:
         self._state = State(
@@ -98,6 +101,7 @@ class Engine:
             per_tenant,
             prices or Prices(),
             terms or VendorTerms(),
+            telemetry,
         )
         if purse is not None:
             self.purse = purse
@@ -138,7 +142,8 @@ class Engine:
         for flight in state.flights:
             account = accounts.get(flight.batch.key)
             flight.account = state.till.adopt(flight.batch, account, state.who(flight.batch))
-        closed = await state.ledger.closed_batches()
+        summed_up = await state.ledger.closed_batches()
+        closed = [each for each in summed_up if state.flights.get(each.key) is None]  # else it is settled once more
         state.history.load(closed)
         self._count_creations(closed, now)
         sent = []
@@ -151,6 +156,7 @@ class Engine:
             else:
                 sent.append(waiting.id)
         await state.ledger.unqueued(sent)
+        await state.open_traces(closed)
 
     def _count_creations(self, closed: Iterable[Closed], now: datetime) -> None:
         """Tell the governor which batches were created before this process."""
@@ -335,6 +341,7 @@ class Engine:
     def tell(self, now: datetime) -> Tick:
         """Return what has been settled since the last time, and when the next tick is due."""
         settled, self._state.settled = tuple(self._state.settled), []
+        self._state.tell_figures()
         return Tick(settled, _schedule.wake_at(self._state, now))
 
     async def _advance(self, flight: Flight, now: datetime) -> None:

@@ -388,6 +388,7 @@ class Settler:
         )
         await state.ledger.close(closed, money)
         state.history.add(closed)
+        await state.end_trace(closed, account)
         if account is not None:
             state.till.settle(batch.key, account)
         state.flights.remove(flight)

@@ -137,6 +137,7 @@ class Sender:
         again = [each for each in ids if state.ledger.tries(each)]
         flight.account = state.till.begin(intent, asked, admitted, state.who(intent), again=again)
         state.flights.add(flight)
+        await state.begin_trace(key, members, asked, state.who(intent))
         await state.ledger.begin(intent, flight.account.to_row())
         logger.debug(
             "%s: batch %s begun with %d requests",
@@ -364,6 +365,7 @@ class Sender:
             state.tell_settled(intent.key, refused)
         await state.ledger.unqueued(settled)
         await state.ledger.withdraw(intent.key)
+        await state.drop_trace(intent.key)
         state.flights.remove(flight)
         state.till.release(intent.key)
         state.settled += settled - flight.settled.keys()

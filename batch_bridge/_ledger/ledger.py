@@ -8,6 +8,7 @@ Rows, below `("batch_bridge", <bridge>)`; `..` is one of 256 shards, the first t
     members       batch key  -> request ids, group, terms        immutable, written before the batch's row
     batches       batch key  -> stage, prepared | handle         begun -> prepared -> submitted -> overdue | cancelled
     closed        batch key  -> counts, usage, times             after settlement, for reports
+    traces        batch key  -> where its requests were asked     only where somebody traces: until its span is told
     money         batch key  -> who asked, what is reserved, used     from before the intent, and for good: see `_money`
 
 A store has no transactions and no compare-and-set. So every write is idempotent by key, and the order of writes is
@@ -261,6 +262,19 @@ class Ledger:
         """Write accounts of requests that no batch holds, by a key that is theirs. Idempotent."""
         await self._run(self._put("money", key, account) for key, account in accounts.items())
 
+    async def note_trace(self, key: str, row: dict[str, Any] | None) -> None:
+        """Write where the requests of a batch were asked, before it is begun; `None` once its span was handed over."""
+        await self._run([self._put("traces", key, row)])
+
+    async def trace(self, key: str) -> dict[str, Any] | None:
+        """Read where the requests of a batch were asked."""
+        (row,) = await self._get("traces", [key])
+        return row
+
+    async def traces(self) -> list[tuple[str, dict[str, Any]]]:
+        """Read those rows of all batches, by the batch's key: of open ones, of ended ones, and of some never sent."""
+        return await self._list("traces")
+
     async def money(self) -> list[tuple[str, dict[str, Any]]]:
         """Read all accounts, by the batch's key: of open batches, of closed ones, and of some that were never sent."""
         return await self._list("money")
@@ -445,6 +459,8 @@ def _request_row(request: Request) -> dict[str, Any]:
         row["label"] = request.label
     if request.run:
         row["run"] = request.run
+    if request.trace:
+        row["trace"] = request.trace
     return row
 
 
@@ -452,7 +468,8 @@ def _request(request_id: str, row: Mapping[str, Any]) -> Request:
     own = read_seconds(row.get("deadline"))
     tenant, sample = row.get("tenant", ""), row.get("sample", "")
     label, run = row.get("label", ""), row.get("run", "")
-    return Request(request_id, row["thread"], _read(row, "item"), tenant, sample, own, label, run)
+    trace = row.get("trace", "")
+    return Request(request_id, row["thread"], _read(row, "item"), tenant, sample, own, label, run, trace)
 
 
 def _terms_row(terms: Terms) -> dict[str, Any]:

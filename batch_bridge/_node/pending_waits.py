@@ -23,6 +23,7 @@ from batch_bridge._core.interrupt_payload import Asked, interrupt_value, read_au
 from batch_bridge._core.models import JSON, Outcome, Succeeded
 from batch_bridge._core.request_identity import Identity
 from batch_bridge._core.signature import SIGNATURE, Check, Keys
+from batch_bridge._core.trace_context import current as current_trace
 from batch_bridge._ledger.process import this_process
 from batch_bridge.errors import NondeterministicNodeError
 
@@ -185,6 +186,7 @@ class PendingWaits:
                         identity.sample,
                         identity.deadline,
                         identity.label,
+                        current_trace(),
                     )
                     self._open.setdefault(request_id, asked)
                     return request_id, None

@@ -117,7 +117,10 @@ def _batches(
             terms = _terms(told)
             open_batches += ledgers.open_batches(bridge, told.get("batches", {}), terms)
         if "closed" in kinds:
+            unsettled = {each.key for each in open_batches if each.bridge == bridge}  # its process died over them
             for key, row in ledgers.rows(bridge, "closed"):
+                if key in unsettled:
+                    continue
                 ended.append(closed_batch(bridge, key, row))
                 for kind, code, status_code, passes, count in row.get("failures", ()):
                     failed[kind, code, status_code, passes] += count

@@ -17,8 +17,10 @@ from batch_bridge._core.flush_policy import FlushPolicy, QueueSummary
 from batch_bridge._core.json_values import dumps
 from batch_bridge._core.models import JSON, Outcome, Request, Succeeded
 from batch_bridge._core.provider import Provider
+from batch_bridge._core.trace_context import current as current_trace
 from batch_bridge._engine import POLL_PATIENCE
 from batch_bridge._engine.deadline import OnDeadline
+from batch_bridge._engine.telemetry import Telemetry
 from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress
 from batch_bridge._host.loop_thread import LoopThread
 from batch_bridge._host.report import Report
@@ -92,6 +94,7 @@ class Batcher:
         attempts, deadline, on_deadline, fallback, prices: See `Bridge`.
         budget: What may be spent; see `Budget`. What would pass it ends as `BudgetExceeded`. Without `path=` it counts
             what this Batcher has sent.
+        telemetry: See `Bridge`.
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing.
         on_progress: Called with the newest `Progress` when something has changed.
@@ -137,6 +140,7 @@ class Batcher:
         fallback: Provider | None = None,
         prices: Prices | Mapping[str, Price] | None = None,
         budget: Budget | None = None,
+        telemetry: Telemetry | None = None,
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
         on_item: OnItem | None = None,
@@ -181,6 +185,7 @@ class Batcher:
             fallback=fallback,
             prices=prices,
             budget=budget,
+            telemetry=telemetry,
         )
         self._peek = peek = on_pending == "raise"
         self._names: Names
@@ -445,7 +450,7 @@ class Batcher:
                 content = dumps(_messages.without_ids(encoded))
                 sample = str(equal[content] or "")
                 equal[content] += 1
-            requests.append(Request(request_id, "", encoded, sample=sample, deadline=within))
+            requests.append(Request(request_id, "", encoded, sample=sample, deadline=within, trace=current_trace()))
         return requests
 
     def _hand_in(

@@ -1,6 +1,7 @@
 """One call of a Runner: inputs become threads, which run, park and are resumed; results come out as they are ready."""
 
 import asyncio
+import contextvars
 import itertools
 import logging
 from collections import Counter, deque
@@ -148,6 +149,7 @@ class Run:
         self._joined: dict[str, list[asyncio.Future[Any]]] = {}
         self._results: asyncio.Queue[tuple[int, Any] | BaseException | None] = asyncio.Queue()
         self._cancelled = False
+        self._context = contextvars.copy_context()  # of who has called: a thread is resumed in it, too
         self.live = 0
         self.done = 0
         self.ended_before = 0
@@ -342,7 +344,8 @@ class Run:
         return True
 
     def _spawn(self, step: Callable[..., Any], *arguments: Any) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(step, *arguments))
+        work = self._run(step, *arguments)
+        task = asyncio.get_running_loop().create_task(work, context=self._context.copy())
         self._running.add(task)
         task.add_done_callback(self._stopped)
 

@@ -238,7 +238,10 @@ async def test_a_timeout_is_not_dropped_in_silence(client, caplog):
     with caplog.at_level(logging.WARNING, "batch_bridge"):
         await within(client.responses.create(model="m", input="hi", timeout=3))
         await within(client.with_options(timeout=3).responses.create(model="m", input="hi"))
-    assert [("timeout" in each.message) for each in caplog.records if each.name.startswith("batch_bridge")] == [True, True]
+    assert [("timeout" in each.message) for each in caplog.records if each.name.startswith("batch_bridge")] == [
+        True,
+        True,
+    ]
 
 
 async def test_the_sdks_own_checks_come_first(client):
