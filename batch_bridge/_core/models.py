@@ -22,6 +22,7 @@ class Request:
         deadline: How long it may take; `None` leaves that to the bridge.
         label: What its asker calls it, on receipts; a node's name by default.
         run: The run that its thread belongs to, where it has one.
+        trace: Where it was asked, as a `traceparent`; empty where nobody traces.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Request:
     deadline: timedelta | None = None
     label: str = ""
     run: str = ""
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,17 @@ from typing import Any, Final
 
 import orjson
 
+from batch_bridge._core.vendor_terms import VendorTerms, terms_of
 from batch_bridge._status.cost import cost_of
 from batch_bridge._status.eta import eta_of
 from batch_bridge._status.file import read_only
 from batch_bridge._status.ledgers import Ledgers, closed_batch
-from batch_bridge._status.models import Batch, Facts, Failure, Kind, RunStatus, State, Status, ThreadCounts
+from batch_bridge._status.models import Batch, Facts, Failure, Kind, RunStatus, State, Status, Threads
 from batch_bridge._status.names import OWNER, STATUS, VERSION
 from batch_bridge._status.owner import owner_of
 from batch_bridge._status.rules import rule, thread_rule
 from batch_bridge._status.runs import bare_run, jobs_runs, some_failed, together, told_runs
 from batch_bridge._status.stuck import stuck_lines, warning_lines
-from batch_bridge._status.terms import terms_of
 
 _MOST_ENDED: Final = 200
 """Ended batches that are shown."""
@@ -114,10 +114,13 @@ def _batches(
     for bridge, kinds in ledgers.kinds.items():
         told = bridges.get(bridge, {})
         if "batches" in kinds:
-            terms = terms_of(told.get("provider", ""))
+            terms = _terms(told)
             open_batches += ledgers.open_batches(bridge, told.get("batches", {}), terms)
         if "closed" in kinds:
+            unsettled = {each.key for each in open_batches if each.bridge == bridge}  # its process died over them
             for key, row in ledgers.rows(bridge, "closed"):
+                if key in unsettled:
+                    continue
                 ended.append(closed_batch(bridge, key, row))
                 for kind, code, status_code, passes, count in row.get("failures", ()):
                     failed[kind, code, status_code, passes] += count
@@ -128,6 +131,12 @@ def _batches(
         for (kind, code, status_code, passes), count in causes
     ]
     return open_batches, ended, failures
+
+
+def _terms(told: Row) -> VendorTerms:
+    """Return a provider's terms: as its owner has told them, or by the name of its class."""
+    known = terms_of(told.get("provider") or "")
+    return VendorTerms(told["window"], told["keeps"]) if "keeps" in told else known
 
 
 def _runs(
@@ -152,7 +161,7 @@ def _queued(ledgers: Ledgers, bridges: Mapping[str, Row], *, is_told: bool) -> i
     return sum(int(each["queued"]) for each in bridges.values())
 
 
-def _is_unfinished(threads: ThreadCounts, kind: Kind, queued: int, open_batches: Sequence[Batch]) -> bool:
+def _is_unfinished(threads: Threads, kind: Kind, queued: int, open_batches: Sequence[Batch]) -> bool:
     is_waited_for = any(batch.state != "stopping" for batch in open_batches)
     if is_waited_for or threads.running or threads.parked or queued:
         return True
@@ -161,7 +170,7 @@ def _is_unfinished(threads: ThreadCounts, kind: Kind, queued: int, open_batches:
     return threads.total > threads.done + threads.failed
 
 
-def _state(threads: ThreadCounts, stuck: Sequence[str], *, unfinished: bool) -> State:
+def _state(threads: Threads, stuck: Sequence[str], *, unfinished: bool) -> State:
     if stuck:
         return "stuck"
     if unfinished:

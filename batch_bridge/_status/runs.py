@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from batch_bridge._status.ledgers import Ledgers
-from batch_bridge._status.models import Owner, RunStatus, ThreadCounts, Wave
+from batch_bridge._status.models import Owner, RunStatus, Threads, Wave
 from batch_bridge._status.names import FAILURES
 
 Row = Mapping[str, Any]
@@ -64,7 +64,7 @@ def jobs_runs(ledgers: Ledgers, bridge: str) -> list[RunStatus]:
         outcomes = _outcomes(ledgers, bridge, handle)
         failed = sum(count for kind, count in outcomes.items() if kind != "succeeded")
         total = row["requests"]
-        threads = ThreadCounts(total, outcomes["succeeded"], 0, max(total - outcomes.total(), 0), failed)
+        threads = Threads(total, outcomes["succeeded"], 0, max(total - outcomes.total(), 0), failed)
         failures = {kind: count for kind, count in outcomes.items() if kind != "succeeded"}
         runs.append(RunStatus(handle, threads, begun_at=row["at"], failures=failures))
     return sorted(runs, key=lambda run: run.begun_at or 0)
@@ -83,10 +83,10 @@ def bare_run(connection: sqlite3.Connection) -> RunStatus | None:
     failures = Counter[str]()
     for found in failed_threads(connection).values():
         failures.update(found)
-    return RunStatus("", ThreadCounts(total, None, 0, parked, failures.total()), failures=dict(failures))
+    return RunStatus("", Threads(total, None, 0, parked, failures.total()), failures=dict(failures))
 
 
-def together(runs: Iterable[RunStatus]) -> tuple[ThreadCounts, tuple[Wave, ...]]:
+def together(runs: Iterable[RunStatus]) -> tuple[Threads, tuple[Wave, ...]]:
     """Return the threads of all runs, and the waves that they are in."""
     total, done, running, parked, failed = 0, 0, 0, 0, 0
     is_total = is_done = True
@@ -101,13 +101,13 @@ def together(runs: Iterable[RunStatus]) -> tuple[ThreadCounts, tuple[Wave, ...]]
             threads[wave.step] += wave.threads
             requests[wave.step] += wave.requests
     waves = tuple(Wave(step, threads[step], requests[step]) for step in sorted(threads))
-    return ThreadCounts(total if is_total else None, done if is_done else None, running, parked, failed), waves
+    return Threads(total if is_total else None, done if is_done else None, running, parked, failed), waves
 
 
 def _run(row: Row) -> RunStatus:
     return RunStatus(
         row["id"],
-        ThreadCounts(row["total"], row["done"], row["running"], row["parked"], row["failed"]),
+        Threads(row["total"], row["done"], row["running"], row["parked"], row["failed"]),
         tuple(Wave(*wave) for wave in row["waves"]),
         row["begun_at"],
         row["ended_at"],
@@ -122,7 +122,7 @@ def _with_failures(run: RunStatus, written: Mapping[str, int]) -> RunStatus:
         return run
     known = run.threads
     parked = max(known.parked - (failed - known.failed), 0)
-    threads = ThreadCounts(known.total, known.done, known.running, parked, failed)
+    threads = Threads(known.total, known.done, known.running, parked, failed)
     return RunStatus(run.id, threads, run.waves, run.begun_at, run.ended_at, dict(written), run.rounds)
 
 

@@ -26,7 +26,7 @@ from batch_bridge.errors import RunnerStateError, SubmittedThreadError, UnknownT
 from batch_bridge.pool._leg import PARKED, LegHost
 from batch_bridge.pool._postgres import connections, make_tables
 from batch_bridge.pool._server import PoolServer
-from batch_bridge.pool._threads import TASK, EndedThread, Given, Threads, handle_of, queue_of
+from batch_bridge.pool._threads import TASK, EndedThread, Given, PoolThreads, handle_of, queue_of
 from batch_bridge.pool._ticker import Ticker
 from batch_bridge.runner._options import full_config
 from batch_bridge.runner._recovery import digest_of, mismatch
@@ -138,7 +138,7 @@ class Pool:
         await make_tables(self._dsn, self._connections, self._app)
         self._saver = AsyncPostgresSaver(self._connections)
         self._rows = PatientRows(AsyncPostgresStore(self._connections), self._ledger_patience)
-        self._threads = Threads(self._connections, self._app, self._name)
+        self._threads = PoolThreads(self._connections, self._app, self._name)
 
     async def run(self) -> None:
         """Work: run threads, and tick when it is this process's turn. Goes on until it is cancelled, or `SIGTERM`.
@@ -275,7 +275,7 @@ class Pool:
                 raise RunnerStateError(
                     f"thread {given.thread!r} is under way, or there is none; wait for it, and then go on with it"
                 )
-            while (ended := await self._threads.ended_of(given.thread)) is None:
+            while (ended := await self._threads.ended_of(given.thread)) is None:  # noqa: ASYNC110  # another process ends it
                 await asyncio.sleep(_LOOK)
         result = self._result(ended)
         if isinstance(result, SubmittedThreadError):

@@ -90,7 +90,7 @@ def handle_of(thread: str) -> str:
     return str(uuid.uuid5(_HANDLES, thread))
 
 
-class Threads:
+class PoolThreads:
     """The rows of one pool.
 
     Args:
