@@ -344,7 +344,7 @@ class Settler:
         state, batch = self._state, flight.batch
         submitted = batch if isinstance(batch, SubmittedBatch) else None
         account = flight.account
-        money = None if account is None else state.till.close(batch, account, state.who(batch))
+        money = None if account is None else state.till.close(batch, account)
         await state.ledger.close(
             Closed(
                 key=batch.key,

@@ -11,6 +11,7 @@ from openai import omit
 from batch_bridge._core import log_text as _logged
 from batch_bridge._core.closing import close_all
 from batch_bridge._core.durations import Within
+from batch_bridge._core.lanes import no_lane
 from batch_bridge._core.models import JSON, Ended, InProgress, Limits, Measure, Request
 from batch_bridge._money import Ask
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
@@ -18,6 +19,7 @@ from batch_bridge.providers._realtime.provider import ATTEMPTS, CONCURRENCY, Rea
 from batch_bridge.providers._shared.allow import Allowed, check, read_allow
 from batch_bridge.providers._shared.background import Background
 from batch_bridge.providers._shared.ids import checked, is_id
+from batch_bridge.providers._shared.lanes import Lanes
 from batch_bridge.providers._shared.poll_history import PollHistory
 from batch_bridge.providers._shared.response_limits import USUAL, ResponseLimits
 from batch_bridge.providers._shared.temp_file import MmapReader, open_temp_file
@@ -29,7 +31,7 @@ from batch_bridge.providers.openai._dialects import OPENAI, Name, quirks_of
 from batch_bridge.providers.openai._download import fetch, read_outcomes
 from batch_bridge.providers.openai._endpoint import EMBEDDINGS, MODERATIONS
 from batch_bridge.providers.openai._handle import OpenAIHandle, after, read_handle, read_upload, write_handle
-from batch_bridge.providers.openai._realtime import OpenAICaller
+from batch_bridge.providers.openai._realtime import OpenAICaller, check_flex
 from batch_bridge.providers.openai._search import search
 from batch_bridge.providers.openai._settings import OpenAISettings, read_defaults
 from batch_bridge.providers.openai._tokenizer import TOKENIZER
@@ -41,6 +43,8 @@ Source: platform.openai.com/docs/guides/batch, "Batch API limits": 50,000 reques
 """
 VENDORS: Final = ("openai", "azure", "groq", "together", "mistral")
 """Who has prices of their own, by the names that `genai-prices` knows too."""
+LANES_OF: Final = {"openai": ("batch", "flex", "realtime"), "azure": ("batch", "flex", "realtime")}
+"""Who has more lanes than batches and realtime. Groq's flex tier has the standard price."""
 NO_OUTPUT: Final = (EMBEDDINGS, MODERATIONS)
 """Where no tokens are answered."""
 EMBEDDING_INPUTS: Final = 50_000
@@ -50,7 +54,7 @@ Source: OpenAI API reference, "Create batch", `endpoint`.
 """
 
 
-class OpenAIBatch:
+class OpenAIBatch(Lanes):
     """Answers requests through OpenAI's Batch API, or a compatible server.
 
     An item is a list of messages (dicts, or LangChain messages), a request body, or a whole line (`method`, `url`,
@@ -177,6 +181,35 @@ class OpenAIBatch:
         """
         caller = OpenAICaller(self._clients.twin(), self._read)
         return Realtime.of(self, caller, concurrency=concurrency, attempts=attempts)
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """The ways in which it answers, each at a price; see `lane`."""
+        return LANES_OF.get(self._quirks.name, ("batch", "realtime"))
+
+    def flex(self, *, concurrency: int = CONCURRENCY, attempts: int = ATTEMPTS) -> Realtime:
+        """Return a provider that answers by calls of the flex tier, at the price of a batch, in minutes.
+
+        Calls that are refused for want of capacity are not billed, and are made again for a day without counting as
+        attempts; the number of calls at a time follows the capacity.
+
+        Args:
+            concurrency: The most concurrent calls in one event loop.
+            attempts: Attempts for a request that failed temporarily for another reason, or could not be sent.
+
+        Raises:
+            ValueError: An argument is not a positive integer, or the provider has no flex tier.
+        """
+        if "flex" not in self.lanes:
+            raise no_lane(self, "flex")
+        caller = OpenAICaller(self._clients.twin(), self._read, "flex")
+        measure = self._measure_flex
+        return Realtime.of(self, caller, concurrency=concurrency, attempts=attempts, tier="flex", measure=measure)
+
+    def _measure_flex(self, request: Request) -> Measure:
+        measure = self.measure(request)
+        check_flex(self._read(request))
+        return measure
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
         """Upload the input file, from a temporary file on disk.
