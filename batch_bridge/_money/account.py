@@ -30,7 +30,9 @@ _KINDS: Final[tuple[Kind, ...]] = ("billed", "deduplicated", "cache_hit", "untol
 MAYBE_PAID: Final = frozenset(
     {
         "answer_too_large",
+        "create_unknown",
         "realtime_interrupted",
+        "response_not_found",
         "submission_unknown",
         "unexpected_answer",
         "unmatched_result",

@@ -78,7 +78,8 @@ class Bridge:
             execution of a node shares with the k-th of others, never with its own siblings, so it gets its own sample.
         mode: `"batch"`; `"realtime"` answers each request immediately by a call of its own, at full price, while
             threads still park and are resumed; `"auto"` does so for batches of fewer than `realtime_below`
-            requests. `"flex"` answers by calls of the flex tier, at half the price, in minutes; see
+            requests. `"flex"` answers by calls of the flex tier, at half the price, in minutes;
+            `"window:2h"` and `"window:8h"` by stored responses in the background, 30 % and 40 % off. See
             `provider.lanes` for the lanes that a provider has. `None` uses `BATCH_BRIDGE_MODE` in the environment, or
             `"batch"`.
         realtime_below: For `"auto"`.

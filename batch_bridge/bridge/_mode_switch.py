@@ -72,8 +72,9 @@ class ModeSwitch:
         return self._lane if self._below == math.inf else "auto" if self._below else "batch"
 
     def measure(self, request: Request) -> Measure:
-        """Both ways refuse the same requests."""
-        return self._batch.measure(request)
+        """Both ways refuse the same requests; other lanes may refuse more."""
+        is_other = self._below == math.inf and self._lane != "realtime"
+        return self._twin.measure(request) if is_other else self._batch.measure(request)
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
         """Choose the way, for good."""
@@ -141,7 +142,7 @@ def switch(
         raise ValueError(f'{what}(mode={mode!r}) is not a mode; pass {NAMES}, "auto", or None')
     counts: AnyMode = "auto" if mode == "auto" else resolve_mode(mode, what=what)
     _check_below(counts, realtime_below, what)
-    if isinstance(provider, Realtime):
+    if _is_lane(provider):
         return _of_calls(provider, flush, mode, what)
     if not has_realtime(provider) and "realtime" in (mode, counts):
         if mode == "realtime":
@@ -165,8 +166,13 @@ def switch(
     return _of_lane(provider, flush, counts)
 
 
+def _is_lane(provider: Provider) -> bool:
+    """Return whether a provider is itself one of the other lanes."""
+    return isinstance(provider, Realtime) or getattr(provider, "way", "batch").startswith("window:")
+
+
 def _of_calls(
-    provider: Realtime, flush: FlushPolicy, mode: AnyMode | None, what: str
+    provider: Any, flush: FlushPolicy, mode: AnyMode | None, what: str
 ) -> tuple[Provider, FlushPolicy, AnyMode]:
     """Return what `switch` does, of a provider that is itself the twin of one."""
     way = provider.way

@@ -23,6 +23,8 @@ class Lanes:
         """
         if name not in self.lanes:
             raise no_lane(self, name)
-        kind, _, _ = name.partition(":")
-        opened: Provider = self if kind == "batch" else getattr(self, kind)()  # type: ignore[assignment]
+        if name == "batch":
+            return self  # type: ignore[return-value]  # it is a provider
+        kind, *window = name.split(":")
+        opened: Provider = getattr(self, kind)(*window)
         return opened

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final, cast, get_args
 
 from openai import omit
 
@@ -35,6 +35,8 @@ from batch_bridge.providers.openai._realtime import OpenAICaller, check_flex
 from batch_bridge.providers.openai._search import search
 from batch_bridge.providers.openai._settings import OpenAISettings, read_defaults
 from batch_bridge.providers.openai._tokenizer import TOKENIZER
+from batch_bridge.providers.openai._windows.call import WindowCall, read_call
+from batch_bridge.providers.openai._windows.provider import OnUnknown, OpenAIWindow, Window
 
 LIMITS: Final = OPENAI.limits
 """What one batch may hold.
@@ -43,7 +45,10 @@ Source: platform.openai.com/docs/guides/batch, "Batch API limits": 50,000 reques
 """
 VENDORS: Final = ("openai", "azure", "groq", "together", "mistral")
 """Who has prices of their own, by the names that `genai-prices` knows too."""
-LANES_OF: Final = {"openai": ("batch", "flex", "realtime"), "azure": ("batch", "flex", "realtime")}
+LANES_OF: Final = {
+    "openai": ("batch", "window:8h", "window:2h", "flex", "realtime"),
+    "azure": ("batch", "flex", "realtime"),
+}
 """Who has more lanes than batches and realtime. Groq's flex tier has the standard price."""
 NO_OUTPUT: Final = (EMBEDDINGS, MODERATIONS)
 """Where no tokens are answered."""
@@ -205,6 +210,29 @@ class OpenAIBatch(Lanes):
         caller = OpenAICaller(self._clients.twin(), self._read, "flex")
         measure = self._measure_flex
         return Realtime.of(self, caller, concurrency=concurrency, attempts=attempts, tier="flex", measure=measure)
+
+    def window(self, window: Window = "2h", *, on_unknown: OnUnknown = "fail") -> OpenAIWindow:
+        """Return a provider that answers by responses in the background, 30 % (2h) or 40 % (8h) below standard.
+
+        The requests of one thread carry one continuation id, by which the API moves its next steps up.
+
+        Args:
+            window: `"2h"` or `"8h"`: a target, from when the API has accepted a response.
+            on_unknown: What becomes of a request whose create call had no answer. Responses cannot be listed, so it
+                fails with the code `submission_unknown`; with `"pay_again"` it is sent again, may be paid twice, and is
+                counted in `Report.resubmitted`.
+
+        Raises:
+            ValueError: There is no such window, the argument is unknown, or the provider has no windows.
+        """
+        if f"window:{window}" not in self.lanes:
+            raise no_lane(self, f"window:{window}")
+        if on_unknown not in get_args(OnUnknown):
+            raise ValueError(f'window(on_unknown={on_unknown!r}) is unknown; pass "fail" or "pay_again"')
+        return OpenAIWindow(self, self._clients.twin(), self._read_window, window, on_unknown)
+
+    def _read_window(self, request: Request) -> WindowCall:
+        return read_call(request.item, self._read(request), self._settings.defaults)
 
     def _measure_flex(self, request: Request) -> Measure:
         measure = self.measure(request)

@@ -89,8 +89,8 @@ class OpenAICaller:
         except ValueError:
             return Reply(Errored(f"{doing} was answered with no JSON", code="unexpected_answer", status_code=_OK))
         outcome = answered(body, _OK, wants_message=call.wants_message)
-        usage = _usage(body, call.model)
-        return Reply(outcome, usage if self._tier is None or usage is None else replace(usage, realtime=False))
+        usage = usage_of(body, call.model)
+        return Reply(outcome, usage and replace(usage, realtime=self._tier is None))
 
     async def aclose(self) -> None:
         """Close the client that was made for the running loop; never the user's own."""
@@ -103,7 +103,7 @@ def _failed(error: Exception, status: int) -> tuple[Errored, bool]:
     return errored, errored.code == _SPENT or headers.get("x-should-retry") == "false"
 
 
-def _usage(body: object, model: str) -> Usage | None:
+def usage_of(body: object, model: str) -> Usage | None:
     """Return what a body says it cost: chat completions and embeddings say it in other words than responses."""
     told = body.get("usage") if isinstance(body, Mapping) else None
     if not isinstance(body, Mapping) or not isinstance(told, Mapping):
@@ -115,7 +115,7 @@ def _usage(body: object, model: str) -> Usage | None:
     details = next((told[name] for name in ("input_tokens_details", "prompt_tokens_details") if name in told), None)
     cached = _whole(details, "cached_tokens") if isinstance(details, Mapping) else None
     named = body.get("model")
-    return Usage(named if isinstance(named, str) else model, given, made or 0, cached or 0, realtime=True)
+    return Usage(named if isinstance(named, str) else model, given, made or 0, cached or 0)
 
 
 def _whole(told: Mapping[str, Any], *names: str) -> int | None:
