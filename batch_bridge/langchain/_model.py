@@ -17,6 +17,7 @@ from pydantic import PrivateAttr
 
 from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.log import logger_of
+from batch_bridge._core.mode import Mode
 from batch_bridge._dropin.asker import Asker
 from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._node.wait import Named
@@ -54,11 +55,13 @@ class ModelSettings:
         batcher: A bridge's name, a `Bridge`, or a `Batcher`; `None` as for `wait`.
         flush: When calls that no graph makes are sent.
         deadline: How long an answer may take, where that is said here.
+        mode: In which lane calls that no graph makes are answered, where that is said here.
     """
 
     batcher: str | Named | Batcher | None
     flush: FlushPolicy
     deadline: timedelta | None = None
+    mode: Mode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +280,9 @@ def _line_of(model: "BatchedModel") -> _Line:
     if asker is None:
         given = model.model_copy()  # one that does not hold the asker, which holds it
         asker = Asker(
-            settings.batcher, lambda: Batcher(vendor.provider(given), flush=settings.flush), settings.deadline
+            settings.batcher,
+            lambda: Batcher(vendor.provider(given), flush=settings.flush, mode=settings.mode),
+            settings.deadline,
         )
         model._batch_askers[identity] = asker
     return _Line(asker, vendor.clients(model, asker), vendor.client_of(model))
