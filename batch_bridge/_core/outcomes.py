@@ -158,8 +158,13 @@ def raise_over_budget(outcomes: Mapping[str, Outcome]) -> None:
         BudgetExceeded: There is one.
     """
     for request_id, outcome in outcomes.items():
-        if isinstance(outcome, Errored) and outcome.code == BUDGET:
+        if isinstance(outcome, Errored) and is_refused(outcome):
             raise to_error(request_id, outcome)
+
+
+def is_refused(outcome: Outcome) -> bool:
+    """Return whether a request was not sent, because it would have passed a budget."""
+    return isinstance(outcome, Errored) and outcome.code == BUDGET
 
 
 def _over_budget(request_id: str, message: str, body: dict[str, JSON]) -> BudgetExceeded:

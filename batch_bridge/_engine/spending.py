@@ -111,6 +111,12 @@ class Till:
             if key not in left_out and (account.lane is not None or key.startswith(_HIT))
         ]
 
+    async def lines_in(self, key: str) -> list[Line]:
+        """Read what the requests of one batch have used."""
+        row = await self._ledger.money_of(key)
+        found = {} if row is None else self._read([(key, row)])
+        return [line for account in found.values() for line in account.each()]
+
     def _read(self, rows: Iterable[tuple[str, dict[str, object]]]) -> dict[str, Account]:
         found: dict[str, Account] = {}
         for key, row in rows:
@@ -296,6 +302,17 @@ class Till:
         await self._ledger.note_money({key: account.to_row() for key, account in accounts.items()})
         for key, account in accounts.items():
             self.purse.settle(self._name, key, account, self.prices)
+
+    async def asked_again(self, settled: Iterable[str]) -> set[str]:
+        """Return which settled requests are asked again, for a budget has refused them, and let go of their outcomes.
+
+        There may be more to spend by now. What was not told yet is told first.
+        """
+        told = [each for each in settled if self._ledger.keeps_queue and self._ledger.was_told(each)]
+        outcomes = await self._ledger.outcomes(told) if told else {}
+        refused = [each for each, outcome in outcomes.items() if _outcome.is_refused(outcome)]
+        await self._ledger.forget(refused)
+        return set(refused)
 
     async def refuse(self, refused: Mapping[str, Outcome]) -> None:
         """Settle requests that are not sent. Only a ledger that keeps its queue keeps that."""

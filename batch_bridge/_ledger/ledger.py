@@ -257,6 +257,11 @@ class Ledger:
         await self._run([self._put("batches", closed.key, None)])
         await self._run([self._put("members", closed.key, None)])
 
+    def was_told(self, request_id: str) -> bool:
+        """Return whether a settled request's outcome is on its way to nobody any more."""
+        del request_id
+        return True
+
     async def note_money(self, accounts: Mapping[str, dict[str, Any]]) -> None:
         """Write accounts of requests that no batch holds, by a key that is theirs. Idempotent."""
         await self._run(self._put("money", key, account) for key, account in accounts.items())
@@ -264,6 +269,11 @@ class Ledger:
     async def money(self) -> list[tuple[str, dict[str, Any]]]:
         """Read all accounts, by the batch's key: of open batches, of closed ones, and of some that were never sent."""
         return await self._list("money")
+
+    async def money_of(self, key: str) -> dict[str, Any] | None:
+        """Read the account of one batch."""
+        (row,) = await self._get("money", [key])
+        return row
 
     async def open_batches(self, *, tidy: bool = False) -> list[tuple[Intent, bool] | SubmittedBatch]:
         """Read the batches that have not been closed, oldest first.

@@ -13,7 +13,12 @@ from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
 from langgraph.runtime import ExecutionInfo, Runtime, get_runtime
 
-from batch_bridge._compat.langgraph import forget_answer, forget_answer_sync, has_checkpointer, skip_old_answer
+from batch_bridge._compat.langgraph import (
+    forget_answer,
+    forget_answer_sync,
+    has_checkpointer,
+    skip_old_answer,
+)
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.durations import Within, duration
 from batch_bridge._core.json_values import digest, dumps
@@ -314,6 +319,7 @@ def _open(
         )
     execution = (info.thread_id, info.checkpoint_ns, info.node_attempt, info.node_first_attempt_time)
     retries = info.node_attempt - 1 + (link.retries if link else 0)
+    is_on_server = link is None and is_deployed(get_runtime())
     pending = pending_waits_of(
         run,
         execution,
@@ -321,7 +327,8 @@ def _open(
         origin_of(get_runtime()),
         attempt=info.node_attempt,
         by=link.by if link else "",
-        signs_for=str(info.thread_id) if link is None and is_deployed(get_runtime()) else "",
+        signs_for=str(info.thread_id) if is_on_server else "",
+        asks_refused=is_on_server,
     )
     if link is not None:
         link.boxes.add(pending)

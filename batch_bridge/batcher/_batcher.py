@@ -24,6 +24,7 @@ from batch_bridge._host.loop_thread import LoopThread
 from batch_bridge._host.report import Report
 from batch_bridge._money import Budget, Price, Prices, Quote
 from batch_bridge._node.given_items import check_item, check_items
+from batch_bridge._notify import Notify
 from batch_bridge.batcher._atexit import close_at_exit, closed, watch_at_exit
 from batch_bridge.batcher._request_ids import DurableNames, FreshNames, Names, ReturnedNames
 from batch_bridge.batcher._retained import Retained
@@ -100,6 +101,8 @@ class Batcher:
         on_complete: Called with the `Progress` whenever every item has ended.
         callback_workers: Threads in which callbacks run in parallel; `0` runs them in order, on the Batcher's own
             thread, which a slow one blocks.
+        notify: A URL of apprise, or several, to which a notice goes when a batch has ended or nothing moves: counts and
+            the receipt. One that cannot be sent harms nothing. It needs the extra `notify`.
         flush: The flush policy, in place of `max_batch_size`, `max_batch_age`, `max_batch_idle` and
             `should_flush_func`.
 
@@ -143,6 +146,7 @@ class Batcher:
         on_item: OnItem | None = None,
         on_complete: OnProgress | None = None,
         callback_workers: int = 0,
+        notify: Notify | None = None,
         _place: LoopThread | None = None,
     ) -> None:
         callbacks = Callbacks(on_event, on_progress, on_item, on_complete, callback_workers)
@@ -182,6 +186,7 @@ class Batcher:
             fallback=fallback,
             prices=prices,
             budget=budget,
+            notify=notify,
         )
         self._peek = peek = on_pending == "raise"
         self._names: Names

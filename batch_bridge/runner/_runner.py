@@ -27,15 +27,23 @@ from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.patience import STORE_PATIENCE
 from batch_bridge._money import Budget, Quote, choose
 from batch_bridge._node.given_items import check_items
+from batch_bridge._notify import Board, Notify, notifier
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._sqlite.serde import StrictSerializer
 from batch_bridge._sqlite.store import GroupedSqliteStore
 from batch_bridge._status.journal import Journal
 from batch_bridge.bridge import Bridge
 from batch_bridge.bridge._bridge import check_budget
-from batch_bridge.errors import RunnerStateError, ThreadUnderWayError, UnknownThreadError
+from batch_bridge.errors import (
+    GraphChangedError,
+    RunMismatchError,
+    RunnerStateError,
+    ThreadUnderWayError,
+    UnknownThreadError,
+)
 from batch_bridge.events import Progress
 from batch_bridge.runner._garbage_collector import relaxed
+from batch_bridge.runner._notices import RunNotices
 from batch_bridge.runner._options import InvokeOptions, check_options, full_config
 from batch_bridge.runner._progress import bar, is_wanted
 from batch_bridge.runner._run import Failed, Run
@@ -45,6 +53,8 @@ from batch_bridge.runner._submissions import Submissions
 
 MAX_CONCURRENCY = 64
 """Threads that run at the same time, unless the call says otherwise. Parked threads do not count."""
+_REFUSED = (RunMismatchError, GraphChangedError)
+"""Errors of a run that was not begun."""
 _INVOKE_OPTIONS = ("input", "config", "attach", "on_pending", "context")
 _QUOTE_OPTIONS = ("inputs", "sample", "run_id", "max_concurrency", "context")
 _BATCH_OPTIONS = ("inputs", "config", "run_id", "return_exceptions", "on_pending", "max_concurrency", "context")
@@ -95,8 +105,12 @@ class Runner:
             it has a parameter `cost`, it is given what the thread has cost in all, as a `Cost`.
         on_complete: Called with the `Progress` when all threads of a call, such as `abatch`, have ended.
         callback_workers: Threads in which callbacks run in parallel; `0` runs them in order, on the event loop.
+        notify: A URL of apprise (Slack, e-mail, ntfy, webhooks), or several, to which a notice goes when a run has
+            ended, an error has stopped it, or nothing moves: counts and the receipt, and no word of what was asked or
+            answered. One that cannot be sent harms nothing. Besides those of the bridges. It needs the extra `notify`.
 
     Raises:
+        MissingPackageError: `notify=` was passed, and its extra is not installed.
         TypeError: `graph` is not a graph, `bridges` are not bridges, or there are two checkpointers.
         ValueError: No bridge was given, or two have the same name.
         StoreInUseError: On entering, and at the start of a run: another Runner owns it.
@@ -122,7 +136,9 @@ class Runner:
         on_item: OnItem | None = None,
         on_complete: OnProgress | None = None,
         callback_workers: int = 0,
+        notify: Notify | None = None,
     ) -> None:
+        self._notifier = notifier(notify, "Runner")
         self._callbacks = Callbacks(on_event, on_progress, on_item, on_complete, callback_workers)
         self._callbacks.check("Runner")
         self._total: int | None = 0
@@ -139,6 +155,7 @@ class Runner:
         self._give_up_after = duration(give_up_after, "give_up_after")
         self._progress = progress
         self._session: Session | None = None
+        self._notices: RunNotices | None = None
         self._submissions: Submissions | None = None
         self._watched: Session | None = None
         self._stack: contextlib.AsyncExitStack | None = None
@@ -181,6 +198,8 @@ class Runner:
             for own in heard.values():
                 stack.push_async_exit(Closing((own.close,)))
             self._total = 0
+            notifiers = [each.notifier for each in self._bridges if each.notifier is not None]
+            notifiers += [self._notifier] if self._notifier is not None else []
             session = Session(
                 self._graph,
                 self._bridges,
@@ -194,12 +213,18 @@ class Runner:
                 give_up_after=self._give_up_after,
                 budget=self._budget,
                 volatile=isinstance(saver, InMemorySaver) or isinstance(store, MemoryRows | InMemoryStore),
+                is_heard=bool(notifiers),
             )
             journal = None
             if isinstance(store, GroupedSqliteStore):
                 commands = FileCommands(store, session)
                 journal = Journal(store, "runner", session.look, commands)
                 stack.push_async_exit(Closing((journal.close,)))  # after the session: it says how that was left
+            self._notices = None
+            if notifiers:
+                file = os.fspath(self._path) if self._store is None else ""
+                self._notices = RunNotices(Board(notifiers, session.rows), session, file)
+                stack.push_async_exit(Closing((self._notices.close,)))
             stack.push_async_exit(Closing((session.close,)))
             await session.open()
             if journal is not None:
@@ -770,6 +795,12 @@ class Runner:
             call.tell_ended_before()
             if listeners is not None and not call.live:
                 listeners.complete()
+            if self._notices is not None and not call.live and not call.is_single:
+                await self._notices.ended(call)
+        except Exception as error:
+            if self._notices is not None and not call.is_single and not isinstance(error, _REFUSED):
+                await self._notices.stopped(call, error)
+            raise
         finally:
             try:
                 await session.end(call)
