@@ -3,7 +3,7 @@
 Interrupt::
 
     {"batch_bridge": 1, "requests": [{"id": …, "batcher": "bridge", "item": …}]}
-                                         where set: "tenant", "sample", "deadline" in seconds, "label"; beside
+                                         where set: "tenant", "sample", "deadline" in seconds, "label", "priced"; beside
                                          "requests" "run", and "by": who asks, see `_box`; on a server "mac", see
                                          `_signature`
 
@@ -46,10 +46,12 @@ class Asked:
     sample: str = ""
     deadline: timedelta | None = None
     label: str = ""
+    is_priced: bool = False
 
     def request(self, thread: str, run: str = "") -> Request:
         """Return the request that the thread waits for; `run` is whose thread it is."""
-        return Request(self.id, thread, self.item, self.tenant, self.sample, self.deadline, self.label, run)
+        own = (self.tenant, self.sample, self.deadline, self.label)
+        return Request(self.id, thread, self.item, *own, run, self.is_priced)
 
 
 def interrupt_value(requests: list[JSON], origin: str = "", by: str = "") -> dict[str, JSON]:
@@ -77,6 +79,8 @@ def to_json(asked: Asked) -> JSON:
         value["deadline"] = asked.deadline.total_seconds()
     if asked.label:
         value["label"] = asked.label
+    if asked.is_priced:
+        value["priced"] = True
     return value
 
 
@@ -116,7 +120,8 @@ def _read(row: object) -> Asked | None:
         return None
     if not batcher or not (deadline is None or is_duration(deadline)):
         return None
-    return Asked(request_id, batcher, row["item"], tenant, sample, read_seconds(deadline), label)
+    is_priced = row.get("priced") is True
+    return Asked(request_id, batcher, row["item"], tenant, sample, read_seconds(deadline), label, is_priced)
 
 
 def is_request_id(given: object) -> TypeGuard[str]:

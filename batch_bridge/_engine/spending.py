@@ -239,6 +239,9 @@ class Till:
             who,
             frozenset(place for place, each in enumerate(intent.members) if each in sent_before),
             tuple(admitted.worst.get(each) for each in intent.members) if admitted.worst else (),
+            priced=frozenset(
+                place for place, each in enumerate(intent.members) if each in requests and requests[each].is_priced
+            ),
         )
         self._know(account, intent)
         self._note_askers(account, intent.members)
@@ -273,6 +276,11 @@ class Till:
         """Return the row of a batch that has ended, to be written with its summary."""
         account.lane = lane_of(provider, batch.handle) if isinstance(batch, SubmittedBatch) else "batch"
         return account.to_row()
+
+    async def load_prices(self, account: Account) -> None:
+        """Import the list of prices, in a thread, if one of a batch's answers is to tell what was paid for it."""
+        if account.priced and account.vendor is not None:
+            await asyncio.to_thread(self.prices.load)
 
     async def cost(self, account: Account) -> BatchCost:
         """Return what a batch has cost that is closed. The first price imports a list of prices, in a thread."""

@@ -454,6 +454,8 @@ def _request_row(request: Request) -> dict[str, Any]:
         row["label"] = request.label
     if request.run:
         row["run"] = request.run
+    if request.is_priced:
+        row["priced"] = True
     return row
 
 
@@ -461,7 +463,8 @@ def _request(request_id: str, row: Mapping[str, Any]) -> Request:
     own = read_seconds(row.get("deadline"))
     tenant, sample = row.get("tenant", ""), row.get("sample", "")
     label, run = row.get("label", ""), row.get("run", "")
-    return Request(request_id, row["thread"], _read(row, "item"), tenant, sample, own, label, run)
+    is_priced = row.get("priced") is True
+    return Request(request_id, row["thread"], _read(row, "item"), tenant, sample, own, label, run, is_priced)
 
 
 def _terms_row(terms: Terms) -> dict[str, Any]:

@@ -168,13 +168,14 @@ class PendingWaits:
         tenant: str = "",
         deadline: timedelta | None = None,
         label: str = "",
+        is_priced: bool = False,
     ) -> Identity:
         """Name a wait; equal waits are counted in the order in which they come."""
         with self._lock:
             self._check_open()
             equal = self._equal.get((batcher, content), 0)
             self._equal[batcher, content] = equal + 1
-            return Identity(thread, namespace, batcher, content, equal, key, tenant, deadline, label)
+            return Identity(thread, namespace, batcher, content, equal, key, tenant, deadline, label, is_priced)
 
     def look_up(self, identity: Identity, item: Any) -> tuple[str, Outcome | None]:
         """Return the request that a wait stands for now, and its outcome; without one, it is open from now on.
@@ -195,6 +196,7 @@ class PendingWaits:
                         identity.sample,
                         identity.deadline,
                         identity.label,
+                        identity.is_priced,
                     )
                     self._open.setdefault(request_id, asked)
                     return request_id, None

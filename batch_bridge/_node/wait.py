@@ -22,7 +22,7 @@ from batch_bridge._compat.langgraph import (
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.durations import Within, duration
 from batch_bridge._core.json_values import digest, dumps
-from batch_bridge._core.messages import decode, encode, has_messages, without_ids
+from batch_bridge._core.messages import decode, encode, has_messages, with_cost, without_ids
 from batch_bridge._core.models import JSON, Outcome, Succeeded
 from batch_bridge._core.request_identity import Identity
 from batch_bridge._node.execution import note_parked
@@ -216,18 +216,31 @@ def wait_many_sync(
 
 
 async def wait_outcome(
-    item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None
+    item: Any,
+    *,
+    batcher: str | Named | None = None,
+    key: str | None = None,
+    deadline: Within = None,
+    is_priced: bool = False,
 ) -> tuple[str, Outcome]:
-    """Park this thread like `wait`, and return the request's id and its outcome; the answer is not decoded."""
-    pending, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
+    """Park this thread like `wait`, and return the request's id and its outcome; the answer is not decoded.
+
+    With `is_priced` the outcome tells what was paid, where that is known.
+    """
+    pending, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline, is_priced=is_priced)
     return _note(await _resolve(pending, asked))
 
 
 def wait_outcome_sync(
-    item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None
+    item: Any,
+    *,
+    batcher: str | Named | None = None,
+    key: str | None = None,
+    deadline: Within = None,
+    is_priced: bool = False,
 ) -> tuple[str, Outcome]:
     """Park this thread like `wait_outcome`, in a synchronous node."""
-    pending, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
+    pending, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline, is_priced=is_priced)
     return _note(_resolve_sync(pending, asked))
 
 
@@ -303,6 +316,8 @@ def _open(
     key: str | None,
     deadline: Within,
     label: str | None = None,
+    *,
+    is_priced: bool = False,
 ) -> tuple[PendingWaits, list[tuple[Identity, JSON]]]:
     within = duration(deadline)
     info, run, link = _execution()
@@ -349,6 +364,7 @@ def _open(
                 tenant=tenant,
                 deadline=within,
                 label=called,
+                is_priced=is_priced or has_messages(item),
             )
         except GraphInterrupt:  # the task has parked without this one
             note_late(info.thread_id, info.checkpoint_ns, pending.rounds)
@@ -502,7 +518,7 @@ def _unwrap(request_id: str, outcome: Outcome, consumed: set[str] | None) -> Any
     if consumed is not None:
         consumed.add(request_id)
     if isinstance(outcome, Succeeded):
-        return decode(outcome.answer)
+        return with_cost(decode(outcome.answer), outcome.cost)
     raise _outcome.to_error(request_id, outcome)
 
 

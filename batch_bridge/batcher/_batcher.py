@@ -265,18 +265,20 @@ class Batcher:
         """Request one answer like `submit`, without blocking. Cancelling the caller does not cancel its request."""
         return (await self._ask(await self._arequests([check_item(item, "submit()")], deadline), flush=False))[0]
 
-    def outcome(self, item: Any, *, deadline: Within = None) -> tuple[str, Outcome]:
+    def outcome(self, item: Any, *, deadline: Within = None, is_priced: bool = False) -> tuple[str, Outcome]:
         """Request one answer like `submit`, and return the request's id and its outcome, also if it failed.
 
-        LangChain messages in a `Succeeded.answer` remain JSON.
+        LangChain messages in a `Succeeded.answer` remain JSON. With `is_priced` its `cost` tells what was paid, where
+        that is known.
         """
         future: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
-        submission = self._hand_in(self._requests([check_item(item, "submit()")], deadline), future)
+        requests = self._requests([check_item(item, "submit()")], deadline, is_priced=is_priced)
+        submission = self._hand_in(requests, future)
         return self._first(submission, self._wait(submission, future))
 
-    async def aoutcome(self, item: Any, *, deadline: Within = None) -> tuple[str, Outcome]:
+    async def aoutcome(self, item: Any, *, deadline: Within = None, is_priced: bool = False) -> tuple[str, Outcome]:
         """Request one outcome like `outcome`, without blocking."""
-        requests = await self._arequests([check_item(item, "submit()")], deadline)
+        requests = await self._arequests([check_item(item, "submit()")], deadline, is_priced=is_priced)
         future: asyncio.Future[list[Ended]] = asyncio.get_running_loop().create_future()
         submission = self._hand_in(requests, future)
         return self._first(submission, await self._await(submission, future))
@@ -416,42 +418,47 @@ class Batcher:
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _requests(self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False) -> list[Request]:
-        within = duration(deadline)
-        encoded = [_messages.encode(item) for item in items]  # what cannot be asked takes no name
+    def _requests(
+        self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False, is_priced: bool = False
+    ) -> list[Request]:
+        within, held = duration(deadline), list(items)
+        encoded = [_messages.encode(item) for item in held]  # what cannot be asked takes no name
+        priced = [is_priced or _messages.has_messages(item) for item in held]
         if self._needs_place:
-            return self._name(
-                encoded, self._placed(self._worker.on_loop(lambda: self._identify(encoded))), within, samples
-            )
-        return self._name(encoded, self._identify(encoded), within, samples)
+            identities = self._placed(self._worker.on_loop(lambda: self._identify(encoded)))
+            return self._name(encoded, identities, within, samples=samples, priced=priced)
+        return self._name(encoded, self._identify(encoded), within, samples=samples, priced=priced)
 
     async def _arequests(
-        self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False
+        self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False, is_priced: bool = False
     ) -> list[Request]:
-        within = duration(deadline)
-        encoded = [_messages.encode(item) for item in items]
+        within, held = duration(deadline), list(items)
+        encoded = [_messages.encode(item) for item in held]
+        priced = [is_priced or _messages.has_messages(item) for item in held]
         if self._needs_place:
             identities = await self._worker.aon_loop(lambda: self._identify(encoded))
-            return self._name(encoded, self._placed(identities), within, samples)
-        return self._name(encoded, self._identify(encoded), within, samples)
+            return self._name(encoded, self._placed(identities), within, samples=samples, priced=priced)
+        return self._name(encoded, self._identify(encoded), within, samples=samples, priced=priced)
 
     def _name(
         self,
         all_encoded: Sequence[JSON],
         identities: Sequence[bytes],
         within: timedelta | None,
-        samples: bool,  # noqa: FBT001  # as its callers got it
+        *,
+        samples: bool,
+        priced: Sequence[bool],
     ) -> list[Request]:
         requests = []
         equal: Counter[bytes] = Counter()
-        for encoded, identity in zip(all_encoded, identities, strict=True):
+        for encoded, identity, is_priced in zip(all_encoded, identities, priced, strict=True):
             request_id = self._names.name(encoded, identity)
             sample = ""
             if samples:
                 content = dumps(_messages.without_ids(encoded))
                 sample = str(equal[content] or "")
                 equal[content] += 1
-            requests.append(Request(request_id, "", encoded, sample=sample, deadline=within))
+            requests.append(Request(request_id, "", encoded, sample=sample, deadline=within, is_priced=is_priced))
         return requests
 
     def _hand_in(
@@ -532,7 +539,7 @@ class Batcher:
         answers: list[Any] = []
         for request, outcome in zip(submission.requests, outcomes, strict=True):
             if isinstance(outcome, Succeeded):
-                answers.append(_messages.decode_owned(outcome.answer))
+                answers.append(_messages.with_cost(_messages.decode_owned(outcome.answer), outcome.cost))
                 continue
             error: BatchBridgeError = (
                 _pending(request.id, outcome)
