@@ -26,7 +26,7 @@ from batch_bridge._engine.state import POLL_PATIENCE, State
 from batch_bridge._engine.submission import Sender
 from batch_bridge._engine.tenants import TenantLimits
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge._money import Account, Askers, Line, Prices, Purse
+from batch_bridge._money import Account, AccountLine, Askers, Prices, Purse
 from batch_bridge.errors import BadPollResultError
 
 logger = logging.getLogger("batch_bridge")
@@ -128,6 +128,8 @@ class Engine:
                 flight.blind = batch.blind  # no process stays: those before this one have looked in vain, too
             flight.stopping = isinstance(batch, SubmittedBatch) and batch.left != ""
             state.flights.add(flight)
+        unconfirmed = {flight.batch.key for flight in state.flights if isinstance(flight.batch, Intent)}
+        state.handles = {key: handle for key, handle in state.handles.items() if key in unconfirmed}
         accounts = await state.till.open(flight.batch for flight in state.flights)
         for flight in state.flights:
             account = accounts.get(flight.batch.key)
@@ -311,6 +313,8 @@ class Engine:
             case SubmittedBatch() as batch:
                 if (not flight.stopping or await self._settler.stop(flight, batch, now)) and not has_looked:
                     await self._settler.poll(flight, batch, now)
+            case Intent() as intent if intent.key in self._state.handles:
+                await self._sender.confirm_late(flight, intent, now)
             case Intent() as intent if flight.doubtful:
                 await self._sender.reconcile(flight, intent, now)
             case Intent() as intent if flight.inherited or flight.is_late:
@@ -488,7 +492,7 @@ class Engine:
     def keeps_askers(self, wanted: bool) -> None:
         self._state.till.askers = Askers() if wanted else None
 
-    def lines_of(self, asker: str) -> list[Line]:
+    def lines_of(self, asker: str) -> list[AccountLine]:
         """Return what was used for a thread, or for a request that none waits for, as far as `keeps_askers` goes."""
         return self._state.till.lines_of(asker)
 
@@ -504,7 +508,7 @@ class Engine:
         """Read the summaries of settled batches that are known by these keys."""
         return await self._state.ledger.closed_among(keys)
 
-    async def lines_in(self, key: str) -> list[Line]:
+    async def lines_in(self, key: str) -> list[AccountLine]:
         """Read what the requests of a settled batch have used."""
         return await self._state.till.lines_in(key)
 

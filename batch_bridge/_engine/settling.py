@@ -137,6 +137,7 @@ class Settler:
                 fresh.setdefault(request_id, final(outcome, state.ledger.tries(request_id), key))
         kinds = await settle_early(state.ledger, fresh, inherited=flight.inherited)
         flight.settled.update(kinds)
+        self._note_kinds(flight, kinds)
         flight.failed.update(_outcome.failures_of(fresh.values()))
         state.flights.settle_early(flight, fresh)
         state.settled += fresh
@@ -151,10 +152,13 @@ class Settler:
         flight.caught_up = True
         state = self._state
         known = await state.ledger.settled(tuple(state.flights.unsettled(flight)))
+        await state.ledger.drop(known)  # that process may have died before it did
         outcomes = await state.ledger.outcomes([each for each in flight.batch.members if each in known])
         for request_id, outcome in outcomes.items():
             self._note_used(flight, request_id, outcome)
-        flight.settled.update((request_id, _outcome.kind(outcome)) for request_id, outcome in outcomes.items())
+        kinds = {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()}
+        flight.settled.update(kinds)
+        self._note_kinds(flight, kinds)
         state.flights.settle_early(flight, outcomes)
 
     async def _tell_read(self, flight: Flight) -> None:
@@ -227,6 +231,7 @@ class Settler:
         overdue = Errored("the deadline has passed, and there is nothing to send again", code=DEADLINE, retryable=True)
         back, lost = await self._come_back(flight, dict.fromkeys(late, overdue))
         await state.ledger.settle(lost)
+        self._note_ended(flight, lost)
         await state.ledger.queued(back)
         left = replace(batch, left="overdue")
         await state.ledger.mark(left)
@@ -291,6 +296,7 @@ class Settler:
                 again=again,
                 failures=(failures := Counter(flight.failed)),
                 seen=partial(self._note_used, flight),
+                ended_as=partial(self._note_ended, flight),
             )
         except ReadError as error:
             flight.inherited, flight.caught_up = True, False  # what was read before it broke is written
@@ -299,6 +305,7 @@ class Settler:
             return
         back, lost = await self._come_back(flight, again.outcomes)
         await state.ledger.settle(lost)
+        self._note_ended(flight, lost)
         kinds.update(map(_outcome.kind, lost.values()))
         failures.update(_outcome.failures_of(lost.values()))
         await state.ledger.queued(back)
@@ -374,6 +381,7 @@ class Settler:
                 paid_twice=paid_twice,
                 group=batch.group,
                 failures=flight.failed if failures is None else failures,
+                lane="batch" if account is None else account.lane or "batch",
             ),
             money,
         )
@@ -409,6 +417,15 @@ class Settler:
         if isinstance(reply, Ended):
             return replace(reply, outcomes=(told(*each) async for each in reply.outcomes))
         return replace(reply, outcomes=tuple(told(*each) for each in reply.outcomes))
+
+    def _note_ended(self, flight: Flight, outcomes: Mapping[str, Outcome]) -> None:
+        """Note in the batch's account how members have ended. Done twice, it changes nothing."""
+        self._note_kinds(flight, {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()})
+
+    def _note_kinds(self, flight: Flight, kinds: Mapping[str, str]) -> None:
+        if flight.account is not None:
+            for request_id, kind in kinds.items():
+                flight.account.end(request_id, kind)
 
     def _again(self, flight: Flight, now: datetime) -> Resubmission:
         batch = flight.batch

@@ -14,9 +14,9 @@ from batch_bridge._core.provider import Provider, has_price
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import (
     Account,
+    AccountLine,
     Askers,
     Lane,
-    Line,
     Part,
     Prices,
     Purse,
@@ -111,7 +111,7 @@ class Till:
             if key not in left_out and (account.lane is not None or key.startswith(_HIT))
         ]
 
-    async def lines_in(self, key: str) -> list[Line]:
+    async def lines_in(self, key: str) -> list[AccountLine]:
         """Read what the requests of one batch have used."""
         row = await self._ledger.money_of(key)
         found = {} if row is None else self._read([(key, row)])
@@ -287,7 +287,7 @@ class Till:
         whole = await asyncio.to_thread(receipt, [(self.prices, list(account.each()))])
         return BatchCost(whole.paid, whole.list_price, whole.currency)
 
-    def lines_of(self, asker: str) -> list[Line]:
+    def lines_of(self, asker: str) -> list[AccountLine]:
         """Return what was used for a thread, or for a request that none waits for, where the host wants to know."""
         return [] if self.askers is None else list(self.askers.lines(asker))
 

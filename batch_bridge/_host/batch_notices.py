@@ -9,7 +9,7 @@ from batch_bridge._core import log_text as _logged
 from batch_bridge._core.models import Closed
 from batch_bridge._engine import Engine
 from batch_bridge._ledger.ledger import Rows
-from batch_bridge._money import Cost, Line, receipt
+from batch_bridge._money import AccountLine, Cost, receipt
 from batch_bridge._notify import Board, Notifier, of_batch, of_stall
 from batch_bridge.events import Event, Settled, Stalled
 
@@ -111,7 +111,7 @@ class BatchNotices:
                 continue
             await self._board.tell(of_batch(self._name, batch, await self._cost(lines)))
 
-    async def _cost(self, lines: Sequence[Line]) -> Cost:
+    async def _cost(self, lines: Sequence[AccountLine]) -> Cost:
         return await asyncio.to_thread(receipt, [(self._engine.prices, lines)])
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from batch_bridge._money.account import Account, Line
+from batch_bridge._money.account import Account, AccountLine
 
 
 class Askers:
@@ -18,7 +18,7 @@ class Askers:
             if asker:
                 self._places.setdefault(asker, []).append((account, place))
 
-    def lines(self, asker: str) -> Iterator[Line]:
+    def lines(self, asker: str) -> Iterator[AccountLine]:
         """Return what was used for a thread, or for a request, as far as that is known by now."""
         for account, place in self._places.get(asker, ()):
             yield from account.of((place,))
