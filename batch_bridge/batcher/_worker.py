@@ -18,7 +18,9 @@ from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.closing import Closing
 from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Closed, Errored, Outcome, Request, Succeeded
+from batch_bridge._engine import Engine
 from batch_bridge._engine.standstill import Standstill
+from batch_bridge._host.batch_notices import batch_notices
 from batch_bridge._host.callbacks import Callbacks, listen
 from batch_bridge._host.engine_loop import EngineLoop
 from batch_bridge._host.eta import EtaClock, Whereabouts
@@ -440,6 +442,7 @@ class Worker:
             if file is not None:
                 await self._keep_journal(file, stack)
             await self._read_items(ledger)
+            await self._open_notices(engine, stack)
             stack.push_async_exit(Closing([provider.aclose for provider in self._bridge.providers]))
             self._opened.set()
             self._take()
@@ -469,6 +472,15 @@ class Worker:
         journal = Journal(file, "batcher", self._shown, FileCommands(file, _Hands(self._engine_loop)))
         stack.push_async_exit(Closing((journal.close,)))
         await journal.open()
+
+    async def _open_notices(self, engine: Engine, stack: contextlib.AsyncExitStack) -> None:
+        """Have people told of batches that end, if anybody is to be told."""
+        file = "" if self._path is None else os.fspath(self._path)
+        notices = batch_notices(self._bridge.name, engine, self._bridge.notifier, self._rows, file)
+        if notices is not None:
+            stack.push_async_exit(Closing((notices.close,)))
+            await notices.open()
+            notices.send_soon()
 
     async def _read_items(self, ledger: Ledger) -> None:
         """Have the items at hand that a process before this one has left queued."""
