@@ -65,6 +65,7 @@ class Settler:
             remember = deduplication.remember(now) if deduplication is not None else None
             told = () if flight.inherited else flight.settled  # what was settled may not have been kept
             reply = await spread(await state.who(batch).poll(batch.handle, sent), batch, remember, told)
+            reply = await self._with_costs(flight, reply)
         except BatchFailed as error:
             await self.fail(flight, Errored(str(error), code=error.code), now, error)
         except BadPollResultError as error:
@@ -394,7 +395,7 @@ class Settler:
         state, batch = self._state, flight.batch
         submitted = batch if isinstance(batch, SubmittedBatch) else None
         account = flight.account
-        money = None if account is None else state.till.close(batch, account, state.who(batch))
+        money = None if account is None else state.till.close(batch, account)
         closed = Closed(
             key=batch.key,
             handle=state.shown(submitted, submitted.handle) if submitted else None,
@@ -424,9 +425,26 @@ class Settler:
         if account is None:
             return
         if account.way is None and isinstance(batch, SubmittedBatch):
-            account.way = lane_of(self._state.who(batch), batch.handle)
+            account.way = lane_of(batch.handle)
         _, _, model = batch.group.rpartition(" ")
         account.note(request_id, outcome, model)
+
+    async def _with_costs(self, flight: Flight, reply: InProgress | Ended) -> InProgress | Ended:
+        """Have answers tell what was paid for them, where that is wanted."""
+        account = flight.account
+        if account is None or not account.priced:
+            return reply
+        await self._state.till.load_prices(account)
+
+        def told(request_id: str, outcome: Outcome) -> tuple[str, Outcome]:
+            self._note_used(flight, request_id, outcome)
+            if isinstance(outcome, Succeeded) and (paid := account.paid(request_id, self._state.prices)) is not None:
+                return request_id, Succeeded(outcome.answer, paid)
+            return request_id, outcome
+
+        if isinstance(reply, Ended):
+            return replace(reply, outcomes=(told(*each) async for each in reply.outcomes))
+        return replace(reply, outcomes=tuple(told(*each) for each in reply.outcomes))
 
     def _note_ended(self, flight: Flight, outcomes: Mapping[str, Outcome]) -> None:
         """Note in the batch's account how members have ended. Done twice, it changes nothing."""

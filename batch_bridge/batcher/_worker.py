@@ -18,7 +18,9 @@ from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.closing import Closing
 from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Closed, Errored, Outcome, Request, Succeeded
+from batch_bridge._engine import Engine
 from batch_bridge._engine.standstill import Standstill
+from batch_bridge._host.batch_notices import batch_notices
 from batch_bridge._host.callbacks import Callbacks, listen
 from batch_bridge._host.engine_loop import EngineLoop
 from batch_bridge._host.eta import EtaClock, Whereabouts
@@ -440,28 +442,33 @@ class Worker:
             if file is not None:
                 await self._keep_journal(file, stack)
             await self._read_items(ledger)
+            await self._open_notices(engine, stack)
             stack.push_async_exit(Closing([provider.aclose for provider in self._bridge.providers]))
             self._opened.set()
             self._take()
             if self._closed:  # meanwhile, on an event loop that did not wait
                 self._stop.set()
-            driving = asyncio.create_task(self._engine_loop.run())
-            stopping = asyncio.create_task(self._stop.wait())
-            await asyncio.wait((driving, stopping), return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            self._closed = True
-            if self._patience is not None:
-                self._patience.hurry()
-            self._engine_loop.stop()  # a submission that is cut off is a batch that nobody knows of
-            if not driving.done():
-                self._fail_all()  # who waits need not wait for that
-            await driving
-            self.warn_of_uncollected()
+            await self._drive(self._engine_loop)
             await asyncio.gather(*self._deliveries)
             await self._engine_loop.finish()
             if self._is_clean and self._retained is not None:
                 await self._retained.clear(rows, self._forget)
             self._last = await self._figures()
+
+    async def _drive(self, engine_loop: EngineLoop) -> None:
+        """Answer what comes until it is closed, or cannot go on."""
+        driving = asyncio.create_task(engine_loop.run())
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait((driving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        self._closed = True
+        if self._patience is not None:
+            self._patience.hurry()
+        engine_loop.stop()  # a submission that is cut off is a batch that nobody knows of
+        if not driving.done():
+            self._fail_all()  # who waits need not wait for that
+        await driving
+        self.warn_of_uncollected()
 
     async def _keep_journal(self, file: Rows, stack: contextlib.AsyncExitStack) -> None:
         """Write down how it is, for who watches its file, and do what they ask."""
@@ -469,6 +476,15 @@ class Worker:
         journal = Journal(file, "batcher", self._shown, FileCommands(file, _Hands(self._engine_loop)))
         stack.push_async_exit(Closing((journal.close,)))
         await journal.open()
+
+    async def _open_notices(self, engine: Engine, stack: contextlib.AsyncExitStack) -> None:
+        """Have people told of batches that end, if anybody is to be told."""
+        file = "" if self._path is None else os.fspath(self._path)
+        notices = batch_notices(self._bridge.name, engine, self._bridge.notifier, self._rows, file)
+        if notices is not None:
+            stack.push_async_exit(Closing((notices.close,)))
+            await notices.open()
+            notices.send_soon()
 
     async def _read_items(self, ledger: Ledger) -> None:
         """Have the items at hand that a process before this one has left queued."""
