@@ -292,7 +292,8 @@ class Pool:
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _given(self, place: int, value: Any, config: Any, run_id: str, context: Any) -> Given:
-        own = full_config(config[place] if isinstance(config, Sequence) else config or {})
+        its: Any = config[place] if isinstance(config, Sequence) else config or {}
+        own = full_config(its)
         named = own.get("configurable", {}).get("thread_id")
         thread = f"{run_id}:{place}" if named is None else str(named)
         digest = "" if isinstance(value, Command) else digest_of(value)
@@ -409,8 +410,9 @@ async def _fresh(graph: Any, config: Any, given: Mapping[str, Any]) -> Any:
     if not given["command"]:
         return given["input"]
     command: Command[Any] = Command(**given["input"])
-    if not is_by_id(command.resume):
+    resume: Any = command.resume
+    if not is_by_id(resume):
         return command
     pending = {each.id for each in (await graph.aget_state(config)).interrupts}
-    answers = {each: answer for each, answer in command.resume.items() if each in pending}
+    answers = {each: answer for each, answer in resume.items() if each in pending}
     return replace(command, resume=answers) if answers else None
