@@ -26,7 +26,7 @@ from batch_bridge.errors import RunnerStateError, SubmittedThreadError, UnknownT
 from batch_bridge.pool._leg import PARKED, LegHost
 from batch_bridge.pool._postgres import connections, make_tables
 from batch_bridge.pool._server import PoolServer
-from batch_bridge.pool._threads import TASK, EndedThread, Given, PoolThreads, handle_of, queue_of
+from batch_bridge.pool._threads import TASK, Ended, Given, Threads, handle_of, queue_of
 from batch_bridge.pool._ticker import Ticker
 from batch_bridge.runner._options import full_config
 from batch_bridge.runner._recovery import digest_of, mismatch
@@ -138,7 +138,7 @@ class Pool:
         await make_tables(self._dsn, self._connections, self._app)
         self._saver = AsyncPostgresSaver(self._connections)
         self._rows = PatientRows(AsyncPostgresStore(self._connections), self._ledger_patience)
-        self._threads = PoolThreads(self._connections, self._app, self._name)
+        self._threads = Threads(self._connections, self._app, self._name)
 
     async def run(self) -> None:
         """Work: run threads, and tick when it is this process's turn. Goes on until it is cancelled, or `SIGTERM`.
@@ -275,7 +275,7 @@ class Pool:
                 raise RunnerStateError(
                     f"thread {given.thread!r} is under way, or there is none; wait for it, and then go on with it"
                 )
-            while (ended := await self._threads.ended_of(given.thread)) is None:  # noqa: ASYNC110  # another process ends it
+            while (ended := await self._threads.ended_of(given.thread)) is None:
                 await asyncio.sleep(_LOOK)
         result = self._result(ended)
         if isinstance(result, SubmittedThreadError):
@@ -292,8 +292,7 @@ class Pool:
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _given(self, place: int, value: Any, config: Any, run_id: str, context: Any) -> Given:
-        its: Any = config[place] if isinstance(config, Sequence) else config or {}
-        own = full_config(its)
+        own = full_config(config[place] if isinstance(config, Sequence) else config or {})
         named = own.get("configurable", {}).get("thread_id")
         thread = f"{run_id}:{place}" if named is None else str(named)
         digest = "" if isinstance(value, Command) else digest_of(value)
@@ -317,7 +316,7 @@ class Pool:
     async def _counts(self, run_id: str | None) -> dict[str, int]:
         return await self._ledger_patience.call(lambda: self._threads.counts(run_id))
 
-    def _result(self, ended: EndedThread) -> Any:
+    def _result(self, ended: Ended) -> Any:
         if ended.state == "failed":
             return SubmittedThreadError(
                 f"thread {ended.thread!r} has failed: {ended.error}. Submit it again, and it goes on from there, and "
@@ -395,7 +394,7 @@ class Pool:
         else:
             state = "asks" if isinstance(result, Mapping) and "__interrupt__" in result else "done"
             kind, data = self._saver.serde.dumps_typed(result)
-        ended = EndedThread(thread, place, state, kind, data, error)
+        ended = Ended(thread, place, state, kind, data, error)
 
         async def write() -> None:
             async with self._connections.connection() as connection, connection.transaction():
@@ -410,9 +409,8 @@ async def _fresh(graph: Any, config: Any, given: Mapping[str, Any]) -> Any:
     if not given["command"]:
         return given["input"]
     command: Command[Any] = Command(**given["input"])
-    resume: Any = command.resume
-    if not is_by_id(resume):
+    if not is_by_id(command.resume):
         return command
     pending = {each.id for each in (await graph.aget_state(config)).interrupts}
-    answers = {each: answer for each, answer in resume.items() if each in pending}
+    answers = {each: answer for each, answer in command.resume.items() if each in pending}
     return replace(command, resume=answers) if answers else None

@@ -10,7 +10,7 @@ from psycopg_pool import AsyncConnectionPool
 from batch_bridge._core.interrupt_payload import read_author, read_interrupt, read_origin
 from batch_bridge._core.models import JSON
 from batch_bridge._server.thread_view import ParkedWait, ThreadView
-from batch_bridge.pool._threads import PoolThreads
+from batch_bridge.pool._threads import Threads
 
 _PAGE: Final = 200
 _PENDING: Final = """
@@ -36,9 +36,7 @@ class PoolServer:
         serde: The checkpointer's.
     """
 
-    def __init__(
-        self, threads: PoolThreads, connections: "AsyncConnectionPool[Any]", serde: SerializerProtocol
-    ) -> None:
+    def __init__(self, threads: Threads, connections: "AsyncConnectionPool[Any]", serde: SerializerProtocol) -> None:
         self._threads = threads
         self._connections = connections
         self._serde = serde

@@ -74,7 +74,7 @@ class Row(NamedTuple):
     given: bytes
 
 
-class EndedThread(NamedTuple):
+class Ended(NamedTuple):
     """What became of a thread."""
 
     thread: str
@@ -90,7 +90,7 @@ def handle_of(thread: str) -> str:
     return str(uuid.uuid5(_HANDLES, thread))
 
 
-class PoolThreads:
+class Threads:
     """The rows of one pool.
 
     Args:
@@ -188,7 +188,7 @@ class PoolThreads:
             row = await cursor.fetchone()
         return None if row is None else (Row(**row), token)
 
-    async def leave(self, connection: AsyncConnection[Any], thread: str, token: str, ended: EndedThread) -> bool:
+    async def leave(self, connection: AsyncConnection[Any], thread: str, token: str, ended: Ended) -> bool:
         """Write how a leg has left its thread; return whether the leg is the thread's last one.
 
         Args:
@@ -204,11 +204,11 @@ class PoolThreads:
         )
         return await cursor.fetchone() is not None
 
-    async def ended(self, run: str, beyond: int = -1) -> list[EndedThread]:
+    async def ended(self, run: str, beyond: int = -1) -> list[Ended]:
         """Return the threads of a run that have ended, by their places."""
         return await self._ended("run = %s AND place > %s", (run, beyond))
 
-    async def ended_of(self, thread: str) -> EndedThread | None:
+    async def ended_of(self, thread: str) -> Ended | None:
         """Return what became of a thread; `None` if it has not ended, or there is none."""
         return next(iter(await self._ended("thread = %s", (thread,))), None)
 
@@ -248,7 +248,7 @@ class PoolThreads:
             )
             return [row["handle"] for row in await cursor.fetchall()]
 
-    async def _ended(self, where: str, given: tuple[Any, ...]) -> list[EndedThread]:
+    async def _ended(self, where: str, given: tuple[Any, ...]) -> list[Ended]:
         async with self._connections.connection() as connection:
             cursor = await connection.execute(
                 "SELECT thread, place, state, result_kind, result, error FROM batch_bridge_threads "  # noqa: S608
@@ -256,7 +256,7 @@ class PoolThreads:
                 (*given, list(_ENDED)),
             )
             return [
-                EndedThread(row["thread"], row["place"], row["state"], row["result_kind"], row["result"], row["error"])
+                Ended(row["thread"], row["place"], row["state"], row["result_kind"], row["result"], row["error"])
                 for row in await cursor.fetchall()
             ]
 
