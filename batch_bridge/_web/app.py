@@ -29,7 +29,7 @@ from batch_bridge._status.commands import VERBS, ask, wait_for
 from batch_bridge._status.models import Status
 from batch_bridge._status.thread import read_thread
 from batch_bridge._web.metrics import metrics
-from batch_bridge._web.watch import FileWatch
+from batch_bridge._web.watch import Watch
 from batch_bridge.errors import RunFileError
 
 _HERE: Final = Path(__file__).parent
@@ -63,7 +63,7 @@ class App:
     """The routes over one file."""
 
     def __init__(self, file: Path) -> None:
-        self._watch = FileWatch(file)
+        self._watch = Watch(file)
         self._csrf = secrets.token_urlsafe(24)
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"), autoescape=select_autoescape(), trim_blocks=True

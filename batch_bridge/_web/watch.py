@@ -12,7 +12,7 @@ FRESH: Final = 0.9
 """Seconds for which a look is shared."""
 
 
-class FileWatch:
+class Watch:
     """Looks at a file for all who watch it. Bound to one event loop.
 
     Args:

@@ -149,6 +149,6 @@ async def test_ten_watchers_share_a_look(desk, monkeypatch):
 
     looks = []
     monkeypatch.setattr(_watch, "read_status", lambda file: looks.append(file) or json)
-    watch = _watch.FileWatch("run.db")
+    watch = _watch.Watch("run.db")
     await asyncio.gather(*(watch.look() for _ in range(10)))
     assert len(looks) == 1
