@@ -68,7 +68,8 @@ class Pool:
             `AsyncPostgresSaver`; a checkpointer of its own is not used.
         bridges: One or several bridges; nodes refer to them by name. The same ones in each process.
         dsn: The database. The tables are made where they are missing.
-        name: Tells pools of one database from each other.
+        name: Tells pools of one database from each other. Their bridges have names of their own, too: a bridge's queue
+            belongs to its name, whichever pool asks.
         concurrency: Threads that this process runs at the same time; parked ones do not count.
 
     Raises:
@@ -140,10 +141,13 @@ class Pool:
         self._rows = PatientRows(AsyncPostgresStore(self._connections), self._ledger_patience)
         self._threads = Threads(self._connections, self._app, self._name)
 
-    async def run(self) -> None:
+    async def run(self, *, signals: bool = True) -> None:
         """Work: run threads, and tick when it is this process's turn. Goes on until it is cancelled, or `SIGTERM`.
 
         What runs then is given a few seconds to end; what has not ended is run by another process.
+
+        Args:
+            signals: Whether SIGTERM and SIGINT end it. `False` where they are another's, as in a web server.
         """
         async with self:
             server = PoolServer(self._threads, self._connections, self._saver.serde)
@@ -154,7 +158,7 @@ class Pool:
                 asyncio.create_task(self._ticker.run(), name="batch_bridge ticker"),
                 asyncio.create_task(self._rescue(), name="batch_bridge rescue"),
             ]
-            worker = asyncio.create_task(self._work(), name="batch_bridge worker")
+            worker = asyncio.create_task(self._work(signals=signals), name="batch_bridge worker")
             try:
                 await asyncio.wait([worker, *tasks], return_when=asyncio.FIRST_COMPLETED)
                 for task in (worker, *tasks):
@@ -330,7 +334,7 @@ class Pool:
         policy = self._bridges[bridge].flush
         return policy.when_idle is not False and policy.max_idle is None and await self._threads.is_idle()
 
-    async def _work(self) -> None:
+    async def _work(self, *, signals: bool) -> None:
         while True:
             try:
                 await self._app.run_worker_async(
@@ -340,6 +344,7 @@ class Pool:
                     update_heartbeat_interval=_HEARTBEAT,
                     stalled_worker_timeout=_DEAD,
                     shutdown_graceful_timeout=_GRACE,
+                    install_signal_handlers=signals,
                 )
             except Exception as error:  # noqa: BLE001  # no graph runs here: the database was away
                 logger.warning("a worker of %r begins again: %s", self._name, _logged.said(error))

@@ -168,12 +168,12 @@ class Threads:
         async with self._connections.connection() as connection, connection.transaction():
             cursor = await connection.execute(
                 "UPDATE batch_bridge_threads SET state = 'ready', changed_at = clock_timestamp() "
-                "WHERE handle = %s AND state = 'parked' RETURNING thread",
+                "WHERE handle = %s AND state = 'parked' RETURNING thread, pool",
                 (handle,),
             )
             row = await cursor.fetchone()
             if row is not None:
-                await self._defer(connection, [row["thread"]])
+                await self._defer(connection, [row["thread"]], row["pool"])
         return row is not None
 
     async def take(self, thread: str) -> tuple[Row, str] | None:
@@ -260,12 +260,12 @@ class Threads:
                 for row in await cursor.fetchall()
             ]
 
-    async def _defer(self, connection: AsyncConnection[Any], threads: Sequence[str]) -> None:
+    async def _defer(self, connection: AsyncConnection[Any], threads: Sequence[str], pool: str = "") -> None:
         """Make jobs of threads, in the caller's transaction. One job of a thread runs at a time, whatever comes."""
         if threads:
             jobs = [
                 Job(
-                    queue=queue_of(self._pool),
+                    queue=queue_of(pool or self._pool),
                     lock=thread,
                     queueing_lock=None,
                     task_name=TASK,
