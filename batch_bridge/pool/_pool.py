@@ -139,7 +139,7 @@ class Pool:
         await make_tables(self._dsn, self._connections, self._app)
         self._saver = AsyncPostgresSaver(self._connections)
         self._rows = PatientRows(AsyncPostgresStore(self._connections), self._ledger_patience)
-        self._threads = Threads(self._connections, self._app, self._name)
+        self._threads = Threads(self._connections, self._app, self._name, self._ledger_patience)
 
     async def run(self, *, signals: bool = True) -> None:
         """Work: run threads, and tick when it is this process's turn. Goes on until it is cancelled, or `SIGTERM`.
@@ -235,7 +235,7 @@ class Pool:
         """
         async with self:
             while True:
-                counts = await self._counts(run_id)
+                counts = await self._threads.counts(run_id)
                 if not counts:
                     raise UnknownThreadError(
                         f"this pool has no run {run_id!r}; start it with await pool.submit(inputs, run_id={run_id!r})"
@@ -279,7 +279,7 @@ class Pool:
                 raise RunnerStateError(
                     f"thread {given.thread!r} is under way, or there is none; wait for it, and then go on with it"
                 )
-            while (ended := await self._threads.ended_of(given.thread)) is None:
+            while (ended := await self._threads.ended_of(given.thread)) is None:  # noqa: ASYNC110  # others end it
                 await asyncio.sleep(_LOOK)
         result = self._result(ended)
         if isinstance(result, SubmittedThreadError):
@@ -289,7 +289,7 @@ class Pool:
     async def status(self, run_id: str | None = None) -> dict[str, int]:
         """Count the threads of the pool, or of one run: `running`, `parked`, `asks`, `done`, `failed`."""
         async with self:
-            counts = await self._counts(run_id)
+            counts = await self._threads.counts(run_id)
         names = {"ready": "running", "parked": "parked", "asks": "asks", "done": "done", "failed": "failed"}
         return {shown: counts.get(state, 0) for state, shown in names.items()}
 
@@ -316,9 +316,6 @@ class Pool:
         ours, _ = sort_interrupts(pending)
         questions = [each.id for each in pending if each.id not in ours]
         return replace(command, resume={questions[0]: command.resume}) if len(questions) == 1 else command
-
-    async def _counts(self, run_id: str | None) -> dict[str, int]:
-        return await self._ledger_patience.call(lambda: self._threads.counts(run_id))
 
     def _result(self, ended: Ended) -> Any:
         if ended.state == "failed":

@@ -14,13 +14,19 @@ the end changes nothing.
 """
 
 import uuid
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from functools import wraps
+from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 from procrastinate import App
 from procrastinate.jobs import Job
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
+
+from batch_bridge._ledger.patience import Patience
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 TASK: Final = "batch_bridge.thread"
 _HANDLES: Final = uuid.UUID("0c5c1c2e-3f0f-5a52-8a51-6d1f4b1f9a2e")
@@ -90,6 +96,18 @@ def handle_of(thread: str) -> str:
     return str(uuid.uuid5(_HANDLES, thread))
 
 
+def _patient(
+    method: "Callable[Concatenate[Threads, P], Awaitable[T]]",
+) -> "Callable[Concatenate[Threads, P], Awaitable[T]]":
+    """Try a method again while the database cannot be reached. To do it twice is to do it once."""
+
+    @wraps(method)
+    async def call(self: "Threads", *given: P.args, **named: P.kwargs) -> T:
+        return await self.patience.call(lambda: method(self, *given, **named))
+
+    return call
+
+
 class Threads:
     """The rows of one pool.
 
@@ -97,13 +115,16 @@ class Threads:
         connections: Where they are.
         app: Whose jobs threads are.
         pool: The pool's name.
+        patience: With the database.
     """
 
-    def __init__(self, connections: "AsyncConnectionPool[Any]", app: App, pool: str) -> None:
+    def __init__(self, connections: "AsyncConnectionPool[Any]", app: App, pool: str, patience: Patience) -> None:
+        self.patience = patience
         self._connections = connections
         self._app = app
         self._pool = pool
 
+    @_patient
     async def begin(self, given: Sequence[Given]) -> dict[str, str]:
         """Begin threads that are not there, and those that have failed; all of them, or none.
 
@@ -163,6 +184,7 @@ class Threads:
             await self._defer(connection, [given.thread])
         return True
 
+    @_patient
     async def resume(self, handle: str) -> bool:
         """Have a parked thread go on: its answers are there. Returns whether it was parked."""
         async with self._connections.connection() as connection, connection.transaction():
@@ -176,6 +198,7 @@ class Threads:
                 await self._defer(connection, [row["thread"]], row["pool"])
         return row is not None
 
+    @_patient
     async def take(self, thread: str) -> tuple[Row, str] | None:
         """Take a thread that is ready, for a leg; return its row and the leg's token. `None`: it is not ready."""
         token = uuid.uuid4().hex
@@ -204,14 +227,17 @@ class Threads:
         )
         return await cursor.fetchone() is not None
 
+    @_patient
     async def ended(self, run: str, beyond: int = -1) -> list[Ended]:
         """Return the threads of a run that have ended, by their places."""
         return await self._ended("run = %s AND place > %s", (run, beyond))
 
+    @_patient
     async def ended_of(self, thread: str) -> Ended | None:
         """Return what became of a thread; `None` if it has not ended, or there is none."""
         return next(iter(await self._ended("thread = %s", (thread,))), None)
 
+    @_patient
     async def counts(self, run: str | None = None) -> dict[str, int]:
         """Count the threads of the pool, or of one run, by state."""
         async with self._connections.connection() as connection:
@@ -222,6 +248,7 @@ class Threads:
             )
             return {row["state"]: row["count"] for row in await cursor.fetchall()}
 
+    @_patient
     async def is_idle(self) -> bool:
         """Return whether no thread of the pool is ready."""
         async with self._connections.connection() as connection:
@@ -230,6 +257,7 @@ class Threads:
             )
             return await cursor.fetchone() is None
 
+    @_patient
     async def states(self, handles: Sequence[str]) -> dict[str, tuple[str, str]]:
         """Return threads and their states, by handle."""
         async with self._connections.connection() as connection:

@@ -113,8 +113,9 @@ class Ticker:
 
     async def _end_holder(self, connection: psycopg.AsyncConnection[Any]) -> None:
         cursor = await connection.execute(
-            "SELECT pid, pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND "
-            "objid = ANY(%s) AND granted AND pid != pg_backend_pid() AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            "SELECT pid, pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s "
+            "AND objid = ANY(%s) AND granted AND pid != pg_backend_pid() "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
             (_KIND, self._keys),
         )
         for pid, _ in await cursor.fetchall():
