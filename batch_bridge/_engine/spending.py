@@ -12,7 +12,22 @@ from batch_bridge._core.batching import Waiting, lines
 from batch_bridge._core.models import JSON, Errored, Intent, Outcome, Request, SubmittedBatch
 from batch_bridge._core.provider import Provider, has_price
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge._money import Account, Lane, Part, Prices, Purse, Refusal, Who, of_hit, shown, worst
+from batch_bridge._money import (
+    Account,
+    AccountLine,
+    Askers,
+    Lane,
+    Part,
+    Prices,
+    Purse,
+    Refusal,
+    Who,
+    of_hit,
+    receipt,
+    shown,
+    worst,
+)
+from batch_bridge.events import BatchCost
 
 logger = logging.getLogger("batch_bridge")
 
@@ -50,6 +65,8 @@ class Till:
         purse: May be replaced before the engine is opened.
         refused: Outcomes of requests that were not sent, where the ledger keeps no queue: their thread asks again when
             it is continued, and there may be more to spend by then.
+        askers: Whose the accounts are, where the host wants to tell what each has cost; else `None`. From before the
+            engine is opened.
     """
 
     def __init__(self, name: str, ledger: Ledger, prices: Prices, purse: Purse) -> None:
@@ -58,6 +75,7 @@ class Till:
         self.prices = prices
         self.purse = purse
         self.refused: dict[str, Errored] = {}
+        self.askers: Askers | None = None
         self._short: int | None = None
 
     async def open(self, batches: Iterable[Intent | SubmittedBatch]) -> dict[str, Account]:
@@ -76,6 +94,11 @@ class Till:
             if key in is_open or account.lane is not None or key.startswith(_HIT)
         }
         self.purse.load(self._name, counted, self.prices)
+        if self.askers is not None:
+            self.askers = Askers()
+            for key, (account, _) in counted.items():
+                if key not in is_open:
+                    self.askers.add(account)
         return {key: known[key] for key in is_open if key in known}
 
     async def settled(self, is_open: Iterable[str]) -> list[Account]:
@@ -212,6 +235,7 @@ class Till:
             tuple(admitted.worst.get(each) for each in intent.members) if admitted.worst else (),
         )
         self._know(account, intent)
+        self._note_askers(account, intent.members)
         self.purse.reserve(self._name, intent.key, account)
         return account
 
@@ -223,10 +247,15 @@ class Till:
             self.purse.reserve(self._name, batch.key, account)
         account.lines.clear()
         self._know(account, batch)
+        self._note_askers(account, batch.members)
         return account
 
     def _know(self, account: Account, batch: Intent | SubmittedBatch) -> None:
         account.know(batch.members, lines(batch) if batch.shared else batch.members)
+
+    def _note_askers(self, account: Account, members: Sequence[str]) -> None:
+        if self.askers is not None:
+            self.askers.add(account, members)
 
     # -- after it --------------------------------------------------------------------------------------------------
 
@@ -239,6 +268,20 @@ class Till:
         account.lane = lane_of(provider, batch.handle) if isinstance(batch, SubmittedBatch) else "batch"
         return account.to_row()
 
+    async def cost(self, account: Account) -> BatchCost:
+        """Return what a batch has cost that is closed. The first price imports a list of prices, in a thread."""
+        whole = await asyncio.to_thread(receipt, [(self.prices, list(account.each()))])
+        return BatchCost(whole.paid, whole.list_price, whole.currency)
+
+    def lines_of(self, asker: str) -> list[AccountLine]:
+        """Return what was used for a thread, or for a request that none waits for, where the host wants to know."""
+        return [] if self.askers is None else list(self.askers.lines(asker))
+
+    def forget_asker(self, asker: str) -> None:
+        """Let go of what `lines_of` answers."""
+        if self.askers is not None:
+            self.askers.forget(asker)
+
     def settle(self, key: str, account: Account) -> None:
         """Put what a batch has used in the place of what it has reserved; its account is written."""
         self.purse.settle(self._name, key, account, self.prices)
@@ -248,6 +291,8 @@ class Till:
     ) -> None:
         """Write down requests that a cache has answered: they cost nothing, and are counted."""
         accounts = {f"{_HIT}{each.id}": of_hit(each, outcomes[each.id], vendor_of(provider), now) for each in requests}
+        for key, account in accounts.items():
+            self._note_askers(account, (key.removeprefix(_HIT),))
         await self._ledger.note_money({key: account.to_row() for key, account in accounts.items()})
         for key, account in accounts.items():
             self.purse.settle(self._name, key, account, self.prices)

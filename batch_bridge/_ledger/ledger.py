@@ -257,6 +257,8 @@ class Ledger:
             row["group"] = closed.group
         if closed.failures:
             row["failures"] = [[*kind, count] for kind, count in closed.failures.items()]
+        if closed.lane != "batch":
+            row["lane"] = closed.lane
         account = [] if money is None else [self._put("money", closed.key, money)]
         await self._run([self._put("closed", closed.key, row), *account])
         await self._run([self._put("batches", closed.key, None)])
@@ -419,6 +421,7 @@ def _closed(key: str, row: Mapping[str, Any]) -> Closed:
         paid_twice=row.get("paid_twice", 0),
         group=row.get("group", ""),
         failures={(kind, code, status, passes): n for kind, code, status, passes, n in row.get("failures", ())},
+        lane=row.get("lane", "batch"),
     )
 
 

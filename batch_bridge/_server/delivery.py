@@ -47,6 +47,7 @@ class Outbox:
         access: How the server is reached as the user whose a thread is.
         users: Whose the threads are.
         key_ring: The deployment's keys.
+        ended: Told of threads that have ended, or are gone.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class Outbox:
         access: Access,
         users: Users,
         key_ring: KeyRing,
+        ended: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = store
+        self._ended = ended
         self._bridge = bridge
         self._ledger = ledger
         self._forget = forget
@@ -179,10 +182,9 @@ class Outbox:
                     delivery.put_off(now)
                 case Verdict.GONE | Verdict.GIVE_UP:
                     await self._bury(delivery, verdict.value, now)
+                    self._leave(delivery.thread, thread)
                 case Verdict.READ:
-                    del self._deliveries[delivery.thread]
-                    if thread is None or thread.ended or thread.failed:
-                        self._strikes.pop(delivery.thread, None)
+                    self._leave(delivery.thread, thread)
                 case Verdict.SEND if thread is not None:
                     to_send.append((delivery, thread))
                 case Verdict.CHECK:
@@ -191,6 +193,14 @@ class Outbox:
                     delivery.put_off(now)
         await self._acknowledge(ended, kept, now)
         await self._send(server, to_send, now)
+
+    def _leave(self, thread: str, seen: ThreadView | None) -> None:
+        """Look after a thread no longer: it has all that it is to be told."""
+        self._deliveries.pop(thread, None)
+        if seen is None or seen.ended or seen.failed:
+            self._strikes.pop(thread, None)
+        if seen is None or seen.ended:
+            self._ended(thread)
 
     def _vouched(self, delivery: Delivery, thread: ThreadView | None) -> ThreadView | None:
         return None if thread is None else thread.vouched(self._bridge, delivery.ids)

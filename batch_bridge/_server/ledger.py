@@ -189,7 +189,7 @@ class ServerLedger(Ledger):
     async def queue(self) -> list[Waiting]:
         """See `Ledger`."""
         settled = await self.settled([each for each in self._queue if each in self.outbox])  # a crash came in between
-        await self._queue.remove(settled)
+        await self.drop(settled)
         rows: Iterable[tuple[str, Any]] = self._queue.items()
         return [
             replace(_waiting(request_id, row), thread=thread)
@@ -203,10 +203,10 @@ class ServerLedger(Ledger):
         await self._queue.remove(batch.members)
 
     async def drop(self, ids: Iterable[str]) -> None:
-        """See `Ledger`."""
+        """See `Ledger`. The queue comes last: by it the next process finds what this one has begun to let go of."""
         held = list(ids)
-        await self._queue.remove(held)
         await super().drop(held)
+        await self._queue.remove(held)
         for request_id in held:
             self._tenants.pop(request_id, None)
             thread = self._threads.pop(request_id, None)

@@ -26,7 +26,6 @@ from batch_bridge._server import commands as command_log
 from batch_bridge._server.command_executor import CommandExecutor
 from batch_bridge._server.commands import Verb
 from batch_bridge._server.delivery import Outbox
-from batch_bridge._server.departed import Departed
 from batch_bridge._server.eraser import Eraser
 from batch_bridge._server.intake import Intake
 from batch_bridge._server.lease import Lease
@@ -72,8 +71,6 @@ class ServerHost:
         engine: Makes the engine over a ledger.
         access: How the server is reached.
         retention: How long outcomes are kept that were delivered, and summaries of batches.
-        interval: The longest pause between two polls of one batch; no more often is it looked whether its threads are
-            there still.
         listeners: Whom to tell what happens, if there is anybody.
         server: Runs the threads; a LangGraph server that is reached by `access`, where it is left out.
     """
@@ -85,7 +82,6 @@ class ServerHost:
         access: Access,
         retention: timedelta,
         *,
-        interval: timedelta = timedelta(seconds=30),
         listeners: Listeners | None = None,
         server: ThreadServer | None = None,
     ) -> None:
@@ -98,6 +94,7 @@ class ServerHost:
         self._listeners = listeners
         tell = None if listeners is None else listeners.tell
         self._engine.on_event = tell
+        self._engine.tells_cost = listeners is not None and listeners.hears_events
         self._ring = KeyRing()
         users = Users(self._store, access)
         self._server: ThreadServer = server or LangGraphServer(
@@ -113,6 +110,7 @@ class ServerHost:
             access=access,
             users=users,
             key_ring=self._ring,
+            ended=self._engine.purse.end,
         )
         shared: _Shared = {"engine": self._engine, "outbox": self._outbox, "renew": self._renew, "users": users}
         self._intake = Intake(self._store, graph_id, self._ledger, patience=retention, key_ring=self._ring, **shared)
@@ -120,7 +118,6 @@ class ServerHost:
         self._executor = CommandExecutor(
             self._store, graph_id, self._ledger, eraser=eraser, server=self._server, **shared
         )
-        self._departed = Departed(self._engine, self._ledger, self._executor, renew=self._renew, every=interval)
         self._retention = Retention(self._store, graph_id, self._ledger, self._engine.forget, retention, users=users)
         self._engine.before_submit = self._lease.check
         self._opened = self._is_alone = False
@@ -235,8 +232,6 @@ class ServerHost:
         """Look after the batches that are due."""
         now = _clock.now()
         await self._renew()
-        if not self._may_hide:
-            await self._departed.give_up(self._server, now)
         try:
             await self._engine.advance(now)
         except BadPollResultError as error:  # other batches, threads and users go on; it is logged, and shown

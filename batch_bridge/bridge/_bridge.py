@@ -295,7 +295,6 @@ class Bridge:
                 self.engine,
                 self._access,
                 self._retention,
-                interval=self._poll_interval,
                 listeners=self.listen(),
             )
         return self._hosts[graph_id]
@@ -312,7 +311,6 @@ class Bridge:
             self.engine,
             Access(),
             self._retention,
-            interval=self._poll_interval,
             listeners=self.listen(),
             server=server,
         )
