@@ -26,7 +26,7 @@ from batch_bridge.errors import RunnerStateError, SubmittedThreadError, UnknownT
 from batch_bridge.pool._leg import PARKED, LegHost
 from batch_bridge.pool._postgres import connections, make_tables
 from batch_bridge.pool._server import PoolServer
-from batch_bridge.pool._threads import TASK, Ended, Given, Threads, handle_of, queue_of
+from batch_bridge.pool._thread_table import TASK, Given, ThreadResult, ThreadTable, handle_of, queue_of
 from batch_bridge.pool._ticker import Ticker
 from batch_bridge.runner._options import full_config
 from batch_bridge.runner._recovery import digest_of, mismatch
@@ -70,7 +70,7 @@ class Pool:
         dsn: The database. The tables are made where they are missing.
         name: Tells pools of one database from each other. Their bridges have names of their own, too: a bridge's queue
             belongs to its name, whichever pool asks.
-        concurrency: Threads that this process runs at the same time; parked ones do not count.
+        concurrency: ThreadTable that this process runs at the same time; parked ones do not count.
 
     Raises:
         TypeError: `bridges` are not bridges.
@@ -134,12 +134,12 @@ class Pool:
         connector = procrastinate.PsycopgConnector(conninfo=self._dsn, min_size=1, max_size=6)
         self._app = procrastinate.App(connector=connector)
         retry = procrastinate.RetryStrategy(wait=2)  # what a leg raises is never the thread's own error
-        self._app.task(self._leg, name=TASK, queue=queue_of(self._name), retry=retry)
+        self._app.task(name=TASK, queue=queue_of(self._name), retry=retry)(self._leg)
         await stack.enter_async_context(self._app.open_async())
         await make_tables(self._dsn, self._connections, self._app)
         self._saver = AsyncPostgresSaver(self._connections)
         self._rows = PatientRows(AsyncPostgresStore(self._connections), self._ledger_patience)
-        self._threads = Threads(self._connections, self._app, self._name, self._ledger_patience)
+        self._threads = ThreadTable(self._connections, self._app, self._name, self._ledger_patience)
 
     async def run(self, *, signals: bool = True) -> None:
         """Work: run threads, and tick when it is this process's turn. Goes on until it is cancelled, or `SIGTERM`.
@@ -296,7 +296,8 @@ class Pool:
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _given(self, place: int, value: Any, config: Any, run_id: str, context: Any) -> Given:
-        own = full_config(config[place] if isinstance(config, Sequence) else config or {})
+        one: Any = config[place] if isinstance(config, Sequence) else config or {}
+        own = full_config(one)
         named = own.get("configurable", {}).get("thread_id")
         thread = f"{run_id}:{place}" if named is None else str(named)
         digest = "" if isinstance(value, Command) else digest_of(value)
@@ -317,7 +318,7 @@ class Pool:
         questions = [each.id for each in pending if each.id not in ours]
         return replace(command, resume={questions[0]: command.resume}) if len(questions) == 1 else command
 
-    def _result(self, ended: Ended) -> Any:
+    def _result(self, ended: ThreadResult) -> Any:
         if ended.state == "failed":
             return SubmittedThreadError(
                 f"thread {ended.thread!r} has failed: {ended.error}. Submit it again, and it goes on from there, and "
@@ -396,7 +397,7 @@ class Pool:
         else:
             state = "asks" if isinstance(result, Mapping) and "__interrupt__" in result else "done"
             kind, data = self._saver.serde.dumps_typed(result)
-        ended = Ended(thread, place, state, kind, data, error)
+        ended = ThreadResult(thread, place, state, kind, data, error)
 
         async def write() -> None:
             async with self._connections.connection() as connection, connection.transaction():
@@ -411,8 +412,9 @@ async def _fresh(graph: Any, config: Any, given: Mapping[str, Any]) -> Any:
     if not given["command"]:
         return given["input"]
     command: Command[Any] = Command(**given["input"])
-    if not is_by_id(command.resume):
+    resume: Any = command.resume
+    if not is_by_id(resume):
         return command
     pending = {each.id for each in (await graph.aget_state(config)).interrupts}
-    answers = {each: answer for each, answer in command.resume.items() if each in pending}
+    answers = {each: answer for each, answer in resume.items() if each in pending}
     return replace(command, resume=answers) if answers else None

@@ -10,7 +10,7 @@ from procrastinate import App
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from batch_bridge.pool._threads import TABLE
+from batch_bridge.pool._thread_table import TABLE
 
 _SETUP: Final = 0x62625345
 """The advisory lock of whoever makes the tables."""

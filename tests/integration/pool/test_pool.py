@@ -16,7 +16,7 @@ from batch_bridge import Bridge, wait
 from batch_bridge.errors import RunMismatchError, RunnerStateError, SubmittedThreadError, UnknownThreadError
 from batch_bridge.pool import Pool
 from batch_bridge.pool._server import PoolServer
-from batch_bridge.pool._threads import Ended
+from batch_bridge.pool._thread_table import ThreadResult
 from batch_bridge.pool._ticker import Ticker
 
 
@@ -172,7 +172,9 @@ async def test_a_leg_that_was_taken_for_dead_changes_nothing(postgres, provider)
         _, token = await pool._threads.take(f"{run}:0")
         await pool._leg(f"{run}:0")  # by another process
         async with pool._connections.connection() as connection:
-            was_last = await pool._threads.leave(connection, f"{run}:0", token, Ended("", 0, "done", None, None, None))
+            was_last = await pool._threads.leave(
+                connection, f"{run}:0", token, ThreadResult("", 0, "done", None, None, None)
+            )
         assert not was_last
         assert (await pool.status(run))["parked"] == 1
 

@@ -14,8 +14,8 @@ the end changes nothing.
 """
 
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
-from functools import wraps
+from collections.abc import Callable, Coroutine, Sequence
+from functools import update_wrapper
 from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 from procrastinate import App
@@ -68,7 +68,7 @@ class Given(NamedTuple):
     data: bytes
 
 
-class Row(NamedTuple):
+class ThreadRow(NamedTuple):
     """A thread's row."""
 
     thread: str
@@ -80,7 +80,7 @@ class Row(NamedTuple):
     given: bytes
 
 
-class Ended(NamedTuple):
+class ThreadResult(NamedTuple):
     """What became of a thread."""
 
     thread: str
@@ -97,18 +97,17 @@ def handle_of(thread: str) -> str:
 
 
 def _patient(
-    method: "Callable[Concatenate[Threads, P], Awaitable[T]]",
-) -> "Callable[Concatenate[Threads, P], Awaitable[T]]":
+    method: "Callable[Concatenate[ThreadTable, P], Coroutine[Any, Any, T]]",
+) -> "Callable[Concatenate[ThreadTable, P], Coroutine[Any, Any, T]]":
     """Try a method again while the database cannot be reached. To do it twice is to do it once."""
 
-    @wraps(method)
-    async def call(self: "Threads", *given: P.args, **named: P.kwargs) -> T:
+    async def call(self: "ThreadTable", /, *given: P.args, **named: P.kwargs) -> T:
         return await self.patience.call(lambda: method(self, *given, **named))
 
-    return call
+    return update_wrapper(call, method)
 
 
-class Threads:
+class ThreadTable:
     """The rows of one pool.
 
     Args:
@@ -199,7 +198,7 @@ class Threads:
         return row is not None
 
     @_patient
-    async def take(self, thread: str) -> tuple[Row, str] | None:
+    async def take(self, thread: str) -> tuple[ThreadRow, str] | None:
         """Take a thread that is ready, for a leg; return its row and the leg's token. `None`: it is not ready."""
         token = uuid.uuid4().hex
         async with self._connections.connection() as connection:
@@ -209,9 +208,9 @@ class Threads:
                 (token, thread),
             )
             row = await cursor.fetchone()
-        return None if row is None else (Row(**row), token)
+        return None if row is None else (ThreadRow(**row), token)
 
-    async def leave(self, connection: AsyncConnection[Any], thread: str, token: str, ended: Ended) -> bool:
+    async def leave(self, connection: AsyncConnection[Any], thread: str, token: str, ended: ThreadResult) -> bool:
         """Write how a leg has left its thread; return whether the leg is the thread's last one.
 
         Args:
@@ -228,12 +227,12 @@ class Threads:
         return await cursor.fetchone() is not None
 
     @_patient
-    async def ended(self, run: str, beyond: int = -1) -> list[Ended]:
+    async def ended(self, run: str, beyond: int = -1) -> list[ThreadResult]:
         """Return the threads of a run that have ended, by their places."""
         return await self._ended("run = %s AND place > %s", (run, beyond))
 
     @_patient
-    async def ended_of(self, thread: str) -> Ended | None:
+    async def ended_of(self, thread: str) -> ThreadResult | None:
         """Return what became of a thread; `None` if it has not ended, or there is none."""
         return next(iter(await self._ended("thread = %s", (thread,))), None)
 
@@ -276,7 +275,7 @@ class Threads:
             )
             return [row["handle"] for row in await cursor.fetchall()]
 
-    async def _ended(self, where: str, given: tuple[Any, ...]) -> list[Ended]:
+    async def _ended(self, where: str, given: tuple[Any, ...]) -> list[ThreadResult]:
         async with self._connections.connection() as connection:
             cursor = await connection.execute(
                 "SELECT thread, place, state, result_kind, result, error FROM batch_bridge_threads "  # noqa: S608
@@ -284,7 +283,7 @@ class Threads:
                 (*given, list(_ENDED)),
             )
             return [
-                Ended(row["thread"], row["place"], row["state"], row["result_kind"], row["result"], row["error"])
+                ThreadResult(row["thread"], row["place"], row["state"], row["result_kind"], row["result"], row["error"])
                 for row in await cursor.fetchall()
             ]
 
