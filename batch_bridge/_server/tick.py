@@ -125,7 +125,7 @@ class ServerHost:
         )
         self._retention = Retention(self._store, graph_id, self._ledger, self._engine.forget, retention, users=users)
         self._engine.before_submit = self._lease.check
-        self._opened = False
+        self._opened = self._is_alone = False
         self._look_at: datetime | None = None
         self._again = False
         self._began = _clock.now()
@@ -185,7 +185,7 @@ class ServerHost:
             tick: The run, and which attempt at it.
             alone: Something else proves that no other tick runs, as a lock of the database does.
         """
-        self._store.store = store
+        self._store.store, self._is_alone = store, alone
         now = _clock.now()
         if self._tick != tick:
             if self._tick and self._lease.is_fresh(now):
@@ -307,7 +307,8 @@ class ServerHost:
         self._failures, self.passes, self._tick = 0, 0, ""
         at = now if self._again else self._next_at()
         wake_at = await self._timer.set(at, now)
-        await self._lease.end(_clock.now())
+        if not self._is_alone:
+            await self._lease.end(_clock.now())
         await self._tell_all()
         return wake_at
 
