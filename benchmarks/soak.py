@@ -319,7 +319,7 @@ async def server(run: Run, _: Path) -> None:
     store, deployment = InMemoryStore(), Deployment()
     bridge = Bridge(submit=submit, poll=poll, flush=FlushPolicy(max_age=timedelta(0)), poll_interval=60)
     access = Access(lambda: deployment)  # type: ignore[arg-type, return-value]
-    host = ServerHost("bridge", bridge.engine, access, timedelta(days=7), interval=timedelta(0))
+    host = ServerHost("bridge", bridge.engine, access, timedelta(days=7))
     ticks = iter(range(1_000_000_000))
 
     async def tick() -> None:

@@ -22,6 +22,7 @@ class Request:
         deadline: How long it may take; `None` leaves that to the bridge.
         label: What its asker calls it, on receipts; a node's name by default.
         run: The run that its thread belongs to, where it has one.
+        trace: Where it was asked, as a `traceparent`; empty where nobody traces.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Request:
     deadline: timedelta | None = None
     label: str = ""
     run: str = ""
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +284,7 @@ class Closed:
         paid_twice: Requests that it has answered though they were sent elsewhere, because it was late.
         group: The provider's group; empty in rows of an earlier version.
         failures: How many requests failed in which way: (kind, code, HTTP status, whether it may pass) -> count.
+        lane: How it was answered: `batch`, or by single calls, `realtime`.
     """
 
     key: str
@@ -295,6 +298,7 @@ class Closed:
     paid_twice: int = 0
     group: str = ""
     failures: Mapping[FailureKind, int] = field(default_factory=dict)
+    lane: str = "batch"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """The seam of the drop-in clients: one question to whoever answers here, a bridge in a node, a `Batcher` elsewhere."""
 
 import asyncio
-import logging
 import sys
 import threading
 import weakref
@@ -11,14 +10,16 @@ from contextvars import copy_context
 from typing import Any
 
 from batch_bridge._core.durations import Within
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.models import Outcome
 from batch_bridge._node import wait as _wait
+from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._node.wait import Named
 from batch_bridge.batcher import Batcher
 from batch_bridge.errors import OutsideGraphError
 from batch_bridge.runner import _session
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 _has_warned = threading.Event()
 
 
@@ -202,11 +203,8 @@ def _note_thread() -> None:
 
 
 def _check_thread() -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise OutsideGraphError(
-        "a synchronous call was made on a thread that runs an event loop, which would stand still until "
-        "the batch has ended; use the asynchronous client, or asyncio.to_thread"
-    )
+    if is_on_loop():
+        raise OutsideGraphError(
+            "a synchronous call was made on a thread that runs an event loop, which would stand still until "
+            "the batch has ended; use the asynchronous client, or asyncio.to_thread"
+        )

@@ -16,7 +16,6 @@ the clock of who looks, so that the clocks of two machines need not agree.
 import asyncio
 import contextlib
 import hashlib
-import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -28,11 +27,12 @@ from langgraph.store.base import GetOp, PutOp, SearchOp
 
 from batch_bridge._core import clock as _clock
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import logger_of
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.process import machine, started
 from batch_bridge.errors import StoreInUseError
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 TERM: Final = timedelta(seconds=30)
 """How long a holder is believed to live that says nothing."""
@@ -260,7 +260,7 @@ def _refused(what: str, row: dict[str, Any]) -> StoreInUseError:
     return StoreInUseError(
         f"{what} is owned by another Runner on this store: process {row['pid']} on {row['host']}. Two would pay twice. "
         "Wait until it has ended, pass Runner(…, patience=60) to wait for it, or use a bridge with another "
-        "name, or another run_id",
+        "name, or another run_id. For several processes on one database there is batch_bridge.pool.Pool",
         host=row["host"],
         pid=row["pid"],
     )
@@ -283,12 +283,12 @@ def _namespace(what: str) -> tuple[str, str]:
 
 
 def lease_of(bridge: str) -> tuple[str, str, str]:
-    """Return below what a LangGraph deployment says that a bridge is its own."""
+    """Return below what a LangGraph deployment, or a Pool, says that a bridge is its own."""
     return ("batch_bridge", bridge, "lease")
 
 
 async def check_no_deployment(store: Rows, bridges: Sequence[str]) -> None:
-    """Pass if no LangGraph deployment keeps bridges of these names in a store. Called by who has claimed them.
+    """Pass if no LangGraph deployment, and no Pool, keeps bridges of these names in a store. Called by who has claimed them.
 
     Raises:
         StoreInUseError: One does: it reads no claims of Runners while it goes on, and would settle their batches.
@@ -297,9 +297,9 @@ async def check_no_deployment(store: Rows, bridges: Sequence[str]) -> None:
     for bridge, item in zip(bridges, found, strict=True):
         if item is not None:
             raise StoreInUseError(
-                f"bridge {bridge!r} belongs to a LangGraph deployment that has its rows in this store. A Runner "
-                "beside it would take its batches. Use a bridge with another name, or another store; if the "
-                f"deployment is gone for good, delete the row 'lease' below {lease_of(bridge)}"
+                f"bridge {bridge!r} belongs to a LangGraph deployment, or a Pool, that has its rows in this store. A "
+                "Runner beside it would take its batches. Use a bridge with another name, or another store; if the "
+                f"other is gone for good, delete the row 'lease' below {lease_of(bridge)}"
             )
 
 

@@ -30,6 +30,7 @@ from batch_bridge._core.interrupt_payload import (
 from batch_bridge._core.models import JSON, Outcome, Succeeded
 from batch_bridge._core.request_identity import Identity
 from batch_bridge._core.signature import SIGNATURE, Check, Keys
+from batch_bridge._core.trace_context import current as current_trace
 from batch_bridge._ledger.process import this_process
 from batch_bridge.errors import NondeterministicNodeError
 
@@ -199,6 +200,7 @@ class PendingWaits:
                         identity.sample,
                         identity.deadline,
                         identity.label,
+                        current_trace(),
                     )
                     self._open.setdefault(request_id, asked)
                     if attempt:

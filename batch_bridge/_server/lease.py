@@ -32,8 +32,12 @@ class Lease:
         self.problem = ""
         """Why it was not taken, where a person must do something about it."""
 
-    async def take(self, now: datetime) -> bool | None:
+    async def take(self, now: datetime, *, alone: bool = False) -> bool | None:
         """Begin a tick.
+
+        Args:
+            now: Aware UTC.
+            alone: Something else proves that no other tick runs: the lease is taken whatever its row says.
 
         Returns:
             Whether this process held the lease already, and so remembers all; `None` if another tick still runs, or
@@ -42,7 +46,7 @@ class Lease:
         row = await self._read()
         mine = row is not None and row["holder"] == self._holder
         if row is not None and not mine:
-            if row["running"] and abs(now.timestamp() - row["at"]) < _TERM.total_seconds():
+            if not alone and row["running"] and abs(now.timestamp() - row["at"]) < _TERM.total_seconds():
                 return None
             self._epoch = row["epoch"]
         if not mine:
@@ -62,7 +66,7 @@ class Lease:
         await self._store.abatch([PutOp(self._namespace, "lease", None)])
         self.problem = (
             f"a Runner (process {other['pid']} on {other['host']}) has bridge {self._bridge!r} open on this "
-            "deployment's store: two would pay twice. Nothing is sent until it is closed; give one another name"
+            "store: two would pay twice. Nothing is sent until it is closed; give one another name"
         )
         return False
 

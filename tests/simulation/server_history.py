@@ -49,10 +49,7 @@ async def history(world: World) -> None:
     def worker(*, is_immortal: bool = False) -> tuple[Process, ServerHost]:
         bridge = Bridge(SimProvider(provider), **options)
         access = Access(lambda: server)
-        interval = timedelta(seconds=options["poll_interval"])
-        return world.begin(is_immortal=is_immortal), ServerHost(
-            "bridge", bridge.engine, access, timedelta(days=7), interval=interval
-        )
+        return world.begin(is_immortal=is_immortal), ServerHost("bridge", bridge.engine, access, timedelta(days=7))
 
     workers = [worker() for _ in range(2)]
     for agent in agents:

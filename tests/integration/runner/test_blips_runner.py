@@ -213,11 +213,11 @@ async def test_any_one_call_of_a_provider_may_fail():
 
 
 async def test_a_file_whose_disk_is_full_for_a_moment_holds_a_batcher(tmp_path, monkeypatch):
-    from batch_bridge._sqlite.store import GroupedSqliteStore
+    from batch_bridge._sqlite.store import SqliteRows
 
     blips = Blips(2, 4, 6, 8, 9)
-    real = GroupedSqliteStore.abatch
-    monkeypatch.setattr(GroupedSqliteStore, "abatch", lambda self, ops: blips(lambda: real(self, held(ops))))
+    real = SqliteRows.abatch
+    monkeypatch.setattr(SqliteRows, "abatch", lambda self, ops: blips(lambda: real(self, held(ops))))
     desk = Desk()
     batcher = Batcher(submit_func=desk.submit, poll_func=desk.poll, path=tmp_path / "b.db", poll_interval=0.02)
     async with batcher:
