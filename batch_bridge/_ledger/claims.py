@@ -288,7 +288,9 @@ def lease_of(bridge: str) -> tuple[str, str, str]:
 
 
 async def check_no_deployment(store: Rows, bridges: Sequence[str]) -> None:
-    """Pass if no LangGraph deployment, and no Pool, keeps bridges of these names in a store. Called by who has claimed them.
+    """Pass if no LangGraph deployment, and no Pool, keeps bridges of these names in a store.
+
+    Called by who has claimed them: the other writes its row first and looks for claims then.
 
     Raises:
         StoreInUseError: One does: it reads no claims of Runners while it goes on, and would settle their batches.
