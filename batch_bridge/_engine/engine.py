@@ -161,7 +161,7 @@ class Engine:
         await state.open_traces(closed)
 
     def _count_creations(self, closed: Iterable[Closed], now: datetime) -> None:
-        """Tell the governor which batches were created before this process."""
+        """Tell the quota controller which batches were created before this process."""
         state = self._state
         if state.provider.limits.creations_per_hour is None:
             return
@@ -189,6 +189,7 @@ class Engine:
         state = self._state
         new = await self._sort_out(requests, now)
         settled = await state.ledger.settled(tuple(new)) if new else set()
+        settled -= await state.till.asked_again(settled)
         since = asked_at or {}
         judged = {
             each.id: self._judge(each, since.get(each.thread, now), now)
@@ -547,6 +548,14 @@ class Engine:
     async def closed_batches(self) -> list[Closed]:
         """Read the summaries of settled batches, of all processes."""
         return await self._state.ledger.closed_batches()
+
+    async def closed_among(self, keys: Sequence[str]) -> list[Closed]:
+        """Read the summaries of settled batches that are known by these keys."""
+        return await self._state.ledger.closed_among(keys)
+
+    async def lines_in(self, key: str) -> list[AccountLine]:
+        """Read what the requests of a settled batch have used."""
+        return await self._state.till.lines_in(key)
 
     async def accounts(self) -> list[Account]:
         """Read what all settled requests of this bridge have used, of all processes."""

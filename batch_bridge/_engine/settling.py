@@ -65,6 +65,7 @@ class Settler:
             remember = deduplication.remember(now) if deduplication is not None else None
             told = () if flight.inherited else flight.settled  # what was settled may not have been kept
             reply = await spread(await state.who(batch).poll(batch.handle, sent), batch, remember, told)
+            reply = await self._with_costs(flight, reply)
         except BatchFailed as error:
             await self.fail(flight, Errored(str(error), code=error.code), now, error)
         except BadPollResultError as error:
@@ -428,6 +429,23 @@ class Settler:
         _, _, model = batch.group.rpartition(" ")
         account.note(request_id, outcome, model)
 
+    async def _with_costs(self, flight: Flight, reply: InProgress | Ended) -> InProgress | Ended:
+        """Have answers tell what was paid for them, where that is wanted."""
+        account = flight.account
+        if account is None or not account.priced:
+            return reply
+        await self._state.till.load_prices(account)
+
+        def told(request_id: str, outcome: Outcome) -> tuple[str, Outcome]:
+            self._note_used(flight, request_id, outcome)
+            if isinstance(outcome, Succeeded) and (paid := account.paid(request_id, self._state.prices)) is not None:
+                return request_id, Succeeded(outcome.answer, paid)
+            return request_id, outcome
+
+        if isinstance(reply, Ended):
+            return replace(reply, outcomes=(told(*each) async for each in reply.outcomes))
+        return replace(reply, outcomes=tuple(told(*each) for each in reply.outcomes))
+
     def _note_ended(self, flight: Flight, outcomes: Mapping[str, Outcome]) -> None:
         """Note in the batch's account how members have ended. Done twice, it changes nothing."""
         self._note_kinds(flight, {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()})
@@ -473,7 +491,7 @@ class Settler:
         return back, lost
 
     def _learn(self, flight: Flight, again: Resubmission, usage: Usage | None, now: datetime, *, whole: bool) -> None:
-        """Tell the governor how a batch has ended."""
+        """Tell the quota controller how a batch has ended."""
         quota_controller, batch = self._state.quota_controller, flight.batch
         if isinstance(batch, Intent) or batch.terms.fallback:
             return

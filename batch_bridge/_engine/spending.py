@@ -113,6 +113,12 @@ class Till:
             if key not in left_out and (account.lane is not None or key.startswith(_HIT))
         ]
 
+    async def lines_in(self, key: str) -> list[AccountLine]:
+        """Read what the requests of one batch have used."""
+        row = await self._ledger.money_of(key)
+        found = {} if row is None else self._read([(key, row)])
+        return [line for account in found.values() for line in account.each()]
+
     def _read(self, rows: Iterable[tuple[str, dict[str, object]]]) -> dict[str, Account]:
         found: dict[str, Account] = {}
         for key, row in rows:
@@ -236,6 +242,9 @@ class Till:
             who,
             frozenset(place for place, each in enumerate(intent.members) if each in sent_before),
             tuple(admitted.worst.get(each) for each in intent.members) if admitted.worst else (),
+            priced=frozenset(
+                place for place, each in enumerate(intent.members) if each in requests and requests[each].is_priced
+            ),
         )
         self._know(account, intent)
         self._note_askers(account, intent.members)
@@ -271,6 +280,11 @@ class Till:
         account.lane = lane_of(batch.handle) if isinstance(batch, SubmittedBatch) else "batch"
         return account.to_row()
 
+    async def load_prices(self, account: Account) -> None:
+        """Import the list of prices, in a thread, if one of a batch's answers is to tell what was paid for it."""
+        if account.priced and account.vendor is not None:
+            await asyncio.to_thread(self.prices.load)
+
     async def cost(self, account: Account) -> BatchCost:
         """Return what a batch has cost that is closed. The first price imports a list of prices, in a thread."""
         whole = await asyncio.to_thread(receipt, [(self.prices, list(account.each()))])
@@ -299,6 +313,17 @@ class Till:
         await self._ledger.note_money({key: account.to_row() for key, account in accounts.items()})
         for key, account in accounts.items():
             self.purse.settle(self._name, key, account, self.prices)
+
+    async def asked_again(self, settled: Iterable[str]) -> set[str]:
+        """Return which settled requests are asked again, for a budget has refused them, and let go of their outcomes.
+
+        There may be more to spend by now. What was not told yet is told first.
+        """
+        told = [each for each in settled if self._ledger.keeps_queue and self._ledger.was_told(each)]
+        outcomes = await self._ledger.outcomes(told) if told else {}
+        refused = [each for each, outcome in outcomes.items() if _outcome.is_refused(outcome)]
+        await self._ledger.forget(refused)
+        return set(refused)
 
     async def refuse(self, refused: Mapping[str, Outcome]) -> None:
         """Settle requests that are not sent. Only a ledger that keeps its queue keeps that."""

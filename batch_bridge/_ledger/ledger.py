@@ -265,6 +265,11 @@ class Ledger:
         await self._run([self._put("batches", closed.key, None)])
         await self._run([self._put("members", closed.key, None)])
 
+    def was_told(self, request_id: str) -> bool:
+        """Return whether a settled request's outcome is on its way to nobody any more."""
+        del request_id
+        return True
+
     async def note_money(self, accounts: Mapping[str, dict[str, Any]]) -> None:
         """Write accounts of requests that no batch holds, by a key that is theirs. Idempotent."""
         await self._run(self._put("money", key, account) for key, account in accounts.items())
@@ -285,6 +290,11 @@ class Ledger:
     async def money(self) -> list[tuple[str, dict[str, Any]]]:
         """Read all accounts, by the batch's key: of open batches, of closed ones, and of some that were never sent."""
         return await self._list("money")
+
+    async def money_of(self, key: str) -> dict[str, Any] | None:
+        """Read the account of one batch."""
+        (row,) = await self._get("money", [key])
+        return row
 
     async def open_batches(self, *, tidy: bool = False) -> list[tuple[Intent, bool] | SubmittedBatch]:
         """Read the batches that have not been closed, oldest first.
@@ -462,6 +472,8 @@ def _request_row(request: Request) -> dict[str, Any]:
         row["run"] = request.run
     if request.trace:
         row["trace"] = request.trace
+    if request.is_priced:
+        row["priced"] = True
     return row
 
 
@@ -469,8 +481,8 @@ def _request(request_id: str, row: Mapping[str, Any]) -> Request:
     own = read_seconds(row.get("deadline"))
     tenant, sample = row.get("tenant", ""), row.get("sample", "")
     label, run = row.get("label", ""), row.get("run", "")
-    trace = row.get("trace", "")
-    return Request(request_id, row["thread"], _read(row, "item"), tenant, sample, own, label, run, trace)
+    trace, is_priced = row.get("trace", ""), row.get("priced") is True
+    return Request(request_id, row["thread"], _read(row, "item"), tenant, sample, own, label, run, trace, is_priced)
 
 
 def _terms_row(terms: Terms) -> dict[str, Any]:

@@ -108,6 +108,10 @@ class ServerLedger(Ledger):
             del self.held[key]
         return ids
 
+    def was_told(self, request_id: str) -> bool:
+        """See `Ledger`."""
+        return request_id not in self.outbox
+
     async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
         """See `Ledger`. One that cannot be read is an error to who waits for it: nobody waits for ever."""
         self._damaged.clear()

@@ -27,6 +27,7 @@ from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import Budget, Lane, Price, Prices, Purse, Quote, of_asks
 from batch_bridge._node.platform.client import LINGER as LINGER_ON_SERVER
 from batch_bridge._node.platform.client import Access, Service, introduce, introduce_built
+from batch_bridge._notify import Notifier, Notify, notifier
 from batch_bridge._server.graph import build
 from batch_bridge._server.port.threads import ThreadServer
 from batch_bridge._server.tick import ServerHost
@@ -118,6 +119,9 @@ class Bridge:
             Runner's own; on a LangGraph server by whatever worker runs the tick. See `batch_bridge.events`. It may be
             async; what it raises is logged once, and harms nothing.
         callback_workers: Threads that it runs in; `0`: on the event loop, which it must not block.
+        notify: A URL of apprise, or several, to which a notice goes when something has ended or stands still: on a
+            LangGraph server and in a Batcher each batch, in a Runner each run, in Jobs each job. It needs the extra
+            `notify`.
 
     Raises:
         TypeError: Neither or both of a provider and functions were given, or an argument has the wrong type.
@@ -152,9 +156,11 @@ class Bridge:
         telemetry: Telemetry | None = None,
         on_event: OnEvent | None = None,
         callback_workers: int = 0,
+        notify: Notify | None = None,
     ) -> None:
         self._callbacks = Callbacks(on_event=on_event, workers=callback_workers)
         self._callbacks.check("Bridge")
+        self._notifier = notifier(notify, "Bridge")
         if provider is not None and (submit, poll, find) != (None, None, None):
             raise TypeError("Bridge got a provider and submit= or poll=; pass one or the other")
         if provider is None:
@@ -246,6 +252,11 @@ class Bridge:
         return self._budget
 
     @property
+    def notifier(self) -> Notifier | None:
+        """Who sends notices; `None` if nobody is to be told."""
+        return self._notifier
+
+    @property
     def linger(self) -> float:
         """Seconds in which arrivals are collected before they are handled together."""
         if self._linger is not None:
@@ -306,6 +317,7 @@ class Bridge:
                 self._access,
                 self._retention,
                 listeners=self.listen(),
+                notifier=self._notifier,
             )
         return self._hosts[graph_id]
 

@@ -22,7 +22,9 @@ from batch_bridge._dropin.asker import Asker
 from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._node.wait import Named
 from batch_bridge.batcher import Batcher
+from batch_bridge.langchain import _costs
 from batch_bridge.langchain import _sibling_barrier as _barrier
+from batch_bridge.langchain._costs import with_costs
 from batch_bridge.langchain._exception_tunnel import ExceptionTunnel
 from batch_bridge.langchain._interrupt_aware import (
     pass_interrupts,
@@ -98,8 +100,8 @@ class BatchedModel(_Base):
     ) -> ChatResult:
         twin, options = self._twin(kwargs), _options(kwargs)
         try:
-            with _barrier.begin():
-                return twin._generate(messages, stop=stop, run_manager=run_manager, **options)
+            with _barrier.begin(), _costs.collected() as costs:
+                return with_costs(twin._generate(messages, stop=stop, run_manager=run_manager, **options), costs)
         except ExceptionTunnel as crossing:
             crossing.land()
 
@@ -108,8 +110,8 @@ class BatchedModel(_Base):
     ) -> ChatResult:
         twin, options = self._twin(kwargs), _options(kwargs)
         try:
-            with _barrier.begin():
-                return await twin._agenerate(messages, stop=stop, run_manager=run_manager, **options)
+            with _barrier.begin(), _costs.collected() as costs:
+                return with_costs(await twin._agenerate(messages, stop=stop, run_manager=run_manager, **options), costs)
         except ExceptionTunnel as crossing:
             crossing.land()
 
@@ -283,6 +285,7 @@ def _line_of(model: "BatchedModel") -> _Line:
             settings.batcher,
             lambda: Batcher(vendor.provider(given), flush=settings.flush, mode=settings.mode),
             settings.deadline,
+            is_priced=True,
         )
         model._batch_askers[identity] = asker
     return _Line(asker, vendor.clients(model, asker), vendor.client_of(model))

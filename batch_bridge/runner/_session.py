@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -66,9 +66,11 @@ class Session:
         patience: How long to wait for another Runner that owns a bridge or a run in it.
         give_up_after: How long nothing may move until a run ends; `None`: for ever.
         budget: What all bridges may spend together; `None`: each has its own.
+        is_heard: Somebody sets `on_events`.
 
     Attributes:
         patience: With the checkpointer.
+        on_events: Called with each event of all bridges, besides the listeners.
     """
 
     def __init__(
@@ -86,8 +88,10 @@ class Session:
         patience: timedelta = timedelta(0),
         give_up_after: timedelta | None = None,
         budget: Budget | None = None,
+        is_heard: bool = False,
     ) -> None:
         self.listeners = listeners
+        self.on_events: Callable[[Event], None] | None = None
         self._heard = heard or {}
         self._ledger_patience = Patience("ledger", limit=store_patience, tell=self._tell_store_failed)
         self.patience = Patience("checkpointer", limit=store_patience, tell=self._tell_store_failed)
@@ -134,7 +138,7 @@ class Session:
         for name, engine_loop in self._engine_loops.items():
             engine_loop.engine.standstill = self._standstill
             engine_loop.on_turn = self._leave
-            if listeners is not None or name in self._heard:
+            if listeners is not None or name in self._heard or is_heard:
                 engine_loop.engine.on_event = self._tell
             engine_loop.engine.tells_cost = any(
                 each is not None and each.hears_events for each in (listeners, self._heard.get(name))
@@ -389,7 +393,7 @@ class Session:
         accounts = [each for engine_loop in self._engine_loops.values() for each in await engine_loop.engine.accounts()]
         lines = [
             (prices, [line for line in of_bridge if line.who.run == run_id])
-            for _, prices, of_bridge in await self._lines()
+            for _, prices, of_bridge in await self.lines()
         ]
         cost = await asyncio.to_thread(receipt, lines)
         threads = self._tally.of_run(run_id, self.calls)
@@ -397,7 +401,7 @@ class Session:
 
     async def cost(self) -> Cost:
         """Return what was paid, of all sessions on this ledger."""
-        lines = [(prices, lines) for _, prices, lines in await self._lines()]
+        lines = [(prices, lines) for _, prices, lines in await self.lines()]
         return await asyncio.to_thread(receipt, lines)  # the first price imports a list of prices
 
     async def cost_of(self, thread_id: str) -> Cost | None:
@@ -415,7 +419,7 @@ class Session:
 
     async def costs(self) -> list[dict[str, Any]]:
         """Return what each thread has cost; see `Runner.costs`."""
-        return await asyncio.to_thread(rows, await self._lines())
+        return await asyncio.to_thread(rows, await self.lines())
 
     async def quote(self, threads: Sequence[str], total: int) -> Quote:
         """Return what all threads will come to, by some that have ended; see `Runner.quote`."""
@@ -426,7 +430,7 @@ class Session:
             latencies += [(each.ended_at - each.submitted_at).total_seconds() for each in closed]
         return await asyncio.to_thread(of_sample, threads, total, bridges, latencies)
 
-    async def _lines(self) -> list[tuple[str, Prices, list[AccountLine]]]:
+    async def lines(self) -> list[tuple[str, Prices, list[AccountLine]]]:
         """Read what each bridge's requests have used, and the prices of it."""
         found = []
         for name, engine_loop in self._engine_loops.items():
@@ -531,6 +535,8 @@ class Session:
             self._tell(Delivered(bridge=bridge, requests=tuple(request_ids)))
 
     def _tell(self, event: Event) -> None:
+        if self.on_events is not None:
+            self.on_events(event)
         for listeners in (self._heard.get(event.bridge), self.listeners):
             if listeners is not None:
                 listeners.tell(event)
