@@ -85,6 +85,7 @@ class Session:
         budget: Budget | None = None,
     ) -> None:
         self.listeners = listeners
+        self.runner: object = None  # who has opened it, for as long as it runs
         self._heard = heard or {}
         self._ledger_patience = Patience("ledger", limit=store_patience, tell=self._tell_store_failed)
         self.patience = Patience("checkpointer", limit=store_patience, tell=self._tell_store_failed)
