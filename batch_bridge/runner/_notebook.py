@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator
+from importlib import import_module
 from typing import Any, Final
 
 from batch_bridge.events import Progress
@@ -23,7 +24,7 @@ def in_notebook() -> bool:
 @contextlib.asynccontextmanager
 async def notebook_bar(session: ProgressSource, call: Counted, total: int | None) -> AsyncIterator[None]:
     """Show a call's `Progress` while the block runs, and its last state after it."""
-    from IPython.display import display  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415
+    display: Any = import_module("IPython.display").display
 
     def look() -> Progress:
         return Progress(
