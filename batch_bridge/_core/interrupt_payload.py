@@ -3,9 +3,9 @@
 Interrupt::
 
     {"batch_bridge": 1, "requests": [{"id": …, "batcher": "bridge", "item": …}]}
-                                         where set: "tenant", "sample", "deadline" in seconds, "label", "trace"; beside
-                                         "requests" "run", and "by": who asks, see `_box`; on a server "mac", see
-                                         `_signature`
+                                         where set: "tenant", "sample", "deadline" in seconds, "label", "trace",
+                                         "priced"; beside "requests" "run", and "by": who asks, see `_box`; on a server
+                                         "mac", see `_signature`
 
 Envelope, the value that resumes it::
 
@@ -48,10 +48,12 @@ class Asked:
     deadline: timedelta | None = None
     label: str = ""
     trace: str = ""
+    is_priced: bool = False
 
     def request(self, thread: str, run: str = "") -> Request:
         """Return the request that the thread waits for; `run` is whose thread it is."""
-        return Request(self.id, thread, self.item, self.tenant, self.sample, self.deadline, self.label, run, self.trace)
+        own = (self.tenant, self.sample, self.deadline, self.label)
+        return Request(self.id, thread, self.item, *own, run, self.trace, self.is_priced)
 
 
 def interrupt_value(requests: list[JSON], origin: str = "", by: str = "") -> dict[str, JSON]:
@@ -81,6 +83,8 @@ def to_json(asked: Asked) -> JSON:
         value["label"] = asked.label
     if asked.trace:
         value["trace"] = asked.trace
+    if asked.is_priced:
+        value["priced"] = True
     return value
 
 
@@ -120,7 +124,8 @@ def _read(row: object) -> Asked | None:
         return None
     if not batcher or not (deadline is None or is_duration(deadline)):
         return None
-    return Asked(request_id, batcher, row["item"], tenant, sample, read_seconds(deadline), label, trace)
+    is_priced = row.get("priced") is True
+    return Asked(request_id, batcher, row["item"], tenant, sample, read_seconds(deadline), label, trace, is_priced)
 
 
 def is_request_id(given: object) -> TypeGuard[str]:
@@ -182,6 +187,11 @@ def read_envelope(value: object) -> dict[str, Outcome]:
         return {each: _outcome.from_json(row) for each, row in outcomes.items()}
     except LedgerError:
         return {}
+
+
+def is_envelope(value: object) -> bool:
+    """Return whether a value that resumes an interrupt is, or looks like, an envelope, and not a person's answer."""
+    return _has_marker(value) and "outcomes" in value
 
 
 def is_bridge_interrupt(interrupt: Any) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Literal, TypeAlias
 
 JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | None
@@ -23,6 +24,7 @@ class Request:
         label: What its asker calls it, on receipts; a node's name by default.
         run: The run that its thread belongs to, where it has one.
         trace: Where it was asked, as a `traceparent`; empty where nobody traces.
+        is_priced: Its answer is to tell what it has cost.
     """
 
     id: str
@@ -34,6 +36,7 @@ class Request:
     label: str = ""
     run: str = ""
     trace: str = ""
+    is_priced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +58,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The provider answered. `answer` is JSON."""
+    """The provider answered. `answer` is JSON. `cost` is what was paid for it, where somebody wants to know."""
 
     answer: JSON
+    cost: Decimal | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +288,7 @@ class Closed:
         paid_twice: Requests that it has answered though they were sent elsewhere, because it was late.
         group: The provider's group; empty in rows of an earlier version.
         failures: How many requests failed in which way: (kind, code, HTTP status, whether it may pass) -> count.
+        lane: How it was answered: `batch`, or by single calls, `realtime`.
     """
 
     key: str
@@ -297,6 +302,7 @@ class Closed:
     paid_twice: int = 0
     group: str = ""
     failures: Mapping[FailureKind, int] = field(default_factory=dict)
+    lane: str = "batch"
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from batch_bridge._engine.deduplication import spread
 from batch_bridge._engine.flight import Flight, first_pause
 from batch_bridge._engine.intake import judge
 from batch_bridge._engine.outcome_writer import ReadError, settle, settle_early
+from batch_bridge._engine.spending import lane_of
 from batch_bridge._engine.state import State
 from batch_bridge.errors import BadPollResultError, BatchFailed, ProviderUnavailable
 
@@ -64,6 +65,7 @@ class Settler:
             remember = deduplication.remember(now) if deduplication is not None else None
             told = () if flight.inherited else flight.settled  # what was settled may not have been kept
             reply = await spread(await state.who(batch).poll(batch.handle, sent), batch, remember, told)
+            reply = await self._with_costs(flight, reply)
         except BatchFailed as error:
             await self.fail(flight, Errored(str(error), code=error.code), now, error)
         except BadPollResultError as error:
@@ -137,6 +139,7 @@ class Settler:
                 fresh.setdefault(request_id, final(outcome, state.ledger.tries(request_id), key))
         kinds = await settle_early(state.ledger, fresh, inherited=flight.inherited)
         flight.settled.update(kinds)
+        self._note_kinds(flight, kinds)
         flight.failed.update(_outcome.failures_of(fresh.values()))
         state.flights.settle_early(flight, fresh)
         state.settled += fresh
@@ -151,10 +154,13 @@ class Settler:
         flight.caught_up = True
         state = self._state
         known = await state.ledger.settled(tuple(state.flights.unsettled(flight)))
+        await state.ledger.drop(known)  # that process may have died before it did
         outcomes = await state.ledger.outcomes([each for each in flight.batch.members if each in known])
         for request_id, outcome in outcomes.items():
             self._note_used(flight, request_id, outcome)
-        flight.settled.update((request_id, _outcome.kind(outcome)) for request_id, outcome in outcomes.items())
+        kinds = {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()}
+        flight.settled.update(kinds)
+        self._note_kinds(flight, kinds)
         state.flights.settle_early(flight, outcomes)
 
     async def _tell_read(self, flight: Flight) -> None:
@@ -240,6 +246,7 @@ class Settler:
         overdue = Errored("the deadline has passed, and there is nothing to send again", code=DEADLINE, retryable=True)
         back, lost = await self._come_back(flight, dict.fromkeys(late, overdue))
         await state.ledger.settle(lost)
+        self._note_ended(flight, lost)
         await state.ledger.queued(back)
         left = replace(batch, left="overdue")
         await state.ledger.mark(left)
@@ -305,6 +312,7 @@ class Settler:
                 again=again,
                 failures=(failures := Counter(flight.failed)),
                 seen=partial(self._note_used, flight),
+                ended_as=partial(self._note_ended, flight),
             )
         except ReadError as error:
             flight.inherited, flight.caught_up = True, False  # what was read before it broke is written
@@ -313,6 +321,7 @@ class Settler:
             return
         back, lost = await self._come_back(flight, again.outcomes)
         await state.ledger.settle(lost)
+        self._note_ended(flight, lost)
         kinds.update(map(_outcome.kind, lost.values()))
         failures.update(_outcome.failures_of(lost.values()))
         await state.ledger.queued(back)
@@ -346,16 +355,30 @@ class Settler:
             dict(kinds),
             extra=about(bridge=state.name, batch=batch.key),
         )
-        if state.on_event is not None:
-            counts = kinds - Counter(flight.settled.values())
-            state.on_event(
-                events.Settled(
-                    bridge=state.name, batch=batch.key, requests=late, outcomes=counts, ended=True, usage=usage
-                )
-            )
+        await self._tell_ended(flight, late, kinds - Counter(flight.settled.values()), usage)
         state.tell_resubmitted(batch.key, [each.id for each in back])
         if isinstance(batch, SubmittedBatch):
             await self._release(batch)
+
+    async def _tell_ended(
+        self, flight: Flight, requests: tuple[str, ...], outcomes: Mapping[str, int], usage: Usage | None
+    ) -> None:
+        """Report that a batch has ended, and what it has cost if somebody wants to know."""
+        state, account = self._state, flight.account
+        if state.on_event is None:
+            return
+        cost = await state.till.cost(account) if account is not None and state.tells_cost else None
+        state.on_event(
+            events.Settled(
+                bridge=state.name,
+                batch=flight.batch.key,
+                requests=requests,
+                outcomes=outcomes,
+                ended=True,
+                usage=usage,
+                cost=cost,
+            )
+        )
 
     async def _close(
         self,
@@ -372,7 +395,7 @@ class Settler:
         state, batch = self._state, flight.batch
         submitted = batch if isinstance(batch, SubmittedBatch) else None
         account = flight.account
-        money = None if account is None else state.till.close(batch, account, state.who(batch))
+        money = None if account is None else state.till.close(batch, account)
         closed = Closed(
             key=batch.key,
             handle=state.shown(submitted, submitted.handle) if submitted else None,
@@ -385,6 +408,7 @@ class Settler:
             paid_twice=paid_twice,
             group=batch.group,
             failures=flight.failed if failures is None else failures,
+            lane="batch" if account is None else account.lane or "batch",
         )
         await state.ledger.close(closed, money)
         state.history.add(closed)
@@ -397,9 +421,39 @@ class Settler:
 
     def _note_used(self, flight: Flight, request_id: str, outcome: Outcome) -> None:
         """Note in the batch's account what an answer has used. Done twice, it changes nothing."""
+        account, batch = flight.account, flight.batch
+        if account is None:
+            return
+        if account.way is None and isinstance(batch, SubmittedBatch):
+            account.way = lane_of(batch.handle)
+        _, _, model = batch.group.rpartition(" ")
+        account.note(request_id, outcome, model)
+
+    async def _with_costs(self, flight: Flight, reply: InProgress | Ended) -> InProgress | Ended:
+        """Have answers tell what was paid for them, where that is wanted."""
+        account = flight.account
+        if account is None or not account.priced:
+            return reply
+        await self._state.till.load_prices(account)
+
+        def told(request_id: str, outcome: Outcome) -> tuple[str, Outcome]:
+            self._note_used(flight, request_id, outcome)
+            if isinstance(outcome, Succeeded) and (paid := account.paid(request_id, self._state.prices)) is not None:
+                return request_id, Succeeded(outcome.answer, paid)
+            return request_id, outcome
+
+        if isinstance(reply, Ended):
+            return replace(reply, outcomes=(told(*each) async for each in reply.outcomes))
+        return replace(reply, outcomes=tuple(told(*each) for each in reply.outcomes))
+
+    def _note_ended(self, flight: Flight, outcomes: Mapping[str, Outcome]) -> None:
+        """Note in the batch's account how members have ended. Done twice, it changes nothing."""
+        self._note_kinds(flight, {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()})
+
+    def _note_kinds(self, flight: Flight, kinds: Mapping[str, str]) -> None:
         if flight.account is not None:
-            _, _, model = flight.batch.group.rpartition(" ")
-            flight.account.note(request_id, outcome, model)
+            for request_id, kind in kinds.items():
+                flight.account.end(request_id, kind)
 
     def _again(self, flight: Flight, now: datetime) -> Resubmission:
         batch = flight.batch
@@ -472,6 +526,7 @@ class Settler:
         usage = ended.usage() if callable(ended.usage) else ended.usage
         kinds = Counter(flight.settled.values())
         await self._close(flight, kinds, usage, now, resubmitted=len(left), paid_twice=twice)
+        await self._tell_ended(flight, (), {}, usage)
         state.quota_controller.ended(batch.group, batch.terms.bytes, None, whole=False)
         logger.warning(
             "%s: overdue batch %s has ended: %d requests are paid twice",

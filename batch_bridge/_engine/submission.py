@@ -179,7 +179,7 @@ class Sender:
         flight.doubtful = True
         handle = await self._ask(flight, intent, now, lambda: provider.submit(intent.key, requests, intent.prepared))
         if handle is not None:
-            await self._confirm(flight, intent, handle[0], now)
+            await self.confirm(flight, intent, handle[0], now)
 
     async def _ask(
         self, flight: Flight, intent: Intent, now: datetime, call: Callable[[], Awaitable[T]]
@@ -248,8 +248,20 @@ class Sender:
         await self.withdraw(flight, intent)
         state.drain = True  # what was sent was due
 
-    async def _confirm(self, flight: Flight, intent: Intent, handle: JSON, now: datetime) -> None:
+    async def confirm_late(self, flight: Flight, intent: Intent, now: datetime) -> None:
+        """Write down a batch that the provider has, which could not be written when it said so."""
         state = self._state
+        try:
+            await state.check_owner()
+        except ProviderUnavailable as error:
+            state.unavailable(flight, error, now)
+        else:
+            await self.confirm(flight, intent, state.handles[intent.key], now)
+
+    async def confirm(self, flight: Flight, intent: Intent, handle: JSON, now: datetime) -> None:
+        """Write down that the provider has a batch, and what it calls it."""
+        state = self._state
+        state.handles[intent.key] = handle
         batch = SubmittedBatch(
             intent.key, intent.members, intent.group, now, handle, intent.keys, intent.shared, intent.terms
         )
@@ -257,6 +269,7 @@ class Sender:
         if not state.flights.open_of(flight):  # all were cancelled meanwhile
             batch, flight.stopping = replace(batch, left="cancelled"), True
         await state.ledger.confirm(batch)
+        state.handles.pop(intent.key, None)
         state.standstill.moved()
         flight.batch, flight.doubtful = batch, False
         flight.seen()
@@ -296,7 +309,7 @@ class Sender:
         except ProviderUnavailable as error:
             state.unavailable(flight, error, now)
         except SubmissionUnknown as error:
-            unknown = Errored(str(error), code="submission_unknown", retryable=True)
+            unknown = Errored(str(error), code=error.code, retryable=True)
             await self._settler.fail(flight, unknown, now, error)
         except Exception as error:  # noqa: BLE001  # it could not look, and the batch may be there: as in `poll`
             await self._settler.could_not_look(flight, error, now)
@@ -308,7 +321,7 @@ class Sender:
                     intent.key,
                     extra=about(bridge=state.name, batch=intent.key),
                 )
-                await self._confirm(flight, intent, found[0], now)
+                await self.confirm(flight, intent, found[0], now)
             else:
                 await self.withdraw(flight, intent)
                 self._hold_back(now)
@@ -363,7 +376,7 @@ class Sender:
             await state.ledger.settle(refused)
             settled |= refused.keys()
             state.tell_settled(intent.key, refused)
-        await state.ledger.unqueued(settled)
+        await state.ledger.drop(settled)
         await state.ledger.withdraw(intent.key)
         await state.drop_trace(intent.key)
         state.flights.remove(flight)
