@@ -28,7 +28,7 @@ from batch_bridge._status import text as _text
 from batch_bridge._status.commands import VERBS
 from batch_bridge._status.models import Status
 from batch_bridge._web.metrics import metrics
-from batch_bridge._web.watch import Source, Watch
+from batch_bridge._web.watch import PageSource, SharedLook
 from batch_bridge.errors import RunFileError
 
 _HERE: Final = Path(__file__).parent
@@ -65,8 +65,8 @@ class App:
         csrf: What forms send along; by default a secret of this start.
     """
 
-    def __init__(self, source: Source, *, base: str = "", csrf: str | None = None) -> None:
-        self._watch = Watch(source)
+    def __init__(self, source: PageSource, *, base: str = "", csrf: str | None = None) -> None:
+        self._watch = SharedLook(source)
         self._base = base
         self._csrf = secrets.token_urlsafe(24) if csrf is None else csrf
         self._templates = Environment(

@@ -37,7 +37,7 @@ class Deployment:
         self._bridges = bridges
 
     async def look(self) -> Status:
-        """See `Source`."""
+        """See `PageSource`."""
         now = time()
         try:
             seen = await asyncio.gather(*(self._look(name, bridge) for name, bridge in self._bridges.items()))
@@ -85,7 +85,7 @@ class Deployment:
         )
 
     async def thread(self, key: str) -> ThreadSeen | None:
-        """See `Source`."""
+        """See `PageSource`."""
         client = self._client()
         try:
             found: Any = await client.threads.get(key)
@@ -97,7 +97,7 @@ class Deployment:
         )
 
     async def command(self, verb: Verb, target: Mapping[str, str]) -> str:
-        """See `Source`: started as a run of each bridge's graph, which hands it on."""
+        """See `PageSource`: started as a run of each bridge's graph, which hands it on."""
         if verb not in ("flush", "cancel") or "run" in target:
             return f"{verb} is refused: a bridge on a server takes flush, and cancel of a thread, a batch, or all"
         names = {"thread": "thread_id", "batch": "batch"}

@@ -18,7 +18,7 @@ _PATIENCE: Final = 5.0
 """Seconds to wait until a command was carried out."""
 
 
-class Source(Protocol):
+class PageSource(Protocol):
     """What a page shows."""
 
     async def look(self) -> Status:
@@ -38,10 +38,10 @@ class Source(Protocol):
         ...
 
 
-class Watch:
+class SharedLook:
     """Looks at a source for all who watch it. Bound to one event loop."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: PageSource) -> None:
         self.source = source
         self._lock = asyncio.Lock()
         self._seen: Status | None = None
@@ -60,7 +60,7 @@ class Watch:
             return self._seen
 
 
-class File:
+class WatchedFile:
     """A file of a Runner, a Batcher or Jobs; looked at each time, so that it may come and go.
 
     Args:
@@ -71,15 +71,15 @@ class File:
         self._path = path
 
     async def look(self) -> Status:
-        """See `Source`."""
+        """See `PageSource`."""
         return await asyncio.to_thread(read_status, self._path)
 
     async def thread(self, key: str) -> ThreadSeen | None:
-        """See `Source`."""
+        """See `PageSource`."""
         return await asyncio.to_thread(read_thread, self._path, key)
 
     async def command(self, verb: Verb, target: Mapping[str, str]) -> str:
-        """See `Source`."""
+        """See `PageSource`."""
         return await asyncio.to_thread(self._carry_out, verb, target)
 
     def _carry_out(self, verb: Verb, target: Mapping[str, str]) -> str:
