@@ -161,7 +161,7 @@ class Engine:
         await state.open_traces(closed)
 
     def _count_creations(self, closed: Iterable[Closed], now: datetime) -> None:
-        """Tell the governor which batches were created before this process."""
+        """Tell the quota controller which batches were created before this process."""
         state = self._state
         if state.provider.limits.creations_per_hour is None:
             return

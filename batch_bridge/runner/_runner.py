@@ -62,7 +62,7 @@ from batch_bridge.runner._progress import bar, is_wanted
 from batch_bridge.runner._run import Failed, Run
 from batch_bridge.runner._session import Session
 from batch_bridge.runner._state_types import types_of
-from batch_bridge.runner._stream import Chunk
+from batch_bridge.runner._stream import StreamChunk
 from batch_bridge.runner._submissions import Submissions
 from batch_bridge.runner._types import ContextT, ModelT, RunnerOptions, StateT
 
@@ -551,7 +551,7 @@ class Runner(Blocking[StateT, ContextT]):
             async for _, result in results:
                 if isinstance(result, Failed):
                     raise result.error
-                if isinstance(result, Chunk):
+                if isinstance(result, StreamChunk):
                     yield result.value
 
     async def submit(
@@ -878,7 +878,7 @@ class Runner(Blocking[StateT, ContextT]):
             async with shown:
                 async for pair in call.results():
                     index, result = pair
-                    if listeners is not None and not isinstance(result, Pending | Chunk):
+                    if listeners is not None and not isinstance(result, Pending | StreamChunk):
                         cost = await session.cost_of(call.thread_id(index))
                         listeners.item(index, result.error if isinstance(result, Failed) else result, cost)
                     yield pair
