@@ -23,6 +23,7 @@ class Request:
         deadline: How long it may take; `None` leaves that to the bridge.
         label: What its asker calls it, on receipts; a node's name by default.
         run: The run that its thread belongs to, where it has one.
+        trace: Where it was asked, as a `traceparent`; empty where nobody traces.
         is_priced: Its answer is to tell what it has cost.
     """
 
@@ -34,6 +35,7 @@ class Request:
     deadline: timedelta | None = None
     label: str = ""
     run: str = ""
+    trace: str = ""
     is_priced: bool = False
 
 

@@ -1,7 +1,6 @@
 """The seam of the drop-in clients: one question to whoever answers here, a bridge in a node, a `Batcher` elsewhere."""
 
 import asyncio
-import logging
 import sys
 import threading
 import weakref
@@ -11,6 +10,7 @@ from contextvars import copy_context
 from typing import Any
 
 from batch_bridge._core.durations import Within
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.models import Outcome
 from batch_bridge._node import wait as _wait
 from batch_bridge._node.running_loop import is_on_loop
@@ -19,7 +19,7 @@ from batch_bridge.batcher import Batcher
 from batch_bridge.errors import OutsideGraphError
 from batch_bridge.runner import _session
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 _has_warned = threading.Event()
 
 

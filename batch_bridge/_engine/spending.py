@@ -1,7 +1,6 @@
 """The till of an engine: what may be spent is reserved before it is sent, and what was used takes its place after."""
 
 import asyncio
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +8,7 @@ from decimal import Decimal
 
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.batching import Waiting, lines
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import JSON, Errored, Intent, Outcome, Request, SubmittedBatch
 from batch_bridge._core.provider import Provider, has_price
 from batch_bridge._ledger.ledger import Ledger
@@ -29,7 +29,7 @@ from batch_bridge._money import (
 )
 from batch_bridge.events import BatchCost
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _HIT = "hit-"
 """What the keys of accounts begin with that are of a cache's answers, and not of batches."""
@@ -129,6 +129,7 @@ class Till:
                     self._name,
                     key,
                     type(error).__name__,
+                    extra=about(bridge=self._name),
                 )
         return found
 

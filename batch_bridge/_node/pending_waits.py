@@ -31,6 +31,7 @@ from batch_bridge._core.models import JSON, Outcome, Succeeded
 from batch_bridge._core.outcomes import is_refused
 from batch_bridge._core.request_identity import Identity
 from batch_bridge._core.signature import SIGNATURE, Check, Keys
+from batch_bridge._core.trace_context import current as current_trace
 from batch_bridge._ledger.process import this_process
 from batch_bridge.errors import NondeterministicNodeError
 
@@ -210,6 +211,7 @@ class PendingWaits:
                         identity.sample,
                         identity.deadline,
                         identity.label,
+                        current_trace(),
                         identity.is_priced,
                     )
                     self._open.setdefault(request_id, asked)

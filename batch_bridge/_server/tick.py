@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
@@ -13,6 +12,7 @@ from typing_extensions import TypedDict
 
 from batch_bridge._core import clock as _clock
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._engine import Engine
 from batch_bridge._engine.notices import Notices
 from batch_bridge._host.batch_notices import batch_notices
@@ -39,7 +39,7 @@ from batch_bridge._server.timer import TickTimer
 from batch_bridge._server.users import Users
 from batch_bridge.errors import BadPollResultError
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _DELIVER_FOR = 1.0
 """Seconds of delivering, after which the inbox is looked at again."""
@@ -217,7 +217,7 @@ class ServerHost:
                 f"the rows of batch {key!r} cannot be read; {len(ids)} requests that it may hold are neither sent "
                 f"again nor answered. Look it up at the provider, and then give them up: cancel={{'batch': {key!r}}}"
             )
-            logger.error("%s: %s", self._name, self.last_error)
+            logger.error("%s: %s", self._name, self.last_error, extra=about(bridge=self._name))
 
     async def collect(self, user: str) -> None:
         """Take in what newly parked threads ask for, and do what there are orders for.
@@ -325,7 +325,9 @@ class ServerHost:
         now = _clock.now()
         self.last_error = f"{type(error).__name__}: {error}"
         if (again := self._notices.again(self._name, type(error).__name__, now)) is not None:
-            logger.error("%s: a tick failed%s", self._name, again, exc_info=_logged.trace(error))
+            logger.error(
+                "%s: a tick failed%s", self._name, again, exc_info=_logged.trace(error), extra=about(bridge=self._name)
+            )
         self._spoil()
         self._failures += 1
         wake_at = await self._timer.set_stubbornly(now + timedelta(seconds=min(2**self._failures, 60)), now)

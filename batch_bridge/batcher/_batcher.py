@@ -17,8 +17,10 @@ from batch_bridge._core.flush_policy import FlushPolicy, QueueSummary
 from batch_bridge._core.json_values import dumps
 from batch_bridge._core.models import JSON, Outcome, Request, Succeeded
 from batch_bridge._core.provider import Provider
+from batch_bridge._core.trace_context import current as current_trace
 from batch_bridge._engine import POLL_PATIENCE
 from batch_bridge._engine.deadline import OnDeadline
+from batch_bridge._engine.telemetry import Telemetry
 from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress
 from batch_bridge._host.loop_thread import LoopThread
 from batch_bridge._host.report import Report
@@ -95,6 +97,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         attempts, deadline, on_deadline, fallback, prices: See `Bridge`.
         budget: What may be spent; see `Budget`. What would pass it ends as `BudgetExceeded`. Without `path=` it counts
             what this Batcher has sent.
+        telemetry: See `Bridge`.
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing.
         on_progress: Called with the newest `Progress` when something has changed.
@@ -163,6 +166,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         fallback: Provider | None = None,
         prices: Prices | Mapping[str, Price] | None = None,
         budget: Budget | None = None,
+        telemetry: Telemetry | None = None,
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
         on_item: OnItem | None = None,
@@ -208,6 +212,7 @@ class Batcher(Generic[ItemT, AnswerT]):
             fallback=fallback,
             prices=prices,
             budget=budget,
+            telemetry=telemetry,
             notify=notify,
         )
         self._peek = peek = on_pending == "raise"
@@ -521,7 +526,17 @@ class Batcher(Generic[ItemT, AnswerT]):
                 content = dumps(_messages.without_ids(encoded))
                 sample = str(equal[content] or "")
                 equal[content] += 1
-            requests.append(Request(request_id, "", encoded, sample=sample, deadline=within, is_priced=is_priced))
+            requests.append(
+                Request(
+                    request_id,
+                    "",
+                    encoded,
+                    sample=sample,
+                    deadline=within,
+                    trace=current_trace(),
+                    is_priced=is_priced,
+                )
+            )
         return requests
 
     def _hand_in(

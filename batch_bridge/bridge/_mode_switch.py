@@ -1,6 +1,5 @@
 """The switch between a provider's batches and its twin that answers at once."""
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,12 +9,13 @@ from typing import Any, Final, Literal, TypeAlias
 
 from batch_bridge._core.closing import close_all
 from batch_bridge._core.flush_policy import FlushPolicy
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.mode import VARIABLE, Mode, resolve_mode
 from batch_bridge._core.models import JSON, Ended, InProgress, Limits, Measure, Request
 from batch_bridge._core.provider import Provider, has_realtime
 from batch_bridge.providers._realtime.provider import Realtime, is_realtime
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 AnyMode: TypeAlias = Mode | Literal["auto"]
 _MODES: Final = ("batch", "realtime", "auto")

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Literal
 
 from batch_bridge._core import log_text as _logged
 from batch_bridge._core import outcomes as _outcome
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import JSON, Cancelled, Intent, Request, SubmittedBatch
 from batch_bridge._core.provider import Provider
 from batch_bridge._engine import Engine
@@ -26,7 +26,7 @@ from batch_bridge.jobs._one_job_provider import job_of
 from batch_bridge.jobs._settings import asked_of, compare_settings
 from batch_bridge.jobs._status import BatchStatus, JobResult, JobStatus
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 
 class JobsSession:
@@ -275,10 +275,17 @@ class JobsSession:
                 await self._provider.cancel(batch.handle)
             except ProviderUnavailable as error:
                 self._engine.last_error = f"batch {batch.key} could not be cancelled yet: {error}"
-                logger.warning("batch %s could not be cancelled yet: %s", batch.key, _logged.said(error))
+                logger.warning(
+                    "batch %s could not be cancelled yet: %s",
+                    batch.key,
+                    _logged.said(error),
+                    extra=about(batch=batch.key),
+                )
             except Exception as error:  # noqa: BLE001  # a provider is somebody's code; the batch ends without it too
                 self._engine.last_error = f"batch {batch.key} cannot be cancelled: {error}"
-                logger.warning("batch %s cannot be cancelled: %s", batch.key, _logged.said(error))
+                logger.warning(
+                    "batch %s cannot be cancelled: %s", batch.key, _logged.said(error), extra=about(batch=batch.key)
+                )
             else:
                 job = await self._ledger.note(job, stopped=[batch.key])
 

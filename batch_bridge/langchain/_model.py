@@ -1,7 +1,6 @@
 """A chat model whose calls go through a batch: the same class to everybody who looks at it."""
 
 import asyncio
-import logging
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from langgraph.errors import GraphBubbleUp
 from pydantic import PrivateAttr
 
 from batch_bridge._core.flush_policy import FlushPolicy
+from batch_bridge._core.log import logger_of
 from batch_bridge._dropin.asker import Asker
 from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._node.wait import Named
@@ -34,7 +34,7 @@ from batch_bridge.langchain._stream import chunk_of, generation_chunk
 from batch_bridge.langchain._transport import refuse_credentials
 from batch_bridge.langchain._vendors import Vendor
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 PARKED: Final = {"batch_bridge": "parked"}
 """The `llm_output` with which the run of a call ends whose thread has been parked; it holds no message."""

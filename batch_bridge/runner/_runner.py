@@ -21,6 +21,7 @@ from langgraph.typing import StateT as GraphStateT
 
 from batch_bridge._core.closing import Closing, note_others
 from batch_bridge._core.durations import Duration, Within, duration
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.pending import OnPending, Pending, check_on_pending
 from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress, listen
 from batch_bridge._host.file_commands import FileCommands
@@ -64,6 +65,8 @@ from batch_bridge.runner._state_types import types_of
 from batch_bridge.runner._stream import Chunk
 from batch_bridge.runner._submissions import Submissions
 from batch_bridge.runner._types import ContextT, ModelT, RunnerOptions, StateT
+
+logger = logger_of(__name__)
 
 MAX_CONCURRENCY = 64
 """Threads that run at the same time, unless the call says otherwise. Parked threads do not count."""
@@ -273,6 +276,8 @@ class Runner(Blocking[StateT, ContextT]):
                 self._session = self._watched = None
                 raise
             self._stack = stack.pop_all()
+        place = "a store" if self._store is not None else os.fspath(self._path)
+        logger.info("the Runner is open on %s, with %s", place, names.replace(",", ", "))
         return self
 
     async def __aexit__(
@@ -281,6 +286,7 @@ class Runner(Blocking[StateT, ContextT]):
         stack, self._stack, self._session = self._stack, None, None
         if stack is None:
             return
+        logger.info("the Runner is closing")
         try:
             await stack.aclose()  # callbacks that are still to be called are called here, and look at the session
         except Exception as failed:
@@ -812,6 +818,7 @@ class Runner(Blocking[StateT, ContextT]):
             session.batches,
             session.ended_before,
             session.in_batches,
+            session.eta,
         )
 
     def _open_session(self) -> Session:
@@ -863,6 +870,7 @@ class Runner(Blocking[StateT, ContextT]):
                 self._runs.discard(run_id)
                 raise
         call.total = total
+        call.tell_begun()
         session.begin(call)
         self._total = None if total is None or self._total is None else self._total + total
         listeners = session.listeners
@@ -887,6 +895,7 @@ class Runner(Blocking[StateT, ContextT]):
             try:
                 await session.end(call)
             finally:
+                call.tell_ended()
                 if run_id is not None:
                     self._runs.discard(run_id)
                     await session.disown(run_id)

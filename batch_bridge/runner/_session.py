@@ -1,6 +1,7 @@
 """What a Runner holds while it is open: the compiled graph, a driver for each bridge, and who waits for what."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -17,6 +18,7 @@ from batch_bridge._core.pending import Pending
 from batch_bridge._engine.standstill import Standstill
 from batch_bridge._host.callbacks import Listeners
 from batch_bridge._host.engine_loop import EngineLoop
+from batch_bridge._host.eta import EtaClock, Whereabouts
 from batch_bridge._host.report import Report, of_batches, of_run
 from batch_bridge._host.uncollected import warn_of_uncollected
 from batch_bridge._ledger.claims import Claims, name_of, names_of
@@ -27,9 +29,10 @@ from batch_bridge._ledger.patience import STORE_PATIENCE, Patience, PatientRows,
 from batch_bridge._money import AccountLine, Budget, Cost, Prices, Purse, Quote, of_sample, receipt, rows
 from batch_bridge._node.untracked_state import UntrackedMemory
 from batch_bridge._status.journal import Look
+from batch_bridge._status.models import Threads, Wave
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
-from batch_bridge.events import BatchProgress, Delivered, Event
+from batch_bridge.events import BatchProgress, Delivered, Eta, Event
 from batch_bridge.runner._look import EndedRuns, look
 from batch_bridge.runner._pooling import Activity
 from batch_bridge.runner._recovery import Failures
@@ -125,6 +128,9 @@ class Session:
             )
             for bridge in bridges
         }
+        engines = [engine_loop.engine for engine_loop in self._engine_loops.values()]
+        self._eta = EtaClock("runner", engines, self._whereabouts)
+        self._rounds = 0
         purse = Purse(budget)
         for bridge in bridges:
             if budget is not None or bridge.budget is None:
@@ -464,6 +470,25 @@ class Session:
     def in_batches(self) -> tuple[BatchProgress, ...]:
         """How far the batches at the providers are."""
         return tuple(each for engine_loop in self._engine_loops.values() for each in engine_loop.engine.progress)
+
+    @property
+    def eta(self) -> Eta | None:
+        """When the calls that are under way will be done; `None` while there is no history of ended batches."""
+        return self._eta.eta
+
+    def _whereabouts(self) -> Whereabouts:
+        totals = [call.total for call in self.calls]
+        total = None if None in totals else sum(each or 0 for each in totals)
+        waves: Counter[int] = Counter()
+        asks: Counter[int] = Counter()
+        for call in self.calls:
+            waves.update(call.waves)
+            asks.update(call.asks)
+        self._rounds = max([self._rounds, *(each for call in self.calls for each in call.rounds)])
+        parked = tuple(Wave(step, count, asks[step]) for step, count in sorted(waves.items()) if count > 0)
+        live = sum(call.live for call in self.calls) - waves.total()
+        threads = Threads(total, sum(call.done for call in self.calls), live, waves.total(), 0)
+        return threads, parked, self._rounds or None
 
     @property
     def queued(self) -> int:

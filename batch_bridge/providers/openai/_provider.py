@@ -117,6 +117,7 @@ class OpenAIBatch(BatchAPIProvider[OpenAIClients]):
             output_expires_after=output_expires_after,  # type: ignore[arg-type]
             quirks=self._quirks,
         )
+        self.results_life = self._settings.output_expires_after
         self._batches = BatchCalls(self._clients, self._quirks, self._settings)
         self._bytes_an_input = -(-(limits.bytes or 0) // EMBEDDING_INPUTS)
         self._history = PollHistory()
