@@ -395,7 +395,7 @@ class Settler:
         state, batch = self._state, flight.batch
         submitted = batch if isinstance(batch, SubmittedBatch) else None
         account = flight.account
-        money = None if account is None else state.till.close(batch, account, state.who(batch))
+        money = None if account is None else state.till.close(batch, account)
         closed = Closed(
             key=batch.key,
             handle=state.shown(submitted, submitted.handle) if submitted else None,
@@ -425,7 +425,7 @@ class Settler:
         if account is None:
             return
         if account.way is None and isinstance(batch, SubmittedBatch):
-            account.way = lane_of(self._state.who(batch), batch.handle)
+            account.way = lane_of(batch.handle)
         _, _, model = batch.group.rpartition(" ")
         account.note(request_id, outcome, model)
 

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import cast
 
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.batching import Waiting, lines
+from batch_bridge._core.lanes import lane_in
 from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import JSON, Errored, Intent, Outcome, Request, SubmittedBatch
 from batch_bridge._core.provider import Provider, has_price
@@ -273,9 +275,9 @@ class Till:
         """Give back what a batch has reserved that was not sent."""
         self.purse.release(self._name, key)
 
-    def close(self, batch: Intent | SubmittedBatch, account: Account, provider: Provider) -> dict[str, object]:
+    def close(self, batch: Intent | SubmittedBatch, account: Account) -> dict[str, object]:
         """Return the row of a batch that has ended, to be written with its summary."""
-        account.lane = lane_of(provider, batch.handle) if isinstance(batch, SubmittedBatch) else "batch"
+        account.lane = lane_of(batch.handle) if isinstance(batch, SubmittedBatch) else "batch"
         return account.to_row()
 
     async def load_prices(self, account: Account) -> None:
@@ -332,22 +334,24 @@ class Till:
         await self._ledger.drop(refused)
 
 
+def lane_of(handle: JSON) -> Lane:
+    """Return how a batch was answered, by its handle."""
+    return cast("Lane", lane_in(handle))
+
+
 _LANES: Mapping[str, tuple[Lane, ...]] = {
     "batch": ("batch",),
     "realtime": ("realtime",),
     "auto": ("batch", "realtime"),
+    "flex": ("flex",),
+    "window:2h": ("window:2h",),
+    "window:8h": ("window:8h",),
 }
 
 
 def mode_of(provider: Provider) -> str:
     """Return how a provider may answer: `batch`, `realtime`, or `auto` for either."""
     return getattr(provider, "way", "batch")
-
-
-def lane_of(provider: Provider, handle: object) -> Lane:
-    """Return how a batch was answered, by its handle."""
-    lane = getattr(provider, "lane", None)
-    return "batch" if lane is None else lane(handle)
 
 
 def vendor_of(provider: Provider) -> str | None:

@@ -309,7 +309,7 @@ class Sender:
         except ProviderUnavailable as error:
             state.unavailable(flight, error, now)
         except SubmissionUnknown as error:
-            unknown = Errored(str(error), code="submission_unknown", retryable=True)
+            unknown = Errored(str(error), code=error.code, retryable=True)
             await self._settler.fail(flight, unknown, now, error)
         except Exception as error:  # noqa: BLE001  # it could not look, and the batch may be there: as in `poll`
             await self._settler.could_not_look(flight, error, now)

@@ -33,7 +33,9 @@ _WELL: Final = "succeeded"
 MAYBE_PAID: Final = frozenset(
     {
         "answer_too_large",
+        "create_unknown",
         "realtime_interrupted",
+        "response_not_found",
         "submission_unknown",
         "unexpected_answer",
         "unmatched_result",

@@ -441,29 +441,34 @@ class Worker:
             await self._engine_loop.open()
             if file is not None:
                 await self._keep_journal(file, stack)
-            await self._begin(ledger, stack)
+            await self._read_items(ledger)
+            await self._open_notices(engine, stack)
             stack.push_async_exit(Closing([provider.aclose for provider in self._bridge.providers]))
             self._opened.set()
             self._take()
             if self._closed:  # meanwhile, on an event loop that did not wait
                 self._stop.set()
-            driving = asyncio.create_task(self._engine_loop.run())
-            stopping = asyncio.create_task(self._stop.wait())
-            await asyncio.wait((driving, stopping), return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            self._closed = True
-            if self._patience is not None:
-                self._patience.hurry()
-            self._engine_loop.stop()  # a submission that is cut off is a batch that nobody knows of
-            if not driving.done():
-                self._fail_all()  # who waits need not wait for that
-            await driving
-            self.warn_of_uncollected()
+            await self._drive(self._engine_loop)
             await asyncio.gather(*self._deliveries)
             await self._engine_loop.finish()
             if self._is_clean and self._retained is not None:
                 await self._retained.clear(rows, self._forget)
             self._last = await self._figures()
+
+    async def _drive(self, engine_loop: EngineLoop) -> None:
+        """Answer what comes until it is closed, or cannot go on."""
+        driving = asyncio.create_task(engine_loop.run())
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait((driving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        self._closed = True
+        if self._patience is not None:
+            self._patience.hurry()
+        engine_loop.stop()  # a submission that is cut off is a batch that nobody knows of
+        if not driving.done():
+            self._fail_all()  # who waits need not wait for that
+        await driving
+        self.warn_of_uncollected()
 
     async def _keep_journal(self, file: Rows, stack: contextlib.AsyncExitStack) -> None:
         """Write down how it is, for who watches its file, and do what they ask."""
@@ -471,12 +476,6 @@ class Worker:
         journal = Journal(file, "batcher", self._shown, FileCommands(file, _Hands(self._engine_loop)))
         stack.push_async_exit(Closing((journal.close,)))
         await journal.open()
-
-    async def _begin(self, ledger: Ledger, stack: contextlib.AsyncExitStack) -> None:
-        """Do what is done once the engine is open, and before its first turn."""
-        assert self._engine_loop is not None  # noqa: S101  # it is open
-        await self._read_items(ledger)
-        await self._open_notices(self._engine_loop.engine, stack)
 
     async def _open_notices(self, engine: Engine, stack: contextlib.AsyncExitStack) -> None:
         """Have people told of batches that end, if anybody is to be told."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, get_args
+from typing import Any, Final, cast, get_args
 
 from langgraph.graph.state import CompiledStateGraph
 from langgraph_sdk.client import LangGraphClient
@@ -24,7 +24,7 @@ from batch_bridge._engine.telemetry import Telemetry
 from batch_bridge._engine.tenants import TenantLimits
 from batch_bridge._host.callbacks import Callbacks, Listeners, OnEvent, listen
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge._money import Budget, Price, Prices, Purse, Quote, of_asks
+from batch_bridge._money import Budget, Lane, Price, Prices, Purse, Quote, of_asks
 from batch_bridge._node.platform.client import LINGER as LINGER_ON_SERVER
 from batch_bridge._node.platform.client import Access, Service, introduce, introduce_built
 from batch_bridge._notify import Notifier, Notify, notifier
@@ -82,7 +82,10 @@ class Bridge:
             execution of a node shares with the k-th of others, never with its own siblings, so it gets its own sample.
         mode: `"batch"`; `"realtime"` answers each request immediately by a call of its own, at full price, while
             threads still park and are resumed; `"auto"` does so for batches of fewer than `realtime_below`
-            requests. `None` uses `BATCH_BRIDGE_MODE` in the environment, or `"batch"`.
+            requests. `"flex"` answers by calls of the flex tier, at half the price, in minutes;
+            `"window:2h"` and `"window:8h"` by stored responses in the background, 30 % and 40 % off. See
+            `provider.lanes` for the lanes that a provider has. `None` uses `BATCH_BRIDGE_MODE` in the environment, or
+            `"batch"`.
         realtime_below: For `"auto"`.
         client: On a LangGraph server whose threads belong to users: `lambda user: get_client(url=…, headers=…)`, which
             returns a `langgraph_sdk` client of that user, whose threads it resumes, and for `None` one of a service
@@ -122,7 +125,7 @@ class Bridge:
 
     Raises:
         TypeError: Neither or both of a provider and functions were given, or an argument has the wrong type.
-        ValueError: The name is empty, the interval is not positive, or the mode is unknown.
+        ValueError: The name is empty, the interval is not positive, or the mode is unknown or no lane of the provider.
     """
 
     def __init__(
@@ -186,7 +189,7 @@ class Bridge:
             provider, flush or FlushPolicy(), mode, realtime_below, what="Bridge"
         )
         repeats, within = _attempts(attempts), _deadline(deadline, on_deadline, provider, fallback)
-        self._attempts = repeats if self._mode != "realtime" else 1  # each call is repeated by itself
+        self._attempts = repeats if self._mode not in ("realtime", "flex") else 1  # each call is repeated by itself
         self._deadline = within if self._mode != "realtime" else None  # nothing is late
         self._flush = guarded(_in_time(self._flush, self._deadline), name)
         self._name = name
@@ -258,7 +261,7 @@ class Bridge:
         """Seconds in which arrivals are collected before they are handled together."""
         if self._linger is not None:
             return self._linger
-        return _SHORT_LINGER if self._mode == "realtime" else _LINGER
+        return _LINGER if self._mode in ("batch", "auto") else _SHORT_LINGER
 
     @property
     def flush(self) -> FlushPolicy:
@@ -295,7 +298,8 @@ class Bridge:
         limits = cap(self._provider.limits, self._flush.max_requests, self._flush.max_bytes)
         count = sum(1 for _ in split(waiting, limits))
         vendor = self._provider.vendor
-        return of_asks(asks, self._prices, vendor, batches=count, now=now, output_tokens=output_tokens)
+        lane = _quoted(self._mode)
+        return of_asks(asks, self._prices, vendor, batches=count, now=now, output_tokens=output_tokens, lane=lane)
 
     def __call__(self) -> CompiledStateGraph[Any, Any, Any, Any]:
         """Return the bridge's graph for a LangGraph server, which calls this for `langgraph.json`."""
@@ -371,6 +375,11 @@ class Bridge:
             telemetry=self._telemetry,
             purse=Purse(self._budget),
         )
+
+
+def _quoted(mode: AnyMode) -> Lane:
+    """Return the lane whose price a quote names beside that of realtime."""
+    return "batch" if mode in ("auto", "realtime") else cast("Lane", mode)
 
 
 def _service(client: object) -> Service | None:

@@ -17,6 +17,7 @@ from pydantic import PrivateAttr
 
 from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.log import logger_of
+from batch_bridge._core.mode import Mode
 from batch_bridge._dropin.asker import Asker
 from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._node.wait import Named
@@ -56,11 +57,13 @@ class ModelSettings:
         batcher: A bridge's name, a `Bridge`, or a `Batcher`; `None` as for `wait`.
         flush: When calls that no graph makes are sent.
         deadline: How long an answer may take, where that is said here.
+        mode: In which lane calls that no graph makes are answered, where that is said here.
     """
 
     batcher: str | Named | Batcher | None
     flush: FlushPolicy
     deadline: timedelta | None = None
+    mode: Mode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +283,7 @@ def _line_of(model: "BatchedModel") -> _Line:
         given = model.model_copy()  # one that does not hold the asker, which holds it
         asker = Asker(
             settings.batcher,
-            lambda: Batcher(vendor.provider(given), flush=settings.flush),
+            lambda: Batcher(vendor.provider(given), flush=settings.flush, mode=settings.mode),
             settings.deadline,
             is_priced=True,
         )
