@@ -13,11 +13,11 @@ import pytest
 import warm
 from fakes import at
 from langgraph.store.memory import InMemoryStore
+from langgraph.store.sqlite.aio import AsyncSqliteStore
 
 from batch_bridge import BatchBridgeError, CacheStats, ResponseCache
 from batch_bridge._cache import cache as _cache
 from batch_bridge._cache import sqlite as _file
-from batch_bridge._sqlite.file import open_file
 from batch_bridge.errors import CacheError
 
 DAY = 86_400
@@ -31,8 +31,9 @@ async def place(request, tmp_path):
     elif request.param == "memory":
         yield InMemoryStore()
     else:
-        async with open_file(tmp_path / "store.db") as file:
-            yield file.store
+        async with AsyncSqliteStore.from_conn_string(os.fspath(tmp_path / "store.db")) as store:
+            await store.setup()
+            yield store
 
 
 async def test_an_answer_is_given_back_as_it_was(place):

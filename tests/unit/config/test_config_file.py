@@ -197,20 +197,23 @@ def test_a_table_has_every_option_of_its_provider(name):
     assert set(PROVIDERS[name].model_fields) == options
 
 
+CODE = {"submit", "poll", "find", "on_event", "telemetry"}
+
+
 @pytest.mark.parametrize(
     ("table", "of", "without"),
     [
         (FlushTable, FlushPolicy, {"when"}),
         (CacheTable, ResponseCache, {"place"}),
         (TenantTable, TenantLimits, set()),
-        (BridgeTable, Bridge, {"submit", "poll", "find", "name", "client", "on_event", "callback_workers", "prices"}),
+        (BridgeTable, Bridge, {*CODE, "name", "client", "notify", "callback_workers", "prices"}),
         (BudgetTable, Budget, set()),
     ],
 )
 def test_a_table_has_every_argument_that_a_file_can_hold(table, of, without):
     """Whoever adds an argument adds it to `_tables.py` and docs/configuration.md too, or to the exceptions here."""
     arguments = set(inspect.signature(of).parameters) - without
-    assert set(table.model_fields) - {"path"} == arguments
+    assert set(table.model_fields) - {"path", "notify_env"} == arguments
 
 
 @pytest.mark.parametrize(

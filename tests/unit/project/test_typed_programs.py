@@ -77,4 +77,4 @@ def test_the_options_that_a_checker_is_told_of_are_those_that_there_are(kind, op
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
 def test_the_programs_run(path):
-    runpy.run_path(str(path), run_name="__main__")
+    assert runpy.run_path(str(path), run_name="__main__")["__name__"] == "__main__"
