@@ -24,7 +24,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypedDict
@@ -59,20 +59,10 @@ class Clock:
         return datetime.now(UTC) + self.passed
 
     def install(self) -> None:
-        """Have everything that is loaded read it."""
-        clock = self
+        """Have the whole package read it, on every thread."""
+        from batch_bridge._core import clock
 
-        class Moved(datetime):
-            @classmethod
-            def now(cls, tz: tzinfo | None = None) -> "datetime":  # type: ignore[override]
-                return (datetime.now(UTC) + clock.passed).astimezone(tz)
-
-        for name, module in list(sys.modules.items()):
-            if name.startswith("batch_bridge.") and ".testing" not in name:
-                if hasattr(module, "_now"):
-                    module._now = clock.now  # type: ignore[attr-defined]
-                if name in ("batch_bridge._node.platform.inbox", "batch_bridge._node.platform.keys"):
-                    module.datetime = Moved  # type: ignore[attr-defined]
+        clock.now = self.now
 
 
 # -- what is held --------------------------------------------------------------------------------------------
