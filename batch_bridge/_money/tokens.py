@@ -5,7 +5,7 @@ its price is unknown.
 """
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 _TIERS: Final = ("flex", "priority", "fast")
@@ -40,7 +40,17 @@ class Tokens:
 
     def to_list(self) -> list[int]:
         """Return the counts in the order of the attributes, without the zeros at the end."""
-        counts = list(astuple(self))
+        counts = [
+            self.input,
+            self.output,
+            self.cache_read,
+            self.cache_write,
+            self.cache_write_1h,
+            self.reasoning,
+            self.input_audio,
+            self.output_audio,
+            self.web_searches,
+        ]
         while counts and not counts[-1]:
             counts.pop()
         return counts
