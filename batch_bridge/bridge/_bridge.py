@@ -78,7 +78,8 @@ class Bridge:
             billed. Hours in which nobody looks do not count. A provider that says that it is out of reach
             (`ProviderUnavailable`, as the bundled ones do) is waited for.
         cache: Answers requests that were answered before. See `ResponseCache`.
-        dedupe: Send equal requests of one batch as one line, and deliver the answer to each. The k-th equal wait of one
+        dedupe: Send equal requests as one line, and deliver the answer to each; one that comes while its equal is in
+            flight joins it. The k-th equal wait of one
             execution of a node shares with the k-th of others, never with its own siblings, so it gets its own sample.
         mode: `"batch"`; `"realtime"` answers each request immediately by a call of its own, at full price, while
             threads still park and are resumed; `"auto"` does so for batches of fewer than `realtime_below`
