@@ -11,8 +11,10 @@ from batch_bridge._core.durations import Duration, Within
 from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.provider import Provider
 from batch_bridge._engine.deadline import OnDeadline
+from batch_bridge._engine.telemetry import Telemetry
 from batch_bridge._host.callbacks import OnEvent, OnItem, OnProgress
 from batch_bridge._money import Budget, Price, Prices
+from batch_bridge._notify import Notify
 from batch_bridge.bridge._mode_switch import AnyMode
 from batch_bridge.providers._callables import Find
 
@@ -53,8 +55,10 @@ class BatcherOptions(TypedDict, total=False):
     fallback: Provider | None
     prices: Prices | Mapping[str, Price] | None
     budget: Budget | None
+    telemetry: Telemetry | None
     on_event: OnEvent | None
     on_progress: OnProgress | None
     on_item: OnItem | None
     on_complete: OnProgress | None
     callback_workers: int
+    notify: Notify | None

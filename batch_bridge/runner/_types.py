@@ -11,6 +11,7 @@ from typing_extensions import TypeVar
 from batch_bridge._core.durations import Duration, Within
 from batch_bridge._host.callbacks import OnEvent, OnItem, OnProgress
 from batch_bridge._money import Budget
+from batch_bridge._notify import Notify
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -41,3 +42,4 @@ class RunnerOptions(TypedDict, total=False):
     on_item: OnItem | None
     on_complete: OnProgress | None
     callback_workers: int
+    notify: Notify | None
