@@ -324,11 +324,11 @@ class RunFileError(BatchBridgeError):
 
 
 class StoreInUseError(BatchBridgeError):
-    """Another Runner owns a bridge or a run in this store; two Runners would pay twice.
+    """Another Runner, or a LangGraph deployment, owns a bridge or a run in this store; two would pay twice.
 
     Attributes:
-        host: The machine on which the other Runner runs.
-        pid: Its process.
+        host: The machine on which the other Runner runs; empty if it is a deployment's.
+        pid: Its process; 0 if it is a deployment's.
     """
 
     def __init__(self, message: str, *, host: str = "", pid: int = 0) -> None:
@@ -385,7 +385,16 @@ class ProviderUnavailable(ProviderError):
 
 
 class SubmissionUnknown(ProviderError):
-    """The batch may or may not have been created; the engine looks for it before it sends anything again."""
+    """The batch may or may not have been created; the engine looks for it before it sends anything again.
+
+    Attributes:
+        code: What its requests end with if it cannot be looked for. Those with another code than `submission_unknown`
+            are sent again, and may be paid twice.
+    """
+
+    def __init__(self, message: str, *, code: str = "submission_unknown") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class SubmissionRefused(ProviderError):

@@ -16,7 +16,6 @@ the clock of who looks, so that the clocks of two machines need not agree.
 import asyncio
 import contextlib
 import hashlib
-import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -28,11 +27,12 @@ from langgraph.store.base import GetOp, PutOp, SearchOp
 
 from batch_bridge._core import clock as _clock
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import logger_of
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.process import machine, started
 from batch_bridge.errors import StoreInUseError
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 TERM: Final = timedelta(seconds=30)
 """How long a holder is believed to live that says nothing."""
@@ -260,7 +260,7 @@ def _refused(what: str, row: dict[str, Any]) -> StoreInUseError:
     return StoreInUseError(
         f"{what} is owned by another Runner on this store: process {row['pid']} on {row['host']}. Two would pay twice. "
         "Wait until it has ended, pass Runner(…, patience=60) to wait for it, or use a bridge with another "
-        "name, or another run_id",
+        "name, or another run_id. For several processes on one database there is batch_bridge.pool.Pool",
         host=row["host"],
         pid=row["pid"],
     )
@@ -280,6 +280,43 @@ def _lost(what: str, row: dict[str, Any] | None) -> StoreInUseError:
 
 def _namespace(what: str) -> tuple[str, str]:
     return (_ROOT, hashlib.blake2b(what.encode(errors="surrogatepass"), digest_size=16).hexdigest())
+
+
+def lease_of(bridge: str) -> tuple[str, str, str]:
+    """Return below what a LangGraph deployment, or a Pool, says that a bridge is its own."""
+    return ("batch_bridge", bridge, "lease")
+
+
+async def check_no_deployment(store: Rows, bridges: Sequence[str]) -> None:
+    """Pass if no LangGraph deployment, and no Pool, keeps bridges of these names in a store.
+
+    Called by who has claimed them: the other writes its row first and looks for claims then.
+
+    Raises:
+        StoreInUseError: One does: it reads no claims of Runners while it goes on, and would settle their batches.
+    """
+    found = await store.abatch([GetOp(lease_of(each), "lease") for each in bridges])
+    for bridge, item in zip(bridges, found, strict=True):
+        if item is not None:
+            raise StoreInUseError(
+                f"bridge {bridge!r} belongs to a LangGraph deployment, or a Pool, that has its rows in this store. A "
+                "Runner beside it would take its batches. Use a bridge with another name, or another store; if the "
+                f"other is gone for good, delete the row 'lease' below {lease_of(bridge)}"
+            )
+
+
+async def runner_of(store: Rows, bridge: str) -> dict[str, Any] | None:
+    """Return the row of a Runner that owns a bridge, or wants to, and lives as far as can be seen from here."""
+    (what,) = names_of([bridge])
+    (rows,) = await store.abatch([SearchOp(_namespace(what), limit=_MOST)])
+    now = _clock.now().timestamp()
+    for row in rows:
+        at = row.value.get("at")
+        if row.key == _OWNER or "machine" not in row.value or not isinstance(at, int | float):
+            continue
+        if abs(now - at) < 2 * TERM.total_seconds() and not _is_gone(row.key, row.value):
+            return dict(row.value)
+    return None
 
 
 def names_of(bridges: Sequence[str]) -> list[str]:

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langgraph.store.base import GetOp, Op, PutOp, SearchOp
+from langgraph.store.base import GetOp, ListNamespacesOp, Op, PutOp, SearchOp
 
 from batch_bridge._core.models import Closed, Outcome, Request
 from batch_bridge._ledger.ledger import Ledger
 
 
 @dataclass(slots=True)
-class Row:
+class MemoryRow:
     """A row as a store returns it. The value is the one that was put, not a copy."""
 
     key: str
@@ -23,10 +23,10 @@ class MemoryRows:
     """Rows by namespace and key. Operations take effect in order; nothing outlives the process."""
 
     def __init__(self) -> None:
-        self._namespaces: dict[tuple[str, ...], dict[str, Row]] = {}
+        self._namespaces: dict[tuple[str, ...], dict[str, MemoryRow]] = {}
 
     async def abatch(self, ops: Iterable[Op]) -> list[Any]:
-        """Run operations: get and put by key, and a search that lists a namespace prefix."""
+        """Run operations: get and put by key, a search that lists a namespace prefix, and one for namespaces."""
         return [self._run(op) for op in ops]
 
     def _run(self, op: Op) -> Any:
@@ -35,7 +35,7 @@ class MemoryRows:
             if op.value is not None:
                 if rows is None:
                     rows = self._namespaces[op.namespace] = {}
-                rows[op.key] = Row(op.key, op.value)  # type: ignore[arg-type]  # a ledger puts dicts
+                rows[op.key] = MemoryRow(op.key, op.value)  # type: ignore[arg-type]  # a ledger puts dicts
             elif rows is not None and rows.pop(op.key, None) is not None and not rows:
                 del self._namespaces[op.namespace]
             return None
@@ -51,6 +51,9 @@ class MemoryRows:
                 for row in rows.values()
             ]
             return found[op.offset : op.offset + op.limit]
+        if type(op) is ListNamespacesOp:
+            prefixes = [each.path for each in op.match_conditions or ()]
+            return [each for each in self._namespaces if all(each[: len(path)] == path for path in prefixes)]
         raise TypeError(f"MemoryRows was asked for {op!r}, which no ledger asks for")
 
 

@@ -57,7 +57,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class JobPart:
     """Some requests of a job, in order.
 
     Attributes:
@@ -76,7 +76,7 @@ class Part:
 class JobsLedger(DurableQueueLedger):
     """A ledger over a store, with the queue and the jobs."""
 
-    async def put_part(self, handle: str, part: Part) -> None:
+    async def put_part(self, handle: str, part: JobPart) -> None:
         """Write a part."""
         row: dict[str, Any] = {"ids": list(part.ids)}
         if part.names is not None:
@@ -112,15 +112,15 @@ class JobsLedger(DurableQueueLedger):
         """Read all jobs, oldest first."""
         return [_job(handle, row) for handle, row in await self._list("jobs")]
 
-    async def part(self, job: Job, number: int) -> Part | None:
+    async def part(self, job: Job, number: int) -> JobPart | None:
         """Read a part; `None` if there is none of this number."""
         (row,) = await self._get("parts", [_part(job.handle, number)])
         if row is None:
             return None
         names = row.get("names")
-        return Part(number, tuple(row["ids"]), None if names is None else tuple(names), row.get("counts", {}))
+        return JobPart(number, tuple(row["ids"]), None if names is None else tuple(names), row.get("counts", {}))
 
-    async def parts(self, job: Job) -> AsyncIterator[Part]:
+    async def parts(self, job: Job) -> AsyncIterator[JobPart]:
         """Read a job's parts, one at a time."""
         for number in range(parts_of(job)):
             part = await self.part(job, number)

@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, Self, Unpack, overload
 from langchain_core.runnables import RunnableConfig
 
 from batch_bridge._core.pending import OnPending
+from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge.errors import RunnerStateError
 from batch_bridge.runner._options import BATCH, INVOKE, InvokeOptions, SameResult, check_options
 from batch_bridge.runner._types import ContextT, StateT
@@ -231,11 +232,8 @@ class Blocking(Generic[StateT, ContextT]):
 
 
 def _refuse_loop(called: str, instead: str) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise RunnerStateError(f"{called} was called inside a running event loop, which it would block; use {instead}")
+    if is_on_loop():
+        raise RunnerStateError(f"{called} was called inside a running event loop, which it would block; use {instead}")
 
 
 async def _next(results: AsyncIterator[tuple[int, Any]]) -> tuple[int, Any] | None:

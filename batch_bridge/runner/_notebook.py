@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import Any, Final
 
 from batch_bridge.events import Progress
-from batch_bridge.runner._progress import Counted, ProgressSource
+from batch_bridge.runner._run import Run
+from batch_bridge.runner._session import Session
 
 _INTERVAL: Final = 0.5
 """Seconds between two looks; only a change is shown."""
@@ -22,7 +23,7 @@ def in_notebook() -> bool:
 
 
 @contextlib.asynccontextmanager
-async def notebook_bar(session: ProgressSource, call: Counted, total: int | None) -> AsyncIterator[None]:
+async def notebook_bar(session: Session, call: Run, total: int | None) -> AsyncIterator[None]:
     """Show a call's `Progress` while the block runs, and its last state after it."""
     display: Any = import_module("IPython.display").display
 
