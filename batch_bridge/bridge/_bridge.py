@@ -15,7 +15,7 @@ from batch_bridge._core.durations import FORMS, Duration, Within, duration, requ
 from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import JSON, Request
 from batch_bridge._core.provider import Provider, has_identity, has_price, has_realtime, has_tokens
-from batch_bridge._core.vendor_terms import terms_for
+from batch_bridge._core.vendor_terms import VendorTerms, terms_for
 from batch_bridge._engine import POLL_PATIENCE, Engine, Notices
 from batch_bridge._engine.deadline import Deadline, OnDeadline
 from batch_bridge._engine.deduplication import Deduplication
@@ -241,6 +241,16 @@ class Bridge:
     def deadline(self) -> timedelta | None:
         """How long a request without its own deadline may take."""
         return self._deadline.after if self._deadline is not None else None
+
+    @property
+    def terms(self) -> VendorTerms:
+        """How long its provider works on a batch, and keeps its results."""
+        return self._terms
+
+    @property
+    def access(self) -> Access:
+        """How it reaches the LangGraph server that it is deployed on."""
+        return self._access
 
     @property
     def prices(self) -> Prices:

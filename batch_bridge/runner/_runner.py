@@ -221,17 +221,7 @@ class Runner(Blocking[StateT, ContextT]):
             raise RunnerStateError("this Runner is already open; use it, or create another one with another file")
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(relaxed())
-            saver = self._saver or self._own_saver
-            store: Rows | None = self._store
-            if saver is None or store is None:
-                if os.fspath(self._path) == ":memory:":
-                    own_saver: BaseCheckpointSaver[Any] = InMemorySaver()
-                    own_store: Rows = MemoryRows()
-                else:
-                    own_saver, own_store = await stack.enter_async_context(
-                        open_file(self._path, serde=StrictSerializer(types_of(self._graph) | self._types))
-                    )
-                saver, store = saver or own_saver, store or own_store
+            saver, store = await self._storage(stack)
             listeners = listen(self._callbacks, self._look)
             if listeners is not None:
                 stack.push_async_exit(Closing((listeners.close,)))
@@ -274,23 +264,30 @@ class Runner(Blocking[StateT, ContextT]):
             saver = session.graph.checkpointer
             self._submissions = Submissions(session.rows, names, saver, self._run_submitted)
             stack.push_async_exit(Closing((self._submissions.close,)))
-            await self._open_with(session, self._submissions)
+            self._session = self._watched = session
+            session.runner = self
+            try:
+                await self._submissions.open()
+            except BaseException:
+                self._session = self._watched = None
+                raise
             self._stack = stack.pop_all()
         place = "a store" if self._store is not None else os.fspath(self._path)
         logger.info("the Runner is open on %s, with %s", place, names.replace(",", ", "))
+        _open.add(self)
         return self
 
-    async def _open_with(self, session: Session, submissions: Submissions) -> None:
-        """Take a session, and go on with what was submitted before."""
-        self._session = self._watched = session
-        session.runner = self
-        _open.add(self)
-        try:
-            await submissions.open()
-        except BaseException:
-            self._session = self._watched = None
-            _open.discard(self)
-            raise
+    async def _storage(self, stack: contextlib.AsyncExitStack) -> tuple[BaseCheckpointSaver[Any], Rows]:
+        """Return the saver and the store, of which those that nobody gave are in the file, or in memory."""
+        saver, store = self._saver or self._own_saver, self._store
+        if saver is not None and store is not None:
+            return saver, store
+        if os.fspath(self._path) == ":memory:":
+            return saver or InMemorySaver(), store or MemoryRows()
+        own_saver, own_store = await stack.enter_async_context(
+            open_file(self._path, serde=StrictSerializer(types_of(self._graph) | self._types))
+        )
+        return saver or own_saver, store or own_store
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -886,16 +883,15 @@ class Runner(Blocking[StateT, ContextT]):
         )
 
     def _shown(self, session: Session, call: Run, total: int | None) -> contextlib.AbstractAsyncContextManager[None]:
-        """Return what shows the progress of a call; of a stream nothing but what it streams."""
-        if not call.streams and self._progress is not False and in_notebook():
+        """Return what shows how a call goes, where that is wanted; what it streams shows that too."""
+        if call.streams:
+            return contextlib.nullcontext()
+        if self._progress is not False and in_notebook():
             return notebook_bar(session, call, total)
-        if not call.streams and is_wanted(self._progress):
-            return bar(session, call, total)
-        return contextlib.nullcontext()
+        return bar(session, call, total) if is_wanted(self._progress) else contextlib.nullcontext()
 
     async def _results(self, call: Run, run_id: str | None, total: int | None) -> AsyncGenerator[tuple[int, Any], None]:
         session = self._open_session()
-        shown = self._shown(session, call, total)
         if run_id is not None:
             self._runs.add(run_id)
             try:
@@ -907,9 +903,9 @@ class Runner(Blocking[StateT, ContextT]):
         call.tell_begun()
         session.begin(call)
         self._total = None if total is None or self._total is None else self._total + total
-        listeners = session.listeners
+        listeners, notices = session.listeners, None if call.is_single else self._notices
         try:
-            async with shown:
+            async with self._shown(session, call, total):
                 async for pair in call.results():
                     index, result = pair
                     if listeners is not None and not isinstance(result, Pending | StreamChunk):
@@ -919,11 +915,11 @@ class Runner(Blocking[StateT, ContextT]):
             call.tell_ended_before()
             if listeners is not None and not call.live:
                 listeners.complete()
-            if self._notices is not None and not call.live and not call.is_single:
-                await self._notices.ended(call)
+            if notices is not None and not call.live:
+                await notices.ended(call)
         except Exception as error:
-            if self._notices is not None and not call.is_single and not isinstance(error, _REFUSED):
-                await self._notices.stopped(call, error)
+            if notices is not None and not isinstance(error, _REFUSED):
+                await notices.stopped(call, error)
             raise
         finally:
             try:

@@ -91,8 +91,8 @@ class Session:
         is_heard: bool = False,
     ) -> None:
         self.listeners = listeners
-        self.runner: object = None  # who has opened it, for as long as it runs
         self.on_events: Callable[[Event], None] | None = None
+        self.runner: object = None  # who has opened it, for as long as it runs
         self._heard = heard or {}
         self._ledger_patience = Patience("ledger", limit=store_patience, tell=self._tell_store_failed)
         self.patience = Patience("checkpointer", limit=store_patience, tell=self._tell_store_failed)
