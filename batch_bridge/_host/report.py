@@ -3,10 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from batch_bridge._core.html_text import counted, table
 from batch_bridge._core.models import Closed, Usage
 from batch_bridge._money import Account, AccountLine, Cost, shown
+
+SINGLE: Final = frozenset({"realtime", "flex"})
+"""Lanes in which each request is a call of its own, and no batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ def of_batches(
     return Report(
         threads=threads,
         requests=sum(batch.requests for batch in closed),
-        batches=sum(batch.handle is not None and batch.lane == "batch" for batch in closed),
+        batches=sum(batch.handle is not None and batch.lane not in SINGLE for batch in closed),
         outcomes=outcomes,
         usage=add_up([batch.usage for batch in closed if batch.usage is not None]),
         langgraph_seconds=spent.get("langgraph", 0.0),
@@ -123,7 +127,7 @@ def of_run(run_id: str, accounts: Sequence[Account], cost: Cost, *, threads: int
         asked.update(account.who[place].thread for place in places)
         if account.lane is None or not places:  # of a hit, no batch tells
             continue
-        batches += account.lane == "batch"
+        batches += account.lane not in SINGLE
         ended = [account.ended[place] for place in places if place in account.ended]
         outcomes.update(ended)
         resubmitted += len(places) - len(ended)
@@ -145,7 +149,7 @@ def of_run(run_id: str, accounts: Sequence[Account], cost: Cost, *, threads: int
 
 
 def _usage(line: AccountLine) -> Usage:
-    tokens, is_realtime = line.used.tokens, line.lane == "realtime"
+    tokens, is_realtime = line.used.tokens, line.lane in SINGLE
     return Usage(line.used.model, tokens.input, tokens.output, tokens.cache_read, is_realtime)
 
 
