@@ -17,11 +17,13 @@ one: events are not a ledger. The events of one bridge arrive in the order in wh
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from batch_bridge._core.models import JSON, Usage
 
 __all__ = [
+    "BatchCost",
     "BatchProgress",
     "Cancelled",
     "Delivered",
@@ -102,6 +104,26 @@ class PollFailed:
     failures: int
 
 
+@dataclass(frozen=True, slots=True)
+class BatchCost:
+    """What a batch has cost.
+
+    Attributes:
+        paid: What is paid for it; `None` if a price is not known.
+        list_price: What it would have cost in realtime, at the standard tier; `None` as above.
+        currency: Of the amounts.
+    """
+
+    paid: Decimal | None
+    list_price: Decimal | None
+    currency: str = "USD"
+
+    @property
+    def saved(self) -> Decimal | None:
+        """What was saved; `None` if one of the two prices is not known."""
+        return None if self.paid is None or self.list_price is None else self.list_price - self.paid
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
     """Requests have their outcomes.
@@ -113,6 +135,8 @@ class Settled:
         outcomes: The number of requests by outcome: `succeeded`, `errored`, `expired`, `cancelled`.
         ended: Whether the batch has now ended.
         usage: The billed usage of the whole batch, once it has ended and if the provider reports it.
+        cost: What the whole batch has cost, once it has ended. The sum over all batches is the receipt. A batch that
+            was late, and has answered what was asked elsewhere meanwhile, is told of with its cost and no requests.
     """
 
     bridge: str
@@ -121,6 +145,7 @@ class Settled:
     outcomes: Mapping[str, int]
     ended: bool = False
     usage: Usage | None = None
+    cost: BatchCost | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,22 @@
-"""All benchmarks, one table: every figure a ratio of two things measured side by side in this run."""
+"""All benchmarks, one table: every figure a ratio of two things measured side by side in this run.
+
+With `--quick` the ratios of CPU time alone are measured, in some minutes, and compared with those that are committed in
+`baseline.json`: the exit code is 1 where one is more than 15 % above. `--quick --save` writes that file.
+"""
 
 import argparse
 import asyncio
+import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import NamedTuple
 
 import bench_agents
 import bench_batcher
+import bench_imports
 import bench_realtime
 import bench_runner
 import bench_wrap
@@ -21,15 +29,19 @@ from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.ledger import Ledger
 
 KB = 1000
+BASELINE = Path(__file__).with_name("baseline.json")
+WORSE = 1.15
+"""How far a ratio may be above the committed one."""
 
 
 class Row(NamedTuple):
-    """A line of the table. `limit` is what it has to stay below."""
+    """A line of the table. `limit` is what it has to stay below; `guarded` are ratios that the baseline has."""
 
     what: str
     figure: float
     limit: float
     unit: str = "times"
+    guarded: bool = False
 
 
 class Still:
@@ -48,7 +60,7 @@ def runner(kind: str, threads: int, size: int, rounds: int) -> Iterator[Row]:
     limit = 0.4 if kind == "own" and size <= KB else 1.15
     name = f"Runner / plain LangGraph, {base}, {threads:,} threads of {size // KB} kB"
     yield Row(f"{name}: wall", took["wall"], limit)
-    yield Row(f"{name}: CPU", took["cpu"], limit)
+    yield Row(f"{name}: CPU", took["cpu"], limit, guarded=True)
 
 
 def growth(few: int, many: int) -> Iterator[Row]:
@@ -71,18 +83,28 @@ def growth(few: int, many: int) -> Iterator[Row]:
 
 
 def batcher(count: int, rounds: int) -> Iterator[Row]:
-    """Batcher / a script written by hand, CPU of the client."""
+    """Batcher / a script written by hand, CPU of the client: of all requests, and of one more."""
     took = bench_batcher.compare(count, KB, rounds)
     name = f"Batcher with OpenAIBatch / script by hand, {count:,} requests of 1 kB"
-    yield Row(f"{name}: CPU", took["cpu"], 3)
-    yield Row(f"{name}: memory above the imports", took["megabytes"], 300, "MB")
+    yield Row(f"{name}: CPU", took["cpu"], 2.2, guarded=True)
+    yield Row(f"{name}: CPU of one more, from {count // 10:,} on", took["marginal"], 2, guarded=True)
+    yield Row(f"{name}: CPU of one more by hand", took["marginal_us_by_hand"], 1000, "µs")
+    yield Row(f"{name}: memory above the imports", took["megabytes"], 120, "MB")
+
+
+def imports(rounds: int) -> Iterator[Row]:
+    """What `import` costs, and that of what it builds on."""
+    took = bench_imports.compare(rounds)
+    yield Row("import Batcher and OpenAIBatch / import openai: CPU", took["batcher/sdk"], 2, guarded=True)
+    yield Row("import Runner / import LangGraph and its SQLite saver: CPU", took["runner/langgraph"], 2, guarded=True)
+    yield Row("import batch_bridge: CPU", took["bare"] * 1000, 20, "ms")
 
 
 def agents(count: int, rounds: int) -> Iterator[Row]:
     """Agents with a batched model / the same agents that interrupt by hand."""
     took = bench_agents.compare(count, rounds)
     name = f"Agents with a batched ChatOpenAI / agents that interrupt by hand, {count:,} agents"
-    yield Row(f"{name}: CPU", took["cpu"], 2)
+    yield Row(f"{name}: CPU", took["cpu"], 2, guarded=True)
     yield Row("A parked agent: live memory, state and all, in memory", took["bytes"] / KB, 10, "kB")
     yield Row("A parked agent: the same, on the Runner's own file", took["bytes_in_a_file"] / KB, 10, "kB")
 
@@ -97,7 +119,7 @@ def wrapped(count: int, rounds: int) -> Iterator[Row]:
     """`wrap_openai` / the client that it wraps, whose calls end in memory: CPU of the client."""
     took = bench_wrap.compare(count, KB, rounds)
     name = f"wrap_openai / AsyncOpenAI into memory, {count:,} calls gathered"
-    yield Row(f"{name}: CPU", took["cpu"], 0.3)
+    yield Row(f"{name}: CPU", took["cpu"], 0.12, guarded=True)
     yield Row(f"{name}: memory above the imports", took["mb_wrapped"] / took["mb_unwrapped"], 2)
 
 
@@ -119,39 +141,77 @@ def idle_tick(waiting: int) -> Iterator[Row]:
     yield Row(f"A tick with {waiting:,} requests waiting and none new", asyncio.run(measure()), 5, "ms")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one round of each, fewer threads")
+def work(*, is_quick: bool, is_large: bool) -> list[Callable[[], Iterator[Row]]]:
+    """Return what is measured."""
+    if is_quick:
+        return [
+            lambda: imports(3),
+            lambda: batcher(10_000, 3),
+            lambda: wrapped(10_000, 3),
+            lambda: runner("own", 1000, KB, 3),
+            lambda: runner("given", 1000, KB, 3),
+            lambda: runner("memory", 1000, KB, 3),
+        ]
+    everything = [
+        lambda: imports(5),
+        lambda: idle_tick(50_000),
+        lambda: runner("memory", 2000, KB, 5),
+        lambda: runner("memory", 2000, 50 * KB, 5),
+        lambda: runner("given", 2000, KB, 3),
+        lambda: runner("given", 2000, 50 * KB, 3),
+        lambda: runner("own", 2000, KB, 5),
+        lambda: runner("own", 2000, 50 * KB, 3),
+        lambda: batcher(1_000, 5),
+        lambda: batcher(10_000, 5),
+        lambda: batcher(50_000, 3),
+        lambda: wrapped(10_000, 5),
+        lambda: realtime(1000, 5),
+        lambda: agents(1000, 3),
+        lambda: growth(2000, 20_000),
+    ]
+    return [*everything, lambda: large(100_000)] if is_large else everything
+
+
+def compared(ratios: dict[str, float]) -> list[str]:
+    """Return which ratios are worse than the committed ones, or are not there to be compared."""
+    committed: dict[str, float] = json.loads(BASELINE.read_text(encoding="utf-8"))["ratios"]
+    worse = [
+        f"{what}: {ratios[what]:.2f}, and {ratio:.2f} is committed"
+        for what, ratio in committed.items()
+        if what in ratios and ratios[what] > WORSE * ratio
+    ]
+    missing = [f"{what}: it is committed or measured, and not both" for what in ratios.keys() ^ committed.keys()]
+    return worse + missing
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="the guarded ratios alone, and exit 1 if one is worse")
+    parser.add_argument("--save", action="store_true", help="with --quick: commit these ratios, in baseline.json")
     parser.add_argument("--large", action="store_true", help="100,000 threads too; takes about an hour")
     asked = parser.parse_args()
-    threads, rounds = (500, 1) if asked.quick else (2000, 5)
-    work: list[Callable[[], Iterator[Row]]] = [
-        lambda: idle_tick(50_000),
-        lambda: runner("memory", threads, KB, rounds),
-        lambda: runner("memory", threads, 50 * KB, rounds),
-        lambda: runner("given", threads, KB, max(1, rounds - 2)),
-        lambda: runner("given", threads, 50 * KB, max(1, rounds - 2)),
-        lambda: runner("own", threads, KB, rounds),
-        lambda: runner("own", threads, 50 * KB, max(1, rounds - 2)),
-        lambda: batcher(10_000, rounds),
-        lambda: wrapped(10_000, rounds),
-        lambda: realtime(1000, rounds),
-        lambda: agents(threads // 2, max(1, rounds - 2)),
-    ]
-    if not asked.quick:
-        work += [lambda: batcher(50_000, 1), lambda: growth(2000, 20_000)]
-    if asked.large:
-        work += [lambda: large(100_000)]
+    if asked.save and not asked.quick:
+        parser.error("--save belongs to --quick")
     table = Table("what", "measured", "at most", title="Benchmarks")
     console = Console()
-    for each in work:
+    ratios: dict[str, float] = {}
+    for each in work(is_quick=asked.quick, is_large=asked.large):
         for row in each():
             shown = f"{row.figure:.2f} {row.unit}"
             console.print(f"{row.what}: {shown}", highlight=False)
             table.add_row(
                 row.what, f"[{'green' if row.figure <= row.limit else 'red'}]{shown}[/]", f"{row.limit:g} {row.unit}"
             )
+            if row.guarded:
+                ratios[row.what] = round(row.figure, 3)
     console.print(table)
+    if asked.save:
+        saved = {"measured": f"{datetime.now(UTC):%Y-%m-%d}", "ratios": ratios}
+        BASELINE.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    elif asked.quick and (worse := compared(ratios)):
+        console.print(f"more than {WORSE - 1:.0%} worse than {BASELINE.name}:", *worse, sep="\n", highlight=False)
+        return 1
+    return 0
 
 
 def large(threads: int) -> Iterator[Row]:
@@ -162,4 +222,4 @@ def large(threads: int) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

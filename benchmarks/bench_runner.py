@@ -17,7 +17,9 @@ import time
 from contextlib import AsyncExitStack
 from typing import Any, TypedDict
 
+from cpu import cpu as cpu_time
 from process_memory import peak, resident
+from random_words import prompt
 
 CONCURRENCY = 64
 
@@ -25,10 +27,6 @@ CONCURRENCY = 64
 class State(TypedDict, total=False):
     prompt: str
     answer: Any
-
-
-def _prompt(index: int, size: int) -> str:
-    return (f"{index:08d} " + "lorem ipsum dolor " * (size // 18 + 1))[:size]
 
 
 async def _saver(stack: AsyncExitStack, kind: str, folder: str) -> Any:
@@ -58,7 +56,7 @@ async def plain(kind: str, threads: int, size: int, folder: str) -> dict[str, fl
         async def begin(index: int) -> None:
             async with gate:
                 config = {"configurable": {"thread_id": f"run:{index}"}}
-                result = await graph.ainvoke({"prompt": _prompt(index, size)}, config)
+                result = await graph.ainvoke({"prompt": prompt(index, size)}, config)
                 waiting[index] = result["__interrupt__"][0].id
 
         async def resume(index: int) -> None:
@@ -68,7 +66,8 @@ async def plain(kind: str, threads: int, size: int, folder: str) -> dict[str, fl
                 assert result["answer"] == f"answer {index}"
 
         await begin(-1)
-        before, started, cpu = _settled_memory(), time.perf_counter(), time.process_time()
+        await resume(-1)
+        before, started, cpu = _settled_memory(), time.perf_counter(), cpu_time()
         for chunk in range(0, threads, 1000):
             await asyncio.gather(*(begin(index) for index in range(chunk, min(chunk + 1000, threads))))
         middle, parked = time.perf_counter(), _settled_memory() - before
@@ -76,7 +75,7 @@ async def plain(kind: str, threads: int, size: int, folder: str) -> dict[str, fl
         for chunk in range(0, threads, 1000):
             await asyncio.gather(*(resume(index) for index in range(chunk, min(chunk + 1000, threads))))
         wall = time.perf_counter() - started - gc_seconds
-        return {"wall": wall, "cpu": time.process_time() - cpu, "parked": parked / threads}
+        return {"wall": wall, "cpu": cpu_time() - cpu, "parked": parked / threads}
 
 
 async def bridged(kind: str, threads: int, size: int, folder: str) -> dict[str, float]:
@@ -113,17 +112,17 @@ async def bridged(kind: str, threads: int, size: int, folder: str) -> dict[str, 
         bridge = Bridge(submit=submit, poll=poll, flush=FlushPolicy(max_requests=1_000_000))
         runner = await stack.enter_async_context(Runner(graph, bridge, path=path, progress=False, **saver))
         before = _settled_memory()
-        await runner.abatch([{"prompt": _prompt(0, size)}])
-        before, started, cpu = _settled_memory(), time.perf_counter(), time.process_time()
+        await runner.abatch([{"prompt": prompt(0, size)}], run_id="warm")
+        before, started, cpu = _settled_memory(), time.perf_counter(), cpu_time()
         count = 0
-        inputs = ({"prompt": _prompt(index, size)} for index in range(threads))
-        async for index, result in runner.abatch_as_completed(inputs, max_concurrency=CONCURRENCY):
+        inputs = ({"prompt": prompt(index, size)} for index in range(threads))
+        async for index, result in runner.abatch_as_completed(inputs, run_id="bench", max_concurrency=CONCURRENCY):
             assert result["answer"] == f"answer {index}"
             count += 1
         assert count == threads
         return {
             "wall": time.perf_counter() - started - took,
-            "cpu": time.process_time() - cpu,
+            "cpu": cpu_time() - cpu,
             "parked": parked / threads,
         }
 

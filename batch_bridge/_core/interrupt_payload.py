@@ -180,6 +180,11 @@ def read_envelope(value: object) -> dict[str, Outcome]:
         return {}
 
 
+def is_envelope(value: object) -> bool:
+    """Return whether a value that resumes an interrupt is, or looks like, an envelope, and not a person's answer."""
+    return _has_marker(value) and "outcomes" in value
+
+
 def is_bridge_interrupt(interrupt: Any) -> bool:
     """Return whether an interrupt is answered by a bridge, and not by a human.
 

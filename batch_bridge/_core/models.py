@@ -145,7 +145,7 @@ class Measure:
 class Usage:
     """The billed tokens, and their model.
 
-    `realtime` tokens have the full price, others the price of a batch: half of it at most providers.
+    `realtime` tokens have the full price, others that of a batch, of the flex tier or of a window.
     """
 
     model: str
@@ -282,6 +282,7 @@ class Closed:
         paid_twice: Requests that it has answered though they were sent elsewhere, because it was late.
         group: The provider's group; empty in rows of an earlier version.
         failures: How many requests failed in which way: (kind, code, HTTP status, whether it may pass) -> count.
+        lane: How it was answered: `batch`, or by single calls, `realtime`.
     """
 
     key: str
@@ -295,6 +296,7 @@ class Closed:
     paid_twice: int = 0
     group: str = ""
     failures: Mapping[FailureKind, int] = field(default_factory=dict)
+    lane: str = "batch"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 from batch_bridge._core.durations import Within
 from batch_bridge._core.models import Outcome
 from batch_bridge._node import wait as _wait
+from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._node.wait import Named
 from batch_bridge.batcher import Batcher
 from batch_bridge.errors import OutsideGraphError
@@ -202,11 +203,8 @@ def _note_thread() -> None:
 
 
 def _check_thread() -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise OutsideGraphError(
-        "a synchronous call was made on a thread that runs an event loop, which would stand still until "
-        "the batch has ended; use the asynchronous client, or asyncio.to_thread"
-    )
+    if is_on_loop():
+        raise OutsideGraphError(
+            "a synchronous call was made on a thread that runs an event loop, which would stand still until "
+            "the batch has ended; use the asynchronous client, or asyncio.to_thread"
+        )

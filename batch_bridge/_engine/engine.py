@@ -26,7 +26,7 @@ from batch_bridge._engine.state import POLL_PATIENCE, State
 from batch_bridge._engine.submission import Sender
 from batch_bridge._engine.tenants import TenantLimits
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge._money import Account, Prices, Purse
+from batch_bridge._money import Account, AccountLine, Askers, Prices, Purse
 from batch_bridge.errors import BadPollResultError
 
 logger = logging.getLogger("batch_bridge")
@@ -128,6 +128,8 @@ class Engine:
                 flight.blind = batch.blind  # no process stays: those before this one have looked in vain, too
             flight.stopping = isinstance(batch, SubmittedBatch) and batch.left != ""
             state.flights.add(flight)
+        unconfirmed = {flight.batch.key for flight in state.flights if isinstance(flight.batch, Intent)}
+        state.handles = {key: handle for key, handle in state.handles.items() if key in unconfirmed}
         accounts = await state.till.open(flight.batch for flight in state.flights)
         for flight in state.flights:
             account = accounts.get(flight.batch.key)
@@ -310,6 +312,8 @@ class Engine:
             case SubmittedBatch() as batch:
                 if (not flight.stopping or await self._settler.stop(flight, batch, now)) and not has_looked:
                     await self._settler.poll(flight, batch, now)
+            case Intent() as intent if intent.key in self._state.handles:
+                await self._sender.confirm_late(flight, intent, now)
             case Intent() as intent if flight.doubtful:
                 await self._sender.reconcile(flight, intent, now)
             case Intent() as intent if flight.inherited or flight.is_late:
@@ -432,6 +436,15 @@ class Engine:
         self._state.on_event = call
 
     @property
+    def tells_cost(self) -> bool:
+        """Whether the events of batches that have ended tell what they have cost, by its host's wish."""
+        return self._state.tells_cost
+
+    @tells_cost.setter
+    def tells_cost(self, wanted: bool) -> None:
+        self._state.tells_cost = wanted
+
+    @property
     def before_submit(self) -> Callable[[], Awaitable[None]] | None:
         """Called, by its host's wish, right before a batch is created; `ProviderUnavailable` from it puts that off."""
         return self._state.before_submit
@@ -468,6 +481,23 @@ class Engine:
         """Look again at what waits for money, now that some has come back."""
         if self._state.till.is_waiting and self.on_news is not None:
             self.on_news()
+
+    @property
+    def keeps_askers(self) -> bool:
+        """Whether `lines_of` answers, by its host's wish, from before it is opened."""
+        return self._state.till.askers is not None
+
+    @keeps_askers.setter
+    def keeps_askers(self, wanted: bool) -> None:
+        self._state.till.askers = Askers() if wanted else None
+
+    def lines_of(self, asker: str) -> list[AccountLine]:
+        """Return what was used for a thread, or for a request that none waits for, as far as `keeps_askers` goes."""
+        return self._state.till.lines_of(asker)
+
+    def forget_asker(self, asker: str) -> None:
+        """Let go of what `lines_of` answers for a thread or a request."""
+        self._state.till.forget_asker(asker)
 
     async def closed_batches(self) -> list[Closed]:
         """Read the summaries of settled batches, of all processes."""

@@ -41,6 +41,7 @@ async def settle(
     again: Resubmission | None = None,
     failures: Counter[FailureKind] | None = None,
     seen: Callable[[str, Outcome], None] | None = None,
+    ended_as: Callable[[Mapping[str, Outcome]], None] | None = None,
 ) -> Counter[str]:
     """Write one outcome for each request of a batch, and return how many there are of each kind.
 
@@ -50,6 +51,7 @@ async def settle(
     settled before the batch ended, with the kinds of their outcomes: they are counted, and not written again.
     Those that `again` chooses get no outcome, and are not counted: what they ended with this time is noted.
     `failures` is given those of the outcomes that it writes.
+    `ended_as` is told of the outcomes that stand, once they are written.
     `seen` is told of each outcome as it is read, from the provider or the ledger, also of those that are put aside.
 
     Raises:
@@ -69,7 +71,7 @@ async def settle(
                 fresh[request_id] = outcome
             elif request_id not in settled:
                 strange += 1
-        await _write(ledger, fresh, kinds, failures, inherited=inherited, again=again, seen=seen)
+        await _write(ledger, fresh, kinds, failures, inherited=inherited, again=again, seen=seen, ended_as=ended_as)
     if strange:
         logger.warning(
             "batch %s: set aside %d results that are duplicates or belong to no request of the batch",
@@ -79,7 +81,7 @@ async def settle(
     rest = list(missing)
     for start in range(0, len(rest), _CHUNK):
         unnamed = dict.fromkeys(rest[start : start + _CHUNK], ended.missing)
-        await _write(ledger, unnamed, kinds, failures, inherited=inherited, again=again, seen=seen)
+        await _write(ledger, unnamed, kinds, failures, inherited=inherited, again=again, seen=seen, ended_as=ended_as)
     return kinds
 
 
@@ -114,6 +116,7 @@ async def _write(
     inherited: bool,
     again: Resubmission | None,
     seen: Callable[[str, Outcome], None] | None,
+    ended_as: Callable[[Mapping[str, Outcome]], None] | None,
 ) -> None:
     known = await ledger.outcomes(tuple(fresh)) if inherited else {}
     final: dict[str, Outcome] = {}
@@ -131,6 +134,8 @@ async def _write(
             final[request_id] = with_tries(outcome, ledger.tries(request_id), again.batch)
     await ledger.tried(tried)
     await ledger.settle(final)
+    if ended_as is not None:
+        ended_as(final)
     kinds.update(map(_outcome.kind, final.values()))
     if failures is not None:
         failures.update(_outcome.failures_of(final.values()))

@@ -34,6 +34,7 @@ from batch_bridge._engine.deduplication import spread
 from batch_bridge._engine.flight import Flight, first_pause
 from batch_bridge._engine.intake import judge
 from batch_bridge._engine.outcome_writer import ReadError, settle, settle_early
+from batch_bridge._engine.spending import lane_of
 from batch_bridge._engine.state import State
 from batch_bridge.errors import BadPollResultError, BatchFailed, ProviderUnavailable
 
@@ -135,6 +136,7 @@ class Settler:
                 fresh.setdefault(request_id, final(outcome, state.ledger.tries(request_id), key))
         kinds = await settle_early(state.ledger, fresh, inherited=flight.inherited)
         flight.settled.update(kinds)
+        self._note_kinds(flight, kinds)
         flight.failed.update(_outcome.failures_of(fresh.values()))
         state.flights.settle_early(flight, fresh)
         state.settled += fresh
@@ -149,10 +151,13 @@ class Settler:
         flight.caught_up = True
         state = self._state
         known = await state.ledger.settled(tuple(state.flights.unsettled(flight)))
+        await state.ledger.drop(known)  # that process may have died before it did
         outcomes = await state.ledger.outcomes([each for each in flight.batch.members if each in known])
         for request_id, outcome in outcomes.items():
             self._note_used(flight, request_id, outcome)
-        flight.settled.update((request_id, _outcome.kind(outcome)) for request_id, outcome in outcomes.items())
+        kinds = {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()}
+        flight.settled.update(kinds)
+        self._note_kinds(flight, kinds)
         state.flights.settle_early(flight, outcomes)
 
     async def _tell_read(self, flight: Flight) -> None:
@@ -225,6 +230,7 @@ class Settler:
         overdue = Errored("the deadline has passed, and there is nothing to send again", code=DEADLINE, retryable=True)
         back, lost = await self._come_back(flight, dict.fromkeys(late, overdue))
         await state.ledger.settle(lost)
+        self._note_ended(flight, lost)
         await state.ledger.queued(back)
         left = replace(batch, left="overdue")
         await state.ledger.mark(left)
@@ -289,6 +295,7 @@ class Settler:
                 again=again,
                 failures=(failures := Counter(flight.failed)),
                 seen=partial(self._note_used, flight),
+                ended_as=partial(self._note_ended, flight),
             )
         except ReadError as error:
             flight.inherited, flight.caught_up = True, False  # what was read before it broke is written
@@ -297,6 +304,7 @@ class Settler:
             return
         back, lost = await self._come_back(flight, again.outcomes)
         await state.ledger.settle(lost)
+        self._note_ended(flight, lost)
         kinds.update(map(_outcome.kind, lost.values()))
         failures.update(_outcome.failures_of(lost.values()))
         await state.ledger.queued(back)
@@ -318,16 +326,30 @@ class Settler:
             logger.warning("%s: %d requests of batch %s are sent again", state.name, len(sent_again), batch.key)
         state.standstill.moved()
         logger.info("%s: batch %s settled: %s", state.name, batch.key, dict(kinds))
-        if state.on_event is not None:
-            counts = kinds - Counter(flight.settled.values())
-            state.on_event(
-                events.Settled(
-                    bridge=state.name, batch=batch.key, requests=late, outcomes=counts, ended=True, usage=usage
-                )
-            )
+        await self._tell_ended(flight, late, kinds - Counter(flight.settled.values()), usage)
         state.tell_resubmitted(batch.key, [each.id for each in back])
         if isinstance(batch, SubmittedBatch):
             await self._release(batch)
+
+    async def _tell_ended(
+        self, flight: Flight, requests: tuple[str, ...], outcomes: Mapping[str, int], usage: Usage | None
+    ) -> None:
+        """Report that a batch has ended, and what it has cost if somebody wants to know."""
+        state, account = self._state, flight.account
+        if state.on_event is None:
+            return
+        cost = await state.till.cost(account) if account is not None and state.tells_cost else None
+        state.on_event(
+            events.Settled(
+                bridge=state.name,
+                batch=flight.batch.key,
+                requests=requests,
+                outcomes=outcomes,
+                ended=True,
+                usage=usage,
+                cost=cost,
+            )
+        )
 
     async def _close(
         self,
@@ -358,6 +380,7 @@ class Settler:
                 paid_twice=paid_twice,
                 group=batch.group,
                 failures=flight.failed if failures is None else failures,
+                lane="batch" if account is None else account.lane or "batch",
             ),
             money,
         )
@@ -369,9 +392,22 @@ class Settler:
 
     def _note_used(self, flight: Flight, request_id: str, outcome: Outcome) -> None:
         """Note in the batch's account what an answer has used. Done twice, it changes nothing."""
+        account, batch = flight.account, flight.batch
+        if account is None:
+            return
+        if account.way is None and isinstance(batch, SubmittedBatch):
+            account.way = lane_of(batch.handle)
+        _, _, model = batch.group.rpartition(" ")
+        account.note(request_id, outcome, model)
+
+    def _note_ended(self, flight: Flight, outcomes: Mapping[str, Outcome]) -> None:
+        """Note in the batch's account how members have ended. Done twice, it changes nothing."""
+        self._note_kinds(flight, {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()})
+
+    def _note_kinds(self, flight: Flight, kinds: Mapping[str, str]) -> None:
         if flight.account is not None:
-            _, _, model = flight.batch.group.rpartition(" ")
-            flight.account.note(request_id, outcome, model)
+            for request_id, kind in kinds.items():
+                flight.account.end(request_id, kind)
 
     def _again(self, flight: Flight, now: datetime) -> Resubmission:
         batch = flight.batch
@@ -444,6 +480,7 @@ class Settler:
         usage = ended.usage() if callable(ended.usage) else ended.usage
         kinds = Counter(flight.settled.values())
         await self._close(flight, kinds, usage, now, resubmitted=len(left), paid_twice=twice)
+        await self._tell_ended(flight, (), {}, usage)
         state.quota_controller.ended(batch.group, batch.terms.bytes, None, whole=False)
         logger.warning("%s: overdue batch %s has ended: %d requests are paid twice", state.name, batch.key, twice)
         await self._release(batch)

@@ -14,7 +14,22 @@ from batch_bridge._core.lanes import lane_in
 from batch_bridge._core.models import JSON, Errored, Intent, Outcome, Request, SubmittedBatch
 from batch_bridge._core.provider import Provider, has_price
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge._money import Account, Lane, Part, Prices, Purse, Refusal, Who, of_hit, shown, worst
+from batch_bridge._money import (
+    Account,
+    AccountLine,
+    Askers,
+    Lane,
+    Part,
+    Prices,
+    Purse,
+    Refusal,
+    Who,
+    of_hit,
+    receipt,
+    shown,
+    worst,
+)
+from batch_bridge.events import BatchCost
 
 logger = logging.getLogger("batch_bridge")
 
@@ -52,6 +67,8 @@ class Till:
         purse: May be replaced before the engine is opened.
         refused: Outcomes of requests that were not sent, where the ledger keeps no queue: their thread asks again when
             it is continued, and there may be more to spend by then.
+        askers: Whose the accounts are, where the host wants to tell what each has cost; else `None`. From before the
+            engine is opened.
     """
 
     def __init__(self, name: str, ledger: Ledger, prices: Prices, purse: Purse) -> None:
@@ -60,6 +77,7 @@ class Till:
         self.prices = prices
         self.purse = purse
         self.refused: dict[str, Errored] = {}
+        self.askers: Askers | None = None
         self._short: int | None = None
 
     async def open(self, batches: Iterable[Intent | SubmittedBatch]) -> dict[str, Account]:
@@ -78,6 +96,11 @@ class Till:
             if key in is_open or account.lane is not None or key.startswith(_HIT)
         }
         self.purse.load(self._name, counted, self.prices)
+        if self.askers is not None:
+            self.askers = Askers()
+            for key, (account, _) in counted.items():
+                if key not in is_open:
+                    self.askers.add(account)
         return {key: known[key] for key in is_open if key in known}
 
     async def settled(self, is_open: Iterable[str]) -> list[Account]:
@@ -214,6 +237,7 @@ class Till:
             tuple(admitted.worst.get(each) for each in intent.members) if admitted.worst else (),
         )
         self._know(account, intent)
+        self._note_askers(account, intent.members)
         self.purse.reserve(self._name, intent.key, account)
         return account
 
@@ -225,10 +249,15 @@ class Till:
             self.purse.reserve(self._name, batch.key, account)
         account.lines.clear()
         self._know(account, batch)
+        self._note_askers(account, batch.members)
         return account
 
     def _know(self, account: Account, batch: Intent | SubmittedBatch) -> None:
         account.know(batch.members, lines(batch) if batch.shared else batch.members)
+
+    def _note_askers(self, account: Account, members: Sequence[str]) -> None:
+        if self.askers is not None:
+            self.askers.add(account, members)
 
     # -- after it --------------------------------------------------------------------------------------------------
 
@@ -238,8 +267,22 @@ class Till:
 
     def close(self, batch: Intent | SubmittedBatch, account: Account) -> dict[str, object]:
         """Return the row of a batch that has ended, to be written with its summary."""
-        account.lane = cast("Lane", lane_in(batch.handle)) if isinstance(batch, SubmittedBatch) else "batch"
+        account.lane = lane_of(batch.handle) if isinstance(batch, SubmittedBatch) else "batch"
         return account.to_row()
+
+    async def cost(self, account: Account) -> BatchCost:
+        """Return what a batch has cost that is closed. The first price imports a list of prices, in a thread."""
+        whole = await asyncio.to_thread(receipt, [(self.prices, list(account.each()))])
+        return BatchCost(whole.paid, whole.list_price, whole.currency)
+
+    def lines_of(self, asker: str) -> list[AccountLine]:
+        """Return what was used for a thread, or for a request that none waits for, where the host wants to know."""
+        return [] if self.askers is None else list(self.askers.lines(asker))
+
+    def forget_asker(self, asker: str) -> None:
+        """Let go of what `lines_of` answers."""
+        if self.askers is not None:
+            self.askers.forget(asker)
 
     def settle(self, key: str, account: Account) -> None:
         """Put what a batch has used in the place of what it has reserved; its account is written."""
@@ -250,6 +293,8 @@ class Till:
     ) -> None:
         """Write down requests that a cache has answered: they cost nothing, and are counted."""
         accounts = {f"{_HIT}{each.id}": of_hit(each, outcomes[each.id], vendor_of(provider), now) for each in requests}
+        for key, account in accounts.items():
+            self._note_askers(account, (key.removeprefix(_HIT),))
         await self._ledger.note_money({key: account.to_row() for key, account in accounts.items()})
         for key, account in accounts.items():
             self.purse.settle(self._name, key, account, self.prices)
@@ -276,6 +321,11 @@ _LANES: Mapping[str, tuple[Lane, ...]] = {
 def mode_of(provider: Provider) -> str:
     """Return how a provider may answer: `batch`, `realtime`, or `auto` for either."""
     return getattr(provider, "way", "batch")
+
+
+def lane_of(handle: JSON) -> Lane:
+    """Return how a batch is answered, by its handle."""
+    return cast("Lane", lane_in(handle))
 
 
 def vendor_of(provider: Provider) -> str | None:

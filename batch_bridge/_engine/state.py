@@ -49,6 +49,8 @@ class State:
         flights: The batches that have been begun and not closed.
         quota_controller: Keeps them to the provider's quotas.
         turns: Whose turn it is among tenants. It outlives the queue.
+        handles: What providers have called batches, by our key, until that is written down. It outlives a ledger that
+            could not be written: nobody else may be able to tell.
         settled: Requests that have an outcome since the host was told last.
         drain: All that waits is due, whatever the policy says.
         owed: Groups of which something is due, and waits for room.
@@ -60,6 +62,7 @@ class State:
         notices: What has been said in the log already.
         standstill: Whether any bridge of the host gets on.
         last_error: As in `Engine`, as the three hooks.
+        tells_cost: Events of batches that have ended tell what they have cost.
     """
 
     name: str
@@ -80,6 +83,7 @@ class State:
     flights: Flights = field(default_factory=Flights)
     quota_controller: QuotaController = field(init=False)
     turns: Turns = field(default_factory=Turns)
+    handles: dict[str, JSON] = field(default_factory=dict)
     settled: list[str] = field(default_factory=list)
     drain: bool = False
     owed: set[str] = field(default_factory=set)
@@ -90,6 +94,7 @@ class State:
     on_news: Callable[[], None] | None = None
     on_event: Callable[[events.Event], None] | None = None
     before_submit: Callable[[], Awaitable[None]] | None = None
+    tells_cost: bool = False
 
     def __post_init__(self) -> None:
         longest = min(self.interval * _LONGEST_HOLD, LONGEST_PAUSE)

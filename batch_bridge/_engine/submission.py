@@ -172,7 +172,7 @@ class Sender:
         flight.doubtful = True
         handle = await self._ask(flight, intent, now, lambda: provider.submit(intent.key, requests, intent.prepared))
         if handle is not None:
-            await self._confirm(flight, intent, handle[0], now)
+            await self.confirm(flight, intent, handle[0], now)
 
     async def _ask(
         self, flight: Flight, intent: Intent, now: datetime, call: Callable[[], Awaitable[T]]
@@ -229,8 +229,20 @@ class Sender:
         await self.withdraw(flight, intent)
         state.drain = True  # what was sent was due
 
-    async def _confirm(self, flight: Flight, intent: Intent, handle: JSON, now: datetime) -> None:
+    async def confirm_late(self, flight: Flight, intent: Intent, now: datetime) -> None:
+        """Write down a batch that the provider has, which could not be written when it said so."""
         state = self._state
+        try:
+            await state.check_owner()
+        except ProviderUnavailable as error:
+            state.unavailable(flight, error, now)
+        else:
+            await self.confirm(flight, intent, state.handles[intent.key], now)
+
+    async def confirm(self, flight: Flight, intent: Intent, handle: JSON, now: datetime) -> None:
+        """Write down that the provider has a batch, and what it calls it."""
+        state = self._state
+        state.handles[intent.key] = handle
         batch = SubmittedBatch(
             intent.key, intent.members, intent.group, now, handle, intent.keys, intent.shared, intent.terms
         )
@@ -238,6 +250,7 @@ class Sender:
         if not state.flights.open_of(flight):  # all were cancelled meanwhile
             batch, flight.stopping = replace(batch, left="cancelled"), True
         await state.ledger.confirm(batch)
+        state.handles.pop(intent.key, None)
         state.standstill.moved()
         flight.batch, flight.doubtful = batch, False
         flight.seen()
@@ -276,7 +289,7 @@ class Sender:
         else:
             if found:
                 logger.warning("%s: adopted batch %s, whose submission was interrupted", state.name, intent.key)
-                await self._confirm(flight, intent, found[0], now)
+                await self.confirm(flight, intent, found[0], now)
             else:
                 await self.withdraw(flight, intent)
                 self._hold_back(now)
@@ -330,7 +343,7 @@ class Sender:
             await state.ledger.settle(refused)
             settled |= refused.keys()
             state.tell_settled(intent.key, refused)
-        await state.ledger.unqueued(settled)
+        await state.ledger.drop(settled)
         await state.ledger.withdraw(intent.key)
         state.flights.remove(flight)
         state.till.release(intent.key)

@@ -260,7 +260,7 @@ def _refused(what: str, row: dict[str, Any]) -> StoreInUseError:
     return StoreInUseError(
         f"{what} is owned by another Runner on this store: process {row['pid']} on {row['host']}. Two would pay twice. "
         "Wait until it has ended, pass Runner(…, patience=60) to wait for it, or use a bridge with another "
-        "name, or another run_id",
+        "name, or another run_id. For several processes on one database there is batch_bridge.pool.Pool",
         host=row["host"],
         pid=row["pid"],
     )

@@ -1,10 +1,11 @@
 r"""The ledger: what a bridge must not forget, in any LangGraph `BaseStore`.
 
-Rows, below `("batch_bridge", <bridge>)`; `..` is one of 256 shards, the first two digits of the request id::
+Rows, below `("batch_bridge", <bridge>)`; each kind in one namespace, since a store on Postgres runs a statement for
+each namespace that a batch of operations names::
 
-    requests ..   request id -> thread, item, tenant?, sample?   from intake until its outcome is written
-    outcomes ..   request id -> outcome, thread?, tenant?        from settlement until its thread has ended
-    tries ..      request id -> what was tried in vain           from its first resubmission until it is forgotten
+    requests      request id -> thread, item, tenant?, sample?   from intake until its outcome is written
+    outcomes      request id -> outcome, thread?, tenant?        from settlement until its thread has ended
+    tries         request id -> what was tried in vain           from its first resubmission until it is forgotten
     members       batch key  -> request ids, group, terms        immutable, written before the batch's row
     batches       batch key  -> stage, prepared | handle         begun -> prepared -> submitted -> overdue | cancelled
     closed        batch key  -> counts, usage, times             after settlement, for reports
@@ -50,6 +51,7 @@ from batch_bridge._core.models import (
     Terms,
     Usage,
 )
+from batch_bridge._ledger.old_shards import gather
 from batch_bridge.errors import LedgerError
 
 logger = logging.getLogger("batch_bridge")
@@ -81,7 +83,6 @@ class Ledger:
     def __init__(self, store: Rows, bridge: str) -> None:
         self._store = store
         self._root = ("batch_bridge", bridge)
-        self._shards: dict[tuple[str, str], tuple[str, ...]] = {}
         self._tries: dict[str, tuple[Attempt, ...]] = {}
         self.aside: dict[str, JSON] = {}
         """Batches whose members are not known, and what the provider calls them. They stay in the store."""
@@ -136,7 +137,11 @@ class Ledger:
     # -- what was tried --------------------------------------------------------------------------------------
 
     async def read_attempts(self) -> None:
-        """Read what was tried in vain; from then on it is in memory."""
+        """Read what was tried in vain; from then on it is in memory. The first step of taking a ledger over.
+
+        Rows of version 0.1 are moved to their place first.
+        """
+        await gather(self._run, self._root)
         rows = await self._list("tries")
         self._tries = dict(self._each("tries", rows, _tried))
 
@@ -252,6 +257,8 @@ class Ledger:
             row["group"] = closed.group
         if closed.failures:
             row["failures"] = [[*kind, count] for kind, count in closed.failures.items()]
+        if closed.lane != "batch":
+            row["lane"] = closed.lane
         account = [] if money is None else [self._put("money", closed.key, money)]
         await self._run([self._put("closed", closed.key, row), *account])
         await self._run([self._put("batches", closed.key, None)])
@@ -350,18 +357,11 @@ class Ledger:
     # -- the store -----------------------------------------------------------------------------------------
 
     def _put(self, kind: str, key: str, value: dict[str, Any] | None) -> PutOp:
-        return PutOp(self._namespace(kind, key), key, value, index=False)
-
-    def _namespace(self, kind: str, key: str) -> tuple[str, ...]:
-        shard = key[:2] if kind in ("requests", "outcomes", "tries") else ""
-        namespace = self._shards.get((kind, shard))
-        if namespace is None:
-            namespace = (*self._root, kind, shard) if shard else (*self._root, kind)
-            self._shards[kind, shard] = namespace
-        return namespace
+        return PutOp((*self._root, kind), key, value, index=False)
 
     async def _get(self, kind: str, keys: Sequence[str]) -> list[dict[str, Any] | None]:
-        items = await self._run(GetOp(self._namespace(kind, key), key) for key in keys)
+        namespace = (*self._root, kind)
+        items = await self._run(GetOp(namespace, key) for key in keys)
         return [None if item is None else item.value for item in items]
 
     async def _list(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
@@ -421,6 +421,7 @@ def _closed(key: str, row: Mapping[str, Any]) -> Closed:
         paid_twice=row.get("paid_twice", 0),
         group=row.get("group", ""),
         failures={(kind, code, status, passes): n for kind, code, status, passes, n in row.get("failures", ())},
+        lane=row.get("lane", "batch"),
     )
 
 

@@ -11,6 +11,7 @@ The row of a batch, or of a request that no batch held because a cache knew its 
     lane      "batch" or "realtime"; from here on written when the batch is closed
     models    [model, tier] of the answers
     lines     [place, kind, which of `models`, tokens …] of each member that was answered
+    ended     places of the members that have not succeeded, by how they ended; under "" those that were sent on
 
 Prices are not written down: the row says what was used, once, and a receipt prices it.
 """
@@ -27,6 +28,7 @@ from batch_bridge._money.tokens import Tokens, Used, read_usage
 
 Kind: TypeAlias = Literal["billed", "deduplicated", "cache_hit", "untold"]
 _KINDS: Final[tuple[Kind, ...]] = ("billed", "deduplicated", "cache_hit", "untold")
+_WELL: Final = "succeeded"
 MAYBE_PAID: Final = frozenset(
     {
         "answer_too_large",
@@ -65,7 +67,7 @@ class Who:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class AccountLine:
     """What one request used.
 
     Attributes:
@@ -107,8 +109,10 @@ class Account:
         who: Who has asked for each member, in their order.
         again: Places of members that an earlier batch has held.
         worst: What may be spent on each member; empty where nothing is reserved.
-        lane: How it is answered; empty until that is known.
+        lane: How it was answered; empty until it is closed.
+        way: How it is answered, once that is known; not written down.
         lines: Kind and usage of the members that were answered, by place.
+        ended: How members have ended here, by place; one that was sent on to another batch has not.
     """
 
     at: datetime
@@ -118,6 +122,8 @@ class Account:
     worst: tuple[Decimal | None, ...] = ()
     lane: Lane | None = None
     lines: dict[int, tuple[Kind, Used]] = field(default_factory=dict)
+    ended: dict[int, str] = field(default_factory=dict)
+    way: Lane | None = None
     _places: dict[str, int] = field(default_factory=dict)
     _free: frozenset[str] = frozenset()
 
@@ -148,6 +154,11 @@ class Account:
         used = used or Used("", Tokens())
         self.lines[place] = (kind, used if used.model else Used(asked, used.tokens, used.tier))
 
+    def end(self, request_id: str, kind: str) -> None:
+        """Note how a member has ended. Done twice, it changes nothing."""
+        if (place := self._places.get(request_id)) is not None:
+            self.ended[place] = kind
+
     def forget(self, threads: Container[str], tenants: Container[str]) -> None:
         """Take the names of threads and tenants out of it; the amounts stay."""
         self.who = tuple(Who() if each.thread in threads or each.tenant in tenants else each for each in self.who)
@@ -167,12 +178,20 @@ class Account:
                 sums[who.thread] = sums.get(who.thread, 0) + 1
         return sums
 
-    def each(self) -> Iterable[Line]:
+    def each(self) -> Iterable[AccountLine]:
         """Return a line for each member that was answered."""
-        for place, (kind, used) in sorted(self.lines.items()):
-            lane: Lane = kind if kind in ("cache_hit", "deduplicated") else self.lane or "batch"
-            worst = self.worst[place] if place < len(self.worst) else None
-            yield Line(self.who[place], kind, used, lane, self.vendor, self.at, worst)
+        for place in sorted(self.lines):
+            yield self._line(place)
+
+    def of(self, places: Iterable[int]) -> Iterable[AccountLine]:
+        """Return a line for each of these members that was answered."""
+        return (self._line(place) for place in places if place in self.lines)
+
+    def _line(self, place: int) -> AccountLine:
+        kind, used = self.lines[place]
+        lane: Lane = kind if kind in ("cache_hit", "deduplicated") else self.lane or self.way or "batch"
+        worst = self.worst[place] if place < len(self.worst) else None
+        return AccountLine(self.who[place], kind, used, lane, self.vendor, self.at, worst)
 
     def to_row(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -190,6 +209,11 @@ class Account:
             row["worst"] = [None if each is None else int(each / STEP) for each in self.worst]
         if self.lane is not None:
             row["lane"] = self.lane
+            ends: dict[str, list[int]] = {}
+            for place in range(len(self.who)):
+                if (kind := self.ended.get(place, "")) != _WELL:
+                    ends.setdefault(kind, []).append(place)
+            row["ended"] = ends
         if self.lines:
             models = {key: n for n, key in enumerate(dict.fromkeys((u.model, u.tier) for _, u in self.lines.values()))}
             row["models"] = [_trimmed(list(each)) for each in models]
@@ -212,6 +236,8 @@ class Account:
         for place, kind, model, *tokens in row.get("lines", ()):
             name, tier = models[model]
             lines[place] = (_KINDS[kind], Used(name, Tokens(*tokens), tier))
+        not_well = {place: kind for kind, places in row.get("ended", {}).items() for place in places}
+        told = range(len(row["of"])) if "ended" in row else lines  # an earlier version told of those alone
         return cls(
             at=datetime.fromtimestamp(row["at"], UTC),
             vendor=row.get("vendor"),
@@ -220,6 +246,7 @@ class Account:
             worst=tuple(None if each is None else each * STEP for each in row.get("worst", ())),
             lane=row.get("lane"),
             lines=lines,
+            ended={place: kind for place in told if (kind := not_well.get(place, _WELL))},
         )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from batch_bridge._money.account import Line
+from batch_bridge._money.account import AccountLine
 from batch_bridge._money.prices import Prices
 from batch_bridge._money.tokens import Tokens
 
@@ -110,7 +110,7 @@ class _Sum:
         }
 
 
-def receipt(bridges: Iterable[tuple[Prices, Iterable[Line]]]) -> Cost:
+def receipt(bridges: Iterable[tuple[Prices, Iterable[AccountLine]]]) -> Cost:
     """Add up what was used, with the prices of each bridge. The first price imports `genai-prices`."""
     whole, models, lanes = _Sum(), dict[str, _Sum](), dict[str, _Sum]()
     currencies = set[str]()
@@ -132,7 +132,7 @@ def receipt(bridges: Iterable[tuple[Prices, Iterable[Line]]]) -> Cost:
     )
 
 
-def rows(bridges: Iterable[tuple[str, Prices, Iterable[Line]]]) -> list[dict[str, Any]]:
+def rows(bridges: Iterable[tuple[str, Prices, Iterable[AccountLine]]]) -> list[dict[str, Any]]:
     """Return a row for each bridge, run, thread, tenant, label, model and lane: what a data frame is made of."""
     sums: dict[tuple[str, ...], _Sum] = {}
     for bridge, prices, lines in bridges:

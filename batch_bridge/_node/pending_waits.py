@@ -18,8 +18,15 @@ from weakref import WeakKeyDictionary
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt
 
-from batch_bridge._compat.langgraph import COUNTS_ON, count_anew, interrupt_for_us
-from batch_bridge._core.interrupt_payload import Asked, interrupt_value, read_author, read_envelope, to_json
+from batch_bridge._compat.langgraph import COUNTS_ON, count_anew, interrupt_for_us, next_answer
+from batch_bridge._core.interrupt_payload import (
+    Asked,
+    interrupt_value,
+    is_envelope,
+    read_author,
+    read_envelope,
+    to_json,
+)
 from batch_bridge._core.models import JSON, Outcome, Succeeded
 from batch_bridge._core.request_identity import Identity
 from batch_bridge._core.signature import SIGNATURE, Check, Keys
@@ -92,6 +99,8 @@ class PendingWaits:
         self._origin = origin
         self._equal: dict[tuple[str, bytes], int] = {}
         self._open: dict[str, Asked] = {}
+        self._again: set[str] = set()
+        self._survived: set[str] = set()
         self._claimed: set[str] = set()
         self._answers: dict[str, Outcome] = {}
         self._rounds: list[_Round] = []
@@ -169,11 +178,16 @@ class PendingWaits:
     def look_up(self, identity: Identity, item: Any) -> tuple[str, Outcome | None]:
         """Return the request that a wait stands for now, and its outcome; without one, it is open from now on.
 
-        An outcome that failed counts only while the node has not been retried since.
+        An outcome that failed counts only while the node has not been retried since, or where it got past it then.
         """
         with self._lock:
+            outcome: Outcome | None = None
+            request_id = ""
             for attempt in range(self._retries + 1):
+                before, failed = request_id, outcome
                 request_id = identity.request_id(attempt) if attempt else identity.first
+                if request_id in self._survived:
+                    return before, failed
                 self._claimed.add(request_id)
                 outcome = self._answers.get(request_id)
                 if outcome is None:
@@ -187,6 +201,8 @@ class PendingWaits:
                         identity.label,
                     )
                     self._open.setdefault(request_id, asked)
+                    if attempt:
+                        self._again.add(request_id)
                     return request_id, None
                 if isinstance(outcome, Succeeded):
                     break
@@ -210,6 +226,8 @@ class PendingWaits:
                 if self._recount:
                     count_anew()
                     self._recount = False
+                if self._has_survived():
+                    return 0.0
                 try:
                     self._take(interrupt_for_us(value))
                 except GraphInterrupt as interrupted:
@@ -234,6 +252,21 @@ class PendingWaits:
                 self._parked.value[SIGNATURE] = self._keys.sign("interrupt", self._thread, self._parked.value)
             self._closed = True
             raise ParkedInterrupt(self._parked.interrupts)
+
+    def _has_survived(self) -> bool:
+        """Return whether the node went on, before it was retried, though what is to be asked anew had failed.
+
+        A person's answer comes next then, to what the node has asked since. A wait must not take it; so those failures
+        stand, and the question is answered as it was.
+        """
+        again = {each for each in self._again if each in self._open and each not in self._answers}
+        if not again or (answer := next_answer()) is None or is_envelope(answer):
+            return False
+        self._survived |= again
+        self._again -= again
+        for each in again:
+            del self._open[each]
+        return True
 
     def _is_lost(self, stray: list[bool]) -> bool:
         """Return whether a node makes no progress.

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 
 from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
@@ -36,10 +36,14 @@ from batch_bridge._node.platform.announce import (
     user_of,
 )
 from batch_bridge._node.quiet_loop import keep_quiet
+from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._node.slow_rounds import note_late
 from batch_bridge._node.step_limits import LINK, install
 from batch_bridge._node.untracked_state import UntrackedMemory
 from batch_bridge.errors import NoCheckpointerError, OutsideGraphError, RequestError, UnknownBatcherError
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage, BaseMessage
 
 T = TypeVar("T")
 
@@ -94,6 +98,24 @@ class Link:
         return (held | set(given)) - taken - later
 
 
+@overload
+async def wait(
+    item: Sequence["BaseMessage"],
+    *,
+    batcher: str | Named | None = None,
+    key: str | None = None,
+    deadline: Within = None,
+    label: str | None = None,
+) -> "AIMessage": ...
+@overload
+async def wait(
+    item: Any,
+    *,
+    batcher: str | Named | None = None,
+    key: str | None = None,
+    deadline: Within = None,
+    label: str | None = None,
+) -> Any: ...
 async def wait(
     item: Any,
     *,
@@ -118,7 +140,8 @@ async def wait(
             requests apart.
 
     Returns:
-        The answer: JSON, or LangChain messages if the provider returns them.
+        The answer: JSON, or LangChain messages if the provider returns them. For a type checker messages are answered
+        with an `AIMessage`, as the bundled providers do, and all else with `Any`.
 
     Raises:
         RequestFailed, RequestExpired, RequestCancelled: The request ended without an answer. If the node is
@@ -133,6 +156,15 @@ async def wait(
     return _unwrap(*await _resolve(pending, asked), _consumed())
 
 
+@overload
+async def wait_many(
+    items: Sequence[Sequence["BaseMessage"]],
+    *,
+    batcher: str | Named | None = None,
+    deadline: Within = None,
+    return_exceptions: Literal[False] = False,
+    label: str | None = None,
+) -> list["AIMessage"]: ...
 @overload
 async def wait_many(
     items: Sequence[Any],
@@ -182,6 +214,24 @@ async def wait_many(
     return _unwrap_all(ended, return_exceptions=return_exceptions)
 
 
+@overload
+def wait_sync(
+    item: Sequence["BaseMessage"],
+    *,
+    batcher: str | Named | None = None,
+    key: str | None = None,
+    deadline: Within = None,
+    label: str | None = None,
+) -> "AIMessage": ...
+@overload
+def wait_sync(
+    item: Any,
+    *,
+    batcher: str | Named | None = None,
+    key: str | None = None,
+    deadline: Within = None,
+    label: str | None = None,
+) -> Any: ...
 def wait_sync(
     item: Any,
     *,
@@ -195,6 +245,24 @@ def wait_sync(
     return _unwrap(*_resolve_sync(pending, asked), _consumed())
 
 
+@overload
+def wait_many_sync(
+    items: Sequence[Sequence["BaseMessage"]],
+    *,
+    batcher: str | Named | None = None,
+    deadline: Within = None,
+    return_exceptions: Literal[False] = False,
+    label: str | None = None,
+) -> list["AIMessage"]: ...
+@overload
+def wait_many_sync(
+    items: Sequence[Any],
+    *,
+    batcher: str | Named | None = None,
+    deadline: Within = None,
+    return_exceptions: bool = False,
+    label: str | None = None,
+) -> list[Any]: ...
 def wait_many_sync(
     items: Sequence[Any],
     *,
@@ -459,7 +527,8 @@ async def _tell(pending: PendingWaits) -> None:
 
 
 def _tell_sync(pending: PendingWaits) -> None:
-    forget_answer_sync()
+    if not is_on_loop():
+        forget_answer_sync()
     runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
     if link is not None:
         _note_parked(link, runtime, pending)

@@ -121,10 +121,14 @@ class ServerLedger(Ledger):
                 self._unreadable("requests", request.id, ValueError("its thread is none"))
         return [request for request in found if is_uuid(request.thread)]
 
-    async def load(self) -> None:
-        """Read the sets anew: another process may have changed them."""
+    async def load(self, renew: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Read the sets anew: another process may have changed them.
+
+        Args:
+            renew: Called now and then: a long queue takes its time.
+        """
         for pieces in (self._queue, self.outbox, self.dead, self.unclaimed):
-            await pieces.load()
+            await pieces.load(renew)
         self._threads.clear()
         self._tenants.clear()
         self._of_thread.clear()
@@ -185,7 +189,7 @@ class ServerLedger(Ledger):
     async def queue(self) -> list[Waiting]:
         """See `Ledger`."""
         settled = await self.settled([each for each in self._queue if each in self.outbox])  # a crash came in between
-        await self._queue.remove(settled)
+        await self.drop(settled)
         rows: Iterable[tuple[str, Any]] = self._queue.items()
         return [
             replace(_waiting(request_id, row), thread=thread)
@@ -199,10 +203,10 @@ class ServerLedger(Ledger):
         await self._queue.remove(batch.members)
 
     async def drop(self, ids: Iterable[str]) -> None:
-        """See `Ledger`."""
+        """See `Ledger`. The queue comes last: by it the next process finds what this one has begun to let go of."""
         held = list(ids)
-        await self._queue.remove(held)
         await super().drop(held)
+        await self._queue.remove(held)
         for request_id in held:
             self._tenants.pop(request_id, None)
             thread = self._threads.pop(request_id, None)

@@ -3,7 +3,7 @@
 import logging
 import math
 from datetime import UTC, datetime
-from typing import Any, Final, TypeGuard
+from typing import Final, TypeGuard
 
 logger = logging.getLogger("batch_bridge")
 
@@ -38,8 +38,3 @@ def report(bridge: str, what: str, key: object, why: object = "") -> str:
     said = f"a row of {what} could not be read and was set aside{kind}: {str(key)[:80]!r}"
     logger.warning("%s: %s", bridge, said)
     return said
-
-
-def is_row(given: object) -> TypeGuard[dict[str, Any]]:
-    """Return whether something is a row's value."""
-    return isinstance(given, dict)

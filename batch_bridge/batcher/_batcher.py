@@ -4,10 +4,10 @@ import asyncio
 import concurrent.futures
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, get_args
+from typing import Any, Generic, Literal, Self, TypeAlias, Unpack, get_args, overload
 
 from batch_bridge._cache import ResponseCache
 from batch_bridge._core import messages as _messages
@@ -27,19 +27,18 @@ from batch_bridge._node.given_items import check_item, check_items
 from batch_bridge.batcher._atexit import close_at_exit, closed, watch_at_exit
 from batch_bridge.batcher._request_ids import DurableNames, FreshNames, Names, ReturnedNames
 from batch_bridge.batcher._retained import Retained
-from batch_bridge.batcher._submission import Ended, Pending, Submission
+from batch_bridge.batcher._submission import Ended, PendingRequest, Submission
+from batch_bridge.batcher._types import AnswerT, BatcherOptions, ItemT, OnPending, Results, ShouldFlush
 from batch_bridge.batcher._worker import Worker
 from batch_bridge.bridge import Bridge
 from batch_bridge.bridge._mode_switch import AnyMode
 from batch_bridge.errors import BatchBridgeError, ResultPending
 from batch_bridge.providers._callables import Find, Poll, Submit
 
-ShouldFlush = Callable[[list[Any], Any], bool]
 Identity: TypeAlias = Callable[[Request], bytes]
-OnPending: TypeAlias = Literal["wait", "raise"]
 
 
-class Batcher:
+class Batcher(Generic[ItemT, AnswerT]):
     """Pools the items of many callers, threads and event loops, and answers each from a batch.
 
     ::
@@ -65,6 +64,9 @@ class Batcher:
     (`identity`, as the built-in ones do), another model or default makes another request. After you change a function
     of your own, use another `name` or another file.
 
+    For a type checker it is a `Batcher[Item, Answer]`, as its two functions say; with a provider both are `Any`, unless
+    they are written down: `batcher: Batcher[str, str] = …`.
+
     Args:
         provider: Answers the requests; instead of `submit_func` and `poll_func`.
         submit_func: `submit_func(items) -> handle` sends a batch; see `Bridge`.
@@ -83,7 +85,7 @@ class Batcher:
             Batcher has ended; see `Runner`. With `path=` another one goes on. `None`: it tries for ever.
         path: The SQLite file that makes it durable. One process at a time has it open.
         on_pending: `"wait"` for the answer, or `"raise"` a `ResultPending` where it is not there yet; needs `path`.
-        retention: How long the file keeps an answer for a process that comes after a crash (a `timedelta`, or seconds),
+        retention: How long the file keeps an answer for a process that comes after a crash (a duration),
             to the hour, and the newest million at most. With `on_pending="raise"` answers stay for good.
         cache: Answers items that were answered before; see `ResponseCache`.
         dedupe: Send equal items of one batch as one line, and deliver the answer to each.
@@ -95,7 +97,8 @@ class Batcher:
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing.
         on_progress: Called with the newest `Progress` when something has changed.
-        on_item: `on_item(item, result)` is called for each item that has ended; the result may be an exception.
+        on_item: `on_item(item, result)` is called for each item that has ended; the result may be an exception. If it
+            has a parameter `cost`, it is given what the item has cost, as a `Cost`.
         on_complete: Called with the `Progress` whenever every item has ended.
         callback_workers: Threads in which callbacks run in parallel; `0` runs them in order, on the Batcher's own
             thread, which a slow one blocks.
@@ -108,6 +111,26 @@ class Batcher:
             wait for the file; `async with` or the first call raises the error.
     """
 
+    @overload
+    def __init__(
+        self,
+        provider: None = None,
+        *,
+        submit_func: Callable[[list[ItemT]], Any],
+        poll_func: Callable[[Any], Results[AnswerT] | Awaitable[Results[AnswerT]]],
+        _place: LoopThread | None = None,
+        **options: Unpack[BatcherOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        provider: Provider | None = None,
+        *,
+        submit_func: Submit | None = None,
+        poll_func: Poll | None = None,
+        _place: LoopThread | None = None,
+        **options: Unpack[BatcherOptions],
+    ) -> None: ...
     def __init__(
         self,
         provider: Provider | None = None,
@@ -125,7 +148,7 @@ class Batcher:
         give_up_after: Within = None,
         path: str | os.PathLike[str] | None = None,
         on_pending: OnPending = "wait",
-        retention: timedelta | float = timedelta(days=7),
+        retention: Duration = timedelta(days=7),
         flush: FlushPolicy | None = None,
         cache: ResponseCache | None = None,
         dedupe: bool = False,
@@ -158,7 +181,7 @@ class Batcher:
             raise ValueError('Batcher(on_pending="raise") needs a file that keeps what is pending; give path=…')
         kept_for = duration(retention, "retention")
         if kept_for is None:
-            raise ValueError("Batcher(retention=None) would keep every answer; give a timedelta, or seconds")
+            raise ValueError("Batcher(retention=None) would keep every answer; give a duration, such as '7d'")
         self._should_flush = should_flush_func
         when = self._is_flush_wanted if should_flush_func is not None else None
         policy = FlushPolicy(max_requests=max_batch_size, max_age=max_batch_age, max_idle=max_batch_idle, when=when)
@@ -213,7 +236,7 @@ class Batcher:
 
     # -- asking ----------------------------------------------------------------------------------------------
 
-    def submit(self, item: Any, *, deadline: Within = None) -> Any:
+    def submit(self, item: ItemT, *, deadline: Within = None) -> AnswerT:
         """Request one answer and block until a batch has it. From any thread; on an event loop use `asubmit`.
 
         Args:
@@ -229,9 +252,12 @@ class Batcher:
             JSONError: The item contains something that is not valid JSON.
             BatcherClosedError: The Batcher is closed, or was closed while this call waited.
         """
-        return self._ask_blocking(self._requests([check_item(item, "submit()")], deadline), flush=False)[0]
+        answers: list[AnswerT] = self._ask_blocking(
+            self._requests([check_item(item, "submit()")], deadline), flush=False
+        )
+        return answers[0]
 
-    def enqueue(self, item: Any, *, deadline: Within = None) -> "concurrent.futures.Future[Any]":
+    def enqueue(self, item: ItemT, *, deadline: Within = None) -> "concurrent.futures.Future[AnswerT]":
         """Ask for one answer as `submit` does, and return at once; the future holds it. From any thread.
 
         Its callbacks run on the Batcher's own thread, and must not wait for the Batcher. It cannot be cancelled.
@@ -240,7 +266,7 @@ class Batcher:
             BatcherClosedError: The Batcher is closed. What becomes of the request is raised by the future.
         """
         ended: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
-        answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        answer: concurrent.futures.Future[AnswerT] = concurrent.futures.Future()
         answer.set_running_or_notify_cancel()
         submission = self._hand_in(self._requests([check_item(item, "enqueue()")], deadline), ended)
 
@@ -255,11 +281,13 @@ class Batcher:
         ended.add_done_callback(resolve)
         return answer
 
-    async def asubmit(self, item: Any, *, deadline: Within = None) -> Any:
+    async def asubmit(self, item: ItemT, *, deadline: Within = None) -> AnswerT:
         """Request one answer like `submit`, without blocking. Cancelling the caller does not cancel its request."""
-        return (await self._ask(await self._arequests([check_item(item, "submit()")], deadline), flush=False))[0]
+        requests = await self._arequests([check_item(item, "submit()")], deadline)
+        answers: list[AnswerT] = await self._ask(requests, flush=False)
+        return answers[0]
 
-    def outcome(self, item: Any, *, deadline: Within = None) -> tuple[str, Outcome]:
+    def outcome(self, item: ItemT, *, deadline: Within = None) -> tuple[str, Outcome]:
         """Request one answer like `submit`, and return the request's id and its outcome, also if it failed.
 
         LangChain messages in a `Succeeded.answer` remain JSON.
@@ -268,16 +296,34 @@ class Batcher:
         submission = self._hand_in(self._requests([check_item(item, "submit()")], deadline), future)
         return self._first(submission, self._wait(submission, future))
 
-    async def aoutcome(self, item: Any, *, deadline: Within = None) -> tuple[str, Outcome]:
+    async def aoutcome(self, item: ItemT, *, deadline: Within = None) -> tuple[str, Outcome]:
         """Request one outcome like `outcome`, without blocking."""
         requests = await self._arequests([check_item(item, "submit()")], deadline)
         future: asyncio.Future[list[Ended]] = asyncio.get_running_loop().create_future()
         submission = self._hand_in(requests, future)
         return self._first(submission, await self._await(submission, future))
 
+    @overload
     def map(
         self,
-        items: Iterable[Any],
+        items: Iterable[ItemT],
+        *,
+        deadline: Within = None,
+        return_exceptions: Literal[False] = False,
+        samples: bool = False,
+    ) -> list[AnswerT]: ...
+    @overload
+    def map(
+        self,
+        items: Iterable[ItemT],
+        *,
+        deadline: Within = None,
+        return_exceptions: bool,
+        samples: bool = False,
+    ) -> list[AnswerT | BatchBridgeError]: ...
+    def map(
+        self,
+        items: Iterable[ItemT],
         *,
         deadline: Within = None,
         return_exceptions: bool = False,
@@ -299,9 +345,27 @@ class Batcher:
         requests = self._requests(check_items(items, "map()"), deadline, samples=samples)
         return self._ask_blocking(requests, flush=True, return_exceptions=return_exceptions)
 
+    @overload
     async def amap(
         self,
-        items: Iterable[Any],
+        items: Iterable[ItemT],
+        *,
+        deadline: Within = None,
+        return_exceptions: Literal[False] = False,
+        samples: bool = False,
+    ) -> list[AnswerT]: ...
+    @overload
+    async def amap(
+        self,
+        items: Iterable[ItemT],
+        *,
+        deadline: Within = None,
+        return_exceptions: bool,
+        samples: bool = False,
+    ) -> list[AnswerT | BatchBridgeError]: ...
+    async def amap(
+        self,
+        items: Iterable[ItemT],
         *,
         deadline: Within = None,
         return_exceptions: bool = False,
@@ -333,7 +397,7 @@ class Batcher:
         """Cancel all unanswered requests like `cancel`, without blocking."""
         return await asyncio.to_thread(self.cancel)
 
-    def quote(self, items: Iterable[Any], *, output_tokens: int | None = None) -> Quote:
+    def quote(self, items: Iterable[ItemT], *, output_tokens: int | None = None) -> Quote:
         """Return what items will come to: requests, batches, tokens and money. Nothing is sent.
 
         Input tokens are counted by tiktoken where it is installed and has its encoding on the disk, else by bytes;
@@ -476,7 +540,7 @@ class Batcher:
     def _first(self, submission: Submission, outcomes: Sequence[Ended]) -> tuple[str, Outcome]:
         self._give_back(submission)
         request_id, outcome = submission.requests[0].id, outcomes[0]
-        if isinstance(outcome, Pending):
+        if isinstance(outcome, PendingRequest):
             raise _pending(request_id, outcome)
         return request_id, outcome
 
@@ -530,7 +594,7 @@ class Batcher:
                 continue
             error: BatchBridgeError = (
                 _pending(request.id, outcome)
-                if isinstance(outcome, Pending)
+                if isinstance(outcome, PendingRequest)
                 else _outcome.to_error(request.id, outcome)
             )
             if not return_exceptions:
@@ -547,7 +611,7 @@ class Batcher:
         )
 
 
-def _pending(request_id: str, outcome: Pending) -> ResultPending:
+def _pending(request_id: str, outcome: PendingRequest) -> ResultPending:
     where = "in flight" if outcome.status == "in_flight" else "queued"
     return ResultPending(
         f"the answer is not available yet: the request is {where}; repeat the same call later (it is sent only once)",

@@ -30,12 +30,13 @@ from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.ledger import Ledger, Rows
 from batch_bridge._ledger.memory_budget import ledger_in
 from batch_bridge._ledger.patience import Patience, PatientRows
-from batch_bridge._money import Line, receipt
+from batch_bridge._money import AccountLine, Cost, receipt
+from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._status.journal import Journal, Look
 from batch_bridge.batcher._look import look_at_items
 from batch_bridge.batcher._retained import Retained
-from batch_bridge.batcher._submission import Ended, Pending, Status, Submission, hand_back
+from batch_bridge.batcher._submission import Ended, PendingRequest, Status, Submission, hand_back
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import BatcherClosedError
 from batch_bridge.events import Delivered, Progress
@@ -60,7 +61,7 @@ _MOST_CLOSED = 1000
 _NO_CALLBACKS = Callbacks()
 
 T = TypeVar("T")
-Figures: TypeAlias = tuple[list[Closed], list[Line], tuple[str, ...]]
+Figures: TypeAlias = tuple[list[Closed], list[AccountLine], tuple[str, ...]]
 """What a report is made of: ended batches, what each request has used, and what is wrong now."""
 
 logger = logging.getLogger("batch_bridge")
@@ -145,7 +146,7 @@ class Worker:
                 does every ticket.
         """
         self._work = self._place.start(self._run, self._ended)
-        if not _is_on_loop():
+        if not is_on_loop():
             self.opened()
 
     def opened(self) -> None:
@@ -427,7 +428,7 @@ class Worker:
             if self._retained is not None:
                 self._engine_loop.tidy = partial(self._retained.tidy, rows, ledger, self._forget)
             if self._listeners is not None:
-                engine.on_event = self._listeners.tell
+                self._listeners.follow(engine)
                 stack.push_async_exit(Closing((self._listeners.close,)))
             await self._engine_loop.open()
             if file is not None:
@@ -518,7 +519,7 @@ class Worker:
                 self._untold.discard(request_id)
                 submission, place = self._waiters.pop(request_id, (None, 0))
                 status: Status = "in_flight" if engine.is_sent(request_id) else "queued"
-                if submission is not None and submission.put(place, Pending(status)):
+                if submission is not None and submission.put(place, PendingRequest(status)):
                     done.append(submission)
         hand_back(done, Submission.resolve)
         self._look_whether_idle()
@@ -566,17 +567,28 @@ class Worker:
             else:
                 self._engine_loop.forget(outcomes)
             hand_back(done, Submission.resolve)
-            self._tell(told)
+            await self._tell(told)
         self._look_whether_idle()
 
-    def _tell(self, told: list[tuple[Request, Outcome]]) -> None:
+    async def _tell(self, told: list[tuple[Request, Outcome]]) -> None:
         if self._listeners is None or not told:
             return
         self._listeners.tell(Delivered(bridge=self._bridge.name, requests=tuple(request.id for request, _ in told)))
         for request, outcome in told:
-            self._listeners.item(_messages.decode(request.item), _result(request.id, outcome))
+            cost = await self._cost_of(request.id)
+            self._listeners.item(_messages.decode(request.item), _result(request.id, outcome), cost)
         if not self._waiters and not self._inbox:
             self._listeners.complete()
+
+    async def _cost_of(self, request_id: str) -> Cost | None:
+        """Return what a request has cost, and let go of that; `None` if nobody is told."""
+        assert self._engine_loop is not None  # noqa: S101  # it is open
+        engine = self._engine_loop.engine
+        if self._listeners is None or not self._listeners.wants_item_cost:
+            return None
+        lines = engine.lines_of(request_id)
+        engine.forget_asker(request_id)
+        return await asyncio.to_thread(receipt, [(engine.prices, lines)])
 
     def _look(self) -> Progress:
         if self._engine_loop is None:
@@ -627,7 +639,7 @@ class _Hands:
     async def cancel(self, *, thread_id: str | None = None, run_id: str | None = None, batch: str | None = None) -> int:
         if thread_id is not None or run_id is not None:
             raise ValueError("a Batcher has no threads and no runs; name a batch, or nothing for all")
-        return len(await self._engine_loop.cancel(None if batch is None else self._engine_loop.in_batch(batch)))
+        return len(await self._engine_loop.cancel(None if batch is None else self._engine_loop.engine.in_batch(batch)))
 
     async def retry(self, **_: str | None) -> int:
         raise ValueError("what has failed was told to who had asked; ask for it again there")
@@ -635,14 +647,6 @@ class _Hands:
     def pause(self, *, paused: bool) -> None:
         self._engine_loop.engine.paused = paused
         self._engine_loop.wake()
-
-
-def _is_on_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _result(request_id: str, outcome: Outcome) -> object:

@@ -26,6 +26,7 @@ from batch_bridge._money import Budget, Lane, Price, Prices, Purse, Quote, of_as
 from batch_bridge._node.platform.client import LINGER as LINGER_ON_SERVER
 from batch_bridge._node.platform.client import Access, Service, introduce, introduce_built
 from batch_bridge._server.graph import build
+from batch_bridge._server.port.threads import ThreadServer
 from batch_bridge._server.tick import ServerHost
 from batch_bridge.bridge._flush_predicate import guarded
 from batch_bridge.bridge._mode_switch import AnyMode, ModeSwitch, switch
@@ -298,10 +299,25 @@ class Bridge:
                 self.engine,
                 self._access,
                 self._retention,
-                interval=self._poll_interval,
                 listeners=self.listen(),
             )
         return self._hosts[graph_id]
+
+    def host_in(self, name: str, server: ThreadServer) -> ServerHost:
+        """Return a host of this bridge for a server of threads that is no LangGraph server.
+
+        Args:
+            name: What the bridge is called there.
+            server: Runs the threads.
+        """
+        return ServerHost(
+            name,
+            self.engine,
+            Access(),
+            self._retention,
+            listeners=self.listen(),
+            server=server,
+        )
 
     def listen(self) -> Listeners | None:
         """Return the listeners of this bridge's own callback, for its host; `None` if it has none."""

@@ -21,6 +21,7 @@ from batch_bridge._engine.quota import QuotaController
 from batch_bridge._host.report import Report
 from batch_bridge._ledger.patience import Patience, PatientRows
 from batch_bridge._node.given_items import check_handle
+from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._sqlite.private_files import UnsafeFileError, lock_file
 from batch_bridge.bridge import Bridge
@@ -128,7 +129,7 @@ class Jobs:
         requests = await asyncio.to_thread(encoded, named(items))
         handle = f"job_{uuid.uuid4().hex}" if key is None else self._handle(key)
         async with self._session() as session:
-            await session.submit(handle, requests, _clock.now())
+            await session.submit(handle, requests, _clock.now(), key=key or "")
             await session.look(_clock.now())
         return handle
 
@@ -228,6 +229,16 @@ class Jobs:
         async with self._session() as session:
             return await session.handles()
 
+    async def astatuses(self) -> list[JobStatus]:
+        """Poll the provider once, and return the state of all jobs, oldest first.
+
+        Raises:
+            RunFileError: As for `asubmit`.
+        """
+        async with self._session() as session:
+            await session.look(_clock.now())
+            return [await session.status(handle) for handle in await session.handles()]
+
     async def areport(self) -> Report:
         """Return what was done and what it cost, of all jobs of this file: batches, tokens, money.
 
@@ -272,6 +283,10 @@ class Jobs:
     def handles(self) -> list[str]:
         """Run `ahandles` outside an event loop."""
         return _run("handles", self.ahandles())
+
+    def statuses(self) -> list[JobStatus]:
+        """Run `astatuses` outside an event loop."""
+        return _run("statuses", self.astatuses())
 
     def report(self) -> Report:
         """See `areport`."""
@@ -335,13 +350,10 @@ def _run(method: str, call: Coroutine[Any, Any, T]) -> T:
 
 
 def _refuse_loop(method: str) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise RunnerStateError(
-        f"Jobs.{method}() was called inside a running event loop, which it would block; use a{method}()"
-    )
+    if is_on_loop():
+        raise RunnerStateError(
+            f"Jobs.{method}() was called inside a running event loop, which it would block; use a{method}()"
+        )
 
 
 async def _next(results: AsyncIterator[JobResult]) -> JobResult | None:

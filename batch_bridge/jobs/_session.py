@@ -20,7 +20,7 @@ from batch_bridge._money import Purse, receipt
 from batch_bridge.errors import BadPollResultError, ProviderUnavailable, RunMismatchError, UnknownJobError, UsageError
 from batch_bridge.events import Event, Polled
 from batch_bridge.jobs._job_items import request_id
-from batch_bridge.jobs._ledger import PART, Job, JobsLedger, Part
+from batch_bridge.jobs._ledger import PART, Job, JobPart, JobsLedger
 from batch_bridge.jobs._one_job_provider import job_of
 from batch_bridge.jobs._settings import asked_of, compare_settings
 from batch_bridge.jobs._status import BatchStatus, JobResult, JobStatus
@@ -55,7 +55,9 @@ class JobsSession:
                 await self._ledger.remove(job)
         await self._note()  # a batch that is begun and not noted is one of a visit that broke off
 
-    async def submit(self, handle: str, items: Iterable[tuple[str | None, JSON]], now: datetime) -> None:
+    async def submit(
+        self, handle: str, items: Iterable[tuple[str | None, JSON]], now: datetime, *, key: str = ""
+    ) -> None:
         """Write a job down; the next `look` sends it. The same handle again changes nothing.
 
         Raises:
@@ -71,14 +73,14 @@ class JobsSession:
             return
         count = 0
         rest = enumerate(items)
-        job = Job(handle, 0, now, groups=whom.groups, settings=whom.settings, first=whom.first)
+        job = Job(handle, 0, now, groups=whom.groups, settings=whom.settings, first=whom.first, key=key)
         while chunk := list(islice(rest, PART)):
             requests = [Request(request_id(handle, index, item), handle, item) for index, (_, item) in chunk]
             names = tuple(name for _, (name, _) in chunk)
             number, count = count // PART, count + len(chunk)
             await self._ledger.put_part(
                 handle,
-                Part(
+                JobPart(
                     number,
                     tuple(each.id for each in requests),
                     names if any(each is not None for each in names) else None,
@@ -190,6 +192,7 @@ class JobsSession:
             await self._batches(job),
             job.submitted_at,
             self._engine.last_error,
+            job.key,
         )
 
     async def results(self, handle: str, number: int) -> list[JobResult] | None:
@@ -257,7 +260,7 @@ class JobsSession:
             if job is not None:
                 await self._ledger.note(job, batches=keys)
 
-    async def _count(self, job: Job, part: Part) -> Counter[str]:
+    async def _count(self, job: Job, part: JobPart) -> Counter[str]:
         outcomes = await self._ledger.outcomes(part.ids)
         counts = Counter(map(_outcome.kind, outcomes.values()))
         if counts.total() == len(part.ids):

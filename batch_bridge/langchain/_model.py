@@ -19,6 +19,7 @@ from pydantic import PrivateAttr
 from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.mode import Mode
 from batch_bridge._dropin.asker import Asker
+from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._node.wait import Named
 from batch_bridge.batcher import Batcher
 from batch_bridge.langchain import _sibling_barrier as _barrier
@@ -136,7 +137,7 @@ class BatchedModel(_Base):
 
     def batch(self, inputs: list[Any], config: Any = None, **kwargs: Any) -> list[Any]:
         """Ask for several, all at once. `max_concurrency` is not used: a batch has no need of it."""
-        if _runs_a_loop():
+        if is_on_loop():
             return _pass(super().batch(inputs, _unlimited(config), **kwargs))
         return asyncio.run(self.abatch(inputs, config, **kwargs))
 
@@ -299,14 +300,6 @@ def _unlimited(config: Any) -> Any:
     if isinstance(config, Sequence):
         return [_unlimited(each) for each in config]
     return config and {name: value for name, value in config.items() if name != "max_concurrency"}
-
-
-def _runs_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _options(kwargs: dict[str, Any]) -> dict[str, Any]:

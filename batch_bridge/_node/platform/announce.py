@@ -24,6 +24,7 @@ from batch_bridge._node.platform.identity_check import check_configured, how
 from batch_bridge._node.platform.inbox import note_row
 from batch_bridge._node.platform.keys import cached_keys, keys_for_nodes
 from batch_bridge._node.platform.wakeup import is_doubtful, wake
+from batch_bridge._node.running_loop import running_loop
 from batch_bridge.errors import BridgeUnreachableError, NondeterministicNodeError, NoStoreError, OutsideGraphError
 
 logger = logging.getLogger("batch_bridge")
@@ -200,11 +201,7 @@ def announce_sync(
 
 
 def _check_outside(loop: asyncio.AbstractEventLoop) -> None:
-    try:
-        is_in = asyncio.get_running_loop() is loop
-    except RuntimeError:
-        is_in = False
-    if is_in:
+    if running_loop() is loop:
         raise OutsideGraphError(
             "wait_sync() was called in an async node, on the event loop of a LangGraph server, which it would block; "
             "use `await wait(…)` there, or call it from a synchronous node"

@@ -2,14 +2,12 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, Final, cast, get_args
 
 from openai import omit
 
 from batch_bridge._core import log_text as _logged
-from batch_bridge._core.closing import close_all
 from batch_bridge._core.durations import Within
 from batch_bridge._core.lanes import no_lane
 from batch_bridge._core.models import JSON, Ended, InProgress, Limits, Measure, Request
@@ -17,9 +15,8 @@ from batch_bridge._money import Ask
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
 from batch_bridge.providers._realtime.provider import ATTEMPTS, CONCURRENCY, Realtime
 from batch_bridge.providers._shared.allow import Allowed, check, read_allow
-from batch_bridge.providers._shared.background import Background
+from batch_bridge.providers._shared.batch_api import BatchAPIProvider
 from batch_bridge.providers._shared.ids import checked, is_id
-from batch_bridge.providers._shared.lanes import Lanes
 from batch_bridge.providers._shared.poll_history import PollHistory
 from batch_bridge.providers._shared.response_limits import USUAL, ResponseLimits
 from batch_bridge.providers._shared.temp_file import MmapReader, open_temp_file
@@ -30,7 +27,7 @@ from batch_bridge.providers.openai._clients import OpenAIClients, Own
 from batch_bridge.providers.openai._dialects import OPENAI, Name, quirks_of
 from batch_bridge.providers.openai._download import fetch, read_outcomes
 from batch_bridge.providers.openai._endpoint import EMBEDDINGS, MODERATIONS
-from batch_bridge.providers.openai._handle import OpenAIHandle, after, read_handle, read_upload, write_handle
+from batch_bridge.providers.openai._handle import after, read_handle, read_upload, write_handle
 from batch_bridge.providers.openai._realtime import OpenAICaller, check_flex
 from batch_bridge.providers.openai._search import search
 from batch_bridge.providers.openai._settings import OpenAISettings, read_defaults
@@ -43,8 +40,6 @@ LIMITS: Final = OPENAI.limits
 
 Source: platform.openai.com/docs/guides/batch, "Batch API limits": 50,000 requests and 200 MB a file.
 """
-VENDORS: Final = ("openai", "azure", "groq", "together", "mistral")
-"""Who has prices of their own, by the names that `genai-prices` knows too."""
 LANES_OF: Final = {
     "openai": ("batch", "window:8h", "window:2h", "flex", "realtime"),
     "azure": ("batch", "flex", "realtime"),
@@ -59,7 +54,7 @@ Source: OpenAI API reference, "Create batch", `endpoint`.
 """
 
 
-class OpenAIBatch(Lanes):
+class OpenAIBatch(BatchAPIProvider[OpenAIClients]):
     """Answers requests through OpenAI's Batch API, or a compatible server.
 
     An item is a list of messages (dicts, or LangChain messages), a request body, or a whole line (`method`, `url`,
@@ -97,6 +92,9 @@ class OpenAIBatch(Lanes):
         ValueError: The API does not accept an argument.
     """
 
+    _errors = failure.CLASSIFIER
+    _is_gone = staticmethod(failure.is_gone)
+
     def __init__(
         self,
         client: Own | None = None,
@@ -115,16 +113,14 @@ class OpenAIBatch(Lanes):
         quirks: Name = "openai",
     ) -> None:
         self._quirks = quirks_of(quirks)
-        self.limits = limits = limits or self._quirks.limits
-        self._clients = OpenAIClients(client, self._quirks, responses or USUAL)
-        self._background = Background()
+        limits = limits or self._quirks.limits
+        super().__init__(OpenAIClients(client, self._quirks, responses or USUAL), limits, deletes=delete_files)
         self._allow = read_allow("OpenAIBatch", allow)
         self._settings = OpenAISettings(
             endpoint=endpoint,
             defaults=read_defaults(defaults, model),
             completion_window=completion_window or self._quirks.window,
             metadata=dict(metadata or {}),
-            delete_files=delete_files,
             files_expire_after=files_expire_after,  # type: ignore[arg-type]  # it is parsed there
             output_expires_after=output_expires_after,  # type: ignore[arg-type]
             quirks=self._quirks,
@@ -136,11 +132,6 @@ class OpenAIBatch(Lanes):
     def __repr__(self) -> str:
         model = self._settings.defaults.get("model")
         return f"OpenAIBatch(model={model!r})" if model else "OpenAIBatch()"
-
-    @property
-    def calls(self) -> Counter[str]:
-        """The number of API calls by name."""
-        return self._clients.calls
 
     def measure(self, request: Request) -> Measure:
         """Return a request's endpoint and model, which a batch may not mix, and the exact length of its line.
@@ -295,19 +286,11 @@ class OpenAIBatch(Lanes):
             )
         return write_handle(batch, key, upload, created_at=sent_at)
 
-    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
-        """Retrieve the batch; if it has ended, fetch its files, from which its outcomes are read.
+    def _id(self, handle: JSON) -> str:
+        return read_handle(handle)["id"]
 
-        A slow poll continues in the background, so that it does not delay other batches.
-
-        Raises:
-            ProviderUnavailable: The API is unreachable, or refused the key; the paid answers are still there.
-            ResponseRejected: The response was rejected; the paid answers are still there.
-        """
+    async def _look(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
         known = read_handle(handle)
-        return await self._background.look(known["id"], lambda: self._look(known, members))
-
-    async def _look(self, known: OpenAIHandle, members: Sequence[str]) -> InProgress | Ended:
         batch_id = known["id"]
         try:
             batch = await self._batches.retrieve(batch_id, model=known["model"])
@@ -355,41 +338,23 @@ class OpenAIBatch(Lanes):
                 ) from error
             raise failure.unavailable(f"deleting the input file {file_id}", error) from error
 
-    async def cancel(self, handle: JSON) -> None:
-        """Cancel the batch. A batch that has ended, or no longer exists, is not an error."""
-        batch_id = read_handle(handle)["id"]
-        try:
-            await self._batches.cancel(batch_id)
-        except Exception as error:
-            if not failure.is_ended(error):
-                raise failure.unavailable(f"cancelling batch {batch_id}", error) from error
+    async def _cancel(self, batch: str) -> None:
+        await self._batches.cancel(batch)
 
-    async def release(self, handle: JSON) -> None:
-        """Delete the batch's files, if requested, and forget the batch."""
-        batch_id = read_handle(handle)["id"]
-        self._history.forget(batch_id)
-        self._background.forget(batch_id)
-        if not self._settings.delete_files:
-            return
-        try:
-            batch = await self._batches.retrieve(batch_id)
-            if batch is not None:
-                for file_id in (batch.input_file_id, batch.output_file_id, batch.error_file_id):
-                    if file_id is not None:
-                        await self._delete(file_id)
-        except Exception as error:
-            if not failure.is_gone(error):
-                raise failure.unavailable(f"deleting the files of batch {batch_id}", error) from error
+    def _forget(self, batch: str) -> None:
+        self._history.forget(batch)
 
-    async def aclose(self) -> None:
-        """Close this event loop's own client, but never the caller's."""
-        await close_all((self._background.close, self._clients.aclose))
+    async def _delete_batch(self, handle: JSON) -> None:
+        batch = await self._batches.retrieve(self._id(handle))
+        if batch is not None:
+            for file_id in (batch.input_file_id, batch.output_file_id, batch.error_file_id):
+                if file_id is not None:
+                    await self._delete(file_id)
 
     @property
     def vendor(self) -> str | None:
         """Whose prices these are; `None` for servers that one runs oneself."""
-        name = self._quirks.name
-        return name if name in VENDORS else None
+        return self._quirks.name if self._quirks.has_prices else None
 
     def ask(self, request: Request) -> Ask:
         """Return whom a request asks, and what is posted.

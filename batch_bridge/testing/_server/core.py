@@ -17,7 +17,7 @@ from batch_bridge.testing._batches.batch import ENDED, ServedBatch
 from batch_bridge.testing._batches.batches import Batches
 from batch_bridge.testing._batches.database import Database, add
 from batch_bridge.testing._batches.files import Files, new_file_id
-from batch_bridge.testing._batches.run import Run
+from batch_bridge.testing._batches.run import BatchRun
 from batch_bridge.testing._lanes.background import BackgroundResponses
 from batch_bridge.testing._server.context import Context
 from batch_bridge.testing._server.seeded_random import SeededRandom
@@ -45,7 +45,7 @@ class Core:
         self._new_answerer = answerer
         self._settings = settings
         self._database = Database(folder)
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, BatchRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -203,7 +203,7 @@ class Core:
         await self._database.write(lambda connection: add(connection, **amounts))
 
     def _drive(self, batch_id: str) -> None:
-        self._runs[batch_id] = Run(self.context, batch_id)
+        self._runs[batch_id] = BatchRun(self.context, batch_id)
         self._spawn(self._drive_to_end(batch_id))
 
     async def _drive_to_end(self, batch_id: str) -> None:
