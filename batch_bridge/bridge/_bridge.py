@@ -15,16 +15,19 @@ from batch_bridge._core.durations import FORMS, Duration, Within, duration, requ
 from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import JSON, Request
 from batch_bridge._core.provider import Provider, has_identity, has_price, has_realtime, has_tokens
+from batch_bridge._core.vendor_terms import terms_for
 from batch_bridge._engine import POLL_PATIENCE, Engine, Notices
 from batch_bridge._engine.deadline import Deadline, OnDeadline
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._engine.quota import QuotaController
+from batch_bridge._engine.telemetry import Telemetry
 from batch_bridge._engine.tenants import TenantLimits
 from batch_bridge._host.callbacks import Callbacks, Listeners, OnEvent, listen
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import Budget, Lane, Price, Prices, Purse, Quote, of_asks
 from batch_bridge._node.platform.client import LINGER as LINGER_ON_SERVER
 from batch_bridge._node.platform.client import Access, Service, introduce, introduce_built
+from batch_bridge._notify import Notifier, Notify, notifier
 from batch_bridge._server.graph import build
 from batch_bridge._server.port.threads import ThreadServer
 from batch_bridge._server.tick import ServerHost
@@ -111,10 +114,14 @@ class Bridge:
         prices: What tokens cost, where `genai-prices` does not know it, or knows it wrong; see `Prices`.
         budget: What may be spent through this bridge, and what one thread may ask for; see `Budget`. Several bridges
             share one that the Runner is given.
+        telemetry: Traces and metrics for OpenTelemetry: `batch_bridge.otel.Telemetry()`. `None`: none, at no cost.
         on_event: Called with each `Event` of this bridge, in the process in which it happens: by a Runner, besides the
             Runner's own; on a LangGraph server by whatever worker runs the tick. See `batch_bridge.events`. It may be
             async; what it raises is logged once, and harms nothing.
         callback_workers: Threads that it runs in; `0`: on the event loop, which it must not block.
+        notify: A URL of apprise, or several, to which a notice goes when something has ended or stands still: on a
+            LangGraph server and in a Batcher each batch, in a Runner each run, in Jobs each job. It needs the extra
+            `notify`.
 
     Raises:
         TypeError: Neither or both of a provider and functions were given, or an argument has the wrong type.
@@ -146,11 +153,14 @@ class Bridge:
         per_tenant: TenantLimits | None = None,
         prices: Prices | Mapping[str, Price] | None = None,
         budget: Budget | None = None,
+        telemetry: Telemetry | None = None,
         on_event: OnEvent | None = None,
         callback_workers: int = 0,
+        notify: Notify | None = None,
     ) -> None:
         self._callbacks = Callbacks(on_event=on_event, workers=callback_workers)
         self._callbacks.check("Bridge")
+        self._notifier = notifier(notify, "Bridge")
         if provider is not None and (submit, poll, find) != (None, None, None):
             raise TypeError("Bridge got a provider and submit= or poll=; pass one or the other")
         if provider is None:
@@ -173,6 +183,8 @@ class Bridge:
         if interval <= timedelta(0):
             raise ValueError(f"Bridge(poll_interval={poll_interval!r}) would poll without a pause; give a positive one")
         self._kind = type(provider).__name__
+        self._telemetry = _telemetry(telemetry)
+        self._terms = terms_for(provider, self._kind)
         self._provider, self._flush, self._mode = switch(
             provider, flush or FlushPolicy(), mode, realtime_below, what="Bridge"
         )
@@ -240,6 +252,11 @@ class Bridge:
         return self._budget
 
     @property
+    def notifier(self) -> Notifier | None:
+        """Who sends notices; `None` if nobody is to be told."""
+        return self._notifier
+
+    @property
     def linger(self) -> float:
         """Seconds in which arrivals are collected before they are handled together."""
         if self._linger is not None:
@@ -300,6 +317,7 @@ class Bridge:
                 self._access,
                 self._retention,
                 listeners=self.listen(),
+                notifier=self._notifier,
             )
         return self._hosts[graph_id]
 
@@ -353,6 +371,8 @@ class Bridge:
             notices=self._notices,
             quota_controller=quota_controller,
             prices=self._prices,
+            terms=self._terms,
+            telemetry=self._telemetry,
             purse=Purse(self._budget),
         )
 
@@ -425,6 +445,13 @@ def check_budget(given: object, bridges: Sequence[Bridge]) -> Budget | None:
                 "for all bridges together"
             )
     return given if isinstance(given, Budget) else None
+
+
+def _telemetry(given: Any) -> Telemetry | None:
+    if given is not None and not (hasattr(given, "ended") and hasattr(given, "figures")):
+        raise TypeError(f"Bridge(telemetry={given!r}): pass batch_bridge.otel.Telemetry(), or nothing")
+    telemetry: Telemetry | None = given
+    return telemetry
 
 
 def _positive(retention: object) -> timedelta:

@@ -1,6 +1,5 @@
 """What a wrapped client shares with the copies that are made of it: its settings, its Batchers, what was warned of."""
 
-import logging
 import math
 import os
 import threading
@@ -15,6 +14,7 @@ from openai import AsyncAzureOpenAI
 from batch_bridge._core.durations import Duration, Within, duration, required
 from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.headers import deciding
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.mode import Mode
 from batch_bridge._core.provider import Provider
 from batch_bridge._dropin.asker import Asker, check_batcher
@@ -29,7 +29,7 @@ from batch_bridge.providers.azure import AzureOpenAIBatch
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.providers.openai._clients import ClientIdentity
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 Unsupported: TypeAlias = Literal["raise", "realtime"]
 

@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from batch_bridge._core.closing import close_all
-from batch_bridge._core.lanes import no_lane
 from batch_bridge._core.models import JSON, Ended, InProgress, Limits
-from batch_bridge._core.provider import Provider
 from batch_bridge.providers._shared.background import Background
 from batch_bridge.providers._shared.clients import Clients
 from batch_bridge.providers._shared.error_classifier import ErrorClassifier
@@ -41,28 +39,6 @@ class BatchAPIProvider(ABC, Generic[C]):
     def calls(self) -> Counter[str]:
         """The number of API calls by name."""
         return self._clients.calls
-
-    @property
-    def lanes(self) -> tuple[str, ...]:
-        """The ways in which it answers, each at a price; see `lane`."""
-        return ("batch", "realtime")
-
-    def lane(self, name: str) -> Provider:
-        """Return the provider that answers the same items in a lane.
-
-        Args:
-            name: One of `lanes`.
-
-        Raises:
-            ValueError: It has no such lane; the error lists those that it has.
-        """
-        if name not in self.lanes:
-            raise no_lane(self, name)
-        if name == "batch":
-            return self  # type: ignore[return-value]  # what is missing here, each vendor adds
-        kind, *window = name.split(":")
-        opened: Provider = getattr(self, kind)(*window)
-        return opened
 
     async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
         """Retrieve the batch; if it has ended, fetch its results, from which its outcomes are read.

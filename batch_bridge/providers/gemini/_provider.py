@@ -18,6 +18,7 @@ from batch_bridge.providers._shared.allow import Allowed, check, read_allow
 from batch_bridge.providers._shared.batch_api import BatchAPIProvider
 from batch_bridge.providers._shared.defaults import read_defaults
 from batch_bridge.providers._shared.ids import checked_resource, is_resource
+from batch_bridge.providers._shared.lanes import Lanes
 from batch_bridge.providers._shared.poll_history import PollHistory
 from batch_bridge.providers._shared.response_limits import USUAL, ResponseLimits
 from batch_bridge.providers._shared.temp_file import MmapReader, open_temp_file
@@ -50,7 +51,7 @@ _FRAME: Final = 64
 """Bytes that an inline request takes beside those of its line, at most."""
 
 
-class GeminiBatch(BatchAPIProvider[GeminiClients]):
+class GeminiBatch(Lanes, BatchAPIProvider[GeminiClients]):
     """Answers requests through the batch API of the Gemini Developer API, at half the price of realtime calls.
 
     An item is a list of messages (dicts of `role` and `content`, or LangChain messages), or a request body: the body

@@ -17,6 +17,7 @@ from batch_bridge.providers._realtime.provider import ATTEMPTS, CONCURRENCY, Rea
 from batch_bridge.providers._shared.allow import Allowed, check, read_allow
 from batch_bridge.providers._shared.batch_api import BatchAPIProvider
 from batch_bridge.providers._shared.ids import checked, is_id
+from batch_bridge.providers._shared.lanes import Lanes
 from batch_bridge.providers._shared.poll_history import PollHistory
 from batch_bridge.providers._shared.response_limits import USUAL, ResponseLimits
 from batch_bridge.providers._shared.temp_file import MmapReader, open_temp_file
@@ -54,7 +55,7 @@ Source: OpenAI API reference, "Create batch", `endpoint`.
 """
 
 
-class OpenAIBatch(BatchAPIProvider[OpenAIClients]):
+class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
     """Answers requests through OpenAI's Batch API, or a compatible server.
 
     An item is a list of messages (dicts, or LangChain messages), a request body, or a whole line (`method`, `url`,
@@ -125,6 +126,7 @@ class OpenAIBatch(BatchAPIProvider[OpenAIClients]):
             output_expires_after=output_expires_after,  # type: ignore[arg-type]
             quirks=self._quirks,
         )
+        self.results_life = self._settings.output_expires_after
         self._batches = BatchCalls(self._clients, self._quirks, self._settings)
         self._bytes_an_input = -(-(limits.bytes or 0) // EMBEDDING_INPUTS)
         self._history = PollHistory()
