@@ -151,7 +151,7 @@ class Measure:
 class Usage:
     """The billed tokens, and their model.
 
-    `realtime` tokens have the full price, others the price of a batch: half of it at most providers.
+    `realtime` tokens have the full price, others that of a batch, of the flex tier or of a window.
     """
 
     model: str

@@ -92,7 +92,7 @@ class Batcher(Generic[ItemT, AnswerT]):
             to the hour, and the newest million at most. With `on_pending="raise"` answers stay for good.
         cache: Answers items that were answered before; see `ResponseCache`.
         dedupe: Send equal items as one line, and deliver the answer to each; see `Bridge`.
-        mode: `"batch"`, `"realtime"`, `"auto"`, or `None` for the mode in the environment; see `Bridge`.
+        mode: A lane, such as `"batch"` or `"flex"`; `"auto"`; or `None` for the mode in the environment. See `Bridge`.
         realtime_below: See `Bridge`.
         attempts, deadline, on_deadline, fallback, prices: See `Bridge`.
         budget: What may be spent; see `Budget`. What would pass it ends as `BudgetExceeded`. Without `path=` it counts
