@@ -14,7 +14,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 QUICK := tests/unit $(addprefix tests/integration/, batcher/test_batcher.py batcher/test_batcher_ends.py \
 	runner/test_events_hosts.py runner/test_last_progress.py runner/test_runner_runs.py runner/test_runner_ends.py \
 	node/test_wait_rounds.py node/test_wait_shapes.py dropin/test_wrap_ask.py dropin/test_wrap_pending.py)
-EXTRAS := server,web,anthropic,gemini,yaml,pool
+EXTRAS := server,web,anthropic,gemini,yaml,notify,otel,pool
 # Holes of what only the tests ask for, at its lowest versions: `tests/unit/project/test_known_holes.py` says why.
 ACCEPTED := --ignore-vuln GHSA-gr75-jv2w-4656 --ignore-vuln GHSA-r7w7-9xr2-qq2r
 

@@ -81,9 +81,19 @@ def _no_answer(consume: bool = False) -> None:  # noqa: FBT001, FBT002
 
 def skip_old_answer() -> None:
     """Throw away a plain answer in a run that was resumed by ids: it was given to an earlier run."""
-    configurable = get_config()["configurable"]
-    if configurable.get(RESUME_MAP):
-        configurable[SCRATCHPAD].get_null_resume(True)  # noqa: FBT003  # LangGraph's own signature
+    if is_resumed_by_ids():
+        get_config()["configurable"][SCRATCHPAD].get_null_resume(True)  # noqa: FBT003  # LangGraph's own signature
+
+
+def is_resumed_by_ids() -> bool:
+    """Return whether this run was resumed with answers by the interrupts' ids."""
+    return bool(get_config()["configurable"].get(RESUME_MAP))
+
+
+def is_new_answer(value: object) -> bool:
+    """Return whether an answer that this task was handed was given to this run; else it was to an earlier one."""
+    answers = get_config()["configurable"][SCRATCHPAD].resume
+    return is_resumed_by_ids() and bool(answers) and answers[-1] is value
 
 
 async def forget_answer() -> None:

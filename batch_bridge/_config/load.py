@@ -210,7 +210,9 @@ def _bridge(file: Path, name: str, table: BridgeTable, hosts: Collection[str]) -
         part = "flush"
         flush = FlushPolicy(**table.flush.given())
         part = ""
-        options = table.given("provider", "flush", "cache", "fallback", "per_tenant", "budget")
+        options = table.given("provider", "flush", "cache", "fallback", "per_tenant", "budget", "notify_env")
+        if table.notify_env is not None:
+            options["notify"] = _urls(table.notify_env)
         if table.budget is not None:
             options["budget"] = Budget(**table.budget.given())
         if table.per_tenant is not None:
@@ -219,6 +221,16 @@ def _bridge(file: Path, name: str, table: BridgeTable, hosts: Collection[str]) -
     except (TypeError, ValueError, ImportError, CacheError) as error:
         where = f"bridges.{name}.{part}" if part else f"bridges.{name}"
         raise _wrong(file, [f"{where}: {error}"]) from error
+
+
+def _urls(variable: str) -> list[str]:
+    urls = os.environ.get(variable, "").split()
+    if not urls:
+        raise ValueError(
+            f"notify_env names the environment variable {variable}, which is not set; set it to a URL of apprise, or "
+            "to several with a space between them"
+        )
+    return urls
 
 
 def _cache(file: Path, table: CacheTable) -> ResponseCache:

@@ -165,9 +165,10 @@ class BridgeTable(Table):
     cache: CacheTable | None = None
     per_tenant: TenantTable | None = None
     budget: BudgetTable | None = None
+    notify_env: Variable | None = None
     poll_interval: Duration | None = None
     poll_patience: Duration | None = None
-    mode: Literal["batch", "realtime", "auto"] | None = None
+    mode: Literal["batch", "realtime", "auto", "flex", "window:2h", "window:8h"] | None = None
     realtime_below: Whole | None = None
     dedupe: Flag = False
     linger: Duration | None = None

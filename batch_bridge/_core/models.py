@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Literal, TypeAlias
 
 JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | None
@@ -22,6 +23,8 @@ class Request:
         deadline: How long it may take; `None` leaves that to the bridge.
         label: What its asker calls it, on receipts; a node's name by default.
         run: The run that its thread belongs to, where it has one.
+        trace: Where it was asked, as a `traceparent`; empty where nobody traces.
+        is_priced: Its answer is to tell what it has cost.
     """
 
     id: str
@@ -32,6 +35,8 @@ class Request:
     deadline: timedelta | None = None
     label: str = ""
     run: str = ""
+    trace: str = ""
+    is_priced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +58,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The provider answered. `answer` is JSON."""
+    """The provider answered. `answer` is JSON. `cost` is what was paid for it, where somebody wants to know."""
 
     answer: JSON
+    cost: Decimal | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

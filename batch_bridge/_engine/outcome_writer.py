@@ -1,17 +1,17 @@
 """How an ended batch is settled: every one of its requests gets exactly one outcome, whatever the provider said."""
 
-import logging
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from typing import TypeAlias
 
 from batch_bridge._core import outcomes as _outcome
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Attempt, Ended, FailureKind, Intent, Outcome, SubmittedBatch
 from batch_bridge._core.resubmission import Resubmission
 from batch_bridge._core.resubmission import final as with_tries
 from batch_bridge._ledger.ledger import Ledger
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _CHUNK = 500
 """Outcomes that are written at once: what is held in memory of a batch's answers."""
@@ -77,6 +77,7 @@ async def settle(
             "batch %s: set aside %d results that are duplicates or belong to no request of the batch",
             batch.key,
             strange,
+            extra=about(batch=batch.key),
         )
     rest = list(missing)
     for start in range(0, len(rest), _CHUNK):

@@ -1,7 +1,6 @@
 """From submitted to settled: a batch is polled, and each of its requests gets its outcome or is sent again."""
 
 import contextlib
-import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -12,6 +11,7 @@ from batch_bridge import events
 from batch_bridge._core import log_text as _logged
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.batching import Waiting, lines
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import (
     Attempt,
     Cancelled,
@@ -38,7 +38,7 @@ from batch_bridge._engine.spending import lane_of
 from batch_bridge._engine.state import State
 from batch_bridge.errors import BadPollResultError, BatchFailed, ProviderUnavailable
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 LATE_IN_FLIGHT = Expired(
     "the deadline passed while the request was at the provider, and there is no fallback; it may have been billed. "
@@ -65,6 +65,7 @@ class Settler:
             remember = deduplication.remember(now) if deduplication is not None else None
             told = () if flight.inherited else flight.settled  # what was settled may not have been kept
             reply = await spread(await state.who(batch).poll(batch.handle, sent), batch, remember, told)
+            reply = await self._with_costs(flight, reply)
         except BatchFailed as error:
             await self.fail(flight, Errored(str(error), code=error.code), now, error)
         except BadPollResultError as error:
@@ -87,6 +88,8 @@ class Settler:
         if self._goes_on(flight, reply, now):
             return
         await _looks.good(state, flight)
+        if flight.since is None or flight.done != reply.done:
+            flight.since = now
         flight.done, flight.total = reply.done, reply.total
         if state.on_event is not None:
             state.on_event(events.Polled(bridge=state.name, batch=flight.batch.key, done=reply.done, total=reply.total))
@@ -189,9 +192,17 @@ class Settler:
             state.unavailable(flight, error, now)
             return False
         except Exception as error:  # noqa: BLE001  # as in `poll`
-            logger.error("%s: batch %s cannot be cancelled: %s", state.name, batch.key, _logged.said(error))  # noqa: TRY400
+            logger.error(  # noqa: TRY400
+                "%s: batch %s cannot be cancelled: %s",
+                state.name,
+                batch.key,
+                _logged.said(error),
+                extra=about(bridge=state.name, batch=batch.key),
+            )
         else:
-            logger.info("%s: batch %s is cancelled", state.name, batch.key)
+            logger.info(
+                "%s: batch %s is cancelled", state.name, batch.key, extra=about(bridge=state.name, batch=batch.key)
+            )
         flight.stopping = False
         flight.pause = first_pause(state.interval)
         return True
@@ -211,7 +222,12 @@ class Settler:
                 await self.poll(flight, flight.batch, now)
             if state.flights.get(flight.batch.key) is not flight:
                 return True
-        logger.warning("%s: batch %s is late, and is stopped", state.name, flight.batch.key)
+        logger.warning(
+            "%s: batch %s is late, and is stopped",
+            state.name,
+            flight.batch.key,
+            extra=about(bridge=state.name, batch=flight.batch.key),
+        )
         flight.stopping = True
         if leaves and deadline is not None and deadline.fallback is None:
             await self.catch_up(flight)
@@ -275,6 +291,7 @@ class Settler:
             _logged.handle(errored.code),
             told,
             exc_info=shown,
+            extra=about(bridge=state.name, batch=flight.batch.key),
         )
         state.last_error = f"batch {flight.batch.key} failed: {errored.message}"
         await self._settle(flight, Ended(nothing(), missing=errored), now)
@@ -323,9 +340,21 @@ class Settler:
                 state.opened().put_back(back)
             state.drain = True  # what was sent was due
         if sent_again:
-            logger.warning("%s: %d requests of batch %s are sent again", state.name, len(sent_again), batch.key)
+            logger.warning(
+                "%s: %d requests of batch %s are sent again",
+                state.name,
+                len(sent_again),
+                batch.key,
+                extra=about(bridge=state.name, batch=batch.key),
+            )
         state.standstill.moved()
-        logger.info("%s: batch %s settled: %s", state.name, batch.key, dict(kinds))
+        logger.info(
+            "%s: batch %s settled: %s",
+            state.name,
+            batch.key,
+            dict(kinds),
+            extra=about(bridge=state.name, batch=batch.key),
+        )
         await self._tell_ended(flight, late, kinds - Counter(flight.settled.values()), usage)
         state.tell_resubmitted(batch.key, [each.id for each in back])
         if isinstance(batch, SubmittedBatch):
@@ -366,24 +395,24 @@ class Settler:
         state, batch = self._state, flight.batch
         submitted = batch if isinstance(batch, SubmittedBatch) else None
         account = flight.account
-        money = None if account is None else state.till.close(batch, account, state.who(batch))
-        await state.ledger.close(
-            Closed(
-                key=batch.key,
-                handle=state.shown(submitted, submitted.handle) if submitted else None,
-                requests=kinds.total(),
-                submitted_at=submitted.submitted_at if submitted else now,
-                ended_at=now,
-                outcomes=kinds,
-                usage=usage,
-                resubmitted=resubmitted,
-                paid_twice=paid_twice,
-                group=batch.group,
-                failures=flight.failed if failures is None else failures,
-                lane="batch" if account is None else account.lane or "batch",
-            ),
-            money,
+        money = None if account is None else state.till.close(batch, account)
+        closed = Closed(
+            key=batch.key,
+            handle=state.shown(submitted, submitted.handle) if submitted else None,
+            requests=kinds.total(),
+            submitted_at=submitted.submitted_at if submitted else now,
+            ended_at=now,
+            outcomes=kinds,
+            usage=usage,
+            resubmitted=resubmitted,
+            paid_twice=paid_twice,
+            group=batch.group,
+            failures=flight.failed if failures is None else failures,
+            lane="batch" if account is None else account.lane or "batch",
         )
+        await state.ledger.close(closed, money)
+        state.history.add(closed)
+        await state.end_trace(closed, account)
         if account is not None:
             state.till.settle(batch.key, account)
         state.flights.remove(flight)
@@ -396,9 +425,26 @@ class Settler:
         if account is None:
             return
         if account.way is None and isinstance(batch, SubmittedBatch):
-            account.way = lane_of(self._state.who(batch), batch.handle)
+            account.way = lane_of(batch.handle)
         _, _, model = batch.group.rpartition(" ")
         account.note(request_id, outcome, model)
+
+    async def _with_costs(self, flight: Flight, reply: InProgress | Ended) -> InProgress | Ended:
+        """Have answers tell what was paid for them, where that is wanted."""
+        account = flight.account
+        if account is None or not account.priced:
+            return reply
+        await self._state.till.load_prices(account)
+
+        def told(request_id: str, outcome: Outcome) -> tuple[str, Outcome]:
+            self._note_used(flight, request_id, outcome)
+            if isinstance(outcome, Succeeded) and (paid := account.paid(request_id, self._state.prices)) is not None:
+                return request_id, Succeeded(outcome.answer, paid)
+            return request_id, outcome
+
+        if isinstance(reply, Ended):
+            return replace(reply, outcomes=(told(*each) async for each in reply.outcomes))
+        return replace(reply, outcomes=tuple(told(*each) for each in reply.outcomes))
 
     def _note_ended(self, flight: Flight, outcomes: Mapping[str, Outcome]) -> None:
         """Note in the batch's account how members have ended. Done twice, it changes nothing."""
@@ -445,7 +491,7 @@ class Settler:
         return back, lost
 
     def _learn(self, flight: Flight, again: Resubmission, usage: Usage | None, now: datetime, *, whole: bool) -> None:
-        """Tell the governor how a batch has ended."""
+        """Tell the quota controller how a batch has ended."""
         quota_controller, batch = self._state.quota_controller, flight.batch
         if isinstance(batch, Intent) or batch.terms.fallback:
             return
@@ -482,11 +528,23 @@ class Settler:
         await self._close(flight, kinds, usage, now, resubmitted=len(left), paid_twice=twice)
         await self._tell_ended(flight, (), {}, usage)
         state.quota_controller.ended(batch.group, batch.terms.bytes, None, whole=False)
-        logger.warning("%s: overdue batch %s has ended: %d requests are paid twice", state.name, batch.key, twice)
+        logger.warning(
+            "%s: overdue batch %s has ended: %d requests are paid twice",
+            state.name,
+            batch.key,
+            twice,
+            extra=about(bridge=state.name, batch=batch.key),
+        )
         await self._release(batch)
 
     async def _release(self, batch: SubmittedBatch) -> None:
         try:
             await self._state.who(batch).release(batch.handle)
         except Exception as error:  # noqa: BLE001  # tidying up must not undo what is settled
-            logger.warning("%s: could not tidy up after batch %s: %s", self._state.name, batch.key, _logged.said(error))
+            logger.warning(
+                "%s: could not tidy up after batch %s: %s",
+                self._state.name,
+                batch.key,
+                _logged.said(error),
+                extra=about(bridge=self._state.name, batch=batch.key),
+            )

@@ -1,14 +1,16 @@
 """The till of an engine: what may be spent is reserved before it is sent, and what was used takes its place after."""
 
 import asyncio
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import cast
 
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.batching import Waiting, lines
+from batch_bridge._core.lanes import lane_in
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import JSON, Errored, Intent, Outcome, Request, SubmittedBatch
 from batch_bridge._core.provider import Provider, has_price
 from batch_bridge._ledger.ledger import Ledger
@@ -29,7 +31,7 @@ from batch_bridge._money import (
 )
 from batch_bridge.events import BatchCost
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _HIT = "hit-"
 """What the keys of accounts begin with that are of a cache's answers, and not of batches."""
@@ -111,6 +113,12 @@ class Till:
             if key not in left_out and (account.lane is not None or key.startswith(_HIT))
         ]
 
+    async def lines_in(self, key: str) -> list[AccountLine]:
+        """Read what the requests of one batch have used."""
+        row = await self._ledger.money_of(key)
+        found = {} if row is None else self._read([(key, row)])
+        return [line for account in found.values() for line in account.each()]
+
     def _read(self, rows: Iterable[tuple[str, dict[str, object]]]) -> dict[str, Account]:
         found: dict[str, Account] = {}
         for key, row in rows:
@@ -123,6 +131,7 @@ class Till:
                     self._name,
                     key,
                     type(error).__name__,
+                    extra=about(bridge=self._name),
                 )
         return found
 
@@ -233,6 +242,9 @@ class Till:
             who,
             frozenset(place for place, each in enumerate(intent.members) if each in sent_before),
             tuple(admitted.worst.get(each) for each in intent.members) if admitted.worst else (),
+            priced=frozenset(
+                place for place, each in enumerate(intent.members) if each in requests and requests[each].is_priced
+            ),
         )
         self._know(account, intent)
         self._note_askers(account, intent.members)
@@ -263,10 +275,15 @@ class Till:
         """Give back what a batch has reserved that was not sent."""
         self.purse.release(self._name, key)
 
-    def close(self, batch: Intent | SubmittedBatch, account: Account, provider: Provider) -> dict[str, object]:
+    def close(self, batch: Intent | SubmittedBatch, account: Account) -> dict[str, object]:
         """Return the row of a batch that has ended, to be written with its summary."""
-        account.lane = lane_of(provider, batch.handle) if isinstance(batch, SubmittedBatch) else "batch"
+        account.lane = lane_of(batch.handle) if isinstance(batch, SubmittedBatch) else "batch"
         return account.to_row()
+
+    async def load_prices(self, account: Account) -> None:
+        """Import the list of prices, in a thread, if one of a batch's answers is to tell what was paid for it."""
+        if account.priced and account.vendor is not None:
+            await asyncio.to_thread(self.prices.load)
 
     async def cost(self, account: Account) -> BatchCost:
         """Return what a batch has cost that is closed. The first price imports a list of prices, in a thread."""
@@ -297,6 +314,17 @@ class Till:
         for key, account in accounts.items():
             self.purse.settle(self._name, key, account, self.prices)
 
+    async def asked_again(self, settled: Iterable[str]) -> set[str]:
+        """Return which settled requests are asked again, for a budget has refused them, and let go of their outcomes.
+
+        There may be more to spend by now. What was not told yet is told first.
+        """
+        told = [each for each in settled if self._ledger.keeps_queue and self._ledger.was_told(each)]
+        outcomes = await self._ledger.outcomes(told) if told else {}
+        refused = [each for each, outcome in outcomes.items() if _outcome.is_refused(outcome)]
+        await self._ledger.forget(refused)
+        return set(refused)
+
     async def refuse(self, refused: Mapping[str, Outcome]) -> None:
         """Settle requests that are not sent. Only a ledger that keeps its queue keeps that."""
         if self._ledger.keeps_queue:
@@ -306,22 +334,24 @@ class Till:
         await self._ledger.drop(refused)
 
 
+def lane_of(handle: JSON) -> Lane:
+    """Return how a batch was answered, by its handle."""
+    return cast("Lane", lane_in(handle))
+
+
 _LANES: Mapping[str, tuple[Lane, ...]] = {
     "batch": ("batch",),
     "realtime": ("realtime",),
     "auto": ("batch", "realtime"),
+    "flex": ("flex",),
+    "window:2h": ("window:2h",),
+    "window:8h": ("window:8h",),
 }
 
 
 def mode_of(provider: Provider) -> str:
     """Return how a provider may answer: `batch`, `realtime`, or `auto` for either."""
     return getattr(provider, "way", "batch")
-
-
-def lane_of(provider: Provider, handle: object) -> Lane:
-    """Return how a batch was answered, by its handle."""
-    lane = getattr(provider, "lane", None)
-    return "batch" if lane is None else lane(handle)
 
 
 def vendor_of(provider: Provider) -> str | None:

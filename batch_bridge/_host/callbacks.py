@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import logging
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -12,11 +11,12 @@ from functools import partial
 from typing import Any, Final, TypeAlias
 
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import logger_of
 from batch_bridge._engine import Engine
 from batch_bridge._money import Cost
 from batch_bridge.events import Event, Progress
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 OnEvent: TypeAlias = Callable[[Event], Awaitable[object] | object]
 OnProgress: TypeAlias = Callable[[Progress], Awaitable[object] | object]

@@ -1,6 +1,5 @@
 """Carries out the commands that others have written into the file of an open host."""
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -8,11 +7,12 @@ from langgraph.store.base import GetOp, PutOp, SearchOp
 
 from batch_bridge._core import clock as _clock
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import logger_of
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._status.commands import FileCommand, read_command
 from batch_bridge._status.names import COMMANDS, STATUS
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _KEPT: Final = 86400.0
 """Seconds for which a command that was carried out can still be looked up."""

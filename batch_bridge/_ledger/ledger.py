@@ -9,6 +9,7 @@ each namespace that a batch of operations names::
     members       batch key  -> request ids, group, terms        immutable, written before the batch's row
     batches       batch key  -> stage, prepared | handle         begun -> prepared -> submitted -> overdue | cancelled
     closed        batch key  -> counts, usage, times             after settlement, for reports
+    traces        batch key  -> where its requests were asked     only where somebody traces: until its span is told
     money         batch key  -> who asked, what is reserved, used     from before the intent, and for good: see `_money`
 
 A store has no transactions and no compare-and-set. So every write is idempotent by key, and the order of writes is
@@ -28,7 +29,6 @@ order of keys, by which a model fills in a schema, and takes no `\u0000`.
 """
 
 import json
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol, TypeVar
@@ -39,6 +39,7 @@ from batch_bridge._core import log_text as _logged
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.batching import Waiting
 from batch_bridge._core.durations import read_seconds
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import (
     JSON,
     Attempt,
@@ -54,7 +55,7 @@ from batch_bridge._core.models import (
 from batch_bridge._ledger.old_shards import gather
 from batch_bridge.errors import LedgerError
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 T = TypeVar("T")
 
@@ -264,13 +265,36 @@ class Ledger:
         await self._run([self._put("batches", closed.key, None)])
         await self._run([self._put("members", closed.key, None)])
 
+    def was_told(self, request_id: str) -> bool:
+        """Return whether a settled request's outcome is on its way to nobody any more."""
+        del request_id
+        return True
+
     async def note_money(self, accounts: Mapping[str, dict[str, Any]]) -> None:
         """Write accounts of requests that no batch holds, by a key that is theirs. Idempotent."""
         await self._run(self._put("money", key, account) for key, account in accounts.items())
 
+    async def note_trace(self, key: str, row: dict[str, Any] | None) -> None:
+        """Write where the requests of a batch were asked, before it is begun; `None` once its span was handed over."""
+        await self._run([self._put("traces", key, row)])
+
+    async def trace(self, key: str) -> dict[str, Any] | None:
+        """Read where the requests of a batch were asked."""
+        (row,) = await self._get("traces", [key])
+        return row
+
+    async def traces(self) -> list[tuple[str, dict[str, Any]]]:
+        """Read those rows of all batches, by the batch's key: of open ones, of ended ones, and of some never sent."""
+        return await self._list("traces")
+
     async def money(self) -> list[tuple[str, dict[str, Any]]]:
         """Read all accounts, by the batch's key: of open batches, of closed ones, and of some that were never sent."""
         return await self._list("money")
+
+    async def money_of(self, key: str) -> dict[str, Any] | None:
+        """Read the account of one batch."""
+        (row,) = await self._get("money", [key])
+        return row
 
     async def open_batches(self, *, tidy: bool = False) -> list[tuple[Intent, bool] | SubmittedBatch]:
         """Read the batches that have not been closed, oldest first.
@@ -318,6 +342,7 @@ class Ledger:
                 "are requested",
                 key,
                 _logged.handle(row.get("handle")),
+                extra=about(bridge=self._root[1], batch=key),
             )
         self.aside[key] = row.get("handle", row.get("prepared"))
 
@@ -445,6 +470,10 @@ def _request_row(request: Request) -> dict[str, Any]:
         row["label"] = request.label
     if request.run:
         row["run"] = request.run
+    if request.trace:
+        row["trace"] = request.trace
+    if request.is_priced:
+        row["priced"] = True
     return row
 
 
@@ -452,7 +481,8 @@ def _request(request_id: str, row: Mapping[str, Any]) -> Request:
     own = read_seconds(row.get("deadline"))
     tenant, sample = row.get("tenant", ""), row.get("sample", "")
     label, run = row.get("label", ""), row.get("run", "")
-    return Request(request_id, row["thread"], _read(row, "item"), tenant, sample, own, label, run)
+    trace, is_priced = row.get("trace", ""), row.get("priced") is True
+    return Request(request_id, row["thread"], _read(row, "item"), tenant, sample, own, label, run, trace, is_priced)
 
 
 def _terms_row(terms: Terms) -> dict[str, Any]:

@@ -7,6 +7,7 @@ The row of a batch, or of a request that no batch held because a cache knew its 
     who       [thread, run, label, tenant] of those who asked, without what is empty at the end
     of        for each member of the batch, in its order, which of `who` has asked for it
     again     places of the members that an earlier batch has held, in vain
+    priced    places of the members whose answers tell what was paid for them
     worst     for each member what may be spent on it at most, in steps of `STEP`; `null` where no price is known
     lane      "batch" or "realtime"; from here on written when the batch is closed
     models    [model, tier] of the answers
@@ -32,7 +33,9 @@ _WELL: Final = "succeeded"
 MAYBE_PAID: Final = frozenset(
     {
         "answer_too_large",
+        "create_unknown",
         "realtime_interrupted",
+        "response_not_found",
         "submission_unknown",
         "unexpected_answer",
         "unmatched_result",
@@ -107,6 +110,7 @@ class Account:
         who: Who has asked for each member, in their order.
         again: Places of members that an earlier batch has held.
         worst: What may be spent on each member; empty where nothing is reserved.
+        priced: Places of members whose answers tell what was paid for them.
         lane: How it was answered; empty until it is closed.
         way: How it is answered, once that is known; not written down.
         lines: Kind and usage of the members that were answered, by place.
@@ -120,6 +124,7 @@ class Account:
     worst: tuple[Decimal | None, ...] = ()
     lane: Lane | None = None
     lines: dict[int, tuple[Kind, Used]] = field(default_factory=dict)
+    priced: frozenset[int] = frozenset()
     ended: dict[int, str] = field(default_factory=dict)
     way: Lane | None = None
     _places: dict[str, int] = field(default_factory=dict)
@@ -151,6 +156,13 @@ class Account:
         kind: Kind = "deduplicated" if request_id in self._free else "billed" if used is not None else "untold"
         used = used or Used("", Tokens())
         self.lines[place] = (kind, used if used.model else Used(asked, used.tokens, used.tier))
+
+    def paid(self, request_id: str, prices: Prices) -> Decimal | None:
+        """Return what was paid for a member whose answer is to tell that; `None` for others, and if it is not known."""
+        place = self._places.get(request_id)
+        if place is None or place not in self.priced or place not in self.lines:
+            return None
+        return self._line(place).charge(prices).paid
 
     def end(self, request_id: str, kind: str) -> None:
         """Note how a member has ended. Done twice, it changes nothing."""
@@ -203,6 +215,8 @@ class Account:
             row["vendor"] = self.vendor
         if self.again:
             row["again"] = sorted(self.again)
+        if self.priced:
+            row["priced"] = sorted(self.priced)
         if self.worst:
             row["worst"] = [None if each is None else int(each / STEP) for each in self.worst]
         if self.lane is not None:
@@ -244,6 +258,7 @@ class Account:
             worst=tuple(None if each is None else each * STEP for each in row.get("worst", ())),
             lane=row.get("lane"),
             lines=lines,
+            priced=frozenset(row.get("priced", ())),
             ended={place: kind for place in told if (kind := not_well.get(place, _WELL))},
         )
 

@@ -54,7 +54,8 @@ class Cost(CostLine):
     Attributes:
         currency: Of all amounts, a code of three letters; empty where several were mixed, and the sum is unknown.
         by_model: By the name of the model that has answered; empty for answers that do not name one.
-        by_lane: `"batch"`, `"realtime"`, and what cost nothing: `"cache_hit"` and `"deduplicated"`.
+        by_lane: `"batch"`, `"window:8h"`, `"window:2h"`, `"flex"`, `"realtime"`, and what cost nothing:
+            `"cache_hit"` and `"deduplicated"`.
     """
 
     currency: str = "USD"

@@ -13,11 +13,16 @@ from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
 from langgraph.runtime import ExecutionInfo, Runtime, get_runtime
 
-from batch_bridge._compat.langgraph import forget_answer, forget_answer_sync, has_checkpointer, skip_old_answer
+from batch_bridge._compat.langgraph import (
+    forget_answer,
+    forget_answer_sync,
+    has_checkpointer,
+    skip_old_answer,
+)
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.durations import Within, duration
 from batch_bridge._core.json_values import digest, dumps
-from batch_bridge._core.messages import decode, encode, has_messages, without_ids
+from batch_bridge._core.messages import decode, encode, has_messages, with_cost, without_ids
 from batch_bridge._core.models import JSON, Outcome, Succeeded
 from batch_bridge._core.request_identity import Identity
 from batch_bridge._node.execution import note_parked
@@ -279,18 +284,31 @@ def wait_many_sync(
 
 
 async def wait_outcome(
-    item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None
+    item: Any,
+    *,
+    batcher: str | Named | None = None,
+    key: str | None = None,
+    deadline: Within = None,
+    is_priced: bool = False,
 ) -> tuple[str, Outcome]:
-    """Park this thread like `wait`, and return the request's id and its outcome; the answer is not decoded."""
-    pending, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
+    """Park this thread like `wait`, and return the request's id and its outcome; the answer is not decoded.
+
+    With `is_priced` the outcome tells what was paid, where that is known.
+    """
+    pending, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline, is_priced=is_priced)
     return _note(await _resolve(pending, asked))
 
 
 def wait_outcome_sync(
-    item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None
+    item: Any,
+    *,
+    batcher: str | Named | None = None,
+    key: str | None = None,
+    deadline: Within = None,
+    is_priced: bool = False,
 ) -> tuple[str, Outcome]:
     """Park this thread like `wait_outcome`, in a synchronous node."""
-    pending, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
+    pending, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline, is_priced=is_priced)
     return _note(_resolve_sync(pending, asked))
 
 
@@ -366,6 +384,8 @@ def _open(
     key: str | None,
     deadline: Within,
     label: str | None = None,
+    *,
+    is_priced: bool = False,
 ) -> tuple[PendingWaits, list[tuple[Identity, JSON]]]:
     within = duration(deadline)
     info, run, link = _execution()
@@ -382,6 +402,7 @@ def _open(
         )
     execution = (info.thread_id, info.checkpoint_ns, info.node_attempt, info.node_first_attempt_time)
     retries = info.node_attempt - 1 + (link.retries if link else 0)
+    is_on_server = link is None and is_deployed(get_runtime())
     pending = pending_waits_of(
         run,
         execution,
@@ -389,7 +410,8 @@ def _open(
         origin_of(get_runtime()),
         attempt=info.node_attempt,
         by=link.by if link else "",
-        signs_for=str(info.thread_id) if link is None and is_deployed(get_runtime()) else "",
+        signs_for=str(info.thread_id) if is_on_server else "",
+        asks_refused=is_on_server,
     )
     if link is not None:
         link.boxes.add(pending)
@@ -410,6 +432,7 @@ def _open(
                 tenant=tenant,
                 deadline=within,
                 label=called,
+                is_priced=is_priced or has_messages(item),
             )
         except GraphInterrupt:  # the task has parked without this one
             note_late(info.thread_id, info.checkpoint_ns, pending.rounds)
@@ -564,7 +587,7 @@ def _unwrap(request_id: str, outcome: Outcome, consumed: set[str] | None) -> Any
     if consumed is not None:
         consumed.add(request_id)
     if isinstance(outcome, Succeeded):
-        return decode(outcome.answer)
+        return with_cost(decode(outcome.answer), outcome.cost)
     raise _outcome.to_error(request_id, outcome)
 
 

@@ -1,7 +1,6 @@
 """The post: takes outcomes from the outbox to the threads that wait for them, and sees that they have arrived."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
@@ -12,6 +11,7 @@ from langgraph_sdk.errors import ConflictError
 
 from batch_bridge._core import log_text as _logged
 from batch_bridge._core.interrupt_payload import read_envelope
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Outcome
 from batch_bridge._engine.notices import Notices
 from batch_bridge._engine.turns import in_turns
@@ -27,7 +27,7 @@ from batch_bridge._server.users import Users
 from batch_bridge.errors import BridgeUnreachableError
 from batch_bridge.events import Delivered, Event
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _AT_ONCE = 50
 """Threads that are looked at together and then resumed: few, so that what was seen is fresh."""
@@ -213,7 +213,13 @@ class Outbox:
         await self._ledger.outbox.remove([*ended, *kept])
 
     async def _bury(self, delivery: Delivery, reason: str, now: datetime, *, logged: str = "") -> None:
-        logger.error("%s: dead letter for thread %s: %s", self._bridge, delivery.thread, logged or reason)
+        logger.error(
+            "%s: dead letter for thread %s: %s",
+            self._bridge,
+            delivery.thread,
+            logged or reason,
+            extra=about(bridge=self._bridge),
+        )
         self.last_error = f"thread {delivery.thread}: {reason}"
         await self._ledger.bury(delivery.ids, reason, now)
         self._deliveries.pop(delivery.thread, None)
@@ -268,7 +274,12 @@ class Outbox:
         try:
             await server.resume(thread, interrupts, answers, self._strikes.get(thread.id, 0))
         except ConflictError:
-            logger.info("%s: thread %s is busy with another run; it is checked again", self._bridge, thread.id)
+            logger.info(
+                "%s: thread %s is busy with another run; it is checked again",
+                self._bridge,
+                thread.id,
+                extra=about(bridge=self._bridge),
+            )
         except BridgeUnreachableError as error:  # to try again would be to run its nodes as somebody else
             await self._bury(delivery, str(error), now, logged=type(error).__name__)
         except Exception as error:  # noqa: BLE001  # no graph runs here; one thread must not stand in others' way
@@ -276,7 +287,14 @@ class Outbox:
             self.last_error = f"thread {thread.id}: {error}"
             if (again := self._notices.again(self._bridge, type(error).__name__, now)) is not None:
                 said = _logged.said(error)
-                logger.warning("%s: could not resume thread %s: %s%s", self._bridge, thread.id, said, again)
+                logger.warning(
+                    "%s: could not resume thread %s: %s%s",
+                    self._bridge,
+                    thread.id,
+                    said,
+                    again,
+                    extra=about(bridge=self._bridge),
+                )
             if delivery.failures >= _MOST_FAILURES:
                 said = f"it could not be resumed: {_logged.said(error)}"
                 await self._bury(delivery, f"it could not be resumed: {error}", now, logged=said)

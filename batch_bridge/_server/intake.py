@@ -1,10 +1,10 @@
 """What a bridge takes in on a server: the notes of threads that park, and now and then what a sweep finds."""
 
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Request
 from batch_bridge._engine import Engine
 from batch_bridge._ledger.ledger import Rows
@@ -17,7 +17,7 @@ from batch_bridge._server.thread_view import ThreadView
 from batch_bridge._server.unreadable import report
 from batch_bridge._server.users import Users
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _SWEEP_PAGES = 5
 """Pages of parked threads that one pass of a sweep reads."""
@@ -155,7 +155,7 @@ class Intake:
                     self._reported.clear()
                 self._reported.add(thread.id)
                 news.problem = f"thread {thread.id}: {thread.refused}. It is ignored; other threads are served"
-                logger.warning("%s: %s", self._name, news.problem)
+                logger.warning("%s: %s", self._name, news.problem, extra=about(bridge=self._name))
 
     def _sort(
         self, notes: list[Note], seen: dict[str, ThreadView], now: datetime, news: News, hidden_from: str

@@ -9,7 +9,6 @@ Rows besides those of the `Ledger`, each a set of entries in pieces::
     unclaimed  request id -> thread, time                        answers that no wait asks for any more, for a retention
 """
 
-import logging
 from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,13 +19,14 @@ from langgraph.store.base import Op, SearchOp
 from batch_bridge._core.batching import Waiting
 from batch_bridge._core.durations import is_duration, read_seconds
 from batch_bridge._core.interrupt_payload import is_request_id, is_uuid
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.models import Errored, Intent, Outcome, Request, SubmittedBatch
 from batch_bridge._ledger.ledger import Ledger, Rows
 from batch_bridge._ledger.patience import Patience
 from batch_bridge._server.chunked_set import ChunkedSet
 from batch_bridge._server.unreadable import UNREADABLE, is_text, report, time_of
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _PATIENCE = timedelta(seconds=5)
 """How long a call of the store is tried again within a tick, which is shorter than its lease; the next tick goes on."""
@@ -107,6 +107,10 @@ class ServerLedger(Ledger):
             await self.withdraw(key)
             del self.held[key]
         return ids
+
+    def was_told(self, request_id: str) -> bool:
+        """See `Ledger`."""
+        return request_id not in self.outbox
 
     async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
         """See `Ledger`. One that cannot be read is an error to who waits for it: nobody waits for ever."""

@@ -1,12 +1,12 @@
 """Lets go, now and then, of what a bridge has kept for long enough."""
 
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 from langgraph.store.base import ListNamespacesOp, MatchCondition, PutOp, SearchOp
 
 from batch_bridge._core.interrupt_payload import is_request_id
+from batch_bridge._core.log import logger_of
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._server.delivery import delivered_namespace
 from batch_bridge._server.ledger import ServerLedger
@@ -14,7 +14,7 @@ from batch_bridge._server.port.threads import ThreadServer
 from batch_bridge._server.thread_claims import forget_stale
 from batch_bridge._server.users import Users
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _EVERY = timedelta(hours=1)
 _PAGE = 500

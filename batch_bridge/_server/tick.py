@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
@@ -13,8 +12,10 @@ from typing_extensions import TypedDict
 
 from batch_bridge._core import clock as _clock
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._engine import Engine
 from batch_bridge._engine.notices import Notices
+from batch_bridge._host.batch_notices import batch_notices
 from batch_bridge._host.callbacks import Listeners
 from batch_bridge._ledger.ledger import Ledger, Rows
 from batch_bridge._money import receipt
@@ -22,6 +23,7 @@ from batch_bridge._money.receipt import to_json
 from batch_bridge._node.platform.client import Access
 from batch_bridge._node.platform.keys import KeyRing
 from batch_bridge._node.platform.wakeup import start_tick
+from batch_bridge._notify import Notifier
 from batch_bridge._server import commands as command_log
 from batch_bridge._server.command_executor import CommandExecutor
 from batch_bridge._server.commands import Verb
@@ -37,7 +39,7 @@ from batch_bridge._server.timer import TickTimer
 from batch_bridge._server.users import Users
 from batch_bridge.errors import BadPollResultError
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _DELIVER_FOR = 1.0
 """Seconds of delivering, after which the inbox is looked at again."""
@@ -72,6 +74,7 @@ class ServerHost:
         access: How the server is reached.
         retention: How long outcomes are kept that were delivered, and summaries of batches.
         listeners: Whom to tell what happens, if there is anybody.
+        notifier: Who sends notices of batches that have ended, if anybody is to be told.
         server: Runs the threads; a LangGraph server that is reached by `access`, where it is left out.
     """
 
@@ -83,6 +86,7 @@ class ServerHost:
         retention: timedelta,
         *,
         listeners: Listeners | None = None,
+        notifier: Notifier | None = None,
         server: ThreadServer | None = None,
     ) -> None:
         self._name = graph_id
@@ -95,6 +99,7 @@ class ServerHost:
         tell = None if listeners is None else listeners.tell
         self._engine.on_event = tell
         self._engine.tells_cost = listeners is not None and listeners.hears_events
+        self._batch_notices = batch_notices(graph_id, self._engine, notifier, self._store)
         self._ring = KeyRing()
         users = Users(self._store, access)
         self._server: ThreadServer = server or LangGraphServer(
@@ -200,6 +205,8 @@ class ServerHost:
             await self._renew()  # a long queue takes its time
             await self._engine.open(now)
             self._outbox.load(now)
+            if self._batch_notices is not None:
+                await self._batch_notices.open()
             self._opened = True
             self._tell_held()
         return True
@@ -210,7 +217,7 @@ class ServerHost:
                 f"the rows of batch {key!r} cannot be read; {len(ids)} requests that it may hold are neither sent "
                 f"again nor answered. Look it up at the provider, and then give them up: cancel={{'batch': {key!r}}}"
             )
-            logger.error("%s: %s", self._name, self.last_error)
+            logger.error("%s: %s", self._name, self.last_error, extra=about(bridge=self._name))
 
     async def collect(self, user: str) -> None:
         """Take in what newly parked threads ask for, and do what there are orders for.
@@ -319,7 +326,9 @@ class ServerHost:
         now = _clock.now()
         self.last_error = f"{type(error).__name__}: {error}"
         if (again := self._notices.again(self._name, type(error).__name__, now)) is not None:
-            logger.error("%s: a tick failed%s", self._name, again, exc_info=_logged.trace(error))
+            logger.error(
+                "%s: a tick failed%s", self._name, again, exc_info=_logged.trace(error), extra=about(bridge=self._name)
+            )
         self._spoil()
         self._failures += 1
         wake_at = await self._timer.set_stubbornly(now + timedelta(seconds=min(2**self._failures, 60)), now)
@@ -373,6 +382,11 @@ class ServerHost:
     def commands(self, before: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return what the thread's state shows of orders, after what it has shown before."""
         return self._executor.told(before)
+
+    async def notify(self) -> None:
+        """Send the notices of batches that have ended in this tick, if anybody is to be told."""
+        if self._batch_notices is not None and self._engine.is_open:
+            await self._batch_notices.send()
 
     async def count_money(self) -> None:
         """Count what was paid, as far as `retention` goes back; where that is much, once a minute at most."""

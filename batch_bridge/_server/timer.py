@@ -1,17 +1,17 @@
 """The alarm: sees to it that there is a next tick."""
 
 import asyncio
-import logging
 from datetime import datetime, timedelta
 
 from langgraph_sdk.errors import APIStatusError
 
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import logger_of
 from batch_bridge._engine.notices import Notices
 from batch_bridge._ledger.patience import is_transient
 from batch_bridge._server.port.threads import ThreadServer
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _INSURANCE = timedelta(minutes=5)
 """A tick that is asked for beforehand, in case that this one ends without asking for the next."""

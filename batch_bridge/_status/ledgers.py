@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import orjson
 
+from batch_bridge._core.vendor_terms import VendorTerms
 from batch_bridge._status.models import Batch
-from batch_bridge._status.terms import VendorTerms
 
 Row = dict[str, Any]
 

@@ -1,15 +1,15 @@
 """What is done at the end of the program, where nobody waits for what is queued: it is sent."""
 
-import logging
 import threading
 from typing import Any, Final
 from weakref import WeakSet
 
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import logger_of
 from batch_bridge._host.late_threads import is_refused
 from batch_bridge.batcher._worker import Worker
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 
 _open: Final[list[Worker]] = []

@@ -17,13 +17,16 @@ from batch_bridge._core.flush_policy import FlushPolicy, QueueSummary
 from batch_bridge._core.json_values import dumps
 from batch_bridge._core.models import JSON, Outcome, Request, Succeeded
 from batch_bridge._core.provider import Provider
+from batch_bridge._core.trace_context import current as current_trace
 from batch_bridge._engine import POLL_PATIENCE
 from batch_bridge._engine.deadline import OnDeadline
+from batch_bridge._engine.telemetry import Telemetry
 from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress
 from batch_bridge._host.loop_thread import LoopThread
 from batch_bridge._host.report import Report
 from batch_bridge._money import Budget, Price, Prices, Quote
 from batch_bridge._node.given_items import check_item, check_items
+from batch_bridge._notify import Notify
 from batch_bridge.batcher._atexit import close_at_exit, closed, watch_at_exit
 from batch_bridge.batcher._request_ids import DurableNames, FreshNames, Names, ReturnedNames
 from batch_bridge.batcher._retained import Retained
@@ -94,6 +97,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         attempts, deadline, on_deadline, fallback, prices: See `Bridge`.
         budget: What may be spent; see `Budget`. What would pass it ends as `BudgetExceeded`. Without `path=` it counts
             what this Batcher has sent.
+        telemetry: See `Bridge`.
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing.
         on_progress: Called with the newest `Progress` when something has changed.
@@ -102,6 +106,8 @@ class Batcher(Generic[ItemT, AnswerT]):
         on_complete: Called with the `Progress` whenever every item has ended.
         callback_workers: Threads in which callbacks run in parallel; `0` runs them in order, on the Batcher's own
             thread, which a slow one blocks.
+        notify: A URL of apprise, or several, to which a notice goes when a batch has ended or nothing moves: counts and
+            the receipt. One that cannot be sent harms nothing. It needs the extra `notify`.
         flush: The flush policy, in place of `max_batch_size`, `max_batch_age`, `max_batch_idle` and
             `should_flush_func`.
 
@@ -160,11 +166,13 @@ class Batcher(Generic[ItemT, AnswerT]):
         fallback: Provider | None = None,
         prices: Prices | Mapping[str, Price] | None = None,
         budget: Budget | None = None,
+        telemetry: Telemetry | None = None,
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
         on_item: OnItem | None = None,
         on_complete: OnProgress | None = None,
         callback_workers: int = 0,
+        notify: Notify | None = None,
         _place: LoopThread | None = None,
     ) -> None:
         callbacks = Callbacks(on_event, on_progress, on_item, on_complete, callback_workers)
@@ -204,6 +212,8 @@ class Batcher(Generic[ItemT, AnswerT]):
             fallback=fallback,
             prices=prices,
             budget=budget,
+            telemetry=telemetry,
+            notify=notify,
         )
         self._peek = peek = on_pending == "raise"
         self._names: Names
@@ -287,18 +297,20 @@ class Batcher(Generic[ItemT, AnswerT]):
         answers: list[AnswerT] = await self._ask(requests, flush=False)
         return answers[0]
 
-    def outcome(self, item: ItemT, *, deadline: Within = None) -> tuple[str, Outcome]:
+    def outcome(self, item: ItemT, *, deadline: Within = None, is_priced: bool = False) -> tuple[str, Outcome]:
         """Request one answer like `submit`, and return the request's id and its outcome, also if it failed.
 
-        LangChain messages in a `Succeeded.answer` remain JSON.
+        LangChain messages in a `Succeeded.answer` remain JSON. With `is_priced` its `cost` tells what was paid, where
+        that is known.
         """
         future: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
-        submission = self._hand_in(self._requests([check_item(item, "submit()")], deadline), future)
+        requests = self._requests([check_item(item, "submit()")], deadline, is_priced=is_priced)
+        submission = self._hand_in(requests, future)
         return self._first(submission, self._wait(submission, future))
 
-    async def aoutcome(self, item: ItemT, *, deadline: Within = None) -> tuple[str, Outcome]:
+    async def aoutcome(self, item: ItemT, *, deadline: Within = None, is_priced: bool = False) -> tuple[str, Outcome]:
         """Request one outcome like `outcome`, without blocking."""
-        requests = await self._arequests([check_item(item, "submit()")], deadline)
+        requests = await self._arequests([check_item(item, "submit()")], deadline, is_priced=is_priced)
         future: asyncio.Future[list[Ended]] = asyncio.get_running_loop().create_future()
         submission = self._hand_in(requests, future)
         return self._first(submission, await self._await(submission, future))
@@ -474,42 +486,57 @@ class Batcher(Generic[ItemT, AnswerT]):
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _requests(self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False) -> list[Request]:
-        within = duration(deadline)
-        encoded = [_messages.encode(item) for item in items]  # what cannot be asked takes no name
+    def _requests(
+        self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False, is_priced: bool = False
+    ) -> list[Request]:
+        within, held = duration(deadline), list(items)
+        encoded = [_messages.encode(item) for item in held]  # what cannot be asked takes no name
+        priced = [is_priced or _messages.has_messages(item) for item in held]
         if self._needs_place:
-            return self._name(
-                encoded, self._placed(self._worker.on_loop(lambda: self._identify(encoded))), within, samples
-            )
-        return self._name(encoded, self._identify(encoded), within, samples)
+            identities = self._placed(self._worker.on_loop(lambda: self._identify(encoded)))
+            return self._name(encoded, identities, within, samples=samples, priced=priced)
+        return self._name(encoded, self._identify(encoded), within, samples=samples, priced=priced)
 
     async def _arequests(
-        self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False
+        self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False, is_priced: bool = False
     ) -> list[Request]:
-        within = duration(deadline)
-        encoded = [_messages.encode(item) for item in items]
+        within, held = duration(deadline), list(items)
+        encoded = [_messages.encode(item) for item in held]
+        priced = [is_priced or _messages.has_messages(item) for item in held]
         if self._needs_place:
             identities = await self._worker.aon_loop(lambda: self._identify(encoded))
-            return self._name(encoded, self._placed(identities), within, samples)
-        return self._name(encoded, self._identify(encoded), within, samples)
+            return self._name(encoded, self._placed(identities), within, samples=samples, priced=priced)
+        return self._name(encoded, self._identify(encoded), within, samples=samples, priced=priced)
 
     def _name(
         self,
         all_encoded: Sequence[JSON],
         identities: Sequence[bytes],
         within: timedelta | None,
-        samples: bool,  # noqa: FBT001  # as its callers got it
+        *,
+        samples: bool,
+        priced: Sequence[bool],
     ) -> list[Request]:
         requests = []
         equal: Counter[bytes] = Counter()
-        for encoded, identity in zip(all_encoded, identities, strict=True):
+        for encoded, identity, is_priced in zip(all_encoded, identities, priced, strict=True):
             request_id = self._names.name(encoded, identity)
             sample = ""
             if samples:
                 content = dumps(_messages.without_ids(encoded))
                 sample = str(equal[content] or "")
                 equal[content] += 1
-            requests.append(Request(request_id, "", encoded, sample=sample, deadline=within))
+            requests.append(
+                Request(
+                    request_id,
+                    "",
+                    encoded,
+                    sample=sample,
+                    deadline=within,
+                    trace=current_trace(),
+                    is_priced=is_priced,
+                )
+            )
         return requests
 
     def _hand_in(
@@ -590,7 +617,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         answers: list[Any] = []
         for request, outcome in zip(submission.requests, outcomes, strict=True):
             if isinstance(outcome, Succeeded):
-                answers.append(_messages.decode_owned(outcome.answer))
+                answers.append(_messages.with_cost(_messages.decode_owned(outcome.answer), outcome.cost))
                 continue
             error: BatchBridgeError = (
                 _pending(request.id, outcome)

@@ -3,7 +3,6 @@
 import asyncio
 import concurrent.futures
 import contextlib
-import logging
 import os
 import threading
 import time
@@ -17,10 +16,14 @@ from batch_bridge._core import clock as _clock
 from batch_bridge._core import messages as _messages
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.closing import Closing
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Closed, Errored, Outcome, Request, Succeeded
+from batch_bridge._engine import Engine
 from batch_bridge._engine.standstill import Standstill
+from batch_bridge._host.batch_notices import batch_notices
 from batch_bridge._host.callbacks import Callbacks, listen
 from batch_bridge._host.engine_loop import EngineLoop
+from batch_bridge._host.eta import EtaClock, Whereabouts
 from batch_bridge._host.file_commands import FileCommands
 from batch_bridge._host.loop_thread import LoopThread, Work
 from batch_bridge._host.report import Report, of_batches
@@ -34,6 +37,7 @@ from batch_bridge._money import AccountLine, Cost, receipt
 from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._status.journal import Journal, Look
+from batch_bridge._status.models import Threads
 from batch_bridge.batcher._look import look_at_items
 from batch_bridge.batcher._retained import Retained
 from batch_bridge.batcher._submission import Ended, PendingRequest, Status, Submission, hand_back
@@ -44,7 +48,7 @@ from batch_bridge.events import Delivered, Progress
 _CHUNK = 1000
 """Outcomes that are read at once."""
 _PATIENCE = 60.0
-"""Seconds in which a desk at which nobody waits ends: it tries to send what is queued, and then closes its file."""
+"""Seconds within which a worker without waiting callers ends: it tries to send the queue, then closes its file."""
 
 _LOOK = 5.0
 """Seconds that who does not wait for a batch waits for a look at whether it has ended."""
@@ -53,10 +57,10 @@ _LEAVE = 1.0
 """Seconds that its thread has at least to end in."""
 
 _GLANCE = 1.0
-"""Seconds after which who waits for the desk's thread looks whether it lives."""
+"""Seconds after which a caller that waits for the worker's thread checks whether it is alive."""
 
 _MOST_CLOSED = 1000
-"""Ended batches that a desk in memory remembers: the creations of an hour are counted by them."""
+"""Ended batches that a worker in memory remembers: the creations of an hour are counted by them."""
 
 _NO_CALLBACKS = Callbacks()
 
@@ -64,21 +68,21 @@ T = TypeVar("T")
 Figures: TypeAlias = tuple[list[Closed], list[AccountLine], tuple[str, ...]]
 """What a report is made of: ended batches, what each request has used, and what is wrong now."""
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 
 class Worker:
     """Takes tickets from any thread and any event loop, and hands their outcomes back there.
 
-    Crossing between threads is done for many tickets at once: it costs more than all else that a ticket needs.
+    Submissions cross between threads many at once: a crossing costs more than all else that a submission needs.
 
     Args:
         bridge: Whose engine it runs.
         path: The file that its ledger is kept in, or `None` for memory.
         retained: Keeps the outcomes of answered requests in the ledger, until a clean `close` at the longest. Without
             it they are let go of when they are told.
-        peek: Nobody waits: a ticket is answered at once with what is known, and what is new is written down first. The
-            outcomes stay in the ledger for good, but for failures that may pass: those are told once.
+        peek: No caller waits: a submission is answered at once with what is known, and what is new is written down
+            first. The outcomes stay in the ledger for good, but for failures that may pass: those are told once.
         shows_items: Have the items of what is queued at hand, for `queued_items`.
         callbacks: What the user wants to be told.
         give_up_after: How long nothing may move until it ends; `None`: for ever.
@@ -99,6 +103,7 @@ class Worker:
     ) -> None:
         self._listeners = listen(callbacks, self._look)
         self._asked = self._answered = 0
+        self._eta: EtaClock | None = None
         self._failures: Counter[str] = Counter()
         self._opened_at = _clock.now().timestamp()
         self._bridge = bridge
@@ -143,7 +148,7 @@ class Worker:
 
         Raises:
             RunFileError: The file is broken, open elsewhere, or out of reach. On an event loop `opened` raises it, as
-                does every ticket.
+                does every submission.
         """
         self._work = self._place.start(self._run, self._ended)
         if not is_on_loop():
@@ -162,10 +167,10 @@ class Worker:
     # -- called from any thread ------------------------------------------------------------------------------
 
     def hand_in(self, submission: Submission) -> None:
-        """Take a ticket. Its future is resolved when every request of it has ended.
+        """Take a submission. Its future is resolved when every request of it has ended.
 
         Raises:
-            BatcherClosedError: The desk is closed, or belongs to another process.
+            BatcherClosedError: The worker is closed, or belongs to another process.
         """
         if self._is_elsewhere:
             raise BatcherClosedError(
@@ -186,7 +191,7 @@ class Worker:
         self.hand_in(Submission([], concurrent.futures.Future(), flush=True))
 
     def close(self, *, wait: bool) -> None:
-        """End the thread. With `wait`, flush and wait until every ticket has been answered. Idempotent.
+        """End the thread. With `wait`, flush and wait until every submission has been answered. Idempotent.
 
         Where nobody waits for answers, it takes a minute at most. In a process that was forked it does nothing.
         """
@@ -205,6 +210,7 @@ class Worker:
                 logger.warning(
                     "%s: not every request could be sent; the rest is stored, and sent when the file is opened again",
                     self._bridge.name,
+                    extra=about(bridge=self._bridge.name),
                 )
             self._is_clean = self._broken is None
         self._closed = True
@@ -217,6 +223,7 @@ class Worker:
             logger.warning(
                 "%s: a call to the provider is still under way; its result is looked up when the file is opened again",
                 self._bridge.name,
+                extra=about(bridge=self._bridge.name),
             )
         if wait and was_open and self._broken is not None:  # nobody may have been told yet
             raise self._broken
@@ -241,7 +248,7 @@ class Worker:
             warn_of_uncollected(engine.sent() if engine.is_open else {}, cure)
 
     def on_loop(self, function: Callable[[], T]) -> T:
-        """Call a function on the desk's own event loop, and return what it returns; what it raises passes."""
+        """Call a function on the worker's own event loop, and return what it returns; what it raises passes."""
         if not self._is_elsewhere:
             self._opened.wait()
         if not self._can_call:
@@ -273,7 +280,7 @@ class Worker:
         return asyncio.run_coroutine_threadsafe(call(), self._loop)
 
     def queued_items(self) -> list[object]:
-        """Return the items that wait to be sent, oldest first; called on the desk's own thread."""
+        """Return the items that wait to be sent, oldest first; called on the worker's own thread."""
         if self._engine_loop is None or self._items is None:
             return []
         return [self._items[request_id] for request_id in self._engine_loop.engine.waiting]
@@ -282,7 +289,7 @@ class Worker:
         """End as cancelled all that is not answered, and return how many requests that is. Durable when it returns.
 
         Raises:
-            RuntimeError: It was called on the desk's own thread, by a callback.
+            RuntimeError: It was called on the worker's own thread, by a callback.
         """
         if not self._is_elsewhere:
             self._opened.wait()
@@ -302,7 +309,7 @@ class Worker:
         while True:
             try:
                 return cancelling.result(_GLANCE)
-            except concurrent.futures.CancelledError:  # the desk has closed meanwhile
+            except concurrent.futures.CancelledError:  # the worker has closed meanwhile
                 return 0
             except TimeoutError:
                 if cancelling.done():
@@ -311,10 +318,10 @@ class Worker:
                     return 0
 
     def report(self) -> Report:
-        """Return what was done and what it cost; of a desk that has closed, how it was then.
+        """Return what was done and what it cost; of a worker that has closed, how it was then.
 
         Raises:
-            RuntimeError: It was called on the desk's own thread, by a callback.
+            RuntimeError: It was called on the worker's own thread, by a callback.
         """
         if not self._is_elsewhere:
             self._opened.wait()
@@ -327,7 +334,7 @@ class Worker:
         return of_batches(closed, receipt([(self._bridge.prices, lines)]), threads=self._answered, problems=problems)
 
     def _ask_figures(self) -> Figures | None:
-        """Return what a report is made of; `None` where the desk's loop has ended."""
+        """Return what a report is made of; `None` where the worker's loop has ended."""
         if self._loop is None or self._is_elsewhere or self._work is None or not self._work.is_alive():
             return None
         work = self._figures()
@@ -355,7 +362,7 @@ class Worker:
         """Whether this is a process that was forked off the one whose thread answers."""
         return os.getpid() != self._process
 
-    # -- on the desk's own thread ------------------------------------------------------------------------------
+    # -- on the worker's own thread ------------------------------------------------------------------------------
 
     def _call(self, function: Callable[[], None]) -> None:
         if self._loop is not None and self._scheduled.acquire(blocking=False):
@@ -421,6 +428,7 @@ class Worker:
             self._engine_loop = EngineLoop(
                 engine, self._settled, self._is_flush_asked, lambda _: None, self._bridge.linger
             )
+            self._eta = EtaClock("batcher", [engine], self._whereabouts)
             if self._peek or self._items is not None:
                 self._engine_loop.on_collected = self._collected
                 self._engine_loop.on_turn = self._turned
@@ -434,28 +442,33 @@ class Worker:
             if file is not None:
                 await self._keep_journal(file, stack)
             await self._read_items(ledger)
+            await self._open_notices(engine, stack)
             stack.push_async_exit(Closing([provider.aclose for provider in self._bridge.providers]))
             self._opened.set()
             self._take()
             if self._closed:  # meanwhile, on an event loop that did not wait
                 self._stop.set()
-            driving = asyncio.create_task(self._engine_loop.run())
-            stopping = asyncio.create_task(self._stop.wait())
-            await asyncio.wait((driving, stopping), return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            self._closed = True
-            if self._patience is not None:
-                self._patience.hurry()
-            self._engine_loop.stop()  # a submission that is cut off is a batch that nobody knows of
-            if not driving.done():
-                self._fail_all()  # who waits need not wait for that
-            await driving
-            self.warn_of_uncollected()
+            await self._drive(self._engine_loop)
             await asyncio.gather(*self._deliveries)
             await self._engine_loop.finish()
             if self._is_clean and self._retained is not None:
                 await self._retained.clear(rows, self._forget)
             self._last = await self._figures()
+
+    async def _drive(self, engine_loop: EngineLoop) -> None:
+        """Answer what comes until it is closed, or cannot go on."""
+        driving = asyncio.create_task(engine_loop.run())
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait((driving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        self._closed = True
+        if self._patience is not None:
+            self._patience.hurry()
+        engine_loop.stop()  # a submission that is cut off is a batch that nobody knows of
+        if not driving.done():
+            self._fail_all()  # who waits need not wait for that
+        await driving
+        self.warn_of_uncollected()
 
     async def _keep_journal(self, file: Rows, stack: contextlib.AsyncExitStack) -> None:
         """Write down how it is, for who watches its file, and do what they ask."""
@@ -463,6 +476,15 @@ class Worker:
         journal = Journal(file, "batcher", self._shown, FileCommands(file, _Hands(self._engine_loop)))
         stack.push_async_exit(Closing((journal.close,)))
         await journal.open()
+
+    async def _open_notices(self, engine: Engine, stack: contextlib.AsyncExitStack) -> None:
+        """Have people told of batches that end, if anybody is to be told."""
+        file = "" if self._path is None else os.fspath(self._path)
+        notices = batch_notices(self._bridge.name, engine, self._bridge.notifier, self._rows, file)
+        if notices is not None:
+            stack.push_async_exit(Closing((notices.close,)))
+            await notices.open()
+            notices.send_soon()
 
     async def _read_items(self, ledger: Ledger) -> None:
         """Have the items at hand that a process before this one has left queued."""
@@ -595,8 +617,18 @@ class Worker:
             return Progress(0, 0, 0, 0, 0)
         engine = self._engine_loop.engine
         return Progress(
-            self._answered, self._asked, engine.queued, engine.in_flight, engine.batches_in_flight, 0, engine.progress
+            self._answered,
+            self._asked,
+            engine.queued,
+            engine.in_flight,
+            engine.batches_in_flight,
+            0,
+            engine.progress,
+            None if self._eta is None else self._eta.eta,
         )
+
+    def _whereabouts(self) -> Whereabouts:
+        return Threads(self._asked, self._answered, 0, self._asked - self._answered, 0), (), None
 
     def _count(self, outcome: Outcome) -> None:
         self._answered += 1

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Mapping
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from batch_bridge._core import clock as _clock
 from batch_bridge._money import shown as money
+from batch_bridge._status.text import eta_short
 from batch_bridge.events import BatchProgress
 from batch_bridge.runner._run import Run
 from batch_bridge.runner._session import Session
@@ -46,12 +48,12 @@ async def bar(session: Session, call: Run, total: int | None) -> AsyncIterator[N
         MofNCompleteColumn(),
         TextColumn("{task.fields[before]}{task.fields[waiting]} queued"),
         TextColumn("{task.fields[flying]} in {task.fields[batches]} batches{task.fields[answered]}"),
-        TextColumn("{task.fields[wave]}{task.fields[money]}"),
+        TextColumn("{task.fields[wave]}{task.fields[money]}{task.fields[eta]}"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as shown:
         task = shown.add_task(
-            "threads", total=total, before="", waiting=0, flying=0, batches=0, answered="", wave="", money=""
+            "threads", total=total, before="", waiting=0, flying=0, batches=0, answered="", wave="", money="", eta=""
         )
 
         def look() -> None:
@@ -64,6 +66,7 @@ async def bar(session: Session, call: Run, total: int | None) -> AsyncIterator[N
                 batches=session.batches,
                 answered=_answered(session.in_batches),
                 wave=_waves(+call.waves),
+                eta=eta_short(session.eta, _clock.now().timestamp()),
             )
 
         async def keep_looking() -> None:
@@ -74,7 +77,7 @@ async def bar(session: Session, call: Run, total: int | None) -> AsyncIterator[N
         async def count() -> None:
             cost = await session.cost()
             if cost.requests and cost.paid is not None:
-                shown.update(task, money=f"{money(cost.paid, cost.currency)} paid")
+                shown.update(task, money=f"{money(cost.paid, cost.currency)} paid ")
 
         async def keep_counting() -> None:
             counted = -1

@@ -1,6 +1,7 @@
 """One call of a Runner: inputs become threads, which run, park and are resumed; results come out as they are ready."""
 
 import asyncio
+import contextvars
 import itertools
 import logging
 from collections import Counter, deque
@@ -14,8 +15,10 @@ from langgraph.types import Command, Interrupt
 from batch_bridge._compat.langgraph import forget_old_answer
 from batch_bridge._core import clock as _clock
 from batch_bridge._core.interrupt_payload import Asked
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Outcome, Succeeded
 from batch_bridge._core.outcomes import raise_over_budget
+from batch_bridge._core.words import span
 from batch_bridge._ledger.patience import Patience
 from batch_bridge._node.quiet_loop import keep_quiet
 from batch_bridge._node.slow_rounds import note_hidden
@@ -36,11 +39,11 @@ from batch_bridge.runner._changed_graphs import refuse_changed
 from batch_bridge.runner._options import full_config
 from batch_bridge.runner._recovery import DIGEST, ROUNDS, Begin, Failures, digest_of, mismatch, start
 from batch_bridge.runner._source import Source
-from batch_bridge.runner._stream import Chunk, LegFilter
+from batch_bridge.runner._stream import LegFilter, StreamChunk
 from batch_bridge.runner._thread import Thread, authors, resume_map, sort_interrupts, split_interrupts
 from batch_bridge.runner._unclaimed import Unclaimed
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _STRIKES = 2
 """Deliveries in a row that a thread may let pass without consuming anything, before it is an error."""
@@ -106,7 +109,7 @@ class Run:
         options: Keyword arguments for `graph.ainvoke`.
         is_single: It is one thread, and says nothing about what comes next.
         leaves: It ends once nothing can be done but wait for providers; what its threads wait for is their result.
-        streams: What its threads stream comes out before their results, as `Chunk`.
+        streams: What its threads stream comes out before their results, as `StreamChunk`.
 
     Attributes:
         live: Threads that have begun and not ended.
@@ -151,6 +154,7 @@ class Run:
         self._joined: dict[str, list[asyncio.Future[Any]]] = {}
         self._results: asyncio.Queue[tuple[int, Any] | BaseException | None] = asyncio.Queue()
         self._cancelled = False
+        self._context = contextvars.copy_context()  # of who has called: a thread is resumed in it, too
         self.live = 0
         self.done = 0
         self.ended_before = 0
@@ -208,6 +212,32 @@ class Run:
                 raise result
             yield result
 
+    def tell_begun(self) -> None:
+        """Log that it begins. A call of one thread is told at DEBUG: a service makes very many."""
+        if self.total is None:
+            logger.log(self._level, "run %r begins", self.run_id, extra=about(run=self.run_id))
+        else:
+            logger.log(self._level, "run %r begins: %d threads", self.run_id, self.total, extra=about(run=self.run_id))
+
+    def tell_ended(self) -> None:
+        """Log how it was left."""
+        failed = self.failures.total()
+        logger.log(
+            self._level,
+            "run %r %s: %d threads done, %d failed%s, in %s",
+            self.run_id,
+            "is left" if self.live else "has ended",
+            self.done - failed,
+            failed,
+            f", {self.live} wait or were stopped" if self.live else "",
+            span(_clock.now().timestamp() - self.begun_at),
+            extra=about(run=self.run_id),
+        )
+
+    @property
+    def _level(self) -> int:
+        return logging.DEBUG if self.is_single else logging.INFO
+
     def tell_ended_before(self) -> None:
         """Log how many threads had ended in an earlier call, if any had: they were not run, and nothing was asked."""
         if not self.ended_before:
@@ -221,6 +251,7 @@ class Run:
             self.ended_before,
             self.done,
             ", nothing was sent" if is_all else "",
+            extra=about(run=self.run_id),
         )
 
     def join(self, thread_id: str, value: object) -> asyncio.Future[Any] | None:
@@ -338,7 +369,8 @@ class Run:
         return True
 
     def _spawn(self, step: Callable[..., Any], *arguments: Any) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(step, *arguments))
+        work = self._run(step, *arguments)
+        task = asyncio.get_running_loop().create_task(work, context=self._context.copy())
         self._running.add(task)
         task.add_done_callback(self._stopped)
 
@@ -571,7 +603,7 @@ class Run:
         shown.begin()
         async for chunk in self._host.graph.astream(value, config, **self._options):
             for each in shown.pick(chunk):
-                self._results.put_nowait((thread.index, Chunk(each)))
+                self._results.put_nowait((thread.index, StreamChunk(each)))
         snapshot = await self._host.graph.aget_state(self._config(thread, link))
         return snapshot.values, snapshot.interrupts
 

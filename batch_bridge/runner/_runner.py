@@ -21,6 +21,7 @@ from langgraph.typing import StateT as GraphStateT
 
 from batch_bridge._core.closing import Closing, note_others
 from batch_bridge._core.durations import Duration, Within, duration
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.pending import OnPending, Pending, check_on_pending
 from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress, listen
 from batch_bridge._host.file_commands import FileCommands
@@ -30,16 +31,24 @@ from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.patience import STORE_PATIENCE
 from batch_bridge._money import Budget, Quote, choose
 from batch_bridge._node.given_items import check_inputs, check_items
+from batch_bridge._notify import Board, Notify, notifier
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._sqlite.serde import StrictSerializer
 from batch_bridge._sqlite.store import SqliteRows
 from batch_bridge._status.journal import Journal
 from batch_bridge.bridge import Bridge
 from batch_bridge.bridge._bridge import check_budget
-from batch_bridge.errors import RunnerStateError, ThreadUnderWayError, UnknownThreadError
+from batch_bridge.errors import (
+    GraphChangedError,
+    RunMismatchError,
+    RunnerStateError,
+    ThreadUnderWayError,
+    UnknownThreadError,
+)
 from batch_bridge.events import Progress
 from batch_bridge.runner._blocking import Blocking
 from batch_bridge.runner._garbage_collector import relaxed
+from batch_bridge.runner._notices import RunNotices
 from batch_bridge.runner._options import (
     BATCH,
     INVOKE,
@@ -53,12 +62,16 @@ from batch_bridge.runner._progress import bar, is_wanted
 from batch_bridge.runner._run import Failed, Run
 from batch_bridge.runner._session import Session
 from batch_bridge.runner._state_types import types_of
-from batch_bridge.runner._stream import Chunk
+from batch_bridge.runner._stream import StreamChunk
 from batch_bridge.runner._submissions import Submissions
 from batch_bridge.runner._types import ContextT, ModelT, RunnerOptions, StateT
 
+logger = logger_of(__name__)
+
 MAX_CONCURRENCY = 64
 """Threads that run at the same time, unless the call says otherwise. Parked threads do not count."""
+_REFUSED = (RunMismatchError, GraphChangedError)
+"""Errors of a run that was not begun."""
 _STREAM_OPTIONS = ("input", "config", "context")
 _QUOTE_OPTIONS = ("inputs", "sample", "run_id", "max_concurrency", "context")
 
@@ -112,8 +125,12 @@ class Runner(Blocking[StateT, ContextT]):
             it has a parameter `cost`, it is given what the thread has cost in all, as a `Cost`.
         on_complete: Called with the `Progress` when all threads of a call, such as `abatch`, have ended.
         callback_workers: Threads in which callbacks run in parallel; `0` runs them in order, on the event loop.
+        notify: A URL of apprise (Slack, e-mail, ntfy, webhooks), or several, to which a notice goes when a run has
+            ended, an error has stopped it, or nothing moves: counts and the receipt, and no word of what was asked or
+            answered. One that cannot be sent harms nothing. Besides those of the bridges. It needs the extra `notify`.
 
     Raises:
+        MissingPackageError: `notify=` was passed, and its extra is not installed.
         TypeError: `graph` is not a graph, `bridges` are not bridges, or there are two checkpointers.
         ValueError: No bridge was given, or two have the same name.
         StoreInUseError: On entering, and at the start of a run: another Runner owns it.
@@ -156,7 +173,9 @@ class Runner(Blocking[StateT, ContextT]):
         on_item: OnItem | None = None,
         on_complete: OnProgress | None = None,
         callback_workers: int = 0,
+        notify: Notify | None = None,
     ) -> None:
+        self._notifier = notifier(notify, "Runner")
         self._callbacks = Callbacks(on_event, on_progress, on_item, on_complete, callback_workers)
         self._callbacks.check("Runner")
         self._total: int | None = 0
@@ -173,6 +192,7 @@ class Runner(Blocking[StateT, ContextT]):
         self._give_up_after = duration(give_up_after, "give_up_after")
         self._progress = progress
         self._session: Session | None = None
+        self._notices: RunNotices | None = None
         self._submissions: Submissions | None = None
         self._watched: Session | None = None
         self._stack: contextlib.AsyncExitStack | None = None
@@ -214,6 +234,8 @@ class Runner(Blocking[StateT, ContextT]):
             for own in heard.values():
                 stack.push_async_exit(Closing((own.close,)))
             self._total = 0
+            notifiers = [each.notifier for each in self._bridges if each.notifier is not None]
+            notifiers += [self._notifier] if self._notifier is not None else []
             session = Session(
                 self._graph,
                 self._bridges,
@@ -227,12 +249,18 @@ class Runner(Blocking[StateT, ContextT]):
                 give_up_after=self._give_up_after,
                 budget=self._budget,
                 volatile=isinstance(saver, InMemorySaver) or isinstance(store, MemoryRows | InMemoryStore),
+                is_heard=bool(notifiers),
             )
             journal = None
             if isinstance(store, SqliteRows):
                 commands = FileCommands(store, session)
                 journal = Journal(store, "runner", session.look, commands)
                 stack.push_async_exit(Closing((journal.close,)))  # after the session: it says how that was left
+            self._notices = None
+            if notifiers:
+                file = os.fspath(self._path) if self._store is None else ""
+                self._notices = RunNotices(Board(notifiers, session.rows), session, file)
+                stack.push_async_exit(Closing((self._notices.close,)))
             stack.push_async_exit(Closing((session.close,)))
             await session.open()
             if journal is not None:
@@ -248,6 +276,8 @@ class Runner(Blocking[StateT, ContextT]):
                 self._session = self._watched = None
                 raise
             self._stack = stack.pop_all()
+        place = "a store" if self._store is not None else os.fspath(self._path)
+        logger.info("the Runner is open on %s, with %s", place, names.replace(",", ", "))
         return self
 
     async def __aexit__(
@@ -256,6 +286,7 @@ class Runner(Blocking[StateT, ContextT]):
         stack, self._stack, self._session = self._stack, None, None
         if stack is None:
             return
+        logger.info("the Runner is closing")
         try:
             await stack.aclose()  # callbacks that are still to be called are called here, and look at the session
         except Exception as failed:
@@ -520,7 +551,7 @@ class Runner(Blocking[StateT, ContextT]):
             async for _, result in results:
                 if isinstance(result, Failed):
                     raise result.error
-                if isinstance(result, Chunk):
+                if isinstance(result, StreamChunk):
                     yield result.value
 
     async def submit(
@@ -787,6 +818,7 @@ class Runner(Blocking[StateT, ContextT]):
             session.batches,
             session.ended_before,
             session.in_batches,
+            session.eta,
         )
 
     def _open_session(self) -> Session:
@@ -838,6 +870,7 @@ class Runner(Blocking[StateT, ContextT]):
                 self._runs.discard(run_id)
                 raise
         call.total = total
+        call.tell_begun()
         session.begin(call)
         self._total = None if total is None or self._total is None else self._total + total
         listeners = session.listeners
@@ -845,17 +878,24 @@ class Runner(Blocking[StateT, ContextT]):
             async with shown:
                 async for pair in call.results():
                     index, result = pair
-                    if listeners is not None and not isinstance(result, Pending | Chunk):
+                    if listeners is not None and not isinstance(result, Pending | StreamChunk):
                         cost = await session.cost_of(call.thread_id(index))
                         listeners.item(index, result.error if isinstance(result, Failed) else result, cost)
                     yield pair
             call.tell_ended_before()
             if listeners is not None and not call.live:
                 listeners.complete()
+            if self._notices is not None and not call.live and not call.is_single:
+                await self._notices.ended(call)
+        except Exception as error:
+            if self._notices is not None and not call.is_single and not isinstance(error, _REFUSED):
+                await self._notices.stopped(call, error)
+            raise
         finally:
             try:
                 await session.end(call)
             finally:
+                call.tell_ended()
                 if run_id is not None:
                     self._runs.discard(run_id)
                     await session.disown(run_id)

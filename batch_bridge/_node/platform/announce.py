@@ -1,8 +1,7 @@
-"""What a node does on a server before it parks: a note in each bridge's inbox, then its bell."""
+"""What a node does on a server before it parks: a note in each bridge's inbox, then a wake-up."""
 
 import asyncio
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.signature import Keys
 from batch_bridge._ledger.patience import Patience
 from batch_bridge._ledger.process import this_process
@@ -27,7 +27,7 @@ from batch_bridge._node.platform.wakeup import is_doubtful, wake
 from batch_bridge._node.running_loop import running_loop
 from batch_bridge.errors import BridgeUnreachableError, NondeterministicNodeError, NoStoreError, OutsideGraphError
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 STRIKES: Final = 2
 """How often in a row a thread may be resumed, take nothing, and ask for something new."""
@@ -176,8 +176,9 @@ def announce_sync(
 ) -> None:
     """Do what `announce` does, in a node that is not async.
 
-    The server runs such nodes in the few threads of its loop, and needs some of them itself to answer the bell: so only
-    the first nodes wait until it has rung. The others know that one is ringing, and that their notes lie there.
+    The server runs such nodes in the few threads of its loop, and needs some of them itself to serve the wake-up. So
+    only the first nodes wait until it is requested; the others know that this is under way, and that their notes are
+    stored.
     """
     check_graph_id(runtime.server_info)
     loop = getattr(_store(runtime), "_loop", None)  # not public; without it the work is done on a loop of its own

@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import json
-import logging
 import os
 import sys
 from collections import OrderedDict
@@ -19,15 +18,16 @@ from langgraph.store.base import PutOp, SearchOp
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
+from batch_bridge._core.log import logger_of
 from batch_bridge._ledger.ledger import Rows
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 Service: TypeAlias = LangGraphClient | Callable[[], LangGraphClient] | Callable[[str | None], LangGraphClient]
 """A client with an identity of its own, or a function that makes one: for itself (`None`), or for a user."""
 
 LINGER: Final = 1
-"""Seconds between the first wait that rings a bell and the tick that answers it."""
+"""Seconds between the first wait that requests a wake-up and the tick that serves it."""
 ON_BEHALF_OF: Final = "batch-bridge-on-behalf-of"
 """The header in which the service names the user that it resumes a thread for, percent-encoded.
 

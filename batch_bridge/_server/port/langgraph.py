@@ -1,6 +1,5 @@
 """A LangGraph server behind the port: calls of `langgraph_sdk`, as the service or as the user whose run it is."""
 
-import logging
 from collections.abc import Container, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -8,6 +7,7 @@ from typing import Any, Literal
 from langgraph_sdk.errors import APIError, NotFoundError
 
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import JSON
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._node.platform.client import Access
@@ -19,7 +19,7 @@ from batch_bridge._server.thread_view import ParkedWait, ThreadView, look, look_
 from batch_bridge._server.users import Users
 from batch_bridge.errors import BridgeUnreachableError
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _PAGE = 500
 _MOST_PAGES = 20
@@ -158,7 +158,12 @@ class LangGraphServer:
             if hasattr(client.threads, "prune"):
                 await client.threads.prune([thread], strategy="keep_latest")
         except APIError as error:
-            logger.info("%s: could not tidy up the bridge's thread: %s", self._bridge, _logged.said(error))
+            logger.info(
+                "%s: could not tidy up the bridge's thread: %s",
+                self._bridge,
+                _logged.said(error),
+                extra=about(bridge=self._bridge),
+            )
 
 
 def _handed_on(run: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

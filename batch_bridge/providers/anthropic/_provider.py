@@ -16,6 +16,7 @@ from batch_bridge.providers._realtime.provider import ATTEMPTS, CONCURRENCY, Rea
 from batch_bridge.providers._shared.allow import Allowed, check, read_allow
 from batch_bridge.providers._shared.batch_api import BatchAPIProvider
 from batch_bridge.providers._shared.ids import checked
+from batch_bridge.providers._shared.lanes import Lanes
 from batch_bridge.providers._shared.response_limits import USUAL, ResponseLimits
 from batch_bridge.providers.anthropic import _failure as failure
 from batch_bridge.providers.anthropic._batch import read_batch
@@ -39,7 +40,7 @@ LOST_AFTER: Final = timedelta(minutes=10)
 """How long to look for a batch whose create response was lost: as long as the SDK itself waits for a response."""
 
 
-class AnthropicBatch(BatchAPIProvider[AnthropicClients]):
+class AnthropicBatch(Lanes, BatchAPIProvider[AnthropicClients]):
     """Answers requests through Anthropic's Message Batches API.
 
     An item is a list of messages (dicts, or LangChain messages), a request body, or a whole entry of a batch

@@ -18,6 +18,7 @@ from batch_bridge.providers._shared.allow import Allowed, check, read_allow
 from batch_bridge.providers._shared.batch_api import BatchAPIProvider
 from batch_bridge.providers._shared.defaults import read_defaults
 from batch_bridge.providers._shared.ids import checked_resource, is_resource
+from batch_bridge.providers._shared.lanes import Lanes
 from batch_bridge.providers._shared.poll_history import PollHistory
 from batch_bridge.providers._shared.response_limits import USUAL, ResponseLimits
 from batch_bridge.providers._shared.temp_file import MmapReader, open_temp_file
@@ -32,7 +33,7 @@ from batch_bridge.providers.gemini._job import (
     read_upload,
     write_handle,
 )
-from batch_bridge.providers.gemini._realtime import GeminiCaller
+from batch_bridge.providers.gemini._realtime import GeminiCaller, check_flex
 from batch_bridge.providers.gemini._result import GeminiUsageTotal
 from batch_bridge.providers.gemini._search import search
 
@@ -50,7 +51,7 @@ _FRAME: Final = 64
 """Bytes that an inline request takes beside those of its line, at most."""
 
 
-class GeminiBatch(BatchAPIProvider[GeminiClients]):
+class GeminiBatch(Lanes, BatchAPIProvider[GeminiClients]):
     """Answers requests through the batch API of the Gemini Developer API, at half the price of realtime calls.
 
     An item is a list of messages (dicts of `role` and `content`, or LangChain messages), or a request body: the body
@@ -155,6 +156,33 @@ class GeminiBatch(BatchAPIProvider[GeminiClients]):
         """
         caller = GeminiCaller(self._clients.twin(), self._read)
         return Realtime.of(self, caller, concurrency=concurrency, attempts=attempts)
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """The ways in which it answers, each at a price; see `lane`."""
+        return ("batch", "flex", "realtime")
+
+    def flex(self, *, concurrency: int = CONCURRENCY, attempts: int = ATTEMPTS) -> Realtime:
+        """Return a provider that answers by calls of the flex tier, at half the price, in minutes.
+
+        Calls that are refused for want of capacity are not billed, and are made again for a day without counting as
+        attempts; the number of calls at a time follows the capacity.
+
+        Args:
+            concurrency: The most concurrent calls in one event loop.
+            attempts: Attempts for a request that failed temporarily for another reason, or could not be sent.
+
+        Raises:
+            ValueError: An argument is not a positive integer.
+        """
+        caller = GeminiCaller(self._clients.twin(), self._read, "flex")
+        measure = self._measure_flex
+        return Realtime.of(self, caller, concurrency=concurrency, attempts=attempts, tier="flex", measure=measure)
+
+    def _measure_flex(self, request: Request) -> Measure:
+        measure = self.measure(request)
+        check_flex(self._read(request))
+        return measure
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
         """Upload the input file, from a temporary file on disk, unless the requests are sent inside the create call.

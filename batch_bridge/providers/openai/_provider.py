@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final, cast, get_args
 
 from openai import omit
 
 from batch_bridge._core import log_text as _logged
 from batch_bridge._core.durations import Within
+from batch_bridge._core.lanes import no_lane
 from batch_bridge._core.models import JSON, Ended, InProgress, Limits, Measure, Request
 from batch_bridge._money import Ask
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
@@ -16,6 +17,7 @@ from batch_bridge.providers._realtime.provider import ATTEMPTS, CONCURRENCY, Rea
 from batch_bridge.providers._shared.allow import Allowed, check, read_allow
 from batch_bridge.providers._shared.batch_api import BatchAPIProvider
 from batch_bridge.providers._shared.ids import checked, is_id
+from batch_bridge.providers._shared.lanes import Lanes
 from batch_bridge.providers._shared.poll_history import PollHistory
 from batch_bridge.providers._shared.response_limits import USUAL, ResponseLimits
 from batch_bridge.providers._shared.temp_file import MmapReader, open_temp_file
@@ -27,16 +29,23 @@ from batch_bridge.providers.openai._dialects import OPENAI, Name, quirks_of
 from batch_bridge.providers.openai._download import fetch, read_outcomes
 from batch_bridge.providers.openai._endpoint import EMBEDDINGS, MODERATIONS
 from batch_bridge.providers.openai._handle import after, read_handle, read_upload, write_handle
-from batch_bridge.providers.openai._realtime import OpenAICaller
+from batch_bridge.providers.openai._realtime import OpenAICaller, check_flex
 from batch_bridge.providers.openai._search import search
 from batch_bridge.providers.openai._settings import OpenAISettings, read_defaults
 from batch_bridge.providers.openai._tokenizer import TOKENIZER
+from batch_bridge.providers.openai._windows.call import WindowCall, read_call
+from batch_bridge.providers.openai._windows.provider import OnUnknown, OpenAIWindow, Window
 
 LIMITS: Final = OPENAI.limits
 """What one batch may hold.
 
 Source: platform.openai.com/docs/guides/batch, "Batch API limits": 50,000 requests and 200 MB a file.
 """
+LANES_OF: Final = {
+    "openai": ("batch", "window:8h", "window:2h", "flex", "realtime"),
+    "azure": ("batch", "flex", "realtime"),
+}
+"""Who has more lanes than batches and realtime. Groq's flex tier has the standard price."""
 NO_OUTPUT: Final = (EMBEDDINGS, MODERATIONS)
 """Where no tokens are answered."""
 EMBEDDING_INPUTS: Final = 50_000
@@ -46,7 +55,7 @@ Source: OpenAI API reference, "Create batch", `endpoint`.
 """
 
 
-class OpenAIBatch(BatchAPIProvider[OpenAIClients]):
+class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
     """Answers requests through OpenAI's Batch API, or a compatible server.
 
     An item is a list of messages (dicts, or LangChain messages), a request body, or a whole line (`method`, `url`,
@@ -117,6 +126,7 @@ class OpenAIBatch(BatchAPIProvider[OpenAIClients]):
             output_expires_after=output_expires_after,  # type: ignore[arg-type]
             quirks=self._quirks,
         )
+        self.results_life = self._settings.output_expires_after
         self._batches = BatchCalls(self._clients, self._quirks, self._settings)
         self._bytes_an_input = -(-(limits.bytes or 0) // EMBEDDING_INPUTS)
         self._history = PollHistory()
@@ -169,6 +179,58 @@ class OpenAIBatch(BatchAPIProvider[OpenAIClients]):
         """
         caller = OpenAICaller(self._clients.twin(), self._read)
         return Realtime.of(self, caller, concurrency=concurrency, attempts=attempts)
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """The ways in which it answers, each at a price; see `lane`."""
+        return LANES_OF.get(self._quirks.name, ("batch", "realtime"))
+
+    def flex(self, *, concurrency: int = CONCURRENCY, attempts: int = ATTEMPTS) -> Realtime:
+        """Return a provider that answers by calls of the flex tier, at the price of a batch, in minutes.
+
+        Calls that are refused for want of capacity are not billed, and are made again for a day without counting as
+        attempts; the number of calls at a time follows the capacity.
+
+        Args:
+            concurrency: The most concurrent calls in one event loop.
+            attempts: Attempts for a request that failed temporarily for another reason, or could not be sent.
+
+        Raises:
+            ValueError: An argument is not a positive integer, or the provider has no flex tier.
+        """
+        if "flex" not in self.lanes:
+            raise no_lane(self, "flex")
+        caller = OpenAICaller(self._clients.twin(), self._read, "flex")
+        measure = self._measure_flex
+        return Realtime.of(self, caller, concurrency=concurrency, attempts=attempts, tier="flex", measure=measure)
+
+    def window(self, window: Window = "2h", *, on_unknown: OnUnknown = "fail") -> OpenAIWindow:
+        """Return a provider that answers by responses in the background, 30 % (2h) or 40 % (8h) below standard.
+
+        The requests of one thread carry one continuation id, by which the API moves its next steps up.
+
+        Args:
+            window: `"2h"` or `"8h"`: a target, from when the API has accepted a response.
+            on_unknown: What becomes of a request whose create call had no answer. Responses cannot be listed, so it
+                fails with the code `submission_unknown`; with `"pay_again"` it is sent again, may be paid twice, and is
+                counted in `Report.resubmitted`.
+
+        Raises:
+            ValueError: There is no such window, the argument is unknown, or the provider has no windows.
+        """
+        if f"window:{window}" not in self.lanes:
+            raise no_lane(self, f"window:{window}")
+        if on_unknown not in get_args(OnUnknown):
+            raise ValueError(f'window(on_unknown={on_unknown!r}) is unknown; pass "fail" or "pay_again"')
+        return OpenAIWindow(self, self._clients.twin(), self._read_window, window, on_unknown)
+
+    def _read_window(self, request: Request) -> WindowCall:
+        return read_call(request.item, self._read(request), self._settings.defaults)
+
+    def _measure_flex(self, request: Request) -> Measure:
+        measure = self.measure(request)
+        check_flex(self._read(request))
+        return measure
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
         """Upload the input file, from a temporary file on disk.
