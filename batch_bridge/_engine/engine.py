@@ -21,6 +21,7 @@ from batch_bridge._engine.deadline import Deadline
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._engine.flight import Flight, first_pause
 from batch_bridge._engine.intake import CANCELLED, asked_at, judge, stand_by, within_budget, within_limits
+from batch_bridge._engine.joining import join
 from batch_bridge._engine.notices import Notices, told
 from batch_bridge._engine.quota import QuotaController
 from batch_bridge._engine.settling import Settler
@@ -205,8 +206,10 @@ class Engine:
         accepted, over = within_limits(state, accepted)
         accepted, looping = within_budget(state, accepted, new)
         await state.ledger.enqueue(new[waiting.id] for waiting in accepted)
-        await state.ledger.queued(accepted)
-        for waiting in accepted:
+        joined = await join(state, self._settler, accepted, new)
+        entering = [each for each in accepted if each.id not in joined]
+        await state.ledger.queued(entering)
+        for waiting in entering:
             state.opened().add(waiting)
         state.tell_queued([each.id for each in accepted])
         if judged_now := refused | recalled | over:

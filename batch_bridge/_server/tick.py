@@ -196,6 +196,7 @@ class ServerHost:
         mine = await self._lease.take(now, alone=alone)
         if mine is None:
             self._tick = ""
+            self._tell_taken(now)
             await self._timer.set(now + timedelta(seconds=5), now)
             return False
         await self._ring.load(self._store, first=self.passes == 1)
@@ -210,6 +211,12 @@ class ServerHost:
             self._opened = True
             self._tell_held()
         return True
+
+    def _tell_taken(self, now: datetime) -> None:
+        if self._lease.problem:
+            self.last_error = self._lease.problem
+            if (again := self._notices.again(self._name, "lease", now)) is not None:
+                logger.error("%s: %s%s", self._name, self.last_error, again)
 
     def _tell_held(self) -> None:
         for key, ids in self._ledger.held.items():

@@ -143,6 +143,11 @@ class Worker:
         """Whose engine it runs."""
         return self._bridge
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for an answer, and nothing was handed in."""
+        return self._idle.is_set()
+
     def open(self) -> None:
         """Start the thread, and return once the file is open; on an event loop at once. Called once, before all else.
 

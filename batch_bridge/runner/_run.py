@@ -182,6 +182,11 @@ class Run:
         return self._is_single or (self._inputs is not None and self._inputs.is_async)
 
     @property
+    def streams(self) -> bool:
+        """Whether what its threads stream comes out."""
+        return self._filter is not None
+
+    @property
     def is_one(self) -> bool:
         """Whether it is a call for one thread."""
         return self._is_single
