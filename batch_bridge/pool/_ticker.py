@@ -35,8 +35,8 @@ _TERM: Final = 15.0
 """Seconds after which a lease that stands still is taken for that of a holder that hangs."""
 _BEAT: Final = 2.0
 """Seconds between two signs of life."""
-_ANSWER: Final = 5.0
-"""Seconds in which the database answers on the lock's connection."""
+_ANSWER: Final = 20.0
+"""Seconds in which the database answers on the lock's connection: a long queue that is read holds the loop up."""
 _PAUSE: Final = timedelta(seconds=1)
 """The longest pause between two ticks: notes of threads that park are seen by then."""
 _MOST_PASSES: Final = 300
