@@ -12,6 +12,10 @@ from batch_bridge._engine import Engine
 from batch_bridge._ledger.ledger import Ledger
 
 WAITING = 5_000
+OPENING = Counter(
+    {"list namespaces": 3, "list tries": 1, "list batches": 1, "list members": 1, "list money": 1, "list closed": 1}
+)
+"""Three of them look whether rows of an older version are left."""
 REQUESTS = [request(n) for n in range(WAITING)]
 
 
@@ -125,10 +129,10 @@ async def test_opening_reads_what_is_in_flight_and_not_what_waits(waiting):
     reopened = waiting.start()
     await reopened.open(at(1))
     await reopened.tick(at(1))
-    assert waiting.store.take() == ["list tries", "list batches", "list members", "list money", "list closed"]
+    assert Counter(waiting.store.take()) == OPENING
     assert reopened.queued == 0
 
 
 async def test_opening_reads_each_open_batch_once(flying):
     await flying.start().open(at(1))
-    assert flying.store.take() == ["list tries", "list batches", "list members", "list money", "list closed"]
+    assert Counter(flying.store.take()) == OPENING
