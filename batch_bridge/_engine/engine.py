@@ -1,7 +1,7 @@
 """The engine, as its host sees it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,6 +20,7 @@ from batch_bridge._engine import scheduling as _schedule
 from batch_bridge._engine.deadline import Deadline
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._engine.flight import Flight, first_pause
+from batch_bridge._engine.heard import Heard
 from batch_bridge._engine.intake import CANCELLED, asked_at, judge, stand_by, within_budget, within_limits
 from batch_bridge._engine.joining import join
 from batch_bridge._engine.notices import Notices, told
@@ -111,6 +112,7 @@ class Engine:
         if notices is not None:
             self._state.notices = notices
         self._ticked_at: datetime | None = None
+        self._heard = Heard(self._state)
         self._settler = Settler(self._state)
         self._sender = Sender(self._state, self._settler)
 
@@ -272,6 +274,7 @@ class Engine:
         """
         state = self._state
         state.opened()
+        self._heard.apply(now)
         try:
             await state.each(state.flights.due(now, state.interval), lambda flight: self._advance(flight, now))
         finally:
@@ -315,6 +318,15 @@ class Engine:
                 )
             if state.on_event is not None:
                 state.on_event(event)
+
+    def hear(self, names: Collection[str] | None, now: datetime) -> None:
+        """Have batches looked at in the next tick, because their provider has news of them. Idempotent.
+
+        Args:
+            names: The provider's ids of them; one that is unknown is remembered for a minute. `None`: all batches.
+            now: Aware UTC.
+        """
+        self._heard.hear(names, now)
 
     async def flush(self, now: datetime, *, drain: bool = False) -> None:
         """Do the second half of a tick: send what the policy says is due; with `drain` all that waits.

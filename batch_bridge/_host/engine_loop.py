@@ -1,7 +1,8 @@
 """Drives one bridge's engine in a Runner: an asyncio loop around `tick`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+import contextlib
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from datetime import datetime, timedelta
 
 from batch_bridge._core import clock as _clock
@@ -56,6 +57,7 @@ class EngineLoop:
         self._awake = asyncio.Event()
         self._stopping = False
         self._is_flush_asked = False
+        self._running_on: asyncio.AbstractEventLoop | None = None
         self._over = False
         self.has_failed = False
         self._alarm: asyncio.TimerHandle | None = None
@@ -90,6 +92,17 @@ class EngineLoop:
         self._is_flush_asked = True
         self.wake()
 
+    def hear(self, names: Collection[str] | None) -> None:
+        """Look at batches at once that have news, as `Engine.hear` says. From any thread, at any time."""
+        loop = self._running_on
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # its loop is closed: who opens it again looks at all of them
+                loop.call_soon_threadsafe(self._hear, names)
+
+    def _hear(self, names: Collection[str] | None) -> None:
+        self.engine.hear(names, _clock.now())
+        self.wake()
+
     @property
     def rests(self) -> bool:
         """Whether nothing can be done but wait for the provider."""
@@ -119,6 +132,7 @@ class EngineLoop:
         Called again after that, it reads the ledger first: what a step has done that failed is not assumed.
         """
         is_again, self.has_failed, self._over = self.has_failed, False, False
+        self._running_on = asyncio.get_running_loop()
         try:
             if is_again:
                 await self.open()
@@ -130,7 +144,7 @@ class EngineLoop:
                     done.set_exception(error)
             raise
         finally:
-            self._over = True
+            self._over, self._running_on = True, None
             for _, done in self._cancelled:
                 done.cancel()
             self._cancelled.clear()

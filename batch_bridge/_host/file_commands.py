@@ -1,6 +1,6 @@
 """Carries out the commands that others have written into the file of an open host."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final, Protocol
 
 from langgraph.store.base import GetOp, PutOp, SearchOp
@@ -11,6 +11,7 @@ from batch_bridge._core.log import logger_of
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._status.commands import FileCommand, read_command
 from batch_bridge._status.names import COMMANDS, STATUS
+from batch_bridge._status.wake import POLL, named_in
 
 logger = logger_of(__name__)
 
@@ -33,6 +34,10 @@ class Commanded(Protocol):
 
     async def retry(self, *, thread_id: str | None = None, run_id: str | None = None) -> int:
         """Run threads again that have failed."""
+        ...
+
+    def hear(self, names: Collection[str] | None) -> None:
+        """Look at batches at once that have news, by their provider's ids; `None`: at all."""
         ...
 
     def pause(self, *, paused: bool) -> None:
@@ -72,7 +77,10 @@ class FileCommands:
         """Carry out what was asked since the last time. Repeating it is harmless."""
         (found,) = await self._rows.abatch([SearchOp((COMMANDS,), limit=_MOST)])
         for item in sorted(found, key=lambda each: each.value.get("at", 0.0)):
-            if item.value.get("state") == "asked":
+            if item.value.get("verb") == POLL:
+                self._host.hear(named_in(item.value))
+                await self._rows.abatch([PutOp((COMMANDS,), item.key, None)])  # nobody asks what came of it
+            elif item.value.get("state") == "asked":
                 await self._do(item.key, item.value)
             elif _clock.now().timestamp() - item.value.get("done_at", 0.0) > _KEPT:
                 await self._rows.abatch([PutOp((COMMANDS,), item.key, None)])

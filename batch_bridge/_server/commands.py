@@ -21,7 +21,7 @@ NAMES: Final = ("thread_id", "request_id", "batch")
 """What a cancellation may name."""
 ERASED: Final = ("user", "thread_id")
 """What an erasure may name."""
-KNOWN: Final = frozenset({"wake", "id", *VERBS})
+KNOWN: Final = frozenset({"wake", "id", "poll", *VERBS})
 """The keys of an input."""
 _MOST: Final = 1000
 """Orders that are read at once; the rest in the next pass."""
@@ -86,6 +86,20 @@ def read(given: Mapping[str, Any]) -> dict[Verb, Any]:
     if (erase := given.get("erase")) is not None:
         commands["erase"] = _named("erase", erase, ERASED, _HOW_ERASED)
     return commands
+
+
+def read_poll(given: Mapping[str, Any]) -> Sequence[str] | Literal["all"] | None:
+    """Return which batches an input has looked at at once, by their provider's ids; `None`: none in particular.
+
+    It is no order: it does nothing that the next tick would not do, so it is not written down.
+
+    Raises:
+        CommandError: It names no batches.
+    """
+    poll = given.get("poll")
+    if poll in (None, []):
+        return None
+    return "all" if poll == "all" else _ids(poll, 'poll="all", or a list of the provider\'s ids of batches')
 
 
 def _cancel(given: object) -> Any:

@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from batch_bridge._node.platform.announce import user_of
 from batch_bridge._node.platform.capabilities import check_graph_id
-from batch_bridge._server.commands import KNOWN, VERBS, Verb, check_limits, read
+from batch_bridge._server.commands import KNOWN, VERBS, Verb, check_limits, read, read_poll
 from batch_bridge._server.tick import ServerHost
 from batch_bridge.errors import CommandError, NoStoreError, OutsideGraphError
 
@@ -31,6 +31,8 @@ class BridgeInput(TypedDict, total=False):
         cancel: Give up what is waited for: `{"thread_id": …}`, `{"request_id": …}` or `{"batch": …}`, each with one id
             or a list of them, or `all`.
         erase: Erase what the store holds of users or threads: `{"user": …}` or `{"thread_id": …}`, with one or a list.
+        poll: Look at batches at once, because there is news of them: their provider's ids, or `all`. A receiver of
+            webhooks gives it.
         id: What the orders are known by in `commands`; the run's id, if it is left out.
         by: The user to whose threads the orders are limited. The bridge writes it, in a run of its own.
     """
@@ -40,6 +42,7 @@ class BridgeInput(TypedDict, total=False):
     replay: list[str] | Literal["all"]
     cancel: dict[str, str | list[str]] | Literal["all"] | None
     erase: dict[str, str | list[str]] | None
+    poll: list[str] | Literal["all"]
     id: str
     by: str
 
@@ -75,7 +78,7 @@ class BridgeState(BridgeInput, total=False):
     commands: list[dict[str, Any]]
 
 
-_TAKEN: dict[str, Any] = {"flush": False, "replay": [], "cancel": None, "erase": None, "id": "", "by": ""}
+_TAKEN: dict[str, Any] = {"flush": False, "replay": [], "cancel": None, "erase": None, "poll": [], "id": "", "by": ""}
 """No orders: those that were given are written down."""
 _MOST_PASSES = 300
 """Passes through the steps in one run; then the next run goes on."""
@@ -120,11 +123,14 @@ class _Steps:
         if info is not None and not is_ours:
             # Started by hand, on a thread of its own: two ticks must not run side by side, so the bridge's own does it.
             by = await host.limited_to(store, user_of(runtime))
-            commands = read(await _given(host, str(info.thread_id), run_id, state))
+            given = await _given(host, str(info.thread_id), run_id, state)
+            commands, poll = read(given), read_poll(given)
             check_limits(commands, by)
             handed: dict[str, Any] = dict(commands.items())
             if commands:
                 handed |= {"id": state.get("id") or run_id, "by": by}
+            if poll is not None:
+                handed["poll"] = poll
             await host.hand_on(store, handed)
             return _ended({**_TAKEN, "id": handed.get("id", ""), "next_tick": "now, on the bridge's own thread"})
 
@@ -136,6 +142,7 @@ class _Steps:
             await host.accept(store, state.get("id") or run_id, commands, by=state.get("by") or "")
             if not await host.begin(store, _tick(runtime)):
                 return END
+            _hear(host, state)
             await host.collect(user_of(runtime))
             return "advance"
 
@@ -275,6 +282,17 @@ def _read_or_note(host: ServerHost, state: BridgeState) -> Mapping[Verb, Any]:
     except CommandError as error:
         host.last_error = str(error)
         return {}
+
+
+def _hear(host: ServerHost, state: BridgeState) -> None:
+    """Have batches looked at in this tick that there is news of. What names none stops no tick: it is shown."""
+    try:
+        poll = read_poll(state)
+    except CommandError as error:
+        host.last_error = str(error)
+    else:
+        if poll is not None:
+            host.hear(None if poll == "all" else poll)
 
 
 def _kept(state: BridgeState, run_id: str) -> dict[str, Any]:

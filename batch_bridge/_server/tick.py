@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -241,6 +241,10 @@ class ServerHost:
         if self.passes == 1 and (news.notes or self._engine.queued or self._engine.in_flight or len(self._outbox)):
             await self._timer.insure(now)
         await self._executor.obey(news.unparked, _clock.now())
+
+    def hear(self, names: Collection[str] | None) -> None:
+        """Have batches looked at in this tick that their provider has news of; `None`: all."""
+        self._engine.hear(names, _clock.now())
 
     async def advance(self) -> None:
         """Look after the batches that are due."""

@@ -391,6 +391,17 @@ class Batcher(Generic[ItemT, AnswerT]):
         """Send everything that is queued, whatever the flush policy says. Does not wait for answers."""
         self._worker.flush()
 
+    def poll_now(self, *batches: str) -> None:
+        """Look at batches at once, whatever their next poll is due at, because there is news of them.
+
+        A webhook's receiver calls it, see `batch_bridge.webhooks`. From any thread, idempotent, and harmless for
+        batches that are not there.
+
+        Args:
+            *batches: The provider's ids of batches, or of responses in the background; without any, all are polled.
+        """
+        self._worker.hear(batches or None)
+
     def cancel(self) -> int:
         """Cancel all unanswered requests; their callers get `RequestCancelled`. From any thread.
 

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import TypeAlias, TypeVar
@@ -194,6 +194,11 @@ class Worker:
     def flush(self) -> None:
         """Send what has been handed in before this call."""
         self.hand_in(Submission([], concurrent.futures.Future(), flush=True))
+
+    def hear(self, names: Collection[str] | None) -> None:
+        """Look at batches at once that have news. From any thread; what is not open yet looks at all when it opens."""
+        if self._engine_loop is not None and not self._is_elsewhere:
+            self._engine_loop.hear(names)
 
     def close(self, *, wait: bool) -> None:
         """End the thread. With `wait`, flush and wait until every submission has been answered. Idempotent.
@@ -677,6 +682,9 @@ class _Hands:
         if thread_id is not None or run_id is not None:
             raise ValueError("a Batcher has no threads and no runs; name a batch, or nothing for all")
         return len(await self._engine_loop.cancel(None if batch is None else self._engine_loop.engine.in_batch(batch)))
+
+    def hear(self, names: Collection[str] | None) -> None:
+        self._engine_loop.hear(names)
 
     async def retry(self, **_: str | None) -> int:
         raise ValueError("what has failed was told to who had asked; ask for it again there")

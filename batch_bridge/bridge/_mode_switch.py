@@ -89,6 +89,12 @@ class ModeSwitch:
         """See `Provider`."""
         return await self._way(handle).poll(handle, members)
 
+    def hurry(self, handle: JSON) -> None:
+        """Tell the way that a batch was sent that there is news of it, if it asks for that."""
+        hurry = getattr(self._way(handle), "hurry", None)
+        if hurry is not None:
+            hurry(handle)
+
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
         """See `Provider`."""
         return await self._way(prepared).find(key, prepared)

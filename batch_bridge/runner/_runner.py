@@ -688,6 +688,19 @@ class Runner(Blocking[StateT, ContextT]):
             )
         return await self._open_session().cancel(**named)
 
+    def poll_now(self, *batches: str) -> None:
+        """Look at batches at once, whatever their next poll is due at, because there is news of them.
+
+        A webhook's receiver calls it, see `batch_bridge.webhooks`. From any thread, idempotent, and harmless for
+        batches that are not there: those of a Runner that is not open are polled when it is opened.
+
+        Args:
+            *batches: The provider's ids of batches, or of responses in the background; without any, all are polled.
+        """
+        session = self._session
+        if session is not None:
+            session.hear(batches or None)
+
     async def restart(self, thread_id: str) -> bool:
         """Delete the state of a thread, so that the next call that names it starts it again with its input.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -250,6 +250,11 @@ class Session:
         for engine_loop in self._engine_loops.values():
             engine_loop.flush()
         return queued
+
+    def hear(self, names: Collection[str] | None) -> None:
+        """Look at batches at once that have news. From any thread."""
+        for engine_loop in self._engine_loops.values():
+            engine_loop.hear(names)
 
     async def retry(self, *, thread_id: str | None = None, run_id: str | None = None) -> int:
         """Run threads again that have failed in a run that goes on. Returns how many."""

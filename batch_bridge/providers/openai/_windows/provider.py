@@ -179,6 +179,10 @@ class OpenAIWindow:
             case _:
                 return InProgress(0, 1)
 
+    def hurry(self, handle: JSON) -> None:
+        """Retrieve the response when it is polled next, however short ago it was: the API has told that it ended."""
+        self._next.pop(cast("dict[str, Any]", handle)["id"], None)
+
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:  # noqa: ARG002
         """Responses cannot be listed.
 

@@ -1,0 +1,21 @@
+"""A receiver of webhooks, which wakes a bridge: what has ended is collected within seconds, not at the next poll.
+
+::
+
+    from batch_bridge import webhooks
+
+    api = FastAPI()
+    api.mount("/batch-bridge", webhooks.app(batcher))  # POST /batch-bridge/webhooks/openai
+
+For OpenAI's events of batches and of responses in the background, signed with `OPENAI_WEBHOOK_SECRET`. Needs the extra
+`server`. `batch-bridge webhooks --file run.db` is the same in a process of its own.
+"""
+
+from batch_bridge.webhooks._extra import require_starlette
+
+require_starlette()
+
+from batch_bridge.webhooks._app import PATH, app
+from batch_bridge.webhooks._targets import Target
+
+__all__ = ["PATH", "Target", "app"]

@@ -1,0 +1,23 @@
+"""What is told when the receiver's packages are not installed."""
+
+from importlib.util import find_spec
+from typing import Final
+
+from batch_bridge.errors import MissingPackageError
+
+_PACKAGES: Final = ("starlette", "uvicorn")
+
+
+def require_starlette() -> None:
+    """Check that deliveries can be received.
+
+    Raises:
+        MissingPackageError: A package is not installed; the message says what to run.
+    """
+    for name in _PACKAGES:
+        if find_spec(name) is None:
+            raise MissingPackageError(
+                f"batch_bridge.webhooks needs the package {name!r}, which is not installed; "
+                "run: pip install 'langgraph-batch-bridge[server]'",
+                name=name,
+            )

@@ -1,0 +1,42 @@
+"""Receives webhooks for files, in a process of its own, until Ctrl-C."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+
+from batch_bridge.webhooks._app import app
+
+_MOST_AT_ONCE: Final = 500
+"""Calls that are under way; beyond, callers are told to come again."""
+
+
+def serve(files: Sequence[Path], *, host: str, port: int, at: str, told: Callable[[str], None]) -> None:
+    """Receive deliveries until told to stop.
+
+    Args:
+        files: The files whose owners are woken.
+        host: The address to listen on.
+        port: The port; 0 is any that is free.
+        at: The path that deliveries are posted to.
+        told: Called with what is to be said once it listens.
+
+    Raises:
+        ValueError: There is no valid secret in the environment, or the path does not begin with a slash.
+    """
+    config = uvicorn.Config(
+        app(*files, at=at),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        limit_concurrency=_MOST_AT_ONCE,
+        timeout_graceful_shutdown=1,
+        server_header=False,
+    )
+    socket = config.bind_socket()
+    names = ", ".join(map(str, files))
+    shown = f"[{host}]" if ":" in host else host
+    told(f"Webhooks for {names} are received on http://{shown}:{socket.getsockname()[1]}{at}")
+    uvicorn.Server(config).run(sockets=[socket])

@@ -1,0 +1,60 @@
+"""Wakes targets once a second at most, however many deliveries come."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from batch_bridge.webhooks._targets import Names, Wake
+
+PERIOD: Final = 1.0
+"""Seconds between two wake-ups; the deliveries of one share the next one."""
+PATIENCE: Final = 10.0
+"""Seconds after which a target that cannot be woken is given up."""
+MOST: Final = 1_000
+"""Batches that one wake-up names; beyond, all are looked at."""
+
+
+class Waker:
+    """Gathers what has ended, and tells the targets. It belongs to one event loop at a time.
+
+    Args:
+        wakes: What wakes each target.
+    """
+
+    def __init__(self, wakes: Sequence[Wake]) -> None:
+        self._wakes = wakes
+        self._names: dict[str, None] = {}
+        self._next: asyncio.Task[None] | None = None
+        self._at: float | None = None
+
+    async def wake(self, name: str) -> None:
+        """Have what has ended looked at; return once the targets know.
+
+        Raises:
+            TimeoutError: A target does not answer.
+            Exception: What a target has failed with.
+        """
+        loop = asyncio.get_running_loop()
+        if self._next is None or self._next.done() or self._next.get_loop() is not loop:
+            self._next = loop.create_task(self._work())
+            self._next.add_done_callback(_retrieve)
+        if len(self._names) <= MOST:
+            self._names[name] = None
+        await asyncio.shield(self._next)
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._at is not None:
+            await asyncio.sleep(min(max(self._at + PERIOD - loop.time(), 0.0), PERIOD))
+        else:
+            await asyncio.sleep(0)  # what comes with the first one is told with it
+        names: Names = None if len(self._names) > MOST else tuple(self._names)
+        self._names, self._next, self._at = {}, None, loop.time()
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(*(wake(names) for wake in self._wakes))
+
+
+def _retrieve(work: asyncio.Task[None]) -> None:
+    """Take an error that nobody waits for any more."""
+    if not work.cancelled():
+        work.exception()
