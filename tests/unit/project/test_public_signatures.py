@@ -18,6 +18,7 @@ MODULES = (
     "batch_bridge.providers.openai",
     "batch_bridge.testing",
     "batch_bridge.testing.conformance",
+    "batch_bridge.webhooks",
 )
 LOOSE = (inspect.Parameter.empty, Any, object)
 OPEN = {
