@@ -15,7 +15,11 @@ def require_starlette() -> None:
         MissingPackageError: A package is not installed; the message says what to run.
     """
     for name in _PACKAGES:
-        if find_spec(name) is None:
+        try:
+            is_here = find_spec(name) is not None
+        except ImportError:
+            is_here = False
+        if not is_here:
             raise MissingPackageError(
                 f"batch_bridge.webhooks needs the package {name!r}, which is not installed; "
                 "run: pip install 'langgraph-batch-bridge[server]'",

@@ -34,7 +34,7 @@ def importing(*names):
 
 importing("batch_bridge", "batch_bridge._cli.app", "batch_bridge.langchain", "batch_bridge.jobs", "batch_bridge.testing",
           "batch_bridge.providers.openai", "batch_bridge.providers.azure",
-          "batch_bridge.providers.anthropic", "batch_bridge.providers.gemini")
+          "batch_bridge.providers.anthropic", "batch_bridge.providers.gemini", "batch_bridge.webhooks")
 from batch_bridge import load_bridges
 from batch_bridge.providers import create
 from batch_bridge.providers.openai._tokenizer import Tokenizer
@@ -80,6 +80,7 @@ def test_what_needs_no_extra_works_without_any(told, part):
         ("create anthropic", "anthropic"),
         ("create gemini", "gemini"),
         ("server", "server"),
+        ("batch_bridge.webhooks", "server"),
         ("yaml", "yaml"),
     ],
 )
