@@ -46,10 +46,12 @@ def runner(graph, server, **options):
 
 
 def plain(message):
-    """A message without what is new in every run: the ids that LangChain makes up."""
+    """A message without what is new in every run, the ids that LangChain makes up, and without what a batch has paid."""
     fields = message.model_dump()
+    told = {name: value for name, value in fields["response_metadata"].items() if name != "batch_bridge"}
     return {
         **fields,
+        "response_metadata": told,
         "id": None
         if str(fields["id"]).startswith(("lc_run", "run-")) or fields["type"] in ("human", "tool")
         else fields["id"],

@@ -170,19 +170,6 @@ async def test_an_order_that_there_is_not_is_an_error(deployed, given, words) ->
             await client.runs.wait(None, "bridge", input=given)
 
 
-async def test_a_batch_whose_threads_are_deleted_is_given_up(deployed, batches) -> None:
-    batches.configure(stuck=1.0, stuck_share=0.0)
-    async with deployed.client() as client:
-        first, last = await deployed.start(client, 2)
-        await client.threads.delete(first)
-        await client.tick()
-        await client.tick()
-        assert "cancelled" not in batches.ended()
-        await client.threads.delete(last)
-        await batches.are("cancelled")
-        await client.shows(in_flight=0, batches=0, undelivered=0, dead_letters=[])
-
-
 async def test_what_happens_is_told(deployed, batches) -> None:
     before = len(deployed.events())
     async with deployed.client() as client:

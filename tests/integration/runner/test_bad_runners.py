@@ -173,7 +173,7 @@ async def test_a_second_runner_on_one_file_is_refused_and_the_first_goes_on(tmp_
     path = tmp_path / "run.db"
     desk = Desk()
     async with Runner(one_node(ask), desk.bridge(), path=path, progress=False) as runner:
-        assert says(await refusal(path), "another Runner", "Wait until")
+        assert says(await refusal(path), "another Runner", "Runner.left_open()")
         [result] = await within(runner.abatch(inputs_of("a")))
     assert result["out"] == ["a!"]
 
