@@ -16,7 +16,9 @@ _DEPTH: Final = 3
 
 
 class Heard:
-    """The names that are not found among the batches in flight yet.
+    """What was heard since the last tick, and names that are not found among the batches in flight yet.
+
+    It is applied at a tick's beginning: a poll that is under way may have looked before the batch ended.
 
     Args:
         state: The engine's.
@@ -25,11 +27,12 @@ class Heard:
     def __init__(self, state: State) -> None:
         self._state = state
         self._until: dict[str, datetime] = {}
+        self._is_all = False
 
     def hear(self, names: Collection[str] | None, now: datetime) -> None:
         """Have batches looked at in the next tick: those whose handles hold one of the names, or all (`None`)."""
         if names is None:
-            self._hurry(None, now)
+            self._is_all = True
             return
         for name in names:
             self._until.pop(name, None)
@@ -39,26 +42,27 @@ class Heard:
 
     def apply(self, now: datetime) -> None:
         """Make the batches due that have been heard of."""
-        if not self._until:
+        if not self._until and not self._is_all:
             return
-        for name in self._hurry(self._until, now):
+        for name in self._hurry(now):
             self._until.pop(name, None)
+        self._is_all = False
         self._until = {name: until for name, until in self._until.items() if now < until <= now + _REMEMBERED}
 
-    def _hurry(self, names: Collection[str] | None, now: datetime) -> set[str]:
+    def _hurry(self, now: datetime) -> set[str]:
+        """Make batches due, and return the names that they were found by."""
         found: set[str] = set()
         for flight in self._state.flights:
             batch = flight.batch
             if not isinstance(batch, SubmittedBatch):
                 continue
-            if names is not None:
-                of_it = {name for name in _names(batch.handle) if name in names}
-                if not of_it:
-                    continue
-                found |= of_it
-                hurry = getattr(self._state.who(batch), "hurry", None)
-                if hurry is not None:
-                    hurry(batch.handle)
+            of_it = {name for name in _names(batch.handle) if name in self._until}
+            if not of_it and not self._is_all:
+                continue
+            found |= of_it
+            hurry = getattr(self._state.who(batch), "hurry", None)
+            if hurry is not None:
+                hurry(batch.handle)
             flight.due, flight.pause = now, first_pause(self._state.interval)
         return found
 

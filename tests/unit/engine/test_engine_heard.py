@@ -69,6 +69,24 @@ async def test_without_a_name_all_are_looked_at(engine):
     assert sorted(engine.provider.looks, key=str) == sorted(handles(engine), key=str)
 
 
+async def test_what_is_heard_during_a_look_is_looked_at_after_it(engine):
+    first, second = handles(engine)
+    provider, under_way = engine.provider, engine.provider.poll
+
+    async def poll(handle, members):
+        if len(provider.looks) == 0:
+            engine.hear(None, T0 + SECOND)
+            engine.hear([name_of(first)], T0 + SECOND)
+        return await under_way(handle, members)
+
+    provider.poll = poll
+    engine.hear([name_of(first)], T0 + SECOND)
+    await engine.tick(T0 + SECOND)
+    assert provider.looks == [first]
+    await engine.tick(T0 + SECOND)
+    assert sorted(provider.looks, key=str) == sorted([first, first, second], key=str)
+
+
 async def test_what_is_not_found_is_remembered_for_a_minute_and_bounded(engine):
     engine.hear(["nobody's"], T0)
     engine.hear([f"foreign {each}" for each in range(2_000)], T0 + SECOND)
