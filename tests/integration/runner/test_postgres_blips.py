@@ -12,7 +12,7 @@ from test_postgres import State, database, node  # noqa: F401  # a fixture
 
 from batch_bridge import Bridge, Runner, events
 
-CUT = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = 'postgres'"
+CUT = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
 
 
 async def test_a_run_goes_on_though_all_connections_are_cut(database):  # noqa: F811

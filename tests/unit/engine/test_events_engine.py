@@ -180,6 +180,7 @@ def test_the_union_is_whole():
 
     assert name(Delivered(bridge="b", requests=())) == "b"
     assert set(events.__all__) == {
+        "BatchCost",
         "BatchProgress",
         "Cancelled",
         "Delivered",

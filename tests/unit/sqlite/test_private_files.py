@@ -7,6 +7,7 @@ import threading
 from datetime import UTC, datetime
 
 import pytest
+from langgraph.store.base import PutOp
 
 from batch_bridge import Batcher, Bridge, ResponseCache
 from batch_bridge._sqlite.file import open_file
@@ -45,7 +46,7 @@ def open_to_others(folder):
 
 async def test_a_run_file_its_log_and_its_lock_are_for_the_owner(tmp_path):
     async with open_file(tmp_path / "run.db") as file:
-        await file.store.aput(("a",), "k", {"prompt": "secret"})
+        await file.store.abatch([PutOp(("a",), "k", {"prompt": "secret"})])
         assert {path.name for path in tmp_path.iterdir()} == {"run.db", "run.db-wal", "run.db-shm", "run.db.lock"}
         assert open_to_others(tmp_path) == []
 
