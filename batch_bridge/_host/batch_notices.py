@@ -107,7 +107,7 @@ class BatchNotices:
     async def _tell(self, closed: Sequence[Closed]) -> None:
         for batch in closed:
             lines = await self._engine.lines_in(batch.key)
-            if batch.handle is None or (lines and all(line.lane == "realtime" for line in lines)):
+            if batch.handle is None or (lines and all(line.lane != "batch" for line in lines)):
                 continue
             await self._board.tell(of_batch(self._name, batch, await self._cost(lines)))
 

@@ -1,5 +1,6 @@
 """Who may see the page of a deployment: whom its own authentication lets in, called by its own pages."""
 
+import os
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -44,9 +45,9 @@ class MembersOnly:
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         user, headers = scope.get("user"), Headers(scope=scope)
-        if knows_users() and not getattr(user, "is_authenticated", False):
+        if (knows_users() or _has_keys()) and not getattr(user, "is_authenticated", False):
             return 403, (
-                "This deployment has an auth handler, which is not asked for this page: set "
+                "This deployment has an auth of its own, which is not asked for this page: set "
                 '"http": {"enable_custom_route_auth": true} in langgraph.json.'
             )
         if self._may is not None and not self._may(user):
@@ -54,6 +55,11 @@ class MembersOnly:
         if scope["method"] not in _READS and not _is_own(headers):
             return 403, "This page takes no calls from web pages of another site."
         return None
+
+
+def _has_keys() -> bool:
+    """Return whether the deployment lets in by keys, without a handler, as LangSmith's does."""
+    return os.environ.get("LANGGRAPH_AUTH_TYPE", "noop") != "noop"
 
 
 def _is_own(headers: Headers) -> bool:

@@ -1,5 +1,6 @@
 """The Python blocks of the README and of each page of the docs run, one after the other, as one program."""
 
+import base64
 import os
 import re
 from pathlib import Path
@@ -14,6 +15,9 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
+SECRET = {"OPENAI_WEBHOOK_SECRET": "whsec_" + base64.b64encode(bytes(24)).decode()}
+
+
 @pytest.fixture(scope="module")
 def server():
     with BatchServer(latency=0) as server:
@@ -23,7 +27,7 @@ def server():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_code_of_a_page_runs(page, server, tmp_path):
     program = "\n".join(BLOCK.findall(page.read_text()))
-    environment = {**os.environ, "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "test"}
+    environment = {**os.environ, "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "test"} | SECRET
     done = warm.run(["-c", program], cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
 

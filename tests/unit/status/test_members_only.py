@@ -40,6 +40,15 @@ async def test_where_the_auth_handler_is_not_asked_nobody_is_let_in(monkeypatch,
     assert ("content-security-policy" in answer.headers) == (status == 200)
 
 
+@pytest.mark.parametrize(("user", "status"), [(None, 403), (UnauthenticatedUser(), 403), (SimpleUser("key"), 200)])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_where_keys_let_in_nobody_else_is(monkeypatch, method, user, status):
+    """LangSmith's keys, without a handler: they are asked for this page only with `enable_custom_route_auth`."""
+    monkeypatch.setenv("LANGGRAPH_AUTH_TYPE", "langsmith")
+    async with called(user=user) as client:
+        assert (await client.request(method, "/commands", headers=OWN)).status_code == status
+
+
 async def test_fewer_may_be_let_in():
     for name, status in (("ann", 200), ("bob", 403)):
         async with called(lambda user: user.username == "ann", SimpleUser(name)) as client:
