@@ -66,3 +66,11 @@ async def _next(inputs: AsyncIterator[Any]) -> tuple[Any, ...]:
         return (await anext(inputs),)
     except StopAsyncIteration:
         return ()
+    except asyncio.CancelledError:
+        reading = asyncio.current_task()
+        if reading is None or reading.cancelling():
+            raise
+        raise RuntimeError(
+            "the next input could not be read: what the async iterable of inputs awaited was cancelled; start it again, "
+            "and call again with the same run_id"
+        ) from None

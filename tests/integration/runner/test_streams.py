@@ -185,3 +185,16 @@ async def test_a_source_that_fails_ends_the_call_and_one_that_is_left_is_stopped
         async with contextlib.aclosing(runner.abatch_as_completed(endless(), run_id="r")) as results:
             assert (await within(anext(results)))[1]["out"] == ["a!"]
         await within(closed.wait())
+
+
+async def test_a_source_whose_own_task_was_cancelled_ends_the_call():
+    given = asyncio.get_running_loop().create_future()
+
+    async def inputs():
+        yield {"x": "a"}
+        given.cancel()
+        yield {"x": await given}
+
+    async with memory(one_node(ask), Desk().bridge()) as runner:
+        with pytest.raises(RuntimeError, match="was cancelled"):
+            await within(runner.abatch(inputs()))
