@@ -71,6 +71,6 @@ async def _next(inputs: AsyncIterator[Any]) -> tuple[Any, ...]:
         if reading is None or reading.cancelling():
             raise
         raise RuntimeError(
-            "the next input could not be read: what the async iterable of inputs awaited was cancelled; start it again, "
-            "and call again with the same run_id"
+            "the next input could not be read: what the async iterable of inputs awaited was cancelled; start it again "
+            "and call with the same run_id"
         ) from None
