@@ -34,11 +34,6 @@ class Lane:
         self._level = level
         self._shut_until = 0.0
 
-    @property
-    def places(self) -> int:
-        """How many calls may run at a time now."""
-        return self._level.places
-
     async def call(self, answer: Callable[[], Awaitable[Reply]], sleep: Callable[[float], Awaitable[None]]) -> Reply:
         """Make a call when there is a slot, and the vendor does not want to be left alone.
 

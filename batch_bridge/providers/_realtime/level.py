@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import deque
 from typing import Final, Protocol, Self
 
 from batch_bridge.providers._shared.reply import TryLater
@@ -26,11 +27,6 @@ def is_refusal(error: TryLater) -> bool:
 
 class Level(Protocol):
     """Lets so many calls in at a time; entered and left as a context by each call."""
-
-    @property
-    def places(self) -> int:
-        """How many calls may run at a time now."""
-        ...
 
     @property
     def era(self) -> int:
@@ -60,7 +56,6 @@ class FixedLevel:
     era = 0
 
     def __init__(self, places: int) -> None:
-        self.places = places
         self._slots = asyncio.Semaphore(places)
 
     def answered(self) -> None:
@@ -81,7 +76,8 @@ class FixedLevel:
 class FindingLevel:
     """As many places as the vendor has room for: one more with each answer, half of them after a refusal.
 
-    Calls that were under way when the places were halved do not halve them again.
+    Calls that were under way when the places were halved do not halve them again. Who asks first gets a place first, so
+    a call that is always refused queues behind those that wait.
 
     Args:
         most: The most places.
@@ -93,12 +89,13 @@ class FindingLevel:
         self._most = most
         self._running = 0
         self._streak = 0
-        self._changed = asyncio.Condition()
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
     def answered(self) -> None:
         """There is room: one place more."""
         self.places = min(self.places + 1, self._most)
         self._streak = 0
+        self._let_in()
 
     def refused(self, error: TryLater, era: int) -> float | None:
         """There is none: half of the places, after a pause that doubles with each refusal in a row."""
@@ -111,12 +108,28 @@ class FindingLevel:
         return max(pause, error.retry_after or 0)
 
     async def __aenter__(self) -> Self:
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._running < self.places)
-            self._running += 1
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._let_in()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # it was let in, but cancelled before it ran
+                self._leave()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         self._running -= 1
-        async with self._changed:
-            self._changed.notify(2)
+        self._let_in()
+
+    def _let_in(self) -> None:
+        """Give the free places to those that wait, the first one first."""
+        while self._waiting and self._running < self.places:
+            turn = self._waiting.popleft()
+            if not turn.done():  # it may have been cancelled
+                self._running += 1
+                turn.set_result(None)

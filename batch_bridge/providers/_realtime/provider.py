@@ -157,9 +157,11 @@ class Realtime:
 
     @property
     def room(self) -> int:
-        """How many requests are taken now; asked in the event loop that sends them."""
-        lane = self._lane()
-        return lane.places * _AHEAD - lane.open
+        """How many requests are taken now; asked in the event loop that sends them.
+
+        It does not follow the places of a full tier: a few requests that are always refused would keep out all others.
+        """
+        return self._concurrency * _AHEAD - self._lane().open
 
     def realtime(self) -> Provider:
         """Return who answers in realtime: itself, but for the flex tier."""

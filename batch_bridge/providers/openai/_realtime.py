@@ -1,5 +1,6 @@
 """One request as one call of an ordinary endpoint of OpenAI's API, with the outcome that a batch would give it."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, Literal
@@ -24,6 +25,11 @@ _SPENT: Final = "insufficient_quota"
 """The code of a 429 that no pause helps.
 
 Source: platform.openai.com/docs/guides/error-codes, "You exceeded your current quota".
+"""
+_TOO_MANY: Final = 429
+_TOO_LARGE: Final = re.compile(r"(?i)\brequest too large for\b")
+"""The message of a 429 to a request of more tokens than the limit of a minute: "Request too large for gpt-5 … on tokens
+per min (TPM): Limit 30000, Requested 36055". Its code, `rate_limit_exceeded`, is that of a refusal that passes.
 """
 
 
@@ -100,6 +106,8 @@ class OpenAICaller:
 def _failed(error: Exception, status: int) -> tuple[Errored, bool]:
     headers, body = answer_of(error)
     errored = failed(status, body, None, headers.get("x-request-id"))
+    if status == _TOO_MANY and _TOO_LARGE.search(errored.message):
+        return replace(errored, retryable=False), True
     return errored, errored.code == _SPENT or headers.get("x-should-retry") == "false"
 
 

@@ -187,6 +187,17 @@ async def test_what_no_pause_helps_is_not_tried_again(answer):
         assert script.calls[CHAT] == 1
 
 
+@pytest.mark.parametrize("lane", ["realtime", "flex"])
+async def test_a_request_that_no_minute_has_tokens_for_is_not_tried_again(lane):
+    message = (
+        "Request too large for gpt-5-mini in organization org-1 on tokens per min (TPM): Limit 30000, Requested 36055."
+    )
+    async with Script({CHAT: refusal(429, message, "rate_limit_exceeded")}) as script:
+        outcome = await outcome_of(getattr(OpenAIBatch(client_of(script.base_url), model="m"), lane)(attempts=5))
+        assert (outcome.message, outcome.status_code, outcome.retryable) == (message, 429, False)
+        assert script.calls[CHAT] == 1
+
+
 @pytest.mark.parametrize("fault", [CUT, HANG])
 async def test_a_call_whose_answer_is_lost_is_not_made_again(fault):
     async with Script({CHAT: fault}) as script:

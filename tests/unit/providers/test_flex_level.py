@@ -3,7 +3,8 @@
 import asyncio
 from datetime import timedelta
 
-from test_realtime_provider import Vendor, asked, settle
+import pytest
+from test_realtime_provider import Vendor, asked, begin, settle
 from virtual import clock, run
 
 from batch_bridge._core.models import Errored, Succeeded
@@ -104,3 +105,68 @@ def test_calls_of_before_a_cut_do_not_cut_again():
     assert level.places == 16
     assert level.refused(TryLater(BROKEN, 3.0), level.era) == 3.0
     assert level.places == 16
+
+
+class Among(Vendor):
+    """Answers all requests but the first ones, which it always refuses, and at once."""
+
+    def __init__(self, bad):
+        super().__init__({number: [TryLater(FULL)] for number in range(bad)}, lambda number: float(number >= bad))
+
+
+@pytest.mark.parametrize(("bad", "concurrency"), [(1, 1), (5, 64)])
+def test_a_call_that_is_always_refused_lets_those_that_wait_go_first(bad, concurrency):
+    vendor = Among(bad)
+
+    async def main():
+        provider = vendor.provider(tier="flex", concurrency=concurrency)
+        await begin(provider, asked(30))
+        await asyncio.sleep(60)
+        assert {number for number, _ in vendor.times} == set(range(30))
+        assert max(vendor.calls[number] for number in range(bad)) < 30
+        await provider.aclose()
+
+    run(main)
+
+
+def test_requests_that_are_always_refused_leave_room_for_others():
+    vendor = Among(5)
+
+    async def main():
+        provider = vendor.provider(tier="flex", concurrency=8)
+        await begin(provider, asked(5))
+        await asyncio.sleep(600)
+        assert provider.room == 11
+        later = asked(16)[5:]
+        outcomes, _ = await settle(provider, later)
+        assert outcomes == [Succeeded(each.item["n"]) for each in later]
+        await provider.aclose()
+
+    run(main)
+
+
+@pytest.mark.parametrize("turns", range(5))
+def test_a_place_whose_taker_is_cancelled_goes_to_the_next(turns):
+    level, done = FindingLevel(1), []
+
+    async def call(number, gate=None):
+        async with level:
+            if gate is not None:
+                await gate.wait()
+            done.append(number)
+
+    async def main():
+        gate = asyncio.Event()
+        first = asyncio.create_task(call(0, gate))
+        await asyncio.sleep(0)
+        others = [asyncio.create_task(call(number)) for number in (1, 2, 3)]
+        await asyncio.sleep(0.01)
+        gate.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for each in others[:2]:
+            each.cancel()
+        await asyncio.wait_for(asyncio.gather(first, *others, return_exceptions=True), 1)
+
+    run(main)
+    assert (done[0], done[-1]) == (0, 3)
