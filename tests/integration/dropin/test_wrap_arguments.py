@@ -81,7 +81,7 @@ async def test_a_function_gives_each_loop_an_http_client_of_its_own(options, cap
     assert (len(first), len(sample), len(batches)) == (1, 0, 1)
     assert first.isdisjoint(batches)
     assert client.is_closed()
-    assert not [record for record in caplog.records if record.name.startswith("batch_bridge")]  # not other tests' clients
+    assert not [record for record in caplog.records if record.name.startswith("batch_bridge")]
 
 
 @pytest.mark.parametrize("is_function", [False, True])
