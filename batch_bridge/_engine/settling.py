@@ -4,7 +4,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from batch_bridge import events
@@ -31,7 +31,7 @@ from batch_bridge._core.outcomes import nothing
 from batch_bridge._core.resubmission import DEADLINE, Resubmission, final, is_transient
 from batch_bridge._engine import polling as _looks
 from batch_bridge._engine.deduplication import spread
-from batch_bridge._engine.flight import Flight, first_pause
+from batch_bridge._engine.flight import LONGEST_PAUSE, Flight, first_pause
 from batch_bridge._engine.intake import judge
 from batch_bridge._engine.outcome_writer import ReadError, settle, settle_early
 from batch_bridge._engine.spending import lane_of
@@ -84,7 +84,10 @@ class Settler:
     async def _note(self, flight: Flight, reply: InProgress, now: datetime) -> None:
         """Note what a look has told of a batch that has not ended."""
         state = self._state
-        flight.wait(now, state.interval)
+        if reply.again_in is None:
+            flight.wait(now, state.interval)
+        else:
+            flight.due = now + timedelta(seconds=min(max(reply.again_in, 0.0), LONGEST_PAUSE.total_seconds()))
         if self._goes_on(flight, reply, now):
             return
         await _looks.good(state, flight)

@@ -4,6 +4,7 @@ Source: developers.openai.com/api/docs/guides/background.
 """
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from hashlib import blake2b
@@ -48,6 +49,8 @@ RETRIEVES: Final = 20
 _SECONDS: Final[Mapping[str, float]] = {"2h": 7_200.0, "8h": 28_800.0}
 _SHARE_OF_AGE, _SHARE_OF_WINDOW = 1 / 8, 1 / 60
 """A response is left alone for a share of its age between two retrievals, and no longer than a share of its window."""
+_MISSED: Final = 60.0
+"""Seconds after which a response that has not come for its turn loses it: nobody may be waiting for it any more."""
 _UNSEEN: Final = 60.0
 """Seconds in which a new response may not be found yet."""
 _PASSING: Final = ("server_error", "rate_limit_exceeded")
@@ -87,7 +90,9 @@ class OpenAIWindow:
         self._window = window
         self._on_unknown = on_unknown
         self._next: dict[str, float] = {}
-        self._spent: tuple[int, int] = (0, 0)
+        self._spent: tuple[float, int] = (-1.0, 0)
+        self._turns: dict[str, tuple[int, float]] = {}
+        self._tickets = itertools.count()
 
     def __repr__(self) -> str:
         return f"OpenAIWindow({self._window!r})"
@@ -152,8 +157,12 @@ class OpenAIWindow:
         """
         known = cast("dict[str, Any]", handle)
         response_id, age = known["id"], max(time.time() - known["created_at"], 0.0)
-        if not self._may_retrieve(response_id, age):
+        if time.monotonic() < self._next.get(response_id, 0.0):
             return InProgress(0, 1)
+        if (wait := self._wait_for_turn(response_id)) is not None:
+            return InProgress(0, 1, again_in=wait)
+        pause = min(age * _SHARE_OF_AGE, _SECONDS[self._window] * _SHARE_OF_WINDOW)
+        self._next[response_id] = time.monotonic() + pause
         try:
             body = await self._get(response_id)
         except Exception as error:
@@ -206,7 +215,7 @@ class OpenAIWindow:
     async def cancel(self, handle: JSON) -> None:
         """Cancel the response. Idempotent; one that has ended, or is gone, is not an error."""
         response_id = cast("dict[str, Any]", handle)["id"]
-        self._next.pop(response_id, None)
+        self._forget(response_id)
         try:
             await self._post("responses.cancel", f"/responses/{response_id}/cancel", {})
         except Exception as error:
@@ -215,11 +224,15 @@ class OpenAIWindow:
 
     async def release(self, handle: JSON) -> None:
         """Forget when it was retrieved last."""
-        self._next.pop(cast("dict[str, Any]", handle)["id"], None)
+        self._forget(cast("dict[str, Any]", handle)["id"])
 
     async def aclose(self) -> None:
         """Close this event loop's own client, but never the caller's."""
         await close_all((self._clients.aclose,))
+
+    def _forget(self, response_id: str) -> None:
+        self._next.pop(response_id, None)
+        self._turns.pop(response_id, None)
 
     def _body(self, request: Request, call: WindowCall) -> dict[str, Any]:
         body: dict[str, Any] = dict(call.body)
@@ -243,18 +256,28 @@ class OpenAIWindow:
             "metadata": metadata if len(metadata) <= _PAIRS else body["metadata"],
         }
 
-    def _may_retrieve(self, response_id: str, age: float) -> bool:
+    def _wait_for_turn(self, response_id: str) -> float | None:
+        """Take a turn to retrieve a response now; else return in how many seconds it has one.
+
+        Who was turned away goes before all that come later, in the order in which they came.
+        """
         now = time.monotonic()
-        second, count = self._spent
-        if now < self._next.get(response_id, 0.0):
-            return False
-        if second != int(now):
-            second, count = int(now), 0
-        if count >= RETRIEVES:
-            return False
-        self._spent = second, count + 1
-        self._next[response_id] = now + min(age * _SHARE_OF_AGE, _SECONDS[self._window] * _SHARE_OF_WINDOW)
-        return True
+        since, count = self._spent
+        if not since <= now < since + 1:
+            since, count = now, 0
+        while self._turns and (missed := next(iter(self._turns.items())))[1][1] + _MISSED < now:
+            del self._turns[missed[0]]
+        free = RETRIEVES - count
+        first = list(itertools.islice(self._turns, free))
+        if response_id in first or len(first) < free:
+            self._turns.pop(response_id, None)
+            self._spent = since, count + 1
+            return None
+        ticket, _ = self._turns.get(response_id) or (next(self._tickets), now)
+        before = ticket - next(iter(self._turns.values()), (ticket, now))[0]
+        wait = since + 1 - now + max(before - max(free, 0), 0) // RETRIEVES
+        self._turns[response_id] = ticket, now + wait
+        return wait
 
     async def _post(self, name: str, path: str, body: Mapping[str, Any]) -> Any:
         content = await self._clients.call(name, lambda client: client.post(path, cast_to=bytes, body=body), "answer")

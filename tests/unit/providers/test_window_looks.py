@@ -1,0 +1,151 @@
+"""Which responses of a window are retrieved when, and what comes of a retrieval that fails. The clock is the test's."""
+
+from datetime import timedelta
+
+import httpx
+import openai
+import pytest
+from fakes import T0, FakeStore
+
+from batch_bridge._core.flush_policy import FlushPolicy
+from batch_bridge._core.models import Request
+from batch_bridge._engine import Engine
+from batch_bridge._ledger.ledger import Ledger
+from batch_bridge.providers.openai import OpenAIBatch
+from batch_bridge.providers.openai._windows import provider as module
+
+
+class Clock:
+    now = 0.0
+
+    def time(self):
+        return T0.timestamp() + self.now
+
+    def monotonic(self):
+        return 1_000 + self.now
+
+    def at(self):
+        return T0 + timedelta(seconds=self.now)
+
+
+class Api:
+    """Answers `create` at once and `retrieve` as `answer` says, and notes both."""
+
+    def __init__(self, clock):
+        self.clock, self.made, self.seen = clock, [], []
+        self.answer = lambda name: {"id": name, "status": "queued"}
+        self.refusal = None
+
+    async def post(self, name, path, body):
+        if name != "responses.create":
+            return {}
+        if self.refusal is not None:
+            raise self.refusal
+        self.made.append(f"resp_{len(self.made) + 1}")
+        return {"id": self.made[-1]}
+
+    async def get(self, name):
+        self.seen.append((self.clock.now, name))
+        return self.answer(name)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def api(clock):
+    return Api(clock)
+
+
+def window(api, **options):
+    provider = OpenAIBatch(openai.AsyncOpenAI(api_key="k"), model="gpt-5-mini").window("2h", **options)
+    provider._post, provider._get = api.post, api.get
+    return provider
+
+
+def engine(provider, store=None, **options):
+    ledger = Ledger(store or FakeStore(), "bridge")
+    return Engine("bridge", provider, FlushPolicy(max_requests=1, max_age=timedelta(0)), ledger, **options)
+
+
+def request(number):
+    return Request(f"{number:032x}", f"thread {number}", [{"role": "user", "content": f"hello {number}"}])
+
+
+def completed(name):
+    content = [{"type": "output_text", "text": "well"}]
+    return {
+        "id": name,
+        "status": "completed",
+        "output": [{"type": "message", "content": content}],
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+        "model": "gpt-5-mini",
+    }
+
+
+def refused(status, kind):
+    said = {"message": "no", "code": "no"}
+    answer = httpx.Response(status, json={"error": said}, request=httpx.Request("GET", "http://x"))
+    return kind("no", response=answer, body=said)
+
+
+def raising(error):
+    def answer(name):
+        raise error
+
+    return answer
+
+
+def handle(name="resp_1", created_at=None):
+    created_at = T0.timestamp() if created_at is None else created_at
+    return {"id": name, "created_at": created_at, "model": "m", "is_chat": True, "wants_message": False}
+
+
+async def run(engine, clock, until):
+    """Tick whenever the engine wants to; return what was settled."""
+    settled = []
+    while clock.now < until:
+        tick = await engine.tick(clock.at())
+        settled += tick.settled
+        wake_at = tick.wake_at or clock.at() + timedelta(seconds=30)
+        clock.now = max(clock.now + 0.05, (wake_at - T0).total_seconds())
+    return settled
+
+
+async def test_slow_responses_do_not_keep_others_from_being_retrieved(clock, api):
+    def answer(name):
+        slow = int(name.removeprefix("resp_")) <= 100
+        return completed(name) if not slow and clock.now >= 1_800 else {"id": name, "status": "queued"}
+
+    api.answer = answer
+    bridge = engine(window(api))
+    await bridge.open(T0)
+    await bridge.collect([request(each) for each in range(300)], T0)
+    await run(bridge, clock, 1_800)
+    assert {name for _, name in api.seen} == set(api.made)
+    assert len(await run(bridge, clock, 1_800 + 180)) == 200
+
+
+async def test_who_was_turned_away_goes_first_and_knows_when(clock, api):
+    provider = window(api)
+    created_at = T0.timestamp() - 60
+    looks = [await provider.poll(handle(f"resp_{each}", created_at), ["m"]) for each in range(50)]
+    assert [look.again_in for look in looks] == [None] * 20 + [1.0] * 20 + [2.0] * 10
+    clock.now = 1.0
+    assert (await provider.poll(handle("new", created_at), ["m"])).again_in is not None
+    for each in range(20, 40):
+        await provider.poll(handle(f"resp_{each}", created_at), ["m"])
+    assert [name for _, name in api.seen] == [f"resp_{each}" for each in range(40)]
+
+
+async def test_a_turn_that_nobody_comes_for_is_lost(clock, api):
+    provider = window(api)
+    for each in range(60):
+        await provider.poll(handle(f"resp_{each}"), ["m"])
+    clock.now = 90.0
+    await provider.poll(handle("new"), ["m"])
+    assert api.seen[-1] == (90.0, "new")
