@@ -7,8 +7,10 @@ import openai
 import pytest
 from fakes import T0, FakeStore
 
+from batch_bridge import events
 from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import Request
+from batch_bridge._core.vendor_terms import terms_of
 from batch_bridge._engine import Engine
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.providers.openai import OpenAIBatch
@@ -149,3 +151,22 @@ async def test_a_turn_that_nobody_comes_for_is_lost(clock, api):
     clock.now = 90.0
     await provider.poll(handle("new"), ["m"])
     assert api.seen[-1] == (90.0, "new")
+
+
+async def test_a_look_that_retrieves_nothing_is_no_good_one(clock, api):
+    api.answer = raising(refused(401, openai.AuthenticationError))
+    bridge, told = engine(window(api)), []
+    bridge.on_event = told.append
+    await bridge.open(T0)
+    await bridge.collect([request(1)], T0)
+    await run(bridge, clock, 3_600)
+    (flight,) = bridge.flights
+    assert flight.bad_since is not None
+    assert clock.at() - flight.bad_since > timedelta(minutes=55)
+    assert flight.failures == len(api.seen) > 10
+    assert not any(isinstance(each, events.Polled) for each in told)
+    assert any(isinstance(each, events.Stalled) for each in told)
+
+
+def test_the_life_of_stored_responses_is_known():
+    assert terms_of("OpenAIWindow").keeps == timedelta(days=30).total_seconds()

@@ -158,16 +158,16 @@ class OpenAIWindow:
         known = cast("dict[str, Any]", handle)
         response_id, age = known["id"], max(time.time() - known["created_at"], 0.0)
         if time.monotonic() < self._next.get(response_id, 0.0):
-            return InProgress(0, 1)
+            return InProgress(0, 1, looking=True)
         if (wait := self._wait_for_turn(response_id)) is not None:
-            return InProgress(0, 1, again_in=wait)
+            return InProgress(0, 1, looking=True, again_in=wait)
         pause = min(age * _SHARE_OF_AGE, _SECONDS[self._window] * _SHARE_OF_WINDOW)
         self._next[response_id] = time.monotonic() + pause
         try:
             body = await self._get(response_id)
         except Exception as error:
             if failure.is_gone(error):
-                return InProgress(0, 1) if age < _UNSEEN else _ended(members, _gone(response_id))
+                return InProgress(0, 1, looking=True) if age < _UNSEEN else _ended(members, _gone(response_id))
             raise failure.unavailable(f"retrieving response {response_id}", error) from error
         if not isinstance(body, dict):
             raise ProviderUnavailable(f"retrieving response {response_id} was answered with no response")
