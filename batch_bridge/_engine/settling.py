@@ -122,6 +122,8 @@ class Settler:
         """Leave a batch in flight that could not be looked at; end it once the patience has run out."""
         errored = await _looks.failed(self._state, flight, error, now)
         if errored is not None:
+            for request_id in self._state.flights.unsettled(flight):
+                self._note_used(flight, request_id, errored)
             await self.fail(flight, errored, now, error)
 
     def _ring(self, flight: Flight, polled_at: datetime) -> None:

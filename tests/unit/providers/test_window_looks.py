@@ -9,7 +9,7 @@ from fakes import T0, FakeStore
 
 from batch_bridge import events
 from batch_bridge._core.flush_policy import FlushPolicy
-from batch_bridge._core.models import Request
+from batch_bridge._core.models import Request, Succeeded
 from batch_bridge._core.vendor_terms import terms_of
 from batch_bridge._engine import Engine
 from batch_bridge._ledger.ledger import Ledger
@@ -170,3 +170,26 @@ async def test_a_look_that_retrieves_nothing_is_no_good_one(clock, api):
 
 def test_the_life_of_stored_responses_is_known():
     assert terms_of("OpenAIWindow").keeps == timedelta(days=30).total_seconds()
+
+
+async def test_a_response_that_is_not_found_for_a_while_is_answered(clock, api):
+    lost = raising(refused(404, openai.NotFoundError))
+    api.answer = lambda name: completed(name) if clock.now >= 3_600 else lost(name)
+    bridge = engine(window(api))
+    await bridge.open(T0)
+    await bridge.collect([request(1)], T0)
+    assert await run(bridge, clock, 3_600) == []
+    assert await run(bridge, clock, 4_000) == [request(1).id]
+    outcomes = await bridge.outcomes([request(1).id])
+    assert isinstance(outcomes[request(1).id], Succeeded)
+
+
+async def test_a_response_that_is_never_found_fails_and_is_not_made_again(clock, api):
+    api.answer = raising(refused(404, openai.NotFoundError))
+    bridge = engine(window(api), attempts=3, poll_patience=timedelta(hours=2))
+    await bridge.open(T0)
+    await bridge.collect([request(1)], T0)
+    assert await run(bridge, clock, 7_000) == []
+    assert await run(bridge, clock, 8_000) == [request(1).id]
+    outcome = (await bridge.outcomes([request(1).id]))[request(1).id]
+    assert (outcome.code, outcome.retryable, len(api.made)) == ("response_not_found", True, 1)

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 import orjson
 
+from batch_bridge._core.answer_gone import AnswerGone
 from batch_bridge._core.closing import close_all
 from batch_bridge._core.lanes import LANE
 from batch_bridge._core.models import (
@@ -154,6 +155,7 @@ class OpenAIWindow:
 
         Raises:
             ProviderUnavailable: The API is unreachable, or refused the key; a paid answer is still there.
+            AnswerGone: The API says that there is no such response.
         """
         known = cast("dict[str, Any]", handle)
         response_id, age = known["id"], max(time.time() - known["created_at"], 0.0)
@@ -167,7 +169,11 @@ class OpenAIWindow:
             body = await self._get(response_id)
         except Exception as error:
             if failure.is_gone(error):
-                return InProgress(0, 1, looking=True) if age < _UNSEEN else _ended(members, _gone(response_id))
+                if age < _UNSEEN:
+                    return InProgress(0, 1, looking=True)
+                raise AnswerGone(
+                    f"response {response_id} does not exist (404): it was deleted, or is another project's"
+                ) from error
             raise failure.unavailable(f"retrieving response {response_id}", error) from error
         if not isinstance(body, dict):
             raise ProviderUnavailable(f"retrieving response {response_id} was answered with no response")
@@ -324,15 +330,6 @@ def _failed(body: Mapping[str, Any]) -> Errored:
     code = str(error.get("code") or "response_failed")
     said = str(error.get("message") or "the response failed, and does not say why")
     return Errored(said, code=code, retryable=code in _PASSING, body=cast("JSON", dict(error)))
-
-
-def _gone(response_id: str) -> Errored:
-    return Errored(
-        f"response {response_id} does not exist any more: it was deleted, or is another project's; it "
-        "may have been billed",
-        code="response_not_found",
-        status_code=404,
-    )
 
 
 def _ended(members: Sequence[str], outcome: Outcome, usage: Usage | None = None) -> Ended:
