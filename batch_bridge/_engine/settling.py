@@ -223,6 +223,9 @@ class Settler:
             return False
         leaves = deadline is not None and deadline.policy == "pay_again"
         if leaves:
+            look_at_once = getattr(state.who(flight.batch), "look_at_once", None)
+            if look_at_once is not None:
+                look_at_once(flight.batch.handle)
             with contextlib.suppress(BadPollResultError):  # it is logged, and nobody waits for a poll that was mended
                 await self.poll(flight, flight.batch, now)
             if state.flights.get(flight.batch.key) is not flight:

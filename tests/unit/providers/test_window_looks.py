@@ -1,18 +1,22 @@
 """Which responses of a window are retrieved when, and what comes of a retrieval that fails. The clock is the test's."""
 
+import math
 from datetime import timedelta
 
 import httpx
 import openai
 import pytest
-from fakes import T0, FakeStore
+from fakes import T0, FakeProvider, FakeStore
 
 from batch_bridge import events
 from batch_bridge._core.flush_policy import FlushPolicy
+from batch_bridge._core.lanes import LANE
 from batch_bridge._core.models import Request, Succeeded
 from batch_bridge._core.vendor_terms import terms_of
 from batch_bridge._engine import Engine
+from batch_bridge._engine.deadline import Deadline
 from batch_bridge._ledger.ledger import Ledger
+from batch_bridge.bridge._mode_switch import ModeSwitch
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.providers.openai._windows import provider as module
 
@@ -193,3 +197,25 @@ async def test_a_response_that_is_never_found_fails_and_is_not_made_again(clock,
     assert await run(bridge, clock, 8_000) == [request(1).id]
     outcome = (await bridge.outcomes([request(1).id]))[request(1).id]
     assert (outcome.code, outcome.retryable, len(api.made)) == ("response_not_found", True, 1)
+
+
+async def test_what_is_paid_again_is_retrieved_right_before(clock, api):
+    api.answer = lambda name: completed(name) if clock.now >= 3_590 else {"id": name, "status": "queued"}
+    fallback = FakeProvider()
+    bridge = engine(window(api), deadline=Deadline(timedelta(hours=1), "pay_again", fallback))
+    await bridge.open(T0)
+    await bridge.collect([request(each) for each in range(60)], T0)
+    await run(bridge, clock, 3_700)
+    outcomes = await bridge.outcomes([request(each).id for each in range(60)])
+    assert len(outcomes) == 60
+    assert fallback.batches == {}
+
+
+async def test_the_last_look_has_no_limit(clock, api):
+    provider = ModeSwitch(window(api).batch, math.inf, window(api), "window:2h")
+    for each in range(40):
+        await provider.poll({LANE: "window:2h", **handle(f"resp_{each}")}, ["m"])
+    last = {LANE: "window:2h", **handle("resp_39")}
+    provider.look_at_once(last)
+    assert (await provider.poll(last, ["m"])).again_in is None
+    assert api.seen[-1] == (0.0, "resp_39")

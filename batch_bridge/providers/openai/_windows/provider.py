@@ -94,6 +94,7 @@ class OpenAIWindow:
         self._spent: tuple[float, int] = (-1.0, 0)
         self._turns: dict[str, tuple[int, float]] = {}
         self._tickets = itertools.count()
+        self._urgent: set[str] = set()
 
     def __repr__(self) -> str:
         return f"OpenAIWindow({self._window!r})"
@@ -159,9 +160,13 @@ class OpenAIWindow:
         """
         known = cast("dict[str, Any]", handle)
         response_id, age = known["id"], max(time.time() - known["created_at"], 0.0)
-        if time.monotonic() < self._next.get(response_id, 0.0):
+        is_urgent = response_id in self._urgent
+        if is_urgent:
+            self._urgent.discard(response_id)
+            self._turns.pop(response_id, None)
+        elif time.monotonic() < self._next.get(response_id, 0.0):
             return InProgress(0, 1, looking=True)
-        if (wait := self._wait_for_turn(response_id)) is not None:
+        elif (wait := self._wait_for_turn(response_id)) is not None:
             return InProgress(0, 1, looking=True, again_in=wait)
         pause = min(age * _SHARE_OF_AGE, _SECONDS[self._window] * _SHARE_OF_WINDOW)
         self._next[response_id] = time.monotonic() + pause
@@ -197,6 +202,10 @@ class OpenAIWindow:
     def hurry(self, handle: JSON) -> None:
         """Retrieve the response when it is polled next, however short ago it was: the API has told that it ended."""
         self._next.pop(cast("dict[str, Any]", handle)["id"], None)
+
+    def look_at_once(self, handle: JSON) -> None:
+        """Retrieve the response when it is polled next, however many others were: it is about to be paid for again."""
+        self._urgent.add(cast("dict[str, Any]", handle)["id"])
 
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:  # noqa: ARG002
         """Responses cannot be listed.
@@ -239,6 +248,7 @@ class OpenAIWindow:
     def _forget(self, response_id: str) -> None:
         self._next.pop(response_id, None)
         self._turns.pop(response_id, None)
+        self._urgent.discard(response_id)
 
     def _body(self, request: Request, call: WindowCall) -> dict[str, Any]:
         body: dict[str, Any] = dict(call.body)
