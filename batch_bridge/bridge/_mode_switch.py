@@ -101,6 +101,11 @@ class ModeSwitch:
         if look_at_once is not None:
             look_at_once(handle)
 
+    def finds(self, prepared: JSON) -> bool:
+        """Return whether the way that was chosen can look batches up."""
+        finds = getattr(self._way(prepared), "finds", None)
+        return finds is None or bool(finds(prepared))
+
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
         """See `Provider`."""
         return await self._way(prepared).find(key, prepared)

@@ -219,3 +219,44 @@ async def test_the_last_look_has_no_limit(clock, api):
     provider.look_at_once(last)
     assert (await provider.poll(last, ["m"])).again_in is None
     assert api.seen[-1] == (0.0, "resp_39")
+
+
+@pytest.mark.parametrize("switched", [False, True])
+async def test_what_was_refused_for_now_is_sent_by_the_next_process(clock, api, switched):
+    def provider():
+        twin = window(api)
+        return ModeSwitch(twin.batch, math.inf, twin, twin.way) if switched else twin
+
+    store = FakeStore()
+    api.refusal = refused(429, openai.RateLimitError)
+    first = engine(provider(), store)
+    await first.open(T0)
+    await first.collect([request(1)], T0)
+    await first.tick(T0)
+    await first.tick(T0 + timedelta(seconds=1))
+    api.refusal, api.answer = None, completed
+    later = engine(provider(), store)
+    clock.now = 10.0
+    await later.open(clock.at())
+    await later.collect([request(1)], clock.at())
+    assert await run(later, clock, 60) == [request(1).id]
+    assert isinstance((await later.outcomes([request(1).id]))[request(1).id], Succeeded)
+    assert api.made == ["resp_1"]
+
+
+async def test_what_was_refused_for_now_is_prepared_anew_and_in_doubt_while_it_is_sent(clock, api):
+    store = FakeStore()
+    api.refusal = refused(429, openai.RateLimitError)
+    first = engine(window(api), store)
+    await first.open(T0)
+    await first.collect([request(1)], T0)
+    await first.tick(T0)
+    api.refusal = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        await first._sender.submit(first.flights[0], first.flights[0].batch, T0)
+    clock.now = 10.0
+    later = engine(window(api), store)
+    await later.open(clock.at())
+    assert await later.collect([request(1)], clock.at()) == set()
+    await run(later, clock, 60)
+    assert (await later.outcomes([request(1).id]))[request(1).id].code == "submission_unknown"

@@ -207,6 +207,10 @@ class OpenAIWindow:
         """Retrieve the response when it is polled next, however many others were: it is about to be paid for again."""
         self._urgent.add(cast("dict[str, Any]", handle)["id"])
 
+    def finds(self, prepared: JSON) -> bool:  # noqa: ARG002
+        """Return that `find` finds nothing."""
+        return False
+
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:  # noqa: ARG002
         """Responses cannot be listed.
 
