@@ -17,6 +17,7 @@ from batch_bridge._engine import Engine
 from batch_bridge._engine.deadline import Deadline
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.bridge._mode_switch import ModeSwitch
+from batch_bridge.errors import SubmissionUnknown
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.providers.openai._windows import provider as module
 
@@ -260,3 +261,11 @@ async def test_what_was_refused_for_now_is_prepared_anew_and_in_doubt_while_it_i
     assert await later.collect([request(1)], clock.at()) == set()
     await run(later, clock, 60)
     assert (await later.outcomes([request(1).id]))[request(1).id].code == "submission_unknown"
+
+
+async def test_an_unclear_create_does_not_promise_to_look_it_up(api):
+    provider = window(api)
+    api.refusal = refused(500, openai.InternalServerError)
+    with pytest.raises(SubmissionUnknown, match="cannot be looked up") as error:
+        await provider.submit("key", [request(1)], {})
+    assert "will be looked up" not in str(error.value)

@@ -54,6 +54,7 @@ _MISSED: Final = 60.0
 """Seconds after which a response that has not come for its turn loses it: nobody may be waiting for it any more."""
 _UNSEEN: Final = 60.0
 """Seconds in which a new response may not be found yet."""
+_NOT_LISTED: Final = "the response may have been created, which cannot be looked up"
 _PASSING: Final = ("server_error", "rate_limit_exceeded")
 _OK: Final = 200
 
@@ -139,7 +140,7 @@ class OpenAIWindow:
         try:
             made = await self._post("responses.create", "/responses", body)
         except Exception as error:
-            raise failure.of_create("creating the response", error) from error
+            raise failure.of_create("creating the response", error, unknown=_NOT_LISTED) from error
         if not isinstance(made, dict) or not isinstance(made.get("id"), str):
             raise SubmissionUnknown("the answer to the create call contains no response; whether it exists is unknown")
         return {
