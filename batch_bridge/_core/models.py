@@ -170,6 +170,7 @@ class InProgress:
             repeat them; `Ended` contains all of them again.
         looking: Nothing is known yet: the poll continues in the background, and a later poll returns its result.
         news: Done once another poll would return more. A provider without it is polled at growing intervals.
+        again_in: Seconds after which this batch is to be polled again, instead of its growing interval.
     """
 
     done: int | None = None
@@ -177,6 +178,7 @@ class InProgress:
     outcomes: tuple[tuple[str, Outcome], ...] = ()
     looking: bool = field(default=False, kw_only=True)
     news: "asyncio.Future[None] | None" = field(default=None, compare=False)
+    again_in: float | None = field(default=None, kw_only=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ _DOUBTFUL: Final = frozenset(
         "unreadable_answer",
         "unmatched_result",
         "realtime_interrupted",
+        "response_not_found",
         "submission_unknown",
         "ledger_row_lost",
     }

@@ -23,6 +23,7 @@ class VendorTerms:
 
 _TERMS: Final = {
     "OpenAIBatch": VendorTerms(24 * _HOUR, 30 * _DAY),
+    "OpenAIWindow": VendorTerms(None, 30 * _DAY),
     "AzureOpenAIBatch": VendorTerms(None, 14 * _DAY),
     "AnthropicBatch": VendorTerms(24 * _HOUR, 29 * _DAY),
     "GeminiBatch": VendorTerms(48 * _HOUR, 48 * _HOUR),
@@ -30,6 +31,7 @@ _TERMS: Final = {
 """By the class that a bridge was given.
 
 Source: https://platform.openai.com/docs/guides/batch (24 h; files for 30 days),
+https://developers.openai.com/api/docs/guides/background (a window is a target; stored responses for 30 days),
 https://learn.microsoft.com/azure/ai-services/openai/how-to/batch (late jobs go on; files for 14 days and more),
 https://docs.anthropic.com/en/docs/build-with-claude/batch-processing (24 h; results for 29 days from the creation),
 https://ai.google.dev/gemini-api/docs/batch-api (48 h), https://ai.google.dev/gemini-api/docs/files (48 h).

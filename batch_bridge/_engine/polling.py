@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from batch_bridge import events
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.answer_gone import CODE, AnswerGone
 from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Blind, Errored, SubmittedBatch
 from batch_bridge._engine.flight import LONGEST_PAUSE, Flight
@@ -41,7 +42,8 @@ async def failed(state: State, flight: Flight, error: Exception, now: datetime) 
                 f"no poll of the batch has succeeded since {blind.since.isoformat(timespec='seconds')}, so "
                 "poll_patience has expired; the batch may still have been answered and billed. The last poll failed "
                 f"with {said(error)}",
-                code=POLL_FAILED,
+                code=CODE if isinstance(error, AnswerGone) else POLL_FAILED,
+                retryable=isinstance(error, AnswerGone),
             )
         flight.blind = blind
         if (

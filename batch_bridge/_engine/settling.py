@@ -4,7 +4,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from batch_bridge import events
@@ -31,7 +31,7 @@ from batch_bridge._core.outcomes import nothing
 from batch_bridge._core.resubmission import DEADLINE, Resubmission, final, is_transient
 from batch_bridge._engine import polling as _looks
 from batch_bridge._engine.deduplication import spread
-from batch_bridge._engine.flight import Flight, first_pause
+from batch_bridge._engine.flight import LONGEST_PAUSE, Flight, first_pause
 from batch_bridge._engine.intake import judge
 from batch_bridge._engine.outcome_writer import ReadError, settle, settle_early
 from batch_bridge._engine.spending import lane_of
@@ -84,7 +84,10 @@ class Settler:
     async def _note(self, flight: Flight, reply: InProgress, now: datetime) -> None:
         """Note what a look has told of a batch that has not ended."""
         state = self._state
-        flight.wait(now, state.interval)
+        if reply.again_in is None:
+            flight.wait(now, state.interval)
+        else:
+            flight.due = now + timedelta(seconds=min(max(reply.again_in, 0.0), LONGEST_PAUSE.total_seconds()))
         if self._goes_on(flight, reply, now):
             return
         await _looks.good(state, flight)
@@ -119,6 +122,8 @@ class Settler:
         """Leave a batch in flight that could not be looked at; end it once the patience has run out."""
         errored = await _looks.failed(self._state, flight, error, now)
         if errored is not None:
+            for request_id in self._state.flights.unsettled(flight):
+                self._note_used(flight, request_id, errored)
             await self.fail(flight, errored, now, error)
 
     def _ring(self, flight: Flight, polled_at: datetime) -> None:
@@ -218,6 +223,9 @@ class Settler:
             return False
         leaves = deadline is not None and deadline.policy == "pay_again"
         if leaves:
+            look_at_once = getattr(state.who(flight.batch), "look_at_once", None)
+            if look_at_once is not None:
+                look_at_once(flight.batch.handle)
             with contextlib.suppress(BadPollResultError):  # it is logged, and nobody waits for a poll that was mended
                 await self.poll(flight, flight.batch, now)
             if state.flights.get(flight.batch.key) is not flight:

@@ -218,7 +218,17 @@ class Sender:
         if self._is_too_large(flight, intent):
             await self._make_smaller(flight, intent, error, now)
         else:
+            await self._note_unsent(flight, intent)
             self._state.unavailable(flight, error, now)
+
+    async def _note_unsent(self, flight: Flight, intent: Intent) -> None:
+        """Write that a batch was not created, where a process after this one could not look that up."""
+        state = self._state
+        finds = getattr(state.who(intent), "finds", None)
+        if intent.prepared is None or finds is None or finds(intent.prepared):
+            return
+        flight.batch = replace(intent, prepared=None)
+        await state.ledger.unprepared(flight.batch)
 
     def _is_too_large(self, flight: Flight, intent: Intent) -> bool:
         """Return whether the provider will not take a batch, though nothing else of its group is there."""

@@ -193,6 +193,10 @@ class Ledger:
         """Write an intent: first its members and its account, then that it was begun."""
         account = [] if money is None else [self._put("money", intent.key, money)]
         await self._run([self._members(intent), *account])
+        await self.unprepared(intent)
+
+    async def unprepared(self, intent: Intent) -> None:
+        """Write that nothing was sent for an intent."""
         await self._run([self._put("batches", intent.key, {"stage": "begun", "at": intent.begun_at.timestamp()})])
 
     async def prepared(self, intent: Intent) -> None:

@@ -95,6 +95,17 @@ class ModeSwitch:
         if hurry is not None:
             hurry(handle)
 
+    def look_at_once(self, handle: JSON) -> None:
+        """Tell the way that a batch was sent that its next look is the last before its requests are sent again."""
+        look_at_once = getattr(self._way(handle), "look_at_once", None)
+        if look_at_once is not None:
+            look_at_once(handle)
+
+    def finds(self, prepared: JSON) -> bool:
+        """Return whether the way that was chosen can look batches up."""
+        finds = getattr(self._way(prepared), "finds", None)
+        return finds is None or bool(finds(prepared))
+
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
         """See `Provider`."""
         return await self._way(prepared).find(key, prepared)

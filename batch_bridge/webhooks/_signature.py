@@ -1,7 +1,6 @@
 """Whether a delivery is OpenAI's, and what it is about."""
 
 import base64
-import binascii
 import os
 from collections.abc import Mapping
 from functools import cached_property
@@ -77,9 +76,9 @@ def _ended(body: bytes) -> str | None:
 
 
 def _key(secret: str) -> bytes:
-    if not secret.startswith(_PREFIX):
-        return secret.encode()
     try:
+        if not secret.startswith(_PREFIX):
+            return secret.encode()
         return base64.b64decode(secret.removeprefix(_PREFIX))
-    except binascii.Error:
+    except ValueError:  # no base64, or letters beyond ASCII
         return b""

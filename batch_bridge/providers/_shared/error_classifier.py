@@ -30,6 +30,7 @@ _NO_FILE: Final = re.compile(
 """What OpenAI ("No such File object: …"), Azure, gateways ("cannot find file …") and Gemini ("… or it may not exist")
 say of such a file."""
 _REFUSALS: Final = (400, 403, 404, 422)
+_LOOKED_UP: Final = "whether the batch was created will be looked up"
 _UNREACHABLE: Final = "unreachable"
 """The code of a request that could not be sent at all."""
 _BAD_REQUEST, _NOT_FOUND, _CONFLICT, _TOO_MANY, _SERVER = 400, 404, 409, 429, 500
@@ -109,13 +110,16 @@ class ErrorClassifier:
             return self._refused(doing, error, "bad_base_url", "; check the client's base_url")
         return error if status is None and self.is_callers(error) else self.unavailable(doing, error)
 
-    def of_create(self, doing: str, error: Exception, *, age: float | None = None) -> Exception:
+    def of_create(
+        self, doing: str, error: Exception, *, age: float | None = None, unknown: str = _LOOKED_UP
+    ) -> Exception:
         """Judge a failure of the call that pays: what was answered, or never sent, is known; the rest is not.
 
         Args:
             doing: What was tried.
             error: The SDK's error.
             age: Seconds since the batch's input file was uploaded, if it has one: a new one may not be found yet.
+            unknown: What follows where it is not known whether anything was created.
         """
         status = self.status_of(error)
         if self.is_unseen(error, age):
@@ -126,8 +130,7 @@ class ErrorClassifier:
             return self._refused(doing, error, "no_api_key")
         if status is not None and not is_transient(status) and _BAD_REQUEST <= status < _SERVER:
             return self._refused(doing, error, self.code(error))
-        unknown = SubmissionUnknown(f"{self.told(doing, error)}; whether the batch was created will be looked up")
-        return self._logged(unknown, doing, error)
+        return self._logged(SubmissionUnknown(f"{self.told(doing, error)}; {unknown}"), doing, error)
 
     def of_call(
         self, doing: str, error: Exception, failed: Callable[[Exception, int], tuple[Errored, bool]]

@@ -150,8 +150,8 @@ async def test_an_answer_that_is_gone_fails_its_request(server, monkeypatch):
 
     monkeypatch.setattr(module, "_UNSEEN", 0.0)
     server.configure(response_gone=True)
-    answers, report = await answers_of(openai(server), [said(1)], mode="window:8h")
-    assert (answers[0].code, answers[0].retryable) == ("response_not_found", False)
+    answers, report = await answers_of(openai(server), [said(1)], mode="window:8h", poll_patience=0.1)
+    assert (answers[0].code, answers[0].retryable) == ("response_not_found", True)
     assert server.stats.responses == 1
     assert report.cost.paid is None  # it may have been billed
 

@@ -282,7 +282,7 @@ async def test_a_file_that_nobody_has_open_is_left_as_it_is():
 def test_there_is_no_receiver_without_a_secret_or_a_target(monkeypatch, tmp_path):
     monkeypatch.delenv("OPENAI_WEBHOOK_SECRET", raising=False)
     (tmp_path / "run.db").touch()
-    for secret in (None, "", "whsec_", "whsec_a"):
+    for secret in (None, "", "whsec_", "whsec_a", "whsec_é", "\ud800"):
         with pytest.raises(ValueError, match="OPENAI_WEBHOOK_SECRET") as error:
             webhooks.app("run.db", secret=secret)
         assert "whsec_a" not in str(error.value)

@@ -4,6 +4,7 @@ Source: developers.openai.com/api/docs/guides/background.
 """
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from hashlib import blake2b
@@ -11,6 +12,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 import orjson
 
+from batch_bridge._core.answer_gone import AnswerGone
 from batch_bridge._core.closing import close_all
 from batch_bridge._core.lanes import LANE
 from batch_bridge._core.models import (
@@ -48,8 +50,11 @@ RETRIEVES: Final = 20
 _SECONDS: Final[Mapping[str, float]] = {"2h": 7_200.0, "8h": 28_800.0}
 _SHARE_OF_AGE, _SHARE_OF_WINDOW = 1 / 8, 1 / 60
 """A response is left alone for a share of its age between two retrievals, and no longer than a share of its window."""
+_MISSED: Final = 60.0
+"""Seconds after which a response that has not come for its turn loses it: nobody may be waiting for it any more."""
 _UNSEEN: Final = 60.0
 """Seconds in which a new response may not be found yet."""
+_NOT_LISTED: Final = "the response may have been created, which cannot be looked up"
 _PASSING: Final = ("server_error", "rate_limit_exceeded")
 _OK: Final = 200
 
@@ -87,7 +92,10 @@ class OpenAIWindow:
         self._window = window
         self._on_unknown = on_unknown
         self._next: dict[str, float] = {}
-        self._spent: tuple[int, int] = (0, 0)
+        self._spent: tuple[float, int] = (-1.0, 0)
+        self._turns: dict[str, tuple[int, float]] = {}
+        self._tickets = itertools.count()
+        self._urgent: set[str] = set()
 
     def __repr__(self) -> str:
         return f"OpenAIWindow({self._window!r})"
@@ -132,7 +140,7 @@ class OpenAIWindow:
         try:
             made = await self._post("responses.create", "/responses", body)
         except Exception as error:
-            raise failure.of_create("creating the response", error) from error
+            raise failure.of_create("creating the response", error, unknown=_NOT_LISTED) from error
         if not isinstance(made, dict) or not isinstance(made.get("id"), str):
             raise SubmissionUnknown("the answer to the create call contains no response; whether it exists is unknown")
         return {
@@ -149,16 +157,29 @@ class OpenAIWindow:
 
         Raises:
             ProviderUnavailable: The API is unreachable, or refused the key; a paid answer is still there.
+            AnswerGone: The API says that there is no such response.
         """
         known = cast("dict[str, Any]", handle)
         response_id, age = known["id"], max(time.time() - known["created_at"], 0.0)
-        if not self._may_retrieve(response_id, age):
-            return InProgress(0, 1)
+        is_urgent = response_id in self._urgent
+        if is_urgent:
+            self._urgent.discard(response_id)
+            self._turns.pop(response_id, None)
+        elif time.monotonic() < self._next.get(response_id, 0.0):
+            return InProgress(0, 1, looking=True)
+        elif (wait := self._wait_for_turn(response_id)) is not None:
+            return InProgress(0, 1, looking=True, again_in=wait)
+        pause = min(age * _SHARE_OF_AGE, _SECONDS[self._window] * _SHARE_OF_WINDOW)
+        self._next[response_id] = time.monotonic() + pause
         try:
             body = await self._get(response_id)
         except Exception as error:
             if failure.is_gone(error):
-                return InProgress(0, 1) if age < _UNSEEN else _ended(members, _gone(response_id))
+                if age < _UNSEEN:
+                    return InProgress(0, 1, looking=True)
+                raise AnswerGone(
+                    f"response {response_id} does not exist (404): it was deleted, or is another project's"
+                ) from error
             raise failure.unavailable(f"retrieving response {response_id}", error) from error
         if not isinstance(body, dict):
             raise ProviderUnavailable(f"retrieving response {response_id} was answered with no response")
@@ -183,6 +204,14 @@ class OpenAIWindow:
         """Retrieve the response when it is polled next, however short ago it was: the API has told that it ended."""
         self._next.pop(cast("dict[str, Any]", handle)["id"], None)
 
+    def look_at_once(self, handle: JSON) -> None:
+        """Retrieve the response when it is polled next, however many others were: it is about to be paid for again."""
+        self._urgent.add(cast("dict[str, Any]", handle)["id"])
+
+    def finds(self, prepared: JSON) -> bool:  # noqa: ARG002
+        """Return that `find` finds nothing."""
+        return False
+
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:  # noqa: ARG002
         """Responses cannot be listed.
 
@@ -206,7 +235,7 @@ class OpenAIWindow:
     async def cancel(self, handle: JSON) -> None:
         """Cancel the response. Idempotent; one that has ended, or is gone, is not an error."""
         response_id = cast("dict[str, Any]", handle)["id"]
-        self._next.pop(response_id, None)
+        self._forget(response_id)
         try:
             await self._post("responses.cancel", f"/responses/{response_id}/cancel", {})
         except Exception as error:
@@ -215,11 +244,16 @@ class OpenAIWindow:
 
     async def release(self, handle: JSON) -> None:
         """Forget when it was retrieved last."""
-        self._next.pop(cast("dict[str, Any]", handle)["id"], None)
+        self._forget(cast("dict[str, Any]", handle)["id"])
 
     async def aclose(self) -> None:
         """Close this event loop's own client, but never the caller's."""
         await close_all((self._clients.aclose,))
+
+    def _forget(self, response_id: str) -> None:
+        self._next.pop(response_id, None)
+        self._turns.pop(response_id, None)
+        self._urgent.discard(response_id)
 
     def _body(self, request: Request, call: WindowCall) -> dict[str, Any]:
         body: dict[str, Any] = dict(call.body)
@@ -243,18 +277,28 @@ class OpenAIWindow:
             "metadata": metadata if len(metadata) <= _PAIRS else body["metadata"],
         }
 
-    def _may_retrieve(self, response_id: str, age: float) -> bool:
+    def _wait_for_turn(self, response_id: str) -> float | None:
+        """Take a turn to retrieve a response now; else return in how many seconds it has one.
+
+        Who was turned away goes before all that come later, in the order in which they came.
+        """
         now = time.monotonic()
-        second, count = self._spent
-        if now < self._next.get(response_id, 0.0):
-            return False
-        if second != int(now):
-            second, count = int(now), 0
-        if count >= RETRIEVES:
-            return False
-        self._spent = second, count + 1
-        self._next[response_id] = now + min(age * _SHARE_OF_AGE, _SECONDS[self._window] * _SHARE_OF_WINDOW)
-        return True
+        since, count = self._spent
+        if not since <= now < since + 1:
+            since, count = now, 0
+        while self._turns and (missed := next(iter(self._turns.items())))[1][1] + _MISSED < now:
+            del self._turns[missed[0]]
+        free = RETRIEVES - count
+        first = list(itertools.islice(self._turns, free))
+        if response_id in first or len(first) < free:
+            self._turns.pop(response_id, None)
+            self._spent = since, count + 1
+            return None
+        ticket, _ = self._turns.get(response_id) or (next(self._tickets), now)
+        before = ticket - next(iter(self._turns.values()), (ticket, now))[0]
+        wait = since + 1 - now + max(before - max(free, 0), 0) // RETRIEVES
+        self._turns[response_id] = ticket, now + wait
+        return wait
 
     async def _post(self, name: str, path: str, body: Mapping[str, Any]) -> Any:
         content = await self._clients.call(name, lambda client: client.post(path, cast_to=bytes, body=body), "answer")
@@ -301,15 +345,6 @@ def _failed(body: Mapping[str, Any]) -> Errored:
     code = str(error.get("code") or "response_failed")
     said = str(error.get("message") or "the response failed, and does not say why")
     return Errored(said, code=code, retryable=code in _PASSING, body=cast("JSON", dict(error)))
-
-
-def _gone(response_id: str) -> Errored:
-    return Errored(
-        f"response {response_id} does not exist any more: it was deleted, or is another project's; it "
-        "may have been billed",
-        code="response_not_found",
-        status_code=404,
-    )
 
 
 def _ended(members: Sequence[str], outcome: Outcome, usage: Usage | None = None) -> Ended:
