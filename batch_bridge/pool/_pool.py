@@ -263,6 +263,7 @@ class Pool:
         Raises:
             RunMismatchError: The thread was begun with another input.
             RunnerStateError: A `Command` is for a thread that is under way, or that there is none of.
+            ValueError: A `Command` has an `update` or a `goto`.
             SubmittedThreadError: It has failed.
         """
         given = self._given(0, input, config, "", context)
@@ -300,9 +301,14 @@ class Pool:
         own = full_config(one)
         named = own.get("configurable", {}).get("thread_id")
         thread = f"{run_id}:{place}" if named is None else str(named)
-        digest = "" if isinstance(value, Command) else digest_of(value)
         is_command = isinstance(value, Command)
-        held = {"resume": value.resume, "update": value.update} if is_command else value
+        if is_command and (value.update or value.goto):  # each leg would apply it again
+            raise ValueError(
+                f"a pool got {value!r} for thread {thread!r}; it takes Command(resume=…), and no update= or goto=. "
+                "Nothing was begun"
+            )
+        digest = "" if is_command else digest_of(value)
+        held = {"resume": value.resume} if is_command else value
         kind, data = AsyncPostgresSaver.serde.dumps_typed(
             {"input": held, "command": is_command, "config": dict(own), "context": context}
         )

@@ -195,3 +195,15 @@ async def test_a_quiet_tick_costs_few_statements(postgres, provider, monkeypatch
         monkeypatch.setattr(psycopg.AsyncCursor, "execute", counted)
         await ticker.tick("bridge", hosts["bridge"], "tick")
     assert 0 < len(run) < 10, run
+
+
+@pytest.mark.parametrize("command", [Command(update={"q": "other"}), Command(resume="yes", goto="node")])
+async def test_a_command_that_does_more_than_answer_is_refused(postgres, provider, command):
+    run = run_id()
+    async with made(postgres, provider) as pool:
+        with pytest.raises(ValueError, match=r"Command\(resume=…\)"):
+            await pool.ainvoke(command, {"configurable": {"thread_id": f"{run}:0"}})
+        for call in (pool.submit, pool.abatch):
+            with pytest.raises(ValueError, match=r"Command\(resume=…\)"):
+                await call([{"q": "x"}, command], run_id=run)
+        assert not any((await pool.status()).values()), "nothing was begun"
