@@ -29,7 +29,7 @@ from batch_bridge.pool._server import PoolServer
 from batch_bridge.pool._thread_table import TASK, Given, ThreadResult, ThreadTable, handle_of, queue_of
 from batch_bridge.pool._ticker import Ticker
 from batch_bridge.runner._options import full_config
-from batch_bridge.runner._recovery import digest_of, mismatch
+from batch_bridge.runner._recovery import digest_of
 from batch_bridge.runner._run import Failed
 from batch_bridge.runner._thread import sort_interrupts
 
@@ -220,10 +220,7 @@ class Pool:
         if len({each.thread for each in given}) < len(given):
             raise ValueError("config= names one thread for several inputs; pass a list, one config for each input")
         async with self:
-            known = await self._threads.begin(given)
-        for each in given:
-            if known.get(each.thread, each.digest) != each.digest:
-                raise mismatch(each.place, each.thread)
+            await self._threads.begin(given)
         return run_id
 
     async def results(self, run_id: str, *, return_exceptions: bool = False) -> list[Any]:
@@ -272,9 +269,7 @@ class Pool:
                 named = await self._named(given.thread, input)
                 begun = await self._threads.go_on(self._given(0, named, config, "", context))
             else:
-                known = await self._threads.begin([given])
-                if known.get(given.thread, given.digest) != given.digest:
-                    raise mismatch(0, given.thread)
+                await self._threads.begin([given])
                 begun = True
             if not begun:
                 raise RunnerStateError(

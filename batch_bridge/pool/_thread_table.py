@@ -14,7 +14,7 @@ the end changes nothing.
 """
 
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import update_wrapper
 from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
@@ -24,6 +24,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from batch_bridge._ledger.patience import Patience
+from batch_bridge.runner._recovery import mismatch
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -124,13 +125,12 @@ class ThreadTable:
         self._pool = pool
 
     @_patient
-    async def begin(self, given: Sequence[Given]) -> dict[str, str]:
+    async def begin(self, given: Sequence[Given]) -> None:
         """Begin threads that are not there, and those that have failed; all of them, or none.
 
-        Returns:
-            The digests of those that were there, by thread: the caller compares them.
+        Raises:
+            RunMismatchError: One was begun with another input. Nothing was begun.
         """
-        known: dict[str, str] = {}
         async with self._connections.connection() as connection, connection.transaction():
             for start in range(0, len(given), _CHUNK):
                 page = given[start : start + _CHUNK]
@@ -157,17 +157,21 @@ class ThreadTable:
                     cursor = await connection.execute(
                         "SELECT thread, digest FROM batch_bridge_threads WHERE thread = ANY(%s)", (old,)
                     )
-                    digests = {row["thread"]: row["digest"] for row in await cursor.fetchall()}
-                    same = [each.thread for each in page if digests.get(each.thread) == each.digest]
-                    known |= digests
+                    known = {row["thread"]: row for row in await cursor.fetchall()}
+                    for each in page:
+                        self._compare(each, known.get(each.thread))
                     cursor = await connection.execute(
                         "UPDATE batch_bridge_threads SET state = 'ready', error = NULL, changed_at = clock_timestamp() "
                         "WHERE thread = ANY(%s) AND state = 'failed' RETURNING thread",
-                        (same,),
+                        (old,),
                     )
                     new |= {row["thread"] for row in await cursor.fetchall()}
                 await self._defer(connection, [each.thread for each in page if each.thread in new])
-        return known
+
+    def _compare(self, given: Given, row: Mapping[str, Any] | None) -> None:
+        """Raise if a thread is there already, and is not the one that is to be begun."""
+        if row is not None and row["digest"] != given.digest:
+            raise mismatch(given.place, given.thread)
 
     async def go_on(self, given: Given) -> bool:
         """Have a thread that waits for a person, or has ended, go on with something; return whether it does."""

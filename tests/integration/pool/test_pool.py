@@ -207,3 +207,15 @@ async def test_a_command_that_does_more_than_answer_is_refused(postgres, provide
             with pytest.raises(ValueError, match=r"Command\(resume=…\)"):
                 await call([{"q": "x"}, command], run_id=run)
         assert not any((await pool.status()).values()), "nothing was begun"
+
+
+async def test_nothing_is_begun_with_inputs_of_which_one_is_another(postgres, provider):
+    run = run_id()
+    async with made(postgres, provider) as pool:
+        await pool.submit([{"q": "a"}, {"q": "b"}], run_id=run)
+        with pytest.raises(RunMismatchError) as caught:
+            await pool.submit([{"q": "a"}, {"q": "other"}, {"q": "new"}], run_id=run)
+        assert caught.value.index == 1
+        assert (await pool.status(run))["running"] == 2, "the third was not begun"
+        with pytest.raises(RunMismatchError):
+            await pool.ainvoke({"q": "other"}, {"configurable": {"thread_id": f"{run}:0"}})
