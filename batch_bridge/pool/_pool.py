@@ -196,12 +196,18 @@ class Pool:
             context: The graph's run context, if a checkpointer can keep it.
 
         Raises:
-            RunMismatchError: The run was started with other inputs. Nothing was begun.
+            RunMismatchError: The run was started with other inputs, or a thread is another run's. Nothing was begun.
             SubmittedThreadError: A thread has failed; the same call runs it again.
         """
         async with self:
-            await self.submit(inputs, config, run_id=run_id, context=context)
-            return await self.results(run_id, return_exceptions=return_exceptions)
+            threads = await self._submit(inputs, config, run_id, context)
+            ended: dict[str, ThreadResult] = {}
+            while len(ended) < len(threads):
+                if await self._threads.are_under_way(threads):
+                    await asyncio.sleep(_LOOK)
+                else:
+                    ended = await self._threads.ended_of(threads)
+        return self._results([ended[thread] for thread in threads], return_exceptions=return_exceptions)
 
     async def submit(
         self,
@@ -215,13 +221,18 @@ class Pool:
 
         Idempotent, and safe from several processes at once. Args and errors are those of `abatch`.
         """
+        await self._submit(inputs, config, run_id, context)
+        return run_id
+
+    async def _submit(self, inputs: Iterable[Any], config: Any, run_id: str, context: Any) -> list[str]:
+        """Begin the threads of some inputs, and return their ids, in the inputs' order."""
         values = list(check_items(inputs, "submit()", "input"))
         given = [self._given(place, value, config, run_id, context) for place, value in enumerate(values)]
         if len({each.thread for each in given}) < len(given):
             raise ValueError("config= names one thread for several inputs; pass a list, one config for each input")
         async with self:
             await self._threads.begin(given)
-        return run_id
+        return [each.thread for each in given]
 
     async def results(self, run_id: str, *, return_exceptions: bool = False) -> list[Any]:
         """Wait until all threads of a run have ended, and return their results in order. Any process may ask.
@@ -241,6 +252,9 @@ class Pool:
                     break
                 await asyncio.sleep(_LOOK)
             ended = await self._threads.ended(run_id)
+        return self._results(ended, return_exceptions=return_exceptions)
+
+    def _results(self, ended: Sequence[ThreadResult], *, return_exceptions: bool) -> list[Any]:
         results = [self._result(each) for each in ended]
         failed = [each for each in results if isinstance(each, SubmittedThreadError)]
         if failed and not return_exceptions:
@@ -275,9 +289,9 @@ class Pool:
                 raise RunnerStateError(
                     f"thread {given.thread!r} is under way, or there is none; wait for it, and then go on with it"
                 )
-            while (ended := await self._threads.ended_of(given.thread)) is None:  # noqa: ASYNC110  # others end it
+            while not (ended := await self._threads.ended_of([given.thread])):  # noqa: ASYNC110  # others end it
                 await asyncio.sleep(_LOOK)
-        result = self._result(ended)
+        result = self._result(ended[given.thread])
         if isinstance(result, SubmittedThreadError):
             raise result
         return result

@@ -24,6 +24,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from batch_bridge._ledger.patience import Patience
+from batch_bridge.errors import RunMismatchError
 from batch_bridge.runner._recovery import mismatch
 
 P = ParamSpec("P")
@@ -129,7 +130,7 @@ class ThreadTable:
         """Begin threads that are not there, and those that have failed; all of them, or none.
 
         Raises:
-            RunMismatchError: One was begun with another input. Nothing was begun.
+            RunMismatchError: One was begun with another input, or by another run. Nothing was begun.
         """
         async with self._connections.connection() as connection, connection.transaction():
             for start in range(0, len(given), _CHUNK):
@@ -155,7 +156,7 @@ class ThreadTable:
                 old = [each.thread for each in page if each.thread not in new]
                 if old:
                     cursor = await connection.execute(
-                        "SELECT thread, digest FROM batch_bridge_threads WHERE thread = ANY(%s)", (old,)
+                        "SELECT thread, run, digest FROM batch_bridge_threads WHERE thread = ANY(%s)", (old,)
                     )
                     known = {row["thread"]: row for row in await cursor.fetchall()}
                     for each in page:
@@ -170,7 +171,15 @@ class ThreadTable:
 
     def _compare(self, given: Given, row: Mapping[str, Any] | None) -> None:
         """Raise if a thread is there already, and is not the one that is to be begun."""
-        if row is not None and row["digest"] != given.digest:
+        if row is None:
+            return
+        if given.run and row["run"] != given.run:
+            raise RunMismatchError(
+                f"thread {given.thread!r} of input {given.place} belongs to run {row['run']!r}, and not to "
+                f"{given.run!r}; give it a thread_id of its own, or use the run_id that it was begun with",
+                index=given.place,
+            )
+        if row["digest"] != given.digest:
             raise mismatch(given.place, given.thread)
 
     async def go_on(self, given: Given) -> bool:
@@ -236,9 +245,19 @@ class ThreadTable:
         return await self._ended("run = %s AND place > %s", (run, beyond))
 
     @_patient
-    async def ended_of(self, thread: str) -> ThreadResult | None:
-        """Return what became of a thread; `None` if it has not ended, or there is none."""
-        return next(iter(await self._ended("thread = %s", (thread,))), None)
+    async def ended_of(self, threads: Sequence[str]) -> dict[str, ThreadResult]:
+        """Return what became of those of some threads that have ended."""
+        return {each.thread: each for each in await self._ended("thread = ANY(%s)", (list(threads),))}
+
+    @_patient
+    async def are_under_way(self, threads: Sequence[str]) -> bool:
+        """Return whether one of some threads has not ended yet."""
+        async with self._connections.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT 1 FROM batch_bridge_threads WHERE thread = ANY(%s) AND state != ALL(%s) LIMIT 1",
+                (list(threads), list(_ENDED)),
+            )
+            return await cursor.fetchone() is not None
 
     @_patient
     async def counts(self, run: str | None = None) -> dict[str, int]:

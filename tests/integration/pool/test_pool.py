@@ -219,3 +219,19 @@ async def test_nothing_is_begun_with_inputs_of_which_one_is_another(postgres, pr
         assert (await pool.status(run))["running"] == 2, "the third was not begun"
         with pytest.raises(RunMismatchError):
             await pool.ainvoke({"q": "other"}, {"configurable": {"thread_id": f"{run}:0"}})
+
+
+def named(*threads):
+    return [{"configurable": {"thread_id": thread}} for thread in threads]
+
+
+async def test_a_call_is_given_the_results_of_its_own_inputs(postgres, provider):
+    run = run_id()
+    one, two, three = (f"{run} {each}" for each in "abc")
+    async with working(made(postgres, provider)) as pool:
+        await pool.submit([{"q": "a"}, {"q": "b"}, {"q": "c"}], named(one, two, three), run_id=run)
+        results = await pool.abatch([{"q": "c"}, {"q": "a"}], named(three, one), run_id=run)
+        assert [each["answer"] for each in results] == ["<again <c>>", "<again <a>>"]
+        with pytest.raises(RunMismatchError, match="belongs to run"):
+            await pool.submit([{"q": "new"}, {"q": "b"}], named(f"{run} d", two), run_id=run_id())
+        assert sum((await pool.status()).values()) == 3, "nothing was begun"
