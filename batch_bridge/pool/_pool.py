@@ -197,6 +197,7 @@ class Pool:
 
         Raises:
             RunMismatchError: The run was started with other inputs, or a thread is another run's. Nothing was begun.
+            RunnerStateError: A thread belongs to another pool of the database. Nothing was begun.
             SubmittedThreadError: A thread has failed; the same call runs it again.
         """
         async with self:
@@ -273,7 +274,7 @@ class Pool:
 
         Raises:
             RunMismatchError: The thread was begun with another input.
-            RunnerStateError: A `Command` is for a thread that is under way, or that there is none of.
+            RunnerStateError: A `Command` is for a thread that is under way, or that there is none of; or the thread is another pool's.
             ValueError: A `Command` has an `update` or a `goto`.
             SubmittedThreadError: It has failed.
         """

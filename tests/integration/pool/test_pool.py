@@ -235,3 +235,22 @@ async def test_a_call_is_given_the_results_of_its_own_inputs(postgres, provider)
         with pytest.raises(RunMismatchError, match="belongs to run"):
             await pool.submit([{"q": "new"}, {"q": "b"}], named(f"{run} d", two), run_id=run_id())
         assert sum((await pool.status()).values()) == 3, "nothing was begun"
+
+
+async def test_a_pool_does_not_touch_the_threads_of_another(postgres, provider):
+    run, inputs = run_id(), [{"q": "a"}]
+    config = {"configurable": {"thread_id": f"{run}:0"}}
+    other = made(postgres, provider)
+    async with made(postgres, provider) as pool, other:
+        await pool.submit(inputs, run_id=run)
+        for call in (other.submit(inputs, run_id=run), other.ainvoke(inputs[0], config)):
+            with pytest.raises(RunnerStateError, match="belongs to the pool"):
+                await call
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute("UPDATE batch_bridge_threads SET state = 'failed' WHERE thread = %s", (f"{run}:0",))
+        with pytest.raises(RunnerStateError, match="belongs to the pool"):
+            await other.ainvoke(Command(resume="yes"), config)
+        with pytest.raises(UnknownThreadError):
+            await other.results(run)
+        await other._leg(f"{run}:0")
+        assert ((await pool.status())["failed"], sum((await other.status()).values())) == (1, 0)
