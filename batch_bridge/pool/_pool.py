@@ -18,7 +18,8 @@ from langgraph.types import Command
 
 from batch_bridge._compat.langgraph import is_by_id
 from batch_bridge._core import log_text as _logged
-from batch_bridge._ledger.patience import Patience, PatientRows, patient_saver
+from batch_bridge._core.interrupt_payload import Asked
+from batch_bridge._ledger.patience import Patience, PatientRows, is_transient, patient_saver
 from batch_bridge._node.given_items import check_items
 from batch_bridge._node.platform.inbox import note_row
 from batch_bridge.bridge import Bridge
@@ -26,7 +27,7 @@ from batch_bridge.errors import RunnerStateError, SubmittedThreadError, UnknownT
 from batch_bridge.pool._leg import PARKED, LegHost
 from batch_bridge.pool._postgres import connections, make_tables
 from batch_bridge.pool._server import PoolServer
-from batch_bridge.pool._thread_table import TASK, Given, ThreadResult, ThreadTable, handle_of, queue_of
+from batch_bridge.pool._thread_table import TASK, Given, ThreadResult, ThreadRow, ThreadTable, handle_of, queue_of
 from batch_bridge.pool._ticker import Ticker
 from batch_bridge.runner._options import full_config
 from batch_bridge.runner._recovery import digest_of
@@ -385,18 +386,34 @@ class Pool:
         if taken is None:
             return
         row, token = taken
-        given: Mapping[str, Any] = self._saver.serde.loads_typed((row.kind, row.given))
+        asked: tuple[Asked, ...] = ()
+        try:
+            given: Mapping[str, Any] = self._saver.serde.loads_typed((row.kind, row.given))
+        except Exception as error:  # noqa: BLE001  # of a class that is gone, say: the next try meets it again
+            result: Any = Failed(error)
+        else:
+            try:
+                result, asked = await self._go(row, given)
+            except Exception as error:
+                if is_transient(error):
+                    raise
+                result = Failed(error)
+        if isinstance(result, Failed):
+            logger.warning("thread %r of %r has failed: %s", thread, self._name, _logged.said(result.error))
+        await self._leave(asked, thread, token, row.place, result)
+
+    async def _go(self, row: ThreadRow, given: Mapping[str, Any]) -> tuple[Any, tuple[Asked, ...]]:
+        """Run a thread; return its result, `Failed` or `PARKED`, and what it then asks for."""
         config: Any = dict(given["config"])
-        config["configurable"] = {**config.get("configurable", {}), "thread_id": thread}
+        config["configurable"] = {**config.get("configurable", {}), "thread_id": row.thread}
         saver = patient_saver(AsyncPostgresSaver(self._connections), self._patience)
         graph = self._graph.copy(update={"checkpointer": saver})
         host = LegHost(graph, frozenset(self._bridges), self._rows, by=self._by, patience=self._patience)
         value = await _fresh(graph, config, given)
         options = {} if given["context"] is None else {"context": given["context"]}
-        result = await host.run(value, config, row.run, options)
-        await self._leave(host, thread, token, row.place, result)
+        return await host.run(value, config, row.run, options), host.asked
 
-    async def _leave(self, host: LegHost, thread: str, token: str, place: int, result: Any) -> None:
+    async def _leave(self, asked: Sequence[Asked], thread: str, token: str, place: int, result: Any) -> None:
         """Write how a leg has left its thread, with a note for each bridge that it waits for, in one transaction."""
         kind: str | None = None
         data: bytes | None = None
@@ -405,14 +422,17 @@ class Pool:
         if result is PARKED:
             state = "parked"
             asks: dict[str, list[str]] = {}
-            for each in host.asked:
+            for each in asked:
                 asks.setdefault(each.batcher, []).append(each.id)
             notes = [note_row(bridge, handle_of(thread), "", ids, idle=False) for bridge, ids in asks.items()]
         elif isinstance(result, Failed):
-            state, error = "failed", f"{type(result.error).__name__}: {result.error}"
+            state, error = "failed", _told(result.error)
         else:
             state = "asks" if isinstance(result, Mapping) and "__interrupt__" in result else "done"
-            kind, data = self._saver.serde.dumps_typed(result)
+            try:
+                kind, data = self._saver.serde.dumps_typed(result)
+            except Exception as failure:  # noqa: BLE001  # the next try meets it again
+                state, error = "failed", _told(failure)
         ended = ThreadResult(thread, place, state, kind, data, error)
 
         async def write() -> None:
@@ -421,6 +441,12 @@ class Pool:
                     await AsyncPostgresStore(connection).abatch(notes)
 
         await self._ledger_patience.call(write)
+
+
+def _told(error: Exception) -> str:
+    """Return what an error says, without what a text of Postgres cannot hold: NUL, and halves of surrogate pairs."""
+    said = f"{type(error).__name__}: {error}".replace("\0", "")
+    return said.encode(errors="replace").decode()
 
 
 async def _fresh(graph: Any, config: Any, given: Mapping[str, Any]) -> Any:

@@ -254,3 +254,50 @@ async def test_a_pool_does_not_touch_the_threads_of_another(postgres, provider):
             await other.results(run)
         await other._leg(f"{run}:0")
         assert ((await pool.status())["failed"], sum((await other.status()).values())) == (1, 0)
+
+
+async def test_a_leg_that_cannot_go_on_fails_its_thread(postgres, provider):
+    run = run_id()
+    first = made(postgres, provider)
+    async with first:
+        await first.submit([{"q": "a"}, {"q": "b"}], run_id=run)
+        await first._leg(f"{run}:0")
+        renamed = StateGraph(State).add_node("other", node).add_edge("__start__", "other")
+        pool = Pool(renamed, provider.bridge(), dsn=postgres, name=first._name)
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute("UPDATE batch_bridge_threads SET given = '\\xc1' WHERE thread = %s", (f"{run}:1",))
+            connection.execute("UPDATE batch_bridge_threads SET state = 'ready' WHERE thread = %s", (f"{run}:0",))
+        async with pool:
+            await pool._leg(f"{run}:0")
+            await pool._leg(f"{run}:1")
+            results = await pool.results(run, return_exceptions=True)
+            assert all(isinstance(each, SubmittedThreadError) for each in results)
+            assert "GraphChangedError" in str(results[0])
+            assert (await pool.status(run))["failed"] == 2
+            assert await pool._threads.is_idle()
+
+
+async def test_an_error_that_no_text_of_postgres_can_hold_is_kept_without_it(postgres, provider):
+    async def failing(state: State):
+        raise ValueError("a\0b \udc80 c")
+
+    run = run_id()
+    async with made(postgres, provider, failing) as pool:
+        await pool.submit([{"q": "a"}], run_id=run)
+        await pool._leg(f"{run}:0")
+        (result,) = await pool.results(run, return_exceptions=True)
+    assert "ValueError: ab ? c" in str(result)
+
+
+async def test_a_leg_whose_database_is_away_is_run_again(postgres, provider, monkeypatch):
+    run = run_id()
+
+    async def away(*_):
+        raise psycopg.OperationalError("the database is away")
+
+    async with made(postgres, provider) as pool:
+        await pool.submit([{"q": "a"}], run_id=run)
+        monkeypatch.setattr(pool, "_go", away)
+        with pytest.raises(psycopg.OperationalError):
+            await pool._leg(f"{run}:0")
+        assert (await pool.status(run))["running"] == 1
