@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from datetime import timedelta
 from typing import TypedDict
 from uuid import uuid4
 
@@ -301,3 +302,54 @@ async def test_a_leg_whose_database_is_away_is_run_again(postgres, provider, mon
         with pytest.raises(psycopg.OperationalError):
             await pool._leg(f"{run}:0")
         assert (await pool.status(run))["running"] == 1
+
+
+class Host:
+    """A bridge whose every pass takes its cancellation for an error, as a library in between may."""
+
+    def __init__(self):
+        self.begun = []
+
+    async def begin(self, store, tick, *, alone):
+        self.begun.append(alone)
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise ValueError("cancelled") from None
+
+    async def beat(self):
+        pass
+
+    async def fail(self, error):
+        return None
+
+
+async def test_a_ticker_whose_lock_is_lost_ends_though_a_tick_swallows_that_it_is_cancelled(monkeypatch):
+    class Connection:
+        async def execute(self, query):
+            raise psycopg.OperationalError("the connection was ended")
+
+    async def is_idle(_):
+        return False
+
+    monkeypatch.setattr("batch_bridge.pool._ticker._BEAT", 0.05)
+    host = Host()
+    ticker = Ticker("", "lost", {"bridge": host}, None, is_idle)
+    with pytest.raises(ExceptionGroup):
+        async with asyncio.timeout(5):
+            await ticker._hold(Connection())
+    assert host.begun == [True]
+
+
+async def test_the_pause_after_failed_ticks_grows(postgres, provider, monkeypatch):
+    async def broken(*_):
+        raise psycopg.OperationalError("the database is away")
+
+    async with made(postgres, provider) as pool:
+        server = PoolServer(pool._threads, pool._connections, pool._saver.serde)
+        hosts = {"bridge": provider.bridge().host_in("bridge", server)}
+        ticker = Ticker(postgres, "failing", hosts, AsyncPostgresStore(pool._connections), pool._is_idle)
+        monkeypatch.setattr(hosts["bridge"], "collect", broken)
+        pauses = [await ticker.tick("bridge", hosts["bridge"], "tick") for _ in range(4)]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] > timedelta(seconds=10)
