@@ -71,7 +71,7 @@ class Pool:
         dsn: The database. The tables are made where they are missing.
         name: Tells pools of one database from each other. Their bridges have names of their own, too: a bridge's queue
             belongs to its name, whichever pool asks.
-        concurrency: ThreadTable that this process runs at the same time; parked ones do not count.
+        concurrency: Threads that this process runs at the same time; parked ones do not count.
 
     Raises:
         TypeError: `bridges` are not bridges.
@@ -275,7 +275,8 @@ class Pool:
 
         Raises:
             RunMismatchError: The thread was begun with another input.
-            RunnerStateError: A `Command` is for a thread that is under way, or that there is none of; or the thread is another pool's.
+            RunnerStateError: A `Command` is for a thread that is under way, or that there is none of;
+                or the thread is another pool's.
             ValueError: A `Command` has an `update` or a `goto`.
             SubmittedThreadError: It has failed.
         """
