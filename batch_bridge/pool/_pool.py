@@ -18,7 +18,8 @@ from langgraph.types import Command
 
 from batch_bridge._compat.langgraph import is_by_id
 from batch_bridge._core import log_text as _logged
-from batch_bridge._ledger.patience import Patience, PatientRows, patient_saver
+from batch_bridge._core.interrupt_payload import Asked
+from batch_bridge._ledger.patience import Patience, PatientRows, is_transient, patient_saver
 from batch_bridge._node.given_items import check_items
 from batch_bridge._node.platform.inbox import note_row
 from batch_bridge.bridge import Bridge
@@ -26,10 +27,10 @@ from batch_bridge.errors import RunnerStateError, SubmittedThreadError, UnknownT
 from batch_bridge.pool._leg import PARKED, LegHost
 from batch_bridge.pool._postgres import connections, make_tables
 from batch_bridge.pool._server import PoolServer
-from batch_bridge.pool._thread_table import TASK, Given, ThreadResult, ThreadTable, handle_of, queue_of
+from batch_bridge.pool._thread_table import TASK, Given, ThreadResult, ThreadRow, ThreadTable, handle_of, queue_of
 from batch_bridge.pool._ticker import Ticker
 from batch_bridge.runner._options import full_config
-from batch_bridge.runner._recovery import digest_of, mismatch
+from batch_bridge.runner._recovery import digest_of
 from batch_bridge.runner._run import Failed
 from batch_bridge.runner._thread import sort_interrupts
 
@@ -70,7 +71,7 @@ class Pool:
         dsn: The database. The tables are made where they are missing.
         name: Tells pools of one database from each other. Their bridges have names of their own, too: a bridge's queue
             belongs to its name, whichever pool asks.
-        concurrency: ThreadTable that this process runs at the same time; parked ones do not count.
+        concurrency: Threads that this process runs at the same time; parked ones do not count.
 
     Raises:
         TypeError: `bridges` are not bridges.
@@ -196,12 +197,19 @@ class Pool:
             context: The graph's run context, if a checkpointer can keep it.
 
         Raises:
-            RunMismatchError: The run was started with other inputs. Nothing was begun.
+            RunMismatchError: The run was started with other inputs, or a thread is another run's. Nothing was begun.
+            RunnerStateError: A thread belongs to another pool of the database. Nothing was begun.
             SubmittedThreadError: A thread has failed; the same call runs it again.
         """
         async with self:
-            await self.submit(inputs, config, run_id=run_id, context=context)
-            return await self.results(run_id, return_exceptions=return_exceptions)
+            threads = await self._submit(inputs, config, run_id, context)
+            ended: dict[str, ThreadResult] = {}
+            while len(ended) < len(threads):
+                if await self._threads.are_under_way(threads):
+                    await asyncio.sleep(_LOOK)
+                else:
+                    ended = await self._threads.ended_of(threads)
+        return self._results([ended[thread] for thread in threads], return_exceptions=return_exceptions)
 
     async def submit(
         self,
@@ -215,16 +223,18 @@ class Pool:
 
         Idempotent, and safe from several processes at once. Args and errors are those of `abatch`.
         """
+        await self._submit(inputs, config, run_id, context)
+        return run_id
+
+    async def _submit(self, inputs: Iterable[Any], config: Any, run_id: str, context: Any) -> list[str]:
+        """Begin the threads of some inputs, and return their ids, in the inputs' order."""
         values = list(check_items(inputs, "submit()", "input"))
         given = [self._given(place, value, config, run_id, context) for place, value in enumerate(values)]
         if len({each.thread for each in given}) < len(given):
             raise ValueError("config= names one thread for several inputs; pass a list, one config for each input")
         async with self:
-            known = await self._threads.begin(given)
-        for each in given:
-            if known.get(each.thread, each.digest) != each.digest:
-                raise mismatch(each.place, each.thread)
-        return run_id
+            await self._threads.begin(given)
+        return [each.thread for each in given]
 
     async def results(self, run_id: str, *, return_exceptions: bool = False) -> list[Any]:
         """Wait until all threads of a run have ended, and return their results in order. Any process may ask.
@@ -244,6 +254,9 @@ class Pool:
                     break
                 await asyncio.sleep(_LOOK)
             ended = await self._threads.ended(run_id)
+        return self._results(ended, return_exceptions=return_exceptions)
+
+    def _results(self, ended: Sequence[ThreadResult], *, return_exceptions: bool) -> list[Any]:
         results = [self._result(each) for each in ended]
         failed = [each for each in results if isinstance(each, SubmittedThreadError)]
         if failed and not return_exceptions:
@@ -262,7 +275,9 @@ class Pool:
 
         Raises:
             RunMismatchError: The thread was begun with another input.
-            RunnerStateError: A `Command` is for a thread that is under way, or that there is none of.
+            RunnerStateError: A `Command` is for a thread that is under way, or that there is none of;
+                or the thread is another pool's.
+            ValueError: A `Command` has an `update` or a `goto`.
             SubmittedThreadError: It has failed.
         """
         given = self._given(0, input, config, "", context)
@@ -271,17 +286,15 @@ class Pool:
                 named = await self._named(given.thread, input)
                 begun = await self._threads.go_on(self._given(0, named, config, "", context))
             else:
-                known = await self._threads.begin([given])
-                if known.get(given.thread, given.digest) != given.digest:
-                    raise mismatch(0, given.thread)
+                await self._threads.begin([given])
                 begun = True
             if not begun:
                 raise RunnerStateError(
                     f"thread {given.thread!r} is under way, or there is none; wait for it, and then go on with it"
                 )
-            while (ended := await self._threads.ended_of(given.thread)) is None:  # noqa: ASYNC110  # others end it
+            while not (ended := await self._threads.ended_of([given.thread])):  # noqa: ASYNC110  # others end it
                 await asyncio.sleep(_LOOK)
-        result = self._result(ended)
+        result = self._result(ended[given.thread])
         if isinstance(result, SubmittedThreadError):
             raise result
         return result
@@ -300,9 +313,14 @@ class Pool:
         own = full_config(one)
         named = own.get("configurable", {}).get("thread_id")
         thread = f"{run_id}:{place}" if named is None else str(named)
-        digest = "" if isinstance(value, Command) else digest_of(value)
         is_command = isinstance(value, Command)
-        held = {"resume": value.resume, "update": value.update} if is_command else value
+        if is_command and (value.update or value.goto):  # each leg would apply it again
+            raise ValueError(
+                f"a pool got {value!r} for thread {thread!r}; it takes Command(resume=…), and no update= or goto=. "
+                "Nothing was begun"
+            )
+        digest = "" if is_command else digest_of(value)
+        held = {"resume": value.resume} if is_command else value
         kind, data = AsyncPostgresSaver.serde.dumps_typed(
             {"input": held, "command": is_command, "config": dict(own), "context": context}
         )
@@ -369,18 +387,34 @@ class Pool:
         if taken is None:
             return
         row, token = taken
-        given: Mapping[str, Any] = self._saver.serde.loads_typed((row.kind, row.given))
+        asked: tuple[Asked, ...] = ()
+        try:
+            given: Mapping[str, Any] = self._saver.serde.loads_typed((row.kind, row.given))
+        except Exception as error:  # noqa: BLE001  # of a class that is gone, say: the next try meets it again
+            result: Any = Failed(error)
+        else:
+            try:
+                result, asked = await self._go(row, given)
+            except Exception as error:
+                if is_transient(error):
+                    raise
+                result = Failed(error)
+        if isinstance(result, Failed):
+            logger.warning("thread %r of %r has failed: %s", thread, self._name, _logged.said(result.error))
+        await self._leave(asked, thread, token, row.place, result)
+
+    async def _go(self, row: ThreadRow, given: Mapping[str, Any]) -> tuple[Any, tuple[Asked, ...]]:
+        """Run a thread; return its result, `Failed` or `PARKED`, and what it then asks for."""
         config: Any = dict(given["config"])
-        config["configurable"] = {**config.get("configurable", {}), "thread_id": thread}
+        config["configurable"] = {**config.get("configurable", {}), "thread_id": row.thread}
         saver = patient_saver(AsyncPostgresSaver(self._connections), self._patience)
         graph = self._graph.copy(update={"checkpointer": saver})
         host = LegHost(graph, frozenset(self._bridges), self._rows, by=self._by, patience=self._patience)
         value = await _fresh(graph, config, given)
         options = {} if given["context"] is None else {"context": given["context"]}
-        result = await host.run(value, config, row.run, options)
-        await self._leave(host, thread, token, row.place, result)
+        return await host.run(value, config, row.run, options), host.asked
 
-    async def _leave(self, host: LegHost, thread: str, token: str, place: int, result: Any) -> None:
+    async def _leave(self, asked: Sequence[Asked], thread: str, token: str, place: int, result: Any) -> None:
         """Write how a leg has left its thread, with a note for each bridge that it waits for, in one transaction."""
         kind: str | None = None
         data: bytes | None = None
@@ -389,14 +423,17 @@ class Pool:
         if result is PARKED:
             state = "parked"
             asks: dict[str, list[str]] = {}
-            for each in host.asked:
+            for each in asked:
                 asks.setdefault(each.batcher, []).append(each.id)
             notes = [note_row(bridge, handle_of(thread), "", ids, idle=False) for bridge, ids in asks.items()]
         elif isinstance(result, Failed):
-            state, error = "failed", f"{type(result.error).__name__}: {result.error}"
+            state, error = "failed", _told(result.error)
         else:
             state = "asks" if isinstance(result, Mapping) and "__interrupt__" in result else "done"
-            kind, data = self._saver.serde.dumps_typed(result)
+            try:
+                kind, data = self._saver.serde.dumps_typed(result)
+            except Exception as failure:  # noqa: BLE001  # the next try meets it again
+                state, error = "failed", _told(failure)
         ended = ThreadResult(thread, place, state, kind, data, error)
 
         async def write() -> None:
@@ -405,6 +442,12 @@ class Pool:
                     await AsyncPostgresStore(connection).abatch(notes)
 
         await self._ledger_patience.call(write)
+
+
+def _told(error: Exception) -> str:
+    """Return what an error says, without what a text of Postgres cannot hold: NUL, and halves of surrogate pairs."""
+    said = f"{type(error).__name__}: {error}".replace("\0", "")
+    return said.encode(errors="replace").decode()
 
 
 async def _fresh(graph: Any, config: Any, given: Mapping[str, Any]) -> Any:

@@ -14,7 +14,7 @@ the end changes nothing.
 """
 
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import update_wrapper
 from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
@@ -24,6 +24,8 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from batch_bridge._ledger.patience import Patience
+from batch_bridge.errors import RunMismatchError, RunnerStateError
+from batch_bridge.runner._recovery import mismatch
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -124,13 +126,13 @@ class ThreadTable:
         self._pool = pool
 
     @_patient
-    async def begin(self, given: Sequence[Given]) -> dict[str, str]:
+    async def begin(self, given: Sequence[Given]) -> None:
         """Begin threads that are not there, and those that have failed; all of them, or none.
 
-        Returns:
-            The digests of those that were there, by thread: the caller compares them.
+        Raises:
+            RunMismatchError: One was begun with another input, or by another run. Nothing was begun.
+            RunnerStateError: One belongs to another pool. Nothing was begun.
         """
-        known: dict[str, str] = {}
         async with self._connections.connection() as connection, connection.transaction():
             for start in range(0, len(given), _CHUNK):
                 page = given[start : start + _CHUNK]
@@ -155,30 +157,59 @@ class ThreadTable:
                 old = [each.thread for each in page if each.thread not in new]
                 if old:
                     cursor = await connection.execute(
-                        "SELECT thread, digest FROM batch_bridge_threads WHERE thread = ANY(%s)", (old,)
+                        "SELECT thread, pool, run, digest FROM batch_bridge_threads WHERE thread = ANY(%s)", (old,)
                     )
-                    digests = {row["thread"]: row["digest"] for row in await cursor.fetchall()}
-                    same = [each.thread for each in page if digests.get(each.thread) == each.digest]
-                    known |= digests
+                    known = {row["thread"]: row for row in await cursor.fetchall()}
+                    for each in page:
+                        self._compare(each, known.get(each.thread))
                     cursor = await connection.execute(
                         "UPDATE batch_bridge_threads SET state = 'ready', error = NULL, changed_at = clock_timestamp() "
-                        "WHERE thread = ANY(%s) AND state = 'failed' RETURNING thread",
-                        (same,),
+                        "WHERE thread = ANY(%s) AND pool = %s AND state = 'failed' RETURNING thread",
+                        (old, self._pool),
                     )
                     new |= {row["thread"] for row in await cursor.fetchall()}
                 await self._defer(connection, [each.thread for each in page if each.thread in new])
-        return known
+
+    def _compare(self, given: Given, row: Mapping[str, Any] | None) -> None:
+        """Raise if a thread is there already, and is not the one that is to be begun."""
+        if row is None:
+            return
+        self._refuse_others(given.thread, row["pool"])
+        if given.run and row["run"] != given.run:
+            raise RunMismatchError(
+                f"thread {given.thread!r} of input {given.place} belongs to run {row['run']!r}, and not to "
+                f"{given.run!r}; give it a thread_id of its own, or use the run_id that it was begun with",
+                index=given.place,
+            )
+        if row["digest"] != given.digest:
+            raise mismatch(given.place, given.thread)
+
+    def _refuse_others(self, thread: str, pool: str) -> None:
+        if pool != self._pool:
+            raise RunnerStateError(
+                f"thread {thread!r} belongs to the pool {pool!r} of this database, and this is the pool "
+                f"{self._pool!r}; give the thread, or its run, another name"
+            )
 
     async def go_on(self, given: Given) -> bool:
-        """Have a thread that waits for a person, or has ended, go on with something; return whether it does."""
+        """Have a thread that waits for a person, or has ended, go on with something; return whether it does.
+
+        Raises:
+            RunnerStateError: It belongs to another pool.
+        """
         async with self._connections.connection() as connection, connection.transaction():
             cursor = await connection.execute(
                 "UPDATE batch_bridge_threads SET state = 'ready', kind = %s, given = %s, result = NULL, "
                 "result_kind = NULL, error = NULL, changed_at = clock_timestamp() "
-                "WHERE thread = %s AND state IN ('asks', 'done', 'failed') RETURNING thread",
-                (given.kind, given.data, given.thread),
+                "WHERE thread = %s AND pool = %s AND state IN ('asks', 'done', 'failed') RETURNING thread",
+                (given.kind, given.data, given.thread, self._pool),
             )
             if await cursor.fetchone() is None:
+                cursor = await connection.execute(
+                    "SELECT pool FROM batch_bridge_threads WHERE thread = %s", (given.thread,)
+                )
+                if (row := await cursor.fetchone()) is not None:
+                    self._refuse_others(given.thread, row["pool"])
                 return False
             await self._defer(connection, [given.thread])
         return True
@@ -203,9 +234,9 @@ class ThreadTable:
         token = uuid.uuid4().hex
         async with self._connections.connection() as connection:
             cursor = await connection.execute(
-                "UPDATE batch_bridge_threads SET token = %s WHERE thread = %s AND state = 'ready' "
+                "UPDATE batch_bridge_threads SET token = %s WHERE thread = %s AND pool = %s AND state = 'ready' "
                 "RETURNING thread, run, place, digest, state, kind, given",
-                (token, thread),
+                (token, thread, self._pool),
             )
             row = await cursor.fetchone()
         return None if row is None else (ThreadRow(**row), token)
@@ -232,9 +263,19 @@ class ThreadTable:
         return await self._ended("run = %s AND place > %s", (run, beyond))
 
     @_patient
-    async def ended_of(self, thread: str) -> ThreadResult | None:
-        """Return what became of a thread; `None` if it has not ended, or there is none."""
-        return next(iter(await self._ended("thread = %s", (thread,))), None)
+    async def ended_of(self, threads: Sequence[str]) -> dict[str, ThreadResult]:
+        """Return what became of those of some threads that have ended."""
+        return {each.thread: each for each in await self._ended("thread = ANY(%s)", (list(threads),))}
+
+    @_patient
+    async def are_under_way(self, threads: Sequence[str]) -> bool:
+        """Return whether one of some threads has not ended yet."""
+        async with self._connections.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT 1 FROM batch_bridge_threads WHERE thread = ANY(%s) AND state != ALL(%s) LIMIT 1",
+                (list(threads), list(_ENDED)),
+            )
+            return await cursor.fetchone() is not None
 
     @_patient
     async def counts(self, run: str | None = None) -> dict[str, int]:
@@ -279,8 +320,8 @@ class ThreadTable:
         async with self._connections.connection() as connection:
             cursor = await connection.execute(
                 "SELECT thread, place, state, result_kind, result, error FROM batch_bridge_threads "  # noqa: S608
-                f"WHERE {where} AND state = ANY(%s) ORDER BY place",
-                (*given, list(_ENDED)),
+                f"WHERE {where} AND pool = %s AND state = ANY(%s) ORDER BY place",
+                (*given, self._pool, list(_ENDED)),
             )
             return [
                 ThreadResult(row["thread"], row["place"], row["state"], row["result_kind"], row["result"], row["error"])

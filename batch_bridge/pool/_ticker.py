@@ -38,7 +38,7 @@ _BEAT: Final = 2.0
 _ANSWER: Final = 20.0
 """Seconds in which the database answers on the lock's connection: a long queue that is read holds the loop up."""
 _PAUSE: Final = timedelta(seconds=1)
-"""The longest pause between two ticks: notes of threads that park are seen by then."""
+"""The longest pause between two ticks that succeed: notes of threads that park are seen by then."""
 _MOST_PASSES: Final = 300
 
 
@@ -69,6 +69,7 @@ class Ticker:
         self._is_idle = is_idle
         self.is_holder = False
         """Whether this process ticks."""
+        self._lost = False
 
     async def run(self) -> None:
         """Tick whenever it is this process's turn, until it is cancelled."""
@@ -124,6 +125,7 @@ class Ticker:
     async def _hold(self, connection: psycopg.AsyncConnection[Any]) -> None:
         logger.info("this process ticks for %r", self._name)
         tick = uuid4().hex
+        self._lost = False
         async with asyncio.TaskGroup() as group:
             group.create_task(self._guard(connection))
             for name, host in self._hosts.items():
@@ -131,38 +133,45 @@ class Ticker:
 
     async def _guard(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Look now and then whether the lock's connection is there, and say in the leases that this process lives."""
-        while True:
-            await asyncio.sleep(_BEAT)
-            async with asyncio.timeout(_ANSWER):
-                await connection.execute("SELECT 1")
-            for host in self._hosts.values():
-                with contextlib.suppress(RuntimeError):  # its tick finds out that it is not its own any more
-                    await host.beat()
+        try:
+            while True:
+                await asyncio.sleep(_BEAT)
+                async with asyncio.timeout(_ANSWER):
+                    await connection.execute("SELECT 1")
+                for host in self._hosts.values():
+                    with contextlib.suppress(RuntimeError):  # its tick finds out that it is not its own any more
+                        await host.beat()
+        finally:
+            self._lost = True  # a tick may take its cancellation for an error, and would go on
 
     async def _tick_on(self, name: str, host: ServerHost, tick: str) -> None:
-        while True:
-            next_at = await self.tick(name, host, tick)
-            pause = _PAUSE if next_at is None else min(max(next_at - _clock.now(), timedelta(0)), _PAUSE)
-            await asyncio.sleep(pause.total_seconds())
+        while not self._lost:
+            pause = await self.tick(name, host, tick)
+            if not self._lost:
+                await asyncio.sleep(pause.total_seconds())
 
-    async def tick(self, name: str, host: ServerHost, tick: str) -> datetime | None:
-        """Do one tick, and return when there is something to do next; `None`: nothing is due."""
+    async def tick(self, name: str, host: ServerHost, tick: str) -> timedelta:
+        """Do one tick, and return the pause until the next one: longer each time that ticks fail."""
         try:
             while True:
                 is_idle = await self._is_idle(name)  # before the notes are read: what parked by then has left one
-                if not await host.begin(self._store, tick, alone=True):
-                    return None
+                if not await host.begin(self._store, tick, alone=not self._lost):
+                    return _PAUSE
                 await host.collect("")
                 await host.advance()
                 await host.deliver()
                 await host.flush(everything=is_idle and host.waits_for_idleness and await self._is_idle(name))
                 if host.passes >= _MOST_PASSES or not (host.again or await host.rest()):
-                    return await host.end()
+                    return min(_until(await host.end()), _PAUSE)
         except Exception as error:  # noqa: BLE001  # no graph runs here
-            return await host.fail(error)
+            return _until(await host.fail(error))
         except BaseException:
             await host.break_off()
             raise
+
+
+def _until(at: datetime | None) -> timedelta:
+    return _PAUSE if at is None else max(at - _clock.now(), timedelta(0))
 
 
 class _Watch:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from datetime import timedelta
 from typing import TypedDict
 from uuid import uuid4
 
@@ -195,3 +196,160 @@ async def test_a_quiet_tick_costs_few_statements(postgres, provider, monkeypatch
         monkeypatch.setattr(psycopg.AsyncCursor, "execute", counted)
         await ticker.tick("bridge", hosts["bridge"], "tick")
     assert 0 < len(run) < 10, run
+
+
+@pytest.mark.parametrize("command", [Command(update={"q": "other"}), Command(resume="yes", goto="node")])
+async def test_a_command_that_does_more_than_answer_is_refused(postgres, provider, command):
+    run = run_id()
+    async with made(postgres, provider) as pool:
+        with pytest.raises(ValueError, match=r"Command\(resume=…\)"):
+            await pool.ainvoke(command, {"configurable": {"thread_id": f"{run}:0"}})
+        for call in (pool.submit, pool.abatch):
+            with pytest.raises(ValueError, match=r"Command\(resume=…\)"):
+                await call([{"q": "x"}, command], run_id=run)
+        assert not any((await pool.status()).values()), "nothing was begun"
+
+
+async def test_nothing_is_begun_with_inputs_of_which_one_is_another(postgres, provider):
+    run = run_id()
+    async with made(postgres, provider) as pool:
+        await pool.submit([{"q": "a"}, {"q": "b"}], run_id=run)
+        with pytest.raises(RunMismatchError) as caught:
+            await pool.submit([{"q": "a"}, {"q": "other"}, {"q": "new"}], run_id=run)
+        assert caught.value.index == 1
+        assert (await pool.status(run))["running"] == 2, "the third was not begun"
+        with pytest.raises(RunMismatchError):
+            await pool.ainvoke({"q": "other"}, {"configurable": {"thread_id": f"{run}:0"}})
+
+
+def named(*threads):
+    return [{"configurable": {"thread_id": thread}} for thread in threads]
+
+
+async def test_a_call_is_given_the_results_of_its_own_inputs(postgres, provider):
+    run = run_id()
+    one, two, three = (f"{run} {each}" for each in "abc")
+    async with working(made(postgres, provider)) as pool:
+        await pool.submit([{"q": "a"}, {"q": "b"}, {"q": "c"}], named(one, two, three), run_id=run)
+        results = await pool.abatch([{"q": "c"}, {"q": "a"}], named(three, one), run_id=run)
+        assert [each["answer"] for each in results] == ["<again <c>>", "<again <a>>"]
+        with pytest.raises(RunMismatchError, match="belongs to run"):
+            await pool.submit([{"q": "new"}, {"q": "b"}], named(f"{run} d", two), run_id=run_id())
+        assert sum((await pool.status()).values()) == 3, "nothing was begun"
+
+
+async def test_a_pool_does_not_touch_the_threads_of_another(postgres, provider):
+    run, inputs = run_id(), [{"q": "a"}]
+    config = {"configurable": {"thread_id": f"{run}:0"}}
+    other = made(postgres, provider)
+    async with made(postgres, provider) as pool, other:
+        await pool.submit(inputs, run_id=run)
+        for call in (other.submit(inputs, run_id=run), other.ainvoke(inputs[0], config)):
+            with pytest.raises(RunnerStateError, match="belongs to the pool"):
+                await call
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute("UPDATE batch_bridge_threads SET state = 'failed' WHERE thread = %s", (f"{run}:0",))
+        with pytest.raises(RunnerStateError, match="belongs to the pool"):
+            await other.ainvoke(Command(resume="yes"), config)
+        with pytest.raises(UnknownThreadError):
+            await other.results(run)
+        await other._leg(f"{run}:0")
+        assert ((await pool.status())["failed"], sum((await other.status()).values())) == (1, 0)
+
+
+async def test_a_leg_that_cannot_go_on_fails_its_thread(postgres, provider):
+    run = run_id()
+    first = made(postgres, provider)
+    async with first:
+        await first.submit([{"q": "a"}, {"q": "b"}], run_id=run)
+        await first._leg(f"{run}:0")
+        renamed = StateGraph(State).add_node("other", node).add_edge("__start__", "other")
+        pool = Pool(renamed, provider.bridge(), dsn=postgres, name=first._name)
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute("UPDATE batch_bridge_threads SET given = '\\xc1' WHERE thread = %s", (f"{run}:1",))
+            connection.execute("UPDATE batch_bridge_threads SET state = 'ready' WHERE thread = %s", (f"{run}:0",))
+        async with pool:
+            await pool._leg(f"{run}:0")
+            await pool._leg(f"{run}:1")
+            results = await pool.results(run, return_exceptions=True)
+            assert all(isinstance(each, SubmittedThreadError) for each in results)
+            assert "GraphChangedError" in str(results[0])
+            assert (await pool.status(run))["failed"] == 2
+            assert await pool._threads.is_idle()
+
+
+async def test_an_error_that_no_text_of_postgres_can_hold_is_kept_without_it(postgres, provider):
+    async def failing(state: State):
+        raise ValueError("a\0b \udc80 c")
+
+    run = run_id()
+    async with made(postgres, provider, failing) as pool:
+        await pool.submit([{"q": "a"}], run_id=run)
+        await pool._leg(f"{run}:0")
+        (result,) = await pool.results(run, return_exceptions=True)
+    assert "ValueError: ab ? c" in str(result)
+
+
+async def test_a_leg_whose_database_is_away_is_run_again(postgres, provider, monkeypatch):
+    run = run_id()
+
+    async def away(*_):
+        raise psycopg.OperationalError("the database is away")
+
+    async with made(postgres, provider) as pool:
+        await pool.submit([{"q": "a"}], run_id=run)
+        monkeypatch.setattr(pool, "_go", away)
+        with pytest.raises(psycopg.OperationalError):
+            await pool._leg(f"{run}:0")
+        assert (await pool.status(run))["running"] == 1
+
+
+class Host:
+    """A bridge whose every pass takes its cancellation for an error, as a library in between may."""
+
+    def __init__(self):
+        self.begun = []
+
+    async def begin(self, store, tick, *, alone):
+        self.begun.append(alone)
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise ValueError("cancelled") from None
+
+    async def beat(self):
+        pass
+
+    async def fail(self, error):
+        return None
+
+
+async def test_a_ticker_whose_lock_is_lost_ends_though_a_tick_swallows_that_it_is_cancelled(monkeypatch):
+    class Connection:
+        async def execute(self, query):
+            raise psycopg.OperationalError("the connection was ended")
+
+    async def is_idle(_):
+        return False
+
+    monkeypatch.setattr("batch_bridge.pool._ticker._BEAT", 0.05)
+    host = Host()
+    ticker = Ticker("", "lost", {"bridge": host}, None, is_idle)
+    with pytest.raises(ExceptionGroup):
+        async with asyncio.timeout(5):
+            await ticker._hold(Connection())
+    assert host.begun == [True]
+
+
+async def test_the_pause_after_failed_ticks_grows(postgres, provider, monkeypatch):
+    async def broken(*_):
+        raise psycopg.OperationalError("the database is away")
+
+    async with made(postgres, provider) as pool:
+        server = PoolServer(pool._threads, pool._connections, pool._saver.serde)
+        hosts = {"bridge": provider.bridge().host_in("bridge", server)}
+        ticker = Ticker(postgres, "failing", hosts, AsyncPostgresStore(pool._connections), pool._is_idle)
+        monkeypatch.setattr(hosts["bridge"], "collect", broken)
+        pauses = [await ticker.tick("bridge", hosts["bridge"], "tick") for _ in range(4)]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] > timedelta(seconds=10)
