@@ -1,5 +1,6 @@
 """Closing several things: one that fails keeps none of the others open, and no error is lost."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import TypeAlias
@@ -11,7 +12,7 @@ class Closing:
     """Closes things at the end of a block, each whatever becomes of the others, in their order.
 
     What the block has raised passes, with a note of each that could not be closed; else the first of their errors does,
-    with a note of each other.
+    with a note of each other. A cancellation that comes meanwhile passes before an error, which is noted on it.
 
     Args:
         closers: Called once each.
@@ -33,6 +34,9 @@ class Closing:
                 await close()
             except BaseException as failed:  # noqa: BLE001  # the others come first, and then it is raised
                 errors.append(failed)
+        if (stop := _cancellation(errors)) is not None and (error is None or isinstance(error, Exception)):
+            note_others(stop, [*([] if error is None else [error]), *errors])
+            raise stop
         if error is None:
             raise_first(errors)
         else:
@@ -43,6 +47,14 @@ async def close_all(closers: Iterable[Close]) -> None:
     """Close things, as `Closing` does without a block."""
     async with Closing(closers):
         pass
+
+
+def _cancellation(errors: Iterable[BaseException]) -> asyncio.CancelledError | None:
+    """Return the cancellation of this task that came while things were closed; another's is an error like any."""
+    task = asyncio.current_task()
+    if task is None or not task.cancelling():
+        return None
+    return next((each for each in errors if isinstance(each, asyncio.CancelledError)), None)
 
 
 def raise_first(errors: Iterable[BaseException]) -> None:
