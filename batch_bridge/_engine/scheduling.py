@@ -64,7 +64,7 @@ def due(state: State, now: datetime) -> Flush:
 
 
 def is_held(state: State, now: datetime) -> bool:
-    """Tell whether nothing is sent: a submission has come to nothing just now, or there is nothing left to spend."""
+    """Return whether nothing is sent: a submission has come to nothing just now, or there is nothing left to spend."""
     if state.till.is_short:
         return True
     until = state.held_until

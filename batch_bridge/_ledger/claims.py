@@ -225,7 +225,7 @@ class _Renewal:
         self._looked_at = clock()
 
     def is_dead(self, holder: str, row: dict[str, Any]) -> bool:
-        """Tell whether a holder's process is gone, or has said nothing for a term."""
+        """Return whether a holder's process is gone, or has said nothing for a term."""
         if _is_gone(holder, row):
             return True
         if row["machine"] == machine() != "" and row["pid"] == os.getpid() and row["started"] == started():
@@ -248,7 +248,7 @@ class _Renewal:
 
 
 def _is_gone(holder: str, row: dict[str, Any]) -> bool:
-    """Tell whether a holder is of this machine, and its process or its session is no more."""
+    """Return whether a holder is of this machine, and its process or its session is no more."""
     if row["machine"] != machine() or not row["machine"]:
         return False
     if row["pid"] == os.getpid() and row["started"] == started():

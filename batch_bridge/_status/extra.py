@@ -1,27 +1,34 @@
-"""What is told when the page's packages are not installed."""
+"""What is told when the packages of an extra are not installed."""
 
 from importlib.util import find_spec
-from typing import Final
 
 from batch_bridge.errors import MissingPackageError
 
-_PACKAGES: Final = ("starlette", "jinja2", "uvicorn", "python_multipart")
 
+def require(what: str, extra: str, *packages: str) -> None:
+    """Check that packages are installed; none is imported.
 
-def require_web() -> None:
-    """Check that the page can be served.
+    Args:
+        what: What needs them, as its user calls it.
+        extra: The extra that brings them.
+        packages: Their import names.
 
     Raises:
         MissingPackageError: A package is not installed; the message says what to run.
     """
-    for name in _PACKAGES:
+    for name in packages:
         try:
             is_here = find_spec(name) is not None
         except ImportError:
             is_here = False
         if not is_here:
             raise MissingPackageError(
-                f"watch --web needs the package {name!r}, which is not installed; "
-                "run: pip install 'langgraph-batch-bridge[web]'",
+                f"{what} needs the package {name!r}, which is not installed; "
+                f"run: pip install 'langgraph-batch-bridge[{extra}]'",
                 name=name,
             )
+
+
+def require_web() -> None:
+    """Check that the page can be served. Raises as `require` does."""
+    require("watch --web", "web", "starlette", "jinja2", "uvicorn", "python_multipart")

@@ -73,5 +73,5 @@ def _open(path: Path, how: str) -> sqlite3.Connection:
 
 
 def _is_out_of_reach(path: Path) -> bool:
-    """Tell whether SQLite cannot make the file beside it that it reads a log with: its folder is read-only."""
+    """Return whether SQLite cannot make the file beside it that it reads a log with: its folder is read-only."""
     return not Path(f"{path}-shm").exists() and not os.access(path.parent, os.W_OK)

@@ -39,7 +39,7 @@ def owner_of(path: Path, row: Mapping[str, Any] | None, now: float) -> Owner:
 
 
 def _lives(row: Mapping[str, Any], now: float) -> bool | None:
-    """Tell whether the process that wrote a row is there; `None` if it is not known."""
+    """Return whether the process that wrote a row is there; `None` if it is not known."""
     if row["machine"] and row["machine"] == machine():
         return started(row["pid"]) == str(row["started"])
     if row["machine"] == "" and row["host"] == socket.gethostname():

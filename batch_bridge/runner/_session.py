@@ -590,7 +590,7 @@ class Session:
         return self._activity.pause(self._policies[bridge], partial(self._asks, bridge))
 
     def _asks(self, bridge: str, call: Run) -> bool:
-        """Tell whether a request of a call is queued."""
+        """Return whether a request of a call is queued."""
         engine, waiters = self._engine_loops[bridge].engine, self._waiters
         return engine.is_open and any(each in waiters and waiters[each][0] is call for each in engine.waiting)
 

@@ -11,9 +11,9 @@ For OpenAI's events of batches and of responses in the background, signed with `
 `server`. `batch-bridge webhooks --file run.db` is the same in a process of its own.
 """
 
-from batch_bridge.webhooks._extra import require_starlette
+from batch_bridge._status.extra import require
 
-require_starlette()
+require("batch_bridge.webhooks", "server", "starlette", "uvicorn")
 
 from batch_bridge.webhooks._app import PATH, app
 from batch_bridge.webhooks._targets import Target

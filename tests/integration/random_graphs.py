@@ -352,7 +352,7 @@ RETRY = RetryPolicy(initial_interval=0.001, backoff_factor=1, max_attempts=5, ji
 
 
 def is_good(said: str) -> bool:
-    """Tell whether an answer ends a question that is put until the answer is good: every second one."""
+    """Return whether an answer ends a question that is put until the answer is good: every second one."""
     return int(said.rpartition("#")[2]) % 2 == 0
 
 

@@ -95,5 +95,5 @@ SHAPES = (
 
 
 def is_right(shape: Shape, name: str, result: Any) -> bool:
-    """Tell whether a thread's result is its own, and whole."""
+    """Return whether a thread's result is its own, and whole."""
     return sorted(result["answers"]) == sorted(map(answer_of, shape.questions(name)))

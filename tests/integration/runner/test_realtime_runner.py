@@ -1,4 +1,4 @@
-"""A graph whose bridge answers in realtime: threads park and are resumed as ever, and nothing else changes."""
+"""A graph whose bridge answers in realtime: threads park and are resumed as before, and nothing else changes."""
 
 import asyncio
 

@@ -56,7 +56,7 @@ class Provider(plain.WildProvider):
         else:
             self._expect(row.get("ids") == ids, f"{key}: members not written first")
         self._expect(len(row.get("keys", ())) == len(row.get("ids", ())), f"{key}: keys not written first")
-        # What is left to check is the same as ever, once the members are those that were sent.
+        # What is left to check is the same as before, once the members are those that were sent.
         read = self._store.read
         try:
             self._store.read = lambda: _with_members(read(), key, ids)

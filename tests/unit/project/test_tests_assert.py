@@ -42,7 +42,7 @@ def seen_in(node: ast.AST) -> tuple[bool, frozenset[str]]:
 
 
 def asserts(node: ast.AST, names: Names, seen: set[str]) -> bool:
-    """Tell whether a test, or anything that it uses, has an assertion."""
+    """Return whether a test, or anything that it uses, has an assertion."""
     itself, uses = seen_in(node)
     new = (uses & names.keys()) - seen
     seen |= new

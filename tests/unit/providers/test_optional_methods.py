@@ -120,7 +120,7 @@ PROTOCOLS = {made.name for tree in TREES.values() for made in classes(tree) if "
 
 
 def asks_a_protocol(node: ast.AST) -> bool:
-    """Tell whether this is `isinstance(…, P)` of a protocol, alone or among others."""
+    """Return whether this is `isinstance(…, P)` of a protocol, alone or among others."""
     is_call = isinstance(node, ast.Call) and named(node.func) in ("isinstance", "issubclass") and len(node.args) == 2
     return is_call and any(isinstance(each, ast.expr) and named(each) in PROTOCOLS for each in ast.walk(node.args[1]))
 
