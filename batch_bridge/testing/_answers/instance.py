@@ -1,6 +1,7 @@
 """A small JSON value that fits a JSON schema, for stand-in answers."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MAX_DEPTH = 24
@@ -10,6 +11,9 @@ MAX_NODES = 5_000
 """So many values an instance holds at most; a small schema can describe one that fills the memory."""
 
 _LARGEST = 1 << 53
+_NUMBER = re.compile(r"(?<![\w.])-?\d{1,15}(?!\w|\.\d)")
+_READ, _NUMBERS = 4_096, 16
+"""So many characters are searched for numbers, and so many are taken."""
 _FORMATS = {
     "date-time": "2000-01-01T00:00:00Z",
     "date": "2000-01-01",
@@ -24,15 +28,27 @@ _FORMATS = {
 }
 
 
-def instance(schema: object, text: str = "stand-in") -> Any:
-    """A minimal instance: the required properties, the first alternatives, `text` for free strings."""
-    return _Maker(schema if isinstance(schema, Mapping) else {}, text).make(schema, 0)
+def instance(schema: object, text: str = "stand-in", numbers: Sequence[int] = ()) -> Any:
+    """A minimal instance: the required properties, the first alternatives, `text` for free strings.
+
+    Args:
+        schema: What it must fit.
+        text: For strings that may be anything.
+        numbers: For whole numbers, one after the other, where the schema allows them.
+    """
+    return _Maker(schema if isinstance(schema, Mapping) else {}, text, numbers).make(schema, 0)
+
+
+def numbers_in(text: str) -> list[int]:
+    """The whole numbers that stand in a text, the first few."""
+    return [int(each) for each in _NUMBER.findall(text[:_READ])[:_NUMBERS]]
 
 
 class _Maker:
-    def __init__(self, root: Mapping[str, Any], text: str) -> None:
+    def __init__(self, root: Mapping[str, Any], text: str, numbers: Sequence[int]) -> None:
         self._root = root
         self._text = text
+        self._numbers = list(numbers)
         self._left = MAX_NODES
 
     def make(self, schema: object, depth: int) -> Any:
@@ -69,12 +85,20 @@ class _Maker:
             case "string":
                 return self._string(schema)
             case "integer" | "number":
-                return _number(schema, whole=kind == "integer")
+                return self._given(schema) if kind == "integer" else _number(schema, whole=False)
             case "boolean":
                 return True
             case "null":
                 return None
         return self._object(schema, depth) if "properties" in schema else self._text
+
+    def _given(self, schema: Mapping[str, Any]) -> float | int:
+        """The first number that was given, left, and allowed; else the least that is."""
+        for number in self._numbers:
+            if _number(schema, whole=True, wanted=number) == number:
+                self._numbers.remove(number)
+                return number
+        return _number(schema, whole=True)
 
     def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
         properties = schema.get("properties")
@@ -132,9 +156,10 @@ def _merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _number(schema: Mapping[str, Any], *, whole: bool) -> float | int:
+def _number(schema: Mapping[str, Any], *, whole: bool, wanted: int = 1) -> float | int:
+    """The number that is wanted, or one near it that the schema allows."""
     step = 1 if whole else 0.5
-    value: float = 1
+    value: float = wanted
     least, above = _bound(schema, "minimum"), _bound(schema, "exclusiveMinimum")
     most, below = _bound(schema, "maximum"), _bound(schema, "exclusiveMaximum")
     if least is not None:

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from batch_bridge.testing._answers.asked import Question, token_count
-from batch_bridge.testing._answers.instance import instance
+from batch_bridge.testing._answers.instance import instance, numbers_in
 
 
 def message(asked: Question) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def _text(content: object) -> str:
 
 
 def _tool(body: Mapping[str, Any], messages: list[Any]) -> dict[str, Any] | None:
-    """Name and input of the tool to call: the one demanded, else the first, when the user spoke last."""
+    """Name and input of the tool to call: the one demanded, else the first, with the question's numbers."""
     tools = body.get("tools")
     choice = body.get("tool_choice")
     choice = choice if isinstance(choice, Mapping) else {}
@@ -70,7 +70,10 @@ def _tool(body: Mapping[str, Any], messages: list[Any]) -> dict[str, Any] | None
     own = [tool for tool in own if isinstance(tool.get("name"), str)]
     demanded = choice.get("name") if choice.get("type") == "tool" else None
     own = [tool for tool in own if tool["name"] == demanded] or own
-    return {"name": own[0]["name"], "input": instance(own[0]["input_schema"])} if own else None
+    if not own:
+        return None
+    numbers = numbers_in(_question(messages))
+    return {"name": own[0]["name"], "input": instance(own[0]["input_schema"], numbers=numbers)}
 
 
 def _user_spoke(messages: list[Any]) -> bool:

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from batch_bridge.testing._answers.answer import AnswerRequest
 from batch_bridge.testing._batches.batch import ServedBatch
 from batch_bridge.testing._batches.batch_calls import creating, is_forgotten, known, listing, retrieving, untrue_status
 from batch_bridge.testing._batches.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, MODERATIONS
 from batch_bridge.testing._batches.form import MISTRAL_PREFIX
 from batch_bridge.testing._openai import batch_routes as batches
 from batch_bridge.testing._openai import file_routes as files
+from batch_bridge.testing._openai.realtime_routes import answer_in_tier
 from batch_bridge.testing._server.dialect import OPENAI, Dialect
 from batch_bridge.testing._server.errors import WireError, missing
 from batch_bridge.testing._server.gate import Handler, HTTPCall, answer_json, fault
@@ -45,9 +45,7 @@ async def ask(call: HTTPCall) -> Response:
     body = await call.json()
     if context.draws.strikes("realtime_error"):
         raise fault(context.settings.faults.realtime_error_status, "this request failed")
-    (answer,) = await context.answerer.many([AnswerRequest(f"/v1/{call.id('rest')}", body)])
-    await call.core.count(realtime=1)
-    return answer_json(answer.body, answer.status_code or 500)
+    return await answer_in_tier(call, body, f"/v1/{call.id('rest')}")
 
 
 async def create_together(call: HTTPCall) -> Response:

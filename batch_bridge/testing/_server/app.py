@@ -15,7 +15,7 @@ from batch_bridge.testing._compatible import routes as likes
 from batch_bridge.testing._gemini import batch_routes as gemini_batches
 from batch_bridge.testing._gemini import file_routes as gemini_files
 from batch_bridge.testing._gemini import model_routes as gemini
-from batch_bridge.testing._gemini.names import EMBED, EMBED_MANY, GENERATE, endpoint_of
+from batch_bridge.testing._gemini.names import EMBED, EMBED_MANY, GENERATE, STREAM, endpoint_of
 from batch_bridge.testing._lanes import routes as background
 from batch_bridge.testing._openai import azure_routes as azure
 from batch_bridge.testing._openai import batch_routes as batches
@@ -46,6 +46,7 @@ _GEMINI: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1beta/models", gemini.models),
     ("POST", "/v1beta/models/{model}:batchGenerateContent", gemini_batches.create),
     *(("POST", endpoint_of("{model}", method), gemini.ask) for method in (GENERATE, EMBED, EMBED_MANY)),
+    ("POST", endpoint_of("{model}", STREAM), gemini.ask_streamed),
     ("GET", "/v1beta/models/{model}", gemini.model),
     ("GET", "/v1beta/batches", gemini_batches.list_batches),
     ("POST", "/v1beta/batches/{batch_id}:cancel", gemini_batches.cancel),
