@@ -1,7 +1,7 @@
 """A small JSON value that fits a JSON schema, for stand-in answers."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 MAX_DEPTH = 24
@@ -12,8 +12,9 @@ MAX_NODES = 5_000
 
 _LARGEST = 1 << 53
 _NUMBER = re.compile(r"(?<![\w.])-?\d{1,15}(?!\w|\.\d)")
-_READ, _NUMBERS = 4_096, 16
-"""So many characters are searched for numbers, and so many are taken."""
+_QUOTED = re.compile(r"""(?<!\w)(['"])([^'"\n]{1,80})\1(?!\w)""")
+_READ, _TAKEN = 4_096, 16
+"""So many characters are searched for numbers and quotes, and so many of each are taken."""
 _FORMATS = {
     "date-time": "2000-01-01T00:00:00Z",
     "date": "2000-01-01",
@@ -28,27 +29,23 @@ _FORMATS = {
 }
 
 
-def instance(schema: object, text: str = "stand-in", numbers: Sequence[int] = ()) -> Any:
+def instance(schema: object, text: str = "stand-in", said: str = "") -> Any:
     """A minimal instance: the required properties, the first alternatives, `text` for free strings.
 
     Args:
         schema: What it must fit.
         text: For strings that may be anything.
-        numbers: For whole numbers, one after the other, where the schema allows them.
+        said: What its whole numbers, and the texts in quotes, stand in: one after the other, where the schema allows.
     """
-    return _Maker(schema if isinstance(schema, Mapping) else {}, text, numbers).make(schema, 0)
-
-
-def numbers_in(text: str) -> list[int]:
-    """The whole numbers that stand in a text, the first few."""
-    return [int(each) for each in _NUMBER.findall(text[:_READ])[:_NUMBERS]]
+    return _Maker(schema if isinstance(schema, Mapping) else {}, text, said[:_READ]).make(schema, 0)
 
 
 class _Maker:
-    def __init__(self, root: Mapping[str, Any], text: str, numbers: Sequence[int]) -> None:
+    def __init__(self, root: Mapping[str, Any], text: str, said: str) -> None:
         self._root = root
         self._text = text
-        self._numbers = list(numbers)
+        self._numbers = [int(each) for each in _NUMBER.findall(said)[:_TAKEN]]
+        self._quoted = [each for _, each in _QUOTED.findall(said)[:_TAKEN]]
         self._left = MAX_NODES
 
     def make(self, schema: object, depth: int) -> Any:
@@ -116,7 +113,8 @@ class _Maker:
         return [self.make(schema.get("items", {}), depth + 1) for _ in range(count)]
 
     def _string(self, schema: Mapping[str, Any]) -> str:
-        text = _FORMATS.get(str(schema.get("format")), self._text)
+        free = self._quoted.pop(0) if self._quoted and "format" not in schema else self._text
+        text = _FORMATS.get(str(schema.get("format")), free)
         least, most = schema.get("minLength"), schema.get("maxLength")
         if isinstance(least, int) and 0 < least <= 10_000:  # noqa: PLR2004
             text = text.ljust(least, ".")

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from batch_bridge.testing._answers.asked import Question, token_count
-from batch_bridge.testing._answers.instance import instance, numbers_in
+from batch_bridge.testing._answers.instance import instance
 
 
 def message(asked: Question) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def _text(content: object) -> str:
 
 
 def _tool(body: Mapping[str, Any], messages: list[Any]) -> dict[str, Any] | None:
-    """Name and input of the tool to call: the one demanded, else the first, with the question's numbers."""
+    """Name and input of the tool to call: the one demanded, else the first, when the user spoke last."""
     tools = body.get("tools")
     choice = body.get("tool_choice")
     choice = choice if isinstance(choice, Mapping) else {}
@@ -72,8 +72,7 @@ def _tool(body: Mapping[str, Any], messages: list[Any]) -> dict[str, Any] | None
     own = [tool for tool in own if tool["name"] == demanded] or own
     if not own:
         return None
-    numbers = numbers_in(_question(messages))
-    return {"name": own[0]["name"], "input": instance(own[0]["input_schema"], numbers=numbers)}
+    return {"name": own[0]["name"], "input": instance(own[0]["input_schema"], said=_question(messages))}
 
 
 def _user_spoke(messages: list[Any]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from batch_bridge.testing._answers.answer import Answer
 from batch_bridge.testing._server.event_stream import Event, pieces, write
 
-_TOLD_LATER: Final = {"content": [], "stop_reason": None, "stop_sequence": None}
+_TOLD_LATER: Final[Mapping[str, Any]] = {"content": [], "stop_reason": None, "stop_sequence": None}
 
 
 def message_events(answer: Answer) -> Iterator[Event]:

@@ -9,7 +9,7 @@ import orjson
 
 from batch_bridge.testing._answers.answer import Answer, refused
 from batch_bridge.testing._answers.asked import BYTES_PER_TOKEN, Question, token_count
-from batch_bridge.testing._answers.instance import instance, numbers_in
+from batch_bridge.testing._answers.instance import instance
 from batch_bridge.testing._answers.stand_in_other import unit_vector
 from batch_bridge.testing._gemini.names import EMBED, EMBED_MANY, GENERATE, method_in, model_in
 
@@ -90,7 +90,7 @@ def _question(contents: list[Any]) -> str:
 
 
 def _tool(body: Mapping[str, Any], contents: list[Any]) -> dict[str, Any] | None:
-    """Name and arguments of the tool to call: one that is allowed, with the user's numbers, if he spoke last."""
+    """Name and arguments of the tool to call: one that is allowed, when the user spoke last."""
     last = contents[-1] if contents else None
     parts = [each for each in field(last, "parts") or () if isinstance(each, Mapping)]
     if field(last, "role") == "model" or any(field(each, "functionResponse") is not None for each in parts):
@@ -109,7 +109,7 @@ def _tool(body: Mapping[str, Any], contents: list[Any]) -> dict[str, Any] | None
     if not tools or field(choice, "mode") in ("NONE", "none"):
         return None
     schema = field(tools[0], "parametersJsonSchema") or _plain(tools[0].get("parameters")) or {"type": "object"}
-    return {"name": tools[0]["name"], "args": instance(schema, numbers=numbers_in(_question(contents)))}
+    return {"name": tools[0]["name"], "args": instance(schema, said=_question(contents))}
 
 
 def _structured(asked: Question, config: object) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from batch_bridge.testing._answers.asked import Question, token_count
-from batch_bridge.testing._answers.instance import instance, numbers_in
+from batch_bridge.testing._answers.instance import instance
 
 CREATED = 1_735_689_600
 """Answers depend on the request alone, so they all claim the same moment: the start of 2025."""
@@ -162,7 +162,7 @@ def _question(messages: list[Any]) -> str:
 
 
 def _tool(body: Mapping[str, Any], messages: list[Any]) -> tuple[str, str] | None:
-    """Name and arguments of the tool to call: the one demanded, else the first. Its numbers are the question's."""
+    """Name and arguments of the tool to call: the one demanded, else the first; see `instance`."""
     choice, tools = body.get("tool_choice"), body.get("tools")
     if not isinstance(tools, list) or choice == "none":
         return None
@@ -174,8 +174,7 @@ def _tool(body: Mapping[str, Any], messages: list[Any]) -> tuple[str, str] | Non
         named = [f for f in named if f["name"] == demanded] or named
     if not named:
         return None
-    numbers = numbers_in(_question(messages))
-    arguments = instance(named[0].get("parameters") or {"type": "object"}, numbers=numbers)
+    arguments = instance(named[0].get("parameters") or {"type": "object"}, said=_question(messages))
     return named[0]["name"], orjson.dumps(arguments, option=orjson.OPT_NON_STR_KEYS).decode()
 
 

@@ -110,7 +110,8 @@ def _part(tell: _Tell, part: Mapping[str, Any], place: dict[str, Any]) -> Iterat
     if field is None:
         yield tell("response.content_part.added", **place, part=part)
     else:
-        kind, logprobs = f"response.{part['type']}", {"logprobs": []} if field == "text" else {}
+        kind = f"response.{part['type']}"
+        logprobs: dict[str, Any] = {"logprobs": []} if field == "text" else {}
         yield tell("response.content_part.added", **place, part={**part, field: ""})
         for piece in pieces(part.get(field)):
             yield tell(f"{kind}.delta", **place, delta=piece, **logprobs)

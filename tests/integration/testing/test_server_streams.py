@@ -203,9 +203,12 @@ async def test_an_upstream_answers_streams(server):
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole.choices[0].message.content
 
 
-async def test_a_tool_is_called_with_the_numbers_of_the_question(server):
+async def test_a_tool_is_called_with_the_numbers_and_quotes_of_the_question(server):
     async with openai_of(server) as client:
-        body = chat_body(tools=chat_tools(), messages=[{"role": "user", "content": "Look 3 days ahead, not 4.5."}])
+        body = chat_body(
+            tools=chat_tools(),
+            messages=[{"role": "user", "content": "Look 3 days ahead for 'Tromsø', not 4.5; don't stop, can't I?"}],
+        )
         called = await client.chat.completions.create(**body)
     arguments = json.loads(called.choices[0].message.tool_calls[0].function.arguments)
-    assert arguments == {"city": "stand-in", "days": 3}
+    assert arguments == {"city": "Tromsø", "days": 3}
