@@ -77,7 +77,7 @@ class JobsSession:
         rest = enumerate(items)
         job = Job(handle, 0, now, groups=whom.groups, settings=whom.settings, first=whom.first, key=key)
         while chunk := list(islice(rest, PART)):
-            requests = [Request(request_id(handle, index, item), handle, item) for index, (_, item) in chunk]
+            requests = [Request(request_id(handle, index, item), handle, item, is_priced=True) for index, (_, item) in chunk]
             names = tuple(name for _, (name, _) in chunk)
             number, count = count // PART, count + len(chunk)
             await self._ledger.put_part(
@@ -246,7 +246,7 @@ class JobsSession:
                 continue
             outcomes = await self._ledger.outcomes(part.ids)
             again = [
-                Request(each, job.handle, items[part.number * PART + place][1])
+                Request(each, job.handle, items[part.number * PART + place][1], is_priced=True)
                 for place, each in enumerate(part.ids)
                 if (each in outcomes and _outcome.is_refused(outcomes[each]))
                 or (each not in outcomes and not self._engine.knows(each))
