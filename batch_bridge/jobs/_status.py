@@ -6,8 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from batch_bridge._core import messages as _messages
 from batch_bridge._core import outcomes as _outcome
+from batch_bridge._core.json import messages as _messages
 from batch_bridge._core.models import JSON, Outcome, Succeeded, Usage
 from batch_bridge.errors import RequestError
 

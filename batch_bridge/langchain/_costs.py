@@ -9,7 +9,7 @@ from typing import Final
 
 from langchain_core.outputs import ChatResult
 
-from batch_bridge._core.messages import with_cost
+from batch_bridge._core.json.messages import with_cost
 
 
 @dataclass(slots=True)
