@@ -179,7 +179,7 @@ def _failures(shown: Sequence[Mapping[str, Any]]) -> list[Failure]:
 
 
 def _dead_count(values: Mapping[str, Any]) -> int:
-    """Return how many outcomes of a bridge could not be delivered; an earlier version's tick shows the first of them."""
+    """Return how many outcomes of a bridge could not be delivered; earlier versions show only the first of them."""
     return int(values.get("dead") or len(values.get("dead_letters") or ()))
 
 
