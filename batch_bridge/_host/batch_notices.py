@@ -10,7 +10,7 @@ from batch_bridge._core.models import Closed
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._engine import Engine
 from batch_bridge._host.notify import KEPT, Board, Notifier, Trouble, of_batch, of_trouble
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._money import AccountLine, Cost, receipt
 from batch_bridge.events import DeadLetter, Event, ResultsExpiring, Settled, Stalled
 
