@@ -13,8 +13,8 @@ import httpx
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.log import about, logger_of
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._node.platform.client import Access
 from batch_bridge._node.platform.keys import KeyRing
 from batch_bridge._node.platform.tickers import SAID_EVERY, say_ticks

@@ -13,23 +13,25 @@ from langgraph.types import interrupt
 from langgraph_sdk.client import LangGraphClient
 from postgres import cluster
 
-from batch_bridge._core.interrupt_payload import Asked, interrupt_value, to_json
+from batch_bridge._core.payload.interrupt_payload import Asked, interrupt_value, to_json
 from batch_bridge._node.platform.client import ON_BEHALF_OF, Access
 from batch_bridge._server.port.aegra import AegraServer
 from batch_bridge._server.port.threads import ThreadBusyError
 from batch_bridge._server.postgres import connections
 from batch_bridge.errors import BridgeUnreachableError
 
-TABLES = """
+TABLES = (
+    """
 CREATE TABLE thread (
     thread_id text PRIMARY KEY, status text DEFAULT 'idle', metadata_json jsonb DEFAULT '{}', user_id text NOT NULL,
     created_at timestamptz DEFAULT now(), updated_at timestamptz DEFAULT now()
-);
+)""",
+    """
 CREATE TABLE runs (
     run_id text PRIMARY KEY, thread_id text NOT NULL, status text DEFAULT 'pending', config jsonb, context jsonb,
     user_id text NOT NULL, created_at timestamptz DEFAULT clock_timestamp()
-);
-"""
+)""",
+)
 """As far as a bridge reads them. Source: `aegra_api/core/orm.py`, 0.11."""
 
 
@@ -101,7 +103,8 @@ async def aegra(postgres):
     async with connections(dsn, 8) as pool:
         await AsyncPostgresSaver(pool).setup()
         async with pool.connection() as connection:
-            await connection.execute(TABLES)
+            for each in TABLES:
+                await connection.execute(each)
         yield Aegra(pool)
 
 

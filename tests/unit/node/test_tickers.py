@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
-from fakes import FakeStore
+from langgraph.store.memory import InMemoryStore
 
 from batch_bridge._node.platform import tickers
 from batch_bridge._node.platform.announce import user_of
@@ -22,21 +22,21 @@ def fresh(monkeypatch):
 
 
 async def test_a_bridge_that_nobody_ticks_for_is_an_error():
-    store = FakeStore()
+    store = InMemoryStore()
     await say_ticks(store, "other", acts=False)
     with pytest.raises(UnknownBatcherError, match=r"'bridge'.*known: 'other'.*bridge.lifespan\(\).*batch-bridge tick"):
         await check_ticked(store, ["bridge"], "", THREAD)
 
 
 async def test_a_bridge_that_is_ticked_for_is_looked_up_once():
-    store = FakeStore()
+    store = InMemoryStore()
     await say_ticks(store, "bridge", acts=False)
     await check_ticked(store, ["bridge"], "", THREAD)
     await check_ticked(None, ["bridge"], "", THREAD)
 
 
 async def test_the_thread_of_a_user_needs_an_identity_of_the_bridge():
-    store = FakeStore()
+    store = InMemoryStore()
     await say_ticks(store, "bridge", acts=False)
     with pytest.raises(BridgeUnreachableError, match=r"'ada'.*client=lambda user"):
         await check_ticked(store, ["bridge"], "ada", THREAD)
@@ -46,11 +46,11 @@ async def test_the_thread_of_a_user_needs_an_identity_of_the_bridge():
 
 async def test_a_thread_whose_id_is_no_uuid_is_an_error():
     with pytest.raises(BridgeUnreachableError, match="UUID"):
-        await check_ticked(FakeStore(), ["bridge"], "", "chat-7")
+        await check_ticked(InMemoryStore(), ["bridge"], "", "chat-7")
 
 
 async def test_who_is_silent_for_long_is_warned_of(caplog, monkeypatch):
-    store = FakeStore()
+    store = InMemoryStore()
     await say_ticks(store, "bridge", acts=False)
     monkeypatch.setattr(tickers, "_QUIET", -1.0)
     await check_ticked(store, ["bridge"], "", THREAD)
