@@ -208,6 +208,7 @@ class Bridge:
         self._access = Access(_service(client), LINGER_ON_SERVER if self._linger is None else math.ceil(self._linger))
         self._hosts: dict[str, ServerHost] = {}
         self._graph: CompiledStateGraph[Any, Any, Any, Any] | None = None
+        self.__annotations__: dict[str, Any] = {}  # Aegra asks what it calls for its hints, as if it were a function
 
     def __repr__(self) -> str:
         mode = "" if self._mode == "batch" else f", mode={self._mode!r}"
