@@ -33,6 +33,7 @@ async def test_a_bridge_that_is_ticked_for_is_looked_up_once():
     await say_ticks(store, "bridge", acts=False)
     await check_ticked(store, ["bridge"], "", THREAD)
     await check_ticked(None, ["bridge"], "", THREAD)
+    assert tickers._found.keys() == {("bridge", False)}
 
 
 async def test_the_thread_of_a_user_needs_an_identity_of_the_bridge():
