@@ -21,7 +21,7 @@ from batch_bridge._node.platform.tickers import SAID_EVERY, say_ticks
 from batch_bridge.errors import MissingPackageError, UsageError
 
 if TYPE_CHECKING:
-    from batch_bridge._ledger.ledger import Rows
+    from batch_bridge._ledger.rows import Rows
     from batch_bridge.bridge._bridge import Bridge
 
 logger = logger_of(__name__)

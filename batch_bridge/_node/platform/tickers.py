@@ -16,7 +16,7 @@ from langgraph.store.base import PutOp, SearchOp
 from batch_bridge._core import clock as _clock
 from batch_bridge._core.payload.interrupt_payload import is_uuid
 from batch_bridge._core.wording.log import about, logger_of
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge.errors import BridgeUnreachableError, UnknownBatcherError
 
 logger = logger_of(__name__)
