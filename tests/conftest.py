@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -48,6 +49,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure() -> None:
     warm.WARM.close()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return who gives files to workers; with another `--dist` it is xdist's own."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from scheduling import TwoLanes  # xdist may not be there
+
+    return TwoLanes(config, log)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
