@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from batch_bridge._core.batching import Waiting
+from batch_bridge._core.policy.batching import Waiting
 from fakes import at, named
 
 from batch_bridge._server.ledger import _is_queued, _row, _waiting
