@@ -14,7 +14,7 @@ READY := $(or $(wildcard $(WHOLE)),$(WHOLE)$(if $(filter-out dev,$(GROUP)),-$(GR
 INSTALL = install --quiet --disable-pip-version-check --no-compile
 COMPILE = -m compileall -q -q -j 0
 # More than there are cores, up to a point: many tests wait for a server, and few compute.
-JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 4 ? 2 * cores : cores + 4)))
+JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 4 ? 2 * cores + 1 : cores + 4)))
 # Files in the order of `tests/conftest.py`, the slow ones first: so that both cores have something to do until the end.
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 QUICK := tests/unit $(addprefix tests/integration/, batcher/test_batcher.py batcher/test_batcher_ends.py \

@@ -4,9 +4,12 @@
 name, or by `-k`, is never left out.
 """
 
+import gc
 import os
+import shutil
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,10 @@ os.environ.pop(
     "PYTHONDONTWRITEBYTECODE", None
 )  # else each of the hundreds of processes that tests start compiles all anew
 
-hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine makes no test fail
-hypothesis.settings.load_profile("patient")
+IN_MEMORY = Path("/dev/shm")
+if "TMPDIR" not in os.environ and os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > 2 << 30:
+    # Processes are killed in tests, and machines are not: nobody needs what thousands of commits wait for, a disk.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(IN_MEMORY)
 
 HERE = Path(__file__).parent
 PATIENCE = {"live": 100_000, "acceptance": 900, "server": 300, "integration": 300, "simulation": 300, "unit": 180}
@@ -40,6 +45,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     sampling.is_whole, sampling.seed = config.getoption("--all"), config.getoption("--sample-seed")
+    examples = sampling.many(100, 40)
+    hypothesis.settings.register_profile("patient", deadline=None, max_examples=examples)  # however busy the machine is
+    hypothesis.settings.load_profile("patient")
     config.addinivalue_line(
         "markers", "sampled(least=, most=): a table, of which a sample runs unless `--all` is given"
     )
@@ -63,6 +71,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_report_header(config: pytest.Config) -> str:
     return "tables: whole" if sampling.is_whole else f"tables: a sample, --sample-seed={sampling.seed}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without the garbage collector, and keep what was collected out of its sight: every full collection walks it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)

@@ -152,7 +152,7 @@ def _short_chunks():
 
 TestSharing = SharingMachine.TestCase
 TestSharing.settings = settings(
-    max_examples=sampling.many(200, 40),
+    max_examples=sampling.many(200, 20),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -3,9 +3,9 @@
 from datetime import timedelta
 
 import pytest
-from batch_bridge._core.policy.batching import Waiting
 from fakes import at, named
 
+from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._server.ledger import _is_queued, _row, _waiting
 
 
