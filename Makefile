@@ -114,8 +114,9 @@ format: $(READY) ## Format the code
 	$(BIN)/ruff format --quiet .
 
 .PHONY: types
-types: $(READY) ## Check the types
+types: $(READY) ## Check the types, and that two type checkers find the mistakes of users
 	$(BIN)/mypy
+	$(BIN)/pytest -q -m types tests/unit/project/test_typed_programs.py
 
 .PHONY: layers
 layers: $(READY) ## Check that imports go down the layers only
@@ -123,8 +124,7 @@ layers: $(READY) ## Check that imports go down the layers only
 
 .PHONY: check
 check: $(READY) ## Everything that CI checks
-	@$(MAKE) --no-print-directory -j 2 -O lint types layers
-	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory -j 2 lint types layers test
 
 .PHONY: bench
 bench: $(READY) ## Measure against plain LangGraph, side by side; prints ratios

@@ -35,6 +35,8 @@ PATIENCE = {"live": 100_000, "acceptance": 900, "server": 300, "integration": 30
 """Seconds after which a test hangs, by its directory. The slowest takes a tenth, so a busy machine makes none fail."""
 ORDER = tuple(PATIENCE)
 """Slow files first: then workers that are given one file after the other end at about the same time."""
+LONGEST = {"test_histories.py", "test_differential.py"}
+"""Files that come before all others: each has a test that computes for half a minute or more."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -87,7 +89,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: ORDER.index(_room(item)))
+    items.sort(key=lambda item: (item.path.name not in LONGEST, ORDER.index(_room(item))))
     if config.pluginmanager.hasplugin("timeout"):
         for item in items:
             if item.get_closest_marker("timeout") is None:
