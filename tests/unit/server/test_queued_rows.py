@@ -6,7 +6,7 @@ import pytest
 from fakes import at, named
 
 from batch_bridge._core.policy.batching import Waiting
-from batch_bridge._server.ledger import _is_queued, _row, _waiting
+from batch_bridge._server.records import _is_queued, _row, _waiting
 
 
 @pytest.mark.parametrize("own", [None, timedelta(seconds=7)])
