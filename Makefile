@@ -29,6 +29,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(if $(wildcard $(READY)),,--clear) $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]' --group dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --group together
 	@touch $(READY)
 
 .PHONY: env
@@ -145,6 +146,7 @@ constraints: ## Resolve the newest versions anew, into constraints.txt
 	$(PYTHON) -m venv .venv-resolve
 	.venv-resolve/bin/pip install --quiet 'pip>=25.1'
 	.venv-resolve/bin/pip install --quiet -e '.[$(EXTRAS)]' --group dev
+	.venv-resolve/bin/pip install --quiet --no-deps --group together
 	.venv-resolve/bin/pip freeze --exclude-editable --exclude pip > constraints.txt
 	rm -rf .venv-resolve
 

@@ -25,7 +25,7 @@ from batch_bridge._server.thread_claims import claim, unclaim
 from batch_bridge._server.thread_view import ParkedWait, ThreadView
 from batch_bridge._server.users import Users
 from batch_bridge.errors import BridgeUnreachableError
-from batch_bridge.events import Delivered, Event
+from batch_bridge.events import DeadLetter, Delivered, Event
 
 logger = logger_of(__name__)
 
@@ -221,8 +221,10 @@ class Outbox:
             extra=about(bridge=self._bridge),
         )
         self.last_error = f"thread {delivery.thread}: {reason}"
-        await self._records.bury(delivery.ids, reason, now)
+        dead = await self._records.bury(delivery.ids, reason, now)
         self._deliveries.pop(delivery.thread, None)
+        if self._tell is not None and dead:
+            self._tell(DeadLetter(bridge=self._bridge, thread=delivery.thread, requests=tuple(dead), reason=reason))
 
     # -- resuming ------------------------------------------------------------------------------------------------
 

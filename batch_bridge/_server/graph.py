@@ -58,7 +58,8 @@ class BridgeState(BridgeInput, total=False):
         undelivered: Outcomes whose thread has not taken them yet.
         unclaimed: Answers that were paid for and that no wait asks for any more, as far as `retention` goes back.
         held: Requests of batches whose rows cannot be read: they are neither sent again nor answered.
-        dead_letters: Outcomes that could not be delivered, the first of them: request, thread, reason.
+        dead: Outcomes that could not be delivered.
+        dead_letters: The first of them: request, thread, reason.
         last_error: What failed last; empty if nothing has.
         cost: What was paid, would have been paid in realtime, and was saved, by model and by lane, as far as
             `retention` goes back; amounts are exact strings, `null` where a price is not known.
@@ -72,6 +73,7 @@ class BridgeState(BridgeInput, total=False):
     undelivered: int
     unclaimed: int
     held: int
+    dead: int
     dead_letters: list[dict[str, str]]
     last_error: str
     cost: dict[str, Any]
