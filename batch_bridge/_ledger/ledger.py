@@ -221,6 +221,8 @@ class Ledger:
         }
         if batch.blind is not None:
             row["blind"] = _blind_row(batch.blind)
+        if batch.leaves_at is not None:
+            row["leaves_at"] = batch.leaves_at.timestamp()
         return self._put("batches", batch.key, row)
 
     def _members(self, batch: Intent | SubmittedBatch) -> PutOp:
@@ -432,7 +434,9 @@ def _batch(key: str, row: Mapping[str, Any], held: Mapping[str, Any]) -> tuple[I
             return Intent(key, ids, group, at, row["prepared"], keys, shared, terms), True
         case "submitted":
             handle, blind = row["handle"], _blind(row.get("blind"))
-            return SubmittedBatch(key, ids, group, at, handle, keys, shared, terms, blind=blind)
+            leaves_at = row.get("leaves_at")
+            stops = None if leaves_at is None else _time(leaves_at)
+            return SubmittedBatch(key, ids, group, at, handle, keys, shared, terms, blind=blind, leaves_at=stops)
         case "overdue" | "cancelled" as left:
             handle, blind = row["handle"], _blind(row.get("blind"))
             return SubmittedBatch(key, ids, group, at, handle, keys, shared, terms, left, blind)
@@ -499,8 +503,8 @@ def _terms_row(terms: Terms) -> dict[str, Any]:
     row: dict[str, Any] = {"bytes": terms.bytes}
     if terms.asked_at is not None:
         row["asked_at"] = terms.asked_at.timestamp()
-    if terms.fallback:
-        row["fallback"] = True
+    if terms.lane:
+        row["lane"] = terms.lane
     if terms.deadline is not None:
         row["deadline"] = terms.deadline.total_seconds()
     return row
@@ -511,7 +515,8 @@ def _terms(row: Any) -> Terms:
         return Terms()
     asked_at = row.get("asked_at")
     own = read_seconds(row.get("deadline"))
-    return Terms(_time(asked_at) if asked_at is not None else None, row["bytes"], row.get("fallback", False), own)
+    lane = row.get("lane") or ("fallback" if row.get("fallback") else "")  # a row of version 0.2
+    return Terms(_time(asked_at) if asked_at is not None else None, row["bytes"], lane, own)
 
 
 def _blind_row(blind: Blind) -> list[float]:

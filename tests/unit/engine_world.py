@@ -10,7 +10,7 @@ from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import Cancelled, Errored, InProgress, Measure, Succeeded
 from batch_bridge._engine import Engine
 from batch_bridge._engine import outcome_writer as _settlement
-from batch_bridge._engine.deadline import Deadline
+from batch_bridge._engine.ladder import Ladder
 from batch_bridge._ledger import ledger as _ledger
 from batch_bridge._ledger.durable_queue import DurableQueueLedger
 from batch_bridge._ledger.ledger import Ledger
@@ -82,7 +82,7 @@ class World:
         self.provider.done = {IDS[n] for n in done}
         self.fallback = FakeProvider(fuse=self.fuse)
         self.attempts = attempts
-        self.deadline = None if policy is None else Deadline(HOUR, policy, self.fallback)
+        self.deadline = None if policy is None else Ladder.of_fallback(HOUR, policy, self.fallback)
         self.clock = itertools.count()
         self.step = step
         self.seen = {}
@@ -101,7 +101,7 @@ class World:
             FlushPolicy(max_requests=3),
             ledger,
             attempts=self.attempts,
-            deadline=self.deadline,
+            ladder=self.deadline,
         )
         await self.engine.open(self.now())
         return set(await self.engine.collect(REQUESTS, self.now()))

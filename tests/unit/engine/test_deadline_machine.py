@@ -20,7 +20,7 @@ from batch_bridge._core.resubmission import DEADLINE
 from batch_bridge._engine import Engine
 from batch_bridge._engine import outcome_writer as _settlement
 from batch_bridge._engine import settling as _settler
-from batch_bridge._engine.deadline import Deadline
+from batch_bridge._engine.ladder import Ladder
 from batch_bridge._ledger import ledger as _ledger
 from batch_bridge._ledger.ledger import Ledger
 
@@ -93,7 +93,7 @@ class DeadlineMachine(plain.EngineMachine):
                 Ledger(self.store, plain.NAME),
                 poll_interval=plain.INTERVAL,
                 attempts=self.attempts,
-                deadline=Deadline(AFTER, self.on_deadline, self.provider),
+                ladder=Ladder.of_fallback(AFTER, self.on_deadline, self.provider),
             )
         self.engine = self.last
         self.run(self.engine.open(self.now))
