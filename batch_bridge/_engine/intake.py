@@ -6,16 +6,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.batching import Waiting
-from batch_bridge._core.ladder import Rung, choose, leaves_at
-from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Attempt, Errored, Expired, Intent, Measure, Outcome, Request
+from batch_bridge._core.policy.batching import Waiting
+from batch_bridge._core.policy.ladder import Rung, choose, leaves_at
+from batch_bridge._core.policy.resubmission import DEADLINE
 from batch_bridge._core.provider import HasTokens, has_tokens
-from batch_bridge._core.resubmission import DEADLINE
-from batch_bridge._engine.flight import Flight
-from batch_bridge._engine.ladder import Ladder, Lane, aside, lane_of_group
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import about, logger_of
+from batch_bridge._engine.flights.flight import Flight
 from batch_bridge._engine.state import State, said
+from batch_bridge._engine.waiting.ladder import Ladder, Lane, aside, lane_of_group
 from batch_bridge.errors import RequestRefused
 
 logger = logger_of(__name__)

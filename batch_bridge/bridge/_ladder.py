@@ -6,14 +6,14 @@ from datetime import timedelta
 from typing import Final, get_args
 
 from batch_bridge._core.durations import duration
-from batch_bridge._core.flush_policy import FlushPolicy
-from batch_bridge._core.ladder import Rung
-from batch_bridge._core.lanes import LaneName, lanes_of, no_lane, open_lane
-from batch_bridge._core.log import logger_of
-from batch_bridge._core.mode import VARIABLE
+from batch_bridge._core.policy.flush_policy import FlushPolicy
+from batch_bridge._core.policy.ladder import Rung
+from batch_bridge._core.policy.lanes import LaneName, lanes_of, no_lane, open_lane
+from batch_bridge._core.policy.mode import VARIABLE
+from batch_bridge._core.policy.vendor_terms import VendorTerms
 from batch_bridge._core.provider import Provider, has_realtime
-from batch_bridge._core.vendor_terms import VendorTerms
-from batch_bridge._engine.ladder import Ladder, Lane, OnDeadline
+from batch_bridge._core.wording.log import logger_of
+from batch_bridge._engine.waiting.ladder import Ladder, Lane, OnDeadline
 from batch_bridge._money import share_of
 from batch_bridge.bridge._mode_switch import ModeSwitch
 from batch_bridge.providers._callables import CallableProvider

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 
-from batch_bridge._core import messages as _messages
+from batch_bridge._core.json import messages as _messages
 from batch_bridge._core.models import Cancelled, Errored, Expired, Outcome, Succeeded
-from batch_bridge.providers._shared.error_text import PASSING, is_error, said, status_in
+from batch_bridge.providers._shared.failures.error_text import PASSING, is_error, said, status_in
 from batch_bridge.providers._shared.item import read_mark
-from batch_bridge.providers._shared.result import loads
+from batch_bridge.providers._shared.results.result import loads
 from batch_bridge.providers.openai import _chat as _openai_chat
 from batch_bridge.providers.openai import _responses as _openai_responses
 

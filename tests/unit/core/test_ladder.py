@@ -7,7 +7,7 @@ from fakes import at
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_bridge._core.ladder import Leave, Rung, Stay, choose, learned, leaves_at, look
+from batch_bridge._core.policy.ladder import Leave, Rung, Stay, choose, learned, leaves_at, look
 
 MINUTE, HOUR = 60, 3600
 
