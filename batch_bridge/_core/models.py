@@ -269,6 +269,7 @@ class SubmittedBatch:
         left: Why nobody waits for it any more, so that it is stopped: `"cancelled"`, its requests were; `"overdue"`,
             they are answered elsewhere, are its members no more, and what it has answered all the same is counted.
         blind: How long it could not be looked at; `None` if it could the last time.
+        kept: Requests that it has answered, though they had left it and waited to be sent again.
         leaves_at: It was told to stop, and when its requests move on whether it has or not; `None`: it was not.
     """
 
@@ -282,6 +283,7 @@ class SubmittedBatch:
     terms: Terms = Terms()
     left: Literal["", "overdue", "cancelled"] = ""
     blind: Blind | None = None
+    kept: tuple[str, ...] = ()
     leaves_at: datetime | None = None
 
 

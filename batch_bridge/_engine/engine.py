@@ -143,19 +143,7 @@ class Engine:
         await state.ledger.read_attempts()
         for entry in await state.ledger.open_batches(tidy=True):
             batch, doubtful = entry if isinstance(entry, tuple) else (entry, False)
-            flight = Flight(batch, now, first_pause(state.interval), doubtful=doubtful, inherited=True)
-            old = remembered.get(batch.key)
-            if old is not None and isinstance(batch, SubmittedBatch) and isinstance(old.batch, SubmittedBatch):
-                flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
-                flight.problem, flight.logged, flight.bad, flight.done = old.problem, old.logged, old.bad, old.done
-                flight.total = old.total
-                flight.since, flight.bad_since, flight.blind = old.since, old.bad_since, old.blind
-            elif isinstance(batch, SubmittedBatch) and state.ledger.keeps_queue:
-                flight.blind = batch.blind  # no process stays: those before this one have looked in vain, too
-            flight.stopping = isinstance(batch, SubmittedBatch) and batch.left != ""
-            if isinstance(batch, SubmittedBatch) and batch.leaves_at is not None:
-                flight.stopping = flight.is_late = True
-                flight.leaves_at = batch.leaves_at
+            flight = await self._inherited(batch, remembered.get(batch.key), now, doubtful=doubtful)
             state.flights.add(flight)
         unconfirmed = {flight.batch.key for flight in state.flights if isinstance(flight.batch, Intent)}
         state.handles = {key: handle for key, handle in state.handles.items() if key in unconfirmed}
@@ -180,6 +168,28 @@ class Engine:
                 sent.append(waiting.id)
         await state.ledger.unqueued(sent)
         await state.open_traces(closed)
+
+    async def _inherited(
+        self, batch: Intent | SubmittedBatch, old: Flight | None, now: datetime, *, doubtful: bool
+    ) -> Flight:
+        """Return a batch that a process before this one has begun, or this one before it lost its ledger."""
+        state = self._state
+        flight = Flight(batch, now, first_pause(state.interval), doubtful=doubtful, inherited=True)
+        if not isinstance(batch, SubmittedBatch):
+            return flight
+        if old is not None and isinstance(old.batch, SubmittedBatch):
+            flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
+            flight.problem, flight.logged, flight.bad, flight.done = old.problem, old.logged, old.bad, old.done
+            flight.total = old.total
+            flight.since, flight.bad_since, flight.blind = old.since, old.bad_since, old.blind
+        elif state.ledger.keeps_queue:
+            flight.blind = batch.blind  # no process stays: those before this one have looked in vain, too
+        flight.is_late, flight.leaves_at = batch.leaves_at is not None, batch.leaves_at
+        flight.stopping = batch.left != "" or flight.is_late
+        if batch.kept:  # the process before may have died over them
+            known = await state.ledger.settled(batch.kept)
+            flight.batch = replace(batch, kept=tuple(each for each in batch.kept if each in known))
+        return flight
 
     async def _requeued(self, now: datetime) -> list[Waiting]:
         """Read the queue that a process before this one has left; what waits for a lane that is gone is judged anew."""

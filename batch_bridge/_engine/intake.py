@@ -15,7 +15,7 @@ from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._engine.flights.flight import Flight
 from batch_bridge._engine.state import State, said
-from batch_bridge._engine.waiting.ladder import Ladder, Lane, aside, lane_of_group
+from batch_bridge._engine.waiting.ladder import Ladder, LadderLane, aside, lane_of_group
 from batch_bridge.errors import RequestRefused
 
 logger = logger_of(__name__)
@@ -54,7 +54,7 @@ def judge(
 
 
 def _placed(  # noqa: PLR0917  # what `judge` knows
-    state: State, ladder: Ladder, request: Request, asked_at: datetime, now: datetime, lanes: Sequence[Lane]
+    state: State, ladder: Ladder, request: Request, asked_at: datetime, now: datetime, lanes: Sequence[LadderLane]
 ) -> Waiting | Errored:
     """Return a request as it is queued for one of several lanes; one that refuses it is passed over."""
     after = ladder.time_of(request.deadline)
@@ -98,13 +98,13 @@ def requeued(state: State, waiting: Waiting, now: datetime) -> Waiting | None:
     return _timed(ladder, replace(waiting, group=group), lane, rungs, min(waiting.queued_at, now))
 
 
-def _timed(ladder: Ladder, waiting: Waiting, lane: Lane, rungs: Sequence[Rung], since: datetime) -> Waiting:
+def _timed(ladder: Ladder, waiting: Waiting, lane: LadderLane, rungs: Sequence[Rung], since: datetime) -> Waiting:
     """Return a request with the time at which it leaves its lane, if it still waits for it by then."""
     due_at, kind, group = ladder.due_at(waiting), ladder.kind(waiting), aside(lane, waiting.group)
     if due_at is None:
         return replace(waiting, group=group, kind=kind)
     here = next(rung for rung in rungs if rung.name == lane.name)
-    others = [rung for rung in rungs if rung is not here]
+    others = [] if ladder.is_last(lane) else [rung for rung in rungs if rung is not here]
     is_at_once = ladder.chooses and not lane.is_pooled
     late_at = leaves_at(here, others, since=since, due_at=due_at, is_refused=is_at_once)
     if late_at is None and ladder.expires:
@@ -122,7 +122,7 @@ def late(tries: Sequence[Attempt]) -> Expired:
     return replace(LATE_IN_FLIGHT if was_sent else LATE_IN_QUEUE, attempts=tuple(tries))
 
 
-def _measured(state: State, request: Request, asked_at: datetime, lane: Lane | None) -> Waiting | Errored:
+def _measured(state: State, request: Request, asked_at: datetime, lane: LadderLane | None) -> Waiting | Errored:
     """Return a request with its group and size in a lane, or why that lane refuses it."""
     who, is_home = state.answers_in(lane), lane is None or lane.provider is None
     try:

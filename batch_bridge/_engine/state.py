@@ -25,7 +25,7 @@ from batch_bridge._engine.flights.watch import BatchWatch
 from batch_bridge._engine.spending import Till, mode_of, vendor_of
 from batch_bridge._engine.standstill import Standstill
 from batch_bridge._engine.telemetry import Figures, Telemetry, Totals, row_of, trace_of
-from batch_bridge._engine.waiting.ladder import Ladder, Lane, lane_of_group
+from batch_bridge._engine.waiting.ladder import Ladder, LadderLane, lane_of_group
 from batch_bridge._engine.waiting.queue import Queue
 from batch_bridge._engine.waiting.quota import QuotaController
 from batch_bridge._engine.waiting.tenants import TenantLimits
@@ -152,7 +152,7 @@ class State:
         show = getattr(self.who(batch), "shown", None)
         return handle if show is None else show(handle)
 
-    def lane(self, name: str) -> Lane:
+    def lane(self, name: str) -> LadderLane:
         """Return a lane by its name; the home where there is none of that name.
 
         Raises:
@@ -162,11 +162,11 @@ class State:
             raise RuntimeError(f"{self.name!r} has no lanes, and was asked for {name!r}")
         return self.ladder.lane(name) or self.ladder.home
 
-    def is_last(self, lane: Lane | None) -> bool:
+    def is_last(self, lane: LadderLane | None) -> bool:
         """Return whether no lane follows; `None` is that of a bridge that has none."""
         return self.ladder is None or lane is None or self.ladder.is_last(lane)
 
-    def lane_of(self, batch: Intent | SubmittedBatch) -> Lane | None:
+    def lane_of(self, batch: Intent | SubmittedBatch) -> LadderLane | None:
         """Return the lane that a batch was sent in; `None` is the bridge's own."""
         return None if self.ladder is None or not batch.terms.lane else self.ladder.lane(batch.terms.lane)
 
@@ -174,11 +174,11 @@ class State:
         """Return who was given a batch."""
         return self.answers_in(self.lane_of(batch))
 
-    def answers_in(self, lane: Lane | None) -> Provider:
+    def answers_in(self, lane: LadderLane | None) -> Provider:
         """Return who answers in a lane; `None` is the bridge's own."""
         return self.provider if lane is None or lane.provider is None else lane.provider
 
-    def deduplication_in(self, lane: Lane | None) -> Deduplication | None:
+    def deduplication_in(self, lane: LadderLane | None) -> Deduplication | None:
         """Return which requests share an answer, of those that go to a lane."""
         is_elsewhere = lane is not None and lane.provider is not None
         return None if is_elsewhere and self.ladder is not None and not self.ladder.is_own else self.deduplication

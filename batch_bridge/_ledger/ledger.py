@@ -221,6 +221,8 @@ class Ledger:
         }
         if batch.blind is not None:
             row["blind"] = _blind_row(batch.blind)
+        if batch.kept:
+            row["kept"] = list(batch.kept)
         if batch.leaves_at is not None:
             row["leaves_at"] = batch.leaves_at.timestamp()
         return self._put("batches", batch.key, row)
@@ -438,8 +440,8 @@ def _batch(key: str, row: Mapping[str, Any], held: Mapping[str, Any]) -> tuple[I
             stops = None if leaves_at is None else _time(leaves_at)
             return SubmittedBatch(key, ids, group, at, handle, keys, shared, terms, blind=blind, leaves_at=stops)
         case "overdue" | "cancelled" as left:
-            handle, blind = row["handle"], _blind(row.get("blind"))
-            return SubmittedBatch(key, ids, group, at, handle, keys, shared, terms, left, blind)
+            handle, blind, kept = row["handle"], _blind(row.get("blind")), tuple(row.get("kept", ()))
+            return SubmittedBatch(key, ids, group, at, handle, keys, shared, terms, left, blind, kept)
         case stage:
             raise LedgerError(
                 f"batch {key!r} is in stage {stage!r}, which this version of BatchBridge does not "

@@ -13,7 +13,7 @@ from batch_bridge._core.policy.mode import VARIABLE
 from batch_bridge._core.policy.vendor_terms import VendorTerms
 from batch_bridge._core.provider import Provider, has_realtime
 from batch_bridge._core.wording.log import logger_of
-from batch_bridge._engine.waiting.ladder import Ladder, Lane, OnDeadline
+from batch_bridge._engine.waiting.ladder import Ladder, LadderLane, OnDeadline
 from batch_bridge._money import share_of
 from batch_bridge.bridge._mode_switch import ModeSwitch
 from batch_bridge.providers._callables import CallableProvider
@@ -75,7 +75,7 @@ def ladder_of(  # what a bridge was given
         rung = Rung(name, share, promise, _STOPS.get(name, timedelta(0)), pools)
         who = None if name == home else ModeSwitch(provider, math.inf, open_lane(provider, name), name)
         is_single = name == "flex" and name != names[-1]
-        lanes.append(Lane(rung, who, is_single=is_single, is_pooled=is_pooled))
+        lanes.append(LadderLane(rung, who, is_single=is_single, is_pooled=is_pooled))
     return Ladder(tuple(lanes), duration(given), policy, is_strict=True, chooses=True)
 
 

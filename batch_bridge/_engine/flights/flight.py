@@ -49,7 +49,7 @@ class Flight:
         settled: Requests that have an outcome though the batch has not ended, with its kind.
         forgotten: Those of them that nobody will ask for again: let go of with the batch, which is judged by them.
         failed: In which ways those that are settled early have failed.
-        kept: Requests that have left it, and that it has answered first all the same.
+        kept: Requests that it has answered first, though they had left it and were in another batch.
         answered_elsewhere: Its requests that were answered by a batch that they had left.
         paid_twice: Those of them that it has answered, too.
         account: What its answers have used, as far as they were read.

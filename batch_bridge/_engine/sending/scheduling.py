@@ -9,7 +9,7 @@ from batch_bridge._core.policy.batching import Waiting, cap
 from batch_bridge._core.provider import Provider
 from batch_bridge._engine.flights.flight import first_pause
 from batch_bridge._engine.state import State
-from batch_bridge._engine.waiting.ladder import Aside, Lane, is_aside, lane_of_group
+from batch_bridge._engine.waiting.ladder import Aside, LadderLane, is_aside, lane_of_group
 from batch_bridge._engine.waiting.quota import Admission
 
 
@@ -30,7 +30,7 @@ class Flush:
     is_limited: bool = False
 
 
-def in_lane(state: State, lane: Lane) -> list[Waiting]:
+def in_lane(state: State, lane: LadderLane) -> list[Waiting]:
     """Return what is sent in another lane than the home now: all that waits for it, as far as it has room."""
     queue = state.opened()
     if state.till.is_short and not state.is_last(lane):
@@ -94,7 +94,7 @@ def wake_at(state: State, now: datetime) -> datetime | None:
     return min(times, default=None)
 
 
-def batch_limits(state: State, lane: Lane | None = None) -> Limits:
+def batch_limits(state: State, lane: LadderLane | None = None) -> Limits:
     """Return what one batch may hold."""
     if lane is not None and lane.provider is not None:
         return cap(lane.limits or lane.provider.limits, state.policy.max_requests, None)

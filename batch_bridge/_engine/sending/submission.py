@@ -21,7 +21,7 @@ from batch_bridge._engine.settlement.leaving import next_look
 from batch_bridge._engine.settlement.settling import Settler
 from batch_bridge._engine.spending import Admitted
 from batch_bridge._engine.state import State, said
-from batch_bridge._engine.waiting.ladder import Lane, lane_of_group
+from batch_bridge._engine.waiting.ladder import LadderLane, lane_of_group
 from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
 
 logger = logger_of(__name__)
@@ -49,7 +49,7 @@ class Sender:
         shared = deduplication is not None and deduplication.dedupe
         await state.each(split(waiting, batch_limits(state), shared=shared), lambda each: self._begin(each, now))
 
-    async def flush_in(self, lane: Lane, waiting: Sequence[Waiting], now: datetime) -> None:
+    async def flush_in(self, lane: LadderLane, waiting: Sequence[Waiting], now: datetime) -> None:
         """Send requests that are queued for another lane than the home."""
         state, deduplication = self._state, self._state.deduplication_in(lane)
         if deduplication is not None:
@@ -115,7 +115,7 @@ class Sender:
 
     # -- one batch -----------------------------------------------------------------------------------------------
 
-    async def _begin(self, planned: tuple[Waiting, ...], now: datetime, lane: Lane | None = None) -> None:
+    async def _begin(self, planned: tuple[Waiting, ...], now: datetime, lane: LadderLane | None = None) -> None:
         # Up to here they were in the queue: its turn may come late, and what was given up meanwhile is not sent.
         state, queue = self._state, self._state.opened()
         deduplication = state.deduplication_in(lane)
@@ -140,7 +140,7 @@ class Sender:
         asked: Mapping[str, Request],
         admitted: Admitted,
         now: datetime,
-        lane: Lane | None,
+        lane: LadderLane | None,
     ) -> None:
         state = self._state
         ids = tuple(request.id for request in members)

@@ -6,7 +6,7 @@ from batch_bridge._core.models import Intent, SubmittedBatch
 from batch_bridge._core.policy.ladder import Leave, Look, Stay, look
 from batch_bridge._engine.flights.flight import Flight
 from batch_bridge._engine.state import State
-from batch_bridge._engine.waiting.ladder import Ladder, Lane
+from batch_bridge._engine.waiting.ladder import Ladder, LadderLane
 
 
 def next_look(state: State, batch: Intent | SubmittedBatch, now: datetime) -> datetime | None:
@@ -43,9 +43,9 @@ def _look(state: State, batch: Intent | SubmittedBatch, now: datetime, *, is_ref
     return look(rung, rungs, since=since, due_at=due_at, now=now, is_refused=is_refused)
 
 
-def _others(state: State, ladder: Ladder, here: Lane, batch: Intent | SubmittedBatch) -> list[Lane]:
-    """Return the lanes that the requests of a batch have not left yet."""
-    if here.provider is not None and not ladder.chooses:
+def _others(state: State, ladder: Ladder, here: LadderLane, batch: Intent | SubmittedBatch) -> list[LadderLane]:
+    """Return the lanes that the requests of a batch have not left yet; the last one is never left."""
+    if ladder.is_last(here):
         return []
     left = ladder.left_by(state.ledger.tries(batch.members[0])) if batch.members else set[str]()
     return [lane for lane in ladder.lanes if lane is not here and lane.name not in left]

@@ -312,13 +312,14 @@ class Settler:
                 queued[request_id] = outcome
             elif other is not None and other is not flight:
                 moved.setdefault(other, {})[request_id] = outcome
-        if queued:
+        if queued and isinstance(flight.batch, SubmittedBatch):
+            flight.batch = replace(flight.batch, kept=(*flight.batch.kept, *queued))
+            await state.ledger.mark(flight.batch)
             await state.ledger.settle(queued)
             for request_id in queued:
                 state.opened().discard(request_id)
             state.settled += queued
             state.tell_settled(flight.batch.key, queued)
-        flight.kept.update(queued)
         for other, kept in moved.items():
             await self.catch_up(other)
             fresh = {each: kept[each] for each in kept if state.flights.of(each) is other}
@@ -599,12 +600,15 @@ class Settler:
         except ReadError as error:
             await self.could_not_look(flight, error.error, now)
             return
-        left = {each for each in batch.members if each not in flight.settled}
+        kept = flight.batch.kept if isinstance(flight.batch, SubmittedBatch) else ()
+        left = {each for each in batch.members if each not in flight.settled}.difference(kept)
         if flight.inherited:  # what was settled before it was left, the process that is gone knew
             left = {each for each in left if any(tried.batch == batch.key for tried in state.ledger.tries(each))}
         twice = len((paid.intersection(lines(batch)) & left) - flight.kept)
         usage = ended.usage() if callable(ended.usage) else ended.usage
         kinds = Counter(flight.settled.values())
+        kinds += Counter(succeeded=len(kept))
+        self._note_kinds(flight, dict.fromkeys(kept, "succeeded"))
         await self._close(flight, kinds, usage, now, resubmitted=len(left), paid_twice=twice)
         await self._tell_ended(flight, (), {}, usage)
         state.quota_controller.ended(batch.group, batch.terms.bytes, None, whole=False)

@@ -27,7 +27,7 @@ _STEPS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class LadderLane:
     """One lane of a bridge.
 
     Attributes:
@@ -70,14 +70,14 @@ class Ladder:
         is_own: All lanes are those of one provider: equal requests share an answer.
     """
 
-    lanes: tuple[Lane, ...]
+    lanes: tuple[LadderLane, ...]
     after: timedelta | None = None
     policy: OnDeadline = "wait_for_cancel"
     is_strict: bool = False
     chooses: bool = False
     expires: bool = False
     is_own: bool = True
-    _by_name: dict[str, Lane] = field(init=False, repr=False, compare=False)
+    _by_name: dict[str, LadderLane] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_name", {lane.name: lane for lane in self.lanes if lane.provider is not None})
@@ -94,18 +94,18 @@ class Ladder:
             fallback: Who answers what is late; `None` if no provider can: what is late ends as expired.
             is_own: The fallback is the bridge's own provider, in realtime: equal requests share an answer there too.
         """
-        home = Lane(Rung("", 0.0, timedelta(0)))
+        home = LadderLane(Rung("", 0.0, timedelta(0)))
         if fallback is None:
             return cls((home,), after, policy, expires=True, is_own=is_own)
-        return cls((home, Lane(Rung(FALLBACK, 1.0, timedelta(0)), fallback)), after, policy, is_own=is_own)
+        return cls((home, LadderLane(Rung(FALLBACK, 1.0, timedelta(0)), fallback)), after, policy, is_own=is_own)
 
     @property
-    def home(self) -> Lane:
+    def home(self) -> LadderLane:
         """The lane of the bridge's own provider."""
         return next(lane for lane in self.lanes if lane.provider is None)
 
     @property
-    def others(self) -> Collection[Lane]:
+    def others(self) -> Collection[LadderLane]:
         """All other lanes."""
         return self._by_name.values()
 
@@ -120,11 +120,11 @@ class Ladder:
         """Who answers in the other lanes."""
         return tuple(lane.provider for lane in self.lanes if lane.provider is not None)
 
-    def lane(self, name: str) -> Lane | None:
+    def lane(self, name: str) -> LadderLane | None:
         """Return another lane by its name; `None` is the home, also for one that there is no more."""
         return self._by_name.get(name)
 
-    def is_last(self, lane: Lane) -> bool:
+    def is_last(self, lane: LadderLane) -> bool:
         """Return whether there is none after a lane."""
         return lane is self.lanes[-1]
 
@@ -161,14 +161,14 @@ class Ladder:
         """Return the lanes that a request has left because it was late there."""
         return {each.lane or self.home.name for each in tries if each.code == DEADLINE}
 
-    def rung(self, lane: Lane, group: str, history: History) -> Rung:
+    def rung(self, lane: LadderLane, group: str, history: History) -> Rung:
         """Return a lane as the decision sees it: it takes what it took before, once enough is known of that."""
         if not self.chooses:
             return lane.rung
         return history.learned(lane.rung, group)
 
 
-def aside(lane: Lane, group: str) -> str:
+def aside(lane: LadderLane, group: str) -> str:
     """Return the group, in the queue alone, of what waits for another lane than the home."""
     return group if lane.provider is None else f"{_ASIDE}{lane.name}{_ASIDE}{group}"
 
