@@ -60,7 +60,7 @@ class BatchWatch:
             since=since.timestamp() if is_sent and since is not None else None,
             bad_since=None if flight.bad_since is None else flight.bad_since.timestamp(),
             window_until=batch.submitted_at.timestamp() + window
-            if isinstance(batch, SubmittedBatch) and is_sent and window is not None
+            if isinstance(batch, SubmittedBatch) and is_sent and window is not None and lane_in(batch.handle) == "batch"
             else None,
             longest=history.longest(batch.group, lane_in(batch.handle))
             if isinstance(batch, SubmittedBatch) and is_sent
