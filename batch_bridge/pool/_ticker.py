@@ -22,7 +22,7 @@ from langgraph.store.base import GetOp
 
 from batch_bridge._core import clock as _clock
 from batch_bridge._core.wording import log_text as _logged
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._server.tick import ServerHost
 
 logger = logging.getLogger("batch_bridge")

@@ -41,9 +41,6 @@ from batch_bridge.errors import BadPollResultError, BatchFailed, ProviderUnavail
 
 logger = logger_of(__name__)
 
-_CHUNK = 500
-"""Requests that are read at once to be sent again."""
-
 
 class Settler:
     """Looks after the batches that the provider has."""
@@ -61,7 +58,9 @@ class Settler:
             deduplication = state.deduplication_in(state.lane_of(batch))
             remember = deduplication.remember(now) if deduplication is not None else None
             told = () if flight.inherited else flight.settled  # what was settled may not have been kept
-            reply = await spread(await state.who(batch).poll(batch.handle, sent), batch, remember, told)
+            reply = await spread(
+                await state.who(batch).poll(batch.handle, sent), batch, remember, told, state.ledger.chunk
+            )
             reply = await self._with_costs(flight, reply)
         except BatchFailed as error:
             await self.fail(flight, Errored(str(error), code=error.code), now, error)
@@ -558,8 +557,8 @@ class Settler:
         asked_at = batch.terms.asked_at or (batch.begun_at if isinstance(batch, Intent) else batch.submitted_at)
         back: list[Waiting] = []
         late: dict[str, Outcome] = {}
-        for start in range(0, len(wanted), _CHUNK):
-            for request in await state.ledger.requests(wanted[start : start + _CHUNK]):
+        for start in range(0, len(wanted), state.ledger.chunk):
+            for request in await state.ledger.requests(wanted[start : start + state.ledger.chunk]):
                 judged = judge(state, request, asked_at, now)
                 if isinstance(judged, Waiting):
                     back.append(replace(judged, key=keys.get(request.id, judged.key)))
@@ -595,7 +594,7 @@ class Settler:
         state = self._state
         paid = set[str]()
         try:
-            async for chunk in chunks(ended.outcomes):
+            async for chunk in chunks(ended.outcomes, state.ledger.chunk):
                 paid |= await self._keep(flight, chunk, now)
         except ReadError as error:
             await self.could_not_look(flight, error.error, now)

@@ -15,7 +15,7 @@ from batch_bridge._core import clock as _clock
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._host.notify.channel import Notifier
 from batch_bridge._host.notify.text import Notice
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 
 logger = logging.getLogger("batch_bridge")
 

@@ -14,7 +14,7 @@ from batch_bridge._core.policy.ladder import Rung
 from batch_bridge._core.policy.lanes import LANE
 from batch_bridge._engine import Engine
 from batch_bridge._engine.waiting.ladder import Ladder, LadderLane
-from batch_bridge._ledger.memory_budget import MemoryBudgetLedger
+from batch_bridge._ledger.make import budgeted
 
 NO_TIME = timedelta(0)
 PRICES = {"batch": 0.5, "window:2h": 0.7, "flex": 0.5, "realtime": 1.0}
@@ -153,7 +153,7 @@ class World:
 
     async def open(self):
         self.engine = Engine(
-            "bridge", self.home, self.policy, MemoryBudgetLedger(self.store, "bridge"), ladder=self.ladder, attempts=3
+            "bridge", self.home, self.policy, budgeted(self.store, "bridge"), ladder=self.ladder, attempts=3
         )
         self.engine.on_event = self.events.append
         await self.engine.open(self.clock.now)

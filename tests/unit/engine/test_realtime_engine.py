@@ -12,8 +12,9 @@ from batch_bridge._core.models import Errored, InProgress, Succeeded, Usage
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._host.engine_loop import EngineLoop
-from batch_bridge._ledger.in_memory import MemoryLedger, MemoryRows
+from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.ledger import Ledger
+from batch_bridge._ledger.make import in_memory
 from batch_bridge.providers._realtime.provider import Reply
 
 REQUESTS = [request(number) for number in range(6)]
@@ -227,7 +228,7 @@ def test_a_thousand_calls_take_hardly_longer_than_they_must():
             if len(told) == len(requests):
                 all_told.set()
 
-        engine = Engine("bridge", provider, AT_ONCE, MemoryLedger(MemoryRows(), "bridge"))
+        engine = Engine("bridge", provider, AT_ONCE, in_memory(MemoryRows(), "bridge"))
         driver = EngineLoop(engine, settled, lambda: False, lambda _: None, 0.01)
         await driver.open()
         loop = asyncio.create_task(driver.run())
@@ -250,7 +251,7 @@ def test_one_slow_call_holds_back_nobody():
 
     async def main():
         provider = vendor.provider(concurrency=2)
-        engine = Engine("bridge", provider, AT_ONCE, MemoryLedger(MemoryRows(), "bridge"))
+        engine = Engine("bridge", provider, AT_ONCE, in_memory(MemoryRows(), "bridge"))
         when = {}
         done = asyncio.Event()
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 import sampling
-from engine_world import IDS, LEDGERS, RATE, REQUESTS, World, short_chunks  # noqa: F401  # a fixture
+from engine_world import IDS, LEDGERS, RATE, REQUESTS, World
 from fakes import MOMENTS, Crash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
-from batch_bridge._server.ledger import ServerLedger
+from batch_bridge._server.records import ServerRecords
 from batch_bridge.events import Settled
 from batch_bridge.otel import Telemetry
 
@@ -46,9 +46,10 @@ class TracedWorld(World):
         tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.reader = InMemoryMetricReader()
         meters = MeterProvider([self.reader])
-        ledger = self.kind(self.store, "bridge")
-        if isinstance(ledger, ServerLedger):
+        ledger = self.kind(self.store, "bridge", chunk=2)
+        if isinstance(ledger, ServerRecords):
             await ledger.load()
+            ledger = ledger.ledger
         self.engine = Engine(
             "bridge",
             self.provider,
@@ -132,7 +133,7 @@ async def live_through(world, crashes):
 @pytest.mark.sampled(least=6, most=6)
 @pytest.mark.parametrize("ledger", LEDGERS)
 @pytest.mark.parametrize("moment", MOMENTS)
-async def test_wherever_the_process_dies_each_batch_is_one_span(ledger, moment, short_chunks):  # noqa: F811
+async def test_wherever_the_process_dies_each_batch_is_one_span(ledger, moment):
     for call in itertools.count(1, sampling.many(1, 3)):
         world = TracedWorld(ledger)
         world.fuse.arm(call, moment)
