@@ -89,11 +89,15 @@ class DeadlineMachine(plain.EngineMachine):
                 Ledger(self.store, plain.NAME, chunk=2),
                 poll_interval=plain.INTERVAL,
                 attempts=self.attempts,
-                ladder=Ladder.of_fallback(AFTER, self.on_deadline, self.provider),
+                ladder=self.ladder(),
             )
         self.engine = self.last
         self.run(self.engine.open(self.now))
         self.due = None
+
+    def ladder(self):
+        """Return the lanes of the bridge."""
+        return Ladder.of_fallback(AFTER, self.on_deadline, self.provider)
 
     @invariant()
     def who_is_late_is_answered_as_the_policy_says(self) -> None:
