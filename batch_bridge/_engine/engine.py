@@ -320,10 +320,12 @@ class Engine:
             due = state.flights.due(now, state.interval)
             overdue = [each for each in due if is_overdue(each)]
             others = [each for each in due if not is_overdue(each)]
-            await state.each(others, lambda flight: self._advance(flight, now))
-            # One at a time, after the others: what it answers may be kept for a request that is in another batch.
-            await state.each(overdue, lambda flight: self._advance(flight, now), 1)
+            try:
+                await state.each(others, lambda flight: self._advance(flight, now))
+            finally:  # one at a time: what it answers may be kept for a request that is in another batch by now
+                await state.each(overdue, lambda flight: self._advance(flight, now), 1)
         finally:
+            state.tell_moves()
             state.drain = state.till.relax() or state.drain  # what was held for want of money was due
             self._tell_long(now)
             self._tell_stuck(now)

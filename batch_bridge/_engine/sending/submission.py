@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 _PATIENCE = 8
 """Refusals in a row after which a batch is taken for too large, and not merely for too early."""
+_LOST = Errored("the ledger has lost this request's row; was its store edited?", "ledger_row_lost", retryable=True)
 
 
 class Sender:
@@ -61,13 +62,14 @@ class Sender:
         """Queue requests for another lane that were not sent in time in the one that they wait for."""
         state = self._state
         by_id = {each.id: each for each in waiting}
-        ended: dict[str, Outcome] = {}
+        ended: dict[str, Outcome] = dict.fromkeys(by_id, _LOST)
         moved: list[Waiting] = []
         for request in await state.ledger.requests(tuple(by_id)):
             old = by_id[request.id]
             name, _ = lane_of_group(old.group)
             judged = judge(state, request, old.queued_at, now, without={state.lane(name).name})
             if isinstance(judged, Waiting):
+                del ended[request.id]
                 moved.append(replace(judged, key=old.key))
             else:
                 ended[request.id] = final(judged, state.ledger.tries(request.id), "")
@@ -78,6 +80,7 @@ class Sender:
             if each.id in state.opened():
                 state.opened().move(each)
                 state.note_moves(lane_of_group(by_id[each.id].group)[0], [each])
+        state.tell_moves()
 
     async def _recall(
         self, deduplication: Deduplication, waiting: Sequence[Waiting], now: datetime
@@ -388,11 +391,8 @@ class Sender:
     async def _drop_lost(self, flight: Flight, intent: Intent, held: set[str]) -> None:
         """Settle the requests whose rows are gone from the store, and queue their neighbours again."""
         state = self._state
-        lost = Errored(
-            "the ledger has lost this request's row; was its store edited?", "ledger_row_lost", retryable=True
-        )
         gone: dict[str, Outcome] = {
-            each: lost for each in intent.members if each not in held and each not in flight.settled
+            each: _LOST for each in intent.members if each not in held and each not in flight.settled
         }
         await state.ledger.settle(gone)
         state.settled += gone

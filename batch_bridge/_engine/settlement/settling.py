@@ -556,21 +556,19 @@ class Settler:
         keys = dict(zip(batch.members, batch.keys, strict=True)) if batch.keys else {}
         asked_at = batch.terms.asked_at or (batch.begun_at if isinstance(batch, Intent) else batch.submitted_at)
         back: list[Waiting] = []
-        late: dict[str, Outcome] = {}
+        refused: dict[str, Outcome] = {}
         for start in range(0, len(wanted), state.ledger.chunk):
             for request in await state.ledger.requests(wanted[start : start + state.ledger.chunk]):
                 judged = judge(state, request, asked_at, now)
                 if isinstance(judged, Waiting):
                     back.append(replace(judged, key=keys.get(request.id, judged.key)))
-                elif isinstance(judged, Expired):
-                    late[request.id] = judged
+                elif flight.is_late or isinstance(judged, Expired):
+                    refused[request.id] = judged
         found = {each.id for each in back}
         lost = {
-            each: late.get(each) or final(outcomes[each], state.ledger.tries(each), batch.key)
-            for each in wanted
-            if each not in found
+            each: final(outcomes[each], state.ledger.tries(each), batch.key) for each in wanted if each not in found
         }
-        return back, lost
+        return back, lost | {each: final(why, state.ledger.tries(each), "") for each, why in refused.items()}
 
     def _learn(self, flight: Flight, again: Resubmission, usage: Usage | None, now: datetime, *, whole: bool) -> None:
         """Tell the quota controller how a batch has ended."""

@@ -90,8 +90,12 @@ class Queue:
 
     def late(self, now: datetime) -> list[Waiting]:
         """Return the requests that leave the lane that they wait for, the first to leave first. They stay queued."""
-        current = [entry for entry in self._deadlines if entry[0] <= now and self._is_current(*entry)]
-        return [self._waiting[each].waiting[each][1] for each in dict.fromkeys(each for _, each in sorted(current))]
+        entries: list[tuple[datetime, str]] = []
+        while (late_at := self.late_at) is not None and late_at <= now:
+            entries.append(heapq.heappop(self._deadlines))
+        for entry in entries:  # they are late until they have moved
+            heapq.heappush(self._deadlines, entry)
+        return [self._waiting[each].waiting[each][1] for each in dict.fromkeys(each for _, each in entries)]
 
     def _is_current(self, late_at: datetime, request_id: str) -> bool:
         """Whether an entry is of a request that waits as it did when the entry was made."""
