@@ -313,11 +313,12 @@ class ServerRecords:
 
     # -- what could not be told ------------------------------------------------------------------------------------
 
-    async def bury(self, ids: Iterable[str], reason: str, now: datetime) -> None:
-        """Give up on delivering outcomes, until a person replays them."""
+    async def bury(self, ids: Iterable[str], reason: str, now: datetime) -> list[str]:
+        """Give up on delivering outcomes, until a person replays them. Returns which of them there were."""
         held = [request_id for request_id in ids if request_id in self.outbox]
         await self.dead.add({each: [self.outbox.get(each), reason, now.timestamp()] for each in held})
         await self.outbox.remove(held)
+        return held
 
     async def forget_dead(self, before: datetime) -> list[str]:
         """Let go of dead letters that are older, and return whose outcomes may go too."""

@@ -14,11 +14,11 @@ from langgraph.types import Command, interrupt
 from postgres import cluster
 
 from batch_bridge import Bridge, wait
+from batch_bridge._server.ticker import Ticker
 from batch_bridge.errors import RunMismatchError, RunnerStateError, SubmittedThreadError, UnknownThreadError
 from batch_bridge.pool import Pool
 from batch_bridge.pool._server import PoolServer
 from batch_bridge.pool._thread_table import ThreadResult
-from batch_bridge.pool._ticker import Ticker
 
 
 class State(TypedDict, total=False):
@@ -332,7 +332,7 @@ async def test_a_ticker_whose_lock_is_lost_ends_though_a_tick_swallows_that_it_i
     async def is_idle(_):
         return False
 
-    monkeypatch.setattr("batch_bridge.pool._ticker._BEAT", 0.05)
+    monkeypatch.setattr("batch_bridge._server.ticker._BEAT", 0.05)
     host = Host()
     ticker = Ticker("", "lost", {"bridge": host}, None, is_idle)
     with pytest.raises(ExceptionGroup):
