@@ -36,7 +36,7 @@ asyncio.run(main())
 def test_no_request_is_sent_twice_and_each_prefix_is_written_once(tmp_path):
     job = tmp_path / "job.py"
     job.write_text(JOB)
-    with BatchServer(latency=1) as server:
+    with BatchServer(latency=0.5) as server:
         names = ["cache_creation_input_tokens", "cache_read_input_tokens"]
         command = [str(job), server.root_url, str(tmp_path / "run.db"), *names]
         for created in (1, 2):
