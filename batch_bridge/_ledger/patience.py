@@ -22,7 +22,7 @@ from langgraph.store.base import Op
 
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import logger_of
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge.errors import BatchBridgeError
 from batch_bridge.events import StoreFailed
 

@@ -29,8 +29,8 @@ from batch_bridge._host.file_commands import FileCommands
 from batch_bridge._host.notify import Board, Notify, notifier
 from batch_bridge._host.report import Report
 from batch_bridge._ledger.in_memory import MemoryRows
-from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.patience import STORE_PATIENCE
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._money import Budget, Quote, choose
 from batch_bridge._node.given_items import check_inputs, check_items
 from batch_bridge._sqlite.file import open_file

@@ -23,9 +23,9 @@ from batch_bridge._host.report import Report, of_batches, of_run
 from batch_bridge._host.uncollected import warn_of_uncollected
 from batch_bridge._ledger.claims import Claims, check_no_deployment, name_of, names_of
 from batch_bridge._ledger.in_memory import MemoryRows
-from batch_bridge._ledger.ledger import Rows
-from batch_bridge._ledger.memory_budget import ledger_in
+from batch_bridge._ledger.make import ledger_in
 from batch_bridge._ledger.patience import STORE_PATIENCE, Patience, PatientRows, patient_saver
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._money import AccountLine, Budget, Cost, Prices, Purse, Quote, of_sample, receipt, rows
 from batch_bridge._node.untracked_state import UntrackedMemory
 from batch_bridge._status.journal import Look

@@ -11,7 +11,7 @@ from langgraph.store.base import GetOp, PutOp, SearchOp
 
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import logger_of
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge.errors import SubmittedThreadError
 from batch_bridge.runner._run import Failed
 from batch_bridge.runner._threads.recovery import DIGEST, digest_of, mismatch

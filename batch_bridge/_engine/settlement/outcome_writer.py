@@ -13,9 +13,6 @@ from batch_bridge._ledger.ledger import Ledger
 
 logger = logger_of(__name__)
 
-_CHUNK = 500
-"""Outcomes that are written at once: what is held in memory of a batch's answers."""
-
 IdAndOutcome: TypeAlias = tuple[str, Outcome]
 
 
@@ -61,7 +58,7 @@ async def settle(
     missing = dict.fromkeys(each for each in batch.members if each not in settled)
     kinds: Counter[str] = Counter(settled.values())
     strange = 0
-    async for chunk in _chunks(ended.outcomes):
+    async for chunk in _chunks(ended.outcomes, ledger.chunk):
         fresh: dict[str, Outcome] = {}
         for request_id, outcome in chunk:
             if seen is not None:
@@ -80,8 +77,8 @@ async def settle(
             extra=about(batch=batch.key),
         )
     rest = list(missing)
-    for start in range(0, len(rest), _CHUNK):
-        unnamed = dict.fromkeys(rest[start : start + _CHUNK], ended.missing)
+    for start in range(0, len(rest), ledger.chunk):
+        unnamed = dict.fromkeys(rest[start : start + ledger.chunk], ended.missing)
         await _write(ledger, unnamed, kinds, failures, inherited=inherited, again=again, seen=seen, ended_as=ended_as)
     return kinds
 
@@ -94,12 +91,13 @@ async def settle_early(ledger: Ledger, outcomes: Mapping[str, Outcome], *, inher
     return {request_id: _outcome.kind(outcome) for request_id, outcome in counting.items()}
 
 
-async def _chunks(outcomes: AsyncIterable[IdAndOutcome]) -> AsyncIterator[list[IdAndOutcome]]:
+async def _chunks(outcomes: AsyncIterable[IdAndOutcome], most: int) -> AsyncIterator[list[IdAndOutcome]]:
+    """Yield outcomes so many at once: that is what is held in memory of a batch's answers."""
     chunk: list[IdAndOutcome] = []
     try:
         async for pair in outcomes:
             chunk.append(pair)
-            if len(chunk) == _CHUNK:
+            if len(chunk) == most:
                 yield chunk
                 chunk = []
     except Exception as error:

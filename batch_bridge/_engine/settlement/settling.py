@@ -44,8 +44,6 @@ LATE_IN_FLIGHT = Expired(
     "the deadline passed while the request was at the provider, and there is no fallback; it may have been billed. "
     "Set fallback= to a provider that answers late requests"
 )
-_CHUNK = 500
-"""Requests that are read at once to be sent again."""
 
 
 class Settler:
@@ -64,7 +62,9 @@ class Settler:
             deduplication = state.deduplication_for(fallback=batch.terms.fallback)
             remember = deduplication.remember(now) if deduplication is not None else None
             told = () if flight.inherited else flight.settled  # what was settled may not have been kept
-            reply = await spread(await state.who(batch).poll(batch.handle, sent), batch, remember, told)
+            reply = await spread(
+                await state.who(batch).poll(batch.handle, sent), batch, remember, told, state.ledger.chunk
+            )
             reply = await self._with_costs(flight, reply)
         except BatchFailed as error:
             await self.fail(flight, Errored(str(error), code=error.code), now, error)
@@ -487,8 +487,8 @@ class Settler:
         keys = dict(zip(batch.members, batch.keys, strict=True)) if batch.keys else {}
         asked_at = batch.terms.asked_at or (batch.begun_at if isinstance(batch, Intent) else batch.submitted_at)
         back: list[Waiting] = []
-        for start in range(0, len(wanted), _CHUNK):
-            for request in await state.ledger.requests(wanted[start : start + _CHUNK]):
+        for start in range(0, len(wanted), state.ledger.chunk):
+            for request in await state.ledger.requests(wanted[start : start + state.ledger.chunk]):
                 judged = judge(state, request, asked_at)
                 if isinstance(judged, Waiting):
                     back.append(replace(judged, key=keys.get(request.id, judged.key)))

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from batch_bridge._compat.langgraph import is_by_id
 from batch_bridge._core.payload.interrupt_payload import Asked
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge.errors import RunMismatchError
 from batch_bridge.runner._threads.changed_graphs import refuse_gone
 from batch_bridge.runner._threads.thread import Thread, sort_interrupts

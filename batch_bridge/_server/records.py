@@ -1,4 +1,4 @@
-"""A bridge's ledger on a server: the next tick may run in another process, so the queue and the outbox are written too.
+"""What a bridge keeps on a server: its ledger, composed so that another process can go on with it, and its deliveries.
 
 Rows besides those of the `Ledger`, each a set of entries in pieces::
 
@@ -17,22 +17,22 @@ from typing import Any
 from langgraph.store.base import Op, SearchOp
 
 from batch_bridge._core.durations import is_duration, read_seconds
-from batch_bridge._core.models import Errored, Intent, Outcome, Request, SubmittedBatch
-from batch_bridge._core.payload.interrupt_payload import is_request_id, is_uuid
+from batch_bridge._core.models import Outcome, Request
+from batch_bridge._core.payload.interrupt_payload import is_uuid
 from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._core.wording.log import logger_of
-from batch_bridge._ledger.ledger import Ledger, Rows
+from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._ledger.patience import Patience
-from batch_bridge._server.chunked_set import ChunkedSet
+from batch_bridge._ledger.queue import Queue
+from batch_bridge._ledger.requests import StoredOutcomes, StoredRequests
+from batch_bridge._ledger.rows import CHUNK, Rows, Table
+from batch_bridge._server.chunked_set import ENTRIES, ChunkedSet
 from batch_bridge._server.unreadable import UNREADABLE, is_text, report, time_of
 
 logger = logger_of(__name__)
 
 _PATIENCE = timedelta(seconds=5)
 """How long a call of the store is tried again within a tick, which is shorter than its lease; the next tick goes on."""
-_DAMAGED = Errored(
-    "its outcome was damaged in the store; send the request again", code="outcome_damaged", retryable=True
-)
 _AT_ONCE = 1000
 """Requests that are read at once to learn whose they are."""
 
@@ -52,105 +52,74 @@ class DeploymentStore:
         return await self._patience.call(lambda: store.abatch(held))
 
 
-class ServerLedger(Ledger):
-    """A ledger that another process can go on with. Its owner holds the lease."""
+class Owners:
+    """Whose the requests are that a bridge knows of: threads and tenants, in memory."""
 
-    keeps_queue = True
-
-    def __init__(self, store: Rows, bridge: str) -> None:
-        super().__init__(store, bridge)
-        root = ("batch_bridge", bridge)
-        self._queue = ChunkedSet(store, (*root, "queue"), _is_queued)
-        self.outbox = ChunkedSet(store, (*root, "outbox"), is_uuid)
-        self.dead = ChunkedSet(store, (*root, "dead"), _is_dead)
-        self.unclaimed = ChunkedSet(store, (*root, "unclaimed"), _is_unclaimed)
-        self._damaged: set[str] = set()
-        self._unread: list[str] = []
-        self.held: dict[str, frozenset[str]] = {}
-        """Requests that batches may hold whose rows cannot be read, by our key of the batch: who sends them again may
-        pay twice."""
+    def __init__(self) -> None:
         self._threads: dict[str, str] = {}
         self._tenants: dict[str, str] = {}
         self._of_thread: dict[str, set[str]] = {}
 
-    def _unreadable(self, kind: str, key: str, error: Exception) -> None:
-        """Set a row aside: a tick serves all tenants, and one bad row must not stop it."""
-        report(self._root[1], kind, key, error)
-        if kind == "outcomes":
-            self._damaged.add(key)
-        if kind == "batches":
-            self._unread.append(key)
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._threads
 
-    async def open_batches(self, *, tidy: bool = False) -> list[tuple[Intent, bool] | SubmittedBatch]:
-        """See `Ledger`. What a batch holds that cannot be read is held: nobody knows whether it was paid for."""
-        self._unread.clear()
-        found = await super().open_batches(tidy=tidy)
-        members = await self._get("members", self._unread)
-        self.held = {key: await self._open_in(row) for key, row in zip(self._unread, members, strict=True)}
-        return found
-
-    async def _open_in(self, members: Mapping[str, Any] | None) -> frozenset[str]:
-        ids = members.get("ids") if members is not None else None
-        named = [each for each in ids if is_request_id(each)] if isinstance(ids, list) else []
-        return frozenset(named) - await self.settled(named)
-
-    def is_held(self, request_id: str) -> bool:
-        """Return whether a batch may hold a request whose rows cannot be read."""
-        return any(request_id in ids for ids in self.held.values())
-
-    async def give_up(self, key: str, outcome: Outcome) -> frozenset[str]:
-        """End what a batch may hold that cannot be read, and let go of its rows; returns the requests."""
-        ids = self.held.get(key, frozenset())
-        if key in self.held:
-            await self.settle(dict.fromkeys(sorted(ids), outcome))
-            await self._queue.remove(ids)
-            await self.withdraw(key)
-            del self.held[key]
-        return ids
-
-    def was_told(self, request_id: str) -> bool:
-        """See `Ledger`."""
-        return request_id not in self.outbox
-
-    async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
-        """See `Ledger`. One that cannot be read is an error to who waits for it: nobody waits for ever."""
-        self._damaged.clear()
-        return await super().outcomes(ids) | dict.fromkeys(self._damaged, _DAMAGED)
-
-    async def requests(self, ids: Sequence[str]) -> list[Request]:
-        """See `Ledger`. One whose thread no server has is left out, as one that is not there."""
-        found = await super().requests(ids)
-        for request in found:
-            if not is_uuid(request.thread):
-                self._unreadable("requests", request.id, ValueError("its thread is none"))
-        return [request for request in found if is_uuid(request.thread)]
-
-    async def load(self, renew: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Read the sets anew: another process may have changed them.
-
-        Args:
-            renew: Called now and then: a long queue takes its time.
-        """
-        for pieces in (self._queue, self.outbox, self.dead, self.unclaimed):
-            await pieces.load(renew)
+    def clear(self) -> None:
+        """Forget all."""
         self._threads.clear()
         self._tenants.clear()
         self._of_thread.clear()
-        queued: Iterable[tuple[str, Any]] = self._queue.items()
-        for request_id, (thread, *row) in queued:
-            self._remember(request_id, thread, _waiting(request_id, row).tenant)
+
+    def remember(self, request_id: str, thread: str, tenant: str) -> None:
+        """Know a request from now on."""
+        self._threads[request_id] = thread
+        if tenant:
+            self._tenants[request_id] = tenant
+        self._of_thread.setdefault(thread, set()).add(request_id)
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Forget requests."""
+        for request_id in ids:
+            self._tenants.pop(request_id, None)
+            thread = self._threads.pop(request_id, None)
+            if thread is not None and (held_by := self._of_thread.get(thread)) is not None:
+                held_by.discard(request_id)
+                if not held_by:
+                    del self._of_thread[thread]
 
     def thread_of(self, request_id: str) -> str:
         """Return the thread that waits for a request; empty if that is not known."""
         return self._threads.get(request_id, "")
 
-    def queued_of(self, thread: str) -> set[str]:
-        """Return the requests of a thread that wait to be sent."""
-        return {each for each in self._of_thread.get(thread, ()) if each in self._queue}
+    def tenant_of(self, request_id: str) -> str:
+        """Return the tenant whose a request is; empty if that is not known, or nobody."""
+        return self._tenants.get(request_id, "")
 
     def requests_of(self, thread: str) -> set[str]:
         """Return the requests of a thread that wait to be sent or are on their way, as far as they are known by now."""
         return set(self._of_thread.get(thread, ()))
+
+
+class OwnedRequests(StoredRequests):
+    """Requests as rows, whose owners are known as well."""
+
+    def __init__(self, table: Table, owners: Owners) -> None:
+        super().__init__(table)
+        self._owners = owners
+
+    async def add(self, requests: Iterable[Request]) -> None:
+        """See `StoredRequests`."""
+        held = list(requests)
+        for request in held:
+            self._owners.remember(request.id, request.thread, request.tenant)
+        await super().add(held)
+
+    async def read(self, ids: Sequence[str]) -> list[Request]:
+        """See `StoredRequests`. One whose thread no server has is left out, as one that is not there."""
+        found = await super().read(ids)
+        for request in found:
+            if not is_uuid(request.thread):
+                report(self._table.bridge, "requests", request.id, ValueError("its thread is none"))
+        return [request for request in found if is_uuid(request.thread)]
 
     async def learn(self, ids: Iterable[str], renew: Callable[[], Awaitable[None]] | None = None) -> None:
         """Find out whose requests are that are on their way; a process before this one may have sent them.
@@ -159,82 +128,139 @@ class ServerLedger(Ledger):
             ids: The requests. Those that are known already cost nothing.
             renew: Called now and then: there may be many.
         """
-        unknown = [each for each in ids if each not in self._threads]
+        unknown = [each for each in ids if each not in self._owners]
         for start in range(0, len(unknown), _AT_ONCE):
-            for request in await self.requests(unknown[start : start + _AT_ONCE]):
-                self._remember(request.id, request.thread, request.tenant)
+            for request in await self.read(unknown[start : start + _AT_ONCE]):
+                self._owners.remember(request.id, request.thread, request.tenant)
             if renew is not None:
                 await renew()
 
-    def _remember(self, request_id: str, thread: str, tenant: str) -> None:
-        self._threads[request_id] = thread
-        if tenant:
-            self._tenants[request_id] = tenant
-        self._of_thread.setdefault(thread, set()).add(request_id)
 
-    # -- the queue -----------------------------------------------------------------------------------------------
+class ChunkedQueue(Queue):
+    """The requests that wait, a thousand in a row."""
 
-    async def enqueue(self, requests: Iterable[Request]) -> None:
-        """See `Ledger`."""
-        held = list(requests)
-        for request in held:
-            self._remember(request.id, request.thread, request.tenant)
-        await super().enqueue(held)
+    is_kept = True
 
-    async def queued(self, waiting: Sequence[Waiting]) -> None:
-        """See `Ledger`. Those that come back from a batch may be of a process before this one."""
-        await self.learn(each.id for each in waiting)
-        await self._queue.add({each.id: [self.thread_of(each.id), *_row(each)] for each in waiting})
+    def __init__(
+        self, table: Table, owners: Owners, requests: OwnedRequests, outbox: ChunkedSet, *, entries: int = ENTRIES
+    ) -> None:
+        super().__init__(table)
+        self._owners = owners
+        self._requests = requests
+        self._outbox = outbox
+        self.entries = ChunkedSet(table.store, (*table.root, "queue"), _is_queued, entries=entries)
 
-    async def unqueued(self, ids: Iterable[str]) -> None:
-        """See `Ledger`."""
-        await self._queue.remove(ids)
+    async def load(self, renew: Callable[[], Awaitable[None]] | None) -> None:
+        """Read the queue anew, and whose its requests are."""
+        await self.entries.load(renew)
+        self._owners.clear()
+        rows: Iterable[tuple[str, Any]] = self.entries.items()
+        for request_id, (thread, *row) in rows:
+            self._owners.remember(request_id, thread, _waiting(request_id, row).tenant)
 
-    async def queue(self) -> list[Waiting]:
-        """See `Ledger`."""
-        settled = await self.settled([each for each in self._queue if each in self.outbox])  # a crash came in between
-        await self.drop(settled)
-        rows: Iterable[tuple[str, Any]] = self._queue.items()
-        return [
-            replace(_waiting(request_id, row), thread=thread)
-            for request_id, (thread, *row) in rows
-            if not self.is_held(request_id)
-        ]
+    async def add(self, waiting: Sequence[Waiting]) -> None:
+        """See `Queue`. Those that come back from a batch may be of a process before this one."""
+        await self._requests.learn(each.id for each in waiting)
+        await self.entries.add({each.id: [self._owners.thread_of(each.id), *_row(each)] for each in waiting})
 
-    async def confirm(self, batch: SubmittedBatch) -> None:
-        """See `Ledger`."""
-        await super().confirm(batch)
-        await self._queue.remove(batch.members)
+    async def remove(self, ids: Iterable[str]) -> None:
+        """See `Queue`."""
+        await self.entries.remove(ids)
 
-    async def drop(self, ids: Iterable[str]) -> None:
-        """See `Ledger`. The queue comes last: by it the next process finds what this one has begun to let go of."""
-        held = list(ids)
-        await super().drop(held)
-        await self._queue.remove(held)
-        for request_id in held:
-            self._tenants.pop(request_id, None)
-            thread = self._threads.pop(request_id, None)
-            if thread is not None and (held_by := self._of_thread.get(thread)) is not None:
-                held_by.discard(request_id)
-                if not held_by:
-                    del self._of_thread[thread]
+    async def read(self) -> list[Waiting]:
+        """See `Queue`."""
+        rows: Iterable[tuple[str, Any]] = self.entries.items()
+        return [replace(_waiting(request_id, row), thread=thread) for request_id, (thread, *row) in rows]
 
-    # -- the outbox ------------------------------------------------------------------------------------------------
+    def may_be_settled(self, ids: Sequence[str]) -> Sequence[str]:
+        """See `Queue`: a crash came in between."""
+        return [each for each in ids if each in self._outbox]
 
-    async def settle(self, outcomes: Mapping[str, Outcome]) -> None:
-        """See `Ledger`; first of all it is noted whom the outcomes are for."""
-        await self.learn(outcomes)
-        await self.outbox.add({each: self._threads[each] for each in outcomes if each in self._threads})
-        await super().settle(outcomes)
+    async def dropped(self, ids: Sequence[str]) -> None:
+        """See `Queue`. It comes last: by it the next process finds what this one has begun to let go of."""
+        await self.entries.remove(ids)
+        self._owners.forget(ids)
 
-    def _outcome_row(self, request_id: str, outcome: Outcome) -> dict[str, Any]:
-        """See `Ledger`. It says whose it is, so that it can be erased."""
-        row = super()._outcome_row(request_id, outcome)
-        if thread := self._threads.get(request_id, ""):
+
+class AddressedOutcomes(StoredOutcomes):
+    """Outcomes as rows, each with whom it is for: in the outbox before it is written."""
+
+    def __init__(self, table: Table, owners: Owners, requests: OwnedRequests, outbox: ChunkedSet) -> None:
+        super().__init__(table)
+        self._owners = owners
+        self._requests = requests
+        self._outbox = outbox
+
+    async def add(self, outcomes: Mapping[str, Outcome]) -> None:
+        """See `StoredOutcomes`; first of all it is noted whom the outcomes are for."""
+        await self._requests.learn(outcomes)
+        await self._outbox.add({each: self._owners.thread_of(each) for each in outcomes if each in self._owners})
+        await super().add(outcomes)
+
+    def row(self, request_id: str, outcome: Outcome) -> dict[str, Any]:
+        """See `StoredOutcomes`. It says whose it is, so that it can be erased."""
+        row = super().row(request_id, outcome)
+        if thread := self._owners.thread_of(request_id):
             row["thread"] = thread
-        if tenant := self._tenants.get(request_id, ""):
+        if tenant := self._owners.tenant_of(request_id):
             row["tenant"] = tenant
         return row
+
+    def was_told(self, request_id: str) -> bool:
+        """See `StoredOutcomes`."""
+        return request_id not in self._outbox
+
+
+class ServerRecords:
+    """A bridge's ledger, and beside it the outbox, dead letters, and answers that no wait asks for any more.
+
+    The owner holds the lease.
+
+    Attributes:
+        ledger: The ledger. A row that cannot be read is set aside: a tick serves all tenants.
+        owners: Whose the requests are.
+        outbox: Outcomes that their threads have not taken yet.
+        dead: Outcomes that could not be delivered.
+        unclaimed: Answers that no wait asks for any more.
+    """
+
+    def __init__(self, store: Rows, bridge: str, *, chunk: int = CHUNK, entries: int = ENTRIES) -> None:
+        table = Table(store, bridge, chunk=chunk, set_aside=report)
+        self.owners = Owners()
+        self.outbox = ChunkedSet(store, (*table.root, "outbox"), is_uuid, entries=entries)
+        self.dead = ChunkedSet(store, (*table.root, "dead"), _is_dead, entries=entries)
+        self.unclaimed = ChunkedSet(store, (*table.root, "unclaimed"), _is_unclaimed, entries=entries)
+        self._requests = OwnedRequests(table, self.owners)
+        self._outcomes = AddressedOutcomes(table, self.owners, self._requests, self.outbox)
+        self._queue = ChunkedQueue(table, self.owners, self._requests, self.outbox, entries=entries)
+        self._table = table
+        self.ledger = Ledger(
+            store,
+            bridge,
+            queue=lambda _: self._queue,
+            requests=lambda _: self._requests,
+            outcomes=lambda _: self._outcomes,
+            set_aside=report,
+            chunk=chunk,
+        )
+
+    async def load(self, renew: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Read the sets anew: another process may have changed them.
+
+        Args:
+            renew: Called now and then: a long queue takes its time.
+        """
+        await self._queue.load(renew)
+        for pieces in (self.outbox, self.dead, self.unclaimed):
+            await pieces.load(renew)
+
+    async def learn(self, ids: Iterable[str], renew: Callable[[], Awaitable[None]] | None = None) -> None:
+        """See `OwnedRequests`."""
+        await self._requests.learn(ids, renew)
+
+    def queued_of(self, thread: str) -> set[str]:
+        """Return the requests of a thread that wait to be sent."""
+        return {each for each in self.owners.requests_of(thread) if each in self._queue.entries}
 
     # -- erasing ---------------------------------------------------------------------------------------------------
 
@@ -247,7 +273,7 @@ class ServerLedger(Ledger):
         for kind in ("requests", "outcomes"):
             start = 0
             while True:
-                (rows,) = await self._run([SearchOp((*self._root, kind), limit=_AT_ONCE, offset=start)])
+                (rows,) = await self._table.run([SearchOp((*self._table.root, kind), limit=_AT_ONCE, offset=start)])
                 for row in rows:
                     whose = row.value.get("tenant", "")
                     if (user and whose == user) or row.value.get("thread", "") in threads:
@@ -262,34 +288,37 @@ class ServerLedger(Ledger):
 
     async def replace(self, outcomes: Mapping[str, Outcome]) -> None:
         """Write other outcomes over those that are there, whoever they are told to."""
-        await self._run(self._put("outcomes", each, self._outcome_row(each, outcomes[each])) for each in outcomes)
+        await self._outcomes.write(outcomes)
 
     async def erase(self, ids: Iterable[str]) -> None:
         """Let go of all that is held of requests which nobody waits for any more, but for their outcomes."""
         held = list(ids)
         for pieces in (self.outbox, self.dead, self.unclaimed):
             await pieces.remove(held)
-        await self._run(self._put("tries", each, None) for each in held)
-        await self.forget_attempts(held)
-        await self.drop(held)
+        await self._table.run(self._table.put("tries", each, None) for each in held)
+        await self.ledger.forget_attempts(held)
+        await self.ledger.drop(held)
 
     async def blank_accounts(self, threads: Collection[str], tenants: Collection[str]) -> None:
         """Take the names of threads and users out of what was paid: the amounts stay."""
         changed: list[tuple[str, dict[str, Any]]] = []
-        for key, row in await self.money():
+        for key, row in await self.ledger.money():
             who = [
                 [] if (each[:1] and each[0] in threads) or (each[3:] and each[3] in tenants) else each
                 for each in row["who"]
             ]
             if who != row["who"]:
                 changed.append((key, {**row, "who": who}))
-        await self._run(self._put("money", key, row) for key, row in changed)
+        await self._table.run(self._table.put("money", key, row) for key, row in changed)
 
-    async def bury(self, ids: Iterable[str], reason: str, now: datetime) -> None:
-        """Give up on delivering outcomes, until a person replays them."""
+    # -- what could not be told ------------------------------------------------------------------------------------
+
+    async def bury(self, ids: Iterable[str], reason: str, now: datetime) -> list[str]:
+        """Give up on delivering outcomes, until a person replays them. Returns which of them there were."""
         held = [request_id for request_id in ids if request_id in self.outbox]
         await self.dead.add({each: [self.outbox.get(each), reason, now.timestamp()] for each in held})
         await self.outbox.remove(held)
+        return held
 
     async def forget_dead(self, before: datetime) -> list[str]:
         """Let go of dead letters that are older, and return whose outcomes may go too."""
