@@ -114,7 +114,7 @@ class DeadlineMachine(plain.EngineMachine):
 plain.FAILURES.add(DEADLINE)
 TestDeadlines = DeadlineMachine.TestCase
 TestDeadlines.settings = settings(
-    max_examples=sampling.many(200, 40),
+    max_examples=sampling.many(200, 20),
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
