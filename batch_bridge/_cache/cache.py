@@ -147,7 +147,7 @@ class ResponseCache:
             self._complain("written", error)
 
     async def erase(self, owner: str) -> None:
-        """Let go of the answers of one owner, as their keys name it. For bridges; raises what `aclear` raises."""
+        """Delete the answers of one owner, as their keys name it. For bridges; raises what `aclear` raises."""
         await self._backend.erase(self._tenant, owner)
 
     async def aclear(self) -> None:

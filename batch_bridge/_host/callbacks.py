@@ -58,7 +58,7 @@ class Callbacks:
         """Refuse what cannot be called.
 
         Raises:
-            TypeError: A callback is not callable, or the number of workers is none.
+            TypeError: A callback is not callable, or the number of workers is invalid.
         """
         for name in ("on_event", "on_progress", "on_item", "on_complete"):
             given = getattr(self, name)
@@ -79,7 +79,7 @@ class Callbacks:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether there is anybody to tell."""
+        """Whether any callback is set."""
         return any((self.on_event, self.on_progress, self.on_item, self.on_complete))
 
 
@@ -124,7 +124,7 @@ class Listeners:
         self.changed()
 
     def follow(self, engine: Engine) -> None:
-        """Be told of what happens in an engine that nobody else listens to, before it is opened."""
+        """Receive the events of an engine that has no other listener. Call it before the engine is opened."""
         engine.on_event = self.tell
         engine.tells_cost = self.hears_events
         engine.keeps_askers = self.wants_item_cost
@@ -142,7 +142,7 @@ class Listeners:
             self._start()
 
     def changed(self) -> None:
-        """Report how far the host is, once what is to be told before has been."""
+        """Report the host's progress after all earlier callbacks have been called."""
         if self._callbacks.on_progress is not None and not self._is_progress_due:
             self._is_progress_due = True
             self._calls.append(("on_progress", self._tell_progress, ()))
@@ -225,8 +225,8 @@ class Listeners:
         except asyncio.CancelledError as error:
             if (task := asyncio.current_task()) is None or task.cancelling():
                 raise
-            self._note(name, error)  # it came from inside: nobody has cancelled us
-        except Exception as error:  # noqa: BLE001  # somebody's code, which must not harm the run
+            self._note(name, error)  # the callback itself raised it: this task was not cancelled
+        except Exception as error:  # noqa: BLE001  # the user's code, which must not harm the run
             self._note(name, error)
 
     def _hand_over(
@@ -267,5 +267,5 @@ async def _await(returned: Awaitable[object]) -> None:
 
 
 def listen(callbacks: Callbacks, look: Callable[[], Progress]) -> Listeners | None:
-    """Return who calls the callbacks; `None` if there are none, so that nothing is done for nobody."""
+    """Return the object that calls the callbacks; `None` if no callback is set, which saves its work."""
     return Listeners(callbacks, look) if callbacks.is_wanted else None

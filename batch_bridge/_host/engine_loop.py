@@ -68,12 +68,12 @@ class EngineLoop:
         self.wake_soon()
 
     def forget(self, request_ids: Iterable[str]) -> None:
-        """Let go of the outcomes of a thread that has ended."""
+        """Release the outcomes of a thread that has ended."""
         self._ended.extend(request_ids)
         self.wake_soon()
 
     def drop(self, request_ids: Iterable[str]) -> None:
-        """Do not send what nobody waits for any more, unless it is on its way."""
+        """Drop requests that no caller waits for any more, unless they are on their way."""
         dropped = set(request_ids)
         self._arrived = [request for request in self._arrived if request.id not in dropped]
         self._dropped.extend(dropped)
@@ -118,7 +118,7 @@ class EngineLoop:
         self._awake.set()
 
     def stop(self) -> None:
-        """End the loop once its turn is over: a submission that is cut off is a batch that nobody knows of."""
+        """End the loop after its current turn: a submission that is cut off leaves a batch that no ledger knows."""
         self._stopping = True
         self._awake.set()
 

@@ -6,7 +6,7 @@ The row of a batch, or of a request that no batch held because a cache knew its 
     vendor    whose prices they are; absent where that is not known
     who       [thread, run, label, tenant] of those who asked, without what is empty at the end
     of        for each member of the batch, in its order, which of `who` has asked for it
-    again     places of the members that an earlier batch has held, in vain
+    again     places of the members that an earlier batch held without success
     priced    places of the members whose answers tell what was paid for them
     worst     for each member what may be spent on it at most, in steps of `STEP`; `null` where no price is known
     lane      "batch" or "realtime"; from here on written when the batch is closed
@@ -240,7 +240,7 @@ class Account:
         """Read one.
 
         Raises:
-            TypeError, ValueError, KeyError, IndexError: It is none of ours, or was damaged.
+            TypeError, ValueError, KeyError, IndexError: It is not an account of ours, or it is damaged.
         """
         who = [Who(*each) for each in row["who"]]
         models = [[*each, "", ""][:2] for each in row.get("models", ())]

@@ -24,5 +24,5 @@ class Askers:
             yield from account.of((place,))
 
     def forget(self, asker: str) -> None:
-        """Let go of a thread, or of a request: it has ended, and was told of."""
+        """Release a thread or a request that has ended and was reported."""
         self._places.pop(asker, None)

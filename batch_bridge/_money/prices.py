@@ -1,7 +1,7 @@
 """What tokens cost: `genai-prices`, the table of discounts, or the user's own prices. Money is `Decimal`.
 
 A price that is not known is `None`, and never zero: a model that `genai-prices` does not list, one that it lists
-without a price for what was used, a provider that nobody names. A price of zero is one that somebody has written down.
+without a price for what was used, a provider without a name. A price of zero is one that a table states.
 """
 
 import threading
@@ -84,7 +84,7 @@ class Prices:
         models: Prices by the model's name, as requests and answers have it. A name that is asked for and one that is
             answered are both looked up.
         vendor: Whose prices these are, as `genai-prices` names the provider: for a pair of functions, and where a
-            server only speaks like somebody. `None`: the provider's own.
+            server only speaks another vendor's API. `None`: the provider's own.
         batch: What a batch costs of the standard price, where neither the model's own price nor `genai-prices` says.
             `None`: what is known of the vendor.
         currency: Of the prices in `models`. With another one than US dollars `genai-prices` is not asked: its prices
@@ -312,7 +312,7 @@ _APART: Final = (
     "web_searches_kcount",
     "storage_searches_kcount",
 )
-"""Prices of what is counted apart, and costs nothing where there is none of it."""
+"""Prices of what is counted apart, and costs nothing where it is absent."""
 _KNOWN: Final = frozenset((*_PLAIN, *_APART))
 
 

@@ -21,7 +21,7 @@ class Refusal:
     """Why a request is not sent.
 
     Attributes:
-        what: Which limit it would pass; `"price"`: no price is known, so nobody can tell.
+        what: Which limit it would pass; `"price"`: no price is known, so it cannot be checked.
         spent: What is spent of that; for `requests_per_thread` the requests that the thread has asked for.
         reserved: What is reserved of that.
         limit: The limit.

@@ -1,8 +1,8 @@
 """All waits of one execution of a task, and what LangGraph's interrupts have brought for them.
 
-LangGraph hands the n-th answer to the n-th `interrupt()` call of a task, whoever calls it. So the waits of an execution
-do not interrupt each for itself: they share one `PendingWaits`, whose interrupts carry all that is open, and whose
-answers find their waits by name.
+LangGraph hands the n-th answer to the n-th `interrupt()` call of a task, whichever wait calls it. So the waits of an
+execution do not call `interrupt()` themselves: they share one `PendingWaits`. Its interrupts carry all open requests,
+and its answers find their waits by name.
 """
 
 import threading
@@ -36,15 +36,15 @@ from batch_bridge._ledger.process import this_process
 from batch_bridge.errors import NondeterministicNodeError
 
 _SHORT_GRACE = 0.05
-"""Seconds that an execution waits for slow siblings, once an answer has come that nobody has asked for yet."""
+"""Seconds that an execution waits for slow siblings, once an answer has come that no wait has asked for yet."""
 _LONG_GRACE = 2.0
 """Seconds that it waits for them before it calls the node nondeterministic."""
 _MOST_ROUNDS = 32
-"""Rounds in a row of which a task takes nothing, whoever has asked for them, before it is an error."""
+"""Rounds in a row of which a task may take nothing, whichever task asked for them. One more is an error."""
 
 
 class ParkedInterrupt(GraphInterrupt):
-    """LangGraph's interrupt, which does not show what is asked where somebody prints it: no prompt belongs in a log."""
+    """LangGraph's interrupt, which hides the requests when it is printed: no prompt belongs in a log."""
 
     def __str__(self) -> str:
         return f"parked; {sum(len(each.value['requests']) for each in self.args[0])} requests wait for a batch"
@@ -273,7 +273,7 @@ class PendingWaits:
             raise ParkedInterrupt(self._parked.interrupts)
 
     def _has_survived(self) -> bool:
-        """Return whether the node went on, before it was retried, though what is to be asked anew had failed.
+        """Return whether the node continued before its retry although the requests to repeat had failed.
 
         A person's answer comes next then, to what the node has asked since. A wait must not take it; so those failures
         stand, and the question is answered as it was.

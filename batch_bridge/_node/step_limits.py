@@ -36,7 +36,7 @@ _MARK: Final = "__batch_bridge_leg__"
 """The channel of a note that a task leaves which ends after another one of its step has parked."""
 _MOST_THREADS: Final = 10_000
 _server_memory = UntrackedMemory(_MOST_THREADS)
-"""On a server nobody hears of a thread's end."""
+"""On a server no code is notified of a thread's end, so the number of threads is bounded."""
 
 
 class StepLimitsHost(Protocol):
@@ -207,7 +207,7 @@ def _turn(loop: Loop) -> str | None:
     if not loop.is_root:
         turn = loop.configurable.get(_TURN)
         return str(turn) if turn and loop.is_resumed else None
-    if given is None:  # nobody has answered, or it is a replay
+    if given is None:  # there is no answer yet, or it is a replay
         return None if loop.is_addressed else _OURS
     if not isinstance(given, Command) or given.update or given.goto:
         return None

@@ -7,7 +7,7 @@
                   └──────────────── meanwhile the next group queues up ◀────────────────┘
 
 A commit costs a disk flush, whether it holds one write or a thousand. So a group is whatever has queued up
-while the last one was being committed, and nobody waits for a timer. A caller is woken after its group is on
+while the last one was being committed, and no write waits for a timer. A caller is woken after its group is on
 disk, never before.
 """
 

@@ -3,7 +3,7 @@
 ::
 
     ("batch_bridge_status",)    "owner"   -> what the owner of the file has written down of itself
-    ("batch_bridge_commands",)  <id>      -> what somebody wants the owner to do, and what has become of it
+    ("batch_bridge_commands",)  <id>      -> a command to the owner, and its result
 """
 
 from typing import Final

@@ -26,7 +26,7 @@ def clients(model: BaseChatModel, asker: Asker) -> dict[str, Any]:
     """
     transport = BatchTransport(asker, read, _settings(model).headers)
     twin: Any = model.model_copy(update={"client_args": {"transport": transport}})
-    twin.validate_environment()  # makes its client anew
+    twin.validate_environment()  # makes a new client
     if not hasattr(twin, "_client_cleanup"):
         raise UsageError(
             "batched() cannot take this ChatGoogleGenerativeAI: before langchain-google-genai 4.3.7, each copy of a "

@@ -38,7 +38,7 @@ def read(sent: Sent, client: dict[str, JSON]) -> JSON:
 
     Args:
         sent: The request.
-        client: Whom the model's client speaks to, so that a bridge to somebody else refuses the line.
+        client: The endpoint of the model's client, so that a bridge to another endpoint refuses the line.
 
     Raises:
         UsageError: A batch cannot hold it.

@@ -5,9 +5,9 @@ is a run of its own. The first is told with its usage, the others with the answe
 gets is the same each time.
 
 LangSmith takes a run's cost from `usage_metadata` in the run's metadata, where `LangChainTracer` copies it from the
-message. Without a cost it multiplies the tokens by prices of its own, which are none of a batch; without tokens it may
-count some itself. So it is told the cost wherever that is known, and zero where nothing was paid. It alone is:
-LangChain adds `usage_metadata` up as whole numbers, and raises at others.
+message. Without a cost it multiplies the tokens by its own prices, which are not those of a batch; without tokens it
+may count some itself. So it receives the cost wherever that is known, and zero where nothing was paid. No other handler
+does: LangChain adds `usage_metadata` up as whole numbers, and raises at others.
 
 Source: https://docs.langchain.com/langsmith/cost-tracking; langsmith.schemas.UsageMetadata;
 langchain_core.tracers.langchain.LangChainTracer._on_llm_end; langchain_core.utils.usage._dict_int_op.
@@ -73,7 +73,7 @@ def retold(result: ChatResult, usage: Mapping[str, Any] = _NO_TOKENS) -> ChatRes
 
 
 def _is_langsmith(handler: BaseCallbackHandler) -> bool:
-    """Return whether a handler tells LangSmith; where its module is not imported, which costs time, there is none."""
+    """Return whether a handler reports to LangSmith. It does not import the tracer's module, which costs time."""
     module = sys.modules.get("langchain_core.tracers.langchain")
     return module is not None and isinstance(handler, module.LangChainTracer)
 

@@ -41,7 +41,7 @@ class Vendor(Protocol):
 
 
 def vendor_of(kind: type[BaseChatModel]) -> Vendor | None:
-    """Return who knows the clients of a class of chat models; `None` if nobody does."""
+    """Return the vendor that knows the clients of a class of chat models; `None` if no vendor does."""
     for base in kind.__mro__:
         name = _MODULES.get((base.__module__.partition(".")[0], base.__name__))
         if name is not None:

@@ -76,7 +76,7 @@ class Pool:
 
     Raises:
         TypeError: `bridges` are not bridges.
-        ValueError: There is none, or two have the same name.
+        ValueError: No bridge was given, or two have the same name.
     """
 
     def __init__(
@@ -276,8 +276,8 @@ class Pool:
 
         Raises:
             RunMismatchError: The thread was begun with another input.
-            RunnerStateError: A `Command` is for a thread that is under way, or that there is none of;
-                or the thread is another pool's.
+            RunnerStateError: A `Command` is for a thread that is under way or does not exist; or the thread belongs to
+                another pool.
             ValueError: A `Command` has an `update` or a `goto`.
             SubmittedThreadError: It has failed.
         """
@@ -291,7 +291,7 @@ class Pool:
                 begun = True
             if not begun:
                 raise RunnerStateError(
-                    f"thread {given.thread!r} is under way, or there is none; wait for it, and then go on with it"
+                    f"thread {given.thread!r} is under way, or does not exist; wait for it, and then go on with it"
                 )
             while not (ended := await self._threads.ended_of([given.thread])):  # noqa: ASYNC110  # others end it
                 await asyncio.sleep(_LOOK)
@@ -340,8 +340,8 @@ class Pool:
     def _result(self, ended: ThreadResult) -> Any:
         if ended.state == "failed":
             return SubmittedThreadError(
-                f"thread {ended.thread!r} has failed: {ended.error}. Submit it again, and it goes on from there, and "
-                "asks anew for what failed",
+                f"thread {ended.thread!r} has failed: {ended.error}. Submit it again: it continues from there, and "
+                "repeats the failed requests",
                 thread_id=ended.thread,
             )
         return self._saver.serde.loads_typed((ended.kind or "null", ended.data or b""))

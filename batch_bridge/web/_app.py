@@ -1,4 +1,4 @@
-"""The page as an ASGI app: what is seen, told anew each second, and commands."""
+"""The page as an ASGI app: its state, updated each second, and commands."""
 
 import asyncio
 import hmac

@@ -20,7 +20,7 @@ def serve(files: Sequence[Path], *, host: str, port: int, at: str, told: Callabl
         host: The address to listen on.
         port: The port; 0 is any that is free.
         at: The path that deliveries are posted to.
-        told: Called with what is to be said once it listens.
+        told: Called with the lines to print once it listens.
 
     Raises:
         ValueError: There is no valid secret in the environment, or the path does not begin with a slash.

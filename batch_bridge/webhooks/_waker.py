@@ -55,6 +55,6 @@ class Waker:
 
 
 def _retrieve(work: asyncio.Task[None]) -> None:
-    """Take an error that nobody waits for any more."""
+    """Retrieve an error that no caller waits for any more."""
     if not work.cancelled():
         work.exception()

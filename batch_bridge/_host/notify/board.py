@@ -3,7 +3,7 @@
 A row is written before its notice is sent, and again after. A process that dies in between does not know whether it was
 sent: its next life sends it again, with a line that says so, and at most three times in all, however often it dies
 there. So a notice comes once; up to three times where processes die while they send it; and not at all if its service
-cannot be reached, or nobody runs the same command again. Rows are kept for 60 days, and nothing older is told of.
+cannot be reached, or the same command is not run again. Rows are kept for 60 days, and nothing older is told of.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ class Board:
             await self._put(notice.key, {**_row(notice.what), "sent": False, "attempts": attempts + 1})
             if await self._send(replace(notice, body=f"{notice.body}\n{_AGAIN}") if attempts else notice):
                 await self._put(notice.key, _row(notice.what))
-            else:  # the process lives: it was no attempt that anybody has died of
+            else:  # the process lives: the attempt did not kill the process
                 await self._put(notice.key, {**_row(notice.what), "sent": False, "attempts": attempts})
             await self._sweep()
         except Exception as error:  # noqa: BLE001  # the store: the run goes on
@@ -96,7 +96,7 @@ class Board:
             logger.warning("it could not be written down that a notice is over: %s", _logged.said(error))
 
     async def begin(self, scope: str, keys: Iterable[str]) -> bool:
-        """Return whether nobody was told of such things here before. The next time somebody was.
+        """Return whether this is the first call for a scope here. Each later call returns false.
 
         Args:
             scope: The kind of thing.
@@ -109,7 +109,7 @@ class Board:
         return item is None
 
     async def unsent(self, things: Mapping[str, T]) -> list[T]:
-        """Return the things, by their keys, of which nobody was told."""
+        """Return the things, given by their keys, of which no notice was sent."""
         if not things:
             return []
         found = await self._rows.abatch([GetOp(_SENT, key) for key in things])

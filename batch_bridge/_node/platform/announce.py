@@ -45,7 +45,7 @@ class _Patience:
         self._until: float | None = None
 
     def left(self) -> float:
-        """Return the seconds that are left; they run from the first time that somebody asks."""
+        """Return the seconds that are left, counted from the first call."""
         if self._until is None:
             self._until = time.monotonic() + _PATIENCE
         return max(self._until - time.monotonic(), 0.0)
@@ -90,7 +90,7 @@ def check_own_run(runtime: Runtime[Any]) -> None:
     """Check that a run that a bridge has created for a user is that user's.
 
     Raises:
-        BridgeUnreachableError: It is somebody else's; nothing more is asked in that name.
+        BridgeUnreachableError: It belongs to another user; no more requests are made in that name.
     """
     metadata = get_config().get("metadata", {})
     meant, found = metadata.get("batch_bridge_user"), user_of(runtime)
@@ -102,7 +102,7 @@ def check_own_run(runtime: Runtime[Any]) -> None:
 
 
 async def keys_of(runtime: Runtime[Any], *, again: bool = False) -> Keys:
-    """Return the deployment's keys; `again` reads them anew.
+    """Return the deployment's keys; `again` reads them from the store again.
 
     Raises:
         NoStoreError: The deployment has no store.

@@ -31,7 +31,7 @@ LINGER: Final = 1
 ON_BEHALF_OF: Final = "batch-bridge-on-behalf-of"
 """The header in which the service names the user that it resumes a thread for, percent-encoded.
 
-Only the deployment's authentication handler can check who sends it: it must believe the service and nobody else.
+Only the deployment's authentication handler can check who sends it: it must trust the service and no other caller.
 """
 _NAMES = UUID("6f0a8a52-5b0e-5d0c-9a53-0b6b6f1f6c11")
 _MOST_CLIENTS: Final = 1000

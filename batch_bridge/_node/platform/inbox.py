@@ -75,7 +75,7 @@ def note_row(
 
 
 async def read_notes(store: Rows, bridge: str) -> tuple[list[Note], list[str]]:
-    """Return the notes that lie there, oldest first, and the keys of rows that are none."""
+    """Return the notes of the inbox, oldest first, and the keys of rows that are not notes."""
     (found,) = await store.abatch([SearchOp(_namespace(bridge), limit=_MOST)])
     notes = {item.key: _note(item.key, item.value) for item in found}
     read = sorted((note for note in notes.values() if note is not None), key=lambda note: note.left_at)

@@ -44,7 +44,7 @@ async def wake(bridge: str, user: str, assistant: str = "", store: Rows | None =
     Raises:
         UnknownBatcherError: The deployment has no such graph, or it is not a bridge.
         BridgeUnreachableError: The server does not let this user start the bridge's runs, or would resume the user's
-            thread as somebody else.
+            thread as another user.
     """
     entered = time.monotonic()
     access = access_of(bridge)

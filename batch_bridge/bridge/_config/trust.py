@@ -1,4 +1,4 @@
-"""What a file may not say: whoever can write it is not to get the environment's keys, or to hang who reads it. Pure."""
+"""What a file may not say: its author must not get the environment's keys, or make its reader hang. Pure."""
 
 import os
 import re

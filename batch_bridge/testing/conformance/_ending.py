@@ -76,7 +76,7 @@ async def late_results(bench: Bench) -> None:
 
 
 async def unknown_status(bench: Bench) -> None:
-    """A status that nobody knows is taken for one that goes on."""
+    """An unknown status counts as one of a batch that is still running."""
     with bench.subject.faults(unknown_status=1.0, latency=_SHORT):
         own(bench, await bench.ask(bench.asked(2)))
 
