@@ -193,7 +193,7 @@ def check_batcher(batcher: object, *, what: str) -> None:
     """Refuse what is neither a bridge's name, nor a bridge, nor a Batcher.
 
     Raises:
-        TypeError, ValueError: It is none of these values.
+        TypeError, ValueError: It is not one of these.
     """
     if batcher is None:
         return

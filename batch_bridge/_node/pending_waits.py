@@ -228,7 +228,7 @@ class PendingWaits:
             return request_id, outcome
 
     def advance(self) -> float:
-        """Take the next envelope; where there is none, park.
+        """Take the next envelope; without one, park.
 
         Returns:
             0 if an envelope came; else the seconds after which to ask again: slow siblings are given time.
@@ -290,8 +290,8 @@ class PendingWaits:
     def _is_lost(self, stray: list[bool]) -> bool:
         """Return whether a node makes no progress.
 
-        One round is a sibling that is slow today; two of its own asking, the last one among them, are no chance. So are
-        very many, whoever has asked for them.
+        One such round may be a slow sibling. Two rounds that it asked for itself, the last one among them, are not by
+        chance. Neither are very many, whichever task asked for them.
         """
         own = [is_stray and each.is_own for each, is_stray in zip(self._rounds, stray, strict=True)]
         return (sum(own) > 1 and own[-1]) or (len(stray) >= _MOST_ROUNDS and all(stray[-_MOST_ROUNDS:]))
