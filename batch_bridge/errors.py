@@ -309,7 +309,7 @@ class MissingPackageError(BatchBridgeError, ModuleNotFoundError):
 
 
 class LegLostError(BatchBridgeError):
-    """A process of a pool goes on with a thread that another one runs by now; it changes nothing."""
+    """A process of a pool continued a thread that another process runs by now; it changes nothing."""
 
 
 class SubmittedThreadError(BatchBridgeError):

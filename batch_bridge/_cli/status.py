@@ -1,4 +1,4 @@
-"""`batch-bridge status`: what a file of a Runner, a Batcher or Jobs tells, from another process."""
+"""`batch-bridge status`: the state of a file of a Runner, a Batcher or Jobs, from another process."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final

@@ -21,7 +21,7 @@ _PATIENCE: Final = 60.0
 
 
 class BatchNotices:
-    """Tells people of an engine's batches. Which were told of is in the ledger's rows; see `Board`.
+    """Sends notices of an engine's batches. The ledger's rows record which were sent; see `Board`.
 
     What is answered in realtime has no notices: there is no batch.
 

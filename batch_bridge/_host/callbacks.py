@@ -1,4 +1,4 @@
-"""The user's callbacks: told what happens, in order, and never in the way of it."""
+"""Calls the user's callbacks in order, without blocking the run."""
 
 import asyncio
 import inspect
@@ -37,7 +37,7 @@ _MOST: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Callbacks:
-    """What the user wants to be told, as it was given.
+    """The user's callbacks, as they were given.
 
     Attributes:
         on_event: Called with each event.
@@ -69,7 +69,7 @@ class Callbacks:
 
     @property
     def wants_item_cost(self) -> bool:
-        """Whether `on_item` is to be told what each has cost: it has a parameter `cost`."""
+        """Whether `on_item` receives the cost of each item: it has a parameter `cost`."""
         if self.on_item is None:
             return False
         try:
@@ -131,11 +131,11 @@ class Listeners:
 
     @property
     def hears_events(self) -> bool:
-        """Whether events are told."""
+        """Whether a callback wants events."""
         return self._callbacks.on_event is not None
 
     def complete(self) -> None:
-        """Tell that everything that was asked has ended."""
+        """Report that all requests have ended."""
         self.changed()
         if self._callbacks.on_complete is not None:
             self._add("on_complete", self._callbacks.on_complete, (self._look(),))
@@ -149,7 +149,7 @@ class Listeners:
         self._start()
 
     async def told(self) -> None:
-        """Return once all has been told that there is; a callback that does not return is left behind after a while."""
+        """Wait until all callbacks have been called; a callback that does not return is abandoned after a while."""
         try:
             async with asyncio.timeout(_PATIENCE):
                 while self._is_telling() or self._in_pool:
@@ -164,7 +164,7 @@ class Listeners:
                 self._task.cancel()
 
     async def close(self) -> None:
-        """Do what `told` does, and end."""
+        """Do what `told` does, then end."""
         await self.told()
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
@@ -176,7 +176,7 @@ class Listeners:
             dropped, _, _ = self._calls.popleft()
             self._is_progress_due = self._is_progress_due and dropped != "on_progress"
             self._dropped += 1
-            if not self._dropped & (self._dropped - 1):  # the 1st, 2nd, 4th, 8th… is told
+            if not self._dropped & (self._dropped - 1):  # the 1st, 2nd, 4th, 8th… is logged
                 logger.warning("callbacks are slower than the events; %d calls were dropped", self._dropped)
         self._calls.append((name, function, arguments))
 

@@ -46,7 +46,7 @@ class Commanded(Protocol):
 
 
 class FileCommands:
-    """Carries out commands, oldest first, and says so in their rows.
+    """Carries out commands, oldest first, and records the results in their rows.
 
     Args:
         rows: The file's store.

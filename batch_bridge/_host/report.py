@@ -125,7 +125,7 @@ def of_run(run_id: str, accounts: Sequence[Account], cost: Cost, *, threads: int
     for account in accounts:
         places = {place for place, who in enumerate(account.who) if who.run == run_id}
         asked.update(account.who[place].thread for place in places)
-        if account.lane is None or not places:  # of a hit, no batch tells
+        if account.lane is None or not places:  # no batch tells of a cache hit
             continue
         batches += account.lane not in SINGLE
         ended = [account.ended[place] for place in places if place in account.ended]

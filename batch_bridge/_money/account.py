@@ -47,7 +47,7 @@ MAYBE_PAID: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Who has asked for something.
+    """The asker of a request.
 
     Attributes:
         thread: The thread; empty without a graph.
@@ -63,7 +63,7 @@ class Who:
 
     @classmethod
     def of(cls, request: Request) -> "Who":
-        """Return who has asked for a request."""
+        """Return the asker of a request."""
         return cls(request.thread, request.run, request.label, request.tenant)
 
 
@@ -131,7 +131,7 @@ class Account:
     _free: frozenset[str] = frozenset()
 
     def know(self, members: Sequence[str], billed: Iterable[str]) -> None:
-        """Say which requests these are, and which of them are lines that the provider bills."""
+        """Set which requests these are, and which of them are lines that the provider bills."""
         self._places = {member: place for place, member in enumerate(members)}
         self._free = frozenset(self._places.keys() - set(billed))
 
@@ -158,7 +158,7 @@ class Account:
         self.lines[place] = (kind, used if used.model else Used(asked, used.tokens, used.tier))
 
     def paid(self, request_id: str, prices: Prices) -> Decimal | None:
-        """Return what was paid for a member whose answer is to tell that; `None` for others, and if it is not known."""
+        """Return the cost of a member that asked for it; `None` for others, and if it is not known."""
         place = self._places.get(request_id)
         if place is None or place not in self.priced or place not in self.lines:
             return None
@@ -249,7 +249,7 @@ class Account:
             name, tier = models[model]
             lines[place] = (_KINDS[kind], Used(name, Tokens(*tokens), tier))
         not_well = {place: kind for kind, places in row.get("ended", {}).items() for place in places}
-        told = range(len(row["of"])) if "ended" in row else lines  # an earlier version told of those alone
+        told = range(len(row["of"])) if "ended" in row else lines  # an earlier version recorded only those
         return cls(
             at=datetime.fromtimestamp(row["at"], UTC),
             vendor=row.get("vendor"),

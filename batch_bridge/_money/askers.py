@@ -1,4 +1,4 @@
-"""Who has asked for what of the accounts: looked up where a callback is told what a thread, or an item, has cost."""
+"""Finds the accounts of a thread or an item, for callbacks that receive its cost."""
 
 from collections.abc import Iterator, Sequence
 

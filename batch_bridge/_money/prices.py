@@ -122,7 +122,7 @@ class Prices:
     def load() -> None:
         """Import `genai-prices`, which takes a second; idempotent, from any thread. Else the first price does it."""
         with _LOADING:
-            import genai_prices.data  # noqa: F401, PLC0415  # slow, and only who prices something needs it
+            import genai_prices.data  # noqa: F401, PLC0415  # slow, and only needed to price something
 
     def charge(self, vendor: str | None, model: str, tokens: Tokens, *, lane: Lane, tier: str, at: datetime) -> Charge:
         """Return what a request costs.
@@ -300,7 +300,7 @@ def _priced(price: "ModelPrice | None", tokens: Tokens) -> Decimal | None:
     used = Usage(**{name: count for name, count in counts.items() if count}, cache_audio_read_tokens=0)
     try:
         return price.calc_price(used)["total_price"]
-    except ValueError:  # the counts contradict each other, or the model is priced by what they do not tell
+    except ValueError:  # the counts contradict each other, or the model is priced by a count that is missing
         return None
 
 
@@ -345,7 +345,7 @@ def _covers(price: "ModelPrice", tokens: Tokens) -> bool:
 
 
 def _fitting(price: "ModelPrice", tokens: Tokens) -> Tokens:
-    """Return tokens as the model's prices tell them apart, made to add up: some servers miscount."""
+    """Return tokens split as the model's prices are, corrected to add up: some servers miscount."""
     has = price.__dict__.get
     hour = tokens.cache_write_1h if has("cache_write_1h_mtok") is not None else 0
     read = min(tokens.cache_read, tokens.input)

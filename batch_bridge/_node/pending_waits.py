@@ -132,7 +132,7 @@ class PendingWaits:
         return asks
 
     def tell(self) -> tuple[Future[None], bool]:
-        """Return what is done once the bridges know that this task parks, and whether the caller must tell them."""
+        """Return a future that ends once the bridges know that this task parks, and whether the caller must notify them."""
         with self._lock:
             mine = self._told is None
             if self._told is None:
@@ -155,7 +155,7 @@ class PendingWaits:
 
     @property
     def lacks_keys(self) -> bool:
-        """Whether the keys must be given to it before it goes on."""
+        """Whether it needs the keys before it can continue."""
         return bool(self._thread) and (self._keys is None or self.lacks_new_keys)
 
     @property

@@ -71,7 +71,7 @@ class Named(Protocol):
 
 @dataclass(slots=True)
 class Link:
-    """What the host that drives a graph tells the waits in it, and hears from them.
+    """What the host of a graph and the waits inside it share.
 
     Attributes:
         bridges: The bridges of the host.

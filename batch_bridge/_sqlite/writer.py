@@ -219,7 +219,7 @@ class Writer:
 
 
 def _write_together(connection: sqlite3.Connection, jobs: list[WriteJob]) -> bool:
-    """Write all jobs, inserts of one kind in one go; say whether all went well."""
+    """Write all jobs, inserts of one kind in one statement; return whether all succeeded."""
     inserts: dict[Insert, list[Row]] = {}
     try:
         for job in jobs:
@@ -229,7 +229,7 @@ def _write_together(connection: sqlite3.Connection, jobs: list[WriteJob]) -> boo
                 _flush(connection, inserts)
                 job.value = job.work(connection)
         _flush(connection, inserts)
-    except Exception:  # noqa: BLE001 writing them one by one tells whose it is
+    except Exception:  # noqa: BLE001 writing them one by one finds the faulty job
         return False
     return True
 

@@ -43,7 +43,7 @@ class CommandRefused(RunFileError):
 
 @dataclass(frozen=True, slots=True)
 class FileCommand:
-    """A command, and what has become of it.
+    """A command and its state.
 
     Attributes:
         id: Names it; the same one again is the same command.

@@ -12,7 +12,7 @@ BatchState: TypeAlias = Literal["submitting", "in_flight", "stopping", "ended"]
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who has the file open, or had it last.
+    """The process that has the file open, or had it last.
 
     Attributes:
         alive: Whether it has it open; `None` where that cannot be told from here.
@@ -218,7 +218,7 @@ class Status:
         cost: What was paid; `None` where it is not known.
         eta: When it will be done; `None` where there is no history yet.
         paused: Whether a command has paused sending.
-        stuck: What does not get on, and what to do; a line for each.
+        stuck: What makes no progress, and what to do; a line for each.
         warnings: What is to be known soon; a line for each.
     """
 

@@ -1,4 +1,4 @@
-"""What the rows are called through which an owner and those who watch it know of each other.
+"""The names of the rows through which a file's owner and its observers communicate.
 
 ::
 

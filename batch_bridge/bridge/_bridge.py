@@ -264,7 +264,7 @@ class Bridge:
 
     @property
     def providers(self) -> tuple[Provider, ...]:
-        """The provider, and who answers in other lanes or what is late."""
+        """The provider, and the providers of other lanes and of late requests."""
         return (self._provider, *(self._ladder.providers if self._ladder is not None else ()))
 
     @property

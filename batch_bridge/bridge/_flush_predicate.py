@@ -1,4 +1,4 @@
-"""The user's own reason to send a queue, which may fail without ending who asks it."""
+"""The user's own predicate for sending a queue. If it raises, the host continues."""
 
 import inspect
 import threading

@@ -273,7 +273,7 @@ class JobsSession:
             await self._engine.drop(dropped)
 
     async def _stop(self, handle: str) -> None:
-        """Tell the provider to cancel what of a job it has; what cannot be told now is told in the next look."""
+        """Cancel a job's batches at the provider; a cancellation that fails now is repeated in the next look."""
         job = await self.job(handle)
         for batch in await self._ledger.open_batches():
             if not isinstance(batch, SubmittedBatch) or job_of(batch) != handle or batch.key in job.stopped:

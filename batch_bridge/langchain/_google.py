@@ -55,7 +55,7 @@ def provider(model: BaseChatModel) -> Provider:
 
 
 def identity(model: BaseChatModel) -> object:
-    """Return what tells models apart whose requests must not share a Batcher. Never stored."""
+    """Return a key that differs between models whose requests must not share a Batcher. Never stored."""
     api = _api(model)
     return api.vertexai, api.api_key, api.project, api.location, api._credentials, repr(_same(_settings(model)))
 

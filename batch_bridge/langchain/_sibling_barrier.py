@@ -23,7 +23,7 @@ _PAUSE: Final = 0.001
 
 
 class _SiblingBarrier:
-    """The calls of one execution that have begun, and not come to their transport yet; and who waits for them."""
+    """The calls of one execution that have not reached their transport yet, and the calls that wait for them."""
 
     def __init__(self) -> None:
         self._coming = 0
@@ -113,7 +113,7 @@ def begin() -> Iterator[None]:
 
 
 async def come() -> None:
-    """Tell that the call of this context has come to its transport, and wait for its siblings."""
+    """Note that the call of this context has reached its transport, and wait for its siblings."""
     call = _call.get()
     if call is not None:
         call.has_come()

@@ -1,4 +1,4 @@
-"""Which chat models go through a batch, and who knows their clients.
+"""The chat models that can go through a batch, and the modules that know their clients.
 
 No vendor's package is imported before a model of it is given.
 """
@@ -32,7 +32,7 @@ class Vendor(Protocol):
         ...
 
     def identity(self, model: BaseChatModel) -> object:
-        """Return what tells models apart whose providers are not alike. Hashable; holds secrets, never stored."""
+        """Return a key that differs between models with different providers. Hashable; holds secrets, never stored."""
         ...
 
     def client_of(self, model: BaseChatModel) -> object:

@@ -41,7 +41,7 @@ logger = logging.getLogger("batch_bridge")
 _HEARTBEAT: Final = 3.0
 """Seconds between two signs of life of a worker."""
 _DEAD: Final = 12.0
-"""Seconds after which a worker that says nothing is taken for dead, and its jobs are run by others."""
+"""Seconds after which a silent worker is taken for dead, and other workers run its jobs."""
 _RESCUE: Final = 3.0
 _LOOK: Final = 0.5
 """Seconds between two looks whether a run has ended."""
@@ -450,13 +450,13 @@ class Pool:
 
 
 def _told(error: Exception) -> str:
-    """Return what an error says, without what a text of Postgres cannot hold: NUL, and halves of surrogate pairs."""
+    """Return an error's text without characters that Postgres refuses: NUL, and halves of surrogate pairs."""
     said = f"{type(error).__name__}: {error}".replace("\0", "")
     return said.encode(errors="replace").decode()
 
 
 async def _fresh(graph: Any, config: Any, given: Mapping[str, Any]) -> Any:
-    """Return what a leg goes on with: an answer of a person's that was taken by a leg before it is not given again."""
+    """Return what a leg continues with. A person's answer that an earlier leg took is not given again."""
     if not given["command"]:
         return given["input"]
     command: Command[Any] = Command(**given["input"])

@@ -67,7 +67,7 @@ class PoolServer:
     async def resume(
         self, thread: ThreadView, interrupts: Sequence[ParkedWait], answers: Mapping[str, JSON], strikes: int
     ) -> None:
-        """See `ThreadServer`. The job that goes on with it reads the answers itself."""
+        """See `ThreadServer`. The job that continues the thread reads the answers itself."""
         del interrupts, answers, strikes
         await self._threads.resume(thread.id)
 

@@ -26,7 +26,7 @@ def app(file: Path, *, host: str = "127.0.0.1", token: str | None = None, allowe
 def serve(
     file: Path, *, host: str, port: int, token: str | None, allowed: Iterable[str], told: Callable[[str], None]
 ) -> None:
-    """Serve the page until it is told to stop.
+    """Serve the page until it is stopped.
 
     Args:
         file: What is watched.

@@ -41,7 +41,7 @@ class PageSource(Protocol):
 
 
 class SharedLook:
-    """Looks at a source for all who watch it. Bound to one event loop."""
+    """Reads a source for all its observers. Bound to one event loop."""
 
     def __init__(self, source: PageSource) -> None:
         self.source = source

@@ -9,11 +9,11 @@ import uvicorn
 from batch_bridge.webhooks._app import app
 
 _MOST_AT_ONCE: Final = 500
-"""Calls that are under way; beyond, callers are told to come again."""
+"""Calls that may run at once; further callers must come again."""
 
 
 def serve(files: Sequence[Path], *, host: str, port: int, at: str, told: Callable[[str], None]) -> None:
-    """Receive deliveries until told to stop.
+    """Receive deliveries until stopped.
 
     Args:
         files: The files whose owners are woken.

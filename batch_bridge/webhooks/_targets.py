@@ -1,4 +1,4 @@
-"""Whom a delivery wakes, and how."""
+"""The targets that a delivery wakes, and how."""
 
 import asyncio
 import os

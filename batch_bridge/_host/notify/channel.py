@@ -18,7 +18,7 @@ Notify: TypeAlias = str | Sequence[str]
 _PATIENCE: Final = 20.0
 """Seconds that a notice may take; after that it counts as not sent."""
 _TALKATIVE: Final = ("apprise", "urllib3.connectionpool")
-"""Loggers of those who send, which tell URLs at level DEBUG and where something fails."""
+"""Loggers of the libraries that send, which log URLs at level DEBUG and on failures."""
 _sending = threading.local()
 
 

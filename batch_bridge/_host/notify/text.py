@@ -1,4 +1,4 @@
-"""What a notice says: names, counts and money, and no word of a prompt, an answer or an error's text. Pure."""
+"""The texts of notices: names, counts and money, and no word of a prompt, an answer or an error's text. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -93,5 +93,5 @@ def _failed(failures: Mapping[str, int]) -> list[str]:
 
 
 def look(file: str) -> list[str]:
-    """Return the line that says where to look, if there is such a place."""
+    """Return the line that says where to look, if any."""
     return [f"batch-bridge status {file}"] if file else []

@@ -53,7 +53,7 @@ class _Patience:
 
 _patience = _Patience()
 _NOBODY: Final = "anonymous"
-"""Whom Aegra runs everything for where it knows no users. Source: its `core/auth_middleware.py`."""
+"""The user of all Aegra's runs when it has no authentication. Source: its `core/auth_middleware.py`."""
 _SERVERS: Final = frozenset(
     {"thread_id", "run_id", "graph_id", "assistant_id", "user_id", "user_display_name", "cron_id"}
 )
@@ -155,7 +155,7 @@ async def announce(
     idle: bool | None,
     unclaimed: AbstractSet[str] = frozenset(),
 ) -> None:
-    """Tell bridges that a task is about to park. What was told is durable when this returns.
+    """Notify bridges that a task is about to park. The notification is durable when this returns.
 
     Args:
         runtime: The task's.
@@ -225,7 +225,7 @@ async def _leave_notes(
         await check_ticked(_store(runtime), list(asks), user, thread)
     for bridge in asks:
         check_configured(bridge, access_of(bridge), user)
-    first = next(iter(asks), None)  # they are counted once, though several bridges are told
+    first = next(iter(asks), None)  # they are counted once, although several bridges are notified
     notes = [
         note_row(bridge, thread, user, ids, idle=idle, unclaimed=unclaimed if bridge == first else ())
         for bridge, ids in asks.items()

@@ -22,7 +22,7 @@ _MOST = 10_000
 _LONGEST = 1000
 _LATEST = 1e11
 _AHEAD = timedelta(minutes=1)
-"""How far another machine's clock may be ahead; a note from later than that would be kept for ever."""
+"""How far another machine's clock may be ahead; a note from later than that would be kept forever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Note:
 
 
 def digest_asks(ids: Iterable[str]) -> str:
-    """Return what tells what one interrupt asks of one bridge from all else."""
+    """Return an id of what one interrupt asks of one bridge."""
     return hashlib.blake2b(",".join(sorted(ids)).encode(), digest_size=16).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Which bridges are ticked for outside of runs, as on Aegra: the processes that may tick say so in the store.
+"""Records which bridges tick outside of runs, as on Aegra: processes that may tick write so in the store.
 
 A row for each bridge, below `("batch_bridge", "tickers")`, rewritten every half minute::
 
@@ -36,7 +36,7 @@ _found: dict[tuple[str, bool], float] = {}
 
 
 async def say_ticks(store: Rows, bridge: str, *, acts: bool) -> None:
-    """Say that a process ticks for a bridge, or does so when it is its turn.
+    """Record that a process ticks for a bridge, or will when it is its turn.
 
     Args:
         store: The deployment's.

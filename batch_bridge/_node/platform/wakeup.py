@@ -147,7 +147,7 @@ async def _check(client: LangGraphClient, bridge: str) -> None:
     except APIStatusError as error:
         if error.status_code == 404 and "not found" in str(error).lower() and bridge in str(error):  # noqa: PLR2004
             raise _unknown(bridge, str(error)) from error
-        return  # this user may not look; the run will tell
+        return  # this user may not look; the run itself will fail then
     if schemas is None:
         return
     if "wake" not in str(schemas.get("input_schema")) or "undelivered" not in str(schemas.get("output_schema")):

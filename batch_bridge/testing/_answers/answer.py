@@ -1,4 +1,4 @@
-"""An answer to one request, and who gives it."""
+"""An answer to one request, and the answerer that gives it."""
 
 import importlib
 import inspect

@@ -101,7 +101,7 @@ class BackgroundResponses:
         self._changed.set()
 
     async def run(self) -> None:
-        """Answer responses once they are due, for ever."""
+        """Answer responses once they are due, until cancelled."""
         reader = self._context.database.reader
         await self.clock.set(self._context.settings.clock_speed)
         while True:

@@ -1,4 +1,4 @@
-"""Runs a server in this process until it is told to stop."""
+"""Runs a server in this process until it is stopped."""
 
 import functools
 import secrets

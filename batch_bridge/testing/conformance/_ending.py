@@ -82,7 +82,7 @@ async def unknown_status(bench: Bench) -> None:
 
 
 async def stuck(bench: Bench) -> None:
-    """A batch hangs at 90 %, and goes on in the end."""
+    """A batch hangs at 90 %, and continues in the end."""
     with bench.subject.faults(stuck=1.0, stuck_share=0.9):
         drive = await bench.drive(asked := bench.asked(10))
         await drive.tick()
