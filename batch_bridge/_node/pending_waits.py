@@ -132,7 +132,7 @@ class PendingWaits:
         return asks
 
     def tell(self) -> tuple[Future[None], bool]:
-        """Return a future that ends once the bridges know that this task parks, and whether the caller must notify them."""
+        """Return a future that ends once the bridges know that this task parks, and whether the caller must tell them."""
         with self._lock:
             mine = self._told is None
             if self._told is None:
