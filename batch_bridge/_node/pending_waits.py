@@ -132,7 +132,7 @@ class PendingWaits:
         return asks
 
     def tell(self) -> tuple[Future[None], bool]:
-        """Return a future that ends once the bridges know that this task parks, and whether the caller must tell them."""
+        """Return a future of the notice that this task parks, and whether the caller must send that notice."""
         with self._lock:
             mine = self._told is None
             if self._told is None:
