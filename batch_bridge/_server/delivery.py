@@ -231,35 +231,37 @@ class Outbox:
     async def _send(self, server: ThreadServer, to_send: Sequence[tuple[Delivery, ThreadView]], now: datetime) -> None:
         ids = [each.id for _, thread in to_send for each in thread.asks(self._bridge)]
         outcomes = await self._records.ledger.outcomes(ids)
+        users = await self._users.known([thread.id for _, thread in to_send])
         gate = asyncio.Semaphore(_SIDE_BY_SIDE)
 
         async def send(delivery: Delivery, thread: ThreadView) -> None:
             async with gate:
-                await self._resume(server, delivery, thread, outcomes, now)
+                await self._resume(server, delivery, thread, outcomes, now, users.get(thread.id))
 
         await asyncio.gather(*(send(delivery, thread) for delivery, thread in to_send))
 
-    async def _resume(
+    async def _resume(  # noqa: PLR0917
         self,
         server: ThreadServer,
         delivery: Delivery,
         thread: ThreadView,
         outcomes: dict[str, Outcome],
         now: datetime,
+        user: str | None,
     ) -> None:
         interrupts = due(thread, self._bridge, delivery.ids & outcomes.keys())
         delivery.put_off(now)
         if not interrupts:
             return
         if len(thread.bridges) == 1:
-            await self._answer(server, delivery, thread, interrupts, outcomes, now)
+            await self._answer(server, delivery, thread, interrupts, outcomes, now, user)
         elif await claim(self._store, thread.id, self._bridge, now):
             try:
                 again = (await server.look([thread.id], closely=True)).get(thread.id)
                 thread = self._vouched(delivery, again) or thread
                 interrupts = due(thread, self._bridge, delivery.ids & outcomes.keys())
                 if interrupts and not thread.busy and not thread.failed:  # else the other one was quicker
-                    await self._answer(server, delivery, thread, interrupts, outcomes, now)
+                    await self._answer(server, delivery, thread, interrupts, outcomes, now, user)
             finally:
                 await unclaim(self._store, thread.id, self._bridge)
 
@@ -271,10 +273,11 @@ class Outbox:
         interrupts: list[ParkedWait],
         outcomes: dict[str, Outcome],
         now: datetime,
+        user: str | None,
     ) -> None:
         answers = resume_map(interrupts, self._bridge, outcomes, keys=self._ring.keys, thread=thread.id)
         try:
-            await server.resume(thread, interrupts, answers, self._strikes.get(thread.id, 0))
+            await server.resume(thread, interrupts, answers, self._strikes.get(thread.id, 0), user)
         except (ConflictError, ThreadBusyError):
             logger.info(
                 "%s: thread %s is busy with another run; it is checked again",

@@ -116,10 +116,10 @@ class Intake:
         self, server: ThreadServer, notes: list[Note], now: datetime, news: News, hidden_from: str
     ) -> None:
         threads = list(dict.fromkeys(note.thread for note in notes))
-        await self._users.note({note.thread: note.user for note in reversed(notes)})  # the oldest counts
+        users = await self._users.note({note.thread: note.user for note in reversed(notes)})  # the oldest counts
         seen = await server.look(threads)
         self._report(seen.values(), news)
-        fresh = await self._take_in(seen.values(), now, {note.thread: note.left_at for note in notes})
+        fresh = await self._take_in(seen.values(), now, {note.thread: note.left_at for note in notes}, users)
         for note in notes:
             if note.thread in seen and note.asks in seen[note.thread].digests(self._name):
                 if note.idle is not None or note.thread not in fresh:
@@ -129,7 +129,11 @@ class Intake:
         await remove_notes(self._store, self._name, self._sort(notes, seen, now, news, hidden_from))
 
     async def _take_in(
-        self, threads: Iterable[ThreadView], now: datetime, asked_at: Mapping[str, datetime] | None = None
+        self,
+        threads: Iterable[ThreadView],
+        now: datetime,
+        asked_at: Mapping[str, datetime] | None = None,
+        users: Mapping[str, str] | None = None,
     ) -> set[str]:
         """Take in what threads ask for, and return those that ask for something new."""
         requests: list[Request] = []
@@ -139,7 +143,7 @@ class Intake:
             if asked:
                 requests += [each.request(thread.id) for each in asked if not self._records.ledger.is_held(each.id)]
                 stale += self._records.queued_of(thread.id) - {each.id for each in asked}
-        requests = await self._users.owned(requests)
+        requests = await self._users.owned(requests, users)
         await self._engine.drop(stale)
         new = [each for each in requests if not self._engine.knows(each.id)]
         settled = await self._engine.collect(requests, now, asked_at=asked_at)

@@ -209,8 +209,8 @@ class Bridge:
             what="Bridge",
         )
         self._ladder = self._ladder_of(provider, deadline, on_deadline, fallback)
-        # In realtime and flex each call is repeated by itself.
-        self._attempts = _attempts(attempts) if self._mode not in ("realtime", "flex") else 1
+        repeats = _attempts(attempts)
+        self._attempts = repeats if self._mode not in ("realtime", "flex") else 1  # each call is repeated by itself
         self._flush = _in_time(self._flush, self._ladder)
         self._flush = guarded(self._flush, name)
         self._name = name
