@@ -42,8 +42,8 @@ class Outbox:
         store: For claims, and for notes of what was delivered.
         bridge: The bridge's name on this server.
         records: Hold the outbox and the outcomes.
-        forget: Lets go of outcomes whose thread has ended.
-        tell: Told of what threads were resumed with, if anybody wants to know.
+        forget: Deletes outcomes whose thread has ended.
+        tell: Called with what threads were resumed with; `None` without a listener.
         access: How the server is reached as the user whose a thread is.
         users: Whose the threads are.
         key_ring: The deployment's keys.
@@ -106,7 +106,7 @@ class Outbox:
                     delivery.hasten(now)
 
     def drop(self, ids: Iterable[str]) -> None:
-        """Let go of requests that nobody is to be told of any more."""
+        """Drop requests whose outcomes no thread waits for any more."""
         gone = set(ids)
         for thread, delivery in list(self._deliveries.items()):
             delivery.ids -= gone
@@ -120,7 +120,7 @@ class Outbox:
                 delivery.hasten(now)
 
     def strike(self, thread: str, *, idle: bool) -> None:
-        """Note how a thread has parked: having taken nothing of what it was resumed with and asking anew, or not."""
+        """Note how a thread has parked: whether it took no answer of its last resume and asked for the same again."""
         if idle:
             self._strikes[thread] = self._strikes.get(thread, 0) + 1
         else:
@@ -206,7 +206,7 @@ class Outbox:
         return None if thread is None else thread.vouched(self._bridge, delivery.ids)
 
     async def _acknowledge(self, ended: Sequence[str], kept: Sequence[str], now: datetime) -> None:
-        if kept:  # first: an outcome that nobody remembers is never let go of
+        if kept:  # first: an outcome without such a row would never be deleted
             hour = (*delivered_namespace(self._bridge), f"{now:%Y%m%d%H}")
             await self._store.abatch([PutOp(hour, uuid4().hex, {"ids": list(kept)}, index=False)])
         await self._forget(ended)  # first, too: a letter without an outcome is taken for read
@@ -285,7 +285,7 @@ class Outbox:
                 thread.id,
                 extra=about(bridge=self._bridge),
             )
-        except BridgeUnreachableError as error:  # to try again would be to run its nodes as somebody else
+        except BridgeUnreachableError as error:  # a retry would run its nodes as another user
             await self._bury(delivery, str(error), now, logged=type(error).__name__)
         except Exception as error:  # noqa: BLE001  # no graph runs here; one thread must not stand in others' way
             delivery.failures += 1

@@ -49,14 +49,14 @@ class News:
 
 
 class Intake:
-    """Takes requests in for the engine, and out of its queue when nobody waits for them any more.
+    """Takes requests in for the engine, and out of its queue when no thread waits for them any more.
 
     Args:
         store: Where the inbox is.
         bridge: The bridge's name on this server.
         records: The bridge's.
         engine: The bridge's.
-        outbox: Is told of threads that have parked anew.
+        outbox: Learns which threads have parked again.
         renew: Says that the tick still runs, and fails if it is another's by now.
         users: Whose the threads are.
         patience: For how long the note of a thread that is hidden from this user is kept.
@@ -187,7 +187,7 @@ class Intake:
         return done
 
     async def _sweep(self, server: ThreadServer, now: datetime, news: News) -> bool:
-        """Look for parked threads that nobody told of, a few pages in a pass; return whether there are more."""
+        """Look for parked threads that left no note, a few pages in a pass; return whether there are more."""
         if self._swept is None and self.sweep_at is not None and now >= self.sweep_at:
             self._swept = 0
         if self._swept is None:
@@ -208,7 +208,7 @@ class Intake:
         return any(not self._engine.knows(each) and each not in self._records.dead for each in asked)
 
     async def drop_abandoned(self, server: ThreadServer, ids: tuple[str, ...], *, may_hide: bool) -> None:
-        """Take out of the queue what nobody waits for any more: its thread was deleted, has ended, or does other work.
+        """Remove abandoned requests from the queue: their thread was deleted, has ended, or does other work.
 
         Judged by the threads' interrupts: one that was given new input may wait for something else by now.
 

@@ -75,7 +75,7 @@ class Users:
                 return found
 
     async def forget(self, threads: Iterable[str]) -> None:
-        """Let go of whose threads were, once they are gone."""
+        """Delete the users of threads that are gone."""
         if ops := [PutOp(_NAMESPACE, thread, None) for thread in sorted(threads)]:
             await self._store.abatch(ops)
 
@@ -84,13 +84,13 @@ class Users:
         return await self._read(threads)
 
     async def owned(self, requests: Collection[Request], known: Mapping[str, str] | None = None) -> list[Request]:
-        """Return requests as those of their threads' users, whatever they say themselves.
+        """Return requests with the users of their threads, whatever user they name themselves.
 
-        Where it is not known whose a thread is, though its requests name somebody, they are nobody else's.
+        Where a thread's user is not known, but its requests name one, no other user gets them.
 
         Args:
             requests: What threads ask for.
-            known: Whose some threads are, as it was written down a moment ago.
+            known: The users of some threads, as recorded a moment ago.
         """
         users = dict(known or {})
         if unknown := {each.thread for each in requests} - users.keys():
@@ -101,7 +101,7 @@ class Users:
         ]
 
     async def forget_departed(self) -> None:
-        """Let go of threads that are gone, a page at a time. A caller that may not see all threads forgets none."""
+        """Forget deleted threads, a page at a time. A caller that may not see all threads forgets none."""
         if self._access.service is None:
             return
         (rows,) = await self._store.abatch([SearchOp(_NAMESPACE, limit=_PAGE, offset=self._offset)])

@@ -72,7 +72,7 @@ class PoolServer:
         strikes: int,
         user: str | None = None,
     ) -> None:
-        """See `ThreadServer`. The job that goes on with it reads the answers itself."""
+        """See `ThreadServer`. The job that continues the thread reads the answers itself."""
         del interrupts, answers, strikes, user
         await self._threads.resume(thread.id)
 

@@ -1,4 +1,4 @@
-"""What a bridge's host asks of whoever runs the threads that wait for it."""
+"""What a bridge's host asks of the server that runs its waiting threads."""
 
 from collections.abc import Container, Mapping, Sequence
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Streams of server-sent events: an answer that is whole already, told piece by piece."""
+"""Streams of server-sent events: a finished answer, sent piece by piece."""
 
 import math
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
