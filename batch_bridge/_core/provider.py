@@ -106,7 +106,7 @@ class HasPrice(Provider, Protocol):
         ...
 
     def ask(self, request: Request) -> Ask:
-        """Return whom a request asks, and what is posted. Pure.
+        """Return a request's model, and the body that is posted. Pure.
 
         Raises:
             RequestRefused: It is no request.

@@ -7,7 +7,7 @@ from batch_bridge._core.models import Errored, Outcome, Usage
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The outcome of a request, and what it cost where the vendor tells."""
+    """The outcome of a request, and its cost if the vendor reports it."""
 
     outcome: Outcome
     usage: Usage | None = None
