@@ -1,4 +1,4 @@
-"""The nouns: requests, outcomes, batches and what a provider tells about them. Plain data."""
+"""The nouns: requests, outcomes, batches, and a provider's facts about them. Plain data."""
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping

@@ -225,5 +225,5 @@ class CommandExecutor:
 
 
 def _name(shown: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what tells an order that is shown from every other."""
+    """Return an id of a command that is shown."""
     return shown.get("id"), shown.get("verb"), shown.get("by")

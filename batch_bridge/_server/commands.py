@@ -1,4 +1,4 @@
-"""What a bridge is told to do by the input of a run of its graph. It lies in the store until it is carried out.
+"""A command to a bridge, from the input of a run of its graph. The store keeps it until it is carried out.
 
 Rows, below `("batch_bridge", <bridge>)`: `commands`, key -> verb, what, when, to how many requests so far; and
 `obeyed`, key -> when, so that a run that the server repeats does not do again, to what was asked since, what it did.

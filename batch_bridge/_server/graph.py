@@ -84,7 +84,7 @@ class BridgeState(BridgeInput, total=False):
 _TAKEN: dict[str, Any] = {"flush": False, "replay": [], "cancel": None, "erase": None, "poll": [], "id": "", "by": ""}
 """No orders: those that were given are written down."""
 _MOST_PASSES = 300
-"""Passes through the steps in one run; then the next run goes on."""
+"""Passes through the steps in one run; then the next run continues."""
 _Step: TypeAlias = str
 """The name of the node that comes next."""
 
@@ -259,7 +259,7 @@ def _run_id(runtime: Runtime[Any]) -> str:
 
 
 def _tick(runtime: Runtime[Any]) -> str:
-    """Return what tells this run, and this attempt at it, from every other."""
+    """Return an id of this attempt of this run."""
     return f"{_run_id(runtime)} {get_config().get('metadata', {}).get('run_attempt', 1)}"
 
 

@@ -152,7 +152,7 @@ class Intake:
         return {each.thread for each in new if each.id not in settled}
 
     def _report(self, threads: Iterable[ThreadView], news: News) -> None:
-        """Say of a thread, once, that it shows what looks like ours and is not obeyed."""
+        """Report once that a thread has an interrupt that looks like ours but is not obeyed."""
         for thread in threads:
             if thread.refused and thread.id not in self._reported:
                 if len(self._reported) >= _MOST_REPORTED:

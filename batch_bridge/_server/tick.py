@@ -49,7 +49,7 @@ _LAST_PASSES = 200
 """Passes of a tick after which calls that run in this process are ended and no new ones begun: the next tick may run in
 another process, which does not see them."""
 _AWAKE = timedelta(seconds=5)
-"""How long a tick goes on napping; then it ends, so that its thread shows how things are, and the next one begins."""
+"""How long a tick naps at most; then it ends, so that its thread shows the state, and the next tick begins."""
 _COUNT_EVERY = timedelta(minutes=1)
 _COUNTED_AT_ONCE = 1000
 """Batches up to which the money is counted after each of them."""
@@ -148,7 +148,7 @@ class ServerHost:
         return self._access.client()
 
     async def accept(self, store: Rows, command_id: str, commands: Mapping[Verb, Any], *, by: str = "") -> None:
-        """Write down what this bridge is told to do; from then on it is not lost. The next pass does it.
+        """Store a command to this bridge; from then on it is not lost. The next pass carries it out.
 
         Args:
             store: The deployment's.
@@ -171,7 +171,7 @@ class ServerHost:
         """
         if self._access.service is None or not user:
             return ""
-        if self._access.identity is None:  # a run of the service's says whom the server knows it as
+        if self._access.identity is None:  # a run of the service shows the identity that the server gives it
             await self.hand_on(store)
         return "" if user == self._access.identity else user
 
@@ -376,7 +376,7 @@ class ServerHost:
         return self._engine.is_open and bool(self._engine.queued)
 
     async def beat(self) -> None:
-        """Say that this process lives, while a step of a tick takes its time.
+        """Keep the lease alive while a step of a tick takes time.
 
         Raises:
             RuntimeError: Another process has taken over.
@@ -389,7 +389,7 @@ class ServerHost:
             raise RuntimeError(f"another tick of {self._name!r} has taken over from this one")
 
     async def _tell_all(self) -> None:
-        """Wait until callbacks have been told: the loop of this run may be none of the next one's."""
+        """Wait until all callbacks have been called: the next run may have another event loop."""
         if self._listeners is not None:
             await self._listeners.told()
 
