@@ -36,7 +36,7 @@ class Delivery:
     Attributes:
         thread: Whose it is.
         ids: Requests with an outcome that it has not acknowledged.
-        due: When to look after it next.
+        due: When to look at it next.
         pause: How long to leave it alone after that.
         deliveries: How often it was resumed with them.
         failures: How often that failed in a row.

@@ -98,7 +98,7 @@ class Intake:
             server: Runs the threads.
             now: Aware UTC.
             may_hide: A thread that is not seen may be another user's.
-            user: Whom the server is called as.
+            user: The identity with which the server is called.
         """
         notes, unreadable = await read_notes(self._store, self._name)
         news = News(notes=bool(notes))

@@ -165,7 +165,7 @@ class ServerHost:
         return thread == await self._access.thread_of(self._name, self._store)
 
     async def limited_to(self, store: Rows, user: str) -> str:
-        """Return the user to whose threads the orders of a user are limited; empty if they are not.
+        """Return the user to whose threads a user's commands are limited; empty if they are not.
 
         They are not where the bridge has no identity of its own, and where it is that user.
         """
@@ -176,7 +176,7 @@ class ServerHost:
         return "" if user == self._access.identity else user
 
     async def hand_on(self, store: Rows, commands: Mapping[str, Any] | None = None) -> None:
-        """Start a tick on the bridge's own thread, with orders."""
+        """Start a tick on the bridge's own thread, with commands."""
         thread = await self._access.thread_of(self._name, store)
         await start_tick(self._access, thread, self._name, "hand", after=0, commands=commands)
 
@@ -230,10 +230,10 @@ class ServerHost:
             logger.error("%s: %s", self._name, self.last_error, extra=about(bridge=self._name))
 
     async def collect(self, user: str) -> None:
-        """Take in what newly parked threads ask for, and do what there are orders for.
+        """Take in the requests of newly parked threads, and carry out commands.
 
         Args:
-            user: Whom this run calls the server as, where the deployment knows its users.
+            user: The identity with which this run calls the server, where the deployment knows its users.
         """
         now = _clock.now()
         self._user = user
@@ -268,14 +268,14 @@ class ServerHost:
         self._note_error(self._outbox)
 
     async def flush(self, *, everything: bool = False) -> None:
-        """Send what is due, or all that waits if there is an order for that, unless its thread has gone meanwhile.
+        """Send what is due, or all that waits if a command says so, unless its thread has gone meanwhile.
 
         Args:
-            everything: Nothing more can be asked for now: all that waits is sent, as by an order.
+            everything: Nothing more can be asked for now: all that waits is sent, as by a command.
         """
         now, everything = _clock.now(), everything or self._executor.wants_flush
         if self._engine.expects_news and self.passes > _LAST_PASSES:
-            return  # an order stays until the next tick
+            return  # a command stays until the next tick
         ids = tuple(self._engine.waiting) if everything else self._engine.to_flush(now)
         if ids:
             await self._intake.drop_abandoned(self._server, ids, may_hide=self._may_hide)
@@ -394,7 +394,7 @@ class ServerHost:
             await self._listeners.told()
 
     def commands(self, before: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Return what the thread's state shows of orders, after what it has shown before."""
+        """Return what the thread's state shows of commands, after what it has shown before."""
         return self._executor.told(before)
 
     async def notify(self) -> None:

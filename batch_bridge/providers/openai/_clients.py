@@ -35,7 +35,7 @@ class OpenAIClients(_clients.Clients[AsyncOpenAI]):
         own: The user's client, which is never closed here. One that was given an HTTP client is used as it is, and a
             second loop that uses it is warned of. Or a function that makes one, called for each loop (and once to
             learn where calls go); what it makes is closed here.
-        quirks: Whom a client is made for, where the user gives none.
+        quirks: The server that a client is made for, if the user gives none.
         limits: What is taken from the provider at most.
     """
 

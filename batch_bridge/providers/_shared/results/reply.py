@@ -14,7 +14,7 @@ class Reply:
 
 
 class TryLater(Exception):
-    """The call came to nothing and was not billed: another one may do better.
+    """The call failed and was not billed: another one may succeed.
 
     Attributes:
         errored: The outcome, if this was the last try.
