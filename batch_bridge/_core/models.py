@@ -1,4 +1,4 @@
-"""The nouns: requests, outcomes, batches and what a provider tells about them. Plain data."""
+"""The nouns: requests, outcomes, batches, and a provider's facts about them. Plain data."""
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping
@@ -321,7 +321,7 @@ class Ask:
     """What a provider reads of a request before it is sent.
 
     Attributes:
-        model: Whom it asks.
+        model: The model that it asks.
         body: What is posted.
         has_output: Whether tokens are answered; an embedding has none.
         tokens: How many input tokens a tokenizer counts in its texts; `None` without one.

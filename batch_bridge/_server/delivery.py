@@ -195,7 +195,7 @@ class Outbox:
         await self._send(server, to_send, now)
 
     def _leave(self, thread: str, seen: ThreadView | None) -> None:
-        """Look after a thread no longer: it has all that it is to be told."""
+        """Remove a thread: it has received all its outcomes."""
         self._deliveries.pop(thread, None)
         if seen is None or seen.ended or seen.failed:
             self._strikes.pop(thread, None)

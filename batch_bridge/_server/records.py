@@ -32,7 +32,7 @@ from batch_bridge._server.unreadable import UNREADABLE, is_text, report, time_of
 logger = logger_of(__name__)
 
 _PATIENCE = timedelta(seconds=5)
-"""How long a call of the store is tried again within a tick, which is shorter than its lease; the next tick goes on."""
+"""How long a call of the store is retried within a tick, shorter than its lease; the next tick retries it again."""
 _AT_ONCE = 1000
 """Requests that are read at once to learn whose they are."""
 
@@ -183,7 +183,7 @@ class ChunkedQueue(Queue):
 
 
 class AddressedOutcomes(StoredOutcomes):
-    """Outcomes as rows, each with whom it is for: in the outbox before it is written."""
+    """Outcomes as rows, each with its thread, which is in the outbox before the row is written."""
 
     def __init__(self, table: Table, owners: Owners, requests: OwnedRequests, outbox: ChunkedSet) -> None:
         super().__init__(table)
@@ -192,13 +192,13 @@ class AddressedOutcomes(StoredOutcomes):
         self._outbox = outbox
 
     async def add(self, outcomes: Mapping[str, Outcome]) -> None:
-        """See `StoredOutcomes`; first of all it is noted whom the outcomes are for."""
+        """See `StoredOutcomes`; the outcomes' threads are recorded first."""
         await self._requests.learn(outcomes)
         await self._outbox.add({each: self._owners.thread_of(each) for each in outcomes if each in self._owners})
         await super().add(outcomes)
 
     def row(self, request_id: str, outcome: Outcome) -> dict[str, Any]:
-        """See `StoredOutcomes`. It says whose it is, so that it can be erased."""
+        """See `StoredOutcomes`. The row names its user, so that it can be erased."""
         row = super().row(request_id, outcome)
         if thread := self._owners.thread_of(request_id):
             row["thread"] = thread
@@ -311,7 +311,7 @@ class ServerRecords:
                 changed.append((key, {**row, "who": who}))
         await self._table.run(self._table.put("money", key, row) for key, row in changed)
 
-    # -- what could not be told ------------------------------------------------------------------------------------
+    # -- undelivered answers ---------------------------------------------------------------------------------------
 
     async def bury(self, ids: Iterable[str], reason: str, now: datetime) -> list[str]:
         """Give up on delivering outcomes, until a person replays them. Returns which of them there were."""
@@ -328,7 +328,7 @@ class ServerRecords:
         return old
 
     async def note_unclaimed(self, ids: Iterable[str], thread: str, now: datetime) -> None:
-        """Count answers that were paid for and that no wait of a thread asks for any more, each once, and say so."""
+        """Count and report answers that were paid for, but that no wait of a thread asks for any more, each once."""
         new = [each for each in ids if each not in self.unclaimed]
         if not new:
             return

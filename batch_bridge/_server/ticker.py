@@ -107,7 +107,7 @@ class Ticker:
         return True
 
     async def _leases(self) -> Sequence[Any]:
-        """Return what tells whether the holder lives: its leases, as they are."""
+        """Return the holder's leases, whose changes show that it lives."""
         names = sorted(self._hosts)
         rows = await self._store.abatch([GetOp(("batch_bridge", name, "lease"), "lease") for name in names])
         return [None if row is None else dict(row.value) for row in rows]
@@ -132,7 +132,7 @@ class Ticker:
                 group.create_task(self._tick_on(name, host, tick))
 
     async def _guard(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        """Look now and then whether the lock's connection is there, and say in the leases that this process lives."""
+        """Check the lock's connection now and then, and show in the leases that this process lives."""
         try:
             while True:
                 await asyncio.sleep(_BEAT)
@@ -176,7 +176,7 @@ def _until(at: datetime | None) -> timedelta:
 
 
 class _Watch:
-    """Tells by this process's clock whether something has stood still for a term."""
+    """Shows by this process's clock whether something has not changed for a term."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

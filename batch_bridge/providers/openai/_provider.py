@@ -45,7 +45,7 @@ LANES_OF: Final = {
     "openai": ("batch", "window:8h", "window:2h", "flex", "realtime"),
     "azure": ("batch", "flex", "realtime"),
 }
-"""Who has more lanes than batches and realtime. Groq's flex tier has the standard price."""
+"""Servers with more lanes than batches and realtime. Groq's flex tier has the standard price."""
 NO_OUTPUT: Final = (EMBEDDINGS, MODERATIONS)
 """Where no tokens are answered."""
 EMBEDDING_INPUTS: Final = 50_000
@@ -359,7 +359,7 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         return self._quirks.name if self._quirks.has_prices else None
 
     def ask(self, request: Request) -> Ask:
-        """Return whom a request asks, and what is posted.
+        """Return a request's model, and the body that is posted.
 
         Raises:
             RequestRefused: It is no request.

@@ -101,7 +101,7 @@ class OpenAIWindow:
         return f"OpenAIWindow({self._window!r})"
 
     def realtime(self) -> Provider:
-        """Return who answers in realtime."""
+        """Return the provider that answers in realtime."""
         return cast("HasRealtime", self.batch).realtime()
 
     def identity(self, request: Request) -> bytes:
@@ -109,7 +109,7 @@ class OpenAIWindow:
         return cast("Any", self.batch).identity(request)  # type: ignore[no-any-return]  # see `HasIdentity`
 
     def ask(self, request: Request) -> Ask:
-        """Return whom a request asks, and what is posted."""
+        """Return a request's model, and the body that is posted."""
         return cast("Any", self.batch).ask(request)  # type: ignore[no-any-return]  # see `HasPrice`
 
     def measure(self, request: Request) -> Measure:
@@ -123,7 +123,7 @@ class OpenAIWindow:
         return Measure(f"{self.way} {call.model}", len(orjson.dumps(self._body(request, call))))
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:  # noqa: ARG002
-        """Nothing to prepare; what is returned tells a process after this one that the create call may follow."""
+        """Prepare nothing; the returned value tells a later process that the create call may follow."""
         return {LANE: self.way, "key": key}
 
     async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:  # noqa: ARG002
@@ -201,7 +201,7 @@ class OpenAIWindow:
                 return InProgress(0, 1)
 
     def hurry(self, handle: JSON) -> None:
-        """Retrieve the response when it is polled next, however short ago it was: the API has told that it ended."""
+        """Retrieve the response at its next poll, however recent the last one is: the API has said that it ended."""
         self._next.pop(cast("dict[str, Any]", handle)["id"], None)
 
     def look_at_once(self, handle: JSON) -> None:
