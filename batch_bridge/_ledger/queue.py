@@ -5,13 +5,14 @@ has confirmed its batch, or its outcome is written. A request's own row stands b
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
 
 from langgraph.store.base import Op
 
 from batch_bridge._core.durations import read_seconds
+from batch_bridge._core.models import CachedPrefix
 from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._ledger.rows import Table
 
@@ -100,9 +101,17 @@ class LeftQueue(Queue):
 
 def _row(waiting: Waiting) -> dict[str, Any]:
     row = {"group": waiting.group, "bytes": waiting.bytes, "key": waiting.key, "at": waiting.queued_at.timestamp()}
-    return row if waiting.deadline is None else row | {"deadline": waiting.deadline.total_seconds()}
+    if waiting.deadline is not None:
+        row["deadline"] = waiting.deadline.total_seconds()
+    if waiting.prefix is not None:
+        row["prefix"] = [waiting.prefix.key, waiting.prefix.lasts.total_seconds()]
+    return row
 
 
 def _waiting(request_id: str, row: Mapping[str, Any]) -> Waiting:
     at, own = datetime.fromtimestamp(row["at"], UTC), read_seconds(row.get("deadline"))
-    return Waiting(request_id, row["group"], row["bytes"], at, row["key"], own)
+    prefix = None
+    if given := row.get("prefix"):
+        key, lasts = given
+        prefix = CachedPrefix(key, timedelta(seconds=lasts))
+    return Waiting(request_id, row["group"], row["bytes"], at, row["key"], own, prefix=prefix)

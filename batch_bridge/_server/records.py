@@ -17,7 +17,7 @@ from typing import Any
 from langgraph.store.base import Op, SearchOp
 
 from batch_bridge._core.durations import is_duration, read_seconds
-from batch_bridge._core.models import Outcome, Request
+from batch_bridge._core.models import CachedPrefix, Outcome, Request
 from batch_bridge._core.payload.interrupt_payload import is_uuid
 from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._core.wording.log import logger_of
@@ -385,7 +385,12 @@ def _is_size(given: object) -> bool:
 
 def _is_queued(row: Any) -> bool:
     forms = (_is_thread, _is_any_text, _is_size, _is_time, _is_any_text)
-    return _fits(row, *forms) or _fits(row, *forms, is_duration) or _fits(row, *forms, _is_own, is_text)
+    return (
+        _fits(row, *forms)
+        or _fits(row, *forms, is_duration)
+        or _fits(row, *forms, _is_own, is_text)
+        or _fits(row, *forms, _is_own, _is_any_text, is_text, is_duration)
+    )
 
 
 def _is_own(given: object) -> bool:
@@ -403,6 +408,8 @@ def _is_unclaimed(row: Any) -> bool:
 def _row(waiting: Waiting) -> list[Any]:
     row = [waiting.group, waiting.bytes, waiting.queued_at.timestamp(), waiting.key]
     own = None if waiting.deadline is None else waiting.deadline.total_seconds()
+    if waiting.prefix is not None:
+        return [*row, own, waiting.tenant, waiting.prefix.key, waiting.prefix.lasts.total_seconds()]
     if waiting.tenant:
         return [*row, own, waiting.tenant]
     return row if own is None else [*row, own]
@@ -412,4 +419,5 @@ def _waiting(request_id: str, row: Sequence[Any]) -> Waiting:
     group, size, at, key, *rest = row
     own = read_seconds(rest[0]) if rest else None
     tenant = rest[1] if rest[1:] else ""
-    return Waiting(request_id, group, size, datetime.fromtimestamp(at, UTC), key, own, tenant)
+    prefix = CachedPrefix(rest[2], timedelta(seconds=rest[3])) if rest[2:] else None
+    return Waiting(request_id, group, size, datetime.fromtimestamp(at, UTC), key, own, tenant, prefix=prefix)
