@@ -138,8 +138,8 @@ def _answered() -> tuple[BaseCheckpointSaver[Any], RunnableConfig] | None:
 
 async def forget_old_answer(
     saver: BaseCheckpointSaver[Any], config: RunnableConfig, writes: Iterable[tuple[str, str, Any]]
-) -> None:
-    """Have a run that is resumed by ids find no plain answer of an earlier run.
+) -> bool:
+    """Have a run that is resumed by ids find no plain answer of an earlier run. Return whether there was one.
 
     Args:
         saver: Where the thread is kept.
@@ -148,6 +148,8 @@ async def forget_old_answer(
     """
     if any((task, channel) == (NULL_TASK_ID, RESUME) and value is not None for task, channel, value in writes):
         await saver.aput_writes(config, _NOTHING, NULL_TASK_ID)
+        return True
+    return False
 
 
 def has_checkpointer(configurable: Mapping[str, Any]) -> bool:

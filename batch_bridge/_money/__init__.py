@@ -8,7 +8,7 @@ from batch_bridge._money.estimate import likely, worst
 from batch_bridge._money.prices import Charge, Lane, Price, Prices
 from batch_bridge._money.purse import Part, Purse, Refusal
 from batch_bridge._money.quote import Quote, Range, choose, of_asks, of_sample
-from batch_bridge._money.receipt import Cost, CostLine, receipt, rows, shown
+from batch_bridge._money.receipt import Cost, CostLine, add_up, receipt, rows, shown
 from batch_bridge._money.tokens import Tokens, Used, read_usage
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Tokens",
     "Used",
     "Who",
+    "add_up",
     "choose",
     "likely",
     "of_asks",

@@ -81,6 +81,7 @@ class Link:
         by: Who asks: the session that drives the graph.
         inherited: What the thread is given now was asked for by somebody else, a session before this one.
         boxes: Those of the executions in which something waited.
+        loaded: The thread's newest checkpoint, alone in a tuple, where its host has just read it: the leg begins there.
     """
 
     bridges: frozenset[str]
@@ -91,6 +92,7 @@ class Link:
     by: str = ""
     inherited: bool = False
     boxes: set[PendingWaits] = field(default_factory=set)
+    loaded: tuple[Any] | None = None
 
     def unclaimed(self, given: Iterable[str]) -> set[str]:
         """Return the answers that no wait has taken, of what the thread was `given` and of what it was given before.

@@ -55,9 +55,17 @@ class Ledgers:
 
     def rows(self, bridge: str, kind: str) -> Iterator[tuple[str, Row]]:
         """Read all rows of a kind."""
+        return ((key, orjson.loads(value)) for key, value in self.values(bridge, kind))
+
+    def values(self, bridge: str, kind: str) -> Iterator[tuple[str, bytes]]:
+        """Read all rows of a kind, as they are stored."""
         sql = "SELECT key, value FROM store WHERE prefix = ? ORDER BY key"
-        for key, value in self.connection.execute(sql, (f"{_ROOT}{bridge}.{kind}",)):
-            yield key, orjson.loads(value)
+        yield from self.connection.execute(sql, (f"{_ROOT}{bridge}.{kind}",))
+
+    def keys(self, bridge: str, kind: str) -> Iterator[str]:
+        """Read the keys of all rows of a kind."""
+        sql = "SELECT key FROM store WHERE prefix = ? ORDER BY key"
+        return (key for (key,) in self.connection.execute(sql, (f"{_ROOT}{bridge}.{kind}",)))
 
     def count(self, bridge: str, kind: str) -> int:
         """Count the rows of a kind, those of version 0.1 in its shards too."""

@@ -33,6 +33,7 @@ from batch_bridge._status.models import Threads, Wave
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
 from batch_bridge.events import BatchProgress, Delivered, Eta, Event
+from batch_bridge.runner._handover import handing_over
 from batch_bridge.runner._look import EndedRuns, look
 from batch_bridge.runner._pooling import Activity
 from batch_bridge.runner._run import Run
@@ -609,7 +610,7 @@ class Session:
 
 def _compiled(graph: Any, saver: BaseCheckpointSaver[Any] | None, patience: Patience) -> Any:
     if hasattr(graph, "compile") and not hasattr(graph, "ainvoke"):
-        return graph.compile(checkpointer=None if saver is None else patient_saver(saver, patience))
+        return graph.compile(checkpointer=None if saver is None else handing_over(patient_saver(saver, patience)))
     own = saver or graph.checkpointer
-    patient = patient_saver(own, patience)
+    patient = handing_over(patient_saver(own, patience))
     return graph if patient is graph.checkpointer else graph.copy(update={"checkpointer": patient})
