@@ -20,8 +20,8 @@ from batch_bridge.testing import BatchServer
 
 pytest.importorskip("langchain_tests", reason="the package langchain-tests is not installed")
 
-from langchain_tests.integration_tests import ChatModelIntegrationTests  # noqa: E402
-from langchain_tests.unit_tests import ChatModelUnitTests  # noqa: E402
+from langchain_tests.integration_tests import ChatModelIntegrationTests
+from langchain_tests.unit_tests import ChatModelUnitTests
 
 
 def openai_params(server):
