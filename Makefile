@@ -14,6 +14,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 QUICK := tests/unit $(addprefix tests/integration/, batcher/test_batcher.py batcher/test_batcher_ends.py \
 	runner/test_events_hosts.py runner/test_last_progress.py runner/test_runner_runs.py runner/test_runner_ends.py \
 	node/test_wait_rounds.py node/test_wait_shapes.py dropin/test_wrap_ask.py dropin/test_wrap_pending.py)
+AEGRA_PYTHON ?= python3.12
 EXTRAS := server,web,anthropic,gemini,yaml,notify,otel,pool
 # Holes of what only the tests ask for, at its lowest versions: `tests/unit/project/test_known_holes.py` says why.
 ACCEPTED := --ignore-vuln GHSA-gr75-jv2w-4656 --ignore-vuln GHSA-r7w7-9xr2-qq2r
@@ -28,6 +29,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(if $(wildcard $(READY)),,--clear) $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]' --group dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --group together
 	@touch $(READY)
 
 .PHONY: env
@@ -85,6 +87,15 @@ test-instructor: ## Run the tests of instructor, which needs an older openai tha
 	.venv-instructor/bin/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]' --group test --group instructor
 	.venv-instructor/bin/pytest -q tests/integration/dropin/test_frameworks.py $(ARGS)
 
+.PHONY: test-aegra
+test-aegra: $(READY) ## Run the tests beside Aegra, which is in .venv-aegra; needs Python 3.12, PostgreSQL and Redis
+	@$(AEGRA_PYTHON) -c '' 2>/dev/null || { echo 'No $(AEGRA_PYTHON) runs here, which Aegra needs; name one: make test-aegra AEGRA_PYTHON=…'; exit 1; }
+	$(AEGRA_PYTHON) -m venv .venv-aegra
+	.venv-aegra/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	.venv-aegra/bin/pip install --quiet --disable-pip-version-check -e '.[pool]' --group aegra
+	BATCH_BRIDGE_AEGRA_PYTHON=$(abspath .venv-aegra/bin/python) $(BIN)/pytest -q $(ARGS) \
+		tests/acceptance/test_aegra_killed.py tests/acceptance/test_aegra_users.py
+
 .PHONY: audit
 audit: ## Look for known holes in the lowest and the pinned versions, at PyPI; needs the network
 	$(PYTHON) -m venv --clear .venv-audit
@@ -135,6 +146,7 @@ constraints: ## Resolve the newest versions anew, into constraints.txt
 	$(PYTHON) -m venv .venv-resolve
 	.venv-resolve/bin/pip install --quiet 'pip>=25.1'
 	.venv-resolve/bin/pip install --quiet -e '.[$(EXTRAS)]' --group dev
+	.venv-resolve/bin/pip install --quiet --no-deps --group together
 	.venv-resolve/bin/pip freeze --exclude-editable --exclude pip > constraints.txt
 	rm -rf .venv-resolve
 

@@ -166,6 +166,25 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """Outcomes cannot be delivered: a LangGraph server's thread is gone, or cannot be resumed. They are kept.
+
+    Told when the bridge gives up on the thread, once; and again if they are replayed and cannot be delivered then.
+
+    Attributes:
+        bridge: The name of their bridge.
+        thread: The id of the thread that waited for them.
+        requests: Ids of their requests.
+        reason: Why, for a person to read.
+    """
+
+    bridge: str
+    thread: str
+    requests: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resubmitted:
     """Requests were put back into the queue, and will be sent in another batch: see `Bridge(attempts=…, deadline=…)`.
 
@@ -374,6 +393,7 @@ Event: TypeAlias = (
     | PollFailed
     | Settled
     | Delivered
+    | DeadLetter
     | Resubmitted
     | Cancelled
     | StoreFailed

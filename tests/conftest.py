@@ -43,6 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "sampled(least=, most=): a table, of which a sample runs unless `--all` is given"
     )
 
+    config.option.benchmark_disable = True  # LangChain's standard tests bring this plugin with them
     _process.spawn = warm.batch_server
 
 

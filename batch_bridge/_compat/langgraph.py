@@ -92,8 +92,8 @@ def is_resumed_by_ids() -> bool:
 
 def is_new_answer(value: object) -> bool:
     """Return whether an answer that this task was handed was given to this run; else it was to an earlier one."""
-    answers = get_config()["configurable"][SCRATCHPAD].resume
-    return is_resumed_by_ids() and bool(answers) and answers[-1] is value
+    given = get_config()["configurable"].get(RESUME_MAP) or {}
+    return any(each is value for each in given.values())
 
 
 async def forget_answer() -> None:

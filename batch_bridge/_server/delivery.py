@@ -21,13 +21,13 @@ from batch_bridge._ledger.rows import Rows
 from batch_bridge._node.platform.client import Access
 from batch_bridge._node.platform.keys import KeyRing
 from batch_bridge._server.delivery_policy import Delivery, Verdict, due, judge, resume_map
-from batch_bridge._server.port.threads import ThreadServer
+from batch_bridge._server.port.threads import ThreadBusyError, ThreadServer
 from batch_bridge._server.records import ServerRecords
 from batch_bridge._server.thread_claims import claim, unclaim
 from batch_bridge._server.thread_view import ParkedWait, ThreadView
 from batch_bridge._server.users import Users
 from batch_bridge.errors import BridgeUnreachableError
-from batch_bridge.events import Delivered, Event
+from batch_bridge.events import DeadLetter, Delivered, Event
 
 logger = logger_of(__name__)
 
@@ -241,8 +241,10 @@ class Outbox:
             extra=about(bridge=self._bridge),
         )
         self.last_error = f"thread {delivery.thread}: {reason}"
-        await self._records.bury(delivery.ids, reason, now)
+        dead = await self._records.bury(delivery.ids, reason, now)
         self._deliveries.pop(delivery.thread, None)
+        if self._tell is not None and dead:
+            self._tell(DeadLetter(bridge=self._bridge, thread=delivery.thread, requests=tuple(dead), reason=reason))
 
     # -- resuming ------------------------------------------------------------------------------------------------
 
@@ -293,7 +295,7 @@ class Outbox:
         answers = resume_map(interrupts, self._bridge, outcomes, keys=self._ring.keys, thread=thread.id)
         try:
             await server.resume(thread, interrupts, answers, self._strikes.get(thread.id, 0))
-        except ConflictError:
+        except (ConflictError, ThreadBusyError):
             logger.info(
                 "%s: thread %s is busy with another run; it is checked again",
                 self._bridge,

@@ -75,6 +75,7 @@ class ServerHost:
         listeners: Whom to tell what happens, if there is anybody.
         notifier: Who sends notices of batches that have ended, if anybody is to be told.
         server: Runs the threads; a LangGraph server that is reached by `access`, where it is left out.
+        key_ring: The deployment's keys, where the server has to know them too.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class ServerHost:
         notifier: Notifier | None = None,
         server: ThreadServer | None = None,
         delivery: DeliveryLimits = DELIVERY_LIMITS,
+        key_ring: KeyRing | None = None,
     ) -> None:
         self._delivery = delivery
         self._name = graph_id
@@ -101,7 +103,7 @@ class ServerHost:
         self._engine.on_event = tell
         self._engine.tells_cost = listeners is not None and listeners.hears_events
         self._batch_notices = batch_notices(graph_id, self._engine, notifier, self._store)
-        self._ring = KeyRing()
+        self._ring = key_ring or KeyRing()
         users = Users(self._store, access)
         self._server: ThreadServer = server or LangGraphServer(
             graph_id, access, self._store, key_ring=self._ring, users=users
@@ -112,7 +114,7 @@ class ServerHost:
             graph_id,
             self._records,
             self._engine.forget,
-            tell,
+            self._engine.on_event,
             access=access,
             users=users,
             key_ring=self._ring,
@@ -424,6 +426,7 @@ class ServerHost:
             "undelivered": len(self._outbox),
             "unclaimed": len(self._records.unclaimed),
             "held": sum(map(len, self._records.ledger.held.values())),
+            "dead": len(self._records.dead),
             "dead_letters": [{"request": each, "thread": thread, "reason": why} for each, (thread, why, _) in dead],
             "last_error": self.last_error,
             "cost": self._cost,

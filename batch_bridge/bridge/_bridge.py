@@ -1,7 +1,8 @@
 """A bridge: a queue with a provider behind it. Nodes refer to it by `wait(…, batcher=…)`."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast, get_args
@@ -28,6 +29,7 @@ from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import Budget, Lane, Price, Prices, Purse, Quote, of_asks
 from batch_bridge._node.platform.client import LINGER as LINGER_ON_SERVER
 from batch_bridge._node.platform.client import Access, Service, introduce, introduce_built
+from batch_bridge._node.platform.keys import KeyRing
 from batch_bridge._server.delivery import DELIVERY_LIMITS
 from batch_bridge._server.graph import build
 from batch_bridge._server.port.threads import ThreadServer
@@ -208,6 +210,7 @@ class Bridge:
         self._hosts: dict[str, ServerHost] = {}
         self._delivery_limits = DELIVERY_LIMITS
         self._graph: CompiledStateGraph[Any, Any, Any, Any] | None = None
+        self.__annotations__: dict[str, Any] = {}  # Aegra asks what it calls for its hints, as if it were a function
 
     def __repr__(self) -> str:
         mode = "" if self._mode == "batch" else f", mode={self._mode!r}"
@@ -318,7 +321,7 @@ class Bridge:
         """Return the bridge's graph for a LangGraph server, which calls this for `langgraph.json`."""
         if self._graph is None:
             introduce_built(self._name, self._access)
-            self._graph = build(self._host)
+            self._graph = build(self._host, self._name)
         return self._graph
 
     def _host(self, graph_id: str) -> ServerHost:
@@ -335,12 +338,32 @@ class Bridge:
             )
         return self._hosts[graph_id]
 
-    def host_in(self, name: str, server: ThreadServer) -> ServerHost:
+    def lifespan(self, *, dsn: str | None = None) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+        """Return the lifespan of an `http.app` of Aegra, in which this bridge is ticked for.
+
+        ::
+
+            app = FastAPI(lifespan=bridge.lifespan())       # aegra.json: "http": {"app": "./app.py:app"}
+
+        Each process of Aegra may tick, and one of them does. See `docs/aegra.md`.
+
+        Args:
+            dsn: Aegra's database, where it is not the one of its settings: past a pooler that shares sessions, say.
+        """
+        from batch_bridge.bridge._ticking import ticking  # noqa: PLC0415  # only servers need it
+
+        return lambda app: ticking(self, dsn=dsn, app=app)
+
+    def host_in(
+        self, name: str, server: ThreadServer, *, key_ring: KeyRing | None = None, notifies: bool = False
+    ) -> ServerHost:
         """Return a host of this bridge for a server of threads that is no LangGraph server.
 
         Args:
             name: What the bridge is called there.
             server: Runs the threads.
+            key_ring: The deployment's keys, where the server has to know them too.
+            notifies: Whether a notice is sent when a batch has ended, if the bridge has somebody to tell.
         """
         return ServerHost(
             name,
@@ -348,7 +371,9 @@ class Bridge:
             Access(),
             self._retention,
             listeners=self.listen(),
+            notifier=self._notifier if notifies else None,
             server=server,
+            key_ring=key_ring,
         )
 
     def listen(self) -> Listeners | None:

@@ -313,12 +313,12 @@ class Jobs:
                 ledger, self._name, provider=apart(provider), quota_controller=self._quota_controller
             )
             self._quota_controller = engine.quota_controller
-            session = JobsSession(ledger, engine, provider)
+            session = JobsSession(ledger, engine, provider, Board(self._notifiers, patient))
             async with Closing((provider.aclose,)):
                 await session.open(_clock.now())
                 yield session
                 if self._notifiers:
-                    await session.notify(Board(self._notifiers, patient), str(self._path))
+                    await session.notify(str(self._path))
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

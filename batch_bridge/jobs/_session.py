@@ -37,9 +37,11 @@ class JobsSession:
         ledger: The jobs.
         engine: Over that ledger, with a provider that keeps jobs apart.
         provider: Whom to tell that a batch is to be cancelled.
+        board: Where is written down which jobs people were told of.
     """
 
-    def __init__(self, ledger: Ledger, engine: Engine, provider: Provider) -> None:
+    def __init__(self, ledger: Ledger, engine: Engine, provider: Provider, board: Board) -> None:
+        self._board = board
         self._ledger = ledger
         self._rows = JobRows(ledger)
         self._engine = engine
@@ -79,7 +81,9 @@ class JobsSession:
         rest = enumerate(items)
         job = Job(handle, 0, now, groups=whom.groups, settings=whom.settings, first=whom.first, key=key)
         while chunk := list(islice(rest, PART)):
-            requests = [Request(request_id(handle, index, item), handle, item) for index, (_, item) in chunk]
+            requests = [
+                Request(request_id(handle, index, item), handle, item, is_priced=True) for index, (_, item) in chunk
+            ]
             names = tuple(name for _, (name, _) in chunk)
             number, count = count // PART, count + len(chunk)
             await self._rows.put_part(
@@ -139,12 +143,11 @@ class JobsSession:
         cost = await asyncio.to_thread(receipt, [(engine.prices, lines)])
         return of_batches(await engine.closed_batches(), cost, problems=engine.problems)
 
-    async def notify(self, board: Board, file: str) -> None:
+    async def notify(self, file: str) -> None:
         """Tell people of the jobs that have ended, once. Those of a file that had nobody to tell are not told of."""
-        is_first = await board.begin("jobs")
+        board = self._board
         ended = [job for job in await self._rows.jobs() if job.ended or (await self.status(job.handle)).ended]
-        if is_first:
-            await board.note([f"job:{job.handle}" for job in ended], "before")
+        await board.begin("jobs", [f"job:{job.handle}" for job in ended])
         for job in await board.unsent({f"job:{job.handle}": job for job in ended}):
             status = await self.status(job.handle)
             lines = [line for key in job.batches for line in await self._engine.lines_in(key)]
@@ -158,6 +161,7 @@ class JobsSession:
             UsageError: It has not ended.
         """
         if await self._rows.job(handle) is None:
+            await self._board.forget(f"job:{handle}")
             return
         status = await self.status(handle)
         if not status.ended:
@@ -167,6 +171,7 @@ class JobsSession:
             await self._rows.remove(job)
         else:
             await self._rows.remove_aged(job, now)
+        await self._board.forget(f"job:{handle}")
 
     async def job(self, handle: str) -> Job:
         """Return a job.
@@ -248,7 +253,7 @@ class JobsSession:
                 continue
             outcomes = await self._ledger.outcomes(part.ids)
             again = [
-                Request(each, job.handle, items[part.number * PART + place][1])
+                Request(each, job.handle, items[part.number * PART + place][1], is_priced=True)
                 for place, each in enumerate(part.ids)
                 if (each in outcomes and _outcome.is_refused(outcomes[each]))
                 or (each not in outcomes and not self._engine.knows(each))

@@ -22,13 +22,14 @@ from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._ledger.patience import Patience, PatientRows, is_transient, patient_saver
 from batch_bridge._node.given_items import check_items
 from batch_bridge._node.platform.inbox import note_row
+from batch_bridge._server.postgres import connections
+from batch_bridge._server.ticker import Ticker
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError, SubmittedThreadError, UnknownThreadError
 from batch_bridge.pool._leg import PARKED, LegHost
-from batch_bridge.pool._postgres import connections, make_tables
+from batch_bridge.pool._postgres import make_tables
 from batch_bridge.pool._server import PoolServer
 from batch_bridge.pool._thread_table import TASK, Given, ThreadResult, ThreadRow, ThreadTable, handle_of, queue_of
-from batch_bridge.pool._ticker import Ticker
 from batch_bridge.runner._options import full_config
 from batch_bridge.runner._run import Failed
 from batch_bridge.runner._threads.recovery import digest_of

@@ -105,11 +105,15 @@ class World:
                 tick = await self.engine.tick(self.now(), drain=True)
                 told |= set(tick.settled)
                 self.look()
+                await self.after_tick()
                 if tick.wake_at is None:
                     break
             return await self.engine.outcomes(sorted(told))
         finally:
             self.look()
+
+    async def after_tick(self):
+        """Do what a host does beside its engine: nothing here."""
 
     def look(self):
         for request_id, outcome in self.store.read()["outcomes"].items():

@@ -14,11 +14,11 @@ from langgraph.types import Command, interrupt
 from postgres import cluster
 
 from batch_bridge import Bridge, wait
+from batch_bridge._server.ticker import Ticker
 from batch_bridge.errors import RunMismatchError, RunnerStateError, SubmittedThreadError, UnknownThreadError
 from batch_bridge.pool import Pool
 from batch_bridge.pool._server import PoolServer
 from batch_bridge.pool._thread_table import ThreadResult
-from batch_bridge.pool._ticker import Ticker
 
 
 class State(TypedDict, total=False):

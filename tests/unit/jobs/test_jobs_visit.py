@@ -5,6 +5,7 @@ from fakes import MOMENTS, Crash, FakeProvider, FakeStore, Fuse, at
 
 from batch_bridge import Bridge, Limits
 from batch_bridge._core.models import InProgress
+from batch_bridge._host.notify import Board
 from batch_bridge._ledger.make import durable
 from batch_bridge.errors import ProviderUnavailable, RunMismatchError, SubmissionUnknown, UnknownJobError, UsageError
 from batch_bridge.jobs._job_rows import PART
@@ -27,7 +28,7 @@ class World:
         self.now += 100
         ledger = durable(self.store, "jobs/test")
         engine = Bridge(self.provider).engine(ledger, "jobs/test", provider=apart(self.provider))
-        visit = JobsSession(ledger, engine, self.provider)
+        visit = JobsSession(ledger, engine, self.provider, Board([], self.store))
         await visit.open(at(self.now))
         return visit
 

@@ -7,13 +7,14 @@ import pytest
 
 OUTCOMES = defaultdict(dict)
 """How the tests of each kind of plain model have ended, by kind and name."""
-STAND_IN = "the stand-in model does not answer as this test demands, so there is nothing to compare"
+NOTHING = "the plain model does not pass it, so there is nothing to compare"
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if hasattr(item.cls, "kind") and inspect.iscoroutinefunction(item.function):
-            item.add_marker(pytest.mark.asyncio(loop_scope="module"))  # LangChain's models share their connections
+            # LangChain's models share their connections, so they need one loop for all
+            item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
 
 
 def pytest_runtest_setup(item):
@@ -31,7 +32,7 @@ def pytest_runtest_makereport(item, call):
     if call.when == "call" and not getattr(item.cls, "is_batched", True):
         OUTCOMES[item.cls.kind][item.name] = report.outcome
         if report.failed:
-            report.outcome, report.wasxfail = "skipped", STAND_IN
+            report.outcome, report.wasxfail = "skipped", NOTHING
     return report
 
 

@@ -3,6 +3,8 @@
 Which tests these are is the outcome of the plain model's run on the same server (see `conftest.py`), and no list of ours.
 """
 
+import functools
+
 import pytest
 from anthropic import AsyncAnthropic
 from google import genai
@@ -25,7 +27,7 @@ from langchain_tests.unit_tests import ChatModelUnitTests
 
 
 def openai_params(server):
-    return {"model": "gpt-4o-mini", "base_url": server.base_url}
+    return {"model": "gpt-4o-mini", "base_url": server.base_url, "stream_usage": True}
 
 
 def responses_params(server):
@@ -58,7 +60,7 @@ KINDS = {
     "Anthropic": (ChatAnthropic, anthropic_params, anthropic_provider, "ANTHROPIC_API_KEY"),
     "Google": (ChatGoogleGenerativeAI, google_params, google_provider, "GOOGLE_API_KEY"),
 }
-LEAST = 30
+LEAST = 45
 """So many tests the plain model of each kind must pass, or this file compares too little."""
 EXCEPTIONS = {}
 """Tests that a plain model passes and no batch can, with the reason."""
@@ -83,6 +85,7 @@ def batcher_of(kind):
     return RUNNING[kind]
 
 
+@functools.cache
 def batched_class(kind):
     """A class of models whose instances are batched."""
     given = KINDS[kind][0]
@@ -92,6 +95,21 @@ def batched_class(kind):
             return batched(given(**options), batcher_of(kind))
 
     return Made
+
+
+class Recorded:
+    """A snapshot that the plain model writes, and its batched twin is compared with."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __call__(self, name):
+        return self
+
+    def __eq__(self, seen):
+        return RUNNING.setdefault(f"{self.kind} serialized", seen) == seen
+
+    __hash__ = None
 
 
 class _Standard:
@@ -106,6 +124,14 @@ class _Standard:
     @property
     def chat_model_params(self):
         return {**KINDS[self.kind][1](RUNNING["server"]), "api_key": "test"}
+
+    @property
+    def init_from_env_params(self):
+        return {KINDS[self.kind][3]: "test"}, KINDS[self.kind][1](RUNNING["server"]), {}
+
+    @pytest.fixture
+    def snapshot(self):
+        return Recorded(self.kind)
 
     @property
     def model_override_value(self):

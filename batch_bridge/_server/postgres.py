@@ -1,0 +1,22 @@
+"""Connections to the Postgres that threads, checkpoints and ledgers are in. Needs the extra `pool`, or Aegra."""
+
+from typing import Any
+
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+
+
+def connections(dsn: str, most: int) -> "AsyncConnectionPool[Any]":
+    """Return a pool of connections as LangGraph's savers want them. It is not open yet.
+
+    Args:
+        dsn: The database.
+        most: How many connections it holds at most.
+    """
+    return AsyncConnectionPool(
+        dsn,
+        min_size=1,
+        max_size=most,
+        open=False,
+        kwargs={"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row},
+    )
