@@ -6,9 +6,15 @@ PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(VERSION))
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready-$(VERSION)
+# What is installed: `dev`, or `test`, which is less and enough for `test-quick`.
+GROUP ?= dev
+WHOLE := $(VENV)/.ready-$(VERSION)
+READY := $(or $(wildcard $(WHOLE)),$(WHOLE)$(if $(filter-out dev,$(GROUP)),-$(GROUP)))
+# pip compiles what it installs on one core; this does it on all. A file that is for another Python stays uncompiled.
+INSTALL = install --quiet --disable-pip-version-check --no-compile
+COMPILE = -m compileall -q -q -j 0
 # More than there are cores, up to a point: many tests wait for a server, and few compute.
-JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 4 ? 2 * cores : cores + 4)))
+JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 4 ? 2 * cores + 1 : cores + 4)))
 # Files in the order of `tests/conftest.py`, the slow ones first: so that both cores have something to do until the end.
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 QUICK := tests/unit $(addprefix tests/integration/, batcher/test_batcher.py batcher/test_batcher_ends.py \
@@ -28,8 +34,9 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("BatchBridge needs Python 3.11 or newer, and this is " + sys.version.split()[0] + "; name another one with: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(if $(wildcard $(READY)),,--clear) $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]' --group dev
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --group together
+	$(BIN)/pip $(INSTALL) -c constraints.txt -e '.[$(EXTRAS)]' --group $(GROUP)
+	$(if $(filter dev,$(GROUP)),$(BIN)/pip $(INSTALL) -c constraints.txt --no-deps --group together)
+	@$(BIN)/python $(COMPILE) $(VENV)/lib || true
 	@touch $(READY)
 
 .PHONY: env
@@ -61,7 +68,7 @@ simulate: $(READY) ## Run 10,000 simulated histories on all cores; ARGS='--histo
 
 .PHONY: test-quick
 test-quick: $(READY) ## Run what may differ from one Python to another; PYTHON=python3.13 says which
-	$(BIN)/pytest -q $(PARALLEL) $(QUICK) $(ARGS)
+	$(BIN)/pytest -q $(PARALLEL) --ignore tests/unit/project $(QUICK) $(ARGS)
 
 .PHONY: test-versions
 test-versions: test-floor test-newest ## Run the tests with the lowest versions that are allowed, then with the newest
@@ -118,15 +125,17 @@ format: $(READY) ## Format the code
 	$(BIN)/ruff format --quiet .
 
 .PHONY: types
-types: $(READY) ## Check the types
+types: $(READY) ## Check the types, and that two type checkers find the mistakes of users
 	$(BIN)/mypy
+	$(BIN)/pytest -q -m types tests/unit/project/test_typed_programs.py
 
 .PHONY: layers
 layers: $(READY) ## Check that imports go down the layers only
 	$(BIN)/lint-imports --no-cache
 
 .PHONY: check
-check: lint types layers test ## Everything that CI checks
+check: $(READY) ## Everything that CI checks
+	@$(MAKE) --no-print-directory -j 2 lint types layers test
 
 .PHONY: bench
 bench: $(READY) ## Measure against plain LangGraph, side by side; prints ratios

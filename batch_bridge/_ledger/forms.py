@@ -26,10 +26,12 @@ def batch_of(key: str, row: Mapping[str, Any], held: Mapping[str, Any]) -> tuple
             return Intent(key, ids, group, at, row["prepared"], keys, shared, terms), True
         case "submitted":
             handle, blind = row["handle"], _blind(row.get("blind"))
-            return SubmittedBatch(key, ids, group, at, handle, keys, shared, terms, blind=blind)
+            leaves_at = row.get("leaves_at")
+            stops = None if leaves_at is None else _time(leaves_at)
+            return SubmittedBatch(key, ids, group, at, handle, keys, shared, terms, blind=blind, leaves_at=stops)
         case "overdue" | "cancelled" as left:
-            handle, blind = row["handle"], _blind(row.get("blind"))
-            return SubmittedBatch(key, ids, group, at, handle, keys, shared, terms, left, blind)
+            handle, blind, kept = row["handle"], _blind(row.get("blind")), tuple(row.get("kept", ()))
+            return SubmittedBatch(key, ids, group, at, handle, keys, shared, terms, left, blind, kept)
         case stage:
             raise LedgerError(
                 f"batch {key!r} is in stage {stage!r}, which this version of BatchBridge does not "
@@ -129,8 +131,8 @@ def terms_row(terms: Terms) -> dict[str, Any]:
     row: dict[str, Any] = {"bytes": terms.bytes}
     if terms.asked_at is not None:
         row["asked_at"] = terms.asked_at.timestamp()
-    if terms.fallback:
-        row["fallback"] = True
+    if terms.lane:
+        row["lane"] = terms.lane
     if terms.deadline is not None:
         row["deadline"] = terms.deadline.total_seconds()
     return row
@@ -141,7 +143,8 @@ def _terms(row: Any) -> Terms:
         return Terms()
     asked_at = row.get("asked_at")
     own = read_seconds(row.get("deadline"))
-    return Terms(_time(asked_at) if asked_at is not None else None, row["bytes"], row.get("fallback", False), own)
+    lane = row.get("lane") or ("fallback" if row.get("fallback") else "")  # so it was written before there were ladders
+    return Terms(_time(asked_at) if asked_at is not None else None, row["bytes"], lane, own)
 
 
 def blind_row(blind: Blind) -> list[float]:

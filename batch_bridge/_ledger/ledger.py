@@ -243,6 +243,10 @@ class Ledger:
         }
         if batch.blind is not None:
             row["blind"] = blind_row(batch.blind)
+        if batch.kept:
+            row["kept"] = list(batch.kept)
+        if batch.leaves_at is not None:
+            row["leaves_at"] = batch.leaves_at.timestamp()
         return self.table.put("batches", batch.key, row)
 
     def _members(self, batch: Intent | SubmittedBatch) -> PutOp:

@@ -4,6 +4,7 @@ from batch_bridge._core.models import Ask
 from batch_bridge._money.account import Account, AccountLine, Who, of_hit
 from batch_bridge._money.askers import Askers
 from batch_bridge._money.budget import Budget
+from batch_bridge._money.discounts import share_of
 from batch_bridge._money.estimate import likely, worst
 from batch_bridge._money.prices import Charge, Lane, Price, Prices
 from batch_bridge._money.purse import Part, Purse, Refusal
@@ -40,6 +41,7 @@ __all__ = [
     "read_usage",
     "receipt",
     "rows",
+    "share_of",
     "shown",
     "worst",
 ]

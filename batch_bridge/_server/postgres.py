@@ -1,9 +1,14 @@
 """Connections to the Postgres that threads, checkpoints and ledgers are in. Needs the extra `pool`, or Aegra."""
 
-from typing import Any
+from typing import Any, Final
 
+from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
+
+_SILENCE: Final = "15s"
+"""After so much silence in the middle of a transaction Postgres ends a session: a process that was stopped would hold
+its locks for as long as it sleeps."""
 
 
 def connections(dsn: str, most: int) -> "AsyncConnectionPool[Any]":
@@ -19,4 +24,9 @@ def connections(dsn: str, most: int) -> "AsyncConnectionPool[Any]":
         max_size=most,
         open=False,
         kwargs={"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row},
+        configure=_configure,
     )
+
+
+async def _configure(connection: "AsyncConnection[Any]") -> None:
+    await connection.execute(f"SET idle_in_transaction_session_timeout = '{_SILENCE}'".encode())

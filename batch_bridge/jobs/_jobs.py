@@ -86,7 +86,7 @@ class Jobs:
     ) -> None:
         if not isinstance(provider, Bridge):
             provider = Bridge(provider, name="jobs", mode="batch", poll_interval=poll_interval)
-        if provider.mode != "batch":
+        if provider.mode != "batch" or provider.ladder is not None:
             raise ValueError(
                 f"Jobs got {provider!r}, but jobs support batches only; give it a bridge of "
                 'mode="batch", or a provider without a bridge'

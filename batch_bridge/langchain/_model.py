@@ -16,6 +16,7 @@ from langgraph.errors import GraphBubbleUp
 from pydantic import PrivateAttr
 
 from batch_bridge._core.policy.flush_policy import FlushPolicy
+from batch_bridge._core.policy.lanes import LaneName
 from batch_bridge._core.policy.mode import Mode
 from batch_bridge._core.wording.log import logger_of
 from batch_bridge._dropin.asker import Asker
@@ -55,12 +56,14 @@ class ModelSettings:
         flush: When calls that no graph makes are sent.
         deadline: How long an answer may take, where that is said here.
         mode: In which lane calls that no graph makes are answered, where that is said here.
+        ladder: In which lanes, where several are.
     """
 
     batcher: str | Named | Batcher | None
     flush: FlushPolicy
     deadline: timedelta | None = None
     mode: Mode | None = None
+    ladder: tuple[LaneName, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +294,7 @@ def _line_of(model: "BatchedModel") -> _Line:
         given = model.model_copy()  # one that does not hold the asker, which holds it
         asker = Asker(
             settings.batcher,
-            lambda: Batcher(vendor.provider(given), flush=settings.flush, mode=settings.mode),
+            lambda: Batcher(vendor.provider(given), flush=settings.flush, mode=settings.mode, ladder=settings.ladder),
             settings.deadline,
             is_priced=True,
         )

@@ -33,10 +33,10 @@ _NO_COST: Final = {**_NO_TOKENS, "total_cost": 0}
 _USAGES: Final = frozenset({"batch_bridge", "token_usage", "usage", "usage_metadata"})
 """Where vendors' classes leave the usage of a message beside its `usage_metadata`, and we what was paid."""
 
-Run = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun
+ModelRun = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun
 
 
-def parked(run: Run) -> LLMResult:
+def parked(run: ModelRun) -> LLMResult:
     """Return what the callbacks of a call are told whose thread parks. Their run ends with it: no error follows."""
     for tracer in run.handlers:
         if _is_langsmith(tracer) and (traced := cast("Any", tracer).run_map.get(str(run.run_id))) is not None:
@@ -44,7 +44,7 @@ def parked(run: Run) -> LLMResult:
     return LLMResult(generations=[[]], llm_output=dict(PARKED))
 
 
-def endings(run: Run, result: ChatResult, answers: Collected) -> Iterator[LLMResult]:
+def endings(run: ModelRun, result: ChatResult, answers: Collected) -> Iterator[LLMResult]:
     """Give what callbacks are to be told now of a call's end, while `run` has those as its handlers alone.
 
     In the end `run` has the others, whom LangChain tells of the result as it is.
@@ -78,7 +78,7 @@ def _is_langsmith(handler: BaseCallbackHandler) -> bool:
     return module is not None and isinstance(handler, module.LangChainTracer)
 
 
-def _to(run: Run, handlers: list[BaseCallbackHandler], told: LLMResult) -> Iterator[LLMResult]:
+def _to(run: ModelRun, handlers: list[BaseCallbackHandler], told: LLMResult) -> Iterator[LLMResult]:
     if handlers:
         run.handlers = handlers
         yield told

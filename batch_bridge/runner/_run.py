@@ -28,6 +28,7 @@ from batch_bridge._node.wait import Link
 from batch_bridge.errors import (
     BudgetExceeded,
     GraphChangedError,
+    LegLostError,
     NondeterministicNodeError,
     RequestError,
     RunMismatchError,
@@ -393,7 +394,7 @@ class Run:
     async def _run(self, step: Callable[..., Any], thread: Thread, *arguments: Any) -> None:
         try:
             await step(thread, *arguments)
-        except (RunMismatchError, GraphChangedError):
+        except (RunMismatchError, GraphChangedError, LegLostError):
             raise
         except Exception as error:  # of a whole run: no interrupt leaves a root graph
             if self._host.patience.has_given_up(error):  # it is not the thread that has failed

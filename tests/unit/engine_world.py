@@ -8,7 +8,7 @@ from fakes import FakeProvider, FakeStore, Fuse, at, ended, request
 from batch_bridge._core.models import Cancelled, Errored, InProgress, Measure, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
-from batch_bridge._engine.waiting.deadline import Deadline
+from batch_bridge._engine.waiting.ladder import Ladder
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._ledger.make import budgeted, durable
 from batch_bridge._server.records import ServerRecords
@@ -71,7 +71,7 @@ class World:
         self.provider.done = {IDS[n] for n in done}
         self.fallback = FakeProvider(fuse=self.fuse)
         self.attempts = attempts
-        self.deadline = None if policy is None else Deadline(HOUR, policy, self.fallback)
+        self.deadline = None if policy is None else Ladder.of_fallback(HOUR, policy, self.fallback)
         self.clock = itertools.count()
         self.step = step
         self.seen = {}
@@ -91,7 +91,7 @@ class World:
             FlushPolicy(max_requests=3),
             ledger,
             attempts=self.attempts,
-            deadline=self.deadline,
+            ladder=self.deadline,
         )
         await self.engine.open(self.now())
         return set(await self.engine.collect(REQUESTS, self.now()))

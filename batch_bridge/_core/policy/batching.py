@@ -14,6 +14,7 @@ class Waiting:
 
     `bytes` is its share of a batch's input; `key` is what its answer is known by (see `_sharing`), where that is asked;
     `deadline` is its own, where it has one; `tenant` is whose it is, where there are several; `thread` is who waits.
+    `late_at` is when it leaves the lane that it waits for; those of one `kind` may share a batch.
     """
 
     id: str
@@ -24,6 +25,8 @@ class Waiting:
     deadline: timedelta | None = None
     tenant: str = ""
     thread: str = ""
+    late_at: datetime | None = None
+    kind: object = None
 
 
 def cap(limits: Limits, max_requests: int, max_bytes: int | None) -> Limits:
@@ -42,10 +45,10 @@ def split(waiting: Iterable[Waiting], limits: Limits, *, shared: bool = False) -
     A request larger than `limits.bytes` gets a batch of its own (the provider's limit was met before, at intake;
     a policy's `max_bytes` is a wish).
     """
-    groups: dict[tuple[str, timedelta | None], dict[str, list[Waiting]]] = {}
+    groups: dict[tuple[str, object], dict[str, list[Waiting]]] = {}
     for request in waiting:
         line = request.key if shared and request.key else f":{request.id}"
-        groups.setdefault((request.group, request.deadline), {}).setdefault(line, []).append(request)
+        groups.setdefault((request.group, request.kind), {}).setdefault(line, []).append(request)
     for lines in groups.values():
         batch: list[Waiting] = []
         count = size = 0

@@ -4,7 +4,7 @@ import math
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias, get_args
 from weakref import WeakValueDictionary, ref
@@ -14,6 +14,7 @@ from openai import AsyncAzureOpenAI
 from batch_bridge._core.durations import Duration, Within, duration, required
 from batch_bridge._core.headers import deciding
 from batch_bridge._core.policy.flush_policy import FlushPolicy
+from batch_bridge._core.policy.lanes import LaneName
 from batch_bridge._core.policy.mode import Mode
 from batch_bridge._core.provider import Provider
 from batch_bridge._core.wording.log import logger_of
@@ -55,6 +56,7 @@ class SharedClientState:
         provider: Of the shared Batcher.
         deadline: Of each call.
         mode: Of the shared Batcher.
+        ladder: Of the shared Batcher.
         most_open: Shared Batchers that are kept open while nothing waits for them.
 
     Raises:
@@ -74,6 +76,7 @@ class SharedClientState:
         provider: Provider | None,
         deadline: Within,
         mode: Mode | None = None,
+        ladder: Sequence[LaneName] | None = None,
         most_open: int = _MOST_OPEN,
     ) -> None:
         self._most_open = most_open
@@ -110,6 +113,7 @@ class SharedClientState:
         self._flush = flush or FlushPolicy(max_idle=1.0)
         self._poll_interval = poll_interval
         self._mode = mode
+        self._ladder = ladder
         self._path = path
         self._on_pending = on_pending
         self._provider = provider or getattr(batcher, "provider", None)
@@ -191,6 +195,7 @@ class SharedClientState:
                 path=self._path,
                 on_pending=self._on_pending,
                 mode=self._mode,
+                ladder=self._ladder,
                 _inside=Inside(place=self._place),
             )
         except RunFileError as error:

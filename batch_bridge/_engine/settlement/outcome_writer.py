@@ -58,7 +58,7 @@ async def settle(
     missing = dict.fromkeys(each for each in batch.members if each not in settled)
     kinds: Counter[str] = Counter(settled.values())
     strange = 0
-    async for chunk in _chunks(ended.outcomes, ledger.chunk):
+    async for chunk in chunks(ended.outcomes, ledger.chunk):
         fresh: dict[str, Outcome] = {}
         for request_id, outcome in chunk:
             if seen is not None:
@@ -91,8 +91,12 @@ async def settle_early(ledger: Ledger, outcomes: Mapping[str, Outcome], *, inher
     return {request_id: _outcome.kind(outcome) for request_id, outcome in counting.items()}
 
 
-async def _chunks(outcomes: AsyncIterable[IdAndOutcome], most: int) -> AsyncIterator[list[IdAndOutcome]]:
-    """Yield outcomes so many at once: that is what is held in memory of a batch's answers."""
+async def chunks(outcomes: AsyncIterable[IdAndOutcome], most: int) -> AsyncIterator[list[IdAndOutcome]]:
+    """Yield outcomes so many at once: that is what is held in memory of a batch's answers.
+
+    Raises:
+        ReadError: The provider broke off; what it gave before is yielded first.
+    """
     chunk: list[IdAndOutcome] = []
     try:
         async for pair in outcomes:

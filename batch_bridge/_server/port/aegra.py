@@ -40,8 +40,6 @@ WHERE t.thread_id = ANY(%s)
 """
 _HANDED_ON: Final = ("recursion_limit", "tags", "configurable")
 """Settings of a run that the run after it is given."""
-_PATIENCE: Final = "15s"
-"""How long Postgres lets a resume hold its lock while this process says nothing: it may have been stopped."""
 _DENIED: Final = (401, 403, 404)
 _NOBODY: Final = "anonymous"
 """Whose all threads are where Aegra has no `auth`. Source: `core/auth_middleware.py`."""
@@ -125,7 +123,6 @@ class AegraServer:
         So the thread is locked in Postgres, for all who resume for bridges, from that look until the run is there.
         """
         async with self._connections.connection() as connection, connection.transaction():
-            await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{_PATIENCE}'".encode())
             cursor = await connection.execute(
                 "SELECT pg_try_advisory_xact_lock(%s, hashtext(%s)) AS locked", (_KIND, thread.id)
             )

@@ -8,7 +8,7 @@ import json
 import time
 import uuid
 
-import httpx2
+import httpx
 import openai
 import pytest
 from anthropic import Anthropic
@@ -135,9 +135,9 @@ def test_what_gemini_does_not_have_is_told_in_its_shape(server):
     client.close()
     headers = {"x-goog-api-key": "k"}
     for path in ("/v1beta/nothing", "/v1/nothing"):
-        said = httpx2.get(server.root_url + path, headers=headers)
+        said = httpx.get(server.root_url + path, headers=headers)
         assert (said.status_code, said.json()["error"]["status"]) == (404, "NOT_FOUND")
-    said = httpx2.get(server.root_url + "/v1/nothing", headers={"anthropic-version": "2023-06-01"}).json()
+    said = httpx.get(server.root_url + "/v1/nothing", headers={"anthropic-version": "2023-06-01"}).json()
     assert said["error"]["type"] == "not_found_error"
 
 

@@ -139,7 +139,7 @@ class SharingMachine(plain.EngineMachine):
 
 TestSharing = SharingMachine.TestCase
 TestSharing.settings = settings(
-    max_examples=sampling.many(200, 40),
+    max_examples=sampling.many(200, 20),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

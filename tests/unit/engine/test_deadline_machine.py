@@ -17,7 +17,7 @@ from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.models import Cancelled, Limits, Succeeded
 from batch_bridge._core.policy.resubmission import DEADLINE
 from batch_bridge._engine import Engine
-from batch_bridge._engine.waiting.deadline import Deadline
+from batch_bridge._engine.waiting.ladder import Ladder
 from batch_bridge._ledger.ledger import Ledger
 
 AFTER = timedelta(seconds=2)
@@ -89,11 +89,15 @@ class DeadlineMachine(plain.EngineMachine):
                 Ledger(self.store, plain.NAME, chunk=2),
                 poll_interval=plain.INTERVAL,
                 attempts=self.attempts,
-                deadline=Deadline(AFTER, self.on_deadline, self.provider),
+                ladder=self.ladder(),
             )
         self.engine = self.last
         self.run(self.engine.open(self.now))
         self.due = None
+
+    def ladder(self):
+        """Return the lanes of the bridge."""
+        return Ladder.of_fallback(AFTER, self.on_deadline, self.provider)
 
     @invariant()
     def who_is_late_is_answered_as_the_policy_says(self) -> None:
@@ -110,7 +114,7 @@ class DeadlineMachine(plain.EngineMachine):
 plain.FAILURES.add(DEADLINE)
 TestDeadlines = DeadlineMachine.TestCase
 TestDeadlines.settings = settings(
-    max_examples=sampling.many(200, 40),
+    max_examples=sampling.many(200, 20),
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -12,7 +12,7 @@ from batch_bridge._core.models import Cancelled, Measure
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import CANCELLED, Engine
 from batch_bridge._engine.sending import scheduling as _schedule
-from batch_bridge._engine.waiting.deadline import Deadline
+from batch_bridge._engine.waiting.ladder import Ladder
 from batch_bridge._host.engine_loop import EngineLoop
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._ledger.make import durable
@@ -241,11 +241,11 @@ async def test_a_cancel_takes_what_has_arrived_before_it():
 @pytest.mark.parametrize("ledger", [durable, ServerRecords])
 async def test_a_stored_deadline_that_cannot_be_kept_stops_no_bridge(ledger, fallback):
     provider, store = FakeProvider(), FakeStore()
-    keeps = Deadline(None, "pay_again", FakeProvider())
-    engine = await opened(ledger, store, provider, at(0), deadline=keeps)
+    keeps = Ladder.of_fallback(None, "pay_again", FakeProvider())
+    engine = await opened(ledger, store, provider, at(0), ladder=keeps)
     asked = [replace(REQUESTS[0], deadline=timedelta.max), REQUESTS[1], replace(REQUESTS[2], deadline=HOUR)]
     await engine.collect(asked, at(0))
-    engine = await opened(ledger, store, provider, at(1), deadline=Deadline(None, "pay_again", fallback))
+    engine = await opened(ledger, store, provider, at(1), ladder=Ladder.of_fallback(None, "pay_again", fallback))
     await engine.tick(at(2))
     await engine.tick(at(3))
     assert provider.executed == dict.fromkeys(IDS[:3], 1)
@@ -253,8 +253,8 @@ async def test_a_stored_deadline_that_cannot_be_kept_stops_no_bridge(ledger, fal
 
 async def test_a_request_that_is_asked_anew_has_its_own_time():
     provider, fallback = FakeProvider(), FakeProvider()
-    deadline = Deadline(timedelta(seconds=60), "pay_again", fallback)
-    engine = Engine("bridge", provider, FlushPolicy(max_age=3600), Ledger(FakeStore(), "bridge"), deadline=deadline)
+    deadline = Ladder.of_fallback(timedelta(seconds=60), "pay_again", fallback)
+    engine = Engine("bridge", provider, FlushPolicy(max_age=3600), Ledger(FakeStore(), "bridge"), ladder=deadline)
     await engine.open(at(0))
     await engine.collect(REQUESTS[:1], at(0))
     await engine.drop(IDS[:1])

@@ -8,14 +8,13 @@ from fakes import MOMENTS, Crash, FakeProvider, FakeStore, Fuse, at, ended, requ
 from test_realtime_provider import Vendor
 from virtual import clock, run
 
-from batch_bridge._core.models import Errored, InProgress, Succeeded, Usage
+from batch_bridge._core.models import Errored, InProgress, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._host.engine_loop import EngineLoop
 from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._ledger.make import in_memory
-from batch_bridge.providers._realtime.provider import Reply
 
 REQUESTS = [request(number) for number in range(6)]
 IDS = [each.id for each in REQUESTS]
@@ -178,8 +177,7 @@ def test_wherever_the_process_dies_nothing_is_paid_twice_and_nothing_is_lost(mom
     for call in itertools.count(1):
         fuse = Fuse()
         store = FakeStore(fuse=fuse)
-        vendor = Vendor({n: [Reply(Succeeded(n), Usage("gpt", 1, 1, 0, realtime=True))] for n in range(6)})
-        vendor.seconds = lambda number: 1 + number * 0.3
+        vendor = Vendor.paid(6, seconds=lambda number: 1 + number * 0.3)
         ticks = itertools.count()
 
         async def live(store=store, vendor=vendor, ticks=ticks):

@@ -2,10 +2,9 @@
 
 from collections import Counter, deque
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
-from fakes import T0, FakeProvider, FakeStore, at, ended, named, request
+from fakes import T0, FakeProvider, FakeStore, at, ended, request
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +15,7 @@ from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._engine import Engine
 from batch_bridge._engine.waiting.queue import Queue
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge._server.records import ServerRecords, _is_queued, _row, _waiting
+from batch_bridge._server.records import ServerRecords
 from batch_bridge.errors import RequestFailed
 
 MANY, FEW = 2_000, 20
@@ -310,20 +309,3 @@ def test_a_bridge_takes_tenant_limits_and_nothing_else():
     Bridge(submit=len, poll=len, per_tenant=TenantLimits(requests=3))
     with pytest.raises(TypeError, match="TenantLimits"):
         Bridge(submit=len, poll=len, per_tenant=3)
-
-
-# -- the queue as a server writes it down -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("own", [None, timedelta(seconds=7)])
-@pytest.mark.parametrize("whose", ["", "alice"])
-def test_a_row_keeps_whose_it_is(own, whose):
-    waiting = Waiting("1", "g", 5, at(3), "k", own, whose)
-    row = _row(waiting)
-    assert _is_queued([named("thread"), *row])
-    assert _waiting("1", row) == waiting
-
-
-@pytest.mark.parametrize("rest", [[None, ""], [None, 7], ["x", "alice"], [None, "a\0"], [None, None], [1, "a", 2]])
-def test_a_row_that_was_damaged_is_told(rest):
-    assert not _is_queued([named("thread"), "g", 5, 3.0, "k", *rest])
