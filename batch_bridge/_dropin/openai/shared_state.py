@@ -134,8 +134,8 @@ class SharedClientState:
             if asker is None:
                 provider = self._provider
                 if provider is None and not isinstance(self._batcher, Batcher):
-                    twin = async_client_of(client)
-                    provider = AzureOpenAIBatch(twin) if isinstance(twin, AsyncAzureOpenAI) else OpenAIBatch(twin)
+                    own = async_client_of(client)
+                    provider = AzureOpenAIBatch(own) if isinstance(own, AsyncAzureOpenAI) else OpenAIBatch(own)
                 asker = self._askers[identity] = InterruptAwareAsker(
                     self._batcher, lambda: self._make(provider, identity), self._deadline
                 )
