@@ -89,7 +89,8 @@ class ResponseCache:
         self._ttl = None if entry is None else entry.total_seconds()
         self._tenant = hashlib.blake2b(tenant.encode(errors="surrogatepass"), digest_size=16).hexdigest()
         self._stats = CacheStats()
-        self._unswept = _SWEEP_EVERY  # the first answer that is kept sweeps
+        self._sweep_every = _SWEEP_EVERY
+        self._unswept = self._sweep_every  # the first answer that is kept sweeps
         self._complained: set[str] = set()
         self._lock = threading.Lock()
 
@@ -121,7 +122,7 @@ class ResponseCache:
                     broken.append(key)
             if old or broken:
                 await self._backend.drop(self._tenant, [*old, *broken])
-        except Exception as error:  # noqa: BLE001  # whatever a store raises; what it did not tell is asked again
+        except Exception as error:  # noqa: BLE001  # whatever a store raises; answers that it did not return are asked again
             self._complain("read", error)
         hits = sum(key in answers for key in keys)
         if again:
@@ -140,14 +141,14 @@ class ResponseCache:
             )
             self._count(stored=len(answers))
             self._unswept += len(answers)
-            if self._unswept >= _SWEEP_EVERY:
+            if self._unswept >= self._sweep_every:
                 self._unswept = 0
                 await self._backend.sweep(at)
         except Exception as error:  # noqa: BLE001  # as in `recall`
             self._complain("written", error)
 
     async def erase(self, owner: str) -> None:
-        """Let go of the answers of one owner, as their keys name it. For bridges; raises what `aclear` raises."""
+        """Delete the answers of one owner, as their keys name it. For bridges; raises what `aclear` raises."""
         await self._backend.erase(self._tenant, owner)
 
     async def aclear(self) -> None:

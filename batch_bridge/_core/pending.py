@@ -34,7 +34,7 @@ class PendingBatch:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The place of a result that is not there yet: its thread waits for batches. The same call later goes on with it.
+    """The placeholder of a pending result: its thread waits for batches. The same call later continues it.
 
     Attributes:
         thread_id: The thread.
@@ -61,7 +61,7 @@ def check_on_pending(called: str, given: object, *, is_named: bool) -> bool:
         is_named: Whether a later call can name the threads again.
 
     Raises:
-        ValueError: It is neither of the two, or nobody could go on with the threads.
+        ValueError: It is neither of the two, or no later process could continue the threads.
     """
     if given not in get_args(OnPending):
         raise ValueError(f'{called} got on_pending={given!r}; give "wait" or "return"')

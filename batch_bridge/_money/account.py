@@ -6,7 +6,7 @@ The row of a batch, or of a request that no batch held because a cache knew its 
     vendor    whose prices they are; absent where that is not known
     who       [thread, run, label, tenant] of those who asked, without what is empty at the end
     of        for each member of the batch, in its order, which of `who` has asked for it
-    again     places of the members that an earlier batch has held, in vain
+    again     places of the members that an earlier batch held without success
     priced    places of the members whose answers tell what was paid for them
     worst     for each member what may be spent on it at most, in steps of `STEP`; `null` where no price is known
     lane      "batch" or "realtime"; from here on written when the batch is closed
@@ -47,7 +47,7 @@ MAYBE_PAID: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Who has asked for something.
+    """The asker of a request.
 
     Attributes:
         thread: The thread; empty without a graph.
@@ -63,7 +63,7 @@ class Who:
 
     @classmethod
     def of(cls, request: Request) -> "Who":
-        """Return who has asked for a request."""
+        """Return the asker of a request."""
         return cls(request.thread, request.run, request.label, request.tenant)
 
 
@@ -145,7 +145,7 @@ class Account:
     _free: frozenset[str] = frozenset()
 
     def know(self, members: Sequence[str], billed: Iterable[str]) -> None:
-        """Say which requests these are, and which of them are lines that the provider bills."""
+        """Set which requests these are, and which of them are lines that the provider bills."""
         self._places = {member: place for place, member in enumerate(members)}
         self._free = frozenset(self._places.keys() - set(billed))
 
@@ -172,7 +172,7 @@ class Account:
         self.lines[place] = (kind, used if used.model else Used(asked, used.tokens, used.tier))
 
     def paid(self, request_id: str, prices: Prices) -> Decimal | None:
-        """Return what was paid for a member whose answer is to tell that; `None` for others, and if it is not known."""
+        """Return the cost of a member that asked for it; `None` for others, and if it is not known."""
         place = self._places.get(request_id)
         if place is None or place not in self.priced or place not in self.lines:
             return None
@@ -254,7 +254,7 @@ class Account:
         """Read one.
 
         Raises:
-            TypeError, ValueError, KeyError, IndexError: It is none of ours, or was damaged.
+            TypeError, ValueError, KeyError, IndexError: It is not an account of ours, or it is damaged.
         """
         who = [Who(*each) for each in row["who"]]
         models = [[*each, "", ""][:2] for each in row.get("models", ())]
@@ -263,7 +263,7 @@ class Account:
             name, tier = models[model]
             lines[place] = (_KINDS[kind], Used(name, Tokens(*tokens), tier))
         not_well = {place: kind for kind, places in row.get("ended", {}).items() for place in places}
-        told = range(len(row["of"])) if "ended" in row else lines  # an earlier version told of those alone
+        told = range(len(row["of"])) if "ended" in row else lines  # an earlier version recorded only those
         return cls(
             at=datetime.fromtimestamp(row["at"], UTC),
             vendor=row.get("vendor"),

@@ -1,4 +1,4 @@
-"""A purse: what is spent and what is reserved, of all who share a budget. The truth is in the ledgers' accounts."""
+"""A purse: what all bridges of a budget have spent and reserved. The truth is in the ledgers' accounts."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ class Refusal:
     """Why a request is not sent.
 
     Attributes:
-        what: Which limit it would pass; `"price"`: no price is known, so nobody can tell.
+        what: Which limit it would pass; `"price"`: no price is known, so it cannot be checked.
         spent: What is spent of that; for `requests_per_thread` the requests that the thread has asked for.
         reserved: What is reserved of that.
         limit: The limit.
@@ -91,7 +91,8 @@ class Purse:
         on_change: Called then, by who waits for it.
     """
 
-    def __init__(self, budget: Budget | None = None) -> None:
+    def __init__(self, budget: Budget | None = None, *, most_ended: int = _MOST_ENDED) -> None:
+        self._most_ended = most_ended
         self.budget = budget or Budget()
         self.version = 0
         self.on_change: list[Callable[[], None]] = []
@@ -130,7 +131,7 @@ class Purse:
             return
         self._ended[thread] = None
         self._ended.move_to_end(thread)
-        while len(self._ended) > _MOST_ENDED:
+        while len(self._ended) > self._most_ended:
             oldest, _ = self._ended.popitem(last=False)
             if not self.own(oldest).reserved:
                 for part in self._parts.values():
@@ -197,7 +198,7 @@ class Purse:
             self._give_back(part, held)
 
     def load(self, bridge: str, accounts: Mapping[str, tuple[Account, bool]], prices: Prices) -> None:
-        """Take what a bridge's ledger says in the place of all that was known of that bridge.
+        """Replace all that was known of a bridge by what its ledger says.
 
         Args:
             bridge: The bridge.

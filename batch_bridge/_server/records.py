@@ -23,16 +23,16 @@ from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._core.wording.log import logger_of
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._ledger.patience import Patience
-from batch_bridge._ledger.queue import Queue
+from batch_bridge._ledger.queue import LedgerQueue
 from batch_bridge._ledger.requests import StoredOutcomes, StoredRequests
-from batch_bridge._ledger.rows import CHUNK, Rows, Table
+from batch_bridge._ledger.rows import CHUNK, Rows, RowTable
 from batch_bridge._server.chunked_set import ENTRIES, ChunkedSet
 from batch_bridge._server.unreadable import UNREADABLE, is_text, report, time_of
 
 logger = logger_of(__name__)
 
 _PATIENCE = timedelta(seconds=5)
-"""How long a call of the store is tried again within a tick, which is shorter than its lease; the next tick goes on."""
+"""How long a call of the store is retried within a tick, shorter than its lease; the next tick retries it again."""
 _AT_ONCE = 1000
 """Requests that are read at once to learn whose they are."""
 
@@ -91,7 +91,7 @@ class Owners:
         return self._threads.get(request_id, "")
 
     def tenant_of(self, request_id: str) -> str:
-        """Return the tenant whose a request is; empty if that is not known, or nobody."""
+        """Return a request's tenant; empty if it has none, or its tenant is not known."""
         return self._tenants.get(request_id, "")
 
     def requests_of(self, thread: str) -> set[str]:
@@ -102,7 +102,7 @@ class Owners:
 class OwnedRequests(StoredRequests):
     """Requests as rows, whose owners are known as well."""
 
-    def __init__(self, table: Table, owners: Owners) -> None:
+    def __init__(self, table: RowTable, owners: Owners) -> None:
         super().__init__(table)
         self._owners = owners
 
@@ -118,7 +118,7 @@ class OwnedRequests(StoredRequests):
         found = await super().read(ids)
         for request in found:
             if not is_uuid(request.thread):
-                report(self._table.bridge, "requests", request.id, ValueError("its thread is none"))
+                report(self._table.bridge, "requests", request.id, ValueError("its thread is not a UUID"))
         return [request for request in found if is_uuid(request.thread)]
 
     async def learn(self, ids: Iterable[str], renew: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -136,13 +136,13 @@ class OwnedRequests(StoredRequests):
                 await renew()
 
 
-class ChunkedQueue(Queue):
+class ChunkedQueue(LedgerQueue):
     """The requests that wait, a thousand in a row."""
 
     is_kept = True
 
     def __init__(
-        self, table: Table, owners: Owners, requests: OwnedRequests, outbox: ChunkedSet, *, entries: int = ENTRIES
+        self, table: RowTable, owners: Owners, requests: OwnedRequests, outbox: ChunkedSet, *, entries: int = ENTRIES
     ) -> None:
         super().__init__(table)
         self._owners = owners
@@ -151,7 +151,7 @@ class ChunkedQueue(Queue):
         self.entries = ChunkedSet(table.store, (*table.root, "queue"), _is_queued, entries=entries)
 
     async def load(self, renew: Callable[[], Awaitable[None]] | None) -> None:
-        """Read the queue anew, and whose its requests are."""
+        """Read the queue again, and the tenants of its requests."""
         await self.entries.load(renew)
         self._owners.clear()
         rows: Iterable[tuple[str, Any]] = self.entries.items()
@@ -159,46 +159,46 @@ class ChunkedQueue(Queue):
             self._owners.remember(request_id, thread, _waiting(request_id, row).tenant)
 
     async def add(self, waiting: Sequence[Waiting]) -> None:
-        """See `Queue`. Those that come back from a batch may be of a process before this one."""
+        """See `LedgerQueue`. Those that come back from a batch may be of a process before this one."""
         await self._requests.learn(each.id for each in waiting)
         await self.entries.add({each.id: [self._owners.thread_of(each.id), *_row(each)] for each in waiting})
 
     async def remove(self, ids: Iterable[str]) -> None:
-        """See `Queue`."""
+        """See `LedgerQueue`."""
         await self.entries.remove(ids)
 
     async def read(self) -> list[Waiting]:
-        """See `Queue`."""
+        """See `LedgerQueue`."""
         rows: Iterable[tuple[str, Any]] = self.entries.items()
         return [replace(_waiting(request_id, row), thread=thread) for request_id, (thread, *row) in rows]
 
     def may_be_settled(self, ids: Sequence[str]) -> Sequence[str]:
-        """See `Queue`: a crash came in between."""
+        """See `LedgerQueue`: a crash came in between."""
         return [each for each in ids if each in self._outbox]
 
     async def dropped(self, ids: Sequence[str]) -> None:
-        """See `Queue`. It comes last: by it the next process finds what this one has begun to let go of."""
+        """See `LedgerQueue`. It comes last: the next process finds by it what this one has begun to delete."""
         await self.entries.remove(ids)
         self._owners.forget(ids)
 
 
 class AddressedOutcomes(StoredOutcomes):
-    """Outcomes as rows, each with whom it is for: in the outbox before it is written."""
+    """Outcomes as rows, each with its thread, which is in the outbox before the row is written."""
 
-    def __init__(self, table: Table, owners: Owners, requests: OwnedRequests, outbox: ChunkedSet) -> None:
+    def __init__(self, table: RowTable, owners: Owners, requests: OwnedRequests, outbox: ChunkedSet) -> None:
         super().__init__(table)
         self._owners = owners
         self._requests = requests
         self._outbox = outbox
 
     async def add(self, outcomes: Mapping[str, Outcome]) -> None:
-        """See `StoredOutcomes`; first of all it is noted whom the outcomes are for."""
+        """See `StoredOutcomes`; the outcomes' threads are recorded first."""
         await self._requests.learn(outcomes)
         await self._outbox.add({each: self._owners.thread_of(each) for each in outcomes if each in self._owners})
         await super().add(outcomes)
 
     def row(self, request_id: str, outcome: Outcome) -> dict[str, Any]:
-        """See `StoredOutcomes`. It says whose it is, so that it can be erased."""
+        """See `StoredOutcomes`. The row names its user, so that it can be erased."""
         row = super().row(request_id, outcome)
         if thread := self._owners.thread_of(request_id):
             row["thread"] = thread
@@ -225,7 +225,7 @@ class ServerRecords:
     """
 
     def __init__(self, store: Rows, bridge: str, *, chunk: int = CHUNK, entries: int = ENTRIES) -> None:
-        table = Table(store, bridge, chunk=chunk, set_aside=report)
+        table = RowTable(store, bridge, chunk=chunk, set_aside=report)
         self.owners = Owners()
         self.outbox = ChunkedSet(store, (*table.root, "outbox"), is_uuid, entries=entries)
         self.dead = ChunkedSet(store, (*table.root, "dead"), _is_dead, entries=entries)
@@ -245,7 +245,7 @@ class ServerRecords:
         )
 
     async def load(self, renew: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Read the sets anew: another process may have changed them.
+        """Read the sets again: another process may have changed them.
 
         Args:
             renew: Called now and then: a long queue takes its time.
@@ -287,11 +287,11 @@ class ServerRecords:
         return found
 
     async def replace(self, outcomes: Mapping[str, Outcome]) -> None:
-        """Write other outcomes over those that are there, whoever they are told to."""
+        """Overwrite outcomes, whichever threads they are for."""
         await self._outcomes.write(outcomes)
 
     async def erase(self, ids: Iterable[str]) -> None:
-        """Let go of all that is held of requests which nobody waits for any more, but for their outcomes."""
+        """Delete all that is held of requests that no thread waits for any more, except their outcomes."""
         held = list(ids)
         for pieces in (self.outbox, self.dead, self.unclaimed):
             await pieces.remove(held)
@@ -311,7 +311,7 @@ class ServerRecords:
                 changed.append((key, {**row, "who": who}))
         await self._table.run(self._table.put("money", key, row) for key, row in changed)
 
-    # -- what could not be told ------------------------------------------------------------------------------------
+    # -- undelivered answers ---------------------------------------------------------------------------------------
 
     async def bury(self, ids: Iterable[str], reason: str, now: datetime) -> list[str]:
         """Give up on delivering outcomes, until a person replays them. Returns which of them there were."""
@@ -321,14 +321,14 @@ class ServerRecords:
         return held
 
     async def forget_dead(self, before: datetime) -> list[str]:
-        """Let go of dead letters that are older, and return whose outcomes may go too."""
+        """Delete older dead letters, and return the requests whose outcomes may be deleted too."""
         dead: list[tuple[str, Any]] = list(self.dead.items())
         old = [request_id for request_id, (_, _, at) in dead if at < before.timestamp()]
         await self.dead.remove(old)
         return old
 
     async def note_unclaimed(self, ids: Iterable[str], thread: str, now: datetime) -> None:
-        """Count answers that were paid for and that no wait of a thread asks for any more, each once, and say so."""
+        """Count and report answers that were paid for, but that no wait of a thread asks for any more, each once."""
         new = [each for each in ids if each not in self.unclaimed]
         if not new:
             return
@@ -341,7 +341,7 @@ class ServerRecords:
         )
 
     async def forget_unclaimed(self, before: datetime) -> None:
-        """Let go of those that were counted before a time."""
+        """Delete unclaimed outcomes that were counted before a time."""
         held: list[tuple[str, Any]] = list(self.unclaimed.items())
         await self.unclaimed.remove([each for each, (_, at) in held if at < before.timestamp()])
 

@@ -1,4 +1,4 @@
-"""Who may resume a thread that waits for several bridges: one of them at a time.
+"""Claims on a thread that waits for several bridges: one of them at a time may resume it.
 
 Two answers on their way to one interrupt lose one of them, and the later may be taken for the answer to what the thread
 asks next. A store has no compare-and-set, so a bridge writes its claim first, then looks for others', and steps back if
@@ -38,7 +38,7 @@ async def unclaim(store: Rows, thread: str, bridge: str) -> None:
 
 
 async def forget_stale(store: Rows, now: datetime) -> None:
-    """Let go of claims that count no more: of ticks that were killed."""
+    """Delete the claims of ticks that were killed."""
     (claims,) = await store.abatch([SearchOp((_ROOT,), limit=_MOST)])
     since = (now - 2 * _TERM).timestamp()
     stale = [each for each in claims if "machine" not in each.value and not _is_since(each.value.get("at"), since)]

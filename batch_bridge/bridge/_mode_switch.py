@@ -24,8 +24,8 @@ AnyMode: TypeAlias = Mode | Literal["auto"]
 class ModeSwitch:
     """Sends each batch one of two ways: by the provider's batch API, or in another lane, all or if it is small.
 
-    What was sent in one lane is looked after in that lane, whatever the mode is by then: a batch that a process before
-    this one has left in flight is still adopted in realtime mode.
+    A batch stays in the lane in which it was sent, even if the mode has changed: a batch that an earlier process left
+    in flight is still adopted in realtime mode.
 
     Args:
         batch: The provider. What it has besides the verbs of a `Provider` can be asked here too.
@@ -92,13 +92,13 @@ class ModeSwitch:
         return await self._way(handle).poll(handle, members)
 
     def hurry(self, handle: JSON) -> None:
-        """Tell the way that a batch was sent that there is news of it, if it asks for that."""
+        """Notify a batch's provider of news about it, if it wants notifications."""
         hurry = getattr(self._way(handle), "hurry", None)
         if hurry is not None:
             hurry(handle)
 
     def look_at_once(self, handle: JSON) -> None:
-        """Tell the way that a batch was sent that its next look is the last before its requests are sent again."""
+        """Notify a batch's provider that its next look is the last before its requests are sent again."""
         look_at_once = getattr(self._way(handle), "look_at_once", None)
         if look_at_once is not None:
             look_at_once(handle)

@@ -53,7 +53,7 @@ class CallableProvider:
         return Measure(group="", bytes=len(orjson.dumps(request.item)))
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:  # noqa: ARG002
-        """Note the ids that the items carry, for a handle that `find` tells; there is nothing else to prepare."""
+        """Note the ids of the items, for a handle that `find` returns; there is nothing else to prepare."""
         return None if self._find is None else with_ids(None, _ids(requests))
 
     async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:  # noqa: ARG002
@@ -131,7 +131,7 @@ async def _call(function: Callable[..., Any], *arguments: object) -> Any:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        # Nobody has cancelled us: it came from inside, and passed on it would stop the bridge without a word.
+        # This task was not cancelled: the function raised it. If it were passed on, it would stop the bridge silently.
         raise RuntimeError(f"{getattr(function, '__name__', function)} raised CancelledError") from error
 
 
@@ -145,7 +145,7 @@ async def _called(function: Callable[..., Any], *arguments: object) -> Any:
 def _plain(function: Callable[..., Any], *arguments: object) -> Any:
     try:
         return function(*arguments)
-    except StopIteration as error:  # no future can carry it: whoever awaits it would wait for ever
+    except StopIteration as error:  # no future can carry it: its caller would wait forever
         raise RuntimeError(f"{function!r} raised StopIteration; does it call next() on something empty?") from error
 
 
@@ -233,7 +233,7 @@ def _outcome(result: object) -> Outcome:
 
 
 def said(error: BaseException) -> str:
-    """Return what an exception says, with its kind."""
+    """Return an exception's text, with its type."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

@@ -27,18 +27,19 @@ from batch_bridge._ledger.make import ledger_in
 from batch_bridge._ledger.patience import STORE_PATIENCE, Patience, PatientRows, patient_saver
 from batch_bridge._ledger.rows import Rows
 from batch_bridge._money import AccountLine, Budget, Cost, Prices, Purse, Quote, of_sample, receipt, rows
+from batch_bridge._node.pending_waits import LONG_GRACE
 from batch_bridge._node.untracked_state import UntrackedMemory
 from batch_bridge._status.journal import Look
 from batch_bridge._status.models import Threads, Wave
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
 from batch_bridge.events import BatchProgress, Delivered, Eta, Event
-from batch_bridge.runner._handover import handing_over
 from batch_bridge.runner._look import EndedRuns, look
 from batch_bridge.runner._pooling import Activity
 from batch_bridge.runner._run import Run
 from batch_bridge.runner._stopwatch import Stopwatch
 from batch_bridge.runner._tally import Tally
+from batch_bridge.runner._threads.handover import handing_over
 from batch_bridge.runner._threads.recovery import Failures
 from batch_bridge.runner._threads.thread import Thread, sort_interrupts
 from batch_bridge.runner._threads.unclaimed import Unclaimed
@@ -106,6 +107,7 @@ class Session:
         self.failures = Failures(store)
         self.rows: Rows = store
         self.untracked = UntrackedMemory()
+        self.grace = LONG_GRACE
         self.unclaimed = Unclaimed(store)
         self.by = uuid4().hex[:16]
         self.under_way: dict[str, Run | None] = {}

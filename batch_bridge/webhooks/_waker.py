@@ -15,13 +15,15 @@ MOST: Final = 1_000
 
 
 class Waker:
-    """Gathers what has ended, and tells the targets. It belongs to one event loop at a time.
+    """Gathers ended batches, and wakes the targets. It belongs to one event loop at a time.
 
     Args:
         wakes: What wakes each target.
+        period: Seconds between two wake-ups.
     """
 
-    def __init__(self, wakes: Sequence[Wake]) -> None:
+    def __init__(self, wakes: Sequence[Wake], *, period: float = PERIOD) -> None:
+        self.period = period
         self._wakes = wakes
         self._names: dict[str, None] = {}
         self._next: asyncio.Task[None] | None = None
@@ -45,9 +47,9 @@ class Waker:
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         if self._at is not None:
-            await asyncio.sleep(min(max(self._at + PERIOD - loop.time(), 0.0), PERIOD))
+            await asyncio.sleep(min(max(self._at + self.period - loop.time(), 0.0), self.period))
         else:
-            await asyncio.sleep(0)  # what comes with the first one is told with it
+            await asyncio.sleep(0)  # deliveries that arrive together are passed on together
         names: Names = None if len(self._names) > MOST else tuple(self._names)
         self._names, self._next, self._at = {}, None, loop.time()
         async with asyncio.timeout(PATIENCE):
@@ -55,6 +57,6 @@ class Waker:
 
 
 def _retrieve(work: asyncio.Task[None]) -> None:
-    """Take an error that nobody waits for any more."""
+    """Retrieve an error that no caller waits for any more."""
     if not work.cancelled():
         work.exception()

@@ -17,7 +17,7 @@ _LONG: Final = b"0" * 19
 
 
 def is_long(text: bytes) -> bool:
-    """Return whether a text may hold an integer that takes more than 64 bits: cheap, and right where it says no."""
+    """Return whether a text may hold an integer of more than 64 bits. Cheap; false is certain."""
     return _LONG in text.translate(_DIGITS)
 
 
@@ -25,7 +25,7 @@ def read(text: bytes | str) -> Any:
     """Read JSON as the standard library does, `NaN` included, and any depth of it.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not JSON.
     """
     data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     if not is_long(data):

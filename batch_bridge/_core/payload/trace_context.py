@@ -14,13 +14,13 @@ _capture: Callable[[], str] | None = None
 
 
 def current() -> str:
-    """Return the context of what runs here; empty where nobody traces, or nothing is being traced."""
+    """Return the current trace context; empty without tracing, or outside of a trace."""
     return "" if _capture is None else _capture()
 
 
 def capture_with(capture: Callable[[], str] | None) -> None:
-    """Say how the context is read, for this whole process; `None`: not at all."""
-    global _capture  # noqa: PLW0603  # a node cannot be told who traces it: its host may be another process
+    """Set how the context is read, for this whole process; `None` disables it."""
+    global _capture  # noqa: PLW0603  # a node cannot know its tracer: its host may be another process
     _capture = capture
 
 

@@ -67,7 +67,7 @@ class Resubmission:
         """Return the try to note if the request is sent again, else nothing: the outcome stands."""
         if isinstance(outcome, Errored) and outcome.code == TOKEN_LIMIT:
             self.refusal = outcome
-        before = attempts_before(tries, self.batch)  # it may have been read before, in vain
+        before = attempts_before(tries, self.batch)  # it may have been read before, without an answer
         is_refused = code_of(outcome) == TOKEN_LIMIT
         requeues = is_refused and self.requeues and (not self.alone or self.may_fit(getattr(outcome, "message", "")))
         if not is_sent_again(outcome, before, limit=self.limit, late=self.late, requeues=requeues):
@@ -99,7 +99,7 @@ def is_sent_again(
         limit: How often it may be sent in all. A try that was not queued, or not waited for, does not count.
         late: What was stopped for its deadline is sent again as well, and the limit does not count.
         requeues: Whether what was refused for want of room may find some; it comes back then, without counting, but
-            not for ever if it was refused alone.
+            not forever if it was refused alone.
     """
     if late:
         return isinstance(outcome, Cancelled) or is_transient(outcome)

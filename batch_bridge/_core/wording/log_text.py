@@ -1,6 +1,6 @@
 """What the log may hold: what has happened and where, and no word of a prompt or an answer. Pure, but for one variable.
 
-An error's text may quote the item or the answer that it is about, whoever has written it: a `KeyError` of the user's
+An error's text may quote its item or answer, whichever library wrote it: a `KeyError` of the user's
 function, a validation error, a gateway that repeats what it was sent. So the log has an error's kind and its place, and
 its text only where it is known to hold no content. Who is asked to log all the same, logs the text.
 """
@@ -24,7 +24,7 @@ from batch_bridge.errors import (
 VARIABLE: Final = "BATCH_BRIDGE_LOG_CONTENT"
 """With `1`, the log has the texts of errors and handles as they are, which may quote prompts and answers."""
 _OWN: Final = (CacheError, LedgerError, MissingPackageError, ProviderError, RunFileError, Stalled, StoreInUseError)
-"""Errors whose text says what a service or a file does, and is written for the log."""
+"""Errors whose text describes a service or a file, and is written for the log."""
 _TRANSPORT: Final = frozenset(
     {
         "APITimeoutError",
@@ -43,7 +43,7 @@ _DATABASE: Final = frozenset({"OperationalError", "InterfaceError"})
 """Errors of databases, by the names that PEP 249 gives to them; their first line has no details, which quote rows."""
 _LONGEST: Final = 500
 _NAME: Final = re.compile(r"[\w.:/@=+#-]{1,200}")
-"""What a provider's name for a batch looks like; a text of several words is none."""
+"""What a provider's name for a batch looks like; a text of several words is not one."""
 _MOST_FIELDS: Final = 8
 
 E = TypeVar("E", bound=BatchBridgeError)
@@ -55,13 +55,13 @@ def is_asked() -> bool:
 
 
 def logged_as(error: E, text: str) -> E:
-    """Say what the log has of an error of ours in place of its text, which quotes somebody; return the error."""
+    """Set the text that the log shows of an error of ours, whose own text quotes a user; return the error."""
     error._logged_as = text  # noqa: SLF001  # no business of a user's
     return error
 
 
 def said(error: BaseException) -> str:
-    """Return what the log says of an error, on one line: its kind, and its text or its place."""
+    """Return the log's text of an error, on one line: its kind, and its text or its place."""
     kind = type(error).__name__
     text = _text(error)
     if isinstance(error, ProviderError) and text:
@@ -70,7 +70,7 @@ def said(error: BaseException) -> str:
 
 
 def trace(error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType | None]:
-    """Return an error for `exc_info=`: its kind, its traceback and its causes, with what `said` says of each."""
+    """Return an error for `exc_info=`: its kind, its traceback and its causes, each with the text of `said`."""
     if is_asked():
         return type(error), error, error.__traceback__
     return type(error), _stand_in(error, set()), error.__traceback__
@@ -93,7 +93,7 @@ def _field(given: object) -> object:
 
 
 def _text(error: BaseException) -> str:
-    """Return an error's text where it may be told; empty where not."""
+    """Return an error's text if the log may show it, else an empty text."""
     if is_asked():
         return str(error)
     if isinstance(error, BatchBridgeError):

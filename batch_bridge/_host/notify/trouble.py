@@ -6,7 +6,7 @@ from batch_bridge._host.notify.text import Notice, look
 from batch_bridge.events import DeadLetter, ResultsExpiring, Stalled
 
 Trouble: TypeAlias = Stalled | ResultsExpiring | DeadLetter
-"""Events that somebody should know of who looks at nothing."""
+"""Events that deserve a notice, even for a user who looks at no status."""
 _SLOW: Final = {"past_window": "past the window of its provider", "slow": "slower than its like"}
 _HOUR: Final = 3600
 
@@ -32,7 +32,7 @@ def of_trouble(event: Trouble, file: str) -> Notice:
             return _notice(f"expiring:{bridge}:{batch}", "expiring", title, says, file)
         case DeadLetter(bridge=bridge, thread=thread, requests=ids):
             title = f"{len(ids):,} outcomes of {bridge!r} cannot be delivered"
-            says = f"Thread {thread!r} is gone, or cannot be resumed. They are kept: mend the cause, and replay them."
+            says = f"Thread {thread!r} is gone, or cannot be resumed. They are kept: remove the cause, and replay them."
             return _notice(f"dead:{bridge}:{thread}", f"dead letter {sorted(ids)}", title, says, file)
         case _:
             assert_never(event)

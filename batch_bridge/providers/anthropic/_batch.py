@@ -15,14 +15,14 @@ _COUNTS: Final = ("processing", "succeeded", "errored", "canceled", "expired")
 
 @dataclass(frozen=True, slots=True)
 class AnthropicBatchObject:
-    """What the API says of a batch.
+    """A batch as the API returns it.
 
     Attributes:
         status: `in_progress`, `canceling` or `ended`; anything else is one that goes on.
         created_at: Seconds since the epoch, by the API's clock.
         total: Requests that it was created with.
         processing: Requests that have no result yet; all of them until the batch has ended.
-        was_cancelled: Whether somebody asked for that.
+        was_cancelled: Whether its cancellation was requested.
         has_results: Whether they can be read.
         is_archived: Whether they could be, and cannot any more.
     """

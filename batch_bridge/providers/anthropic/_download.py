@@ -53,7 +53,7 @@ class AnthropicUsageTotal:
 
 
 async def fetch(clients: AnthropicClients, batch_id: str) -> Download:
-    """Fetch the results of a batch. What breaks them off is told when they are read."""
+    """Fetch the results of a batch. An error in the middle is raised when they are read."""
     name = checked(batch_id, "batch")
 
     async def into(download: Download) -> None:
@@ -121,7 +121,7 @@ async def _read(
 
 
 async def read_tag(clients: AnthropicClients, batch_id: str) -> str | None:
-    """Return the tag in the results of a batch of ours; an empty string is somebody else's, `None` that none tells.
+    """Return the tag in a batch's results; empty for a foreign batch, `None` if no result shows it.
 
     Raises:
         ProviderUnavailable: Later.

@@ -280,7 +280,7 @@ class AnthropicBatch(Lanes, BatchAPIProvider[AnthropicClients]):
         return "anthropic"
 
     def ask(self, request: Request) -> Ask:
-        """Return whom a request asks, and what is posted.
+        """Return a request's model, and the body that is posted.
 
         Raises:
             RequestRefused: It is no request.

@@ -1,4 +1,4 @@
-"""What a batch says of one request, as an outcome. Pure; total: no result makes it raise."""
+"""Reads a batch's result of one request as an outcome. Pure; total: no result makes it raise."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -60,14 +60,14 @@ class GeminiUsageTotal:
         self._sums["cached"] += count(usage, "cachedContentTokenCount")
 
     def total(self) -> Usage | None:
-        """Return the sum, or `None` if no answer has told what it cost."""
+        """Return the sum, or `None` if no answer reports its cost."""
         if not self._seen:
             return None
         return Usage(self._model, self._sums["input"], self._sums["output"], self._sums["cached"])
 
 
 def read_line(line: bytes, usage_total: GeminiUsageTotal) -> IdAndOutcome | None:
-    """Return a request's id and its outcome, or `None` if a line of a responses file tells of no request."""
+    """Return a request's id and its outcome, or `None` if a line of a responses file names no request."""
     try:
         result = loads(line)
     except ValueError:
@@ -82,7 +82,7 @@ def read_inlined(results: Sequence[Any], sent: Sequence[str], usage_total: Gemin
 
     They are told apart by the key in their metadata. Those without are taken by their order, which the API documents
     ("in the same order as the input requests"), as long as there is one for each request and every key that is there
-    stands in its place. Otherwise nobody knows whose they are: the requests that are not named get an error.
+    stands in its place. Otherwise their requests are unknown: the requests that are not named get an error.
 
     Source: ai.google.dev/api/batch-api, "GenerateContentBatchOutput", `inlinedResponses`.
 

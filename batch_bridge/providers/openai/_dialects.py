@@ -1,4 +1,4 @@
-"""The law of who differs from OpenAI's Batch API, and in what: one row for each. Pure.
+"""How other servers differ from OpenAI's Batch API: one row for each server. Pure.
 
 Only what a vendor documents is in here, with the page it was read on. Where it says nothing, OpenAI's rule stands.
 """
@@ -60,7 +60,7 @@ class Quirks:
         return endpoint if self.has_v1 else endpoint.removeprefix("/v1")
 
     def line(self, endpoint: str) -> dict[str, JSON]:
-        """Return the fields of a line that say where its body goes."""
+        """Return the fields of a line that name the endpoint of its body."""
         return {"method": "POST", "url": self.address(endpoint)} if self.has_addresses else {}
 
     def status(self, said: str) -> str:
@@ -154,7 +154,7 @@ def quirks_of(name: str) -> Quirks:
     """Return a row.
 
     Raises:
-        ValueError: There is none of this name.
+        ValueError: No server has this name.
     """
     if name not in QUIRKS:
         raise ValueError(f"OpenAIBatch(quirks={name!r}): the rows are {', '.join(map(repr, QUIRKS))}")
@@ -165,7 +165,7 @@ def hours(window: str) -> int:
     """Return the whole hours of a completion window such as `"24h"` or `"7d"`.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a window.
     """
     unit = {"h": 1, "d": 24}.get(window[-1:])
     if unit is None or not window[:-1].isdecimal() or not int(window[:-1]):

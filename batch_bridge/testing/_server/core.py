@@ -116,8 +116,8 @@ class Core:
         """Make a batch and set it going.
 
         Args:
-            tenant: Whose it is.
-            endpoint: Whom it asks.
+            tenant: Its tenant.
+            endpoint: The endpoint of its requests.
             input_file_id: The file that holds its lines; empty where they are given here.
             metadata: The client's pairs.
             output_expires_after: Seconds that its results are kept.
@@ -223,7 +223,7 @@ class Core:
         await self.context.batches.change(batch.id, lambda _, now: replace(now, announced=True))
 
     async def _announce_response(self, response_id: str, status: str) -> None:
-        """Tell of a response that has ended, without waiting for the receiver."""
+        """Send the event of a response that has ended, without waiting for the receiver."""
         if self.context.settings.webhook_url is not None:
             self._spawn(self._deliver(event(response_id, f"response.{status}", time.time())))
 

@@ -1,4 +1,4 @@
-"""What providers ask of any SDK's errors, whoever the vendor is. Pure; no key is ever in their text.
+"""What providers ask of the errors of any vendor's SDK. Pure; no key is ever in their text.
 
 The SDKs of OpenAI and Anthropic share a maker, and so the shape of their errors.
 """
@@ -21,7 +21,7 @@ _LONGEST_PAUSE: Final = 3_600.0
 """Seconds beyond which no `Retry-After` is believed."""
 
 
-class NoCredentials(Exception):  # a fact, told apart by who catches it
+class NoCredentials(Exception):  # a fact, which its catcher turns into an error
     """There is no API key to make a client with."""
 
 

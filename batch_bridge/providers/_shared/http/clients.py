@@ -1,4 +1,4 @@
-"""The clients that a provider calls an API with, whoever the vendor is: the user's own, or one for each event loop."""
+"""The clients that a provider of any vendor calls an API with: the user's own, or one for each event loop."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -38,7 +38,7 @@ class Clients(ABC, Generic[C]):
 
     Args:
         own: The user's client, which is never closed here. One that was given an HTTP client is used as it is.
-        make: Makes the user's client anew, for each loop; what it makes is closed here.
+        make: Makes a new client of the user's for each loop; these clients are closed here.
         limits: What is taken from the provider at most.
 
     Attributes:
@@ -218,7 +218,7 @@ class Clients(ABC, Generic[C]):
 
 
 class _Nowhere:
-    """A transport that reaches nobody."""
+    """A transport that reaches no server."""
 
     def close(self) -> None:
         """Nothing is open."""

@@ -19,10 +19,11 @@ class Download:
 
     Attributes:
         error: What broke them off; what had come by then can be read, and was paid for.
-        is_gone: Whether the API says that there are none.
+        is_gone: Whether the API says that no results exist.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, held: int = _HELD) -> None:
+        self._most_held = held
         self.error: Exception | None = None
         self.is_gone = False
         self._pieces: list[bytes] = []
@@ -34,7 +35,7 @@ class Download:
         """Add a piece."""
         self._pieces.append(chunk)
         self._held += len(chunk)
-        if self._held >= _HELD:
+        if self._held >= self._most_held:
             await asyncio.to_thread(self._spill)
 
     async def lines(self, most: int) -> AsyncGenerator[bytes | TooLong, None]:
@@ -53,7 +54,7 @@ class Download:
             yield line if isinstance(line, TooLong) else without_secrets(line)
 
     async def close(self) -> None:
-        """Let go of what was kept. Idempotent."""
+        """Release what was kept. Idempotent."""
         self._pieces.clear()
         if (file := self._file) is not None:
             self._file = None
@@ -76,7 +77,7 @@ class Download:
     def _read(self) -> bytes:
         assert self._file is not None  # noqa: S101  # as `_chunks` has seen
         self._file.seek(self._at)
-        chunk: bytes = self._file.read(_HELD)
+        chunk: bytes = self._file.read(self._most_held)
         self._at += len(chunk)
         return chunk
 
@@ -108,6 +109,6 @@ async def fetched(
 
 @asynccontextmanager
 async def held(*downloads: Download | None) -> AsyncIterator[None]:
-    """Let go of downloads at the end."""
+    """Close downloads at the end."""
     async with Closing(each.close for each in downloads if each is not None):
         yield
