@@ -7,13 +7,12 @@ A server that is started again has none.
 Source: platform.claude.com/docs/en/build-with-claude/prompt-caching.
 """
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Final, TypeAlias
-
-import orjson
 
 from batch_bridge.testing._answers.answer import Answer, AnswerRequest
 from batch_bridge.testing._answers.asked import token_count
@@ -86,8 +85,9 @@ def _marked(body: Mapping[str, Any]) -> tuple[str, int, str] | None:
         {name: value for name, value in part.items() if name != "cache_control"} if isinstance(part, Mapping) else part
         for part in parts[: places[-1] + 1]
     ]
-    text = orjson.dumps([body.get("model"), plain], option=orjson.OPT_SORT_KEYS)
-    return blake2b(text, digest_size=16).hexdigest(), token_count(text.decode()), ttl if ttl in _SECONDS else "5m"
+    text = json.dumps([body.get("model"), plain], sort_keys=True)
+    known = isinstance(ttl, str) and ttl in _SECONDS
+    return blake2b(text.encode(), digest_size=16).hexdigest(), token_count(text), ttl if known else "5m"
 
 
 def _parts(body: Mapping[str, Any]) -> Iterator[Any]:
