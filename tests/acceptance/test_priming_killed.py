@@ -33,6 +33,9 @@ asyncio.run(main())
 """
 
 
+IMPORTS = ("batch_bridge.providers.anthropic", "anthropic.types.messages")
+
+
 def test_no_request_is_sent_twice_and_each_prefix_is_written_once(tmp_path):
     job = tmp_path / "job.py"
     job.write_text(JOB)
@@ -40,12 +43,12 @@ def test_no_request_is_sent_twice_and_each_prefix_is_written_once(tmp_path):
         names = ["cache_creation_input_tokens", "cache_read_input_tokens"]
         command = [str(job), server.root_url, str(tmp_path / "run.db"), *names]
         for created in (1, 2):
-            process = warm.start(command)
+            process = warm.start(command, imports=IMPORTS)
             while process.poll() is None and server.stats.batches < created:
                 time.sleep(0.01)
             assert process.poll() is None
             process.send_signal(signal.SIGKILL)
             process.wait()
-        written, read = json.loads(warm.run(command).stdout)
+        written, read = json.loads(warm.run(command, imports=IMPORTS).stdout)
         assert (written, read) == (2, 48)
         assert (server.stats.batches, server.stats.paid, server.stats.paid_twice) == (2, 50, 0)
