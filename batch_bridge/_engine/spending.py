@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -12,7 +12,7 @@ from batch_bridge._core.batching import Waiting, lines
 from batch_bridge._core.models import JSON, Errored, Intent, Outcome, Request, SubmittedBatch
 from batch_bridge._core.provider import Provider, has_price
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge._money import Account, Lane, Part, Prices, Purse, Refusal, Who, of_hit, shown, worst
+from batch_bridge._money import Account, Lane, Part, Prices, Purse, Refusal, Who, of_hit, shown, who_asked, worst
 
 logger = logging.getLogger("batch_bridge")
 
@@ -78,15 +78,23 @@ class Till:
         self.purse.load(self._name, counted, self.prices)
         return {key: known[key] for key in is_open if key in known}
 
-    async def settled(self, is_open: Iterable[str]) -> list[Account]:
-        """Read the accounts of all that is settled: batches that are open are left out, and those never sent."""
+    async def settled(self, is_open: Iterable[str]) -> Callable[[], list[Account]]:
+        """Read the accounts of all that is settled, and return what parses them.
+
+        Batches that are open are left out, and those that were never sent.
+        """
         left_out = set(is_open)
-        known = self._read(await self._ledger.money())
-        return [
-            account
-            for key, account in known.items()
-            if key not in left_out and (account.lane is not None or key.startswith(_HIT))
-        ]
+        rows = await self._ledger.money()
+
+        def parsed() -> list[Account]:
+            known = self._read(rows)
+            return [
+                account
+                for key, account in known.items()
+                if key not in left_out and (account.lane is not None or key.startswith(_HIT))
+            ]
+
+        return parsed
 
     def _read(self, rows: Iterable[tuple[str, dict[str, object]]]) -> dict[str, Account]:
         found: dict[str, Account] = {}
@@ -104,6 +112,11 @@ class Till:
         return found
 
     # -- how much a thread may ask for ---------------------------------------------------------------------------
+
+    @property
+    def counts_nothing(self) -> bool:
+        """Whether a thread may ask for as many requests as it likes."""
+        return self.purse.budget.requests_per_thread is None
 
     def judge_count(self, request: Waiting, label: str, queued: int) -> Errored | None:
         """Return why a thread may not ask for one more request, where `queued` of its requests wait."""
@@ -203,7 +216,7 @@ class Till:
     ) -> Account:
         """Reserve what a batch may cost, and return its account, which is to be written before the intent."""
         sent_before = set(again)
-        who = tuple(Who.of(requests[each]) if each in requests else Who() for each in intent.members)
+        who = who_asked([requests.get(each) for each in intent.members])
         account = Account(
             intent.begun_at,
             vendor_of(provider),
@@ -221,7 +234,7 @@ class Till:
             at = batch.begun_at if isinstance(batch, Intent) else batch.submitted_at
             account = Account(at, vendor_of(provider), (Who(),) * len(batch.members))
             self.purse.reserve(self._name, batch.key, account)
-        account.lines.clear()
+        account.rows.clear()
         self._know(account, batch)
         return account
 

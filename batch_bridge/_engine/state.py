@@ -139,6 +139,11 @@ class State:
         """Return which requests share an answer, of those that go to the provider or to the fallback."""
         return None if fallback and (self.deadline is None or not self.deadline.is_own) else self.deduplication
 
+    @property
+    def has_deadline(self) -> bool:
+        """Whether a request is late ever that has no deadline of its own."""
+        return self.deadline is not None and self.deadline.after is not None
+
     def late_at(self, batch: Intent | SubmittedBatch) -> datetime | None:
         """Return when a batch is late, if ever."""
         return None if self.deadline is None else self.deadline.of(batch)

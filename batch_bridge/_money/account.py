@@ -15,6 +15,7 @@ The row of a batch, or of a request that no batch held because a cache knew its 
 Prices are not written down: the row says what was used, once, and a receipt prices it.
 """
 
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ from batch_bridge._money.tokens import Tokens, Used, read_usage
 
 Kind: TypeAlias = Literal["billed", "deduplicated", "cache_hit", "untold"]
 _KINDS: Final[tuple[Kind, ...]] = ("billed", "deduplicated", "cache_hit", "untold")
+_NUMBERS: Final = {kind: number for number, kind in enumerate(_KINDS)}
+_UNTOLD: Final = Used("", Tokens())
 MAYBE_PAID: Final = frozenset(
     {
         "answer_too_large",
@@ -60,6 +63,19 @@ class Who:
     def of(cls, request: Request) -> "Who":
         """Return who has asked for a request."""
         return cls(request.thread, request.run, request.label, request.tenant)
+
+
+def who_asked(requests: Sequence[Request | None]) -> tuple[Who, ...]:
+    """Return who has asked for each of some requests, one object for all who are the same."""
+    known: dict[tuple[str, str, str, str], Who] = {("", "", "", ""): Who()}
+    found = []
+    for each in requests:
+        key = ("", "", "", "") if each is None else (each.thread, each.run, each.label, each.tenant)
+        who = known.get(key)
+        if who is None:
+            who = known[key] = Who(*key)
+        found.append(who)
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +122,8 @@ class Account:
         again: Places of members that an earlier batch has held.
         worst: What may be spent on each member; empty where nothing is reserved.
         lane: How it is answered; empty until that is known.
-        lines: Kind and usage of the members that were answered, by place.
+        rows: What each member that was answered used, by place: kind, number of the model, tokens.
+        models: The numbers of models and tiers.
     """
 
     at: datetime
@@ -115,14 +132,15 @@ class Account:
     again: frozenset[int] = frozenset()
     worst: tuple[Decimal | None, ...] = ()
     lane: Lane | None = None
-    lines: dict[int, tuple[Kind, Used]] = field(default_factory=dict)
+    rows: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    models: dict[tuple[str, str], int] = field(default_factory=dict)
     _places: dict[str, int] = field(default_factory=dict)
     _free: frozenset[str] = frozenset()
 
     def know(self, members: Sequence[str], billed: Iterable[str]) -> None:
         """Say which requests these are, and which of them are lines that the provider bills."""
         self._places = {member: place for place, member in enumerate(members)}
-        self._free = frozenset(self._places.keys() - set(billed))
+        self._free = frozenset() if billed is members else frozenset(self._places.keys() - set(billed))
 
     def note(self, request_id: str, outcome: Outcome, asked: str = "") -> None:
         """Note what a member's answer used. The first one counts; what was not answered is not noted.
@@ -133,18 +151,25 @@ class Account:
             asked: The model that was asked, where the answer does not name one.
         """
         place = self._places.get(request_id)
-        if place is None or place in self.lines:
+        if place is None or place in self.rows:
             return
-        match outcome:
-            case Succeeded(answer):
-                used = read_usage(answer)
-            case Errored(code=code) if code in MAYBE_PAID:
-                used = None
-            case _:
-                return
+        if isinstance(outcome, Succeeded):
+            used = read_usage(outcome.answer)
+        elif isinstance(outcome, Errored) and outcome.code in MAYBE_PAID:
+            used = None
+        else:
+            return
         kind: Kind = "deduplicated" if request_id in self._free else "billed" if used is not None else "untold"
-        used = used or Used("", Tokens())
-        self.lines[place] = (kind, used if used.model else Used(asked, used.tokens, used.tier))
+        self.put(place, kind, used or _UNTOLD, asked)
+
+    def put(self, place: int, kind: Kind, used: Used, asked: str = "") -> None:
+        """Note what a member used."""
+        model, tokens, tier = used
+        key = (model or asked, tier)
+        number = self.models.get(key)
+        if number is None:
+            number = self.models[key] = len(self.models)
+        self.rows[place] = (_NUMBERS[kind], number, *tokens.to_list())
 
     def forget(self, threads: Container[str], tenants: Container[str]) -> None:
         """Take the names of threads and tenants out of it; the amounts stay."""
@@ -157,28 +182,30 @@ class Account:
             sums[who.thread] = sums.get(who.thread, Decimal(0)) + (worst or 0)
         return sums
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> Counter[str]:
         """Return how many requests are counted here, by thread; each is where it was sent first."""
-        sums: dict[str, int] = {}
-        for place, who in enumerate(self.who):
-            if place not in self.again:
-                sums[who.thread] = sums.get(who.thread, 0) + 1
-        return sums
+        again = self.again
+        return Counter([who.thread for place, who in enumerate(self.who) if place not in again])
 
     def each(self) -> Iterable[Line]:
         """Return a line for each member that was answered."""
-        for place, (kind, used) in sorted(self.lines.items()):
+        models = list(self.models)
+        for place, (number, model, *tokens) in sorted(self.rows.items()):
+            kind, (name, tier) = _KINDS[number], models[model]
+            used = Used(name, Tokens(*tokens), tier)
             lane: Lane = kind if kind in ("cache_hit", "deduplicated") else self.lane or "batch"
             worst = self.worst[place] if place < len(self.worst) else None
             yield Line(self.who[place], kind, used, lane, self.vendor, self.at, worst)
 
     def to_row(self) -> dict[str, Any]:
         """Return it as JSON."""
-        who = {each: place for place, each in enumerate(dict.fromkeys(self.who))}
+        objects = {id(each): each for each in self.who}  # most members share one, and to hash it takes longer
+        who = {each: place for place, each in enumerate(dict.fromkeys(objects.values()))}
+        place_of = {number: who[each] for number, each in objects.items()}
         row: dict[str, Any] = {
             "at": self.at.timestamp(),
             "who": [_trimmed([each.thread, each.run, each.label, each.tenant]) for each in who],
-            "of": [who[each] for each in self.who],
+            "of": [place_of[id(each)] for each in self.who],
         }
         if self.vendor is not None:
             row["vendor"] = self.vendor
@@ -188,13 +215,9 @@ class Account:
             row["worst"] = [None if each is None else int(each / STEP) for each in self.worst]
         if self.lane is not None:
             row["lane"] = self.lane
-        if self.lines:
-            models = {key: n for n, key in enumerate(dict.fromkeys((u.model, u.tier) for _, u in self.lines.values()))}
-            row["models"] = [_trimmed(list(each)) for each in models]
-            row["lines"] = [
-                [place, _KINDS.index(kind), models[used.model, used.tier], *used.tokens.to_list()]
-                for place, (kind, used) in sorted(self.lines.items())
-            ]
+        if self.rows:
+            row["models"] = [_trimmed(list(each)) for each in self.models]
+            row["lines"] = [[place, *used] for place, used in sorted(self.rows.items())]
         return row
 
     @classmethod
@@ -205,11 +228,12 @@ class Account:
             TypeError, ValueError, KeyError, IndexError: It is none of ours, or was damaged.
         """
         who = [Who(*each) for each in row["who"]]
-        models = [[*each, "", ""][:2] for each in row.get("models", ())]
-        lines: dict[int, tuple[Kind, Used]] = {}
+        models = {(*each, "", "")[:2]: number for number, each in enumerate(row.get("models", ()))}
+        rows: dict[int, tuple[int, ...]] = {}
         for place, kind, model, *tokens in row.get("lines", ()):
-            name, tier = models[model]
-            lines[place] = (_KINDS[kind], Used(name, Tokens(*tokens), tier))
+            if _KINDS[kind] is None or not 0 <= model < len(models) or Tokens(*tokens) is None:
+                raise ValueError(f"the line of member {place} is damaged")
+            rows[place] = (kind, model, *tokens)
         return cls(
             at=datetime.fromtimestamp(row["at"], UTC),
             vendor=row.get("vendor"),
@@ -217,14 +241,17 @@ class Account:
             again=frozenset(row.get("again", ())),
             worst=tuple(None if each is None else each * STEP for each in row.get("worst", ())),
             lane=row.get("lane"),
-            lines=lines,
+            rows=rows,
+            models=models,
         )
 
 
 def of_hit(request: Request, outcome: Outcome, vendor: str | None, at: datetime) -> Account:
     """Return the account of a request that a cache has answered."""
     used = read_usage(outcome.answer) if isinstance(outcome, Succeeded) else None
-    return Account(at, vendor, (Who.of(request),), lines={0: ("cache_hit", used or Used("", Tokens()))})
+    account = Account(at, vendor, (Who.of(request),))
+    account.put(0, "cache_hit", used or _UNTOLD)
+    return account
 
 
 def _trimmed(values: list[str]) -> list[str]:

@@ -11,7 +11,6 @@ Rows besides those of the `Ledger`, each a set of entries in pieces::
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -188,7 +187,7 @@ class ServerLedger(Ledger):
         await self._queue.remove(settled)
         rows: Iterable[tuple[str, Any]] = self._queue.items()
         return [
-            replace(_waiting(request_id, row), thread=thread)
+            _waiting(request_id, row)._replace(thread=thread)
             for request_id, (thread, *row) in rows
             if not self.is_held(request_id)
         ]

@@ -9,13 +9,15 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, get_args
 
+import orjson
+
 from batch_bridge._cache import ResponseCache
 from batch_bridge._core import messages as _messages
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.durations import Duration, Within, duration
 from batch_bridge._core.flush_policy import FlushPolicy, QueueSummary
 from batch_bridge._core.json_values import dumps
-from batch_bridge._core.models import JSON, Outcome, Request, Succeeded
+from batch_bridge._core.models import JSON, Outcome, Request, Serialized, Succeeded
 from batch_bridge._core.provider import Provider
 from batch_bridge._engine import POLL_PATIENCE
 from batch_bridge._engine.deadline import OnDeadline
@@ -184,11 +186,13 @@ class Batcher:
         )
         self._peek = peek = on_pending == "raise"
         self._names: Names
+        self._fresh_names = FreshNames()
+        self._are_fresh = path is None
         retained: Retained | None = None
         if peek:
             self._names = ReturnedNames(name)
         elif path is None:
-            self._names = FreshNames()
+            self._names = self._fresh_names
         else:
             self._names = DurableNames(name)
             retained = Retained(name, self._names, kept_for)
@@ -412,6 +416,8 @@ class Batcher:
 
     def _requests(self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False) -> list[Request]:
         within = duration(deadline)
+        if self._are_fresh and not samples:
+            return self._fresh(items, within)
         encoded = [_messages.encode(item) for item in items]  # what cannot be asked takes no name
         if self._needs_place:
             return self._name(
@@ -423,11 +429,23 @@ class Batcher:
         self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False
     ) -> list[Request]:
         within = duration(deadline)
+        if self._are_fresh and not samples:
+            return self._fresh(items, within)
         encoded = [_messages.encode(item) for item in items]
         if self._needs_place:
             identities = await self._worker.aon_loop(lambda: self._identify(encoded))
             return self._name(encoded, self._placed(identities), within, samples)
         return self._name(encoded, self._identify(encoded), within, samples)
+
+    def _fresh(self, items: Iterable[Any], within: timedelta | None) -> list[Request]:
+        """Return requests that nobody will ask for again: their names do not depend on their items."""
+        encode = _messages.encode_bytes
+        encoded = [encode(item) for item in items]  # what cannot be asked takes no name
+        ids = self._fresh_names.names(len(encoded))
+        return [
+            Serialized(request_id, "", data, deadline=within, is_conversation=is_conversation)
+            for request_id, (data, is_conversation) in zip(ids, encoded, strict=True)
+        ]
 
     def _name(
         self,
@@ -436,7 +454,7 @@ class Batcher:
         within: timedelta | None,
         samples: bool,  # noqa: FBT001  # as its callers got it
     ) -> list[Request]:
-        requests = []
+        requests: list[Request] = []
         equal: Counter[bytes] = Counter()
         for encoded, identity in zip(all_encoded, identities, strict=True):
             request_id = self._names.name(encoded, identity)
@@ -445,7 +463,7 @@ class Batcher:
                 content = dumps(_messages.without_ids(encoded))
                 sample = str(equal[content] or "")
                 equal[content] += 1
-            requests.append(Request(request_id, "", encoded, sample=sample, deadline=within))
+            requests.append(Serialized(request_id, "", orjson.dumps(encoded), sample=sample, deadline=within))
         return requests
 
     def _hand_in(
@@ -504,6 +522,8 @@ class Batcher:
         return [identify(item) for item in items]
 
     def _give_back(self, submission: Submission) -> None:
+        if self._are_fresh:
+            return  # no name is used twice
         for request in submission.requests:
             self._names.give_back(request.id)
 
@@ -526,7 +546,8 @@ class Batcher:
         answers: list[Any] = []
         for request, outcome in zip(submission.requests, outcomes, strict=True):
             if isinstance(outcome, Succeeded):
-                answers.append(_messages.decode_owned(outcome.answer))
+                answer = outcome.answer
+                answers.append(answer if outcome.is_plain else _messages.decode_owned(answer))
                 continue
             error: BatchBridgeError = (
                 _pending(request.id, outcome)
