@@ -78,7 +78,7 @@ async def plain(kind: str, threads: int, size: int, folder: str) -> dict[str, fl
         return {"wall": wall, "cpu": cpu_time() - cpu, "parked": parked / threads}
 
 
-async def bridged(kind: str, threads: int, size: int, folder: str) -> dict[str, float]:
+async def bridged(kind: str, threads: int, size: int, folder: str, *, relax_gc: bool = True) -> dict[str, float]:
     """Do the same through a Runner, whose provider answers at once."""
     from langgraph.graph import StateGraph
 
@@ -110,7 +110,9 @@ async def bridged(kind: str, threads: int, size: int, folder: str) -> dict[str, 
             saver = {"checkpointer": await _saver(stack, kind, folder)}
         graph = StateGraph(State).add_node("node", node).add_edge("__start__", "node")
         bridge = Bridge(submit=submit, poll=poll, flush=FlushPolicy(max_requests=1_000_000))
-        runner = await stack.enter_async_context(Runner(graph, bridge, path=path, progress=False, **saver))
+        runner = await stack.enter_async_context(
+            Runner(graph, bridge, path=path, progress=False, relax_gc=relax_gc, **saver)
+        )
         before = _settled_memory()
         await runner.abatch([{"prompt": prompt(0, size)}], run_id="warm")
         before, started, cpu = _settled_memory(), time.perf_counter(), cpu_time()
@@ -132,25 +134,30 @@ def _settled_memory() -> int:
     return resident()
 
 
-def measure(side: str, kind: str, threads: int, size: int) -> dict[str, float]:
+def measure(side: str, kind: str, threads: int, size: int, *, relax_gc: bool = True) -> dict[str, float]:
     """Run one side in a fresh process, in a fresh folder."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--side", side, "--kind", kind, "--threads", str(threads)]
         done = subprocess.run(
-            [*command, "--bytes", str(size), "--folder", folder], capture_output=True, text=True, check=False
+            [*command, "--bytes", str(size), "--folder", folder, *([] if relax_gc else ["--usual-gc"])],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise SystemExit(done.stderr)
         return json.loads(done.stdout)
 
 
-def compare(kind: str, threads: int, size: int, rounds: int) -> dict[str, float]:
+def compare(kind: str, threads: int, size: int, rounds: int, *, relax_gc: bool = True) -> dict[str, float]:
     """Return the medians of Runner / plain, for wall and CPU, and the bytes more that a parked thread takes."""
     base = "given" if kind == "own" else kind
     wall, cpu, memory = [], [], []
     for each in range(rounds):
         order = ("plain", "bridged") if each % 2 == 0 else ("bridged", "plain")
-        took = {side: measure(side, base if side == "plain" else kind, threads, size) for side in order}
+        took = {
+            side: measure(side, base if side == "plain" else kind, threads, size, relax_gc=relax_gc) for side in order
+        }
         wall.append(took["bridged"]["wall"] / took["plain"]["wall"])
         cpu.append(took["bridged"]["cpu"] / took["plain"]["cpu"])
         memory.append(took["bridged"]["parked"] - took["plain"]["parked"])
@@ -170,14 +177,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--side", choices=("plain", "bridged"))
     parser.add_argument("--folder", default="")
+    parser.add_argument("--usual-gc", action="store_true", help="the Runner leaves the garbage collector as it is")
     asked = parser.parse_args()
     if asked.side:
-        work = plain if asked.side == "plain" else bridged
-        took = asyncio.run(work(asked.kind, asked.threads, asked.bytes, asked.folder))
+        told = (asked.kind, asked.threads, asked.bytes, asked.folder)
+        took = asyncio.run(plain(*told) if asked.side == "plain" else bridged(*told, relax_gc=not asked.usual_gc))
         took["peak"] = peak()
         print(json.dumps(took))
     else:
-        print(json.dumps(compare(asked.kind, asked.threads, asked.bytes, asked.rounds)))
+        print(json.dumps(compare(asked.kind, asked.threads, asked.bytes, asked.rounds, relax_gc=not asked.usual_gc)))
 
 
 if __name__ == "__main__":

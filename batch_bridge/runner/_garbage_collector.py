@@ -11,29 +11,36 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
-DEFAULT: Final = (700, 10, 10)
-"""Python's thresholds; whoever has set others knows better, and keeps them.
+DEFAULTS: Final = ((700, 10, 10), (2000, 10, 10))
+"""Python's thresholds, up to 3.12 and in 3.13; whoever has set others knows better, and keeps them.
 
-Source: the documentation of the `gc` module.
+Source: `gc.get_threshold()` of each.
 """
 RELAXED: Final = (20_000, 5, 5)
 
 _lock = threading.Lock()
 _holders = 0
+_before: tuple[int, int, int] | None = None
 
 
 @contextlib.contextmanager
 def relaxed() -> Iterator[None]:
-    """Relax the collector while the block runs; several blocks may overlap, and the last one puts things back."""
-    global _holders  # noqa: PLW0603  # the collector is the process's, and so is the count of its holders
+    """Relax the collector while the block runs; several blocks may overlap, and the last one puts things back.
+
+    What it puts back are the thresholds that it has found, unless somebody has set others meanwhile.
+    """
+    global _holders, _before  # noqa: PLW0603  # the collector is the process's, and so is the count of its holders
     with _lock:
         _holders += 1
-        if gc.get_threshold() == DEFAULT:
+        if (found := gc.get_threshold()) in DEFAULTS:
+            _before = found
             gc.set_threshold(*RELAXED)
     try:
         yield
     finally:
         with _lock:
             _holders -= 1
-            if not _holders and gc.get_threshold() == RELAXED:
-                gc.set_threshold(*DEFAULT)
+            if not _holders and _before is not None:
+                if gc.get_threshold() == RELAXED:
+                    gc.set_threshold(*_before)
+                _before = None

@@ -3,8 +3,10 @@
 import gc
 
 import pytest
+from langgraph.graph import StateGraph
 
-from batch_bridge.runner._garbage_collector import DEFAULT, RELAXED, relaxed
+from batch_bridge import Bridge, Runner
+from batch_bridge.runner._garbage_collector import DEFAULTS, RELAXED, relaxed
 
 
 @pytest.fixture(autouse=True)
@@ -14,13 +16,31 @@ def _thresholds():
     gc.set_threshold(*before)
 
 
-def test_the_last_of_several_puts_the_thresholds_back():
-    gc.set_threshold(*DEFAULT)
+@pytest.mark.parametrize("default", DEFAULTS, ids=str)
+def test_the_last_of_several_puts_the_thresholds_back(default):
+    gc.set_threshold(*default)
     with relaxed():
         with relaxed():
             assert gc.get_threshold() == RELAXED
         assert gc.get_threshold() == RELAXED
-    assert gc.get_threshold() == DEFAULT
+    assert gc.get_threshold() == default
+
+
+@pytest.mark.parametrize(("options", "expected"), [({}, RELAXED), ({"relax_gc": False}, DEFAULTS[0])])
+async def test_a_runner_relaxes_the_collector_unless_it_is_told_not_to(options, expected):
+    gc.set_threshold(*DEFAULTS[0])
+    graph = StateGraph(dict).add_node("node", lambda state: state).add_edge("__start__", "node")
+    bridge = Bridge(submit=lambda items: items, poll=lambda handle: handle)
+    async with Runner(graph, bridge, path=":memory:", progress=False, **options):
+        assert gc.get_threshold() == expected
+    assert gc.get_threshold() == DEFAULTS[0]
+
+
+def test_what_somebody_sets_meanwhile_stays():
+    gc.set_threshold(*DEFAULTS[0])
+    with relaxed():
+        gc.set_threshold(1000, 5, 5)
+    assert gc.get_threshold() == (1000, 5, 5)
 
 
 def test_thresholds_that_somebody_has_set_are_left_alone():
