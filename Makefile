@@ -14,7 +14,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 QUICK := tests/unit $(addprefix tests/integration/, batcher/test_batcher.py batcher/test_batcher_ends.py \
 	runner/test_events_hosts.py runner/test_last_progress.py runner/test_runner_runs.py runner/test_runner_ends.py \
 	node/test_wait_rounds.py node/test_wait_shapes.py dropin/test_wrap_ask.py dropin/test_wrap_pending.py)
-EXTRAS := server,web,anthropic,gemini,yaml
+EXTRAS := server,web,anthropic,gemini,yaml,notify,otel,pool
 # Holes of what only the tests ask for, at its lowest versions: `tests/unit/project/test_known_holes.py` says why.
 ACCEPTED := --ignore-vuln GHSA-gr75-jv2w-4656 --ignore-vuln GHSA-r7w7-9xr2-qq2r
 
@@ -40,6 +40,10 @@ demo: $(READY) ## Run the main job: 2,000 docstrings through a graph; the same c
 .PHONY: serve
 serve: $(READY) ## Run 200 agent threads on a LangGraph server here; ARGS=--keep leaves it running
 	@$(BIN)/python examples/serve.py $(ARGS)
+
+.PHONY: pool
+pool: $(READY) ## Run 2,000 records in three processes on a Postgres of its own, and kill one in the middle
+	@$(BIN)/python examples/pool.py $(ARGS)
 
 .PHONY: test
 test: $(READY) ## Run all tests, the big tables of faults in part; ARGS=--sample-seed=7 draws another part

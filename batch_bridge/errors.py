@@ -385,7 +385,16 @@ class ProviderUnavailable(ProviderError):
 
 
 class SubmissionUnknown(ProviderError):
-    """The batch may or may not have been created; the engine looks for it before it sends anything again."""
+    """The batch may or may not have been created; the engine looks for it before it sends anything again.
+
+    Attributes:
+        code: What its requests end with if it cannot be looked for. Those with another code than `submission_unknown`
+            are sent again, and may be paid twice.
+    """
+
+    def __init__(self, message: str, *, code: str = "submission_unknown") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class SubmissionRefused(ProviderError):

@@ -16,22 +16,27 @@ one: events are not a ledger. The events of one bridge arrive in the order in wh
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from batch_bridge._core.models import JSON, Usage
 
 __all__ = [
+    "BatchCost",
     "BatchProgress",
     "Cancelled",
     "Delivered",
+    "Eta",
     "Event",
     "PollFailed",
     "Polled",
     "Progress",
     "Queued",
     "Resubmitted",
+    "ResultsExpiring",
     "Settled",
+    "Span",
     "Stalled",
     "StoreFailed",
     "Submitted",
@@ -102,6 +107,26 @@ class PollFailed:
     failures: int
 
 
+@dataclass(frozen=True, slots=True)
+class BatchCost:
+    """What a batch has cost.
+
+    Attributes:
+        paid: What is paid for it; `None` if a price is not known.
+        list_price: What it would have cost in realtime, at the standard tier; `None` as above.
+        currency: Of the amounts.
+    """
+
+    paid: Decimal | None
+    list_price: Decimal | None
+    currency: str = "USD"
+
+    @property
+    def saved(self) -> Decimal | None:
+        """What was saved; `None` if one of the two prices is not known."""
+        return None if self.paid is None or self.list_price is None else self.list_price - self.paid
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
     """Requests have their outcomes.
@@ -113,6 +138,8 @@ class Settled:
         outcomes: The number of requests by outcome: `succeeded`, `errored`, `expired`, `cancelled`.
         ended: Whether the batch has now ended.
         usage: The billed usage of the whole batch, once it has ended and if the provider reports it.
+        cost: What the whole batch has cost, once it has ended. The sum over all batches is the receipt. A batch that
+            was late, and has answered what was asked elsewhere meanwhile, is told of with its cost and no requests.
     """
 
     bridge: str
@@ -121,6 +148,7 @@ class Settled:
     outcomes: Mapping[str, int]
     ended: bool = False
     usage: Usage | None = None
+    cost: BatchCost | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,20 +215,83 @@ class StoreFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stalled:
-    """Every call of the providers has failed for long. Reported after one hour, two, four, and so on.
+    """Something does not get on. `advice` says what to do; `batch-bridge status` says the same.
 
-    With `give_up_after=` it is reported once more when that time has passed, and the run ends with an error of the
-    same name.
+    By its `cause`:
+
+    - `"refused"`: the provider has refused every call of a bridge for ten minutes. Told once, until one succeeds.
+    - `"past_window"`: a batch is past the window in which its provider works on it. Told once a batch.
+    - `"slow"`: a batch has not moved for longer than all but the slowest hundredth of its like took in all, where
+      there are twenty of them. Told once a batch.
+    - `"standstill"`: every call of all bridges has failed for one hour, two, four, and so on. With `give_up_after=` it
+      is told once more when that time has passed, and the run ends with an error of the same name.
 
     Attributes:
-        bridge: The bridge whose call failed last.
-        seconds: How long every call has failed, in all bridges.
-        problem: The last failure.
+        bridge: The bridge; of a standstill the one whose call failed last.
+        seconds: For how long.
+        problem: The last failure; empty if no call has failed.
+        cause: See above.
+        batch: Our key of the batch; of a refused bridge the one refused for longest; `None` of a standstill.
+        advice: What is wrong and what to do.
     """
 
     bridge: str
     seconds: float
     problem: str
+    cause: Literal["refused", "past_window", "slow", "standstill"] = "standstill"
+    batch: str | None = None
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultsExpiring:
+    """A batch cannot be collected, and its provider will delete its results. Told once a batch, well before that.
+
+    Attributes:
+        bridge: The name of its bridge.
+        batch: Our key of it.
+        handle: The provider's name for it.
+        requests: How many requests it holds.
+        seconds_left: Seconds until the provider deletes its results; negative if it may have done so.
+        problem: Why it cannot be looked at.
+    """
+
+    bridge: str
+    batch: str
+    handle: JSON
+    requests: int
+    seconds_left: float
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A time that is not certain, in seconds since the epoch.
+
+    Attributes:
+        p50: It is as likely before as after.
+        p90: Nine of ten are before.
+    """
+
+    p50: float
+    p90: float
+
+
+@dataclass(frozen=True, slots=True)
+class Eta:
+    """When something will be done, from how long ended batches took.
+
+    Attributes:
+        wave: When all that is in flight now is answered; `None` if nothing is.
+        run: When the runs will be done; `None` while it is not known how many waves there are to be.
+        waves_left: Waves after this one.
+        batches: Ended batches that it is drawn from.
+    """
+
+    wave: Span | None
+    run: Span | None
+    waves_left: int | None
+    batches: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +323,8 @@ class Progress:
         batches: Batches at the providers.
         ended_before: Threads among `done` that had ended before this Runner was opened: their results are read again.
         in_batches: How far each batch at a provider is.
+        eta: When it will be done, as of a few seconds ago; `None` while there is no history of ended batches. Two that
+            differ in nothing else are equal.
     """
 
     done: int
@@ -241,6 +334,7 @@ class Progress:
     batches: int
     ended_before: int = 0
     in_batches: tuple[BatchProgress, ...] = ()
+    eta: Eta | None = field(default=None, compare=False)
 
     @property
     def answered(self) -> int:
@@ -258,5 +352,15 @@ class Progress:
 
 
 Event: TypeAlias = (
-    Queued | Submitted | Polled | PollFailed | Settled | Delivered | Resubmitted | Cancelled | StoreFailed | Stalled
+    Queued
+    | Submitted
+    | Polled
+    | PollFailed
+    | Settled
+    | Delivered
+    | Resubmitted
+    | Cancelled
+    | StoreFailed
+    | Stalled
+    | ResultsExpiring
 )

@@ -1,7 +1,6 @@
 """The response cache that users open."""
 
 import hashlib
-import logging
 import os
 import threading
 import weakref
@@ -19,9 +18,10 @@ from batch_bridge._cache.store import StoreBackend
 from batch_bridge._core import log_text as _logged
 from batch_bridge._core import text as _text
 from batch_bridge._core.durations import Within, required
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.models import JSON
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _SWEEP_EVERY: Final = 500
 """Answers that are kept between two sweeps; each deletes at most twice as many."""

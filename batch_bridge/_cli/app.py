@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from batch_bridge import __version__
-from batch_bridge._cli import erase, jobs, money, run, serve, status
+from batch_bridge._cli import erase, jobs, money, run, serve, status, worker
 
 app = typer.Typer(
     name="batch-bridge",
@@ -28,6 +28,7 @@ for _command in (
     money.cost,
     money.quote,
     erase.erase,
+    worker.worker,
 ):
     app.command()(_command)
 

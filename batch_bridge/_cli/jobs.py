@@ -107,10 +107,12 @@ def forget(handle: Handle, config: Config = _CONFIG, bridge: Bridge = None, file
 
 @app.command("list")
 def list_(config: Config = _CONFIG, bridge: Bridge = None, file: File = _FILE) -> None:
-    """Print the handles of all jobs in the file, oldest first."""
+    """Poll the provider, and print all jobs, oldest first: handle, state, date and key, with tabs between."""
     with _said():
-        for handle in _jobs(config, bridge, file).handles():
-            typer.echo(handle)
+        for status in _jobs(config, bridge, file).statuses():
+            key = "".join(each if each.isprintable() else " " for each in status.key)
+            at = status.submitted_at.isoformat(timespec="seconds")
+            typer.echo(f"{status.handle}\t{status.state}\t{at}\t{key}".rstrip())
 
 
 def _read(file: Iterable[bytes]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from batch_bridge._money import Account, Ask, Cost, Line, Prices, of_asks, receipt, shown
+from batch_bridge._money import Account, AccountLine, Ask, Cost, Prices, of_asks, receipt, shown
 from batch_bridge._money.receipt import to_json
 
 _WIDTH = 120
@@ -24,10 +24,12 @@ def cost(
     path: Annotated[Path, typer.Argument(help="The file of a Runner, a Batcher or Jobs.", metavar="FILE")],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; amounts are exact strings.")] = False,
+    run_id: Annotated[str | None, typer.Option(help="Of this run alone.")] = None,
 ) -> None:
     """Print what a run has cost, also while it is under way. Prices are those of genai-prices, as it is installed."""
     try:
-        cost = receipt([(Prices(), _lines(path))])
+        lines = [line for line in _lines(path) if run_id in (None, line.who.run)]
+        cost = receipt([(Prices(), lines)])
     except (OSError, sqlite3.Error, ValueError, KeyError, TypeError) as error:
         typer.echo(f"{path} cannot be read as the file of a Runner, a Batcher or Jobs: {error}", err=True)
         raise typer.Exit(2) from error
@@ -65,13 +67,13 @@ def _ask(line: bytes, model: str) -> Ask:
     return Ask(str(body.get("model") or model), body, has_output)
 
 
-def _lines(path: Path) -> list[Line]:
+def _lines(path: Path) -> list[AccountLine]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         is_open = {(prefix.rpartition(".")[0], key) for prefix, key, _ in connection.execute(_ROWS.format("batches"))}
         found = connection.execute(_ROWS.format("money")).fetchall()
-    lines: list[Line] = []
+    lines: list[AccountLine] = []
     for prefix, key, value in found:
         account = Account.from_row(orjson.loads(value))
         if (prefix.rpartition(".")[0], key) not in is_open and (account.lane or key.startswith("hit-")):

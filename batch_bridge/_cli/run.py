@@ -74,7 +74,8 @@ def run(
 
 async def _run(runner: "Runner", inputs: list[Any], options: dict[str, Any]) -> list[Any]:
     async with runner:
-        return await runner.abatch(inputs, return_exceptions=True, **options)
+        results: list[Any] = await runner.abatch(inputs, return_exceptions=True, **options)
+        return results
 
 
 def _load(name: str) -> "tuple[Any, list[Bridge]]":

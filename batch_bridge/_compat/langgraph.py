@@ -14,7 +14,6 @@ whoever asks next. So
 - a Runner looks for one before it resumes a thread (`forget_old_answer`).
 """
 
-import asyncio
 import itertools
 import re
 from collections.abc import Iterable, Mapping
@@ -68,15 +67,33 @@ def interrupt_for_us(value: Any) -> Any:
         var_child_runnable_config.reset(token)
 
 
+def next_answer() -> Any:
+    """Return what the next `interrupt()` of this task will return, and leave it there; `None`: it will park."""
+    scratchpad = get_config()["configurable"][SCRATCHPAD]
+    number = scratchpad.interrupt_counter()
+    object.__setattr__(scratchpad, "interrupt_counter", itertools.count(number).__next__)
+    return scratchpad.resume[number] if number < len(scratchpad.resume or ()) else None
+
+
 def _no_answer(consume: bool = False) -> None:  # noqa: FBT001, FBT002
     """There is no plain answer."""
 
 
 def skip_old_answer() -> None:
     """Throw away a plain answer in a run that was resumed by ids: it was given to an earlier run."""
-    configurable = get_config()["configurable"]
-    if configurable.get(RESUME_MAP):
-        configurable[SCRATCHPAD].get_null_resume(True)  # noqa: FBT003  # LangGraph's own signature
+    if is_resumed_by_ids():
+        get_config()["configurable"][SCRATCHPAD].get_null_resume(True)  # noqa: FBT003  # LangGraph's own signature
+
+
+def is_resumed_by_ids() -> bool:
+    """Return whether this run was resumed with answers by the interrupts' ids."""
+    return bool(get_config()["configurable"].get(RESUME_MAP))
+
+
+def is_new_answer(value: object) -> bool:
+    """Return whether an answer that this task was handed was given to this run; else it was to an earlier one."""
+    answers = get_config()["configurable"][SCRATCHPAD].resume
+    return is_resumed_by_ids() and bool(answers) and answers[-1] is value
 
 
 async def forget_answer() -> None:
@@ -90,16 +107,12 @@ async def forget_answer() -> None:
 
 
 def forget_answer_sync() -> None:
-    """Do what `forget_answer` does, in a node that is not async.
+    """Do what `forget_answer` does, in a node that is not async. No event loop may run on this thread.
 
     Savers that cannot write from here (the thread of their own event loop; async alone) are left as they are: then the
     other ways to come across an old answer must do.
     """
-    if (found := _answered()) is None:
-        return
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if (found := _answered()) is not None:
         saver, config = found
         with suppress(NotImplementedError):
             saver.put_writes(config, _NOTHING, NULL_TASK_ID)

@@ -13,17 +13,14 @@ from pydantic_core import ErrorDetails
 
 from batch_bridge._cache import ResponseCache
 from batch_bridge._config.tables import (
+    PROVIDERS,
     SECRETS,
     AllowTable,
-    Anthropic,
-    Azure,
     BridgeTable,
     BudgetTable,
     CacheTable,
     ConfigFile,
     FlushTable,
-    Gemini,
-    LikeOpenAI,
     LimitsTable,
     ProviderTable,
     ResponsesTable,
@@ -47,12 +44,6 @@ _TABLES: Final[Mapping[str, type[BaseModel]]] = {
     "allow": AllowTable,
     "per_tenant": TenantTable,
     "budget": BudgetTable,
-}
-_PROVIDERS: Final[Mapping[str, type[BaseModel]]] = {
-    **dict.fromkeys(("openai", "groq", "together", "mistral", "doubleword", "vllm"), LikeOpenAI),
-    "azure": Azure,
-    "anthropic": Anthropic,
-    "gemini": Gemini,
 }
 _WHO: Final = ("provider", "fallback")
 """Tables of a bridge that name a provider."""
@@ -153,7 +144,7 @@ def _tell(error: ErrorDetails) -> str:
             return f"{where}: is missing; write it"
         case "union_tag_invalid":
             named = error["input"].get("name")
-            return f"{where}.name{_got(named)}: there is no such provider; {_near(str(named), list(_PROVIDERS))}"
+            return f"{where}.name{_got(named)}: there is no such provider; {_near(str(named), list(PROVIDERS))}"
         case "union_tag_not_found":
             return f'{where}.name: is missing; name the provider, such as name = "openai"'
         case "model_type" | "model_attributes_type" | "dict_type":
@@ -185,7 +176,7 @@ def _known(place: Sequence[str], provider: str) -> list[str]:
         case ["bridges", _, _]:
             table = BridgeTable
         case ["bridges", _, "provider" | "fallback", _]:
-            table = _PROVIDERS.get(provider, ProviderTable)
+            table = PROVIDERS.get(provider, ProviderTable)
         case _:
             table = _TABLES.get(place[-2], ProviderTable)
     return list(table.model_fields)
@@ -219,7 +210,9 @@ def _bridge(file: Path, name: str, table: BridgeTable, hosts: Collection[str]) -
         part = "flush"
         flush = FlushPolicy(**table.flush.given())
         part = ""
-        options = table.given("provider", "flush", "cache", "fallback", "per_tenant", "budget")
+        options = table.given("provider", "flush", "cache", "fallback", "per_tenant", "budget", "notify_env")
+        if table.notify_env is not None:
+            options["notify"] = _urls(table.notify_env)
         if table.budget is not None:
             options["budget"] = Budget(**table.budget.given())
         if table.per_tenant is not None:
@@ -228,6 +221,16 @@ def _bridge(file: Path, name: str, table: BridgeTable, hosts: Collection[str]) -
     except (TypeError, ValueError, ImportError, CacheError) as error:
         where = f"bridges.{name}.{part}" if part else f"bridges.{name}"
         raise _wrong(file, [f"{where}: {error}"]) from error
+
+
+def _urls(variable: str) -> list[str]:
+    urls = os.environ.get(variable, "").split()
+    if not urls:
+        raise ValueError(
+            f"notify_env names the environment variable {variable}, which is not set; set it to a URL of apprise, or "
+            "to several with a space between them"
+        )
+    return urls
 
 
 def _cache(file: Path, table: CacheTable) -> ResponseCache:

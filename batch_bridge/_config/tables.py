@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from batch_bridge._config.fields import Address, Duration, DurationOrNever, Flag, Text, Variable, Whole
 from batch_bridge._config.trust import without_keys
+from batch_bridge.providers._shared.names import OpenAIName
 from batch_bridge.providers._shared.response_limits import USUAL
 
 
@@ -101,7 +102,7 @@ class ProviderTable(Table):
 class LikeOpenAI(ProviderTable):
     """OpenAI, and who speaks like it."""
 
-    name: Literal["openai", "groq", "together", "mistral", "doubleword", "vllm"]
+    name: OpenAIName
     base_url: Address | None = None
     organization: Text | None = None
     project: Text | None = None
@@ -148,6 +149,12 @@ class Gemini(ProviderTable):
 
 
 AnyProvider: TypeAlias = Annotated[LikeOpenAI | Azure | Anthropic | Gemini, Field(discriminator="name")]
+PROVIDERS: Final[Mapping[str, type[ProviderTable]]] = {
+    name: table
+    for table in (LikeOpenAI, Azure, Anthropic, Gemini)
+    for name in get_args(table.model_fields["name"].annotation)
+}
+"""The table of each provider, by its name."""
 
 
 class BridgeTable(Table):
@@ -158,9 +165,10 @@ class BridgeTable(Table):
     cache: CacheTable | None = None
     per_tenant: TenantTable | None = None
     budget: BudgetTable | None = None
+    notify_env: Variable | None = None
     poll_interval: Duration | None = None
     poll_patience: Duration | None = None
-    mode: Literal["batch", "realtime", "auto"] | None = None
+    mode: Literal["batch", "realtime", "auto", "flex", "window:2h", "window:8h"] | None = None
     realtime_below: Whole | None = None
     dedupe: Flag = False
     linger: Duration | None = None

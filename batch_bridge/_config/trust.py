@@ -6,21 +6,12 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from batch_bridge.providers._shared.create import KINDS
+
 _DEEPEST: Final = 64
 _MOST_VALUES: Final = 100_000
 TOO_DEEP: Final = f"it is nested deeper than {_DEEPEST} levels, or refers to itself; write it flatter"
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
-_OWN: Final[Mapping[str, tuple[str, ...]]] = {
-    "openai": ("openai.com",),
-    "groq": ("groq.com",),
-    "together": ("together.xyz", "together.ai"),
-    "mistral": ("mistral.ai",),
-    "doubleword": ("doubleword.ai",),
-    "azure": ("azure.com", "azure.us", "azure.cn"),
-    "anthropic": ("anthropic.com",),
-    "gemini": ("generativelanguage.googleapis.com",),
-}
-"""The vendors' own hosts, and those below them."""
 _AZURE: Final = (".openai.azure.", ".cognitiveservices.azure.", ".services.ai.azure.")
 _ADDRESSES: Final = ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "AZURE_OPENAI_ENDPOINT", "GOOGLE_GEMINI_BASE_URL")
 """Variables in which the environment itself names whom its keys are for."""
@@ -112,4 +103,4 @@ def check_host(table: Any, hosts: Collection[str]) -> None:
 def _is_own(name: str, host: str) -> bool:
     if name == "azure" and not any(part in host for part in _AZURE):
         return False
-    return any(host == own or host.endswith(f".{own}") for own in _OWN.get(name, ()))
+    return any(host == own or host.endswith(f".{own}") for own in KINDS[name].hosts)

@@ -3,8 +3,8 @@
 Interrupt::
 
     {"batch_bridge": 1, "requests": [{"id": …, "batcher": "bridge", "item": …}]}
-                                         where set: "tenant", "sample", "deadline" in seconds, "label"; beside
-                                         "requests" "run", and "by": who asks, see `_box`; on a server "mac", see
+                                         where set: "tenant", "sample", "deadline" in seconds, "label", "trace", "priced";
+                                         beside "requests" "run", and "by": who asks, see `_box`; on a server "mac", see
                                          `_signature`
 
 Envelope, the value that resumes it::
@@ -25,6 +25,7 @@ from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.durations import is_duration, read_seconds
 from batch_bridge._core.models import JSON, Outcome, Request
 from batch_bridge._core.signature import SIGNATURE, Keys
+from batch_bridge._core.trace_context import is_context
 from batch_bridge.errors import LedgerError
 
 MARKER: Final = "batch_bridge"
@@ -46,10 +47,13 @@ class Asked:
     sample: str = ""
     deadline: timedelta | None = None
     label: str = ""
+    trace: str = ""
+    is_priced: bool = False
 
     def request(self, thread: str, run: str = "") -> Request:
         """Return the request that the thread waits for; `run` is whose thread it is."""
-        return Request(self.id, thread, self.item, self.tenant, self.sample, self.deadline, self.label, run)
+        own = (self.tenant, self.sample, self.deadline, self.label)
+        return Request(self.id, thread, self.item, *own, run, self.trace, self.is_priced)
 
 
 def interrupt_value(requests: list[JSON], origin: str = "", by: str = "") -> dict[str, JSON]:
@@ -77,6 +81,10 @@ def to_json(asked: Asked) -> JSON:
         value["deadline"] = asked.deadline.total_seconds()
     if asked.label:
         value["label"] = asked.label
+    if asked.trace:
+        value["trace"] = asked.trace
+    if asked.is_priced:
+        value["priced"] = True
     return value
 
 
@@ -110,13 +118,14 @@ def _read(row: object) -> Asked | None:
         return None
     request_id, batcher, deadline = row.get("id"), row.get("batcher"), row.get("deadline")
     tenant, sample, label = row.get("tenant", ""), row.get("sample", ""), row.get("label", "")
-    if not _is_name(label):
+    if not _is_name(label) or not is_context(trace := row.get("trace", "")):
         return None
     if not (is_request_id(request_id) and _is_name(batcher) and _is_name(tenant) and isinstance(sample, str)):
         return None
     if not batcher or not (deadline is None or is_duration(deadline)):
         return None
-    return Asked(request_id, batcher, row["item"], tenant, sample, read_seconds(deadline), label)
+    is_priced = row.get("priced") is True
+    return Asked(request_id, batcher, row["item"], tenant, sample, read_seconds(deadline), label, trace, is_priced)
 
 
 def is_request_id(given: object) -> TypeGuard[str]:
@@ -178,6 +187,11 @@ def read_envelope(value: object) -> dict[str, Outcome]:
         return {each: _outcome.from_json(row) for each, row in outcomes.items()}
     except LedgerError:
         return {}
+
+
+def is_envelope(value: object) -> bool:
+    """Return whether a value that resumes an interrupt is, or looks like, an envelope, and not a person's answer."""
+    return _has_marker(value) and "outcomes" in value
 
 
 def is_bridge_interrupt(interrupt: Any) -> bool:

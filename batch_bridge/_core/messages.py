@@ -5,14 +5,18 @@ named by what was stored.
 """
 
 from collections.abc import Mapping
-from typing import cast
+from decimal import Decimal
+from typing import TypeVar, cast
 
 import orjson
-from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
+from langchain_core.messages import AIMessage, BaseMessage, message_to_dict, messages_from_dict
+from langchain_core.messages.ai import UsageMetadata
 
 from batch_bridge._core import text as _text
 from batch_bridge._core.json_values import serialize, to_json
 from batch_bridge._core.models import JSON
+
+T = TypeVar("T")
 
 TAG = "__message__"
 _TAG_BYTES = TAG.encode()
@@ -89,6 +93,18 @@ def decode_owned(value: JSON) -> object:
 def may_hold_messages(data: bytes) -> bool:
     """Return whether JSON may hold an encoded message: cheap, and right where it says no."""
     return _TAG_BYTES in data
+
+
+def with_cost(answer: T, cost: Decimal | None) -> T:
+    """Return an answer that tells what was paid for it, if it is LangChain's: `total_cost` beside the tokens.
+
+    Source: langchain_core.language_models.chat_models, which puts a zero there where its own cache has answered;
+    langsmith.schemas.UsageMetadata.
+    """
+    if cost is None or not isinstance(answer, AIMessage) or answer.usage_metadata is None:
+        return answer
+    usage = cast("UsageMetadata", {**answer.usage_metadata, "total_cost": float(cost)})
+    return answer.model_copy(update={"usage_metadata": usage})
 
 
 def has_messages(value: object) -> bool:

@@ -1,13 +1,16 @@
-"""The one switch: whether requests go through batches, or straight to the provider. Pure but for the environment."""
+"""The one switch: in which lane requests are answered. Pure but for the environment."""
 
 import os
-from typing import Final, Literal, TypeAlias, cast, get_args
+from typing import Final, TypeAlias
 
-Mode: TypeAlias = Literal["batch", "realtime"]
+from batch_bridge._core.lanes import LANES, LaneName
+
+Mode: TypeAlias = LaneName
 
 VARIABLE: Final = "BATCH_BRIDGE_MODE"
 """The environment variable that sets the default."""
-_MODES: Final = get_args(Mode)
+NAMES: Final = '"batch", "realtime", "flex", "window:2h", "window:8h"'
+"""The modes, for errors."""
 
 
 def resolve_mode(mode: Mode | None, *, what: str) -> Mode:
@@ -21,10 +24,10 @@ def resolve_mode(mode: Mode | None, *, what: str) -> Mode:
         ValueError: The one that counts is no mode. An empty variable counts as none.
     """
     if mode is not None:
-        if mode not in _MODES:
-            raise ValueError(f'{what}(mode={mode!r}) is not a mode; pass "batch", "realtime", or None')
+        if mode not in LANES:
+            raise ValueError(f"{what}(mode={mode!r}) is not a mode; pass {NAMES}, or None")
         return mode
     named = os.environ.get(VARIABLE) or "batch"
-    if named not in _MODES:
-        raise ValueError(f'{VARIABLE}={named!r} is not a mode; set it to "batch" or "realtime", or unset it')
-    return cast("Mode", named)
+    if named not in LANES:
+        raise ValueError(f"{VARIABLE}={named!r} is not a mode; set it to {NAMES}, or unset it")
+    return named

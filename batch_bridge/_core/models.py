@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import orjson
@@ -24,6 +25,8 @@ class Request:
         deadline: How long it may take; `None` leaves that to the bridge.
         label: What its asker calls it, on receipts; a node's name by default.
         run: The run that its thread belongs to, where it has one.
+        trace: Where it was asked, as a `traceparent`; empty where nobody traces.
+        is_priced: Its answer is to tell what it has cost.
     """
 
     id: str
@@ -34,9 +37,11 @@ class Request:
     deadline: timedelta | None = None
     label: str = ""
     run: str = ""
+    trace: str = ""
+    is_priced: bool = False
 
 
-class Line:
+class LineFrame:
     """What stands around the items of requests in a batch's input; the same for many.
 
     Args:
@@ -94,6 +99,8 @@ class Serialized(Request):
         deadline: timedelta | None = None,
         label: str = "",
         run: str = "",
+        trace: str = "",
+        is_priced: bool = False,  # noqa: FBT001, FBT002  # as it is in `Request`
         *,
         is_conversation: bool = False,
     ) -> None:
@@ -105,8 +112,10 @@ class Serialized(Request):
         self.deadline = deadline  # type: ignore[misc]
         self.label = label  # type: ignore[misc]
         self.run = run  # type: ignore[misc]
+        self.trace = trace  # type: ignore[misc]
+        self.is_priced = is_priced  # type: ignore[misc]
         self.is_conversation = is_conversation
-        self.line: Line | None = None
+        self.line: LineFrame | None = None
 
     @property
     def item(self) -> JSON:
@@ -152,9 +161,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The provider answered. `answer` is JSON; `is_plain` if it is known to hold no LangChain message."""
+    """The provider answered.
+
+    `answer` is JSON; `is_plain` if it is known to hold no LangChain message. `cost` is what was paid for it, where
+    somebody wants to know.
+    """
 
     answer: JSON
+    cost: Decimal | None = field(default=None, compare=False)
     is_plain: bool = field(default=False, compare=False, repr=False)
 
 
@@ -239,7 +253,7 @@ class Measure(NamedTuple):
 
     group: str
     bytes: int
-    line: Line | None = None
+    line: LineFrame | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,6 +397,7 @@ class Closed:
         paid_twice: Requests that it has answered though they were sent elsewhere, because it was late.
         group: The provider's group; empty in rows of an earlier version.
         failures: How many requests failed in which way: (kind, code, HTTP status, whether it may pass) -> count.
+        lane: How it was answered: `batch`, or by single calls, `realtime`.
     """
 
     key: str
@@ -396,6 +411,7 @@ class Closed:
     paid_twice: int = 0
     group: str = ""
     failures: Mapping[FailureKind, int] = field(default_factory=dict)
+    lane: str = "batch"
 
 
 @dataclass(frozen=True, slots=True)

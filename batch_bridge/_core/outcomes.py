@@ -52,8 +52,9 @@ def failures_of(outcomes: Iterable[Outcome]) -> Counter[FailureKind]:
 def to_json(outcome: Outcome) -> dict[str, JSON]:
     """Return an outcome as JSON."""
     match outcome:
-        case Succeeded(answer):
-            return {"kind": "succeeded", **_stored("answer", answer)}
+        case Succeeded(answer, cost):
+            told: dict[str, JSON] = {} if cost is None else {"cost": f"{cost:f}"}
+            return {"kind": "succeeded", **_stored("answer", answer), **told}
         case Errored(message, code, status_code, retryable, body, provider_request_id, attempts):
             row: dict[str, JSON] = {
                 "kind": "errored",
@@ -102,9 +103,9 @@ def from_json(value: dict[str, JSON]) -> Outcome:
 def _from_json(value: dict[str, JSON]) -> Outcome:
     match value:
         case {"kind": "succeeded", "answer": answer}:
-            return Succeeded(answer)
+            return Succeeded(answer, _cost(value))
         case {"kind": "succeeded", "answer_text": str(text)}:
-            return Succeeded(_text.read(text))
+            return Succeeded(_text.read(text), _cost(value))
         case {"kind": "errored", "message": str(message), "code": str(code)}:
             status, provider_request_id = value.get("status_code"), value.get("provider_request_id")
             return Errored(
@@ -126,6 +127,12 @@ def _from_json(value: dict[str, JSON]) -> Outcome:
                 f"an outcome of kind {kind_found!r} was found, which this version of BatchBridge does not "
                 "know; was it written by a newer one? Upgrade, or use another file"
             )
+
+
+def _cost(value: dict[str, JSON]) -> Decimal | None:
+    given = value.get("cost")
+    cost = Decimal(given) if isinstance(given, str) else None
+    return cost if cost is not None and cost.is_finite() else None
 
 
 def to_error(request_id: str, outcome: Errored | Expired | Cancelled) -> RequestError:
@@ -158,8 +165,13 @@ def raise_over_budget(outcomes: Mapping[str, Outcome]) -> None:
         BudgetExceeded: There is one.
     """
     for request_id, outcome in outcomes.items():
-        if isinstance(outcome, Errored) and outcome.code == BUDGET:
+        if isinstance(outcome, Errored) and is_refused(outcome):
             raise to_error(request_id, outcome)
+
+
+def is_refused(outcome: Outcome) -> bool:
+    """Return whether a request was not sent, because it would have passed a budget."""
+    return isinstance(outcome, Errored) and outcome.code == BUDGET
 
 
 def _over_budget(request_id: str, message: str, body: dict[str, JSON]) -> BudgetExceeded:

@@ -22,6 +22,7 @@ class Identity:
         tenant: Whose execution it is, where a server knows its users; no part of the id.
         deadline: How long it may take, where it says so itself; no part of the id.
         label: What its asker calls it; no part of the id.
+        is_priced: Its answer is to tell what it has cost; no part of the id.
         first: The id of the request that it sends at first.
     """
 
@@ -34,6 +35,7 @@ class Identity:
     tenant: str = ""
     deadline: timedelta | None = None
     label: str = ""
+    is_priced: bool = False
     first: str = field(init=False)
 
     def __post_init__(self) -> None:

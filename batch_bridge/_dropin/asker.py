@@ -1,7 +1,6 @@
 """The seam of the drop-in clients: one question to whoever answers here, a bridge in a node, a `Batcher` elsewhere."""
 
 import asyncio
-import logging
 import sys
 import threading
 import weakref
@@ -11,14 +10,16 @@ from contextvars import copy_context
 from typing import Any
 
 from batch_bridge._core.durations import Within
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.models import Outcome
 from batch_bridge._node import wait as _wait
+from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._node.wait import Named
 from batch_bridge.batcher import Batcher
 from batch_bridge.errors import OutsideGraphError
 from batch_bridge.runner import _session
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 _has_warned = threading.Event()
 
 
@@ -36,11 +37,18 @@ class Asker:
         batcher: A bridge's name, a `Bridge`, or a `Batcher`; `None` as for `wait`.
         make: Makes the shared Batcher; called once, on the thread of the first request.
         deadline: How long each answer may take; `None` leaves that to who answers.
+        is_priced: Answers are to tell what was paid for them, where that is known.
     """
 
     def __init__(
-        self, batcher: str | Named | Batcher | None, make: Callable[[], Batcher], deadline: Within = None
+        self,
+        batcher: str | Named | Batcher | None,
+        make: Callable[[], Batcher],
+        deadline: Within = None,
+        *,
+        is_priced: bool = False,
     ) -> None:
+        self._is_priced = is_priced
         self._batcher = batcher
         self._make = make
         self._deadline = deadline
@@ -74,13 +82,15 @@ class Asker:
         batcher = self._batcher
         if not isinstance(batcher, Batcher):
             if _wait.in_node():
-                return await _wait.wait_outcome(item, batcher=batcher, key=key, deadline=self._deadline)
+                return await _wait.wait_outcome(
+                    item, batcher=batcher, key=key, deadline=self._deadline, is_priced=self._is_priced
+                )
             _note_thread()
             if self._shared is None:
                 await self._open_aside()
             with self._use() as shared:
-                return await shared.aoutcome(item, deadline=self._deadline)
-        return await batcher.aoutcome(item, deadline=self._deadline)
+                return await shared.aoutcome(item, deadline=self._deadline, is_priced=self._is_priced)
+        return await batcher.aoutcome(item, deadline=self._deadline, is_priced=self._is_priced)
 
     def ask_sync(self, item: Any, *, key: str | None = None) -> tuple[str, Outcome]:
         """Do what `ask` does, blocking. In an async node it parks the thread as `ask` does.
@@ -93,13 +103,15 @@ class Asker:
         batcher = self._batcher
         if not isinstance(batcher, Batcher):
             if _wait.in_node():
-                return _wait.wait_outcome_sync(item, batcher=batcher, key=key, deadline=self._deadline)
+                return _wait.wait_outcome_sync(
+                    item, batcher=batcher, key=key, deadline=self._deadline, is_priced=self._is_priced
+                )
             _note_thread()
             with self._use() as shared:
                 _check_thread()
-                return shared.outcome(item, deadline=self._deadline)
+                return shared.outcome(item, deadline=self._deadline, is_priced=self._is_priced)
         _check_thread()
-        return batcher.outcome(item, deadline=self._deadline)
+        return batcher.outcome(item, deadline=self._deadline, is_priced=self._is_priced)
 
     def close(self) -> None:
         """End the shared Batcher, if there is one. Idempotent.
@@ -202,11 +214,8 @@ def _note_thread() -> None:
 
 
 def _check_thread() -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise OutsideGraphError(
-        "a synchronous call was made on a thread that runs an event loop, which would stand still until "
-        "the batch has ended; use the asynchronous client, or asyncio.to_thread"
-    )
+    if is_on_loop():
+        raise OutsideGraphError(
+            "a synchronous call was made on a thread that runs an event loop, which would stand still until "
+            "the batch has ended; use the asynchronous client, or asyncio.to_thread"
+        )

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Final, Protocol
 
 import orjson
@@ -108,7 +109,7 @@ class Deduplication:
             return {}
         asked = [each for each in waiting if each.key and not (again and now - each.queued_at < _NEWS)]
         known = await self._cache.recall([each.key for each in asked], now, again=again) if asked else {}
-        return {each.id: Succeeded(copied(known[each.key])) for each in asked if each.key in known}
+        return {each.id: Succeeded(copied(known[each.key]), Decimal(0)) for each in asked if each.key in known}
 
     def remember(self, now: datetime) -> Remember | None:
         """Return what keeps answers for later, if anything does."""

@@ -1,17 +1,20 @@
 """The engine, as its host sees it."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from batch_bridge import events
+from batch_bridge._core import log_text as _logged
 from batch_bridge._core.batching import Waiting
 from batch_bridge._core.flush_policy import FlushPolicy
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import JSON, Cancelled, Closed, Errored, Intent, Outcome, Request, SubmittedBatch
 from batch_bridge._core.pending import PendingBatch
 from batch_bridge._core.provider import Provider
+from batch_bridge._core.vendor_terms import VendorTerms
+from batch_bridge._core.words import span
 from batch_bridge._engine import idle as _rest
 from batch_bridge._engine import scheduling as _schedule
 from batch_bridge._engine.deadline import Deadline
@@ -24,12 +27,13 @@ from batch_bridge._engine.settling import Settler
 from batch_bridge._engine.standstill import Standstill
 from batch_bridge._engine.state import POLL_PATIENCE, State
 from batch_bridge._engine.submission import Sender
+from batch_bridge._engine.telemetry import Telemetry
 from batch_bridge._engine.tenants import TenantLimits
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge._money import Account, Prices, Purse
+from batch_bridge._money import Account, AccountLine, Askers, Prices, Purse
 from batch_bridge.errors import BadPollResultError
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class Engine:
         notices: What other engines of this bridge have said in the log.
         quota_controller: What another engine of this bridge has learned of the provider's quotas.
         prices: What tokens cost.
+        terms: How long the provider works on a batch, and keeps its results.
+        telemetry: Who traces it.
         purse: What may be spent; by default each thread may ask for so many requests, and no prices are needed.
     """
 
@@ -78,6 +84,8 @@ class Engine:
         notices: Notices | None = None,
         quota_controller: QuotaController | None = None,
         prices: Prices | None = None,
+        terms: VendorTerms | None = None,
+        telemetry: Telemetry | None = None,
         purse: Purse | None = None,
     ) -> None:
         self._state = State(
@@ -92,6 +100,8 @@ class Engine:
             poll_patience,
             per_tenant,
             prices or Prices(),
+            terms or VendorTerms(),
+            telemetry,
         )
         if purse is not None:
             self.purse = purse
@@ -123,16 +133,21 @@ class Engine:
                 flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
                 flight.problem, flight.logged, flight.bad, flight.done = old.problem, old.logged, old.bad, old.done
                 flight.total = old.total
-                flight.blind = old.blind
+                flight.since, flight.bad_since, flight.blind = old.since, old.bad_since, old.blind
             elif isinstance(batch, SubmittedBatch) and state.ledger.keeps_queue:
                 flight.blind = batch.blind  # no process stays: those before this one have looked in vain, too
             flight.stopping = isinstance(batch, SubmittedBatch) and batch.left != ""
             state.flights.add(flight)
+        unconfirmed = {flight.batch.key for flight in state.flights if isinstance(flight.batch, Intent)}
+        state.handles = {key: handle for key, handle in state.handles.items() if key in unconfirmed}
         accounts = await state.till.open(flight.batch for flight in state.flights)
         for flight in state.flights:
             account = accounts.get(flight.batch.key)
             flight.account = state.till.adopt(flight.batch, account, state.who(flight.batch))
-        await self._count_creations(now)
+        summed_up = await state.ledger.closed_batches()
+        closed = [each for each in summed_up if state.flights.get(each.key) is None]  # else it is settled once more
+        state.history.load(closed)
+        self._count_creations(closed, now)
         sent = []
         for waiting in await state.ledger.queue():
             sent_in = state.flights.of(waiting.id)
@@ -143,15 +158,16 @@ class Engine:
             else:
                 sent.append(waiting.id)
         await state.ledger.unqueued(sent)
+        await state.open_traces(closed)
 
-    async def _count_creations(self, now: datetime) -> None:
+    def _count_creations(self, closed: Iterable[Closed], now: datetime) -> None:
         """Tell the governor which batches were created before this process."""
         state = self._state
         if state.provider.limits.creations_per_hour is None:
             return
         batches = [each.batch for each in state.flights if isinstance(each.batch, SubmittedBatch)]
         created = [each.submitted_at for each in batches if not each.terms.fallback]
-        created += [each.submitted_at for each in await state.ledger.closed_batches() if each.handle is not None]
+        created += [each.submitted_at for each in closed if each.handle is not None]
         for at in sorted(each for each in created if each <= now):
             state.quota_controller.created(at)
 
@@ -173,6 +189,7 @@ class Engine:
         state = self._state
         new = await self._sort_out(requests, now)
         settled = await state.ledger.settled(tuple(new)) if new else set()
+        settled -= await state.till.asked_again(settled)
         since = asked_at or {}
         unknown = [each for each in new.values() if each.id not in settled] if settled else list(new.values())
         if not since and not state.ledger.has_tries:
@@ -266,14 +283,44 @@ class Engine:
         finally:
             state.drain = state.till.relax() or state.drain  # what was held for want of money was due
             self._tell_long(now)
+            self._tell_stuck(now)
 
     def _tell_long(self, now: datetime) -> None:
         state = self._state
         if long := state.notices.long(state.flights, now):
             handles = [state.shown(batch, batch.handle) for _, batch in long]
             logger.warning(
-                "%s: %s. If this is longer than usual, check it at the provider", state.name, told(long, handles)
+                "%s: %s. If this is longer than usual, check it at the provider",
+                state.name,
+                told(long, handles),
+                extra=about(bridge=state.name),
             )
+
+    def _tell_stuck(self, now: datetime) -> None:
+        """Report batches that do not get on, and results that are about to be deleted: each once."""
+        state = self._state
+        for event in state.watch.look(state.flights, state.history, now, self.shown):
+            if isinstance(event, events.Stalled):
+                logger.warning(
+                    "%s: batch %s: %s",
+                    state.name,
+                    event.batch,
+                    event.advice,
+                    extra=about(bridge=state.name, batch=event.batch),
+                )
+            else:
+                logger.warning(
+                    "%s: the results of batch %s (%r), %d requests, cannot be collected, and its provider deletes them "
+                    "in %s: see what `batch-bridge status` says of it",
+                    state.name,
+                    event.batch,
+                    _logged.handle(event.handle),
+                    event.requests,
+                    span(event.seconds_left),
+                    extra=about(bridge=state.name, batch=event.batch),
+                )
+            if state.on_event is not None:
+                state.on_event(event)
 
     async def flush(self, now: datetime, *, drain: bool = False) -> None:
         """Do the second half of a tick: send what the policy says is due; with `drain` all that waits.
@@ -306,6 +353,7 @@ class Engine:
     def tell(self, now: datetime) -> Tick:
         """Return what has been settled since the last time, and when the next tick is due."""
         settled, self._state.settled = tuple(self._state.settled), []
+        self._state.tell_figures()
         return Tick(settled, _schedule.wake_at(self._state, now))
 
     async def _advance(self, flight: Flight, now: datetime) -> None:
@@ -319,6 +367,8 @@ class Engine:
             case SubmittedBatch() as batch:
                 if (not flight.stopping or await self._settler.stop(flight, batch, now)) and not has_looked:
                     await self._settler.poll(flight, batch, now)
+            case Intent() as intent if intent.key in self._state.handles:
+                await self._sender.confirm_late(flight, intent, now)
             case Intent() as intent if flight.doubtful:
                 await self._sender.reconcile(flight, intent, now)
             case Intent() as intent if flight.inherited or flight.is_late:
@@ -443,6 +493,15 @@ class Engine:
         self._state.on_event = call
 
     @property
+    def tells_cost(self) -> bool:
+        """Whether the events of batches that have ended tell what they have cost, by its host's wish."""
+        return self._state.tells_cost
+
+    @tells_cost.setter
+    def tells_cost(self, wanted: bool) -> None:
+        self._state.tells_cost = wanted
+
+    @property
     def before_submit(self) -> Callable[[], Awaitable[None]] | None:
         """Called, by its host's wish, right before a batch is created; `ProviderUnavailable` from it puts that off."""
         return self._state.before_submit
@@ -480,9 +539,34 @@ class Engine:
         if self._state.till.is_waiting and self.on_news is not None:
             self.on_news()
 
+    @property
+    def keeps_askers(self) -> bool:
+        """Whether `lines_of` answers, by its host's wish, from before it is opened."""
+        return self._state.till.askers is not None
+
+    @keeps_askers.setter
+    def keeps_askers(self, wanted: bool) -> None:
+        self._state.till.askers = Askers() if wanted else None
+
+    def lines_of(self, asker: str) -> list[AccountLine]:
+        """Return what was used for a thread, or for a request that none waits for, as far as `keeps_askers` goes."""
+        return self._state.till.lines_of(asker)
+
+    def forget_asker(self, asker: str) -> None:
+        """Let go of what `lines_of` answers for a thread or a request."""
+        self._state.till.forget_asker(asker)
+
     async def closed_batches(self) -> list[Closed]:
         """Read the summaries of settled batches, of all processes."""
         return await self._state.ledger.closed_batches()
+
+    async def closed_among(self, keys: Sequence[str]) -> list[Closed]:
+        """Read the summaries of settled batches that are known by these keys."""
+        return await self._state.ledger.closed_among(keys)
+
+    async def lines_in(self, key: str) -> list[AccountLine]:
+        """Read what the requests of a settled batch have used."""
+        return await self._state.till.lines_in(key)
 
     async def accounts(self) -> list[Account]:
         """Read what all settled requests of this bridge have used, of all processes."""
@@ -540,6 +624,26 @@ class Engine:
     def flights(self) -> tuple[Flight, ...]:
         """The batches that have been begun and not closed, for who shows them and changes nothing."""
         return tuple(self._state.flights)
+
+    @property
+    def history(self) -> tuple[Closed, ...]:
+        """The newest batches that have ended, of each group."""
+        return self._state.history.batches
+
+    @property
+    def ended_batches(self) -> int:
+        """How many batches have ended, as far as they are remembered."""
+        return self._state.history.count
+
+    @property
+    def sent_batches(self) -> int:
+        """How many batches the provider has confirmed that have not ended."""
+        return sum(isinstance(flight.batch, SubmittedBatch) for flight in self._state.flights)
+
+    @property
+    def terms(self) -> VendorTerms:
+        """How long its provider works on a batch, and keeps its results."""
+        return self._state.terms
 
     @property
     def oldest(self) -> datetime | None:

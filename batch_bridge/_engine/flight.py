@@ -35,6 +35,8 @@ class Flight:
         blind: How long it could not be looked at, for what its provider has not explained; `None` after a good look.
         problem: Why the last look told nothing, for a person to read; empty after a good one.
         logged: The same for the log, without what the error quotes.
+        since: Since when it has been as far as it is, as far as this process has seen; `None` until it is sent.
+        bad_since: Since when every call for it has failed; `None` after a good one.
         bad: The error of a `poll` that returned what makes no sense; `None` after any other look.
         done: How many of its requests have ended, as the last good look told.
         total: How many there are of them, as it told.
@@ -63,6 +65,8 @@ class Flight:
     blind: Blind | None = None
     problem: str = ""
     logged: str = ""
+    since: datetime | None = None
+    bad_since: datetime | None = None
     bad: BadPollResultError | None = None
     done: int | None = None
     total: int | None = None
@@ -84,6 +88,12 @@ class Flight:
     def seen(self) -> None:
         """Note a look that told how the batch is."""
         self.failures, self.blind, self.problem, self.logged, self.bad = 0, None, "", "", None
+        self.bad_since = None
+
+    def unanswered(self, now: datetime) -> None:
+        """Note a call for it that has failed."""
+        self.failures += 1
+        self.bad_since = self.bad_since or now
 
     def wait(self, now: datetime, interval: timedelta, at_least: float | None = None) -> None:
         """Set the next due time, and double the pause up to `interval`; `at_least` is in seconds, an hour at most."""

@@ -1,6 +1,5 @@
 """How a request gets in: measured, or refused before it costs anything. No I/O."""
 
-import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -8,13 +7,14 @@ from typing import Final
 
 from batch_bridge._core import log_text as _logged
 from batch_bridge._core.batching import Waiting
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Errored, Intent, Measure, Outcome, Request, Serialized
 from batch_bridge._core.provider import HasTokens, Provider, has_tokens
 from batch_bridge._engine.flight import Flight
 from batch_bridge._engine.state import State, said
 from batch_bridge.errors import RequestRefused
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 CANCELLED: Final = "the request was cancelled on demand"
 
@@ -36,7 +36,9 @@ def judge(state: State, request: Request, asked_at: datetime, provider: Provider
     except Exception as error:  # a provider is somebody's code: it must not stand in others' way
         if state.notices.is_new(state.name, error):
             told = _logged.trace(error)
-            logger.error("%s: the provider cannot measure a request", state.name, exc_info=told)  # noqa: TRY400
+            logger.error(  # noqa: TRY400
+                "%s: the provider cannot measure a request", state.name, exc_info=told, extra=about(bridge=state.name)
+            )
         return Errored(said(error), code="measure_failed")
     if provider is None and state.quota_controller.wants_sample(measure.group, who.limits) and has_tokens(who):
         _sample(state, who, request, measure)
@@ -106,7 +108,13 @@ def within_limits(state: State, accepted: Sequence[Waiting]) -> tuple[list[Waiti
             refused[each.id] = why
             over[each.tenant] += 1
     for tenant, number in over.items():
-        logger.warning("%s: refused %d requests of %r, which exceed its limit", state.name, number, tenant)
+        logger.warning(
+            "%s: refused %d requests of %r, which exceed its limit",
+            state.name,
+            number,
+            tenant,
+            extra=about(bridge=state.name),
+        )
     return entering, refused
 
 
@@ -138,7 +146,9 @@ def _sample(state: State, provider: HasTokens, request: Request, measure: Measur
         tokens = provider.tokens(request)
     except Exception as error:  # noqa: BLE001  # as in `judge`; bytes will do
         if state.notices.is_new(f"{state.name} tokens", error):
-            logger.warning("%s: tokens cannot be counted: %s", state.name, _logged.said(error))
+            logger.warning(
+                "%s: tokens cannot be counted: %s", state.name, _logged.said(error), extra=about(bridge=state.name)
+            )
         tokens = None
     if tokens:
         state.quota_controller.sampled(measure.group, measure.bytes, tokens)

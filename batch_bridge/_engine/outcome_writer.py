@@ -1,17 +1,17 @@
 """How an ended batch is settled: every one of its requests gets exactly one outcome, whatever the provider said."""
 
-import logging
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from typing import TypeAlias
 
 from batch_bridge._core import outcomes as _outcome
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Attempt, Ended, FailureKind, Intent, Outcome, SubmittedBatch, Succeeded
 from batch_bridge._core.resubmission import Resubmission
 from batch_bridge._core.resubmission import final as with_tries
 from batch_bridge._ledger.ledger import Ledger
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _CHUNK = 500
 """Outcomes that are written at once: what is held in memory of a batch's answers."""
@@ -41,6 +41,7 @@ async def settle(
     again: Resubmission | None = None,
     failures: Counter[FailureKind] | None = None,
     seen: Callable[[str, Outcome], None] | None = None,
+    ended_as: Callable[[Mapping[str, Outcome]], None] | None = None,
 ) -> Counter[str]:
     """Write one outcome for each request of a batch, and return how many there are of each kind.
 
@@ -50,6 +51,7 @@ async def settle(
     settled before the batch ended, with the kinds of their outcomes: they are counted, and not written again.
     Those that `again` chooses get no outcome, and are not counted: what they ended with this time is noted.
     `failures` is given those of the outcomes that it writes.
+    `ended_as` is told of the outcomes that stand, once they are written.
     `seen` is told of each outcome as it is read, from the provider or the ledger, also of those that are put aside.
 
     Raises:
@@ -69,17 +71,18 @@ async def settle(
                 fresh[request_id] = outcome
             elif request_id not in settled:
                 strange += 1
-        await _write(ledger, fresh, kinds, failures, inherited=inherited, again=again, seen=seen)
+        await _write(ledger, fresh, kinds, failures, inherited=inherited, again=again, seen=seen, ended_as=ended_as)
     if strange:
         logger.warning(
             "batch %s: set aside %d results that are duplicates or belong to no request of the batch",
             batch.key,
             strange,
+            extra=about(batch=batch.key),
         )
     rest = [each for each in batch.members if each in missing] if missing else []
     for start in range(0, len(rest), _CHUNK):
         unnamed = dict.fromkeys(rest[start : start + _CHUNK], ended.missing)
-        await _write(ledger, unnamed, kinds, failures, inherited=inherited, again=again, seen=seen)
+        await _write(ledger, unnamed, kinds, failures, inherited=inherited, again=again, seen=seen, ended_as=ended_as)
     return kinds
 
 
@@ -121,16 +124,15 @@ async def _write(
     inherited: bool,
     again: Resubmission | None,
     seen: Callable[[str, Outcome], None] | None,
+    ended_as: Callable[[Mapping[str, Outcome]], None] | None,
 ) -> None:
     known = await ledger.outcomes(tuple(fresh)) if inherited else {}
     final: dict[str, Outcome] = {}
     tried: dict[str, Attempt] = {}
-    if not known and all(type(outcome) is Succeeded for outcome in fresh.values()):  # none is sent again
-        if fresh:
-            await ledger.settle(fresh)
-            kinds["succeeded"] += len(fresh)
-        return
-    for request_id, outcome in fresh.items():
+    is_well = not known and all(type(outcome) is Succeeded for outcome in fresh.values())  # none is sent again
+    if is_well:
+        final = fresh
+    for request_id, outcome in () if is_well else fresh.items():
         if request_id in known:
             final[request_id] = known[request_id]
             if seen is not None:
@@ -143,6 +145,8 @@ async def _write(
             final[request_id] = with_tries(outcome, ledger.tries(request_id), again.batch)
     await ledger.tried(tried)
     await ledger.settle(final)
+    if ended_as is not None:
+        ended_as(final)
     kinds.update(map(_outcome.kind, final.values()))
     if failures is not None:
         failures.update(_outcome.failures_of(final.values()))

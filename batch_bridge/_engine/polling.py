@@ -1,17 +1,17 @@
 """What comes of a look at a batch that tells nothing: it is looked at again, and only a long patience ends it."""
 
-import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from batch_bridge import events
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Blind, Errored, SubmittedBatch
 from batch_bridge._engine.flight import LONGEST_PAUSE, Flight
 from batch_bridge._engine.state import State, said
 from batch_bridge.errors import BadPollResultError, ProviderUnavailable
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 POLL_FAILED = "poll_failed"
 """The code of a request whose batch could not be looked at for too long."""
@@ -65,14 +65,22 @@ def wrong(state: State, flight: Flight, batch: SubmittedBatch, error: BadPollRes
     """
     shown = state.shown(batch, batch.handle)
     named = BadPollResultError(f"batch {batch.key} ({shown!r}) of {state.name!r}: {error}")
-    flight.failures += 1
+    flight.unanswered(now)
     flight.blind, flight.problem, flight.bad = None, str(error), named
     flight.wait(now, state.interval)
     state.last_error = str(named)
     flight.logged = _logged.said(error)
     if (again := state.notices.again(state.name, f"poll returned {batch.key}", now)) is not None:
         told, of = _logged.handle(shown), state.name
-        logger.error("batch %s (%r) of %r: %s%s", batch.key, told, of, flight.logged, again)
+        logger.error(
+            "batch %s (%r) of %r: %s%s",
+            batch.key,
+            told,
+            of,
+            flight.logged,
+            again,
+            extra=about(bridge=of, batch=batch.key),
+        )
     _tell(state, flight)
     raise named from error
 

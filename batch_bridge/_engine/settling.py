@@ -1,7 +1,6 @@
 """From submitted to settled: a batch is polled, and each of its requests gets its outcome or is sent again."""
 
 import contextlib
-import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -12,6 +11,7 @@ from batch_bridge import events
 from batch_bridge._core import log_text as _logged
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.batching import Waiting, lines
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import (
     Attempt,
     Cancelled,
@@ -34,10 +34,11 @@ from batch_bridge._engine.deduplication import spread
 from batch_bridge._engine.flight import Flight, first_pause
 from batch_bridge._engine.intake import judge
 from batch_bridge._engine.outcome_writer import ReadError, settle, settle_early
+from batch_bridge._engine.spending import lane_of
 from batch_bridge._engine.state import State
 from batch_bridge.errors import BadPollResultError, BatchFailed, ProviderUnavailable
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 LATE_IN_FLIGHT = Expired(
     "the deadline passed while the request was at the provider, and there is no fallback; it may have been billed. "
@@ -64,6 +65,7 @@ class Settler:
             remember = deduplication.remember(now) if deduplication is not None else None
             told = () if flight.inherited else flight.settled  # what was settled may not have been kept
             reply = await spread(await state.who(batch).poll(batch.handle, sent), batch, remember, told)
+            reply = await self._with_costs(flight, reply)
         except BatchFailed as error:
             await self.fail(flight, Errored(str(error), code=error.code), now, error)
         except BadPollResultError as error:
@@ -86,6 +88,8 @@ class Settler:
         if self._goes_on(flight, reply, now):
             return
         await _looks.good(state, flight)
+        if flight.since is None or flight.done != reply.done:
+            flight.since = now
         flight.done, flight.total = reply.done, reply.total
         if state.on_event is not None:
             state.on_event(events.Polled(bridge=state.name, batch=flight.batch.key, done=reply.done, total=reply.total))
@@ -135,6 +139,7 @@ class Settler:
                 fresh.setdefault(request_id, final(outcome, state.ledger.tries(request_id), key))
         kinds = await settle_early(state.ledger, fresh, inherited=flight.inherited)
         flight.settled.update(kinds)
+        self._note_kinds(flight, kinds)
         flight.failed.update(_outcome.failures_of(fresh.values()))
         state.flights.settle_early(flight, fresh)
         state.settled += fresh
@@ -149,10 +154,13 @@ class Settler:
         flight.caught_up = True
         state = self._state
         known = await state.ledger.settled(tuple(state.flights.unsettled(flight)))
+        await state.ledger.drop(known)  # that process may have died before it did
         outcomes = await state.ledger.outcomes([each for each in flight.batch.members if each in known])
         for request_id, outcome in outcomes.items():
             self._note_used(flight, request_id, outcome)
-        flight.settled.update((request_id, _outcome.kind(outcome)) for request_id, outcome in outcomes.items())
+        kinds = {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()}
+        flight.settled.update(kinds)
+        self._note_kinds(flight, kinds)
         state.flights.settle_early(flight, outcomes)
 
     async def _tell_read(self, flight: Flight) -> None:
@@ -184,9 +192,17 @@ class Settler:
             state.unavailable(flight, error, now)
             return False
         except Exception as error:  # noqa: BLE001  # as in `poll`
-            logger.error("%s: batch %s cannot be cancelled: %s", state.name, batch.key, _logged.said(error))  # noqa: TRY400
+            logger.error(  # noqa: TRY400
+                "%s: batch %s cannot be cancelled: %s",
+                state.name,
+                batch.key,
+                _logged.said(error),
+                extra=about(bridge=state.name, batch=batch.key),
+            )
         else:
-            logger.info("%s: batch %s is cancelled", state.name, batch.key)
+            logger.info(
+                "%s: batch %s is cancelled", state.name, batch.key, extra=about(bridge=state.name, batch=batch.key)
+            )
         flight.stopping = False
         flight.pause = first_pause(state.interval)
         return True
@@ -206,7 +222,12 @@ class Settler:
                 await self.poll(flight, flight.batch, now)
             if state.flights.get(flight.batch.key) is not flight:
                 return True
-        logger.warning("%s: batch %s is late, and is stopped", state.name, flight.batch.key)
+        logger.warning(
+            "%s: batch %s is late, and is stopped",
+            state.name,
+            flight.batch.key,
+            extra=about(bridge=state.name, batch=flight.batch.key),
+        )
         flight.stopping = True
         if leaves and deadline is not None and deadline.fallback is None:
             await self.catch_up(flight)
@@ -225,6 +246,7 @@ class Settler:
         overdue = Errored("the deadline has passed, and there is nothing to send again", code=DEADLINE, retryable=True)
         back, lost = await self._come_back(flight, dict.fromkeys(late, overdue))
         await state.ledger.settle(lost)
+        self._note_ended(flight, lost)
         await state.ledger.queued(back)
         left = replace(batch, left="overdue")
         await state.ledger.mark(left)
@@ -269,6 +291,7 @@ class Settler:
             _logged.handle(errored.code),
             told,
             exc_info=shown,
+            extra=about(bridge=state.name, batch=flight.batch.key),
         )
         state.last_error = f"batch {flight.batch.key} failed: {errored.message}"
         await self._settle(flight, Ended(nothing(), missing=errored), now)
@@ -289,6 +312,7 @@ class Settler:
                 again=again,
                 failures=(failures := Counter(flight.failed)),
                 seen=partial(self._note_used, flight),
+                ended_as=partial(self._note_ended, flight),
             )
         except ReadError as error:
             flight.inherited, flight.caught_up = True, False  # what was read before it broke is written
@@ -297,6 +321,7 @@ class Settler:
             return
         back, lost = await self._come_back(flight, again.outcomes)
         await state.ledger.settle(lost)
+        self._note_ended(flight, lost)
         kinds.update(map(_outcome.kind, lost.values()))
         failures.update(_outcome.failures_of(lost.values()))
         await state.ledger.queued(back)
@@ -316,19 +341,45 @@ class Settler:
                 state.opened().put_back(back)
             state.drain = True  # what was sent was due
         if sent_again:
-            logger.warning("%s: %d requests of batch %s are sent again", state.name, len(sent_again), batch.key)
-        state.standstill.moved()
-        logger.info("%s: batch %s settled: %s", state.name, batch.key, dict(kinds))
-        if state.on_event is not None:
-            counts = kinds - Counter(flight.settled.values())
-            state.on_event(
-                events.Settled(
-                    bridge=state.name, batch=batch.key, requests=late, outcomes=counts, ended=True, usage=usage
-                )
+            logger.warning(
+                "%s: %d requests of batch %s are sent again",
+                state.name,
+                len(sent_again),
+                batch.key,
+                extra=about(bridge=state.name, batch=batch.key),
             )
+        state.standstill.moved()
+        logger.info(
+            "%s: batch %s settled: %s",
+            state.name,
+            batch.key,
+            dict(kinds),
+            extra=about(bridge=state.name, batch=batch.key),
+        )
+        await self._tell_ended(flight, late, kinds - Counter(flight.settled.values()), usage)
         state.tell_resubmitted(batch.key, [each.id for each in back])
         if isinstance(batch, SubmittedBatch):
             await self._release(batch)
+
+    async def _tell_ended(
+        self, flight: Flight, requests: tuple[str, ...], outcomes: Mapping[str, int], usage: Usage | None
+    ) -> None:
+        """Report that a batch has ended, and what it has cost if somebody wants to know."""
+        state, account = self._state, flight.account
+        if state.on_event is None:
+            return
+        cost = await state.till.cost(account) if account is not None and state.tells_cost else None
+        state.on_event(
+            events.Settled(
+                bridge=state.name,
+                batch=flight.batch.key,
+                requests=requests,
+                outcomes=outcomes,
+                ended=True,
+                usage=usage,
+                cost=cost,
+            )
+        )
 
     async def _close(
         self,
@@ -345,23 +396,24 @@ class Settler:
         state, batch = self._state, flight.batch
         submitted = batch if isinstance(batch, SubmittedBatch) else None
         account = flight.account
-        money = None if account is None else state.till.close(batch, account, state.who(batch))
-        await state.ledger.close(
-            Closed(
-                key=batch.key,
-                handle=state.shown(submitted, submitted.handle) if submitted else None,
-                requests=kinds.total(),
-                submitted_at=submitted.submitted_at if submitted else now,
-                ended_at=now,
-                outcomes=kinds,
-                usage=usage,
-                resubmitted=resubmitted,
-                paid_twice=paid_twice,
-                group=batch.group,
-                failures=flight.failed if failures is None else failures,
-            ),
-            money,
+        money = None if account is None else state.till.close(batch, account)
+        closed = Closed(
+            key=batch.key,
+            handle=state.shown(submitted, submitted.handle) if submitted else None,
+            requests=kinds.total(),
+            submitted_at=submitted.submitted_at if submitted else now,
+            ended_at=now,
+            outcomes=kinds,
+            usage=usage,
+            resubmitted=resubmitted,
+            paid_twice=paid_twice,
+            group=batch.group,
+            failures=flight.failed if failures is None else failures,
+            lane="batch" if account is None else account.lane or "batch",
         )
+        await state.ledger.close(closed, money)
+        state.history.add(closed)
+        await state.end_trace(closed, account)
         if account is not None:
             state.till.settle(batch.key, account)
         state.flights.remove(flight)
@@ -370,9 +422,39 @@ class Settler:
 
     def _note_used(self, flight: Flight, request_id: str, outcome: Outcome) -> None:
         """Note in the batch's account what an answer has used. Done twice, it changes nothing."""
+        account, batch = flight.account, flight.batch
+        if account is None:
+            return
+        if account.way is None and isinstance(batch, SubmittedBatch):
+            account.way = lane_of(batch.handle)
+        _, _, model = batch.group.rpartition(" ")
+        account.note(request_id, outcome, model)
+
+    async def _with_costs(self, flight: Flight, reply: InProgress | Ended) -> InProgress | Ended:
+        """Have answers tell what was paid for them, where that is wanted."""
+        account = flight.account
+        if account is None or not account.priced:
+            return reply
+        await self._state.till.load_prices(account)
+
+        def told(request_id: str, outcome: Outcome) -> tuple[str, Outcome]:
+            self._note_used(flight, request_id, outcome)
+            if isinstance(outcome, Succeeded) and (paid := account.paid(request_id, self._state.prices)) is not None:
+                return request_id, Succeeded(outcome.answer, paid)
+            return request_id, outcome
+
+        if isinstance(reply, Ended):
+            return replace(reply, outcomes=(told(*each) async for each in reply.outcomes))
+        return replace(reply, outcomes=tuple(told(*each) for each in reply.outcomes))
+
+    def _note_ended(self, flight: Flight, outcomes: Mapping[str, Outcome]) -> None:
+        """Note in the batch's account how members have ended. Done twice, it changes nothing."""
+        self._note_kinds(flight, {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()})
+
+    def _note_kinds(self, flight: Flight, kinds: Mapping[str, str]) -> None:
         if flight.account is not None:
-            _, _, model = flight.batch.group.rpartition(" ")
-            flight.account.note(request_id, outcome, model)
+            for request_id, kind in kinds.items():
+                flight.account.end(request_id, kind)
 
     def _again(self, flight: Flight, now: datetime) -> Resubmission:
         batch = flight.batch
@@ -445,12 +527,25 @@ class Settler:
         usage = ended.usage() if callable(ended.usage) else ended.usage
         kinds = Counter(flight.settled.values())
         await self._close(flight, kinds, usage, now, resubmitted=len(left), paid_twice=twice)
+        await self._tell_ended(flight, (), {}, usage)
         state.quota_controller.ended(batch.group, batch.terms.bytes, None, whole=False)
-        logger.warning("%s: overdue batch %s has ended: %d requests are paid twice", state.name, batch.key, twice)
+        logger.warning(
+            "%s: overdue batch %s has ended: %d requests are paid twice",
+            state.name,
+            batch.key,
+            twice,
+            extra=about(bridge=state.name, batch=batch.key),
+        )
         await self._release(batch)
 
     async def _release(self, batch: SubmittedBatch) -> None:
         try:
             await self._state.who(batch).release(batch.handle)
         except Exception as error:  # noqa: BLE001  # tidying up must not undo what is settled
-            logger.warning("%s: could not tidy up after batch %s: %s", self._state.name, batch.key, _logged.said(error))
+            logger.warning(
+                "%s: could not tidy up after batch %s: %s",
+                self._state.name,
+                batch.key,
+                _logged.said(error),
+                extra=about(bridge=self._state.name, batch=batch.key),
+            )

@@ -1,20 +1,38 @@
 """The till of an engine: what may be spent is reserved before it is sent, and what was used takes its place after."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import cast
 
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.batching import Waiting, lines
+from batch_bridge._core.lanes import lane_in
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import JSON, Errored, Intent, Outcome, Request, SubmittedBatch
 from batch_bridge._core.provider import Provider, has_price
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge._money import Account, Lane, Part, Prices, Purse, Refusal, Who, of_hit, shown, who_asked, worst
+from batch_bridge._money import (
+    Account,
+    AccountLine,
+    Askers,
+    Lane,
+    Part,
+    Prices,
+    Purse,
+    Refusal,
+    Who,
+    of_hit,
+    receipt,
+    shown,
+    who_asked,
+    worst,
+)
+from batch_bridge.events import BatchCost
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _HIT = "hit-"
 """What the keys of accounts begin with that are of a cache's answers, and not of batches."""
@@ -50,6 +68,8 @@ class Till:
         purse: May be replaced before the engine is opened.
         refused: Outcomes of requests that were not sent, where the ledger keeps no queue: their thread asks again when
             it is continued, and there may be more to spend by then.
+        askers: Whose the accounts are, where the host wants to tell what each has cost; else `None`. From before the
+            engine is opened.
     """
 
     def __init__(self, name: str, ledger: Ledger, prices: Prices, purse: Purse) -> None:
@@ -58,6 +78,7 @@ class Till:
         self.prices = prices
         self.purse = purse
         self.refused: dict[str, Errored] = {}
+        self.askers: Askers | None = None
         self._short: int | None = None
 
     async def open(self, batches: Iterable[Intent | SubmittedBatch]) -> dict[str, Account]:
@@ -76,6 +97,11 @@ class Till:
             if key in is_open or account.lane is not None or key.startswith(_HIT)
         }
         self.purse.load(self._name, counted, self.prices)
+        if self.askers is not None:
+            self.askers = Askers()
+            for key, (account, _) in counted.items():
+                if key not in is_open:
+                    self.askers.add(account)
         return {key: known[key] for key in is_open if key in known}
 
     async def settled(self, is_open: Iterable[str]) -> Callable[[], list[Account]]:
@@ -96,6 +122,12 @@ class Till:
 
         return parsed
 
+    async def lines_in(self, key: str) -> list[AccountLine]:
+        """Read what the requests of one batch have used."""
+        row = await self._ledger.money_of(key)
+        found = {} if row is None else self._read([(key, row)])
+        return [line for account in found.values() for line in account.each()]
+
     def _read(self, rows: Iterable[tuple[str, dict[str, object]]]) -> dict[str, Account]:
         found: dict[str, Account] = {}
         for key, row in rows:
@@ -108,6 +140,7 @@ class Till:
                     self._name,
                     key,
                     type(error).__name__,
+                    extra=about(bridge=self._name),
                 )
         return found
 
@@ -223,8 +256,12 @@ class Till:
             who,
             frozenset(place for place, each in enumerate(intent.members) if each in sent_before),
             tuple(admitted.worst.get(each) for each in intent.members) if admitted.worst else (),
+            priced=frozenset(
+                place for place, each in enumerate(intent.members) if each in requests and requests[each].is_priced
+            ),
         )
         self._know(account, intent)
+        self._note_askers(account, intent.members)
         self.purse.reserve(self._name, intent.key, account)
         return account
 
@@ -234,12 +271,17 @@ class Till:
             at = batch.begun_at if isinstance(batch, Intent) else batch.submitted_at
             account = Account(at, vendor_of(provider), (Who(),) * len(batch.members))
             self.purse.reserve(self._name, batch.key, account)
-        account.rows.clear()
+        account.lines.clear()
         self._know(account, batch)
+        self._note_askers(account, batch.members)
         return account
 
     def _know(self, account: Account, batch: Intent | SubmittedBatch) -> None:
         account.know(batch.members, lines(batch) if batch.shared else batch.members)
+
+    def _note_askers(self, account: Account, members: Sequence[str]) -> None:
+        if self.askers is not None:
+            self.askers.add(account, members)
 
     # -- after it --------------------------------------------------------------------------------------------------
 
@@ -247,10 +289,29 @@ class Till:
         """Give back what a batch has reserved that was not sent."""
         self.purse.release(self._name, key)
 
-    def close(self, batch: Intent | SubmittedBatch, account: Account, provider: Provider) -> dict[str, object]:
+    def close(self, batch: Intent | SubmittedBatch, account: Account) -> dict[str, object]:
         """Return the row of a batch that has ended, to be written with its summary."""
-        account.lane = lane_of(provider, batch.handle) if isinstance(batch, SubmittedBatch) else "batch"
+        account.lane = lane_of(batch.handle) if isinstance(batch, SubmittedBatch) else "batch"
         return account.to_row()
+
+    async def load_prices(self, account: Account) -> None:
+        """Import the list of prices, in a thread, if one of a batch's answers is to tell what was paid for it."""
+        if account.priced and account.vendor is not None:
+            await asyncio.to_thread(self.prices.load)
+
+    async def cost(self, account: Account) -> BatchCost:
+        """Return what a batch has cost that is closed. The first price imports a list of prices, in a thread."""
+        whole = await asyncio.to_thread(receipt, [(self.prices, list(account.each()))])
+        return BatchCost(whole.paid, whole.list_price, whole.currency)
+
+    def lines_of(self, asker: str) -> list[AccountLine]:
+        """Return what was used for a thread, or for a request that none waits for, where the host wants to know."""
+        return [] if self.askers is None else list(self.askers.lines(asker))
+
+    def forget_asker(self, asker: str) -> None:
+        """Let go of what `lines_of` answers."""
+        if self.askers is not None:
+            self.askers.forget(asker)
 
     def settle(self, key: str, account: Account) -> None:
         """Put what a batch has used in the place of what it has reserved; its account is written."""
@@ -261,9 +322,22 @@ class Till:
     ) -> None:
         """Write down requests that a cache has answered: they cost nothing, and are counted."""
         accounts = {f"{_HIT}{each.id}": of_hit(each, outcomes[each.id], vendor_of(provider), now) for each in requests}
+        for key, account in accounts.items():
+            self._note_askers(account, (key.removeprefix(_HIT),))
         await self._ledger.note_money({key: account.to_row() for key, account in accounts.items()})
         for key, account in accounts.items():
             self.purse.settle(self._name, key, account, self.prices)
+
+    async def asked_again(self, settled: Iterable[str]) -> set[str]:
+        """Return which settled requests are asked again, for a budget has refused them, and let go of their outcomes.
+
+        There may be more to spend by now. What was not told yet is told first.
+        """
+        told = [each for each in settled if self._ledger.keeps_queue and self._ledger.was_told(each)]
+        outcomes = await self._ledger.outcomes(told) if told else {}
+        refused = [each for each, outcome in outcomes.items() if _outcome.is_refused(outcome)]
+        await self._ledger.forget(refused)
+        return set(refused)
 
     async def refuse(self, refused: Mapping[str, Outcome]) -> None:
         """Settle requests that are not sent. Only a ledger that keeps its queue keeps that."""
@@ -274,22 +348,24 @@ class Till:
         await self._ledger.drop(refused)
 
 
+def lane_of(handle: JSON) -> Lane:
+    """Return how a batch was answered, by its handle."""
+    return cast("Lane", lane_in(handle))
+
+
 _LANES: Mapping[str, tuple[Lane, ...]] = {
     "batch": ("batch",),
     "realtime": ("realtime",),
     "auto": ("batch", "realtime"),
+    "flex": ("flex",),
+    "window:2h": ("window:2h",),
+    "window:8h": ("window:8h",),
 }
 
 
 def mode_of(provider: Provider) -> str:
     """Return how a provider may answer: `batch`, `realtime`, or `auto` for either."""
     return getattr(provider, "way", "batch")
-
-
-def lane_of(provider: Provider, handle: object) -> Lane:
-    """Return how a batch was answered, by its handle."""
-    lane = getattr(provider, "lane", None)
-    return "batch" if lane is None else lane(handle)
 
 
 def vendor_of(provider: Provider) -> str | None:

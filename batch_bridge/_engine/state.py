@@ -1,7 +1,6 @@
 """What the rooms of one engine share: settings, the queue, the batches on their way, and what is to be told."""
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,25 +10,31 @@ from typing import TypeVar
 from batch_bridge import events
 from batch_bridge._core import log_text as _logged
 from batch_bridge._core import outcomes as _outcome
+from batch_bridge._core.batching import Waiting
 from batch_bridge._core.flush_policy import FlushPolicy
-from batch_bridge._core.models import JSON, Intent, Outcome, SubmittedBatch
+from batch_bridge._core.log import about, logger_of
+from batch_bridge._core.models import JSON, Closed, Intent, Outcome, Request, SubmittedBatch
 from batch_bridge._core.provider import Provider
+from batch_bridge._core.vendor_terms import VendorTerms
 from batch_bridge._engine.deadline import Deadline
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._engine.flight import LONGEST_PAUSE, Flight, first_pause
+from batch_bridge._engine.history import History
 from batch_bridge._engine.in_flight import Flights
 from batch_bridge._engine.notices import Notices
 from batch_bridge._engine.queue import Queue
 from batch_bridge._engine.quota import QuotaController
-from batch_bridge._engine.spending import Till
+from batch_bridge._engine.spending import Till, vendor_of
 from batch_bridge._engine.standstill import Standstill
+from batch_bridge._engine.telemetry import Figures, Telemetry, Totals, row_of, trace_of
 from batch_bridge._engine.tenants import TenantLimits
 from batch_bridge._engine.turns import Turns
+from batch_bridge._engine.watch import Watch
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge._money import Prices, Purse
+from batch_bridge._money import Account, Prices, Purse
 from batch_bridge.errors import ProviderError
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 T = TypeVar("T")
 _SIDE_BY_SIDE = 4
@@ -49,6 +54,8 @@ class State:
         flights: The batches that have been begun and not closed.
         quota_controller: Keeps them to the provider's quotas.
         turns: Whose turn it is among tenants. It outlives the queue.
+        handles: What providers have called batches, by our key, until that is written down. It outlives a ledger that
+            could not be written: nobody else may be able to tell.
         settled: Requests that have an outcome since the host was told last.
         drain: All that waits is due, whatever the policy says.
         owed: Groups of which something is due, and waits for room.
@@ -56,10 +63,16 @@ class State:
         paused: Nothing is sent until somebody says so; what is on its way is collected.
         hold: How long the next hold is.
         prices: What tokens cost.
+        terms: How long the provider works on a batch, and keeps its results.
         till: What may be spent, and what was used.
+        telemetry: Who traces it.
+        totals: What it has done, where somebody traces it.
+        history: How long batches took that have ended.
+        watch: Tells of what does not get on.
         notices: What has been said in the log already.
         standstill: Whether any bridge of the host gets on.
         last_error: As in `Engine`, as the three hooks.
+        tells_cost: Events of batches that have ended tell what they have cost.
     """
 
     name: str
@@ -73,13 +86,19 @@ class State:
     poll_patience: timedelta = POLL_PATIENCE
     per_tenant: TenantLimits | None = None
     prices: Prices = field(default_factory=Prices)
+    terms: VendorTerms = field(default_factory=VendorTerms)
+    telemetry: Telemetry | None = None
     till: Till = field(init=False)
+    totals: Totals = field(default_factory=Totals)
+    history: History = field(default_factory=History)
+    watch: Watch = field(init=False)
     notices: Notices = field(default_factory=Notices)
     standstill: Standstill = field(default_factory=Standstill)
     queue: Queue | None = None
     flights: Flights = field(default_factory=Flights)
     quota_controller: QuotaController = field(init=False)
     turns: Turns = field(default_factory=Turns)
+    handles: dict[str, JSON] = field(default_factory=dict)
     settled: list[str] = field(default_factory=list)
     drain: bool = False
     owed: set[str] = field(default_factory=set)
@@ -90,6 +109,7 @@ class State:
     on_news: Callable[[], None] | None = None
     on_event: Callable[[events.Event], None] | None = None
     before_submit: Callable[[], Awaitable[None]] | None = None
+    tells_cost: bool = False
 
     def __post_init__(self) -> None:
         longest = min(self.interval * _LONGEST_HOLD, LONGEST_PAUSE)
@@ -97,6 +117,7 @@ class State:
         options = {} if quota_of is None else {"quota_of": quota_of}
         self.quota_controller = QuotaController(first_pause(self.interval), longest, **options)
         self.hold = first_pause(self.interval)
+        self.watch = Watch(self.name, self.terms)
         self.till = Till(self.name, self.ledger, self.prices, Purse())
 
     def clear(self, now: datetime) -> Queue:
@@ -150,7 +171,7 @@ class State:
 
     def unavailable(self, flight: Flight, error: Exception, now: datetime) -> None:
         """Note that the provider could not be reached, and when to try again."""
-        flight.failures += 1
+        flight.unanswered(now)
         flight.wait(now, self.interval, getattr(error, "retry_after", None))
         is_bug = not isinstance(error, ProviderError)
         self.last_error = f"batch {flight.batch.key}: {said(error) if is_bug else error}"
@@ -168,6 +189,7 @@ class State:
             flight.due.isoformat(timespec="seconds"),
             again or "",
             exc_info=_logged.trace(error) if is_new else None,
+            extra=about(bridge=self.name, batch=flight.batch.key),
         )
 
     def _tell_stalled(self, flight: Flight, error: Exception, now: datetime) -> None:
@@ -212,6 +234,59 @@ class State:
         if self.before_submit is not None:
             await self.before_submit()
 
+    # -- who traces it --------------------------------------------------------------------------------------------
+
+    async def begin_trace(
+        self, key: str, members: Sequence[Waiting], asked: Mapping[str, Request], provider: Provider
+    ) -> None:
+        """Write down where the requests of a batch were asked, before it is begun."""
+        if self.telemetry is not None:
+            await self.ledger.note_trace(key, row_of(members, asked, vendor_of(provider)))
+
+    async def end_trace(self, closed: Closed, account: Account | None) -> None:
+        """Hand over a batch that has ended. Durable: a process after this one does it, if this one does not live to."""
+        if self.telemetry is None:
+            return
+        self.totals.add(closed)
+        if account is not None:
+            self.totals.spend((account,), self.prices)
+        row = await self.ledger.trace(closed.key)
+        self.telemetry.ended(trace_of(self.name, closed, row or {}))
+        await self.ledger.note_trace(closed.key, None)
+
+    async def drop_trace(self, key: str) -> None:
+        """Let go of what was written down for a batch that came to nothing."""
+        if self.telemetry is not None:
+            await self.ledger.note_trace(key, None)
+
+    async def open_traces(self, closed: Sequence[Closed]) -> None:
+        """Hand over what a process before this one has left, and count what all have done."""
+        if self.telemetry is None:
+            return
+        await asyncio.to_thread(self.prices.load)
+        self.totals = Totals()
+        for batch in closed:
+            self.totals.add(batch)
+        is_open = [flight.batch.key for flight in self.flights]
+        self.totals.spend((await self.till.settled(is_open))(), self.prices)
+        ended = {batch.key: batch for batch in closed}
+        for key, row in await self.ledger.traces():
+            if self.flights.get(key) is not None:
+                continue
+            if key in ended:
+                self.telemetry.ended(trace_of(self.name, ended[key], row))
+            await self.ledger.note_trace(key, None)
+
+    def tell_figures(self) -> None:
+        """Tell how it is now."""
+        if self.telemetry is None:
+            return
+        queue, oldest = self.opened(), self.opened().oldest
+        figures = Figures(
+            len(queue), None if oldest is None else oldest.timestamp(), self.flights.requests, len(self.flights)
+        )
+        self.telemetry.figures(self.name, figures, self.totals.copy(), self.prices.currency)
+
     # -- what is told ------------------------------------------------------------------------------------------
 
     def tell_queued(self, requests: Sequence[str]) -> None:
@@ -226,7 +301,12 @@ class State:
         await self.till.refuse(refused)
         for request_id in refused:
             self.opened().discard(request_id)
-        logger.warning("%s: %d requests would pass the budget, and were not sent", self.name, len(refused))
+        logger.warning(
+            "%s: %d requests would pass the budget, and were not sent",
+            self.name,
+            len(refused),
+            extra=about(bridge=self.name),
+        )
         self.tell_settled(None, refused)
 
     def tell_settled(self, batch: str | None, outcomes: Mapping[str, Outcome]) -> None:

@@ -1,6 +1,5 @@
 """From the queue to the provider: a batch is begun, prepared and submitted, or it is known that it was not."""
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -9,6 +8,7 @@ from typing import TypeVar
 from batch_bridge import events
 from batch_bridge._core import log_text as _logged
 from batch_bridge._core.batching import Waiting, batch_key, lines, split
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import JSON, Attempt, Errored, Expired, Intent, Outcome, Request, SubmittedBatch, Terms
 from batch_bridge._core.resubmission import DEADLINE, final
 from batch_bridge._engine.deduplication import Deduplication
@@ -20,7 +20,7 @@ from batch_bridge._engine.spending import Admitted
 from batch_bridge._engine.state import State, said
 from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 T = TypeVar("T")
 
@@ -136,8 +136,15 @@ class Sender:
         again = [] if is_new else [each for each in ids if tries(each)]
         flight.account = state.till.begin(intent, asked, admitted, state.who(intent), again=again)
         state.flights.add(flight)
+        await state.begin_trace(key, members, asked, state.who(intent))
         await state.ledger.begin(intent, flight.account.to_row())
-        logger.info("%s: batch %s begun with %d requests", state.name, intent.key, len(ids))
+        logger.debug(
+            "%s: batch %s begun with %d requests",
+            state.name,
+            intent.key,
+            len(ids),
+            extra=about(bridge=state.name, batch=intent.key),
+        )
         await self.submit(flight, intent, now, asked)
 
     async def submit(
@@ -171,7 +178,7 @@ class Sender:
         flight.doubtful = True
         handle = await self._ask(flight, intent, now, lambda: provider.submit(intent.key, requests, intent.prepared))
         if handle is not None:
-            await self._confirm(flight, intent, handle[0], now)
+            await self.confirm(flight, intent, handle[0], now)
 
     async def _ask(
         self, flight: Flight, intent: Intent, now: datetime, call: Callable[[], Awaitable[T]]
@@ -213,7 +220,13 @@ class Sender:
         """Take back a batch that the provider has no room for, and learn from that how much it takes."""
         state = self._state
         told = _logged.said(error)
-        logger.warning("%s: batch %s is too large for now (%s); smaller batches follow", state.name, intent.key, told)
+        logger.warning(
+            "%s: batch %s is too large for now (%s); smaller batches follow",
+            state.name,
+            intent.key,
+            told,
+            extra=about(bridge=state.name, batch=intent.key),
+        )
         limits = state.provider.limits
         state.quota_controller.refused(intent.group, intent.terms.bytes, 0, said=str(error), limits=limits, now=now)
         await self.take_back(flight, intent)
@@ -224,12 +237,30 @@ class Sender:
         try:
             await state.who(intent).fence(intent.prepared)
         except Exception as left:  # noqa: BLE001  # nothing was created: what is left of its input is tidied up, or not
-            logger.warning("%s: could not clean up after batch %s: %s", state.name, intent.key, _logged.said(left))
+            logger.warning(
+                "%s: could not clean up after batch %s: %s",
+                state.name,
+                intent.key,
+                _logged.said(left),
+                extra=about(bridge=state.name, batch=intent.key),
+            )
         await self.withdraw(flight, intent)
         state.drain = True  # what was sent was due
 
-    async def _confirm(self, flight: Flight, intent: Intent, handle: JSON, now: datetime) -> None:
+    async def confirm_late(self, flight: Flight, intent: Intent, now: datetime) -> None:
+        """Write down a batch that the provider has, which could not be written when it said so."""
         state = self._state
+        try:
+            await state.check_owner()
+        except ProviderUnavailable as error:
+            state.unavailable(flight, error, now)
+        else:
+            await self.confirm(flight, intent, state.handles[intent.key], now)
+
+    async def confirm(self, flight: Flight, intent: Intent, handle: JSON, now: datetime) -> None:
+        """Write down that the provider has a batch, and what it calls it."""
+        state = self._state
+        state.handles[intent.key] = handle
         batch = SubmittedBatch(
             intent.key, intent.members, intent.group, now, handle, intent.keys, intent.shared, intent.terms
         )
@@ -237,9 +268,11 @@ class Sender:
         if not state.flights.open_of(flight):  # all were cancelled meanwhile
             batch, flight.stopping = replace(batch, left="cancelled"), True
         await state.ledger.confirm(batch)
+        state.handles.pop(intent.key, None)
         state.standstill.moved()
         flight.batch, flight.doubtful = batch, False
         flight.seen()
+        flight.since = now
         flight.is_late, flight.late_at = False, state.late_at(batch)
         if not intent.terms.fallback:
             state.quota_controller.created(now)
@@ -249,7 +282,14 @@ class Sender:
         state.held_until, state.hold = None, first_pause(state.interval)
         flight.due, flight.pause = now, first_pause(state.interval)
         shown = state.shown(batch, handle)
-        logger.info("%s: batch %s submitted as %r", state.name, batch.key, _logged.handle(shown))
+        logger.info(
+            "%s: batch %s with %d requests is submitted as %r",
+            state.name,
+            batch.key,
+            len(batch.members),
+            _logged.handle(shown),
+            extra=about(bridge=state.name, batch=batch.key),
+        )
         if state.on_event is not None:
             state.on_event(events.Submitted(bridge=state.name, batch=batch.key, handle=shown, requests=batch.members))
 
@@ -268,14 +308,19 @@ class Sender:
         except ProviderUnavailable as error:
             state.unavailable(flight, error, now)
         except SubmissionUnknown as error:
-            unknown = Errored(str(error), code="submission_unknown", retryable=True)
+            unknown = Errored(str(error), code=error.code, retryable=True)
             await self._settler.fail(flight, unknown, now, error)
         except Exception as error:  # noqa: BLE001  # it could not look, and the batch may be there: as in `poll`
             await self._settler.could_not_look(flight, error, now)
         else:
             if found:
-                logger.warning("%s: adopted batch %s, whose submission was interrupted", state.name, intent.key)
-                await self._confirm(flight, intent, found[0], now)
+                logger.warning(
+                    "%s: adopted batch %s, whose submission was interrupted",
+                    state.name,
+                    intent.key,
+                    extra=about(bridge=state.name, batch=intent.key),
+                )
+                await self.confirm(flight, intent, found[0], now)
             else:
                 await self.withdraw(flight, intent)
                 self._hold_back(now)
@@ -294,6 +339,7 @@ class Sender:
                 intent.key,
                 _logged.handle(handle),
                 _logged.said(error),
+                extra=about(bridge=self._state.name, batch=intent.key),
             )
 
     def _hold_back(self, now: datetime) -> None:
@@ -329,8 +375,9 @@ class Sender:
             await state.ledger.settle(refused)
             settled |= refused.keys()
             state.tell_settled(intent.key, refused)
-        await state.ledger.unqueued(settled)
+        await state.ledger.drop(settled)
         await state.ledger.withdraw(intent.key)
+        await state.drop_trace(intent.key)
         state.flights.remove(flight)
         state.till.release(intent.key)
         state.settled += settled - flight.settled.keys()

@@ -1,5 +1,6 @@
 """What a bridge of an open host holds and has in flight, as a row for the host's journal: counts, and no content."""
 
+from datetime import datetime
 from typing import Any
 
 from batch_bridge._core.models import SubmittedBatch
@@ -15,8 +16,11 @@ def bridge_row(kind: str | None, engine_loop: EngineLoop) -> Row:
     if not engine.is_open:
         return {"provider": kind, "queued": 0, "in_flight": 0, "oldest_at": None, "batches": {}}
     oldest = engine.oldest
+    terms = engine.terms
     return {
         "provider": kind,
+        "window": terms.window,
+        "keeps": terms.keeps,
         "queued": engine.queued,
         "in_flight": engine.in_flight,
         "oldest_at": None if oldest is None else oldest.timestamp(),
@@ -32,4 +36,10 @@ def _batch_row(engine_loop: EngineLoop, flight: Flight) -> Row:
         "failures": flight.failures,
         "problem": flight.logged or flight.problem,
         "stopping": flight.stopping,
+        "since": _seconds(flight.since),
+        "bad_since": _seconds(flight.bad_since),
     }
+
+
+def _seconds(at: datetime | None) -> float | None:
+    return None if at is None else at.timestamp()

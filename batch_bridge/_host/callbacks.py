@@ -2,22 +2,26 @@
 
 import asyncio
 import inspect
-import logging
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import logger_of
+from batch_bridge._engine import Engine
+from batch_bridge._money import Cost
 from batch_bridge.events import Event, Progress
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 OnEvent: TypeAlias = Callable[[Event], Awaitable[object] | object]
 OnProgress: TypeAlias = Callable[[Progress], Awaitable[object] | object]
-OnItem: TypeAlias = Callable[[Any, Any], Awaitable[object] | object]
+OnItem: TypeAlias = Callable[..., Awaitable[object] | object]
+"""Takes an index or item, and its result; one that has a parameter `cost` is given that too, by its name."""
 
 _PATIENCE: Final = 10.0
 """Seconds that an end waits for callbacks that have not returned."""
@@ -38,7 +42,8 @@ class Callbacks:
     Attributes:
         on_event: Called with each event.
         on_progress: Called with the newest `Progress` when that has changed; several changes may be one call.
-        on_item: Called with each item's index (of a Batcher: the item), and its result or error.
+        on_item: Called with each item's index (of a Batcher: the item), and its result or error; with `cost=` if it has
+            such a parameter.
         on_complete: Called with the `Progress` when everything that was asked has ended.
         workers: Threads that they run in; `0` is on the event loop.
     """
@@ -63,6 +68,16 @@ class Callbacks:
             raise TypeError(f"{what}(callback_workers={self.workers!r}): pass a whole number from 0")
 
     @property
+    def wants_item_cost(self) -> bool:
+        """Whether `on_item` is to be told what each has cost: it has a parameter `cost`."""
+        if self.on_item is None:
+            return False
+        try:
+            return "cost" in inspect.signature(self.on_item).parameters
+        except (TypeError, ValueError):  # a function of C's that does not say
+            return False
+
+    @property
     def is_wanted(self) -> bool:
         """Whether there is anybody to tell."""
         return any((self.on_event, self.on_progress, self.on_item, self.on_complete))
@@ -77,10 +92,14 @@ class Listeners:
     Args:
         callbacks: What is wanted.
         look: Returns how far the host is.
+
+    Attributes:
+        wants_item_cost: Whether `item` is to be given the cost.
     """
 
     def __init__(self, callbacks: Callbacks, look: Callable[[], Progress]) -> None:
         self._callbacks = callbacks
+        self.wants_item_cost = callbacks.wants_item_cost
         self._look = look
         self._calls: deque[tuple[str, Callable[..., object], tuple[Any, ...]]] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -98,11 +117,22 @@ class Listeners:
             self._add("on_event", self._callbacks.on_event, (event,))
         self.changed()
 
-    def item(self, what: object, result: object) -> None:
-        """Report what became of an item, and that something has changed."""
-        if self._callbacks.on_item is not None:
-            self._add("on_item", self._callbacks.on_item, (what, result))
+    def item(self, what: object, result: object, cost: Cost | None = None) -> None:
+        """Report what became of an item, and what it has cost if that is wanted, and that something has changed."""
+        if (call := self._callbacks.on_item) is not None:
+            self._add("on_item", partial(call, cost=cost) if self.wants_item_cost else call, (what, result))
         self.changed()
+
+    def follow(self, engine: Engine) -> None:
+        """Be told of what happens in an engine that nobody else listens to, before it is opened."""
+        engine.on_event = self.tell
+        engine.tells_cost = self.hears_events
+        engine.keeps_askers = self.wants_item_cost
+
+    @property
+    def hears_events(self) -> bool:
+        """Whether events are told."""
+        return self._callbacks.on_event is not None
 
     def complete(self) -> None:
         """Tell that everything that was asked has ended."""

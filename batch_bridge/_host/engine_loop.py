@@ -90,10 +90,6 @@ class EngineLoop:
         self._is_flush_asked = True
         self.wake()
 
-    def in_batch(self, key: str) -> tuple[str, ...]:
-        """Return the requests of a batch that have no outcome yet."""
-        return self.engine.in_batch(key)
-
     @property
     def rests(self) -> bool:
         """Whether nothing can be done but wait for the provider."""

@@ -1,6 +1,5 @@
 """Carries out the commands that others have written into the file of an open host."""
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -8,11 +7,12 @@ from langgraph.store.base import GetOp, PutOp, SearchOp
 
 from batch_bridge._core import clock as _clock
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import logger_of
 from batch_bridge._ledger.ledger import Rows
-from batch_bridge._status.commands import Command, read_command
+from batch_bridge._status.commands import FileCommand, read_command
 from batch_bridge._status.names import COMMANDS, STATUS
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _KEPT: Final = 86400.0
 """Seconds for which a command that was carried out can still be looked up."""
@@ -53,7 +53,7 @@ class FileCommands:
         self._host = host
         self.paused = False
         """Whether somebody has said that nothing is to be sent. It is written down, for the next owner too."""
-        self._verbs: Mapping[str, Callable[[Command], Awaitable[str]]] = {
+        self._verbs: Mapping[str, Callable[[FileCommand], Awaitable[str]]] = {
             "flush": self._flush,
             "cancel": self._cancel,
             "retry": self._retry,
@@ -90,16 +90,16 @@ class FileCommands:
         row = {**row, "state": state, "said": said, "done_at": _clock.now().timestamp()}
         await self._rows.abatch([PutOp((COMMANDS,), key, row, index=False)])
 
-    async def _flush(self, _: Command) -> str:
+    async def _flush(self, _: FileCommand) -> str:
         count = await self._host.flush()
         return f"{count} requests that waited are sent" + (" once it is resumed" if self.paused else "")
 
-    async def _cancel(self, command: Command) -> str:
+    async def _cancel(self, command: FileCommand) -> str:
         names = {"thread": "thread_id", "run": "run_id", "batch": "batch"}
         count = await self._host.cancel(**{names[name]: value for name, value in command.target.items()})
         return f"{count} requests are cancelled"
 
-    async def _retry(self, command: Command) -> str:
+    async def _retry(self, command: FileCommand) -> str:
         names = {"thread": "thread_id", "run": "run_id"}
         count = await self._host.retry(**{names[name]: value for name, value in command.target.items()})
         if not count:
@@ -108,7 +108,7 @@ class FileCommands:
             )
         return f"{count} threads that had failed are run again"
 
-    async def _pause(self, command: Command) -> str:
+    async def _pause(self, command: FileCommand) -> str:
         self.paused = command.verb == "pause"
         value = {"at": _clock.now().timestamp()} if self.paused else None
         await self._rows.abatch([PutOp((STATUS,), _PAUSED, value, index=False)])

@@ -1,10 +1,11 @@
 """The report of a Runner."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batch_bridge._core.models import Closed, Usage
-from batch_bridge._money import Cost
+from batch_bridge._money import Account, AccountLine, Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,9 +13,10 @@ class Report:
     """Figures of a Runner; those of the ledger survive restarts, those of the session do not.
 
     Attributes:
-        threads: Threads that ended in this session, including failed ones.
-        requests: Requests that were settled through batches, of all sessions on this ledger.
-        batches: Batches that were settled, of all sessions on this ledger.
+        threads: Threads that ended in this session, including failed ones. A thread of a run counts once, however often
+            it was run again or read again; a single call counts with each turn of its thread.
+        requests: Requests that were settled in batches or by realtime calls, of all sessions on this ledger.
+        batches: Batches that were settled, of all sessions on this ledger; realtime calls are none.
         outcomes: Requests by outcome, of all sessions on this ledger.
         usage: Tokens by model, of all sessions on this ledger, if the provider reports them; those of realtime calls
             are separate, because they cost more.
@@ -28,6 +30,8 @@ class Report:
         problems: What is wrong now with batches in flight that cannot be looked at, one line for each.
         cost: What was paid for all of that, what it would have cost in realtime, and what was saved, of all sessions on
             this ledger. Batches count once they have ended.
+        run_id: The run that all of this is about; `None` for the whole. Of a run the three times, `paid_twice` and
+            `unclaimed` are not known, and are zero; its threads are those that have ended or asked for something.
     """
 
     threads: int
@@ -43,6 +47,7 @@ class Report:
     unclaimed: int = 0
     problems: tuple[str, ...] = ()
     cost: Cost = field(default_factory=Cost)
+    run_id: str | None = None
 
 
 def of_batches(
@@ -63,7 +68,7 @@ def of_batches(
     return Report(
         threads=threads,
         requests=sum(batch.requests for batch in closed),
-        batches=sum(batch.handle is not None for batch in closed),
+        batches=sum(batch.handle is not None and batch.lane == "batch" for batch in closed),
         outcomes=outcomes,
         usage=add_up([batch.usage for batch in closed if batch.usage is not None]),
         langgraph_seconds=spent.get("langgraph", 0.0),
@@ -75,6 +80,51 @@ def of_batches(
         problems=problems,
         cost=cost,
     )
+
+
+def of_run(run_id: str, accounts: Sequence[Account], cost: Cost, *, threads: int, problems: tuple[str, ...]) -> Report:
+    """Return what one run comes to.
+
+    Args:
+        run_id: The run.
+        accounts: All that is settled, of all bridges.
+        cost: What the run has cost.
+        threads: Its threads that are known to have ended, asked or not.
+        problems: What is wrong now.
+    """
+    outcomes: Counter[str] = Counter()
+    asked: set[str] = set()
+    batches = resubmitted = 0
+    usages: list[Usage] = []
+    for account in accounts:
+        places = {place for place, who in enumerate(account.who) if who.run == run_id}
+        asked.update(account.who[place].thread for place in places)
+        if account.lane is None or not places:  # of a hit, no batch tells
+            continue
+        batches += account.lane == "batch"
+        ended = [account.ended[place] for place in places if place in account.ended]
+        outcomes.update(ended)
+        resubmitted += len(places) - len(ended)
+        usages += [_usage(line) for line in account.each() if line.who.run == run_id and line.kind == "billed"]
+    return Report(
+        threads=max(threads, len(asked)),
+        requests=outcomes.total(),
+        batches=batches,
+        outcomes=dict(outcomes),
+        usage=add_up(usages),
+        langgraph_seconds=0.0,
+        bridge_seconds=0.0,
+        waiting_seconds=0.0,
+        resubmitted=resubmitted,
+        problems=problems,
+        cost=cost,
+        run_id=run_id,
+    )
+
+
+def _usage(line: AccountLine) -> Usage:
+    tokens, is_realtime = line.used.tokens, line.lane == "realtime"
+    return Usage(line.used.model, tokens.input, tokens.output, tokens.cache_read, is_realtime)
 
 
 def add_up(usages: list[Usage]) -> tuple[Usage, ...]:

@@ -1,13 +1,13 @@
 """What is told when a process leaves batches behind that no later one will collect."""
 
-import logging
 from collections.abc import Mapping
 from typing import Final
 
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.models import JSON
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _SHOWN: Final = 10
 """Batches that are named."""

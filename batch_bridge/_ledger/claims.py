@@ -16,7 +16,6 @@ the clock of who looks, so that the clocks of two machines need not agree.
 import asyncio
 import contextlib
 import hashlib
-import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -28,11 +27,12 @@ from langgraph.store.base import GetOp, PutOp, SearchOp
 
 from batch_bridge._core import clock as _clock
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import logger_of
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.process import machine, started
 from batch_bridge.errors import StoreInUseError
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 TERM: Final = timedelta(seconds=30)
 """How long a holder is believed to live that says nothing."""
@@ -260,7 +260,7 @@ def _refused(what: str, row: dict[str, Any]) -> StoreInUseError:
     return StoreInUseError(
         f"{what} is owned by another Runner on this store: process {row['pid']} on {row['host']}. Two would pay twice. "
         "Wait until it has ended, pass Runner(…, patience=60) to wait for it, or use a bridge with another "
-        "name, or another run_id",
+        "name, or another run_id. For several processes on one database there is batch_bridge.pool.Pool",
         host=row["host"],
         pid=row["pid"],
     )

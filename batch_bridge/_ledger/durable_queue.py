@@ -40,10 +40,8 @@ class DurableQueueLedger(Ledger):
         await self.unqueued(batch.members)
 
     async def drop(self, ids: Iterable[str]) -> None:
-        """See `Ledger`; first they are queued no more."""
-        dropped = tuple(ids)
-        await self.unqueued(dropped)
-        await super().drop(dropped)
+        """See `Ledger`; with each row goes that of the queue, in one call of the store."""
+        await self._run(self._put(kind, each, None) for each in ids for kind in ("queued", "requests"))
 
 
 def _row(waiting: Waiting) -> dict[str, Any]:

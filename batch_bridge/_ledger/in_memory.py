@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langgraph.store.base import GetOp, Op, PutOp, SearchOp
+from langgraph.store.base import GetOp, ListNamespacesOp, Op, PutOp, SearchOp
 
 from batch_bridge._core.models import Closed, Outcome, Request
 from batch_bridge._ledger.ledger import Ledger
@@ -26,7 +26,7 @@ class MemoryRows:
         self._namespaces: dict[tuple[str, ...], dict[str, Row]] = {}
 
     async def abatch(self, ops: Iterable[Op]) -> list[Any]:
-        """Run operations: get and put by key, and a search that lists a namespace prefix."""
+        """Run operations: get and put by key, a search that lists a namespace prefix, and one for namespaces."""
         return [self._run(op) for op in ops]
 
     def _run(self, op: Op) -> Any:
@@ -51,6 +51,9 @@ class MemoryRows:
                 for row in rows.values()
             ]
             return found[op.offset : op.offset + op.limit]
+        if type(op) is ListNamespacesOp:
+            prefixes = [each.path for each in op.match_conditions or ()]
+            return [each for each in self._namespaces if all(each[: len(path)] == path for path in prefixes)]
         raise TypeError(f"MemoryRows was asked for {op!r}, which no ledger asks for")
 
 

@@ -1,13 +1,15 @@
 r"""The ledger: what a bridge must not forget, in any LangGraph `BaseStore`.
 
-Rows, below `("batch_bridge", <bridge>)`; `..` is one of 256 shards, the first two digits of the request id::
+Rows, below `("batch_bridge", <bridge>)`; each kind in one namespace, since a store on Postgres runs a statement for
+each namespace that a batch of operations names::
 
-    requests ..   request id -> thread, item, tenant?, sample?   from intake until its outcome is written
-    outcomes ..   request id -> outcome, thread?, tenant?        from settlement until its thread has ended
-    tries ..      request id -> what was tried in vain           from its first resubmission until it is forgotten
+    requests      request id -> thread, item, tenant?, sample?   from intake until its outcome is written
+    outcomes      request id -> outcome, thread?, tenant?        from settlement until its thread has ended
+    tries         request id -> what was tried in vain           from its first resubmission until it is forgotten
     members       batch key  -> request ids, group, terms        immutable, written before the batch's row
     batches       batch key  -> stage, prepared | handle         begun -> prepared -> submitted -> overdue | cancelled
     closed        batch key  -> counts, usage, times             after settlement, for reports
+    traces        batch key  -> where its requests were asked     only where somebody traces: until its span is told
     money         batch key  -> who asked, what is reserved, used     from before the intent, and for good: see `_money`
 
 A store has no transactions and no compare-and-set. So every write is idempotent by key, and the order of writes is
@@ -27,7 +29,6 @@ order of keys, by which a model fills in a schema, and takes no `\u0000`.
 """
 
 import json
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol, TypeVar
@@ -38,6 +39,7 @@ from batch_bridge._core import log_text as _logged
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.batching import Waiting
 from batch_bridge._core.durations import read_seconds
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import (
     JSON,
     Attempt,
@@ -51,9 +53,10 @@ from batch_bridge._core.models import (
     Terms,
     Usage,
 )
+from batch_bridge._ledger.old_shards import gather
 from batch_bridge.errors import LedgerError
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 T = TypeVar("T")
 
@@ -82,7 +85,6 @@ class Ledger:
     def __init__(self, store: Rows, bridge: str) -> None:
         self._store = store
         self._root = ("batch_bridge", bridge)
-        self._shards: dict[tuple[str, str], tuple[str, ...]] = {}
         self._tries: dict[str, tuple[Attempt, ...]] = {}
         self.aside: dict[str, JSON] = {}
         """Batches whose members are not known, and what the provider calls them. They stay in the store."""
@@ -137,7 +139,11 @@ class Ledger:
     # -- what was tried --------------------------------------------------------------------------------------
 
     async def read_attempts(self) -> None:
-        """Read what was tried in vain; from then on it is in memory."""
+        """Read what was tried in vain; from then on it is in memory. The first step of taking a ledger over.
+
+        Rows of version 0.1 are moved to their place first.
+        """
+        await gather(self._run, self._root)
         rows = await self._list("tries")
         self._tries = dict(self._each("tries", rows, _tried))
 
@@ -260,18 +266,43 @@ class Ledger:
             row["group"] = closed.group
         if closed.failures:
             row["failures"] = [[*kind, count] for kind, count in closed.failures.items()]
+        if closed.lane != "batch":
+            row["lane"] = closed.lane
         account = [] if money is None else [self._put("money", closed.key, money)]
         await self._run([self._put("closed", closed.key, row), *account])
         await self._run([self._put("batches", closed.key, None)])
         await self._run([self._put("members", closed.key, None)])
 
+    def was_told(self, request_id: str) -> bool:
+        """Return whether a settled request's outcome is on its way to nobody any more."""
+        del request_id
+        return True
+
     async def note_money(self, accounts: Mapping[str, dict[str, Any]]) -> None:
         """Write accounts of requests that no batch holds, by a key that is theirs. Idempotent."""
         await self._run(self._put("money", key, account) for key, account in accounts.items())
 
+    async def note_trace(self, key: str, row: dict[str, Any] | None) -> None:
+        """Write where the requests of a batch were asked, before it is begun; `None` once its span was handed over."""
+        await self._run([self._put("traces", key, row)])
+
+    async def trace(self, key: str) -> dict[str, Any] | None:
+        """Read where the requests of a batch were asked."""
+        (row,) = await self._get("traces", [key])
+        return row
+
+    async def traces(self) -> list[tuple[str, dict[str, Any]]]:
+        """Read those rows of all batches, by the batch's key: of open ones, of ended ones, and of some never sent."""
+        return await self._list("traces")
+
     async def money(self) -> list[tuple[str, dict[str, Any]]]:
         """Read all accounts, by the batch's key: of open batches, of closed ones, and of some that were never sent."""
         return await self._list("money")
+
+    async def money_of(self, key: str) -> dict[str, Any] | None:
+        """Read the account of one batch."""
+        (row,) = await self._get("money", [key])
+        return row
 
     async def open_batches(self, *, tidy: bool = False) -> list[tuple[Intent, bool] | SubmittedBatch]:
         """Read the batches that have not been closed, oldest first.
@@ -319,6 +350,7 @@ class Ledger:
                 "are requested",
                 key,
                 _logged.handle(row.get("handle")),
+                extra=about(bridge=self._root[1], batch=key),
             )
         self.aside[key] = row.get("handle", row.get("prepared"))
 
@@ -358,18 +390,11 @@ class Ledger:
     # -- the store -----------------------------------------------------------------------------------------
 
     def _put(self, kind: str, key: str, value: dict[str, Any] | None) -> PutOp:
-        return PutOp(self._namespace(kind, key), key, value, index=False)
-
-    def _namespace(self, kind: str, key: str) -> tuple[str, ...]:
-        shard = key[:2] if kind in ("requests", "outcomes", "tries") else ""
-        namespace = self._shards.get((kind, shard))
-        if namespace is None:
-            namespace = (*self._root, kind, shard) if shard else (*self._root, kind)
-            self._shards[kind, shard] = namespace
-        return namespace
+        return PutOp((*self._root, kind), key, value, index=False)
 
     async def _get(self, kind: str, keys: Sequence[str]) -> list[dict[str, Any] | None]:
-        items = await self._run(GetOp(self._namespace(kind, key), key) for key in keys)
+        namespace = (*self._root, kind)
+        items = await self._run(GetOp(namespace, key) for key in keys)
         return [None if item is None else item.value for item in items]
 
     async def _list(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
@@ -429,6 +454,7 @@ def _closed(key: str, row: Mapping[str, Any]) -> Closed:
         paid_twice=row.get("paid_twice", 0),
         group=row.get("group", ""),
         failures={(kind, code, status, passes): n for kind, code, status, passes, n in row.get("failures", ())},
+        lane=row.get("lane", "batch"),
     )
 
 
@@ -452,6 +478,10 @@ def _request_row(request: Request) -> dict[str, Any]:
         row["label"] = request.label
     if request.run:
         row["run"] = request.run
+    if request.trace:
+        row["trace"] = request.trace
+    if request.is_priced:
+        row["priced"] = True
     return row
 
 
@@ -463,7 +493,8 @@ def _request(request_id: str, row: Mapping[str, Any]) -> Request:
     own = read_seconds(row.get("deadline"))
     tenant, sample = row.get("tenant", ""), row.get("sample", "")
     label, run = row.get("label", ""), row.get("run", "")
-    return Request(request_id, row["thread"], _read(row, "item"), tenant, sample, own, label, run)
+    trace, is_priced = row.get("trace", ""), row.get("priced") is True
+    return Request(request_id, row["thread"], _read(row, "item"), tenant, sample, own, label, run, trace, is_priced)
 
 
 def _terms_row(terms: Terms) -> dict[str, Any]:

@@ -20,11 +20,12 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.store.base import Op
 
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import logger_of
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge.errors import BatchBridgeError
 from batch_bridge.events import StoreFailed
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 T = TypeVar("T")
 

@@ -1,7 +1,8 @@
 """Money: what requests cost, what they may cost, and a limit that holds. Its core knows no LangGraph."""
 
 from batch_bridge._core.models import Ask
-from batch_bridge._money.account import Account, Line, Who, of_hit, who_asked
+from batch_bridge._money.account import Account, AccountLine, Who, of_hit, who_asked
+from batch_bridge._money.askers import Askers
 from batch_bridge._money.budget import Budget
 from batch_bridge._money.estimate import likely, worst
 from batch_bridge._money.prices import Charge, Lane, Price, Prices
@@ -12,13 +13,14 @@ from batch_bridge._money.tokens import Tokens, Used, read_usage
 
 __all__ = [
     "Account",
+    "AccountLine",
     "Ask",
+    "Askers",
     "Budget",
     "Charge",
     "Cost",
     "CostLine",
     "Lane",
-    "Line",
     "Part",
     "Price",
     "Prices",

@@ -7,15 +7,16 @@ The row of a batch, or of a request that no batch held because a cache knew its 
     who       [thread, run, label, tenant] of those who asked, without what is empty at the end
     of        for each member of the batch, in its order, which of `who` has asked for it
     again     places of the members that an earlier batch has held, in vain
+    priced    places of the members whose answers tell what was paid for them
     worst     for each member what may be spent on it at most, in steps of `STEP`; `null` where no price is known
     lane      "batch" or "realtime"; from here on written when the batch is closed
     models    [model, tier] of the answers
     lines     [place, kind, which of `models`, tokens …] of each member that was answered
+    ended     places of the members that have not succeeded, by how they ended; under "" those that were sent on
 
 Prices are not written down: the row says what was used, once, and a receipt prices it.
 """
 
-from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,12 +29,13 @@ from batch_bridge._money.tokens import Tokens, Used, read_usage
 
 Kind: TypeAlias = Literal["billed", "deduplicated", "cache_hit", "untold"]
 _KINDS: Final[tuple[Kind, ...]] = ("billed", "deduplicated", "cache_hit", "untold")
-_NUMBERS: Final = {kind: number for number, kind in enumerate(_KINDS)}
-_UNTOLD: Final = Used("", Tokens())
+_WELL: Final = "succeeded"
 MAYBE_PAID: Final = frozenset(
     {
         "answer_too_large",
+        "create_unknown",
         "realtime_interrupted",
+        "response_not_found",
         "submission_unknown",
         "unexpected_answer",
         "unmatched_result",
@@ -79,7 +81,7 @@ def who_asked(requests: Sequence[Request | None]) -> tuple[Who, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class AccountLine:
     """What one request used.
 
     Attributes:
@@ -121,9 +123,11 @@ class Account:
         who: Who has asked for each member, in their order.
         again: Places of members that an earlier batch has held.
         worst: What may be spent on each member; empty where nothing is reserved.
-        lane: How it is answered; empty until that is known.
-        rows: What each member that was answered used, by place: kind, number of the model, tokens.
-        models: The numbers of models and tiers.
+        priced: Places of members whose answers tell what was paid for them.
+        lane: How it was answered; empty until it is closed.
+        way: How it is answered, once that is known; not written down.
+        lines: Kind and usage of the members that were answered, by place.
+        ended: How members have ended here, by place; one that was sent on to another batch has not.
     """
 
     at: datetime
@@ -132,15 +136,17 @@ class Account:
     again: frozenset[int] = frozenset()
     worst: tuple[Decimal | None, ...] = ()
     lane: Lane | None = None
-    rows: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    models: dict[tuple[str, str], int] = field(default_factory=dict)
+    lines: dict[int, tuple[Kind, Used]] = field(default_factory=dict)
+    priced: frozenset[int] = frozenset()
+    ended: dict[int, str] = field(default_factory=dict)
+    way: Lane | None = None
     _places: dict[str, int] = field(default_factory=dict)
     _free: frozenset[str] = frozenset()
 
     def know(self, members: Sequence[str], billed: Iterable[str]) -> None:
         """Say which requests these are, and which of them are lines that the provider bills."""
         self._places = {member: place for place, member in enumerate(members)}
-        self._free = frozenset() if billed is members else frozenset(self._places.keys() - set(billed))
+        self._free = frozenset(self._places.keys() - set(billed))
 
     def note(self, request_id: str, outcome: Outcome, asked: str = "") -> None:
         """Note what a member's answer used. The first one counts; what was not answered is not noted.
@@ -151,25 +157,30 @@ class Account:
             asked: The model that was asked, where the answer does not name one.
         """
         place = self._places.get(request_id)
-        if place is None or place in self.rows:
+        if place is None or place in self.lines:
             return
-        if isinstance(outcome, Succeeded):
-            used = read_usage(outcome.answer)
-        elif isinstance(outcome, Errored) and outcome.code in MAYBE_PAID:
-            used = None
-        else:
-            return
+        match outcome:
+            case Succeeded(answer):
+                used = read_usage(answer)
+            case Errored(code=code) if code in MAYBE_PAID:
+                used = None
+            case _:
+                return
         kind: Kind = "deduplicated" if request_id in self._free else "billed" if used is not None else "untold"
-        self.put(place, kind, used or _UNTOLD, asked)
+        used = used or Used("", Tokens())
+        self.lines[place] = (kind, used if used.model else Used(asked, used.tokens, used.tier))
 
-    def put(self, place: int, kind: Kind, used: Used, asked: str = "") -> None:
-        """Note what a member used."""
-        model, tokens, tier = used
-        key = (model or asked, tier)
-        number = self.models.get(key)
-        if number is None:
-            number = self.models[key] = len(self.models)
-        self.rows[place] = (_NUMBERS[kind], number, *tokens.to_list())
+    def paid(self, request_id: str, prices: Prices) -> Decimal | None:
+        """Return what was paid for a member whose answer is to tell that; `None` for others, and if it is not known."""
+        place = self._places.get(request_id)
+        if place is None or place not in self.priced or place not in self.lines:
+            return None
+        return self._line(place).charge(prices).paid
+
+    def end(self, request_id: str, kind: str) -> None:
+        """Note how a member has ended. Done twice, it changes nothing."""
+        if (place := self._places.get(request_id)) is not None:
+            self.ended[place] = kind
 
     def forget(self, threads: Container[str], tenants: Container[str]) -> None:
         """Take the names of threads and tenants out of it; the amounts stay."""
@@ -182,20 +193,28 @@ class Account:
             sums[who.thread] = sums.get(who.thread, Decimal(0)) + (worst or 0)
         return sums
 
-    def counts(self) -> Counter[str]:
+    def counts(self) -> dict[str, int]:
         """Return how many requests are counted here, by thread; each is where it was sent first."""
-        again = self.again
-        return Counter([who.thread for place, who in enumerate(self.who) if place not in again])
+        sums: dict[str, int] = {}
+        for place, who in enumerate(self.who):
+            if place not in self.again:
+                sums[who.thread] = sums.get(who.thread, 0) + 1
+        return sums
 
-    def each(self) -> Iterable[Line]:
+    def each(self) -> Iterable[AccountLine]:
         """Return a line for each member that was answered."""
-        models = list(self.models)
-        for place, (number, model, *tokens) in sorted(self.rows.items()):
-            kind, (name, tier) = _KINDS[number], models[model]
-            used = Used(name, Tokens(*tokens), tier)
-            lane: Lane = kind if kind in ("cache_hit", "deduplicated") else self.lane or "batch"
-            worst = self.worst[place] if place < len(self.worst) else None
-            yield Line(self.who[place], kind, used, lane, self.vendor, self.at, worst)
+        for place in sorted(self.lines):
+            yield self._line(place)
+
+    def of(self, places: Iterable[int]) -> Iterable[AccountLine]:
+        """Return a line for each of these members that was answered."""
+        return (self._line(place) for place in places if place in self.lines)
+
+    def _line(self, place: int) -> AccountLine:
+        kind, used = self.lines[place]
+        lane: Lane = kind if kind in ("cache_hit", "deduplicated") else self.lane or self.way or "batch"
+        worst = self.worst[place] if place < len(self.worst) else None
+        return AccountLine(self.who[place], kind, used, lane, self.vendor, self.at, worst)
 
     def to_row(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -211,13 +230,24 @@ class Account:
             row["vendor"] = self.vendor
         if self.again:
             row["again"] = sorted(self.again)
+        if self.priced:
+            row["priced"] = sorted(self.priced)
         if self.worst:
             row["worst"] = [None if each is None else int(each / STEP) for each in self.worst]
         if self.lane is not None:
             row["lane"] = self.lane
-        if self.rows:
-            row["models"] = [_trimmed(list(each)) for each in self.models]
-            row["lines"] = [[place, *used] for place, used in sorted(self.rows.items())]
+            ends: dict[str, list[int]] = {}
+            for place in range(len(self.who)):
+                if (kind := self.ended.get(place, "")) != _WELL:
+                    ends.setdefault(kind, []).append(place)
+            row["ended"] = ends
+        if self.lines:
+            models = {key: n for n, key in enumerate(dict.fromkeys((u.model, u.tier) for _, u in self.lines.values()))}
+            row["models"] = [_trimmed(list(each)) for each in models]
+            row["lines"] = [
+                [place, _KINDS.index(kind), models[used.model, used.tier], *used.tokens.to_list()]
+                for place, (kind, used) in sorted(self.lines.items())
+            ]
         return row
 
     @classmethod
@@ -228,12 +258,13 @@ class Account:
             TypeError, ValueError, KeyError, IndexError: It is none of ours, or was damaged.
         """
         who = [Who(*each) for each in row["who"]]
-        models = {(*each, "", "")[:2]: number for number, each in enumerate(row.get("models", ()))}
-        rows: dict[int, tuple[int, ...]] = {}
+        models = [[*each, "", ""][:2] for each in row.get("models", ())]
+        lines: dict[int, tuple[Kind, Used]] = {}
         for place, kind, model, *tokens in row.get("lines", ()):
-            if _KINDS[kind] is None or not 0 <= model < len(models) or Tokens(*tokens) is None:
-                raise ValueError(f"the line of member {place} is damaged")
-            rows[place] = (kind, model, *tokens)
+            name, tier = models[model]
+            lines[place] = (_KINDS[kind], Used(name, Tokens(*tokens), tier))
+        not_well = {place: kind for kind, places in row.get("ended", {}).items() for place in places}
+        told = range(len(row["of"])) if "ended" in row else lines  # an earlier version told of those alone
         return cls(
             at=datetime.fromtimestamp(row["at"], UTC),
             vendor=row.get("vendor"),
@@ -241,17 +272,16 @@ class Account:
             again=frozenset(row.get("again", ())),
             worst=tuple(None if each is None else each * STEP for each in row.get("worst", ())),
             lane=row.get("lane"),
-            rows=rows,
-            models=models,
+            lines=lines,
+            priced=frozenset(row.get("priced", ())),
+            ended={place: kind for place in told if (kind := not_well.get(place, _WELL))},
         )
 
 
 def of_hit(request: Request, outcome: Outcome, vendor: str | None, at: datetime) -> Account:
     """Return the account of a request that a cache has answered."""
     used = read_usage(outcome.answer) if isinstance(outcome, Succeeded) else None
-    account = Account(at, vendor, (Who.of(request),))
-    account.put(0, "cache_hit", used or _UNTOLD)
-    return account
+    return Account(at, vendor, (Who.of(request),), lines={0: ("cache_hit", used or Used("", Tokens()))})
 
 
 def _trimmed(values: list[str]) -> list[str]:

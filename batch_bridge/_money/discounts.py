@@ -41,3 +41,32 @@ BATCH: Final[Mapping[str, Discount]] = {
     "mistral": Discount(_HALF, True, "https://docs.mistral.ai/capabilities/batch/"),  # noqa: FBT003
 }
 """By the provider's id in `genai-prices`."""
+
+FLEX: Final[Mapping[str, Discount]] = {
+    "openai": Discount(_HALF, True, "https://developers.openai.com/api/docs/guides/flex-processing"),  # noqa: FBT003
+    "azure": Discount(
+        _HALF,
+        True,  # noqa: FBT003
+        "https://learn.microsoft.com/azure/foundry/openai/how-to/flex-processing",
+    ),
+    "google": Discount(_HALF, True, "https://ai.google.dev/gemini-api/docs/flex-inference"),  # noqa: FBT003
+}
+"""The flex tier, as above."""
+
+_BACKGROUND: Final = "https://developers.openai.com/api/docs/guides/background"
+WINDOWS: Final[Mapping[str, Discount]] = {
+    "window:2h": Discount(Decimal("0.7"), True, _BACKGROUND),  # noqa: FBT003
+    "window:8h": Discount(Decimal("0.6"), True, _BACKGROUND),  # noqa: FBT003
+}
+"""Completion windows of responses in the background, by lane; OpenAI's."""
+
+
+def discount_of(lane: str, vendor: str | None) -> Discount | None:
+    """Return the discount of a lane; `None` where none is known."""
+    match lane:
+        case "batch":
+            return BATCH.get(vendor or "")
+        case "flex":
+            return FLEX.get(vendor or "")
+        case _:
+            return WINDOWS.get(lane) if vendor == "openai" else None

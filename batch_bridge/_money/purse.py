@@ -1,5 +1,6 @@
 """A purse: what is spent and what is reserved, of all who share a budget. The truth is in the ledgers' accounts."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -11,6 +12,8 @@ from batch_bridge._money.prices import Prices
 
 What: TypeAlias = Literal["usd", "usd_per_thread", "requests_per_thread", "price"]
 _ZERO: Final = Decimal(0)
+_MOST_ENDED: Final = 10_000
+"""Threads that have ended and are remembered all the same: one may go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ class Purse:
         self.version = 0
         self.on_change: list[Callable[[], None]] = []
         self._parts: dict[str, Part] = {}
+        self._ended: OrderedDict[str, None] = OrderedDict()
 
     def part(self, bridge: str) -> Part:
         """Return what a bridge has of it."""
@@ -117,11 +121,27 @@ class Purse:
             sum((own.reserved for own in found), _ZERO),
         )
 
+    def end(self, thread: str) -> None:
+        """Note that a thread has ended: it is forgotten once many others have ended after it, if nothing is reserved.
+
+        Where each thread has its own dollars, none is forgotten: then it is exact whatever goes on after its end.
+        """
+        if self.budget.usd_per_thread is not None:
+            return
+        self._ended[thread] = None
+        self._ended.move_to_end(thread)
+        while len(self._ended) > _MOST_ENDED:
+            oldest, _ = self._ended.popitem(last=False)
+            if not self.own(oldest).reserved:
+                for part in self._parts.values():
+                    part.threads.pop(oldest, None)
+
     def judge_count(self, thread: str, queued: int) -> Refusal | None:
         """Return why a thread, of which `queued` requests wait, may not ask for one more; `None` if it may."""
         limit = self.budget.requests_per_thread
         if not thread or limit is None:
             return None
+        self._ended.pop(thread, None)  # it goes on
         asked = self.own(thread).requests + queued
         return Refusal("requests_per_thread", Decimal(asked), _ZERO, Decimal(limit)) if asked >= limit else None
 

@@ -11,7 +11,7 @@ from batch_bridge._core.models import Ask
 from batch_bridge._money.account import Account
 from batch_bridge._money.budget import OUTPUT_TOKENS
 from batch_bridge._money.estimate import Counted, likely, names_no_limit
-from batch_bridge._money.prices import Prices
+from batch_bridge._money.prices import Lane, Prices
 from batch_bridge._money.receipt import shown
 from batch_bridge._money.tokens import Tokens
 
@@ -97,6 +97,7 @@ def of_asks(
     batches: int | None,
     now: datetime,
     output_tokens: int | None = None,
+    lane: Lane = "batch",
 ) -> Quote:
     """Return what requests will come to that are at hand.
 
@@ -107,10 +108,11 @@ def of_asks(
         batches: How many batches they are.
         now: Aware UTC.
         output_tokens: What one answer is likely to hold; `None`: as much as its request allows, which is the most.
+        lane: In which lane they are answered.
     """
     given = made = least_made = requests = 0
-    sums: dict[str, list[Decimal | None]] = {"batch": [], "realtime": []}
-    lows: dict[str, list[Decimal | None]] = {"batch": [], "realtime": []}
+    sums: dict[str, list[Decimal | None]] = {lane: [], "realtime": []}
+    lows: dict[str, list[Decimal | None]] = {lane: [], "realtime": []}
     counted: Counted = "tiktoken"
     guessed = 0
     for ask in asks:
@@ -121,9 +123,9 @@ def of_asks(
             tokens = Tokens(tokens.input, output_tokens)
         requests += 1
         given, made = given + tokens.input, made + tokens.output
-        for lane in ("batch", "realtime"):
+        for each in (lane, "realtime"):
             for held, used in ((sums, tokens), (lows, Tokens(tokens.input))):
-                held[lane].append(prices.charge(vendor, ask.model, used, lane=lane, tier="", at=now).paid)
+                held[each].append(prices.charge(vendor, ask.model, used, lane=each, tier="", at=now).paid)
     fixed = output_tokens is not None
     least_made = made if fixed else 0
     assumed = "" if fixed or not made else "answers as long as their requests allow"
@@ -135,7 +137,7 @@ def of_asks(
         batches=batches,
         input_tokens=Range.exactly(given),
         output_tokens=Range(Decimal(made), Decimal(least_made), Decimal(made)),
-        usd=_range(sums["batch"], sums["batch"] if fixed else lows["batch"]),
+        usd=_range(sums[lane], sums[lane] if fixed else lows[lane]),
         usd_realtime=_range(sums["realtime"], sums["realtime"] if fixed else lows["realtime"]),
         counted=counted,
         assumed=assumed,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from batch_bridge._money.account import Line
+from batch_bridge._money.account import AccountLine
 from batch_bridge._money.prices import Prices
 from batch_bridge._money.tokens import Tokens
 
@@ -54,7 +54,8 @@ class Cost(CostLine):
     Attributes:
         currency: Of all amounts, a code of three letters; empty where several were mixed, and the sum is unknown.
         by_model: By the name of the model that has answered; empty for answers that do not name one.
-        by_lane: `"batch"`, `"realtime"`, and what cost nothing: `"cache_hit"` and `"deduplicated"`.
+        by_lane: `"batch"`, `"window:8h"`, `"window:2h"`, `"flex"`, `"realtime"`, and what cost nothing:
+            `"cache_hit"` and `"deduplicated"`.
     """
 
     currency: str = "USD"
@@ -109,7 +110,7 @@ class _Sum:
         }
 
 
-def receipt(bridges: Iterable[tuple[Prices, Iterable[Line]]]) -> Cost:
+def receipt(bridges: Iterable[tuple[Prices, Iterable[AccountLine]]]) -> Cost:
     """Add up what was used, with the prices of each bridge. The first price imports `genai-prices`."""
     whole, models, lanes = _Sum(), dict[str, _Sum](), dict[str, _Sum]()
     currencies = set[str]()
@@ -131,7 +132,7 @@ def receipt(bridges: Iterable[tuple[Prices, Iterable[Line]]]) -> Cost:
     )
 
 
-def rows(bridges: Iterable[tuple[str, Prices, Iterable[Line]]]) -> list[dict[str, Any]]:
+def rows(bridges: Iterable[tuple[str, Prices, Iterable[AccountLine]]]) -> list[dict[str, Any]]:
     """Return a row for each bridge, run, thread, tenant, label, model and lane: what a data frame is made of."""
     sums: dict[tuple[str, ...], _Sum] = {}
     for bridge, prices, lines in bridges:

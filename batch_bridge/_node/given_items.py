@@ -1,6 +1,6 @@
 """What a caller gives where a list of items belongs. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any
 
 
@@ -22,6 +22,15 @@ def check_items(items: Any, called: str, one: str = "item") -> Iterable[Any]:
         kind = "string" if isinstance(items, str) else type(items).__name__
         raise TypeError(f"{called} got a {kind} instead of a list of {one}s; for a single {one} pass [{one}]")
     return items
+
+
+def check_inputs(inputs: Any, called: str) -> Iterable[Any] | AsyncIterable[Any]:
+    """Return inputs as they were given, if they can be several; they may come one after the other, asynchronously.
+
+    Raises:
+        TypeError: As `check_items`.
+    """
+    return inputs if isinstance(inputs, AsyncIterable) else check_items(inputs, called, "input")
 
 
 def check_item(item: Any, called: str) -> Any:

@@ -18,11 +18,20 @@ from weakref import WeakKeyDictionary
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt
 
-from batch_bridge._compat.langgraph import COUNTS_ON, count_anew, interrupt_for_us
-from batch_bridge._core.interrupt_payload import Asked, interrupt_value, read_author, read_envelope, to_json
+from batch_bridge._compat.langgraph import COUNTS_ON, count_anew, interrupt_for_us, is_new_answer, next_answer
+from batch_bridge._core.interrupt_payload import (
+    Asked,
+    interrupt_value,
+    is_envelope,
+    read_author,
+    read_envelope,
+    to_json,
+)
 from batch_bridge._core.models import JSON, Outcome, Succeeded
+from batch_bridge._core.outcomes import is_refused
 from batch_bridge._core.request_identity import Identity
 from batch_bridge._core.signature import SIGNATURE, Check, Keys
+from batch_bridge._core.trace_context import current as current_trace
 from batch_bridge._ledger.process import this_process
 from batch_bridge.errors import NondeterministicNodeError
 
@@ -78,12 +87,21 @@ class PendingWaits:
     one has asked for proves nothing: its code, or its day, may have been another.
 
     On a server, where others can write to a thread, what it asks is signed and an envelope that is not signed brings
-    nothing. `signs_for` is the thread then, and the keys are given to it before it goes on.
+    nothing. `signs_for` is the thread then, and the keys are given to it before it goes on. With `asks_refused` what a
+    budget has refused in an earlier run, which has failed with that, is asked again: there may be more to spend by now.
     """
 
     def __init__(
-        self, retries: int, origin: str = "", *, recount: bool = False, by: str = "", signs_for: str = ""
+        self,
+        retries: int,
+        origin: str = "",
+        *,
+        recount: bool = False,
+        by: str = "",
+        signs_for: str = "",
+        asks_refused: bool = False,
     ) -> None:
+        self._asks_refused = asks_refused
         self._thread = signs_for
         self._keys: Keys | None = None
         self._unread: list[Mapping[str, Any]] = []
@@ -92,6 +110,8 @@ class PendingWaits:
         self._origin = origin
         self._equal: dict[tuple[str, bytes], int] = {}
         self._open: dict[str, Asked] = {}
+        self._again: set[str] = set()
+        self._survived: set[str] = set()
         self._claimed: set[str] = set()
         self._answers: dict[str, Outcome] = {}
         self._rounds: list[_Round] = []
@@ -158,22 +178,28 @@ class PendingWaits:
         tenant: str = "",
         deadline: timedelta | None = None,
         label: str = "",
+        is_priced: bool = False,
     ) -> Identity:
         """Name a wait; equal waits are counted in the order in which they come."""
         with self._lock:
             self._check_open()
             equal = self._equal.get((batcher, content), 0)
             self._equal[batcher, content] = equal + 1
-            return Identity(thread, namespace, batcher, content, equal, key, tenant, deadline, label)
+            return Identity(thread, namespace, batcher, content, equal, key, tenant, deadline, label, is_priced)
 
     def look_up(self, identity: Identity, item: Any) -> tuple[str, Outcome | None]:
         """Return the request that a wait stands for now, and its outcome; without one, it is open from now on.
 
-        An outcome that failed counts only while the node has not been retried since.
+        An outcome that failed counts only while the node has not been retried since, or where it got past it then.
         """
         with self._lock:
+            outcome: Outcome | None = None
+            request_id = ""
             for attempt in range(self._retries + 1):
+                before, failed = request_id, outcome
                 request_id = identity.request_id(attempt) if attempt else identity.first
+                if request_id in self._survived:
+                    return before, failed
                 self._claimed.add(request_id)
                 outcome = self._answers.get(request_id)
                 if outcome is None:
@@ -185,8 +211,12 @@ class PendingWaits:
                         identity.sample,
                         identity.deadline,
                         identity.label,
+                        current_trace(),
+                        identity.is_priced,
                     )
                     self._open.setdefault(request_id, asked)
+                    if attempt:
+                        self._again.add(request_id)
                     return request_id, None
                 if isinstance(outcome, Succeeded):
                     break
@@ -210,6 +240,8 @@ class PendingWaits:
                 if self._recount:
                     count_anew()
                     self._recount = False
+                if self._has_survived():
+                    return 0.0
                 try:
                     self._take(interrupt_for_us(value))
                 except GraphInterrupt as interrupted:
@@ -234,6 +266,21 @@ class PendingWaits:
                 self._parked.value[SIGNATURE] = self._keys.sign("interrupt", self._thread, self._parked.value)
             self._closed = True
             raise ParkedInterrupt(self._parked.interrupts)
+
+    def _has_survived(self) -> bool:
+        """Return whether the node went on, before it was retried, though what is to be asked anew had failed.
+
+        A person's answer comes next then, to what the node has asked since. A wait must not take it; so those failures
+        stand, and the question is answered as it was.
+        """
+        again = {each for each in self._again if each in self._open and each not in self._answers}
+        if not again or (answer := next_answer()) is None or is_envelope(answer):
+            return False
+        self._survived |= again
+        self._again -= again
+        for each in again:
+            del self._open[each]
+        return True
 
     def _is_lost(self, stray: list[bool]) -> bool:
         """Return whether a node makes no progress.
@@ -279,6 +326,10 @@ class PendingWaits:
 
     def _note(self, value: object) -> None:
         brought = read_envelope(value)
+        if self._asks_refused:
+            brought = {
+                each: outcome for each, outcome in brought.items() if not is_refused(outcome) or is_new_answer(value)
+            }
         fresh = brought.keys() - self._answers.keys()
         if fresh:
             self._rounds.append(_Round(frozenset(fresh), read_author(value) == self._by))
@@ -317,6 +368,7 @@ def pending_waits_of(
     attempt: int = 1,
     by: str = "",
     signs_for: str = "",
+    asks_refused: bool = False,
 ) -> PendingWaits:
     """Return the pending waits of an execution; all its waits get the same object.
 
@@ -328,6 +380,7 @@ def pending_waits_of(
         attempt: Which attempt of LangGraph's at the node this execution is; the first is 1.
         by: Who asks: the session of a Runner; this process, where it is left out.
         signs_for: The thread, on a server.
+        asks_refused: What a budget has refused in an earlier run is asked again.
     """
     with _boxes_lock:
         pending = _pending.get(run)
@@ -336,5 +389,7 @@ def pending_waits_of(
         waits = pending.get(execution)
         if waits is None:
             recount = COUNTS_ON and attempt > 1
-            waits = pending[execution] = PendingWaits(retries, origin, recount=recount, by=by, signs_for=signs_for)
+            waits = pending[execution] = PendingWaits(
+                retries, origin, recount=recount, by=by, signs_for=signs_for, asks_refused=asks_refused
+            )
         return waits

@@ -11,12 +11,13 @@ been seen counts:
 Three times in a row, for one task or one thread, and it is said: once for each node.
 """
 
-import logging
 import threading
 from collections import OrderedDict
 from typing import Final
 
-logger = logging.getLogger("batch_bridge")
+from batch_bridge._core.log import logger_of
+
+logger = logger_of(__name__)
 
 _IN_A_ROW: Final = 3
 _MOST: Final = 10_000

@@ -8,7 +8,6 @@ state again, as it does in LangGraph; but tasks that still wait for us have begu
 they began with.
 """
 
-import logging
 import uuid
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
@@ -17,10 +16,11 @@ from langgraph.types import Command
 
 from batch_bridge._compat.pregel_loop import Loop, Writes, change_interrupts, interrupted, is_sent, with_fields, wrap
 from batch_bridge._core.interrupt_payload import MARKER, VERSION
+from batch_bridge._core.log import logger_of
 from batch_bridge._node.untracked_state import TaskWrites, Untracked, UntrackedMemory, from_json
 from batch_bridge.errors import LostStateError
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 LINK: Final = "__batch_bridge__"
 """Where, in a run's `configurable`, the host that drives the graph leaves its `Link`."""

@@ -7,17 +7,22 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 
 from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
 from langgraph.runtime import ExecutionInfo, Runtime, get_runtime
 
-from batch_bridge._compat.langgraph import forget_answer, forget_answer_sync, has_checkpointer, skip_old_answer
+from batch_bridge._compat.langgraph import (
+    forget_answer,
+    forget_answer_sync,
+    has_checkpointer,
+    skip_old_answer,
+)
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.durations import Within, duration
 from batch_bridge._core.json_values import digest, dumps
-from batch_bridge._core.messages import decode, encode, has_messages, without_ids
+from batch_bridge._core.messages import decode, encode, has_messages, with_cost, without_ids
 from batch_bridge._core.models import JSON, Outcome, Succeeded
 from batch_bridge._core.request_identity import Identity
 from batch_bridge._node.execution import note_parked
@@ -36,10 +41,14 @@ from batch_bridge._node.platform.announce import (
     user_of,
 )
 from batch_bridge._node.quiet_loop import keep_quiet
+from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._node.slow_rounds import note_late
 from batch_bridge._node.step_limits import LINK, install
 from batch_bridge._node.untracked_state import UntrackedMemory
 from batch_bridge.errors import NoCheckpointerError, OutsideGraphError, RequestError, UnknownBatcherError
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage, BaseMessage
 
 T = TypeVar("T")
 
@@ -94,6 +103,24 @@ class Link:
         return (held | set(given)) - taken - later
 
 
+@overload
+async def wait(
+    item: Sequence["BaseMessage"],
+    *,
+    batcher: str | Named | None = None,
+    key: str | None = None,
+    deadline: Within = None,
+    label: str | None = None,
+) -> "AIMessage": ...
+@overload
+async def wait(
+    item: Any,
+    *,
+    batcher: str | Named | None = None,
+    key: str | None = None,
+    deadline: Within = None,
+    label: str | None = None,
+) -> Any: ...
 async def wait(
     item: Any,
     *,
@@ -118,7 +145,8 @@ async def wait(
             requests apart.
 
     Returns:
-        The answer: JSON, or LangChain messages if the provider returns them.
+        The answer: JSON, or LangChain messages if the provider returns them. For a type checker messages are answered
+        with an `AIMessage`, as the bundled providers do, and all else with `Any`.
 
     Raises:
         RequestFailed, RequestExpired, RequestCancelled: The request ended without an answer. If the node is
@@ -133,6 +161,15 @@ async def wait(
     return _unwrap(*await _resolve(pending, asked), _consumed())
 
 
+@overload
+async def wait_many(
+    items: Sequence[Sequence["BaseMessage"]],
+    *,
+    batcher: str | Named | None = None,
+    deadline: Within = None,
+    return_exceptions: Literal[False] = False,
+    label: str | None = None,
+) -> list["AIMessage"]: ...
 @overload
 async def wait_many(
     items: Sequence[Any],
@@ -182,6 +219,24 @@ async def wait_many(
     return _unwrap_all(ended, return_exceptions=return_exceptions)
 
 
+@overload
+def wait_sync(
+    item: Sequence["BaseMessage"],
+    *,
+    batcher: str | Named | None = None,
+    key: str | None = None,
+    deadline: Within = None,
+    label: str | None = None,
+) -> "AIMessage": ...
+@overload
+def wait_sync(
+    item: Any,
+    *,
+    batcher: str | Named | None = None,
+    key: str | None = None,
+    deadline: Within = None,
+    label: str | None = None,
+) -> Any: ...
 def wait_sync(
     item: Any,
     *,
@@ -195,6 +250,24 @@ def wait_sync(
     return _unwrap(*_resolve_sync(pending, asked), _consumed())
 
 
+@overload
+def wait_many_sync(
+    items: Sequence[Sequence["BaseMessage"]],
+    *,
+    batcher: str | Named | None = None,
+    deadline: Within = None,
+    return_exceptions: Literal[False] = False,
+    label: str | None = None,
+) -> list["AIMessage"]: ...
+@overload
+def wait_many_sync(
+    items: Sequence[Any],
+    *,
+    batcher: str | Named | None = None,
+    deadline: Within = None,
+    return_exceptions: bool = False,
+    label: str | None = None,
+) -> list[Any]: ...
 def wait_many_sync(
     items: Sequence[Any],
     *,
@@ -211,18 +284,31 @@ def wait_many_sync(
 
 
 async def wait_outcome(
-    item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None
+    item: Any,
+    *,
+    batcher: str | Named | None = None,
+    key: str | None = None,
+    deadline: Within = None,
+    is_priced: bool = False,
 ) -> tuple[str, Outcome]:
-    """Park this thread like `wait`, and return the request's id and its outcome; the answer is not decoded."""
-    pending, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
+    """Park this thread like `wait`, and return the request's id and its outcome; the answer is not decoded.
+
+    With `is_priced` the outcome tells what was paid, where that is known.
+    """
+    pending, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline, is_priced=is_priced)
     return _note(await _resolve(pending, asked))
 
 
 def wait_outcome_sync(
-    item: Any, *, batcher: str | Named | None = None, key: str | None = None, deadline: Within = None
+    item: Any,
+    *,
+    batcher: str | Named | None = None,
+    key: str | None = None,
+    deadline: Within = None,
+    is_priced: bool = False,
 ) -> tuple[str, Outcome]:
     """Park this thread like `wait_outcome`, in a synchronous node."""
-    pending, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline)
+    pending, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline, is_priced=is_priced)
     return _note(_resolve_sync(pending, asked))
 
 
@@ -298,6 +384,8 @@ def _open(
     key: str | None,
     deadline: Within,
     label: str | None = None,
+    *,
+    is_priced: bool = False,
 ) -> tuple[PendingWaits, list[tuple[Identity, JSON]]]:
     within = duration(deadline)
     info, run, link = _execution()
@@ -314,6 +402,7 @@ def _open(
         )
     execution = (info.thread_id, info.checkpoint_ns, info.node_attempt, info.node_first_attempt_time)
     retries = info.node_attempt - 1 + (link.retries if link else 0)
+    is_on_server = link is None and is_deployed(get_runtime())
     pending = pending_waits_of(
         run,
         execution,
@@ -321,7 +410,8 @@ def _open(
         origin_of(get_runtime()),
         attempt=info.node_attempt,
         by=link.by if link else "",
-        signs_for=str(info.thread_id) if link is None and is_deployed(get_runtime()) else "",
+        signs_for=str(info.thread_id) if is_on_server else "",
+        asks_refused=is_on_server,
     )
     if link is not None:
         link.boxes.add(pending)
@@ -342,6 +432,7 @@ def _open(
                 tenant=tenant,
                 deadline=within,
                 label=called,
+                is_priced=is_priced or has_messages(item),
             )
         except GraphInterrupt:  # the task has parked without this one
             note_late(info.thread_id, info.checkpoint_ns, pending.rounds)
@@ -459,7 +550,8 @@ async def _tell(pending: PendingWaits) -> None:
 
 
 def _tell_sync(pending: PendingWaits) -> None:
-    forget_answer_sync()
+    if not is_on_loop():
+        forget_answer_sync()
     runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
     if link is not None:
         _note_parked(link, runtime, pending)
@@ -495,7 +587,7 @@ def _unwrap(request_id: str, outcome: Outcome, consumed: set[str] | None) -> Any
     if consumed is not None:
         consumed.add(request_id)
     if isinstance(outcome, Succeeded):
-        return decode(outcome.answer)
+        return with_cost(decode(outcome.answer), outcome.cost)
     raise _outcome.to_error(request_id, outcome)
 
 

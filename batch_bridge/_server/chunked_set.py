@@ -1,7 +1,7 @@
 """A set of small entries in a store, kept in pieces: read at once, changed a piece at a time, listed by nobody else."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from langgraph.store.base import Op, PutOp, SearchOp
@@ -17,6 +17,8 @@ _ENTRIES = 1000
 _LONGEST_NAME = 12
 _MOST = 100_000
 """Pieces in one set."""
+_PAGE = 50
+"""Pieces that are read at once: a long set takes its time, and its owner has to say meanwhile that it lives."""
 
 
 class ChunkedSet:
@@ -60,11 +62,13 @@ class ChunkedSet:
         """Return all entries, oldest first."""
         return self._entries.items()
 
-    async def load(self) -> None:
-        """Read what the store holds, in place of what is in memory."""
-        (rows,) = await self._store.abatch([SearchOp(self._namespace, limit=_MOST)])
-        if len(rows) >= _MOST:
-            raise LedgerError(f"{self._namespace} contains {_MOST:,} rows or more, and cannot be listed")
+    async def load(self, renew: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Read what the store holds, in place of what is in memory.
+
+        Args:
+            renew: Called between two pages.
+        """
+        rows = await self._rows(renew)
         self._entries.clear()
         self._piece_of.clear()
         self._pieces.clear()
@@ -77,6 +81,22 @@ class ChunkedSet:
             self._entries |= piece
             self._piece_of.update(dict.fromkeys(piece, row.key))
             self._last = max(self._last, int(row.key))
+
+    async def _rows(self, renew: Callable[[], Awaitable[None]] | None) -> list[Any]:
+        """Read the pieces, a page at a time. The caller alone writes them, so that no page moves meanwhile."""
+        found: list[Any] = []
+        while True:
+            (page,) = await self._store.abatch([SearchOp(self._namespace, limit=_PAGE, offset=len(found))])
+            found += page
+            if len(page) < _PAGE:
+                break
+            if renew is not None:
+                await renew()
+        if len({row.key for row in found}) < len(found):  # pieces of one time have no order that a store must keep to
+            (found,) = await self._store.abatch([SearchOp(self._namespace, limit=_MOST)])
+            if len(found) >= _MOST:
+                raise LedgerError(f"{self._namespace} contains {_MOST:,} rows or more, and cannot be listed")
+        return found
 
     def _read(self, name: str, entries: object) -> dict[str, JSON]:
         """Return the entries of a piece that are of the right form, and that no piece before it holds."""

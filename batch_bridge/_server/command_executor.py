@@ -5,17 +5,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, assert_never
 
-from langgraph_sdk.client import LangGraphClient
-
 from batch_bridge._core.models import Cancelled
 from batch_bridge._engine import Engine
 from batch_bridge._engine.intake import CANCELLED
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._server import commands as command_log
-from batch_bridge._server.commands import Command
+from batch_bridge._server.commands import ServerCommand
 from batch_bridge._server.delivery import Outbox
 from batch_bridge._server.eraser import WHY, Eraser
 from batch_bridge._server.ledger import ServerLedger
+from batch_bridge._server.port.threads import ThreadServer
 from batch_bridge._server.users import Users
 
 _AT_ONCE: Final = 1000
@@ -40,7 +39,7 @@ class CommandExecutor:
         renew: Says that the tick still runs, and fails if it is another's by now.
         users: Whose the threads are.
         eraser: Erases.
-        client: Calls the server, as somebody who may see all threads.
+        server: Runs the threads, and shows all of them.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class CommandExecutor:
         renew: Callable[[], Awaitable[None]],
         users: Users,
         eraser: Eraser,
-        client: Callable[[], LangGraphClient],
+        server: ThreadServer,
     ) -> None:
         self._store = store
         self._bridge = bridge
@@ -64,8 +63,8 @@ class CommandExecutor:
         self._renew = renew
         self._users = users
         self._eraser = eraser
-        self._client = client
-        self._flushes: list[Command] = []
+        self._server = server
+        self._flushes: list[ServerCommand] = []
         self._has_learnt = False
         self._news: list[dict[str, Any]] = []
         self._forgotten: set[str] = set()
@@ -80,7 +79,7 @@ class CommandExecutor:
             now: Aware UTC.
         """
         self._flushes, self._has_learnt = [], False
-        done: list[Command] = []
+        done: list[ServerCommand] = []
         for command in await command_log.listed(self._store, self._bridge):
             await self._renew()
             match command.verb:
@@ -136,7 +135,7 @@ class CommandExecutor:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    async def _cancel(self, command: Command, unparked: Mapping[str, datetime], now: datetime) -> tuple[int, Any]:
+    async def _cancel(self, command: ServerCommand, unparked: Mapping[str, datetime], now: datetime) -> tuple[int, Any]:
         """Cancel what an order names; return how much that was, and what is left of it: what is about to be asked."""
         cancelled = await self.cancel(await self._own(command, await self._named(command.what)), now)
         if not command.by and isinstance(command.what, Mapping):
@@ -158,7 +157,7 @@ class CommandExecutor:
         """Erase what is held of users or threads, and return of how many requests; what is waited for is cancelled."""
         ids, threads = await self._eraser.find(what)
         cancelled = await self.cancel(ids, now, why=WHY)
-        told = await self._eraser.erase(self._client(), what, ids, threads)
+        told = await self._eraser.erase(self._server, what, ids, threads)
         self._outbox.drop(ids - told)
         self._outbox.add(cancelled & told, now)
         self._forgotten.update(what.get("user", ()))
@@ -181,7 +180,7 @@ class CommandExecutor:
             case _:
                 return [*engine.waiting, *(each for key in engine.batches for each in engine.in_batch(key))]
 
-    async def _own(self, command: Command, ids: Iterable[str]) -> list[str]:
+    async def _own(self, command: ServerCommand, ids: Iterable[str]) -> list[str]:
         """Return those of requests that whoever gave an order may give it for."""
         held = list(ids)
         if not command.by:
@@ -190,7 +189,7 @@ class CommandExecutor:
         users = await self._users.of({thread for each in held if (thread := self._ledger.thread_of(each))})
         return [each for each in held if users.get(self._ledger.thread_of(each)) == command.by]
 
-    async def _dead(self, command: Command) -> list[str] | None:
+    async def _dead(self, command: ServerCommand) -> list[str] | None:
         """Return the dead letters that an order is for; `None`: all of them."""
         if not command.by:
             return None if command.what == "all" else command.what
@@ -199,12 +198,12 @@ class CommandExecutor:
         users = await self._users.of(threads.values())
         return [each for each, thread in threads.items() if users.get(thread) == command.by]
 
-    async def _finish(self, commands: Sequence[Command], now: datetime) -> None:
+    async def _finish(self, commands: Sequence[ServerCommand], now: datetime) -> None:
         await command_log.obeyed(self._store, self._bridge, commands, now)
         for command in commands:
             self._tell(command, now)
 
-    def _tell(self, command: Command, now: datetime, *, waits_for: Mapping[str, list[str]] | None = None) -> None:
+    def _tell(self, command: ServerCommand, now: datetime, *, waits_for: Mapping[str, list[str]] | None = None) -> None:
         what = "erased" if command.verb == "erase" else str(command.what)  # of a name nothing is kept here
         shown: dict[str, Any] = {
             "id": command.id,

@@ -37,7 +37,7 @@ _HOW_ERASED: Final = 'erase={"user": "…"} or {"thread_id": "…"}, with one or
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class ServerCommand:
     """One thing to do.
 
     Attributes:
@@ -138,7 +138,7 @@ async def leave(
     keys = {verb: f"{whose}{command_id} {verb}" for verb in commands}
     known = await store.abatch([GetOp(_obeyed(bridge), key) for key in keys.values()])
     left = [
-        _put(bridge, Command(key, command_id, verb, commands[verb], now, by=by))
+        _put(bridge, ServerCommand(key, command_id, verb, commands[verb], now, by=by))
         for (verb, key), row in zip(keys.items(), known, strict=True)
         if row is None
     ]
@@ -146,10 +146,10 @@ async def leave(
         await store.abatch(left)
 
 
-async def listed(store: Rows, bridge: str) -> list[Command]:
+async def listed(store: Rows, bridge: str) -> list[ServerCommand]:
     """Return the orders that are not carried out, oldest first."""
     (rows,) = await store.abatch([SearchOp(_namespace(bridge), limit=_MOST)])
-    commands: list[Command] = []
+    commands: list[ServerCommand] = []
     for row in rows:
         if (command := _order(row.key, row.value)) is not None:
             commands.append(command)
@@ -159,7 +159,7 @@ async def listed(store: Rows, bridge: str) -> list[Command]:
     return sorted(commands, key=lambda command: command.at)
 
 
-def _order(key: str, row: Mapping[str, Any]) -> Command | None:
+def _order(key: str, row: Mapping[str, Any]) -> ServerCommand | None:
     """Return an order that was written down; `None` if there is no such order."""
     verb, what, done, by = row.get("verb"), row.get("what"), row.get("done"), row.get("by", "")
     if not isinstance(row.get("id"), str) or type(done) is not int or verb not in VERBS or not isinstance(by, str):
@@ -170,15 +170,15 @@ def _order(key: str, row: Mapping[str, Any]) -> Command | None:
         at, commands = time_of(row.get("at")), read({verb: what})
     except (CommandError, *UNREADABLE):
         return None
-    return Command(key, row["id"], verb, commands[verb], at, done, by) if verb in commands else None
+    return ServerCommand(key, row["id"], verb, commands[verb], at, done, by) if verb in commands else None
 
 
-async def keep(store: Rows, bridge: str, command: Command) -> None:
+async def keep(store: Rows, bridge: str, command: ServerCommand) -> None:
     """Write down what is left of an order."""
     await store.abatch([_put(bridge, command)])
 
 
-async def obeyed(store: Rows, bridge: str, commands: Iterable[Command], now: datetime) -> None:
+async def obeyed(store: Rows, bridge: str, commands: Iterable[ServerCommand], now: datetime) -> None:
     """Note that orders have been carried out."""
     held = list(commands)
     ops: list[Op] = [PutOp(_obeyed(bridge), each.key, {"at": now.timestamp()}, index=False) for each in held]
@@ -208,7 +208,7 @@ def _is_before(row: Mapping[str, Any], before: datetime) -> bool:
         return True
 
 
-def _put(bridge: str, command: Command) -> PutOp:
+def _put(bridge: str, command: ServerCommand) -> PutOp:
     row: dict[str, Any] = {
         "id": command.id,
         "verb": command.verb,

@@ -1,36 +1,33 @@
 """The post: takes outcomes from the outbox to the threads that wait for them, and sees that they have arrived."""
 
 import asyncio
-import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import uuid4
 
 from langgraph.store.base import PutOp
-from langgraph_sdk.client import LangGraphClient
-from langgraph_sdk.errors import ConflictError, NotFoundError
+from langgraph_sdk.errors import ConflictError
 
 from batch_bridge._core import log_text as _logged
 from batch_bridge._core.interrupt_payload import read_envelope
-from batch_bridge._core.models import JSON, Outcome
+from batch_bridge._core.log import about, logger_of
+from batch_bridge._core.models import Outcome
 from batch_bridge._engine.notices import Notices
 from batch_bridge._engine.turns import in_turns
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._node.platform.client import Access
-from batch_bridge._node.platform.identity_check import check_identity, vouch
 from batch_bridge._node.platform.keys import KeyRing
 from batch_bridge._server.delivery_policy import Delivery, Verdict, due, judge, resume_map
 from batch_bridge._server.ledger import ServerLedger
-from batch_bridge._server.stranded import LateAnswer, find_late_answer, has_failed_node, look_closely
+from batch_bridge._server.port.threads import ThreadServer
 from batch_bridge._server.thread_claims import claim, unclaim
 from batch_bridge._server.thread_view import ParkedWait, ThreadView
 from batch_bridge._server.users import Users
 from batch_bridge.errors import BridgeUnreachableError
 from batch_bridge.events import Delivered, Event
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _AT_ONCE = 50
 """Threads that are looked at together and then resumed: few, so that what was seen is fresh."""
@@ -50,6 +47,7 @@ class Outbox:
         access: How the server is reached as the user whose a thread is.
         users: Whose the threads are.
         key_ring: The deployment's keys.
+        ended: Told of threads that have ended, or are gone.
     """
 
     def __init__(
@@ -63,8 +61,10 @@ class Outbox:
         access: Access,
         users: Users,
         key_ring: KeyRing,
+        ended: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = store
+        self._ended = ended
         self._bridge = bridge
         self._ledger = ledger
         self._forget = forget
@@ -134,11 +134,11 @@ class Outbox:
     def __len__(self) -> int:
         return sum(len(delivery.ids) for delivery in self._deliveries.values())
 
-    async def deliver(self, client: LangGraphClient, now: datetime, *, seconds: float, hidden: bool) -> bool:
+    async def deliver(self, server: ThreadServer, now: datetime, *, seconds: float, hidden: bool) -> bool:
         """Look after the letters that are due, and return whether some are left after `seconds`. Users take turns.
 
         Args:
-            client: Calls the server.
+            server: Runs the threads.
             now: Aware UTC.
             seconds: How long to go on.
             hidden: A thread that is not seen may be another user's: it is waited for.
@@ -153,7 +153,7 @@ class Outbox:
         for start in range(0, len(ready), _AT_ONCE):
             if start and time.monotonic() > until:
                 return True
-            await self._look_after(client, ready[start : start + _AT_ONCE], now, hidden=hidden)
+            await self._look_after(server, ready[start : start + _AT_ONCE], now, hidden=hidden)
         return False
 
     async def _learn_owners(self, deliveries: Iterable[Delivery]) -> None:
@@ -163,10 +163,10 @@ class Outbox:
             delivery.user = users.get(delivery.thread, "")
 
     async def _look_after(
-        self, client: LangGraphClient, deliveries: Sequence[Delivery], now: datetime, *, hidden: bool
+        self, server: ThreadServer, deliveries: Sequence[Delivery], now: datetime, *, hidden: bool
     ) -> None:
         doubted = {delivery.thread for delivery in deliveries if delivery.deliveries or delivery.again}
-        seen = await look_closely(client, [delivery.thread for delivery in deliveries], self._ring, doubted)
+        seen = await server.look([delivery.thread for delivery in deliveries], closely=True, doubted=doubted)
         ended: list[str] = []
         kept: list[str] = []
         to_send: list[tuple[Delivery, ThreadView]] = []
@@ -182,18 +182,25 @@ class Outbox:
                     delivery.put_off(now)
                 case Verdict.GONE | Verdict.GIVE_UP:
                     await self._bury(delivery, verdict.value, now)
+                    self._leave(delivery.thread, thread)
                 case Verdict.READ:
-                    del self._deliveries[delivery.thread]
-                    if thread is None or thread.ended or thread.failed:
-                        self._strikes.pop(delivery.thread, None)
+                    self._leave(delivery.thread, thread)
                 case Verdict.SEND if thread is not None:
                     to_send.append((delivery, thread))
                 case Verdict.CHECK:
-                    await self._check(client, delivery, now)
+                    await self._check(server, delivery, now)
                 case _:
                     delivery.put_off(now)
         await self._acknowledge(ended, kept, now)
-        await self._send(client, to_send, now)
+        await self._send(server, to_send, now)
+
+    def _leave(self, thread: str, seen: ThreadView | None) -> None:
+        """Look after a thread no longer: it has all that it is to be told."""
+        self._deliveries.pop(thread, None)
+        if seen is None or seen.ended or seen.failed:
+            self._strikes.pop(thread, None)
+        if seen is None or seen.ended:
+            self._ended(thread)
 
     def _vouched(self, delivery: Delivery, thread: ThreadView | None) -> ThreadView | None:
         return None if thread is None else thread.vouched(self._bridge, delivery.ids)
@@ -206,29 +213,33 @@ class Outbox:
         await self._ledger.outbox.remove([*ended, *kept])
 
     async def _bury(self, delivery: Delivery, reason: str, now: datetime, *, logged: str = "") -> None:
-        logger.error("%s: dead letter for thread %s: %s", self._bridge, delivery.thread, logged or reason)
+        logger.error(
+            "%s: dead letter for thread %s: %s",
+            self._bridge,
+            delivery.thread,
+            logged or reason,
+            extra=about(bridge=self._bridge),
+        )
         self.last_error = f"thread {delivery.thread}: {reason}"
         await self._ledger.bury(delivery.ids, reason, now)
         self._deliveries.pop(delivery.thread, None)
 
     # -- resuming ------------------------------------------------------------------------------------------------
 
-    async def _send(
-        self, client: LangGraphClient, to_send: Sequence[tuple[Delivery, ThreadView]], now: datetime
-    ) -> None:
+    async def _send(self, server: ThreadServer, to_send: Sequence[tuple[Delivery, ThreadView]], now: datetime) -> None:
         ids = [each.id for _, thread in to_send for each in thread.asks(self._bridge)]
         outcomes = await self._ledger.outcomes(ids)
         gate = asyncio.Semaphore(_SIDE_BY_SIDE)
 
         async def send(delivery: Delivery, thread: ThreadView) -> None:
             async with gate:
-                await self._resume(client, delivery, thread, outcomes, now)
+                await self._resume(server, delivery, thread, outcomes, now)
 
         await asyncio.gather(*(send(delivery, thread) for delivery, thread in to_send))
 
     async def _resume(
         self,
-        client: LangGraphClient,
+        server: ThreadServer,
         delivery: Delivery,
         thread: ThreadView,
         outcomes: dict[str, Outcome],
@@ -239,20 +250,20 @@ class Outbox:
         if not interrupts:
             return
         if len(thread.bridges) == 1:
-            await self._answer(client, delivery, thread, interrupts, outcomes, now)
+            await self._answer(server, delivery, thread, interrupts, outcomes, now)
         elif await claim(self._store, thread.id, self._bridge, now):
             try:
-                again = (await look_closely(client, [thread.id], self._ring)).get(thread.id)
+                again = (await server.look([thread.id], closely=True)).get(thread.id)
                 thread = self._vouched(delivery, again) or thread
                 interrupts = due(thread, self._bridge, delivery.ids & outcomes.keys())
                 if interrupts and not thread.busy and not thread.failed:  # else the other one was quicker
-                    await self._answer(client, delivery, thread, interrupts, outcomes, now)
+                    await self._answer(server, delivery, thread, interrupts, outcomes, now)
             finally:
                 await unclaim(self._store, thread.id, self._bridge)
 
     async def _answer(  # noqa: PLR0917
         self,
-        client: LangGraphClient,
+        server: ThreadServer,
         delivery: Delivery,
         thread: ThreadView,
         interrupts: list[ParkedWait],
@@ -261,10 +272,14 @@ class Outbox:
     ) -> None:
         answers = resume_map(interrupts, self._bridge, outcomes, keys=self._ring.keys, thread=thread.id)
         try:
-            late = await find_late_answer(client, thread) if thread.stranded else None
-            await self._create_run(thread, interrupts, answers, late)
+            await server.resume(thread, interrupts, answers, self._strikes.get(thread.id, 0))
         except ConflictError:
-            logger.info("%s: thread %s is busy with another run; it is checked again", self._bridge, thread.id)
+            logger.info(
+                "%s: thread %s is busy with another run; it is checked again",
+                self._bridge,
+                thread.id,
+                extra=about(bridge=self._bridge),
+            )
         except BridgeUnreachableError as error:  # to try again would be to run its nodes as somebody else
             await self._bury(delivery, str(error), now, logged=type(error).__name__)
         except Exception as error:  # noqa: BLE001  # no graph runs here; one thread must not stand in others' way
@@ -272,7 +287,14 @@ class Outbox:
             self.last_error = f"thread {thread.id}: {error}"
             if (again := self._notices.again(self._bridge, type(error).__name__, now)) is not None:
                 said = _logged.said(error)
-                logger.warning("%s: could not resume thread %s: %s%s", self._bridge, thread.id, said, again)
+                logger.warning(
+                    "%s: could not resume thread %s: %s%s",
+                    self._bridge,
+                    thread.id,
+                    said,
+                    again,
+                    extra=about(bridge=self._bridge),
+                )
             if delivery.failures >= _MOST_FAILURES:
                 said = f"it could not be resumed: {_logged.said(error)}"
                 await self._bury(delivery, f"it could not be resumed: {error}", now, logged=said)
@@ -283,108 +305,19 @@ class Outbox:
                 told = tuple(dict.fromkeys(each for answer in answers.values() for each in read_envelope(answer)))
                 self._tell(Delivered(bridge=self._bridge, requests=told))
 
-    async def _create_run(
-        self,
-        thread: ThreadView,
-        interrupts: list[ParkedWait],
-        answers: dict[str, JSON],
-        late: LateAnswer | None,
-    ) -> None:
-        """Resume a thread with our answers, and with a person's that LangGraph refused.
-
-        A person's is not sent where another run has come in between: that may bring it as well, and LangGraph takes a
-        second answer to one interrupt for an answer to the next.
-        """
-        settings: dict[str, Any] = {}
-        user = (await self._users.of([thread.id])).get(thread.id, "")
-        await vouch(self._bridge, self._access, user, thread.assistant)
-        client, headers = self._access.acting(user)
-        if headers:
-            settings["headers"] = headers
-        if thread.config:
-            settings["config"] = thread.config
-        if origin := next((interrupt.origin for interrupt in interrupts if interrupt.origin), ""):
-            try:
-                settings |= _handed_on(await client.runs.get(thread.id, origin, headers=headers), thread.config)
-            except NotFoundError:
-                logger.warning("thread %s is resumed without a context: its run %s is gone", thread.id, origin)
-        metadata: dict[str, Any] = {
-            "batch_bridge": self._bridge,
-            "batch_bridge_strikes": self._strikes.get(thread.id, 0),
-            "batch_bridge_by": sorted({each.by for each in interrupts if each.id in answers}),
-        }
-        if user and self._access.service is not None:
-            metadata["batch_bridge_user"] = user
-        command: Any = {"resume": answers}
-        if late is not None:
-            command, metadata["batch_bridge_answer_of"] = late.command_with(answers), late.run
-            logger.info("thread %s: the answer that run %s brought is given to its interrupt", thread.id, late.run)
-        run = await client.runs.create(
-            thread.id,
-            thread.assistant,
-            command=command,
-            multitask_strategy="enqueue" if late is None else "reject",
-            metadata=metadata,
-            **settings,
-        )
-        await self._check_identity(thread.id, user, run)
-
-    async def _check_identity(self, thread: str, user: str, run: Mapping[str, Any] | None) -> None:
-        """Cancel a run that is not the user's for whom it was created."""
-        if not user or self._access.service is None or run is None:
-            return
-        try:
-            check_identity(self._bridge, user, run)
-        except BridgeUnreachableError:
-            self._access.is_vouched = False
-            await self._access.client().runs.cancel(thread, run["run_id"])
-            raise
-
-    async def _check(self, client: LangGraphClient, delivery: Delivery, now: datetime) -> None:
+    async def _check(self, server: ThreadServer, delivery: Delivery, now: datetime) -> None:
         """Resume a thread that reads busy if nothing runs: what it shows is where it is parked only then.
 
         A run that begins or ends meanwhile changes where the thread is parked. So one looks for runs, then at the
         thread, and then for runs once more.
         """
         thread = None
-        if not await self._is_under_way(client, delivery):
-            thread = self._vouched(
-                delivery, (await look_closely(client, [delivery.thread], self._ring)).get(delivery.thread)
-            )
-        if (
-            thread is None
-            or not (thread.busy and thread.parked)
-            or await self._is_under_way(client, delivery)
-            or await has_failed_node(client, thread.id)  # the run for a later hour is its owner's, and runs it again
-        ):
+        if not await server.is_under_way(delivery.thread):
+            thread = self._vouched(delivery, (await server.look([delivery.thread], closely=True)).get(delivery.thread))
+        if thread is None or not (thread.busy and thread.parked) or await server.is_under_way(delivery.thread):
             delivery.put_off(now)
         else:
-            await self._send(client, [(delivery, thread)], now)
-
-    async def _is_under_way(self, client: LangGraphClient, delivery: Delivery) -> bool:
-        """Return whether a thread runs, or is about to; not so if all that keeps it busy is a run for a later hour.
-
-        A run may go from pending to running meanwhile, so one looks in that order.
-        """
-        for status in ("pending", "running"):
-            for run in await client.runs.list(delivery.thread, status=status, limit=50):
-                kwargs: Any = run.get("kwargs") or {}
-                delayed = ((kwargs.get("config") or {}).get("configurable") or {}).get("__after_seconds__")
-                if status == "running" or not delayed:
-                    return True
-        return False
-
-
-def _handed_on(run: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what gives a run the context of another one, the way that it was given: as such, or as `configurable`.
-
-    The server keeps either as the run's context, and refuses to be given both.
-    """
-    kwargs = run.get("kwargs") or {}
-    given = kwargs.get("context")
-    if not given or ((kwargs.get("config") or {}).get("configurable") or {}).get("__context_provided__"):
-        return {"context": given}
-    return {"config": {**config, "configurable": given}}
+            await self._send(server, [(delivery, thread)], now)
 
 
 def delivered_namespace(bridge: str) -> tuple[str, ...]:

@@ -7,15 +7,13 @@ until all of it is done, and whose threads are is forgotten last.
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
-from langgraph_sdk.client import LangGraphClient
-
 from batch_bridge._core.models import Cancelled
 from batch_bridge._engine import Engine
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._node.platform.inbox import read_notes, remove_notes
 from batch_bridge._server import commands as command_log
 from batch_bridge._server.ledger import ServerLedger
-from batch_bridge._server.thread_view import present
+from batch_bridge._server.port.threads import ThreadServer
 from batch_bridge._server.users import Users
 
 WHY: Final = "the request was erased, with all that was held of its user"
@@ -60,7 +58,7 @@ class Eraser:
         return ids | await self._ledger.held_of("", threads, self._renew), threads
 
     async def erase(
-        self, client: LangGraphClient, what: Mapping[str, Iterable[str]], ids: set[str], threads: set[str]
+        self, server: ThreadServer, what: Mapping[str, Iterable[str]], ids: set[str], threads: set[str]
     ) -> set[str]:
         """Erase requests that are neither queued nor on their way, and all else that is held of users and threads.
 
@@ -68,7 +66,7 @@ class Eraser:
             The requests that a thread which is there still waits for: it is told that they were erased.
         """
         ledger, users = self._ledger, set(what.get("user", ()))
-        there = await present(client, sorted(threads))
+        there = await server.present(sorted(threads))
         told = {each for each in ids if (thread := ledger.outbox.get(each)) and thread in there}
         await ledger.learn(told)
         await ledger.replace(dict.fromkeys(told, Cancelled(WHY)))

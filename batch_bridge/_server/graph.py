@@ -187,6 +187,7 @@ class _Steps:
             return _astray(host)
         try:
             await host.count_money()
+            await host.notify()
             wake_at = await host.end()
         except Exception as error:  # noqa: BLE001  # as in `_step`
             wake_at = await host.fail(error)

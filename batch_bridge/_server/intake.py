@@ -1,12 +1,10 @@
 """What a bridge takes in on a server: the notes of threads that park, and now and then what a sweep finds."""
 
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from langgraph_sdk.client import LangGraphClient
-
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Request
 from batch_bridge._engine import Engine
 from batch_bridge._ledger.ledger import Rows
@@ -14,12 +12,12 @@ from batch_bridge._node.platform.inbox import Note, read_notes, remove_notes
 from batch_bridge._node.platform.keys import KeyRing
 from batch_bridge._server.delivery import Outbox
 from batch_bridge._server.ledger import ServerLedger
-from batch_bridge._server.stranded import look_closely
-from batch_bridge._server.thread_view import ThreadView, look, look_for_parked
+from batch_bridge._server.port.threads import ThreadServer
+from batch_bridge._server.thread_view import ThreadView
 from batch_bridge._server.unreadable import report
 from batch_bridge._server.users import Users
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _SWEEP_PAGES = 5
 """Pages of parked threads that one pass of a sweep reads."""
@@ -93,11 +91,11 @@ class Intake:
         self._sweep_since: datetime | None = None
         self._swept: int | None = 0
 
-    async def collect(self, client: LangGraphClient, now: datetime, *, may_hide: bool, user: str) -> News:
+    async def collect(self, server: ThreadServer, now: datetime, *, may_hide: bool, user: str) -> News:
         """Take in what newly parked threads ask for; look for forgotten ones now and then.
 
         Args:
-            client: Calls the server.
+            server: Runs the threads.
             now: Aware UTC.
             may_hide: A thread that is not seen may be another user's.
             user: Whom the server is called as.
@@ -110,16 +108,16 @@ class Intake:
         for start in range(0, len(notes), _LOOKED_AT):
             await self._renew()
             page = notes[start : start + _LOOKED_AT]
-            await self._answer(client, page, now, news, hidden_from=user if may_hide else "")
-        news.again = await self._sweep(client, now, news)
+            await self._answer(server, page, now, news, hidden_from=user if may_hide else "")
+        news.again = await self._sweep(server, now, news)
         return news
 
     async def _answer(
-        self, client: LangGraphClient, notes: list[Note], now: datetime, news: News, hidden_from: str
+        self, server: ThreadServer, notes: list[Note], now: datetime, news: News, hidden_from: str
     ) -> None:
         threads = list(dict.fromkeys(note.thread for note in notes))
         await self._users.note({note.thread: note.user for note in reversed(notes)})  # the oldest counts
-        seen = await look(client, threads, self._ring)
+        seen = await server.look(threads)
         self._report(seen.values(), news)
         fresh = await self._take_in(seen.values(), now, {note.thread: note.left_at for note in notes})
         for note in notes:
@@ -157,7 +155,7 @@ class Intake:
                     self._reported.clear()
                 self._reported.add(thread.id)
                 news.problem = f"thread {thread.id}: {thread.refused}. It is ignored; other threads are served"
-                logger.warning("%s: %s", self._name, news.problem)
+                logger.warning("%s: %s", self._name, news.problem, extra=about(bridge=self._name))
 
     def _sort(
         self, notes: list[Note], seen: dict[str, ThreadView], now: datetime, news: News, hidden_from: str
@@ -184,14 +182,14 @@ class Intake:
                 done.append(note.key)
         return done
 
-    async def _sweep(self, client: LangGraphClient, now: datetime, news: News) -> bool:
+    async def _sweep(self, server: ThreadServer, now: datetime, news: News) -> bool:
         """Look for parked threads that nobody told of, a few pages in a pass; return whether there are more."""
         if self._swept is None and self.sweep_at is not None and now >= self.sweep_at:
             self._swept = 0
         if self._swept is None:
             return False
         for _ in range(_SWEEP_PAGES):
-            threads, last = await look_for_parked(client, self._swept, self._sweep_since, self._ring)
+            threads, last = await server.parked(self._swept, self._sweep_since)
             self._report(threads, news)
             await self._take_in([thread for thread in threads if self._is_news(thread)], now)
             self._swept += len(threads)
@@ -205,13 +203,13 @@ class Intake:
         asked = {each.id for each in thread.asks(self._name) if not self._ledger.is_held(each.id)}
         return any(not self._engine.knows(each) and each not in self._ledger.dead for each in asked)
 
-    async def drop_abandoned(self, client: LangGraphClient, ids: tuple[str, ...], *, may_hide: bool) -> None:
+    async def drop_abandoned(self, server: ThreadServer, ids: tuple[str, ...], *, may_hide: bool) -> None:
         """Take out of the queue what nobody waits for any more: its thread was deleted, has ended, or does other work.
 
         Judged by the threads' interrupts: one that was given new input may wait for something else by now.
 
         Args:
-            client: Calls the server.
+            server: Runs the threads.
             ids: Requests that wait to be sent.
             may_hide: As for `collect`.
         """
@@ -222,7 +220,7 @@ class Intake:
         threads = list(by_thread)
         for start in range(0, len(threads), _LOOKED_AT):
             page = threads[start : start + _LOOKED_AT]
-            seen = await look_closely(client, page, self._ring)
+            seen = await server.look(page, closely=True)
             for thread in page:
                 if thread in seen or not may_hide:
                     held = by_thread[thread]

@@ -28,8 +28,12 @@ class Lease:
         self._epoch = 0
         self._said_at = datetime.min.replace(tzinfo=UTC)
 
-    async def take(self, now: datetime) -> bool | None:
+    async def take(self, now: datetime, *, alone: bool = False) -> bool | None:
         """Begin a tick.
+
+        Args:
+            now: Aware UTC.
+            alone: Something else proves that no other tick runs: the lease is taken whatever its row says.
 
         Returns:
             Whether this process held the lease already, and so remembers all; `None` if another tick still runs.
@@ -37,7 +41,7 @@ class Lease:
         row = await self._read()
         mine = row is not None and row["holder"] == self._holder
         if row is not None and not mine:
-            if row["running"] and abs(now.timestamp() - row["at"]) < _TERM.total_seconds():
+            if not alone and row["running"] and abs(now.timestamp() - row["at"]) < _TERM.total_seconds():
                 return None
             self._epoch = row["epoch"]
         if not mine:

@@ -9,7 +9,6 @@ Rows besides those of the `Ledger`, each a set of entries in pieces::
     unclaimed  request id -> thread, time                        answers that no wait asks for any more, for a retention
 """
 
-import logging
 from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,13 +18,14 @@ from langgraph.store.base import Op, SearchOp
 from batch_bridge._core.batching import Waiting
 from batch_bridge._core.durations import is_duration, read_seconds
 from batch_bridge._core.interrupt_payload import is_request_id, is_uuid
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.models import Errored, Intent, Outcome, Request, SubmittedBatch
 from batch_bridge._ledger.ledger import Ledger, Rows
 from batch_bridge._ledger.patience import Patience
 from batch_bridge._server.chunked_set import ChunkedSet
 from batch_bridge._server.unreadable import UNREADABLE, is_text, report, time_of
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _PATIENCE = timedelta(seconds=5)
 """How long a call of the store is tried again within a tick, which is shorter than its lease; the next tick goes on."""
@@ -107,6 +107,10 @@ class ServerLedger(Ledger):
             del self.held[key]
         return ids
 
+    def was_told(self, request_id: str) -> bool:
+        """See `Ledger`."""
+        return request_id not in self.outbox
+
     async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
         """See `Ledger`. One that cannot be read is an error to who waits for it: nobody waits for ever."""
         self._damaged.clear()
@@ -120,10 +124,14 @@ class ServerLedger(Ledger):
                 self._unreadable("requests", request.id, ValueError("its thread is none"))
         return [request for request in found if is_uuid(request.thread)]
 
-    async def load(self) -> None:
-        """Read the sets anew: another process may have changed them."""
+    async def load(self, renew: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Read the sets anew: another process may have changed them.
+
+        Args:
+            renew: Called now and then: a long queue takes its time.
+        """
         for pieces in (self._queue, self.outbox, self.dead, self.unclaimed):
-            await pieces.load()
+            await pieces.load(renew)
         self._threads.clear()
         self._tenants.clear()
         self._of_thread.clear()
@@ -184,7 +192,7 @@ class ServerLedger(Ledger):
     async def queue(self) -> list[Waiting]:
         """See `Ledger`."""
         settled = await self.settled([each for each in self._queue if each in self.outbox])  # a crash came in between
-        await self._queue.remove(settled)
+        await self.drop(settled)
         rows: Iterable[tuple[str, Any]] = self._queue.items()
         return [
             _waiting(request_id, row)._replace(thread=thread)
@@ -198,10 +206,10 @@ class ServerLedger(Ledger):
         await self._queue.remove(batch.members)
 
     async def drop(self, ids: Iterable[str]) -> None:
-        """See `Ledger`."""
+        """See `Ledger`. The queue comes last: by it the next process finds what this one has begun to let go of."""
         held = list(ids)
-        await self._queue.remove(held)
         await super().drop(held)
+        await self._queue.remove(held)
         for request_id in held:
             self._tenants.pop(request_id, None)
             thread = self._threads.pop(request_id, None)

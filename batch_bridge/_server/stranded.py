@@ -9,7 +9,6 @@ to decide.
 """
 
 import asyncio
-import logging
 import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +19,11 @@ from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIError
 
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import logger_of
 from batch_bridge._node.platform.keys import KeyRing
 from batch_bridge._server.thread_view import ThreadView, look
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _SIDE_BY_SIDE = 16
 _ID: Final = re.compile("[0-9a-f]{32}")

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
@@ -13,8 +12,10 @@ from typing_extensions import TypedDict
 
 from batch_bridge._core import clock as _clock
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._engine import Engine
 from batch_bridge._engine.notices import Notices
+from batch_bridge._host.batch_notices import batch_notices
 from batch_bridge._host.callbacks import Listeners
 from batch_bridge._ledger.ledger import Ledger, Rows
 from batch_bridge._money import receipt
@@ -22,21 +23,23 @@ from batch_bridge._money.receipt import to_json
 from batch_bridge._node.platform.client import Access
 from batch_bridge._node.platform.keys import KeyRing
 from batch_bridge._node.platform.wakeup import start_tick
+from batch_bridge._notify import Notifier
 from batch_bridge._server import commands as command_log
 from batch_bridge._server.command_executor import CommandExecutor
 from batch_bridge._server.commands import Verb
 from batch_bridge._server.delivery import Outbox
-from batch_bridge._server.departed import Departed
 from batch_bridge._server.eraser import Eraser
 from batch_bridge._server.intake import Intake
 from batch_bridge._server.lease import Lease
 from batch_bridge._server.ledger import DeploymentStore, ServerLedger
+from batch_bridge._server.port.langgraph import LangGraphServer
+from batch_bridge._server.port.threads import ThreadServer
 from batch_bridge._server.retention import Retention
 from batch_bridge._server.timer import TickTimer
 from batch_bridge._server.users import Users
 from batch_bridge.errors import BadPollResultError
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _DELIVER_FOR = 1.0
 """Seconds of delivering, after which the inbox is looked at again."""
@@ -70,9 +73,9 @@ class ServerHost:
         engine: Makes the engine over a ledger.
         access: How the server is reached.
         retention: How long outcomes are kept that were delivered, and summaries of batches.
-        interval: The longest pause between two polls of one batch; no more often is it looked whether its threads are
-            there still.
         listeners: Whom to tell what happens, if there is anybody.
+        notifier: Who sends notices of batches that have ended, if anybody is to be told.
+        server: Runs the threads; a LangGraph server that is reached by `access`, where it is left out.
     """
 
     def __init__(
@@ -82,8 +85,9 @@ class ServerHost:
         access: Access,
         retention: timedelta,
         *,
-        interval: timedelta = timedelta(seconds=30),
         listeners: Listeners | None = None,
+        notifier: Notifier | None = None,
+        server: ThreadServer | None = None,
     ) -> None:
         self._name = graph_id
         self._access = access
@@ -94,9 +98,14 @@ class ServerHost:
         self._listeners = listeners
         tell = None if listeners is None else listeners.tell
         self._engine.on_event = tell
+        self._engine.tells_cost = listeners is not None and listeners.hears_events
+        self._batch_notices = batch_notices(graph_id, self._engine, notifier, self._store)
         self._ring = KeyRing()
-        self._timer = TickTimer(graph_id, access, self._store)
         users = Users(self._store, access)
+        self._server: ThreadServer = server or LangGraphServer(
+            graph_id, access, self._store, key_ring=self._ring, users=users
+        )
+        self._timer = TickTimer(graph_id, self._server)
         self._outbox = Outbox(
             self._store,
             graph_id,
@@ -106,17 +115,15 @@ class ServerHost:
             access=access,
             users=users,
             key_ring=self._ring,
+            ended=self._engine.purse.end,
         )
         shared: _Shared = {"engine": self._engine, "outbox": self._outbox, "renew": self._renew, "users": users}
         self._intake = Intake(self._store, graph_id, self._ledger, patience=retention, key_ring=self._ring, **shared)
         eraser = Eraser(self._store, graph_id, self._ledger, engine=self._engine, renew=self._renew, users=users)
         self._executor = CommandExecutor(
-            self._store, graph_id, self._ledger, eraser=eraser, client=self._access.client, **shared
+            self._store, graph_id, self._ledger, eraser=eraser, server=self._server, **shared
         )
-        self._departed = Departed(self._engine, self._ledger, self._executor, renew=self._renew, every=interval)
-        self._retention = Retention(
-            self._store, graph_id, self._ledger, self._engine.forget, retention, access=access, users=users
-        )
+        self._retention = Retention(self._store, graph_id, self._ledger, self._engine.forget, retention, users=users)
         self._engine.before_submit = self._lease.check
         self._opened = False
         self._look_at: datetime | None = None
@@ -170,12 +177,13 @@ class ServerHost:
         thread = await self._access.thread_of(self._name, store)
         await start_tick(self._access, thread, self._name, "hand", after=0, commands=commands)
 
-    async def begin(self, store: Rows, tick: str) -> bool:
+    async def begin(self, store: Rows, tick: str, *, alone: bool = False) -> bool:
         """Begin a pass; return whether this process may go on with the bridge, or another tick still runs.
 
         Args:
             store: The deployment's.
             tick: The run, and which attempt at it.
+            alone: Something else proves that no other tick runs, as a lock of the database does.
         """
         self._store.store = store
         now = _clock.now()
@@ -185,7 +193,7 @@ class ServerHost:
                 return False
             self._tick, self._began, self.passes = tick, now, 0
         self.passes += 1
-        mine = await self._lease.take(now)
+        mine = await self._lease.take(now, alone=alone)
         if mine is None:
             self._tick = ""
             await self._timer.set(now + timedelta(seconds=5), now)
@@ -193,10 +201,12 @@ class ServerHost:
         await self._ring.load(self._store, first=self.passes == 1)
         if not mine or not self._opened:
             self._opened = False  # until all is read: a tick that is cancelled half way leaves this as it is
-            await self._ledger.load()
+            await self._ledger.load(self._renew)
             await self._renew()  # a long queue takes its time
             await self._engine.open(now)
             self._outbox.load(now)
+            if self._batch_notices is not None:
+                await self._batch_notices.open()
             self._opened = True
             self._tell_held()
         return True
@@ -207,7 +217,7 @@ class ServerHost:
                 f"the rows of batch {key!r} cannot be read; {len(ids)} requests that it may hold are neither sent "
                 f"again nor answered. Look it up at the provider, and then give them up: cancel={{'batch': {key!r}}}"
             )
-            logger.error("%s: %s", self._name, self.last_error)
+            logger.error("%s: %s", self._name, self.last_error, extra=about(bridge=self._name))
 
     async def collect(self, user: str) -> None:
         """Take in what newly parked threads ask for, and do what there are orders for.
@@ -217,7 +227,7 @@ class ServerHost:
         """
         now = _clock.now()
         self._user = user
-        news = await self._intake.collect(self.client, now, may_hide=self._may_hide, user=user)
+        news = await self._intake.collect(self._server, now, may_hide=self._may_hide, user=user)
         self._again, self._look_at = news.again, news.look_at
         if news.problem:
             self.last_error = news.problem
@@ -229,8 +239,6 @@ class ServerHost:
         """Look after the batches that are due."""
         now = _clock.now()
         await self._renew()
-        if not self._may_hide:
-            await self._departed.give_up(self.client, now)
         try:
             await self._engine.advance(now)
         except BadPollResultError as error:  # other batches, threads and users go on; it is logged, and shown
@@ -242,17 +250,21 @@ class ServerHost:
         """Resume the threads whose outcomes are there."""
         now = _clock.now()
         await self._renew()
-        self._again |= await self._outbox.deliver(self.client, now, seconds=_DELIVER_FOR, hidden=self._may_hide)
+        self._again |= await self._outbox.deliver(self._server, now, seconds=_DELIVER_FOR, hidden=self._may_hide)
         self._note_error(self._outbox)
 
-    async def flush(self) -> None:
-        """Send what is due, or all that waits if there is an order for that, unless its thread has gone meanwhile."""
-        now, everything = _clock.now(), self._executor.wants_flush
+    async def flush(self, *, everything: bool = False) -> None:
+        """Send what is due, or all that waits if there is an order for that, unless its thread has gone meanwhile.
+
+        Args:
+            everything: Nothing more can be asked for now: all that waits is sent, as by an order.
+        """
+        now, everything = _clock.now(), everything or self._executor.wants_flush
         if self._engine.expects_news and self.passes > _LAST_PASSES:
             return  # an order stays until the next tick
         ids = tuple(self._engine.waiting) if everything else self._engine.to_flush(now)
         if ids:
-            await self._intake.drop_abandoned(self.client, ids, may_hide=self._may_hide)
+            await self._intake.drop_abandoned(self._server, ids, may_hide=self._may_hide)
             await self._renew()
             before = self._engine.queued
             await self._engine.flush(_clock.now(), drain=everything)
@@ -291,7 +303,7 @@ class ServerHost:
     async def end(self) -> datetime | None:
         """End the tick: see to it that there is a next one if there is anything to wait for. Returns when."""
         now = _clock.now()
-        await self._retention.tidy(self.client, now)
+        await self._retention.tidy(self._server, now)
         self._failures, self.passes, self._tick = 0, 0, ""
         at = now if self._again else self._next_at()
         wake_at = await self._timer.set(at, now)
@@ -313,7 +325,9 @@ class ServerHost:
         now = _clock.now()
         self.last_error = f"{type(error).__name__}: {error}"
         if (again := self._notices.again(self._name, type(error).__name__, now)) is not None:
-            logger.error("%s: a tick failed%s", self._name, again, exc_info=_logged.trace(error))
+            logger.error(
+                "%s: a tick failed%s", self._name, again, exc_info=_logged.trace(error), extra=about(bridge=self._name)
+            )
         self._spoil()
         self._failures += 1
         wake_at = await self._timer.set_stubbornly(now + timedelta(seconds=min(2**self._failures, 60)), now)
@@ -341,6 +355,20 @@ class ServerHost:
         """Return whether a tick is the one that this process is at."""
         return self._tick == tick
 
+    @property
+    def waits_for_idleness(self) -> bool:
+        """Whether something waits to be sent once all threads wait."""
+        return self._engine.is_open and bool(self._engine.queued)
+
+    async def beat(self) -> None:
+        """Say that this process lives, while a step of a tick takes its time.
+
+        Raises:
+            RuntimeError: Another process has taken over.
+        """
+        if self._tick:
+            await self._renew()
+
     async def _renew(self) -> None:
         if not await self._lease.renew(_clock.now()):
             raise RuntimeError(f"another tick of {self._name!r} has taken over from this one")
@@ -353,6 +381,11 @@ class ServerHost:
     def commands(self, before: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return what the thread's state shows of orders, after what it has shown before."""
         return self._executor.told(before)
+
+    async def notify(self) -> None:
+        """Send the notices of batches that have ended in this tick, if anybody is to be told."""
+        if self._batch_notices is not None and self._engine.is_open:
+            await self._batch_notices.send()
 
     async def count_money(self) -> None:
         """Count what was paid, as far as `retention` goes back; where that is much, once a minute at most."""

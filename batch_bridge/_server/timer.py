@@ -1,27 +1,24 @@
-"""The alarm: sees to it that there is a next tick, by runs of the bridge's graph that wait for their time."""
+"""The alarm: sees to it that there is a next tick."""
 
 import asyncio
-import logging
 from datetime import datetime, timedelta
-from typing import Any
 
 from langgraph_sdk.errors import APIStatusError
 
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import logger_of
 from batch_bridge._engine.notices import Notices
-from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.patience import is_transient
-from batch_bridge._node.platform.client import Access
-from batch_bridge._node.platform.wakeup import start_tick
+from batch_bridge._server.port.threads import ThreadServer
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _INSURANCE = timedelta(minutes=5)
+"""A tick that is asked for beforehand, in case that this one ends without asking for the next."""
 _PAUSES = (1, 4, 15, 60, 60, 120, 120, 240, 300)
 """Seconds between two tries."""
 _REFUSALS = 4
 """How often a server is asked again that refuses."""
-"""A tick for which there is a run beforehand, in case that this one ends without asking for the next."""
 
 
 class TickTimer:
@@ -29,22 +26,19 @@ class TickTimer:
 
     Args:
         bridge: Its name on this server.
-        access: How the server is reached.
-        store: The deployment's.
+        server: Begins ticks.
     """
 
-    def __init__(self, bridge: str, access: Access, store: Rows) -> None:
+    def __init__(self, bridge: str, server: ThreadServer) -> None:
         self._bridge = bridge
-        self._access = access
-        self._store = store
+        self._server = server
         self._notices = Notices()
 
     async def set(self, at: datetime | None, now: datetime) -> datetime | None:
         """See to it that a run is pending for a time, or an earlier one; `None` asks for nothing. Returns when."""
         if at is not None:
             at = max(at, now)
-            if not await self._is_set(at.timestamp() + 0.5):
-                await self._start("timer", at - now)
+            await self._server.wake(at - now, until=at.timestamp() + 0.5, why="timer")
         return at
 
     async def set_stubbornly(self, at: datetime, now: datetime) -> datetime | None:
@@ -70,22 +64,8 @@ class TickTimer:
 
     async def insure(self, now: datetime) -> None:
         """See to it that a run is pending while one is under way: that may be cancelled, or its process killed."""
-        if not await self._is_set((now + _INSURANCE * 2).timestamp()):
-            await self._start("insurance", _INSURANCE)
-
-    async def _start(self, wake: str, after: timedelta) -> None:
-        thread = await self._access.thread_of(self._bridge, self._store)
-        await start_tick(self._access, thread, self._bridge, wake, after=int(after.total_seconds()))
-
-    async def _is_set(self, latest: float) -> bool:
-        thread = await self._access.thread_of(self._bridge, self._store)
-        pending: Any = await self._access.client().runs.list(thread, status="pending", limit=100)
-        return any(_due((run.get("metadata") or {}).get("due")) <= latest for run in pending)
+        await self._server.wake(_INSURANCE, until=(now + _INSURANCE * 2).timestamp(), why="insurance")
 
 
 def _is_refusal(error: Exception) -> bool:
     return isinstance(error, APIStatusError) and error.status_code < 500  # noqa: PLR2004
-
-
-def _due(given: object) -> float:
-    return given if isinstance(given, int | float) else 0.0

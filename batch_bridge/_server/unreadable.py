@@ -1,11 +1,12 @@
 """What was found in the store and cannot be read: it is set aside and reported, and everything else goes on."""
 
-import logging
 import math
 from datetime import UTC, datetime
-from typing import Any, Final, TypeGuard
+from typing import Final, TypeGuard
 
-logger = logging.getLogger("batch_bridge")
+from batch_bridge._core.log import about, logger_of
+
+logger = logger_of(__name__)
 
 _LATEST: Final = 1e11
 """Seconds since 1970, of which a `datetime` can be made everywhere."""
@@ -36,10 +37,5 @@ def report(bridge: str, what: str, key: object, why: object = "") -> str:
     """Log that a row was set aside, and return what a person is shown. Its content may be a prompt: it is not told."""
     kind = f" ({type(why).__name__})" if isinstance(why, BaseException) else ""
     said = f"a row of {what} could not be read and was set aside{kind}: {str(key)[:80]!r}"
-    logger.warning("%s: %s", bridge, said)
+    logger.warning("%s: %s", bridge, said, extra=about(bridge=bridge))
     return said
-
-
-def is_row(given: object) -> TypeGuard[dict[str, Any]]:
-    """Return whether something is a row's value."""
-    return isinstance(given, dict)

@@ -18,7 +18,7 @@ from batch_bridge._sqlite.readers import Readers
 from batch_bridge._sqlite.saver import GroupedSqliteSaver
 from batch_bridge._sqlite.schema import SchemaError, set_up
 from batch_bridge._sqlite.serde import StrictSerializer
-from batch_bridge._sqlite.store import GroupedSqliteStore
+from batch_bridge._sqlite.store import SqliteRows
 from batch_bridge._sqlite.writer import Writer
 from batch_bridge.errors import RunFileError
 
@@ -39,11 +39,11 @@ class RunFile(NamedTuple):
 
     Attributes:
         saver: The checkpointer, for `compile(checkpointer=…)`.
-        store: The store, for `compile(store=…)` and the ledger.
+        store: The rows of ledgers and of what stands beside them.
     """
 
     saver: GroupedSqliteSaver
-    store: GroupedSqliteStore
+    store: SqliteRows
 
 
 @asynccontextmanager
@@ -106,7 +106,7 @@ def _open(
         readers = Readers(str(path), busy_timeout=busy_timeout)
         opened.callback(readers.close)  # before the writer, which then leaves one tidy file behind
         saver = GroupedSqliteSaver(writer, readers, serde=serde or StrictSerializer())
-        file = RunFile(saver, GroupedSqliteStore(writer, readers))
+        file = RunFile(saver, SqliteRows(writer, readers))
         return file, opened.pop_all()
 
 

@@ -1,36 +1,22 @@
-"""Reading items: gets, searches and listings, on the table of LangGraph's own SQLite store.
+"""Reading items: gets, searches of a namespace and listings of namespaces, on the table of LangGraph's SQLite store.
 
 The SQL is ours, because older versions of LangGraph's store take the namespace `("run", "1")` for a prefix of
 `("run", "10")` too, and `%` for any text.
 """
 
-import re
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from langgraph.store.base import (
-    GetOp,
-    InvalidNamespaceError,
-    Item,
-    ListNamespacesOp,
-    MatchCondition,
-    Op,
-    Result,
-    SearchItem,
-    SearchOp,
-)
+from langgraph.store.base import GetOp, InvalidNamespaceError, Item, ListNamespacesOp, Op, Result, SearchItem, SearchOp
 
 _GET = "SELECT value, created_at, updated_at FROM store WHERE prefix = ? AND key = ?"
 _SEARCH = "SELECT prefix, key, value, created_at, updated_at FROM store WHERE {} "
 _NEWEST_FIRST = "ORDER BY updated_at DESC, rowid DESC LIMIT ? OFFSET ?"  # a put makes a new rowid
 _WITHIN = "(prefix = ? OR (prefix > ? AND prefix < ?))"
-_COMPARISONS = {"$eq": "=", "$ne": "!=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
-_FIELD = re.compile(r"[a-zA-Z0-9_.-]+")
 
 Namespace = tuple[str, ...]
-Condition = tuple[str, list[Any]]
 
 
 def to_prefix(namespace: Sequence[str]) -> str:
@@ -52,7 +38,7 @@ def read(connection: sqlite3.Connection, ops: Sequence[Op]) -> list[Result]:
     """Answer gets, searches and listings, all from one state of the file.
 
     Raises:
-        ValueError: A filter cannot be expressed.
+        TypeError: An operation is none of these, or asks for more: a filter, a text, a suffix.
         InvalidNamespaceError: See `to_prefix`.
     """
     connection.execute("BEGIN")
@@ -66,12 +52,12 @@ def _read(connection: sqlite3.Connection, op: Op) -> Result:
     match op:
         case GetOp():
             return _get(connection, op)
-        case SearchOp():
+        case SearchOp(filter=None, query=None):
             return _search(connection, op)
-        case ListNamespacesOp():
+        case ListNamespacesOp() if [each.match_type for each in op.match_conditions or ()] in ([], ["prefix"]):
             return _list_namespaces(connection, op)
         case _:
-            raise TypeError(f"{op!r} is nothing that a store can do.")
+            raise TypeError(f"the file cannot do {op!r}; it gets, lists what is below a namespace, and puts")
 
 
 def _get(connection: sqlite3.Connection, op: GetOp) -> Item | None:
@@ -89,9 +75,8 @@ def _get(connection: sqlite3.Connection, op: GetOp) -> Item | None:
 
 
 def _search(connection: sqlite3.Connection, op: SearchOp) -> list[SearchItem]:
-    conditions = [_within(op.namespace_prefix), *_filters(op.filter or {})]
-    sql = _SEARCH.format(" AND ".join(sql for sql, _ in conditions)) + _NEWEST_FIRST
-    parameters = [parameter for _, parameters in conditions for parameter in parameters]
+    where, parameters = _within(op.namespace_prefix)
+    rows = connection.execute(_SEARCH.format(where) + _NEWEST_FIRST, (*parameters, op.limit, op.offset)).fetchall()
     return [
         SearchItem(
             namespace=tuple(prefix.split(".")),
@@ -100,13 +85,11 @@ def _search(connection: sqlite3.Connection, op: SearchOp) -> list[SearchItem]:
             created_at=created_at,
             updated_at=updated_at,
         )
-        for prefix, key, value, created_at, updated_at in connection.execute(
-            sql, (*parameters, op.limit, op.offset)
-        ).fetchall()
+        for prefix, key, value, created_at, updated_at in rows
     ]
 
 
-def _within(namespace: Sequence[str]) -> Condition:
+def _within(namespace: Sequence[str]) -> tuple[str, list[Any]]:
     """A namespace and all below it: `a`, and whatever sorts from `a.` to just before `a/`."""
     if not namespace:
         return "TRUE", []
@@ -114,50 +97,9 @@ def _within(namespace: Sequence[str]) -> Condition:
     return _WITHIN, [prefix, f"{prefix}.", f"{prefix}/"]
 
 
-def _filters(wanted: Mapping[str, Any]) -> list[Condition]:
-    return [
-        _filter(field, operator, value)
-        for field, condition in wanted.items()
-        for operator, value in (condition if isinstance(condition, dict) else {"$eq": condition}).items()
-    ]
-
-
-def _filter(field: str, operator: str, value: Any) -> Condition:
-    if not _FIELD.fullmatch(field):
-        raise ValueError(f"Cannot filter by {field!r}: only letters, digits, '_', '.' and '-' may name a field.")
-    if operator not in _COMPARISONS:
-        raise ValueError(f"Cannot filter {field!r} with {operator!r}; use one of {', '.join(_COMPARISONS)}.")
-    found = f"json_extract(value, '$.{field}')"
-    comparison = _COMPARISONS[operator]
-    if value is None and operator in {"$eq", "$ne"}:
-        return f"{found} IS {'NOT ' if operator == '$ne' else ''}NULL", []
-    if isinstance(value, str):
-        return f"{found} {comparison} ?", [value]
-    if isinstance(value, int | float):
-        ordered = operator not in {"$eq", "$ne"}
-        return f"{f'CAST({found} AS REAL)' if ordered else found} {comparison} ?", [float(value)]
-    return f"{found} {comparison} ?", [orjson.dumps(value).decode()]
-
-
 def _list_namespaces(connection: sqlite3.Connection, op: ListNamespacesOp) -> list[Namespace]:
-    conditions = op.match_conditions or ()
-    for condition in conditions:
-        to_prefix(condition.path)
-    stem = next((c.path for c in conditions if c.match_type == "prefix" and "*" not in c.path), ())
+    stem = next((each.path for each in op.match_conditions or ()), ())
     where, parameters = _within(stem)
     rows = connection.execute(f"SELECT DISTINCT prefix FROM store WHERE {where}", parameters)  # noqa: S608
-    namespaces = [tuple(prefix.split(".")) for (prefix,) in rows.fetchall()]
-    found = {
-        namespace if op.max_depth is None else namespace[: op.max_depth]
-        for namespace in namespaces
-        if all(_matches(condition, namespace) for condition in conditions)
-    }
+    found = {tuple(prefix.split("."))[: op.max_depth] for (prefix,) in rows.fetchall()}
     return sorted(found, key=".".join)[op.offset : op.offset + op.limit]
-
-
-def _matches(condition: MatchCondition, namespace: Namespace) -> bool:
-    wanted = tuple(condition.path)
-    if len(wanted) > len(namespace):
-        return False
-    part = namespace[: len(wanted)] if condition.match_type == "prefix" else namespace[-len(wanted) :]
-    return not wanted or all(want in ("*", have) for want, have in zip(wanted, part, strict=True))

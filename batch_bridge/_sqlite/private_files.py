@@ -7,7 +7,6 @@ the file that they belong to.
 On a system without such modes or links the checks find nothing to refuse.
 """
 
-import logging
 import os
 import stat
 import threading
@@ -16,7 +15,9 @@ from typing import BinaryIO, Final
 
 from filelock import FileLock
 
-logger = logging.getLogger("batch_bridge")
+from batch_bridge._core.log import logger_of
+
+logger = logger_of(__name__)
 
 FILE_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700

@@ -1,4 +1,4 @@
-"""The store."""
+"""The rows of the Runner's file: what ledgers and their neighbours keep there."""
 
 import asyncio
 import sqlite3
@@ -7,13 +7,12 @@ from functools import partial
 from typing import Any
 
 import orjson
-from langgraph.store.base import BaseStore, GetOp, Op, PutOp, Result
+from langgraph.store.base import GetOp, Op, PutOp, Result
 
 from batch_bridge._sqlite.insertion import Insert, Row
 from batch_bridge._sqlite.items import read, to_prefix
 from batch_bridge._sqlite.readers import Readers
 from batch_bridge._sqlite.writer import Writer
-from batch_bridge.errors import UsageError
 
 ITEMS = Insert(
     "INSERT OR REPLACE INTO store (prefix, key, value, created_at, updated_at, expires_at, ttl_minutes) VALUES",
@@ -27,25 +26,18 @@ GETS_ON_THE_LOOP = 16
 Key = tuple[str, str]
 
 
-class GroupedSqliteStore(BaseStore):
-    """A store whose writes are committed in groups, together with those of the checkpointer of the same file.
+class SqliteRows:
+    """Rows whose writes are committed in groups, together with those of the checkpointer of the same file.
 
-    Table and encodings are those of `langgraph.store.sqlite.aio.AsyncSqliteStore`: either can open the
-    other's file. Every write returns once it is on disk, and a batch is stored whole or not at all. The reads
-    of a batch see one state of the file, that before the batch's own puts; a batch that only reads waits for
-    no writer. Searches find the newest item first.
-
-    Neither vectors nor expiry: `index=` and `ttl=` are refused. Items that LangGraph's store has given a time
-    to live are read as it reads them, until somebody sweeps them away.
-
-    The methods without an `a` block the calling thread, which may be that of an event loop.
+    It is what ledgers ask of a LangGraph store (`Rows`), and no more. Table and encodings are those of
+    `langgraph.store.sqlite.aio.AsyncSqliteStore`: either can open the other's file. Every write returns once it is on
+    disk, and a batch is stored whole or not at all. The reads of a batch see one state of the file, that before the
+    batch's own puts; a batch that only reads waits for no writer. Searches find the newest item first.
 
     Args:
         writer: The thread that writes the file.
         readers: Connections to the same file.
     """
-
-    supports_ttl = False
 
     def __init__(self, writer: Writer, readers: Readers) -> None:
         self._writer = writer
@@ -55,7 +47,7 @@ class GroupedSqliteStore(BaseStore):
         """Do many things at once; the answers come in the order of `ops`.
 
         Raises:
-            UsageError: A put asks for an index or a time to live. Nothing was stored.
+            TypeError: An operation asks for more than this can do, or a value is no JSON. Nothing was stored.
             InvalidNamespaceError: A namespace cannot be stored. Nothing was stored.
         """
         ops = list(ops)
@@ -70,15 +62,6 @@ class GroupedSqliteStore(BaseStore):
             await self._writer.call(partial(_put, rows=rows, deletions=deletions))
         elif rows:
             await self._writer.insert(ITEMS, rows)
-        return _in_order(ops, answers)
-
-    def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """As `abatch`, blocking."""
-        ops = list(ops)
-        reads, rows, deletions = _sort(ops)
-        answers = self._read(reads) if reads else []
-        if rows or deletions:
-            self._writer.call_blocking(partial(_put, rows=rows, deletions=deletions))
         return _in_order(ops, answers)
 
     def _read(self, ops: Sequence[Op]) -> list[Result]:
@@ -100,16 +83,8 @@ def _sort(ops: Sequence[Op]) -> tuple[list[Op], list[Row], list[Key]]:
 
 
 def _encode(op: PutOp) -> bytes | None:
-    if op.index:
-        raise UsageError(
-            f"The item {op.key!r} of {op.namespace!r} was put with index={op.index!r}, but the Runner's file "
-            "has no vector index. Put it without `index=`, or give the Runner a store of your own."
-        )
-    if op.ttl is not None:
-        raise UsageError(
-            f"The item {op.key!r} of {op.namespace!r} was put with ttl={op.ttl!r}, but nothing "
-            "in the Runner's file expires. Put it without `ttl=`, or give the Runner a store of your own."
-        )
+    if op.index or op.ttl is not None:
+        raise TypeError(f"the item {op.key!r} of {op.namespace!r} was put with index= or ttl=, which the file has not")
     return None if op.value is None else orjson.dumps(dict(op.value))
 
 

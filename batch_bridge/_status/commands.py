@@ -42,7 +42,7 @@ class CommandRefused(RunFileError):
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class FileCommand:
     """A command, and what has become of it.
 
     Attributes:
@@ -60,9 +60,9 @@ class Command:
     said: str = ""
 
 
-def read_command(key: str, row: Mapping[str, Any]) -> Command:
+def read_command(key: str, row: Mapping[str, Any]) -> FileCommand:
     """Return the command that a row holds."""
-    return Command(key, row["verb"], row["target"], row["state"], row.get("said", ""))
+    return FileCommand(key, row["verb"], row["target"], row["state"], row.get("said", ""))
 
 
 def ask(
@@ -100,7 +100,7 @@ def why_not(status: Status) -> str | None:
     return None
 
 
-def answer(name: str | os.PathLike[str], command_id: str) -> Command | None:
+def answer(name: str | os.PathLike[str], command_id: str) -> FileCommand | None:
     """Return what has become of a command; `None` if there is none of this id."""
     with read_only(name) as connection:
         sql = "SELECT value FROM store WHERE prefix = ? AND key = ?"
@@ -108,7 +108,7 @@ def answer(name: str | os.PathLike[str], command_id: str) -> Command | None:
     return None if found is None else read_command(command_id, orjson.loads(found[0]))
 
 
-def wait_for(name: str | os.PathLike[str], command_id: str, seconds: float) -> Command | None:
+def wait_for(name: str | os.PathLike[str], command_id: str, seconds: float) -> FileCommand | None:
     """Wait until a command was carried out; return it as it is by then."""
     end = monotonic() + seconds
     while (command := answer(name, command_id)) is not None and command.state == "asked" and monotonic() < end:

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from batch_bridge._money import Account, Line, Prices, receipt
+from batch_bridge._money import Account, AccountLine, Prices, receipt
 from batch_bridge._money.receipt import to_json
 from batch_bridge._status.ledgers import Ledgers
 
 
 def cost_of(ledgers: Ledgers) -> dict[str, Any] | None:
     """Return what ended batches have cost, in exact strings; `None` where nothing is known of money."""
-    lines: list[Line] = []
+    lines: list[AccountLine] = []
     for bridge, kinds in ledgers.kinds.items():
         if "money" not in kinds:
             continue

@@ -5,16 +5,20 @@ beyond the slowest: as often as a next one is slower than all that were seen. A 
 than it has taken already. A wave ends with its last batch; the waves that are left come one after the other.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
 from typing import Final
 
-from batch_bridge._status.models import Batch, Eta, Facts, Span
+from batch_bridge._status.models import Batch, Facts
+from batch_bridge.events import Eta, Span
 
 HALF_LIFE: Final = 20
 """Batches after which an older one counts half."""
+_MOST: Final = 200
+"""Batches of a group that are drawn from, the newest: an older one would count a thousandth."""
 _DRAWS: Final = 400
 _MOST_DRAWN: Final = 40_000
 """Times that are drawn in all."""
@@ -37,7 +41,7 @@ class _Times:
 
     @classmethod
     def of(cls, batches: Sequence[Batch]) -> "_Times":
-        newest = sorted(batches, key=lambda each: -(each.ended_at or 0.0))
+        newest = sorted(batches, key=lambda each: -(each.ended_at or 0.0))[:_MOST]
         weighted = sorted(
             ((each.ended_at or 0.0) - (each.submitted_at or 0.0), 0.5 ** (place / HALF_LIFE))
             for place, each in enumerate(newest)
@@ -49,13 +53,12 @@ class _Times:
 
     def draw(self, random: Random, longer_than: float = 0.0, of: int = 1) -> float:
         """Return a time that a batch may take, or the longest of several that begin together."""
-        below = max(
-            (share for time, share in zip(self.seconds, self.shares, strict=True) if time <= longer_than), default=0
-        )
+        passed = bisect_right(self.seconds, longer_than)
+        below = self.shares[passed - 1] if passed else 0.0
         at = below + (1.0 - below) * float(random.random() ** (1.0 / of))
-        for time, share in zip(self.seconds, self.shares, strict=True):
-            if at <= share:
-                return time
+        place = bisect_left(self.shares, at)
+        if place < len(self.seconds):
+            return self.seconds[place]
         rest = (1.0 - at) / (1.0 - max(below, self.shares[-1]))
         return max(self.seconds[-1], longer_than) * float(max(rest, 1e-6) ** (-1.0 / _TAIL))
 

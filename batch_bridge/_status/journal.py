@@ -1,7 +1,6 @@
 """What the owner of a file writes down of itself, so that others can see it: one row, at most once a second."""
 
 import asyncio
-import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,11 +12,12 @@ from langgraph.store.base import GetOp, PutOp
 
 from batch_bridge._core import clock as _clock
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import logger_of
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.process import machine, started
 from batch_bridge._status.names import BEAT, OWNER, STATUS, VERSION
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _PERIOD: Final = 0.5
 """Seconds between two looks at whether something has changed."""
@@ -78,7 +78,6 @@ class Journal:
         self._look = look
         self._commands = commands
         self._runs: dict[str, Row] = {}
-        self._moved: dict[str, tuple[Any, float, float | None]] = {}
         self._who: Row = {
             "version": VERSION,
             "kind": kind,
@@ -132,25 +131,9 @@ class Journal:
             self._runs[run_id] = run
         for run_id in list(self._runs)[:-_MOST_RUNS]:
             del self._runs[run_id]
-        bridges = {name: {**row, "batches": self._since(row["batches"])} for name, row in look.bridges.items()}
-        row = {**self._who, "runs": list(self._runs.values()), "bridges": bridges, "paused": self._commands.paused}
+        runs, bridges = list(self._runs.values()), dict(look.bridges)
+        row = {**self._who, "runs": runs, "bridges": bridges, "paused": self._commands.paused}
         return row if closed_at is None else {**row, "closed_at": closed_at}
-
-    def _since(self, batches: Mapping[str, Row]) -> dict[str, Row]:
-        """Note since when each batch has been as far as it is, and since when it cannot be looked at."""
-        now, known = _clock.now().timestamp(), self._moved
-        self._moved = {}
-        for key, batch in batches.items():
-            done, since, bad_since = known.get(key, (None, now, None))
-            self._moved[key] = (
-                batch["done"],
-                since if done == batch["done"] else now,
-                (bad_since or now) if batch["failures"] else None,
-            )
-        return {
-            key: {**batch, "since": self._moved[key][1], "bad_since": self._moved[key][2]}
-            for key, batch in batches.items()
-        }
 
     async def _tried(self, work: Callable[[], Awaitable[object]]) -> None:
         try:

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import orjson
 
+from batch_bridge._core.vendor_terms import VendorTerms
 from batch_bridge._status.models import Batch
-from batch_bridge._status.terms import VendorTerms
 
 Row = dict[str, Any]
 
@@ -57,7 +57,7 @@ class Ledgers:
             yield key, orjson.loads(value)
 
     def count(self, bridge: str, kind: str) -> int:
-        """Count the rows of a kind, in all its shards."""
+        """Count the rows of a kind, those of version 0.1 in its shards too."""
         prefix = f"{_ROOT}{bridge}.{kind}"
         sql = f"SELECT count(*) FROM store WHERE {_WITHIN}"  # noqa: S608  # nothing of the caller's
         (count,) = self.connection.execute(sql, (prefix, f"{prefix}.", f"{prefix}/")).fetchone()
@@ -66,9 +66,10 @@ class Ledgers:
     def outcomes(self, bridge: str, ids: list[str]) -> Counter[str]:
         """Count the outcomes of requests, by kind."""
         counts: Counter[str] = Counter()
-        sql = "SELECT substr(CAST(value AS TEXT), 1, 60) FROM store WHERE prefix = ? AND key = ?"
+        sql = "SELECT substr(CAST(value AS TEXT), 1, 60) FROM store WHERE prefix IN (?, ?) AND key = ? ORDER BY prefix"
+        place = f"{_ROOT}{bridge}.outcomes"
         for each in ids:
-            found = self.connection.execute(sql, (f"{_ROOT}{bridge}.outcomes.{each[:2]}", each)).fetchone()
+            found = self.connection.execute(sql, (place, f"{place}.{each[:2]}", each)).fetchone()
             if found is not None:
                 counts[next((kind for kind in _KINDS if kind in found[0]), "errored")] += 1
         return counts

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from batch_bridge.events import Eta
+
 State: TypeAlias = Literal["done", "running", "parked", "failed", "stuck"]
 Kind: TypeAlias = Literal["runner", "batcher", "jobs", "unknown"]
 BatchState: TypeAlias = Literal["submitting", "in_flight", "stopping", "ended"]
@@ -84,36 +86,6 @@ class RunStatus:
     ended_at: float | None = None
     failures: dict[str, int] = field(default_factory=dict)
     rounds: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A time that is not certain.
-
-    Attributes:
-        p50: It is as likely before as after.
-        p90: Nine of ten are before.
-    """
-
-    p50: float
-    p90: float
-
-
-@dataclass(frozen=True, slots=True)
-class Eta:
-    """When something will be done, from how long ended batches took.
-
-    Attributes:
-        wave: When all that is in flight now is answered; `None` if nothing is.
-        run: When the runs will be done; `None` while it is not known how many waves there are to be.
-        waves_left: Waves after this one.
-        batches: Ended batches that it is drawn from.
-    """
-
-    wave: Span | None
-    run: Span | None
-    waves_left: int | None
-    batches: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from batch_bridge._core.vendor_terms import VendorTerms, terms_of
 from batch_bridge._status.cost import cost_of
 from batch_bridge._status.eta import eta_of
 from batch_bridge._status.file import read_only
@@ -20,7 +21,6 @@ from batch_bridge._status.owner import owner_of
 from batch_bridge._status.rules import rule, thread_rule
 from batch_bridge._status.runs import bare_run, jobs_runs, some_failed, together, told_runs
 from batch_bridge._status.stuck import stuck_lines, warning_lines
-from batch_bridge._status.terms import terms_of
 
 _MOST_ENDED: Final = 200
 """Ended batches that are shown."""
@@ -114,10 +114,13 @@ def _batches(
     for bridge, kinds in ledgers.kinds.items():
         told = bridges.get(bridge, {})
         if "batches" in kinds:
-            terms = terms_of(told.get("provider", ""))
+            terms = _terms(told)
             open_batches += ledgers.open_batches(bridge, told.get("batches", {}), terms)
         if "closed" in kinds:
+            unsettled = {each.key for each in open_batches if each.bridge == bridge}  # its process died over them
             for key, row in ledgers.rows(bridge, "closed"):
+                if key in unsettled:
+                    continue
                 ended.append(closed_batch(bridge, key, row))
                 for kind, code, status_code, passes, count in row.get("failures", ()):
                     failed[kind, code, status_code, passes] += count
@@ -128,6 +131,12 @@ def _batches(
         for (kind, code, status_code, passes), count in causes
     ]
     return open_batches, ended, failures
+
+
+def _terms(told: Row) -> VendorTerms:
+    """Return a provider's terms: as its owner has told them, or by the name of its class."""
+    known = terms_of(told.get("provider") or "")
+    return VendorTerms(told["window"], told["keeps"]) if "keeps" in told else known
 
 
 def _runs(

@@ -14,7 +14,7 @@ _RULES: Final = {
     "item_too_large": "it is larger than the provider takes: make the item smaller",
     "invalid_item": "the provider does not take such an item: mend it",
     "tenant_limit": "its user had too much waiting: ask again later, or raise per_tenant=",
-    "BudgetExceeded": "it would have passed a budget: give a higher budget, and run the same command again",
+    "budget_exceeded": "it would have passed a budget: give a higher budget, and run the same command again",
     "NondeterministicNodeError": "its node asks for something else each time: build the request earlier, or give key=",
     "SwallowedInterruptError": "its node catches the interrupt: catch RequestError there, not Exception",
 }

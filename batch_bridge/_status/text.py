@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import orjson
 
-from batch_bridge._status.models import Batch, Eta, Owner, Span, Status, Threads
-from batch_bridge._status.words import span
+from batch_bridge._core.words import span
+from batch_bridge._status.models import Batch, Owner, Status, Threads
+from batch_bridge.events import Eta, Span
 
 _MOST_BATCHES: Final = 20
 _MOST_RUNS: Final = 10
@@ -85,6 +86,15 @@ def eta_line(eta: Eta | None, now: float) -> str:
     run = "how many waves there are to be is not known yet" if eta.run is None else f"all of it {_within(eta.run, now)}"
     wave = "" if eta.wave is None else f"this wave {_within(eta.wave, now)}; "
     return f"{wave}{run} (by {eta.batches:,} ended batches)"
+
+
+def eta_short(eta: Eta | None, now: float) -> str:
+    """Return when it will be done, in a few words for a bar; empty where that is not known."""
+    if eta is None:
+        return ""
+    if eta.run is not None:
+        return f"done in ~{span(eta.run.p50 - now)} (90% {span(eta.run.p90 - now)})"
+    return "" if eta.wave is None else f"wave done in ~{span(eta.wave.p50 - now)} (90% {span(eta.wave.p90 - now)})"
 
 
 def _within(at: Span, now: float) -> str:

@@ -23,8 +23,8 @@ from starlette.responses import (
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from batch_bridge._core import words as _words
 from batch_bridge._status import text as _text
-from batch_bridge._status import words as _words
 from batch_bridge._status.commands import VERBS, ask, wait_for
 from batch_bridge._status.models import Status
 from batch_bridge._status.thread import read_thread

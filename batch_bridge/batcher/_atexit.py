@@ -1,46 +1,31 @@
 """What is done at the end of the program, where nobody waits for what is queued: it is sent."""
 
-import logging
 import threading
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from weakref import WeakSet
 
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import logger_of
 from batch_bridge._host.late_threads import is_refused
+from batch_bridge.batcher._worker import Worker
 
-logger = logging.getLogger("batch_bridge")
-
-
-class Closable(Protocol):
-    """What must be closed before the program ends."""
-
-    def close(self, *, wait: bool) -> None:
-        """Send what is queued, and end."""
-        ...
+logger = logger_of(__name__)
 
 
-class WatchedCloser(Protocol):
-    """What may leave batches behind when the program ends."""
-
-    def warn_of_uncollected(self) -> None:
-        """Log which batches no later process collects."""
-        ...
-
-
-_open: Final[list[Closable]] = []
-_watched: Final[WeakSet[WatchedCloser]] = WeakSet()
+_open: Final[list[Worker]] = []
+_watched: Final[WeakSet[Worker]] = WeakSet()
 _lock = threading.Lock()
 _registered = threading.Event()
 
 
-def close_at_exit(what: Closable) -> None:
+def close_at_exit(what: Worker) -> None:
     """Close something when the program ends, unless `closed` is called before."""
     with _lock:
         _open.append(what)
         _register()
 
 
-def watch_at_exit(what: WatchedCloser) -> None:
+def watch_at_exit(what: Worker) -> None:
     """Have something tell at the end of the program what it leaves behind, if it is there still."""
     with _lock:
         _watched.add(what)
@@ -55,7 +40,7 @@ def _register() -> None:
         register(_close_all)
 
 
-def closed(what: Closable) -> None:
+def closed(what: Worker) -> None:
     """Note that something has been closed. Idempotent."""
     with _lock:
         if what in _open:

@@ -4,10 +4,10 @@ import asyncio
 import concurrent.futures
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, get_args
+from typing import Any, Generic, Literal, Self, TypeAlias, Unpack, get_args, overload
 
 import orjson
 
@@ -19,29 +19,31 @@ from batch_bridge._core.flush_policy import FlushPolicy, QueueSummary
 from batch_bridge._core.json_values import dumps
 from batch_bridge._core.models import JSON, Outcome, Request, Serialized, Succeeded
 from batch_bridge._core.provider import Provider
+from batch_bridge._core.trace_context import current as current_trace
 from batch_bridge._engine import POLL_PATIENCE
 from batch_bridge._engine.deadline import OnDeadline
+from batch_bridge._engine.telemetry import Telemetry
 from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress
 from batch_bridge._host.loop_thread import LoopThread
 from batch_bridge._host.report import Report
 from batch_bridge._money import Budget, Price, Prices, Quote
 from batch_bridge._node.given_items import check_item, check_items
+from batch_bridge._notify import Notify
 from batch_bridge.batcher._atexit import close_at_exit, closed, watch_at_exit
 from batch_bridge.batcher._request_ids import DurableNames, FreshNames, Names, ReturnedNames
 from batch_bridge.batcher._retained import Retained
-from batch_bridge.batcher._submission import Ended, Pending, Submission
+from batch_bridge.batcher._submission import Ended, PendingRequest, Submission
+from batch_bridge.batcher._types import AnswerT, BatcherOptions, ItemT, OnPending, Results, ShouldFlush
 from batch_bridge.batcher._worker import Worker
 from batch_bridge.bridge import Bridge
 from batch_bridge.bridge._mode_switch import AnyMode
 from batch_bridge.errors import BatchBridgeError, ResultPending
 from batch_bridge.providers._callables import Find, Poll, Submit
 
-ShouldFlush = Callable[[list[Any], Any], bool]
 Identity: TypeAlias = Callable[[Request], bytes]
-OnPending: TypeAlias = Literal["wait", "raise"]
 
 
-class Batcher:
+class Batcher(Generic[ItemT, AnswerT]):
     """Pools the items of many callers, threads and event loops, and answers each from a batch.
 
     ::
@@ -67,6 +69,9 @@ class Batcher:
     (`identity`, as the built-in ones do), another model or default makes another request. After you change a function
     of your own, use another `name` or another file.
 
+    For a type checker it is a `Batcher[Item, Answer]`, as its two functions say; with a provider both are `Any`, unless
+    they are written down: `batcher: Batcher[str, str] = …`.
+
     Args:
         provider: Answers the requests; instead of `submit_func` and `poll_func`.
         submit_func: `submit_func(items) -> handle` sends a batch; see `Bridge`.
@@ -85,7 +90,7 @@ class Batcher:
             Batcher has ended; see `Runner`. With `path=` another one goes on. `None`: it tries for ever.
         path: The SQLite file that makes it durable. One process at a time has it open.
         on_pending: `"wait"` for the answer, or `"raise"` a `ResultPending` where it is not there yet; needs `path`.
-        retention: How long the file keeps an answer for a process that comes after a crash (a `timedelta`, or seconds),
+        retention: How long the file keeps an answer for a process that comes after a crash (a duration),
             to the hour, and the newest million at most. With `on_pending="raise"` answers stay for good.
         cache: Answers items that were answered before; see `ResponseCache`.
         dedupe: Send equal items of one batch as one line, and deliver the answer to each.
@@ -94,13 +99,17 @@ class Batcher:
         attempts, deadline, on_deadline, fallback, prices: See `Bridge`.
         budget: What may be spent; see `Budget`. What would pass it ends as `BudgetExceeded`. Without `path=` it counts
             what this Batcher has sent.
+        telemetry: See `Bridge`.
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing.
         on_progress: Called with the newest `Progress` when something has changed.
-        on_item: `on_item(item, result)` is called for each item that has ended; the result may be an exception.
+        on_item: `on_item(item, result)` is called for each item that has ended; the result may be an exception. If it
+            has a parameter `cost`, it is given what the item has cost, as a `Cost`.
         on_complete: Called with the `Progress` whenever every item has ended.
         callback_workers: Threads in which callbacks run in parallel; `0` runs them in order, on the Batcher's own
             thread, which a slow one blocks.
+        notify: A URL of apprise, or several, to which a notice goes when a batch has ended or nothing moves: counts and
+            the receipt. One that cannot be sent harms nothing. It needs the extra `notify`.
         flush: The flush policy, in place of `max_batch_size`, `max_batch_age`, `max_batch_idle` and
             `should_flush_func`.
 
@@ -110,6 +119,26 @@ class Batcher:
             wait for the file; `async with` or the first call raises the error.
     """
 
+    @overload
+    def __init__(
+        self,
+        provider: None = None,
+        *,
+        submit_func: Callable[[list[ItemT]], Any],
+        poll_func: Callable[[Any], Results[AnswerT] | Awaitable[Results[AnswerT]]],
+        _place: LoopThread | None = None,
+        **options: Unpack[BatcherOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        provider: Provider | None = None,
+        *,
+        submit_func: Submit | None = None,
+        poll_func: Poll | None = None,
+        _place: LoopThread | None = None,
+        **options: Unpack[BatcherOptions],
+    ) -> None: ...
     def __init__(
         self,
         provider: Provider | None = None,
@@ -127,7 +156,7 @@ class Batcher:
         give_up_after: Within = None,
         path: str | os.PathLike[str] | None = None,
         on_pending: OnPending = "wait",
-        retention: timedelta | float = timedelta(days=7),
+        retention: Duration = timedelta(days=7),
         flush: FlushPolicy | None = None,
         cache: ResponseCache | None = None,
         dedupe: bool = False,
@@ -139,11 +168,13 @@ class Batcher:
         fallback: Provider | None = None,
         prices: Prices | Mapping[str, Price] | None = None,
         budget: Budget | None = None,
+        telemetry: Telemetry | None = None,
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
         on_item: OnItem | None = None,
         on_complete: OnProgress | None = None,
         callback_workers: int = 0,
+        notify: Notify | None = None,
         _place: LoopThread | None = None,
     ) -> None:
         callbacks = Callbacks(on_event, on_progress, on_item, on_complete, callback_workers)
@@ -160,7 +191,7 @@ class Batcher:
             raise ValueError('Batcher(on_pending="raise") needs a file that keeps what is pending; give path=…')
         kept_for = duration(retention, "retention")
         if kept_for is None:
-            raise ValueError("Batcher(retention=None) would keep every answer; give a timedelta, or seconds")
+            raise ValueError("Batcher(retention=None) would keep every answer; give a duration, such as '7d'")
         self._should_flush = should_flush_func
         when = self._is_flush_wanted if should_flush_func is not None else None
         policy = FlushPolicy(max_requests=max_batch_size, max_age=max_batch_age, max_idle=max_batch_idle, when=when)
@@ -183,6 +214,8 @@ class Batcher:
             fallback=fallback,
             prices=prices,
             budget=budget,
+            telemetry=telemetry,
+            notify=notify,
         )
         self._peek = peek = on_pending == "raise"
         self._names: Names
@@ -217,7 +250,7 @@ class Batcher:
 
     # -- asking ----------------------------------------------------------------------------------------------
 
-    def submit(self, item: Any, *, deadline: Within = None) -> Any:
+    def submit(self, item: ItemT, *, deadline: Within = None) -> AnswerT:
         """Request one answer and block until a batch has it. From any thread; on an event loop use `asubmit`.
 
         Args:
@@ -233,9 +266,12 @@ class Batcher:
             JSONError: The item contains something that is not valid JSON.
             BatcherClosedError: The Batcher is closed, or was closed while this call waited.
         """
-        return self._ask_blocking(self._requests([check_item(item, "submit()")], deadline), flush=False)[0]
+        answers: list[AnswerT] = self._ask_blocking(
+            self._requests([check_item(item, "submit()")], deadline), flush=False
+        )
+        return answers[0]
 
-    def enqueue(self, item: Any, *, deadline: Within = None) -> "concurrent.futures.Future[Any]":
+    def enqueue(self, item: ItemT, *, deadline: Within = None) -> "concurrent.futures.Future[AnswerT]":
         """Ask for one answer as `submit` does, and return at once; the future holds it. From any thread.
 
         Its callbacks run on the Batcher's own thread, and must not wait for the Batcher. It cannot be cancelled.
@@ -244,7 +280,7 @@ class Batcher:
             BatcherClosedError: The Batcher is closed. What becomes of the request is raised by the future.
         """
         ended: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
-        answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        answer: concurrent.futures.Future[AnswerT] = concurrent.futures.Future()
         answer.set_running_or_notify_cancel()
         submission = self._hand_in(self._requests([check_item(item, "enqueue()")], deadline), ended)
 
@@ -259,29 +295,51 @@ class Batcher:
         ended.add_done_callback(resolve)
         return answer
 
-    async def asubmit(self, item: Any, *, deadline: Within = None) -> Any:
+    async def asubmit(self, item: ItemT, *, deadline: Within = None) -> AnswerT:
         """Request one answer like `submit`, without blocking. Cancelling the caller does not cancel its request."""
-        return (await self._ask(await self._arequests([check_item(item, "submit()")], deadline), flush=False))[0]
+        requests = await self._arequests([check_item(item, "submit()")], deadline)
+        answers: list[AnswerT] = await self._ask(requests, flush=False)
+        return answers[0]
 
-    def outcome(self, item: Any, *, deadline: Within = None) -> tuple[str, Outcome]:
+    def outcome(self, item: ItemT, *, deadline: Within = None, is_priced: bool = False) -> tuple[str, Outcome]:
         """Request one answer like `submit`, and return the request's id and its outcome, also if it failed.
 
-        LangChain messages in a `Succeeded.answer` remain JSON.
+        LangChain messages in a `Succeeded.answer` remain JSON. With `is_priced` its `cost` tells what was paid, where
+        that is known.
         """
         future: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
-        submission = self._hand_in(self._requests([check_item(item, "submit()")], deadline), future)
+        requests = self._requests([check_item(item, "submit()")], deadline, is_priced=is_priced)
+        submission = self._hand_in(requests, future)
         return self._first(submission, self._wait(submission, future))
 
-    async def aoutcome(self, item: Any, *, deadline: Within = None) -> tuple[str, Outcome]:
+    async def aoutcome(self, item: ItemT, *, deadline: Within = None, is_priced: bool = False) -> tuple[str, Outcome]:
         """Request one outcome like `outcome`, without blocking."""
-        requests = await self._arequests([check_item(item, "submit()")], deadline)
+        requests = await self._arequests([check_item(item, "submit()")], deadline, is_priced=is_priced)
         future: asyncio.Future[list[Ended]] = asyncio.get_running_loop().create_future()
         submission = self._hand_in(requests, future)
         return self._first(submission, await self._await(submission, future))
 
+    @overload
     def map(
         self,
-        items: Iterable[Any],
+        items: Iterable[ItemT],
+        *,
+        deadline: Within = None,
+        return_exceptions: Literal[False] = False,
+        samples: bool = False,
+    ) -> list[AnswerT]: ...
+    @overload
+    def map(
+        self,
+        items: Iterable[ItemT],
+        *,
+        deadline: Within = None,
+        return_exceptions: bool,
+        samples: bool = False,
+    ) -> list[AnswerT | BatchBridgeError]: ...
+    def map(
+        self,
+        items: Iterable[ItemT],
         *,
         deadline: Within = None,
         return_exceptions: bool = False,
@@ -303,9 +361,27 @@ class Batcher:
         requests = self._requests(check_items(items, "map()"), deadline, samples=samples)
         return self._ask_blocking(requests, flush=True, return_exceptions=return_exceptions)
 
+    @overload
     async def amap(
         self,
-        items: Iterable[Any],
+        items: Iterable[ItemT],
+        *,
+        deadline: Within = None,
+        return_exceptions: Literal[False] = False,
+        samples: bool = False,
+    ) -> list[AnswerT]: ...
+    @overload
+    async def amap(
+        self,
+        items: Iterable[ItemT],
+        *,
+        deadline: Within = None,
+        return_exceptions: bool,
+        samples: bool = False,
+    ) -> list[AnswerT | BatchBridgeError]: ...
+    async def amap(
+        self,
+        items: Iterable[ItemT],
         *,
         deadline: Within = None,
         return_exceptions: bool = False,
@@ -337,7 +413,7 @@ class Batcher:
         """Cancel all unanswered requests like `cancel`, without blocking."""
         return await asyncio.to_thread(self.cancel)
 
-    def quote(self, items: Iterable[Any], *, output_tokens: int | None = None) -> Quote:
+    def quote(self, items: Iterable[ItemT], *, output_tokens: int | None = None) -> Quote:
         """Return what items will come to: requests, batches, tokens and money. Nothing is sent.
 
         Input tokens are counted by tiktoken where it is installed and has its encoding on the disk, else by bytes;
@@ -414,56 +490,75 @@ class Batcher:
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _requests(self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False) -> list[Request]:
-        within = duration(deadline)
+    def _requests(
+        self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False, is_priced: bool = False
+    ) -> list[Request]:
         if self._are_fresh and not samples:
-            return self._fresh(items, within)
-        encoded = [_messages.encode(item) for item in items]  # what cannot be asked takes no name
+            return self._fresh(items, duration(deadline), is_priced=is_priced)
+        within, held = duration(deadline), list(items)
+        encoded = [_messages.encode(item) for item in held]  # what cannot be asked takes no name
+        priced = [is_priced or _messages.has_messages(item) for item in held]
         if self._needs_place:
-            return self._name(
-                encoded, self._placed(self._worker.on_loop(lambda: self._identify(encoded))), within, samples
-            )
-        return self._name(encoded, self._identify(encoded), within, samples)
+            identities = self._placed(self._worker.on_loop(lambda: self._identify(encoded)))
+            return self._name(encoded, identities, within, samples=samples, priced=priced)
+        return self._name(encoded, self._identify(encoded), within, samples=samples, priced=priced)
 
     async def _arequests(
-        self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False
+        self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False, is_priced: bool = False
     ) -> list[Request]:
-        within = duration(deadline)
         if self._are_fresh and not samples:
-            return self._fresh(items, within)
-        encoded = [_messages.encode(item) for item in items]
+            return self._fresh(items, duration(deadline), is_priced=is_priced)
+        within, held = duration(deadline), list(items)
+        encoded = [_messages.encode(item) for item in held]
+        priced = [is_priced or _messages.has_messages(item) for item in held]
         if self._needs_place:
             identities = await self._worker.aon_loop(lambda: self._identify(encoded))
-            return self._name(encoded, self._placed(identities), within, samples)
-        return self._name(encoded, self._identify(encoded), within, samples)
+            return self._name(encoded, self._placed(identities), within, samples=samples, priced=priced)
+        return self._name(encoded, self._identify(encoded), within, samples=samples, priced=priced)
 
-    def _fresh(self, items: Iterable[Any], within: timedelta | None) -> list[Request]:
+    def _fresh(self, items: Iterable[Any], within: timedelta | None, *, is_priced: bool) -> list[Request]:
         """Return requests that nobody will ask for again: their names do not depend on their items."""
-        encode = _messages.encode_bytes
-        encoded = [encode(item) for item in items]  # what cannot be asked takes no name
+        held = list(items)
+        encode, trace = _messages.encode_bytes, current_trace()
+        encoded = [encode(item) for item in held]  # what cannot be asked takes no name
         ids = self._fresh_names.names(len(encoded))
-        return [
-            Serialized(request_id, "", data, deadline=within, is_conversation=is_conversation)
-            for request_id, (data, is_conversation) in zip(ids, encoded, strict=True)
-        ]
+        requests: list[Request] = []
+        for request_id, item, (data, is_conversation) in zip(ids, held, encoded, strict=True):
+            request = Serialized(request_id, "", data, deadline=within, trace=trace, is_conversation=is_conversation)
+            if is_priced or (not is_conversation and _messages.has_messages(item)):
+                request.is_priced = True  # type: ignore[misc]
+            requests.append(request)
+        return requests
 
     def _name(
         self,
         all_encoded: Sequence[JSON],
         identities: Sequence[bytes],
         within: timedelta | None,
-        samples: bool,  # noqa: FBT001  # as its callers got it
+        *,
+        samples: bool,
+        priced: Sequence[bool],
     ) -> list[Request]:
         requests: list[Request] = []
         equal: Counter[bytes] = Counter()
-        for encoded, identity in zip(all_encoded, identities, strict=True):
+        for encoded, identity, is_priced in zip(all_encoded, identities, priced, strict=True):
             request_id = self._names.name(encoded, identity)
             sample = ""
             if samples:
                 content = dumps(_messages.without_ids(encoded))
                 sample = str(equal[content] or "")
                 equal[content] += 1
-            requests.append(Serialized(request_id, "", orjson.dumps(encoded), sample=sample, deadline=within))
+            requests.append(
+                Serialized(
+                    request_id,
+                    "",
+                    orjson.dumps(encoded),
+                    sample=sample,
+                    deadline=within,
+                    trace=current_trace(),
+                    is_priced=is_priced,
+                )
+            )
         return requests
 
     def _hand_in(
@@ -494,7 +589,7 @@ class Batcher:
     def _first(self, submission: Submission, outcomes: Sequence[Ended]) -> tuple[str, Outcome]:
         self._give_back(submission)
         request_id, outcome = submission.requests[0].id, outcomes[0]
-        if isinstance(outcome, Pending):
+        if isinstance(outcome, PendingRequest):
             raise _pending(request_id, outcome)
         return request_id, outcome
 
@@ -546,12 +641,14 @@ class Batcher:
         answers: list[Any] = []
         for request, outcome in zip(submission.requests, outcomes, strict=True):
             if isinstance(outcome, Succeeded):
-                answer = outcome.answer
-                answers.append(answer if outcome.is_plain else _messages.decode_owned(answer))
+                answer: object = outcome.answer
+                if not outcome.is_plain:
+                    answer = _messages.with_cost(_messages.decode_owned(answer), outcome.cost)
+                answers.append(answer)
                 continue
             error: BatchBridgeError = (
                 _pending(request.id, outcome)
-                if isinstance(outcome, Pending)
+                if isinstance(outcome, PendingRequest)
                 else _outcome.to_error(request.id, outcome)
             )
             if not return_exceptions:
@@ -568,7 +665,7 @@ class Batcher:
         )
 
 
-def _pending(request_id: str, outcome: Pending) -> ResultPending:
+def _pending(request_id: str, outcome: PendingRequest) -> ResultPending:
     where = "in flight" if outcome.status == "in_flight" else "queued"
     return ResultPending(
         f"the answer is not available yet: the request is {where}; repeat the same call later (it is sent only once)",

@@ -13,13 +13,13 @@ Status: TypeAlias = Literal["queued", "in_flight"]
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class PendingRequest:
     """There is no outcome yet, and the caller does not wait for one."""
 
     status: Status
 
 
-Ended: TypeAlias = Outcome | Pending
+Ended: TypeAlias = Outcome | PendingRequest
 
 
 @dataclass(slots=True, eq=False)

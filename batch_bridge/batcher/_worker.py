@@ -3,7 +3,6 @@
 import asyncio
 import concurrent.futures
 import contextlib
-import logging
 import os
 import threading
 import time
@@ -17,10 +16,14 @@ from batch_bridge._core import clock as _clock
 from batch_bridge._core import messages as _messages
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.closing import Closing
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Closed, Errored, Outcome, Request, Succeeded
+from batch_bridge._engine import Engine
 from batch_bridge._engine.standstill import Standstill
+from batch_bridge._host.batch_notices import batch_notices
 from batch_bridge._host.callbacks import Callbacks, listen
 from batch_bridge._host.engine_loop import EngineLoop
+from batch_bridge._host.eta import EtaClock, Whereabouts
 from batch_bridge._host.file_commands import FileCommands
 from batch_bridge._host.loop_thread import LoopThread, Work
 from batch_bridge._host.report import Report, of_batches
@@ -30,12 +33,14 @@ from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.ledger import Ledger, Rows
 from batch_bridge._ledger.memory_budget import ledger_in
 from batch_bridge._ledger.patience import Patience, PatientRows
-from batch_bridge._money import Account, receipt
+from batch_bridge._money import Account, Cost, receipt
+from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._status.journal import Journal, Look
+from batch_bridge._status.models import Threads
 from batch_bridge.batcher._look import look_at_items
 from batch_bridge.batcher._retained import Retained
-from batch_bridge.batcher._submission import Ended, Pending, Status, Submission, hand_back
+from batch_bridge.batcher._submission import Ended, PendingRequest, Status, Submission, hand_back
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import BatcherClosedError
 from batch_bridge.events import Delivered, Progress
@@ -63,7 +68,7 @@ T = TypeVar("T")
 Figures: TypeAlias = tuple[list[Closed], Callable[[], list[Account]], tuple[str, ...]]
 """What a report is made of: ended batches, what returns what each request has used, and what is wrong now."""
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 
 class Worker:
@@ -98,6 +103,7 @@ class Worker:
     ) -> None:
         self._listeners = listen(callbacks, self._look)
         self._asked = self._answered = 0
+        self._eta: EtaClock | None = None
         self._failures: Counter[str] = Counter()
         self._opened_at = _clock.now().timestamp()
         self._bridge = bridge
@@ -145,7 +151,7 @@ class Worker:
                 does every ticket.
         """
         self._work = self._place.start(self._run, self._ended)
-        if not _is_on_loop():
+        if not is_on_loop():
             self.opened()
 
     def opened(self) -> None:
@@ -204,6 +210,7 @@ class Worker:
                 logger.warning(
                     "%s: not every request could be sent; the rest is stored, and sent when the file is opened again",
                     self._bridge.name,
+                    extra=about(bridge=self._bridge.name),
                 )
             self._is_clean = self._broken is None
         self._closed = True
@@ -216,6 +223,7 @@ class Worker:
             logger.warning(
                 "%s: a call to the provider is still under way; its result is looked up when the file is opened again",
                 self._bridge.name,
+                extra=about(bridge=self._bridge.name),
             )
         if wait and was_open and self._broken is not None:  # nobody may have been told yet
             raise self._broken
@@ -419,6 +427,7 @@ class Worker:
             self._engine_loop = EngineLoop(
                 engine, self._settled, self._is_flush_asked, lambda _: None, self._bridge.linger
             )
+            self._eta = EtaClock("batcher", [engine], self._whereabouts)
             if self._peek or self._items is not None:
                 self._engine_loop.on_collected = self._collected
                 self._engine_loop.on_turn = self._turned
@@ -426,34 +435,39 @@ class Worker:
             if self._retained is not None:
                 self._engine_loop.tidy = partial(self._retained.tidy, rows, ledger, self._forget)
             if self._listeners is not None:
-                engine.on_event = self._listeners.tell
+                self._listeners.follow(engine)
                 stack.push_async_exit(Closing((self._listeners.close,)))
             await self._engine_loop.open()
             if file is not None:
                 await self._keep_journal(file, stack)
             await self._read_items(ledger)
+            await self._open_notices(engine, stack)
             stack.push_async_exit(Closing([provider.aclose for provider in self._bridge.providers]))
             self._opened.set()
             self._take()
             if self._closed:  # meanwhile, on an event loop that did not wait
                 self._stop.set()
-            driving = asyncio.create_task(self._engine_loop.run())
-            stopping = asyncio.create_task(self._stop.wait())
-            await asyncio.wait((driving, stopping), return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            self._closed = True
-            if self._patience is not None:
-                self._patience.hurry()
-            self._engine_loop.stop()  # a submission that is cut off is a batch that nobody knows of
-            if not driving.done():
-                self._fail_all()  # who waits need not wait for that
-            await driving
-            self.warn_of_uncollected()
+            await self._drive(self._engine_loop)
             await asyncio.gather(*self._deliveries)
             await self._engine_loop.finish()
             if self._is_clean and self._retained is not None:
                 await self._retained.clear(rows, self._forget)
             self._last = await self._figures()
+
+    async def _drive(self, engine_loop: EngineLoop) -> None:
+        """Answer what comes until it is closed, or cannot go on."""
+        driving = asyncio.create_task(engine_loop.run())
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait((driving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        self._closed = True
+        if self._patience is not None:
+            self._patience.hurry()
+        engine_loop.stop()  # a submission that is cut off is a batch that nobody knows of
+        if not driving.done():
+            self._fail_all()  # who waits need not wait for that
+        await driving
+        self.warn_of_uncollected()
 
     async def _keep_journal(self, file: Rows, stack: contextlib.AsyncExitStack) -> None:
         """Write down how it is, for who watches its file, and do what they ask."""
@@ -461,6 +475,15 @@ class Worker:
         journal = Journal(file, "batcher", self._shown, FileCommands(file, _Hands(self._engine_loop)))
         stack.push_async_exit(Closing((journal.close,)))
         await journal.open()
+
+    async def _open_notices(self, engine: Engine, stack: contextlib.AsyncExitStack) -> None:
+        """Have people told of batches that end, if anybody is to be told."""
+        file = "" if self._path is None else os.fspath(self._path)
+        notices = batch_notices(self._bridge.name, engine, self._bridge.notifier, self._rows, file)
+        if notices is not None:
+            stack.push_async_exit(Closing((notices.close,)))
+            await notices.open()
+            notices.send_soon()
 
     async def _read_items(self, ledger: Ledger) -> None:
         """Have the items at hand that a process before this one has left queued."""
@@ -517,7 +540,7 @@ class Worker:
                 self._untold.discard(request_id)
                 submission, place = self._waiters.pop(request_id, (None, 0))
                 status: Status = "in_flight" if engine.is_sent(request_id) else "queued"
-                if submission is not None and submission.put(place, Pending(status)):
+                if submission is not None and submission.put(place, PendingRequest(status)):
                     done.append(submission)
         hand_back(done, Submission.resolve)
         self._look_whether_idle()
@@ -568,25 +591,46 @@ class Worker:
             else:
                 self._engine_loop.forget(outcomes)
             hand_back(done, Submission.resolve)
-            self._tell(told)
+            await self._tell(told)
         self._look_whether_idle()
 
-    def _tell(self, told: list[tuple[Request, Outcome]]) -> None:
+    async def _tell(self, told: list[tuple[Request, Outcome]]) -> None:
         if self._listeners is None or not told:
             return
         self._listeners.tell(Delivered(bridge=self._bridge.name, requests=tuple(request.id for request, _ in told)))
         for request, outcome in told:
-            self._listeners.item(_messages.decode(request.item), _result(request.id, outcome))
+            cost = await self._cost_of(request.id)
+            self._listeners.item(_messages.decode(request.item), _result(request.id, outcome), cost)
         if not self._waiters and not self._inbox:
             self._listeners.complete()
+
+    async def _cost_of(self, request_id: str) -> Cost | None:
+        """Return what a request has cost, and let go of that; `None` if nobody is told."""
+        assert self._engine_loop is not None  # noqa: S101  # it is open
+        engine = self._engine_loop.engine
+        if self._listeners is None or not self._listeners.wants_item_cost:
+            return None
+        lines = engine.lines_of(request_id)
+        engine.forget_asker(request_id)
+        return await asyncio.to_thread(receipt, [(engine.prices, lines)])
 
     def _look(self) -> Progress:
         if self._engine_loop is None:
             return Progress(0, 0, 0, 0, 0)
         engine = self._engine_loop.engine
         return Progress(
-            self._answered, self._asked, engine.queued, engine.in_flight, engine.batches_in_flight, 0, engine.progress
+            self._answered,
+            self._asked,
+            engine.queued,
+            engine.in_flight,
+            engine.batches_in_flight,
+            0,
+            engine.progress,
+            None if self._eta is None else self._eta.eta,
         )
+
+    def _whereabouts(self) -> Whereabouts:
+        return Threads(self._asked, self._answered, 0, self._asked - self._answered, 0), (), None
 
     def _count_failure(self, outcome: Outcome) -> None:
         if not isinstance(outcome, Succeeded):
@@ -628,7 +672,7 @@ class _Hands:
     async def cancel(self, *, thread_id: str | None = None, run_id: str | None = None, batch: str | None = None) -> int:
         if thread_id is not None or run_id is not None:
             raise ValueError("a Batcher has no threads and no runs; name a batch, or nothing for all")
-        return len(await self._engine_loop.cancel(None if batch is None else self._engine_loop.in_batch(batch)))
+        return len(await self._engine_loop.cancel(None if batch is None else self._engine_loop.engine.in_batch(batch)))
 
     async def retry(self, **_: str | None) -> int:
         raise ValueError("what has failed was told to who had asked; ask for it again there")
@@ -636,14 +680,6 @@ class _Hands:
     def pause(self, *, paused: bool) -> None:
         self._engine_loop.engine.paused = paused
         self._engine_loop.wake()
-
-
-def _is_on_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _result(request_id: str, outcome: Outcome) -> object:

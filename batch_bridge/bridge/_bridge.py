@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, get_args
+from typing import Any, Final, cast, get_args
 
 from langgraph.graph.state import CompiledStateGraph
 from langgraph_sdk.client import LangGraphClient
@@ -15,17 +15,21 @@ from batch_bridge._core.durations import FORMS, Duration, Within, duration, requ
 from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import JSON, Request
 from batch_bridge._core.provider import Provider, has_identity, has_price, has_realtime, has_tokens
+from batch_bridge._core.vendor_terms import terms_for
 from batch_bridge._engine import POLL_PATIENCE, Engine, Notices
 from batch_bridge._engine.deadline import Deadline, OnDeadline
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._engine.quota import QuotaController
+from batch_bridge._engine.telemetry import Telemetry
 from batch_bridge._engine.tenants import TenantLimits
 from batch_bridge._host.callbacks import Callbacks, Listeners, OnEvent, listen
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge._money import Budget, Price, Prices, Purse, Quote, of_asks
+from batch_bridge._money import Budget, Lane, Price, Prices, Purse, Quote, of_asks
 from batch_bridge._node.platform.client import LINGER as LINGER_ON_SERVER
 from batch_bridge._node.platform.client import Access, Service, introduce, introduce_built
+from batch_bridge._notify import Notifier, Notify, notifier
 from batch_bridge._server.graph import build
+from batch_bridge._server.port.threads import ThreadServer
 from batch_bridge._server.tick import ServerHost
 from batch_bridge.bridge._flush_predicate import guarded
 from batch_bridge.bridge._mode_switch import AnyMode, ModeSwitch, switch
@@ -78,7 +82,10 @@ class Bridge:
             execution of a node shares with the k-th of others, never with its own siblings, so it gets its own sample.
         mode: `"batch"`; `"realtime"` answers each request immediately by a call of its own, at full price, while
             threads still park and are resumed; `"auto"` does so for batches of fewer than `realtime_below`
-            requests. `None` uses `BATCH_BRIDGE_MODE` in the environment, or `"batch"`.
+            requests. `"flex"` answers by calls of the flex tier, at half the price, in minutes;
+            `"window:2h"` and `"window:8h"` by stored responses in the background, 30 % and 40 % off. See
+            `provider.lanes` for the lanes that a provider has. `None` uses `BATCH_BRIDGE_MODE` in the environment, or
+            `"batch"`.
         realtime_below: For `"auto"`.
         client: On a LangGraph server whose threads belong to users: `lambda user: get_client(url=…, headers=…)`, which
             returns a `langgraph_sdk` client of that user, whose threads it resumes, and for `None` one of a service
@@ -107,14 +114,18 @@ class Bridge:
         prices: What tokens cost, where `genai-prices` does not know it, or knows it wrong; see `Prices`.
         budget: What may be spent through this bridge, and what one thread may ask for; see `Budget`. Several bridges
             share one that the Runner is given.
+        telemetry: Traces and metrics for OpenTelemetry: `batch_bridge.otel.Telemetry()`. `None`: none, at no cost.
         on_event: Called with each `Event` of this bridge, in the process in which it happens: by a Runner, besides the
             Runner's own; on a LangGraph server by whatever worker runs the tick. See `batch_bridge.events`. It may be
             async; what it raises is logged once, and harms nothing.
         callback_workers: Threads that it runs in; `0`: on the event loop, which it must not block.
+        notify: A URL of apprise, or several, to which a notice goes when something has ended or stands still: on a
+            LangGraph server and in a Batcher each batch, in a Runner each run, in Jobs each job. It needs the extra
+            `notify`.
 
     Raises:
         TypeError: Neither or both of a provider and functions were given, or an argument has the wrong type.
-        ValueError: The name is empty, the interval is not positive, or the mode is unknown.
+        ValueError: The name is empty, the interval is not positive, or the mode is unknown or no lane of the provider.
     """
 
     def __init__(
@@ -142,11 +153,14 @@ class Bridge:
         per_tenant: TenantLimits | None = None,
         prices: Prices | Mapping[str, Price] | None = None,
         budget: Budget | None = None,
+        telemetry: Telemetry | None = None,
         on_event: OnEvent | None = None,
         callback_workers: int = 0,
+        notify: Notify | None = None,
     ) -> None:
         self._callbacks = Callbacks(on_event=on_event, workers=callback_workers)
         self._callbacks.check("Bridge")
+        self._notifier = notifier(notify, "Bridge")
         if provider is not None and (submit, poll, find) != (None, None, None):
             raise TypeError("Bridge got a provider and submit= or poll=; pass one or the other")
         if provider is None:
@@ -169,11 +183,13 @@ class Bridge:
         if interval <= timedelta(0):
             raise ValueError(f"Bridge(poll_interval={poll_interval!r}) would poll without a pause; give a positive one")
         self._kind = type(provider).__name__
+        self._telemetry = _telemetry(telemetry)
+        self._terms = terms_for(provider, self._kind)
         self._provider, self._flush, self._mode = switch(
             provider, flush or FlushPolicy(), mode, realtime_below, what="Bridge"
         )
         repeats, within = _attempts(attempts), _deadline(deadline, on_deadline, provider, fallback)
-        self._attempts = repeats if self._mode != "realtime" else 1  # each call is repeated by itself
+        self._attempts = repeats if self._mode not in ("realtime", "flex") else 1  # each call is repeated by itself
         self._deadline = within if self._mode != "realtime" else None  # nothing is late
         self._flush = guarded(_in_time(self._flush, self._deadline), name)
         self._name = name
@@ -236,11 +252,16 @@ class Bridge:
         return self._budget
 
     @property
+    def notifier(self) -> Notifier | None:
+        """Who sends notices; `None` if nobody is to be told."""
+        return self._notifier
+
+    @property
     def linger(self) -> float:
         """Seconds in which arrivals are collected before they are handled together."""
         if self._linger is not None:
             return self._linger
-        return _SHORT_LINGER if self._mode == "realtime" else _LINGER
+        return _LINGER if self._mode in ("batch", "auto") else _SHORT_LINGER
 
     @property
     def flush(self) -> FlushPolicy:
@@ -277,7 +298,8 @@ class Bridge:
         limits = cap(self._provider.limits, self._flush.max_requests, self._flush.max_bytes)
         count = sum(1 for _ in split(waiting, limits))
         vendor = self._provider.vendor
-        return of_asks(asks, self._prices, vendor, batches=count, now=now, output_tokens=output_tokens)
+        lane = _quoted(self._mode)
+        return of_asks(asks, self._prices, vendor, batches=count, now=now, output_tokens=output_tokens, lane=lane)
 
     def __call__(self) -> CompiledStateGraph[Any, Any, Any, Any]:
         """Return the bridge's graph for a LangGraph server, which calls this for `langgraph.json`."""
@@ -294,10 +316,26 @@ class Bridge:
                 self.engine,
                 self._access,
                 self._retention,
-                interval=self._poll_interval,
                 listeners=self.listen(),
+                notifier=self._notifier,
             )
         return self._hosts[graph_id]
+
+    def host_in(self, name: str, server: ThreadServer) -> ServerHost:
+        """Return a host of this bridge for a server of threads that is no LangGraph server.
+
+        Args:
+            name: What the bridge is called there.
+            server: Runs the threads.
+        """
+        return ServerHost(
+            name,
+            self.engine,
+            Access(),
+            self._retention,
+            listeners=self.listen(),
+            server=server,
+        )
 
     def listen(self) -> Listeners | None:
         """Return the listeners of this bridge's own callback, for its host; `None` if it has none."""
@@ -333,8 +371,15 @@ class Bridge:
             notices=self._notices,
             quota_controller=quota_controller,
             prices=self._prices,
+            terms=self._terms,
+            telemetry=self._telemetry,
             purse=Purse(self._budget),
         )
+
+
+def _quoted(mode: AnyMode) -> Lane:
+    """Return the lane whose price a quote names beside that of realtime."""
+    return "batch" if mode in ("auto", "realtime") else cast("Lane", mode)
 
 
 def _service(client: object) -> Service | None:
@@ -400,6 +445,13 @@ def check_budget(given: object, bridges: Sequence[Bridge]) -> Budget | None:
                 "for all bridges together"
             )
     return given if isinstance(given, Budget) else None
+
+
+def _telemetry(given: Any) -> Telemetry | None:
+    if given is not None and not (hasattr(given, "ended") and hasattr(given, "figures")):
+        raise TypeError(f"Bridge(telemetry={given!r}): pass batch_bridge.otel.Telemetry(), or nothing")
+    telemetry: Telemetry | None = given
+    return telemetry
 
 
 def _positive(retention: object) -> timedelta:

@@ -1,15 +1,15 @@
 """The user's own reason to send a queue, which may fail without ending who asks it."""
 
 import inspect
-import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 
 from batch_bridge._core import log_text as _logged
 from batch_bridge._core.flush_policy import FlushPolicy, QueueSummary
+from batch_bridge._core.log import about, logger_of
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 
 class Predicate:
@@ -47,13 +47,19 @@ class Predicate:
         with self._lock:
             is_first, self._has_failed = not self._has_failed, True
         if not is_first:
-            logger.debug("%s: the flush predicate failed again", self._bridge, exc_info=_logged.trace(error))
+            logger.debug(
+                "%s: the flush predicate failed again",
+                self._bridge,
+                exc_info=_logged.trace(error),
+                extra=about(bridge=self._bridge),
+            )
             return
         logger.error(
             '%s: the flush predicate (when=, should_flush_func=) failed; each failure counts as "no", '
             "size and age still flush, and this is logged once",
             self._bridge,
             exc_info=_logged.trace(error),
+            extra=about(bridge=self._bridge),
         )
 
 

@@ -1,41 +1,44 @@
-"""The switch between a provider's batches and its twin that answers at once."""
+"""The switch between a provider's batches and its other lanes."""
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from batch_bridge._core.closing import close_all
 from batch_bridge._core.flush_policy import FlushPolicy
-from batch_bridge._core.mode import VARIABLE, Mode, resolve_mode
+from batch_bridge._core.lanes import LANES, lane_in, lanes_of, no_lane, open_lane
+from batch_bridge._core.log import logger_of
+from batch_bridge._core.mode import NAMES, VARIABLE, Mode, resolve_mode
 from batch_bridge._core.models import JSON, Ended, InProgress, Limits, Measure, Request
 from batch_bridge._core.provider import Provider, has_realtime
-from batch_bridge.providers._realtime.provider import Realtime, is_realtime
+from batch_bridge.providers._realtime.provider import Realtime
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 AnyMode: TypeAlias = Mode | Literal["auto"]
-_MODES: Final = ("batch", "realtime", "auto")
 
 
 class ModeSwitch:
-    """Sends each batch one of two ways: by the provider's batch API, or at once by its twin if it is small.
+    """Sends each batch one of two ways: by the provider's batch API, or in another lane, all or if it is small.
 
-    What was sent one way is looked after that way, whatever the mode is by then: a batch that a process before this
-    one has left in flight is still adopted in realtime mode.
+    What was sent in one lane is looked after in that lane, whatever the mode is by then: a batch that a process before
+    this one has left in flight is still adopted in realtime mode.
 
     Args:
         batch: The provider. What it has besides the verbs of a `Provider` can be asked here too.
-        below: So few requests are sent at once: `0` sends none, `math.inf` all.
-        twin: Answers at once; by default what the provider's `realtime()` returns.
+        below: So few requests are sent in the other lane: `0` sends none, `math.inf` all.
+        twin: Answers in the other lane; by default what the provider's `realtime()` returns.
+        lane: The name of the other lane.
     """
 
-    def __init__(self, batch: Provider, below: float, twin: Provider | None = None) -> None:
+    def __init__(self, batch: Provider, below: float, twin: Provider | None = None, lane: str = "realtime") -> None:
         self._batch = batch
         self._below = below
+        self._lane = lane
+        self._others: dict[str, Provider] = {}
         if twin is not None:
             self._twin = twin
 
@@ -65,16 +68,13 @@ class ModeSwitch:
 
     @property
     def way(self) -> str:
-        """How batches are answered: `batch`, `realtime`, or `auto` for either."""
-        return "realtime" if self._below == math.inf else "auto" if self._below else "batch"
-
-    def lane(self, handle: JSON) -> str:
-        """Return how a batch is answered."""
-        return "realtime" if is_realtime(handle) else "batch"
+        """How batches are answered: in which lane, or `auto` for realtime or batches."""
+        return self._lane if self._below == math.inf else "auto" if self._below else "batch"
 
     def measure(self, request: Request) -> Measure:
-        """Both ways refuse the same requests."""
-        return self._batch.measure(request)
+        """Both ways refuse the same requests; other lanes may refuse more."""
+        is_other = self._below == math.inf and self._lane != "realtime"
+        return self._twin.measure(request) if is_other else self._batch.measure(request)
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
         """Choose the way, for good."""
@@ -108,10 +108,18 @@ class ModeSwitch:
     async def aclose(self) -> None:
         """Give back the connections of both."""
         twin = (self._twin.aclose,) if "_twin" in self.__dict__ else ()
-        await close_all((*twin, self._batch.aclose))
+        others = [each.aclose for each in self._others.values()]
+        await close_all((*twin, *others, self._batch.aclose))
 
     def _way(self, left: JSON) -> Provider:
-        return self._twin if is_realtime(left) else self._batch
+        lane = lane_in(left)
+        if lane == "batch":
+            return self._batch
+        if lane == self._lane:
+            return self._twin
+        if lane not in self._others:  # it was sent while the bridge was in another mode
+            self._others[lane] = open_lane(self._batch, lane)
+        return self._others[lane]
 
 
 def switch(
@@ -130,39 +138,63 @@ def switch(
         TypeError: The provider has no realtime way, and one was asked for.
         ValueError: There is no such mode, or `realtime_below` does not fit it.
     """
-    if mode is not None and mode not in _MODES:
-        raise ValueError(f'{what}(mode={mode!r}) is not a mode; pass "batch", "realtime", "auto", or None')
+    if mode is not None and mode != "auto" and mode not in LANES:
+        raise ValueError(f'{what}(mode={mode!r}) is not a mode; pass {NAMES}, "auto", or None')
     counts: AnyMode = "auto" if mode == "auto" else resolve_mode(mode, what=what)
     _check_below(counts, realtime_below, what)
-    if isinstance(provider, Realtime):
-        if mode in ("batch", "auto"):
-            raise ValueError(f"{what}(mode={mode!r}): {provider!r} answers in realtime only; pass the provider itself")
-        if provider.batch is not None:
-            return ModeSwitch(provider.batch, math.inf, provider), _at_once(flush), "realtime"
-        return provider, _at_once(flush), "realtime"
-    if not has_realtime(provider):
-        if mode in ("realtime", "auto"):
-            raise TypeError(
-                f"{what}(mode={mode!r}): {type(provider).__name__} does not support realtime, and neither do "
-                "submit and "
-                "poll; pass a provider that does, such as OpenAIBatch, or omit mode="
-            )
-        if counts == "realtime":
-            logger.warning(
-                "%s is %r, but %s does not support realtime: its queue is sent immediately, in batches",
-                VARIABLE,
-                counts,
-                type(provider).__name__,
-            )
-            return provider, _at_once(flush), "batch"
-        return provider, flush, counts
-    match counts:
-        case "realtime":
-            return ModeSwitch(provider, math.inf), _at_once(flush), counts
-        case "auto":
-            return ModeSwitch(provider, realtime_below or 0), flush, counts
-        case _:
-            return ModeSwitch(provider, 0), flush, counts
+    if _is_lane(provider):
+        return _of_calls(provider, flush, mode, what)
+    if not has_realtime(provider) and "realtime" in (mode, counts):
+        if mode == "realtime":
+            raise _no_realtime(provider, mode, what)
+        logger.warning(
+            "%s is %r, but %s does not support realtime: its queue is sent immediately, in batches",
+            VARIABLE,
+            counts,
+            type(provider).__name__,
+        )
+        return provider, _at_once(flush), "batch"
+    if counts == "auto":
+        if not has_realtime(provider):
+            raise _no_realtime(provider, counts, what)
+        return ModeSwitch(provider, realtime_below or 0), flush, counts
+    if counts not in lanes_of(provider):
+        if mode is not None:
+            raise ValueError(f"{what}(mode={mode!r}): {no_lane(provider, counts)}")
+        logger.warning("%s is %r, but %s; it answers in batches", VARIABLE, counts, no_lane(provider, counts))
+        counts = "batch"
+    return _of_lane(provider, flush, counts)
+
+
+def _is_lane(provider: Provider) -> bool:
+    """Return whether a provider is itself one of the other lanes."""
+    return isinstance(provider, Realtime) or getattr(provider, "way", "batch").startswith("window:")
+
+
+def _of_calls(
+    provider: Any, flush: FlushPolicy, mode: AnyMode | None, what: str
+) -> tuple[Provider, FlushPolicy, AnyMode]:
+    """Return what `switch` does, of a provider that is itself the twin of one."""
+    way = provider.way
+    if mode not in (None, way):
+        raise ValueError(f"{what}(mode={mode!r}): {provider!r} answers in {way} only; pass the provider itself")
+    if provider.batch is not None:
+        return ModeSwitch(provider.batch, math.inf, provider, way), _at_once(flush), way
+    return provider, _at_once(flush), way
+
+
+def _of_lane(provider: Provider, flush: FlushPolicy, lane: Mode) -> tuple[Provider, FlushPolicy, AnyMode]:
+    if lane == "batch":
+        return (ModeSwitch(provider, 0) if len(lanes_of(provider)) > 1 else provider), flush, lane
+    twin = None if lane == "realtime" else open_lane(provider, lane)
+    return ModeSwitch(provider, math.inf, twin, lane), _at_once(flush), lane
+
+
+def _no_realtime(provider: Provider, mode: AnyMode, what: str) -> TypeError:
+    return TypeError(
+        f"{what}(mode={mode!r}): {type(provider).__name__} does not support realtime, and neither do submit and "
+        "poll; pass a provider that does, such as OpenAIBatch, or omit mode="
+    )
 
 
 def _check_below(mode: AnyMode, below: int | None, what: str) -> None:

@@ -21,6 +21,8 @@ from batch_bridge._engine.quota import QuotaController
 from batch_bridge._host.report import Report
 from batch_bridge._ledger.patience import Patience, PatientRows
 from batch_bridge._node.given_items import check_handle
+from batch_bridge._node.running_loop import is_on_loop
+from batch_bridge._notify import Board, Notify, notifier
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._sqlite.private_files import UnsafeFileError, lock_file
 from batch_bridge.bridge import Bridge
@@ -64,6 +66,8 @@ class Jobs:
         poll_interval: The longest pause between two looks of `join` (a duration). A `Bridge` has its
             own.
         patience: How long a call waits for its turn at the file (a duration).
+        notify: A URL of apprise, or several, to which a notice goes once a call has found that a job has ended; or that
+            of the `Bridge`. It needs the extra `notify`.
 
     Raises:
         TypeError: `provider` is not a provider.
@@ -78,6 +82,7 @@ class Jobs:
         name: str = "default",
         poll_interval: Duration = 30,
         patience: Duration = 60,
+        notify: Notify | None = None,
     ) -> None:
         if not isinstance(provider, Bridge):
             provider = Bridge(provider, name="jobs", mode="batch", poll_interval=poll_interval)
@@ -97,6 +102,7 @@ class Jobs:
             raise ValueError('Jobs(":memory:") would lose every job immediately; name a file')
         self._path = Path(path)
         self._bridge = provider
+        self._notifiers = [each for each in (notifier(notify, "Jobs"), provider.notifier) if each is not None]
         self._name = f"jobs/{name}"
         self._quota_controller: QuotaController | None = None
         self._patience = required(patience, "Jobs(patience={given})").total_seconds()
@@ -128,7 +134,7 @@ class Jobs:
         requests = await asyncio.to_thread(encoded, named(items))
         handle = f"job_{uuid.uuid4().hex}" if key is None else self._handle(key)
         async with self._session() as session:
-            await session.submit(handle, requests, _clock.now())
+            await session.submit(handle, requests, _clock.now(), key=key or "")
             await session.look(_clock.now())
         return handle
 
@@ -228,6 +234,16 @@ class Jobs:
         async with self._session() as session:
             return await session.handles()
 
+    async def astatuses(self) -> list[JobStatus]:
+        """Poll the provider once, and return the state of all jobs, oldest first.
+
+        Raises:
+            RunFileError: As for `asubmit`.
+        """
+        async with self._session() as session:
+            await session.look(_clock.now())
+            return [await session.status(handle) for handle in await session.handles()]
+
     async def areport(self) -> Report:
         """Return what was done and what it cost, of all jobs of this file: batches, tokens, money.
 
@@ -273,6 +289,10 @@ class Jobs:
         """Run `ahandles` outside an event loop."""
         return _run("handles", self.ahandles())
 
+    def statuses(self) -> list[JobStatus]:
+        """Run `astatuses` outside an event loop."""
+        return _run("statuses", self.astatuses())
+
     def report(self) -> Report:
         """See `areport`."""
         return _run("report", self.areport())
@@ -287,7 +307,8 @@ class Jobs:
         provider = self._bridge.provider
         async with self._turn(), open_file(self._path) as (_, rows):
             patience = Patience("ledger", limit=timedelta(seconds=self._patience))
-            ledger = JobsLedger(PatientRows(rows, patience), self._name)
+            patient = PatientRows(rows, patience)
+            ledger = JobsLedger(patient, self._name)
             engine = self._bridge.engine(
                 ledger, self._name, provider=apart(provider), quota_controller=self._quota_controller
             )
@@ -296,6 +317,8 @@ class Jobs:
             async with Closing((provider.aclose,)):
                 await session.open(_clock.now())
                 yield session
+                if self._notifiers:
+                    await session.notify(Board(self._notifiers, patient), str(self._path))
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -335,13 +358,10 @@ def _run(method: str, call: Coroutine[Any, Any, T]) -> T:
 
 
 def _refuse_loop(method: str) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise RunnerStateError(
-        f"Jobs.{method}() was called inside a running event loop, which it would block; use a{method}()"
-    )
+    if is_on_loop():
+        raise RunnerStateError(
+            f"Jobs.{method}() was called inside a running event loop, which it would block; use a{method}()"
+        )
 
 
 async def _next(results: AsyncIterator[JobResult]) -> JobResult | None:

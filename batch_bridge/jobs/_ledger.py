@@ -39,6 +39,7 @@ class Job:
         groups: What its requests were asked of, as the provider groups them: endpoint and model.
         settings: A digest of all that decides their answers; empty where the provider does not tell.
         first: What decides the first one's, as JSON; empty where it is long or cannot be told.
+        key: What its caller named it; empty if he did not, and in rows of an earlier version.
     """
 
     handle: str
@@ -52,10 +53,11 @@ class Job:
     groups: tuple[str, ...] = ()
     settings: str = ""
     first: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class JobPart:
     """Some requests of a job, in order.
 
     Attributes:
@@ -74,7 +76,7 @@ class Part:
 class JobsLedger(DurableQueueLedger):
     """A ledger over a store, with the queue and the jobs."""
 
-    async def put_part(self, handle: str, part: Part) -> None:
+    async def put_part(self, handle: str, part: JobPart) -> None:
         """Write a part."""
         row: dict[str, Any] = {"ids": list(part.ids)}
         if part.names is not None:
@@ -97,6 +99,8 @@ class JobsLedger(DurableQueueLedger):
             "settings": job.settings,
             "first": job.first,
         }
+        if job.key:
+            row["key"] = job.key
         await self._run([self._put("jobs", job.handle, row)])
 
     async def job(self, handle: str) -> Job | None:
@@ -108,15 +112,15 @@ class JobsLedger(DurableQueueLedger):
         """Read all jobs, oldest first."""
         return [_job(handle, row) for handle, row in await self._list("jobs")]
 
-    async def part(self, job: Job, number: int) -> Part | None:
+    async def part(self, job: Job, number: int) -> JobPart | None:
         """Read a part; `None` if there is none of this number."""
         (row,) = await self._get("parts", [_part(job.handle, number)])
         if row is None:
             return None
         names = row.get("names")
-        return Part(number, tuple(row["ids"]), None if names is None else tuple(names), row.get("counts", {}))
+        return JobPart(number, tuple(row["ids"]), None if names is None else tuple(names), row.get("counts", {}))
 
-    async def parts(self, job: Job) -> AsyncIterator[Part]:
+    async def parts(self, job: Job) -> AsyncIterator[JobPart]:
         """Read a job's parts, one at a time."""
         for number in range(parts_of(job)):
             part = await self.part(job, number)
@@ -182,4 +186,5 @@ def _job(handle: str, row: dict[str, Any]) -> Job:
         tuple(row.get("groups", ())),
         row.get("settings", ""),
         row.get("first", ""),
+        row.get("key", ""),
     )

@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -12,20 +11,22 @@ from typing import Literal
 
 from batch_bridge._core import log_text as _logged
 from batch_bridge._core import outcomes as _outcome
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import JSON, Cancelled, Intent, Request, SubmittedBatch
 from batch_bridge._core.provider import Provider
 from batch_bridge._engine import Engine
 from batch_bridge._host.report import Report, of_batches
 from batch_bridge._money import Purse, receipt
+from batch_bridge._notify import Board, of_job
 from batch_bridge.errors import BadPollResultError, ProviderUnavailable, RunMismatchError, UnknownJobError, UsageError
 from batch_bridge.events import Event, Polled
 from batch_bridge.jobs._job_items import request_id
-from batch_bridge.jobs._ledger import PART, Job, JobsLedger, Part
+from batch_bridge.jobs._ledger import PART, Job, JobPart, JobsLedger
 from batch_bridge.jobs._one_job_provider import job_of
 from batch_bridge.jobs._settings import asked_of, compare_settings
 from batch_bridge.jobs._status import BatchStatus, JobResult, JobStatus
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 
 class JobsSession:
@@ -55,7 +56,9 @@ class JobsSession:
                 await self._ledger.remove(job)
         await self._note()  # a batch that is begun and not noted is one of a visit that broke off
 
-    async def submit(self, handle: str, items: Iterable[tuple[str | None, JSON]], now: datetime) -> None:
+    async def submit(
+        self, handle: str, items: Iterable[tuple[str | None, JSON]], now: datetime, *, key: str = ""
+    ) -> None:
         """Write a job down; the next `look` sends it. The same handle again changes nothing.
 
         Raises:
@@ -68,17 +71,18 @@ class JobsSession:
         if known is not None:
             await self._compare(known, items)
             compare_settings(known, whom)
+            await self._ask_again(known, items, now)
             return
         count = 0
         rest = enumerate(items)
-        job = Job(handle, 0, now, groups=whom.groups, settings=whom.settings, first=whom.first)
+        job = Job(handle, 0, now, groups=whom.groups, settings=whom.settings, first=whom.first, key=key)
         while chunk := list(islice(rest, PART)):
             requests = [Request(request_id(handle, index, item), handle, item) for index, (_, item) in chunk]
             names = tuple(name for _, (name, _) in chunk)
             number, count = count // PART, count + len(chunk)
             await self._ledger.put_part(
                 handle,
-                Part(
+                JobPart(
                     number,
                     tuple(each.id for each in requests),
                     names if any(each is not None for each in names) else None,
@@ -132,6 +136,18 @@ class JobsSession:
         lines = [line for account in await engine.accounts() for line in account.each()]
         cost = await asyncio.to_thread(receipt, [(engine.prices, lines)])
         return of_batches(await engine.closed_batches(), cost, problems=engine.problems)
+
+    async def notify(self, board: Board, file: str) -> None:
+        """Tell people of the jobs that have ended, once. Those of a file that had nobody to tell are not told of."""
+        is_first = await board.begin("jobs")
+        ended = [job for job in await self._ledger.jobs() if job.ended or (await self.status(job.handle)).ended]
+        if is_first:
+            await board.note([f"job:{job.handle}" for job in ended], "before")
+        for job in await board.unsent({f"job:{job.handle}": job for job in ended}):
+            status = await self.status(job.handle)
+            lines = [line for key in job.batches for line in await self._engine.lines_in(key)]
+            cost = await asyncio.to_thread(receipt, [(self._engine.prices, lines)])
+            await board.tell(of_job(job.handle, status.outcomes, cost, file))
 
     async def forget(self, handle: str, now: datetime) -> None:
         """Let go of a job that has ended, and of all that is kept of it. Done twice, it changes nothing.
@@ -190,6 +206,7 @@ class JobsSession:
             await self._batches(job),
             job.submitted_at,
             self._engine.last_error,
+            job.key,
         )
 
     async def results(self, handle: str, number: int) -> list[JobResult] | None:
@@ -220,6 +237,25 @@ class JobsSession:
                 index=index,
             )
 
+    async def _ask_again(self, job: Job, items: Sequence[tuple[str | None, JSON]], now: datetime) -> None:
+        """Queue what a budget has refused: there may be more to spend by now. What was lost on the way to that, too."""
+        if job.cancelled:
+            return
+        async for part in self._ledger.parts(job):
+            if part.counts and not part.counts.get("errored"):
+                continue
+            outcomes = await self._ledger.outcomes(part.ids)
+            again = [
+                Request(each, job.handle, items[part.number * PART + place][1])
+                for place, each in enumerate(part.ids)
+                if (each in outcomes and _outcome.is_refused(outcomes[each]))
+                or (each not in outcomes and not self._engine.knows(each))
+            ]
+            if again:
+                await self._ledger.put_part(job.handle, replace(part, counts={}))
+                await self._ledger.put_job(replace(job, ended=False))
+                await self._engine.collect(again, now)
+
     async def _drop(self, job: Job) -> None:
         """Settle what of a cancelled job has not been sent."""
         waiting = set(self._engine.waiting)
@@ -239,10 +275,17 @@ class JobsSession:
                 await self._provider.cancel(batch.handle)
             except ProviderUnavailable as error:
                 self._engine.last_error = f"batch {batch.key} could not be cancelled yet: {error}"
-                logger.warning("batch %s could not be cancelled yet: %s", batch.key, _logged.said(error))
+                logger.warning(
+                    "batch %s could not be cancelled yet: %s",
+                    batch.key,
+                    _logged.said(error),
+                    extra=about(batch=batch.key),
+                )
             except Exception as error:  # noqa: BLE001  # a provider is somebody's code; the batch ends without it too
                 self._engine.last_error = f"batch {batch.key} cannot be cancelled: {error}"
-                logger.warning("batch %s cannot be cancelled: %s", batch.key, _logged.said(error))
+                logger.warning(
+                    "batch %s cannot be cancelled: %s", batch.key, _logged.said(error), extra=about(batch=batch.key)
+                )
             else:
                 job = await self._ledger.note(job, stopped=[batch.key])
 
@@ -257,7 +300,7 @@ class JobsSession:
             if job is not None:
                 await self._ledger.note(job, batches=keys)
 
-    async def _count(self, job: Job, part: Part) -> Counter[str]:
+    async def _count(self, job: Job, part: JobPart) -> Counter[str]:
         outcomes = await self._ledger.outcomes(part.ids)
         counts = Counter(map(_outcome.kind, outcomes.values()))
         if counts.total() == len(part.ids):

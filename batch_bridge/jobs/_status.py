@@ -49,6 +49,7 @@ class JobStatus:
         batches: Its batches, oldest first.
         submitted_at: When it was submitted, aware UTC.
         last_error: The last failure in this call, for a person to read; empty if there was none. It is retried.
+        key: What it was named when it was submitted; empty if it was not, or by an earlier version.
     """
 
     handle: str
@@ -60,6 +61,7 @@ class JobStatus:
     batches: tuple[BatchStatus, ...]
     submitted_at: datetime
     last_error: str = ""
+    key: str = ""
 
     @property
     def ended(self) -> bool:

@@ -50,8 +50,9 @@ def batched(
         model: A chat model. Bind tools and arguments afterwards.
         batcher: A bridge's name, a `Bridge`, or a `Batcher`, which is then asked always. Left out, it is the Runner's
             only bridge, else `"bridge"`.
-        mode: `"batch"`, or `"realtime"` for the model as it was given. `None`: what the environment variable
-            `BATCH_BRIDGE_MODE` says, and else `"batch"`.
+        mode: `"batch"`; `"realtime"` for the model as it was given; or another lane of the model's vendor, such as
+            `"flex"`, for the model's own `Batcher`: in nodes the bridge's own mode counts. `None`: what the environment
+            variable `BATCH_BRIDGE_MODE` says, and else `"batch"`.
         max_idle: Outside of graphs, how long to wait for other calls (a duration).
         max_age: Outside of graphs, the longest that a call waits for others. A `Batcher` has both for itself.
         max_concurrency: Realtime calls at a time, of a model that no batch takes.
@@ -75,13 +76,16 @@ def batched(
     if max_concurrency < 1:
         raise ValueError(f"batched(max_concurrency={max_concurrency!r}) would never call; pass at least 1")
     check_batcher(batcher, what="batched")
-    settings = ModelSettings(batcher, FlushPolicy(max_idle=max_idle, max_age=max_age), duration(deadline))
+    resolved = resolve_mode(mode, what="batched")
+    settings = ModelSettings(
+        batcher, FlushPolicy(max_idle=max_idle, max_age=max_age), duration(deadline), None if mode is None else resolved
+    )
     if isinstance(batcher, Batcher) and settings.flush != _USUAL:
         raise ValueError(
             "batched(model, Batcher(…), max_idle= or max_age=): a Batcher has its own settings; pass them to it: "
             "Batcher(…, max_batch_idle=…, max_batch_age=…)"
         )
-    if resolve_mode(mode, what="batched") == "realtime":
+    if resolved == "realtime":
         return model
     vendor = vendor_of(type(model))
     if vendor is None:

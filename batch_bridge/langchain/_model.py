@@ -1,7 +1,6 @@
 """A chat model whose calls go through a batch: the same class to everybody who looks at it."""
 
 import asyncio
-import logging
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,15 @@ from langgraph.errors import GraphBubbleUp
 from pydantic import PrivateAttr
 
 from batch_bridge._core.flush_policy import FlushPolicy
+from batch_bridge._core.log import logger_of
+from batch_bridge._core.mode import Mode
 from batch_bridge._dropin.asker import Asker
+from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._node.wait import Named
 from batch_bridge.batcher import Batcher
+from batch_bridge.langchain import _costs
 from batch_bridge.langchain import _sibling_barrier as _barrier
+from batch_bridge.langchain._costs import with_costs
 from batch_bridge.langchain._exception_tunnel import ExceptionTunnel
 from batch_bridge.langchain._interrupt_aware import (
     pass_interrupts,
@@ -31,7 +35,7 @@ from batch_bridge.langchain._stream import chunk_of, generation_chunk
 from batch_bridge.langchain._transport import refuse_credentials
 from batch_bridge.langchain._vendors import Vendor
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 PARKED: Final = {"batch_bridge": "parked"}
 """The `llm_output` with which the run of a call ends whose thread has been parked; it holds no message."""
@@ -53,11 +57,13 @@ class ModelSettings:
         batcher: A bridge's name, a `Bridge`, or a `Batcher`; `None` as for `wait`.
         flush: When calls that no graph makes are sent.
         deadline: How long an answer may take, where that is said here.
+        mode: In which lane calls that no graph makes are answered, where that is said here.
     """
 
     batcher: str | Named | Batcher | None
     flush: FlushPolicy
     deadline: timedelta | None = None
+    mode: Mode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +100,8 @@ class BatchedModel(_Base):
     ) -> ChatResult:
         twin, options = self._twin(kwargs), _options(kwargs)
         try:
-            with _barrier.begin():
-                return twin._generate(messages, stop=stop, run_manager=run_manager, **options)
+            with _barrier.begin(), _costs.collected() as costs:
+                return with_costs(twin._generate(messages, stop=stop, run_manager=run_manager, **options), costs)
         except ExceptionTunnel as crossing:
             crossing.land()
 
@@ -104,8 +110,8 @@ class BatchedModel(_Base):
     ) -> ChatResult:
         twin, options = self._twin(kwargs), _options(kwargs)
         try:
-            with _barrier.begin():
-                return await twin._agenerate(messages, stop=stop, run_manager=run_manager, **options)
+            with _barrier.begin(), _costs.collected() as costs:
+                return with_costs(await twin._agenerate(messages, stop=stop, run_manager=run_manager, **options), costs)
         except ExceptionTunnel as crossing:
             crossing.land()
 
@@ -133,7 +139,7 @@ class BatchedModel(_Base):
 
     def batch(self, inputs: list[Any], config: Any = None, **kwargs: Any) -> list[Any]:
         """Ask for several, all at once. `max_concurrency` is not used: a batch has no need of it."""
-        if _runs_a_loop():
+        if is_on_loop():
             return _pass(super().batch(inputs, _unlimited(config), **kwargs))
         return asyncio.run(self.abatch(inputs, config, **kwargs))
 
@@ -276,7 +282,10 @@ def _line_of(model: "BatchedModel") -> _Line:
     if asker is None:
         given = model.model_copy()  # one that does not hold the asker, which holds it
         asker = Asker(
-            settings.batcher, lambda: Batcher(vendor.provider(given), flush=settings.flush), settings.deadline
+            settings.batcher,
+            lambda: Batcher(vendor.provider(given), flush=settings.flush, mode=settings.mode),
+            settings.deadline,
+            is_priced=True,
         )
         model._batch_askers[identity] = asker
     return _Line(asker, vendor.clients(model, asker), vendor.client_of(model))
@@ -294,14 +303,6 @@ def _unlimited(config: Any) -> Any:
     if isinstance(config, Sequence):
         return [_unlimited(each) for each in config]
     return config and {name: value for name, value in config.items() if name != "max_concurrency"}
-
-
-def _runs_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _options(kwargs: dict[str, Any]) -> dict[str, Any]:

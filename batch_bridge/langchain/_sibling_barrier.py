@@ -15,6 +15,8 @@ from weakref import WeakKeyDictionary
 
 from langgraph.runtime import get_runtime
 
+from batch_bridge._node.running_loop import is_on_loop, running_loop
+
 _LONGEST: Final = 1.0
 """Seconds that a call waits for its siblings, at most."""
 _PAUSE: Final = 0.001
@@ -47,7 +49,7 @@ class _SiblingBarrier:
                 self._waiting = []
         for future in going:
             loop = future.get_loop()
-            if loop is _running_loop():
+            if loop is running_loop():
                 _let_go(future)
             else:
                 with suppress(RuntimeError):  # that loop has ended
@@ -125,17 +127,10 @@ def come_sync() -> None:
         return
     call.has_come()
     until = time.monotonic() + _LONGEST
-    while not call.gate.is_open and _running_loop() is None and time.monotonic() < until:
+    while not call.gate.is_open and not is_on_loop() and time.monotonic() < until:
         time.sleep(_PAUSE)
 
 
 def _let_go(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

@@ -84,7 +84,7 @@ def _put(rows: dict[str, Row], row: Row) -> None:
         **counts,
         "total": None if None in (old["total"], row["total"]) else old["total"] + row["total"],
         "waves": [[wave, threads[wave], asks[wave]] for wave in sorted(threads)],
-        "rounds": [],
+        "rounds": sorted((Counter(dict(old["rounds"])) + Counter(dict(row["rounds"]))).items()),
         "failures": dict(Counter(old["failures"]) + Counter(row["failures"])),
         "begun_at": min(old["begun_at"], row["begun_at"]),
         "ended_at": None if None in (old["ended_at"], row["ended_at"]) else max(old["ended_at"], row["ended_at"]),

@@ -25,6 +25,36 @@ class InvokeOptions(TypedDict, total=False):
     debug: bool | None
 
 
+class SameResult(TypedDict, total=False):
+    """Those of `InvokeOptions` that leave the form of the result as it is."""
+
+    print_mode: StreamMode | Sequence[StreamMode]
+    interrupt_before: All | Sequence[str] | None
+    interrupt_after: All | Sequence[str] | None
+    durability: Durability | None
+    control: Any
+    debug: bool | None
+
+
+class StreamOptions(TypedDict, total=False):
+    """Keyword arguments that a Runner hands on to the graph's `astream`; LangGraph documents each."""
+
+    stream_mode: StreamMode | Sequence[StreamMode] | None
+    print_mode: StreamMode | Sequence[StreamMode]
+    output_keys: str | Sequence[str] | None
+    interrupt_before: All | Sequence[str] | None
+    interrupt_after: All | Sequence[str] | None
+    durability: Durability | None
+    control: Any
+    version: Literal["v1", "v2"]
+    subgraphs: bool
+    debug: bool | None
+
+
+INVOKE: Final = ("input", "config", "attach", "on_pending", "context")
+"""A single call's own arguments."""
+BATCH: Final = ("inputs", "config", "run_id", "return_exceptions", "on_pending", "max_concurrency", "context")
+"""Those of a call for many inputs."""
 _TAKEN: Final = frozenset(inspect.signature(Pregel.ainvoke).parameters) | frozenset(
     inspect.signature(Pregel.astream).parameters
 )

@@ -2,28 +2,11 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Protocol
 
 from batch_bridge._core.flush_policy import QUIET, FlushPolicy
+from batch_bridge.runner._run import Run
 
 AT_ONCE = timedelta(0)
-
-
-class Pooled(Protocol):
-    """What is asked of a call."""
-
-    is_single: bool
-    """One thread, which says nothing about what comes next."""
-
-    @property
-    def busy(self) -> bool:
-        """Whether a thread runs or could run: more requests may come at any moment."""
-        ...
-
-    @property
-    def running(self) -> bool:
-        """Whether a thread runs now."""
-        ...
 
 
 class Activity:
@@ -33,33 +16,36 @@ class Activity:
     """
 
     def __init__(self) -> None:
-        self._singles: set[Pooled] = set()
-        self._batches: set[Pooled] = set()
-        self._busy: set[Pooled] = set()
-        self._running: set[Pooled] = set()
+        self._singles: set[Run] = set()
+        self._batches: set[Run] = set()
+        self._busy: set[Run] = set()
+        self._running: set[Run] = set()
 
     @property
     def running(self) -> bool:
         """Whether a thread runs now."""
         return bool(self._running)
 
-    def begin(self, call: Pooled) -> None:
+    def begin(self, call: Run) -> None:
         """Count a call in."""
         (self._singles if call.is_single else self._batches).add(call)
         self.changed(call)
 
-    def changed(self, call: Pooled) -> None:
+    def changed(self, call: Run) -> None:
         """Look at a call again: whether it is busy may have changed. One that is not open is not counted."""
         is_open = call in self._singles or call in self._batches
+        if is_open and not call.is_single and call in self._singles:  # all its inputs have come
+            self._singles.discard(call)
+            self._batches.add(call)
         for is_so, calls in ((call.busy, self._busy), (call.running, self._running)):
             calls.add(call) if is_so and is_open else calls.discard(call)
 
-    def end(self, call: Pooled) -> None:
+    def end(self, call: Run) -> None:
         """Count a call out. Idempotent."""
         for calls in (self._singles, self._batches, self._busy, self._running):
             calls.discard(call)
 
-    def pause(self, policy: FlushPolicy, is_asked_by: Callable[[Pooled], bool]) -> timedelta | None:
+    def pause(self, policy: FlushPolicy, is_asked_by: Callable[[Run], bool]) -> timedelta | None:
         """Return how long nothing more may come until what waits is sent; `None`: the policy decides alone.
 
         Args:

@@ -3,62 +3,22 @@
 import asyncio
 import contextlib
 import sys
-from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from batch_bridge._money import Cost
+from batch_bridge._core import clock as _clock
 from batch_bridge._money import shown as money
+from batch_bridge._status.text import eta_short
 from batch_bridge.events import BatchProgress
+from batch_bridge.runner._run import Run
+from batch_bridge.runner._session import Session
 
 _INTERVAL = 0.2
 """Seconds between two looks."""
 _COUNT_EVERY = 5.0
 """Seconds between two counts of the money."""
-
-
-class ProgressSource(Protocol):
-    """What the bar shows of a session."""
-
-    @property
-    def queued(self) -> int:
-        """Requests that wait to be sent."""
-        ...
-
-    @property
-    def in_flight(self) -> int:
-        """Requests at the providers."""
-        ...
-
-    @property
-    def in_batches(self) -> tuple[BatchProgress, ...]:
-        """How far the batches at the providers are."""
-        ...
-
-    @property
-    def batches(self) -> int:
-        """Batches at the providers."""
-        ...
-
-    @property
-    def settlements(self) -> int:
-        """Changes whenever something was paid."""
-        ...
-
-    async def cost(self) -> Cost:
-        """Return what was paid, of all sessions on this ledger."""
-        ...
-
-
-class Counted(Protocol):
-    """What the bar shows of a call."""
-
-    done: int
-    ended_before: int
-    waves: Counter[int]
 
 
 def is_wanted(progress: bool | None) -> bool:  # noqa: FBT001
@@ -80,7 +40,7 @@ def _answered(batches: tuple[BatchProgress, ...]) -> str:
 
 
 @contextlib.asynccontextmanager
-async def bar(session: ProgressSource, call: Counted, total: int | None) -> AsyncIterator[None]:
+async def bar(session: Session, call: Run, total: int | None) -> AsyncIterator[None]:
     """Show a bar for a call while the block runs. `total` is `None` where the inputs are read lazily."""
     columns = (
         TextColumn("[bold]threads"),
@@ -88,12 +48,12 @@ async def bar(session: ProgressSource, call: Counted, total: int | None) -> Asyn
         MofNCompleteColumn(),
         TextColumn("{task.fields[before]}{task.fields[waiting]} queued"),
         TextColumn("{task.fields[flying]} in {task.fields[batches]} batches{task.fields[answered]}"),
-        TextColumn("{task.fields[wave]}{task.fields[money]}"),
+        TextColumn("{task.fields[wave]}{task.fields[money]}{task.fields[eta]}"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as shown:
         task = shown.add_task(
-            "threads", total=total, before="", waiting=0, flying=0, batches=0, answered="", wave="", money=""
+            "threads", total=total, before="", waiting=0, flying=0, batches=0, answered="", wave="", money="", eta=""
         )
 
         def look() -> None:
@@ -106,6 +66,7 @@ async def bar(session: ProgressSource, call: Counted, total: int | None) -> Asyn
                 batches=session.batches,
                 answered=_answered(session.in_batches),
                 wave=_waves(+call.waves),
+                eta=eta_short(session.eta, _clock.now().timestamp()),
             )
 
         async def keep_looking() -> None:
@@ -116,7 +77,7 @@ async def bar(session: ProgressSource, call: Counted, total: int | None) -> Asyn
         async def count() -> None:
             cost = await session.cost()
             if cost.requests and cost.paid is not None:
-                shown.update(task, money=f"{money(cost.paid, cost.currency)} paid")
+                shown.update(task, money=f"{money(cost.paid, cost.currency)} paid ")
 
         async def keep_counting() -> None:
             counted = -1

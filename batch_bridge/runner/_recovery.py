@@ -159,26 +159,29 @@ class Failures:
     def __init__(self, store: Rows) -> None:
         self._store = store
 
-    async def of(self, thread_id: str) -> int:
+    async def read(self, thread: Thread) -> None:
         """Read a thread's count."""
-        (item,) = await self._store.abatch([GetOp(_FAILURES, thread_id)])
-        return 0 if item is None else int(item.value["failures"])
+        (item,) = await self._store.abatch([GetOp(_FAILURES, thread.id)])
+        thread.has_failed = item is not None
+        thread.failures = 0 if item is None else int(item.value["failures"])
 
-    async def note(self, thread: Thread, run_id: str, failure: str) -> None:
-        """Count one more; written after the failure, so a crash in between only shows the same failure again.
+    async def note(self, thread: Thread, run_id: str, failure: str, *, asks_anew: bool = True) -> None:
+        """Note that a thread has failed; after the failure, so a crash in between only shows the same failure again.
 
         Args:
             thread: It was driven by this process.
             run_id: Whose thread it is.
             failure: What failures are grouped by: a request's code, or the name of the error's type.
+            asks_anew: It counts: what its requests ended with is asked anew. Else the same requests are asked again.
         """
-        thread.failures += 1
+        thread.has_failed = True
+        thread.failures += asks_anew
         row = {"failures": thread.failures, "run": run_id, "failure": failure}
         await self._store.abatch([PutOp(_FAILURES, thread.id, row, index=False)])
 
     async def clear(self, thread: Thread) -> None:
         """Drop the count of a thread that has ended well."""
-        if thread.failures:
+        if thread.has_failed:
             await self.forget(thread.id)
 
     async def forget(self, thread_id: str) -> None:

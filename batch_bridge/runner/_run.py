@@ -1,10 +1,11 @@
 """One call of a Runner: inputs become threads, which run, park and are resumed; results come out as they are ready."""
 
 import asyncio
+import contextvars
 import itertools
 import logging
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,8 +15,10 @@ from langgraph.types import Command, Interrupt
 from batch_bridge._compat.langgraph import forget_old_answer
 from batch_bridge._core import clock as _clock
 from batch_bridge._core.interrupt_payload import Asked
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Outcome, Succeeded
 from batch_bridge._core.outcomes import raise_over_budget
+from batch_bridge._core.words import span
 from batch_bridge._ledger.patience import Patience
 from batch_bridge._node.quiet_loop import keep_quiet
 from batch_bridge._node.slow_rounds import note_hidden
@@ -35,10 +38,12 @@ from batch_bridge.errors import (
 from batch_bridge.runner._changed_graphs import refuse_changed
 from batch_bridge.runner._options import full_config
 from batch_bridge.runner._recovery import DIGEST, ROUNDS, Begin, Failures, digest_of, mismatch, start
+from batch_bridge.runner._source import Source
+from batch_bridge.runner._stream import Chunk, LegFilter
 from batch_bridge.runner._thread import Thread, authors, resume_map, sort_interrupts, split_interrupts
 from batch_bridge.runner._unclaimed import Unclaimed
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _STRIKES = 2
 """Deliveries in a row that a thread may let pass without consuming anything, before it is an error."""
@@ -96,7 +101,7 @@ class Run:
 
     Args:
         host: The session.
-        inputs: Read one at a time, when there is room to run it.
+        inputs: Read one at a time, when there is room to run it. An async one may make the call wait for more.
         configs: One config for each input, or one for all.
         run_id: Names the run; part of the thread ids.
         continued: The run may have been begun before; finished threads are not run again.
@@ -104,6 +109,7 @@ class Run:
         options: Keyword arguments for `graph.ainvoke`.
         is_single: It is one thread, and says nothing about what comes next.
         leaves: It ends once nothing can be done but wait for providers; what its threads wait for is their result.
+        streams: What its threads stream comes out before their results, as `Chunk`.
 
     Attributes:
         live: Threads that have begun and not ended.
@@ -120,7 +126,7 @@ class Run:
     def __init__(
         self,
         host: RunHost,
-        inputs: Iterable[Any],
+        inputs: Iterable[Any] | AsyncIterable[Any],
         configs: RunnableConfig | Sequence[RunnableConfig] | None,
         run_id: str,
         *,
@@ -129,11 +135,13 @@ class Run:
         options: Mapping[str, Any],
         is_single: bool = False,
         leaves: bool = False,
+        streams: bool = False,
     ) -> None:
         self._host = host
-        self.is_single = is_single
+        self._is_single = is_single
         self.leaves = leaves
-        self._inputs: Iterator[tuple[int, Any]] | None = iter(enumerate(inputs))
+        self._inputs: Source | None = Source(inputs, self.pump)
+        self._filter = LegFilter(options) if streams else None
         self._configs = configs
         self.run_id = run_id
         self.run = run_id if continued else ""
@@ -146,6 +154,7 @@ class Run:
         self._joined: dict[str, list[asyncio.Future[Any]]] = {}
         self._results: asyncio.Queue[tuple[int, Any] | BaseException | None] = asyncio.Queue()
         self._cancelled = False
+        self._context = contextvars.copy_context()  # of who has called: a thread is resumed in it, too
         self.live = 0
         self.done = 0
         self.ended_before = 0
@@ -165,7 +174,22 @@ class Run:
     @property
     def busy(self) -> bool:
         """Whether a thread runs or could: then more requests may come at any moment."""
-        return bool(self._running or self._ready or self._inputs is not None)
+        return bool(self._running or self._ready or (self._inputs is not None and not self._inputs.is_waited_for))
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it says nothing about what comes next: one thread, or inputs that come when they come."""
+        return self._is_single or (self._inputs is not None and self._inputs.is_async)
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it is a call for one thread."""
+        return self._is_single
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more inputs may come."""
+        return self._inputs is not None
 
     @property
     def running(self) -> bool:
@@ -188,6 +212,32 @@ class Run:
                 raise result
             yield result
 
+    def tell_begun(self) -> None:
+        """Log that it begins. A call of one thread is told at DEBUG: a service makes very many."""
+        if self.total is None:
+            logger.log(self._level, "run %r begins", self.run_id, extra=about(run=self.run_id))
+        else:
+            logger.log(self._level, "run %r begins: %d threads", self.run_id, self.total, extra=about(run=self.run_id))
+
+    def tell_ended(self) -> None:
+        """Log how it was left."""
+        failed = self.failures.total()
+        logger.log(
+            self._level,
+            "run %r %s: %d threads done, %d failed%s, in %s",
+            self.run_id,
+            "is left" if self.live else "has ended",
+            self.done - failed,
+            failed,
+            f", {self.live} wait or were stopped" if self.live else "",
+            span(_clock.now().timestamp() - self.begun_at),
+            extra=about(run=self.run_id),
+        )
+
+    @property
+    def _level(self) -> int:
+        return logging.DEBUG if self.is_single else logging.INFO
+
     def tell_ended_before(self) -> None:
         """Log how many threads had ended in an earlier call, if any had: they were not run, and nothing was asked."""
         if not self.ended_before:
@@ -201,6 +251,7 @@ class Run:
             self.ended_before,
             self.done,
             ", nothing was sent" if is_all else "",
+            extra=about(run=self.run_id),
         )
 
     def join(self, thread_id: str, value: object) -> asyncio.Future[Any] | None:
@@ -271,8 +322,10 @@ class Run:
     async def cancel(self) -> None:
         """Stop what runs, and start nothing more. Parked threads stay as they are, and can be found again."""
         self._cancelled = True
-        self._inputs = None
+        inputs, self._inputs = self._inputs, None
         self._ready.clear()
+        if inputs is not None:
+            await inputs.close()
         running = list(self._running)
         for task in running:
             task.cancel()
@@ -298,7 +351,10 @@ class Run:
         if self._inputs is None:
             return False
         try:
-            index, value = next(self._inputs)
+            read = self._inputs.read()
+            if read is None:
+                return False
+            index, value = read
             thread = self._thread(index, value)
         except StopIteration:
             self._inputs = None
@@ -313,7 +369,8 @@ class Run:
         return True
 
     def _spawn(self, step: Callable[..., Any], *arguments: Any) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(step, *arguments))
+        work = self._run(step, *arguments)
+        task = asyncio.get_running_loop().create_task(work, context=self._context.copy())
         self._running.add(task)
         task.add_done_callback(self._stopped)
 
@@ -332,11 +389,9 @@ class Run:
             if self._host.patience.has_given_up(error):  # it is not the thread that has failed
                 raise
             self._host.abandon(thread)
-            if isinstance(error, BudgetExceeded) and thread.named:  # it has not failed, and asks the same again
-                self._end(thread, Failed(error))
-                return
-            if thread.named:  # it can be run again, and asks anew then for what has failed
-                await self._host.failures.note(thread, self.run_id, _code(error))
+            if thread.named:  # it can be run again, and asks anew then for what has failed; what was not sent has not
+                asks_anew = not isinstance(error, BudgetExceeded)
+                await self._host.failures.note(thread, self.run_id, _code(error), asks_anew=asks_anew)
             else:
                 self._host.release(thread)
             self.failures[_code(error)] += 1
@@ -389,6 +444,11 @@ class Run:
             )
         return full_config(self._configs[index])
 
+    def thread_id(self, index: int) -> str:
+        """Return the id of an input's thread."""
+        given = self._config_of(index).get("configurable", {}).get("thread_id")
+        return f"{self.run_id}:{index}" if given is None else str(given)
+
     def _thread(self, index: int, value: Any) -> Thread:
         given = self._config_of(index).get("configurable", {}).get("thread_id")
         if given is not None and isinstance(self._configs, Mapping) and index:
@@ -396,7 +456,7 @@ class Run:
                 f"config= names thread {given!r} for all inputs, and there are several; pass a list, one config for "
                 "each input, or omit the thread_id"
             )
-        thread_id = f"{self.run_id}:{index}" if given is None else str(given)
+        thread_id = self.thread_id(index)
         named = given is not None or self._continued
         digest = digest_of(value) if named and not _is_no_input(value) else ""
         thread = Thread(index, thread_id, digest, named)
@@ -421,7 +481,8 @@ class Run:
         link = Link(self._host.bridges, by=self._host.by, untracked=self._host.untracked)
         replay = False
         if thread.digest or _is_no_input(value):
-            link.retries = thread.failures = await self._host.failures.of(thread.id)
+            await self._host.failures.read(thread)
+            link.retries = thread.failures
             named = self._config(thread, link, replay=True)
             step = await start(self._host.graph, named, thread, value, continued=self._continued)
             if not isinstance(step, Begin):
@@ -486,14 +547,11 @@ class Run:
         link: Link,
         answered: Sequence[Asked] = (),
     ) -> None:
-        result = await self._host.graph.ainvoke(value, config, **self._options)
-        if self._options.get("stream_mode", "values") == "values":
-            ours, others = split_interrupts(result)
-        else:  # chunks, which need not tell of interrupts
-            thread.chunks += tuple(result)
-            result = list(thread.chunks)
-            snapshot = await self._host.graph.aget_state(self._config(thread, link))
-            ours, others = sort_interrupts(snapshot.interrupts)
+        if self._filter is not None:
+            result, interrupts = await self._stream(self._filter, thread, value, config, link)
+            ours, others = sort_interrupts(interrupts)
+        else:
+            result, ours, others = await self._invoke(thread, value, config, link)
         if unclaimed := link.unclaimed(each.id for each in answered):
             await self._host.unclaimed.note(thread.id, unclaimed)
         asked_for = {each.id for asked in ours.values() for each in asked}
@@ -526,6 +584,28 @@ class Run:
                 "its thread is resumed: compile the subgraph without checkpointer=, or wait outside of it"
             )
         self._park(thread, ours)
+
+    async def _invoke(
+        self, thread: Thread, value: Any, config: RunnableConfig, link: Link
+    ) -> tuple[Any, dict[str, list[Asked]], bool]:
+        """Run one leg; return its result, our interrupts by address, and whether there are others."""
+        result = await self._host.graph.ainvoke(value, config, **self._options)
+        if self._options.get("stream_mode", "values") == "values":
+            return result, *split_interrupts(result)
+        thread.chunks += tuple(result)  # which need not tell of interrupts
+        snapshot = await self._host.graph.aget_state(self._config(thread, link))
+        return list(thread.chunks), *sort_interrupts(snapshot.interrupts)
+
+    async def _stream(
+        self, shown: LegFilter, thread: Thread, value: Any, config: RunnableConfig, link: Link
+    ) -> tuple[Any, Sequence[Interrupt]]:
+        """Run one leg, and show its chunks; return the state that it ended with, and its interrupts."""
+        shown.begin()
+        async for chunk in self._host.graph.astream(value, config, **self._options):
+            for each in shown.pick(chunk):
+                self._results.put_nowait((thread.index, Chunk(each)))
+        snapshot = await self._host.graph.aget_state(self._config(thread, link))
+        return snapshot.values, snapshot.interrupts
 
     def _park(self, thread: Thread, interrupts: dict[str, list[Asked]]) -> None:
         asked = [each for requests in interrupts.values() for each in requests]

@@ -4,20 +4,24 @@ import asyncio
 import contextlib
 import os
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence, Sized
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Literal, Self, Unpack, overload
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph.state import CompiledStateGraph, StateGraph
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
+from langgraph.typing import ContextT as GraphContextT
+from langgraph.typing import StateT as GraphStateT
 
 from batch_bridge._core.closing import Closing, note_others
 from batch_bridge._core.durations import Duration, Within, duration
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.pending import OnPending, Pending, check_on_pending
 from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress, listen
 from batch_bridge._host.file_commands import FileCommands
@@ -26,31 +30,53 @@ from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.patience import STORE_PATIENCE
 from batch_bridge._money import Budget, Quote, choose
-from batch_bridge._node.given_items import check_items
+from batch_bridge._node.given_items import check_inputs, check_items
+from batch_bridge._notify import Board, Notify, notifier
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._sqlite.serde import StrictSerializer
-from batch_bridge._sqlite.store import GroupedSqliteStore
+from batch_bridge._sqlite.store import SqliteRows
 from batch_bridge._status.journal import Journal
 from batch_bridge.bridge import Bridge
 from batch_bridge.bridge._bridge import check_budget
-from batch_bridge.errors import RunnerStateError, ThreadUnderWayError, UnknownThreadError
+from batch_bridge.errors import (
+    GraphChangedError,
+    RunMismatchError,
+    RunnerStateError,
+    ThreadUnderWayError,
+    UnknownThreadError,
+)
 from batch_bridge.events import Progress
+from batch_bridge.runner._blocking import Blocking
 from batch_bridge.runner._garbage_collector import relaxed
-from batch_bridge.runner._options import InvokeOptions, check_options, full_config
+from batch_bridge.runner._notices import RunNotices
+from batch_bridge.runner._options import (
+    BATCH,
+    INVOKE,
+    InvokeOptions,
+    SameResult,
+    StreamOptions,
+    check_options,
+    full_config,
+)
 from batch_bridge.runner._progress import bar, is_wanted
 from batch_bridge.runner._run import Failed, Run
 from batch_bridge.runner._session import Session
 from batch_bridge.runner._state_types import types_of
+from batch_bridge.runner._stream import Chunk
 from batch_bridge.runner._submissions import Submissions
+from batch_bridge.runner._types import ContextT, ModelT, RunnerOptions, StateT
+
+logger = logger_of(__name__)
 
 MAX_CONCURRENCY = 64
 """Threads that run at the same time, unless the call says otherwise. Parked threads do not count."""
-_INVOKE_OPTIONS = ("input", "config", "attach", "on_pending", "context")
+_REFUSED = (RunMismatchError, GraphChangedError)
+"""Errors of a run that was not begun."""
+_STREAM_OPTIONS = ("input", "config", "context")
 _QUOTE_OPTIONS = ("inputs", "sample", "run_id", "max_concurrency", "context")
-_BATCH_OPTIONS = ("inputs", "config", "run_id", "return_exceptions", "on_pending", "max_concurrency", "context")
 
 
-class Runner:
+class Runner(Blocking[StateT, ContextT]):
     """Drives a graph and its bridges on one machine, and recovers from any crash.
 
     ::
@@ -61,6 +87,10 @@ class Runner:
     The same `run_id`, in this process or in another one after a crash, continues the run where it stopped: finished
     threads do not run again, batches in flight are adopted, and nothing is paid twice. Failed threads run again, and
     send their failed requests again.
+
+    For a type checker it is a `Runner[State, Context]`: results are the graph's output, as its `TypedDict`, or a `dict`
+    where the state is a Pydantic model or a dataclass. What is asked for in another form (`stream_mode=`, …), or may be
+    a `Pending`, is `Any`.
 
     While a Runner is open, Python's garbage collector runs less often in the whole process; see `relax_gc`.
 
@@ -94,17 +124,39 @@ class Runner:
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing. All have been told what there was when the Runner is closed.
         on_progress: Called with the newest `Progress` when something has changed.
-        on_item: `on_item(index, result)` is called for each thread that has ended; the result may be an exception.
+        on_item: `on_item(index, result)` is called for each thread that has ended; the result may be an exception. If
+            it has a parameter `cost`, it is given what the thread has cost in all, as a `Cost`.
         on_complete: Called with the `Progress` when all threads of a call, such as `abatch`, have ended.
         callback_workers: Threads in which callbacks run in parallel; `0` runs them in order, on the event loop.
+        notify: A URL of apprise (Slack, e-mail, ntfy, webhooks), or several, to which a notice goes when a run has
+            ended, an error has stopped it, or nothing moves: counts and the receipt, and no word of what was asked or
+            answered. One that cannot be sent harms nothing. Besides those of the bridges. It needs the extra `notify`.
 
     Raises:
+        MissingPackageError: `notify=` was passed, and its extra is not installed.
         TypeError: `graph` is not a graph, `bridges` are not bridges, or there are two checkpointers.
         ValueError: No bridge was given, or two have the same name.
         StoreInUseError: On entering, and at the start of a run: another Runner owns it.
         RunFileError: On entering: the file is damaged, open elsewhere, or unreachable.
     """
 
+    @overload
+    def __init__(
+        self: "Runner[dict[str, Any], GraphContextT]",
+        graph: StateGraph[Any, GraphContextT, Any, ModelT] | CompiledStateGraph[Any, GraphContextT, Any, ModelT],
+        bridges: Bridge | Sequence[Bridge],
+        **options: Unpack[RunnerOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "Runner[GraphStateT, GraphContextT]",
+        graph: StateGraph[Any, GraphContextT, Any, GraphStateT]
+        | CompiledStateGraph[Any, GraphContextT, Any, GraphStateT],
+        bridges: Bridge | Sequence[Bridge],
+        **options: Unpack[RunnerOptions],
+    ) -> None: ...
+    @overload
+    def __init__(self, graph: Any, bridges: Bridge | Sequence[Bridge], **options: Unpack[RunnerOptions]) -> None: ...
     def __init__(
         self,
         graph: Any,
@@ -125,7 +177,9 @@ class Runner:
         on_item: OnItem | None = None,
         on_complete: OnProgress | None = None,
         callback_workers: int = 0,
+        notify: Notify | None = None,
     ) -> None:
+        self._notifier = notifier(notify, "Runner")
         self._callbacks = Callbacks(on_event, on_progress, on_item, on_complete, callback_workers)
         self._callbacks.check("Runner")
         self._total: int | None = 0
@@ -143,10 +197,10 @@ class Runner:
         self._relax_gc = relax_gc
         self._progress = progress
         self._session: Session | None = None
+        self._notices: RunNotices | None = None
         self._submissions: Submissions | None = None
         self._watched: Session | None = None
         self._stack: contextlib.AsyncExitStack | None = None
-        self._sync: asyncio.Runner | None = None
         self._runs: set[str] = set()
         if checkpointer is not None and self._own_saver is not None:
             raise TypeError("Runner got checkpointer= and a graph that was compiled with one; leave one of the two out")
@@ -166,8 +220,7 @@ class Runner:
         if self._session is not None:
             raise RunnerStateError("this Runner is already open; use it, or create another one with another file")
         async with contextlib.AsyncExitStack() as stack:
-            if self._relax_gc:
-                stack.enter_context(relaxed())
+            stack.enter_context(relaxed() if self._relax_gc else contextlib.nullcontext())
             saver = self._saver or self._own_saver
             store: Rows | None = self._store
             if saver is None or store is None:
@@ -186,6 +239,8 @@ class Runner:
             for own in heard.values():
                 stack.push_async_exit(Closing((own.close,)))
             self._total = 0
+            notifiers = [each.notifier for each in self._bridges if each.notifier is not None]
+            notifiers += [self._notifier] if self._notifier is not None else []
             session = Session(
                 self._graph,
                 self._bridges,
@@ -199,12 +254,18 @@ class Runner:
                 give_up_after=self._give_up_after,
                 budget=self._budget,
                 volatile=isinstance(saver, InMemorySaver) or isinstance(store, MemoryRows | InMemoryStore),
+                is_heard=bool(notifiers),
             )
             journal = None
-            if isinstance(store, GroupedSqliteStore):
+            if isinstance(store, SqliteRows):
                 commands = FileCommands(store, session)
                 journal = Journal(store, "runner", session.look, commands)
                 stack.push_async_exit(Closing((journal.close,)))  # after the session: it says how that was left
+            self._notices = None
+            if notifiers:
+                file = os.fspath(self._path) if self._store is None else ""
+                self._notices = RunNotices(Board(notifiers, session.rows), session, file)
+                stack.push_async_exit(Closing((self._notices.close,)))
             stack.push_async_exit(Closing((session.close,)))
             await session.open()
             if journal is not None:
@@ -220,6 +281,8 @@ class Runner:
                 self._session = self._watched = None
                 raise
             self._stack = stack.pop_all()
+        place = "a store" if self._store is not None else os.fspath(self._path)
+        logger.info("the Runner is open on %s, with %s", place, names.replace(",", ", "))
         return self
 
     async def __aexit__(
@@ -228,6 +291,7 @@ class Runner:
         stack, self._stack, self._session = self._stack, None, None
         if stack is None:
             return
+        logger.info("the Runner is closing")
         try:
             await stack.aclose()  # callbacks that are still to be called are called here, and look at the session
         except Exception as failed:
@@ -237,45 +301,65 @@ class Runner:
         finally:
             self._watched = None
 
-    def __enter__(self) -> Self:
-        _refuse_loop("with Runner(…)", "async with Runner(…)")
-        self._sync = asyncio.Runner()
-        try:
-            self._sync.run(self.__aenter__())
-        except BaseException:
-            self._sync.close()
-            self._sync = None
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._sync is not None:
-            try:
-                self._sync.run(self.__aexit__(kind, error, trace))
-            finally:
-                self._sync.close()
-                self._sync = None
-
     # -- work ----------------------------------------------------------------------------------------------------
 
+    @overload
     async def abatch(
         self,
-        inputs: Iterable[Any],
+        inputs: Iterable[Any] | AsyncIterable[Any],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        run_id: str | None = None,
+        return_exceptions: Literal[False] = False,
+        on_pending: Literal["wait"] = "wait",
+        max_concurrency: int | None = None,
+        context: ContextT | None = None,
+        **options: Unpack[SameResult],
+    ) -> list[StateT]: ...
+    @overload
+    async def abatch(
+        self,
+        inputs: Iterable[Any] | AsyncIterable[Any],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        run_id: str | None = None,
+        return_exceptions: Literal[True],
+        on_pending: Literal["wait"] = "wait",
+        max_concurrency: int | None = None,
+        context: ContextT | None = None,
+        **options: Unpack[SameResult],
+    ) -> list[StateT | Exception]: ...
+    @overload
+    async def abatch(
+        self,
+        inputs: Iterable[Any] | AsyncIterable[Any],
         config: RunnableConfig | Sequence[RunnableConfig] | None = None,
         *,
         run_id: str | None = None,
         return_exceptions: bool = False,
         on_pending: OnPending = "wait",
         max_concurrency: int | None = None,
-        context: Any = None,
+        context: ContextT | None = None,
+        **options: Unpack[InvokeOptions],
+    ) -> list[Any]: ...
+    async def abatch(
+        self,
+        inputs: Iterable[Any] | AsyncIterable[Any],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        run_id: str | None = None,
+        return_exceptions: bool = False,
+        on_pending: OnPending = "wait",
+        max_concurrency: int | None = None,
+        context: ContextT | None = None,
         **options: Unpack[InvokeOptions],
     ) -> list[Any]:
         """Run the graph once for each input, and return the results in order.
 
         Args:
-            inputs: Any iterable. A lazy one is read whenever another thread can start.
+            inputs: Any iterable. A lazy one is read whenever another thread can start. When the next
+                one of an async iterable comes is not known: until its end, requests wait for others as those of
+                single calls do.
             config: One config for all inputs, or a list with one for each.
             run_id: Names the run, so that it can be continued. The thread of input `i` is `"<run_id>:<i>"`, unless its
                 config names one. Without it the run cannot be continued.
@@ -299,32 +383,71 @@ class Runner:
             TypeError: `inputs` is not an iterable of inputs, or `ainvoke` does not accept an argument.
         """
         total = len(inputs) if isinstance(inputs, Sized) else None
-        check_options("abatch()", options, _BATCH_OPTIONS, self._graph)
+        check_options("abatch()", options, BATCH, self._graph)
         leaves = check_on_pending("abatch()", on_pending, is_named=_is_named(run_id, config))
-        inputs = check_items(inputs, "abatch()", "input")
+        inputs = check_inputs(inputs, "abatch()")
         call = self._call(inputs, config, run_id, max_concurrency, context, options, leaves=leaves)
         results = {index: result async for index, result in self._results(call, run_id, total)}
         return _in_order(results, return_exceptions=return_exceptions)
 
-    async def abatch_as_completed(
+    @overload
+    def abatch_as_completed(
         self,
-        inputs: Iterable[Any],
+        inputs: Iterable[Any] | AsyncIterable[Any],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        run_id: str | None = None,
+        return_exceptions: Literal[False] = False,
+        on_pending: Literal["wait"] = "wait",
+        max_concurrency: int | None = None,
+        context: ContextT | None = None,
+        **options: Unpack[SameResult],
+    ) -> AsyncGenerator[tuple[int, StateT], None]: ...
+    @overload
+    def abatch_as_completed(
+        self,
+        inputs: Iterable[Any] | AsyncIterable[Any],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        run_id: str | None = None,
+        return_exceptions: Literal[True],
+        on_pending: Literal["wait"] = "wait",
+        max_concurrency: int | None = None,
+        context: ContextT | None = None,
+        **options: Unpack[SameResult],
+    ) -> AsyncGenerator[tuple[int, StateT | Exception], None]: ...
+    @overload
+    def abatch_as_completed(
+        self,
+        inputs: Iterable[Any] | AsyncIterable[Any],
         config: RunnableConfig | Sequence[RunnableConfig] | None = None,
         *,
         run_id: str | None = None,
         return_exceptions: bool = False,
         on_pending: OnPending = "wait",
         max_concurrency: int | None = None,
-        context: Any = None,
+        context: ContextT | None = None,
         **options: Unpack[InvokeOptions],
-    ) -> AsyncIterator[tuple[int, Any]]:
+    ) -> AsyncGenerator[tuple[int, Any], None]: ...
+    async def abatch_as_completed(
+        self,
+        inputs: Iterable[Any] | AsyncIterable[Any],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        run_id: str | None = None,
+        return_exceptions: bool = False,
+        on_pending: OnPending = "wait",
+        max_concurrency: int | None = None,
+        context: ContextT | None = None,
+        **options: Unpack[InvokeOptions],
+    ) -> AsyncGenerator[tuple[int, Any], None]:
         """Run the graph like `abatch`, and yield (index, result) as threads end.
 
         Without `return_exceptions`, the first exception is raised after the results of all other threads.
         """
         total = len(inputs) if isinstance(inputs, Sized) else None
-        inputs = check_items(inputs, "abatch_as_completed()", "input")
-        check_options("abatch_as_completed()", options, _BATCH_OPTIONS, self._graph)
+        inputs = check_inputs(inputs, "abatch_as_completed()")
+        check_options("abatch_as_completed()", options, BATCH, self._graph)
         leaves = check_on_pending("abatch_as_completed()", on_pending, is_named=_is_named(run_id, config))
         call = self._call(inputs, config, run_id, max_concurrency, context, options, leaves=leaves)
         failed: dict[int, Any] = {}
@@ -339,6 +462,28 @@ class Runner:
                     failed[index] = result
         _in_order(failed, return_exceptions=False)
 
+    @overload
+    async def ainvoke(
+        self,
+        input: Any,  # as LangGraph calls it
+        config: RunnableConfig | None = None,
+        *,
+        attach: bool = True,
+        on_pending: Literal["wait"] = "wait",
+        context: ContextT | None = None,
+        **options: Unpack[SameResult],
+    ) -> StateT: ...
+    @overload
+    async def ainvoke(
+        self,
+        input: Any,  # as LangGraph calls it
+        config: RunnableConfig | None = None,
+        *,
+        attach: bool = True,
+        on_pending: OnPending = "wait",
+        context: ContextT | None = None,
+        **options: Unpack[InvokeOptions],
+    ) -> Any: ...
     async def ainvoke(
         self,
         input: Any,  # noqa: A002  # as LangGraph calls it
@@ -346,7 +491,7 @@ class Runner:
         *,
         attach: bool = True,
         on_pending: OnPending = "wait",
-        context: Any = None,
+        context: ContextT | None = None,
         **options: Unpack[InvokeOptions],
     ) -> Any:
         """Run one thread, as `graph.ainvoke` does.
@@ -373,10 +518,46 @@ class Runner:
             GraphChangedError: The thread waits at a node that the graph does not have any more.
             RunnerStateError: The thread is under way, and the call may not join, as with a `Command`.
         """
-        check_options("ainvoke()", options, _INVOKE_OPTIONS, self._graph)
+        check_options("ainvoke()", options, INVOKE, self._graph)
         leaves = check_on_pending("ainvoke()", on_pending, is_named=_is_named(None, config))
         result = await self._one(input, config, context, options, attach=attach, leaves=leaves)
         return _in_order({0: result}, return_exceptions=False)[0]
+
+    async def astream(
+        self,
+        input: Any,  # noqa: A002  # as LangGraph calls it
+        config: RunnableConfig | None = None,
+        *,
+        context: ContextT | None = None,
+        **options: Unpack[StreamOptions],
+    ) -> AsyncGenerator[Any, None]:
+        """Run one thread like `ainvoke`, and yield what it streams, as `graph.astream` does.
+
+        Waits for batches do not show: `values` and `updates` come as if the answers had been there at once. The other
+        modes tell what runs: a node that waits runs again from its first line for each answer, and what it writes
+        before is streamed each time. A human's question comes as `__interrupt__`.
+
+        To end early is to close it (`contextlib.aclosing`): the thread stays as it is, and `astream(None, config)`, or
+        `ainvoke`, goes on with it.
+
+        Args:
+            input: As for `ainvoke`.
+            config: As for `ainvoke`.
+            context: As for `ainvoke`.
+            **options: More keyword arguments for the graph's `astream`, such as `stream_mode` and `subgraphs`.
+
+        Raises:
+            ThreadUnderWayError: Another call drives the thread: a stream cannot join.
+            Exception: What `ainvoke` raises.
+        """
+        check_options("astream()", options, _STREAM_OPTIONS, self._graph)
+        call = self._call([input], config, None, None, context, options, is_single=True, streams=True)
+        async with contextlib.aclosing(self._results(call, None, 1)) as results:
+            async for _, result in results:
+                if isinstance(result, Failed):
+                    raise result.error
+                if isinstance(result, Chunk):
+                    yield result.value
 
     async def submit(
         self,
@@ -416,6 +597,10 @@ class Runner:
         await submissions.submit(handle, input, full_config(config or {}))
         return handle
 
+    @overload
+    async def result(self, handle: str, *, on_pending: Literal["wait"] = "wait") -> StateT: ...
+    @overload
+    async def result(self, handle: str, *, on_pending: OnPending) -> StateT | Pending: ...
     async def result(self, handle: str, *, on_pending: OnPending = "wait") -> Any:
         """Return the result of a thread that was submitted, once it has ended; any number of callers may wait for it.
 
@@ -442,84 +627,6 @@ class Runner:
         if task.cancelled():
             raise RunnerStateError(f"the Runner was closed while thread {handle!r} ran; the next one goes on with it")
         return task.result()
-
-    def batch(
-        self,
-        inputs: Iterable[Any],
-        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
-        *,
-        run_id: str | None = None,
-        return_exceptions: bool = False,
-        on_pending: OnPending = "wait",
-        max_concurrency: int | None = None,
-        context: Any = None,
-        **options: Unpack[InvokeOptions],
-    ) -> list[Any]:
-        """Run `abatch` outside an event loop."""
-        _refuse_loop("batch()", "await abatch()")
-        check_options("batch()", options, _BATCH_OPTIONS, self._graph)
-        with self._opened_sync() as loop:
-            return loop.run(
-                self.abatch(
-                    inputs,
-                    config,
-                    run_id=run_id,
-                    return_exceptions=return_exceptions,
-                    on_pending=on_pending,
-                    max_concurrency=max_concurrency,
-                    context=context,
-                    **options,
-                )
-            )
-
-    def batch_as_completed(
-        self,
-        inputs: Iterable[Any],
-        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
-        *,
-        run_id: str | None = None,
-        return_exceptions: bool = False,
-        on_pending: OnPending = "wait",
-        max_concurrency: int | None = None,
-        context: Any = None,
-        **options: Unpack[InvokeOptions],
-    ) -> Iterator[tuple[int, Any]]:
-        """Run `abatch_as_completed` outside an event loop.
-
-        Threads run only while the caller waits for the next result.
-        """
-        _refuse_loop("batch_as_completed()", "async for … in abatch_as_completed()")
-        check_options("batch_as_completed()", options, _BATCH_OPTIONS, self._graph)
-        with self._opened_sync() as loop:
-            results = self.abatch_as_completed(
-                inputs,
-                config,
-                run_id=run_id,
-                return_exceptions=return_exceptions,
-                on_pending=on_pending,
-                max_concurrency=max_concurrency,
-                context=context,
-                **options,
-            )
-            try:
-                while (pair := loop.run(_next(results))) is not None:
-                    yield pair
-            finally:
-                loop.run(_close(results))
-
-    def invoke(
-        self,
-        input: Any,  # noqa: A002  # as LangGraph calls it
-        config: RunnableConfig | None = None,
-        *,
-        context: Any = None,
-        **options: Unpack[InvokeOptions],
-    ) -> Any:
-        """Run `ainvoke` outside an event loop."""
-        _refuse_loop("invoke()", "await ainvoke()")
-        check_options("invoke()", options, _INVOKE_OPTIONS, self._graph)
-        with self._opened_sync() as loop:
-            return loop.run(self.ainvoke(input, config, context=context, **options))
 
     async def cancel(
         self,
@@ -580,9 +687,13 @@ class Runner:
         """
         return await self._open_session().restart(str(thread_id))
 
-    async def report(self) -> Report:
-        """Return the totals of this Runner: threads, requests, batches, tokens, and times."""
-        return await self._open_session().report()
+    async def report(self, run_id: str | None = None) -> Report:
+        """Return the totals of this Runner, or of one run: threads, requests, batches, tokens, money, and times.
+
+        Args:
+            run_id: The run, of this session or an earlier one; of one that nobody knows, all is zero.
+        """
+        return await self._open_session().report(run_id)
 
     async def quote(
         self,
@@ -591,7 +702,7 @@ class Runner:
         sample: int = 20,
         run_id: str | None = None,
         max_concurrency: int | None = None,
-        context: Any = None,
+        context: ContextT | None = None,
         **options: Unpack[InvokeOptions],
     ) -> Quote:
         """Run a sample of the inputs to its end, and return what all of them will come to, sample included.
@@ -712,6 +823,7 @@ class Runner:
             session.batches,
             session.ended_before,
             session.in_batches,
+            session.eta,
         )
 
     def _open_session(self) -> Session:
@@ -721,16 +833,17 @@ class Runner:
 
     def _call(  # noqa: PLR0917
         self,
-        inputs: Iterable[Any],
+        inputs: Iterable[Any] | AsyncIterable[Any],
         config: RunnableConfig | Sequence[RunnableConfig] | None,
         run_id: str | None,
         limit: int | None,
         context: Any,
-        given: InvokeOptions,
+        given: InvokeOptions | StreamOptions,
         *,
         is_single: bool = False,
         is_again: bool = False,
         leaves: bool = False,
+        streams: bool = False,
     ) -> Run:
         session = self._open_session()
         if limit is not None and limit < 1:
@@ -748,6 +861,7 @@ class Runner:
             options=options,
             is_single=is_single,
             leaves=leaves,
+            streams=streams,
         )
 
     async def _results(self, call: Run, run_id: str | None, total: int | None) -> AsyncGenerator[tuple[int, Any], None]:
@@ -761,6 +875,7 @@ class Runner:
                 self._runs.discard(run_id)
                 raise
         call.total = total
+        call.tell_begun()
         session.begin(call)
         self._total = None if total is None or self._total is None else self._total + total
         listeners = session.listeners
@@ -768,28 +883,27 @@ class Runner:
             async with shown:
                 async for pair in call.results():
                     index, result = pair
-                    if listeners is not None and not isinstance(result, Pending):
-                        listeners.item(index, result.error if isinstance(result, Failed) else result)
+                    if listeners is not None and not isinstance(result, Pending | Chunk):
+                        cost = await session.cost_of(call.thread_id(index))
+                        listeners.item(index, result.error if isinstance(result, Failed) else result, cost)
                     yield pair
             call.tell_ended_before()
             if listeners is not None and not call.live:
                 listeners.complete()
+            if self._notices is not None and not call.live and not call.is_single:
+                await self._notices.ended(call)
+        except Exception as error:
+            if self._notices is not None and not call.is_single and not isinstance(error, _REFUSED):
+                await self._notices.stopped(call, error)
+            raise
         finally:
             try:
                 await session.end(call)
             finally:
+                call.tell_ended()
                 if run_id is not None:
                     self._runs.discard(run_id)
                     await session.disown(run_id)
-
-    @contextlib.contextmanager
-    def _opened_sync(self) -> Iterator[asyncio.Runner]:
-        if self._sync is not None:
-            yield self._sync
-            return
-        with self:
-            assert self._sync is not None  # noqa: S101  # `__enter__` has set it
-            yield self._sync
 
 
 def _in_order(results: dict[int, Any], *, return_exceptions: bool) -> list[Any]:
@@ -825,19 +939,3 @@ def _own_saver(graph: Any) -> BaseCheckpointSaver[Any] | None:
         raise TypeError(f"Runner got {graph!r} instead of a graph; pass a StateGraph, or the result of its compile()")
     saver = getattr(graph, "checkpointer", None)
     return saver if isinstance(saver, BaseCheckpointSaver) else None
-
-
-def _refuse_loop(called: str, instead: str) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise RunnerStateError(f"{called} was called inside a running event loop, which it would block; use {instead}")
-
-
-async def _next(results: AsyncIterator[tuple[int, Any]]) -> tuple[int, Any] | None:
-    return await anext(results, None)
-
-
-async def _close(results: Any) -> None:
-    await results.aclose()

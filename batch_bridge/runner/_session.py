@@ -1,7 +1,8 @@
 """What a Runner holds while it is open: the compiled graph, a driver for each bridge, and who waits for what."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -17,24 +18,27 @@ from batch_bridge._core.pending import Pending
 from batch_bridge._engine.standstill import Standstill
 from batch_bridge._host.callbacks import Listeners
 from batch_bridge._host.engine_loop import EngineLoop
-from batch_bridge._host.report import Report, of_batches
+from batch_bridge._host.eta import EtaClock, Whereabouts
+from batch_bridge._host.report import Report, of_batches, of_run
 from batch_bridge._host.uncollected import warn_of_uncollected
 from batch_bridge._ledger.claims import Claims, name_of, names_of
 from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.memory_budget import ledger_in
 from batch_bridge._ledger.patience import STORE_PATIENCE, Patience, PatientRows, patient_saver
-from batch_bridge._money import Budget, Cost, Line, Prices, Purse, Quote, of_sample, receipt, rows
+from batch_bridge._money import AccountLine, Budget, Cost, Prices, Purse, Quote, of_sample, receipt, rows
 from batch_bridge._node.untracked_state import UntrackedMemory
 from batch_bridge._status.journal import Look
+from batch_bridge._status.models import Threads, Wave
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
-from batch_bridge.events import BatchProgress, Delivered, Event
+from batch_bridge.events import BatchProgress, Delivered, Eta, Event
 from batch_bridge.runner._look import EndedRuns, look
-from batch_bridge.runner._pooling import Activity, Pooled
+from batch_bridge.runner._pooling import Activity
 from batch_bridge.runner._recovery import Failures
 from batch_bridge.runner._run import Run
 from batch_bridge.runner._stopwatch import Stopwatch
+from batch_bridge.runner._tally import Tally
 from batch_bridge.runner._thread import Thread, sort_interrupts
 from batch_bridge.runner._unclaimed import Unclaimed
 
@@ -62,9 +66,11 @@ class Session:
         patience: How long to wait for another Runner that owns a bridge or a run in it.
         give_up_after: How long nothing may move until a run ends; `None`: for ever.
         budget: What all bridges may spend together; `None`: each has its own.
+        is_heard: Somebody sets `on_events`.
 
     Attributes:
         patience: With the checkpointer.
+        on_events: Called with each event of all bridges, besides the listeners.
     """
 
     def __init__(
@@ -82,8 +88,10 @@ class Session:
         patience: timedelta = timedelta(0),
         give_up_after: timedelta | None = None,
         budget: Budget | None = None,
+        is_heard: bool = False,
     ) -> None:
         self.listeners = listeners
+        self.on_events: Callable[[Event], None] | None = None
         self._heard = heard or {}
         self._ledger_patience = Patience("ledger", limit=store_patience, tell=self._tell_store_failed)
         self.patience = Patience("checkpointer", limit=store_patience, tell=self._tell_store_failed)
@@ -101,6 +109,7 @@ class Session:
         self.under_way: dict[str, Run | None] = {}
         self.calls: set[Run] = set()
         self._ended = EndedRuns()
+        self._tally = Tally()
         self._bridges = {bridge.name: bridge for bridge in bridges}
         self._activity = Activity()
         self._policies = {bridge.name: bridge.flush for bridge in bridges}
@@ -119,6 +128,9 @@ class Session:
             )
             for bridge in bridges
         }
+        engines = [engine_loop.engine for engine_loop in self._engine_loops.values()]
+        self._eta = EtaClock("runner", engines, self._whereabouts)
+        self._rounds = 0
         purse = Purse(budget)
         for bridge in bridges:
             if budget is not None or bridge.budget is None:
@@ -126,8 +138,12 @@ class Session:
         for name, engine_loop in self._engine_loops.items():
             engine_loop.engine.standstill = self._standstill
             engine_loop.on_turn = self._leave
-            if listeners is not None or name in self._heard:
+            if listeners is not None or name in self._heard or is_heard:
                 engine_loop.engine.on_event = self._tell
+            engine_loop.engine.tells_cost = any(
+                each is not None and each.hears_events for each in (listeners, self._heard.get(name))
+            )
+            engine_loop.engine.keeps_askers = listeners is not None and listeners.wants_item_cost
             if self._claims is not None:
                 engine_loop.engine.before_submit = self._claims.check
         self._waiters: dict[str, tuple[Run, Thread]] = {}
@@ -175,6 +191,7 @@ class Session:
         try:
             for call in calls:
                 self._ended.add(call)
+                self._tally.add(call)
                 self._activity.end(call)
                 self.threads += call.done
                 self._ended_before += call.ended_before
@@ -215,7 +232,7 @@ class Session:
     ) -> int:
         """End requests as cancelled: one, those of a thread, of a run, of a batch, or all. Returns how many."""
         if batch is not None:
-            ids = {each for engine_loop in self._engine_loops.values() for each in engine_loop.in_batch(batch)}
+            ids = {each for engine_loop in self._engine_loops.values() for each in engine_loop.engine.in_batch(batch)}
         else:
             ids = {
                 each
@@ -316,6 +333,7 @@ class Session:
             self._activity.end(call)
             self.calls.discard(call)  # first: what it leaves queued is not to be sent because all is idle now
             self._ended.add(call)
+            self._tally.add(call)
             self.threads += call.done
             self._ended_before += call.ended_before
         if call.live and not self.calls:
@@ -349,29 +367,49 @@ class Session:
 
     def _leave(self) -> None:
         """End the calls that do not wait for providers, if nothing else can be done."""
-        leaving = [call for call in self.calls if call.leaves and call.live and not call.busy]
+        leaving = [call for call in self.calls if call.leaves and call.live and not call.busy and not call.is_open]
         if leaving and all(engine_loop.rests for engine_loop in self._engine_loops.values()):
             for call in leaving:
                 call.leave(self.pending)
 
-    async def report(self) -> Report:
-        """Add up what there is to tell."""
+    async def report(self, run_id: str | None = None) -> Report:
+        """Add up what there is to tell, of all runs or of one."""
+        if run_id is not None:
+            return await self._report_of(run_id)
         closed: list[Closed] = []
         for ledger in self._ledgers.values():
             closed += await ledger.closed_batches()
         return of_batches(
             closed,
             await self.cost(),
-            threads=self.done,
+            threads=self._tally.threads(self.calls),
             seconds=dict[str, float](self.stopwatch.seconds().items()),
             unclaimed=await self.unclaimed.count(),
             problems=self._problems,
         )
 
+    async def _report_of(self, run_id: str) -> Report:
+        accounts = [each for engine_loop in self._engine_loops.values() for each in await engine_loop.engine.accounts()]
+        lines = [
+            (prices, [line for line in of_bridge if line.who.run == run_id])
+            for _, prices, of_bridge in await self.lines()
+        ]
+        cost = await asyncio.to_thread(receipt, lines)
+        threads = self._tally.of_run(run_id, self.calls)
+        return of_run(run_id, accounts, cost, threads=threads, problems=self._problems)
+
     async def cost(self) -> Cost:
         """Return what was paid, of all sessions on this ledger."""
-        lines = [(prices, lines) for _, prices, lines in await self._lines()]
+        lines = [(prices, lines) for _, prices, lines in await self.lines()]
         return await asyncio.to_thread(receipt, lines)  # the first price imports a list of prices
+
+    async def cost_of(self, thread_id: str) -> Cost | None:
+        """Return what a thread has cost, of all sessions on this ledger; `None` if nobody is told."""
+        if self.listeners is None or not self.listeners.wants_item_cost:
+            return None
+        engines = [engine_loop.engine for engine_loop in self._engine_loops.values()]
+        lines = [(engine.prices, engine.lines_of(thread_id)) for engine in engines]
+        return await asyncio.to_thread(receipt, lines)
 
     @property
     def settlements(self) -> int:
@@ -380,7 +418,7 @@ class Session:
 
     async def costs(self) -> list[dict[str, Any]]:
         """Return what each thread has cost; see `Runner.costs`."""
-        return await asyncio.to_thread(rows, await self._lines())
+        return await asyncio.to_thread(rows, await self.lines())
 
     async def quote(self, threads: Sequence[str], total: int) -> Quote:
         """Return what all threads will come to, by some that have ended; see `Runner.quote`."""
@@ -391,7 +429,7 @@ class Session:
             latencies += [(each.ended_at - each.submitted_at).total_seconds() for each in closed]
         return await asyncio.to_thread(of_sample, threads, total, bridges, latencies)
 
-    async def _lines(self) -> list[tuple[str, Prices, list[Line]]]:
+    async def lines(self) -> list[tuple[str, Prices, list[AccountLine]]]:
         """Read what each bridge's requests have used, and the prices of it."""
         found = []
         for name, engine_loop in self._engine_loops.items():
@@ -432,6 +470,25 @@ class Session:
     def in_batches(self) -> tuple[BatchProgress, ...]:
         """How far the batches at the providers are."""
         return tuple(each for engine_loop in self._engine_loops.values() for each in engine_loop.engine.progress)
+
+    @property
+    def eta(self) -> Eta | None:
+        """When the calls that are under way will be done; `None` while there is no history of ended batches."""
+        return self._eta.eta
+
+    def _whereabouts(self) -> Whereabouts:
+        totals = [call.total for call in self.calls]
+        total = None if None in totals else sum(each or 0 for each in totals)
+        waves: Counter[int] = Counter()
+        asks: Counter[int] = Counter()
+        for call in self.calls:
+            waves.update(call.waves)
+            asks.update(call.asks)
+        self._rounds = max([self._rounds, *(each for call in self.calls for each in call.rounds)])
+        parked = tuple(Wave(step, count, asks[step]) for step, count in sorted(waves.items()) if count > 0)
+        live = sum(call.live for call in self.calls) - waves.total()
+        threads = Threads(total, sum(call.done for call in self.calls), live, waves.total(), 0)
+        return threads, parked, self._rounds or None
 
     @property
     def queued(self) -> int:
@@ -477,6 +534,8 @@ class Session:
             self._tell(Delivered(bridge=bridge, requests=tuple(request_ids)))
 
     def _tell(self, event: Event) -> None:
+        if self.on_events is not None:
+            self.on_events(event)
         for listeners in (self._heard.get(event.bridge), self.listeners):
             if listeners is not None:
                 listeners.tell(event)
@@ -489,6 +548,8 @@ class Session:
     def release(self, thread: Thread) -> None:
         """Let go of an ended thread's outcomes, and of its untracked state."""
         self.untracked.forget(thread.id)
+        for engine_loop in self._engine_loops.values():
+            engine_loop.engine.purse.end(thread.id)
         for request_id, bridge in thread.delivered:
             if bridge in self._engine_loops:
                 self._engine_loops[bridge].forget([request_id])
@@ -521,7 +582,7 @@ class Session:
     def _pause(self, bridge: str) -> timedelta | None:
         return self._activity.pause(self._policies[bridge], partial(self._asks, bridge))
 
-    def _asks(self, bridge: str, call: Pooled) -> bool:
+    def _asks(self, bridge: str, call: Run) -> bool:
         """Tell whether a request of a call is queued."""
         engine, waiters = self._engine_loops[bridge].engine, self._waiters
         return engine.is_open and any(each in waiters and waiters[each][0] is call for each in engine.waiting)

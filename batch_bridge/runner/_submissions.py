@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
@@ -11,12 +10,13 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.store.base import GetOp, PutOp, SearchOp
 
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import logger_of
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge.errors import SubmittedThreadError
 from batch_bridge.runner._recovery import DIGEST, digest_of, mismatch
 from batch_bridge.runner._run import Failed
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _MOST: Final = 1_000_000
 """Threads that one file may hold which were submitted and have not ended."""

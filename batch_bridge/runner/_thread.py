@@ -27,7 +27,8 @@ class Thread:
         id: LangGraph's `thread_id`.
         digest: What its input is known by when the run is continued; empty if it never will be.
         named: The caller can name it again, by its run or by its thread_id, and so run it again.
-        failures: How often it has failed and been run again.
+        failures: How often it has failed, and asks anew for what has failed.
+        has_failed: Its failure is written down, and it has not ended well since.
         parked: The interrupts that it waits at, the newest ones.
         unsettled: Requests of these that have no outcome yet.
         delivered: (request id, bridge) of the outcomes that were sent to it; forgotten when it ends.
@@ -44,6 +45,7 @@ class Thread:
     digest: str = ""
     named: bool = False
     failures: int = 0
+    has_failed: bool = False
     parked: tuple[Parked, ...] = ()
     unsettled: set[str] = field(default_factory=set)
     delivered: tuple[tuple[str, str], ...] = ()

@@ -1,14 +1,14 @@
 """Answers that were paid for and that no wait takes any more: counted for good, and said in the log."""
 
-import logging
 from collections.abc import Iterable
 from typing import Final
 
 from langgraph.store.base import PutOp, SearchOp
 
+from batch_bridge._core.log import logger_of
 from batch_bridge._ledger.ledger import Rows
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _NAMESPACE: Final = ("batch_bridge_unclaimed",)
 _MOST: Final = 10_000_000

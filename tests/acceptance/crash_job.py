@@ -80,7 +80,7 @@ class Steps:
 
 
 async def job(order: dict[str, Any], steps: Steps) -> list[list[str]]:
-    steps.around(_store.GroupedSqliteStore, "abatch", "ledger write", counts=_writes)
+    steps.around(_store.SqliteRows, "abatch", "ledger write", counts=_writes)
     steps.around(_saver.GroupedSqliteSaver, "aput", "checkpoint")
     steps.around(_saver.GroupedSqliteSaver, "aput_writes", "checkpoint writes")
     steps.around(Pregel, "ainvoke", "run or resume")

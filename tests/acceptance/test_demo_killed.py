@@ -12,14 +12,15 @@ import warm
 from batch_bridge.testing import BatchServer
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
-KILLS = sampling.many(20, 5)
+RECORDS = sampling.many(300, 100)
+KILLS = sampling.many(20, 4)
 
 
 def test_the_demo_survives_being_killed_many_times(tmp_path):
     seed = int(os.environ.get("CRASH_SEED", random.randrange(2**32)))
     print(f"CRASH_SEED={seed}")
     draws = random.Random(seed)
-    command = [DEMO, "--records", "300", "--latency", "1", "--state", tmp_path]
+    command = [DEMO, "--records", f"{RECORDS}", "--latency", "1", "--state", tmp_path]
     killed = 0
     for _ in range(KILLS):
         process = warm.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -33,8 +34,8 @@ def test_the_demo_survives_being_killed_many_times(tmp_path):
             assert process.returncode == 0, errors
     done = warm.run(command)
     assert done.returncode == 0, done.stderr
-    assert "1,200" in done.stdout
+    assert f"{4 * RECORDS:,}" in done.stdout
     assert killed >= KILLS // 2
     with BatchServer(state_dir=tmp_path / "server") as server:
-        assert server.stats.paid == 1200
+        assert server.stats.paid == 4 * RECORDS
         assert server.stats.paid_twice == 0

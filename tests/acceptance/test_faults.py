@@ -385,7 +385,7 @@ def bench():
         yield Bench(server)
 
 
-@pytest.mark.sampled
+@pytest.mark.sampled(most=16)
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("fault", FAULTS, ids=[re.sub(r"\W+", "-", fault.name) for fault in FAULTS])
 async def test_every_request_ends_with_its_own_answer_or_its_own_error(bench, fault, host):

@@ -95,7 +95,7 @@ def name_of(value: Any) -> str:
     return re.sub(r"\W+", "-", value.name)
 
 
-@pytest.mark.sampled
+@pytest.mark.sampled(most=7)
 @pytest.mark.parametrize(("fault", "family"), CELLS, ids=name_of)
 def test_every_thread_ends_with_its_own_answer_or_its_own_error(cells, fault, family):
     cell = cells.pop((fault, family)).result()

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+import sampling
 
 from batch_bridge.testing import BatchServer
 
@@ -108,7 +109,7 @@ def server_client(server):
 
 
 def test_three_waves_through_processes_that_end_once_parked(server, tmp_path):
-    count = 300
+    count = sampling.many(300, 60)
     cron = Cron(tmp_path, server, [{"topic": f"t{i}"} for i in range(count)])
     code, rows, said = cron.run("--until-parked")
     assert (code, len(rows)) == (3, count), said

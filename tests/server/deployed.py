@@ -118,6 +118,19 @@ class Client:
             now = {each: (await self.look(each))["status"] for each in threads[:5]}
             raise AssertionError(f"{error}; now {now}; {await self.bridge()}") from None
 
+    async def rest(self, *threads: str, patience: float = PATIENCE) -> tuple[list[str], list[str]]:
+        """Return the threads that have failed and those that have ended well, once each has done one or the other."""
+
+        async def all_there() -> dict[str, str] | None:
+            found = await self.threads.search(ids=list(threads), limit=len(threads))
+            by_id = {each["thread_id"]: each["status"] for each in found if each["status"] in ("error", "idle")}
+            return by_id if len(by_id) == len(set(threads)) else None
+
+        states = await until(all_there, f"{len(threads)} threads rest", patience, say=self.bridge)
+        return [each for each in threads if states[each] == "error"], [
+            each for each in threads if states[each] == "idle"
+        ]
+
     async def interrupts(self, thread: str) -> list[dict[str, Any]]:
         return [each for raised in ((await self.look(thread)).get("interrupts") or {}).values() for each in raised]
 

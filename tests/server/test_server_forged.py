@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from deployed import Deployed
+from deployed import Deployed, until
 
 from batch_bridge._core.interrupt_payload import envelope
 from batch_bridge._core.models import Succeeded
@@ -27,6 +27,11 @@ async def test_no_forged_interrupt_is_obeyed_and_others_are_served(deployed) -> 
         victim = await ann.start("plain", input={"draft": "secret"})
         (parked,) = await ann.parked(victim)
         request = parked["value"]["requests"][0]
+
+        async def is_sent() -> bool:
+            return bool(deployed.sent("secret"))
+
+        await until(is_sent, "the victim's batch is sent")  # who comes later is in another one, that is not held back
         drafts = [
             asks(id=["x"]),
             asks(deadline=-1e18),

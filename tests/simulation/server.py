@@ -10,6 +10,7 @@ import random
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import httpx
 from langgraph_sdk.errors import NotFoundError
@@ -209,6 +210,11 @@ class Server:
         return not any(each["status"] != "done" for each in self.ticks) and not any(
             each.is_working or each.inbox for each in self.agents.values()
         )
+
+
+def thread_of(name: str) -> str:
+    """Return the thread of a name: on a server threads are UUIDs."""
+    return str(UUID(bytes=name.encode().ljust(16, b"\0")))
 
 
 def _id(thread: str, number: int, question: str) -> str:

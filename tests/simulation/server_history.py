@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
-from fakes import named
 
 from batch_bridge import Bridge, FlushPolicy
 from batch_bridge._core.models import Errored, Succeeded
@@ -15,7 +14,7 @@ from batch_bridge._server.tick import ServerHost
 from simulation import check
 from simulation.plans import COMMON, Places
 from simulation.provider import REFUSED, Provider, SimProvider, answer_of
-from simulation.server import Agent, Server
+from simulation.server import Agent, Server, thread_of
 from simulation.store import SimStore
 from simulation.world import Blip, Dead, Process, World
 
@@ -35,7 +34,7 @@ async def history(world: World) -> None:
         rounds = [
             [f"t{number} {at} {each}" for each in range(draws.choice((1, 2)))] for at in range(draws.choice((1, 2)))
         ]
-        agents.append(Agent(named(f"t{number}"), rounds))
+        agents.append(Agent(thread_of(f"t{number}"), rounds))
     if draws.random() < 0.15:
         agents[0].rounds[0][0] = f"{REFUSED} {agents[0].rounds[0][0]}"
     store = SimStore(world)
@@ -50,10 +49,7 @@ async def history(world: World) -> None:
     def worker(*, is_immortal: bool = False) -> tuple[Process, ServerHost]:
         bridge = Bridge(SimProvider(provider), **options)
         access = Access(lambda: server)
-        interval = timedelta(seconds=options["poll_interval"])
-        return world.begin(is_immortal=is_immortal), ServerHost(
-            "bridge", bridge.engine, access, timedelta(days=7), interval=interval
-        )
+        return world.begin(is_immortal=is_immortal), ServerHost("bridge", bridge.engine, access, timedelta(days=7))
 
     workers = [worker() for _ in range(2)]
     for agent in agents:

@@ -23,6 +23,9 @@ SEEDS = {
     "a server that was gone for minutes left a bridge without a next tick": Plan(
         "server", 16, (Fault("server", 1, "outage", 400.0),)
     ),
+    "a process that died between an answer and the item that it answers left the item for ever": Plan(
+        "server", 18, (Fault("step", 671, "die"),)
+    ),
     "a store that was gone for a minute left a bridge without a next tick": Plan(
         "server", 109, (Fault("store", 19, "outage", 40.0),)
     ),

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any, Literal
 from uuid import UUID
 
-from langgraph.store.base import BaseStore, GetOp, PutOp, Result, SearchOp
+from langgraph.store.base import BaseStore, GetOp, ListNamespacesOp, PutOp, Result, SearchOp
 from langgraph.store.memory import InMemoryStore
 
 from batch_bridge._core.models import JSON, Ended, Errored, InProgress, Limits, Measure, Outcome, Request, Succeeded
@@ -138,6 +138,8 @@ def _named(op: object) -> str:
             return f"get {kind}"
         case SearchOp(namespace_prefix=(_, _, kind, *_)):
             return f"list {kind}"
+        case ListNamespacesOp():
+            return "list namespaces"
     raise AssertionError(op)
 
 

@@ -134,7 +134,6 @@ class Hosted:
             self.bridge.engine,
             access,
             timedelta(days=7),
-            interval=timedelta(0),
             listeners=self.bridge.listen(),
         )
         host._retention._due = datetime.max.replace(tzinfo=UTC)  # it lists namespaces, which the fake store does not

@@ -1,6 +1,5 @@
 """What a wrapped client shares with the copies that are made of it: its settings, its Batchers, what was warned of."""
 
-import logging
 import math
 import os
 import threading
@@ -15,6 +14,8 @@ from openai import AsyncAzureOpenAI
 from batch_bridge._core.durations import Duration, Within, duration, required
 from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.headers import deciding
+from batch_bridge._core.log import logger_of
+from batch_bridge._core.mode import Mode
 from batch_bridge._core.provider import Provider
 from batch_bridge._dropin.asker import Asker, check_batcher
 from batch_bridge._dropin.openai.async_client import async_client_of
@@ -28,7 +29,7 @@ from batch_bridge.providers.azure import AzureOpenAIBatch
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.providers.openai._clients import ClientIdentity
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 Unsupported: TypeAlias = Literal["raise", "realtime"]
 
@@ -52,6 +53,7 @@ class SharedClientState:
         on_pending: Of the shared Batcher.
         provider: Of the shared Batcher.
         deadline: Of each call.
+        mode: Of the shared Batcher.
 
     Raises:
         TypeError: An argument is of another type.
@@ -69,6 +71,7 @@ class SharedClientState:
         on_pending: OnPending,
         provider: Provider | None,
         deadline: Within,
+        mode: Mode | None = None,
     ) -> None:
         for name, value, known in (
             ("unsupported", unsupported, get_args(Unsupported)),
@@ -102,6 +105,7 @@ class SharedClientState:
         self._unsupported = unsupported
         self._flush = flush or FlushPolicy(max_idle=1.0)
         self._poll_interval = poll_interval
+        self._mode = mode
         self._path = path
         self._on_pending = on_pending
         self._provider = provider or getattr(batcher, "provider", None)
@@ -182,7 +186,7 @@ class SharedClientState:
                 poll_interval=self._poll_interval,
                 path=self._path,
                 on_pending=self._on_pending,
-                mode="batch",
+                mode=self._mode,
                 _place=self._place,
             )
         except RunFileError as error:

@@ -61,7 +61,8 @@ def wrap_openai(
         batcher: The bridge that nodes wait for, by name or as it is; left out, it is the Runner's only one, else
             `"bridge"`. Or a `Batcher` of your own, for all calls, which has what `flush` and the arguments after it say
             for itself.
-        mode: `"realtime"` returns a copy that is not batched at all; else the environment's `BATCH_BRIDGE_MODE` counts.
+        mode: `"realtime"` returns a copy that is not batched at all; another one, such as `"flex"`, is the shared
+            Batcher's. Left out, the environment's `BATCH_BRIDGE_MODE` counts. In nodes the bridge's own mode does.
         unsupported: What becomes of a call that a batch cannot hold (streams, files, audio, headers of its own, …):
             `"raise"` an `UnsupportedCallError`, or `"realtime"`: it is made at once and at the full price, and the log
             says so once. The default raises, so that nothing costs twice what its author thinks. Calls that only
@@ -85,6 +86,7 @@ def wrap_openai(
         raise TypeError(f"wrap_openai({kind}): pass an openai.AsyncOpenAI, OpenAI, AsyncAzureOpenAI or AzureOpenAI")
     if _MARK in client.__dict__:
         raise ValueError("wrap_openai: this client is already wrapped; wrap the original one")
+    resolved = resolve_mode(mode, what="wrap_openai")
     family = SharedClientState(
         batcher=batcher,
         unsupported=unsupported,
@@ -94,8 +96,9 @@ def wrap_openai(
         on_pending=on_pending,
         provider=provider,
         deadline=deadline,
+        mode=None if mode == "realtime" else mode,
     )
-    if resolve_mode(mode, what="wrap_openai") == "realtime":
+    if resolved == "realtime":
         return cast("ClientT", client.copy())
     return cast("ClientT", _hook(client, client.copy(), family))
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
 from batch_bridge._core import log_text as _logged
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.signature import Keys
 from batch_bridge._ledger.patience import Patience
 from batch_bridge._ledger.process import this_process
@@ -24,9 +24,10 @@ from batch_bridge._node.platform.identity_check import check_configured, how
 from batch_bridge._node.platform.inbox import note_row
 from batch_bridge._node.platform.keys import cached_keys, keys_for_nodes
 from batch_bridge._node.platform.wakeup import is_doubtful, wake
+from batch_bridge._node.running_loop import running_loop
 from batch_bridge.errors import BridgeUnreachableError, NondeterministicNodeError, NoStoreError, OutsideGraphError
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 STRIKES: Final = 2
 """How often in a row a thread may be resumed, take nothing, and ask for something new."""
@@ -200,11 +201,7 @@ def announce_sync(
 
 
 def _check_outside(loop: asyncio.AbstractEventLoop) -> None:
-    try:
-        is_in = asyncio.get_running_loop() is loop
-    except RuntimeError:
-        is_in = False
-    if is_in:
+    if running_loop() is loop:
         raise OutsideGraphError(
             "wait_sync() was called in an async node, on the event loop of a LangGraph server, which it would block; "
             "use `await wait(…)` there, or call it from a synchronous node"

@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import json
-import logging
 import os
 import sys
 from collections import OrderedDict
@@ -19,9 +18,10 @@ from langgraph.store.base import PutOp, SearchOp
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
+from batch_bridge._core.log import logger_of
 from batch_bridge._ledger.ledger import Rows
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 Service: TypeAlias = LangGraphClient | Callable[[], LangGraphClient] | Callable[[str | None], LangGraphClient]
 """A client with an identity of its own, or a function that makes one: for itself (`None`), or for a user."""

@@ -1,14 +1,13 @@
 """Whose run a resumed run will be: checked before the first one is created, so that none is ever the service's."""
 
-import logging
-
 import httpx
 from langgraph_sdk.errors import APIError, APIStatusError
 
+from batch_bridge._core.log import about, logger_of
 from batch_bridge._node.platform.client import ON_BEHALF_OF, Access, identity_in, knows_users
 from batch_bridge.errors import BridgeUnreachableError
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _NEVER = 86_400
 """Seconds until the run of a check would begin; it is deleted at once."""
@@ -64,6 +63,7 @@ async def vouch(bridge: str, access: Access, user: str, assistant: str) -> None:
                     thread,
                     user,
                     type(error).__name__,
+                    extra=about(bridge=bridge),
                 )
     check_identity(bridge, user, run)
     access.is_vouched = True
@@ -77,7 +77,12 @@ def check_identity(bridge: str, user: str, run: object) -> None:
     """
     found = identity_in(run)
     if found is None:
-        logger.warning("%s: the server does not report the user of a new run; it should be %r", bridge, user)
+        logger.warning(
+            "%s: the server does not report the user of a new run; it should be %r",
+            bridge,
+            user,
+            extra=about(bridge=bridge),
+        )
     elif found != user:
         raise BridgeUnreachableError(
             f"{bridge!r} created a run for the user {user!r}, but the server assigned it to {found!r}: its nodes would "

@@ -6,7 +6,6 @@ each key. The newest of these signs where the environment has none, and all are 
 one, and taking the old one away when nothing that it has signed is waited for any more.
 """
 
-import logging
 import math
 import os
 import secrets
@@ -18,11 +17,12 @@ from uuid import uuid4
 from langgraph.store.base import Op, PutOp, SearchOp
 
 from batch_bridge._core import clock as _clock
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.signature import Check, Key, Keys, key_of
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge.errors import LedgerError
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 VARIABLE: Final = "BATCH_BRIDGE_KEYS"
 UNSIGNED: Final = "BATCH_BRIDGE_UNSIGNED_BEFORE"

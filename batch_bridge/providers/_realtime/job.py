@@ -7,7 +7,8 @@ from typing import Final
 
 from batch_bridge._core.closing import raise_first
 from batch_bridge._core.models import Cancelled, Ended, Errored, InProgress, Outcome, Request, Usage
-from batch_bridge.providers._realtime.retry import Retry
+from batch_bridge.providers._realtime.level import Level
+from batch_bridge.providers._realtime.retry import Repeats
 from batch_bridge.providers._shared.reply import Reply, TryLater
 
 INTERRUPTED: Final = (
@@ -27,11 +28,16 @@ class Lane:
         open: Their requests that have no outcome yet.
     """
 
-    def __init__(self, concurrency: int) -> None:
+    def __init__(self, level: Level) -> None:
         self.jobs: dict[str, RealtimeBatch] = {}
         self.open = 0
-        self._slots = asyncio.Semaphore(concurrency)
+        self._level = level
         self._shut_until = 0.0
+
+    @property
+    def places(self) -> int:
+        """How many calls may run at a time now."""
+        return self._level.places
 
     async def call(self, answer: Callable[[], Awaitable[Reply]], sleep: Callable[[float], Awaitable[None]]) -> Reply:
         """Make a call when there is a slot, and the vendor does not want to be left alone.
@@ -39,16 +45,19 @@ class Lane:
         A pause between two tries of one request holds no slot. A pause that was asked for holds all back: the next
         caller would be told the same.
         """
-        async with self._slots:
+        async with self._level as level:
             while (left := self._shut_until - asyncio.get_running_loop().time()) > 0:
                 await sleep(left)
+            era = level.era
             try:
-                return await answer()
+                reply = await answer()
             except TryLater as error:
-                if error.retry_after is not None:
-                    until = asyncio.get_running_loop().time() + error.retry_after
+                if (pause := level.refused(error, era)) is not None:
+                    until = asyncio.get_running_loop().time() + pause
                     self._shut_until = max(self._shut_until, until)
                 raise
+            level.answered()
+            return reply
 
     async def close(self) -> None:
         """End all calls."""
@@ -68,7 +77,7 @@ class RealtimeBatch:
         lane: Lane,
         requests: Sequence[Request],
         answer: Callable[[Request], Awaitable[Reply]],
-        retry: Retry,
+        retry: Repeats,
     ) -> None:
         self.id = uuid.uuid4().hex
         self._requests = tuple(requests)

@@ -2,17 +2,20 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol
+from datetime import timedelta
+from typing import Final, Literal, Protocol
 from weakref import WeakKeyDictionary
 
 from batch_bridge._core.closing import close_all
+from batch_bridge._core.lanes import LANE, REALTIME
 from batch_bridge._core.models import JSON, Ended, Errored, InProgress, Limits, Measure, Request
 from batch_bridge._core.outcomes import nothing
-from batch_bridge._core.provider import Provider
+from batch_bridge._core.provider import Provider, has_realtime
 from batch_bridge._money import Ask
 from batch_bridge.errors import ProviderUnavailable
 from batch_bridge.providers._realtime.job import INTERRUPTED, Lane, RealtimeBatch
-from batch_bridge.providers._realtime.retry import Retry
+from batch_bridge.providers._realtime.level import FindingLevel, FixedLevel, Level
+from batch_bridge.providers._realtime.retry import Queueing, Repeats, Retry
 from batch_bridge.providers._shared.reply import Reply, TryLater
 
 __all__ = ["ATTEMPTS", "CONCURRENCY", "Realtime", "Reply", "TryLater", "is_realtime"]
@@ -23,7 +26,13 @@ ATTEMPTS: Final = 8
 """Tries of one request; the pauses between them are about a minute together."""
 _AHEAD: Final = 2
 """Requests taken in for each call at a time, so that none of them waits for a write to the ledger."""
-_MARK: Final = "batch_bridge_realtime"
+PATIENCE: Final = timedelta(hours=24)
+"""How long a call of the flex tier is refused for want of capacity before its request fails."""
+FLEX_TIMEOUT: Final = timedelta(minutes=15)
+"""How long the answer to one call of the flex tier may take.
+
+Source: developers.openai.com/api/docs/guides/flex-processing, "API request timeouts".
+"""
 
 
 class Caller(Protocol):
@@ -70,6 +79,9 @@ class Realtime:
         concurrency: Calls at the same time, in one event loop.
         attempts: Tries of one request.
         sleep: Waits for so many seconds.
+        tier: `"realtime"`, or `"flex"`: then `concurrency` is the most calls at a time, of which there are as many as
+            the vendor has room for, and a refusal for want of room is no attempt.
+        patience: How long a request of the flex tier is refused in all.
 
     Raises:
         ValueError: `concurrency` or `attempts` is no whole number from 1.
@@ -86,10 +98,12 @@ class Realtime:
         concurrency: int = CONCURRENCY,
         attempts: int = ATTEMPTS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        tier: Literal["realtime", "flex"] = "realtime",
+        patience: timedelta = PATIENCE,
     ) -> None:
         for name, value in (("concurrency", concurrency), ("attempts", attempts)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"realtime({name}={value!r}) would call nothing; pass a whole number from 1")
+                raise ValueError(f"{tier}({name}={value!r}) would call nothing; pass a whole number from 1")
         self.limits = limits
         self.measure = measure
         self.batch = batch
@@ -100,11 +114,22 @@ class Realtime:
         self._answer = answer
         self._close = close
         self._concurrency = concurrency
-        self._retry = Retry(attempts, sleep)
+        self.way = tier
+        is_flex = tier == "flex"
+        self._retry: Repeats = Queueing(attempts, patience, sleep) if is_flex else Retry(attempts, sleep)
         self._lanes: WeakKeyDictionary[asyncio.AbstractEventLoop, Lane] = WeakKeyDictionary()
 
     @classmethod
-    def of(cls, batch: Provider, caller: Caller, *, concurrency: int, attempts: int) -> "Realtime":
+    def of(
+        cls,
+        batch: Provider,
+        caller: Caller,
+        *,
+        concurrency: int,
+        attempts: int,
+        tier: Literal["realtime", "flex"] = "realtime",
+        measure: Callable[[Request], Measure] | None = None,
+    ) -> "Realtime":
         """Return the twin of a batch provider.
 
         Args:
@@ -112,44 +137,44 @@ class Realtime:
             caller: Answers them.
             concurrency: As above.
             attempts: As above.
+            tier: As above.
+            measure: As above, where the tier refuses more than a batch.
         """
         return cls(
             caller.answer,
-            measure=batch.measure,
+            measure=measure or batch.measure,
             close=caller.aclose,
             limits=Limits(bytes=batch.limits.bytes),
             batch=batch,
             concurrency=concurrency,
             attempts=attempts,
+            tier=tier,
         )
 
     def __repr__(self) -> str:
-        return f"Realtime({getattr(self._answer, '__qualname__', self._answer)}, concurrency={self._concurrency})"
-
-    way = "realtime"
-    """How it answers."""
-
-    def lane(self, handle: JSON) -> str:  # noqa: ARG002
-        """Return how a batch is answered."""
-        return "realtime"
+        answers = getattr(self._answer, "__qualname__", self._answer)
+        return f"{self.way.title()}({answers}, concurrency={self._concurrency})"
 
     @property
     def room(self) -> int:
         """How many requests are taken now; asked in the event loop that sends them."""
-        return self._concurrency * _AHEAD - self._lane().open
+        lane = self._lane()
+        return lane.places * _AHEAD - lane.open
 
-    def realtime(self) -> "Realtime":
-        """It is its own twin."""
+    def realtime(self) -> Provider:
+        """Return who answers in realtime: itself, but for the flex tier."""
+        if self.way == "flex" and self.batch is not None and has_realtime(self.batch):
+            return self.batch.realtime()
         return self
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:  # noqa: ARG002
         """Nothing to prepare."""
-        return {_MARK: key}
+        return {REALTIME: key, **self._named()}
 
     async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:  # noqa: ARG002
         """Take the requests in. Nothing is sent before the first `poll`."""
         job = RealtimeBatch(self._lane(), requests, self._answer, self._retry)
-        return {_MARK: job.id}
+        return {REALTIME: job.id, **self._named()}
 
     async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:  # noqa: ARG002
         """Start the calls, or tell what has become of them; those of another process are lost.
@@ -189,19 +214,25 @@ class Realtime:
         lane = self._lanes.pop(asyncio.get_running_loop(), None)
         await close_all((self._close,) if lane is None else (lane.close, self._close))
 
+    def _named(self) -> dict[str, JSON]:
+        return {} if self.way == "realtime" else {LANE: self.way}
+
+    def _level(self) -> Level:
+        return FindingLevel(self._concurrency) if self.way == "flex" else FixedLevel(self._concurrency)
+
     def _lane(self) -> Lane:
         loop = asyncio.get_running_loop()
         lane = self._lanes.get(loop)
         if lane is None:
-            lane = self._lanes[loop] = Lane(self._concurrency)
+            lane = self._lanes[loop] = Lane(self._level())
         return lane
 
     def _job(self, handle: JSON) -> RealtimeBatch | None:
-        job_id = str(handle.get(_MARK)) if isinstance(handle, dict) else ""
+        job_id = str(handle.get(REALTIME)) if isinstance(handle, dict) else ""
         lanes = [lane for loop, lane in list(self._lanes.items()) if not loop.is_closed()]
         return next((lane.jobs[job_id] for lane in lanes if job_id in lane.jobs), None)
 
 
 def is_realtime(left: JSON) -> bool:
     """Return whether a `Realtime` has left this, as a handle or as what it has prepared."""
-    return isinstance(left, dict) and _MARK in left
+    return isinstance(left, dict) and REALTIME in left

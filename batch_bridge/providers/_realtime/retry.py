@@ -1,8 +1,11 @@
 """When a call that came to nothing is made again."""
 
+import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Final
+from datetime import timedelta
+from typing import Final, Protocol
 
 from tenacity import (
     AsyncRetrying,
@@ -13,6 +16,7 @@ from tenacity import (
     wait_random,
 )
 
+from batch_bridge.providers._realtime.level import is_refusal
 from batch_bridge.providers._shared.reply import Reply, TryLater
 
 _FIRST_PAUSE: Final = 0.5
@@ -22,6 +26,58 @@ _JITTER: Final = 0.5
 
 A pause that the vendor asked for is kept by all calls together, in their lane.
 """
+
+
+class Repeats(Protocol):
+    """Decides how often a call is made.
+
+    Attributes:
+        sleep: Waits for so many seconds.
+    """
+
+    sleep: Callable[[float], Awaitable[None]]
+
+    async def __call__(self, call: Callable[[], Awaitable[Reply]]) -> Reply:
+        """Make a call until there is a reply, or none is to be expected."""
+        ...
+
+
+class Queueing:
+    """Makes a call until it has a reply, as in a queue: a refusal for want of capacity is no attempt.
+
+    The pause after a refusal is kept by all calls together, in their lane.
+
+    Args:
+        attempts: Tries in all that came to nothing for another reason.
+        patience: How long a request is refused in all.
+        sleep: Waits for so many seconds.
+
+    Attributes:
+        sleep: As it was given.
+    """
+
+    def __init__(self, attempts: int, patience: timedelta, sleep: Callable[[float], Awaitable[None]]) -> None:
+        self.sleep = sleep
+        self._attempts = attempts
+        self._patience = patience.total_seconds()
+
+    async def __call__(self, call: Callable[[], Awaitable[Reply]]) -> Reply:
+        """Return the reply; where the attempts, or the patience, have run out, the outcome of the last try."""
+        loop = asyncio.get_running_loop()
+        began, tried = loop.time(), 0
+        while True:
+            try:
+                return await call()
+            except TryLater as error:
+                if is_refusal(error):
+                    if (refused := loop.time() - began) >= self._patience:
+                        return _given_up(error, f"refused for {timedelta(seconds=round(refused))}")
+                    continue
+                tried += 1
+                if tried >= self._attempts:
+                    return _given_up(error, f"tried {tried} times")
+                pause = min(_FIRST_PAUSE * 2.0 ** (tried - 1), _LONGEST_PAUSE)
+            await self.sleep(pause + random.uniform(0, _JITTER))  # noqa: S311  # a jitter
 
 
 class Retry:
@@ -57,6 +113,11 @@ class Retry:
             f"{errored.message.rstrip('.')} (tried {self._attempts} times)" if self._attempts > 1 else errored.message
         )
         return Reply(replace(errored, message=tried))
+
+
+def _given_up(error: TryLater, why: str) -> Reply:
+    errored = error.errored
+    return Reply(replace(errored, message=f"{errored.message.rstrip('.')} ({why})"))
 
 
 def _failed(state: RetryCallState) -> TryLater:

@@ -1,7 +1,6 @@
 """The clients that a provider calls an API with, whoever the vendor is: the user's own, or one for each event loop."""
 
 import asyncio
-import logging
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
@@ -9,10 +8,11 @@ from copy import copy
 from typing import Any, ClassVar, Final, Generic, Literal, Self, TypeVar
 from weakref import WeakKeyDictionary, ref
 
+from batch_bridge._core.log import logger_of
 from batch_bridge.providers._shared import response_guard as _guard
 from batch_bridge.providers._shared.response_limits import USUAL, ResponseLimits
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 C = TypeVar("C")
 T = TypeVar("T")

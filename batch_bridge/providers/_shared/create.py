@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from batch_bridge._core.provider import Provider
 from batch_bridge.providers._shared.extra import require_extra
+from batch_bridge.providers._shared.names import OPENAI_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Kind:
         extra: The extra of this distribution that brings the SDK; empty where it is always there.
         client: The class of the client, in `sdk`.
         wiring: Names of the client's own options.
+        hosts: The vendor's own hosts, which may receive its keys, as may those below them.
         fixed: Options of the class that its name has settled.
     """
 
@@ -31,6 +33,7 @@ class Kind:
     sdk: str
     client: str
     wiring: tuple[str, ...]
+    hosts: tuple[str, ...] = ()
     extra: str = ""
     fixed: Mapping[str, str] = field(default_factory=dict)
 
@@ -38,26 +41,51 @@ class Kind:
 _OPENAI: Final = ("api_key", "base_url", "organization", "project", "timeout")
 
 
+_OPENAI_HOSTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "openai": ("openai.com",),
+    "groq": ("groq.com",),
+    "together": ("together.xyz", "together.ai"),
+    "mistral": ("mistral.ai",),
+    "doubleword": ("doubleword.ai",),
+}
+"""A server that one runs oneself has none."""
+
+
 def _like_openai(name: str) -> Kind:
-    return Kind("openai", "OpenAIBatch", "openai", "AsyncOpenAI", _OPENAI, fixed={"quirks": name})
+    hosts = _OPENAI_HOSTS.get(name, ())
+    return Kind("openai", "OpenAIBatch", "openai", "AsyncOpenAI", _OPENAI, hosts, fixed={"quirks": name})
 
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "openai": _like_openai("openai"),
+    **{name: _like_openai(name) for name in OPENAI_NAMES},
     "azure": Kind(
         "azure",
         "AzureOpenAIBatch",
         "openai",
         "AsyncAzureOpenAI",
         ("api_key", "azure_endpoint", "api_version", "timeout"),
+        ("azure.com", "azure.us", "azure.cn"),
     ),
     "anthropic": Kind(
-        "anthropic", "AnthropicBatch", "anthropic", "AsyncAnthropic", ("api_key", "base_url", "timeout"), "anthropic"
+        "anthropic",
+        "AnthropicBatch",
+        "anthropic",
+        "AsyncAnthropic",
+        ("api_key", "base_url", "timeout"),
+        ("anthropic.com",),
+        extra="anthropic",
     ),
-    "gemini": Kind("gemini", "GeminiBatch", "google.genai", "Client", ("api_key", "base_url", "timeout"), "gemini"),
-    **{name: _like_openai(name) for name in ("groq", "together", "mistral", "doubleword", "vllm")},
+    "gemini": Kind(
+        "gemini",
+        "GeminiBatch",
+        "google.genai",
+        "Client",
+        ("api_key", "base_url", "timeout"),
+        ("generativelanguage.googleapis.com",),
+        extra="gemini",
+    ),
 }
-"""The law of names: whom `create` makes."""
+"""The providers that `create` makes, by name. Configuration files and the documentation have the same names."""
 
 
 def create(name: str, **options: Any) -> Provider:

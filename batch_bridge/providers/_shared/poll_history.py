@@ -1,15 +1,15 @@
 """What any provider remembers of its batches between two polls; nothing that a new process would miss."""
 
-import logging
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.models import Ended, Errored, InProgress
 from batch_bridge._core.outcomes import nothing
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _VISIBILITY = 60.0
 """Seconds in which a batch that was just created may not be found."""

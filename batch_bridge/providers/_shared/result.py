@@ -1,18 +1,18 @@
 """How all vendors' answers are read: leniently, since they were paid for. Pure."""
 
 import json
-import logging
 import re
 from typing import Any, Final
 
 import orjson
 
 from batch_bridge._core import deep_json as _deep
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.models import Errored
 from batch_bridge._core.text import is_long
 from batch_bridge.providers._shared.line_splitter import TooLong
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 UNREADABLE: Final = "unreadable_answer"
 """The code of a request whose line in a batch's results cannot be read."""

@@ -2,14 +2,15 @@
 
 import asyncio
 import io
-import logging
 import mmap
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import IO, Any, Final, cast
 
-logger = logging.getLogger("batch_bridge")
+from batch_bridge._core.log import logger_of
+
+logger = logger_of(__name__)
 
 _CHUNK: Final = 1 << 20
 

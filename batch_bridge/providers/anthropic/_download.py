@@ -1,11 +1,11 @@
 """The outcomes of an ended batch: its results are fetched, and then read; and the bill, which stands in them."""
 
-import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 
 from anthropic import AsyncAnthropic
 
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.models import Errored, Outcome, Usage
 from batch_bridge.providers._shared.download import Download, fetched, held
 from batch_bridge.providers._shared.ids import checked
@@ -17,7 +17,7 @@ from batch_bridge.providers.anthropic._handle import read_custom_id
 from batch_bridge.providers.anthropic._messages import input_tokens
 from batch_bridge.providers.anthropic._result import read_pair, read_result
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 
 class AnthropicUsageTotal:

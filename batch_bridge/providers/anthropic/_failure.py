@@ -45,10 +45,10 @@ def _told(doing: str, error: Exception) -> str:
     return told(doing, error, said(getattr(error, "body", None))[1], _ADVICE)
 
 
-_JUDGE: Final = ErrorClassifier(told=_told, code=_code, is_keyless=_is_keyless)
-unavailable = _JUDGE.unavailable
-of_prepare = _JUDGE.of_prepare
-of_create = _JUDGE.of_create
-of_call = _JUDGE.of_call
-is_ended = _JUDGE.is_ended
-is_unsupported = _JUDGE.is_unsupported
+CLASSIFIER: Final = ErrorClassifier(told=_told, code=_code, is_keyless=_is_keyless)
+unavailable = CLASSIFIER.unavailable
+of_prepare = CLASSIFIER.of_prepare
+of_create = CLASSIFIER.of_create
+of_call = CLASSIFIER.of_call
+is_ended = CLASSIFIER.is_ended
+is_unsupported = CLASSIFIER.is_unsupported

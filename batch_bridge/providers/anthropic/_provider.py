@@ -2,22 +2,21 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 from anthropic.types.messages import MessageBatch
 
-from batch_bridge._core.closing import close_all
 from batch_bridge._core.durations import Within, required
 from batch_bridge._core.models import JSON, Ended, Errored, InProgress, Limits, Measure, Request
 from batch_bridge._money import Ask
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
 from batch_bridge.providers._realtime.provider import ATTEMPTS, CONCURRENCY, Realtime
 from batch_bridge.providers._shared.allow import Allowed, check, read_allow
-from batch_bridge.providers._shared.background import Background
+from batch_bridge.providers._shared.batch_api import BatchAPIProvider
 from batch_bridge.providers._shared.ids import checked
+from batch_bridge.providers._shared.lanes import Lanes
 from batch_bridge.providers._shared.response_limits import USUAL, ResponseLimits
 from batch_bridge.providers.anthropic import _failure as failure
 from batch_bridge.providers.anthropic._batch import read_batch
@@ -25,7 +24,7 @@ from batch_bridge.providers.anthropic._batch_names import Memory
 from batch_bridge.providers.anthropic._call import FRAME, AnthropicCall, read_item, write_create
 from batch_bridge.providers.anthropic._clients import AnthropicClients, Own
 from batch_bridge.providers.anthropic._download import AnthropicUsageTotal, fetch, read_outcomes
-from batch_bridge.providers.anthropic._handle import AnthropicHandle, read_handle, read_prepared, tag_of, write_handle
+from batch_bridge.providers.anthropic._handle import read_handle, read_prepared, tag_of, write_handle
 from batch_bridge.providers.anthropic._realtime import AnthropicCaller
 from batch_bridge.providers.anthropic._search import newest, search
 from batch_bridge.providers.anthropic._settings import AnthropicSettings, read_defaults
@@ -41,7 +40,7 @@ LOST_AFTER: Final = timedelta(minutes=10)
 """How long to look for a batch whose create response was lost: as long as the SDK itself waits for a response."""
 
 
-class AnthropicBatch:
+class AnthropicBatch(Lanes, BatchAPIProvider[AnthropicClients]):
     """Answers requests through Anthropic's Message Batches API.
 
     An item is a list of messages (dicts, or LangChain messages), a request body, or a whole entry of a batch
@@ -86,6 +85,9 @@ class AnthropicBatch:
         ValueError: The API does not accept an argument.
     """
 
+    _errors = failure.CLASSIFIER
+    _is_gone = staticmethod(failure.is_gone)
+
     def __init__(
         self,
         client: Own | None = None,
@@ -100,26 +102,18 @@ class AnthropicBatch:
         responses: ResponseLimits | None = None,
         allow: Allowed = None,
     ) -> None:
-        self.limits = limits
-        self._clients = AnthropicClients(client, responses or USUAL)
-        self._background = Background()
+        super().__init__(AnthropicClients(client, responses or USUAL), limits, deletes=delete_batches)
         self._allow = read_allow("AnthropicBatch", allow)
         self._settings = AnthropicSettings(
             defaults=read_defaults(defaults, model, max_tokens),
             betas=betas,
             lost_after=None if lost_after is None else required(lost_after, "AnthropicBatch(lost_after={given})"),
-            delete_batches=delete_batches,
         )
         self._memory = Memory()
 
     def __repr__(self) -> str:
         model = self._settings.defaults.get("model")
         return f"AnthropicBatch(model={model!r})" if model else "AnthropicBatch()"
-
-    @property
-    def calls(self) -> Counter[str]:
-        """The number of API calls by name."""
-        return self._clients.calls
 
     def measure(self, request: Request) -> Measure:
         """Return a request's model, and the exact length of its entry in the create call.
@@ -207,20 +201,12 @@ class AnthropicBatch:
         self._memory.tags[batch.id] = tag_of(key)
         return write_handle(batch, read_prepared(prepared), created_at=sent_at)
 
-    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
-        """Retrieve the batch; if it has ended, fetch its results, from which its outcomes are read.
+    def _id(self, handle: JSON) -> str:
+        return checked(read_handle(handle)["id"], "batch")
 
-        A slow poll continues in the background, so that it does not delay other batches.
-
-        Raises:
-            ProviderUnavailable: The API is unreachable, or refused the key; the paid answers are still there.
-            ResponseRejected: The response was rejected; the paid answers are still there.
-        """
+    async def _look(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
         known = read_handle(handle)
-        return await self._background.look(known["id"], lambda: self._look(known, members))
-
-    async def _look(self, known: AnthropicHandle, members: Sequence[str]) -> InProgress | Ended:
-        batch_id = checked(known["id"], "batch")
+        batch_id = known["id"]
         self._memory.tags[batch_id] = tag_of(known["key"])
         try:
             seen = await self._clients.call(
@@ -267,31 +253,15 @@ class AnthropicBatch:
         """
         self._memory.wait_out(read_prepared(prepared)["key"], self._settings.lost_after)
 
-    async def cancel(self, handle: JSON) -> None:
-        """Cancel the batch. A batch that has ended, or no longer exists, is not an error."""
-        batch_id = checked(read_handle(handle)["id"], "batch")
-        try:
-            await self._clients.call("messages.batches.cancel", lambda client: client.messages.batches.cancel(batch_id))
-        except Exception as error:
-            if not failure.is_ended(error):
-                raise failure.unavailable(f"cancelling batch {batch_id}", error) from error
+    async def _cancel(self, batch: str) -> None:
+        await self._clients.call("messages.batches.cancel", lambda client: client.messages.batches.cancel(batch))
 
-    async def release(self, handle: JSON) -> None:
-        """Delete the batch, if that was asked for, and let go of what is remembered of it."""
-        batch_id = checked(read_handle(handle)["id"], "batch")
-        self._memory.forget(batch_id)
-        self._background.forget(batch_id)
-        if not self._settings.delete_batches:
-            return
-        try:
-            await self._clients.call("messages.batches.delete", lambda client: client.messages.batches.delete(batch_id))
-        except Exception as error:
-            if not failure.is_gone(error):
-                raise failure.unavailable(f"deleting batch {batch_id}", error) from error
+    def _forget(self, batch: str) -> None:
+        self._memory.forget(batch)
 
-    async def aclose(self) -> None:
-        """Close this event loop's own client, but never the caller's."""
-        await close_all((self._background.close, self._clients.aclose))
+    async def _delete_batch(self, handle: JSON) -> None:
+        batch = self._id(handle)
+        await self._clients.call("messages.batches.delete", lambda client: client.messages.batches.delete(batch))
 
     def _write(self, requests: Sequence[Request], tag: str) -> bytes:
         """Return the body of a create call: the SDK would write it on the event loop, and hold it three times."""

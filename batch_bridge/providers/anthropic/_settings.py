@@ -16,13 +16,11 @@ class AnthropicSettings:
         defaults: Fields for bodies that do not have them, `model` and `max_tokens` among them.
         betas: What goes into the `anthropic-beta` header of each create call.
         lost_after: When a create call that shows no batch is lost; `None` is never.
-        delete_batches: Whether a settled batch is deleted.
     """
 
     defaults: Mapping[str, JSON]
     betas: Sequence[str]
     lost_after: timedelta | None
-    delete_batches: bool
 
     def __post_init__(self) -> None:
         if isinstance(self.betas, str) or not all(isinstance(each, str) and each for each in self.betas):

@@ -1,6 +1,7 @@
 """The clients that Gemini's API is called with: the user's own, or one for each event loop."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -51,6 +52,7 @@ class GeminiClients(_clients.Clients[genai.Client]):
         path: str,
         body: Mapping[str, JSON] | None = None,
         carries: _clients.Carries = "state",
+        longest: timedelta | None = None,
     ) -> dict[str, Any]:
         """Return what the API answers to a GET, or to a POST of `body`; counted under `name`.
 
@@ -63,7 +65,7 @@ class GeminiClients(_clients.Clients[genai.Client]):
         method = "get" if body is None else "post"
         answered = await self.call(
             name,
-            lambda client: client._api_client.async_request(method, path, dict(body or {}), once()),  # noqa: SLF001  # as above
+            lambda client: client._api_client.async_request(method, path, dict(body or {}), once(longest)),  # noqa: SLF001  # as above
             carries,
         )
         read = loads(without_secrets(_bytes(answered.body or "null")))
@@ -118,9 +120,10 @@ def _bytes(body: str | bytes) -> bytes:
     return body.encode(errors="surrogatepass") if isinstance(body, str) else body
 
 
-def once() -> types.HttpOptions:
-    """Return the options of a call that is not repeated."""
-    return types.HttpOptions(retry_options=types.HttpRetryOptions(attempts=1))
+def once(timeout: timedelta | None = None) -> types.HttpOptions:
+    """Return the options of a call that is not repeated, and may take so long; else as long as others."""
+    milliseconds = None if timeout is None else int(timeout.total_seconds() * 1000)
+    return types.HttpOptions(timeout=milliseconds, retry_options=types.HttpRetryOptions(attempts=1))
 
 
 def _options(client: genai.Client) -> types.HttpOptions:

@@ -1,12 +1,12 @@
 """The outcomes of an ended batch: those inside it, or those of its responses file."""
 
 import inspect
-import logging
 from collections.abc import AsyncIterator, Container, Sequence
 from typing import Any, Final
 
 from google.genai.files import AsyncFiles
 
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.models import Errored, Outcome
 from batch_bridge.providers._shared.download import Download, fetched, held
 from batch_bridge.providers._shared.ids import checked_resource
@@ -19,7 +19,7 @@ from batch_bridge.providers.gemini._failure import is_gone, unavailable
 from batch_bridge.providers.gemini._job import GeminiJob
 from batch_bridge.providers.gemini._result import GeminiUsageTotal, read_inlined, read_line
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _STREAMS = "destination" in inspect.signature(AsyncFiles.download).parameters
 """Whether the SDK can write a download to a file; older ones hold all of it in memory."""

@@ -87,11 +87,11 @@ def _is_keyless(error: Exception) -> bool:
     return isinstance(error, NoCredentials)
 
 
-_JUDGE: Final = ErrorClassifier(
+CLASSIFIER: Final = ErrorClassifier(
     told=told, code=_code, is_keyless=_is_keyless, status_of=status_of, retry_after=retry_after
 )
-unavailable = _JUDGE.unavailable
-of_upload = _JUDGE.of_prepare
-of_create = _JUDGE.of_create
-of_call = _JUDGE.of_call
-is_ended = _JUDGE.is_ended
+unavailable = CLASSIFIER.unavailable
+of_upload = CLASSIFIER.of_prepare
+of_create = CLASSIFIER.of_create
+of_call = CLASSIFIER.of_call
+is_ended = CLASSIFIER.is_ended

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import IO, Any, Final
@@ -10,16 +9,16 @@ from typing import IO, Any, Final
 from google import genai
 from google.genai import types
 
-from batch_bridge._core.closing import close_all
 from batch_bridge._core.durations import Duration, required
 from batch_bridge._core.models import JSON, Ended, InProgress, Limits, Measure, Request
 from batch_bridge._money import Ask
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
 from batch_bridge.providers._realtime.provider import ATTEMPTS, CONCURRENCY, Realtime
 from batch_bridge.providers._shared.allow import Allowed, check, read_allow
-from batch_bridge.providers._shared.background import Background
+from batch_bridge.providers._shared.batch_api import BatchAPIProvider
 from batch_bridge.providers._shared.defaults import read_defaults
 from batch_bridge.providers._shared.ids import checked_resource, is_resource
+from batch_bridge.providers._shared.lanes import Lanes
 from batch_bridge.providers._shared.poll_history import PollHistory
 from batch_bridge.providers._shared.response_limits import USUAL, ResponseLimits
 from batch_bridge.providers._shared.temp_file import MmapReader, open_temp_file
@@ -28,14 +27,13 @@ from batch_bridge.providers.gemini._call import GeminiCall, read_item
 from batch_bridge.providers.gemini._clients import GeminiClients, once
 from batch_bridge.providers.gemini._download import fetch, read_outcomes
 from batch_bridge.providers.gemini._job import (
-    GeminiHandle,
     GeminiUpload,
     read_handle,
     read_job,
     read_upload,
     write_handle,
 )
-from batch_bridge.providers.gemini._realtime import GeminiCaller
+from batch_bridge.providers.gemini._realtime import GeminiCaller, check_flex
 from batch_bridge.providers.gemini._result import GeminiUsageTotal
 from batch_bridge.providers.gemini._search import search
 
@@ -53,7 +51,7 @@ _FRAME: Final = 64
 """Bytes that an inline request takes beside those of its line, at most."""
 
 
-class GeminiBatch:
+class GeminiBatch(Lanes, BatchAPIProvider[GeminiClients]):
     """Answers requests through the batch API of the Gemini Developer API, at half the price of realtime calls.
 
     An item is a list of messages (dicts of `role` and `content`, or LangChain messages), or a request body: the body
@@ -97,6 +95,9 @@ class GeminiBatch:
         ValueError: The API does not accept an argument.
     """
 
+    _errors = failure.CLASSIFIER
+    _is_gone = staticmethod(failure.is_gone)
+
     def __init__(
         self,
         client: genai.Client | None = None,
@@ -112,24 +113,16 @@ class GeminiBatch:
     ) -> None:
         if not 0 <= inline_bytes <= INLINE_BYTES:
             raise ValueError(f"GeminiBatch(inline_bytes={inline_bytes!r}): a create call holds up to {INLINE_BYTES:,}")
-        self.limits = limits
-        self._clients = GeminiClients(client, responses or USUAL)
-        self._background = Background()
+        super().__init__(GeminiClients(client, responses or USUAL), limits, deletes=delete_files)
         self._allow = read_allow("GeminiBatch", allow)
         self._defaults = read_defaults("GeminiBatch", defaults, model)
         self._inline_bytes = inline_bytes
         self._inline_doubt = required(inline_doubt, "GeminiBatch(inline_doubt={given})")
-        self._delete_files = delete_files
         self._history = PollHistory(title="", status="state")
 
     def __repr__(self) -> str:
         model = self._defaults.get("model")
         return f"GeminiBatch(model={model!r})" if model else "GeminiBatch()"
-
-    @property
-    def calls(self) -> Counter[str]:
-        """The number of API calls by name."""
-        return self._clients.calls
 
     def measure(self, request: Request) -> Measure:
         """Return a request's model, which a batch may not mix, and the exact length of its line.
@@ -163,6 +156,33 @@ class GeminiBatch:
         """
         caller = GeminiCaller(self._clients.twin(), self._read)
         return Realtime.of(self, caller, concurrency=concurrency, attempts=attempts)
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """The ways in which it answers, each at a price; see `lane`."""
+        return ("batch", "flex", "realtime")
+
+    def flex(self, *, concurrency: int = CONCURRENCY, attempts: int = ATTEMPTS) -> Realtime:
+        """Return a provider that answers by calls of the flex tier, at half the price, in minutes.
+
+        Calls that are refused for want of capacity are not billed, and are made again for a day without counting as
+        attempts; the number of calls at a time follows the capacity.
+
+        Args:
+            concurrency: The most concurrent calls in one event loop.
+            attempts: Attempts for a request that failed temporarily for another reason, or could not be sent.
+
+        Raises:
+            ValueError: An argument is not a positive integer.
+        """
+        caller = GeminiCaller(self._clients.twin(), self._read, "flex")
+        measure = self._measure_flex
+        return Realtime.of(self, caller, concurrency=concurrency, attempts=attempts, tier="flex", measure=measure)
+
+    def _measure_flex(self, request: Request) -> Measure:
+        measure = self.measure(request)
+        check_flex(self._read(request))
+        return measure
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
         """Upload the input file, from a temporary file on disk, unless the requests are sent inside the create call.
@@ -207,20 +227,14 @@ class GeminiBatch:
             )
         return write_handle(job, key, upload, created_at=sent_at)
 
-    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
-        """Ask for the batch; if it has ended, fetch its results, from which its outcomes are read.
+    def _id(self, handle: JSON) -> str:
+        return checked_resource(read_handle(handle)["name"], "batches")
 
-        A slow poll continues in the background, so that it does not delay other batches.
+    def _titled(self, batch: str) -> str:
+        return batch
 
-        Raises:
-            ProviderUnavailable: The API is unreachable, or refused the key; the paid answers are still there.
-            ResponseRejected: The response was rejected; the paid answers are still there.
-        """
+    async def _look(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
         known = read_handle(handle)
-        return await self._background.look(known["name"], lambda: self._look(known, members))
-
-    async def _look(self, known: GeminiHandle, members: Sequence[str]) -> InProgress | Ended:
-        checked_resource(known["name"], "batches")
         try:
             seen = await self._clients.read("batches.get", known["name"], carries="answer")
         except Exception as error:
@@ -272,38 +286,19 @@ class GeminiBatch:
                 f"{left:.0f} more seconds before its requests are sent again"
             )
 
-    async def cancel(self, handle: JSON) -> None:
-        """Cancel the batch. A batch that has ended, or no longer exists, is not an error."""
-        name = checked_resource(read_handle(handle)["name"], "batches")
+    async def _cancel(self, batch: str) -> None:
         config = types.CancelBatchJobConfig(http_options=once())
-        try:
-            await self._clients.call(
-                "batches.cancel", lambda client: client.aio.batches.cancel(name=name, config=config)
-            )
-        except Exception as error:
-            if not failure.is_ended(error):
-                raise failure.unavailable(f"cancelling {name}", error) from error
+        await self._clients.call("batches.cancel", lambda client: client.aio.batches.cancel(name=batch, config=config))
 
-    async def release(self, handle: JSON) -> None:
-        """Delete the batch's files, if requested, and forget the batch."""
+    def _forget(self, batch: str) -> None:
+        self._history.forget(batch)
+
+    async def _delete_batch(self, handle: JSON) -> None:
         known = read_handle(handle)
-        checked_resource(known["name"], "batches")
-        self._history.forget(known["name"])
-        self._background.forget(known["name"])
-        if not self._delete_files:
-            return
-        try:
-            job = read_job(await self._clients.read("batches.get", known["name"], carries="answer"))
-            for name in (known["input_file"], job and job.responses_file):
-                if name:
-                    await self._delete(name)
-        except Exception as error:
-            if not failure.is_gone(error):
-                raise failure.unavailable(f"deleting the files of {known['name']}", error) from error
-
-    async def aclose(self) -> None:
-        """Close this event loop's own client, but never the caller's."""
-        await close_all((self._background.close, self._clients.aclose))
+        job = read_job(await self._clients.read("batches.get", known["name"], carries="answer"))
+        for name in (known["input_file"], job and job.responses_file):
+            if name:
+                await self._delete(name)
 
     @property
     def vendor(self) -> str | None:

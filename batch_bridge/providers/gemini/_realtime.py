@@ -1,9 +1,11 @@
 """One request as one call of `generateContent`, with the outcome that a batch would give it."""
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, Literal
 
-from batch_bridge._core.models import Errored, Request, Usage
+from batch_bridge._core.models import JSON, Errored, Request, Usage
+from batch_bridge.providers._realtime.provider import FLEX_TIMEOUT
+from batch_bridge.providers._shared.item import refuse
 from batch_bridge.providers._shared.reply import Reply
 from batch_bridge.providers.gemini import _failure as failure
 from batch_bridge.providers.gemini._call import GeminiCall
@@ -13,15 +15,41 @@ from batch_bridge.providers.gemini._result import GeminiUsageTotal, answered, re
 _OK: Final = 200
 
 
+_TIERS: Final = ("serviceTier", "service_tier")
+_NO_TIER: Final = (None, "", "unspecified", "standard", "flex")
+
+
+def body_of(call: GeminiCall, tier: str | None) -> Mapping[str, JSON]:
+    """Return what is posted: the call's body, in a tier."""
+    if tier is None:
+        return call.body
+    return {**{name: value for name, value in call.body.items() if name not in _TIERS}, "serviceTier": tier}
+
+
+def check_flex(call: GeminiCall) -> None:
+    """Pass if the flex tier takes a call.
+
+    Raises:
+        RequestRefused: It names another tier.
+    """
+    for name in _TIERS:
+        if (tier := call.body.get(name)) not in _NO_TIER:
+            refuse(f"its body has {name!r}: {tier!r}, and the bridge sends it to the flex tier", "leave it out")
+
+
 class GeminiCaller:
     """Answers requests one by one.
 
     Args:
         clients: Where the client of the running loop comes from. It repeats nothing by itself.
         read: A request as a call.
+        tier: The service tier that every call asks for; by default its own.
     """
 
-    def __init__(self, clients: GeminiClients, read: Callable[[Request], GeminiCall]) -> None:
+    def __init__(
+        self, clients: GeminiClients, read: Callable[[Request], GeminiCall], tier: Literal["flex"] | None = None
+    ) -> None:
+        self._tier = tier
         self._clients = clients
         self._read = read
 
@@ -34,8 +62,11 @@ class GeminiCaller:
         """
         call = self._read(request)
         path = f"models/{call.model}:generateContent"
+        timeout = None if self._tier is None else FLEX_TIMEOUT
         try:
-            body = await self._clients.read("models.generate_content", path, call.body, "answer")
+            body = await self._clients.read(
+                "models.generate_content", path, body_of(call, self._tier), "answer", timeout
+            )
         except ValueError as error:
             return Reply(Errored(f"calling {path}: {error}", code="unexpected_answer", status_code=_OK))
         except Exception as error:  # noqa: BLE001  # as in a batch, it is this request's outcome
@@ -43,7 +74,9 @@ class GeminiCaller:
         usage_total = GeminiUsageTotal(call.model)
         usage_total.add("", body)
         usage = usage_total.total()
-        cost = usage and Usage(usage.model, usage.input_tokens, usage.output_tokens, usage.cached_tokens, realtime=True)
+        cost = usage and Usage(
+            usage.model, usage.input_tokens, usage.output_tokens, usage.cached_tokens, realtime=self._tier is None
+        )
         return Reply(answered(body, wants_message=call.wants_message), cost)
 
     async def aclose(self) -> None:

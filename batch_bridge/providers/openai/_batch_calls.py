@@ -23,7 +23,7 @@ Source: OpenAI API reference, "List batches", `limit`; Mistral's `page_size` has
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class BatchPage:
     """Some batches of a listing.
 
     Attributes:
@@ -114,7 +114,7 @@ class BatchCalls:
         else:
             await self._clients.call("batches.cancel", lambda client: client.batches.cancel(batch_id))
 
-    async def page(self, start: str | None) -> Page | None:
+    async def page(self, start: str | None) -> BatchPage | None:
         """Return a page of the listing from `start` on; `None` if that was answered with no list."""
         more: bool | None
         if self._quirks.routes == "mistral":
@@ -130,7 +130,7 @@ class BatchCalls:
         if not isinstance(data, list):
             return None
         batches = [batch for each in data if (batch := self._read(each)) is not None]
-        return Page(batches, more, start or (batches[-1].id if batches else None))
+        return BatchPage(batches, more, start or (batches[-1].id if batches else None))
 
     def _read(self, seen: object, model: str = "") -> OpenAIBatchObject | None:
         if isinstance(seen, Mapping):

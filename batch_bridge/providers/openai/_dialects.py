@@ -9,9 +9,10 @@ from datetime import timedelta
 from typing import Final, Literal, TypeAlias
 
 from batch_bridge._core.models import JSON, Limits
+from batch_bridge.providers._shared.names import OpenAIName
 from batch_bridge.providers.openai._endpoint import CHAT, COMPLETIONS, EMBEDDINGS, ENDPOINTS, MODERATIONS, RESPONSES
 
-Name: TypeAlias = Literal["openai", "azure", "groq", "together", "mistral", "doubleword", "vllm"]
+Name: TypeAlias = Literal[OpenAIName, "azure"]
 Routes: TypeAlias = Literal["openai", "together", "mistral", "vllm"]
 
 
@@ -35,6 +36,7 @@ class Quirks:
         statuses: Its words for OpenAI's statuses.
         awaits_files: Whether a file must be `processed` before a batch can be made of it.
         shortest_life: The least that a file's expiry may be.
+        has_prices: Whether its prices are known, under its name, to `genai-prices`.
     """
 
     name: Name
@@ -51,6 +53,7 @@ class Quirks:
     statuses: Mapping[str, str] = field(default_factory=dict)
     awaits_files: bool = False
     shortest_life: timedelta = timedelta(hours=1)
+    has_prices: bool = True
 
     def address(self, endpoint: str) -> str:
         """Return an endpoint as this server writes it."""
@@ -130,6 +133,7 @@ QUIRKS: Final[Mapping[str, Quirks]] = {
         name="doubleword",
         base_url="https://api.doubleword.ai/v1",
         api_key="DOUBLEWORD_API_KEY",
+        has_prices=False,
     ),
     # github.com/vllm-project/production-stack, vllm_router/services/batch_service/batch.py: three endpoints, two words
     # of its own for statuses. vllm_router/routers/batches_router.py and files_router.py: a batch is cancelled by
@@ -139,6 +143,7 @@ QUIRKS: Final[Mapping[str, Quirks]] = {
         endpoints=(CHAT, EMBEDDINGS, COMPLETIONS),
         routes="vllm",
         statuses={"pending": "validating", "running": "in_progress"},
+        has_prices=False,
     ),
 }
 """Each server's row, by the name that `OpenAIBatch(quirks=…)` takes."""

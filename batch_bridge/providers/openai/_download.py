@@ -1,11 +1,11 @@
 """The outcomes of an ended batch: its files are fetched, and then read."""
 
-import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Final, NamedTuple
 
 from openai import AsyncOpenAI
 
+from batch_bridge._core.log import logger_of
 from batch_bridge._core.models import Errored, Outcome
 from batch_bridge.providers._shared.download import Download, fetched, held
 from batch_bridge.providers._shared.ids import checked
@@ -17,7 +17,7 @@ from batch_bridge.providers.openai._clients import OpenAIClients
 from batch_bridge.providers.openai._failure import is_gone, unavailable
 from batch_bridge.providers.openai._result import read_lines
 
-logger = logging.getLogger("batch_bridge")
+logger = logger_of(__name__)
 
 _AT_ONCE: Final = 100
 """Lines that are read at once: what is held in memory beside the lines."""

@@ -6,7 +6,7 @@ from typing import Final
 
 import orjson
 
-from batch_bridge._core.models import JSON, Line, Request, Serialized
+from batch_bridge._core.models import JSON, LineFrame, Request, Serialized
 from batch_bridge.errors import RequestRefused
 from batch_bridge.providers.openai._call import OpenAICall
 from batch_bridge.providers.openai._dialects import Quirks
@@ -29,10 +29,10 @@ class OpenAILines:
         self._owner = owner
         self._read = read
         self._quirks = quirks
-        self._conversation: tuple[Line, str] | None = None
+        self._conversation: tuple[LineFrame, str] | None = None
         self._is_asked = False
 
-    def of_conversation(self, request: Request) -> tuple[Line, str] | None:
+    def of_conversation(self, request: Request) -> tuple[LineFrame, str] | None:
         """Return the line, and the group, of a list of messages, which need not be read for it; else nothing."""
         if type(request) is not Serialized or not request.is_conversation or len(request.data) <= _EMPTY:
             return None
@@ -41,14 +41,14 @@ class OpenAILines:
             self._conversation = self._around()
         return self._conversation
 
-    def _around(self) -> tuple[Line, str] | None:
+    def _around(self) -> tuple[LineFrame, str] | None:
         try:
             call = self._read(Request(_ID, "", [*_ITEM]))
         except RequestRefused:  # each of them is, and is told why
             return None
         before, _, rest = call.line(_ID, self._quirks).partition(orjson.dumps(_ID)[1:-1])
         between, found, after = rest.partition(orjson.dumps(_ITEM))
-        return (Line(self._owner, before, between, after), f"{call.endpoint} {call.model}") if found else None
+        return (LineFrame(self._owner, before, between, after), f"{call.endpoint} {call.model}") if found else None
 
     def write(self, request: Request) -> bytes:
         """Return a request's line; what was measured in this process is not read again."""

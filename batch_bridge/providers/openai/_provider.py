@@ -2,24 +2,24 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final, cast, get_args
 
 from openai import omit
 from openai.types import FileObject
 
 from batch_bridge._core import log_text as _logged
-from batch_bridge._core.closing import close_all
 from batch_bridge._core.durations import Within
+from batch_bridge._core.lanes import no_lane
 from batch_bridge._core.models import JSON, Ended, InProgress, Limits, Measure, Request, Serialized
 from batch_bridge._core.outcomes import Chunks
 from batch_bridge._money import Ask
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
 from batch_bridge.providers._realtime.provider import ATTEMPTS, CONCURRENCY, Realtime
 from batch_bridge.providers._shared.allow import Allowed, check, read_allow
-from batch_bridge.providers._shared.background import Background
+from batch_bridge.providers._shared.batch_api import BatchAPIProvider
 from batch_bridge.providers._shared.ids import checked, is_id
+from batch_bridge.providers._shared.lanes import Lanes
 from batch_bridge.providers._shared.poll_history import PollHistory
 from batch_bridge.providers._shared.response_limits import USUAL, ResponseLimits
 from batch_bridge.providers._shared.temp_file import MmapReader, open_temp_file
@@ -30,20 +30,25 @@ from batch_bridge.providers.openai._clients import OpenAIClients, Own
 from batch_bridge.providers.openai._dialects import OPENAI, Name, quirks_of
 from batch_bridge.providers.openai._download import fetch, read_outcomes
 from batch_bridge.providers.openai._endpoint import EMBEDDINGS, MODERATIONS
-from batch_bridge.providers.openai._handle import OpenAIHandle, after, read_handle, read_upload, write_handle
+from batch_bridge.providers.openai._handle import after, read_handle, read_upload, write_handle
 from batch_bridge.providers.openai._lines import OpenAILines
-from batch_bridge.providers.openai._realtime import OpenAICaller
+from batch_bridge.providers.openai._realtime import OpenAICaller, check_flex
 from batch_bridge.providers.openai._search import search
 from batch_bridge.providers.openai._settings import OpenAISettings, read_defaults
 from batch_bridge.providers.openai._tokenizer import TOKENIZER
+from batch_bridge.providers.openai._windows.call import WindowCall, read_call
+from batch_bridge.providers.openai._windows.provider import OnUnknown, OpenAIWindow, Window
 
 LIMITS: Final = OPENAI.limits
 """What one batch may hold.
 
 Source: platform.openai.com/docs/guides/batch, "Batch API limits": 50,000 requests and 200 MB a file.
 """
-VENDORS: Final = ("openai", "azure", "groq", "together", "mistral")
-"""Who has prices of their own, by the names that `genai-prices` knows too."""
+LANES_OF: Final = {
+    "openai": ("batch", "window:8h", "window:2h", "flex", "realtime"),
+    "azure": ("batch", "flex", "realtime"),
+}
+"""Who has more lanes than batches and realtime. Groq's flex tier has the standard price."""
 NO_OUTPUT: Final = (EMBEDDINGS, MODERATIONS)
 """Where no tokens are answered."""
 EMBEDDING_INPUTS: Final = 50_000
@@ -53,7 +58,7 @@ Source: OpenAI API reference, "Create batch", `endpoint`.
 """
 
 
-class OpenAIBatch:
+class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
     """Answers requests through OpenAI's Batch API, or a compatible server.
 
     An item is a list of messages (dicts, or LangChain messages), a request body, or a whole line (`method`, `url`,
@@ -91,6 +96,9 @@ class OpenAIBatch:
         ValueError: The API does not accept an argument.
     """
 
+    _errors = failure.CLASSIFIER
+    _is_gone = staticmethod(failure.is_gone)
+
     def __init__(
         self,
         client: Own | None = None,
@@ -109,20 +117,19 @@ class OpenAIBatch:
         quirks: Name = "openai",
     ) -> None:
         self._quirks = quirks_of(quirks)
-        self.limits = limits = limits or self._quirks.limits
-        self._clients = OpenAIClients(client, self._quirks, responses or USUAL)
-        self._background = Background()
+        limits = limits or self._quirks.limits
+        super().__init__(OpenAIClients(client, self._quirks, responses or USUAL), limits, deletes=delete_files)
         self._allow = read_allow("OpenAIBatch", allow)
         self._settings = OpenAISettings(
             endpoint=endpoint,
             defaults=read_defaults(defaults, model),
             completion_window=completion_window or self._quirks.window,
             metadata=dict(metadata or {}),
-            delete_files=delete_files,
             files_expire_after=files_expire_after,  # type: ignore[arg-type]  # it is parsed there
             output_expires_after=output_expires_after,  # type: ignore[arg-type]
             quirks=self._quirks,
         )
+        self.results_life = self._settings.output_expires_after
         self._batches = BatchCalls(self._clients, self._quirks, self._settings)
         self._bytes_an_input = -(-(limits.bytes or 0) // EMBEDDING_INPUTS)
         self._history = PollHistory()
@@ -131,11 +138,6 @@ class OpenAIBatch:
     def __repr__(self) -> str:
         model = self._settings.defaults.get("model")
         return f"OpenAIBatch(model={model!r})" if model else "OpenAIBatch()"
-
-    @property
-    def calls(self) -> Counter[str]:
-        """The number of API calls by name."""
-        return self._clients.calls
 
     def measure(self, request: Request) -> Measure:
         """Return a request's endpoint and model, which a batch may not mix, and the exact length of its line.
@@ -184,6 +186,58 @@ class OpenAIBatch:
         """
         caller = OpenAICaller(self._clients.twin(), self._read)
         return Realtime.of(self, caller, concurrency=concurrency, attempts=attempts)
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """The ways in which it answers, each at a price; see `lane`."""
+        return LANES_OF.get(self._quirks.name, ("batch", "realtime"))
+
+    def flex(self, *, concurrency: int = CONCURRENCY, attempts: int = ATTEMPTS) -> Realtime:
+        """Return a provider that answers by calls of the flex tier, at the price of a batch, in minutes.
+
+        Calls that are refused for want of capacity are not billed, and are made again for a day without counting as
+        attempts; the number of calls at a time follows the capacity.
+
+        Args:
+            concurrency: The most concurrent calls in one event loop.
+            attempts: Attempts for a request that failed temporarily for another reason, or could not be sent.
+
+        Raises:
+            ValueError: An argument is not a positive integer, or the provider has no flex tier.
+        """
+        if "flex" not in self.lanes:
+            raise no_lane(self, "flex")
+        caller = OpenAICaller(self._clients.twin(), self._read, "flex")
+        measure = self._measure_flex
+        return Realtime.of(self, caller, concurrency=concurrency, attempts=attempts, tier="flex", measure=measure)
+
+    def window(self, window: Window = "2h", *, on_unknown: OnUnknown = "fail") -> OpenAIWindow:
+        """Return a provider that answers by responses in the background, 30 % (2h) or 40 % (8h) below standard.
+
+        The requests of one thread carry one continuation id, by which the API moves its next steps up.
+
+        Args:
+            window: `"2h"` or `"8h"`: a target, from when the API has accepted a response.
+            on_unknown: What becomes of a request whose create call had no answer. Responses cannot be listed, so it
+                fails with the code `submission_unknown`; with `"pay_again"` it is sent again, may be paid twice, and is
+                counted in `Report.resubmitted`.
+
+        Raises:
+            ValueError: There is no such window, the argument is unknown, or the provider has no windows.
+        """
+        if f"window:{window}" not in self.lanes:
+            raise no_lane(self, f"window:{window}")
+        if on_unknown not in get_args(OnUnknown):
+            raise ValueError(f'window(on_unknown={on_unknown!r}) is unknown; pass "fail" or "pay_again"')
+        return OpenAIWindow(self, self._clients.twin(), self._read_window, window, on_unknown)
+
+    def _read_window(self, request: Request) -> WindowCall:
+        return read_call(request.item, self._read(request), self._settings.defaults)
+
+    def _measure_flex(self, request: Request) -> Measure:
+        measure = self.measure(request)
+        check_flex(self._read(request))
+        return measure
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
         """Upload the input file: from memory where its lines are there, else from a temporary file on disk.
@@ -246,19 +300,11 @@ class OpenAIBatch:
             )
         return write_handle(batch, key, upload, created_at=sent_at)
 
-    async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
-        """Retrieve the batch; if it has ended, fetch its files, from which its outcomes are read.
+    def _id(self, handle: JSON) -> str:
+        return read_handle(handle)["id"]
 
-        A slow poll continues in the background, so that it does not delay other batches.
-
-        Raises:
-            ProviderUnavailable: The API is unreachable, or refused the key; the paid answers are still there.
-            ResponseRejected: The response was rejected; the paid answers are still there.
-        """
+    async def _look(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
         known = read_handle(handle)
-        return await self._background.look(known["id"], lambda: self._look(known, members))
-
-    async def _look(self, known: OpenAIHandle, members: Sequence[str]) -> InProgress | Ended:
         batch_id = known["id"]
         try:
             batch = await self._batches.retrieve(batch_id, model=known["model"])
@@ -306,41 +352,23 @@ class OpenAIBatch:
                 ) from error
             raise failure.unavailable(f"deleting the input file {file_id}", error) from error
 
-    async def cancel(self, handle: JSON) -> None:
-        """Cancel the batch. A batch that has ended, or no longer exists, is not an error."""
-        batch_id = read_handle(handle)["id"]
-        try:
-            await self._batches.cancel(batch_id)
-        except Exception as error:
-            if not failure.is_ended(error):
-                raise failure.unavailable(f"cancelling batch {batch_id}", error) from error
+    async def _cancel(self, batch: str) -> None:
+        await self._batches.cancel(batch)
 
-    async def release(self, handle: JSON) -> None:
-        """Delete the batch's files, if requested, and forget the batch."""
-        batch_id = read_handle(handle)["id"]
-        self._history.forget(batch_id)
-        self._background.forget(batch_id)
-        if not self._settings.delete_files:
-            return
-        try:
-            batch = await self._batches.retrieve(batch_id)
-            if batch is not None:
-                for file_id in (batch.input_file_id, batch.output_file_id, batch.error_file_id):
-                    if file_id is not None:
-                        await self._delete(file_id)
-        except Exception as error:
-            if not failure.is_gone(error):
-                raise failure.unavailable(f"deleting the files of batch {batch_id}", error) from error
+    def _forget(self, batch: str) -> None:
+        self._history.forget(batch)
 
-    async def aclose(self) -> None:
-        """Close this event loop's own client, but never the caller's."""
-        await close_all((self._background.close, self._clients.aclose))
+    async def _delete_batch(self, handle: JSON) -> None:
+        batch = await self._batches.retrieve(self._id(handle))
+        if batch is not None:
+            for file_id in (batch.input_file_id, batch.output_file_id, batch.error_file_id):
+                if file_id is not None:
+                    await self._delete(file_id)
 
     @property
     def vendor(self) -> str | None:
         """Whose prices these are; `None` for servers that one runs oneself."""
-        name = self._quirks.name
-        return name if name in VENDORS else None
+        return self._quirks.name if self._quirks.has_prices else None
 
     def ask(self, request: Request) -> Ask:
         """Return whom a request asks, and what is posted.

@@ -1,16 +1,22 @@
 """One request as one call of an ordinary endpoint of OpenAI's API, with the outcome that a batch would give it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, Literal
 
-from batch_bridge._core.models import Errored, Request, Usage
+from openai import Timeout
+
+from batch_bridge._core.models import JSON, Errored, Request, Usage
+from batch_bridge.providers._realtime.provider import FLEX_TIMEOUT
 from batch_bridge.providers._shared.clean_text import without_secrets
 from batch_bridge.providers._shared.failure import answer_of
+from batch_bridge.providers._shared.item import refuse
 from batch_bridge.providers._shared.reply import Reply
 from batch_bridge.providers._shared.result import loads
 from batch_bridge.providers.openai import _failure as failure
 from batch_bridge.providers.openai._call import OpenAICall
 from batch_bridge.providers.openai._clients import OpenAIClients
+from batch_bridge.providers.openai._endpoint import CHAT, RESPONSES
 from batch_bridge.providers.openai._result import answered, failed
 
 _OK: Final = 200
@@ -21,15 +27,42 @@ Source: platform.openai.com/docs/guides/error-codes, "You exceeded your current 
 """
 
 
+_FLEX_TIMEOUT: Final = Timeout(FLEX_TIMEOUT.total_seconds(), connect=5.0)
+_FLEX_ENDPOINTS: Final = (CHAT, RESPONSES)
+"""Source: developers.openai.com/api/docs/guides/flex-processing."""
+_NO_TIER: Final = (None, "auto", "default", "flex")
+
+
+def body_of(call: OpenAICall, tier: str | None) -> Mapping[str, JSON]:
+    """Return what is posted: the call's body, in a tier."""
+    return call.body if tier is None else {**call.body, "service_tier": tier}
+
+
+def check_flex(call: OpenAICall) -> None:
+    """Pass if the flex tier takes a call.
+
+    Raises:
+        RequestRefused: It does not.
+    """
+    if call.endpoint not in _FLEX_ENDPOINTS:
+        refuse(f"the flex tier does not take {call.endpoint}", f"it takes {' and '.join(_FLEX_ENDPOINTS)}")
+    if (tier := call.body.get("service_tier")) not in _NO_TIER:
+        refuse(f'its body has "service_tier": {tier!r}, and the bridge sends it to the flex tier', "leave it out")
+
+
 class OpenAICaller:
     """Answers requests one by one.
 
     Args:
         clients: Where the client of the running loop comes from. It repeats nothing by itself.
         read: A request as a call.
+        tier: The service tier that every call asks for; by default its own.
     """
 
-    def __init__(self, clients: OpenAIClients, read: Callable[[Request], OpenAICall]) -> None:
+    def __init__(
+        self, clients: OpenAIClients, read: Callable[[Request], OpenAICall], tier: Literal["flex"] | None = None
+    ) -> None:
+        self._tier = tier
         self._clients = clients
         self._read = read
 
@@ -42,9 +75,12 @@ class OpenAICaller:
         """
         call = self._read(request)
         path, doing = call.endpoint.removeprefix("/v1"), f"calling {call.endpoint}"
+        options: Any = {} if self._tier is None else {"timeout": _FLEX_TIMEOUT}
         try:
             content = await self._clients.call(
-                f"POST {call.endpoint}", lambda client: client.post(path, cast_to=bytes, body=call.body), "answer"
+                f"POST {call.endpoint}",
+                lambda client: client.post(path, cast_to=bytes, body=body_of(call, self._tier), options=options),
+                "answer",
             )
         except Exception as error:  # noqa: BLE001  # as in a batch, it is this request's outcome
             return Reply(failure.of_call(doing, error, _failed))
@@ -53,7 +89,8 @@ class OpenAICaller:
         except ValueError:
             return Reply(Errored(f"{doing} was answered with no JSON", code="unexpected_answer", status_code=_OK))
         outcome = answered(body, _OK, wants_message=call.wants_message)
-        return Reply(outcome, _usage(body, call.model))
+        usage = usage_of(body, call.model)
+        return Reply(outcome, usage and replace(usage, realtime=self._tier is None))
 
     async def aclose(self) -> None:
         """Close the client that was made for the running loop; never the user's own."""
@@ -66,7 +103,7 @@ def _failed(error: Exception, status: int) -> tuple[Errored, bool]:
     return errored, errored.code == _SPENT or headers.get("x-should-retry") == "false"
 
 
-def _usage(body: object, model: str) -> Usage | None:
+def usage_of(body: object, model: str) -> Usage | None:
     """Return what a body says it cost: chat completions and embeddings say it in other words than responses."""
     told = body.get("usage") if isinstance(body, Mapping) else None
     if not isinstance(body, Mapping) or not isinstance(told, Mapping):
@@ -78,7 +115,7 @@ def _usage(body: object, model: str) -> Usage | None:
     details = next((told[name] for name in ("input_tokens_details", "prompt_tokens_details") if name in told), None)
     cached = _whole(details, "cached_tokens") if isinstance(details, Mapping) else None
     named = body.get("model")
-    return Usage(named if isinstance(named, str) else model, given, made or 0, cached or 0, realtime=True)
+    return Usage(named if isinstance(named, str) else model, given, made or 0, cached or 0)
 
 
 def _whole(told: Mapping[str, Any], *names: str) -> int | None:

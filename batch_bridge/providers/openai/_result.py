@@ -38,7 +38,7 @@ def read_lines(lines: Sequence[bytes]) -> list[tuple[str, Outcome] | None]:
                 and type(name) is str
                 and not name.endswith(MARK)
             ):
-                found.append((name, Succeeded(body, True)))  # noqa: FBT003  # as a keyword it takes longer
+                found.append((name, Succeeded(body, None, True)))  # noqa: FBT003  # as a keyword it takes longer
                 continue
         except (LookupError, TypeError, ValueError):
             pass

@@ -34,7 +34,6 @@ class OpenAISettings:
         defaults: Fields for bodies that do not have them, `model` among them.
         completion_window: As the API takes it.
         metadata: Pairs beside our own key.
-        delete_files: Whether a settled batch's files are deleted.
         files_expire_after: Life of the input files; `None` leaves it to the API.
         output_expires_after: Life of the output and error files.
         quirks: How the server differs from OpenAI's.
@@ -44,7 +43,6 @@ class OpenAISettings:
     defaults: Mapping[str, JSON]
     completion_window: str
     metadata: Mapping[str, str]
-    delete_files: bool
     files_expire_after: timedelta | None
     output_expires_after: timedelta | None
     quirks: Quirks = OPENAI

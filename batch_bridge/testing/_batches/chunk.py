@@ -30,7 +30,7 @@ _NEVER_RAN = {
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class RequestLine:
     """One request of a batch.
 
     Attributes:
@@ -89,7 +89,7 @@ def chunk_end(offsets: "array[int]", order: "array[int]", start: int, stop: int)
 
 def read_lines(
     source: BinaryIO, offsets: "array[int]", indices: Sequence[int], batch: ServedBatch, draws: SeededRandom
-) -> list[Line]:
+) -> list[RequestLine]:
     """Read and parse some lines of a file that passed validation, and draw which of them fail."""
     lines = []
     form = form_of(batch.endpoint)
@@ -104,7 +104,7 @@ def read_lines(
             failure = Answer(200, refused(500, "A fault of the test server: an error with status 200.").body)
         elif draws.hits("unrun_line", batch.ordinal, custom_id):
             failure, unrun = Answer(0, None), draws.faults.unrun_line_code
-        lines.append(Line(custom_id, AnswerRequest(answered_at(data["url"]), data["body"]), failure, unrun))
+        lines.append(RequestLine(custom_id, AnswerRequest(answered_at(data["url"]), data["body"]), failure, unrun))
     return lines
 
 
@@ -116,7 +116,9 @@ def _failure(draws: SeededRandom, ordinal: int, custom_id: str) -> Answer:
     return Answer(status, {"error": answer.body}) if wraps else answer
 
 
-def write_lines(batch: ServedBatch, lines: Sequence[Line], answers: Sequence[Answer], draws: SeededRandom) -> Chunk:
+def write_lines(
+    batch: ServedBatch, lines: Sequence[RequestLine], answers: Sequence[Answer], draws: SeededRandom
+) -> Chunk:
     """The output of some lines, with the faults that garble it."""
     chunk = Chunk(lines=len(lines))
     later = bytearray()
@@ -148,7 +150,7 @@ def write_lines(batch: ServedBatch, lines: Sequence[Line], answers: Sequence[Ans
     return chunk
 
 
-def _write_failure(chunk: Chunk, batch: ServedBatch, line: Line, raw: bytes) -> None:
+def _write_failure(chunk: Chunk, batch: ServedBatch, line: RequestLine, raw: bytes) -> None:
     """Write a line that a fault has kept from being asked; an error with a good status is in the output."""
     if line.unrun is not None:
         chunk.fired["unrun_line"] += 1
@@ -168,7 +170,7 @@ def _which(key: tuple[int, str]) -> float:
     return draw(0, "dirt", *key)
 
 
-def identities(tenant: str, line: Line) -> tuple[bytes, bytes, str]:
+def identities(tenant: str, line: RequestLine) -> tuple[bytes, bytes, str]:
     """What a paid line is known by: with its `custom_id`, by its body alone, and the `custom_id`."""
     raw = orjson.dumps(line.request.body, option=orjson.OPT_SORT_KEYS)
     body = sha256(f"{tenant}\0{line.request.url}\0".encode() + raw).digest()[:_IDENTITY_BYTES]

@@ -16,7 +16,7 @@ from batch_bridge.testing._batches.batch import ServedBatch
 from batch_bridge.testing._batches.chunk import (
     CHUNK_LINES,
     Chunk,
-    Line,
+    RequestLine,
     append_at,
     chunk_end,
     read_lines,
@@ -90,7 +90,7 @@ class Execution:
         elif full and seconds < PIECE_SECONDS:
             self._piece = min(max(CHUNK_LINES, self._context.answerer.concurrency), self._piece * 2)
 
-    def _read(self, batch: ServedBatch, stop: int) -> list[Line]:
+    def _read(self, batch: ServedBatch, stop: int) -> list[RequestLine]:
         end = chunk_end(self._offsets, self._order, batch.done, stop)
         with self._source.open("rb") as source:
             return read_lines(source, self._offsets, self._order[batch.done : end], batch, self._context.draws)

@@ -26,7 +26,7 @@ PACES = 25
 """In so many paces a batch's lines run at most, however many they are; keeps many small batches cheap."""
 
 
-class Run:
+class BatchRun:
     """One live batch.
 
     Args:

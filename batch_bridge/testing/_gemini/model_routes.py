@@ -7,6 +7,7 @@ from starlette.responses import Response
 from batch_bridge.testing._answers.answer import AnswerRequest
 from batch_bridge.testing._gemini.names import EMBED, EMBED_MANY, GENERATE
 from batch_bridge.testing._gemini.wire import error_body, said
+from batch_bridge.testing._lanes.flex import flexible
 from batch_bridge.testing._server.dialect import Dialect
 from batch_bridge.testing._server.errors import WireError
 from batch_bridge.testing._server.gate import HTTPCall, answer_json, fault
@@ -35,8 +36,9 @@ async def ask(call: HTTPCall) -> Response:
     body = await call.json()
     if context.draws.strikes("realtime_error"):
         raise fault(context.settings.faults.realtime_error_status, "this request failed")
-    (answer,) = await context.answerer.many([AnswerRequest(call.request.url.path, body)])
-    await call.core.count(realtime=1)
+    async with flexible(call, body) as is_flex:
+        (answer,) = await context.answerer.many([AnswerRequest(call.request.url.path, body)])
+    await call.core.count(realtime=1, flex=int(is_flex and answer.ok))
     if answer.ok:
         return answer_json(answer.body, answer.status_code)
     status = answer.status_code or 500

@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from batch_bridge.testing._answers.answer import AnswerRequest
 from batch_bridge.testing._batches.batch_calls import creating
 from batch_bridge.testing._batches.endpoints import ENDPOINTS
 from batch_bridge.testing._batches.files import File
 from batch_bridge.testing._openai import batch_routes as batches
 from batch_bridge.testing._openai import file_routes as files
+from batch_bridge.testing._openai.realtime_routes import answer_in_tier
 from batch_bridge.testing._server.dialect import OPENAI, Dialect
 from batch_bridge.testing._server.errors import WireError
 from batch_bridge.testing._server.gate import Handler, HTTPCall, answer_json, fault
@@ -52,9 +52,7 @@ async def ask(call: HTTPCall) -> Response:
     body = {"model": call.id("deployment"), **(await call.json())}
     if context.draws.strikes("realtime_error"):
         raise fault(context.settings.faults.realtime_error_status, "this request failed")
-    (answer,) = await context.answerer.many([AnswerRequest(f"/v1/{call.id('rest')}", body)])
-    await call.core.count(realtime=1)
-    return answer_json(answer.body, answer.status_code or 500)
+    return await answer_in_tier(call, body, f"/v1/{call.id('rest')}")
 
 
 def versioned(handler: Handler) -> Handler:

@@ -16,6 +16,7 @@ from batch_bridge.testing._gemini import batch_routes as gemini_batches
 from batch_bridge.testing._gemini import file_routes as gemini_files
 from batch_bridge.testing._gemini import model_routes as gemini
 from batch_bridge.testing._gemini.names import EMBED, EMBED_MANY, GENERATE, endpoint_of
+from batch_bridge.testing._lanes import routes as background
 from batch_bridge.testing._openai import azure_routes as azure
 from batch_bridge.testing._openai import batch_routes as batches
 from batch_bridge.testing._openai import file_routes as files
@@ -35,6 +36,8 @@ _API: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/batches", batches.list_batches),
     ("GET", "/v1/batches/{batch_id}", batches.retrieve),
     ("POST", "/v1/batches/{batch_id}/cancel", batches.cancel),
+    ("GET", "/v1/responses/{response_id}", background.retrieve),
+    ("POST", "/v1/responses/{response_id}/cancel", background.cancel),
     ("GET", "/v1/models", realtime.models),
     ("GET", "/v1/models/{model:path}", realtime.model),
     *(("POST", endpoint, realtime.realtime) for endpoint in ENDPOINTS),

@@ -25,5 +25,7 @@ class Context:
     batches: Batches
     draws: SeededRandom
     answerer: Answerer
+    flexible: int = 0
+    """Calls of the flex tier that are being answered."""
     calls: Counter[str] = field(default_factory=Counter)
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CHUNKS_IN_MEMORY))

@@ -17,12 +17,13 @@ from batch_bridge.testing._batches.batch import ENDED, ServedBatch
 from batch_bridge.testing._batches.batches import Batches
 from batch_bridge.testing._batches.database import Database, add
 from batch_bridge.testing._batches.files import Files, new_file_id
-from batch_bridge.testing._batches.run import Run
+from batch_bridge.testing._batches.run import BatchRun
+from batch_bridge.testing._lanes.background import BackgroundResponses
 from batch_bridge.testing._server.context import Context
 from batch_bridge.testing._server.seeded_random import SeededRandom
 from batch_bridge.testing._server.settings import Settings
 from batch_bridge.testing._server.stats import Stats
-from batch_bridge.testing._server.webhook import deliver
+from batch_bridge.testing._server.webhook import WebhookEvent, deliver, event
 
 SWEEP_SECONDS = 600.0
 _SINCE = "stats_since"
@@ -44,7 +45,7 @@ class Core:
         self._new_answerer = answerer
         self._settings = settings
         self._database = Database(folder)
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, BatchRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -60,6 +61,7 @@ class Core:
             answerer=self._new_answerer(),
         )
         draws.load(set(self._settings.options()))
+        self.background = BackgroundResponses(self.context, self._announce_response)
         self._http: httpx.AsyncClient | None = None
         live = self.context.batches.live()
         await asyncio.to_thread(self._tidy, live)
@@ -67,6 +69,7 @@ class Core:
             self._drive(batch_id)
         for batch in self._unannounced():
             self._spawn(self._announce(batch))
+        self._spawn(self.background.run())
         self._spawn(self._sweep())
 
     def _tidy(self, live: Sequence[str]) -> None:
@@ -96,6 +99,7 @@ class Core:
         self.context.draws.load(set(options))
         for run in self._runs.values():
             run.wake()
+        self._spawn(self.background.configure())
 
     async def create(
         self,
@@ -164,9 +168,11 @@ class Core:
         by_status = dict(
             reader.execute("SELECT status, count(*) FROM batches WHERE ordinal > ? GROUP BY status", (since,))
         )
+        responses = dict(reader.execute("SELECT status, count(*) FROM responses GROUP BY status"))
         return Stats.from_wire(
             {
                 **totals,
+                "responses_by_status": responses,
                 "batches": sum(by_status.values()),
                 "batches_by_status": by_status,
                 "calls": dict(calls),
@@ -197,7 +203,7 @@ class Core:
         await self._database.write(lambda connection: add(connection, **amounts))
 
     def _drive(self, batch_id: str) -> None:
-        self._runs[batch_id] = Run(self.context, batch_id)
+        self._runs[batch_id] = BatchRun(self.context, batch_id)
         self._spawn(self._drive_to_end(batch_id))
 
     async def _drive_to_end(self, batch_id: str) -> None:
@@ -208,14 +214,24 @@ class Core:
         await self._announce(batch)
 
     async def _announce(self, batch: ServedBatch) -> None:
+        if self.context.settings.webhook_url is None:
+            return
+        await self._deliver(event(batch.id, f"batch.{batch.status}", time.time()))
+        await self.context.batches.change(batch.id, lambda _, now: replace(now, announced=True))
+
+    async def _announce_response(self, response_id: str, status: str) -> None:
+        """Tell of a response that has ended, without waiting for the receiver."""
+        if self.context.settings.webhook_url is not None:
+            self._spawn(self._deliver(event(response_id, f"response.{status}", time.time())))
+
+    async def _deliver(self, what: WebhookEvent) -> None:
         url, secret = self.context.settings.webhook_url, self.context.settings.webhook_secret
         if url is None:
             return
         if self._http is None:
             self._http = httpx.AsyncClient()  # loads certificates, which few servers ever need
-        if not await deliver(self._http, url, secret, batch):
-            _warn(f"the webhook of {batch.id} was not accepted by {url}; it will not be sent again")
-        await self.context.batches.change(batch.id, lambda _, now: replace(now, announced=True))
+        if not await deliver(self._http, url, secret, what):
+            _warn(f"the webhook of {what['data']['id']} was not accepted by {url}; it will not be sent again")
 
     def _unannounced(self) -> list[ServedBatch]:
         if self.context.settings.webhook_url is None:

@@ -65,6 +65,11 @@ class Faults:
         realtime_error: Realtime requests answered with `realtime_error_status`.
         next_realtime_error: The same for the next so many requests.
         realtime_error_status: The status of both.
+        flex_refusal: Calls of the flex tier that are refused for want of capacity, and not billed.
+        next_flex_refusal: The same for the next so many calls.
+        response_failure: Responses in the background that end as `failed`, with `response_failure_code`; not billed.
+        response_failure_code: The code of such a failure.
+        response_gone: Responses in the background that are 404 once they have ended.
         slow_response: Calls of any route that wait `slow_response_seconds` before they are looked at.
         slow_response_seconds: How long these wait.
     """
@@ -120,5 +125,10 @@ class Faults:
     realtime_error: Share = 0.0
     next_realtime_error: int = 0
     realtime_error_status: int = 500
+    flex_refusal: Share = 0.0
+    next_flex_refusal: int = 0
+    response_failure: Share = 0.0
+    response_failure_code: str = "server_error"
+    response_gone: Share = 0.0
     slow_response: Share = 0.0
     slow_response_seconds: float = 1.0

@@ -16,6 +16,7 @@ class Limits:
         enqueued_tokens: Input tokens, as `usage` counts them, that may wait for one model and key; a batch
             over it fails with `token_limit_exceeded` after its create succeeded. `None` is no limit.
         batches_per_hour: Creates by one key within an hour; more are 429. `None` is no limit.
+        flex_capacity: Calls of the flex tier that are answered at a time; more are refused. `None` is no limit.
         min_expires_after: The least seconds that `expires_after` accepts.
         max_expires_after: The most.
 
@@ -29,5 +30,6 @@ class Limits:
     max_metadata_pairs: int = 16
     enqueued_tokens: int | None = None
     batches_per_hour: int | None = None
+    flex_capacity: int | None = None
     min_expires_after: int = 3_600
     max_expires_after: int = 2_592_000

@@ -10,6 +10,9 @@ class ServerOptions(TypedDict, total=False):
     cancel_seconds: float
     window_seconds: float
     processing_seconds: float
+    flex_seconds: float
+    response_seconds: float
+    clock_speed: float
     shuffle: bool
     seed: int
     webhook_url: str | None
@@ -64,6 +67,11 @@ class ServerOptions(TypedDict, total=False):
     realtime_error: float
     next_realtime_error: int
     realtime_error_status: int
+    flex_refusal: float
+    next_flex_refusal: int
+    response_failure: float
+    response_failure_code: str
+    response_gone: float
     slow_response: float
     slow_response_seconds: float
 
@@ -74,5 +82,6 @@ class ServerOptions(TypedDict, total=False):
     max_metadata_pairs: int
     enqueued_tokens: int | None
     batches_per_hour: int | None
+    flex_capacity: int | None
     min_expires_after: int
     max_expires_after: int

@@ -20,6 +20,9 @@ class Settings:
         cancel_seconds: How long a cancelled batch stays in `cancelling`.
         window_seconds: After this long a batch that has not ended expires.
         processing_seconds: How long an uploaded file is `pending`, and no batch can be made of it; with Azure only.
+        flex_seconds: How long a call of the flex tier waits for its answer.
+        response_seconds: How long a response in the background takes, by the clock that `clock_speed` sets.
+        clock_speed: Seconds that pass for responses in the background in each second.
         shuffle: Whether lines run, and are written, in an order of their own.
         seed: What every draw depends on: the order of lines, and which calls and lines a fault hits.
         webhook_url: Where the ends of batches are announced, if anywhere.
@@ -32,6 +35,9 @@ class Settings:
     cancel_seconds: float = 0.0
     window_seconds: float = 86_400.0
     processing_seconds: float = 0.0
+    flex_seconds: float = 0.0
+    response_seconds: float = 0.0
+    clock_speed: float = 1.0
     shuffle: bool = True
     seed: int = 0
     webhook_url: str | None = None

@@ -20,6 +20,10 @@ class Stats:
         batches: Batches created, the ones that are not visible yet too.
         batches_by_status: The same by their present status.
         realtime: Requests answered outside of batches.
+        flex: Those of them that the flex tier has answered.
+        flex_refused: Calls of the flex tier that were refused for want of capacity; not billed.
+        responses: Responses created in the background. Those that were answered are among `executed` and `paid`.
+        responses_by_status: The same by their present status; those that run are `live`.
         input_bytes: Bytes of batches' inputs, as they were sent: a file, or the body that made the batch.
         input_tokens: Tokens of paid lines, as their `usage` says.
         output_tokens: The same for the answers.
@@ -39,6 +43,10 @@ class Stats:
     batches: int = 0
     batches_by_status: dict[str, int] = field(default_factory=dict)
     realtime: int = 0
+    flex: int = 0
+    flex_refused: int = 0
+    responses: int = 0
+    responses_by_status: dict[str, int] = field(default_factory=dict)
     input_bytes: int = 0
     input_tokens: int = 0
     output_tokens: int = 0

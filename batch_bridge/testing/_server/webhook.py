@@ -1,4 +1,4 @@
-"""Announces the end of batches, signed as Standard Webhooks are.
+"""Announces the end of batches and of responses in the background, signed as Standard Webhooks are.
 
 Source: platform.openai.com/docs/guides/webhooks, and the Standard Webhooks specification: the signature is
 the HMAC of `id.timestamp.body`.
@@ -11,25 +11,40 @@ import hashlib
 import hmac
 import time
 import uuid
+from typing import TypedDict
 
 import httpx
 import orjson
-
-from batch_bridge.testing._batches.batch import ServedBatch
 
 ATTEMPTS = 5
 FIRST_DELAY = 0.5
 TIMEOUT = 10.0
 
 
-def event(batch: ServedBatch, now: float) -> dict[str, object]:
-    """The event that a batch has ended."""
+class WebhookEvent(TypedDict):
+    """What is posted."""
+
+    id: str
+    object: str
+    created_at: int
+    type: str
+    data: dict[str, str]
+
+
+def event(of: str, kind: str, now: float) -> WebhookEvent:
+    """The event that a batch, or a response, has ended.
+
+    Args:
+        of: Its id.
+        kind: The event's type, such as `batch.completed`.
+        now: Seconds since the epoch.
+    """
     return {
         "id": f"evt_{uuid.uuid4().hex}",
         "object": "event",
         "created_at": int(now),
-        "type": f"batch.{batch.status}",
-        "data": {"id": batch.id},
+        "type": kind,
+        "data": {"id": of},
     }
 
 
@@ -53,9 +68,8 @@ def _key(secret: str) -> bytes:
     return secret.encode()
 
 
-async def deliver(client: httpx.AsyncClient, url: str, secret: str | None, batch: ServedBatch) -> bool:
-    """Send a batch's event, to a receiver that fails a few times more; returns whether it was taken."""
-    what = event(batch, time.time())
+async def deliver(client: httpx.AsyncClient, url: str, secret: str | None, what: WebhookEvent) -> bool:
+    """Send an event, to a receiver that fails a few times more; returns whether it was taken."""
     body = orjson.dumps(what)
     for attempt in range(ATTEMPTS):
         if attempt:

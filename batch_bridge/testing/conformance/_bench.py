@@ -2,10 +2,12 @@
 
 import uuid
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
+from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import Outcome, Request
 from batch_bridge._core.provider import Provider
+from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.testing.conformance._drive import Drive, ask, requests
 from batch_bridge.testing.conformance._subject import Subject
 
@@ -40,10 +42,12 @@ class Bench:
         """Return the first questions as requests."""
         return requests(self.subject.item(n) for n in range(count))
 
-    async def drive(self, asked: Sequence[Request], **options: Any) -> Drive:
+    async def drive(
+        self, asked: Sequence[Request], *, policy: FlushPolicy | None = None, ledger: type[Ledger] = Ledger
+    ) -> Drive:
         """Return an engine that has collected requests."""
-        return await Drive(self.provider, **options).start(asked)
+        return await Drive(self.provider, policy=policy, ledger=ledger).start(asked)
 
-    async def ask(self, asked: Sequence[Request], **options: Any) -> list[Outcome]:
+    async def ask(self, asked: Sequence[Request]) -> list[Outcome]:
         """Send requests through an engine of their own, and return their outcomes."""
-        return await ask(self.provider, asked, **options)
+        return await ask(self.provider, asked)

@@ -92,7 +92,7 @@ class Drive:
         return await self.ledger.closed_batches()
 
 
-async def ask(provider: Provider, asked: Sequence[Request], **options: Any) -> list[Outcome]:
+async def ask(provider: Provider, asked: Sequence[Request]) -> list[Outcome]:
     """Send requests through an engine of their own, and return their outcomes."""
-    drive = await Drive(provider, **options).start(asked)
+    drive = await Drive(provider).start(asked)
     return await drive.settle(asked)

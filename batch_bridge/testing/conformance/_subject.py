@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack, cast
 
 from batch_bridge._core.provider import Provider
+from batch_bridge.testing._server.options import ServerOptions
 from batch_bridge.testing._server.settings import Settings
 from batch_bridge.testing._server.stats import Stats
 
@@ -22,7 +23,7 @@ class FaultServer(Protocol):
         """Set the counters to zero."""
         ...
 
-    def configure(self, **options: Any) -> None:
+    def configure(self, **options: Unpack[ServerOptions]) -> None:
         """Set its faults, by the names that `BatchServer` has for them."""
         ...
 
@@ -63,7 +64,7 @@ class Subject:
         return self.server.stats
 
     @contextmanager
-    def faults(self, **options: Any) -> Iterator[None]:
+    def faults(self, **options: Unpack[ServerOptions]) -> Iterator[None]:
         """Have the server fail in a way for as long as the block runs."""
         if self.server is None:
             raise RuntimeError("this subject has no server; the behaviour must name the faults that it needs")
@@ -72,4 +73,4 @@ class Subject:
         try:
             yield
         finally:
-            self.server.configure(**{name: known[name] for name in options})
+            self.server.configure(**cast("ServerOptions", {name: known[name] for name in options}))

@@ -139,4 +139,4 @@ async def test_in_a_script_gathered_calls_of_a_framework_are_one_batch(framework
     after = server.stats
     assert (after.batches - before.batches, after.requests - before.requests) == (1, 4)
     assert (after.realtime, after.paid_twice) == (before.realtime, 0)
-    assert not [each for each in caplog.records if each.name == "batch_bridge"]
+    assert not [each for each in caplog.records if each.name.startswith("batch_bridge")]

@@ -1,6 +1,7 @@
 """`batch-bridge jobs`, as a user types it."""
 
 import json
+from datetime import datetime
 
 import pytest
 from typer.testing import CliRunner
@@ -43,7 +44,9 @@ def test_submit_status_results_and_list(run):
     assert (status["state"], status["outcomes"], len(status["batches"])) == ("ended", {"succeeded": 3}, 1)
     rows = [json.loads(line) for line in run("results", handle).splitlines()]
     assert [(row["index"], row["kind"]) for row in rows] == [(0, "succeeded"), (1, "succeeded"), (2, "succeeded")]
-    assert run("list").split() == [handle]
+    listed, state, at, key = run("list").rstrip("\n").split("\t")
+    assert (listed, state, key) == (handle, "ended", "mine")
+    assert datetime.fromisoformat(at).tzinfo is not None
     assert json.loads(run("cancel", handle))["state"] == "ended"
 
 

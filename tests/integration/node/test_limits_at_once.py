@@ -224,6 +224,7 @@ def _calls(server):
     return server.stats.realtime + server.stats.requests
 
 
+@pytest.mark.sampled(most=2)
 @pytest.mark.parametrize(("limits", "inside"), [*((each, False) for each in LIMITS), ("model calls", True)])
 async def test_an_agent_s_limits_hold(server, limits, inside):
     """Alone, and as a node of a parent; a second turn has limits of its own."""

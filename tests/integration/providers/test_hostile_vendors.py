@@ -116,6 +116,7 @@ async def outcomes(provider, vendor):
     return [pair async for pair in ended.outcomes]
 
 
+@pytest.mark.sampled(least=9)
 @ALL
 @pytest.mark.parametrize(
     ("mode", "error", "words"),

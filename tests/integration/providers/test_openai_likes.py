@@ -56,7 +56,7 @@ def subject(name, server):
     )
 
 
-@pytest.mark.sampled(least=80)
+@pytest.mark.sampled(least=45)
 @pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=str)
 @pytest.mark.parametrize("name", LACKS)
 async def test_conformance(name, behaviour, server):

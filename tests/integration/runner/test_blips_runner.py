@@ -132,6 +132,29 @@ async def test_a_store_that_is_gone_for_good_ends_the_run_and_the_same_command_g
         assert max(desk.counts.values()) == 1, (at, desk.counts)
 
 
+async def test_a_store_that_is_gone_once_a_batch_is_created_costs_the_same_runner_nothing():
+    """Its pair of functions cannot find the batch again; but this process has seen the handle."""
+
+    class Vanishing(Desk):
+        async def submit(self, items):
+            handle = await super().submit(items)
+            if len(self.counts) == 4:
+                blips.at = set(range(blips.calls + 1, 10_000))
+            return handle
+
+    desk, blips = Vanishing(), Blips()
+    kept = {"store": BlippingStore(blips), "checkpointer": InMemorySaver()}
+    inputs = [{"x": "a"}, {"x": "b"}]
+    async with Runner(graph(), desk.bridge(linger=0), progress=False, store_patience=0.05, **kept) as runner:
+        for _ in range(2):  # it is gone still when the same command comes first
+            with pytest.raises(ConnectionError, match="blinked"):
+                await within(runner.abatch(inputs, run_id="r", return_exceptions=True))
+        blips.at.clear()
+        results = await within(runner.abatch(inputs, run_id="r"))
+    assert [each["out"] for each in results] == [["a1! a2!!"], ["b1! b2!!"]]
+    assert max(desk.counts.values()) == 1, desk.counts
+
+
 async def test_a_store_that_is_gone_does_not_hold_up_the_end():
     blips = Blips(*range(8, 10_000))
     async with Runner(
@@ -190,11 +213,11 @@ async def test_any_one_call_of_a_provider_may_fail():
 
 
 async def test_a_file_whose_disk_is_full_for_a_moment_holds_a_batcher(tmp_path, monkeypatch):
-    from batch_bridge._sqlite.store import GroupedSqliteStore
+    from batch_bridge._sqlite.store import SqliteRows
 
     blips = Blips(2, 4, 6, 8, 9)
-    real = GroupedSqliteStore.abatch
-    monkeypatch.setattr(GroupedSqliteStore, "abatch", lambda self, ops: blips(lambda: real(self, held(ops))))
+    real = SqliteRows.abatch
+    monkeypatch.setattr(SqliteRows, "abatch", lambda self, ops: blips(lambda: real(self, held(ops))))
     desk = Desk()
     batcher = Batcher(submit_func=desk.submit, poll_func=desk.poll, path=tmp_path / "b.db", poll_interval=0.02)
     async with batcher:

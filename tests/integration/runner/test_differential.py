@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import pytest
 import sampling
 from helpers import Desk, config_of
 from hypothesis import HealthCheck, Phase, given, settings
@@ -22,7 +23,24 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphRecursionError
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
-from random_graphs import AtOnce, Builder, Model, Program, Waits, programs
+from random_graphs import (
+    Ask,
+    AtOnce,
+    Broken,
+    Builder,
+    Failing,
+    Flow,
+    Graph,
+    Model,
+    Node,
+    Program,
+    Question,
+    Subgraph,
+    Tasks,
+    Together,
+    Waits,
+    programs,
+)
 
 from batch_bridge import Bridge, Runner, is_bridge_interrupt
 from batch_bridge._core.interrupt_payload import envelope, read_interrupt
@@ -198,3 +216,25 @@ def test_waiting_tells_what_answering_at_once_tells(program, manner, host, limit
         assert not batched.answered - at_once.answered, "paid more often than a model that answers at once"
 
     asyncio.run(both())
+
+
+GOT_PAST = {
+    "a failed request, then a person, then what fails in a task": Flow(
+        (Broken(), Question(), Tasks(((Failing(),),))),
+    ),
+    "the same with a person who is asked until the answer is good": Flow(
+        (Tasks(((Ask(), Question()), (Ask(), Question("until")))), Broken(), Question("until"), Tasks(((Failing(),),)))
+    ),
+    "the same in a node that calls a graph": Graph(
+        (Together((Node((Broken(), Question(), Subgraph(Graph((Together((Node((Failing(),)),)),))))),)),)
+    ),
+}
+"""Programs that go on after a request has failed, ask a person, and fail later."""
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+@pytest.mark.parametrize("name", GOT_PAST)
+async def test_a_wait_that_is_asked_anew_takes_no_answer_of_a_person(name, manner) -> None:
+    wanted, _ = await told_at_once(GOT_PAST[name], Human(manner, 1, always_by_id=True), Limits())
+    got, _ = await told_by_a_runner(GOT_PAST[name], Human(manner, 1), Limits())
+    assert got == wanted

@@ -1,79 +1,23 @@
 """The Runner with its checkpoints and its ledger in PostgreSQL; skipped where there is none."""
 
 import asyncio
-import getpass
-import glob
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 from typing import TypedDict
 
 import pytest
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.graph import StateGraph
 from langgraph.store.postgres.aio import AsyncPostgresStore
+from postgres import cluster
 
 from batch_bridge import Bridge, Request, Runner, wait
 from batch_bridge._core.models import Succeeded
 from batch_bridge._ledger.ledger import Ledger
 
-BINARIES = [*sorted(glob.glob("/usr/lib/postgresql/*/bin")), "/usr/local/bin", "/usr/bin"]
-
-
-def _binary(name):
-    return shutil.which(name, path=os.pathsep.join(reversed(BINARIES)))
-
-
-def _as_nobody_special(command):
-    """PostgreSQL refuses to run as root."""
-    if getpass.getuser() != "root":
-        return command
-    runuser = shutil.which("runuser", path="/usr/sbin:/sbin:/usr/bin:/bin")
-    if runuser is None:
-        pytest.skip("PostgreSQL does not run as root, and there is no runuser")
-    return [runuser, "-u", "postgres", "--", *command]
-
 
 @pytest.fixture(scope="module")
 def database():
-    initdb, postgres = _binary("initdb"), _binary("postgres")
-    if initdb is None or postgres is None:
-        pytest.skip("there is no PostgreSQL on this machine")
-    folder = tempfile.mkdtemp(prefix="batch-bridge-pg-")
-    os.chmod(folder, 0o777)
-    data = os.path.join(folder, "data")
-    try:
-        made = subprocess.run(
-            _as_nobody_special([initdb, "-D", data, "-U", "bridge", "--auth=trust"]),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if made.returncode:
-            pytest.skip(f"no cluster could be made: {made.stderr.strip()[:200]}")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = [postgres, "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", folder, "-F"]
-        server = subprocess.Popen(_as_nobody_special(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            ready = _binary("pg_isready")
-            for _ in range(600):
-                if (
-                    subprocess.run(
-                        [ready, "-h", "127.0.0.1", "-p", str(port)], capture_output=True, check=False
-                    ).returncode
-                    == 0
-                ):
-                    break
-            yield f"postgresql://bridge@127.0.0.1:{port}/postgres"
-        finally:
-            server.terminate()
-            server.wait(timeout=30)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with cluster() as made:
+        yield made.create("runner")
 
 
 class State(TypedDict, total=False):

@@ -3,7 +3,9 @@
 import asyncio
 import subprocess
 from pathlib import Path
+from uuid import uuid4
 
+import psycopg
 import pytest
 import warm
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
@@ -29,10 +31,18 @@ def server():
 def place(request, tmp_path, server):
     """Where the store is; and all counters are at zero."""
     kind = request.param
-    dsn = str(tmp_path / "store.db") if kind == "sqlite" else request.getfixturevalue("database")
+    dsn = str(tmp_path / "store.db") if kind == "sqlite" else _new_database(request.getfixturevalue("database"))
     asyncio.run(_set_up(kind, dsn))
     server.reset_stats()
     return kind, dsn
+
+
+def _new_database(server):
+    """Make a database of its own: a run that another test has done would be found there, and not be paid again."""
+    name = f"t{uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return f"{server.rpartition('/')[0]}/{name}"
 
 
 async def _set_up(kind, dsn):

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import pytest
 import warm
+from langgraph.store.base import GetOp, PutOp, SearchOp
 
 from batch_bridge._sqlite.file import open_file
 from batch_bridge.errors import BatchBridgeError, RunFileError
@@ -41,8 +42,9 @@ async def test_a_file_is_made_used_left_tidy_and_opened_again(tmp_path):
     path = tmp_path / "run.sqlite"
     for n in range(2):
         async with open_file(path) as file:
-            await file.store.aput(("a",), f"{n}", {})
-            assert len(await file.store.asearch(("a",))) == n + 1
+            await file.store.abatch([PutOp(("a",), f"{n}", {})])
+            (found,) = await file.store.abatch([SearchOp(("a",))])
+            assert len(found) == n + 1
         assert {found.name for found in tmp_path.iterdir() if found.suffix != ".lock"} == {"run.sqlite"}
 
 
@@ -50,8 +52,8 @@ async def test_a_relative_path_and_a_strange_name_are_plain_files(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     for name in (":memory:", "file:x?mode=ro", "a b%20é.sqlite"):
         async with open_file(name) as file:
-            await file.store.aput(("a",), "k", {})
-            assert await file.store.aget(("a",), "k")
+            await file.store.abatch([PutOp(("a",), "k", {})])
+            assert await file.store.abatch([GetOp(("a",), "k")]) != [None]
         assert (tmp_path / name).stat().st_size > 0
 
 

@@ -9,12 +9,14 @@ import textwrap
 from typing import Annotated, TypedDict
 
 import pytest
+import sampling
 import warm
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
+from langgraph.store.base import GetOp
 from langgraph.types import Command, Send, interrupt
 
 from batch_bridge._sqlite.file import open_file
@@ -79,7 +81,7 @@ async def test_many_threads_park_and_wake_and_share_their_commits(path, durabili
 
     async with open_file(path) as (saver, _):
         graph = build().compile(checkpointer=saver)
-        ended = await asyncio.gather(*(one(graph, f"t{n}") for n in range(100)))
+        ended = await asyncio.gather(*(one(graph, f"t{n}") for n in range(sampling.many(100, 30))))
         writer = saver._writer
         assert all(sorted(state["answers"]) == ["a:1:2", "b:1:2"] for state in ended)
         assert writer.groups < writer.writes / 4
@@ -273,6 +275,8 @@ async def test_a_closed_file_says_so(path):
 CHILD = """
 import asyncio, os, sys
 from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.store.base import PutOp
+
 from batch_bridge._sqlite.file import open_file
 
 commits = 0
@@ -291,7 +295,7 @@ async def write(saver, store, name):
         os.write(1, f"checkpoint {{name}} {{step:06}}\\n".encode())
         await saver.aput_writes(stored, [("a", name), ("b", step)], "task")
         os.write(1, f"writes {{name}} {{step:06}}\\n".encode())
-        await store.aput(("steps", name), f"{{step:06}}", {{"step": step}})
+        await store.abatch([PutOp(("steps", name), f"{{step:06}}", {{"step": step}})])
         os.write(1, f"item {{name}} {{step:06}}\\n".encode())
 
 async def main():
@@ -314,7 +318,8 @@ async def check(path, lines):
         for kind, name, step in acknowledged:
             config = {"configurable": {"thread_id": name, "checkpoint_ns": "", "checkpoint_id": step}}
             if kind == "item":
-                assert (await store.aget(("steps", name), step)).value == {"step": int(step)}
+                (item,) = await store.abatch([GetOp(("steps", name), step)])
+                assert item.value == {"step": int(step)}
                 continue
             found = await saver.aget_tuple(config)
             assert found is not None

@@ -53,7 +53,7 @@ async def submit(client: AsyncOpenAI, content: bytes, **more: Any) -> Batch:
     return await create(client, await upload(client, content), **more)
 
 
-async def until(check: Callable[[], Awaitable[Any]], *, within: float = 15.0) -> Any:
+async def until(check: Callable[[], Awaitable[Any]], *, within: float = 90.0) -> Any:
     """Ask until the answer is true, for a bounded time, and ever less often."""
     deadline = time.monotonic() + within
     pause = 0.01
@@ -65,7 +65,7 @@ async def until(check: Callable[[], Awaitable[Any]], *, within: float = 15.0) ->
         pause = min(0.2, pause * 1.2)
 
 
-async def reached(client: AsyncOpenAI, batch_id: str, *statuses: str, within: float = 15.0) -> Batch:
+async def reached(client: AsyncOpenAI, batch_id: str, *statuses: str, within: float = 90.0) -> Batch:
     """The batch once it has one of the statuses; by default once it has ended."""
 
     async def look() -> Batch | None:
@@ -75,7 +75,7 @@ async def reached(client: AsyncOpenAI, batch_id: str, *statuses: str, within: fl
     return await until(look, within=within)
 
 
-async def ran(client: AsyncOpenAI, content: bytes, *, within: float = 15.0, **more: Any) -> Batch:
+async def ran(client: AsyncOpenAI, content: bytes, *, within: float = 90.0, **more: Any) -> Batch:
     return await reached(client, (await submit(client, content, **more)).id, within=within)
 
 

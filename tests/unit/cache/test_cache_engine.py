@@ -250,6 +250,7 @@ async def test_rows_of_an_older_version_are_read():
             PutOp((*root, "outcomes", "03"), "03", {"kind": "succeeded", "answer": [1]}),
         ]
     )
+    await ledger.read_attempts()  # the first step of taking a ledger over
     assert await ledger.requests(["02"]) == [Request("02", "t", {"q": 2})]
     assert await ledger.outcomes(["03"]) == {"03": Succeeded([1])}
 

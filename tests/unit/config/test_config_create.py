@@ -55,7 +55,7 @@ def test_a_vendors_address_stands_though_there_are_options_of_a_client(monkeypat
 @pytest.mark.parametrize(
     ("name", "options", "error", "words"),
     [
-        ("opnai", {}, ValueError, "did you mean 'openai'? There are 'openai', 'azure'"),
+        ("opnai", {}, ValueError, "did you mean 'openai'? There are 'openai', 'groq'"),
         ("openai", {"modle": "x"}, TypeError, "did you mean 'model'?"),
         ("openai", {"quirks": "groq"}, TypeError, "unknown option"),
         ("azure", {"base_url": "x"}, TypeError, "'azure_endpoint'"),

@@ -11,8 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from batch_bridge import Bridge, Budget, Limits, ResponseCache, TenantLimits, load_bridges
 from batch_bridge._config.fields import Duration
-from batch_bridge._config.load import _PROVIDERS
-from batch_bridge._config.tables import BridgeTable, BudgetTable, CacheTable, FlushTable, TenantTable
+from batch_bridge._config.tables import PROVIDERS, BridgeTable, BudgetTable, CacheTable, FlushTable, TenantTable
 from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge.errors import BatchBridgeError, ConfigError
 from batch_bridge.providers._shared.create import KINDS, option_names
@@ -98,7 +97,7 @@ def test_everything_reaches_its_argument(load, tmp_path):
     assert bridge._per_tenant == TenantLimits(requests=7, bytes=900)
     assert bridge.budget == Budget(usd="2.5", requests_per_thread=70)
     settings = bridge.provider._batch._settings
-    assert (settings.defaults, settings.delete_files) == ({"temperature": 0, "model": "m"}, True)
+    assert (settings.defaults, bridge.provider._batch._deletes) == ({"temperature": 0, "model": "m"}, True)
     assert settings.files_expire_after == timedelta(days=7)
     assert bridge.provider.limits == Limits(requests=10)
     assert bridge.provider._batch._clients._own.timeout == 60
@@ -195,7 +194,7 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_a_table_has_every_option_of_its_provider(name):
     """But for the client, and the key, in whose place its variable is named."""
     options = set(option_names(name)) - {"client", "api_key"} | {"name", "api_key_env"}
-    assert set(_PROVIDERS[name].model_fields) == options
+    assert set(PROVIDERS[name].model_fields) == options
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 import asyncio
 from datetime import timedelta
+from tempfile import TemporaryDirectory
 
 import pytest
+from langgraph.store.memory import InMemoryStore
 
 from batch_bridge import Batcher, Bridge, FlushPolicy, ResponseCache
 from batch_bridge._core.durations import LONGEST, duration, parse
@@ -44,6 +46,14 @@ def bridge(**options):
     return Bridge(submit=lambda items: items, poll=lambda handle: None, **options)
 
 
+def durable(retention):
+    with (
+        TemporaryDirectory() as folder,
+        Batcher(submit_func=lambda items: items, poll_func=list, path=f"{folder}/b.db", retention=retention) as batcher,
+    ):
+        return batcher
+
+
 TAKERS = {
     "max_age": lambda given: FlushPolicy(max_age=given).max_age,
     "max_idle": lambda given: FlushPolicy(max_idle=given).max_idle,
@@ -52,7 +62,8 @@ TAKERS = {
     "deadline": lambda given: bridge(deadline=given).deadline,
     "retention": lambda given: bridge(retention=given)._retention,
     "poll_patience": lambda given: bridge(poll_patience=given)._poll_patience,
-    "cache": lambda given: timedelta(seconds=ResponseCache(":memory:", ttl=given)._ttl),
+    "cache": lambda given: timedelta(seconds=ResponseCache(InMemoryStore(), ttl=given)._ttl),
+    "batcher": lambda given: durable(given)._worker._retained._period,
     "files": lambda given: OpenAIBatch(model="m", files_expire_after=given)._settings.files_expire_after,
 }
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from batch_bridge import Request
 from batch_bridge._core import messages
 from batch_bridge._core.json_values import to_json
-from batch_bridge._core.models import Line, Serialized
+from batch_bridge._core.models import LineFrame, Serialized
 from batch_bridge.errors import JSONError
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.providers.openai._lines import LinesReader
@@ -136,6 +136,6 @@ def test_a_line_belongs_to_the_provider_that_made_it():
 
 
 def test_a_line_may_leave_out_the_ends_of_an_item():
-    line = Line(None, b"<", b"|", b">", start=1, end=1)
+    line = LineFrame(None, b"<", b"|", b">", start=1, end=1)
     assert line.write("id", b"{x}") == b"<id|x>"
     assert line.size("id", b"{x}") == len(b"<id|x>")

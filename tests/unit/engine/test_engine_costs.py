@@ -104,6 +104,7 @@ async def test_a_request_costs_the_same_all_its_life_long_whatever_the_batch():
         "list tries": 1,
         "list batches": 1,
         "list money": 1,
+        "list closed": 1,
         "put money": 2,  # when the batch is begun, and when it is closed
         "list members": 1,
         "get outcomes": WAITING,
@@ -123,10 +124,10 @@ async def test_opening_reads_what_is_in_flight_and_not_what_waits(waiting):
     reopened = waiting.start()
     await reopened.open(at(1))
     await reopened.tick(at(1))
-    assert waiting.store.take() == ["list tries", "list batches", "list members", "list money"]
+    assert waiting.store.take() == ["list tries", "list batches", "list members", "list money", "list closed"]
     assert reopened.queued == 0
 
 
 async def test_opening_reads_each_open_batch_once(flying):
     await flying.start().open(at(1))
-    assert flying.store.take() == ["list tries", "list batches", "list members", "list money"]
+    assert flying.store.take() == ["list tries", "list batches", "list members", "list money", "list closed"]

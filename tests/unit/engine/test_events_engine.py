@@ -20,6 +20,7 @@ from batch_bridge.events import (
     PollFailed,
     Queued,
     Resubmitted,
+    ResultsExpiring,
     Settled,
     Stalled,
     StoreFailed,
@@ -172,7 +173,7 @@ def test_the_union_is_whole():
         match event:
             case Queued() | Submitted() | Polled() | PollFailed() | Settled():
                 return event.bridge
-            case Delivered() | Resubmitted() | Cancelled() | StoreFailed() | Stalled():
+            case Delivered() | Resubmitted() | Cancelled() | StoreFailed() | Stalled() | ResultsExpiring():
                 return event.bridge
             case _:
                 assert_never(event)
@@ -182,13 +183,16 @@ def test_the_union_is_whole():
         "BatchProgress",
         "Cancelled",
         "Delivered",
+        "Eta",
         "Event",
         "PollFailed",
         "Polled",
         "Progress",
         "Queued",
         "Resubmitted",
+        "ResultsExpiring",
         "Settled",
+        "Span",
         "Stalled",
         "StoreFailed",
         "Submitted",

@@ -202,13 +202,12 @@ async def test_times_survive_to_the_microsecond_and_in_utc(either):
     assert intent.begun_at.utcoffset() == timedelta(0)
 
 
-async def test_requests_lie_in_shards_and_batches_together(store, ledger):
+async def test_all_rows_of_a_kind_lie_in_one_namespace(store, ledger):
     await live(ledger)
     await ledger.enqueue([ONE, TWO])
     namespaces = {item.namespace for item in store.rows.search(("batch_bridge",), limit=100)}
     assert namespaces == {
-        ("batch_bridge", "bridge", "requests", ONE.id[:2]),
-        ("batch_bridge", "bridge", "requests", TWO.id[:2]),
+        ("batch_bridge", "bridge", "requests"),
         ("batch_bridge", "bridge", "closed"),
     }
 

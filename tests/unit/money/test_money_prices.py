@@ -230,3 +230,30 @@ def test_usage_is_read_of_langchain_messages_as_of_bodies():
 @pytest.mark.parametrize("answer", [None, "text", 5, {}, {"usage": None}, {"usage": {}}, [], {"usage": {"prompt": 1}}])
 def test_an_answer_without_usage_has_none(answer):
     assert read_usage(answer) is None
+
+
+def test_what_is_computed_plainly_is_what_the_list_of_prices_computes():
+    from genai_prices import Usage
+    from genai_prices.data import providers
+
+    from batch_bridge._money.prices import _fitting, _plainly
+
+    some = [Tokens(1000, 77), Tokens(9_999, 0, 1234), Tokens(5000, 10, 1000, 300), Tokens(5000, 10, 1000, 300, 200)]
+    compared = 0
+    for provider in providers:
+        for model in provider.models:
+            price = model.get_prices(NOW)
+            for tokens in (_fitting(price, each) for each in some):
+                if (plain := _plainly(price, tokens)) is None:
+                    continue
+                counts = {
+                    "input_tokens": tokens.input,
+                    "output_tokens": tokens.output,
+                    "cache_read_tokens": tokens.cache_read,
+                    "cache_write_tokens": tokens.cache_write + tokens.cache_write_1h,
+                    "cache_write_1h_tokens": tokens.cache_write_1h,
+                }
+                used = Usage(**{name: count for name, count in counts.items() if count}, cache_audio_read_tokens=0)
+                assert plain == price.calc_price(used)["total_price"], (provider.id, model.id, tokens)
+                compared += 1
+    assert compared > 1000

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
-from fakes import T0, Crash, FakeProvider, FakeStore, at, ended, request
+from fakes import Crash, FakeProvider, FakeStore, at, ended, request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from batch_bridge import Price, Prices
 from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import Ended, Errored, Expired, Succeeded
 from batch_bridge._engine import Engine
+from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import receipt
 from batch_bridge._money.receipt import rows
@@ -58,32 +60,56 @@ class Billing(FakeProvider):
         return sum((Decimal(100 + each.item["n"] + 30) / 2_000_000 for each in answered), Decimal(0))
 
 
+class Known:
+    """A cache that outlives every process."""
+
+    def __init__(self):
+        self.answers = {}
+
+    async def recall(self, keys, now, *, again=False):
+        return {key: self.answers[key] for key in keys if key in self.answers}
+
+    async def remember(self, answers, now):
+        self.answers.update(answers)
+
+
 FATES = st.lists(st.sampled_from(["answer", "answer", "expire", "busy"]), min_size=1, max_size=6)
 
 
 @settings(max_examples=40, deadline=None)
-@given(FATES, st.integers(0, 60), st.sampled_from(["before", "middle", "after"]), st.sets(st.integers(0, REQUESTS - 1)))
-def test_threads_batches_and_the_report_come_to_what_was_billed(fates, die_at, moment, given_up):
-    asyncio.run(live(fates, die_at, moment, given_up))
+@given(
+    FATES,
+    st.integers(0, 80),
+    st.sampled_from(["before", "middle", "after"]),
+    st.sets(st.integers(0, REQUESTS - 1)),
+    st.sampled_from([None, 1, 3, REQUESTS]),
+)
+def test_threads_batches_and_the_report_come_to_what_was_billed(fates, die_at, moment, given_up, kinds):
+    """`kinds` items differ, where a cache and deduplication share answers; without them all do."""
+    asyncio.run(live(fates, die_at, moment, given_up, kinds))
 
 
-async def live(fates, die_at, moment, given_up):
-    store, provider = FakeStore(), Billing(fates)
-    requests = [request(n) for n in range(REQUESTS)]
+async def live(fates, die_at, moment, given_up, kinds):
+    store, provider, cache = FakeStore(), Billing(fates), Known()
+    shared = None if kinds is None else Deduplication("bridge", provider, cache, dedupe=True)
+    requests = [replace(request(n), item={"n": n % (kinds or REQUESTS)}) for n in range(2 * REQUESTS)]
     dropped = [each.id for n, each in enumerate(requests) if n in given_up]
 
     def start():
         policy = FlushPolicy(max_requests=3, max_age=timedelta(0))
         ledger = Ledger(store, "bridge")
-        return Engine("bridge", provider, policy, ledger, poll_interval=timedelta(seconds=1), attempts=3, prices=PRICES)
+        options = {"poll_interval": timedelta(seconds=1), "deduplication": shared, "attempts": 3, "prices": PRICES}
+        return Engine("bridge", provider, policy, ledger, **options)
 
     async def run(engine, begin):
         await engine.open(at(begin))
-        await engine.collect(requests, at(begin))
+        await engine.collect(requests[:REQUESTS], at(begin))
         await engine.tick(at(begin), drain=True)
         await engine.cancel(dropped, at(begin))
-        for second in range(begin + 1, begin + 20):
+        for second in range(begin + 1, begin + 40):
             await engine.tick(at(second), drain=True)
+            if second == begin + 10:
+                await engine.collect(requests[REQUESTS:], at(second))
 
     if die_at:
         store.fuse.arm(die_at, moment)
@@ -94,6 +120,7 @@ async def live(fates, die_at, moment, given_up):
         store.fuse.revive()
         engine = start()
         await run(engine, 100)
+    store.fuse.revive()
     assert not engine.batches
     accounts = await engine.accounts()
     report = receipt([(PRICES, [line for each in accounts for line in each.each()])])
@@ -101,4 +128,9 @@ async def live(fates, die_at, moment, given_up):
     table = rows([("bridge", PRICES, [line for each in accounts for line in each.each()])])
     by_thread = sum((row["paid"] for row in table), Decimal(0))
     assert report.paid == by_batch == by_thread == provider.total()
-    assert T0
+    assert sum((row["list_price"] for row in table), Decimal(0)) == report.list_price
+    assert report.saved == report.list_price - report.paid >= report.paid
+    billed = sum(line.requests for lane, line in report.by_lane.items() if lane in ("batch", "realtime"))
+    assert billed == sum(fate == "answer" for fate in provider.billed.values())
+    if kinds == 1 and not die_at and not given_up and fates == ["answer"]:
+        assert report.by_lane["deduplicated"].requests + report.by_lane["cache_hit"].requests > REQUESTS

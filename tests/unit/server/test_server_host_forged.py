@@ -63,7 +63,7 @@ async def test_a_forged_request_is_not_sent() -> None:
     queued = {"entries": [[A, ["", "", 1, 1.0, ""]]]}
     request = {"thread": "../assistants", "text": "1"}
     await hosted.store.rows.abatch(
-        [PutOp((*ROOT, "queue"), "000000000007", queued, index=False), PutOp((*ROOT, "requests", A[:2]), A, request)]
+        [PutOp((*ROOT, "queue"), "000000000007", queued, index=False), PutOp((*ROOT, "requests"), A, request)]
     )
     await hosted.park(U, B)
     for _ in range(3):
@@ -96,7 +96,7 @@ async def test_an_outcome_that_cannot_be_read_is_an_error_to_who_waits_and_to_no
     await here.begin(hosted.store, "half a tick")
     await here.collect("")
     await here.advance()  # outcomes are written, and nobody was told
-    namespace = (*ROOT, "outcomes", A[:2])
+    namespace = (*ROOT, "outcomes")
     (kept,) = await hosted.store.rows.abatch([GetOp(namespace, A)])
     assert kept is not None
     await hosted.store.rows.abatch([PutOp(namespace, A, row, index=False)])

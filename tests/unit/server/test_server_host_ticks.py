@@ -103,7 +103,7 @@ async def test_a_tick_that_is_cancelled_while_it_takes_over_takes_over_anew() ->
     await second.end()
     load = first._ledger.load
 
-    async def cancelled() -> None:
+    async def cancelled(_: object = None) -> None:
         raise asyncio.CancelledError
 
     first._ledger.load = cancelled  # type: ignore[method-assign]

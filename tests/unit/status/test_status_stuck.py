@@ -2,10 +2,10 @@
 
 import pytest
 
+from batch_bridge._core.vendor_terms import terms_of
+from batch_bridge._core.words import span
 from batch_bridge._status.models import Batch, Facts, Owner, Threads
 from batch_bridge._status.stuck import stuck_lines, warning_lines
-from batch_bridge._status.terms import terms_of
-from batch_bridge._status.words import span
 
 NOW = 2_000_000_000.0
 HOUR = 3600.0
@@ -54,7 +54,10 @@ def test_a_provider_that_refuses_every_call_for_ten_minutes_is_told():
     bad = {"failures": 9, "problem": "401"}
     assert not stuck_lines(facts(flying(bad_since=NOW - 599, **bad)))
     (line,) = stuck_lines(facts(flying(bad_since=NOW - 600, **bad)))
-    assert "the provider has refused every call for 10m: 401" in line
+    assert "bridge 'bridge', batch bb-1 (batch_1): the provider has refused every call for 10m: see" in line
+    assert line.endswith("It said: 401")
+    (line,) = stuck_lines(facts(*[flying(bad_since=NOW - 600, **bad)] * 3))
+    assert "batch bb-1 (batch_1) and 2 more: the provider has refused" in line, "one line a bridge"
 
 
 def test_a_batch_that_has_not_moved_for_longer_than_its_like_took_is_stuck_once_there_are_enough_of_them():

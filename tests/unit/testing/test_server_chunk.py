@@ -7,13 +7,20 @@ from test_server_batch import fresh
 
 from batch_bridge.testing import Answer, Settings
 from batch_bridge.testing._answers.answer import AnswerRequest
-from batch_bridge.testing._batches.chunk import CHUNK_BYTES, Line, append_at, chunk_end, running_order, write_lines
+from batch_bridge.testing._batches.chunk import (
+    CHUNK_BYTES,
+    RequestLine,
+    append_at,
+    chunk_end,
+    running_order,
+    write_lines,
+)
 from batch_bridge.testing._server.seeded_random import SeededRandom
 
 
 def write(answers, **options):
     settings = Settings().changed(options)
-    lines = [Line(f"r{index}", AnswerRequest("/v1/x", {"n": index}), None) for index in range(len(answers))]
+    lines = [RequestLine(f"r{index}", AnswerRequest("/v1/x", {"n": index}), None) for index in range(len(answers))]
     return write_lines(fresh(), lines, answers, SeededRandom(lambda: settings))
 
 
@@ -80,7 +87,7 @@ def test_every_line_fault_leaves_the_line_paid():
 
 def test_an_identity_knows_the_tenant_the_id_and_the_body_but_not_its_key_order():
     def known(tenant, custom_id, body):
-        lines = [Line(custom_id, AnswerRequest("/v1/x", body), None)]
+        lines = [RequestLine(custom_id, AnswerRequest("/v1/x", body), None)]
         settings = Settings()
         return write_lines(fresh(tenant=tenant), lines, [Answer(200, {})], SeededRandom(lambda: settings)).paid[0]
 

@@ -1,6 +1,7 @@
 """How long providers work on a batch, and how long they keep what came of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 
 _HOUR: Final = 3600.0
@@ -33,6 +34,15 @@ https://learn.microsoft.com/azure/ai-services/openai/how-to/batch (late jobs go 
 https://docs.anthropic.com/en/docs/build-with-claude/batch-processing (24 h; results for 29 days from the creation),
 https://ai.google.dev/gemini-api/docs/batch-api (48 h), https://ai.google.dev/gemini-api/docs/files (48 h).
 """
+
+
+def terms_for(provider: object, kind: str) -> VendorTerms:
+    """Return the terms of a provider, which may say itself how long its results live (`results_life`)."""
+    terms = terms_of(kind)
+    life: timedelta | None = getattr(provider, "results_life", None)
+    if life is None:
+        return terms
+    return replace(terms, keeps=min(life.total_seconds(), terms.keeps or life.total_seconds()))
 
 
 def terms_of(provider: str) -> VendorTerms:

@@ -1,0 +1,100 @@
+"""A leg: what one job does of a thread, from where it stands to where it parks or ends, by the Runner's own code."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from langchain_core.runnables import RunnableConfig
+
+from batch_bridge._core.interrupt_payload import Asked
+from batch_bridge._core.models import Outcome
+from batch_bridge._ledger.ledger import Ledger, Rows
+from batch_bridge._ledger.patience import Patience
+from batch_bridge._node.untracked_state import UntrackedMemory
+from batch_bridge.runner._recovery import Failures
+from batch_bridge.runner._run import Run
+from batch_bridge.runner._thread import Thread
+from batch_bridge.runner._unclaimed import Unclaimed
+
+PARKED: Final = object()
+"""The result of a leg whose thread waits for a bridge."""
+
+
+class LegHost:
+    """What a `Run` needs of its host, for one leg. See `RunHost`.
+
+    Args:
+        graph: Compiled, with the leg's checkpointer.
+        bridges: The names of the pool's bridges.
+        rows: Where the ledgers are.
+        by: Who asks: this process.
+        patience: With the checkpointer.
+    """
+
+    def __init__(self, graph: Any, bridges: frozenset[str], rows: Rows, *, by: str, patience: Patience) -> None:
+        self.graph = graph
+        self.bridges = bridges
+        self.failures = Failures(rows)
+        self.untracked = UntrackedMemory()
+        self.unclaimed = Unclaimed(rows)
+        self.by = by
+        self.patience = patience
+        self.under_way: dict[str, Run | None] = {}
+        self.asked: tuple[Asked, ...] = ()
+        """What the thread asks for where it has parked."""
+        self._ledgers = {bridge: Ledger(rows, bridge) for bridge in bridges}
+        self._looking: asyncio.Task[None] | None = None
+
+    async def run(self, value: Any, config: RunnableConfig, run_id: str, options: Mapping[str, Any]) -> Any:
+        """Go on with a thread as far as it goes; return its result, `Failed`, or `PARKED`.
+
+        Raises:
+            Exception: What the checkpointer or the store raised: the leg can be done again.
+        """
+        call = Run(self, [value], config, run_id, continued=True, limit=1, options=options, is_single=True)
+        try:
+            results = [result async for _, result in call.results()]
+        finally:
+            if self._looking is not None:
+                self._looking.cancel()
+            await call.cancel()
+        return results[-1]
+
+    def collect(self, call: Run, thread: Thread, asked: Iterable[Asked]) -> None:
+        """Look whether what a parked thread asks for has been answered; if not, the leg is over."""
+        self.asked = tuple(asked)
+        self._looking = asyncio.get_running_loop().create_task(self._look(call, thread))
+
+    async def _look(self, call: Run, thread: Thread) -> None:
+        try:
+            found = await self.outcomes({(each.id, each.batcher) for each in self.asked})
+            due = [thread.settle(request_id) for request_id in found]
+        except Exception as error:  # noqa: BLE001  # the store's: the leg ends with it
+            call.fail(error)
+            return
+        if any(due):
+            call.wake(thread)
+        else:
+            call.leave(lambda _: PARKED)
+
+    async def outcomes(self, asks: Iterable[tuple[str, str]]) -> dict[str, Outcome]:
+        """Read what is known of (request id, bridge) pairs."""
+        by_bridge: dict[str, list[str]] = {}
+        for request_id, bridge in asks:
+            by_bridge.setdefault(bridge, []).append(request_id)
+        found: dict[str, Outcome] = {}
+        for bridge, ids in by_bridge.items():
+            found |= await self._ledgers[bridge].outcomes(ids)
+        return found
+
+    def told(self, asks: Iterable[tuple[str, str]]) -> None:
+        """Do nothing: whoever ticks tells what is delivered."""
+
+    def release(self, thread: Thread) -> None:
+        """Do nothing: whoever ticks lets go of outcomes, once it sees that the thread has ended."""
+
+    def abandon(self, thread: Thread) -> None:
+        """Do nothing: whoever ticks sends nothing for a thread that has failed."""
+
+    def changed(self, call: Run) -> None:
+        """Do nothing: the pool's threads say whether all is idle."""

@@ -1,0 +1,281 @@
+r"""The threads of a pool: one row each, in a table of ours beside LangGraph's checkpoints and procrastinate's jobs.
+
+::
+
+    ready    a job of it waits or runs      begun, or answered: the row and the job are written in one transaction
+    parked   it waits for a bridge          the row and the note for the bridge are written in one transaction
+    asks     it waits for a person
+    done     it has ended
+    failed   it has failed; it is begun again by who names it again
+
+A thread that is `ready` has one job, and no other state has any. So nothing is announced twice or not at all, whenever
+a process dies. A job that is taken for dead may still run: each leg takes a token, and one whose token is another's by
+the end changes nothing.
+"""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from procrastinate import App
+from procrastinate.jobs import Job
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+TASK: Final = "batch_bridge.thread"
+_HANDLES: Final = uuid.UUID("0c5c1c2e-3f0f-5a52-8a51-6d1f4b1f9a2e")
+_CHUNK: Final = 5_000
+_ENDED: Final = ("done", "failed", "asks")
+
+TABLE: Final = """
+CREATE TABLE IF NOT EXISTS batch_bridge_threads (
+    thread text PRIMARY KEY,
+    handle text NOT NULL UNIQUE,
+    pool text NOT NULL,
+    run text NOT NULL,
+    place bigint NOT NULL,
+    digest text NOT NULL,
+    state text NOT NULL,
+    token text NOT NULL DEFAULT '',
+    kind text NOT NULL,
+    given bytea NOT NULL,
+    result_kind text,
+    result bytea,
+    error text,
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX IF NOT EXISTS batch_bridge_threads_run ON batch_bridge_threads (run, place);
+CREATE INDEX IF NOT EXISTS batch_bridge_threads_ready ON batch_bridge_threads (pool) WHERE state = 'ready';
+CREATE INDEX IF NOT EXISTS batch_bridge_threads_parked ON batch_bridge_threads (pool, changed_at)
+    WHERE state = 'parked';
+"""
+
+
+class Given(NamedTuple):
+    """A thread that is to be begun, or to go on with something new."""
+
+    thread: str
+    run: str
+    place: int
+    digest: str
+    kind: str
+    data: bytes
+
+
+class Row(NamedTuple):
+    """A thread's row."""
+
+    thread: str
+    run: str
+    place: int
+    digest: str
+    state: str
+    kind: str
+    given: bytes
+
+
+class Ended(NamedTuple):
+    """What became of a thread."""
+
+    thread: str
+    place: int
+    state: str
+    kind: str | None
+    data: bytes | None
+    error: str | None
+
+
+def handle_of(thread: str) -> str:
+    """Return what a thread is called where threads are UUIDs."""
+    return str(uuid.uuid5(_HANDLES, thread))
+
+
+class Threads:
+    """The rows of one pool.
+
+    Args:
+        connections: Where they are.
+        app: Whose jobs threads are.
+        pool: The pool's name.
+    """
+
+    def __init__(self, connections: "AsyncConnectionPool[Any]", app: App, pool: str) -> None:
+        self._connections = connections
+        self._app = app
+        self._pool = pool
+
+    async def begin(self, given: Sequence[Given]) -> dict[str, str]:
+        """Begin threads that are not there, and those that have failed; all of them, or none.
+
+        Returns:
+            The digests of those that were there, by thread: the caller compares them.
+        """
+        known: dict[str, str] = {}
+        async with self._connections.connection() as connection, connection.transaction():
+            for start in range(0, len(given), _CHUNK):
+                page = given[start : start + _CHUNK]
+                cursor = await connection.execute(
+                    "INSERT INTO batch_bridge_threads (thread, handle, pool, run, place, digest, state, kind, given) "
+                    "SELECT thread, handle, %s, run, place, digest, 'ready', kind, given FROM unnest("
+                    "%s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::bytea[]) "
+                    "AS t(thread, handle, run, place, digest, kind, given) ON CONFLICT (thread) DO NOTHING "
+                    "RETURNING thread",
+                    (
+                        self._pool,
+                        [each.thread for each in page],
+                        [handle_of(each.thread) for each in page],
+                        [each.run for each in page],
+                        [each.place for each in page],
+                        [each.digest for each in page],
+                        [each.kind for each in page],
+                        [each.data for each in page],
+                    ),
+                )
+                new = {row["thread"] for row in await cursor.fetchall()}
+                old = [each.thread for each in page if each.thread not in new]
+                if old:
+                    cursor = await connection.execute(
+                        "SELECT thread, digest FROM batch_bridge_threads WHERE thread = ANY(%s)", (old,)
+                    )
+                    digests = {row["thread"]: row["digest"] for row in await cursor.fetchall()}
+                    same = [each.thread for each in page if digests.get(each.thread) == each.digest]
+                    known |= digests
+                    cursor = await connection.execute(
+                        "UPDATE batch_bridge_threads SET state = 'ready', error = NULL, changed_at = clock_timestamp() "
+                        "WHERE thread = ANY(%s) AND state = 'failed' RETURNING thread",
+                        (same,),
+                    )
+                    new |= {row["thread"] for row in await cursor.fetchall()}
+                await self._defer(connection, [each.thread for each in page if each.thread in new])
+        return known
+
+    async def go_on(self, given: Given) -> bool:
+        """Have a thread that waits for a person, or has ended, go on with something; return whether it does."""
+        async with self._connections.connection() as connection, connection.transaction():
+            cursor = await connection.execute(
+                "UPDATE batch_bridge_threads SET state = 'ready', kind = %s, given = %s, result = NULL, "
+                "result_kind = NULL, error = NULL, changed_at = clock_timestamp() "
+                "WHERE thread = %s AND state IN ('asks', 'done', 'failed') RETURNING thread",
+                (given.kind, given.data, given.thread),
+            )
+            if await cursor.fetchone() is None:
+                return False
+            await self._defer(connection, [given.thread])
+        return True
+
+    async def resume(self, handle: str) -> bool:
+        """Have a parked thread go on: its answers are there. Returns whether it was parked."""
+        async with self._connections.connection() as connection, connection.transaction():
+            cursor = await connection.execute(
+                "UPDATE batch_bridge_threads SET state = 'ready', changed_at = clock_timestamp() "
+                "WHERE handle = %s AND state = 'parked' RETURNING thread",
+                (handle,),
+            )
+            row = await cursor.fetchone()
+            if row is not None:
+                await self._defer(connection, [row["thread"]])
+        return row is not None
+
+    async def take(self, thread: str) -> tuple[Row, str] | None:
+        """Take a thread that is ready, for a leg; return its row and the leg's token. `None`: it is not ready."""
+        token = uuid.uuid4().hex
+        async with self._connections.connection() as connection:
+            cursor = await connection.execute(
+                "UPDATE batch_bridge_threads SET token = %s WHERE thread = %s AND state = 'ready' "
+                "RETURNING thread, run, place, digest, state, kind, given",
+                (token, thread),
+            )
+            row = await cursor.fetchone()
+        return None if row is None else (Row(**row), token)
+
+    async def leave(self, connection: AsyncConnection[Any], thread: str, token: str, ended: Ended) -> bool:
+        """Write how a leg has left its thread; return whether the leg is the thread's last one.
+
+        Args:
+            connection: Of the caller's transaction.
+            thread: The thread.
+            token: The leg's.
+            ended: Its new state, and its result.
+        """
+        cursor = await connection.execute(
+            "UPDATE batch_bridge_threads SET state = %s, result_kind = %s, result = %s, error = %s, token = '', "
+            "changed_at = clock_timestamp() WHERE thread = %s AND token = %s AND state = 'ready' RETURNING thread",
+            (ended.state, ended.kind, ended.data, ended.error, thread, token),
+        )
+        return await cursor.fetchone() is not None
+
+    async def ended(self, run: str, beyond: int = -1) -> list[Ended]:
+        """Return the threads of a run that have ended, by their places."""
+        return await self._ended("run = %s AND place > %s", (run, beyond))
+
+    async def ended_of(self, thread: str) -> Ended | None:
+        """Return what became of a thread; `None` if it has not ended, or there is none."""
+        return next(iter(await self._ended("thread = %s", (thread,))), None)
+
+    async def counts(self, run: str | None = None) -> dict[str, int]:
+        """Count the threads of the pool, or of one run, by state."""
+        async with self._connections.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT state, count(*) AS count FROM batch_bridge_threads "
+                "WHERE pool = %s AND (%s::text IS NULL OR run = %s) GROUP BY state",
+                (self._pool, run, run),
+            )
+            return {row["state"]: row["count"] for row in await cursor.fetchall()}
+
+    async def is_idle(self) -> bool:
+        """Return whether no thread of the pool is ready."""
+        async with self._connections.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT 1 FROM batch_bridge_threads WHERE pool = %s AND state = 'ready' LIMIT 1", (self._pool,)
+            )
+            return await cursor.fetchone() is None
+
+    async def states(self, handles: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Return threads and their states, by handle."""
+        async with self._connections.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT handle, thread, state FROM batch_bridge_threads WHERE handle = ANY(%s)", (list(handles),)
+            )
+            return {row["handle"]: (row["thread"], row["state"]) for row in await cursor.fetchall()}
+
+    async def parked(self, offset: int, limit: int) -> list[str]:
+        """Return the handles of threads that are parked, newest first."""
+        async with self._connections.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT handle FROM batch_bridge_threads WHERE pool = %s AND state = 'parked' "
+                "ORDER BY changed_at DESC, thread LIMIT %s OFFSET %s",
+                (self._pool, limit, offset),
+            )
+            return [row["handle"] for row in await cursor.fetchall()]
+
+    async def _ended(self, where: str, given: tuple[Any, ...]) -> list[Ended]:
+        async with self._connections.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT thread, place, state, result_kind, result, error FROM batch_bridge_threads "  # noqa: S608
+                f"WHERE {where} AND state = ANY(%s) ORDER BY place",
+                (*given, list(_ENDED)),
+            )
+            return [
+                Ended(row["thread"], row["place"], row["state"], row["result_kind"], row["result"], row["error"])
+                for row in await cursor.fetchall()
+            ]
+
+    async def _defer(self, connection: AsyncConnection[Any], threads: Sequence[str]) -> None:
+        """Make jobs of threads, in the caller's transaction. One job of a thread runs at a time, whatever comes."""
+        if threads:
+            jobs = [
+                Job(
+                    queue=queue_of(self._pool),
+                    lock=thread,
+                    queueing_lock=None,
+                    task_name=TASK,
+                    task_kwargs={"thread": thread},
+                )
+                for thread in threads
+            ]
+            await self._app.job_manager.batch_defer_jobs_async(jobs=jobs, connection=connection)
+
+
+def queue_of(pool: str) -> str:
+    """Return procrastinate's name of a pool's queue."""
+    return f"batch_bridge_{pool}"

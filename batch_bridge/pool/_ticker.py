@@ -1,0 +1,187 @@
+"""The ticker: a loop outside of all runs, in every process that may tick, and awake in one of them.
+
+Two things keep it alone. A Postgres advisory lock, on a connection of its own, says who may tick: it goes the moment
+the holder's process dies. The lease row, which each tick begins with and which is read before each submission, says
+who does: a holder that slept, or whose connection was lost, finds another's epoch there, and sends nothing.
+
+A holder that hangs keeps its connection, and so its lock. Who waits watches the lease by its own clock; once it stands
+still for a term, the connection of the holder is ended.
+"""
+
+import asyncio
+import contextlib
+import logging
+import zlib
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import uuid4
+
+import psycopg
+from langgraph.store.base import GetOp
+
+from batch_bridge._core import clock as _clock
+from batch_bridge._core import log_text as _logged
+from batch_bridge._ledger.ledger import Rows
+from batch_bridge._server.tick import ServerHost
+
+logger = logging.getLogger("batch_bridge")
+
+_KIND: Final = 0x6262
+"""The first half of our advisory locks."""
+_LOOK: Final = 0.5
+"""Seconds between two tries to get the lock: a take-over after a death takes so long."""
+_TERM: Final = 15.0
+"""Seconds after which a lease that stands still is taken for that of a holder that hangs."""
+_BEAT: Final = 2.0
+"""Seconds between two signs of life."""
+_ANSWER: Final = 5.0
+"""Seconds in which the database answers on the lock's connection."""
+_PAUSE: Final = timedelta(seconds=1)
+"""The longest pause between two ticks: notes of threads that park are seen by then."""
+_MOST_PASSES: Final = 300
+
+
+class Ticker:
+    """Ticks for the bridges of one pool, when it is this process's turn.
+
+    Args:
+        dsn: Where the lock is.
+        name: The pool's.
+        hosts: One for each bridge, by the bridge's name.
+        store: Where the ledgers are.
+        is_idle: Returns whether a bridge is to send what waits, because no thread runs or could.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        name: str,
+        hosts: dict[str, ServerHost],
+        store: Rows,
+        is_idle: Callable[[str], Awaitable[bool]],
+    ) -> None:
+        self._dsn = dsn
+        self._key = zlib.crc32(name.encode()) & 0x7FFFFFFF
+        self._name = name
+        self._hosts = hosts
+        self._store = store
+        self._is_idle = is_idle
+        self.is_holder = False
+        """Whether this process ticks."""
+
+    async def run(self) -> None:
+        """Tick whenever it is this process's turn, until it is cancelled."""
+        while True:
+            try:
+                await self._serve()
+            except* (psycopg.Error, OSError, TimeoutError) as errors:
+                logger.warning("the ticker of %r has lost its database: %s", self._name, _logged.said(_first(errors)))
+            await asyncio.sleep(_LOOK)
+
+    async def _serve(self) -> None:
+        connection = await psycopg.AsyncConnection.connect(
+            self._dsn, autocommit=True, application_name=f"batch_bridge ticker {self._name}"[:63], connect_timeout=5
+        )
+        async with connection:
+            watch = _Watch(asyncio.get_running_loop().time)
+            while not await self._try(connection):
+                if watch.is_stale(await self._leases()):
+                    await self._end_holder(connection)
+                await asyncio.sleep(_LOOK)
+            self.is_holder = True
+            try:
+                await self._hold(connection)
+            finally:
+                self.is_holder = False
+
+    async def _try(self, connection: psycopg.AsyncConnection[Any]) -> bool:
+        cursor = await connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (_KIND, self._key))
+        row = await cursor.fetchone()
+        return bool(row and row[0])
+
+    async def _leases(self) -> Sequence[Any]:
+        """Return what tells whether the holder lives: its leases, as they are."""
+        names = sorted(self._hosts)
+        rows = await self._store.abatch([GetOp(("batch_bridge", name, "lease"), "lease") for name in names])
+        return [None if row is None else dict(row.value) for row in rows]
+
+    async def _end_holder(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        cursor = await connection.execute(
+            "SELECT pid, pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND "
+            "objid = %s AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            (_KIND, self._key),
+        )
+        for pid, _ in await cursor.fetchall():
+            logger.warning("the ticker of %r has hung for %d s; its connection %d was ended", self._name, _TERM, pid)
+
+    async def _hold(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        logger.info("this process ticks for %r", self._name)
+        tick = uuid4().hex
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._guard(connection))
+            for name, host in self._hosts.items():
+                group.create_task(self._tick_on(name, host, tick))
+
+    async def _guard(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Look now and then whether the lock's connection is there, and say in the leases that this process lives."""
+        while True:
+            await asyncio.sleep(_BEAT)
+            async with asyncio.timeout(_ANSWER):
+                await connection.execute("SELECT 1")
+            for host in self._hosts.values():
+                with contextlib.suppress(RuntimeError):  # its tick finds out that it is not its own any more
+                    await host.beat()
+
+    async def _tick_on(self, name: str, host: ServerHost, tick: str) -> None:
+        while True:
+            next_at = await self.tick(name, host, tick)
+            pause = _PAUSE if next_at is None else min(max(next_at - _clock.now(), timedelta(0)), _PAUSE)
+            await asyncio.sleep(pause.total_seconds())
+
+    async def tick(self, name: str, host: ServerHost, tick: str) -> datetime | None:
+        """Do one tick, and return when there is something to do next; `None`: nothing is due."""
+        try:
+            while True:
+                is_idle = await self._is_idle(name)  # before the notes are read: what parked by then has left one
+                if not await host.begin(self._store, tick, alone=True):
+                    return None
+                await host.collect("")
+                await host.advance()
+                await host.deliver()
+                await host.flush(everything=is_idle and host.waits_for_idleness and await self._is_idle(name))
+                if host.passes >= _MOST_PASSES or not (host.again or await host.rest()):
+                    return await host.end()
+        except Exception as error:  # noqa: BLE001  # no graph runs here
+            return await host.fail(error)
+        except BaseException:
+            await host.break_off()
+            raise
+
+
+class _Watch:
+    """Tells by this process's clock whether something has stood still for a term."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._seen: object = None
+        self._since = self._looked_at = clock()
+
+    def is_stale(self, seen: object) -> bool:
+        now = self._clock()
+        if seen != self._seen or now - self._looked_at > _TERM / 2:  # we slept ourselves
+            self._seen, self._since = seen, now
+        self._looked_at = now
+        if now - self._since <= _TERM:
+            return False
+        self._since = now
+        return True
+
+
+def _first(errors: BaseExceptionGroup[Any]) -> Exception:
+    for error in errors.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            return _first(error)
+        if isinstance(error, Exception):
+            return error
+    return RuntimeError("unknown")

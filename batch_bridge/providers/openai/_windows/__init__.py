@@ -1,0 +1,1 @@
+"""Responses in the background, with a completion window."""

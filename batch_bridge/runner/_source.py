@@ -1,0 +1,68 @@
+"""Where a call's inputs come from: an iterable has the next one at once, an async one may take time."""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from typing import Any
+
+
+class Source:
+    """Gives inputs one at a time, when there is room for one; of an async iterable at most one is read ahead.
+
+    Args:
+        inputs: The inputs.
+        on_news: Called once `read` has something to give, or to raise, that it had not before.
+    """
+
+    def __init__(self, inputs: Iterable[Any] | AsyncIterable[Any], on_news: Callable[[], None]) -> None:
+        self.is_async = isinstance(inputs, AsyncIterable)
+        self._sync: Iterator[Any] = iter(()) if isinstance(inputs, AsyncIterable) else iter(inputs)
+        self._async: AsyncIterator[Any] | None = aiter(inputs) if isinstance(inputs, AsyncIterable) else None
+        self._on_news = on_news
+        self._index = 0
+        self._reading: asyncio.Task[Any] | None = None
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether the next input is being read and is not there yet."""
+        return self._reading is not None and not self._reading.done()
+
+    def read(self) -> tuple[int, Any] | None:
+        """Return the next input with its index; `None` if it is not there yet.
+
+        Raises:
+            StopIteration: There are no more.
+            Exception: What the iterable has raised.
+        """
+        if self._async is None:
+            value = next(self._sync)
+        else:
+            if self._reading is None:
+                self._reading = asyncio.get_running_loop().create_task(_next(self._async))
+                self._reading.add_done_callback(self._read)
+            if not self._reading.done():
+                return None
+            reading, self._reading = self._reading, None
+            found = reading.result()
+            if not found:
+                raise StopIteration
+            (value,) = found
+        self._index += 1
+        return self._index - 1, value
+
+    def _read(self, reading: "asyncio.Task[Any]") -> None:
+        if not reading.cancelled():
+            self._on_news()
+
+    async def close(self) -> None:
+        """Stop reading; what is being read is lost. Idempotent."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+
+async def _next(inputs: AsyncIterator[Any]) -> tuple[Any, ...]:
+    """Return the next input, alone in a tuple; an empty one at the end, for no task may raise `StopIteration`."""
+    try:
+        return (await anext(inputs),)
+    except StopAsyncIteration:
+        return ()

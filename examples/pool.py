@@ -1,0 +1,143 @@
+"""A pool of three processes on a Postgres of its own: 2,000 records, and one process is killed in the middle.
+
+Starts a cluster in a temporary folder, the Batch API server and three workers, and ends all it has started.
+No key and no account: the answers are stand-ins.
+"""
+
+import asyncio
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TypedDict
+
+from langgraph.graph import StateGraph
+from openai import AsyncOpenAI
+
+from batch_bridge import Bridge, wait
+from batch_bridge.pool import Pool
+from batch_bridge.providers.openai import OpenAIBatch
+from batch_bridge.testing import BatchServer
+
+WORKERS = 3
+RECORDS = 2_000
+
+
+class State(TypedDict, total=False):
+    record: str
+    summary: str
+    check: str
+
+
+async def ask(text: str) -> str:
+    answer = await wait([{"role": "user", "content": text}])
+    return answer["choices"][0]["message"]["content"]
+
+
+async def summarise(state: State) -> State:
+    return {"summary": await ask(f"Summarise record {state['record']}")}
+
+
+async def check(state: State) -> State:
+    return {"check": await ask(f"Is this right? {state['summary']}")}
+
+
+def make_pool() -> Pool:
+    """Return the pool, as each process makes it."""
+    graph = StateGraph(State).add_node("summarise", summarise).add_node("check", check)
+    graph.add_edge("__start__", "summarise").add_edge("summarise", "check")
+    client = lambda: AsyncOpenAI(base_url=os.environ["POOL_SERVER"], api_key="test")  # noqa: E731
+    bridge = Bridge(OpenAIBatch(client, model="gpt-4o-mini"), poll_interval=1)
+    return Pool(graph, bridge, dsn=os.environ["POOL_DSN"])
+
+
+def binary(name: str) -> str:
+    found = shutil.which(
+        name, path=os.pathsep.join([*map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"))), os.defpath])
+    )
+    if found is None:
+        sys.exit(f"There is no {name} on this machine; install PostgreSQL (Debian: apt install postgresql).")
+    return found
+
+
+@contextmanager
+def postgres():
+    """Yield the address of a database in a temporary folder."""
+    initdb, server = binary("initdb"), binary("postgres")
+    other = ["runuser", "-u", "postgres", "--"] if getpass.getuser() == "root" else []  # it refuses to run as root
+    folder = tempfile.mkdtemp(prefix="batch-bridge-pool-")
+    Path(folder).chmod(0o777)
+    try:
+        subprocess.run(
+            [*other, initdb, "-D", f"{folder}/data", "-U", "bridge", "--auth=trust", "-N"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [*other, server, "-D", f"{folder}/data", "-h", "127.0.0.1", "-p", str(port), "-k", folder]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            ready = [binary("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+            while subprocess.run(ready, check=False).returncode:
+                time.sleep(0.1)
+            yield f"postgresql://bridge@127.0.0.1:{port}/postgres"
+        finally:
+            process.terminate()
+            process.wait()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def run(records: int, workers: list[subprocess.Popen[bytes]], server: BatchServer) -> None:
+    began = time.monotonic()
+    pool = make_pool()
+    async with pool:
+        await pool.submit([{"record": str(each)} for each in range(records)], run_id="demo")
+        killed = None
+        while (status := await pool.status("demo"))["running"] or status["parked"]:
+            seconds = time.monotonic() - began
+            print(f"{seconds:5.1f} s  {status}  {server.stats.batches} batches at the provider", flush=True)
+            if killed is None and server.stats.batches:
+                killed = workers[0]
+                killed.send_signal(signal.SIGKILL)
+                print(f"         process {killed.pid} is killed")
+            await asyncio.sleep(2)
+        results = await pool.results("demo")
+    right = sum(each["check"].endswith(each["summary"]) for each in results)
+    stats = server.stats
+    print(
+        f"{right:,} of {records:,} records have their own answers after {time.monotonic() - began:.0f} s; "
+        f"{stats.batches} batches, {stats.paid:,} requests paid, {stats.paid_twice} of them twice."
+    )
+
+
+def main() -> None:
+    records = int(sys.argv[1]) if len(sys.argv) > 1 else RECORDS
+    with ExitStack() as stack:
+        os.environ["POOL_DSN"] = stack.enter_context(postgres())
+        server = stack.enter_context(BatchServer(latency=5))
+        os.environ["POOL_SERVER"] = server.base_url
+        workers = [subprocess.Popen([sys.executable, __file__, "worker"]) for _ in range(WORKERS)]
+        try:
+            asyncio.run(run(records, workers, server))
+        finally:
+            for each in workers:
+                each.terminate()
+            for each in workers:
+                each.wait()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["worker"]:
+        asyncio.run(make_pool().run())
+    else:
+        main()
