@@ -324,11 +324,11 @@ class RunFileError(BatchBridgeError):
 
 
 class StoreInUseError(BatchBridgeError):
-    """Another Runner owns a bridge or a run in this store; two Runners would pay twice.
+    """Another Runner, or a LangGraph deployment, owns a bridge or a run in this store; two would pay twice.
 
     Attributes:
-        host: The machine on which the other Runner runs.
-        pid: Its process.
+        host: The machine on which the other Runner runs; empty if it is a deployment's.
+        pid: Its process; 0 if it is a deployment's.
     """
 
     def __init__(self, message: str, *, host: str = "", pid: int = 0) -> None:

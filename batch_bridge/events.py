@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
+from batch_bridge._core.html_text import bar
 from batch_bridge._core.models import JSON, Usage
 
 __all__ = [
@@ -349,6 +350,21 @@ class Progress:
         if self.queued:
             return "queued"
         return "ended" if self.total is not None and self.done >= self.total else "running"
+
+    def _repr_html_(self) -> str:
+        """Return it for a notebook."""
+        of = "" if self.total is None else f" of {self.total:,}"
+        parts = [f"{self.done:,}{of} done"]
+        if self.ended_before:
+            parts.append(f"{self.ended_before:,} had ended before")
+        if self.queued:
+            parts.append(f"{self.queued:,} queued")
+        if self.batches:
+            told = any(each.done is not None for each in self.in_batches)
+            parts.append(
+                f"{self.in_flight:,} in {self.batches:,} batches" + (f", {self.answered:,} answered" if told else "")
+            )
+        return bar(self.done, self.total, "; ".join(parts))
 
 
 Event: TypeAlias = (

@@ -101,6 +101,8 @@ class DevServer:
         config["graphs"] = {name: _absolute(path, home) for name, path in config["graphs"].items()}
         if "auth" in config:
             config["auth"]["path"] = _absolute(config["auth"]["path"], home)
+        if "app" in config.get("http", {}):
+            config["http"]["app"] = _absolute(config["http"]["app"], home)
         own = self.folder / "langgraph.json"
         own.write_text(json.dumps(config, indent=2))
         return own

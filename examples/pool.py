@@ -112,7 +112,10 @@ async def run(records: int, workers: list[subprocess.Popen[bytes]], server: Batc
                 print(f"         process {killed.pid} is killed")
             await asyncio.sleep(2)
         results = await pool.results("demo")
-    right = sum(each["check"].endswith(each["summary"]) for each in results)
+    right = sum(
+        each["summary"].endswith(f"record {number}") and "Is this right?" in each["check"]
+        for number, each in enumerate(results)
+    )
     stats = server.stats
     print(
         f"{right:,} of {records:,} records have their own answers after {time.monotonic() - began:.0f} s; "

@@ -28,7 +28,7 @@ class CacheBackend(Protocol):
         ...
 
     async def put(self, tenant: str, answers: Mapping[str, CacheEntry]) -> None:
-        """Keep answers; they are durable, as far as the shelf is, when it returns."""
+        """Keep answers; they are durable, as far as the backend is, when it returns."""
         ...
 
     async def drop(self, tenant: str, keys: Sequence[str]) -> None:

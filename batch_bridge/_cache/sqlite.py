@@ -57,7 +57,7 @@ _CLEAR: Final = "DELETE FROM answers WHERE tenant = ? OR tenant GLOB ?"
 
 
 class SQLiteBackend:
-    """A shelf in a SQLite file of its own.
+    """Entries in a SQLite file of its own.
 
     One connection, one caller at a time, in a thread beside the event loop. What was put survives the process; the
     last answers may be lost with the power, which costs asking again.

@@ -21,7 +21,7 @@ _SWEPT: Final = 200
 
 
 class StoreBackend:
-    """A shelf in a store, which belongs to the caller.
+    """Entries in a store, which belongs to the caller.
 
     A store that can let items expire does so by itself; in others, answers whose time is over go when they are asked
     for, and some in each sweep.

@@ -1,19 +1,18 @@
 """`batch-bridge cost` and `batch-bridge quote`: what a file has cost, and what a file of requests will."""
 
-import sqlite3
 import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from batch_bridge._money import Account, AccountLine, Ask, Cost, Prices, of_asks, receipt, shown
-from batch_bridge._money.receipt import to_json
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from batch_bridge._money import AccountLine, Ask, Cost
 
 _WIDTH = 120
 """Characters of a line where no terminal says how many there are."""
@@ -27,6 +26,10 @@ def cost(
     run_id: Annotated[str | None, typer.Option(help="Of this run alone.")] = None,
 ) -> None:
     """Print what a run has cost, also while it is under way. Prices are those of genai-prices, as it is installed."""
+    import sqlite3  # noqa: PLC0415  # as what follows, the other commands need not wait for it
+
+    from batch_bridge._money import Prices, receipt  # noqa: PLC0415
+
     try:
         lines = [line for line in _lines(path) if run_id in (None, line.who.run)]
         cost = receipt([(Prices(), lines)])
@@ -34,8 +37,12 @@ def cost(
         typer.echo(f"{path} cannot be read as the file of a Runner, a Batcher or Jobs: {error}", err=True)
         raise typer.Exit(2) from error
     if as_json:
+        from batch_bridge._money.receipt import to_json  # noqa: PLC0415
+
         typer.echo(orjson.dumps(to_json(cost), option=orjson.OPT_INDENT_2))
     else:
+        from rich.console import Console  # noqa: PLC0415
+
         Console(width=None if sys.stdout.isatty() else _WIDTH).print(_table(cost))
 
 
@@ -49,6 +56,8 @@ def quote(
     ] = None,
 ) -> None:
     """Print what a file of requests will cost. Nothing is sent."""
+    from batch_bridge._money import Prices, of_asks  # noqa: PLC0415
+
     try:
         with path.open("rb") as file:
             asks = [_ask(line, model) for line in file if line.strip()]
@@ -58,7 +67,9 @@ def quote(
     typer.echo(str(of_asks(asks, Prices(), vendor, batches=None, now=datetime.now(UTC), output_tokens=output_tokens)))
 
 
-def _ask(line: bytes, model: str) -> Ask:
+def _ask(line: bytes, model: str) -> "Ask":
+    from batch_bridge._money import Ask  # noqa: PLC0415
+
     read: Any = orjson.loads(line)
     if not isinstance(read, dict):
         raise ValueError("a line is no JSON object")  # noqa: TRY004  # reported as what it is: a bad file
@@ -67,7 +78,11 @@ def _ask(line: bytes, model: str) -> Ask:
     return Ask(str(body.get("model") or model), body, has_output)
 
 
-def _lines(path: Path) -> list[AccountLine]:
+def _lines(path: Path) -> "list[AccountLine]":
+    import sqlite3  # noqa: PLC0415
+
+    from batch_bridge._money import Account  # noqa: PLC0415
+
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
@@ -81,7 +96,11 @@ def _lines(path: Path) -> list[AccountLine]:
     return lines
 
 
-def _table(cost: Cost) -> Table:
+def _table(cost: "Cost") -> "Table":
+    from rich.table import Table  # noqa: PLC0415
+
+    from batch_bridge._money import shown  # noqa: PLC0415
+
     table = Table("", "requests", "input", "output", "paid", "in realtime", "saved", title="What it has cost")
     parts = [*cost.by_model.items(), *cost.by_lane.items()]
     for name, line in [*parts, ("all", cost)]:

@@ -1,6 +1,5 @@
 """`batch-bridge run`: a graph over the lines of a file, from a terminal or from cron."""
 
-import asyncio
 import importlib
 import importlib.util
 import logging
@@ -16,10 +15,10 @@ import orjson
 import typer
 
 from batch_bridge._cli.lines import read_lines
-from batch_bridge._core.pending import Pending
 from batch_bridge.errors import BatchBridgeError, UsageError
 
 if TYPE_CHECKING:  # what the other commands need not wait for
+    from batch_bridge._core.pending import Pending
     from batch_bridge.bridge import Bridge
     from batch_bridge.runner import Runner
 
@@ -50,6 +49,9 @@ def run(
     Exit codes: 0 all have ended; 1 some have failed, and the same command runs those again; 2 the command, or the
     program, is wrong; 3 some wait for a batch, and the same command goes on with them.
     """
+    import asyncio  # noqa: PLC0415  # as what follows, the other commands need not wait for it
+
+    from batch_bridge._core.pending import Pending  # noqa: PLC0415
     from batch_bridge.runner import Runner  # noqa: PLC0415
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -120,6 +122,8 @@ def _write_to(file: BinaryIO, results: list[Any]) -> None:
 
 
 def _rows(results: list[Any]) -> Iterator[dict[str, Any]]:
+    from batch_bridge._core.pending import Pending  # noqa: PLC0415
+
     for index, result in enumerate(results):
         match result:
             case Pending():
@@ -155,7 +159,7 @@ def _plain(value: object) -> Any:
     return str(value)
 
 
-def _summary(count: int, failed: int, parked: list[Pending]) -> str:
+def _summary(count: int, failed: int, parked: "list[Pending]") -> str:
     said = f"{count} inputs: {count - failed - len(parked)} done, {failed} failed, {len(parked)} wait"
     batches = {batch.key: batch for each in parked for batch in each.batches}
     if not batches:

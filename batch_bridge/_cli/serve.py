@@ -4,14 +4,12 @@ import ipaddress
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from batch_bridge.testing._server.errors import BatchServerError
-from batch_bridge.testing._server.serve import CONCURRENCY, Launch, new_token
-from batch_bridge.testing._server.serve import serve as serve_forever
-from batch_bridge.testing._server.settings import Settings
+if TYPE_CHECKING:
+    from batch_bridge.testing._server.serve import Launch
 
 _FAULTS = "Faults (shares from 0 to 1)"
 
@@ -37,7 +35,9 @@ def serve(
     upstream_key: Annotated[
         str | None, typer.Option(envvar="BATCH_BRIDGE_UPSTREAM_KEY", help="The upstream's API key.")
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Concurrent requests to the upstream.")] = CONCURRENCY,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Concurrent requests to the upstream.", show_default="16")
+    ] = None,
     allow_host: Annotated[
         list[str] | None, typer.Option(help="An additional host name, e.g. host.docker.internal.")
     ] = None,
@@ -73,6 +73,11 @@ def serve(
     ] = 0.0,
 ) -> None:
     """Serve OpenAI's Files and Batches API from this machine, until Ctrl-C."""
+    from batch_bridge.testing._server.errors import BatchServerError  # noqa: PLC0415  # only for this command
+    from batch_bridge.testing._server.serve import CONCURRENCY, Launch, new_token  # noqa: PLC0415
+    from batch_bridge.testing._server.serve import serve as serve_forever  # noqa: PLC0415
+    from batch_bridge.testing._server.settings import Settings  # noqa: PLC0415
+
     options: dict[str, object] = {
         "latency": latency,
         "webhook_url": webhook_url,
@@ -104,7 +109,7 @@ def serve(
             answerer=answerer,
             upstream=upstream,
             upstream_key=upstream_key,
-            concurrency=concurrency,
+            concurrency=concurrency or CONCURRENCY,
             allow_hosts=tuple(allow_host or ()),
             control_token=control_token or new_token(),
             settings=Settings().changed(options | dict(map(_named, option or []))),
@@ -145,7 +150,7 @@ def _named(text: str) -> tuple[str, object]:
         return name.strip().replace("-", "_"), value
 
 
-def _greet(base_url: str, launch: Launch) -> None:
+def _greet(base_url: str, launch: "Launch") -> None:
     answers = launch.upstream or launch.answerer or "the stand-in (no model is called, and nothing costs money)"
     typer.echo(f"Batch API server on {base_url}")
     typer.echo(f"  answers    {answers}")

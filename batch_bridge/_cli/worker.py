@@ -1,6 +1,5 @@
 """`batch-bridge worker`: a process of a pool."""
 
-import asyncio
 import importlib
 import logging
 import os
@@ -30,6 +29,8 @@ def worker(
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(USAGE) from error
     try:
+        import asyncio  # noqa: PLC0415  # the other commands need not wait for it
+
         asyncio.run(made.run())
     except BatchBridgeError as error:
         typer.echo(f"Error: {error}", err=True)

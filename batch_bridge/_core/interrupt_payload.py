@@ -3,9 +3,9 @@
 Interrupt::
 
     {"batch_bridge": 1, "requests": [{"id": …, "batcher": "bridge", "item": …}]}
-                                         where set: "tenant", "sample", "deadline" in seconds, "label", "trace", "priced";
-                                         beside "requests" "run", and "by": who asks, see `_box`; on a server "mac", see
-                                         `_signature`
+                                         where set: "tenant", "sample", "deadline" in seconds, "label", "trace",
+                                         "priced"; beside "requests" "run", and "by": who asks, see `_box`; on a server
+                                         "mac", see `_signature`
 
 Envelope, the value that resumes it::
 

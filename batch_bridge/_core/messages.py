@@ -10,7 +10,6 @@ from typing import TypeVar, cast
 
 import orjson
 from langchain_core.messages import AIMessage, BaseMessage, message_to_dict, messages_from_dict
-from langchain_core.messages.ai import UsageMetadata
 
 from batch_bridge._core import text as _text
 from batch_bridge._core.json_values import serialize, to_json
@@ -96,15 +95,17 @@ def may_hold_messages(data: bytes) -> bool:
 
 
 def with_cost(answer: T, cost: Decimal | None) -> T:
-    """Return an answer that tells what was paid for it, if it is LangChain's: `total_cost` beside the tokens.
+    """Return an answer that tells what was paid for it, if it is LangChain's, in `response_metadata["batch_bridge"]`.
 
-    Source: langchain_core.language_models.chat_models, which puts a zero there where its own cache has answered;
-    langsmith.schemas.UsageMetadata.
+    Not in `usage_metadata`, where LangSmith has a `total_cost`: LangChain adds those up as whole numbers, and raises at
+    others, so that counting tokens over several calls would fail.
+
+    Source: langchain_core.utils.usage._dict_int_op.
     """
-    if cost is None or not isinstance(answer, AIMessage) or answer.usage_metadata is None:
+    if cost is None or not isinstance(answer, AIMessage):
         return answer
-    usage = cast("UsageMetadata", {**answer.usage_metadata, "total_cost": float(cost)})
-    return answer.model_copy(update={"usage_metadata": usage})
+    told = {**answer.response_metadata, "batch_bridge": {"paid": f"{cost:f}"}}
+    return answer.model_copy(update={"response_metadata": told})
 
 
 def has_messages(value: object) -> bool:

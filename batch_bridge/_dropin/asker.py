@@ -116,18 +116,22 @@ class Asker:
     def close(self) -> None:
         """End the shared Batcher, if there is one. Idempotent.
 
-        Who still waits for it gets `BatcherClosedError`; where nobody ever waits, what is queued is sent first.
+        Who still waits for it gets `BatcherClosedError`; where nobody ever waits, what is queued is sent first. With a
+        file its answers are forgotten, as `Batcher.close` does, if all are told and no exception is under way.
         """
+        self._close(is_well=sys.exc_info()[1] is None)
+
+    def _close(self, *, is_well: bool) -> None:
         with self._lock:
             shared, self._shared = self._shared, None
             if self._end is not None:
                 self._end.detach()
         if shared is not None:
-            shared.close(wait=shared.sends_all)
+            shared.close(wait=shared.sends_all or (is_well and shared.is_idle))
 
     async def aclose(self) -> None:
         """Do what `close` does, without blocking."""
-        await asyncio.to_thread(self.close)
+        await asyncio.to_thread(self._close, is_well=sys.exc_info()[1] is None)
 
     def end_if_idle(self) -> bool:
         """End the shared Batcher if no caller waits for it, without blocking; the next request opens another one.

@@ -21,6 +21,7 @@ from batch_bridge._engine.deadline import Deadline
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._engine.flight import Flight, first_pause
 from batch_bridge._engine.intake import CANCELLED, asked_at, judge, judge_all, stand_by, within_budget, within_limits
+from batch_bridge._engine.joining import join
 from batch_bridge._engine.notices import Notices, told
 from batch_bridge._engine.quota import QuotaController
 from batch_bridge._engine.settling import Settler
@@ -161,7 +162,7 @@ class Engine:
         await state.open_traces(closed)
 
     def _count_creations(self, closed: Iterable[Closed], now: datetime) -> None:
-        """Tell the governor which batches were created before this process."""
+        """Tell the quota controller which batches were created before this process."""
         state = self._state
         if state.provider.limits.creations_per_hour is None:
             return
@@ -209,10 +210,12 @@ class Engine:
         accepted, over = within_limits(state, accepted)
         accepted, looping = within_budget(state, accepted, new)
         await state.ledger.enqueue(new[waiting.id] for waiting in accepted)
-        await state.ledger.queued(accepted)
-        if accepted:
-            has_deadlines = state.has_deadline or any(each.deadline for each in accepted)
-            state.opened().add_all(accepted, has_deadlines=has_deadlines)
+        joined = await join(state, self._settler, accepted, new)
+        entering = [each for each in accepted if each.id not in joined] if joined else accepted
+        await state.ledger.queued(entering)
+        if entering:
+            has_deadlines = state.has_deadline or any(each.deadline for each in entering)
+            state.opened().add_all(entering, has_deadlines=has_deadlines)
         if state.on_event is not None:
             state.tell_queued([each.id for each in accepted])
         if judged_now := refused | recalled | over:

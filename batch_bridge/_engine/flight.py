@@ -49,6 +49,7 @@ class Flight:
         forgotten: Those of them that nobody will ask for again: let go of with the batch, which is judged by them.
         failed: In which ways those that are settled early have failed.
         account: What its answers have used, as far as they were read.
+        lines: Where equal requests share a line: the request that is sent, by key; `None` until somebody asks.
     """
 
     batch: Intent | SubmittedBatch
@@ -79,6 +80,7 @@ class Flight:
     forgotten: list[str] = field(default_factory=list)
     failed: Counter[FailureKind] = field(default_factory=Counter)
     account: Account | None = None
+    lines: dict[str, str] | None = None
 
     @property
     def next_at(self) -> datetime:

@@ -1,6 +1,6 @@
 """The batches on their way, and which request is in which. No I/O."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
@@ -73,6 +73,11 @@ class Flights:
             self._open[flight.batch.key] = len(flight.batch.members)
         else:
             self._open[flight.batch.key] = 0
+
+    def join(self, flight: Flight, ids: Sequence[str]) -> None:
+        """Take requests into a batch that is on its way; it holds them as its last members."""
+        self._in_flight.update(dict.fromkeys(ids, flight))
+        self._open[flight.batch.key] += len(ids)
 
     def settle_early(self, flight: Flight, ids: Iterable[str]) -> None:
         """Note that requests of a batch have their outcomes; one that is not in it any more is left alone.

@@ -492,7 +492,7 @@ class Settler:
         return back, lost
 
     def _learn(self, flight: Flight, again: Resubmission, usage: Usage | None, now: datetime, *, whole: bool) -> None:
-        """Tell the governor how a batch has ended."""
+        """Tell the quota controller how a batch has ended."""
         quota_controller, batch = self._state.quota_controller, flight.batch
         if isinstance(batch, Intent) or batch.terms.fallback:
             return

@@ -276,6 +276,18 @@ class Till:
         self._note_askers(account, batch.members)
         return account
 
+    def join(self, batch: SubmittedBatch, account: Account, requests: Sequence[Request], again: Iterable[str]) -> None:
+        """Count requests that share lines of a batch on its way, as its last members; they cost nothing."""
+        self.purse.release(self._name, batch.key)  # it is reserved anew, with them
+        sent_before = set(again)
+        first = len(account.who)
+        account.who += tuple(map(Who.of, requests))
+        account.again |= {first + place for place, each in enumerate(requests) if each.id in sent_before}
+        if account.worst:
+            account.worst += (Decimal(0),) * len(requests)
+        self._know(account, batch)
+        self.purse.reserve(self._name, batch.key, account)
+
     def _know(self, account: Account, batch: Intent | SubmittedBatch) -> None:
         account.know(batch.members, lines(batch) if batch.shared else batch.members)
 

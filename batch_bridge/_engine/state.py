@@ -29,7 +29,7 @@ from batch_bridge._engine.standstill import Standstill
 from batch_bridge._engine.telemetry import Figures, Telemetry, Totals, row_of, trace_of
 from batch_bridge._engine.tenants import TenantLimits
 from batch_bridge._engine.turns import Turns
-from batch_bridge._engine.watch import Watch
+from batch_bridge._engine.watch import BatchWatch
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import Account, Prices, Purse
 from batch_bridge.errors import ProviderError
@@ -91,7 +91,7 @@ class State:
     till: Till = field(init=False)
     totals: Totals = field(default_factory=Totals)
     history: History = field(default_factory=History)
-    watch: Watch = field(init=False)
+    watch: BatchWatch = field(init=False)
     notices: Notices = field(default_factory=Notices)
     standstill: Standstill = field(default_factory=Standstill)
     queue: Queue | None = None
@@ -117,7 +117,7 @@ class State:
         options = {} if quota_of is None else {"quota_of": quota_of}
         self.quota_controller = QuotaController(first_pause(self.interval), longest, **options)
         self.hold = first_pause(self.interval)
-        self.watch = Watch(self.name, self.terms)
+        self.watch = BatchWatch(self.name, self.terms)
         self.till = Till(self.name, self.ledger, self.prices, Purse())
 
     def clear(self, now: datetime) -> Queue:

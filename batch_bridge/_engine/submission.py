@@ -14,6 +14,7 @@ from batch_bridge._core.resubmission import DEADLINE, final
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._engine.flight import Flight, first_pause
 from batch_bridge._engine.intake import judge
+from batch_bridge._engine.joining import join
 from batch_bridge._engine.scheduling import batch_limits
 from batch_bridge._engine.settling import LATE_IN_FLIGHT, Settler
 from batch_bridge._engine.spending import Admitted
@@ -42,7 +43,7 @@ class Sender:
         """Send requests that are queued; each stays so until its own batch is begun."""
         state, deduplication = self._state, self._state.deduplication
         if deduplication is not None:
-            waiting = await self._recall(deduplication, waiting, now)
+            waiting = await self._join(await self._recall(deduplication, waiting, now))
         shared = deduplication is not None and deduplication.dedupe
         await state.each(split(waiting, batch_limits(state), shared=shared), lambda each: self._begin(each, now))
 
@@ -80,6 +81,18 @@ class Sender:
             await self._state.till.hit(asked, recalled, self._state.provider, now)
         await self._settle_queued(recalled)
         return [each for each in waiting if each.id not in recalled] if recalled else waiting
+
+    async def _join(self, waiting: Sequence[Waiting]) -> Sequence[Waiting]:
+        """Let requests share lines that have been sent since they were queued, and return the rest."""
+        state = self._state
+        if state.deduplication is None or not state.deduplication.dedupe or not len(state.flights):
+            return waiting
+        asked = {each.id: each for each in await state.ledger.requests([each.id for each in waiting if each.key])}
+        joined = await join(state, self._settler, waiting, asked)
+        await state.ledger.unqueued(joined)
+        for request_id in joined:
+            state.opened().discard(request_id)
+        return [each for each in waiting if each.id not in joined]
 
     async def _settle_queued(self, outcomes: dict[str, Outcome]) -> None:
         """Settle requests that were not sent."""

@@ -12,7 +12,7 @@ from batch_bridge._engine.in_flight import Flights
 from batch_bridge.events import ResultsExpiring, Stalled
 
 
-class Watch:
+class BatchWatch:
     """Looks over a bridge's batches. What it has told is lost with the process, which costs an event.
 
     Args:

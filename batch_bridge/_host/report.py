@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from batch_bridge._core.html_text import counted, table
 from batch_bridge._core.models import Closed, Usage
-from batch_bridge._money import Account, AccountLine, Cost
+from batch_bridge._money import Account, AccountLine, Cost, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,27 @@ class Report:
     problems: tuple[str, ...] = ()
     cost: Cost = field(default_factory=Cost)
     run_id: str | None = None
+
+    def _repr_html_(self) -> str:
+        """Return it for a notebook."""
+        cost = self.cost
+        amounts = [shown(each, cost.currency) for each in (cost.paid, cost.list_price, cost.saved)]
+        seconds = {"LangGraph": self.langgraph_seconds, "bridges": self.bridge_seconds, "waited": self.waiting_seconds}
+        tokens = [(_named(each), f"{each.input_tokens:,} in, {each.output_tokens:,} out") for each in self.usage]
+        rows: list[tuple[str, object]] = [
+            ("threads", f"{self.threads:,}"),
+            ("requests", f"{self.requests:,}"),
+            ("outcomes", counted(sorted(self.outcomes.items()))),
+            ("batches", f"{self.batches:,}"),
+            ("sent again", self.resubmitted or None),
+            ("paid twice", self.paid_twice or None),
+            ("unclaimed answers", self.unclaimed or None),
+            *((f"tokens of {name}", told) for name, told in tokens),
+            *zip(("paid", "in realtime", "saved"), amounts if cost.requests else ("", "", ""), strict=True),
+            ("seconds", ", ".join(f"{value:.1f} {name}" for name, value in seconds.items() if value)),
+            *(("problem", each) for each in self.problems),
+        ]
+        return table("all runs" if self.run_id is None else f"run {self.run_id}", rows)
 
 
 def of_batches(
@@ -125,6 +147,10 @@ def of_run(run_id: str, accounts: Sequence[Account], cost: Cost, *, threads: int
 def _usage(line: AccountLine) -> Usage:
     tokens, is_realtime = line.used.tokens, line.lane == "realtime"
     return Usage(line.used.model, tokens.input, tokens.output, tokens.cache_read, is_realtime)
+
+
+def _named(usage: Usage) -> str:
+    return f"{usage.model or 'a model'}{' in realtime' if usage.realtime else ''}"
 
 
 def add_up(usages: list[Usage]) -> tuple[Usage, ...]:

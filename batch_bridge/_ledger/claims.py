@@ -282,6 +282,43 @@ def _namespace(what: str) -> tuple[str, str]:
     return (_ROOT, hashlib.blake2b(what.encode(errors="surrogatepass"), digest_size=16).hexdigest())
 
 
+def lease_of(bridge: str) -> tuple[str, str, str]:
+    """Return below what a LangGraph deployment, or a Pool, says that a bridge is its own."""
+    return ("batch_bridge", bridge, "lease")
+
+
+async def check_no_deployment(store: Rows, bridges: Sequence[str]) -> None:
+    """Pass if no LangGraph deployment, and no Pool, keeps bridges of these names in a store.
+
+    Called by who has claimed them: the other writes its row first and looks for claims then.
+
+    Raises:
+        StoreInUseError: One does: it reads no claims of Runners while it goes on, and would settle their batches.
+    """
+    found = await store.abatch([GetOp(lease_of(each), "lease") for each in bridges])
+    for bridge, item in zip(bridges, found, strict=True):
+        if item is not None:
+            raise StoreInUseError(
+                f"bridge {bridge!r} belongs to a LangGraph deployment, or a Pool, that has its rows in this store. A "
+                "Runner beside it would take its batches. Use a bridge with another name, or another store; if the "
+                f"other is gone for good, delete the row 'lease' below {lease_of(bridge)}"
+            )
+
+
+async def runner_of(store: Rows, bridge: str) -> dict[str, Any] | None:
+    """Return the row of a Runner that owns a bridge, or wants to, and lives as far as can be seen from here."""
+    (what,) = names_of([bridge])
+    (rows,) = await store.abatch([SearchOp(_namespace(what), limit=_MOST)])
+    now = _clock.now().timestamp()
+    for row in rows:
+        at = row.value.get("at")
+        if row.key == _OWNER or "machine" not in row.value or not isinstance(at, int | float):
+            continue
+        if abs(now - at) < 2 * TERM.total_seconds() and not _is_gone(row.key, row.value):
+            return dict(row.value)
+    return None
+
+
 def names_of(bridges: Sequence[str]) -> list[str]:
     """Return what claims on bridges are called, in the order in which every process takes them."""
     return [f"bridge {name!r}" for name in sorted(bridges)]

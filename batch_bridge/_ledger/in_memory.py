@@ -12,7 +12,7 @@ from batch_bridge._ledger.ledger import Ledger
 
 
 @dataclass(slots=True)
-class Row:
+class MemoryRow:
     """A row as a store returns it. The value is the one that was put, not a copy."""
 
     key: str
@@ -23,7 +23,7 @@ class MemoryRows:
     """Rows by namespace and key. Operations take effect in order; nothing outlives the process."""
 
     def __init__(self) -> None:
-        self._namespaces: dict[tuple[str, ...], dict[str, Row]] = {}
+        self._namespaces: dict[tuple[str, ...], dict[str, MemoryRow]] = {}
 
     async def abatch(self, ops: Iterable[Op]) -> list[Any]:
         """Run operations: get and put by key, a search that lists a namespace prefix, and one for namespaces."""
@@ -35,7 +35,7 @@ class MemoryRows:
             if op.value is not None:
                 if rows is None:
                     rows = self._namespaces[op.namespace] = {}
-                rows[op.key] = Row(op.key, op.value)  # type: ignore[arg-type]  # a ledger puts dicts
+                rows[op.key] = MemoryRow(op.key, op.value)  # type: ignore[arg-type]  # a ledger puts dicts
             elif rows is not None and rows.pop(op.key, None) is not None and not rows:
                 del self._namespaces[op.namespace]
             return None

@@ -6,7 +6,7 @@ each namespace that a batch of operations names::
     requests      request id -> thread, item, tenant?, sample?   from intake until its outcome is written
     outcomes      request id -> outcome, thread?, tenant?        from settlement until its thread has ended
     tries         request id -> what was tried in vain           from its first resubmission until it is forgotten
-    members       batch key  -> request ids, group, terms        immutable, written before the batch's row
+    members       batch key  -> request ids, group, terms        written before the batch's row; equal requests may join
     batches       batch key  -> stage, prepared | handle         begun -> prepared -> submitted -> overdue | cancelled
     closed        batch key  -> counts, usage, times             after settlement, for reports
     traces        batch key  -> where its requests were asked     only where somebody traces: until its span is told
@@ -17,6 +17,7 @@ such that a crash between any two of them only repeats work:
 
 - intake     requests (a `MemoryBudgetLedger` keeps most of them in memory: the parked interrupt is the truth)
 - begin      members and money, then batches (a `members` row alone means nothing was sent)
+- join       requests, then money and members of the batch that they join, then they leave the queue
 - settle     outcomes, then the requests they answer; the batch stays open until all are written
 - resubmit   tries, then the queue (of ledgers that keep it), then the batch is closed: while it is open, its members
              are nowhere else
@@ -210,6 +211,11 @@ class Ledger:
     async def confirm(self, batch: SubmittedBatch) -> None:
         """Write that the provider has the batch, and its members again: whoever else was here may have dropped them."""
         await self._run([self._members(batch), self._submitted(batch)])
+
+    async def join(self, batch: SubmittedBatch, money: dict[str, Any] | None = None) -> None:
+        """Write that requests share lines of a batch that the provider has: its members and its account, anew."""
+        account = [] if money is None else [self._put("money", batch.key, money)]
+        await self._run([*account, self._members(batch)])
 
     def _submitted(self, batch: SubmittedBatch) -> PutOp:
         row: dict[str, Any] = {

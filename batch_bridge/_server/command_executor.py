@@ -1,4 +1,4 @@
-"""The clerk: carries out what a bridge is told to do."""
+"""Executes the commands that a bridge was given."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace

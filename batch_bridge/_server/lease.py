@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from langgraph.store.base import GetOp, PutOp
 
+from batch_bridge._ledger.claims import lease_of, runner_of
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge.errors import ProviderUnavailable
 
@@ -23,10 +24,13 @@ class Lease:
 
     def __init__(self, store: Rows, bridge: str) -> None:
         self._store = store
-        self._namespace = ("batch_bridge", bridge, "lease")
+        self._bridge = bridge
+        self._namespace = lease_of(bridge)
         self._holder = uuid4().hex
         self._epoch = 0
         self._said_at = datetime.min.replace(tzinfo=UTC)
+        self.problem = ""
+        """Why it was not taken, where a person must do something about it."""
 
     async def take(self, now: datetime, *, alone: bool = False) -> bool | None:
         """Begin a tick.
@@ -36,7 +40,8 @@ class Lease:
             alone: Something else proves that no other tick runs: the lease is taken whatever its row says.
 
         Returns:
-            Whether this process held the lease already, and so remembers all; `None` if another tick still runs.
+            Whether this process held the lease already, and so remembers all; `None` if another tick still runs, or
+            a Runner has this bridge on the same store.
         """
         row = await self._read()
         mine = row is not None and row["holder"] == self._holder
@@ -47,7 +52,23 @@ class Lease:
         if not mine:
             self._epoch += 1
         await self._write(now, running=True)
-        return mine
+        return mine if row is not None or await self._is_alone() else None
+
+    async def _is_alone(self) -> bool:
+        """Return whether no Runner has this bridge; asked before the first tick of all, for then Runners see the row.
+
+        A Runner writes its claim and then looks for this row, and so one of the two, or both, see the other.
+        """
+        other = await runner_of(self._store, self._bridge)
+        if other is None:
+            self.problem = ""
+            return True
+        await self._store.abatch([PutOp(self._namespace, "lease", None)])
+        self.problem = (
+            f"a Runner (process {other['pid']} on {other['host']}) has bridge {self._bridge!r} open on this "
+            "store: two would pay twice. Nothing is sent until it is closed; give one another name"
+        )
+        return False
 
     async def renew(self, now: datetime) -> bool:
         """Say that the tick still runs; return whether the lease is still this process's."""

@@ -125,7 +125,7 @@ class ServerHost:
         )
         self._retention = Retention(self._store, graph_id, self._ledger, self._engine.forget, retention, users=users)
         self._engine.before_submit = self._lease.check
-        self._opened = False
+        self._opened = self._is_alone = False
         self._look_at: datetime | None = None
         self._again = False
         self._began = _clock.now()
@@ -185,7 +185,7 @@ class ServerHost:
             tick: The run, and which attempt at it.
             alone: Something else proves that no other tick runs, as a lock of the database does.
         """
-        self._store.store = store
+        self._store.store, self._is_alone = store, alone
         now = _clock.now()
         if self._tick != tick:
             if self._tick and self._lease.is_fresh(now):
@@ -196,6 +196,7 @@ class ServerHost:
         mine = await self._lease.take(now, alone=alone)
         if mine is None:
             self._tick = ""
+            self._tell_taken(now)
             await self._timer.set(now + timedelta(seconds=5), now)
             return False
         await self._ring.load(self._store, first=self.passes == 1)
@@ -210,6 +211,12 @@ class ServerHost:
             self._opened = True
             self._tell_held()
         return True
+
+    def _tell_taken(self, now: datetime) -> None:
+        if self._lease.problem:
+            self.last_error = self._lease.problem
+            if (again := self._notices.again(self._name, "lease", now)) is not None:
+                logger.error("%s: %s%s", self._name, self.last_error, again)
 
     def _tell_held(self) -> None:
         for key, ids in self._ledger.held.items():
@@ -307,7 +314,8 @@ class ServerHost:
         self._failures, self.passes, self._tick = 0, 0, ""
         at = now if self._again else self._next_at()
         wake_at = await self._timer.set(at, now)
-        await self._lease.end(_clock.now())
+        if not self._is_alone:
+            await self._lease.end(_clock.now())
         await self._tell_all()
         return wake_at
 

@@ -31,6 +31,9 @@ PAGE_SIZE = 8192
 CACHE_BYTES = 64 * 2**20
 WAL_BYTES = 32 * 2**20
 
+_held_here: set[Path] = set()
+"""Files that this process has open."""
+
 Synchronous = Literal["FULL", "NORMAL"]
 
 
@@ -110,6 +113,11 @@ def _open(
         return file, opened.pop_all()
 
 
+def _release(path: Path, release: Callable[[], None]) -> None:
+    _held_here.discard(path)
+    release()
+
+
 def _lock(path: Path, opened: ExitStack) -> None:
     if not path.parent.is_dir():
         raise RunFileError(f"{path}: there is no folder {path.parent}. Create it first, or name another file.")
@@ -119,9 +127,15 @@ def _lock(path: Path, opened: ExitStack) -> None:
         lock = lock_file(Path(f"{path}.lock"))
         lock.acquire()
     except Timeout:
+        if path in _held_here:
+            raise RunFileError(
+                f"{path}: another Runner has this file open, or a Batcher or a wrapped client, in this process. Close "
+                "it: await runner.aclose(), or batcher.close(). In a notebook an earlier cell has left it open; if its "
+                "variable is gone: for each in Runner.left_open(): await each.aclose()"
+            ) from None
         raise RunFileError(
-            f"{path}: another Runner has this file open, or a Batcher or a wrapped client, in this process or in "
-            "another one. Wait until it has ended, close() it, or name another file."
+            f"{path}: another Runner has this file open, or a Batcher or a wrapped client, in another "
+            "process. Wait until it has ended, close() it, or name another file."
         ) from None
     except UnsafeFileError as error:
         raise RunFileError(f"{path} cannot be locked: {error}") from error
@@ -130,7 +144,8 @@ def _lock(path: Path, opened: ExitStack) -> None:
             f"{path}: its lock file cannot be written: {error}. "
             "Put the file into a folder where this process may write."
         ) from error
-    opened.callback(lock.release)
+    _held_here.add(path)
+    opened.callback(_release, path, lock.release)
 
 
 def _connect(path: Path, synchronous: Synchronous, busy_timeout: timedelta) -> sqlite3.Connection:

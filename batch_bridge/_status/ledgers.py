@@ -4,14 +4,17 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 
+from batch_bridge._core import log_text as _logged
 from batch_bridge._core.vendor_terms import VendorTerms
 from batch_bridge._status.models import Batch
 
 Row = dict[str, Any]
+
+Members: TypeAlias = tuple[int, str, float | None]
 
 _ROOT: Final = "batch_bridge."
 _PREFIXES: Final = """
@@ -85,29 +88,9 @@ class Ledgers:
         return [self._open(bridge, key, row, shown.get(key, {}), terms) for key, row in self.rows(bridge, "batches")]
 
     def _open(self, bridge: str, key: str, row: Row, shown: Row, terms: VendorTerms) -> Batch:
-        total, group, asked_at = self._members(bridge, key)
-        is_sent = row["stage"] not in ("begun", "prepared")
-        blind = row.get("blind")
-        left = row["stage"] in ("overdue", "cancelled") or shown.get("stopping", False)
-        return Batch(
-            key=key,
-            bridge=bridge,
-            state="submitting" if not is_sent else "stopping" if left else "in_flight",
-            handle=name_of(shown.get("handle") or row.get("handle")) if is_sent else None,
-            group=group,
-            total=total,
-            done=shown.get("done"),
-            submitted_at=row["at"] if is_sent else None,
-            asked_at=asked_at,
-            window_until=None if terms.window is None or not is_sent else row["at"] + terms.window,
-            failures=shown.get("failures", 0),
-            problem=shown.get("problem", "") or ("it could not be looked at" if blind else ""),
-            since=shown.get("since"),
-            bad_since=shown.get("bad_since") or (blind[0] if blind else None),
-            expires_at=None if terms.keeps is None or not is_sent else row["at"] + terms.keeps,
-        )
+        return open_batch(bridge, key, row, self._members(bridge, key), shown=shown, terms=terms)
 
-    def _members(self, bridge: str, key: str) -> tuple[int, str, float | None]:
+    def _members(self, bridge: str, key: str) -> Members:
         sql = (
             "SELECT json_array_length(text, '$.ids'), json_extract(text, '$.group'), "
             "json_extract(text, '$.terms.asked_at') "
@@ -115,6 +98,43 @@ class Ledgers:
         )
         found = self.connection.execute(sql, (f"{_ROOT}{bridge}.members", key)).fetchone()
         return (0, "", None) if found is None else (found[0] or 0, found[1] or "", found[2])
+
+
+def open_batch(
+    bridge: str, key: str, row: Row, members: Members, *, terms: VendorTerms, shown: Row | None = None
+) -> Batch:
+    """Return a batch that has not been closed.
+
+    Args:
+        bridge: Whose it is.
+        key: Our own name for it.
+        row: Its row.
+        members: How many requests it holds, their group, and since when the oldest waits.
+        terms: The provider's.
+        shown: What the owner says of it.
+    """
+    shown = shown or {}
+    total, group, asked_at = members
+    is_sent = row["stage"] not in ("begun", "prepared")
+    blind = row.get("blind")
+    left = row["stage"] in ("overdue", "cancelled") or shown.get("stopping", False)
+    return Batch(
+        key=key,
+        bridge=bridge,
+        state="submitting" if not is_sent else "stopping" if left else "in_flight",
+        handle=name_of(shown.get("handle") or row.get("handle")) if is_sent else None,
+        group=group,
+        total=total,
+        done=shown.get("done"),
+        submitted_at=row["at"] if is_sent else None,
+        asked_at=asked_at,
+        window_until=None if terms.window is None or not is_sent else row["at"] + terms.window,
+        failures=shown.get("failures", 0),
+        problem=shown.get("problem", "") or ("it could not be looked at" if blind else ""),
+        since=shown.get("since"),
+        bad_since=shown.get("bad_since") or (blind[0] if blind else None),
+        expires_at=None if terms.keeps is None or not is_sent else row["at"] + terms.keeps,
+    )
 
 
 def closed_batch(bridge: str, key: str, row: Row) -> Batch:
@@ -136,9 +156,9 @@ def closed_batch(bridge: str, key: str, row: Row) -> Batch:
 
 
 def name_of(handle: Any) -> Any:
-    """Return what of a stored handle a person would look for at the provider."""
+    """Return what of a stored handle a person would look for at the provider; items that it may hold are not shown."""
     if isinstance(handle, dict):
         for name in ("id", "batch", "batch_id", "name"):
             if isinstance(found := handle.get(name), str):
-                return found
-    return handle
+                return _logged.handle(found)
+    return _logged.handle(handle)

@@ -20,16 +20,15 @@ from starlette.responses import (
     Response,
     StreamingResponse,
 )
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from batch_bridge._core import words as _words
 from batch_bridge._status import text as _text
-from batch_bridge._status.commands import VERBS, ask, wait_for
+from batch_bridge._status.commands import VERBS
 from batch_bridge._status.models import Status
-from batch_bridge._status.thread import read_thread
 from batch_bridge._web.metrics import metrics
-from batch_bridge._web.watch import Watch
+from batch_bridge._web.watch import PageSource, SharedLook
 from batch_bridge.errors import RunFileError
 
 _HERE: Final = Path(__file__).parent
@@ -39,8 +38,6 @@ _AGES: Final = 5
 """Looks after which a page is sent of which only ages have changed: a page that is swapped may lose a click."""
 _ALIVE: Final = 15
 """Looks without a page after which a line says that the connection lives."""
-_PATIENCE: Final = 5.0
-"""Seconds to wait until a command was carried out."""
 _TARGETS: Final = frozenset({"thread", "run", "batch"})
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -60,15 +57,23 @@ class Page:
 
 
 class App:
-    """The routes over one file."""
+    """The routes over one source.
 
-    def __init__(self, file: Path) -> None:
-        self._watch = Watch(file)
-        self._csrf = secrets.token_urlsafe(24)
+    Args:
+        source: What is shown.
+        base: The path that it is mounted at; empty for the root.
+        csrf: What forms send along; by default a secret of this start.
+    """
+
+    def __init__(self, source: PageSource, *, base: str = "", csrf: str | None = None) -> None:
+        self._watch = SharedLook(source)
+        self._base = base
+        self._csrf = secrets.token_urlsafe(24) if csrf is None else csrf
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"), autoescape=select_autoescape(), trim_blocks=True
         )
         self._templates.globals |= {
+            "base": base,
             "span": _words.span,
             "alive": _text.alive_line,
             "threads": _text.threads_line,
@@ -79,23 +84,24 @@ class App:
 
     def asgi(self) -> Starlette:
         """Return it as an ASGI app."""
+        return Starlette(routes=self.routes(), exception_handlers={RunFileError: _unreadable})
+
+    def routes(self) -> list[BaseRoute]:
+        """Return its routes."""
         get = ["GET"]
-        return Starlette(
-            routes=[
-                Route("/", self._page("overview"), methods=get),
-                Route("/failures", self._page("failures"), methods=get),
-                Route("/batches/{key}", self._page("batch"), methods=get),
-                Route("/threads", self._find_thread, methods=get),
-                Route("/threads/{key:path}", self._page("thread"), methods=get),
-                Route("/events/{name}", self._events, methods=get),
-                Route("/commands", self._command, methods=["POST"]),
-                Route("/status.json", self._json, methods=get),
-                Route("/healthz", self._health, methods=get),
-                Route("/metrics", self._metrics, methods=get),
-                Mount("/static", StaticFiles(directory=_HERE / "static")),
-            ],
-            exception_handlers={RunFileError: _unreadable},
-        )
+        return [
+            Route("/", self._page("overview"), methods=get),
+            Route("/failures", self._page("failures"), methods=get),
+            Route("/batches/{key}", self._page("batch"), methods=get),
+            Route("/threads", self._find_thread, methods=get),
+            Route("/threads/{key:path}", self._page("thread"), methods=get),
+            Route("/events/{name}", self._events, methods=get),
+            Route("/commands", self._command, methods=["POST"]),
+            Route("/status.json", self._json, methods=get),
+            Route("/healthz", self._health, methods=get),
+            Route("/metrics", self._metrics, methods=get),
+            Mount("/static", StaticFiles(directory=_HERE / "static")),
+        ]
 
     # -- pages -------------------------------------------------------------------------------------------------
 
@@ -116,13 +122,13 @@ class App:
             case "batch":
                 about = next((batch for batch in status.batches if batch.key == page.key), None)
             case "thread":
-                about = await asyncio.to_thread(read_thread, self._watch.file, page.key)
+                about = await self._watch.source.thread(page.key)
         is_found = about is not None or page.name not in ("batch", "thread")
         template = self._templates.get_template(f"{page.name}.html")
         return template.render(status=status, page=page, about=about), is_found
 
     async def _find_thread(self, request: Request) -> Response:
-        return RedirectResponse(f"/threads/{quote(request.query_params.get('id', ''), safe='')}", 303)
+        return RedirectResponse(f"{self._base}/threads/{quote(request.query_params.get('id', ''), safe='')}", 303)
 
     async def _events(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -158,10 +164,10 @@ class App:
         verb, target = given.get("verb", ""), {name: given[name] for name in _TARGETS if given.get(name)}
         if verb not in VERBS or len(target) > 1:
             return PlainTextResponse("There is no such command.\n", 400)
-        said = await asyncio.to_thread(_carry_out, self._watch.file, verb, target)
+        said = await self._watch.source.command(verb, target)  # type: ignore[arg-type]  # it was looked up
         if request.headers.get("hx-request") == "true":
             return HTMLResponse(self._templates.get_template("said.html").render(said=said))
-        return RedirectResponse("/", 303)
+        return RedirectResponse(f"{self._base}/", 303)
 
     # -- for programs --------------------------------------------------------------------------------------------
 
@@ -180,16 +186,6 @@ class App:
 def _facts(status: Status) -> Status:
     """Return what is seen without what changes by itself."""
     return replace(status, at=0.0, as_of=None, oldest_waiter=None, eta=None, owner=replace(status.owner, at=None))
-
-
-def _carry_out(file: Path, verb: Any, target: Mapping[str, str]) -> str:
-    try:
-        command = wait_for(file, ask(file, verb, target), _PATIENCE)
-    except RunFileError as error:
-        return f"{verb} is refused: {error}"
-    if command is None or command.state == "asked":
-        return f"{verb} is asked, and will be carried out"
-    return f"{verb}: {command.said}"
 
 
 async def _unreadable(_: Request, error: Exception) -> Response:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _OWN: Final = frozenset({"same-origin", "none"})
 _CHANGES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_HEADERS: Final = [
+PAGE_HEADERS: Final = [
     (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
@@ -64,7 +64,7 @@ class Guard:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *_HEADERS]}
+                message = {**message, "headers": [*message["headers"], *PAGE_HEADERS]}
             await send(message)
 
         await self._app(scope, receive, send_guarded)

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from batch_bridge._web.app import App
 from batch_bridge._web.guard import Guard, is_loopback
+from batch_bridge._web.watch import WatchedFile
 
 
 def app(file: Path, *, host: str = "127.0.0.1", token: str | None = None, allowed: Iterable[str] = ()) -> ASGIApp:
@@ -19,7 +20,7 @@ def app(file: Path, *, host: str = "127.0.0.1", token: str | None = None, allowe
     """
     if token is None and not is_loopback(host):
         raise ValueError(f"other machines would reach {host}; give a token")
-    return Guard(App(file).asgi(), host=host, token=token, allowed=allowed)
+    return Guard(App(WatchedFile(file)).asgi(), host=host, token=token, allowed=allowed)
 
 
 def serve(

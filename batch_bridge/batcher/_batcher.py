@@ -93,7 +93,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         retention: How long the file keeps an answer for a process that comes after a crash (a duration),
             to the hour, and the newest million at most. With `on_pending="raise"` answers stay for good.
         cache: Answers items that were answered before; see `ResponseCache`.
-        dedupe: Send equal items of one batch as one line, and deliver the answer to each.
+        dedupe: Send equal items as one line, and deliver the answer to each; see `Bridge`.
         mode: `"batch"`, `"realtime"`, `"auto"`, or `None` for the mode in the environment; see `Bridge`.
         realtime_below: See `Bridge`.
         attempts, deadline, on_deadline, fallback, prices: See `Bridge`.
@@ -456,6 +456,11 @@ class Batcher(Generic[ItemT, AnswerT]):
         """
         closed(self._worker)
         self._worker.close(wait=wait)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every request that was asked has been answered."""
+        return self._worker.is_idle
 
     @property
     def sends_all(self) -> bool:

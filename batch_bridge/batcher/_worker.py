@@ -48,7 +48,7 @@ from batch_bridge.events import Delivered, Progress
 _CHUNK = 1000
 """Outcomes that are read at once."""
 _PATIENCE = 60.0
-"""Seconds in which a desk at which nobody waits ends: it tries to send what is queued, and then closes its file."""
+"""Seconds within which a worker without waiting callers ends: it tries to send the queue, then closes its file."""
 
 _LOOK = 5.0
 """Seconds that who does not wait for a batch waits for a look at whether it has ended."""
@@ -57,10 +57,10 @@ _LEAVE = 1.0
 """Seconds that its thread has at least to end in."""
 
 _GLANCE = 1.0
-"""Seconds after which who waits for the desk's thread looks whether it lives."""
+"""Seconds after which a caller that waits for the worker's thread checks whether it is alive."""
 
 _MOST_CLOSED = 1000
-"""Ended batches that a desk in memory remembers: the creations of an hour are counted by them."""
+"""Ended batches that a worker in memory remembers: the creations of an hour are counted by them."""
 
 _NO_CALLBACKS = Callbacks()
 
@@ -74,15 +74,15 @@ logger = logger_of(__name__)
 class Worker:
     """Takes tickets from any thread and any event loop, and hands their outcomes back there.
 
-    Crossing between threads is done for many tickets at once: it costs more than all else that a ticket needs.
+    Submissions cross between threads many at once: a crossing costs more than all else that a submission needs.
 
     Args:
         bridge: Whose engine it runs.
         path: The file that its ledger is kept in, or `None` for memory.
         retained: Keeps the outcomes of answered requests in the ledger, until a clean `close` at the longest. Without
             it they are let go of when they are told.
-        peek: Nobody waits: a ticket is answered at once with what is known, and what is new is written down first. The
-            outcomes stay in the ledger for good, but for failures that may pass: those are told once.
+        peek: No caller waits: a submission is answered at once with what is known, and what is new is written down
+            first. The outcomes stay in the ledger for good, but for failures that may pass: those are told once.
         shows_items: Have the items of what is queued at hand, for `queued_items`.
         callbacks: What the user wants to be told.
         give_up_after: How long nothing may move until it ends; `None`: for ever.
@@ -143,12 +143,17 @@ class Worker:
         """Whose engine it runs."""
         return self._bridge
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for an answer, and nothing was handed in."""
+        return self._idle.is_set()
+
     def open(self) -> None:
         """Start the thread, and return once the file is open; on an event loop at once. Called once, before all else.
 
         Raises:
             RunFileError: The file is broken, open elsewhere, or out of reach. On an event loop `opened` raises it, as
-                does every ticket.
+                does every submission.
         """
         self._work = self._place.start(self._run, self._ended)
         if not is_on_loop():
@@ -167,10 +172,10 @@ class Worker:
     # -- called from any thread ------------------------------------------------------------------------------
 
     def hand_in(self, submission: Submission) -> None:
-        """Take a ticket. Its future is resolved when every request of it has ended.
+        """Take a submission. Its future is resolved when every request of it has ended.
 
         Raises:
-            BatcherClosedError: The desk is closed, or belongs to another process.
+            BatcherClosedError: The worker is closed, or belongs to another process.
         """
         if self._is_elsewhere:
             raise BatcherClosedError(
@@ -191,7 +196,7 @@ class Worker:
         self.hand_in(Submission([], concurrent.futures.Future(), flush=True))
 
     def close(self, *, wait: bool) -> None:
-        """End the thread. With `wait`, flush and wait until every ticket has been answered. Idempotent.
+        """End the thread. With `wait`, flush and wait until every submission has been answered. Idempotent.
 
         Where nobody waits for answers, it takes a minute at most. In a process that was forked it does nothing.
         """
@@ -248,7 +253,7 @@ class Worker:
             warn_of_uncollected(engine.sent() if engine.is_open else {}, cure)
 
     def on_loop(self, function: Callable[[], T]) -> T:
-        """Call a function on the desk's own event loop, and return what it returns; what it raises passes."""
+        """Call a function on the worker's own event loop, and return what it returns; what it raises passes."""
         if not self._is_elsewhere:
             self._opened.wait()
         if not self._can_call:
@@ -280,7 +285,7 @@ class Worker:
         return asyncio.run_coroutine_threadsafe(call(), self._loop)
 
     def queued_items(self) -> list[object]:
-        """Return the items that wait to be sent, oldest first; called on the desk's own thread."""
+        """Return the items that wait to be sent, oldest first; called on the worker's own thread."""
         if self._engine_loop is None or self._items is None:
             return []
         return [self._items[request_id] for request_id in self._engine_loop.engine.waiting]
@@ -289,7 +294,7 @@ class Worker:
         """End as cancelled all that is not answered, and return how many requests that is. Durable when it returns.
 
         Raises:
-            RuntimeError: It was called on the desk's own thread, by a callback.
+            RuntimeError: It was called on the worker's own thread, by a callback.
         """
         if not self._is_elsewhere:
             self._opened.wait()
@@ -309,7 +314,7 @@ class Worker:
         while True:
             try:
                 return cancelling.result(_GLANCE)
-            except concurrent.futures.CancelledError:  # the desk has closed meanwhile
+            except concurrent.futures.CancelledError:  # the worker has closed meanwhile
                 return 0
             except TimeoutError:
                 if cancelling.done():
@@ -318,10 +323,10 @@ class Worker:
                     return 0
 
     def report(self) -> Report:
-        """Return what was done and what it cost; of a desk that has closed, how it was then.
+        """Return what was done and what it cost; of a worker that has closed, how it was then.
 
         Raises:
-            RuntimeError: It was called on the desk's own thread, by a callback.
+            RuntimeError: It was called on the worker's own thread, by a callback.
         """
         if not self._is_elsewhere:
             self._opened.wait()
@@ -335,7 +340,7 @@ class Worker:
         return of_batches(closed, receipt([(self._bridge.prices, lines)]), threads=self._answered, problems=problems)
 
     def _ask_figures(self) -> Figures | None:
-        """Return what a report is made of; `None` where the desk's loop has ended."""
+        """Return what a report is made of; `None` where the worker's loop has ended."""
         if self._loop is None or self._is_elsewhere or self._work is None or not self._work.is_alive():
             return None
         work = self._figures()
@@ -362,7 +367,7 @@ class Worker:
         """Whether this is a process that was forked off the one whose thread answers."""
         return os.getpid() != self._process
 
-    # -- on the desk's own thread ------------------------------------------------------------------------------
+    # -- on the worker's own thread ------------------------------------------------------------------------------
 
     def _call(self, function: Callable[[], None]) -> None:
         if self._loop is not None and self._scheduled.acquire(blocking=False):

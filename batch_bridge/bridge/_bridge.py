@@ -15,7 +15,7 @@ from batch_bridge._core.durations import FORMS, Duration, Within, duration, requ
 from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import JSON, Request
 from batch_bridge._core.provider import Provider, has_identity, has_price, has_realtime, has_tokens
-from batch_bridge._core.vendor_terms import terms_for
+from batch_bridge._core.vendor_terms import VendorTerms, terms_for
 from batch_bridge._engine import POLL_PATIENCE, Engine, Notices
 from batch_bridge._engine.deadline import Deadline, OnDeadline
 from batch_bridge._engine.deduplication import Deduplication
@@ -78,7 +78,8 @@ class Bridge:
             billed. Hours in which nobody looks do not count. A provider that says that it is out of reach
             (`ProviderUnavailable`, as the bundled ones do) is waited for.
         cache: Answers requests that were answered before. See `ResponseCache`.
-        dedupe: Send equal requests of one batch as one line, and deliver the answer to each. The k-th equal wait of one
+        dedupe: Send equal requests as one line, and deliver the answer to each; one that comes while its equal is in
+            flight joins it. The k-th equal wait of one
             execution of a node shares with the k-th of others, never with its own siblings, so it gets its own sample.
         mode: `"batch"`; `"realtime"` answers each request immediately by a call of its own, at full price, while
             threads still park and are resumed; `"auto"` does so for batches of fewer than `realtime_below`
@@ -240,6 +241,16 @@ class Bridge:
     def deadline(self) -> timedelta | None:
         """How long a request without its own deadline may take."""
         return self._deadline.after if self._deadline is not None else None
+
+    @property
+    def terms(self) -> VendorTerms:
+        """How long its provider works on a batch, and keeps its results."""
+        return self._terms
+
+    @property
+    def access(self) -> Access:
+        """How it reaches the LangGraph server that it is deployed on."""
+        return self._access
 
     @property
     def prices(self) -> Prices:

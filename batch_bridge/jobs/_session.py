@@ -54,7 +54,7 @@ class JobsSession:
                 async for part in self._ledger.parts(job):
                     await self._engine.drop(part.ids)
                 await self._ledger.remove(job)
-        await self._note()  # a batch that is begun and not noted is one of a visit that broke off
+        await self._note()  # a batch that is begun and not noted is one of a session that broke off
 
     async def submit(
         self, handle: str, items: Iterable[tuple[str | None, JSON]], now: datetime, *, key: str = ""

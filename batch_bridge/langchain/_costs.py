@@ -1,4 +1,4 @@
-"""What was paid for a model's call: it comes with the outcome, and leaves in the message's `usage_metadata`."""
+"""What was paid for a model's call: it comes with the outcome, and leaves in the message's `response_metadata`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from langchain_core.language_models import BaseChatModel
 
 
-class Pool:
+class CallLimit:
     """So many calls at a time: of one event loop, and of all threads together."""
 
     def __init__(self, size: int) -> None:
@@ -26,7 +26,7 @@ class Pool:
 
 def pooled(model: BaseChatModel, size: int) -> BaseChatModel:
     """Return a copy of a model that makes at most `size` calls at a time, and looks the same to everybody."""
-    given, pool = type(model), Pool(size)
+    given, pool = type(model), CallLimit(size)
     space: dict[str, Any] = {
         "__module__": given.__module__,
         "__qualname__": given.__qualname__,
@@ -44,7 +44,7 @@ def pooled(model: BaseChatModel, size: int) -> BaseChatModel:
     return made
 
 
-def _limited(method: Callable[..., Any], pool: Pool) -> Callable[..., Any]:
+def _limited(method: Callable[..., Any], pool: CallLimit) -> Callable[..., Any]:
     @functools.wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
         with pool.threads:
@@ -53,7 +53,7 @@ def _limited(method: Callable[..., Any], pool: Pool) -> Callable[..., Any]:
     return call
 
 
-def _alimited(method: Callable[..., Any], pool: Pool) -> Callable[..., Any]:
+def _alimited(method: Callable[..., Any], pool: CallLimit) -> Callable[..., Any]:
     @functools.wraps(method)
     async def call(*args: Any, **kwargs: Any) -> Any:
         async with pool.tasks:
@@ -62,7 +62,7 @@ def _alimited(method: Callable[..., Any], pool: Pool) -> Callable[..., Any]:
     return call
 
 
-def _streaming(method: Callable[..., Iterator[Any]], pool: Pool) -> Callable[..., Iterator[Any]]:
+def _streaming(method: Callable[..., Iterator[Any]], pool: CallLimit) -> Callable[..., Iterator[Any]]:
     @functools.wraps(method)
     def call(*args: Any, **kwargs: Any) -> Iterator[Any]:
         with pool.threads:
@@ -71,7 +71,7 @@ def _streaming(method: Callable[..., Iterator[Any]], pool: Pool) -> Callable[...
     return call
 
 
-def _astreaming(method: Callable[..., AsyncIterator[Any]], pool: Pool) -> Callable[..., AsyncIterator[Any]]:
+def _astreaming(method: Callable[..., AsyncIterator[Any]], pool: CallLimit) -> Callable[..., AsyncIterator[Any]]:
     @functools.wraps(method)
     async def call(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         async with pool.tasks:

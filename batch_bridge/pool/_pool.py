@@ -26,7 +26,7 @@ from batch_bridge.errors import RunnerStateError, SubmittedThreadError, UnknownT
 from batch_bridge.pool._leg import PARKED, LegHost
 from batch_bridge.pool._postgres import connections, make_tables
 from batch_bridge.pool._server import PoolServer
-from batch_bridge.pool._threads import TASK, Ended, Given, Threads, handle_of, queue_of
+from batch_bridge.pool._thread_table import TASK, Given, ThreadResult, ThreadTable, handle_of, queue_of
 from batch_bridge.pool._ticker import Ticker
 from batch_bridge.runner._options import full_config
 from batch_bridge.runner._recovery import digest_of, mismatch
@@ -68,8 +68,9 @@ class Pool:
             `AsyncPostgresSaver`; a checkpointer of its own is not used.
         bridges: One or several bridges; nodes refer to them by name. The same ones in each process.
         dsn: The database. The tables are made where they are missing.
-        name: Tells pools of one database from each other.
-        concurrency: Threads that this process runs at the same time; parked ones do not count.
+        name: Tells pools of one database from each other. Their bridges have names of their own, too: a bridge's queue
+            belongs to its name, whichever pool asks.
+        concurrency: ThreadTable that this process runs at the same time; parked ones do not count.
 
     Raises:
         TypeError: `bridges` are not bridges.
@@ -133,17 +134,20 @@ class Pool:
         connector = procrastinate.PsycopgConnector(conninfo=self._dsn, min_size=1, max_size=6)
         self._app = procrastinate.App(connector=connector)
         retry = procrastinate.RetryStrategy(wait=2)  # what a leg raises is never the thread's own error
-        self._app.task(self._leg, name=TASK, queue=queue_of(self._name), retry=retry)
+        self._app.task(name=TASK, queue=queue_of(self._name), retry=retry)(self._leg)
         await stack.enter_async_context(self._app.open_async())
         await make_tables(self._dsn, self._connections, self._app)
         self._saver = AsyncPostgresSaver(self._connections)
         self._rows = PatientRows(AsyncPostgresStore(self._connections), self._ledger_patience)
-        self._threads = Threads(self._connections, self._app, self._name)
+        self._threads = ThreadTable(self._connections, self._app, self._name, self._ledger_patience)
 
-    async def run(self) -> None:
+    async def run(self, *, signals: bool = True) -> None:
         """Work: run threads, and tick when it is this process's turn. Goes on until it is cancelled, or `SIGTERM`.
 
         What runs then is given a few seconds to end; what has not ended is run by another process.
+
+        Args:
+            signals: Whether SIGTERM and SIGINT end it. `False` where they are another's, as in a web server.
         """
         async with self:
             server = PoolServer(self._threads, self._connections, self._saver.serde)
@@ -154,7 +158,7 @@ class Pool:
                 asyncio.create_task(self._ticker.run(), name="batch_bridge ticker"),
                 asyncio.create_task(self._rescue(), name="batch_bridge rescue"),
             ]
-            worker = asyncio.create_task(self._work(), name="batch_bridge worker")
+            worker = asyncio.create_task(self._work(signals=signals), name="batch_bridge worker")
             try:
                 await asyncio.wait([worker, *tasks], return_when=asyncio.FIRST_COMPLETED)
                 for task in (worker, *tasks):
@@ -231,7 +235,7 @@ class Pool:
         """
         async with self:
             while True:
-                counts = await self._counts(run_id)
+                counts = await self._threads.counts(run_id)
                 if not counts:
                     raise UnknownThreadError(
                         f"this pool has no run {run_id!r}; start it with await pool.submit(inputs, run_id={run_id!r})"
@@ -275,7 +279,7 @@ class Pool:
                 raise RunnerStateError(
                     f"thread {given.thread!r} is under way, or there is none; wait for it, and then go on with it"
                 )
-            while (ended := await self._threads.ended_of(given.thread)) is None:
+            while (ended := await self._threads.ended_of(given.thread)) is None:  # noqa: ASYNC110  # others end it
                 await asyncio.sleep(_LOOK)
         result = self._result(ended)
         if isinstance(result, SubmittedThreadError):
@@ -285,14 +289,15 @@ class Pool:
     async def status(self, run_id: str | None = None) -> dict[str, int]:
         """Count the threads of the pool, or of one run: `running`, `parked`, `asks`, `done`, `failed`."""
         async with self:
-            counts = await self._counts(run_id)
+            counts = await self._threads.counts(run_id)
         names = {"ready": "running", "parked": "parked", "asks": "asks", "done": "done", "failed": "failed"}
         return {shown: counts.get(state, 0) for state, shown in names.items()}
 
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _given(self, place: int, value: Any, config: Any, run_id: str, context: Any) -> Given:
-        own = full_config(config[place] if isinstance(config, Sequence) else config or {})
+        one: Any = config[place] if isinstance(config, Sequence) else config or {}
+        own = full_config(one)
         named = own.get("configurable", {}).get("thread_id")
         thread = f"{run_id}:{place}" if named is None else str(named)
         digest = "" if isinstance(value, Command) else digest_of(value)
@@ -313,10 +318,7 @@ class Pool:
         questions = [each.id for each in pending if each.id not in ours]
         return replace(command, resume={questions[0]: command.resume}) if len(questions) == 1 else command
 
-    async def _counts(self, run_id: str | None) -> dict[str, int]:
-        return await self._ledger_patience.call(lambda: self._threads.counts(run_id))
-
-    def _result(self, ended: Ended) -> Any:
+    def _result(self, ended: ThreadResult) -> Any:
         if ended.state == "failed":
             return SubmittedThreadError(
                 f"thread {ended.thread!r} has failed: {ended.error}. Submit it again, and it goes on from there, and "
@@ -330,7 +332,7 @@ class Pool:
         policy = self._bridges[bridge].flush
         return policy.when_idle is not False and policy.max_idle is None and await self._threads.is_idle()
 
-    async def _work(self) -> None:
+    async def _work(self, *, signals: bool) -> None:
         while True:
             try:
                 await self._app.run_worker_async(
@@ -340,6 +342,7 @@ class Pool:
                     update_heartbeat_interval=_HEARTBEAT,
                     stalled_worker_timeout=_DEAD,
                     shutdown_graceful_timeout=_GRACE,
+                    install_signal_handlers=signals,
                 )
             except Exception as error:  # noqa: BLE001  # no graph runs here: the database was away
                 logger.warning("a worker of %r begins again: %s", self._name, _logged.said(error))
@@ -394,7 +397,7 @@ class Pool:
         else:
             state = "asks" if isinstance(result, Mapping) and "__interrupt__" in result else "done"
             kind, data = self._saver.serde.dumps_typed(result)
-        ended = Ended(thread, place, state, kind, data, error)
+        ended = ThreadResult(thread, place, state, kind, data, error)
 
         async def write() -> None:
             async with self._connections.connection() as connection, connection.transaction():
@@ -409,8 +412,9 @@ async def _fresh(graph: Any, config: Any, given: Mapping[str, Any]) -> Any:
     if not given["command"]:
         return given["input"]
     command: Command[Any] = Command(**given["input"])
-    if not is_by_id(command.resume):
+    resume: Any = command.resume
+    if not is_by_id(resume):
         return command
     pending = {each.id for each in (await graph.aget_state(config)).interrupts}
-    answers = {each: answer for each, answer in command.resume.items() if each in pending}
+    answers = {each: answer for each, answer in resume.items() if each in pending}
     return replace(command, resume=answers) if answers else None

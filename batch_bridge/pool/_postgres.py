@@ -10,7 +10,7 @@ from procrastinate import App
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from batch_bridge.pool._threads import TABLE
+from batch_bridge.pool._thread_table import TABLE
 
 _SETUP: Final = 0x62625345
 """The advisory lock of whoever makes the tables."""
@@ -24,7 +24,6 @@ def connections(dsn: str, most: int) -> "AsyncConnectionPool[Any]":
         min_size=1,
         max_size=most,
         open=False,
-        check=AsyncConnectionPool.check_connection,
         kwargs={"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row},
     )
 
@@ -35,7 +34,7 @@ async def make_tables(dsn: str, pool: "AsyncConnectionPool[Any]", app: App) -> N
     The lock is tried for, and not waited for: an index that is made concurrently waits for all who wait.
     """
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        while not await _one(connection, f"SELECT pg_try_advisory_lock({_SETUP})"):
+        while not await _one(connection, f"SELECT pg_try_advisory_lock({_SETUP})"):  # noqa: ASYNC110
             await asyncio.sleep(_PAUSE)
         if await _one(connection, "SELECT to_regclass('procrastinate_jobs') IS NULL"):
             await app.schema_manager.apply_schema_async()

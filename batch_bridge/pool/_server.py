@@ -10,7 +10,7 @@ from psycopg_pool import AsyncConnectionPool
 from batch_bridge._core.interrupt_payload import read_author, read_interrupt, read_origin
 from batch_bridge._core.models import JSON
 from batch_bridge._server.thread_view import ParkedWait, ThreadView
-from batch_bridge.pool._threads import Threads
+from batch_bridge.pool._thread_table import ThreadTable
 
 _PAGE: Final = 200
 _PENDING: Final = """
@@ -36,7 +36,9 @@ class PoolServer:
         serde: The checkpointer's.
     """
 
-    def __init__(self, threads: Threads, connections: "AsyncConnectionPool[Any]", serde: SerializerProtocol) -> None:
+    def __init__(
+        self, threads: ThreadTable, connections: "AsyncConnectionPool[Any]", serde: SerializerProtocol
+    ) -> None:
         self._threads = threads
         self._connections = connections
         self._serde = serde
@@ -49,8 +51,8 @@ class PoolServer:
         found: dict[str, ThreadView] = {}
         for start in range(0, len(ids), _PAGE):
             states = await self._threads.states(ids[start : start + _PAGE])
-            waiting = {thread: handle for handle, (thread, state) in states.items() if state in ("parked", "failed")}
-            parked = await self._interrupts(list(waiting))
+            waiting = [thread for thread, state in states.values() if state in ("parked", "failed")]
+            parked = await self._interrupts(waiting)
             for handle, (thread, state) in states.items():
                 found[handle] = ThreadView(
                     id=handle,
@@ -69,9 +71,8 @@ class PoolServer:
         handles = await self._threads.parked(offset, _PAGE)
         return list((await self.look(handles)).values()), len(handles) < _PAGE
 
-    async def present(self, ids: Sequence[str], *, certainly: bool = False) -> set[str]:
+    async def present(self, ids: Sequence[str]) -> set[str]:
         """See `ThreadServer`."""
-        del certainly
         return set(await self._threads.states(ids))
 
     async def resume(

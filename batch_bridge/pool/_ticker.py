@@ -62,7 +62,7 @@ class Ticker:
         is_idle: Callable[[str], Awaitable[bool]],
     ) -> None:
         self._dsn = dsn
-        self._key = zlib.crc32(name.encode()) & 0x7FFFFFFF
+        self._keys = [zlib.crc32(bridge.encode()) & 0x7FFFFFFF for bridge in sorted(hosts)]
         self._name = name
         self._hosts = hosts
         self._store = store
@@ -96,9 +96,14 @@ class Ticker:
                 self.is_holder = False
 
     async def _try(self, connection: psycopg.AsyncConnection[Any]) -> bool:
-        cursor = await connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (_KIND, self._key))
-        row = await cursor.fetchone()
-        return bool(row and row[0])
+        """Lock all bridges, or none: one that another pool of this database has too is ticked for by one of them."""
+        for key in self._keys:
+            cursor = await connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (_KIND, key))
+            row = await cursor.fetchone()
+            if not (row and row[0]):
+                await connection.execute("SELECT pg_advisory_unlock_all()")
+                return False
+        return True
 
     async def _leases(self) -> Sequence[Any]:
         """Return what tells whether the holder lives: its leases, as they are."""
@@ -108,9 +113,10 @@ class Ticker:
 
     async def _end_holder(self, connection: psycopg.AsyncConnection[Any]) -> None:
         cursor = await connection.execute(
-            "SELECT pid, pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND "
-            "objid = %s AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-            (_KIND, self._key),
+            "SELECT pid, pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s "
+            "AND objid = ANY(%s) AND granted AND pid != pg_backend_pid() "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            (_KIND, self._keys),
         )
         for pid, _ in await cursor.fetchall():
             logger.warning("the ticker of %r has hung for %d s; its connection %d was ended", self._name, _TERM, pid)

@@ -22,7 +22,7 @@ _COUNT_EVERY = 5.0
 
 
 def is_wanted(progress: bool | None) -> bool:  # noqa: FBT001
-    """Return whether to show a bar: as asked, else in a terminal only."""
+    """Return whether to show a bar in a terminal: as asked, else where there is one."""
     return sys.stderr.isatty() if progress is None else progress
 
 

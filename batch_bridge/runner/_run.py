@@ -39,7 +39,7 @@ from batch_bridge.runner._changed_graphs import refuse_changed
 from batch_bridge.runner._options import full_config
 from batch_bridge.runner._recovery import DIGEST, ROUNDS, Begin, Failures, digest_of, mismatch, start
 from batch_bridge.runner._source import Source
-from batch_bridge.runner._stream import Chunk, LegFilter
+from batch_bridge.runner._stream import LegFilter, StreamChunk
 from batch_bridge.runner._thread import Thread, authors, resume_map, sort_interrupts, split_interrupts
 from batch_bridge.runner._unclaimed import Unclaimed
 
@@ -109,7 +109,7 @@ class Run:
         options: Keyword arguments for `graph.ainvoke`.
         is_single: It is one thread, and says nothing about what comes next.
         leaves: It ends once nothing can be done but wait for providers; what its threads wait for is their result.
-        streams: What its threads stream comes out before their results, as `Chunk`.
+        streams: What its threads stream comes out before their results, as `StreamChunk`.
 
     Attributes:
         live: Threads that have begun and not ended.
@@ -180,6 +180,11 @@ class Run:
     def is_single(self) -> bool:
         """Whether it says nothing about what comes next: one thread, or inputs that come when they come."""
         return self._is_single or (self._inputs is not None and self._inputs.is_async)
+
+    @property
+    def streams(self) -> bool:
+        """Whether what its threads stream comes out."""
+        return self._filter is not None
 
     @property
     def is_one(self) -> bool:
@@ -603,7 +608,7 @@ class Run:
         shown.begin()
         async for chunk in self._host.graph.astream(value, config, **self._options):
             for each in shown.pick(chunk):
-                self._results.put_nowait((thread.index, Chunk(each)))
+                self._results.put_nowait((thread.index, StreamChunk(each)))
         snapshot = await self._host.graph.aget_state(self._config(thread, link))
         return snapshot.values, snapshot.interrupts
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Se
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
+from weakref import WeakSet
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -48,6 +49,7 @@ from batch_bridge.errors import (
 from batch_bridge.events import Progress
 from batch_bridge.runner._blocking import Blocking
 from batch_bridge.runner._garbage_collector import relaxed
+from batch_bridge.runner._notebook import in_notebook, notebook_bar
 from batch_bridge.runner._notices import RunNotices
 from batch_bridge.runner._options import (
     BATCH,
@@ -62,7 +64,7 @@ from batch_bridge.runner._progress import bar, is_wanted
 from batch_bridge.runner._run import Failed, Run
 from batch_bridge.runner._session import Session
 from batch_bridge.runner._state_types import types_of
-from batch_bridge.runner._stream import Chunk
+from batch_bridge.runner._stream import StreamChunk
 from batch_bridge.runner._submissions import Submissions
 from batch_bridge.runner._types import ContextT, ModelT, RunnerOptions, StateT
 
@@ -74,6 +76,9 @@ _REFUSED = (RunMismatchError, GraphChangedError)
 """Errors of a run that was not begun."""
 _STREAM_OPTIONS = ("input", "config", "context")
 _QUOTE_OPTIONS = ("inputs", "sample", "run_id", "max_concurrency", "context")
+
+_open: "WeakSet[Runner[Any, Any]]" = WeakSet()
+"""Each is held by its session, and so by what runs for it."""
 
 
 class Runner(Blocking[StateT, ContextT]):
@@ -120,7 +125,7 @@ class Runner(Blocking[StateT, ContextT]):
         relax_gc: While the Runner is open, set the thresholds of Python's garbage collector to 20,000, 5 and 5, for the
             whole process, if they are Python's own; the last Runner that closes puts back what was there. LangGraph's
             steps make many objects and few cycles, and it saves up to a third of their time. `False` changes nothing.
-        progress: A progress bar on standard error; by default in a terminal only.
+        progress: A progress bar on standard error; by default in a terminal; in a notebook, an output of the cell.
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing. All have been told what there was when the Runner is closed.
         on_progress: Called with the newest `Progress` when something has changed.
@@ -221,17 +226,7 @@ class Runner(Blocking[StateT, ContextT]):
             raise RunnerStateError("this Runner is already open; use it, or create another one with another file")
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(relaxed() if self._relax_gc else contextlib.nullcontext())
-            saver = self._saver or self._own_saver
-            store: Rows | None = self._store
-            if saver is None or store is None:
-                if os.fspath(self._path) == ":memory:":
-                    own_saver: BaseCheckpointSaver[Any] = InMemorySaver()
-                    own_store: Rows = MemoryRows()
-                else:
-                    own_saver, own_store = await stack.enter_async_context(
-                        open_file(self._path, serde=StrictSerializer(types_of(self._graph) | self._types))
-                    )
-                saver, store = saver or own_saver, store or own_store
+            saver, store = await self._storage(stack)
             listeners = listen(self._callbacks, self._look)
             if listeners is not None:
                 stack.push_async_exit(Closing((listeners.close,)))
@@ -275,6 +270,7 @@ class Runner(Blocking[StateT, ContextT]):
             self._submissions = Submissions(session.rows, names, saver, self._run_submitted)
             stack.push_async_exit(Closing((self._submissions.close,)))
             self._session = self._watched = session
+            session.runner = self
             try:
                 await self._submissions.open()
             except BaseException:
@@ -283,12 +279,26 @@ class Runner(Blocking[StateT, ContextT]):
             self._stack = stack.pop_all()
         place = "a store" if self._store is not None else os.fspath(self._path)
         logger.info("the Runner is open on %s, with %s", place, names.replace(",", ", "))
+        _open.add(self)
         return self
+
+    async def _storage(self, stack: contextlib.AsyncExitStack) -> tuple[BaseCheckpointSaver[Any], Rows]:
+        """Return the saver and the store, of which those that nobody gave are in the file, or in memory."""
+        saver, store = self._saver or self._own_saver, self._store
+        if saver is not None and store is not None:
+            return saver, store
+        if os.fspath(self._path) == ":memory:":
+            return saver or InMemorySaver(), store or MemoryRows()
+        own_saver, own_store = await stack.enter_async_context(
+            open_file(self._path, serde=StrictSerializer(types_of(self._graph) | self._types))
+        )
+        return saver or own_saver, store or own_store
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         stack, self._stack, self._session = self._stack, None, None
+        _open.discard(self)
         if stack is None:
             return
         logger.info("the Runner is closing")
@@ -300,6 +310,19 @@ class Runner(Blocking[StateT, ContextT]):
             note_others(error, (failed,))  # what has ended the block is what the caller is told
         finally:
             self._watched = None
+
+    async def open(self) -> Self:
+        """Do what `async with` does on entering, for a notebook, whose cells share the Runner; `aclose` ends it."""
+        return await self.__aenter__()
+
+    async def aclose(self) -> None:
+        """Close the Runner, as the end of `async with` does; what waits goes on with the next one. Idempotent."""
+        await self.__aexit__(None, None, None)
+
+    @classmethod
+    def left_open(cls) -> "list[Runner[Any, Any]]":
+        """Return the Runners that are open in this process: in a notebook, also one whose variable is gone."""
+        return list(_open)
 
     # -- work ----------------------------------------------------------------------------------------------------
 
@@ -556,7 +579,7 @@ class Runner(Blocking[StateT, ContextT]):
             async for _, result in results:
                 if isinstance(result, Failed):
                     raise result.error
-                if isinstance(result, Chunk):
+                if isinstance(result, StreamChunk):
                     yield result.value
 
     async def submit(
@@ -864,9 +887,16 @@ class Runner(Blocking[StateT, ContextT]):
             streams=streams,
         )
 
+    def _shown(self, session: Session, call: Run, total: int | None) -> contextlib.AbstractAsyncContextManager[None]:
+        """Return what shows how a call goes, where that is wanted; what it streams shows that too."""
+        if call.streams:
+            return contextlib.nullcontext()
+        if self._progress is not False and in_notebook():
+            return notebook_bar(session, call, total)
+        return bar(session, call, total) if is_wanted(self._progress) else contextlib.nullcontext()
+
     async def _results(self, call: Run, run_id: str | None, total: int | None) -> AsyncGenerator[tuple[int, Any], None]:
         session = self._open_session()
-        shown = bar(session, call, total) if is_wanted(self._progress) else contextlib.nullcontext()
         if run_id is not None:
             self._runs.add(run_id)
             try:
@@ -878,23 +908,23 @@ class Runner(Blocking[StateT, ContextT]):
         call.tell_begun()
         session.begin(call)
         self._total = None if total is None or self._total is None else self._total + total
-        listeners = session.listeners
+        listeners, notices = session.listeners, None if call.is_single else self._notices
         try:
-            async with shown:
+            async with self._shown(session, call, total):
                 async for pair in call.results():
                     index, result = pair
-                    if listeners is not None and not isinstance(result, Pending | Chunk):
+                    if listeners is not None and not isinstance(result, Pending | StreamChunk):
                         cost = await session.cost_of(call.thread_id(index))
                         listeners.item(index, result.error if isinstance(result, Failed) else result, cost)
                     yield pair
             call.tell_ended_before()
             if listeners is not None and not call.live:
                 listeners.complete()
-            if self._notices is not None and not call.live and not call.is_single:
-                await self._notices.ended(call)
+            if notices is not None and not call.live:
+                await notices.ended(call)
         except Exception as error:
-            if self._notices is not None and not call.is_single and not isinstance(error, _REFUSED):
-                await self._notices.stopped(call, error)
+            if notices is not None and not isinstance(error, _REFUSED):
+                await notices.stopped(call, error)
             raise
         finally:
             try:

@@ -21,7 +21,7 @@ from batch_bridge._host.engine_loop import EngineLoop
 from batch_bridge._host.eta import EtaClock, Whereabouts
 from batch_bridge._host.report import Report, of_batches, of_run
 from batch_bridge._host.uncollected import warn_of_uncollected
-from batch_bridge._ledger.claims import Claims, name_of, names_of
+from batch_bridge._ledger.claims import Claims, check_no_deployment, name_of, names_of
 from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.memory_budget import ledger_in
@@ -92,6 +92,7 @@ class Session:
     ) -> None:
         self.listeners = listeners
         self.on_events: Callable[[Event], None] | None = None
+        self.runner: object = None  # who has opened it, for as long as it runs
         self._heard = heard or {}
         self._ledger_patience = Patience("ledger", limit=store_patience, tell=self._tell_store_failed)
         self.patience = Patience("checkpointer", limit=store_patience, tell=self._tell_store_failed)
@@ -156,11 +157,12 @@ class Session:
         """Own the bridges, read the ledgers and start the drivers.
 
         Raises:
-            StoreInUseError: Another Runner owns one of the bridges.
+            StoreInUseError: Another Runner owns one of the bridges, or a LangGraph deployment.
         """
         if self._claims is not None:
             for what in names_of(list(self.bridges)):
                 await self._claims.take(what, self._wait_for_owner)
+            await check_no_deployment(self.rows, sorted(self.bridges))
             await self._claims.sweep()
         for engine_loop in self._engine_loops.values():
             await engine_loop.open()

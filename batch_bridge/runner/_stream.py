@@ -14,7 +14,7 @@ Namespace = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class StreamChunk:
     """One chunk of a thread that is streamed; its result comes after the last."""
 
     value: Any

@@ -166,3 +166,23 @@ async def test_two_hundred_requests_a_second_with_sigterm_in_the_middle(tmp_path
         assert (server.stats.paid, server.stats.paid_twice) == (len(names), 0)
         assert server.stats.batches <= whole + 1
         assert memory[-1] < memory[0] + 200
+
+
+async def test_requests_that_disconnect_leave_their_thread_running_and_can_be_joined(tmp_path):
+    names = [f"n{i}" for i in range(20)]
+    with BatchServer(latency=0, stuck=True) as server, Service(tmp_path, server, MAX_IDLE="0.1") as service:
+        async with talk(service) as client:
+            assert set(await asyncio.gather(*(post(client, each) for each in names))) == {202}
+            left = [
+                asyncio.create_task(client.get(f"/summaries/{each}", params={"wait": 60}, timeout=0.3))
+                for each in names
+            ]
+            gone = await asyncio.gather(*left, return_exceptions=True)
+            assert {type(each) for each in gone} == {httpx.ReadTimeout}
+            joining = [asyncio.create_task(answer(client, each)) for each in names for _ in range(2)]
+            server.configure(stuck=False)
+            summaries = await asyncio.gather(*joining)
+        assert summaries[::2] == summaries[1::2]
+        assert len(set(summaries[::2])) == len(names)
+        assert (server.stats.paid, server.stats.paid_twice) == (20, 0)
+        assert "Traceback" not in service.log

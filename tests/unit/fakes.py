@@ -138,6 +138,8 @@ def _named(op: object) -> str:
             return f"get {kind}"
         case SearchOp(namespace_prefix=(_, _, kind, *_)):
             return f"list {kind}"
+        case SearchOp(namespace_prefix=(root, *_)):
+            return f"list {root}"
         case ListNamespacesOp():
             return "list namespaces"
     raise AssertionError(op)

@@ -1,4 +1,4 @@
-"""What a node does on a server before it parks: a note in each bridge's inbox, then its bell."""
+"""What a node does on a server before it parks: a note in each bridge's inbox, then a wake-up."""
 
 import asyncio
 import contextlib
@@ -176,8 +176,9 @@ def announce_sync(
 ) -> None:
     """Do what `announce` does, in a node that is not async.
 
-    The server runs such nodes in the few threads of its loop, and needs some of them itself to answer the bell: so only
-    the first nodes wait until it has rung. The others know that one is ringing, and that their notes lie there.
+    The server runs such nodes in the few threads of its loop, and needs some of them itself to serve the wake-up. So
+    only the first nodes wait until it is requested; the others know that this is under way, and that their notes are
+    stored.
     """
     check_graph_id(runtime.server_info)
     loop = getattr(_store(runtime), "_loop", None)  # not public; without it the work is done on a loop of its own

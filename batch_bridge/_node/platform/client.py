@@ -27,7 +27,7 @@ Service: TypeAlias = LangGraphClient | Callable[[], LangGraphClient] | Callable[
 """A client with an identity of its own, or a function that makes one: for itself (`None`), or for a user."""
 
 LINGER: Final = 1
-"""Seconds between the first wait that rings a bell and the tick that answers it."""
+"""Seconds between the first wait that requests a wake-up and the tick that serves it."""
 ON_BEHALF_OF: Final = "batch-bridge-on-behalf-of"
 """The header in which the service names the user that it resumes a thread for, percent-encoded.
 

@@ -1,4 +1,4 @@
-"""The bell: a delayed run of the bridge's graph, which a node that waits asks for before it parks.
+"""A wake-up: a delayed run of the bridge's graph, which a node that waits asks for before it parks.
 
 One run serves all waits of a process in a linger window: a note that was left before the run starts is seen by it, and
 the run starts no earlier than a linger after it was asked for. So a process rings once in a window, and each wait knows

@@ -64,19 +64,9 @@ class LangGraphServer:
         """See `ThreadServer`."""
         return await look_for_parked(self._access.client(), offset, since, self._ring)
 
-    async def present(self, ids: Sequence[str], *, certainly: bool = False) -> set[str]:
+    async def present(self, ids: Sequence[str]) -> set[str]:
         """See `ThreadServer`."""
-        client = self._access.client()
-        if not certainly:
-            return await present(client, ids)
-        there = set()
-        for thread in ids:
-            try:
-                await client.threads.get(thread)
-            except NotFoundError:
-                continue
-            there.add(thread)
-        return there
+        return await present(self._access.client(), ids)
 
     async def resume(
         self, thread: ThreadView, interrupts: Sequence[ParkedWait], answers: Mapping[str, JSON], strikes: int

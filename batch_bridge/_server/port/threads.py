@@ -35,13 +35,8 @@ class ThreadServer(Protocol):
         """
         ...
 
-    async def present(self, ids: Sequence[str], *, certainly: bool = False) -> set[str]:
-        """Return which threads are there.
-
-        Args:
-            ids: Threads.
-            certainly: Ask for each of them by itself: what is not there then is gone.
-        """
+    async def present(self, ids: Sequence[str]) -> set[str]:
+        """Return which threads are there."""
         ...
 
     async def resume(

@@ -1,11 +1,11 @@
-"""LangChain's and LangSmith's `total_cost`: what an answer has cost stands beside its tokens, at the price of its batch."""
+"""What LangChain's messages tell of money: what was paid for them, at the price of their batch."""
 
 from decimal import Decimal
 
 import pytest
 from helpers import memory, one_node, within
+from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.messages import HumanMessage
-from langchain_core.tracers.langchain import LangChainTracer
 from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI
 
@@ -33,34 +33,31 @@ def model(server):
     return batched(ChatOpenAI(model="gpt-4o-mini", base_url=server.base_url, api_key="test"), batcher="bridge")
 
 
-def by_hand(usage, times=1):
+def by_hand(message, times=1):
+    usage = message.usage_metadata
     given, made = Decimal("0.075e-6"), Decimal("0.30e-6")
-    return float(times * (usage["input_tokens"] * given + usage["output_tokens"] * made))
+    return times * (usage["input_tokens"] * given + usage["output_tokens"] * made)
+
+
+def paid(message):
+    return Decimal(message.response_metadata["batch_bridge"]["paid"])
 
 
 @pytest.mark.parametrize(("mode", "times"), [("batch", 1), ("realtime", 2)])
-async def test_a_batched_models_message_and_its_trace_carry_what_was_paid(server, mode, times):
-    traced = []
-
-    class Tracer(LangChainTracer):
-        def _persist_run_single(self, run):
-            """Send nothing."""
-
-        def _update_run_single(self, run):
-            if run.run_type == "llm" and run.error is None:
-                traced.append(run.extra["metadata"].get("usage_metadata"))
-
-    llm = model(server)
+async def test_a_batched_models_message_carries_what_was_paid_and_its_tokens_add_up_as_ever(server, mode, times):
+    llm, counted = model(server), UsageMetadataCallbackHandler()
 
     async def node(state):
-        return {"out": [await llm.ainvoke("hi", config={"callbacks": [Tracer()]})]}
+        options = {"callbacks": [counted]}
+        return {"out": [await llm.ainvoke("hi", options), await llm.ainvoke("hello", options)]}
 
     async with memory(one_node(node), bridge(server, mode=mode)) as runner:
         (result,) = await within(runner.abatch([{}], run_id="r"))
         cost = (await runner.report()).cost
-    usage = result["out"][0].usage_metadata
-    assert usage["total_cost"] == by_hand(usage, times) == float(cost.paid)
-    assert [each["total_cost"] for each in traced if each] == [usage["total_cost"]]
+    assert [paid(each) for each in result["out"]] == [by_hand(each, times) for each in result["out"]]
+    assert sum(paid(each) for each in result["out"]) == cost.paid
+    (usage,) = counted.usage_metadata.values()
+    assert usage["output_tokens"] >= cost.output_tokens
 
 
 async def test_a_message_that_a_node_waits_for_carries_it_too_and_a_cache_hit_costs_nothing(server, tmp_path):
@@ -72,16 +69,15 @@ async def test_a_message_that_a_node_waits_for_carries_it_too_and_a_cache_hit_co
         for _ in range(2):
             async with memory(one_node(node), bridge(server, cache=cache)) as runner:
                 (result,) = await within(runner.abatch([{}], run_id="r"))
-            told.append(result["out"][0].usage_metadata)
-    assert [each["total_cost"] for each in told] == [by_hand(told[0]), 0.0]
+            told.append(result["out"][0])
+    assert [paid(each) for each in told] == [by_hand(told[0]), 0]
 
 
 def test_a_batchers_message_carries_it_and_a_body_is_left_as_it_is(server):
     with Batcher(provider(server), poll_interval=0.05, mode="batch") as batcher:
         message, body = batcher.map([[HumanMessage("hello")], [{"role": "user", "content": "hello"}]])
-    assert message.usage_metadata["total_cost"] == by_hand(message.usage_metadata)
-    assert set(body["usage"]) == {"prompt_tokens", "completion_tokens", "total_tokens"} | set(body["usage"])
-    assert "total_cost" not in str(body)
+    assert paid(message) == by_hand(message)
+    assert "paid" not in str(body)
 
 
 async def test_without_a_known_price_nothing_is_said():
@@ -95,4 +91,4 @@ async def test_without_a_known_price_nothing_is_said():
 
     async with memory(one_node(node), own) as runner:
         (result,) = await within(runner.abatch([{}], run_id="r"))
-    assert "total_cost" not in result["out"][0].usage_metadata
+    assert "batch_bridge" not in result["out"][0].response_metadata

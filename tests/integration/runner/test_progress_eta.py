@@ -71,7 +71,7 @@ async def test_the_bar_shows_it(monkeypatch, tmp_path):
             while "wave done in ~" not in out.getvalue():
                 await asyncio.sleep(0.01)
         desk.let_go()
-        await running
+        assert len(await running) == 1
 
 
 def test_the_words_of_the_bar():

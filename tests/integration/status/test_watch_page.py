@@ -130,8 +130,9 @@ async def test_a_file_that_is_gone_or_broken_is_said_and_the_page_lives_on(tmp_p
 
 async def test_what_has_changed_is_told_as_an_event(desk):
     from batch_bridge._web.app import App, Page
+    from batch_bridge._web.watch import WatchedFile
 
-    told = App("run.db")._told(Page("overview"))
+    told = App(WatchedFile("run.db"))._told(Page("overview"))
     first = await anext(told)
     assert first.startswith("event: page\ndata: ")
     assert all(line.startswith(("event: ", "data: ")) for line in first.splitlines() if line)
@@ -149,6 +150,6 @@ async def test_ten_watchers_share_a_look(desk, monkeypatch):
 
     looks = []
     monkeypatch.setattr(_watch, "read_status", lambda file: looks.append(file) or json)
-    watch = _watch.Watch("run.db")
+    watch = _watch.SharedLook(_watch.WatchedFile("run.db"))
     await asyncio.gather(*(watch.look() for _ in range(10)))
     assert len(looks) == 1

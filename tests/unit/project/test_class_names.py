@@ -11,8 +11,9 @@ PUBLIC = {
     "Cancelled": "an outcome, and an event of `batch_bridge.events`",
     "Limits": "of a provider, and of the Batch API server in `batch_bridge.testing`",
     "Stalled": "an error, and an event of `batch_bridge.events`",
+    "Telemetry": "the engine's port, and the class of `batch_bridge.otel` behind it",
 }
-"""Names that two public modules share."""
+"""Names that two modules share, of which one is public at least."""
 
 
 def test_each_name_means_one_class():

@@ -57,3 +57,13 @@ def test_the_public_names_are_where_they_were(line):
     here: dict[str, object] = {}
     exec(line, here)
     assert len(here) > 1
+
+
+def test_help_waits_for_no_room_but_the_command_lines_own():
+    """`batch-bridge --help` is to cost less than 0.4 s of CPU, most of which is typer's and rich's."""
+    script = "import sys, batch_bridge._cli.app; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    modules = set(ran.stdout.split())
+    rooms = {each.split(".")[1] for each in modules if each.startswith("batch_bridge.")}
+    assert rooms <= {"_cli", "_core", "errors"}
+    assert not modules & {"asyncio", "http.client", "sqlite3", "batch_bridge._core.models"}

@@ -14,13 +14,19 @@ the end changes nothing.
 """
 
 import uuid
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Coroutine, Sequence
+from functools import update_wrapper
+from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 from procrastinate import App
 from procrastinate.jobs import Job
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
+
+from batch_bridge._ledger.patience import Patience
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 TASK: Final = "batch_bridge.thread"
 _HANDLES: Final = uuid.UUID("0c5c1c2e-3f0f-5a52-8a51-6d1f4b1f9a2e")
@@ -62,7 +68,7 @@ class Given(NamedTuple):
     data: bytes
 
 
-class Row(NamedTuple):
+class ThreadRow(NamedTuple):
     """A thread's row."""
 
     thread: str
@@ -74,7 +80,7 @@ class Row(NamedTuple):
     given: bytes
 
 
-class Ended(NamedTuple):
+class ThreadResult(NamedTuple):
     """What became of a thread."""
 
     thread: str
@@ -90,20 +96,34 @@ def handle_of(thread: str) -> str:
     return str(uuid.uuid5(_HANDLES, thread))
 
 
-class Threads:
+def _patient(
+    method: "Callable[Concatenate[ThreadTable, P], Coroutine[Any, Any, T]]",
+) -> "Callable[Concatenate[ThreadTable, P], Coroutine[Any, Any, T]]":
+    """Try a method again while the database cannot be reached. To do it twice is to do it once."""
+
+    async def call(self: "ThreadTable", /, *given: P.args, **named: P.kwargs) -> T:
+        return await self.patience.call(lambda: method(self, *given, **named))
+
+    return update_wrapper(call, method)
+
+
+class ThreadTable:
     """The rows of one pool.
 
     Args:
         connections: Where they are.
         app: Whose jobs threads are.
         pool: The pool's name.
+        patience: With the database.
     """
 
-    def __init__(self, connections: "AsyncConnectionPool[Any]", app: App, pool: str) -> None:
+    def __init__(self, connections: "AsyncConnectionPool[Any]", app: App, pool: str, patience: Patience) -> None:
+        self.patience = patience
         self._connections = connections
         self._app = app
         self._pool = pool
 
+    @_patient
     async def begin(self, given: Sequence[Given]) -> dict[str, str]:
         """Begin threads that are not there, and those that have failed; all of them, or none.
 
@@ -163,20 +183,22 @@ class Threads:
             await self._defer(connection, [given.thread])
         return True
 
+    @_patient
     async def resume(self, handle: str) -> bool:
         """Have a parked thread go on: its answers are there. Returns whether it was parked."""
         async with self._connections.connection() as connection, connection.transaction():
             cursor = await connection.execute(
                 "UPDATE batch_bridge_threads SET state = 'ready', changed_at = clock_timestamp() "
-                "WHERE handle = %s AND state = 'parked' RETURNING thread",
+                "WHERE handle = %s AND state = 'parked' RETURNING thread, pool",
                 (handle,),
             )
             row = await cursor.fetchone()
             if row is not None:
-                await self._defer(connection, [row["thread"]])
+                await self._defer(connection, [row["thread"]], row["pool"])
         return row is not None
 
-    async def take(self, thread: str) -> tuple[Row, str] | None:
+    @_patient
+    async def take(self, thread: str) -> tuple[ThreadRow, str] | None:
         """Take a thread that is ready, for a leg; return its row and the leg's token. `None`: it is not ready."""
         token = uuid.uuid4().hex
         async with self._connections.connection() as connection:
@@ -186,9 +208,9 @@ class Threads:
                 (token, thread),
             )
             row = await cursor.fetchone()
-        return None if row is None else (Row(**row), token)
+        return None if row is None else (ThreadRow(**row), token)
 
-    async def leave(self, connection: AsyncConnection[Any], thread: str, token: str, ended: Ended) -> bool:
+    async def leave(self, connection: AsyncConnection[Any], thread: str, token: str, ended: ThreadResult) -> bool:
         """Write how a leg has left its thread; return whether the leg is the thread's last one.
 
         Args:
@@ -204,14 +226,17 @@ class Threads:
         )
         return await cursor.fetchone() is not None
 
-    async def ended(self, run: str, beyond: int = -1) -> list[Ended]:
+    @_patient
+    async def ended(self, run: str, beyond: int = -1) -> list[ThreadResult]:
         """Return the threads of a run that have ended, by their places."""
         return await self._ended("run = %s AND place > %s", (run, beyond))
 
-    async def ended_of(self, thread: str) -> Ended | None:
+    @_patient
+    async def ended_of(self, thread: str) -> ThreadResult | None:
         """Return what became of a thread; `None` if it has not ended, or there is none."""
         return next(iter(await self._ended("thread = %s", (thread,))), None)
 
+    @_patient
     async def counts(self, run: str | None = None) -> dict[str, int]:
         """Count the threads of the pool, or of one run, by state."""
         async with self._connections.connection() as connection:
@@ -222,6 +247,7 @@ class Threads:
             )
             return {row["state"]: row["count"] for row in await cursor.fetchall()}
 
+    @_patient
     async def is_idle(self) -> bool:
         """Return whether no thread of the pool is ready."""
         async with self._connections.connection() as connection:
@@ -230,6 +256,7 @@ class Threads:
             )
             return await cursor.fetchone() is None
 
+    @_patient
     async def states(self, handles: Sequence[str]) -> dict[str, tuple[str, str]]:
         """Return threads and their states, by handle."""
         async with self._connections.connection() as connection:
@@ -248,7 +275,7 @@ class Threads:
             )
             return [row["handle"] for row in await cursor.fetchall()]
 
-    async def _ended(self, where: str, given: tuple[Any, ...]) -> list[Ended]:
+    async def _ended(self, where: str, given: tuple[Any, ...]) -> list[ThreadResult]:
         async with self._connections.connection() as connection:
             cursor = await connection.execute(
                 "SELECT thread, place, state, result_kind, result, error FROM batch_bridge_threads "  # noqa: S608
@@ -256,16 +283,16 @@ class Threads:
                 (*given, list(_ENDED)),
             )
             return [
-                Ended(row["thread"], row["place"], row["state"], row["result_kind"], row["result"], row["error"])
+                ThreadResult(row["thread"], row["place"], row["state"], row["result_kind"], row["result"], row["error"])
                 for row in await cursor.fetchall()
             ]
 
-    async def _defer(self, connection: AsyncConnection[Any], threads: Sequence[str]) -> None:
+    async def _defer(self, connection: AsyncConnection[Any], threads: Sequence[str], pool: str = "") -> None:
         """Make jobs of threads, in the caller's transaction. One job of a thread runs at a time, whatever comes."""
         if threads:
             jobs = [
                 Job(
-                    queue=queue_of(self._pool),
+                    queue=queue_of(pool or self._pool),
                     lock=thread,
                     queueing_lock=None,
                     task_name=TASK,
