@@ -5,7 +5,9 @@ from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import orjson
 
 JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | None
 
@@ -39,6 +41,107 @@ class Request:
     is_priced: bool = False
 
 
+class LineFrame:
+    """What stands around the items of requests in a batch's input; the same for many.
+
+    Args:
+        owner: The provider that sends it; no other one may.
+        before: Stands before a request's id.
+        between: Stands between the id and the item.
+        after: Stands behind the item, with the line's end.
+        start: Bytes of the item that are left out at its beginning.
+        end: Bytes that are left out at its end.
+    """
+
+    __slots__ = ("_after", "_before", "_between", "_end", "_fixed", "_is_cut", "_start", "owner")
+
+    def __init__(
+        self, owner: object, before: bytes, between: bytes, after: bytes, *, start: int = 0, end: int = 0
+    ) -> None:
+        self.owner = owner
+        self._before = before
+        self._between = between
+        self._after = after
+        self._start = start
+        self._end = end
+        self._is_cut = bool(start or end)
+        self._fixed = len(before) + len(between) + len(after) - start - end
+
+    def size(self, request_id: str, data: bytes) -> int:
+        """Return the length of a request's line in bytes."""
+        return self._fixed + len(request_id) + len(data)
+
+    def write(self, request_id: str, data: bytes) -> bytes:
+        """Return a request's line."""
+        item = memoryview(data)[self._start : len(data) - self._end] if self._is_cut else data
+        return b"".join((self._before, request_id.encode(), self._between, item, self._after))
+
+
+class Serialized(Request):
+    """A request whose item is kept as bytes. `item` reads them each time, and is the reader's own.
+
+    Attributes:
+        data: The item as JSON.
+        is_conversation: Whether the item is a list of dicts without a LangChain message, as far as that is known.
+        line: Its line at the provider that measured it, if that has made one.
+    """
+
+    __slots__ = ("data", "is_conversation", "line")
+    __setattr__ = object.__setattr__
+
+    def __init__(  # noqa: PLR0917  # the fields of `Request`, in its order
+        self,
+        id: str,  # noqa: A002
+        thread: str,
+        data: bytes,
+        tenant: str = "",
+        sample: str = "",
+        deadline: timedelta | None = None,
+        label: str = "",
+        run: str = "",
+        trace: str = "",
+        is_priced: bool = False,  # noqa: FBT001, FBT002  # as it is in `Request`
+        *,
+        is_conversation: bool = False,
+    ) -> None:
+        self.id = id  # type: ignore[misc]
+        self.thread = thread  # type: ignore[misc]
+        self.data = data
+        self.tenant = tenant  # type: ignore[misc]
+        self.sample = sample  # type: ignore[misc]
+        self.deadline = deadline  # type: ignore[misc]
+        self.label = label  # type: ignore[misc]
+        self.run = run  # type: ignore[misc]
+        self.trace = trace  # type: ignore[misc]
+        self.is_priced = is_priced  # type: ignore[misc]
+        self.is_conversation = is_conversation
+        self.line: LineFrame | None = None
+
+    @property
+    def item(self) -> JSON:
+        """What the user asked for, as JSON, read anew."""
+        item: JSON = orjson.loads(self.data)
+        return item
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Request) and _fields(self) == _fields(other)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Request, _fields(self)
+
+
+def _fields(request: Request) -> tuple[Any, ...]:
+    return tuple(getattr(request, each.name) for each in fields(Request))
+
+
+def item_bytes(request: Request) -> bytes:
+    """Return a request's item as JSON, which is not written a second time if it was before."""
+    return request.data if type(request) is Serialized else orjson.dumps(request.item)
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """A failed attempt of a request, after which it was sent again.
@@ -58,10 +161,15 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The provider answered. `answer` is JSON. `cost` is what was paid for it, where somebody wants to know."""
+    """The provider answered.
+
+    `answer` is JSON; `is_plain` if it is known to hold no LangChain message. `cost` is what was paid for it, where
+    somebody wants to know.
+    """
 
     answer: JSON
     cost: Decimal | None = field(default=None, compare=False)
+    is_plain: bool = field(default=False, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,17 +242,18 @@ class Limits:
                 )
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
+class Measure(NamedTuple):
     """The group and the size of a request, before it is sent.
 
     Attributes:
         group: What one batch may not mix: endpoint, model, tenant.
         bytes: The request's share of the batch's input, exact if the provider has a byte limit.
+        line: Finishes the line of a request whose item is kept as bytes, for a provider that sends those as they are.
     """
 
     group: str
     bytes: int
+    line: LineFrame | None = None
 
 
 @dataclass(frozen=True, slots=True)

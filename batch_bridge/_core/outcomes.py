@@ -212,6 +212,22 @@ def _unicode(text: str) -> str:
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
+class Chunks:
+    """Outcomes as they are read, many at a time: who takes them one by one may do so. Read once.
+
+    Args:
+        chunks: The outcomes.
+    """
+
+    def __init__(self, chunks: AsyncIterator[list[tuple[str, Outcome]]]) -> None:
+        self.chunks = chunks
+
+    async def __aiter__(self) -> AsyncIterator[tuple[str, Outcome]]:
+        async for chunk in self.chunks:
+            for pair in chunk:
+                yield pair
+
+
 async def nothing() -> AsyncIterator[tuple[str, Outcome]]:
     """Yield no outcomes: those of a batch that has failed as a whole."""
     pairs: tuple[tuple[str, Outcome], ...] = ()

@@ -21,7 +21,7 @@ from batch_bridge._engine.deadline import Deadline
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._engine.flight import Flight, first_pause
 from batch_bridge._engine.heard import Heard
-from batch_bridge._engine.intake import CANCELLED, asked_at, judge, stand_by, within_budget, within_limits
+from batch_bridge._engine.intake import CANCELLED, asked_at, judge, judge_all, stand_by, within_budget, within_limits
 from batch_bridge._engine.joining import join
 from batch_bridge._engine.notices import Notices, told
 from batch_bridge._engine.quota import QuotaController
@@ -194,26 +194,32 @@ class Engine:
         settled = await state.ledger.settled(tuple(new)) if new else set()
         settled -= await state.till.asked_again(settled)
         since = asked_at or {}
-        judged = {
-            each.id: self._judge(each, since.get(each.thread, now), now)
-            for each in new.values()
-            if each.id not in settled
-        }
-        accepted = [each for each in judged.values() if isinstance(each, Waiting)]
-        refused: dict[str, Outcome] = {each: why for each, why in judged.items() if isinstance(why, Errored)}
+        unknown = [each for each in new.values() if each.id not in settled] if settled else list(new.values())
+        if not since and not state.ledger.has_tries:
+            found = judge_all(state, unknown, now)
+        else:
+            found = [self._judge(each, since.get(each.thread, now), now) for each in unknown]
+        accepted = [each for each in found if type(each) is Waiting]
+        refused: dict[str, Outcome] = {}
+        if len(accepted) < len(found):
+            pairs = zip(unknown, found, strict=True)
+            refused = {request.id: why for request, why in pairs if isinstance(why, Errored)}
         recalled = await state.deduplication.recall(accepted, now) if state.deduplication else {}
-        accepted = [waiting for waiting in accepted if waiting.id not in recalled]
-        for each in new:
+        if recalled:
+            accepted = [waiting for waiting in accepted if waiting.id not in recalled]
+        for each in new if state.till.refused else ():
             state.till.refused.pop(each, None)
         accepted, over = within_limits(state, accepted)
         accepted, looping = within_budget(state, accepted, new)
         await state.ledger.enqueue(new[waiting.id] for waiting in accepted)
         joined = await join(state, self._settler, accepted, new)
-        entering = [each for each in accepted if each.id not in joined]
+        entering = [each for each in accepted if each.id not in joined] if joined else accepted
         await state.ledger.queued(entering)
-        for waiting in entering:
-            state.opened().add(waiting)
-        state.tell_queued([each.id for each in accepted])
+        if entering:
+            has_deadlines = state.has_deadline or any(each.deadline for each in entering)
+            state.opened().add_all(entering, has_deadlines=has_deadlines)
+        if state.on_event is not None:
+            state.tell_queued([each.id for each in accepted])
         if judged_now := refused | recalled | over:
             await state.till.hit((new[each] for each in recalled), recalled, state.provider, now)
             await state.ledger.settle(judged_now)
@@ -228,6 +234,9 @@ class Engine:
         in_doubt: list[Request] = []
         adopted: list[Request] = []
         asked = list(requests)
+        by_id = {each.id: each for each in asked}
+        if not queue & by_id.keys() and not state.flights & by_id.keys():
+            return by_id
         await self._catch_up(each.id for each in asked)
         for request in asked:
             flight = state.flights.of(request.id)
@@ -460,7 +469,9 @@ class Engine:
         state = self._state
         for request_id in ids if state.till.refused else ():
             state.till.refused.pop(request_id, None)
-        early = {request_id: flight for request_id in ids if (flight := state.flights.early_of(request_id))}
+        early: dict[str, Flight] = {}
+        if state.flights.has_early:
+            early = {request_id: flight for request_id in ids if (flight := state.flights.early_of(request_id))}
         for request_id, flight in early.items():
             flight.forgotten.append(request_id)
         await state.ledger.forget([request_id for request_id in ids if request_id not in early] if early else ids)
@@ -574,6 +585,10 @@ class Engine:
 
     async def accounts(self) -> list[Account]:
         """Read what all settled requests of this bridge have used, of all processes."""
+        return (await self._state.till.settled(self.batches))()
+
+    async def accounts_unread(self) -> Callable[[], list[Account]]:
+        """Read what `accounts` does, and return what parses it, at any time: that takes long, and few ask for it."""
         return await self._state.till.settled(self.batches)
 
     @property

@@ -1,6 +1,7 @@
 """The batches on their way, and which request is in which. No I/O."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
 from batch_bridge._core.models import SubmittedBatch
@@ -29,6 +30,15 @@ class Flights:
     def of(self, request_id: str) -> Flight | None:
         """Return the batch that a request without an outcome is in."""
         return self._in_flight.get(request_id)
+
+    def __and__(self, ids: AbstractSet[str]) -> set[str]:
+        """Return which requests without an outcome are in a batch."""
+        return ids & self._in_flight.keys() if self._in_flight else set()
+
+    @property
+    def has_early(self) -> bool:
+        """Whether a request has its outcome though its batch has not ended."""
+        return bool(self._early)
 
     def early_of(self, request_id: str) -> Flight | None:
         """Return the batch that a request is in which has its outcome though the batch has not ended."""
@@ -90,10 +100,11 @@ class Flights:
         """Let go of a batch, and of its requests."""
         del self._flights[flight.batch.key]
         del self._open[flight.batch.key]
-        for request_id in flight.batch.members:
-            for held in (self._in_flight, self._early):
-                if held.get(request_id) is flight:
-                    del held[request_id]
+        for held in (self._in_flight, self._early):
+            if held:
+                for request_id in flight.batch.members:
+                    if held.get(request_id) is flight:
+                        del held[request_id]
 
     def due(self, now: datetime, interval: timedelta) -> list[Flight]:
         """Return the batches to look after now. One that is due too late to be true is, too: the clock was set back."""

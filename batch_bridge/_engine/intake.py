@@ -8,7 +8,7 @@ from typing import Final
 from batch_bridge._core import log_text as _logged
 from batch_bridge._core.batching import Waiting
 from batch_bridge._core.log import about, logger_of
-from batch_bridge._core.models import Errored, Intent, Measure, Outcome, Request
+from batch_bridge._core.models import Errored, Intent, Measure, Outcome, Request, Serialized
 from batch_bridge._core.provider import HasTokens, Provider, has_tokens
 from batch_bridge._engine.flight import Flight
 from batch_bridge._engine.state import State, said
@@ -49,9 +49,40 @@ def judge(state: State, request: Request, asked_at: datetime, provider: Provider
             "send a smaller request",
             code="item_too_large",
         )
+    if measure.line is not None and type(request) is Serialized:
+        request.line = measure.line
     own = request.deadline if state.deadline is not None else None
     key = state.deduplication.key(request) if state.deduplication else ""
     return Waiting(request.id, measure.group, measure.bytes, asked_at, key, own, request.tenant, request.thread)
+
+
+def judge_all(state: State, requests: Sequence[Request], now: datetime) -> list[Waiting | Errored]:
+    """Return what `judge` returns for each of some requests that nobody has asked for before."""
+    provider, notes_key = state.provider, state.deduplication is not None
+    limits = provider.limits
+    limit, measured, enough = limits.bytes, provider.measure, set[str]()
+    has_deadlines = state.deadline is not None
+    found: list[Waiting | Errored] = []
+    for request in requests:
+        try:
+            measure = measured(request)
+        except Exception:  # noqa: BLE001  # it is told there
+            found.append(judge(state, request, now))
+            continue
+        group, size = measure.group, measure.bytes
+        if group not in enough:
+            if state.quota_controller.wants_sample(group, limits) and has_tokens(provider):
+                _sample(state, provider, request, measure)
+            else:
+                enough.add(group)
+        if notes_key or (limit is not None and size > limit):
+            found.append(judge(state, request, now))
+            continue
+        if measure.line is not None and type(request) is Serialized:
+            request.line = measure.line
+        own = request.deadline if has_deadlines else None
+        found.append(Waiting(request.id, group, size, now, "", own, request.tenant, request.thread))
+    return found
 
 
 def within_limits(state: State, accepted: Sequence[Waiting]) -> tuple[list[Waiting], dict[str, Outcome]]:
@@ -94,6 +125,8 @@ def within_budget(
 
     A request that was sent before is counted already.
     """
+    if state.till.counts_nothing or not any(each.thread for each in accepted):
+        return list(accepted), {}
     queue, entering = state.opened(), list[Waiting]()
     refused: dict[str, Outcome] = {}
     more: Counter[str] = Counter()

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.log import about, logger_of
-from batch_bridge._core.models import Attempt, Ended, FailureKind, Intent, Outcome, SubmittedBatch
+from batch_bridge._core.models import Attempt, Ended, FailureKind, Intent, Outcome, SubmittedBatch, Succeeded
 from batch_bridge._core.resubmission import Resubmission
 from batch_bridge._core.resubmission import final as with_tries
 from batch_bridge._ledger.ledger import Ledger
@@ -58,7 +58,7 @@ async def settle(
         ReadError: The provider broke off; the batch must be polled again.
     """
     settled = settled or {}
-    missing = dict.fromkeys(each for each in batch.members if each not in settled)
+    missing = set(batch.members).difference(settled)
     kinds: Counter[str] = Counter(settled.values())
     strange = 0
     async for chunk in _chunks(ended.outcomes):
@@ -67,7 +67,7 @@ async def settle(
             if seen is not None:
                 seen(request_id, outcome)
             if request_id in missing:
-                del missing[request_id]
+                missing.discard(request_id)
                 fresh[request_id] = outcome
             elif request_id not in settled:
                 strange += 1
@@ -79,7 +79,7 @@ async def settle(
             strange,
             extra=about(batch=batch.key),
         )
-    rest = list(missing)
+    rest = [each for each in batch.members if each in missing] if missing else []
     for start in range(0, len(rest), _CHUNK):
         unnamed = dict.fromkeys(rest[start : start + _CHUNK], ended.missing)
         await _write(ledger, unnamed, kinds, failures, inherited=inherited, again=again, seen=seen, ended_as=ended_as)
@@ -97,11 +97,18 @@ async def settle_early(ledger: Ledger, outcomes: Mapping[str, Outcome], *, inher
 async def _chunks(outcomes: AsyncIterable[IdAndOutcome]) -> AsyncIterator[list[IdAndOutcome]]:
     chunk: list[IdAndOutcome] = []
     try:
-        async for pair in outcomes:
-            chunk.append(pair)
-            if len(chunk) == _CHUNK:
-                yield chunk
-                chunk = []
+        if isinstance(outcomes, _outcome.Chunks):
+            async for pairs in outcomes.chunks:
+                chunk += pairs
+                if len(chunk) >= _CHUNK:
+                    yield chunk
+                    chunk = []
+        else:
+            async for pair in outcomes:
+                chunk.append(pair)
+                if len(chunk) == _CHUNK:
+                    yield chunk
+                    chunk = []
     except Exception as error:
         yield chunk  # paid for, and perhaps not to be read a second time
         raise ReadError(error) from error
@@ -122,7 +129,10 @@ async def _write(
     known = await ledger.outcomes(tuple(fresh)) if inherited else {}
     final: dict[str, Outcome] = {}
     tried: dict[str, Attempt] = {}
-    for request_id, outcome in fresh.items():
+    is_well = not known and all(type(outcome) is Succeeded for outcome in fresh.values())  # none is sent again
+    if is_well:
+        final = fresh
+    for request_id, outcome in () if is_well else fresh.items():
         if request_id in known:
             final[request_id] = known[request_id]
             if seen is not None:

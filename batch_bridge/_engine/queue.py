@@ -2,9 +2,11 @@
 
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Container, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from operator import itemgetter
 
 from batch_bridge._core.batching import Waiting
@@ -103,7 +105,7 @@ class Queue:
             _, request_id = heapq.heappop(self._deadlines)
             _, request = self._waiting[request_id].waiting[request_id]
             self.discard(request_id)
-            self.add(replace(request, group=LATE))
+            self.add(request._replace(group=LATE))
 
     def _is_early(self, late_at: datetime, request_id: str) -> bool:
         """Whether an entry is of a request that waits as it did when the entry was made."""
@@ -116,11 +118,40 @@ class Queue:
             self._put(waiting, self._next)
             self._next += 1
 
-    def _put(self, waiting: Waiting, place: int) -> _Lane:
-        lanes = self._groups.setdefault(waiting.group, {})
-        lane = lanes.get(waiting.tenant)
+    def add_all(self, arrived: Sequence[Waiting], *, has_deadlines: bool = True) -> None:
+        """Queue requests in their order, as `add` does each.
+
+        Args:
+            arrived: The requests.
+            has_deadlines: Whether any of them may be late ever.
+        """
+        if has_deadlines or len({(each.group, each.tenant) for each in arrived}) != 1:
+            for each in arrived:
+                self.add(each)
+            return
+        fresh = {each.id: each for each in arrived}
+        for request_id in fresh.keys() & self._waiting.keys():
+            del fresh[request_id]
+        first = arrived[0]
+        lane = self._lane(first.group, first.tenant)
+        self._waiting.update(dict.fromkeys(fresh, lane))
+        lane.waiting.update(zip(fresh, enumerate(fresh.values(), self._next), strict=True))
+        size = sum([each.bytes for each in fresh.values()])
+        lane.bytes += size
+        count, held = self._held.get(first.tenant, (0, 0))
+        self._held[first.tenant] = (count + len(fresh), held + size)
+        self._of_thread.update([each.thread for each in fresh.values()])
+        self._next += len(fresh)
+
+    def _lane(self, group: str, tenant: str) -> _Lane:
+        lanes = self._groups.setdefault(group, {})
+        lane = lanes.get(tenant)
         if lane is None:
-            lane = lanes[waiting.tenant] = _Lane(waiting.group, waiting.tenant)
+            lane = lanes[tenant] = _Lane(group, tenant)
+        return lane
+
+    def _put(self, waiting: Waiting, place: int) -> _Lane:
+        lane = self._lane(waiting.group, waiting.tenant)
         self._waiting[waiting.id] = lane
         lane.waiting[waiting.id] = (place, waiting)
         lane.bytes += waiting.bytes
@@ -173,8 +204,14 @@ class Queue:
             only: Of these groups.
             without: Of no such group.
         """
+        lanes_now = list(self._lanes(only, without))
+        if admit is None and len(lanes_now) == 1:
+            return [request for _, request in islice(lanes_now[0].waiting.values(), count)]
+        return self._pick(count, admit, lanes_now)
+
+    def _pick(self, count: int, admit: Callable[[Waiting], bool] | None, lanes_now: list[_Lane]) -> list[Waiting]:
         lanes_of: dict[str, list[tuple[int, Waiting, Iterator[tuple[int, Waiting]]]]] = {}
-        for lane in self._lanes(only, without):
+        for lane in lanes_now:
             entries = iter(lane.waiting.values())
             place, first = next(entries)
             lanes_of.setdefault(lane.tenant, []).append((place, first, entries))
@@ -238,6 +275,36 @@ class Queue:
         if count > 1:
             self._held[lane.tenant] = (count - 1, size - request.bytes)
         return True
+
+    def discard_all(self, requests: Sequence[Waiting]) -> tuple[Waiting, ...]:
+        """Drop requests, and return those that were queued, in their order."""
+        lanes = {id(lane): lane for each in requests if (lane := self._waiting.get(each.id)) is not None}
+        if len(lanes) != 1:
+            return tuple([each for each in requests if self.discard(each.id)])
+        ((lane,),) = [tuple(lanes.values())]
+        queued = [each for each in requests if self._waiting.pop(each.id, None) is not None]
+        size, pop = 0, lane.waiting.pop
+        for each in queued:
+            _, held = pop(each.id)
+            size += held.bytes
+        lane.bytes -= size
+        if not lane.waiting:
+            of_group = self._groups[lane.group]
+            del of_group[lane.tenant]
+            if not of_group:
+                del self._groups[lane.group]
+        for thread, number in Counter([each.thread for each in queued]).items():
+            self._of_thread[thread] -= number
+            if not self._of_thread[thread]:
+                del self._of_thread[thread]
+        count, held_bytes = self._held.pop(lane.tenant)
+        if count > len(queued):
+            self._held[lane.tenant] = (count - len(queued), held_bytes - size)
+        return tuple(queued)
+
+    def __and__(self, ids: AbstractSet[str]) -> set[str]:
+        """Return which requests are queued."""
+        return ids & self._waiting.keys() if self._waiting else set()
 
     def summary(self, now: datetime, *, without: Container[str] = ()) -> QueueSummary:
         """Return what the flush policy judges by."""

@@ -339,7 +339,8 @@ class Settler:
         sent_on = len(batch.members) - kinds.total()
         await self._close(flight, kinds, usage, now, resubmitted=sent_on, failures=failures)
         sent_again = again.outcomes.keys() - lost.keys()
-        late = tuple(each for each in batch.members if each not in flight.settled and each not in sent_again)
+        known = flight.settled.keys() | sent_again
+        late = tuple([each for each in batch.members if each not in known]) if known else batch.members
         state.settled += late
         if back:
             if again.refusal is not None and again.alone:
@@ -491,7 +492,7 @@ class Settler:
             for request in await state.ledger.requests(wanted[start : start + _CHUNK]):
                 judged = judge(state, request, asked_at)
                 if isinstance(judged, Waiting):
-                    back.append(replace(judged, key=keys.get(request.id, judged.key)))
+                    back.append(judged._replace(key=keys.get(request.id, judged.key)))
         found = {each.id for each in back}
         lost = {
             each: final(outcomes[each], state.ledger.tries(each), batch.key) for each in wanted if each not in found

@@ -1,7 +1,7 @@
 """The till of an engine: what may be spent is reserved before it is sent, and what was used takes its place after."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -27,6 +27,7 @@ from batch_bridge._money import (
     of_hit,
     receipt,
     shown,
+    who_asked,
     worst,
 )
 from batch_bridge.events import BatchCost
@@ -103,15 +104,23 @@ class Till:
                     self.askers.add(account)
         return {key: known[key] for key in is_open if key in known}
 
-    async def settled(self, is_open: Iterable[str]) -> list[Account]:
-        """Read the accounts of all that is settled: batches that are open are left out, and those never sent."""
+    async def settled(self, is_open: Iterable[str]) -> Callable[[], list[Account]]:
+        """Read the accounts of all that is settled, and return what parses them.
+
+        Batches that are open are left out, and those that were never sent.
+        """
         left_out = set(is_open)
-        known = self._read(await self._ledger.money())
-        return [
-            account
-            for key, account in known.items()
-            if key not in left_out and (account.lane is not None or key.startswith(_HIT))
-        ]
+        rows = await self._ledger.money()
+
+        def parsed() -> list[Account]:
+            known = self._read(rows)
+            return [
+                account
+                for key, account in known.items()
+                if key not in left_out and (account.lane is not None or key.startswith(_HIT))
+            ]
+
+        return parsed
 
     async def lines_in(self, key: str) -> list[AccountLine]:
         """Read what the requests of one batch have used."""
@@ -136,6 +145,11 @@ class Till:
         return found
 
     # -- how much a thread may ask for ---------------------------------------------------------------------------
+
+    @property
+    def counts_nothing(self) -> bool:
+        """Whether a thread may ask for as many requests as it likes."""
+        return self.purse.budget.requests_per_thread is None
 
     def judge_count(self, request: Waiting, label: str, queued: int) -> Errored | None:
         """Return why a thread may not ask for one more request, where `queued` of its requests wait."""
@@ -235,7 +249,7 @@ class Till:
     ) -> Account:
         """Reserve what a batch may cost, and return its account, which is to be written before the intent."""
         sent_before = set(again)
-        who = tuple(Who.of(requests[each]) if each in requests else Who() for each in intent.members)
+        who = who_asked([requests.get(each) for each in intent.members])
         account = Account(
             intent.begun_at,
             vendor_of(provider),

@@ -160,6 +160,11 @@ class State:
         """Return which requests share an answer, of those that go to the provider or to the fallback."""
         return None if fallback and (self.deadline is None or not self.deadline.is_own) else self.deduplication
 
+    @property
+    def has_deadline(self) -> bool:
+        """Whether a request is late ever that has no deadline of its own."""
+        return self.deadline is not None and self.deadline.after is not None
+
     def late_at(self, batch: Intent | SubmittedBatch) -> datetime | None:
         """Return when a batch is late, if ever."""
         return None if self.deadline is None else self.deadline.of(batch)
@@ -263,7 +268,7 @@ class State:
         for batch in closed:
             self.totals.add(batch)
         is_open = [flight.batch.key for flight in self.flights]
-        self.totals.spend(await self.till.settled(is_open), self.prices)
+        self.totals.spend((await self.till.settled(is_open))(), self.prices)
         ended = {batch.key: batch for batch in closed}
         for key, row in await self.ledger.traces():
             if self.flights.get(key) is not None:

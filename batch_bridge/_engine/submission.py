@@ -113,12 +113,10 @@ class Sender:
         deduplication = state.deduplication_for(fallback=fallback)
         asked = {each.id: each for each in await state.ledger.requests([each.id for each in planned])}
         provider = state.fallback if fallback else state.provider
-        left, shares = (
-            [each for each in planned if each.id in queue],
-            deduplication is not None and deduplication.dedupe,
-        )
+        left = [each for each in planned if each.id in queue]
+        shares = deduplication is not None and deduplication.dedupe
         admitted = state.till.admit(left, asked, provider, now, is_last=fallback, shares=shares)
-        members = tuple(each for each in admitted.waiting if queue.discard(each.id))
+        members = queue.discard_all(admitted.waiting)
         for request_id in admitted.refused:
             queue.discard(request_id)  # at once: nobody cancels what is about to be refused
         if members:
@@ -141,13 +139,14 @@ class Sender:
         keys, shared = (
             (tuple(each.key for each in members), deduplication.dedupe) if deduplication is not None else ((), False)
         )
-        key = batch_key(state.name, members, lambda each: len(state.ledger.tries(each)))
+        tries, is_new = state.ledger.tries, not state.ledger.has_tries
+        key = batch_key(state.name, members, None if is_new else lambda each: len(tries(each)))
         asked_at, size = min(each.queued_at for each in members), sum(each.bytes for each in members)
         terms = Terms(asked_at, size, fallback, members[0].deadline)
         intent = Intent(key, ids, members[0].group, now, None, keys, shared, terms)
         waiting = {each.id: each for each in members}
         flight = Flight(intent, now, first_pause(state.interval), state.late_at(intent), waiting=waiting)
-        again = [each for each in ids if state.ledger.tries(each)]
+        again = [] if is_new else [each for each in ids if tries(each)]
         flight.account = state.till.begin(intent, asked, admitted, state.who(intent), again=again)
         state.flights.add(flight)
         await state.begin_trace(key, members, asked, state.who(intent))

@@ -49,6 +49,7 @@ from batch_bridge._core.models import (
     Intent,
     Outcome,
     Request,
+    Serialized,
     SubmittedBatch,
     Terms,
     Usage,
@@ -147,6 +148,11 @@ class Ledger:
         rows = await self._list("tries")
         self._tries = dict(self._each("tries", rows, _tried))
 
+    @property
+    def has_tries(self) -> bool:
+        """Whether anything was tried in vain, for any request."""
+        return bool(self._tries)
+
     def tries(self, request_id: str) -> tuple[Attempt, ...]:
         """Return what was tried in vain for a request, oldest first."""
         return self._tries.get(request_id, ())
@@ -167,6 +173,8 @@ class Ledger:
 
     async def forget_attempts(self, ids: Iterable[str]) -> None:
         """Let go of what was tried for requests that nobody will ask for again."""
+        if not self._tries:
+            return
         known = [request_id for request_id in ids if request_id in self._tries]
         await self._run(self._put("tries", request_id, None) for request_id in known)
         for request_id in known:
@@ -469,7 +477,7 @@ def _tried(request_id: str, row: Mapping[str, Any]) -> tuple[str, tuple[Attempt,
 
 
 def _request_row(request: Request) -> dict[str, Any]:
-    row: dict[str, Any] = {"thread": request.thread, "text": json.dumps(request.item)}
+    row: dict[str, Any] = {"thread": request.thread, "text": _item_text(request)}
     if request.tenant:
         row["tenant"] = request.tenant
     if request.sample:
@@ -485,6 +493,10 @@ def _request_row(request: Request) -> dict[str, Any]:
     if request.is_priced:
         row["priced"] = True
     return row
+
+
+def _item_text(request: Request) -> str:
+    return request.data.decode() if type(request) is Serialized else json.dumps(request.item)
 
 
 def _request(request_id: str, row: Mapping[str, Any]) -> Request:

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from batch_bridge._core.batching import Waiting
-from batch_bridge._core.models import JSON, Request
+from batch_bridge._core.models import JSON, Request, Serialized
 from batch_bridge._ledger.in_memory import MemoryLedger, MemoryRows
 from batch_bridge._ledger.ledger import Ledger, Rows
 
 BUDGET: Final = 256_000_000
 """Characters of items that a bridge holds in memory."""
+_BYTES: Final = 33
+"""What Python needs beside the content of bytes."""
 
 
 class MemoryBudgetLedger(Ledger):
@@ -34,9 +36,9 @@ class MemoryBudgetLedger(Ledger):
         """See `Ledger`; written down is only what there is no room for."""
         spilled = []
         for request in requests:
-            weight = weigh(request.item)
             if request.id in self._held:
                 continue
+            weight = _BYTES + len(request.data) if type(request) is Serialized else weigh(request.item)
             if weight <= self._left:
                 self._left -= weight
                 self._held[request.id] = (request, weight)

@@ -67,6 +67,19 @@ class Who:
         return cls(request.thread, request.run, request.label, request.tenant)
 
 
+def who_asked(requests: Sequence[Request | None]) -> tuple[Who, ...]:
+    """Return who has asked for each of some requests, one object for all who are the same."""
+    known: dict[tuple[str, str, str, str], Who] = {("", "", "", ""): Who()}
+    found = []
+    for each in requests:
+        key = ("", "", "", "") if each is None else (each.thread, each.run, each.label, each.tenant)
+        who = known.get(key)
+        if who is None:
+            who = known[key] = Who(*key)
+        found.append(who)
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True)
 class AccountLine:
     """What one request used.
@@ -205,11 +218,13 @@ class Account:
 
     def to_row(self) -> dict[str, Any]:
         """Return it as JSON."""
-        who = {each: place for place, each in enumerate(dict.fromkeys(self.who))}
+        objects = {id(each): each for each in self.who}  # most members share one, and to hash it takes longer
+        who = {each: place for place, each in enumerate(dict.fromkeys(objects.values()))}
+        place_of = {number: who[each] for number, each in objects.items()}
         row: dict[str, Any] = {
             "at": self.at.timestamp(),
             "who": [_trimmed([each.thread, each.run, each.label, each.tenant]) for each in who],
-            "of": [who[each] for each in self.who],
+            "of": [place_of[id(each)] for each in self.who],
         }
         if self.vendor is not None:
             row["vendor"] = self.vendor

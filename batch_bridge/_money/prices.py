@@ -7,7 +7,7 @@ without a price for what was used, a provider that nobody names. A price of zero
 import threading
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -350,8 +350,7 @@ def _fitting(price: "ModelPrice", tokens: Tokens) -> Tokens:
     hour = tokens.cache_write_1h if has("cache_write_1h_mtok") is not None else 0
     read = min(tokens.cache_read, tokens.input)
     written = min(tokens.cache_write + tokens.cache_write_1h, tokens.input - read)
-    return replace(
-        tokens,
+    return tokens._replace(
         cache_read=read if has("cache_read_mtok") is not None else 0,
         cache_write=max(written - hour, 0) if has("cache_write_mtok") is not None else 0,
         cache_write_1h=min(hour, written) if has("cache_write_mtok") is not None else 0,

@@ -10,7 +10,6 @@ Rows besides those of the `Ledger`, each a set of entries in pieces::
 """
 
 from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -196,7 +195,7 @@ class ServerLedger(Ledger):
         await self.drop(settled)
         rows: Iterable[tuple[str, Any]] = self._queue.items()
         return [
-            replace(_waiting(request_id, row), thread=thread)
+            _waiting(request_id, row)._replace(thread=thread)
             for request_id, (thread, *row) in rows
             if not self.is_held(request_id)
         ]

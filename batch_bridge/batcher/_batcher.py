@@ -9,13 +9,15 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeAlias, Unpack, get_args, overload
 
+import orjson
+
 from batch_bridge._cache import ResponseCache
 from batch_bridge._core import messages as _messages
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.durations import Duration, Within, duration
 from batch_bridge._core.flush_policy import FlushPolicy, QueueSummary
 from batch_bridge._core.json_values import dumps
-from batch_bridge._core.models import JSON, Outcome, Request, Succeeded
+from batch_bridge._core.models import JSON, Outcome, Request, Serialized, Succeeded
 from batch_bridge._core.provider import Provider
 from batch_bridge._core.trace_context import current as current_trace
 from batch_bridge._engine import POLL_PATIENCE
@@ -217,11 +219,13 @@ class Batcher(Generic[ItemT, AnswerT]):
         )
         self._peek = peek = on_pending == "raise"
         self._names: Names
+        self._fresh_names = FreshNames()
+        self._are_fresh = path is None
         retained: Retained | None = None
         if peek:
             self._names = ReturnedNames(name)
         elif path is None:
-            self._names = FreshNames()
+            self._names = self._fresh_names
         else:
             self._names = DurableNames(name)
             retained = Retained(name, self._names, kept_for)
@@ -505,6 +509,8 @@ class Batcher(Generic[ItemT, AnswerT]):
     def _requests(
         self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False, is_priced: bool = False
     ) -> list[Request]:
+        if self._are_fresh and not samples:
+            return self._fresh(items, duration(deadline), is_priced=is_priced)
         within, held = duration(deadline), list(items)
         encoded = [_messages.encode(item) for item in held]  # what cannot be asked takes no name
         priced = [is_priced or _messages.has_messages(item) for item in held]
@@ -516,6 +522,8 @@ class Batcher(Generic[ItemT, AnswerT]):
     async def _arequests(
         self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False, is_priced: bool = False
     ) -> list[Request]:
+        if self._are_fresh and not samples:
+            return self._fresh(items, duration(deadline), is_priced=is_priced)
         within, held = duration(deadline), list(items)
         encoded = [_messages.encode(item) for item in held]
         priced = [is_priced or _messages.has_messages(item) for item in held]
@@ -523,6 +531,20 @@ class Batcher(Generic[ItemT, AnswerT]):
             identities = await self._worker.aon_loop(lambda: self._identify(encoded))
             return self._name(encoded, self._placed(identities), within, samples=samples, priced=priced)
         return self._name(encoded, self._identify(encoded), within, samples=samples, priced=priced)
+
+    def _fresh(self, items: Iterable[Any], within: timedelta | None, *, is_priced: bool) -> list[Request]:
+        """Return requests that nobody will ask for again: their names do not depend on their items."""
+        held = list(items)
+        encode, trace = _messages.encode_bytes, current_trace()
+        encoded = [encode(item) for item in held]  # what cannot be asked takes no name
+        ids = self._fresh_names.names(len(encoded))
+        requests: list[Request] = []
+        for request_id, item, (data, is_conversation) in zip(ids, held, encoded, strict=True):
+            request = Serialized(request_id, "", data, deadline=within, trace=trace, is_conversation=is_conversation)
+            if is_priced or (not is_conversation and _messages.has_messages(item)):
+                request.is_priced = True  # type: ignore[misc]
+            requests.append(request)
+        return requests
 
     def _name(
         self,
@@ -533,7 +555,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         samples: bool,
         priced: Sequence[bool],
     ) -> list[Request]:
-        requests = []
+        requests: list[Request] = []
         equal: Counter[bytes] = Counter()
         for encoded, identity, is_priced in zip(all_encoded, identities, priced, strict=True):
             request_id = self._names.name(encoded, identity)
@@ -543,10 +565,10 @@ class Batcher(Generic[ItemT, AnswerT]):
                 sample = str(equal[content] or "")
                 equal[content] += 1
             requests.append(
-                Request(
+                Serialized(
                     request_id,
                     "",
-                    encoded,
+                    orjson.dumps(encoded),
                     sample=sample,
                     deadline=within,
                     trace=current_trace(),
@@ -611,6 +633,8 @@ class Batcher(Generic[ItemT, AnswerT]):
         return [identify(item) for item in items]
 
     def _give_back(self, submission: Submission) -> None:
+        if self._are_fresh:
+            return  # no name is used twice
         for request in submission.requests:
             self._names.give_back(request.id)
 
@@ -633,7 +657,10 @@ class Batcher(Generic[ItemT, AnswerT]):
         answers: list[Any] = []
         for request, outcome in zip(submission.requests, outcomes, strict=True):
             if isinstance(outcome, Succeeded):
-                answers.append(_messages.with_cost(_messages.decode_owned(outcome.answer), outcome.cost))
+                answer = outcome.answer
+                answers.append(
+                    answer if outcome.is_plain else _messages.with_cost(_messages.decode_owned(answer), outcome.cost)
+                )
                 continue
             error: BatchBridgeError = (
                 _pending(request.id, outcome)

@@ -33,15 +33,21 @@ class FreshNames:
     """Ids for requests that nobody will ask for again."""
 
     def __init__(self) -> None:
-        self._prefix = uuid.uuid4().hex[:16]
+        self._prefix = f"{uuid.uuid4().hex[:15]}f"  # so that no id looks like a number beyond 64 bits (`is_long`)
         self._count = 0
         self._lock = threading.Lock()
 
     def name(self, _: JSON, identity: bytes = b"") -> str:  # noqa: ARG002  # the protocol's
         """Return the next id."""
+        return self.names(1)[0]
+
+    def names(self, count: int) -> list[str]:
+        """Return the next ids, as many as are asked for."""
         with self._lock:
-            self._count += 1
-            return f"{self._prefix}{self._count:016x}"
+            first = self._count + 1
+            self._count += count
+        prefix = self._prefix
+        return [f"{prefix}{number:016x}" for number in range(first, first + count)]
 
     def give_back(self, request_id: str) -> None:
         """Nothing: no id is used twice."""

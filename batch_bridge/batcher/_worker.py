@@ -33,7 +33,7 @@ from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.ledger import Ledger, Rows
 from batch_bridge._ledger.memory_budget import ledger_in
 from batch_bridge._ledger.patience import Patience, PatientRows
-from batch_bridge._money import AccountLine, Cost, receipt
+from batch_bridge._money import Account, Cost, receipt
 from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._status.journal import Journal, Look
@@ -65,8 +65,8 @@ _MOST_CLOSED = 1000
 _NO_CALLBACKS = Callbacks()
 
 T = TypeVar("T")
-Figures: TypeAlias = tuple[list[Closed], list[AccountLine], tuple[str, ...]]
-"""What a report is made of: ended batches, what each request has used, and what is wrong now."""
+Figures: TypeAlias = tuple[list[Closed], Callable[[], list[Account]], tuple[str, ...]]
+"""What a report is made of: ended batches, what returns what each request has used, and what is wrong now."""
 
 logger = logger_of(__name__)
 
@@ -130,7 +130,7 @@ class Worker:
         self._deliveries: set[asyncio.Task[None]] = set()
         self._broken: BaseException | None = None
         self._patience: Patience | None = None
-        self._last: Figures = ([], [], ())
+        self._last: Figures = ([], list, ())
         self._closed = False
         self._is_clean = False
         self._has_warned = False
@@ -340,7 +340,8 @@ class Worker:
                 "Batcher.report() was called by a callback on the Batcher's own thread, and would wait for itself; "
                 "give the Batcher callback_workers=1, or ask from another thread"
             )
-        closed, lines, problems = self._ask_figures() or self._last
+        closed, accounts, problems = self._ask_figures() or self._last
+        lines = [line for account in accounts() for line in account.each()]
         return of_batches(closed, receipt([(self._bridge.prices, lines)]), threads=self._answered, problems=problems)
 
     def _ask_figures(self) -> Figures | None:
@@ -360,8 +361,7 @@ class Worker:
     async def _figures(self) -> Figures:
         assert self._engine_loop is not None  # noqa: S101  # set before the loop takes calls
         engine = self._engine_loop.engine
-        lines = [line for account in await engine.accounts() for line in account.each()]
-        return await engine.closed_batches(), lines, engine.problems
+        return await engine.closed_batches(), await engine.accounts_unread(), engine.problems
 
     async def _cancel(self) -> int:
         assert self._engine_loop is not None  # noqa: S101  # set before the loop takes calls
@@ -392,8 +392,7 @@ class Worker:
         while self._inbox:
             submission = self._inbox.popleft()
             self._flush_asked = self._flush_asked or submission.flush
-            for place, request in enumerate(submission.requests):
-                self._waiters[request.id] = (submission, place)
+            self._waiters.update({request.id: (submission, place) for place, request in enumerate(submission.requests)})
             self._asked += len(submission.requests)
             self._engine_loop.collect(submission.requests)
             if not submission.requests:
@@ -577,14 +576,17 @@ class Worker:
             outcomes = await self._engine_loop.engine.outcomes(chunk)
             done = []
             told: list[tuple[Request, Outcome]] = []
+            waiters, listens = self._waiters, self._listeners is not None
             for request_id, outcome in outcomes.items():
-                submission, place = self._waiters.pop(request_id, (None, 0))
+                submission, place = waiters.pop(request_id, (None, 0))
                 if submission is None:
                     continue
-                self._count(outcome)
+                self._answered += 1
+                if type(outcome) is not Succeeded:
+                    self._count_failure(outcome)
                 if submission.put(place, outcome):
                     done.append(submission)
-                if self._listeners is not None:
+                if listens:
                     told.append((submission.requests[place], outcome))
             if self._peek:
                 self._ready.difference_update(chunk)
@@ -640,8 +642,7 @@ class Worker:
     def _whereabouts(self) -> Whereabouts:
         return Threads(self._asked, self._answered, 0, self._asked - self._answered, 0), (), None
 
-    def _count(self, outcome: Outcome) -> None:
-        self._answered += 1
+    def _count_failure(self, outcome: Outcome) -> None:
         if not isinstance(outcome, Succeeded):
             self._failures[_outcome.code(outcome)] += 1
 

@@ -1,0 +1,141 @@
+"""An item becomes bytes once: those bytes are its snapshot and its check, and stand in the batch's input as they are."""
+
+import dataclasses
+import enum
+import io
+import json
+import math
+import uuid
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch_bridge import Request
+from batch_bridge._core import messages
+from batch_bridge._core.json_values import to_json
+from batch_bridge._core.models import LineFrame, Serialized
+from batch_bridge.errors import JSONError
+from batch_bridge.providers.openai import OpenAIBatch
+from batch_bridge.providers.openai._lines import LinesReader
+
+
+@dataclasses.dataclass
+class Point:
+    x: int = 1
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Text(str):
+    __slots__ = ()
+
+
+ODD = [
+    uuid.UUID(int=1),
+    Colour.RED,
+    Point(),
+    datetime(2026, 1, 1, tzinfo=UTC),
+    math.nan,
+    math.inf,
+    2**64,
+    -(2**63) - 1,
+    "\ud800",
+    {1: 2},
+    b"bytes",
+    object(),
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("around", [lambda odd: odd, lambda odd: [{"role": "user", "content": odd}]])
+def test_what_json_cannot_carry_is_refused_by_its_path(odd, around):
+    with pytest.raises(JSONError) as expected:
+        to_json(around(odd))
+    with pytest.raises(JSONError) as error:
+        messages.encode_bytes(around(odd))
+    assert str(error.value).split(" at 0x")[0] == str(expected.value).split(" at 0x")[0]
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text() | st.text().map(Text),
+    lambda inner: st.lists(inner) | st.tuples(inner) | st.dictionaries(st.text() | st.text().map(Text), inner),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(VALUES)
+def test_the_bytes_are_those_of_what_the_slow_way_returns(value):
+    data, _ = messages.encode_bytes(value)
+    assert orjson.loads(data) == to_json(value)
+
+
+@pytest.mark.parametrize("levels", [1, 200, 201, 202, 254, 300])
+def test_depth_is_judged_as_the_slow_way_does(levels):
+    value: object = "leaf"
+    for _ in range(levels):
+        value = [value]
+    try:
+        to_json(value)
+    except JSONError:
+        with pytest.raises(JSONError):
+            messages.encode_bytes(value)
+    else:
+        assert json.loads(messages.encode_bytes(value)[0]) == value
+
+
+def test_a_serialized_request_is_the_request():
+    item = [{"role": "user", "content": "q"}]
+    plain, kept = Request("a" * 32, "t", item), Serialized("a" * 32, "t", orjson.dumps(item))
+    assert kept == plain
+    kept.item.append("changed")
+    assert kept.item == item, "who reads it changes nothing"
+
+
+@given(st.lists(st.binary(max_size=40).map(lambda each: each + b"\n"), min_size=1), st.integers(1, 50))
+def test_a_reader_reads_all_lines_in_pieces_again_and_again(lines, size):
+    whole = b"".join(lines)
+    numbers = [Request(str(n), "", None) for n in range(len(lines))]
+    reader = LinesReader(numbers, lambda request: lines[int(request.id)], len(whole))
+    assert reader.seek(0, io.SEEK_END) == len(whole)
+    for _ in range(2):
+        reader.seek(0)
+        pieces = []
+        while piece := reader.read(size):
+            assert len(piece) <= size
+            pieces.append(piece)
+        assert b"".join(pieces) == whole
+
+
+@pytest.mark.parametrize("options", [{}, {"defaults": {"temperature": 0}}, {"endpoint": "/v1/responses"}])
+def test_the_finished_line_is_the_line_that_is_made_of_the_item(options):
+    provider = OpenAIBatch(model="gpt-4o-mini", **options)
+    item = [{"role": "user", "content": 'say "hé" \\ \u2028'}]
+    data, is_conversation = messages.encode_bytes(item)
+    kept = Serialized("a" * 32, "", data, is_conversation=is_conversation)
+    plain = Request("a" * 32, "", item)
+    measured, slow = provider.measure(kept), provider.measure(plain)
+    assert (measured.group, measured.bytes) == (slow.group, slow.bytes)
+    assert measured.line is not None
+    assert measured.line.write(kept.id, kept.data) == provider._read(plain).line(plain.id)
+
+
+def test_a_line_belongs_to_the_provider_that_made_it():
+    one, other = OpenAIBatch(model="one"), OpenAIBatch(model="other")
+    data, is_conversation = messages.encode_bytes([{"role": "user", "content": "q"}])
+    kept = Serialized("a" * 32, "", data, is_conversation=is_conversation)
+    kept.line = one.measure(kept).line
+    assert b'"one"' in one._lines.write(kept)
+    assert b'"other"' in other._lines.write(kept)
+    assert other._lines.reader([kept]) is None
+
+
+def test_a_line_may_leave_out_the_ends_of_an_item():
+    line = LineFrame(None, b"<", b"|", b">", start=1, end=1)
+    assert line.write("id", b"{x}") == b"<id|x>"
+    assert line.size("id", b"{x}") == len(b"<id|x>")
