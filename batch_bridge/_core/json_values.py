@@ -43,7 +43,7 @@ def serialize(value: object, *, is_flat: bool = False) -> bytes | None:
     Python's own types. With `is_flat` it is known to be a list of dicts of strings.
     """
     try:
-        data = orjson.dumps(value, option=_STRICT)
+        data = memoryview(orjson.dumps(value, option=_STRICT)).tobytes()  # its own buffer is several times as large
     except TypeError:
         return None
     if is_flat:

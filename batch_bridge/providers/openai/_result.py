@@ -23,10 +23,12 @@ CANCELLED = "the batch was cancelled before this request ran; it was not billed,
 def read_lines(lines: Sequence[bytes]) -> list[tuple[str, Outcome] | None]:
     """Return what `read_line` returns for each of some lines; those of plain answers are read with few questions."""
     together = b"\n".join(lines)
-    if is_long(together) or _TAG in together:
-        return [read_line(line) for line in lines]
+    are_plain = not is_long(together) and _TAG not in together
     found: list[tuple[str, Outcome] | None] = []
     for line in lines:
+        if not are_plain and (is_long(line) or _TAG in line):
+            found.append(read_line(line))
+            continue
         try:
             result = orjson.loads(line)
             name, response = result["custom_id"], result["response"]
