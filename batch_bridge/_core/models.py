@@ -1,13 +1,15 @@
 """The nouns: requests, outcomes, batches and what a provider tells about them. Plain data."""
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import orjson
+
+_EMPTY: Final = len(b"[]")
 
 JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | None
 
@@ -49,32 +51,28 @@ class LineFrame:
         before: Stands before a request's id.
         between: Stands between the id and the item.
         after: Stands behind the item, with the line's end.
-        start: Bytes of the item that are left out at its beginning.
-        end: Bytes that are left out at its end.
+
+    Attributes:
+        fixed: The length of all that, in bytes.
     """
 
-    __slots__ = ("_after", "_before", "_between", "_end", "_fixed", "_is_cut", "_start", "owner")
+    __slots__ = ("_after", "_before", "_between", "fixed", "owner")
 
-    def __init__(
-        self, owner: object, before: bytes, between: bytes, after: bytes, *, start: int = 0, end: int = 0
-    ) -> None:
+    def __init__(self, owner: object, before: bytes, between: bytes, after: bytes) -> None:
         self.owner = owner
         self._before = before
         self._between = between
         self._after = after
-        self._start = start
-        self._end = end
-        self._is_cut = bool(start or end)
-        self._fixed = len(before) + len(between) + len(after) - start - end
+        self.fixed = len(before) + len(between) + len(after)
 
-    def size(self, request_id: str, data: bytes) -> int:
+    def size(self, request: "Serialized") -> int:
         """Return the length of a request's line in bytes."""
-        return self._fixed + len(request_id) + len(data)
+        return self.fixed + len(request.id) + len(request.data)
 
-    def write(self, request_id: str, data: bytes) -> bytes:
-        """Return a request's line."""
-        item = memoryview(data)[self._start : len(data) - self._end] if self._is_cut else data
-        return b"".join((self._before, request_id.encode(), self._between, item, self._after))
+    def write(self, requests: Iterable["Serialized"]) -> bytes:
+        """Return the lines of requests."""
+        before, between, after = self._before, self._between, self._after
+        return b"".join([piece for each in requests for piece in (before, each.id.encode(), between, each.data, after)])
 
 
 class Serialized(Request):
@@ -122,6 +120,11 @@ class Serialized(Request):
         """What the user asked for, as JSON, read anew."""
         item: JSON = orjson.loads(self.data)
         return item
+
+    @property
+    def is_whole_conversation(self) -> bool:
+        """Whether the item is a conversation of one message at least."""
+        return self.is_conversation and len(self.data) > _EMPTY
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Request) and _fields(self) == _fields(other)

@@ -24,6 +24,7 @@ from batch_bridge.errors import (
 
 BUDGET: Final = "budget_exceeded"
 """The code of a request that was not sent, because it would have passed a budget."""
+_ANSWERS: Final = frozenset({Succeeded})
 _HIGHEST: Final = 999
 """No HTTP status is beyond this."""
 
@@ -31,6 +32,11 @@ _HIGHEST: Final = 999
 def kind(outcome: Outcome) -> str:
     """Name an outcome: `succeeded`, `errored`, `expired` or `cancelled`."""
     return type(outcome).__name__.lower()
+
+
+def are_answers(outcomes: Iterable[Outcome]) -> bool:
+    """Return whether all of some outcomes are answers."""
+    return set(map(type, outcomes)) <= _ANSWERS
 
 
 def code(failure: Errored | Expired | Cancelled) -> str:

@@ -211,7 +211,8 @@ class Engine:
             state.till.refused.pop(each, None)
         accepted, over = within_limits(state, accepted)
         accepted, looping = within_budget(state, accepted, new)
-        await state.ledger.enqueue(new[waiting.id] for waiting in accepted)
+        is_all = len(accepted) == len(new)
+        await state.ledger.enqueue(new.values() if is_all else [new[waiting.id] for waiting in accepted])
         joined = await join(state, self._settler, accepted, new)
         entering = [each for each in accepted if each.id not in joined] if joined else accepted
         await state.ledger.queued(entering)

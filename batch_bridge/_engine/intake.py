@@ -8,8 +8,8 @@ from typing import Final
 from batch_bridge._core import log_text as _logged
 from batch_bridge._core.batching import Waiting
 from batch_bridge._core.log import about, logger_of
-from batch_bridge._core.models import Errored, Intent, Measure, Outcome, Request, Serialized
-from batch_bridge._core.provider import HasTokens, Provider, has_tokens
+from batch_bridge._core.models import Errored, Intent, LineFrame, Measure, Outcome, Request, Serialized
+from batch_bridge._core.provider import HasTokens, Provider, conversations_of, has_tokens
 from batch_bridge._engine.flight import Flight
 from batch_bridge._engine.state import State, said
 from batch_bridge.errors import RequestRefused
@@ -59,27 +59,31 @@ def judge(state: State, request: Request, asked_at: datetime, provider: Provider
 def judge_all(state: State, requests: Sequence[Request], now: datetime) -> list[Waiting | Errored]:
     """Return what `judge` returns for each of some requests that nobody has asked for before."""
     provider, notes_key = state.provider, state.deduplication is not None
-    limits = provider.limits
+    limits, conversation = provider.limits, conversations_of(provider)
     limit, measured, enough = limits.bytes, provider.measure, set[str]()
     has_deadlines = state.deadline is not None
     found: list[Waiting | Errored] = []
     for request in requests:
-        try:
-            measure = measured(request)
-        except Exception:  # noqa: BLE001  # it is told there
-            found.append(judge(state, request, now))
-            continue
-        group, size = measure.group, measure.bytes
+        line: LineFrame | None
+        if conversation is not None and type(request) is Serialized and request.is_whole_conversation:
+            line, group = conversation
+            size = line.fixed + len(request.id) + len(request.data)
+        else:
+            try:
+                group, size, line = measured(request)
+            except Exception:  # noqa: BLE001  # it is told there
+                found.append(judge(state, request, now))
+                continue
         if group not in enough:
             if state.quota_controller.wants_sample(group, limits) and has_tokens(provider):
-                _sample(state, provider, request, measure)
+                _sample(state, provider, request, Measure(group, size))
             else:
                 enough.add(group)
         if notes_key or (limit is not None and size > limit):
             found.append(judge(state, request, now))
             continue
-        if measure.line is not None and type(request) is Serialized:
-            request.line = measure.line
+        if line is not None and type(request) is Serialized:
+            request.line = line
         own = request.deadline if has_deadlines else None
         found.append(Waiting(request.id, group, size, now, "", own, request.tenant, request.thread))
     return found

@@ -1,12 +1,12 @@
 """How an ended batch is settled: every one of its requests gets exactly one outcome, whatever the provider said."""
 
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from typing import TypeAlias
 
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.log import about, logger_of
-from batch_bridge._core.models import Attempt, Ended, FailureKind, Intent, Outcome, SubmittedBatch, Succeeded
+from batch_bridge._core.models import Attempt, Ended, FailureKind, Intent, Outcome, SubmittedBatch
 from batch_bridge._core.resubmission import Resubmission
 from batch_bridge._core.resubmission import final as with_tries
 from batch_bridge._ledger.ledger import Ledger
@@ -17,6 +17,7 @@ _CHUNK = 500
 """Outcomes that are written at once: what is held in memory of a batch's answers."""
 
 IdAndOutcome: TypeAlias = tuple[str, Outcome]
+Seen: TypeAlias = Callable[[Iterable[IdAndOutcome]], None]
 
 
 class ReadError(Exception):
@@ -40,7 +41,7 @@ async def settle(
     settled: Mapping[str, str] | None = None,
     again: Resubmission | None = None,
     failures: Counter[FailureKind] | None = None,
-    seen: Callable[[str, Outcome], None] | None = None,
+    seen: Seen | None = None,
     ended_as: Callable[[Mapping[str, Outcome]], None] | None = None,
 ) -> Counter[str]:
     """Write one outcome for each request of a batch, and return how many there are of each kind.
@@ -52,7 +53,7 @@ async def settle(
     Those that `again` chooses get no outcome, and are not counted: what they ended with this time is noted.
     `failures` is given those of the outcomes that it writes.
     `ended_as` is told of the outcomes that stand, once they are written.
-    `seen` is told of each outcome as it is read, from the provider or the ledger, also of those that are put aside.
+    `seen` is told of the outcomes as they are read, from the provider or the ledger, also of those that are put aside.
 
     Raises:
         ReadError: The provider broke off; the batch must be polled again.
@@ -62,15 +63,19 @@ async def settle(
     kinds: Counter[str] = Counter(settled.values())
     strange = 0
     async for chunk in _chunks(ended.outcomes):
-        fresh: dict[str, Outcome] = {}
-        for request_id, outcome in chunk:
-            if seen is not None:
-                seen(request_id, outcome)
-            if request_id in missing:
-                missing.discard(request_id)
-                fresh[request_id] = outcome
-            elif request_id not in settled:
-                strange += 1
+        if seen is not None:
+            seen(chunk)
+        fresh: dict[str, Outcome] = dict(chunk)
+        if len(fresh) == len(chunk) and fresh.keys() <= missing:
+            missing.difference_update(fresh)
+        else:
+            fresh = {}
+            for request_id, outcome in chunk:
+                if request_id in missing:
+                    missing.discard(request_id)
+                    fresh[request_id] = outcome
+                elif request_id not in settled:
+                    strange += 1
         await _write(ledger, fresh, kinds, failures, inherited=inherited, again=again, seen=seen, ended_as=ended_as)
     if strange:
         logger.warning(
@@ -123,20 +128,23 @@ async def _write(
     *,
     inherited: bool,
     again: Resubmission | None,
-    seen: Callable[[str, Outcome], None] | None,
+    seen: Seen | None,
     ended_as: Callable[[Mapping[str, Outcome]], None] | None,
 ) -> None:
     known = await ledger.outcomes(tuple(fresh)) if inherited else {}
+    if not known and _outcome.are_answers(fresh.values()):  # none is sent again
+        await ledger.settle(fresh)
+        if ended_as is not None:
+            ended_as(fresh)
+        kinds.update({"succeeded": len(fresh)} if fresh else {})
+        return
     final: dict[str, Outcome] = {}
     tried: dict[str, Attempt] = {}
-    is_well = not known and all(type(outcome) is Succeeded for outcome in fresh.values())  # none is sent again
-    if is_well:
-        final = fresh
-    for request_id, outcome in () if is_well else fresh.items():
+    for request_id, outcome in fresh.items():
         if request_id in known:
             final[request_id] = known[request_id]
             if seen is not None:
-                seen(request_id, known[request_id])
+                seen(((request_id, known[request_id]),))
         elif again is None:
             final[request_id] = outcome
         elif (attempt := again.judge(request_id, outcome, ledger.tries(request_id))) is not None:

@@ -19,17 +19,30 @@ LATE = "\0late"
 
 @dataclass(slots=True)
 class _Lane:
-    """The requests of one tenant in one group, oldest first, each with its place among all."""
+    """The requests of one tenant in one group, oldest first. `places` are theirs among all, by id."""
 
     group: str
     tenant: str
-    waiting: OrderedDict[str, tuple[int, Waiting]] = field(default_factory=OrderedDict)
+    waiting: OrderedDict[str, Waiting] = field(default_factory=OrderedDict)
+    places: dict[str, int] = field(default_factory=dict)
     bytes: int = 0
 
     @property
     def head(self) -> tuple[int, Waiting]:
         """The oldest, with its place."""
-        return next(iter(self.waiting.values()))
+        first = next(iter(self.waiting.values()))
+        return self.places[first.id], first
+
+    @property
+    def last(self) -> tuple[int, Waiting]:
+        """The newest, with its place."""
+        newest = next(reversed(self.waiting.values()))
+        return self.places[newest.id], newest
+
+    def entries(self) -> Iterator[tuple[int, Waiting]]:
+        """Return all, each with its place."""
+        places = self.places
+        return ((places[each.id], each) for each in self.waiting.values())
 
 
 class Queue:
@@ -67,7 +80,7 @@ class Queue:
     @property
     def newest(self) -> datetime | None:
         """When the last of them was queued; `None` if nothing waits."""
-        lasts = [next(reversed(lane.waiting.values())) for lane in self._lanes()]
+        lasts = [lane.last for lane in self._lanes()]
         return max(lasts, key=itemgetter(0))[1].queued_at if lasts else None
 
     @property
@@ -103,14 +116,14 @@ class Queue:
         """Put what is late into the group `LATE`: it waits for nobody, and nobody waits for it."""
         while (late_at := self.late_at) is not None and late_at <= now:
             _, request_id = heapq.heappop(self._deadlines)
-            _, request = self._waiting[request_id].waiting[request_id]
+            request = self._waiting[request_id].waiting[request_id]
             self.discard(request_id)
             self.add(request._replace(group=LATE))
 
     def _is_early(self, late_at: datetime, request_id: str) -> bool:
         """Whether an entry is of a request that waits as it did when the entry was made."""
         lane = self._waiting.get(request_id)
-        return lane is not None and lane.group != LATE and self._late_at(lane.waiting[request_id][1]) == late_at
+        return lane is not None and lane.group != LATE and self._late_at(lane.waiting[request_id]) == late_at
 
     def add(self, waiting: Waiting) -> None:
         """Queue a request. One that is queued already stays where it is."""
@@ -135,7 +148,8 @@ class Queue:
         first = arrived[0]
         lane = self._lane(first.group, first.tenant)
         self._waiting.update(dict.fromkeys(fresh, lane))
-        lane.waiting.update(zip(fresh, enumerate(fresh.values(), self._next), strict=True))
+        lane.waiting.update(fresh)
+        lane.places.update(zip(fresh, range(self._next, self._next + len(fresh)), strict=True))
         size = sum([each.bytes for each in fresh.values()])
         lane.bytes += size
         count, held = self._held.get(first.tenant, (0, 0))
@@ -153,7 +167,8 @@ class Queue:
     def _put(self, waiting: Waiting, place: int) -> _Lane:
         lane = self._lane(waiting.group, waiting.tenant)
         self._waiting[waiting.id] = lane
-        lane.waiting[waiting.id] = (place, waiting)
+        lane.waiting[waiting.id] = waiting
+        lane.places[waiting.id] = place
         lane.bytes += waiting.bytes
         count, size = self._held.get(waiting.tenant, (0, 0))
         self._held[waiting.tenant] = (count + 1, size + waiting.bytes)
@@ -206,13 +221,13 @@ class Queue:
         """
         lanes_now = list(self._lanes(only, without))
         if admit is None and len(lanes_now) == 1:
-            return [request for _, request in islice(lanes_now[0].waiting.values(), count)]
+            return list(islice(lanes_now[0].waiting.values(), count))
         return self._pick(count, admit, lanes_now)
 
     def _pick(self, count: int, admit: Callable[[Waiting], bool] | None, lanes_now: list[_Lane]) -> list[Waiting]:
         lanes_of: dict[str, list[tuple[int, Waiting, Iterator[tuple[int, Waiting]]]]] = {}
         for lane in lanes_now:
-            entries = iter(lane.waiting.values())
+            entries = lane.entries()
             place, first = next(entries)
             lanes_of.setdefault(lane.tenant, []).append((place, first, entries))
         turns = self._turns.fork() if len(lanes_of) > 1 else None
@@ -261,7 +276,8 @@ class Queue:
         lane = self._waiting.pop(request_id, None)
         if lane is None:
             return False
-        _, request = lane.waiting.pop(request_id)
+        request = lane.waiting.pop(request_id)
+        del lane.places[request_id]
         lane.bytes -= request.bytes
         if not lane.waiting:
             lanes = self._groups[lane.group]
@@ -283,10 +299,14 @@ class Queue:
             return tuple([each for each in requests if self.discard(each.id)])
         ((lane,),) = [tuple(lanes.values())]
         queued = [each for each in requests if self._waiting.pop(each.id, None) is not None]
-        size, pop = 0, lane.waiting.pop
-        for each in queued:
-            _, held = pop(each.id)
-            size += held.bytes
+        if len(queued) == len(lane.waiting):
+            size = lane.bytes
+            lane.waiting.clear()
+            lane.places.clear()
+        else:
+            size = sum([lane.waiting.pop(each.id).bytes for each in queued])
+            for each in queued:
+                del lane.places[each.id]
         lane.bytes -= size
         if not lane.waiting:
             of_group = self._groups[lane.group]
@@ -310,7 +330,7 @@ class Queue:
         """Return what the flush policy judges by."""
         lanes = list(self._lanes(without=without))
         oldest = min((lane.head for lane in lanes), key=itemgetter(0), default=None)
-        newest = max((next(reversed(lane.waiting.values())) for lane in lanes), key=itemgetter(0), default=None)
+        newest = max((lane.last for lane in lanes), key=itemgetter(0), default=None)
         return QueueSummary(
             requests=sum(len(lane.waiting) for lane in lanes),
             bytes=sum(lane.bytes for lane in lanes),
@@ -332,5 +352,5 @@ class Queue:
                 yield from lanes.values()
 
     def _in_order(self) -> Iterator[Waiting]:
-        entries = [lane.waiting.values() for lane in self._lanes()]
+        entries = [lane.entries() for lane in self._lanes()]
         return (waiting for _, waiting in heapq.merge(*entries, key=itemgetter(0)))

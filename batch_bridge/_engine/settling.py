@@ -122,8 +122,7 @@ class Settler:
         """Leave a batch in flight that could not be looked at; end it once the patience has run out."""
         errored = await _looks.failed(self._state, flight, error, now)
         if errored is not None:
-            for request_id in self._state.flights.unsettled(flight):
-                self._note_used(flight, request_id, errored)
+            self._note_used(flight, [(each, errored) for each in self._state.flights.unsettled(flight)])
             await self.fail(flight, errored, now, error)
 
     def _ring(self, flight: Flight, polled_at: datetime) -> None:
@@ -138,8 +137,9 @@ class Settler:
         """Settle requests of a batch that has not ended; what may be sent again is judged at its end, or it stands."""
         state, key = self._state, flight.batch.key
         fresh: dict[str, Outcome] = {}
-        for request_id, outcome in outcomes:
-            self._note_used(flight, request_id, outcome)
+        known = list(outcomes)
+        self._note_used(flight, known)
+        for request_id, outcome in known:
             if state.flights.of(request_id) is flight and (stands or not self._may_come_back(flight, outcome)):
                 fresh.setdefault(request_id, final(outcome, state.ledger.tries(request_id), key))
         kinds = await settle_early(state.ledger, fresh, inherited=flight.inherited)
@@ -161,8 +161,7 @@ class Settler:
         known = await state.ledger.settled(tuple(state.flights.unsettled(flight)))
         await state.ledger.drop(known)  # that process may have died before it did
         outcomes = await state.ledger.outcomes([each for each in flight.batch.members if each in known])
-        for request_id, outcome in outcomes.items():
-            self._note_used(flight, request_id, outcome)
+        self._note_used(flight, outcomes.items())
         kinds = {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()}
         flight.settled.update(kinds)
         self._note_kinds(flight, kinds)
@@ -428,15 +427,15 @@ class Settler:
         if flight.forgotten:
             await state.ledger.forget(flight.forgotten)
 
-    def _note_used(self, flight: Flight, request_id: str, outcome: Outcome) -> None:
-        """Note in the batch's account what an answer has used. Done twice, it changes nothing."""
+    def _note_used(self, flight: Flight, outcomes: Iterable[tuple[str, Outcome]]) -> None:
+        """Note in the batch's account what answers have used. Done twice, it changes nothing."""
         account, batch = flight.account, flight.batch
         if account is None:
             return
         if account.way is None and isinstance(batch, SubmittedBatch):
             account.way = lane_of(batch.handle)
         _, _, model = batch.group.rpartition(" ")
-        account.note(request_id, outcome, model)
+        account.note(outcomes, model)
 
     async def _with_costs(self, flight: Flight, reply: InProgress | Ended) -> InProgress | Ended:
         """Have answers tell what was paid for them, where that is wanted."""
@@ -446,7 +445,7 @@ class Settler:
         await self._state.till.load_prices(account)
 
         def told(request_id: str, outcome: Outcome) -> tuple[str, Outcome]:
-            self._note_used(flight, request_id, outcome)
+            self._note_used(flight, ((request_id, outcome),))
             if isinstance(outcome, Succeeded) and (paid := account.paid(request_id, self._state.prices)) is not None:
                 return request_id, Succeeded(outcome.answer, paid)
             return request_id, outcome
@@ -457,7 +456,10 @@ class Settler:
 
     def _note_ended(self, flight: Flight, outcomes: Mapping[str, Outcome]) -> None:
         """Note in the batch's account how members have ended. Done twice, it changes nothing."""
-        self._note_kinds(flight, {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()})
+        if flight.account is not None and _outcome.are_answers(outcomes.values()):
+            flight.account.end_well(outcomes)
+        else:
+            self._note_kinds(flight, {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()})
 
     def _note_kinds(self, flight: Flight, kinds: Mapping[str, str]) -> None:
         if flight.account is not None:
@@ -522,7 +524,7 @@ class Settler:
         paid = set[str]()
         try:
             async for request_id, outcome in ended.outcomes:
-                self._note_used(flight, request_id, outcome)
+                self._note_used(flight, ((request_id, outcome),))
                 if isinstance(outcome, Succeeded):
                     paid.add(request_id)
         except Exception as error:  # noqa: BLE001  # as in `poll`

@@ -249,16 +249,16 @@ class Till:
     ) -> Account:
         """Reserve what a batch may cost, and return its account, which is to be written before the intent."""
         sent_before = set(again)
-        who = who_asked([requests.get(each) for each in intent.members])
+        asked = list(map(requests.get, intent.members))
         account = Account(
             intent.begun_at,
             vendor_of(provider),
-            who,
-            frozenset(place for place, each in enumerate(intent.members) if each in sent_before),
-            tuple(admitted.worst.get(each) for each in intent.members) if admitted.worst else (),
-            priced=frozenset(
-                place for place, each in enumerate(intent.members) if each in requests and requests[each].is_priced
+            who_asked(asked),
+            frozenset(
+                [place for place, each in enumerate(intent.members) if each in sent_before] if sent_before else ()
             ),
+            tuple(admitted.worst.get(each) for each in intent.members) if admitted.worst else (),
+            priced=frozenset([place for place, each in enumerate(asked) if each is not None and each.is_priced]),
         )
         self._know(account, intent)
         self._note_askers(account, intent.members)
@@ -271,7 +271,7 @@ class Till:
             at = batch.begun_at if isinstance(batch, Intent) else batch.submitted_at
             account = Account(at, vendor_of(provider), (Who(),) * len(batch.members))
             self.purse.reserve(self._name, batch.key, account)
-        account.lines.clear()
+        account.forget_used()
         self._know(account, batch)
         self._note_askers(account, batch.members)
         return account

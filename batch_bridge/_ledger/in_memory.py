@@ -85,7 +85,7 @@ class MemoryLedger(Ledger):
 
     async def enqueue(self, requests: Iterable[Request]) -> None:
         """See `Ledger`."""
-        self._requests.update((request.id, request) for request in requests)
+        self._requests.update({request.id: request for request in requests})
 
     async def requests(self, ids: Sequence[str]) -> list[Request]:
         """See `Ledger`."""

@@ -9,6 +9,10 @@ from typing import Any, Final, NamedTuple
 
 _OPENAI: Final = ("prompt_tokens", "input_tokens", "total_tokens")
 """Fields of a usage that speaks like OpenAI's."""
+_PLAIN: Final = frozenset(
+    {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
+)
+"""Fields of the usage of a chat completion."""
 _TIERS: Final = ("flex", "priority", "fast")
 """Service tiers with prices of their own. What is `default`, `auto` or `standard` has the standard price."""
 
@@ -68,8 +72,9 @@ def read_usage(answer: object) -> Used | None:
     Reads the bodies of OpenAI (chat, responses, completions, embeddings) and those who speak like it, of Anthropic and
     of Gemini, and LangChain's messages as `_messages` encodes them. A whole line of a batch's output is read too.
     """
-    if type(answer) is dict and (used := _plain_chat(answer)) is not None:
-        return used
+    if type(answer) is dict and (plain := plain_chat(answer)) is not None:
+        model, tier, given, made = plain
+        return Used(model, Tokens(given, made), tier)
     if not isinstance(answer, Mapping):
         return None
     match answer:
@@ -104,26 +109,26 @@ def _openai(usage: Mapping[str, Any]) -> Tokens:
     )
 
 
-def _plain_chat(answer: dict[str, Any]) -> Used | None:
-    """Read the most frequent answer by far: a chat completion that tells no tokens apart."""
+def plain_chat(answer: dict[str, Any]) -> tuple[str, str, int, int] | None:
+    """Read the most frequent answer by far: a chat completion that tells no tokens apart.
+
+    Returns:
+        Model, tier, input and output tokens; `None` for any other answer.
+    """
     usage = answer.get("usage")
-    if answer.get("object") != "chat.completion" or type(usage) is not dict or "cache_read_input_tokens" in usage:
+    if answer.get("object") != "chat.completion" or type(usage) is not dict or not usage.keys() <= _PLAIN:
         return None
-    get = usage.get
-    given, made, into, out = (
-        get("prompt_tokens"),
-        get("completion_tokens"),
-        get("prompt_tokens_details"),
-        get("completion_tokens_details"),
-    )
+    given, made = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if type(given) is not int or type(made) is not int or given < 0 or made < 0:
         return None
-    for details in (into, out):
-        if details and (type(details) is not dict or any(details.values())):
-            return None
-    if "cache_creation_input_tokens" in usage or "usageMetadata" in answer or "__message__" in answer:
+    into, out = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    if into and (type(into) is not dict or any(into.values())):
         return None
-    return Used(_text(answer.get("model")), Tokens(given, made), _tier(answer.get("service_tier")))
+    if out and (type(out) is not dict or any(out.values())):
+        return None
+    if "usageMetadata" in answer or "__message__" in answer:
+        return None
+    return _text(answer.get("model")), _tier(answer.get("service_tier")), given, made
 
 
 def _anthropic(usage: Mapping[str, Any]) -> Tokens:

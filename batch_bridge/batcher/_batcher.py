@@ -535,15 +535,17 @@ class Batcher(Generic[ItemT, AnswerT]):
     def _fresh(self, items: Iterable[Any], within: timedelta | None, *, is_priced: bool) -> list[Request]:
         """Return requests that nobody will ask for again: their names do not depend on their items."""
         held = list(items)
-        encode, trace = _messages.encode_bytes, current_trace()
-        encoded = [encode(item) for item in held]  # what cannot be asked takes no name
-        ids = self._fresh_names.names(len(encoded))
+        trace = current_trace()
         requests: list[Request] = []
-        for request_id, item, (data, is_conversation) in zip(ids, held, encoded, strict=True):
-            request = Serialized(request_id, "", data, deadline=within, trace=trace, is_conversation=is_conversation)
-            if is_priced or (not is_conversation and _messages.has_messages(item)):
-                request.is_priced = True  # type: ignore[misc]
-            requests.append(request)
+        for item in held:
+            data, is_conversation = _messages.encode_bytes(item)
+            wants_cost = is_priced or (not is_conversation and _messages.has_messages(item))
+            requests.append(
+                Serialized("", "", data, "", "", within, "", "", trace, wants_cost, is_conversation=is_conversation)
+            )
+        ids = self._fresh_names.names(len(requests))  # what cannot be asked takes no name
+        for request, request_id in zip(requests, ids, strict=True):
+            request.id = request_id  # type: ignore[misc]  # nobody has seen it yet
         return requests
 
     def _name(

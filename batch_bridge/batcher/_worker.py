@@ -118,7 +118,7 @@ class Worker:
         self._sent = threading.Event()
         self._inbox: deque[Submission] = deque()
         self._flush_asked = False
-        self._waiters: dict[str, tuple[Submission, int]] = {}
+        self._waiters: dict[str, Submission] = {}
         self._rows: Rows = MemoryRows()
         self._scheduled = threading.Lock()
         self._gate = threading.Lock()
@@ -392,7 +392,7 @@ class Worker:
         while self._inbox:
             submission = self._inbox.popleft()
             self._flush_asked = self._flush_asked or submission.flush
-            self._waiters.update({request.id: (submission, place) for place, request in enumerate(submission.requests)})
+            self._waiters.update(dict.fromkeys(submission.places, submission))
             self._asked += len(submission.requests)
             self._engine_loop.collect(submission.requests)
             if not submission.requests:
@@ -415,7 +415,7 @@ class Worker:
         reason = self._broken or BatcherClosedError(
             "this Batcher was closed before the batch had ended; with path= the next equal request gets the answer"
         )
-        submissions = {submission for submission, _ in self._waiters.values()} | set(self._inbox)
+        submissions = {*self._waiters.values(), *self._inbox}
         self._waiters.clear()
         self._inbox.clear()
         hand_back(submissions, lambda submission: submission.fail(reason))
@@ -548,9 +548,9 @@ class Worker:
         for request_id in request_ids:
             if request_id in self._untold and request_id not in self._ready:
                 self._untold.discard(request_id)
-                submission, place = self._waiters.pop(request_id, (None, 0))
+                submission = self._waiters.pop(request_id, None)
                 status: Status = "in_flight" if engine.is_sent(request_id) else "queued"
-                if submission is not None and submission.put(place, PendingRequest(status)):
+                if submission is not None and submission.put(request_id, PendingRequest(status)):
                     done.append(submission)
         hand_back(done, Submission.resolve)
         self._look_whether_idle()
@@ -578,16 +578,16 @@ class Worker:
             told: list[tuple[Request, Outcome]] = []
             waiters, listens = self._waiters, self._listeners is not None
             for request_id, outcome in outcomes.items():
-                submission, place = waiters.pop(request_id, (None, 0))
+                submission = waiters.pop(request_id, None)
                 if submission is None:
                     continue
                 self._answered += 1
                 if type(outcome) is not Succeeded:
                     self._count_failure(outcome)
-                if submission.put(place, outcome):
+                if submission.put(request_id, outcome):
                     done.append(submission)
                 if listens:
-                    told.append((submission.requests[place], outcome))
+                    told.append((submission.requests[submission.places[request_id]], outcome))
             if self._peek:
                 self._ready.difference_update(chunk)
                 self._untold.difference_update(outcomes)

@@ -12,8 +12,8 @@ from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.lanes import LANES, lane_in, lanes_of, no_lane, open_lane
 from batch_bridge._core.log import logger_of
 from batch_bridge._core.mode import NAMES, VARIABLE, Mode, resolve_mode
-from batch_bridge._core.models import JSON, Ended, InProgress, Limits, Measure, Request
-from batch_bridge._core.provider import Provider, has_realtime
+from batch_bridge._core.models import JSON, Ended, InProgress, Limits, LineFrame, Measure, Request
+from batch_bridge._core.provider import Provider, conversations_of, has_realtime, knows_conversations
 from batch_bridge.providers._realtime.provider import Realtime
 
 logger = logger_of(__name__)
@@ -71,10 +71,19 @@ class ModeSwitch:
         """How batches are answered: in which lane, or `auto` for realtime or batches."""
         return self._lane if self._below == math.inf else "auto" if self._below else "batch"
 
+    def conversations(self) -> tuple[LineFrame, str] | None:
+        """See `knows_conversations`."""
+        return None if self._is_elsewhere else conversations_of(self._batch)
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether all goes to a lane that is neither batch nor realtime."""
+        return self._below == math.inf and self._lane != "realtime"
+
+    @knows_conversations
     def measure(self, request: Request) -> Measure:
         """Both ways refuse the same requests; other lanes may refuse more."""
-        is_other = self._below == math.inf and self._lane != "realtime"
-        return self._twin.measure(request) if is_other else self._batch.measure(request)
+        return self._twin.measure(request) if self._is_elsewhere else self._batch.measure(request)
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
         """Choose the way, for good."""

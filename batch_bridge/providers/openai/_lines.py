@@ -1,8 +1,8 @@
 """The lines of a batch's input: of items that are bytes already, those bytes and what stands around them. Pure."""
 
 import io
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, cast
 
 import orjson
 
@@ -13,7 +13,8 @@ from batch_bridge.providers.openai._dialects import Quirks
 
 _ID: Final = "\0id"
 _ITEM: Final[list[JSON]] = [{"role": "user", "content": "\0item"}]
-_EMPTY: Final = len(b"[]")
+_PIECE: Final = 512_000
+"""Bytes of lines that are sent at once, about."""
 
 
 class OpenAILines:
@@ -32,10 +33,8 @@ class OpenAILines:
         self._conversation: tuple[LineFrame, str] | None = None
         self._is_asked = False
 
-    def of_conversation(self, request: Request) -> tuple[LineFrame, str] | None:
-        """Return the line, and the group, of a list of messages, which need not be read for it; else nothing."""
-        if type(request) is not Serialized or not request.is_conversation or len(request.data) <= _EMPTY:
-            return None
+    def of_conversations(self) -> tuple[LineFrame, str] | None:
+        """Return the line, and the group, of every list of messages, which need not be read for it; else nothing."""
         if not self._is_asked:
             self._is_asked = True
             self._conversation = self._around()
@@ -53,59 +52,49 @@ class OpenAILines:
     def write(self, request: Request) -> bytes:
         """Return a request's line; what was measured in this process is not read again."""
         if type(request) is Serialized and (line := request.line) is not None and line.owner is self._owner:
-            return line.write(request.id, request.data)
+            return line.write((request,))
         return self._read(request).line(request.id, self._quirks)
 
     def reader(self, requests: Sequence[Request]) -> "LinesReader | None":
         """Return the lines of requests as a file; `None` if some are not finished yet."""
-        size = 0
-        for each in requests:
-            if type(each) is not Serialized or (line := each.line) is None or line.owner is not self._owner:
-                return None
-            size += line.size(each.id, each.data)
-        return LinesReader(requests, self.write, size)
+        if set(map(type, requests)) != {Serialized}:
+            return None
+        finished = cast("Sequence[Serialized]", requests)
+        frames = {each.line for each in finished}
+        frame = frames.pop()
+        if frames or frame is None or frame.owner is not self._owner:
+            return None
+        return LinesReader(finished, frame)
 
 
 class LinesReader(io.BufferedIOBase):
     """The lines of requests as a file that a client uploads: nothing is written, and few lines exist at a time.
 
-    SDKs ask how long a file is, and read it from its beginning: once, or again where they follow a redirect.
+    SDKs ask how long a file is, and read it from its beginning: once, or again where they follow a redirect. What they
+    read they send as it comes, and each piece costs them the same: so a piece is larger than they ask for.
 
     Args:
         requests: Whose lines; unchanged until all is read.
-        write: Makes the line of one.
-        size: The length of all lines, in bytes.
+        frame: Makes the lines.
+        piece: Bytes that are read at once, about.
     """
 
-    def __init__(self, requests: Sequence[Request], write: Callable[[Request], bytes], size: int) -> None:
+    def __init__(self, requests: Sequence[Serialized], frame: LineFrame, *, piece: int = _PIECE) -> None:
         self._requests = requests
-        self._write = write
-        self._size = size
-        self._at = 0
-        self._lines: Iterator[bytes] = map(write, requests)
-        self._rest = memoryview(b"")
+        self._frame = frame
+        data = sum([len(each.data) for each in requests])
+        self._size = len(requests) * frame.fixed + sum([len(each.id) for each in requests]) + data
+        self._in_piece = max(piece * len(requests) // self._size, 1)
+        self._next = self._at = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """See `io.BufferedIOBase`."""
-        wanted = self._size if size is None or size < 0 else size
-        pieces: list[bytes | memoryview] = []
-        while wanted:
-            if not self._rest:
-                line = next(self._lines, None)
-                if line is None:
-                    break
-                if len(line) <= wanted:
-                    pieces.append(line)
-                    wanted -= len(line)
-                    continue
-                self._rest = memoryview(line)
-            piece = self._rest[:wanted]
-            self._rest = self._rest[wanted:]
-            pieces.append(piece)
-            wanted -= len(piece)
-        data = b"".join(pieces)
-        self._at += len(data)
-        return data
+        """Return the next lines: all that are left, or a piece, whatever `size` is."""
+        start = self._next
+        is_all = size is None or size < 0
+        self._next = len(self._requests) if is_all else min(start + self._in_piece, len(self._requests))
+        piece = self._frame.write(self._requests[start : self._next])
+        self._at += len(piece)
+        return piece
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """See `io.IOBase`; to the beginning, the end, or where it is."""
@@ -114,8 +103,7 @@ class LinesReader(io.BufferedIOBase):
             return place
         if place not in (0, self._size):
             raise io.UnsupportedOperation("lines are read from their beginning")
-        self._lines = map(self._write, self._requests) if place == 0 else iter(())
-        self._rest, self._at = memoryview(b""), place
+        self._next, self._at = (0 if place == 0 else len(self._requests)), place
         return place
 
     def tell(self) -> int:

@@ -11,8 +11,9 @@ from openai.types import FileObject
 from batch_bridge._core import log_text as _logged
 from batch_bridge._core.durations import Within
 from batch_bridge._core.lanes import no_lane
-from batch_bridge._core.models import JSON, Ended, InProgress, Limits, Measure, Request, Serialized
+from batch_bridge._core.models import JSON, Ended, InProgress, Limits, LineFrame, Measure, Request, Serialized
 from batch_bridge._core.outcomes import Chunks
+from batch_bridge._core.provider import knows_conversations
 from batch_bridge._money import Ask
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
 from batch_bridge.providers._realtime.provider import ATTEMPTS, CONCURRENCY, Realtime
@@ -139,6 +140,11 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         model = self._settings.defaults.get("model")
         return f"OpenAIBatch(model={model!r})" if model else "OpenAIBatch()"
 
+    def conversations(self) -> tuple[LineFrame, str] | None:
+        """Return the line and the group of every conversation, if they are known."""
+        return self._lines.of_conversations()
+
+    @knows_conversations
     def measure(self, request: Request) -> Measure:
         """Return a request's endpoint and model, which a batch may not mix, and the exact length of its line.
 
@@ -148,9 +154,13 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         Raises:
             RequestRefused: It is not a request, or a batch does not support it.
         """
-        if type(request) is Serialized and (known := self._lines.of_conversation(request)) is not None:
+        if (
+            type(request) is Serialized
+            and request.is_whole_conversation
+            and (known := self.conversations()) is not None
+        ):
             line, group = known
-            return Measure(group, line.size(request.id, request.data), line)
+            return Measure(group, line.size(request), line)
         self._clients.check(request.item)
         call = self._read(request)
         size = len(call.line(request.id, self._quirks))

@@ -17,6 +17,8 @@ from batch_bridge import Request
 from batch_bridge._core import messages
 from batch_bridge._core.json_values import to_json
 from batch_bridge._core.models import LineFrame, Serialized
+from batch_bridge._core.provider import conversations_of
+from batch_bridge._core.text import is_long
 from batch_bridge.errors import JSONError
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.providers.openai._lines import LinesReader
@@ -97,19 +99,19 @@ def test_a_serialized_request_is_the_request():
     assert kept.item == item, "who reads it changes nothing"
 
 
-@given(st.lists(st.binary(max_size=40).map(lambda each: each + b"\n"), min_size=1), st.integers(1, 50))
-def test_a_reader_reads_all_lines_in_pieces_again_and_again(lines, size):
-    whole = b"".join(lines)
-    numbers = [Request(str(n), "", None) for n in range(len(lines))]
-    reader = LinesReader(numbers, lambda request: lines[int(request.id)], len(whole))
+@given(st.lists(st.binary(min_size=1, max_size=40), min_size=1), st.integers(1, 200))
+def test_a_reader_reads_all_lines_in_pieces_again_and_again(items, piece):
+    frame = LineFrame(None, b"<", b"|", b">\n")
+    requests = [Serialized(str(n), "", each) for n, each in enumerate(items)]
+    whole = b"".join(b"<%d|%b>\n" % (n, each) for n, each in enumerate(items))
+    reader = LinesReader(requests, frame, piece=piece)
     assert reader.seek(0, io.SEEK_END) == len(whole)
     for _ in range(2):
         reader.seek(0)
-        pieces = []
-        while piece := reader.read(size):
-            assert len(piece) <= size
-            pieces.append(piece)
-        assert b"".join(pieces) == whole
+        assert b"".join(iter(lambda: reader.read(1), b"")) == whole
+        assert reader.tell() == len(whole)
+    reader.seek(0)
+    assert reader.read() == whole
 
 
 @pytest.mark.parametrize("options", [{}, {"defaults": {"temperature": 0}}, {"endpoint": "/v1/responses"}])
@@ -122,7 +124,7 @@ def test_the_finished_line_is_the_line_that_is_made_of_the_item(options):
     measured, slow = provider.measure(kept), provider.measure(plain)
     assert (measured.group, measured.bytes) == (slow.group, slow.bytes)
     assert measured.line is not None
-    assert measured.line.write(kept.id, kept.data) == provider._read(plain).line(plain.id)
+    assert measured.line.write([kept]) == provider._read(plain).line(plain.id)
 
 
 def test_a_line_belongs_to_the_provider_that_made_it():
@@ -135,7 +137,38 @@ def test_a_line_belongs_to_the_provider_that_made_it():
     assert other._lines.reader([kept]) is None
 
 
-def test_a_line_may_leave_out_the_ends_of_an_item():
-    line = LineFrame(None, b"<", b"|", b">", start=1, end=1)
-    assert line.write("id", b"{x}") == b"<id|x>"
-    assert line.size("id", b"{x}") == len(b"<id|x>")
+def test_every_conversation_of_a_provider_has_the_line_that_one_has():
+    provider = OpenAIBatch(model="gpt-4o-mini")
+    data, is_conversation = messages.encode_bytes([{"role": "user", "content": "q"}])
+    kept = Serialized("a" * 32, "", data, is_conversation=is_conversation)
+    line, group = conversations_of(provider)
+    measured = provider.measure(kept)
+    assert (measured.group, measured.bytes, measured.line) == (group, line.size(kept), line)
+
+
+def test_nobody_goes_past_a_measure_that_takes_the_place_of_the_providers():
+    class ByTenant(OpenAIBatch):
+        def measure(self, request):
+            return super().measure(request)._replace(group=request.tenant)
+
+    class Around:
+        def __init__(self, inner):
+            self._inner = inner
+
+        def __getattr__(self, name):
+            return getattr(self._inner, name)
+
+        def measure(self, request):
+            return self._inner.measure(request)
+
+    assert conversations_of(OpenAIBatch(model="m")) is not None
+    assert conversations_of(ByTenant(model="m")) is None
+    assert conversations_of(Around(OpenAIBatch(model="m"))) is None
+
+
+def test_digits_of_an_id_or_a_fraction_are_no_long_number():
+    assert not is_long(b'{"id":"chatcmpl-f1234567890123456789012345","x":0.12345678901234567890123}')
+    assert not is_long(b'{"id":"12345678901234567890","n":123456789012345678}')
+    for number in (b"[12345678901234567890]", b'{"n": -12345678901234567890}', b"12345678901234567890"):
+        assert is_long(number)
+    assert is_long(b'{"id":"f12345678901234567890","n":12345678901234567890}')
