@@ -108,6 +108,10 @@ class Batcher(Generic[ItemT, AnswerT]):
         on_complete: Called with the `Progress` whenever every item has ended.
         callback_workers: Threads in which callbacks run in parallel; `0` runs them in order, on the Batcher's own
             thread, which a slow one blocks.
+        relax_gc: While a thousand requests and more wait here, set the thresholds of Python's garbage collector to
+            20,000, 5 and 5, for the whole process, if they are Python's own, and put them back then: the answers of a
+            large batch are many objects without cycles, and looking through them takes a quarter of the time. `False`
+            changes nothing.
         notify: A URL of apprise, or several, to which a notice goes when a batch has ended or nothing moves: counts and
             the receipt. One that cannot be sent harms nothing. It needs the extra `notify`.
         flush: The flush policy, in place of `max_batch_size`, `max_batch_age`, `max_batch_idle` and
@@ -174,6 +178,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         on_item: OnItem | None = None,
         on_complete: OnProgress | None = None,
         callback_workers: int = 0,
+        relax_gc: bool = True,
         notify: Notify | None = None,
         _place: LoopThread | None = None,
     ) -> None:
@@ -240,6 +245,7 @@ class Batcher(Generic[ItemT, AnswerT]):
             shows_items=shows_items,
             callbacks=callbacks,
             give_up_after=duration(give_up_after, "give_up_after"),
+            relax_gc=relax_gc,
             place=_place,
         )
         self._worker.open()
@@ -606,7 +612,7 @@ class Batcher(Generic[ItemT, AnswerT]):
 
     def _first(self, submission: Submission, outcomes: Sequence[Ended]) -> tuple[str, Outcome]:
         self._give_back(submission)
-        request_id, outcome = submission.requests[0].id, outcomes[0]
+        request_id, outcome = next(iter(submission.places)), outcomes[0]
         if isinstance(outcome, PendingRequest):
             raise _pending(request_id, outcome)
         return request_id, outcome
@@ -637,8 +643,8 @@ class Batcher(Generic[ItemT, AnswerT]):
     def _give_back(self, submission: Submission) -> None:
         if self._are_fresh:
             return  # no name is used twice
-        for request in submission.requests:
-            self._names.give_back(request.id)
+        for request_id in submission.places:
+            self._names.give_back(request_id)
 
     def _wait(self, submission: Submission, future: "concurrent.futures.Future[list[Ended]]") -> list[Ended]:
         try:
@@ -657,7 +663,7 @@ class Batcher(Generic[ItemT, AnswerT]):
     def _unwrap(self, submission: Submission, outcomes: Sequence[Ended], *, return_exceptions: bool) -> list[Any]:
         self._give_back(submission)
         answers: list[Any] = []
-        for request, outcome in zip(submission.requests, outcomes, strict=True):
+        for request_id, outcome in zip(submission.places, outcomes, strict=True):
             if isinstance(outcome, Succeeded):
                 answer = outcome.answer
                 answers.append(
@@ -665,9 +671,9 @@ class Batcher(Generic[ItemT, AnswerT]):
                 )
                 continue
             error: BatchBridgeError = (
-                _pending(request.id, outcome)
+                _pending(request_id, outcome)
                 if isinstance(outcome, PendingRequest)
-                else _outcome.to_error(request.id, outcome)
+                else _outcome.to_error(request_id, outcome)
             )
             if not return_exceptions:
                 raise error

@@ -27,11 +27,11 @@ class Submission:
     """Requests that were asked together and are answered together, in order.
 
     Attributes:
-        requests: What was asked.
+        requests: What was asked, until it is taken in; nobody else holds its items then.
         future: Gets the outcomes, in the order of the requests. Belongs to the caller's loop, or to no loop.
         flush: Send at once what waits when these have been queued.
         missing: How many outcomes are still to come.
-        places: Where each request stands, by its id.
+        places: Where each request stands, by its id, in their order.
         outcomes: Those that have come, by place.
     """
 

@@ -61,4 +61,5 @@ class BatcherOptions(TypedDict, total=False):
     on_item: OnItem | None
     on_complete: OnProgress | None
     callback_workers: int
+    relax_gc: bool
     notify: Notify | None

@@ -25,6 +25,7 @@ from batch_bridge._host.callbacks import Callbacks, listen
 from batch_bridge._host.engine_loop import EngineLoop
 from batch_bridge._host.eta import EtaClock, Whereabouts
 from batch_bridge._host.file_commands import FileCommands
+from batch_bridge._host.garbage_collector import relaxed
 from batch_bridge._host.loop_thread import LoopThread, Work
 from batch_bridge._host.report import Report, of_batches
 from batch_bridge._host.uncollected import warn_of_uncollected
@@ -62,6 +63,9 @@ _GLANCE = 1.0
 _MOST_CLOSED = 1000
 """Ended batches that a worker in memory remembers: the creations of an hour are counted by them."""
 
+_MANY = 1000
+"""Requests that wait, from which on the garbage collector is relaxed."""
+
 _NO_CALLBACKS = Callbacks()
 
 T = TypeVar("T")
@@ -86,6 +90,7 @@ class Worker:
         shows_items: Have the items of what is queued at hand, for `queued_items`.
         callbacks: What the user wants to be told.
         give_up_after: How long nothing may move until it ends; `None`: for ever.
+        relax_gc: Relax the garbage collector while many wait.
         place: The thread that it runs on, which others may share; one of its own if not given.
     """
 
@@ -99,8 +104,12 @@ class Worker:
         shows_items: bool = False,
         callbacks: Callbacks = _NO_CALLBACKS,
         give_up_after: timedelta | None = None,
+        relax_gc: bool = True,
         place: LoopThread | None = None,
     ) -> None:
+        self._relax_gc = relax_gc
+        self._is_relaxed = False
+        self._relaxing = contextlib.ExitStack()
         self._listeners = listen(callbacks, self._look)
         self._asked = self._answered = 0
         self._eta: EtaClock | None = None
@@ -393,10 +402,13 @@ class Worker:
             submission = self._inbox.popleft()
             self._flush_asked = self._flush_asked or submission.flush
             self._waiters.update(dict.fromkeys(submission.places, submission))
-            self._asked += len(submission.requests)
+            self._asked += len(submission.places)
             self._engine_loop.collect(submission.requests)
-            if not submission.requests:
+            if self._listeners is None:
+                submission.requests.clear()  # the list that its caller holds, too
+            if not submission.places:
                 hand_back([submission], Submission.resolve)
+        self._relax()
         if self._flush_asked or self._peek:
             self._engine_loop.wake()
         self._look_whether_idle()
@@ -418,6 +430,7 @@ class Worker:
         submissions = {*self._waiters.values(), *self._inbox}
         self._waiters.clear()
         self._inbox.clear()
+        self._relax()
         hand_back(submissions, lambda submission: submission.fail(reason))
 
     async def _run(self) -> None:
@@ -596,7 +609,7 @@ class Worker:
                 await self._engine_loop.engine.forget(passing)  # before it is told: who asks again asks anew
             elif self._retained is not None:  # who dies may ask again, but for what may pass
                 self._engine_loop.forget(each for each, outcome in outcomes.items() if is_transient(outcome))
-                if answered := [request.id for submission in done for request in submission.requests]:
+                if answered := [each for submission in done for each in submission.places]:
                     await self._retained.note(self._rows, answered, _clock.now())
             else:
                 self._engine_loop.forget(outcomes)
@@ -666,6 +679,16 @@ class Worker:
     def _look_whether_idle(self) -> None:
         if not self._waiters and not self._inbox:
             self._idle.set()
+        self._relax()
+
+    def _relax(self) -> None:
+        """Relax the garbage collector while many wait."""
+        if self._relax_gc and not self._is_relaxed and len(self._waiters) >= _MANY:
+            self._is_relaxed = True
+            self._relaxing.enter_context(relaxed())
+        elif self._is_relaxed and not self._waiters:
+            self._relaxing.close()
+            self._is_relaxed = False
 
 
 class _Hands:

@@ -26,6 +26,7 @@ from batch_bridge._core.log import logger_of
 from batch_bridge._core.pending import OnPending, Pending, check_on_pending
 from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress, listen
 from batch_bridge._host.file_commands import FileCommands
+from batch_bridge._host.garbage_collector import relaxed
 from batch_bridge._host.report import Report
 from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.ledger import Rows
@@ -48,7 +49,6 @@ from batch_bridge.errors import (
 )
 from batch_bridge.events import Progress
 from batch_bridge.runner._blocking import Blocking
-from batch_bridge.runner._garbage_collector import relaxed
 from batch_bridge.runner._notebook import in_notebook, notebook_bar
 from batch_bridge.runner._notices import RunNotices
 from batch_bridge.runner._options import (

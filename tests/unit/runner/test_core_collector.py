@@ -6,7 +6,7 @@ import pytest
 from langgraph.graph import StateGraph
 
 from batch_bridge import Bridge, Runner
-from batch_bridge.runner._garbage_collector import DEFAULTS, RELAXED, relaxed
+from batch_bridge._host.garbage_collector import DEFAULTS, RELAXED, relaxed
 
 
 @pytest.fixture(autouse=True)

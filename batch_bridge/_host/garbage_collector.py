@@ -1,8 +1,10 @@
-"""Python's garbage collector, less often, while threads run.
+"""Python's garbage collector, less often, while threads run or many answers come.
 
 A LangGraph step makes a few thousand objects and hardly a cycle; with Python's default thresholds the collector looks
 through them every 700 allocations, which takes a third of the time of an interrupt and a resume (measured). So while a
-Runner is open it looks every 20,000. The price is some megabytes of garbage that is found a little later.
+Runner is open it looks every 20,000. The answers of a large batch are as many objects, none of them in a cycle, and the
+collector takes a quarter of the time of reading them: so it does the same while many requests wait in a Batcher. The
+price is some megabytes of garbage that is found a little later.
 """
 
 import contextlib
