@@ -15,9 +15,6 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from batch_bridge._cache import CacheStats, ResponseCache
-    from batch_bridge._config import load_bridges
-    from batch_bridge._core.flush_policy import FlushPolicy, QueueSummary
-    from batch_bridge._core.interrupt_payload import is_bridge_interrupt
     from batch_bridge._core.models import (
         Cancelled,
         Ended,
@@ -31,15 +28,18 @@ if TYPE_CHECKING:
         Succeeded,
         Usage,
     )
+    from batch_bridge._core.payload.interrupt_payload import is_bridge_interrupt
     from batch_bridge._core.pending import Pending, PendingBatch
+    from batch_bridge._core.policy.flush_policy import FlushPolicy, QueueSummary
     from batch_bridge._core.provider import Provider
     from batch_bridge._dropin.openai import wrap_openai
-    from batch_bridge._engine.tenants import TenantLimits
+    from batch_bridge._engine.waiting.tenants import TenantLimits
     from batch_bridge._host.report import Report
     from batch_bridge._money import Budget, Cost, Price, Prices, Quote
     from batch_bridge._node.wait import TaskGroup, gather, wait, wait_many, wait_many_sync, wait_sync
     from batch_bridge.batcher import Batcher
     from batch_bridge.bridge import Bridge
+    from batch_bridge.bridge._config import load_bridges
     from batch_bridge.errors import (
         BatchBridgeError,
         BatchFailed,
@@ -117,7 +117,7 @@ _MODULES: Final = {
     "Ended": "batch_bridge._core.models",
     "Errored": "batch_bridge._core.models",
     "Expired": "batch_bridge._core.models",
-    "FlushPolicy": "batch_bridge._core.flush_policy",
+    "FlushPolicy": "batch_bridge._core.policy.flush_policy",
     "InProgress": "batch_bridge._core.models",
     "Jobs": "batch_bridge.jobs",
     "Limits": "batch_bridge._core.models",
@@ -128,7 +128,7 @@ _MODULES: Final = {
     "Price": "batch_bridge._money",
     "Prices": "batch_bridge._money",
     "Provider": "batch_bridge._core.provider",
-    "QueueSummary": "batch_bridge._core.flush_policy",
+    "QueueSummary": "batch_bridge._core.policy.flush_policy",
     "Quote": "batch_bridge._money",
     "Report": "batch_bridge._host.report",
     "Request": "batch_bridge._core.models",
@@ -141,11 +141,11 @@ _MODULES: Final = {
     "Runner": "batch_bridge.runner",
     "Succeeded": "batch_bridge._core.models",
     "TaskGroup": "batch_bridge._node.wait",
-    "TenantLimits": "batch_bridge._engine.tenants",
+    "TenantLimits": "batch_bridge._engine.waiting.tenants",
     "Usage": "batch_bridge._core.models",
     "gather": "batch_bridge._node.wait",
-    "is_bridge_interrupt": "batch_bridge._core.interrupt_payload",
-    "load_bridges": "batch_bridge._config",
+    "is_bridge_interrupt": "batch_bridge._core.payload.interrupt_payload",
+    "load_bridges": "batch_bridge.bridge._config",
     "wait": "batch_bridge._node.wait",
     "wait_many": "batch_bridge._node.wait",
     "wait_many_sync": "batch_bridge._node.wait",

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
-from batch_bridge._core.html_text import bar
 from batch_bridge._core.models import JSON, Usage
+from batch_bridge._core.wording.html_text import bar
 
 __all__ = [
     "BatchCost",

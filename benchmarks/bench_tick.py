@@ -28,7 +28,7 @@ from langgraph_sdk.client import LangGraphClient
 from rich.console import Console
 
 from batch_bridge import Bridge, FlushPolicy
-from batch_bridge._core.interrupt_payload import Asked, interrupt_value, to_json
+from batch_bridge._core.payload.interrupt_payload import Asked, interrupt_value, to_json
 from batch_bridge._node.platform.client import Access, bridge_thread
 from batch_bridge._node.platform.inbox import note_row
 from batch_bridge._server.tick import ServerHost

@@ -300,7 +300,7 @@ async def server(run: Run, _: Path) -> None:
     from langgraph.store.memory import InMemoryStore
 
     from batch_bridge import Bridge, FlushPolicy
-    from batch_bridge._core.interrupt_payload import Asked, interrupt_value, to_json
+    from batch_bridge._core.payload.interrupt_payload import Asked, interrupt_value, to_json
     from batch_bridge._node.platform.client import Access
     from batch_bridge._node.platform.inbox import note_row
     from batch_bridge._server.tick import ServerHost

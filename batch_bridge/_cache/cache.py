@@ -15,11 +15,11 @@ from langgraph.store.base import BaseStore
 from batch_bridge._cache.backend import CacheBackend, CacheEntry
 from batch_bridge._cache.sqlite import SQLiteBackend
 from batch_bridge._cache.store import StoreBackend
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core import text as _text
 from batch_bridge._core.durations import Within, required
-from batch_bridge._core.log import logger_of
+from batch_bridge._core.json import text as _text
 from batch_bridge._core.models import JSON
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import logger_of
 
 logger = logger_of(__name__)
 

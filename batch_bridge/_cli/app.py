@@ -12,6 +12,8 @@ app = typer.Typer(
     help="LangGraph agents on batch APIs.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # help and errors in plain text: rich takes longer to load than all else
+    context_settings={"max_content_width": 120},
 )
 
 app.add_typer(jobs.app, name="jobs")

@@ -11,7 +11,7 @@ import orjson
 import typer
 
 from batch_bridge._cli.lines import ARRAY, read
-from batch_bridge._core import text as _text
+from batch_bridge._core.json import text as _text
 from batch_bridge.errors import BatchBridgeError
 
 if TYPE_CHECKING:  # what the other commands need not wait for
@@ -133,7 +133,7 @@ def _is_array(item: Any) -> bool:
 
 
 def _jobs(config: Path, name: str | None, file: Path) -> "Jobs":
-    from batch_bridge._config import load_bridges  # noqa: PLC0415
+    from batch_bridge.bridge._config import load_bridges  # noqa: PLC0415
     from batch_bridge.jobs import Jobs  # noqa: PLC0415
 
     bridges = load_bridges(config)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from batch_bridge._core import text as _text
+from batch_bridge._core.json import text as _text
 
 ARRAY: Final = "the file is one JSON array, and there is to be one item on each line; convert it with: jq -c '.[]' FILE"
 

@@ -76,7 +76,7 @@ def serve(
     from batch_bridge.testing._server.errors import BatchServerError  # noqa: PLC0415  # only for this command
     from batch_bridge.testing._server.serve import CONCURRENCY, Launch, new_token  # noqa: PLC0415
     from batch_bridge.testing._server.serve import serve as serve_forever  # noqa: PLC0415
-    from batch_bridge.testing._server.settings import Settings  # noqa: PLC0415
+    from batch_bridge.testing._server.switches.settings import Settings  # noqa: PLC0415
 
     options: dict[str, object] = {
         "latency": latency,

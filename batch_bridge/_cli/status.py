@@ -59,7 +59,7 @@ def watch(
     except MissingPackageError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(USAGE) from error
-    from batch_bridge._web.serve import serve  # noqa: PLC0415
+    from batch_bridge.web._serve import serve  # noqa: PLC0415
 
     read(file)
     serve(file, host=host, port=port, token=token, allowed=allow_host or (), told=typer.echo)

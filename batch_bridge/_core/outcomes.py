@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, assert_never
 
-from batch_bridge._core import text as _text
+from batch_bridge._core.json import text as _text
 from batch_bridge._core.models import JSON, Attempt, Cancelled, Errored, Expired, FailureKind, Outcome, Succeeded
 from batch_bridge.errors import (
     BudgetExceeded,

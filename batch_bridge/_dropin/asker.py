@@ -10,8 +10,8 @@ from contextvars import copy_context
 from typing import Any
 
 from batch_bridge._core.durations import Within
-from batch_bridge._core.log import logger_of
 from batch_bridge._core.models import Outcome
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge._node import wait as _wait
 from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._node.wait import Named

@@ -14,10 +14,10 @@ from typing import Final, Protocol
 
 import orjson
 
-from batch_bridge._core.batching import Waiting, lines
-from batch_bridge._core.json_values import copied
-from batch_bridge._core.messages import TAG, without_ids
+from batch_bridge._core.json.json_values import copied
+from batch_bridge._core.json.messages import TAG, without_ids
 from batch_bridge._core.models import JSON, Ended, InProgress, Outcome, Request, SubmittedBatch, Succeeded
+from batch_bridge._core.policy.batching import Waiting, lines
 from batch_bridge._core.provider import Provider
 
 VERSION: Final = "1"

@@ -6,31 +6,31 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from batch_bridge import events
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.batching import Waiting
-from batch_bridge._core.flush_policy import FlushPolicy
-from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import JSON, Cancelled, Closed, Errored, Intent, Outcome, Request, SubmittedBatch
 from batch_bridge._core.pending import PendingBatch
+from batch_bridge._core.policy.batching import Waiting
+from batch_bridge._core.policy.flush_policy import FlushPolicy
+from batch_bridge._core.policy.vendor_terms import VendorTerms
 from batch_bridge._core.provider import Provider
-from batch_bridge._core.vendor_terms import VendorTerms
-from batch_bridge._core.words import span
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import about, logger_of
+from batch_bridge._core.wording.words import span
 from batch_bridge._engine import idle as _rest
-from batch_bridge._engine import scheduling as _schedule
-from batch_bridge._engine.deadline import Deadline
 from batch_bridge._engine.deduplication import Deduplication
-from batch_bridge._engine.flight import Flight, first_pause
-from batch_bridge._engine.heard import Heard
+from batch_bridge._engine.flights.flight import Flight, first_pause
+from batch_bridge._engine.flights.notices import Notices, told
 from batch_bridge._engine.intake import CANCELLED, asked_at, judge, judge_all, stand_by, within_budget, within_limits
-from batch_bridge._engine.joining import join
-from batch_bridge._engine.notices import Notices, told
-from batch_bridge._engine.quota import QuotaController
-from batch_bridge._engine.settling import Settler
+from batch_bridge._engine.sending import scheduling as _schedule
+from batch_bridge._engine.sending.joining import join
+from batch_bridge._engine.sending.submission import Sender
+from batch_bridge._engine.settlement.heard import Heard
+from batch_bridge._engine.settlement.settling import Settler
 from batch_bridge._engine.standstill import Standstill
 from batch_bridge._engine.state import POLL_PATIENCE, State
-from batch_bridge._engine.submission import Sender
 from batch_bridge._engine.telemetry import Telemetry
-from batch_bridge._engine.tenants import TenantLimits
+from batch_bridge._engine.waiting.deadline import Deadline
+from batch_bridge._engine.waiting.quota import QuotaController
+from batch_bridge._engine.waiting.tenants import TenantLimits
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import Account, AccountLine, Askers, Prices, Purse
 from batch_bridge.errors import BadPollResultError

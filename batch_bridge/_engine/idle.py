@@ -6,7 +6,7 @@ from datetime import datetime
 
 from batch_bridge._core.models import SubmittedBatch
 from batch_bridge._core.pending import PendingBatch
-from batch_bridge._engine.scheduling import is_held
+from batch_bridge._engine.sending.scheduling import is_held
 from batch_bridge._engine.state import State
 from batch_bridge.events import BatchProgress
 

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.batching import Waiting
-from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Errored, Intent, LineFrame, Measure, Outcome, Request, Serialized
+from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._core.provider import HasTokens, Provider, conversations_of, has_tokens
-from batch_bridge._engine.flight import Flight
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import about, logger_of
+from batch_bridge._engine.flights.flight import Flight
 from batch_bridge._engine.state import State, said
 from batch_bridge.errors import RequestRefused
 

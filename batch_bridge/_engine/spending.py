@@ -8,11 +8,11 @@ from decimal import Decimal
 from typing import cast
 
 from batch_bridge._core import outcomes as _outcome
-from batch_bridge._core.batching import Waiting, lines
-from batch_bridge._core.lanes import lane_in
-from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import JSON, Errored, Intent, Outcome, Request, SubmittedBatch
+from batch_bridge._core.policy.batching import Waiting, lines
+from batch_bridge._core.policy.lanes import lane_in
 from batch_bridge._core.provider import Provider, has_price
+from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import (
     Account,

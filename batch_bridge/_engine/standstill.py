@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from batch_bridge import events
-from batch_bridge._core import log_text as _logged
+from batch_bridge._core.wording import log_text as _logged
 from batch_bridge.errors import Stalled
 
 TELL_AFTER: Final = timedelta(hours=1)

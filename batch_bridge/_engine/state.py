@@ -8,28 +8,28 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from batch_bridge import events
-from batch_bridge._core import log_text as _logged
 from batch_bridge._core import outcomes as _outcome
-from batch_bridge._core.batching import Waiting
-from batch_bridge._core.flush_policy import FlushPolicy
-from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import JSON, Closed, Intent, Outcome, Request, SubmittedBatch
+from batch_bridge._core.policy.batching import Waiting
+from batch_bridge._core.policy.flush_policy import FlushPolicy
+from batch_bridge._core.policy.vendor_terms import VendorTerms
 from batch_bridge._core.provider import Provider
-from batch_bridge._core.vendor_terms import VendorTerms
-from batch_bridge._engine.deadline import Deadline
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._engine.deduplication import Deduplication
-from batch_bridge._engine.flight import LONGEST_PAUSE, Flight, first_pause
-from batch_bridge._engine.history import History
-from batch_bridge._engine.in_flight import Flights
-from batch_bridge._engine.notices import Notices
-from batch_bridge._engine.queue import Queue
-from batch_bridge._engine.quota import QuotaController
+from batch_bridge._engine.flights.flight import LONGEST_PAUSE, Flight, first_pause
+from batch_bridge._engine.flights.history import History
+from batch_bridge._engine.flights.in_flight import Flights
+from batch_bridge._engine.flights.notices import Notices
+from batch_bridge._engine.flights.watch import BatchWatch
 from batch_bridge._engine.spending import Till, vendor_of
 from batch_bridge._engine.standstill import Standstill
 from batch_bridge._engine.telemetry import Figures, Telemetry, Totals, row_of, trace_of
-from batch_bridge._engine.tenants import TenantLimits
-from batch_bridge._engine.turns import Turns
-from batch_bridge._engine.watch import BatchWatch
+from batch_bridge._engine.waiting.deadline import Deadline
+from batch_bridge._engine.waiting.queue import Queue
+from batch_bridge._engine.waiting.quota import QuotaController
+from batch_bridge._engine.waiting.tenants import TenantLimits
+from batch_bridge._engine.waiting.turns import Turns
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import Account, Prices, Purse
 from batch_bridge.errors import ProviderError

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
-from batch_bridge._core.batching import Waiting
 from batch_bridge._core.models import Closed, Request
-from batch_bridge._core.trace_context import is_context
+from batch_bridge._core.payload.trace_context import is_context
+from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._money import Account, Prices
 
 

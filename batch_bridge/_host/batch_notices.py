@@ -5,12 +5,12 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from batch_bridge._core import log_text as _logged
 from batch_bridge._core.models import Closed
+from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._engine import Engine
+from batch_bridge._host.notify import Board, Notifier, of_batch, of_stall
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._money import AccountLine, Cost, receipt
-from batch_bridge._notify import Board, Notifier, of_batch, of_stall
 from batch_bridge.events import Event, Settled, Stalled
 
 logger = logging.getLogger("batch_bridge")

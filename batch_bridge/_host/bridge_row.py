@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from batch_bridge._core.models import SubmittedBatch
-from batch_bridge._engine.flight import Flight
+from batch_bridge._engine.flights.flight import Flight
 from batch_bridge._host.engine_loop import EngineLoop
 
 Row = dict[str, Any]

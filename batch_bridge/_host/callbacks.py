@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.log import logger_of
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge._engine import Engine
 from batch_bridge._money import Cost
 from batch_bridge.events import Event, Progress

@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 from batch_bridge._core import clock as _clock
 from batch_bridge._core.models import Closed, SubmittedBatch
 from batch_bridge._engine import Engine
-from batch_bridge._engine.flight import Flight
+from batch_bridge._engine.flights.flight import Flight
 from batch_bridge._status.eta import eta_of
 from batch_bridge._status.models import Batch, BatchState, Facts, Kind, Owner, Threads, Wave
 from batch_bridge.events import Eta

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from batch_bridge._core.html_text import counted, table
 from batch_bridge._core.models import Closed, Usage
+from batch_bridge._core.wording.html_text import counted, table
 from batch_bridge._money import Account, AccountLine, Cost, shown
 
 SINGLE: Final = frozenset({"realtime", "flex"})

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.log import logger_of
 from batch_bridge._core.models import JSON
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import logger_of
 
 logger = logger_of(__name__)
 

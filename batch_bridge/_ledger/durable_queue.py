@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from batch_bridge._core.batching import Waiting
 from batch_bridge._core.durations import read_seconds
 from batch_bridge._core.models import SubmittedBatch
+from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._ledger.ledger import Ledger
 
 

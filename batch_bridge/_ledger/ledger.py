@@ -36,11 +36,8 @@ from typing import Any, Final, Protocol, TypeVar
 
 from langgraph.store.base import GetOp, Op, PutOp, SearchOp
 
-from batch_bridge._core import log_text as _logged
 from batch_bridge._core import outcomes as _outcome
-from batch_bridge._core.batching import Waiting
 from batch_bridge._core.durations import read_seconds
-from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import (
     JSON,
     Attempt,
@@ -54,6 +51,9 @@ from batch_bridge._core.models import (
     Terms,
     Usage,
 )
+from batch_bridge._core.policy.batching import Waiting
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._ledger.old_shards import gather
 from batch_bridge.errors import LedgerError
 

@@ -7,8 +7,8 @@ It is only written down so that a long queue does not fill the memory.
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from batch_bridge._core.batching import Waiting
 from batch_bridge._core.models import JSON, Request, Serialized
+from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._ledger.in_memory import MemoryLedger, MemoryRows
 from batch_bridge._ledger.ledger import Ledger, Rows
 

@@ -19,8 +19,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphBubbleUp
 from langgraph.store.base import Op
 
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.log import logger_of
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge.errors import BatchBridgeError
 from batch_bridge.events import StoreFailed

@@ -19,7 +19,9 @@ from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt
 
 from batch_bridge._compat.langgraph import COUNTS_ON, count_anew, interrupt_for_us, is_new_answer, next_answer
-from batch_bridge._core.interrupt_payload import (
+from batch_bridge._core.models import JSON, Outcome, Succeeded
+from batch_bridge._core.outcomes import is_refused
+from batch_bridge._core.payload.interrupt_payload import (
     Asked,
     interrupt_value,
     is_envelope,
@@ -27,11 +29,9 @@ from batch_bridge._core.interrupt_payload import (
     read_envelope,
     to_json,
 )
-from batch_bridge._core.models import JSON, Outcome, Succeeded
-from batch_bridge._core.outcomes import is_refused
-from batch_bridge._core.request_identity import Identity
-from batch_bridge._core.signature import SIGNATURE, Check, Keys
-from batch_bridge._core.trace_context import current as current_trace
+from batch_bridge._core.payload.request_identity import Identity
+from batch_bridge._core.payload.signature import SIGNATURE, Check, Keys
+from batch_bridge._core.payload.trace_context import current as current_trace
 from batch_bridge._ledger.process import this_process
 from batch_bridge.errors import NondeterministicNodeError
 

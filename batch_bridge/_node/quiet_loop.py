@@ -11,7 +11,7 @@ from typing import Any
 
 from langgraph.errors import GraphInterrupt
 
-from batch_bridge._core.interrupt_payload import is_bridge_interrupt
+from batch_bridge._core.payload.interrupt_payload import is_bridge_interrupt
 
 _Handler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], Any]
 

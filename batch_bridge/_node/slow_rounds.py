@@ -15,7 +15,7 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
-from batch_bridge._core.log import logger_of
+from batch_bridge._core.wording.log import logger_of
 
 logger = logger_of(__name__)
 

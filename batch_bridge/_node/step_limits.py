@@ -15,8 +15,8 @@ from typing import Any, Final, Protocol
 from langgraph.types import Command
 
 from batch_bridge._compat.pregel_loop import Loop, Writes, change_interrupts, interrupted, is_sent, with_fields, wrap
-from batch_bridge._core.interrupt_payload import MARKER, VERSION
-from batch_bridge._core.log import logger_of
+from batch_bridge._core.payload.interrupt_payload import MARKER, VERSION
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge._node.untracked_state import TaskWrites, Untracked, UntrackedMemory, from_json
 from batch_bridge.errors import LostStateError
 

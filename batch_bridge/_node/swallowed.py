@@ -5,7 +5,7 @@ from typing import Final
 
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
-from batch_bridge._core.interrupt_payload import is_bridge_interrupt
+from batch_bridge._core.payload.interrupt_payload import is_bridge_interrupt
 from batch_bridge.errors import BatchBridgeError
 
 _DEEPEST: Final = 32

@@ -21,10 +21,10 @@ from batch_bridge._compat.langgraph import (
 )
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.durations import Within, duration
-from batch_bridge._core.json_values import digest, dumps
-from batch_bridge._core.messages import decode, encode, has_messages, with_cost, without_ids
+from batch_bridge._core.json.json_values import digest, dumps
+from batch_bridge._core.json.messages import decode, encode, has_messages, with_cost, without_ids
 from batch_bridge._core.models import JSON, Outcome, Succeeded
-from batch_bridge._core.request_identity import Identity
+from batch_bridge._core.payload.request_identity import Identity
 from batch_bridge._node.execution import note_parked
 from batch_bridge._node.given_items import check_item, check_items
 from batch_bridge._node.label import check_label

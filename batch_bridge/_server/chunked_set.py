@@ -6,8 +6,8 @@ from typing import Any
 
 from langgraph.store.base import Op, PutOp, SearchOp
 
-from batch_bridge._core.interrupt_payload import is_request_id
 from batch_bridge._core.models import JSON
+from batch_bridge._core.payload.interrupt_payload import is_request_id
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._server.unreadable import report
 from batch_bridge.errors import LedgerError

@@ -9,12 +9,12 @@ from uuid import uuid4
 from langgraph.store.base import PutOp
 from langgraph_sdk.errors import ConflictError
 
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.interrupt_payload import read_envelope
-from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Outcome
-from batch_bridge._engine.notices import Notices
-from batch_bridge._engine.turns import in_turns
+from batch_bridge._core.payload.interrupt_payload import read_envelope
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import about, logger_of
+from batch_bridge._engine.flights.notices import Notices
+from batch_bridge._engine.waiting.turns import in_turns
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._node.platform.client import Access
 from batch_bridge._node.platform.keys import KeyRing

@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
 
-from batch_bridge._core.interrupt_payload import envelope
 from batch_bridge._core.models import JSON, Outcome
 from batch_bridge._core.outcomes import to_json
-from batch_bridge._core.signature import Keys
+from batch_bridge._core.payload.interrupt_payload import envelope
+from batch_bridge._core.payload.signature import Keys
 from batch_bridge._server.thread_view import ParkedWait, ThreadView
 
 MOST_DELIVERIES: Final = 5

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Request
+from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._engine import Engine
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._node.platform.inbox import Note, read_notes, remove_notes

@@ -15,11 +15,11 @@ from typing import Any
 
 from langgraph.store.base import Op, SearchOp
 
-from batch_bridge._core.batching import Waiting
 from batch_bridge._core.durations import is_duration, read_seconds
-from batch_bridge._core.interrupt_payload import is_request_id, is_uuid
-from batch_bridge._core.log import logger_of
 from batch_bridge._core.models import Errored, Intent, Outcome, Request, SubmittedBatch
+from batch_bridge._core.payload.interrupt_payload import is_request_id, is_uuid
+from batch_bridge._core.policy.batching import Waiting
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge._ledger.ledger import Ledger, Rows
 from batch_bridge._ledger.patience import Patience
 from batch_bridge._server.chunked_set import ChunkedSet

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 from langgraph.store.base import ListNamespacesOp, MatchCondition, PutOp, SearchOp
 
-from batch_bridge._core.interrupt_payload import is_request_id
-from batch_bridge._core.log import logger_of
+from batch_bridge._core.payload.interrupt_payload import is_request_id
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._server.delivery import delivered_namespace
 from batch_bridge._server.ledger import ServerLedger

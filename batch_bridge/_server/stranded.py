@@ -18,8 +18,8 @@ import httpx
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIError
 
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.log import logger_of
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge._node.platform.keys import KeyRing
 from batch_bridge._server.thread_view import ThreadView, look
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from langgraph_sdk.client import LangGraphClient
 
-from batch_bridge._core.interrupt_payload import (
+from batch_bridge._core.payload.interrupt_payload import (
     Asked,
     is_uuid,
     looks_like_ours,
@@ -17,7 +17,7 @@ from batch_bridge._core.interrupt_payload import (
     read_interrupt,
     read_origin,
 )
-from batch_bridge._core.signature import Check
+from batch_bridge._core.payload.signature import Check
 from batch_bridge._node.platform.inbox import digest_asks
 from batch_bridge._node.platform.keys import KeyRing
 

@@ -11,19 +11,19 @@ from langgraph_sdk.client import LangGraphClient
 from typing_extensions import TypedDict
 
 from batch_bridge._core import clock as _clock
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.log import about, logger_of
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._engine import Engine
-from batch_bridge._engine.notices import Notices
+from batch_bridge._engine.flights.notices import Notices
 from batch_bridge._host.batch_notices import batch_notices
 from batch_bridge._host.callbacks import Listeners
+from batch_bridge._host.notify import Notifier
 from batch_bridge._ledger.ledger import Ledger, Rows
 from batch_bridge._money import receipt
 from batch_bridge._money.receipt import to_json
 from batch_bridge._node.platform.client import Access
 from batch_bridge._node.platform.keys import KeyRing
 from batch_bridge._node.platform.wakeup import start_tick
-from batch_bridge._notify import Notifier
 from batch_bridge._server import commands as command_log
 from batch_bridge._server.command_executor import CommandExecutor
 from batch_bridge._server.commands import Verb

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 
 from langgraph_sdk.errors import APIStatusError
 
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.log import logger_of
-from batch_bridge._engine.notices import Notices
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import logger_of
+from batch_bridge._engine.flights.notices import Notices
 from batch_bridge._ledger.patience import is_transient
 from batch_bridge._server.port.threads import ThreadServer
 

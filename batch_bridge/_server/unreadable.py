@@ -4,7 +4,7 @@ import math
 from datetime import UTC, datetime
 from typing import Final, TypeGuard
 
-from batch_bridge._core.log import about, logger_of
+from batch_bridge._core.wording.log import about, logger_of
 
 logger = logger_of(__name__)
 

@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 
 from filelock import FileLock
 
-from batch_bridge._core.log import logger_of
+from batch_bridge._core.wording.log import logger_of
 
 logger = logger_of(__name__)
 

@@ -11,8 +11,8 @@ from typing import Any, Final, Literal, Protocol
 from langgraph.store.base import GetOp, PutOp
 
 from batch_bridge._core import clock as _clock
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.log import logger_of
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.process import machine, started
 from batch_bridge._status.names import BEAT, OWNER, STATUS, VERSION

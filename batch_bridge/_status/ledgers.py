@@ -8,8 +8,8 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.vendor_terms import VendorTerms
+from batch_bridge._core.policy.vendor_terms import VendorTerms
+from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._status.models import Batch
 
 Row = dict[str, Any]

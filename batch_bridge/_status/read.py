@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from batch_bridge._core.vendor_terms import VendorTerms, terms_of
+from batch_bridge._core.policy.vendor_terms import VendorTerms, terms_of
 from batch_bridge._status.cost import cost_of
 from batch_bridge._status.eta import eta_of
 from batch_bridge._status.file import read_only

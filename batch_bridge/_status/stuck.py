@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from batch_bridge._core.stuck import Stuck, advice, is_at_risk, judge, longest_of
-from batch_bridge._core.words import span
+from batch_bridge._core.policy.stuck import Stuck, advice, is_at_risk, judge, longest_of
+from batch_bridge._core.wording.words import span
 from batch_bridge._status.models import Batch, Facts
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from batch_bridge._core.words import span
+from batch_bridge._core.wording.words import span
 from batch_bridge._status.models import Batch, Owner, Status, Threads
 from batch_bridge.events import Eta, Span
 

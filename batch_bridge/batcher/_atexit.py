@@ -4,8 +4,8 @@ import threading
 from typing import Any, Final
 from weakref import WeakSet
 
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.log import logger_of
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge._host.late_threads import is_refused
 from batch_bridge.batcher._worker import Worker
 

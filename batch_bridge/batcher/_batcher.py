@@ -12,23 +12,23 @@ from typing import Any, Generic, Literal, Self, TypeAlias, Unpack, get_args, ove
 import orjson
 
 from batch_bridge._cache import ResponseCache
-from batch_bridge._core import messages as _messages
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.durations import Duration, Within, duration
-from batch_bridge._core.flush_policy import FlushPolicy, QueueSummary
-from batch_bridge._core.json_values import dumps
+from batch_bridge._core.json import messages as _messages
+from batch_bridge._core.json.json_values import dumps
 from batch_bridge._core.models import JSON, Outcome, Request, Serialized, Succeeded
+from batch_bridge._core.payload.trace_context import current as current_trace
+from batch_bridge._core.policy.flush_policy import FlushPolicy, QueueSummary
 from batch_bridge._core.provider import Provider
-from batch_bridge._core.trace_context import current as current_trace
 from batch_bridge._engine import POLL_PATIENCE
-from batch_bridge._engine.deadline import OnDeadline
 from batch_bridge._engine.telemetry import Telemetry
+from batch_bridge._engine.waiting.deadline import OnDeadline
 from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress
 from batch_bridge._host.loop_thread import LoopThread
+from batch_bridge._host.notify import Notify
 from batch_bridge._host.report import Report
 from batch_bridge._money import Budget, Price, Prices, Quote
 from batch_bridge._node.given_items import check_item, check_items
-from batch_bridge._notify import Notify
 from batch_bridge.batcher._atexit import close_at_exit, closed, watch_at_exit
 from batch_bridge.batcher._request_ids import DurableNames, FreshNames, Names, ReturnedNames
 from batch_bridge.batcher._retained import Retained

@@ -7,8 +7,8 @@ import uuid
 from collections.abc import Iterable
 from typing import Protocol
 
-from batch_bridge._core import messages as _messages
-from batch_bridge._core.json_values import dumps
+from batch_bridge._core.json import messages as _messages
+from batch_bridge._core.json.json_values import dumps
 from batch_bridge._core.models import JSON
 
 

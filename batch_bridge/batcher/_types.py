@@ -8,13 +8,13 @@ from typing_extensions import TypeVar
 
 from batch_bridge._cache import ResponseCache
 from batch_bridge._core.durations import Duration, Within
-from batch_bridge._core.flush_policy import FlushPolicy
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.provider import Provider
-from batch_bridge._engine.deadline import OnDeadline
 from batch_bridge._engine.telemetry import Telemetry
+from batch_bridge._engine.waiting.deadline import OnDeadline
 from batch_bridge._host.callbacks import OnEvent, OnItem, OnProgress
+from batch_bridge._host.notify import Notify
 from batch_bridge._money import Budget, Price, Prices
-from batch_bridge._notify import Notify
 from batch_bridge.bridge._mode_switch import AnyMode
 from batch_bridge.providers._callables import Find
 

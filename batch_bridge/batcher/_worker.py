@@ -13,11 +13,11 @@ from functools import partial
 from typing import TypeAlias, TypeVar
 
 from batch_bridge._core import clock as _clock
-from batch_bridge._core import messages as _messages
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.closing import Closing
-from batch_bridge._core.log import about, logger_of
+from batch_bridge._core.json import messages as _messages
 from batch_bridge._core.models import Closed, Errored, Outcome, Request, Succeeded
+from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._engine import Engine
 from batch_bridge._engine.standstill import Standstill
 from batch_bridge._host.batch_notices import batch_notices

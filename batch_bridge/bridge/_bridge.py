@@ -10,24 +10,24 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph_sdk.client import LangGraphClient
 
 from batch_bridge._cache import ResponseCache
-from batch_bridge._core.batching import Waiting, cap, split
 from batch_bridge._core.durations import FORMS, Duration, Within, duration, required
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import JSON, Request
+from batch_bridge._core.policy.batching import Waiting, cap, split
+from batch_bridge._core.policy.flush_policy import FlushPolicy
+from batch_bridge._core.policy.vendor_terms import VendorTerms, terms_for
 from batch_bridge._core.provider import Provider, has_identity, has_price, has_realtime, has_tokens
-from batch_bridge._core.vendor_terms import VendorTerms, terms_for
 from batch_bridge._engine import POLL_PATIENCE, Engine, Notices
-from batch_bridge._engine.deadline import Deadline, OnDeadline
 from batch_bridge._engine.deduplication import Deduplication
-from batch_bridge._engine.quota import QuotaController
 from batch_bridge._engine.telemetry import Telemetry
-from batch_bridge._engine.tenants import TenantLimits
+from batch_bridge._engine.waiting.deadline import Deadline, OnDeadline
+from batch_bridge._engine.waiting.quota import QuotaController
+from batch_bridge._engine.waiting.tenants import TenantLimits
 from batch_bridge._host.callbacks import Callbacks, Listeners, OnEvent, listen
+from batch_bridge._host.notify import Notifier, Notify, notifier
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import Budget, Lane, Price, Prices, Purse, Quote, of_asks
 from batch_bridge._node.platform.client import LINGER as LINGER_ON_SERVER
 from batch_bridge._node.platform.client import Access, Service, introduce, introduce_built
-from batch_bridge._notify import Notifier, Notify, notifier
 from batch_bridge._server.graph import build
 from batch_bridge._server.port.threads import ThreadServer
 from batch_bridge._server.tick import ServerHost

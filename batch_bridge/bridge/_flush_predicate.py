@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.flush_policy import FlushPolicy, QueueSummary
-from batch_bridge._core.log import about, logger_of
+from batch_bridge._core.policy.flush_policy import FlushPolicy, QueueSummary
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import about, logger_of
 
 logger = logger_of(__name__)
 

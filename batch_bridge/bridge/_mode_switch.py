@@ -8,12 +8,12 @@ from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from batch_bridge._core.closing import close_all
-from batch_bridge._core.flush_policy import FlushPolicy
-from batch_bridge._core.lanes import LANES, lane_in, lanes_of, no_lane, open_lane
-from batch_bridge._core.log import logger_of
-from batch_bridge._core.mode import NAMES, VARIABLE, Mode, resolve_mode
 from batch_bridge._core.models import JSON, Ended, InProgress, Limits, LineFrame, Measure, Request
+from batch_bridge._core.policy.flush_policy import FlushPolicy
+from batch_bridge._core.policy.lanes import LANES, lane_in, lanes_of, no_lane, open_lane
+from batch_bridge._core.policy.mode import NAMES, VARIABLE, Mode, resolve_mode
 from batch_bridge._core.provider import Provider, conversations_of, has_realtime, knows_conversations
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge.providers._realtime.provider import Realtime
 
 logger = logger_of(__name__)

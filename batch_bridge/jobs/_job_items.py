@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from batch_bridge._core import messages as _messages
-from batch_bridge._core.json_values import dumps
+from batch_bridge._core.json import messages as _messages
+from batch_bridge._core.json.json_values import dumps
 from batch_bridge._core.models import JSON
 from batch_bridge._node.given_items import check_items
 

@@ -17,12 +17,12 @@ from batch_bridge._core.closing import Closing
 from batch_bridge._core.durations import Duration, Within, required
 from batch_bridge._core.provider import Provider
 from batch_bridge._engine import first_pause
-from batch_bridge._engine.quota import QuotaController
+from batch_bridge._engine.waiting.quota import QuotaController
+from batch_bridge._host.notify import Board, Notify, notifier
 from batch_bridge._host.report import Report
 from batch_bridge._ledger.patience import Patience, PatientRows
 from batch_bridge._node.given_items import check_handle
 from batch_bridge._node.running_loop import is_on_loop
-from batch_bridge._notify import Board, Notify, notifier
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._sqlite.private_files import UnsafeFileError, lock_file
 from batch_bridge.bridge import Bridge

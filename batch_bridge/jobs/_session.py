@@ -9,15 +9,15 @@ from datetime import datetime
 from itertools import islice
 from typing import Literal
 
-from batch_bridge._core import log_text as _logged
 from batch_bridge._core import outcomes as _outcome
-from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import JSON, Cancelled, Intent, Request, SubmittedBatch
 from batch_bridge._core.provider import Provider
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._engine import Engine
+from batch_bridge._host.notify import Board, of_job
 from batch_bridge._host.report import Report, of_batches
 from batch_bridge._money import Purse, receipt
-from batch_bridge._notify import Board, of_job
 from batch_bridge.errors import BadPollResultError, ProviderUnavailable, RunMismatchError, UnknownJobError, UsageError
 from batch_bridge.events import Event, Polled
 from batch_bridge.jobs._job_items import request_id

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from batch_bridge._core import messages as _messages
 from batch_bridge._core import outcomes as _outcome
+from batch_bridge._core.json import messages as _messages
 from batch_bridge._core.models import JSON, Outcome, Succeeded, Usage
 from batch_bridge.errors import RequestError
 

@@ -8,8 +8,8 @@ from typing import TypeVar
 from langchain_core.language_models import BaseChatModel
 
 from batch_bridge._core.durations import Duration, Within, duration
-from batch_bridge._core.flush_policy import FlushPolicy
-from batch_bridge._core.mode import Mode, resolve_mode
+from batch_bridge._core.policy.flush_policy import FlushPolicy
+from batch_bridge._core.policy.mode import Mode, resolve_mode
 from batch_bridge._dropin.asker import check_batcher
 from batch_bridge._node.wait import Named
 from batch_bridge.batcher import Batcher

@@ -8,7 +8,7 @@ from typing import Final
 
 from langchain_core.outputs import ChatResult
 
-from batch_bridge._core.messages import with_cost
+from batch_bridge._core.json.messages import with_cost
 
 _costs: Final[ContextVar["list[Decimal | None] | None"]] = ContextVar("batch_bridge_costs", default=None)
 

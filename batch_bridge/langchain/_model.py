@@ -15,9 +15,9 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallb
 from langgraph.errors import GraphBubbleUp
 from pydantic import PrivateAttr
 
-from batch_bridge._core.flush_policy import FlushPolicy
-from batch_bridge._core.log import logger_of
-from batch_bridge._core.mode import Mode
+from batch_bridge._core.policy.flush_policy import FlushPolicy
+from batch_bridge._core.policy.mode import Mode
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge._dropin.asker import Asker
 from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._node.wait import Named

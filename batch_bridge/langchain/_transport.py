@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
 from batch_bridge._core import outcomes as _outcome
-from batch_bridge._core import text as _text
 from batch_bridge._core.headers import deciding
+from batch_bridge._core.json import text as _text
 from batch_bridge._core.models import JSON, Cancelled, Errored, Expired, Outcome, Succeeded
 from batch_bridge._dropin.asker import Asker
 from batch_bridge.errors import UsageError

@@ -12,7 +12,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from batch_bridge._core.log_text import handle as shown_handle
+from batch_bridge._core.wording.log_text import handle as shown_handle
 from batch_bridge._engine.telemetry import BatchTrace, TracedRequest
 from batch_bridge.otel._ids import following, span_id, trace_id
 

@@ -4,9 +4,9 @@ from opentelemetry import trace
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.log import about, logger_of
-from batch_bridge._core.trace_context import capture_with
+from batch_bridge._core.payload.trace_context import capture_with
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._engine.telemetry import BatchTrace, Figures, Totals
 from batch_bridge.otel._metrics import Metrics
 from batch_bridge.otel._spans import Spans

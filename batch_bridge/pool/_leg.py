@@ -6,15 +6,15 @@ from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
 
-from batch_bridge._core.interrupt_payload import Asked
 from batch_bridge._core.models import Outcome
+from batch_bridge._core.payload.interrupt_payload import Asked
 from batch_bridge._ledger.ledger import Ledger, Rows
 from batch_bridge._ledger.patience import Patience
 from batch_bridge._node.untracked_state import UntrackedMemory
-from batch_bridge.runner._recovery import Failures
 from batch_bridge.runner._run import Run
-from batch_bridge.runner._thread import Thread
-from batch_bridge.runner._unclaimed import Unclaimed
+from batch_bridge.runner._threads.recovery import Failures
+from batch_bridge.runner._threads.thread import Thread
+from batch_bridge.runner._threads.unclaimed import Unclaimed
 
 PARKED: Final = object()
 """The result of a leg whose thread waits for a bridge."""

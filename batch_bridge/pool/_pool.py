@@ -17,8 +17,8 @@ from langgraph.store.postgres.aio import AsyncPostgresStore
 from langgraph.types import Command
 
 from batch_bridge._compat.langgraph import is_by_id
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.interrupt_payload import Asked
+from batch_bridge._core.payload.interrupt_payload import Asked
+from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._ledger.patience import Patience, PatientRows, is_transient, patient_saver
 from batch_bridge._node.given_items import check_items
 from batch_bridge._node.platform.inbox import note_row
@@ -30,9 +30,9 @@ from batch_bridge.pool._server import PoolServer
 from batch_bridge.pool._thread_table import TASK, Given, ThreadResult, ThreadRow, ThreadTable, handle_of, queue_of
 from batch_bridge.pool._ticker import Ticker
 from batch_bridge.runner._options import full_config
-from batch_bridge.runner._recovery import digest_of
 from batch_bridge.runner._run import Failed
-from batch_bridge.runner._thread import sort_interrupts
+from batch_bridge.runner._threads.recovery import digest_of
+from batch_bridge.runner._threads.thread import sort_interrupts
 
 logger = logging.getLogger("batch_bridge")
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg_pool import AsyncConnectionPool
 
-from batch_bridge._core.interrupt_payload import read_author, read_interrupt, read_origin
 from batch_bridge._core.models import JSON
+from batch_bridge._core.payload.interrupt_payload import read_author, read_interrupt, read_origin
 from batch_bridge._server.thread_view import ParkedWait, ThreadView
 from batch_bridge.pool._thread_table import ThreadTable
 

@@ -25,7 +25,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from batch_bridge._ledger.patience import Patience
 from batch_bridge.errors import RunMismatchError, RunnerStateError
-from batch_bridge.runner._recovery import mismatch
+from batch_bridge.runner._threads.recovery import mismatch
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -21,7 +21,7 @@ import psycopg
 from langgraph.store.base import GetOp
 
 from batch_bridge._core import clock as _clock
-from batch_bridge._core import log_text as _logged
+from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._server.tick import ServerHost
 

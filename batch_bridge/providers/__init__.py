@@ -2,6 +2,6 @@
 
 from batch_bridge.providers._shared.allow import Allow
 from batch_bridge.providers._shared.create import create
-from batch_bridge.providers._shared.response_limits import ResponseLimits
+from batch_bridge.providers._shared.http.response_limits import ResponseLimits
 
 __all__ = ["Allow", "ResponseLimits", "create"]

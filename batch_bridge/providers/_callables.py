@@ -5,9 +5,8 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core import messages as _messages
-from batch_bridge._core.json_values import to_json
+from batch_bridge._core.json import messages as _messages
+from batch_bridge._core.json.json_values import to_json
 from batch_bridge._core.models import (
     JSON,
     Ended,
@@ -22,6 +21,7 @@ from batch_bridge._core.models import (
     item_bytes,
 )
 from batch_bridge._core.outcomes import nothing
+from batch_bridge._core.wording import log_text as _logged
 from batch_bridge.errors import BadPollResultError, BatchFailed, JSONError, SubmissionRefused, SubmissionUnknown
 from batch_bridge.providers._item_ids import Ids, ids_of, positions, split_handle, with_ids
 

@@ -7,8 +7,8 @@ from openai import AsyncAzureOpenAI
 from batch_bridge._core.durations import Within
 from batch_bridge._core.models import Limits
 from batch_bridge.providers._shared.allow import Allowed
-from batch_bridge.providers._shared.clients import wrong
-from batch_bridge.providers._shared.response_limits import ResponseLimits
+from batch_bridge.providers._shared.http.clients import wrong
+from batch_bridge.providers._shared.http.response_limits import ResponseLimits
 from batch_bridge.providers.openai import OpenAIBatch
 
 

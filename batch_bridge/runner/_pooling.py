@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 
-from batch_bridge._core.flush_policy import QUIET, FlushPolicy
+from batch_bridge._core.policy.flush_policy import QUIET, FlushPolicy
 from batch_bridge.runner._run import Run
 
 AT_ONCE = timedelta(0)

@@ -14,11 +14,11 @@ from langgraph.types import Command, Interrupt
 
 from batch_bridge._compat.langgraph import forget_old_answer
 from batch_bridge._core import clock as _clock
-from batch_bridge._core.interrupt_payload import Asked
-from batch_bridge._core.log import about, logger_of
 from batch_bridge._core.models import Outcome, Succeeded
 from batch_bridge._core.outcomes import raise_over_budget
-from batch_bridge._core.words import span
+from batch_bridge._core.payload.interrupt_payload import Asked
+from batch_bridge._core.wording.log import about, logger_of
+from batch_bridge._core.wording.words import span
 from batch_bridge._ledger.patience import Patience
 from batch_bridge._node.quiet_loop import keep_quiet
 from batch_bridge._node.slow_rounds import note_hidden
@@ -35,13 +35,13 @@ from batch_bridge.errors import (
     ThreadUnderWayError,
     UnknownBatcherError,
 )
-from batch_bridge.runner._changed_graphs import refuse_changed
 from batch_bridge.runner._options import full_config
-from batch_bridge.runner._recovery import DIGEST, ROUNDS, Begin, Failures, digest_of, mismatch, start
-from batch_bridge.runner._source import Source
-from batch_bridge.runner._stream import LegFilter, StreamChunk
-from batch_bridge.runner._thread import Thread, authors, resume_map, sort_interrupts, split_interrupts
-from batch_bridge.runner._unclaimed import Unclaimed
+from batch_bridge.runner._threads.changed_graphs import refuse_changed
+from batch_bridge.runner._threads.recovery import DIGEST, ROUNDS, Begin, Failures, digest_of, mismatch, start
+from batch_bridge.runner._threads.source import Source
+from batch_bridge.runner._threads.stream import LegFilter, StreamChunk
+from batch_bridge.runner._threads.thread import Thread, authors, resume_map, sort_interrupts, split_interrupts
+from batch_bridge.runner._threads.unclaimed import Unclaimed
 
 logger = logger_of(__name__)
 

@@ -22,18 +22,18 @@ from langgraph.typing import StateT as GraphStateT
 
 from batch_bridge._core.closing import Closing, note_others
 from batch_bridge._core.durations import Duration, Within, duration
-from batch_bridge._core.log import logger_of
 from batch_bridge._core.pending import OnPending, Pending, check_on_pending
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress, listen
 from batch_bridge._host.file_commands import FileCommands
 from batch_bridge._host.garbage_collector import relaxed
+from batch_bridge._host.notify import Board, Notify, notifier
 from batch_bridge._host.report import Report
 from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.patience import STORE_PATIENCE
 from batch_bridge._money import Budget, Quote, choose
 from batch_bridge._node.given_items import check_inputs, check_items
-from batch_bridge._notify import Board, Notify, notifier
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._sqlite.serde import StrictSerializer
 from batch_bridge._sqlite.store import SqliteRows
@@ -49,8 +49,9 @@ from batch_bridge.errors import (
 )
 from batch_bridge.events import Progress
 from batch_bridge.runner._blocking import Blocking
-from batch_bridge.runner._notebook import in_notebook, notebook_bar
-from batch_bridge.runner._notices import RunNotices
+from batch_bridge.runner._display.notebook import in_notebook, notebook_bar
+from batch_bridge.runner._display.notices import RunNotices
+from batch_bridge.runner._display.progress import bar, is_wanted
 from batch_bridge.runner._options import (
     BATCH,
     INVOKE,
@@ -60,12 +61,11 @@ from batch_bridge.runner._options import (
     check_options,
     full_config,
 )
-from batch_bridge.runner._progress import bar, is_wanted
 from batch_bridge.runner._run import Failed, Run
 from batch_bridge.runner._session import Session
 from batch_bridge.runner._state_types import types_of
-from batch_bridge.runner._stream import StreamChunk
 from batch_bridge.runner._submissions import Submissions
+from batch_bridge.runner._threads.stream import StreamChunk
 from batch_bridge.runner._types import ContextT, ModelT, RunnerOptions, StateT
 
 logger = logger_of(__name__)

@@ -12,8 +12,8 @@ from weakref import WeakSet
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from batch_bridge._core.closing import Closing, close_all
-from batch_bridge._core.interrupt_payload import Asked
 from batch_bridge._core.models import JSON, Closed, Outcome, Succeeded
+from batch_bridge._core.payload.interrupt_payload import Asked
 from batch_bridge._core.pending import Pending
 from batch_bridge._engine.standstill import Standstill
 from batch_bridge._host.callbacks import Listeners
@@ -35,12 +35,12 @@ from batch_bridge.errors import RunnerStateError
 from batch_bridge.events import BatchProgress, Delivered, Eta, Event
 from batch_bridge.runner._look import EndedRuns, look
 from batch_bridge.runner._pooling import Activity
-from batch_bridge.runner._recovery import Failures
 from batch_bridge.runner._run import Run
 from batch_bridge.runner._stopwatch import Stopwatch
 from batch_bridge.runner._tally import Tally
-from batch_bridge.runner._thread import Thread, sort_interrupts
-from batch_bridge.runner._unclaimed import Unclaimed
+from batch_bridge.runner._threads.recovery import Failures
+from batch_bridge.runner._threads.thread import Thread, sort_interrupts
+from batch_bridge.runner._threads.unclaimed import Unclaimed
 
 _open_sessions: WeakSet["Session"] = WeakSet()
 

@@ -9,12 +9,12 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.store.base import GetOp, PutOp, SearchOp
 
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.log import logger_of
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge.errors import SubmittedThreadError
-from batch_bridge.runner._recovery import DIGEST, digest_of, mismatch
 from batch_bridge.runner._run import Failed
+from batch_bridge.runner._threads.recovery import DIGEST, digest_of, mismatch
 
 logger = logger_of(__name__)
 

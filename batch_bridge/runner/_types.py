@@ -10,8 +10,8 @@ from typing_extensions import TypeVar
 
 from batch_bridge._core.durations import Duration, Within
 from batch_bridge._host.callbacks import OnEvent, OnItem, OnProgress
+from batch_bridge._host.notify import Notify
 from batch_bridge._money import Budget
-from batch_bridge._notify import Notify
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -6,11 +6,11 @@ This package does not import the rest of the library, and the library does not i
 from batch_bridge.testing._answers.answer import Answer
 from batch_bridge.testing._batch_server import BatchServer
 from batch_bridge.testing._server.errors import BatchServerError
-from batch_bridge.testing._server.faults import Faults
-from batch_bridge.testing._server.limits import Limits
-from batch_bridge.testing._server.options import ServerOptions
-from batch_bridge.testing._server.settings import Settings
 from batch_bridge.testing._server.stats import Stats
+from batch_bridge.testing._server.switches.faults import Faults
+from batch_bridge.testing._server.switches.limits import Limits
+from batch_bridge.testing._server.switches.options import ServerOptions
+from batch_bridge.testing._server.switches.settings import Settings
 
 __all__ = [
     "Answer",

@@ -16,7 +16,7 @@ import orjson
 from batch_bridge.testing._server.errors import BatchServerError
 from batch_bridge.testing._server.process import STOP
 from batch_bridge.testing._server.serve import Launch, serve
-from batch_bridge.testing._server.settings import Settings
+from batch_bridge.testing._server.switches.settings import Settings
 
 _GRACE_SECONDS = 5.0
 

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import orjson
 
 from batch_bridge.testing._server.errors import BatchServerError
-from batch_bridge.testing._server.options import ServerOptions
 from batch_bridge.testing._server.process import ServerProcess
 from batch_bridge.testing._server.serve import CONCURRENCY, new_token
-from batch_bridge.testing._server.settings import Settings
 from batch_bridge.testing._server.stats import Stats
+from batch_bridge.testing._server.switches.options import ServerOptions
+from batch_bridge.testing._server.switches.settings import Settings
 
 CONTROL_SECONDS = 30.0
 

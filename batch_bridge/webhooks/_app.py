@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from batch_bridge._core import clock as _clock
-from batch_bridge._core.log import logger_of
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge._engine import Notices
 from batch_bridge.webhooks._signature import DeliveryRefused, Verifier
 from batch_bridge.webhooks._targets import Target, wake_of

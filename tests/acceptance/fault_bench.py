@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from batch_bridge.errors import RequestError
-from batch_bridge.testing._server.faults import Faults
 from batch_bridge.testing._server.seeded_random import draw
 from batch_bridge.testing._server.stats import Stats
+from batch_bridge.testing._server.switches.faults import Faults
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 HALF = 0.5

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from deployed import Deployed, until
 
-from batch_bridge._core.interrupt_payload import envelope
 from batch_bridge._core.models import Succeeded
+from batch_bridge._core.payload.interrupt_payload import envelope
 
 ANN, BOB, SERVICE = {"x-user": "ann"}, {"x-user": "bob"}, {"x-user": "service"}
 

@@ -16,8 +16,8 @@ import httpx
 from langgraph_sdk.errors import NotFoundError
 
 from batch_bridge._core import clock as _clock
-from batch_bridge._core.interrupt_payload import Asked, interrupt_value, read_envelope, to_json
 from batch_bridge._core.models import Outcome
+from batch_bridge._core.payload.interrupt_payload import Asked, interrupt_value, read_envelope, to_json
 from batch_bridge._node.platform.inbox import note_row
 from simulation.store import SimStore
 from simulation.world import Blip, World

@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 from fakes import FakeProvider, FakeStore, Fuse, at, ended, request
 
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import Cancelled, Errored, InProgress, Measure, Succeeded
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
-from batch_bridge._engine import outcome_writer as _settlement
-from batch_bridge._engine.deadline import Deadline
+from batch_bridge._engine.settlement import outcome_writer as _settlement
+from batch_bridge._engine.waiting.deadline import Deadline
 from batch_bridge._ledger import ledger as _ledger
 from batch_bridge._ledger.durable_queue import DurableQueueLedger
 from batch_bridge._ledger.ledger import Ledger

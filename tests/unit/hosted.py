@@ -12,9 +12,9 @@ from fakes import FakeProvider, FakeStore, ended
 from langgraph_sdk.errors import NotFoundError
 
 from batch_bridge import Bridge, FlushPolicy
-from batch_bridge._core.interrupt_payload import Asked, interrupt_value, read_envelope, to_json
 from batch_bridge._core.models import Cancelled, InProgress
-from batch_bridge._core.signature import Keys, key_of
+from batch_bridge._core.payload.interrupt_payload import Asked, interrupt_value, read_envelope, to_json
+from batch_bridge._core.payload.signature import Keys, key_of
 from batch_bridge._node.platform.client import Access
 from batch_bridge._node.platform.inbox import note_row
 from batch_bridge._node.platform.keys import KeyRing

@@ -12,7 +12,6 @@ from fakes import FakeStore, ended, guarded
 from hypothesis import note
 from hypothesis import strategies as st
 
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import (
     JSON,
     Cancelled,
@@ -26,6 +25,7 @@ from batch_bridge._core.models import (
     Request,
     Succeeded,
 )
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import CANCELLED
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
 

@@ -18,7 +18,7 @@ from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 from pydantic import BaseModel, ValidationError
 
-from batch_bridge._core import text as _text
+from batch_bridge._core.json import text as _text
 from batch_bridge._core.models import JSON, Outcome
 from batch_bridge._dropin.asker import Asker
 from batch_bridge._dropin.openai.async_client import origin_of

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 from openai import NotGiven
 
 from batch_bridge._core.headers import deciding
-from batch_bridge._core.json_values import to_json
+from batch_bridge._core.json.json_values import to_json
 from batch_bridge._core.models import JSON
 from batch_bridge.errors import JSONError
 

@@ -6,7 +6,7 @@ import openai
 from openai import APIError, OpenAIError
 
 from batch_bridge._core import outcomes as _outcome
-from batch_bridge._core import text as _text
+from batch_bridge._core.json import text as _text
 from batch_bridge._core.models import JSON, Cancelled, Errored, Expired, Outcome, Succeeded
 from batch_bridge.errors import RequestCancelled, RequestError, RequestExpired, RequestFailed
 

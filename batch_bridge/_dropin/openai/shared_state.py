@@ -12,11 +12,11 @@ from weakref import WeakValueDictionary, ref
 from openai import AsyncAzureOpenAI
 
 from batch_bridge._core.durations import Duration, Within, duration, required
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.headers import deciding
-from batch_bridge._core.log import logger_of
-from batch_bridge._core.mode import Mode
+from batch_bridge._core.policy.flush_policy import FlushPolicy
+from batch_bridge._core.policy.mode import Mode
 from batch_bridge._core.provider import Provider
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge._dropin.asker import Asker, check_batcher
 from batch_bridge._dropin.openai.async_client import async_client_of
 from batch_bridge._dropin.openai.instructor import InterruptAwareAsker

@@ -13,9 +13,9 @@ from openai import AsyncOpenAI, OpenAI
 
 from batch_bridge._core.closing import close_all
 from batch_bridge._core.durations import Duration, Within
-from batch_bridge._core.flush_policy import FlushPolicy
-from batch_bridge._core.mode import Mode, resolve_mode
 from batch_bridge._core.models import JSON
+from batch_bridge._core.policy.flush_policy import FlushPolicy
+from batch_bridge._core.policy.mode import Mode, resolve_mode
 from batch_bridge._core.provider import Provider
 from batch_bridge._dropin.asker import Asker
 from batch_bridge._dropin.openai.async_client import origin_of

@@ -13,9 +13,9 @@ from typing import Any, Final
 from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.log import logger_of
-from batch_bridge._core.signature import Keys
+from batch_bridge._core.payload.signature import Keys
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge._ledger.patience import Patience
 from batch_bridge._ledger.process import this_process
 from batch_bridge._node.platform.capabilities import check_graph_id

@@ -18,7 +18,7 @@ from langgraph.store.base import PutOp, SearchOp
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
-from batch_bridge._core.log import logger_of
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge._ledger.ledger import Rows
 
 logger = logger_of(__name__)

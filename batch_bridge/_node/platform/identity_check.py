@@ -3,7 +3,7 @@
 import httpx
 from langgraph_sdk.errors import APIError, APIStatusError
 
-from batch_bridge._core.log import about, logger_of
+from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._node.platform.client import ON_BEHALF_OF, Access, identity_in, knows_users
 from batch_bridge.errors import BridgeUnreachableError
 

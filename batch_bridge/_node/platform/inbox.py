@@ -14,7 +14,7 @@ from uuid import uuid4
 from langgraph.store.base import PutOp, SearchOp
 
 from batch_bridge._core import clock as _clock
-from batch_bridge._core.interrupt_payload import is_request_id, is_uuid
+from batch_bridge._core.payload.interrupt_payload import is_request_id, is_uuid
 from batch_bridge._ledger.ledger import Rows
 
 _MOST = 10_000

@@ -17,8 +17,8 @@ from uuid import uuid4
 from langgraph.store.base import Op, PutOp, SearchOp
 
 from batch_bridge._core import clock as _clock
-from batch_bridge._core.log import logger_of
-from batch_bridge._core.signature import Check, Key, Keys, key_of
+from batch_bridge._core.payload.signature import Check, Key, Keys, key_of
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge._ledger.ledger import Rows
 from batch_bridge.errors import LedgerError
 

@@ -9,7 +9,7 @@ from batch_bridge._core.closing import raise_first
 from batch_bridge._core.models import Cancelled, Ended, Errored, InProgress, Outcome, Request, Usage
 from batch_bridge.providers._realtime.level import Level
 from batch_bridge.providers._realtime.retry import Repeats
-from batch_bridge.providers._shared.reply import Reply, TryLater
+from batch_bridge.providers._shared.results.reply import Reply, TryLater
 
 INTERRUPTED: Final = (
     "the process that made this call ended, or lost the connection, before there was an answer; it may have been "

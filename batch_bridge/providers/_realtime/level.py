@@ -5,7 +5,7 @@ import random
 from collections import deque
 from typing import Final, Protocol, Self
 
-from batch_bridge.providers._shared.reply import TryLater
+from batch_bridge.providers._shared.results.reply import TryLater
 
 _START: Final = 8
 """Calls at the same time before anything is known of the room."""

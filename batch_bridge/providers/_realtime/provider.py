@@ -7,16 +7,16 @@ from typing import Final, Literal, Protocol
 from weakref import WeakKeyDictionary
 
 from batch_bridge._core.closing import close_all
-from batch_bridge._core.lanes import LANE, REALTIME
 from batch_bridge._core.models import JSON, Ended, Errored, InProgress, Limits, Measure, Request
 from batch_bridge._core.outcomes import nothing
+from batch_bridge._core.policy.lanes import LANE, REALTIME
 from batch_bridge._core.provider import Provider, has_realtime
 from batch_bridge._money import Ask
 from batch_bridge.errors import ProviderUnavailable
 from batch_bridge.providers._realtime.job import INTERRUPTED, Lane, RealtimeBatch
 from batch_bridge.providers._realtime.level import FindingLevel, FixedLevel, Level
 from batch_bridge.providers._realtime.retry import Queueing, Repeats, Retry
-from batch_bridge.providers._shared.reply import Reply, TryLater
+from batch_bridge.providers._shared.results.reply import Reply, TryLater
 
 __all__ = ["ATTEMPTS", "CONCURRENCY", "Realtime", "Reply", "TryLater", "is_realtime"]
 

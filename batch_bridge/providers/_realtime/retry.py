@@ -17,7 +17,7 @@ from tenacity import (
 )
 
 from batch_bridge.providers._realtime.level import is_refusal
-from batch_bridge.providers._shared.reply import Reply, TryLater
+from batch_bridge.providers._shared.results.reply import Reply, TryLater
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from batch_bridge._core.messages import TAG
+from batch_bridge._core.json.messages import TAG
 from batch_bridge._core.models import JSON
 from batch_bridge.providers._shared.item import refuse
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 from batch_bridge._core.closing import close_all
 from batch_bridge._core.models import JSON, Ended, InProgress, Limits
 from batch_bridge.providers._shared.background import Background
-from batch_bridge.providers._shared.clients import Clients
-from batch_bridge.providers._shared.error_classifier import ErrorClassifier
+from batch_bridge.providers._shared.failures.error_classifier import ErrorClassifier
+from batch_bridge.providers._shared.http.clients import Clients
 
 C = TypeVar("C", bound=Clients[Any])
 

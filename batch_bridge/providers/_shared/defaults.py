@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from batch_bridge._core.json_values import to_json
+from batch_bridge._core.json.json_values import to_json
 from batch_bridge._core.models import JSON
 
 

@@ -5,8 +5,8 @@ from typing import Final, NoReturn
 
 import orjson
 
-from batch_bridge._core.json_values import dumps
-from batch_bridge._core.messages import TAG
+from batch_bridge._core.json.json_values import dumps
+from batch_bridge._core.json.messages import TAG
 from batch_bridge._core.models import JSON
 from batch_bridge.errors import JSONError, RequestRefused
 

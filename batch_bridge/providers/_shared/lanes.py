@@ -1,6 +1,6 @@
 """The lanes of a bundled provider: `provider.lane("flex")`."""
 
-from batch_bridge._core.lanes import no_lane
+from batch_bridge._core.policy.lanes import no_lane
 from batch_bridge._core.provider import Provider
 
 

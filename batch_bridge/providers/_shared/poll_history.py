@@ -5,9 +5,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-from batch_bridge._core.log import logger_of
 from batch_bridge._core.models import Ended, Errored, InProgress
 from batch_bridge._core.outcomes import nothing
+from batch_bridge._core.wording.log import logger_of
 
 logger = logger_of(__name__)
 

@@ -7,9 +7,9 @@ from typing import Any, Final, TypeAlias, TypeVar
 from anthropic import Anthropic, AnthropicError, AsyncAnthropic, DefaultAsyncHttpxClient, DefaultHttpxClient
 
 from batch_bridge._core.headers import deciding
-from batch_bridge.providers._shared import clients as _clients
-from batch_bridge.providers._shared.failure import NoCredentials
-from batch_bridge.providers._shared.response_limits import USUAL, ResponseLimits
+from batch_bridge.providers._shared.failures.failure import NoCredentials
+from batch_bridge.providers._shared.http import clients as _clients
+from batch_bridge.providers._shared.http.response_limits import USUAL, ResponseLimits
 
 Own: TypeAlias = AsyncAnthropic | Callable[[], AsyncAnthropic]
 """What users may give: a client, or a function that makes a new one each time."""

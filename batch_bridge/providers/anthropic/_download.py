@@ -5,12 +5,12 @@ from contextlib import aclosing
 
 from anthropic import AsyncAnthropic
 
-from batch_bridge._core.log import logger_of
 from batch_bridge._core.models import Errored, Outcome, Usage
-from batch_bridge.providers._shared.download import Download, fetched, held
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge.providers._shared.ids import checked
-from batch_bridge.providers._shared.line_splitter import TooLong
-from batch_bridge.providers._shared.result import Unreadable
+from batch_bridge.providers._shared.results.download import Download, fetched, held
+from batch_bridge.providers._shared.results.line_splitter import TooLong
+from batch_bridge.providers._shared.results.result import Unreadable
 from batch_bridge.providers.anthropic._clients import AnthropicClients
 from batch_bridge.providers.anthropic._failure import is_gone, unavailable
 from batch_bridge.providers.anthropic._handle import read_custom_id

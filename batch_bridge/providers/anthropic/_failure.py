@@ -5,9 +5,9 @@ from typing import Final
 
 from anthropic import AnthropicError, APIError
 
-from batch_bridge.providers._shared.error_classifier import ErrorClassifier
-from batch_bridge.providers._shared.error_text import said as read_error
-from batch_bridge.providers._shared.failure import NoCredentials, status_of, told
+from batch_bridge.providers._shared.failures.error_classifier import ErrorClassifier
+from batch_bridge.providers._shared.failures.error_text import said as read_error
+from batch_bridge.providers._shared.failures.failure import NoCredentials, status_of, told
 
 _NOT_FOUND: Final = 404
 _ADVICE: Final = {

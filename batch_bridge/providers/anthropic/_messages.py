@@ -7,7 +7,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMe
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import tool_call
 
-from batch_bridge._core.messages import TAG, decode
+from batch_bridge._core.json.messages import TAG, decode
 from batch_bridge._core.models import JSON
 
 _UNSENT: Final = frozenset({"tool_call", "invalid_tool_call", "tool_call_chunk", "reasoning", "function_call"})

@@ -15,9 +15,9 @@ from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
 from batch_bridge.providers._realtime.provider import ATTEMPTS, CONCURRENCY, Realtime
 from batch_bridge.providers._shared.allow import Allowed, check, read_allow
 from batch_bridge.providers._shared.batch_api import BatchAPIProvider
+from batch_bridge.providers._shared.http.response_limits import USUAL, ResponseLimits
 from batch_bridge.providers._shared.ids import checked
 from batch_bridge.providers._shared.lanes import Lanes
-from batch_bridge.providers._shared.response_limits import USUAL, ResponseLimits
 from batch_bridge.providers.anthropic import _failure as failure
 from batch_bridge.providers.anthropic._batch import read_batch
 from batch_bridge.providers.anthropic._batch_names import Memory

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from batch_bridge._core.models import Errored, Request, Usage
 from batch_bridge.providers._shared.clean_text import without_secrets
-from batch_bridge.providers._shared.failure import answer_of
-from batch_bridge.providers._shared.reply import Reply
-from batch_bridge.providers._shared.result import loads
+from batch_bridge.providers._shared.failures.failure import answer_of
+from batch_bridge.providers._shared.results.reply import Reply
+from batch_bridge.providers._shared.results.result import loads
 from batch_bridge.providers.anthropic import _failure as failure
 from batch_bridge.providers.anthropic._call import AnthropicCall
 from batch_bridge.providers.anthropic._clients import AnthropicClients

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from batch_bridge._core import messages as _messages
+from batch_bridge._core.json import messages as _messages
 from batch_bridge._core.models import Cancelled, Errored, Expired, Outcome, Succeeded
-from batch_bridge.providers._shared.error_text import is_error
-from batch_bridge.providers._shared.result import loads
+from batch_bridge.providers._shared.failures.error_text import is_error
+from batch_bridge.providers._shared.results.result import loads
 from batch_bridge.providers.anthropic._failure import said
 from batch_bridge.providers.anthropic._handle import read_custom_id
 from batch_bridge.providers.anthropic._messages import to_message

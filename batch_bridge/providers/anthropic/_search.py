@@ -8,7 +8,7 @@ from anthropic.pagination import AsyncPage
 from anthropic.types.messages import MessageBatch
 
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
-from batch_bridge.providers._shared.response_limits import endless
+from batch_bridge.providers._shared.http.response_limits import endless
 from batch_bridge.providers.anthropic._batch import AnthropicBatchObject, read_batch
 from batch_bridge.providers.anthropic._batch_names import Memory
 from batch_bridge.providers.anthropic._clients import AnthropicClients

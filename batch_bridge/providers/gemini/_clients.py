@@ -11,10 +11,10 @@ from google.genai import types
 
 from batch_bridge._core.closing import close_all
 from batch_bridge._core.models import JSON
-from batch_bridge.providers._shared import clients as _clients
 from batch_bridge.providers._shared.clean_text import without_secrets
-from batch_bridge.providers._shared.response_limits import USUAL, ResponseLimits
-from batch_bridge.providers._shared.result import loads
+from batch_bridge.providers._shared.http import clients as _clients
+from batch_bridge.providers._shared.http.response_limits import USUAL, ResponseLimits
+from batch_bridge.providers._shared.results.result import loads
 from batch_bridge.providers.gemini._failure import NoCredentials
 
 _TIMEOUT: Final = 600.0

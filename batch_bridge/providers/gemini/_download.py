@@ -6,14 +6,14 @@ from typing import Any, Final
 
 from google.genai.files import AsyncFiles
 
-from batch_bridge._core.log import logger_of
 from batch_bridge._core.models import Errored, Outcome
-from batch_bridge.providers._shared.download import Download, fetched, held
+from batch_bridge._core.wording.log import logger_of
+from batch_bridge.providers._shared.http.response_guard import at_most
 from batch_bridge.providers._shared.ids import checked_resource
 from batch_bridge.providers._shared.item import read_mark, write_mark
-from batch_bridge.providers._shared.line_splitter import TooLong
-from batch_bridge.providers._shared.response_guard import at_most
-from batch_bridge.providers._shared.result import Unreadable
+from batch_bridge.providers._shared.results.download import Download, fetched, held
+from batch_bridge.providers._shared.results.line_splitter import TooLong
+from batch_bridge.providers._shared.results.result import Unreadable
 from batch_bridge.providers.gemini._clients import GeminiClients
 from batch_bridge.providers.gemini._failure import is_gone, unavailable
 from batch_bridge.providers.gemini._job import GeminiJob

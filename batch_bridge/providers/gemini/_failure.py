@@ -7,9 +7,9 @@ from typing import Any, Final
 from google.genai.errors import APIError
 
 from batch_bridge.providers._shared.clean_text import masked
-from batch_bridge.providers._shared.error_classifier import ErrorClassifier
-from batch_bridge.providers._shared.error_text import said
-from batch_bridge.providers._shared.failure import NoCredentials
+from batch_bridge.providers._shared.failures.error_classifier import ErrorClassifier
+from batch_bridge.providers._shared.failures.error_text import said
+from batch_bridge.providers._shared.failures.failure import NoCredentials
 
 __all__ = ["NoCredentials", "masked"]
 

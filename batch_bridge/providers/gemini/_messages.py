@@ -7,7 +7,7 @@ from typing import Any, Final
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage, convert_to_messages
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 
-from batch_bridge._core.messages import TAG, decode
+from batch_bridge._core.json.messages import TAG, decode
 from batch_bridge._core.models import JSON
 
 SIGNATURES: Final = "__gemini_function_call_thought_signatures__"

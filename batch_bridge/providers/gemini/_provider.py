@@ -17,11 +17,11 @@ from batch_bridge.providers._realtime.provider import ATTEMPTS, CONCURRENCY, Rea
 from batch_bridge.providers._shared.allow import Allowed, check, read_allow
 from batch_bridge.providers._shared.batch_api import BatchAPIProvider
 from batch_bridge.providers._shared.defaults import read_defaults
+from batch_bridge.providers._shared.http.response_limits import USUAL, ResponseLimits
 from batch_bridge.providers._shared.ids import checked_resource, is_resource
 from batch_bridge.providers._shared.lanes import Lanes
 from batch_bridge.providers._shared.poll_history import PollHistory
-from batch_bridge.providers._shared.response_limits import USUAL, ResponseLimits
-from batch_bridge.providers._shared.temp_file import MmapReader, open_temp_file
+from batch_bridge.providers._shared.results.temp_file import MmapReader, open_temp_file
 from batch_bridge.providers.gemini import _failure as failure
 from batch_bridge.providers.gemini._call import GeminiCall, read_item
 from batch_bridge.providers.gemini._clients import GeminiClients, once

@@ -6,7 +6,7 @@ from typing import Final, Literal
 from batch_bridge._core.models import JSON, Errored, Request, Usage
 from batch_bridge.providers._realtime.provider import FLEX_TIMEOUT
 from batch_bridge.providers._shared.item import refuse
-from batch_bridge.providers._shared.reply import Reply
+from batch_bridge.providers._shared.results.reply import Reply
 from batch_bridge.providers.gemini import _failure as failure
 from batch_bridge.providers.gemini._call import GeminiCall
 from batch_bridge.providers.gemini._clients import GeminiClients

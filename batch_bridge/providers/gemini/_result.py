@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
-from batch_bridge._core import messages as _messages
+from batch_bridge._core.json import messages as _messages
 from batch_bridge._core.models import JSON, Errored, Outcome, Succeeded, Usage
-from batch_bridge.providers._shared.error_text import is_error, said
+from batch_bridge.providers._shared.failures.error_text import is_error, said
 from batch_bridge.providers._shared.item import read_mark
-from batch_bridge.providers._shared.result import loads
+from batch_bridge.providers._shared.results.result import loads
 from batch_bridge.providers.gemini._messages import count, to_message
 
 IdAndOutcome = tuple[str, Outcome]

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from urllib.parse import urlencode
 
 from batch_bridge.errors import ProviderUnavailable
+from batch_bridge.providers._shared.http.response_limits import endless
 from batch_bridge.providers._shared.ids import checked_resource
-from batch_bridge.providers._shared.response_limits import endless
 from batch_bridge.providers.gemini._clients import GeminiClients
 from batch_bridge.providers.gemini._failure import is_gone, unavailable
 from batch_bridge.providers.gemini._job import GeminiJob, GeminiUpload, read_job

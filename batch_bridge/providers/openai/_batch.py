@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from batch_bridge._core.models import Cancelled, Errored, Expired, InProgress, Outcome, Usage
 from batch_bridge.providers._shared.clean_text import clean, masked
-from batch_bridge.providers._shared.error_text import PASSING, said
+from batch_bridge.providers._shared.failures.error_text import PASSING, said
 from batch_bridge.providers._shared.ids import is_id
 from batch_bridge.providers.openai._result import CANCELLED, EXPIRED
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from batch_bridge._core.messages import TAG
+from batch_bridge._core.json.messages import TAG
 from batch_bridge._core.models import JSON
 from batch_bridge.errors import RequestRefused
 from batch_bridge.providers._shared.item import (

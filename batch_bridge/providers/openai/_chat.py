@@ -12,7 +12,7 @@ from langchain_core.messages import (
 )
 from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, parse_tool_call
 
-from batch_bridge._core.messages import TAG, decode
+from batch_bridge._core.json.messages import TAG, decode
 from batch_bridge._core.models import JSON
 from batch_bridge.providers.openai._usage import usage_metadata
 

@@ -17,8 +17,8 @@ from openai import (
 from batch_bridge._core.headers import deciding
 from batch_bridge._core.models import JSON
 from batch_bridge.errors import RequestRefused
-from batch_bridge.providers._shared import clients as _clients
-from batch_bridge.providers._shared.response_limits import USUAL, ResponseLimits
+from batch_bridge.providers._shared.http import clients as _clients
+from batch_bridge.providers._shared.http.response_limits import USUAL, ResponseLimits
 from batch_bridge.providers.openai._dialects import OPENAI, Quirks
 from batch_bridge.providers.openai._failure import NoCredentials
 

@@ -5,13 +5,13 @@ from typing import Final, NamedTuple
 
 from openai import AsyncOpenAI
 
-from batch_bridge._core.log import logger_of
 from batch_bridge._core.models import Errored, Outcome
-from batch_bridge.providers._shared.download import Download, fetched, held
+from batch_bridge._core.wording.log import logger_of
 from batch_bridge.providers._shared.ids import checked
 from batch_bridge.providers._shared.item import read_mark
-from batch_bridge.providers._shared.line_splitter import TooLong
-from batch_bridge.providers._shared.result import Unreadable
+from batch_bridge.providers._shared.results.download import Download, fetched, held
+from batch_bridge.providers._shared.results.line_splitter import TooLong
+from batch_bridge.providers._shared.results.result import Unreadable
 from batch_bridge.providers.openai._batch import OpenAIBatchObject
 from batch_bridge.providers.openai._clients import OpenAIClients
 from batch_bridge.providers.openai._failure import is_gone, unavailable

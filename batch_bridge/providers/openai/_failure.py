@@ -4,9 +4,9 @@ from typing import Final
 
 from openai import APIError, OpenAIError
 
-from batch_bridge.providers._shared.error_classifier import ErrorClassifier
-from batch_bridge.providers._shared.error_text import said
-from batch_bridge.providers._shared.failure import NoCredentials, retry_after, status_of, told
+from batch_bridge.providers._shared.failures.error_classifier import ErrorClassifier
+from batch_bridge.providers._shared.failures.error_text import said
+from batch_bridge.providers._shared.failures.failure import NoCredentials, retry_after, status_of, told
 
 __all__ = ["NoCredentials", "retry_after", "status_of"]
 

@@ -8,22 +8,22 @@ from typing import IO, Any, Final, cast, get_args
 from openai import omit
 from openai.types import FileObject
 
-from batch_bridge._core import log_text as _logged
 from batch_bridge._core.durations import Within
-from batch_bridge._core.lanes import no_lane
 from batch_bridge._core.models import JSON, Ended, InProgress, Limits, LineFrame, Measure, Request, Serialized
 from batch_bridge._core.outcomes import Chunks
+from batch_bridge._core.policy.lanes import no_lane
 from batch_bridge._core.provider import knows_conversations
+from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._money import Ask
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
 from batch_bridge.providers._realtime.provider import ATTEMPTS, CONCURRENCY, Realtime
 from batch_bridge.providers._shared.allow import Allowed, check, read_allow
 from batch_bridge.providers._shared.batch_api import BatchAPIProvider
+from batch_bridge.providers._shared.http.response_limits import USUAL, ResponseLimits
 from batch_bridge.providers._shared.ids import checked, is_id
 from batch_bridge.providers._shared.lanes import Lanes
 from batch_bridge.providers._shared.poll_history import PollHistory
-from batch_bridge.providers._shared.response_limits import USUAL, ResponseLimits
-from batch_bridge.providers._shared.temp_file import MmapReader, open_temp_file
+from batch_bridge.providers._shared.results.temp_file import MmapReader, open_temp_file
 from batch_bridge.providers.openai import _failure as failure
 from batch_bridge.providers.openai._batch_calls import BatchCalls
 from batch_bridge.providers.openai._call import OpenAICall, read_item

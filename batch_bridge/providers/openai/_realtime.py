@@ -10,10 +10,10 @@ from openai import Timeout
 from batch_bridge._core.models import JSON, Errored, Request, Usage
 from batch_bridge.providers._realtime.provider import FLEX_TIMEOUT
 from batch_bridge.providers._shared.clean_text import without_secrets
-from batch_bridge.providers._shared.failure import answer_of
+from batch_bridge.providers._shared.failures.failure import answer_of
 from batch_bridge.providers._shared.item import refuse
-from batch_bridge.providers._shared.reply import Reply
-from batch_bridge.providers._shared.result import loads
+from batch_bridge.providers._shared.results.reply import Reply
+from batch_bridge.providers._shared.results.result import loads
 from batch_bridge.providers.openai import _failure as failure
 from batch_bridge.providers.openai._call import OpenAICall
 from batch_bridge.providers.openai._clients import OpenAIClients

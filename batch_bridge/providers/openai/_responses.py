@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage, InvalidToolCall, ToolCall
 
-from batch_bridge._core.messages import TAG
+from batch_bridge._core.json.messages import TAG
 from batch_bridge._core.models import JSON
 from batch_bridge.providers.openai._chat import read_message, to_dicts
 from batch_bridge.providers.openai._usage import usage_metadata

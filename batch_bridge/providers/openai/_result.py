@@ -5,12 +5,12 @@ from typing import Any, Final, TypeGuard
 
 import orjson
 
-from batch_bridge._core import messages as _messages
+from batch_bridge._core.json import messages as _messages
+from batch_bridge._core.json.text import is_long
 from batch_bridge._core.models import Cancelled, Errored, Expired, Outcome, Succeeded
-from batch_bridge._core.text import is_long
-from batch_bridge.providers._shared.error_text import PASSING, is_error, said, status_in
+from batch_bridge.providers._shared.failures.error_text import PASSING, is_error, said, status_in
 from batch_bridge.providers._shared.item import MARK, read_mark
-from batch_bridge.providers._shared.result import loads
+from batch_bridge.providers._shared.results.result import loads
 from batch_bridge.providers.openai import _chat as _openai_chat
 from batch_bridge.providers.openai import _responses as _openai_responses
 

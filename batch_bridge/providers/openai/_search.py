@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
+from batch_bridge.providers._shared.http.response_limits import endless
 from batch_bridge.providers._shared.ids import checked
-from batch_bridge.providers._shared.response_limits import endless
 from batch_bridge.providers.openai._batch import OpenAIBatchObject
 from batch_bridge.providers.openai._batch_calls import BatchCalls
 from batch_bridge.providers.openai._clients import OpenAIClients

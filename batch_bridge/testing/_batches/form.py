@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from batch_bridge.testing._batches.endpoints import MESSAGES
 from batch_bridge.testing._gemini.names import is_gemini, model_in
-from batch_bridge.testing._server.limits import Limits
+from batch_bridge.testing._server.switches.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)

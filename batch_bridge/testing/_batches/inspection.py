@@ -11,7 +11,7 @@ import orjson
 from batch_bridge.testing._batches.batch import problem
 from batch_bridge.testing._batches.endpoints import EMBEDDINGS
 from batch_bridge.testing._batches.form import answered_at, form_of
-from batch_bridge.testing._server.limits import Limits
+from batch_bridge.testing._server.switches.limits import Limits
 
 MAX_PROBLEMS = 100
 """So many problems are reported; a file that is wrong throughout would otherwise fill the batch object."""

@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from batch_bridge.testing._batches.files import KEPT_SECONDS, PURPOSES, File, new_file_id
 from batch_bridge.testing._server.errors import WireError, invalid, missing, not_found
 from batch_bridge.testing._server.gate import HTTPCall, answer_json, drop, fault
-from batch_bridge.testing._server.limits import Limits
+from batch_bridge.testing._server.switches.limits import Limits
 from batch_bridge.testing._server.upload import MultipartUpload, receive
 
 MAX_PAGE = 10_000

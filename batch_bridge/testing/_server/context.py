@@ -9,7 +9,7 @@ from batch_bridge.testing._batches.batches import Batches
 from batch_bridge.testing._batches.database import Database
 from batch_bridge.testing._batches.files import Files
 from batch_bridge.testing._server.seeded_random import SeededRandom
-from batch_bridge.testing._server.settings import Settings
+from batch_bridge.testing._server.switches.settings import Settings
 
 CHUNKS_IN_MEMORY = 4
 """Pieces of batches that are worked on at once, over all batches; bounds memory, and leaves time for HTTP."""

@@ -21,8 +21,8 @@ from batch_bridge.testing._batches.run import BatchRun
 from batch_bridge.testing._lanes.background import BackgroundResponses
 from batch_bridge.testing._server.context import Context
 from batch_bridge.testing._server.seeded_random import SeededRandom
-from batch_bridge.testing._server.settings import Settings
 from batch_bridge.testing._server.stats import Stats
+from batch_bridge.testing._server.switches.settings import Settings
 from batch_bridge.testing._server.webhook import WebhookEvent, deliver, event
 
 SWEEP_SECONDS = 600.0

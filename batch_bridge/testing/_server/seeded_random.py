@@ -6,8 +6,8 @@ from dataclasses import fields
 from hashlib import blake2b
 from typing import cast
 
-from batch_bridge.testing._server.faults import Faults
-from batch_bridge.testing._server.settings import Settings
+from batch_bridge.testing._server.switches.faults import Faults
+from batch_bridge.testing._server.switches.settings import Settings
 
 _SCALE = float(1 << 64)
 

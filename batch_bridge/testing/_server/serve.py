@@ -14,7 +14,7 @@ from batch_bridge.testing._answers.answer import Answerer, load_function
 from batch_bridge.testing._answers.answerers import local
 from batch_bridge.testing._answers.stand_in import stand_in
 from batch_bridge.testing._server.errors import BatchServerError
-from batch_bridge.testing._server.settings import Settings
+from batch_bridge.testing._server.switches.settings import Settings
 
 CONCURRENCY = 16
 """Requests that an upstream, or an async answerer, works on at once unless it is said otherwise."""

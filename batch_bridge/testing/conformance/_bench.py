@@ -4,8 +4,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Self
 
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import Outcome, Request
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.provider import Provider
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.testing.conformance._drive import Drive, ask, requests

@@ -10,9 +10,9 @@ from typing import Any, Self
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 
-from batch_bridge._core.flush_policy import FlushPolicy
-from batch_bridge._core.messages import encode
+from batch_bridge._core.json.messages import encode
 from batch_bridge._core.models import Closed, Outcome, Request
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.provider import Provider
 from batch_bridge._engine import Engine, Tick
 from batch_bridge._ledger.ledger import Ledger

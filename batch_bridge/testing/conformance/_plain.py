@@ -5,9 +5,9 @@ import asyncio
 import orjson
 from langchain_core.messages import AIMessage
 
-from batch_bridge._core.flush_policy import FlushPolicy
-from batch_bridge._core.messages import decode, has_messages
+from batch_bridge._core.json.messages import decode, has_messages
 from batch_bridge._core.models import Errored, Outcome, Succeeded
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge.errors import RequestRefused
 from batch_bridge.testing.conformance._behaviour import expect
 from batch_bridge.testing.conformance._bench import Bench

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, Unpack, cast
 
 from batch_bridge._core.provider import Provider
-from batch_bridge.testing._server.options import ServerOptions
-from batch_bridge.testing._server.settings import Settings
 from batch_bridge.testing._server.stats import Stats
+from batch_bridge.testing._server.switches.options import ServerOptions
+from batch_bridge.testing._server.switches.settings import Settings
 
 
 class FaultServer(Protocol):

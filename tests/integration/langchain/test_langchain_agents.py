@@ -25,7 +25,7 @@ from packaging.version import Version
 from pydantic import BaseModel
 
 from batch_bridge import Succeeded
-from batch_bridge._core.interrupt_payload import envelope, read_interrupt
+from batch_bridge._core.payload.interrupt_payload import envelope, read_interrupt
 from batch_bridge.errors import RequestFailed
 from batch_bridge.langchain import batched
 from batch_bridge.testing import BatchServer

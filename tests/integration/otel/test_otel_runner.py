@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from batch_bridge import Batcher, Bridge, Runner, wait
-from batch_bridge._core.trace_context import capture_with
+from batch_bridge._core.payload.trace_context import capture_with
 from batch_bridge.otel import Telemetry
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer

@@ -9,7 +9,7 @@ from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from batch_bridge import Errored, FlushPolicy, Limits, Succeeded
-from batch_bridge._core.messages import decode
+from batch_bridge._core.json.messages import decode
 from batch_bridge.providers.anthropic import AnthropicBatch
 from batch_bridge.testing import BatchServer
 from batch_bridge.testing.conformance import Drive, ask, requests

@@ -13,7 +13,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.tools import tool
 from langchain_google_genai import ChatGoogleGenerativeAI
 
-from batch_bridge._core.messages import decode
+from batch_bridge._core.json.messages import decode
 from batch_bridge._core.models import Cancelled, Ended, Errored, Expired, InProgress, Succeeded
 from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
 from batch_bridge.providers.gemini import GeminiBatch

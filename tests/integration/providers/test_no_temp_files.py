@@ -8,8 +8,8 @@ import pytest
 from openai import AsyncOpenAI
 
 from batch_bridge import Batcher, RequestFailed
-from batch_bridge.providers._shared import download as _download
-from batch_bridge.providers._shared import temp_file as _spool
+from batch_bridge.providers._shared.results import download as _download
+from batch_bridge.providers._shared.results import temp_file as _spool
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
 

@@ -7,7 +7,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from test_openai_kit import chats, client_of, key
 
 from batch_bridge import Bridge, Errored, Expired, Limits, Succeeded
-from batch_bridge._core.messages import decode
+from batch_bridge._core.json.messages import decode
 from batch_bridge.errors import ProviderUnavailable
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer

@@ -13,7 +13,7 @@ from openai import AsyncOpenAI
 from test_openai_kit import CUT, HANG, Script, chats, client_of, refusal
 
 from batch_bridge import Batcher, Errored, RequestFailed, Succeeded
-from batch_bridge._core.messages import decode
+from batch_bridge._core.json.messages import decode
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
 from batch_bridge.testing.conformance import Drive, ask, requests

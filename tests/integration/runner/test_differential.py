@@ -43,8 +43,8 @@ from random_graphs import (
 )
 
 from batch_bridge import Bridge, Runner, is_bridge_interrupt
-from batch_bridge._core.interrupt_payload import envelope, read_interrupt
 from batch_bridge._core.models import Errored, Outcome, Succeeded
+from batch_bridge._core.payload.interrupt_payload import envelope, read_interrupt
 from batch_bridge._node.wait import LINK, Link
 
 GRAPHS = int(os.environ.get("BATCH_BRIDGE_GRAPHS", "0"))

@@ -40,8 +40,8 @@ async def test_info_tells_the_life_of_a_run_in_ten_lines(ours):
     assert {each.name for each in records} == {
         "batch_bridge.runner._runner",
         "batch_bridge.runner._run",
-        "batch_bridge._engine.submission",
-        "batch_bridge._engine.settling",
+        "batch_bridge._engine.sending.submission",
+        "batch_bridge._engine.settlement.settling",
     }
     assert [(each.bridge, each.run) for each in records] == [
         ("", ""), ("", "eval-7"), *[("bridge", "")] * 4, ("", "eval-7"), ("", "")
@@ -71,7 +71,7 @@ async def test_calls_of_one_thread_are_told_at_debug(ours):
 
 
 def test_each_record_has_what_a_format_may_name(caplog):
-    from batch_bridge._core.log import about, logger_of
+    from batch_bridge._core.wording.log import about, logger_of
 
     shown = logging.Formatter("%(name)s [%(bridge)s|%(batch)s|%(run)s] %(message)s")
     logger_of("batch_bridge.x").warning("nothing")

@@ -9,7 +9,7 @@ from rich.console import Console
 from batch_bridge import Batcher, Runner, wait
 from batch_bridge._status.text import eta_short
 from batch_bridge.events import Eta, Span
-from batch_bridge.runner import _progress
+from batch_bridge.runner._display import progress as _progress
 
 
 async def twice(state):

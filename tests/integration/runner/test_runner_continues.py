@@ -20,7 +20,7 @@ from langgraph.types import Command, interrupt
 
 from batch_bridge import FlushPolicy, RequestFailed, Runner, wait
 from batch_bridge.errors import RunMismatchError, RunnerStateError
-from batch_bridge.runner._recovery import digest_of
+from batch_bridge.runner._threads.recovery import digest_of
 
 # -- continuing -----------------------------------------------------------------------------------------------------
 
@@ -226,7 +226,9 @@ async def test_a_runner_on_the_same_file_goes_on_where_the_last_one_stopped(tmp_
 
 def test_an_input_is_recognised_by_another_process():
     value = {"words": {"a", "b", "c", "d", "e"}, "more": [frozenset("vwxyz")], "at": datetime(2026, 1, 2, tzinfo=UTC)}
-    program = f"import datetime\nfrom batch_bridge.runner._recovery import digest_of\nprint(digest_of({value!r}))"
+    program = (
+        f"import datetime\nfrom batch_bridge.runner._threads.recovery import digest_of\nprint(digest_of({value!r}))"
+    )
     other = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
     assert other.stdout.strip() == digest_of(value)
 

@@ -11,7 +11,7 @@ from helpers import Desk, one_node
 from test_status import until
 
 from batch_bridge import RequestCancelled, Runner, wait
-from batch_bridge._web.serve import app
+from batch_bridge.web._serve import app
 
 
 async def node(state):
@@ -129,8 +129,8 @@ async def test_a_file_that_is_gone_or_broken_is_said_and_the_page_lives_on(tmp_p
 
 
 async def test_what_has_changed_is_told_as_an_event(desk):
-    from batch_bridge._web.app import App, Page
-    from batch_bridge._web.watch import WatchedFile
+    from batch_bridge.web._app import App, Page
+    from batch_bridge.web._watch import WatchedFile
 
     told = App(WatchedFile("run.db"))._told(Page("overview"))
     first = await anext(told)
@@ -146,7 +146,7 @@ async def test_what_has_changed_is_told_as_an_event(desk):
 
 
 async def test_ten_watchers_share_a_look(desk, monkeypatch):
-    from batch_bridge._web import watch as _watch
+    from batch_bridge.web import _watch
 
     looks = []
     monkeypatch.setattr(_watch, "read_status", lambda file: looks.append(file) or json)

@@ -7,12 +7,12 @@ import test_engine_crashes as crashes
 from fakes import MOMENTS, Crash, FakeProvider, FakeStore, Fuse, at, ended, guarded, request
 from langgraph.store.base import PutOp
 
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import Cancelled, Errored, Expired, Limits, Measure, Request, Succeeded
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._engine import deduplication as _sharing
-from batch_bridge._engine import outcome_writer as _settlement
 from batch_bridge._engine.deduplication import Deduplication
+from batch_bridge._engine.settlement import outcome_writer as _settlement
 from batch_bridge._ledger import ledger as _ledger
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.errors import BatchFailed, RequestRefused

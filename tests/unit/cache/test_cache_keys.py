@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from openai import AsyncAzureOpenAI, AsyncOpenAI
 
 from batch_bridge import Request
-from batch_bridge._core.messages import encode
+from batch_bridge._core.json.messages import encode
 from batch_bridge._engine.deduplication import Deduplication, is_answer
 from batch_bridge.providers.openai import OpenAIBatch
 

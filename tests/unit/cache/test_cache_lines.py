@@ -5,8 +5,8 @@ from fakes import T0, at, ended
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_bridge._core.batching import Waiting, lines, split
 from batch_bridge._core.models import Ended, Errored, InProgress, Limits, SubmittedBatch, Succeeded
+from batch_bridge._core.policy.batching import Waiting, lines, split
 from batch_bridge._engine.deduplication import _GROUP, spread
 from batch_bridge.errors import ProviderUnavailable
 

@@ -16,8 +16,8 @@ from hypothesis.stateful import initialize, invariant
 from batch_bridge._core.models import Request, Succeeded
 from batch_bridge._engine import Engine
 from batch_bridge._engine import deduplication as _sharing
-from batch_bridge._engine import outcome_writer as _settlement
 from batch_bridge._engine.deduplication import Deduplication
+from batch_bridge._engine.settlement import outcome_writer as _settlement
 from batch_bridge._ledger import ledger as _ledger
 from batch_bridge._ledger.ledger import Ledger
 

@@ -9,9 +9,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 
 from batch_bridge import Request, gather, wait, wait_many
-from batch_bridge._core import interrupt_payload as wire
-from batch_bridge._core.interrupt_payload import Asked
-from batch_bridge._core.request_identity import Identity
+from batch_bridge._core.payload import interrupt_payload as wire
+from batch_bridge._core.payload.interrupt_payload import Asked
+from batch_bridge._core.payload.request_identity import Identity
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._node.platform.announce import user_of
 

@@ -7,7 +7,7 @@ from fakes import at
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_bridge._core.flush_policy import FlushPolicy, QueueSummary
+from batch_bridge._core.policy.flush_policy import FlushPolicy, QueueSummary
 
 ROUND = FlushPolicy(max_requests=10, max_bytes=100, max_age=60)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_bridge._core.request_identity import Identity
+from batch_bridge._core.payload.request_identity import Identity
 
 WAIT = Identity(thread="t", namespace="node:1", batcher="bridge", content=b"0" * 16, equal=0)
 TEXT = st.text("ab|\0é", max_size=4)

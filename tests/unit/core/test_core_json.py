@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from batch_bridge._core.json_values import digest, dumps, to_json
+from batch_bridge._core.json.json_values import digest, dumps, to_json
 from batch_bridge.errors import JSONError
 
 NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)

@@ -16,8 +16,8 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from batch_bridge._core.json_values import dumps
-from batch_bridge._core.messages import decode, encode, has_messages, without_ids
+from batch_bridge._core.json.json_values import dumps
+from batch_bridge._core.json.messages import decode, encode, has_messages, without_ids
 from batch_bridge.errors import JSONError
 
 CALL = {"name": "search", "args": {"q": ["x", 1, None]}, "id": "call-1", "type": "tool_call"}

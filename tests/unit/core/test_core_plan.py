@@ -7,8 +7,8 @@ from fakes import at
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_bridge._core.batching import Waiting, batch_key, cap, split
 from batch_bridge._core.models import Limits
+from batch_bridge._core.policy.batching import Waiting, batch_key, cap, split
 
 LIMITS = st.builds(Limits, requests=st.none() | st.integers(1, 5), bytes=st.none() | st.integers(1, 20))
 

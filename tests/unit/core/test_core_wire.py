@@ -5,9 +5,9 @@ import json
 import pytest
 from langgraph.types import Interrupt
 
-from batch_bridge._core import interrupt_payload as _wire
-from batch_bridge._core.interrupt_payload import Asked, is_bridge_interrupt
 from batch_bridge._core.models import Errored, Succeeded
+from batch_bridge._core.payload import interrupt_payload as _wire
+from batch_bridge._core.payload.interrupt_payload import Asked, is_bridge_interrupt
 
 ASKED = [Asked("r1", "bridge", {"q": 1}), Asked("r2", "other", None)]
 VALUE = _wire.interrupt_value([_wire.to_json(each) for each in ASKED])

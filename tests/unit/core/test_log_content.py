@@ -7,11 +7,11 @@ import pytest
 from fakes import T0, FakeProvider, FakeStore, T, request
 from hosted import Hosted
 
-from batch_bridge._core import log_text as _logged
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import InProgress
+from batch_bridge._core.policy.flush_policy import FlushPolicy
+from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._engine import Engine
-from batch_bridge._engine.notices import Notices
+from batch_bridge._engine.flights.notices import Notices
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._server import tick as _host
 from batch_bridge.errors import (

@@ -4,7 +4,7 @@ import pytest
 from fakes import at
 
 from batch_bridge._core.models import Attempt, Cancelled, Errored, Expired, Succeeded
-from batch_bridge._core.resubmission import (
+from batch_bridge._core.policy.resubmission import (
     ALONE,
     DEADLINE,
     MOST_REFUSALS,

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_bridge import Request
-from batch_bridge._core import messages
-from batch_bridge._core.json_values import to_json
+from batch_bridge._core.json import messages
+from batch_bridge._core.json.json_values import to_json
+from batch_bridge._core.json.text import is_long
 from batch_bridge._core.models import LineFrame, Serialized
 from batch_bridge._core.provider import conversations_of
-from batch_bridge._core.text import is_long
 from batch_bridge.errors import JSONError
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.providers.openai._lines import LinesReader

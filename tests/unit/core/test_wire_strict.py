@@ -2,7 +2,7 @@
 
 import pytest
 
-from batch_bridge._core import interrupt_payload as _wire
+from batch_bridge._core.payload import interrupt_payload as _wire
 
 ROW = {"id": "ab" * 16, "batcher": "bridge", "item": {"q": 1}}
 RUN = "0199f9a5-0f2c-7c3e-8f3e-2f6f1f3c9d11"

@@ -7,9 +7,9 @@ from fakes import T0, at
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_bridge._core.batching import Waiting
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import Ended, Errored, InProgress, Limits, Measure, Request, SubmittedBatch, Succeeded
+from batch_bridge._core.policy.batching import Waiting
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._ledger.durable_queue import DurableQueueLedger
 from batch_bridge._ledger.in_memory import MemoryRows

@@ -2,7 +2,7 @@
 
 import pytest
 
-from batch_bridge._core.mode import resolve_mode
+from batch_bridge._core.policy.mode import resolve_mode
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from batch_bridge._core.batching import Waiting
-from batch_bridge._engine.queue import Queue
+from batch_bridge._core.policy.batching import Waiting
+from batch_bridge._engine.waiting.queue import Queue
 
 IDS = st.integers(0, 9).map(str)
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_bridge._core.models import Cancelled, Errored, Expired, SubmittedBatch, Succeeded
-from batch_bridge._engine import outcome_writer as _settlement
-from batch_bridge._engine.outcome_writer import ReadError, settle
+from batch_bridge._engine.settlement import outcome_writer as _settlement
+from batch_bridge._engine.settlement.outcome_writer import ReadError, settle
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.errors import ProviderUnavailable
 

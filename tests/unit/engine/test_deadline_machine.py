@@ -16,11 +16,11 @@ from hypothesis.stateful import initialize, invariant
 
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.models import Cancelled, Limits, Succeeded
-from batch_bridge._core.resubmission import DEADLINE
+from batch_bridge._core.policy.resubmission import DEADLINE
 from batch_bridge._engine import Engine
-from batch_bridge._engine import outcome_writer as _settlement
-from batch_bridge._engine import settling as _settler
-from batch_bridge._engine.deadline import Deadline
+from batch_bridge._engine.settlement import outcome_writer as _settlement
+from batch_bridge._engine.settlement import settling as _settler
+from batch_bridge._engine.waiting.deadline import Deadline
 from batch_bridge._ledger import ledger as _ledger
 from batch_bridge._ledger.ledger import Ledger
 

@@ -7,8 +7,8 @@ import sampling
 from engine_world import BAD, IDS, LEDGERS, RATE, REQUESTS, Moody, World, short_chunks
 from fakes import MOMENTS, Crash, FakeProvider, FakeStore, Fuse, at, ended, request
 
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import Errored, Expired, Limits, Measure, Succeeded
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._ledger.durable_queue import DurableQueueLedger
 from batch_bridge._ledger.ledger import Ledger

@@ -3,7 +3,7 @@
 import pytest
 from fakes import MOMENTS, FakeProvider, FakeStore, Fuse, at, request
 
-from batch_bridge._core.flush_policy import FlushPolicy
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.errors import ProviderUnavailable

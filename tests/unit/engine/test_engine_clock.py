@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from batch_bridge._core.models import SubmittedBatch
-from batch_bridge._engine.flight import LONGEST_PAUSE, Flight
+from batch_bridge._engine.flights.flight import LONGEST_PAUSE, Flight
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

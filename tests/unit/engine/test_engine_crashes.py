@@ -5,10 +5,10 @@ import itertools
 import pytest
 from fakes import MOMENTS, Crash, Created, FakeProvider, FakeStore, Fuse, at, ended, request
 
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import Errored, InProgress, Measure, Succeeded
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
-from batch_bridge._engine import outcome_writer as _settlement
+from batch_bridge._engine.settlement import outcome_writer as _settlement
 from batch_bridge._ledger import ledger as _ledger
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown

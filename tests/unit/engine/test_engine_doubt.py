@@ -8,8 +8,8 @@ import pytest
 from fakes import T0, Crash, FakeProvider, request
 from langgraph.store.memory import InMemoryStore
 
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import Errored, Limits, Measure, Succeeded
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._ledger.memory_budget import MemoryBudgetLedger
 from batch_bridge.errors import ProviderUnavailable

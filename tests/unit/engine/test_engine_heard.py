@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 from fakes import T0, FakeProvider, FakeStore, request
 
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import InProgress
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
-from batch_bridge._engine import heard as _heard
+from batch_bridge._engine.settlement import heard as _heard
 from batch_bridge._ledger.ledger import Ledger
 
 SECOND = timedelta(seconds=1)

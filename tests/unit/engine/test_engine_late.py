@@ -8,11 +8,11 @@ import pytest
 from engine_world import HOUR, IDS, LEDGERS, REQUESTS, Moody, World, short_chunks
 from fakes import Crash, Created, FakeProvider, FakeStore, Fuse, at
 
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import Cancelled, Measure
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import CANCELLED, Engine
-from batch_bridge._engine import scheduling as _schedule
-from batch_bridge._engine.deadline import Deadline
+from batch_bridge._engine.sending import scheduling as _schedule
+from batch_bridge._engine.waiting.deadline import Deadline
 from batch_bridge._host.engine_loop import EngineLoop
 from batch_bridge._ledger.durable_queue import DurableQueueLedger
 from batch_bridge._ledger.ledger import Ledger

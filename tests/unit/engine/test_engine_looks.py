@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from fakes import T0, Created, FakeProvider, FakeStore, ended, request
 
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import Errored, InProgress, Succeeded
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._ledger.durable_queue import DurableQueueLedger
 from batch_bridge._ledger.ledger import Ledger

@@ -35,8 +35,6 @@ from wild_provider import (
 )
 
 from batch_bridge._core import outcomes as _outcome
-from batch_bridge._core.batching import cap
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import (
     JSON,
     Limits,
@@ -45,8 +43,10 @@ from batch_bridge._core.models import (
     SubmittedBatch,
     Succeeded,
 )
+from batch_bridge._core.policy.batching import cap
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine, Tick
-from batch_bridge._engine import outcome_writer as _settlement
+from batch_bridge._engine.settlement import outcome_writer as _settlement
 from batch_bridge._ledger import ledger as _ledger
 from batch_bridge._ledger.ledger import Ledger
 

@@ -6,7 +6,7 @@ from collections import Counter
 from fakes import FakeProvider, at, request
 from langgraph.store.memory import InMemoryStore
 
-from batch_bridge._core.flush_policy import FlushPolicy
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._ledger.memory_budget import MemoryBudgetLedger
 

@@ -5,7 +5,6 @@ from datetime import timedelta
 import pytest
 from fakes import T0, Created, FakeProvider, FakeStore, at, ended, request
 
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import (
     Cancelled,
     Errored,
@@ -17,6 +16,7 @@ from batch_bridge._core.models import (
     Succeeded,
     Usage,
 )
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.errors import BatchFailed, ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown

@@ -4,7 +4,7 @@ import asyncio
 
 from fakes import FakeProvider, FakeStore, at, request
 
-from batch_bridge._core.flush_policy import FlushPolicy
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._ledger.ledger import Ledger
 

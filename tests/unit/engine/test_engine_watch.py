@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 from fakes import T0, FakeProvider, FakeStore, ended, request
 
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import InProgress, Succeeded
-from batch_bridge._core.vendor_terms import VendorTerms, terms_for
+from batch_bridge._core.policy.flush_policy import FlushPolicy
+from batch_bridge._core.policy.vendor_terms import VendorTerms, terms_for
 from batch_bridge._engine import Engine
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.errors import ProviderUnavailable

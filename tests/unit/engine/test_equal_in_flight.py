@@ -7,8 +7,8 @@ from fakes import MOMENTS, Crash, FakeProvider, FakeStore, Fuse, at, request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import InProgress, Limits, Succeeded
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._ledger.durable_queue import DurableQueueLedger

@@ -7,8 +7,8 @@ from typing import assert_never
 from fakes import FakeProvider, FakeStore, at, ended, request
 
 from batch_bridge import Limits, Usage, events
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import Errored, InProgress, Measure, Succeeded
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._ledger.durable_queue import DurableQueueLedger
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionUnknown

@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 from fakes import at
 
-from batch_bridge._core.batching import Waiting
 from batch_bridge._core.models import Limits, Usage
-from batch_bridge._engine.quota import STRIKES, QuotaController
+from batch_bridge._core.policy.batching import Waiting
+from batch_bridge._engine.waiting.quota import STRIKES, QuotaController
 
 SAID = "Enqueued token limit reached for gpt-4o in organization org-1. Limit: 1,000 enqueued tokens. Try again later."
 

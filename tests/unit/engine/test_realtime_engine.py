@@ -8,8 +8,8 @@ from fakes import MOMENTS, Crash, FakeProvider, FakeStore, Fuse, at, ended, requ
 from test_realtime_provider import Vendor
 from virtual import clock, run
 
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import Errored, InProgress, Succeeded, Usage
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._host.engine_loop import EngineLoop
 from batch_bridge._ledger.in_memory import MemoryLedger, MemoryRows

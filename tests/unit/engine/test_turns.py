@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_bridge import Bridge, FlushPolicy, TenantLimits
-from batch_bridge._core.batching import Waiting
 from batch_bridge._core.models import Errored, Limits, Measure
 from batch_bridge._core.outcomes import to_error
+from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._engine import Engine
-from batch_bridge._engine.queue import Queue
+from batch_bridge._engine.waiting.queue import Queue
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._server.ledger import ServerLedger, _is_queued, _row, _waiting
 from batch_bridge.errors import RequestFailed

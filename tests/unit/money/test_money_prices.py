@@ -212,7 +212,7 @@ def test_rows_name_whose_money_it_was():
 def test_usage_is_read_of_langchain_messages_as_of_bodies():
     from langchain_core.messages import AIMessage
 
-    from batch_bridge._core.messages import encode
+    from batch_bridge._core.json.messages import encode
 
     message = AIMessage(
         "hi",

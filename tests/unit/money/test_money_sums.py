@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_bridge import Price, Prices
-from batch_bridge._core.flush_policy import FlushPolicy
 from batch_bridge._core.models import Ended, Errored, Expired, Succeeded
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._ledger.ledger import Ledger

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from batch_bridge._core.flush_policy import FlushPolicy
+from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._server.ledger import ServerLedger
 from batch_bridge.events import Settled
@@ -26,7 +26,7 @@ PARENT = "00-11111111111111111111111111111111-2222222222222222-01"
 
 @pytest.fixture(autouse=True)
 def _nobody_traces_afterwards():
-    from batch_bridge._core.trace_context import capture_with
+    from batch_bridge._core.payload.trace_context import capture_with
 
     yield
     capture_with(None)

@@ -10,10 +10,10 @@ from google.genai import errors as gemini_errors
 from openai._models import construct_type
 
 from batch_bridge._core.models import Errored, Succeeded
-from batch_bridge._core.resubmission import is_transient
+from batch_bridge._core.policy.resubmission import is_transient
 from batch_bridge.errors import ProviderUnavailable, SubmissionRefused
-from batch_bridge.providers._shared.error_classifier import FILE_VISIBILITY
-from batch_bridge.providers._shared.error_text import said
+from batch_bridge.providers._shared.failures.error_classifier import FILE_VISIBILITY
+from batch_bridge.providers._shared.failures.error_text import said
 from batch_bridge.providers.anthropic import _failure as _anthropic_failure
 from batch_bridge.providers.anthropic._result import read_pair, read_result
 from batch_bridge.providers.gemini import _failure as _gemini_failure

@@ -22,13 +22,13 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from openai._models import construct_type
 
 from batch_bridge import ResponseCache
-from batch_bridge._core import deep_json as _deep
 from batch_bridge._core import outcomes as _outcome
-from batch_bridge._core import text as _text
-from batch_bridge._core.interrupt_payload import envelope, read_envelope
-from batch_bridge._core.json_values import copied
-from batch_bridge._core.messages import decode
+from batch_bridge._core.json import deep_json as _deep
+from batch_bridge._core.json import text as _text
+from batch_bridge._core.json.json_values import copied
+from batch_bridge._core.json.messages import decode
 from batch_bridge._core.models import Errored, Succeeded
+from batch_bridge._core.payload.interrupt_payload import envelope, read_envelope
 from batch_bridge.providers.anthropic import _result as _anthropic_result
 from batch_bridge.providers.anthropic._handle import write_custom_id
 from batch_bridge.providers.gemini import _result as _gemini_result

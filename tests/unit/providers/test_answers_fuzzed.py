@@ -17,10 +17,10 @@ from langgraph.store.memory import InMemoryStore
 
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.models import Ended, Errored, SubmittedBatch, Succeeded
-from batch_bridge._engine.outcome_writer import settle
+from batch_bridge._engine.settlement.outcome_writer import settle
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.errors import LedgerError
-from batch_bridge.providers._shared.response_limits import ResponseLimits
+from batch_bridge.providers._shared.http.response_limits import ResponseLimits
 from batch_bridge.providers.anthropic import _download as _anthropic_download
 from batch_bridge.providers.anthropic._download import AnthropicUsageTotal
 from batch_bridge.providers.anthropic._handle import write_custom_id

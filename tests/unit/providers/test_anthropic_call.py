@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage, SystemMessage
 
-from batch_bridge._core.messages import encode
+from batch_bridge._core.json.messages import encode
 from batch_bridge.errors import RequestRefused
 from batch_bridge.providers.anthropic._call import FRAME, read_item, write_create
 from batch_bridge.providers.anthropic._handle import read_custom_id, tag_of, write_custom_id

@@ -13,7 +13,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from batch_bridge._core.messages import encode
+from batch_bridge._core.json.messages import encode
 from batch_bridge.providers.anthropic._messages import to_conversation, to_message
 
 MODEL = ChatAnthropic(model="claude-haiku-4-5", api_key="unused", max_tokens=10)

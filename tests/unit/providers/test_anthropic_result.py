@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
 from batch_bridge import Cancelled, Errored, Expired, Succeeded
-from batch_bridge._core.messages import decode
+from batch_bridge._core.json.messages import decode
 from batch_bridge.providers.anthropic._download import AnthropicUsageTotal
 from batch_bridge.providers.anthropic._handle import tag_of, write_custom_id
 from batch_bridge.providers.anthropic._result import read_pair, read_result

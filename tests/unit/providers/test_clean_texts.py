@@ -6,7 +6,7 @@ import pytest
 
 from batch_bridge.providers._shared import clean_text as _clean
 from batch_bridge.providers._shared.clean_text import clean
-from batch_bridge.providers._shared.line_splitter import LineSplitter, TooLong
+from batch_bridge.providers._shared.results.line_splitter import LineSplitter, TooLong
 from batch_bridge.providers.openai._result import read_line
 
 

@@ -10,8 +10,8 @@ import pytest
 from fakes import request
 from langchain_core.messages import AIMessage, HumanMessage
 
-from batch_bridge._core import messages as _messages
-from batch_bridge._core.messages import decode
+from batch_bridge._core.json import messages as _messages
+from batch_bridge._core.json.messages import decode
 from batch_bridge._core.models import Ended, Errored, InProgress, Succeeded
 from batch_bridge.errors import BadPollResultError, ProviderUnavailable, SubmissionRefused, SubmissionUnknown
 from batch_bridge.providers._callables import CallableProvider

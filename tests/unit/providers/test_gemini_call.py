@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
-from batch_bridge._core.messages import encode
+from batch_bridge._core.json.messages import encode
 from batch_bridge.errors import RequestRefused
 from batch_bridge.providers._shared.item import read_mark
 from batch_bridge.providers.gemini._call import read_item

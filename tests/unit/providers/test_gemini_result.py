@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
-from batch_bridge._core.messages import decode
+from batch_bridge._core.json.messages import decode
 from batch_bridge._core.models import Cancelled, Errored, Expired, InProgress, Succeeded, Usage
 from batch_bridge.providers.gemini._job import read_job
 from batch_bridge.providers.gemini._messages import to_message

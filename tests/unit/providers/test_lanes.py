@@ -8,8 +8,8 @@ from fakes import FakeProvider
 from openai import AsyncAzureOpenAI, AsyncOpenAI
 
 from batch_bridge import Batcher, Bridge, FlushPolicy
-from batch_bridge._core.lanes import lane_in, lanes_of, open_lane
 from batch_bridge._core.models import Request
+from batch_bridge._core.policy.lanes import lane_in, lanes_of, open_lane
 from batch_bridge.bridge._mode_switch import ModeSwitch
 from batch_bridge.errors import RequestRefused
 from batch_bridge.langchain import batched

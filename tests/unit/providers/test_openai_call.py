@@ -5,8 +5,8 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from batch_bridge import Request
-from batch_bridge._core.batching import Waiting, split
-from batch_bridge._core.messages import encode
+from batch_bridge._core.json.messages import encode
+from batch_bridge._core.policy.batching import Waiting, split
 from batch_bridge.errors import RequestRefused
 from batch_bridge.providers._shared.item import read_mark
 from batch_bridge.providers.openai import OpenAIBatch

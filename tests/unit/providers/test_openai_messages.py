@@ -10,7 +10,7 @@ from langchain_core.messages import (
     convert_to_openai_messages,
 )
 
-from batch_bridge._core.messages import encode
+from batch_bridge._core.json.messages import encode
 from batch_bridge.providers.openai import _chat as _openai_chat
 from batch_bridge.providers.openai import _responses as _openai_responses
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_bridge._core.messages import decode
+from batch_bridge._core.json.messages import decode
 from batch_bridge._core.models import Cancelled, Errored, Expired, Succeeded
 from batch_bridge.providers.openai._result import read_line
 

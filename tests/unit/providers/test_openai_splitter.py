@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_bridge.providers._shared.line_splitter import LineSplitter
+from batch_bridge.providers._shared.results.line_splitter import LineSplitter
 
 
 def split(chunks):

@@ -5,7 +5,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion
 
-from batch_bridge._core.messages import encode
+from batch_bridge._core.json.messages import encode
 from batch_bridge._core.models import Request
 from batch_bridge.errors import RequestRefused
 from batch_bridge.providers.openai import OpenAIBatch

@@ -9,12 +9,12 @@ import pytest
 from fakes import T0, FakeProvider, FakeStore
 
 from batch_bridge import events
-from batch_bridge._core.flush_policy import FlushPolicy
-from batch_bridge._core.lanes import LANE
 from batch_bridge._core.models import Request, Succeeded
-from batch_bridge._core.vendor_terms import terms_of
+from batch_bridge._core.policy.flush_policy import FlushPolicy
+from batch_bridge._core.policy.lanes import LANE
+from batch_bridge._core.policy.vendor_terms import terms_of
 from batch_bridge._engine import Engine
-from batch_bridge._engine.deadline import Deadline
+from batch_bridge._engine.waiting.deadline import Deadline
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.bridge._mode_switch import ModeSwitch
 from batch_bridge.errors import SubmissionUnknown

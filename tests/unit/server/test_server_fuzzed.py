@@ -15,9 +15,9 @@ from fakes import FakeProvider, name_of, named
 from hosted import Hosted
 from langgraph.store.base import PutOp
 
-from batch_bridge._core.interrupt_payload import Asked, envelope, interrupt_value, read_envelope, to_json
 from batch_bridge._core.models import Succeeded
-from batch_bridge._core.signature import Check, Keys, key_of
+from batch_bridge._core.payload.interrupt_payload import Asked, envelope, interrupt_value, read_envelope, to_json
+from batch_bridge._core.payload.signature import Check, Keys, key_of
 from batch_bridge._node.platform.inbox import note_row
 from batch_bridge._node.platform.keys import read_keys
 from batch_bridge._server import commands as command_log

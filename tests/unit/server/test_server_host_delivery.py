@@ -9,8 +9,8 @@ from hosted import key_ring
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_bridge._core.interrupt_payload import Asked, interrupt_value, read_envelope, to_json
 from batch_bridge._core.models import Errored, Succeeded
+from batch_bridge._core.payload.interrupt_payload import Asked, interrupt_value, read_envelope, to_json
 from batch_bridge._node.platform.inbox import digest_asks
 from batch_bridge._server.delivery_policy import MOST_DELIVERIES, Delivery, Verdict, due, judge, resume_map
 from batch_bridge._server.lease import Lease

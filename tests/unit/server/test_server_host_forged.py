@@ -7,8 +7,8 @@ from fakes import FakeProvider, T, U
 from hosted import Hosted
 from langgraph.store.base import GetOp, PutOp
 
-from batch_bridge._core.interrupt_payload import is_uuid
 from batch_bridge._core.models import Errored, Succeeded
+from batch_bridge._core.payload.interrupt_payload import is_uuid
 from batch_bridge._node.platform.inbox import note_row
 from batch_bridge._node.platform.keys import UNSIGNED, read_keys
 from batch_bridge._server.users import Users

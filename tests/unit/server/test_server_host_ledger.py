@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from fakes import T0, Crash, FakeStore, at, request
 
-from batch_bridge._core.batching import Waiting
 from batch_bridge._core.models import Intent, SubmittedBatch, Succeeded
+from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._node.platform.announce import announce
 from batch_bridge._server.ledger import DeploymentStore, ServerLedger
 from batch_bridge.errors import NoStoreError

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from fakes import T
 from hosted import Hosted
 
-from batch_bridge._core.interrupt_payload import read_author
+from batch_bridge._core.payload.interrupt_payload import read_author
 from batch_bridge._node.platform.inbox import note_row
 
 

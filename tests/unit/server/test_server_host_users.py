@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from langgraph.store.memory import InMemoryStore
 
 from batch_bridge import Bridge
-from batch_bridge._core.interrupt_payload import Asked, interrupt_value, to_json
+from batch_bridge._core.payload.interrupt_payload import Asked, interrupt_value, to_json
 from batch_bridge._node.platform import identity_check as _vouch
 from batch_bridge._node.platform.client import ON_BEHALF_OF, Access, bridge_thread, knows_users
 from batch_bridge._node.platform.inbox import note_row

@@ -2,8 +2,8 @@
 
 import pytest
 
-from batch_bridge._core.vendor_terms import terms_of
-from batch_bridge._core.words import span
+from batch_bridge._core.policy.vendor_terms import terms_of
+from batch_bridge._core.wording.words import span
 from batch_bridge._status.models import Batch, Facts, Owner, Threads
 from batch_bridge._status.stuck import stuck_lines, warning_lines
 

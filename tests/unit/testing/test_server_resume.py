@@ -2,8 +2,8 @@
 
 import json
 
-from batch_bridge._core.interrupt_payload import Asked, read_envelope
 from batch_bridge._core.models import Succeeded
+from batch_bridge._core.payload.interrupt_payload import Asked, read_envelope
 from batch_bridge._server.delivery_policy import resume_map
 from batch_bridge._server.thread_view import ParkedWait
 

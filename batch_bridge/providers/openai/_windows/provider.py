@@ -14,7 +14,6 @@ import orjson
 
 from batch_bridge._core.answer_gone import AnswerGone
 from batch_bridge._core.closing import close_all
-from batch_bridge._core.lanes import LANE
 from batch_bridge._core.models import (
     JSON,
     Cancelled,
@@ -27,13 +26,14 @@ from batch_bridge._core.models import (
     Request,
     Usage,
 )
+from batch_bridge._core.policy.lanes import LANE
 from batch_bridge._core.provider import HasRealtime, Provider
 from batch_bridge._money import Ask
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
 from batch_bridge.providers._shared.clean_text import without_secrets
 from batch_bridge.providers._shared.ids import checked
 from batch_bridge.providers._shared.item import refuse
-from batch_bridge.providers._shared.result import loads
+from batch_bridge.providers._shared.results.result import loads
 from batch_bridge.providers.openai import _failure as failure
 from batch_bridge.providers.openai._clients import OpenAIClients
 from batch_bridge.providers.openai._realtime import usage_of

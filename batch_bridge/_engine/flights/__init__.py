@@ -1,0 +1,1 @@
+"""The batches on their way, and what is remembered of them."""

@@ -1,0 +1,561 @@
+"""From submitted to settled: a batch is polled, and each of its requests gets its outcome or is sent again."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+
+from batch_bridge import events
+from batch_bridge._core import outcomes as _outcome
+from batch_bridge._core.models import (
+    Attempt,
+    Cancelled,
+    Closed,
+    Ended,
+    Errored,
+    Expired,
+    FailureKind,
+    InProgress,
+    Intent,
+    Outcome,
+    SubmittedBatch,
+    Succeeded,
+    Usage,
+)
+from batch_bridge._core.outcomes import nothing
+from batch_bridge._core.policy.batching import Waiting, lines
+from batch_bridge._core.policy.resubmission import DEADLINE, Resubmission, final, is_transient
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import about, logger_of
+from batch_bridge._engine.deduplication import spread
+from batch_bridge._engine.flights.flight import LONGEST_PAUSE, Flight, first_pause
+from batch_bridge._engine.intake import judge
+from batch_bridge._engine.settlement import polling as _looks
+from batch_bridge._engine.settlement.outcome_writer import ReadError, settle, settle_early
+from batch_bridge._engine.spending import lane_of
+from batch_bridge._engine.state import State
+from batch_bridge.errors import BadPollResultError, BatchFailed, ProviderUnavailable
+
+logger = logger_of(__name__)
+
+LATE_IN_FLIGHT = Expired(
+    "the deadline passed while the request was at the provider, and there is no fallback; it may have been billed. "
+    "Set fallback= to a provider that answers late requests"
+)
+_CHUNK = 500
+"""Requests that are read at once to be sent again."""
+
+
+class Settler:
+    """Looks after the batches that the provider has."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    # -- while a batch runs --------------------------------------------------------------------------------------
+
+    async def poll(self, flight: Flight, batch: SubmittedBatch, now: datetime) -> None:
+        """Ask how a batch is, and settle what is known."""
+        state = self._state
+        try:
+            sent = tuple(lines(batch)) if batch.shared else batch.members
+            deduplication = state.deduplication_for(fallback=batch.terms.fallback)
+            remember = deduplication.remember(now) if deduplication is not None else None
+            told = () if flight.inherited else flight.settled  # what was settled may not have been kept
+            reply = await spread(await state.who(batch).poll(batch.handle, sent), batch, remember, told)
+            reply = await self._with_costs(flight, reply)
+        except BatchFailed as error:
+            await self.fail(flight, Errored(str(error), code=error.code), now, error)
+        except BadPollResultError as error:
+            if batch.left:  # nobody waits for it: no run ends for it
+                await self.could_not_look(flight, error, now)
+            else:
+                _looks.wrong(state, flight, batch, error, now)
+        except Exception as error:  # noqa: BLE001  # a provider is somebody's code, and the batch was paid for
+            await self.could_not_look(flight, error, now)
+        else:
+            if isinstance(reply, Ended):
+                await self._end(flight, reply, now)
+            else:
+                await self._note(flight, reply, now)
+
+    async def _note(self, flight: Flight, reply: InProgress, now: datetime) -> None:
+        """Note what a look has told of a batch that has not ended."""
+        state = self._state
+        if reply.again_in is None:
+            flight.wait(now, state.interval)
+        else:
+            flight.due = now + timedelta(seconds=min(max(reply.again_in, 0.0), LONGEST_PAUSE.total_seconds()))
+        if self._goes_on(flight, reply, now):
+            return
+        await _looks.good(state, flight)
+        if flight.since is None or flight.done != reply.done:
+            flight.since = now
+        flight.done, flight.total = reply.done, reply.total
+        if state.on_event is not None:
+            state.on_event(events.Polled(bridge=state.name, batch=flight.batch.key, done=reply.done, total=reply.total))
+        if reply.outcomes:
+            await self.settle_early(flight, reply.outcomes)
+        flight.rings = reply.news is not None
+        if reply.news is not None:
+            reply.news.add_done_callback(lambda _: self._ring(flight, now))
+
+    def _goes_on(self, flight: Flight, reply: InProgress, now: datetime) -> bool:
+        """Return whether a look is still on its way: no good one yet, and no news of a batch that is answered here."""
+        flight.look = reply.news if reply.looking else None
+        if flight.look is not None:
+            flight.look.add_done_callback(lambda _: self._ring(flight, now))
+        return reply.looking
+
+    async def _end(self, flight: Flight, ended: Ended, now: datetime) -> None:
+        """Settle a batch that has ended, if this process owns the bridge still: another one reads its files too."""
+        try:
+            await self._state.check_owner()
+        except ProviderUnavailable as error:
+            self._state.unavailable(flight, error, now)
+        else:
+            await self._settle(flight, ended, now)
+
+    async def could_not_look(self, flight: Flight, error: Exception, now: datetime) -> None:
+        """Leave a batch in flight that could not be looked at; end it once the patience has run out."""
+        errored = await _looks.failed(self._state, flight, error, now)
+        if errored is not None:
+            self._note_used(flight, [(each, errored) for each in self._state.flights.unsettled(flight)])
+            await self.fail(flight, errored, now, error)
+
+    def _ring(self, flight: Flight, polled_at: datetime) -> None:
+        """Have a batch polled in the next tick, and ask for one."""
+        flight.due = polled_at
+        if self._state.on_news is not None:
+            self._state.on_news()
+
+    async def settle_early(
+        self, flight: Flight, outcomes: Iterable[tuple[str, Outcome]], *, stands: bool = False
+    ) -> None:
+        """Settle requests of a batch that has not ended; what may be sent again is judged at its end, or it stands."""
+        state, key = self._state, flight.batch.key
+        fresh: dict[str, Outcome] = {}
+        known = list(outcomes)
+        self._note_used(flight, known)
+        for request_id, outcome in known:
+            if state.flights.of(request_id) is flight and (stands or not self._may_come_back(flight, outcome)):
+                fresh.setdefault(request_id, final(outcome, state.ledger.tries(request_id), key))
+        kinds = await settle_early(state.ledger, fresh, inherited=flight.inherited)
+        flight.settled.update(kinds)
+        self._note_kinds(flight, kinds)
+        flight.failed.update(_outcome.failures_of(fresh.values()))
+        state.flights.settle_early(flight, fresh)
+        state.settled += fresh
+        if kinds and state.on_event is not None:
+            counts = Counter(kinds.values())
+            state.on_event(events.Settled(bridge=state.name, batch=key, requests=tuple(kinds), outcomes=counts))
+
+    async def catch_up(self, flight: Flight) -> None:
+        """Find out which requests of a batch a process before this one has settled: nobody waits for it for those."""
+        if not flight.inherited or flight.caught_up:
+            return
+        flight.caught_up = True
+        state = self._state
+        known = await state.ledger.settled(tuple(state.flights.unsettled(flight)))
+        await state.ledger.drop(known)  # that process may have died before it did
+        outcomes = await state.ledger.outcomes([each for each in flight.batch.members if each in known])
+        self._note_used(flight, outcomes.items())
+        kinds = {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()}
+        flight.settled.update(kinds)
+        self._note_kinds(flight, kinds)
+        state.flights.settle_early(flight, outcomes)
+
+    async def _tell_read(self, flight: Flight) -> None:
+        """Report what was read of a batch whose reading broke off: it need not wait for the rest."""
+        state, before = self._state, set(flight.settled)
+        await self.catch_up(flight)
+        read = tuple(each for each in flight.settled if each not in before)
+        state.settled += read
+        if read and state.on_event is not None:
+            counts = Counter(flight.settled[each] for each in read)
+            state.on_event(events.Settled(bridge=state.name, batch=flight.batch.key, requests=read, outcomes=counts))
+
+    def _may_come_back(self, flight: Flight, outcome: Outcome) -> bool:
+        batch = flight.batch
+        if isinstance(batch, Intent) or batch.left or batch.terms.fallback:
+            return False
+        if flight.is_late and isinstance(outcome, Cancelled):
+            return True
+        return is_transient(outcome) and (self._state.attempts > 1 or flight.is_late)
+
+    # -- when it is not waited for any more ------------------------------------------------------------------------
+
+    async def stop(self, flight: Flight, batch: SubmittedBatch, now: datetime) -> bool:
+        """Tell the provider to stop a batch; return whether that is done, or cannot be."""
+        state = self._state
+        try:
+            await state.who(batch).cancel(batch.handle)
+        except ProviderUnavailable as error:
+            state.unavailable(flight, error, now)
+            return False
+        except Exception as error:  # noqa: BLE001  # as in `poll`
+            logger.error(  # noqa: TRY400
+                "%s: batch %s cannot be cancelled: %s",
+                state.name,
+                batch.key,
+                _logged.said(error),
+                extra=about(bridge=state.name, batch=batch.key),
+            )
+        else:
+            logger.info(
+                "%s: batch %s is cancelled", state.name, batch.key, extra=about(bridge=state.name, batch=batch.key)
+            )
+        flight.stopping = False
+        flight.pause = first_pause(state.interval)
+        return True
+
+    async def overtake(self, flight: Flight, now: datetime) -> bool:
+        """Stop a batch that is late; return whether it was looked at, too.
+
+        If nobody is to wait until it has stopped, it is looked at once more, for it may have ended; what it has not
+        answered then goes to the fallback at once, or expires where there is none.
+        """
+        state, deadline = self._state, self._state.deadline
+        if not isinstance(flight.batch, SubmittedBatch):
+            return False
+        leaves = deadline is not None and deadline.policy == "pay_again"
+        if leaves:
+            look_at_once = getattr(state.who(flight.batch), "look_at_once", None)
+            if look_at_once is not None:
+                look_at_once(flight.batch.handle)
+            with contextlib.suppress(BadPollResultError):  # it is logged, and nobody waits for a poll that was mended
+                await self.poll(flight, flight.batch, now)
+            if state.flights.get(flight.batch.key) is not flight:
+                return True
+        logger.warning(
+            "%s: batch %s is late, and is stopped",
+            state.name,
+            flight.batch.key,
+            extra=about(bridge=state.name, batch=flight.batch.key),
+        )
+        flight.stopping = True
+        if leaves and deadline is not None and deadline.fallback is None:
+            await self.catch_up(flight)
+            await self.give_up(flight, dict.fromkeys(state.flights.unsettled(flight), LATE_IN_FLIGHT), now)
+        elif leaves:
+            await self._leave(flight, flight.batch, now)
+        flight.bad = None
+        return leaves
+
+    async def _leave(self, flight: Flight, batch: SubmittedBatch, now: datetime) -> None:
+        """Let the fallback answer a batch's requests, whatever becomes of it."""
+        state = self._state
+        known = await state.ledger.settled(batch.members) if flight.inherited else set()
+        late = [each for each in state.flights.unsettled(flight) if each not in known]
+        await state.ledger.tried(dict.fromkeys(late, Attempt(batch.key, "overdue", DEADLINE, now)))
+        overdue = Errored("the deadline has passed, and there is nothing to send again", code=DEADLINE, retryable=True)
+        back, lost = await self._come_back(flight, dict.fromkeys(late, overdue))
+        await state.ledger.settle(lost)
+        self._note_ended(flight, lost)
+        await state.ledger.queued(back)
+        left = replace(batch, left="overdue")
+        await state.ledger.mark(left)
+        flight.batch = left
+        state.flights.free(flight)
+        state.settled += (*known, *lost)
+        state.opened().put_back(back)
+        state.tell_settled(batch.key, lost)
+        state.tell_resubmitted(batch.key, [each.id for each in back])
+
+    async def give_up(self, flight: Flight, outcomes: Mapping[str, Outcome], now: datetime) -> None:
+        """End requests of a batch that are not waited for any more, and stop it if no other is left. Idempotent.
+
+        What the provider answers for them all the same is put aside.
+        """
+        state, batch = self._state, flight.batch
+        is_last = state.flights.open_of(flight) == len(outcomes)
+        if is_last and isinstance(batch, SubmittedBatch) and not batch.left:  # first: who is left behind is stopped
+            flight.batch = replace(batch, left="cancelled")
+            await state.ledger.mark(flight.batch)
+        await self.settle_early(flight, outcomes.items(), stands=True)
+        for request_id in outcomes:
+            flight.waiting.pop(request_id, None)
+            flight.refused.pop(request_id, None)
+            flight.wanted.discard(request_id)
+        if is_last:
+            flight.stopping, flight.due, flight.late_at = isinstance(flight.batch, SubmittedBatch), now, None
+
+    # -- when it has ended -----------------------------------------------------------------------------------------
+
+    async def fail(
+        self, flight: Flight, errored: Errored, now: datetime, cause: Exception, *, is_bug: bool = False
+    ) -> None:
+        """End a batch as failed as a whole, for a cause; the log shows the traceback of the first bug of its kind."""
+        state = self._state
+        shown = _logged.trace(cause) if is_bug and state.notices.is_new(state.name, cause) else None
+        told = _logged.said(cause)
+        logger.error(
+            "%s: batch %s failed (%s): %s",
+            state.name,
+            flight.batch.key,
+            _logged.handle(errored.code),
+            told,
+            exc_info=shown,
+            extra=about(bridge=state.name, batch=flight.batch.key),
+        )
+        state.last_error = f"batch {flight.batch.key} failed: {errored.message}"
+        await self._settle(flight, Ended(nothing(), missing=errored), now)
+
+    async def _settle(self, flight: Flight, ended: Ended, now: datetime) -> None:
+        state, batch = self._state, flight.batch
+        if isinstance(batch, SubmittedBatch) and batch.left == "overdue":
+            await self._count_overdue(flight, batch, ended, now)
+            return
+        again = self._again(flight, now)
+        try:
+            kinds = await settle(
+                state.ledger,
+                batch,
+                ended,
+                inherited=flight.inherited,
+                settled=flight.settled,
+                again=again,
+                failures=(failures := Counter(flight.failed)),
+                seen=partial(self._note_used, flight),
+                ended_as=partial(self._note_ended, flight),
+            )
+        except ReadError as error:
+            flight.inherited, flight.caught_up = True, False  # what was read before it broke is written
+            await self._tell_read(flight)
+            await self.could_not_look(flight, error.error, now)
+            return
+        back, lost = await self._come_back(flight, again.outcomes)
+        await state.ledger.settle(lost)
+        self._note_ended(flight, lost)
+        kinds.update(map(_outcome.kind, lost.values()))
+        failures.update(_outcome.failures_of(lost.values()))
+        await state.ledger.queued(back)
+        usage = ended.usage() if callable(ended.usage) else ended.usage
+        whole = kinds.get("succeeded", 0) == len(batch.members) and not batch.shared
+        self._learn(flight, again, usage, now, whole=whole)
+        sent_on = len(batch.members) - kinds.total()
+        await self._close(flight, kinds, usage, now, resubmitted=sent_on, failures=failures)
+        sent_again = again.outcomes.keys() - lost.keys()
+        known = flight.settled.keys() | sent_again
+        late = tuple([each for each in batch.members if each not in known]) if known else batch.members
+        state.settled += late
+        if back:
+            if again.refusal is not None and again.alone:
+                state.opened().add(back[0])  # it is perhaps too large for ever: its neighbours go first
+            else:
+                state.opened().put_back(back)
+            state.drain = True  # what was sent was due
+        if sent_again:
+            logger.warning(
+                "%s: %d requests of batch %s are sent again",
+                state.name,
+                len(sent_again),
+                batch.key,
+                extra=about(bridge=state.name, batch=batch.key),
+            )
+        state.standstill.moved()
+        logger.info(
+            "%s: batch %s settled: %s",
+            state.name,
+            batch.key,
+            dict(kinds),
+            extra=about(bridge=state.name, batch=batch.key),
+        )
+        await self._tell_ended(flight, late, kinds - Counter(flight.settled.values()), usage)
+        state.tell_resubmitted(batch.key, [each.id for each in back])
+        if isinstance(batch, SubmittedBatch):
+            await self._release(batch)
+
+    async def _tell_ended(
+        self, flight: Flight, requests: tuple[str, ...], outcomes: Mapping[str, int], usage: Usage | None
+    ) -> None:
+        """Report that a batch has ended, and what it has cost if somebody wants to know."""
+        state, account = self._state, flight.account
+        if state.on_event is None:
+            return
+        cost = await state.till.cost(account) if account is not None and state.tells_cost else None
+        state.on_event(
+            events.Settled(
+                bridge=state.name,
+                batch=flight.batch.key,
+                requests=requests,
+                outcomes=outcomes,
+                ended=True,
+                usage=usage,
+                cost=cost,
+            )
+        )
+
+    async def _close(
+        self,
+        flight: Flight,
+        kinds: Counter[str],
+        usage: Usage | None,
+        now: datetime,
+        *,
+        resubmitted: int,
+        paid_twice: int = 0,
+        failures: Counter[FailureKind] | None = None,
+    ) -> None:
+        """Let go of a batch, of which a summary stays, and of what was kept of it until its end."""
+        state, batch = self._state, flight.batch
+        submitted = batch if isinstance(batch, SubmittedBatch) else None
+        account = flight.account
+        money = None if account is None else state.till.close(batch, account)
+        closed = Closed(
+            key=batch.key,
+            handle=state.shown(submitted, submitted.handle) if submitted else None,
+            requests=kinds.total(),
+            submitted_at=submitted.submitted_at if submitted else now,
+            ended_at=now,
+            outcomes=kinds,
+            usage=usage,
+            resubmitted=resubmitted,
+            paid_twice=paid_twice,
+            group=batch.group,
+            failures=flight.failed if failures is None else failures,
+            lane="batch" if account is None else account.lane or "batch",
+        )
+        await state.ledger.close(closed, money)
+        state.history.add(closed)
+        await state.end_trace(closed, account)
+        if account is not None:
+            state.till.settle(batch.key, account)
+        state.flights.remove(flight)
+        if flight.forgotten:
+            await state.ledger.forget(flight.forgotten)
+
+    def _note_used(self, flight: Flight, outcomes: Iterable[tuple[str, Outcome]]) -> None:
+        """Note in the batch's account what answers have used. Done twice, it changes nothing."""
+        account, batch = flight.account, flight.batch
+        if account is None:
+            return
+        if account.way is None and isinstance(batch, SubmittedBatch):
+            account.way = lane_of(batch.handle)
+        _, _, model = batch.group.rpartition(" ")
+        account.note(outcomes, model)
+
+    async def _with_costs(self, flight: Flight, reply: InProgress | Ended) -> InProgress | Ended:
+        """Have answers tell what was paid for them, where that is wanted."""
+        account = flight.account
+        if account is None or not account.priced:
+            return reply
+        await self._state.till.load_prices(account)
+
+        def told(request_id: str, outcome: Outcome) -> tuple[str, Outcome]:
+            self._note_used(flight, ((request_id, outcome),))
+            if isinstance(outcome, Succeeded) and (paid := account.paid(request_id, self._state.prices)) is not None:
+                return request_id, Succeeded(outcome.answer, paid)
+            return request_id, outcome
+
+        if isinstance(reply, Ended):
+            return replace(reply, outcomes=(told(*each) async for each in reply.outcomes))
+        return replace(reply, outcomes=tuple(told(*each) for each in reply.outcomes))
+
+    def _note_ended(self, flight: Flight, outcomes: Mapping[str, Outcome]) -> None:
+        """Note in the batch's account how members have ended. Done twice, it changes nothing."""
+        if flight.account is not None and _outcome.are_answers(outcomes.values()):
+            flight.account.end_well(outcomes)
+        else:
+            self._note_kinds(flight, {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()})
+
+    def _note_kinds(self, flight: Flight, kinds: Mapping[str, str]) -> None:
+        if flight.account is not None:
+            for request_id, kind in kinds.items():
+                flight.account.end(request_id, kind)
+
+    def _again(self, flight: Flight, now: datetime) -> Resubmission:
+        batch = flight.batch
+        is_left = isinstance(batch, SubmittedBatch) and batch.left != ""
+        limit = 1 if is_left or batch.terms.fallback else self._state.attempts
+        quota_controller, alone = self._state.quota_controller, len(batch.members) == 1
+        may_fit = partial(quota_controller.may_fit, batch.group, batch.terms.bytes)
+        late, requeues = flight.is_late and not is_left, quota_controller.requeues(batch.group, now)
+        return Resubmission(batch.key, limit, late, requeues, may_fit, now, alone=alone)
+
+    async def _come_back(
+        self, flight: Flight, outcomes: Mapping[str, Outcome]
+    ) -> tuple[list[Waiting], dict[str, Outcome]]:
+        """Return a batch's requests as they are queued again, and the outcomes of those that cannot be.
+
+        Only those that somebody waits for: a thread that nobody continues is not paid for. The others are found in
+        neither; who collects them sends them.
+        """
+        state, batch = self._state, flight.batch
+        wanted = list(outcomes)
+        if not state.ledger.keeps_queue:
+            wanted = [each for each in wanted if each in flight.wanted or each in flight.waiting]
+        keys = dict(zip(batch.members, batch.keys, strict=True)) if batch.keys else {}
+        asked_at = batch.terms.asked_at or (batch.begun_at if isinstance(batch, Intent) else batch.submitted_at)
+        back: list[Waiting] = []
+        for start in range(0, len(wanted), _CHUNK):
+            for request in await state.ledger.requests(wanted[start : start + _CHUNK]):
+                judged = judge(state, request, asked_at)
+                if isinstance(judged, Waiting):
+                    back.append(judged._replace(key=keys.get(request.id, judged.key)))
+        found = {each.id for each in back}
+        lost = {
+            each: final(outcomes[each], state.ledger.tries(each), batch.key) for each in wanted if each not in found
+        }
+        return back, lost
+
+    def _learn(self, flight: Flight, again: Resubmission, usage: Usage | None, now: datetime, *, whole: bool) -> None:
+        """Tell the quota controller how a batch has ended."""
+        quota_controller, batch = self._state.quota_controller, flight.batch
+        if isinstance(batch, Intent) or batch.terms.fallback:
+            return
+        if again.refusal is None:
+            quota_controller.ended(batch.group, batch.terms.bytes, usage, whole=whole)
+            return
+        quota = quota_controller.quota_of(batch.group)
+        others = sum(
+            size for group, size in self._state.flights.loads(flight) if quota_controller.quota_of(group) == quota
+        )
+        limits = self._state.provider.limits
+        quota_controller.refused(
+            batch.group, batch.terms.bytes, others, said=again.refusal.message, limits=limits, now=now
+        )
+
+    async def _count_overdue(self, flight: Flight, batch: SubmittedBatch, ended: Ended, now: datetime) -> None:
+        """Close a batch whose requests were sent elsewhere, and count what it has answered all the same."""
+        state = self._state
+        paid = set[str]()
+        try:
+            async for request_id, outcome in ended.outcomes:
+                self._note_used(flight, ((request_id, outcome),))
+                if isinstance(outcome, Succeeded):
+                    paid.add(request_id)
+        except Exception as error:  # noqa: BLE001  # as in `poll`
+            await self.could_not_look(flight, error, now)
+            return
+        left = {each for each in batch.members if each not in flight.settled}
+        if flight.inherited:  # what was settled before it was left, the process that is gone knew
+            left = {each for each in left if any(tried.batch == batch.key for tried in state.ledger.tries(each))}
+        twice = len(paid.intersection(lines(batch)) & left)
+        usage = ended.usage() if callable(ended.usage) else ended.usage
+        kinds = Counter(flight.settled.values())
+        await self._close(flight, kinds, usage, now, resubmitted=len(left), paid_twice=twice)
+        await self._tell_ended(flight, (), {}, usage)
+        state.quota_controller.ended(batch.group, batch.terms.bytes, None, whole=False)
+        logger.warning(
+            "%s: overdue batch %s has ended: %d requests are paid twice",
+            state.name,
+            batch.key,
+            twice,
+            extra=about(bridge=state.name, batch=batch.key),
+        )
+        await self._release(batch)
+
+    async def _release(self, batch: SubmittedBatch) -> None:
+        try:
+            await self._state.who(batch).release(batch.handle)
+        except Exception as error:  # noqa: BLE001  # tidying up must not undo what is settled
+            logger.warning(
+                "%s: could not tidy up after batch %s: %s",
+                self._state.name,
+                batch.key,
+                _logged.said(error),
+                extra=about(bridge=self._state.name, batch=batch.key),
+            )
