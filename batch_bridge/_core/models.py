@@ -86,6 +86,7 @@ class Serialized(Request):
 
     __slots__ = ("data", "is_conversation", "line")
     __setattr__ = object.__setattr__
+    __delattr__ = object.__delattr__  # with the other one, it lets Python set attributes without a call
 
     def __init__(  # noqa: PLR0917  # the fields of `Request`, in its order
         self,
@@ -162,7 +163,7 @@ class Attempt:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Succeeded:
     """The provider answered.
 
@@ -173,6 +174,15 @@ class Succeeded:
     answer: JSON
     cost: Decimal | None = field(default=None, compare=False)
     is_plain: bool = field(default=False, compare=False, repr=False)
+
+    def __init__(self, answer: JSON, cost: Decimal | None = None, is_plain: bool = False) -> None:  # noqa: FBT001, FBT002
+        _set_answer(self, answer)
+        _set_cost(self, cost)
+        _set_plain(self, is_plain)
+
+
+# There are as many of these as answers; a frozen dataclass's own `__init__` takes several times as long.
+_set_answer, _set_cost, _set_plain = [vars(Succeeded)[each.name].__set__ for each in fields(Succeeded)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 from langgraph.store.base import GetOp, ListNamespacesOp, Op, PutOp, SearchOp
@@ -102,17 +103,18 @@ class MemoryLedger(Ledger):
     async def settle(self, outcomes: Mapping[str, Outcome]) -> None:
         """See `Ledger`."""
         self._outcomes.update(outcomes)
-        for request_id in outcomes:
-            self._requests.pop(request_id, None)
+        _drop(self._requests, outcomes)
 
     async def forget(self, ids: Iterable[str]) -> None:
         """See `Ledger`."""
         held = list(ids)
-        for request_id in held:
-            self._outcomes.pop(request_id, None)
+        _drop(self._outcomes, held)
         await self.forget_attempts(held)
 
     async def drop(self, ids: Iterable[str]) -> None:
         """See `Ledger`."""
-        for request_id in ids:
-            self._requests.pop(request_id, None)
+        _drop(self._requests, ids)
+
+
+def _drop(held: dict[str, Any], ids: Iterable[str]) -> None:
+    deque(map(held.pop, ids, repeat(None)), maxlen=0)

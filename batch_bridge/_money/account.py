@@ -26,7 +26,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from batch_bridge._core.models import Errored, Outcome, Request, Succeeded
 from batch_bridge._money.prices import STEP, Charge, Lane, Prices
-from batch_bridge._money.tokens import Tokens, Used, plain_chat, read_usage
+from batch_bridge._money.tokens import Tokens, Used, model_of, plain_counts, read_usage, tier_of
 
 Kind: TypeAlias = Literal["billed", "deduplicated", "cache_hit", "untold"]
 _KINDS: Final[tuple[Kind, ...]] = ("billed", "deduplicated", "cache_hit", "untold")
@@ -156,21 +156,23 @@ class Account:
             outcomes: What the provider has told of members.
             asked: The model that was asked, where the answer does not name one.
         """
-        places, lines, free, models = self._places, self._lines, self._free, self._models
+        places, lines, free = self._places, self._lines, self._free
+        named: tuple[object, object] | None = None
+        number = 0
         for request_id, outcome in outcomes:
             place = places.get(request_id)
             if place is None or place in lines:
                 continue
-            if type(outcome) is not Succeeded or type(answer := outcome.answer) is not dict or request_id in free:
+            answer: Any = outcome.answer if type(outcome) is Succeeded else None
+            counts = plain_counts(answer) if type(answer) is dict and request_id not in free else None
+            if counts is None or not counts[1]:
                 self._note(request_id, place, outcome, asked)
                 continue
-            plain = plain_chat(answer)
-            if plain is None:
-                self._note(request_id, place, outcome, asked)
-                continue
-            model, tier, given, made = plain
-            number = models.setdefault((model or asked, tier), len(models))
-            lines[place] = (place, 0, number, given, made) if made else (place, 0, number, *((given,) if given else ()))
+            told = answer.get("model"), answer.get("service_tier")
+            if told != named:  # mostly it is that of the answer before
+                named = told
+                number = self._models.setdefault((model_of(answer) or asked, tier_of(answer)), len(self._models))
+            lines[place] = (place, 0, number, *counts)
 
     def _note(self, request_id: str, place: int, outcome: Outcome, asked: str) -> None:
         match outcome:
@@ -206,8 +208,9 @@ class Account:
 
     def end_well(self, request_ids: Iterable[str]) -> None:
         """Note that members were answered. Done twice, it changes nothing."""
-        places = map(self._places.get, request_ids)
-        self.ended.update(dict.fromkeys([place for place in places if place is not None], _WELL))
+        well = dict.fromkeys(map(self._places.get, request_ids), _WELL)
+        well.pop(None, None)  # who is no member
+        self.ended.update(well)  # type: ignore[arg-type]
 
     def forget(self, threads: Container[str], tenants: Container[str]) -> None:
         """Take the names of threads and tenants out of it; the amounts stay."""

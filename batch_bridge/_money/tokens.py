@@ -9,10 +9,6 @@ from typing import Any, Final, NamedTuple
 
 _OPENAI: Final = ("prompt_tokens", "input_tokens", "total_tokens")
 """Fields of a usage that speaks like OpenAI's."""
-_PLAIN: Final = frozenset(
-    {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
-)
-"""Fields of the usage of a chat completion."""
 _TIERS: Final = ("flex", "priority", "fast")
 """Service tiers with prices of their own. What is `default`, `auto` or `standard` has the standard price."""
 
@@ -115,20 +111,42 @@ def plain_chat(answer: dict[str, Any]) -> tuple[str, str, int, int] | None:
     Returns:
         Model, tier, input and output tokens; `None` for any other answer.
     """
-    usage = answer.get("usage")
-    if answer.get("object") != "chat.completion" or type(usage) is not dict or not usage.keys() <= _PLAIN:
+    counts = plain_counts(answer)
+    if counts is None:
         return None
-    given, made = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if type(given) is not int or type(made) is not int or given < 0 or made < 0:
+    return model_of(answer), tier_of(answer), *counts
+
+
+def model_of(answer: dict[str, Any]) -> str:
+    """Return the model that a chat completion names."""
+    return _text(answer.get("model"))
+
+
+def tier_of(answer: dict[str, Any]) -> str:
+    """Return the service tier that a chat completion names, where it has a price of its own; else nothing."""
+    return _tier(answer.get("service_tier"))
+
+
+def plain_counts(answer: dict[str, Any]) -> tuple[int, int] | None:
+    """Return the input and output tokens of a chat completion that tells none apart; `None` for any other answer."""
+    try:
+        usage = answer["usage"]
+        given, made = usage["prompt_tokens"], usage["completion_tokens"]
+        if answer["object"] != "chat.completion" or type(given) is not int or type(made) is not int:
+            return None
+    except (LookupError, TypeError):
         return None
-    into, out = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    if into and (type(into) is not dict or any(into.values())):
+    told = 2
+    for details in (usage.get("prompt_tokens_details", usage), usage.get("completion_tokens_details", usage)):
+        if details is usage:  # it is not there
+            continue
+        told += 1
+        if details and (type(details) is not dict or any(details.values())):
+            return None
+    is_all = len(usage) == told + ("total_tokens" in usage)
+    if not is_all or given < 0 or made < 0 or "usageMetadata" in answer or "__message__" in answer:
         return None
-    if out and (type(out) is not dict or any(out.values())):
-        return None
-    if "usageMetadata" in answer or "__message__" in answer:
-        return None
-    return _text(answer.get("model")), _tier(answer.get("service_tier")), given, made
+    return given, made
 
 
 def _anthropic(usage: Mapping[str, Any]) -> Tokens:

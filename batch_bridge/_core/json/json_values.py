@@ -17,7 +17,12 @@ _DEEPEST: Final = 200
 """Nesting that every JSON reader on the way can be trusted with."""
 
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
-_STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+_STRICT: Final = (
+    orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+    | orjson.OPT_APPEND_NEWLINE
+)
 
 Default = Callable[[object], "Mapping[str, object] | None"]
 
@@ -43,7 +48,7 @@ def serialize(value: object, *, is_flat: bool = False) -> bytes | None:
     Python's own types. With `is_flat` it is known to be a list of dicts of strings.
     """
     try:
-        data = memoryview(orjson.dumps(value, option=_STRICT)).tobytes()  # its own buffer is several times as large
+        data = orjson.dumps(value, option=_STRICT)[:-1]  # a copy: what is returned there has room for much more
     except TypeError:
         return None
     if is_flat:

@@ -42,6 +42,8 @@ def encode_bytes(value: object) -> tuple[bytes, bool]:
         if type(message) is not dict:
             is_conversation = is_flat = False
             break
+        if TAG in message:
+            is_flat = False
         for each in message.values():
             if type(each) is not str:
                 is_flat = False
@@ -49,7 +51,7 @@ def encode_bytes(value: object) -> tuple[bytes, bool]:
     data = serialize(value, is_flat=is_flat)
     if data is None:
         return orjson.dumps(encode(value)), False
-    return data, is_conversation and _TAG_BYTES not in data
+    return data, is_flat or (is_conversation and _TAG_BYTES not in data)
 
 
 def encode_answer(message: BaseMessage) -> JSON:
