@@ -12,6 +12,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.messages import HumanMessage
 
 from batch_bridge import Request
 from batch_bridge._core.json import messages
@@ -172,3 +173,19 @@ def test_digits_of_an_id_or_a_fraction_are_no_long_number():
     for number in (b"[12345678901234567890]", b'{"n": -12345678901234567890}', b"12345678901234567890"):
         assert is_long(number)
     assert is_long(b'{"id":"f12345678901234567890","n":12345678901234567890}')
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        ([{"role": "user", "content": "what is __message__?"}], True),
+        ([{"role": "user", "content": [{"type": "text", "text": "q"}]}], True),
+        ([{"__message__": "x"}], False),
+        ([{"role": "user", "content": [{"__message__": {}}]}], False),
+        ([HumanMessage("q")], False),
+        ([], True),
+        ([{}, "text"], False),
+    ],
+)
+def test_only_a_list_of_dicts_without_a_message_is_a_conversation(item, expected):
+    assert messages.encode_bytes(item)[1] is expected
