@@ -51,19 +51,25 @@ class LineFrame:
         before: Stands before a request's id.
         between: Stands between the id and the item.
         after: Stands behind the item, with the line's end.
+        start: Bytes of the item that are left out at its beginning.
+        end: Bytes that are left out at its end.
 
     Attributes:
-        fixed: The length of all that, in bytes.
+        fixed: How much longer a line is than its request's id and item, in bytes.
     """
 
-    __slots__ = ("_after", "_before", "_between", "fixed", "owner")
+    __slots__ = ("_after", "_before", "_between", "_end", "_start", "fixed", "owner")
 
-    def __init__(self, owner: object, before: bytes, between: bytes, after: bytes) -> None:
+    def __init__(
+        self, owner: object, before: bytes, between: bytes, after: bytes, *, start: int = 0, end: int = 0
+    ) -> None:
         self.owner = owner
         self._before = before
         self._between = between
         self._after = after
-        self.fixed = len(before) + len(between) + len(after)
+        self._start = start
+        self._end = -end if end else None
+        self.fixed = len(before) + len(between) + len(after) - start - end
 
     def size(self, request: "Serialized") -> int:
         """Return the length of a request's line in bytes."""
@@ -71,8 +77,10 @@ class LineFrame:
 
     def write(self, requests: Iterable["Serialized"]) -> bytes:
         """Return the lines of requests."""
-        before, between, after = self._before, self._between, self._after
-        return b"".join([piece for each in requests for piece in (before, each.id.encode(), between, each.data, after)])
+        before, between, after, start, end = self._before, self._between, self._after, self._start, self._end
+        return b"".join(
+            [piece for each in requests for piece in (before, each.id.encode(), between, each.data[start:end], after)]
+        )
 
 
 class Serialized(Request):

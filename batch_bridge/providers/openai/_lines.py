@@ -13,6 +13,10 @@ from batch_bridge.providers.openai._dialects import Quirks
 
 _ID: Final = "\0id"
 _ITEM: Final[list[JSON]] = [{"role": "user", "content": "\0item"}]
+_BODY: Final = b'"body":'
+_END: Final = b"}\n"
+_MOST_FRAMES: Final = 100
+"""Frames that are remembered; each client makes one or a few."""
 _PIECE: Final = 512_000
 """Bytes of lines that are sent at once, about."""
 
@@ -32,6 +36,7 @@ class OpenAILines:
         self._quirks = quirks
         self._conversation: tuple[LineFrame, str] | None = None
         self._is_asked = False
+        self._bodies: dict[tuple[bytes, bytes, int, int], LineFrame] = {}
 
     def of_conversations(self) -> tuple[LineFrame, str] | None:
         """Return the line, and the group, of every list of messages, which need not be read for it; else nothing."""
@@ -48,6 +53,25 @@ class OpenAILines:
         before, _, rest = call.line(_ID, self._quirks).partition(orjson.dumps(_ID)[1:-1])
         between, found, after = rest.partition(orjson.dumps(_ITEM))
         return (LineFrame(self._owner, before, between, after), f"{call.endpoint} {call.model}") if found else None
+
+    def around_body(self, request: Serialized, line: bytes) -> LineFrame | None:
+        """Return what stands around the body in a line that was made of an item in which the same body stands.
+
+        It is the same for all that one client asks: they share what is returned.
+        """
+        before, _, rest = line.partition(request.id.encode())
+        between, found, body = rest.partition(_BODY)
+        body, after = body[: -len(_END)], body[-len(_END) :]
+        start = request.data.find(body) if found and after == _END else -1
+        if start < 0:
+            return None
+        place = (before, between, start, len(request.data) - start - len(body))
+        frame = self._bodies.get(place)
+        if frame is None:
+            frame = LineFrame(self._owner, before, between + found, after, start=start, end=place[-1])
+            if len(self._bodies) < _MOST_FRAMES:
+                self._bodies[place] = frame
+        return frame
 
     def write(self, request: Request) -> bytes:
         """Return a request's line; what was measured in this process is not read again."""

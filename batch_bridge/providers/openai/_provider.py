@@ -161,12 +161,15 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         ):
             line, group = known
             return Measure(group, line.size(request), line)
-        self._clients.check(request.item)
-        call = self._read(request)
-        size = len(call.line(request.id, self._quirks))
+        item = request.item
+        self._clients.check(item)
+        call = self._read_item(item)
+        written = call.line(request.id, self._quirks)
+        size = len(written)
         if call.endpoint == EMBEDDINGS:
             size = max(size, call.inputs() * self._bytes_an_input)
-        return Measure(f"{call.endpoint} {call.model}", size)
+        frame = self._lines.around_body(request, written) if type(request) is Serialized else None
+        return Measure(f"{call.endpoint} {call.model}", size, frame)
 
     def tokens(self, request: Request) -> int | None:
         """Return a request's tokens, counted by tiktoken if it is installed and has the model's encoding on disk."""
@@ -391,7 +394,9 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         return Ask(call.model, call.body, has_output)
 
     def _read(self, request: Request) -> OpenAICall:
-        item = request.item
+        return self._read_item(request.item)
+
+    def _read_item(self, item: JSON) -> OpenAICall:
         call = read_item(item, self._settings.defaults, self._settings.endpoint)
         body = item.get("body", item) if type(item) is dict else item
         check(self._allow, item, body, model=call.model, endpoint=call.endpoint)

@@ -189,3 +189,32 @@ def test_digits_of_an_id_or_a_fraction_are_no_long_number():
 )
 def test_only_a_list_of_dicts_without_a_message_is_a_conversation(item, expected):
     assert messages.encode_bytes(item)[1] is expected
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": 'say "body": {} }'}], "seed": 1},
+            "client": {"base_url": "https://api.openai.com/v1"},
+        },
+        {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "q"}]},
+        {"messages": [{"role": "user", "content": "q"}]},
+        {"input": "q", "model": "gpt-4o-mini", "metadata": {"custom_id": "a" * 32}},
+    ],
+)
+@pytest.mark.parametrize("defaults", [{}, {"temperature": 0}])
+def test_a_body_that_stands_in_its_item_is_not_written_twice(item, defaults):
+    provider = OpenAIBatch(model="gpt-4o-mini", defaults=defaults)
+    kept, plain = Serialized("a" * 32, "", orjson.dumps(item)), Request("a" * 32, "", item)
+    line = provider._read(plain).line(plain.id)
+    frames = [provider.measure(each).line for each in (kept, kept)]
+    assert provider.measure(kept)[:2] == provider.measure(plain)[:2]
+    assert frames[0] is frames[1]
+    if "client" in item and not defaults:
+        assert frames[0] is not None
+    if frames[0] is not None:
+        assert frames[0].write([kept]) == line
+        assert frames[0].size(kept) == len(line)
