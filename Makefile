@@ -6,14 +6,21 @@ PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(VERSION))
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready-$(VERSION)
+# What is installed: `dev`, or `test`, which is less and enough for `test-quick`.
+GROUP ?= dev
+WHOLE := $(VENV)/.ready-$(VERSION)
+READY := $(or $(wildcard $(WHOLE)),$(WHOLE)$(if $(filter-out dev,$(GROUP)),-$(GROUP)))
+# pip compiles what it installs on one core; this does it on all. A file that is for another Python stays uncompiled.
+INSTALL = install --quiet --disable-pip-version-check --no-compile
+COMPILE = -m compileall -q -q -j 0
 # More than there are cores, up to a point: many tests wait for a server, and few compute.
-JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 4 ? 2 * cores : cores + 4)))
+JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 4 ? 2 * cores + 1 : cores + 4)))
 # Files in the order of `tests/conftest.py`, the slow ones first: so that both cores have something to do until the end.
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 QUICK := tests/unit $(addprefix tests/integration/, batcher/test_batcher.py batcher/test_batcher_ends.py \
 	runner/test_events_hosts.py runner/test_last_progress.py runner/test_runner_runs.py runner/test_runner_ends.py \
 	node/test_wait_rounds.py node/test_wait_shapes.py dropin/test_wrap_ask.py dropin/test_wrap_pending.py)
+AEGRA_PYTHON ?= python3.12
 EXTRAS := server,web,anthropic,gemini,yaml,notify,otel,pool
 # Holes of what only the tests ask for, at its lowest versions: `tests/unit/project/test_known_holes.py` says why.
 ACCEPTED := --ignore-vuln GHSA-gr75-jv2w-4656 --ignore-vuln GHSA-r7w7-9xr2-qq2r
@@ -27,7 +34,9 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("BatchBridge needs Python 3.11 or newer, and this is " + sys.version.split()[0] + "; name another one with: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(if $(wildcard $(READY)),,--clear) $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]' --group dev
+	$(BIN)/pip $(INSTALL) -c constraints.txt -e '.[$(EXTRAS)]' --group $(GROUP)
+	$(if $(filter dev,$(GROUP)),$(BIN)/pip $(INSTALL) -c constraints.txt --no-deps --group together)
+	@$(BIN)/python $(COMPILE) $(VENV)/lib || true
 	@touch $(READY)
 
 .PHONY: env
@@ -59,7 +68,7 @@ simulate: $(READY) ## Run 10,000 simulated histories on all cores; ARGS='--histo
 
 .PHONY: test-quick
 test-quick: $(READY) ## Run what may differ from one Python to another; PYTHON=python3.13 says which
-	$(BIN)/pytest -q $(PARALLEL) $(QUICK) $(ARGS)
+	$(BIN)/pytest -q $(PARALLEL) --ignore tests/unit/project $(QUICK) $(ARGS)
 
 .PHONY: test-versions
 test-versions: test-floor test-newest ## Run the tests with the lowest versions that are allowed, then with the newest
@@ -85,6 +94,15 @@ test-instructor: ## Run the tests of instructor, which needs an older openai tha
 	.venv-instructor/bin/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]' --group test --group instructor
 	.venv-instructor/bin/pytest -q tests/integration/dropin/test_frameworks.py $(ARGS)
 
+.PHONY: test-aegra
+test-aegra: $(READY) ## Run the tests beside Aegra, which is in .venv-aegra; needs Python 3.12, PostgreSQL and Redis
+	@$(AEGRA_PYTHON) -c '' 2>/dev/null || { echo 'No $(AEGRA_PYTHON) runs here, which Aegra needs; name one: make test-aegra AEGRA_PYTHON=…'; exit 1; }
+	$(AEGRA_PYTHON) -m venv .venv-aegra
+	.venv-aegra/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	.venv-aegra/bin/pip install --quiet --disable-pip-version-check -e '.[pool]' --group aegra
+	BATCH_BRIDGE_AEGRA_PYTHON=$(abspath .venv-aegra/bin/python) $(BIN)/pytest -q $(ARGS) \
+		tests/acceptance/test_aegra_killed.py tests/acceptance/test_aegra_users.py
+
 .PHONY: audit
 audit: ## Look for known holes in the lowest and the pinned versions, at PyPI; needs the network
 	$(PYTHON) -m venv --clear .venv-audit
@@ -107,15 +125,17 @@ format: $(READY) ## Format the code
 	$(BIN)/ruff format --quiet .
 
 .PHONY: types
-types: $(READY) ## Check the types
+types: $(READY) ## Check the types, and that two type checkers find the mistakes of users
 	$(BIN)/mypy
+	$(BIN)/pytest -q -m types tests/unit/project/test_typed_programs.py
 
 .PHONY: layers
 layers: $(READY) ## Check that imports go down the layers only
 	$(BIN)/lint-imports --no-cache
 
 .PHONY: check
-check: lint types layers test ## Everything that CI checks
+check: $(READY) ## Everything that CI checks
+	@$(MAKE) --no-print-directory -j 2 lint types layers test
 
 .PHONY: bench
 bench: $(READY) ## Measure against plain LangGraph, side by side; prints ratios
@@ -135,6 +155,7 @@ constraints: ## Resolve the newest versions anew, into constraints.txt
 	$(PYTHON) -m venv .venv-resolve
 	.venv-resolve/bin/pip install --quiet 'pip>=25.1'
 	.venv-resolve/bin/pip install --quiet -e '.[$(EXTRAS)]' --group dev
+	.venv-resolve/bin/pip install --quiet --no-deps --group together
 	.venv-resolve/bin/pip freeze --exclude-editable --exclude pip > constraints.txt
 	rm -rf .venv-resolve
 

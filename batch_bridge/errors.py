@@ -32,6 +32,7 @@
     ├── BatchFailed                   what a `poll` of yours raises, or returns, when its batch has failed
     ├── JSONError (TypeError)         a value that JSON cannot carry, with the path to it
     ├── MissingPackageError (ModuleNotFoundError)  a part needs a package that is not installed
+    ├── LegLostError                  another process of a pool runs the thread by now
     ├── SubmittedThreadError          a thread that was submitted to a Runner has failed
     ├── RunFileError                  the Runner's file is broken, locked or out of reach
     ├── StoreInUseError               another Runner owns the bridge, or the run, in this store
@@ -305,6 +306,10 @@ class JSONError(BatchBridgeError, TypeError):
 
 class MissingPackageError(BatchBridgeError, ModuleNotFoundError):
     """A required package is not installed."""
+
+
+class LegLostError(BatchBridgeError):
+    """A process of a pool goes on with a thread that another one runs by now; it changes nothing."""
 
 
 class SubmittedThreadError(BatchBridgeError):

@@ -27,9 +27,11 @@ __all__ = [
     "BatchCost",
     "BatchProgress",
     "Cancelled",
+    "DeadlineTooShort",
     "Delivered",
     "Eta",
     "Event",
+    "LaneChanged",
     "PollFailed",
     "Polled",
     "Progress",
@@ -66,12 +68,14 @@ class Submitted:
         batch: Our key of it.
         handle: The provider's name for it.
         requests: Ids of its requests, in the order sent.
+        lane: The lane that it was sent in.
     """
 
     bridge: str
     batch: str
     handle: JSON
     requests: tuple[str, ...]
+    lane: str = "batch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +170,25 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """Outcomes cannot be delivered: a LangGraph server's thread is gone, or cannot be resumed. They are kept.
+
+    Told when the bridge gives up on the thread, once; and again if they are replayed and cannot be delivered then.
+
+    Attributes:
+        bridge: The name of their bridge.
+        thread: The id of the thread that waited for them.
+        requests: Ids of their requests.
+        reason: Why, for a person to read.
+    """
+
+    bridge: str
+    thread: str
+    requests: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resubmitted:
     """Requests were put back into the queue, and will be sent in another batch: see `Bridge(attempts=…, deadline=…)`.
 
@@ -178,6 +201,38 @@ class Resubmitted:
     bridge: str
     batch: str
     requests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneChanged:
+    """Requests have left a lane because it was late or had no capacity, and wait for another: see `Bridge(ladder=…)`.
+
+    Attributes:
+        bridge: The name of their bridge.
+        requests: Their ids.
+        left: The lane that they were in.
+        lane: The lane that they go to; `"fallback"` where that is the bridge's fallback.
+    """
+
+    bridge: str
+    requests: tuple[str, ...]
+    left: str
+    lane: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlineTooShort:
+    """No lane of a ladder can answer requests before their deadline. They go to its last lane.
+
+    Attributes:
+        bridge: The name of their bridge.
+        requests: Their ids.
+        lane: The lane that they go to.
+    """
+
+    bridge: str
+    requests: tuple[str, ...]
+    lane: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -374,7 +429,10 @@ Event: TypeAlias = (
     | PollFailed
     | Settled
     | Delivered
+    | DeadLetter
     | Resubmitted
+    | LaneChanged
+    | DeadlineTooShort
     | Cancelled
     | StoreFailed
     | Stalled

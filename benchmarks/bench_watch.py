@@ -16,10 +16,11 @@ from batch_bridge.testing import BatchServer
 JOB = Path(__file__).parents[1] / "tests" / "integration" / "status_job.py"
 LOOK = (
     "import sys, time\n"
-    "from batch_bridge._status.read import read_status\n"
+    "from batch_bridge._status.read import StatusReader\n"
     "from batch_bridge.errors import RunFileError\n"
+    "reader = StatusReader(sys.argv[1])\n"
     "while True:\n"
-    "    try: read_status(sys.argv[1])\n"
+    "    try: reader.read()\n"
     "    except RunFileError: pass\n"
     "    time.sleep(1)\n"
 )

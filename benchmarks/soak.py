@@ -182,8 +182,8 @@ async def batcher(run: Run, folder: Path | None) -> None:
             if path is not None:
                 return rows_in_file(path)
             ledger: Any = batching._worker._engine_loop.engine._state.ledger  # type: ignore[union-attr]
-            kinds = Counter({each[2]: len(held) for each, held in ledger._store._namespaces.items()})
-            return kinds + Counter(requests=len(ledger._requests), outcomes=len(ledger._outcomes))
+            kinds = Counter({each[2]: len(held) for each, held in ledger.table.store._namespaces.items()})
+            return kinds + Counter(requests=len(ledger._requests.held), outcomes=len(ledger._outcomes.held))
 
         await run.through(step, rows)
 

@@ -4,10 +4,14 @@
 name, or by `-k`, is never left out.
 """
 
+import gc
 import os
+import shutil
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -21,14 +25,18 @@ os.environ.pop(
     "PYTHONDONTWRITEBYTECODE", None
 )  # else each of the hundreds of processes that tests start compiles all anew
 
-hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine makes no test fail
-hypothesis.settings.load_profile("patient")
+IN_MEMORY = Path("/dev/shm")
+if "TMPDIR" not in os.environ and os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > 2 << 30:
+    # Processes are killed in tests, and machines are not: nobody needs what thousands of commits wait for, a disk.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(IN_MEMORY)
 
 HERE = Path(__file__).parent
 PATIENCE = {"live": 100_000, "acceptance": 900, "server": 300, "integration": 300, "simulation": 300, "unit": 180}
 """Seconds after which a test hangs, by its directory. The slowest takes a tenth, so a busy machine makes none fail."""
 ORDER = tuple(PATIENCE)
 """Slow files first: then workers that are given one file after the other end at about the same time."""
+LONGEST = {"test_histories.py", "test_differential.py"}
+"""Files that come before all others: each has a test that computes for half a minute or more."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,10 +47,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     sampling.is_whole, sampling.seed = config.getoption("--all"), config.getoption("--sample-seed")
+    examples = sampling.many(100, 40)
+    hypothesis.settings.register_profile("patient", deadline=None, max_examples=examples)  # however busy the machine is
+    hypothesis.settings.load_profile("patient")
     config.addinivalue_line(
         "markers", "sampled(least=, most=): a table, of which a sample runs unless `--all` is given"
     )
 
+    config.option.benchmark_disable = True  # LangChain's standard tests bring this plugin with them
     _process.spawn = warm.batch_server
 
 
@@ -50,13 +62,35 @@ def pytest_unconfigure() -> None:
     warm.WARM.close()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return who gives files to workers; with another `--dist` it is xdist's own."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from scheduling import TwoLanes  # xdist may not be there
+
+    return TwoLanes(config, log)
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     return "tables: whole" if sampling.is_whole else f"tables: a sample, --sample-seed={sampling.seed}"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without the garbage collector, and keep what was collected out of its sight: every full collection walks it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: ORDER.index(_room(item)))
+    items.sort(key=lambda item: (item.path.name not in LONGEST, ORDER.index(_room(item))))
     if config.pluginmanager.hasplugin("timeout"):
         for item in items:
             if item.get_closest_marker("timeout") is None:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from batch_bridge import __version__
-from batch_bridge._cli import erase, jobs, money, run, serve, status, webhooks, worker
+from batch_bridge._cli import erase, jobs, money, run, serve, status, tick, webhooks, worker
 
 app = typer.Typer(
     name="batch-bridge",
@@ -31,6 +31,7 @@ for _command in (
     money.quote,
     erase.erase,
     worker.worker,
+    tick.tick,
     webhooks.webhooks,
 ):
     app.command()(_command)

@@ -1,10 +1,9 @@
 """`batch-bridge cost` and `batch-bridge quote`: what a file has cost, and what a file of requests will."""
 
 import sys
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import orjson
 import typer
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
 
     from batch_bridge._money import AccountLine, Ask, Cost
 
+_SHOWN = 5
+"""Runs that an error names."""
 _WIDTH = 120
 """Characters of a line where no terminal says how many there are."""
 _ROWS = "SELECT prefix, key, value FROM store WHERE prefix GLOB 'batch_bridge.*.{}'"
@@ -26,16 +27,20 @@ def cost(
     run_id: Annotated[str | None, typer.Option(help="Of this run alone.")] = None,
 ) -> None:
     """Print what a run has cost, also while it is under way. Prices are those of genai-prices, as it is installed."""
-    import sqlite3  # noqa: PLC0415  # as what follows, the other commands need not wait for it
-
-    from batch_bridge._money import Prices, receipt  # noqa: PLC0415
+    from batch_bridge._money import Prices, receipt  # noqa: PLC0415  # the other commands need not wait for it
+    from batch_bridge.errors import RunFileError  # noqa: PLC0415
 
     try:
-        lines = [line for line in _lines(path) if run_id in (None, line.who.run)]
-        cost = receipt([(Prices(), lines)])
-    except (OSError, sqlite3.Error, ValueError, KeyError, TypeError) as error:
-        typer.echo(f"{path} cannot be read as the file of a Runner, a Batcher or Jobs: {error}", err=True)
-        raise typer.Exit(2) from error
+        every, untold = _lines(path)
+    except RunFileError as error:
+        _fail(str(error), error)
+    runs = sorted({line.who.run for line in every if line.who.run})
+    if run_id is not None and run_id not in runs:
+        named = f"it has {', '.join(map(repr, runs[:_SHOWN]))}" if runs else "it has none with a name"
+        _fail(f"{path} has no run {run_id!r} of which a batch has ended; {named}{' and others' * (len(runs) > _SHOWN)}")
+    cost = receipt([(Prices(), [line for line in every if run_id in (None, line.who.run)])])
+    if untold:
+        typer.echo(f"{untold:,} batches ended under a version that noted no usage: they are not in it", err=True)
     if as_json:
         from batch_bridge._money.receipt import to_json  # noqa: PLC0415
 
@@ -56,44 +61,74 @@ def quote(
     ] = None,
 ) -> None:
     """Print what a file of requests will cost. Nothing is sent."""
-    from batch_bridge._money import Prices, of_asks  # noqa: PLC0415
+    from batch_bridge._money import Prices, Tokens, of_asks  # noqa: PLC0415
 
+    asks = []
     try:
         with path.open("rb") as file:
-            asks = [_ask(line, model) for line in file if line.strip()]
-    except (OSError, ValueError) as error:
-        typer.echo(f"{path}: {error}", err=True)
-        raise typer.Exit(2) from error
-    typer.echo(str(of_asks(asks, Prices(), vendor, batches=None, now=datetime.now(UTC), output_tokens=output_tokens)))
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    asks.append(_ask(line, model, f"{path}, line {number}"))
+    except OSError as error:
+        _fail(f"{path} cannot be read: {error.strerror}. Name a file with one request on each line", error)
+    now, prices = datetime.now(UTC), Prices()
+    typer.echo(str(of_asks(asks, prices, vendor, batches=None, now=now, output_tokens=output_tokens)))
+    for name in dict.fromkeys(each.model for each in asks):
+        if not name:
+            typer.echo("Some lines name no model; say which they mean: --model NAME", err=True)
+        elif prices.charge(vendor, name, Tokens(input=1), lane="realtime", tier="", at=now).paid is None:
+            typer.echo(f"No price is known of {name!r} at {vendor!r}; is it the right --vendor?", err=True)
 
 
-def _ask(line: bytes, model: str) -> "Ask":
+def _fail(why: str, error: Exception | None = None) -> NoReturn:
+    typer.echo(f"Error: {why}", err=True)
+    raise typer.Exit(2) from error
+
+
+def _ask(line: bytes, model: str, where: str) -> "Ask":
     from batch_bridge._money import Ask  # noqa: PLC0415
 
-    read: Any = orjson.loads(line)
+    try:
+        read: Any = orjson.loads(line)
+    except ValueError as error:
+        _fail(f"{where} is no JSON: {error.args[0].partition(':')[0]}", error)
     if not isinstance(read, dict):
-        raise ValueError("a line is no JSON object")  # noqa: TRY004  # reported as what it is: a bad file
+        _fail(f'{where} is no JSON object; a line is a request, such as {{"body": {{"model": …, "messages": …}}}}')
     body = next((read[name] for name in ("body", "params", "request") if isinstance(read.get(name), dict)), read)
     has_output = not str(read.get("url", "")).endswith(("/embeddings", "/moderations"))
     return Ask(str(body.get("model") or model), body, has_output)
 
 
-def _lines(path: Path) -> "list[AccountLine]":
-    import sqlite3  # noqa: PLC0415
+def _lines(path: Path) -> "tuple[list[AccountLine], int]":
+    """Return what a file's requests have used, of batches that have ended, and how many of those tell nothing of it.
 
+    Raises:
+        RunFileError: It is not there, no such file, or cannot be read.
+    """
     from batch_bridge._money import Account  # noqa: PLC0415
+    from batch_bridge._status.file import read_only  # noqa: PLC0415
+    from batch_bridge.errors import RunFileError  # noqa: PLC0415
 
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-        is_open = {(prefix.rpartition(".")[0], key) for prefix, key, _ in connection.execute(_ROWS.format("batches"))}
+    with read_only(path) as connection:
+        is_open, closed = (
+            {(prefix.rpartition(".")[0], key) for prefix, key, _ in connection.execute(_ROWS.format(kind))}
+            for kind in ("batches", "closed")
+        )
         found = connection.execute(_ROWS.format("money")).fetchall()
     lines: list[AccountLine] = []
     for prefix, key, value in found:
-        account = Account.from_row(orjson.loads(value))
-        if (prefix.rpartition(".")[0], key) not in is_open and (account.lane or key.startswith("hit-")):
+        place = prefix.rpartition(".")[0], key
+        closed.discard(place)
+        try:
+            account = Account.from_row(orjson.loads(value))
+        except (TypeError, ValueError, LookupError) as error:
+            raise RunFileError(
+                f"{path}: the receipt of batch {key} cannot be read ({type(error).__name__}): the file was damaged or "
+                "edited. Restore it from a copy"
+            ) from error
+        if place not in is_open and (account.lane or key.startswith("hit-")):
             lines += account.each()
-    return lines
+    return lines, len(closed)
 
 
 def _table(cost: "Cost") -> "Table":

@@ -92,8 +92,8 @@ def is_resumed_by_ids() -> bool:
 
 def is_new_answer(value: object) -> bool:
     """Return whether an answer that this task was handed was given to this run; else it was to an earlier one."""
-    answers = get_config()["configurable"][SCRATCHPAD].resume
-    return is_resumed_by_ids() and bool(answers) and answers[-1] is value
+    given = get_config()["configurable"].get(RESUME_MAP) or {}
+    return any(each is value for each in given.values())
 
 
 async def forget_answer() -> None:
@@ -138,8 +138,8 @@ def _answered() -> tuple[BaseCheckpointSaver[Any], RunnableConfig] | None:
 
 async def forget_old_answer(
     saver: BaseCheckpointSaver[Any], config: RunnableConfig, writes: Iterable[tuple[str, str, Any]]
-) -> None:
-    """Have a run that is resumed by ids find no plain answer of an earlier run.
+) -> bool:
+    """Have a run that is resumed by ids find no plain answer of an earlier run. Return whether there was one.
 
     Args:
         saver: Where the thread is kept.
@@ -148,6 +148,8 @@ async def forget_old_answer(
     """
     if any((task, channel) == (NULL_TASK_ID, RESUME) and value is not None for task, channel, value in writes):
         await saver.aput_writes(config, _NOTHING, NULL_TASK_ID)
+        return True
+    return False
 
 
 def has_checkpointer(configurable: Mapping[str, Any]) -> bool:

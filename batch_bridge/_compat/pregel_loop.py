@@ -35,6 +35,8 @@ ATTRIBUTES = (
 Writes = Sequence[tuple[str, Any]]
 _ONCE = "_batch_bridge_once"
 """Our own attribute of a loop: the channels that are set for one step."""
+_HAS_UNTRACKED = "_batch_bridge_has_untracked"
+"""Our own attribute of a loop: whether its graph has channels that LangGraph never writes down."""
 
 
 class Loop:
@@ -132,8 +134,12 @@ class Loop:
 
     @property
     def has_untracked(self) -> bool:
-        """Whether the graph has such channels."""
-        return any(isinstance(spec, UntrackedValue) for spec in self._loop.specs.values())
+        """Whether the graph has such channels. A run asks several times, and its graph does not change."""
+        known = self._loop.__dict__.get(_HAS_UNTRACKED)
+        if known is None:
+            known = any(isinstance(spec, UntrackedValue) for spec in self._loop.specs.values())
+            setattr(self._loop, _HAS_UNTRACKED, known)
+        return bool(known)
 
     def untracked(self) -> dict[str, Any]:
         """Return the values of such channels that are set."""

@@ -163,12 +163,16 @@ class Attempt:
         kind: How the attempt ended: `errored`, `expired`, `cancelled`, or `overdue` if its batch was abandoned.
         code: The provider's code, if it gave one.
         at: When this was known, aware UTC.
+        lane: The lane that the request has left because it was late there; else empty.
+        asked_at: Since when it waits, if it was late; else `None`.
     """
 
     batch: str
     kind: str
     code: str
     at: datetime
+    lane: str = ""
+    asked_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -335,13 +339,13 @@ class Terms:
     Attributes:
         asked_at: Since when the first of its requests waits, aware UTC; `None` in rows of an earlier version.
         bytes: The size of its input, as the provider measures it.
-        fallback: It was sent to the fallback, because its requests were late.
+        lane: In which lane it was sent, if not in the bridge's own; `"fallback"` where that is another provider.
         deadline: How long its requests may take, where they said so themselves.
     """
 
     asked_at: datetime | None = None
     bytes: int = 0
-    fallback: bool = False
+    lane: str = ""
     deadline: timedelta | None = None
 
 
@@ -395,6 +399,8 @@ class SubmittedBatch:
         left: Why nobody waits for it any more, so that it is stopped: `"cancelled"`, its requests were; `"overdue"`,
             they are answered elsewhere, are its members no more, and what it has answered all the same is counted.
         blind: How long it could not be looked at; `None` if it could the last time.
+        kept: Requests that it has answered, though they had left it and waited to be sent again.
+        leaves_at: It was told to stop, and when its requests move on whether it has or not; `None`: it was not.
     """
 
     key: str
@@ -407,6 +413,8 @@ class SubmittedBatch:
     terms: Terms = Terms()
     left: Literal["", "overdue", "cancelled"] = ""
     blind: Blind | None = None
+    kept: tuple[str, ...] = ()
+    leaves_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,15 +193,26 @@ def with_attempts(outcome: Outcome, attempts: tuple[Attempt, ...]) -> Outcome:
 
 def attempts_to_json(attempts: Iterable[Attempt]) -> list[JSON]:
     """Return tries as JSON, oldest first."""
-    return [[_unicode(each.batch), _unicode(each.kind), _unicode(each.code), each.at.timestamp()] for each in attempts]
+    return [
+        [
+            _unicode(each.batch),
+            _unicode(each.kind),
+            _unicode(each.code),
+            each.at.timestamp(),
+            *([each.lane, None if each.asked_at is None else each.asked_at.timestamp()] if each.lane else []),
+        ]
+        for each in attempts
+    ]
 
 
 def attempts_from_json(rows: Any) -> tuple[Attempt, ...]:
     """Read tries."""
-    return tuple(
-        Attempt(str(batch), str(kind), str(code), datetime.fromtimestamp(at, UTC))
-        for batch, kind, code, at in rows or ()
-    )
+    return tuple(_attempt(*row) for row in rows or ())
+
+
+def _attempt(batch: Any, kind: Any, code: Any, at: float, lane: Any = "", asked_at: float | None = None) -> Attempt:  # noqa: PLR0917
+    since = None if asked_at is None else datetime.fromtimestamp(asked_at, UTC)
+    return Attempt(str(batch), str(kind), str(code), datetime.fromtimestamp(at, UTC), str(lane), since)
 
 
 def _stored(name: str, value: JSON) -> dict[str, JSON]:

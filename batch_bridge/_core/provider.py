@@ -21,8 +21,9 @@ class Provider(Protocol):
     A provider may have a property `room`: how many requests it takes now, where it takes only so many at a time. The
     rest waits in the queue; `None` is no limit. It may have a method `hurry(handle)`: the next `poll` of this batch
     looks at once, where it would not for a pace of its own. `look_at_once(handle)` says the same of the last `poll`
-    before requests are paid for again, which no limit may hold up. Its `finds(prepared)` returns false where `find`
-    cannot look a batch up. It may have the methods of `HasRealtime`, `HasIdentity`, `HasTokens` and `HasPrice`; a
+    before requests are paid for again, which no limit may hold up. `refuses(handle)` returns whether there is no
+    capacity for a batch, which may then go to another lane. Its `finds(prepared)` returns false where `find` cannot
+    look a batch up. It may have the methods of `HasRealtime`, `HasIdentity`, `HasTokens` and `HasPrice`; a
     wrapper's may come by `__getattr__`.
     """
 

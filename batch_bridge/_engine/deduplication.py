@@ -24,7 +24,7 @@ VERSION: Final = "1"
 """Part of every key; another one makes a cache forget all it knows."""
 _DIGITS: Final = 40
 """Hex digits of a key; those of a tenant's requests are followed by the tenant's own."""
-_GROUP: Final = 500
+GROUP: Final = 500
 """Answers that are handed to the cache at once."""
 _NEWS: Final = timedelta(seconds=1)
 """How long a cache is not asked again for one request."""
@@ -134,7 +134,11 @@ def _owner(tenant: str) -> str:
 
 
 async def spread(
-    reply: InProgress | Ended, batch: SubmittedBatch, remember: Remember | None = None, told: Container[str] = ()
+    reply: InProgress | Ended,
+    batch: SubmittedBatch,
+    remember: Remember | None = None,
+    told: Container[str] = (),
+    group: int = GROUP,
 ) -> InProgress | Ended:
     """Return what a provider told of a batch's lines as what it means for all its members.
 
@@ -143,12 +147,13 @@ async def spread(
         batch: The batch.
         remember: Gets the answers as they pass, the first one of each line.
         told: Requests whose answer it got before.
+        group: How many answers it gets at once.
     """
     if not batch.shared and (remember is None or not batch.keys):
         return reply
     if isinstance(reply, InProgress) and not reply.outcomes:
         return reply
-    spreading = _Spreading(batch, remember, told)
+    spreading = _Spreading(batch, remember, told, group)
     if isinstance(reply, Ended):
         return replace(reply, outcomes=spreading.all(reply.outcomes))
     outcomes = tuple(pair for each in reply.outcomes for pair in spreading.pairs(each))
@@ -159,7 +164,8 @@ async def spread(
 class _Spreading:
     """One reading of a batch's outcomes."""
 
-    def __init__(self, batch: SubmittedBatch, remember: Remember | None, told: Container[str]) -> None:
+    def __init__(self, batch: SubmittedBatch, remember: Remember | None, told: Container[str], group: int) -> None:
+        self._group = group
         self._lines = lines(batch)
         self._members = frozenset(batch.members)
         self._keys = dict(zip(batch.members, batch.keys, strict=True)) if remember is not None and batch.keys else {}
@@ -174,7 +180,7 @@ class _Spreading:
             async for each in outcomes:
                 for pair in self.pairs(each):
                     yield pair
-                if len(self._answers) >= _GROUP:
+                if len(self._answers) >= self._group:
                     await self.flush()
         except Exception:
             await self.flush()

@@ -2,14 +2,25 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from batch_bridge import events
-from batch_bridge._core.models import JSON, Cancelled, Closed, Errored, Intent, Outcome, Request, SubmittedBatch
+from batch_bridge._core.models import (
+    JSON,
+    Cancelled,
+    Closed,
+    Errored,
+    Expired,
+    Intent,
+    Outcome,
+    Request,
+    SubmittedBatch,
+)
 from batch_bridge._core.pending import PendingBatch
 from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._core.policy.flush_policy import FlushPolicy
+from batch_bridge._core.policy.ladder import Leave, Stay
 from batch_bridge._core.policy.vendor_terms import VendorTerms
 from batch_bridge._core.provider import Provider
 from batch_bridge._core.wording import log_text as _logged
@@ -19,16 +30,26 @@ from batch_bridge._engine import idle as _rest
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._engine.flights.flight import Flight, first_pause
 from batch_bridge._engine.flights.notices import Notices, told
-from batch_bridge._engine.intake import CANCELLED, asked_at, judge, judge_all, stand_by, within_budget, within_limits
+from batch_bridge._engine.intake import (
+    CANCELLED,
+    asked_at,
+    judge,
+    judge_all,
+    requeued,
+    stand_by,
+    within_budget,
+    within_limits,
+)
 from batch_bridge._engine.sending import scheduling as _schedule
 from batch_bridge._engine.sending.joining import join
 from batch_bridge._engine.sending.submission import Sender
 from batch_bridge._engine.settlement.heard import Heard
-from batch_bridge._engine.settlement.settling import Settler
+from batch_bridge._engine.settlement.leaving import decide, next_look
+from batch_bridge._engine.settlement.settling import Settler, is_overdue
 from batch_bridge._engine.standstill import Standstill
 from batch_bridge._engine.state import POLL_PATIENCE, State
 from batch_bridge._engine.telemetry import Telemetry
-from batch_bridge._engine.waiting.deadline import Deadline
+from batch_bridge._engine.waiting.ladder import Ladder
 from batch_bridge._engine.waiting.quota import QuotaController
 from batch_bridge._engine.waiting.tenants import TenantLimits
 from batch_bridge._ledger.ledger import Ledger
@@ -58,7 +79,8 @@ class Engine:
         deduplication: Which requests share an answer; none do without it.
         attempts: How often a request is sent in all, while what it ends with may pass: it expired, never ran, or was
             answered with 429 or 5xx. With 1 nothing is sent twice.
-        deadline: When a request must be answered, and by whom else. Without it requests have none, whatever they say.
+        ladder: When a request must be answered, and in which lanes. Without it requests have no deadline, whatever they
+            say.
         poll_patience: How long a batch is left in flight while each look at it fails with an error that is not the
             provider's own word (`ProviderUnavailable`).
         per_tenant: How much of one tenant may wait.
@@ -80,7 +102,7 @@ class Engine:
         poll_interval: timedelta = timedelta(seconds=30),
         deduplication: Deduplication | None = None,
         attempts: int = 1,
-        deadline: Deadline | None = None,
+        ladder: Ladder | None = None,
         poll_patience: timedelta = POLL_PATIENCE,
         per_tenant: TenantLimits | None = None,
         notices: Notices | None = None,
@@ -98,7 +120,7 @@ class Engine:
             poll_interval,
             deduplication,
             attempts,
-            deadline,
+            ladder,
             poll_patience,
             per_tenant,
             prices or Prices(),
@@ -130,16 +152,7 @@ class Engine:
         await state.ledger.read_attempts()
         for entry in await state.ledger.open_batches(tidy=True):
             batch, doubtful = entry if isinstance(entry, tuple) else (entry, False)
-            flight = Flight(batch, now, first_pause(state.interval), state.late_at(batch), doubtful, inherited=True)
-            old = remembered.get(batch.key)
-            if old is not None and isinstance(batch, SubmittedBatch) and isinstance(old.batch, SubmittedBatch):
-                flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
-                flight.problem, flight.logged, flight.bad, flight.done = old.problem, old.logged, old.bad, old.done
-                flight.total = old.total
-                flight.since, flight.bad_since, flight.blind = old.since, old.bad_since, old.blind
-            elif isinstance(batch, SubmittedBatch) and state.ledger.keeps_queue:
-                flight.blind = batch.blind  # no process stays: those before this one have looked in vain, too
-            flight.stopping = isinstance(batch, SubmittedBatch) and batch.left != ""
+            flight = await self._inherited(batch, remembered.get(batch.key), now, doubtful=doubtful)
             state.flights.add(flight)
         unconfirmed = {flight.batch.key for flight in state.flights if isinstance(flight.batch, Intent)}
         state.handles = {key: handle for key, handle in state.handles.items() if key in unconfirmed}
@@ -150,9 +163,11 @@ class Engine:
         summed_up = await state.ledger.closed_batches()
         closed = [each for each in summed_up if state.flights.get(each.key) is None]  # else it is settled once more
         state.history.load(closed)
+        for flight in state.flights:
+            flight.late_at = None if flight.is_late else next_look(state, flight.batch, now)
         self._count_creations(closed, now)
         sent = []
-        for waiting in await state.ledger.queue():
+        for waiting in await self._requeued(now):
             sent_in = state.flights.of(waiting.id)
             if sent_in is None:
                 queue.add(waiting)
@@ -163,13 +178,47 @@ class Engine:
         await state.ledger.unqueued(sent)
         await state.open_traces(closed)
 
+    async def _inherited(
+        self, batch: Intent | SubmittedBatch, old: Flight | None, now: datetime, *, doubtful: bool
+    ) -> Flight:
+        """Return a batch that a process before this one has begun, or this one before it lost its ledger."""
+        state = self._state
+        flight = Flight(batch, now, first_pause(state.interval), doubtful=doubtful, inherited=True)
+        if not isinstance(batch, SubmittedBatch):
+            return flight
+        if old is not None and isinstance(old.batch, SubmittedBatch):
+            flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
+            flight.problem, flight.logged, flight.bad, flight.done = old.problem, old.logged, old.bad, old.done
+            flight.total = old.total
+            flight.since, flight.bad_since, flight.blind = old.since, old.bad_since, old.blind
+        elif state.ledger.keeps_queue:
+            flight.blind = batch.blind  # no process stays: those before this one have looked in vain, too
+        flight.is_late, flight.leaves_at = batch.leaves_at is not None, batch.leaves_at
+        flight.stopping = batch.left != "" or flight.is_late
+        if batch.kept:  # the process before may have died over them
+            known = await state.ledger.settled(batch.kept)
+            flight.batch = replace(batch, kept=tuple(each for each in batch.kept if each in known))
+        return flight
+
+    async def _requeued(self, now: datetime) -> list[Waiting]:
+        """Read the queue that a process before this one has left; what waits for a lane that is gone is judged anew."""
+        state = self._state
+        timed = {each.id: (each, requeued(state, each, now)) for each in await state.ledger.queue()}
+        gone = [request_id for request_id, (_, fresh) in timed.items() if fresh is None]
+        for request in await state.ledger.requests(gone):
+            old, _ = timed[request.id]
+            judged = judge(state, request, old.queued_at, now)
+            if isinstance(judged, Waiting):
+                timed[request.id] = old, judged._replace(key=old.key)
+        return [old if fresh is None else fresh for old, fresh in timed.values()]
+
     def _count_creations(self, closed: Iterable[Closed], now: datetime) -> None:
         """Tell the quota controller which batches were created before this process."""
         state = self._state
         if state.provider.limits.creations_per_hour is None:
             return
         batches = [each.batch for each in state.flights if isinstance(each.batch, SubmittedBatch)]
-        created = [each.submitted_at for each in batches if not each.terms.fallback]
+        created = [each.submitted_at for each in batches if not each.terms.lane]
         created += [each.submitted_at for each in closed if each.handle is not None]
         for at in sorted(each for each in created if each <= now):
             state.quota_controller.created(at)
@@ -195,7 +244,8 @@ class Engine:
         settled -= await state.till.asked_again(settled)
         since = asked_at or {}
         unknown = [each for each in new.values() if each.id not in settled] if settled else list(new.values())
-        if not since and not state.ledger.has_tries:
+        found: Sequence[Waiting | Errored | Expired]
+        if not since and not state.ledger.has_tries and state.ladder is None:
             found = judge_all(state, unknown, now)
         else:
             found = [self._judge(each, since.get(each.thread, now), now) for each in unknown]
@@ -203,7 +253,7 @@ class Engine:
         refused: dict[str, Outcome] = {}
         if len(accepted) < len(found):
             pairs = zip(unknown, found, strict=True)
-            refused = {request.id: why for request, why in pairs if isinstance(why, Errored)}
+            refused = {request.id: why for request, why in pairs if not isinstance(why, Waiting)}
         recalled = await state.deduplication.recall(accepted, now) if state.deduplication else {}
         if recalled:
             accepted = [waiting for waiting in accepted if waiting.id not in recalled]
@@ -217,8 +267,7 @@ class Engine:
         entering = [each for each in accepted if each.id not in joined] if joined else accepted
         await state.ledger.queued(entering)
         if entering:
-            has_deadlines = state.has_deadline or any(each.deadline for each in entering)
-            state.opened().add_all(entering, has_deadlines=has_deadlines)
+            state.opened().add_all(entering, has_deadlines=state.ladder is not None)
         if state.on_event is not None:
             state.tell_queued([each.id for each in accepted])
         if judged_now := refused | recalled | over:
@@ -226,6 +275,7 @@ class Engine:
             await state.ledger.settle(judged_now)
             state.tell_settled(None, judged_now)
         await state.refuse(looping)
+        state.tell_moves()
         return settled | judged_now.keys() | looping.keys()
 
     async def _sort_out(self, requests: Iterable[Request], now: datetime) -> dict[str, Request]:
@@ -259,8 +309,8 @@ class Engine:
         for flight in {each.batch.key: each for each in map(flights.of, ids) if each is not None}.values():
             await self._settler.catch_up(flight)
 
-    def _judge(self, request: Request, since: datetime, now: datetime) -> Waiting | Errored:
-        return judge(self._state, request, asked_at(self._state, request, since, now))
+    def _judge(self, request: Request, since: datetime, now: datetime) -> Waiting | Errored | Expired:
+        return judge(self._state, request, asked_at(self._state, request, since), now)
 
     # -- a tick --------------------------------------------------------------------------------------------------
 
@@ -286,8 +336,15 @@ class Engine:
         state.opened()
         self._heard.apply(now)
         try:
-            await state.each(state.flights.due(now, state.interval), lambda flight: self._advance(flight, now))
+            due = state.flights.due(now, state.interval)
+            overdue = [each for each in due if is_overdue(each)]
+            others = [each for each in due if not is_overdue(each)]
+            try:
+                await state.each(others, lambda flight: self._advance(flight, now))
+            finally:  # one at a time: what it answers may be kept for a request that is in another batch by now
+                await state.each(overdue, lambda flight: self._advance(flight, now), 1)
         finally:
+            state.tell_moves()
             state.drain = state.till.relax() or state.drain  # what was held for want of money was due
             self._tell_long(now)
             self._tell_stuck(now)
@@ -341,15 +398,18 @@ class Engine:
     async def flush(self, now: datetime, *, drain: bool = False) -> None:
         """Do the second half of a tick: send what the policy says is due; with `drain` all that waits.
 
-        What is late goes to the fallback. What the provider has no room for stays, and goes first once there is some.
+        What is late moves to another lane. What the provider has no room for stays, and goes first once there is some.
         """
         state, queue = self._state, self._state.opened()
         state.drain = state.till.relax() or state.drain or drain
         if state.paused:
             return
-        if late := _schedule.late(state, now):
-            queue.flushed(now, late)
-            await self._sender.flush_late(late, now)
+        if late := queue.late(now):
+            await self._sender.move(late, now)
+        for lane in state.ladder.others if state.ladder is not None else ():
+            if waiting := _schedule.in_lane(state, lane):
+                queue.flushed(now, waiting)
+                await self._sender.flush_in(lane, waiting, now)
         while not _schedule.is_held(state, now):
             flush = _schedule.due(state, now)
             state.drain, state.owed = flush.drain, flush.owed
@@ -362,23 +422,24 @@ class Engine:
 
     def to_flush(self, now: datetime) -> tuple[str, ...]:
         """Return the ids of the requests that `flush` would send now."""
-        late = _schedule.late(self._state, now)
+        state = self._state
+        late = state.opened().late(now)
+        for lane in state.ladder.others if state.ladder is not None else ():
+            late += _schedule.in_lane(state, lane)
         due = [] if _schedule.is_held(self._state, now) else _schedule.due(self._state, now).due
-        return tuple(each.id for each in (*late, *due))
+        return tuple(dict.fromkeys(each.id for each in (*late, *due)))
 
     def tell(self, now: datetime) -> Tick:
         """Return what has been settled since the last time, and when the next tick is due."""
         settled, self._state.settled = tuple(self._state.settled), []
+        self._state.tell_moves()
         self._state.tell_figures()
         return Tick(settled, _schedule.wake_at(self._state, now))
 
     async def _advance(self, flight: Flight, now: datetime) -> None:
-        has_looked = False
-        if flight.late_at is not None and flight.late_at <= now:
-            flight.late_at, flight.is_late = None, True
-            has_looked = await self._settler.overtake(flight, now)
-            if self._state.flights.get(flight.batch.key) is not flight:
-                return  # it had ended
+        has_looked = await self._leave(flight, now)
+        if self._state.flights.get(flight.batch.key) is not flight:
+            return  # it had ended
         match flight.batch:
             case SubmittedBatch() as batch:
                 if (not flight.stopping or await self._settler.stop(flight, batch, now)) and not has_looked:
@@ -393,6 +454,20 @@ class Engine:
                 flight.wait(now, self._state.interval)
             case Intent() as intent:
                 await self._sender.submit(flight, intent, now)
+
+    async def _leave(self, flight: Flight, now: datetime) -> bool:
+        """Decide whether a batch's requests leave its lane, if it is time; return whether it was looked at for that."""
+        if flight.leaves_at is not None and flight.leaves_at <= now and isinstance(flight.batch, SubmittedBatch):
+            return await self._settler.leave(flight, flight.batch, now)
+        if flight.late_at is None or now < flight.late_at:
+            return False
+        match decide(self._state, flight, now):
+            case Stay(until):
+                flight.late_at = until
+                return False
+            case Leave() as leave:
+                flight.late_at, flight.is_late = None, True
+                return await self._settler.overtake(flight, leave, now)
 
     async def take_back(self) -> None:
         """Queue the requests of batches again that the provider is known not to have: its host gives up.
@@ -725,7 +800,7 @@ class Engine:
 
     @property
     def late_at(self) -> datetime | None:
-        """When the first deadline of what waits to be sent passes; `None` if nothing has one."""
+        """When the first of what waits to be sent leaves the lane that it waits for; `None` if nothing does."""
         return self._state.opened().late_at
 
     @property

@@ -1,38 +1,144 @@
 """How a request gets in: measured, or refused before it costs anything. No I/O."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Final
 
-from batch_bridge._core.models import Errored, Intent, LineFrame, Measure, Outcome, Request, Serialized
+from batch_bridge._core.models import (
+    Attempt,
+    Errored,
+    Expired,
+    Intent,
+    LineFrame,
+    Measure,
+    Outcome,
+    Request,
+    Serialized,
+)
 from batch_bridge._core.policy.batching import Waiting
-from batch_bridge._core.provider import HasTokens, Provider, conversations_of, has_tokens
+from batch_bridge._core.policy.ladder import Rung, choose, leaves_at
+from batch_bridge._core.policy.resubmission import DEADLINE
+from batch_bridge._core.provider import HasTokens, conversations_of, has_tokens
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._engine.flights.flight import Flight
 from batch_bridge._engine.state import State, said
+from batch_bridge._engine.waiting.ladder import Ladder, LadderLane, aside, lane_of_group
 from batch_bridge.errors import RequestRefused
 
 logger = logger_of(__name__)
 
 CANCELLED: Final = "the request was cancelled on demand"
+LATE_IN_QUEUE: Final = Expired("the deadline passed before the request was sent; it was not billed")
+LATE_IN_FLIGHT: Final = Expired(
+    "the deadline passed while the request was at the provider, and there is no fallback; it may have been billed. "
+    "Set fallback= to a provider that answers late requests"
+)
 
 
-def judge(state: State, request: Request, asked_at: datetime, provider: Provider | None = None) -> Waiting | Errored:
-    """Return a request as it is queued, or why it is refused.
+def judge(
+    state: State, request: Request, asked_at: datetime, now: datetime, *, without: Collection[str] = ()
+) -> Waiting | Errored | Expired:
+    """Return a request as it is queued for the lane that suits it, or what it ends with if it is not.
 
     Args:
         state: The engine's.
         request: The request.
         asked_at: Since when somebody waits for it.
-        provider: Who is to answer it, if not the engine's provider.
+        now: The time.
+        without: Lanes that it does not go to, besides those that it has left because it was late there.
     """
-    who = provider or state.provider
+    ladder = state.ladder
+    if ladder is None:
+        return _measured(state, request, asked_at, None)
+    tries = state.ledger.tries(request.id)
+    left = {*without, *ladder.left_by(tries)} if without or tries else frozenset[str]()
+    open_lanes = [lane for lane in ladder.lanes if lane.name not in left]
+    if not open_lanes:
+        if ladder.expires:
+            return late(tries)
+        open_lanes = [ladder.lanes[-1]]
+    return _placed(state, ladder, request, asked_at, now, open_lanes)
+
+
+def _placed(  # noqa: PLR0917  # what `judge` knows
+    state: State, ladder: Ladder, request: Request, asked_at: datetime, now: datetime, lanes: Sequence[LadderLane]
+) -> Waiting | Errored:
+    """Return a request as it is queued for one of several lanes; one that refuses it is passed over."""
+    after = ladder.time_of(request.deadline)
+    left = None if after is None else asked_at + after - now
+    if not ladder.chooses:
+        lane = lanes[0] if left is None or left >= timedelta(0) else lanes[-1]
+        measured = _measured(state, request, asked_at, lane)
+        known = [each.rung for each in lanes]
+        return measured if isinstance(measured, Errored) else _timed(ladder, measured, lane, known, now)
+    judged = {lane.name: _measured(state, request, asked_at, lane) for lane in lanes}
+    able = [lane for lane in lanes if isinstance(judged[lane.name], Waiting)]
+    if not able:
+        return judged[lanes[0].name]
+    rungs = [ladder.rung(lane, _group(judged[lane.name]), state.history) for lane in able]
+    choice = choose(rungs, left)
+    if not choice.meets:
+        state.too_short[request.id] = choice.rung.name
+    lane = next(each for each in able if each.name == choice.rung.name)
+    chosen = judged[lane.name]
+    return chosen if isinstance(chosen, Errored) else _timed(ladder, chosen, lane, rungs, now)
+
+
+def requeued(state: State, waiting: Waiting, now: datetime) -> Waiting | None:
+    """Return a request as it waits in the queue that another process has left; `None`: its lane is gone.
+
+    Args:
+        state: The engine's.
+        waiting: The request as the ledger holds it.
+        now: The time.
+    """
+    name, group = lane_of_group(waiting.group)
+    ladder = state.ladder
+    if ladder is None:
+        return None if name else waiting
+    left = ladder.left_by(state.ledger.tries(waiting.id))
+    lanes = [lane for lane in ladder.lanes if lane.name not in left]
+    lane = ladder.lane(name) if name else ladder.home
+    if lane not in lanes or lane is None:
+        return None
+    rungs = [ladder.rung(each, group, state.history) for each in lanes]
+    return _timed(ladder, waiting._replace(group=group), lane, rungs, min(waiting.queued_at, now))
+
+
+def _timed(ladder: Ladder, waiting: Waiting, lane: LadderLane, rungs: Sequence[Rung], since: datetime) -> Waiting:
+    """Return a request with the time at which it leaves its lane, if it still waits for it by then."""
+    due_at, kind, group = ladder.due_at(waiting), ladder.kind(waiting), aside(lane, waiting.group)
+    if due_at is None:
+        return waiting._replace(group=group, kind=kind)
+    here = next(rung for rung in rungs if rung.name == lane.name)
+    others = [] if ladder.is_last(lane) else [rung for rung in rungs if rung is not here]
+    is_at_once = ladder.chooses and not lane.is_pooled
+    late_at = leaves_at(here, others, since=since, due_at=due_at, is_refused=is_at_once)
+    if late_at is None and ladder.expires:
+        late_at = due_at
+    return waiting._replace(group=group, late_at=late_at, kind=kind)
+
+
+def _group(judged: Waiting | Errored) -> str:
+    return judged.group if isinstance(judged, Waiting) else ""
+
+
+def late(tries: Sequence[Attempt]) -> Expired:
+    """Return what a request ends with that is late, and that no other lane answers."""
+    was_sent = any(each.code == DEADLINE for each in tries)
+    return replace(LATE_IN_FLIGHT if was_sent else LATE_IN_QUEUE, attempts=tuple(tries))
+
+
+def _measured(state: State, request: Request, asked_at: datetime, lane: LadderLane | None) -> Waiting | Errored:
+    """Return a request with its group and size in a lane, or why that lane refuses it."""
+    who, is_home = state.answers_in(lane), lane is None or lane.provider is None
     try:
         measure = who.measure(request)
     except RequestRefused as error:
-        return Errored(str(error), code=error.code)
+        return Errored(str(error), code=error.code, attempts=state.ledger.tries(request.id))
     except Exception as error:  # a provider is somebody's code: it must not stand in others' way
         if state.notices.is_new(state.name, error):
             told = _logged.trace(error)
@@ -40,7 +146,7 @@ def judge(state: State, request: Request, asked_at: datetime, provider: Provider
                 "%s: the provider cannot measure a request", state.name, exc_info=told, extra=about(bridge=state.name)
             )
         return Errored(said(error), code="measure_failed")
-    if provider is None and state.quota_controller.wants_sample(measure.group, who.limits) and has_tokens(who):
+    if is_home and state.quota_controller.wants_sample(measure.group, who.limits) and has_tokens(who):
         _sample(state, who, request, measure)
     limit = who.limits.bytes
     if limit is not None and measure.bytes > limit:
@@ -51,18 +157,17 @@ def judge(state: State, request: Request, asked_at: datetime, provider: Provider
         )
     if measure.line is not None and type(request) is Serialized:
         request.line = measure.line
-    own = request.deadline if state.deadline is not None else None
+    own = request.deadline if state.ladder is not None else None
     key = state.deduplication.key(request) if state.deduplication else ""
     return Waiting(request.id, measure.group, measure.bytes, asked_at, key, own, request.tenant, request.thread)
 
 
-def judge_all(state: State, requests: Sequence[Request], now: datetime) -> list[Waiting | Errored]:
-    """Return what `judge` returns for each of some requests that nobody has asked for before."""
+def judge_all(state: State, requests: Sequence[Request], now: datetime) -> list[Waiting | Errored | Expired]:
+    """Return what `judge` returns for each of some requests that nobody has asked for before, where no lanes change."""
     provider, notes_key = state.provider, state.deduplication is not None
     limits, conversation = provider.limits, conversations_of(provider)
     limit, measured, enough = limits.bytes, provider.measure, set[str]()
-    has_deadlines = state.deadline is not None
-    found: list[Waiting | Errored] = []
+    found: list[Waiting | Errored | Expired] = []
     for request in requests:
         line: LineFrame | None
         if conversation is not None and type(request) is Serialized and request.is_whole_conversation:
@@ -72,7 +177,7 @@ def judge_all(state: State, requests: Sequence[Request], now: datetime) -> list[
             try:
                 group, size, line = measured(request)
             except Exception:  # noqa: BLE001  # it is told there
-                found.append(judge(state, request, now))
+                found.append(judge(state, request, now, now))
                 continue
         if group not in enough:
             if state.quota_controller.wants_sample(group, limits) and has_tokens(provider):
@@ -80,12 +185,11 @@ def judge_all(state: State, requests: Sequence[Request], now: datetime) -> list[
             else:
                 enough.add(group)
         if notes_key or (limit is not None and size > limit):
-            found.append(judge(state, request, now))
+            found.append(judge(state, request, now, now))
             continue
         if line is not None and type(request) is Serialized:
             request.line = line
-        own = request.deadline if has_deadlines else None
-        found.append(Waiting(request.id, group, size, now, "", own, request.tenant, request.thread))
+        found.append(Waiting(request.id, group, size, now, "", None, request.tenant, request.thread))
     return found
 
 
@@ -158,10 +262,9 @@ def _sample(state: State, provider: HasTokens, request: Request, measure: Measur
         state.quota_controller.sampled(measure.group, measure.bytes, tokens)
 
 
-def asked_at(state: State, request: Request, since: datetime, now: datetime) -> datetime:
+def asked_at(state: State, request: Request, since: datetime) -> datetime:
     """Return since when a request waits, which may have been late in a process before this one."""
-    tries = state.ledger.tries(request.id)
-    return state.deadline.asked_at(request.deadline, tries, since, now) if state.deadline and tries else since
+    return min((each.asked_at for each in state.ledger.tries(request.id) if each.asked_at), default=since)
 
 
 def stand_by(state: State, flight: Flight, request: Request, now: datetime) -> bool:
@@ -171,8 +274,8 @@ def stand_by(state: State, flight: Flight, request: Request, now: datetime) -> b
     """
     if not isinstance(flight.batch, Intent) or request.id in flight.waiting:
         return False
-    since = flight.batch.terms.asked_at if state.deadline is not None else None
-    judged = judge(state, request, min(since or now, now))
+    since = flight.batch.terms.asked_at if state.ladder is not None else None
+    judged = judge(state, request, min(since or now, now), now)
     if isinstance(judged, Waiting):
         flight.waiting[request.id] = judged
         return True

@@ -22,10 +22,10 @@ from batch_bridge._engine.flights.history import History
 from batch_bridge._engine.flights.in_flight import Flights
 from batch_bridge._engine.flights.notices import Notices
 from batch_bridge._engine.flights.watch import BatchWatch
-from batch_bridge._engine.spending import Till, vendor_of
+from batch_bridge._engine.spending import Till, mode_of, vendor_of
 from batch_bridge._engine.standstill import Standstill
 from batch_bridge._engine.telemetry import Figures, Telemetry, Totals, row_of, trace_of
-from batch_bridge._engine.waiting.deadline import Deadline
+from batch_bridge._engine.waiting.ladder import Ladder, LadderLane, lane_of_group
 from batch_bridge._engine.waiting.queue import Queue
 from batch_bridge._engine.waiting.quota import QuotaController
 from batch_bridge._engine.waiting.tenants import TenantLimits
@@ -57,6 +57,8 @@ class State:
         handles: What providers have called batches, by our key, until that is written down. It outlives a ledger that
             could not be written: nobody else may be able to tell.
         settled: Requests that have an outcome since the host was told last.
+        too_short: Requests that no lane can answer in time, with the lane that they go to, since that was told last.
+        moves: Requests that have gone from one lane to another since that was told last.
         drain: All that waits is due, whatever the policy says.
         owed: Groups of which something is due, and waits for room.
         held_until: Nothing is sent before that.
@@ -82,7 +84,7 @@ class State:
     interval: timedelta
     deduplication: Deduplication | None
     attempts: int
-    deadline: Deadline | None
+    ladder: Ladder | None
     poll_patience: timedelta = POLL_PATIENCE
     per_tenant: TenantLimits | None = None
     prices: Prices = field(default_factory=Prices)
@@ -100,6 +102,8 @@ class State:
     turns: Turns = field(default_factory=Turns)
     handles: dict[str, JSON] = field(default_factory=dict)
     settled: list[str] = field(default_factory=list)
+    too_short: dict[str, str] = field(default_factory=dict)
+    moves: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     drain: bool = False
     owed: set[str] = field(default_factory=set)
     held_until: datetime | None = None
@@ -122,9 +126,11 @@ class State:
 
     def clear(self, now: datetime) -> Queue:
         """Forget all that the ledger tells again, and return the new queue."""
-        self.queue = Queue(now, self.deadline.late_at if self.deadline is not None else lambda _: None, self.turns)
+        self.queue = Queue(now, self.turns)
         self.flights = Flights()
         self.settled.clear()
+        self.too_short.clear()
+        self.moves.clear()
         self.till.refused.clear()
         self.drain, self.held_until = False, None
         self.owed.clear()
@@ -146,28 +152,36 @@ class State:
         show = getattr(self.who(batch), "shown", None)
         return handle if show is None else show(handle)
 
-    @property
-    def fallback(self) -> Provider:
-        """Who answers what is late."""
-        fallback = self.deadline.fallback if self.deadline is not None else None
-        return self.provider if fallback is None else fallback
+    def lane(self, name: str) -> LadderLane:
+        """Return a lane by its name; the home where there is none of that name.
+
+        Raises:
+            RuntimeError: There are no lanes at all.
+        """
+        if self.ladder is None:
+            raise RuntimeError(f"{self.name!r} has no lanes, and was asked for {name!r}")
+        return self.ladder.lane(name) or self.ladder.home
+
+    def is_last(self, lane: LadderLane | None) -> bool:
+        """Return whether no lane follows; `None` is that of a bridge that has none."""
+        return self.ladder is None or lane is None or self.ladder.is_last(lane)
+
+    def lane_of(self, batch: Intent | SubmittedBatch) -> LadderLane | None:
+        """Return the lane that a batch was sent in; `None` is the bridge's own."""
+        return None if self.ladder is None or not batch.terms.lane else self.ladder.lane(batch.terms.lane)
 
     def who(self, batch: Intent | SubmittedBatch) -> Provider:
         """Return who was given a batch."""
-        return self.fallback if batch.terms.fallback else self.provider
+        return self.answers_in(self.lane_of(batch))
 
-    def deduplication_for(self, *, fallback: bool) -> Deduplication | None:
-        """Return which requests share an answer, of those that go to the provider or to the fallback."""
-        return None if fallback and (self.deadline is None or not self.deadline.is_own) else self.deduplication
+    def answers_in(self, lane: LadderLane | None) -> Provider:
+        """Return who answers in a lane; `None` is the bridge's own."""
+        return self.provider if lane is None or lane.provider is None else lane.provider
 
-    @property
-    def has_deadline(self) -> bool:
-        """Whether a request is late ever that has no deadline of its own."""
-        return self.deadline is not None and self.deadline.after is not None
-
-    def late_at(self, batch: Intent | SubmittedBatch) -> datetime | None:
-        """Return when a batch is late, if ever."""
-        return None if self.deadline is None else self.deadline.of(batch)
+    def deduplication_in(self, lane: LadderLane | None) -> Deduplication | None:
+        """Return which requests share an answer, of those that go to a lane."""
+        is_elsewhere = lane is not None and lane.provider is not None
+        return None if is_elsewhere and self.ladder is not None and not self.ladder.is_own else self.deduplication
 
     def unavailable(self, flight: Flight, error: Exception, now: datetime) -> None:
         """Note that the provider could not be reached, and when to try again."""
@@ -202,12 +216,14 @@ class State:
             if self.on_event is not None:
                 self.on_event(event)
 
-    async def each(self, batches: Iterable[T], step: Callable[[T], Awaitable[None]]) -> None:
+    async def each(
+        self, batches: Iterable[T], step: Callable[[T], Awaitable[None]], at_once: int = _SIDE_BY_SIDE
+    ) -> None:
         """Do a step for each batch, side by side; one that fails lets the others finish, and then its error passes.
 
         Where several fail the first one passes, with a note of each of the others.
         """
-        gate = asyncio.Semaphore(_SIDE_BY_SIDE)
+        gate = asyncio.Semaphore(at_once)
 
         async def run(batch: T) -> None:
             async with gate:
@@ -319,6 +335,31 @@ class State:
         """Report that requests of a batch wait to be sent again."""
         if requests and self.on_event is not None:
             self.on_event(events.Resubmitted(bridge=self.name, batch=batch, requests=tuple(requests)))
+
+    def note_moves(self, left: str, moved: Iterable[Waiting]) -> None:
+        """Note that requests wait for another lane than the one they were in, if they do."""
+        for each in moved:
+            lane, _ = lane_of_group(each.group)
+            if lane != left:
+                self.moves.setdefault((self._called(left), self._called(lane)), []).append(each.id)
+
+    def tell_moves(self) -> None:
+        """Report which requests have gone to other lanes, and which of them cannot be answered in time there."""
+        moves, self.moves = self.moves, {}
+        short, self.too_short = self.too_short, {}
+        if self.on_event is None:
+            return
+        for (left, lane), ids in moves.items():
+            self.on_event(events.LaneChanged(bridge=self.name, requests=tuple(ids), left=left, lane=lane))
+        by_lane: dict[str, list[str]] = {}
+        for request_id, lane in short.items():
+            by_lane.setdefault(lane, []).append(request_id)
+        for lane, ids in by_lane.items():
+            self.on_event(events.DeadlineTooShort(bridge=self.name, requests=tuple(ids), lane=lane))
+
+    def _called(self, name: str) -> str:
+        """Return what a lane is called for whoever is told of it."""
+        return name or self.lane("").name or mode_of(self.provider)
 
     def tell_cancelled(self, requests: Iterable[str]) -> None:
         """Report that requests were given up."""

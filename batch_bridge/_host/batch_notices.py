@@ -5,13 +5,14 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+from batch_bridge._core import clock as _clock
 from batch_bridge._core.models import Closed
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._engine import Engine
-from batch_bridge._host.notify import Board, Notifier, of_batch, of_stall
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._host.notify import KEPT, Board, Notifier, Trouble, of_batch, of_trouble
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._money import AccountLine, Cost, receipt
-from batch_bridge.events import Event, Settled, Stalled
+from batch_bridge.events import DeadLetter, Event, ResultsExpiring, Settled, Stalled
 
 logger = logging.getLogger("batch_bridge")
 
@@ -34,7 +35,7 @@ class BatchNotices:
     def __init__(self, name: str, engine: Engine, board: Board, file: str = "") -> None:
         self._name, self._engine, self._board, self._file = name, engine, board, file
         self._ended: list[str] = []
-        self._stalled: list[Stalled] = []
+        self._causes: list[Trouble] = []
         self._is_open = False
         self._has_moved = False
         self._sends_itself = False
@@ -48,8 +49,8 @@ class BatchNotices:
         match event:
             case Settled(batch=str(key), ended=True):
                 self._ended.append(key)
-            case Stalled():
-                self._stalled.append(event)
+            case Stalled() | ResultsExpiring() | DeadLetter():
+                self._causes.append(event)
             case _:
                 return
         if self._sends_itself:
@@ -63,7 +64,7 @@ class BatchNotices:
 
     async def _keep_sending(self) -> None:
         try:
-            while self._ended or self._stalled:
+            while self._ended or self._causes:
                 await self.send()
         except Exception as error:  # noqa: BLE001  # the ledger: the run goes on
             logger.warning("%s: notices could not be sent: %s", self._name, _logged.said(error))
@@ -84,23 +85,23 @@ class BatchNotices:
         """
         if self._is_open:
             return
-        closed = {f"batch:{self._name}:{each.key}": each for each in await self._engine.closed_batches()}
-        if await self._board.begin(f"batches:{self._name}"):
-            await self._board.note(list(closed), "ended")
-        else:
+        since = _clock.now() - KEPT
+        every = await self._engine.closed_batches()
+        closed = {f"batch:{self._name}:{each.key}": each for each in every if each.ended_at > since}
+        if not await self._board.begin(f"batches:{self._name}", closed):
             self._ended += [each.key for each in await self._board.unsent(closed)]
         self._is_open = True
 
     async def send(self) -> None:
         """Send the notices of what has happened since the last time. Raises nothing but what the ledger raises."""
         ended, self._ended = self._ended, []
-        stalled, self._stalled = self._stalled, []
+        causes, self._causes = self._causes, []
         if ended and not self._has_moved:
             self._has_moved = True
             await self._board.forget(f"stall:{self._name}")
-        for event in stalled:
-            self._has_moved = False
-            await self._board.tell(of_stall(self._name, event.seconds, self._file))
+        for event in causes:
+            self._has_moved = self._has_moved and not isinstance(event, Stalled)
+            await self._board.tell(of_trouble(event, self._file))
         if ended:
             await self._tell(await self._engine.closed_among(ended))
 

@@ -5,6 +5,7 @@ from typing import Final, TypeAlias
 
 from batch_bridge._core import clock as _clock
 from batch_bridge._core.models import Closed, SubmittedBatch
+from batch_bridge._core.policy.lanes import lane_in
 from batch_bridge._engine import Engine
 from batch_bridge._engine.flights.flight import Flight
 from batch_bridge._status.eta import eta_of
@@ -68,9 +69,21 @@ def _open(flight: Flight, now: float) -> Batch:
     is_sent = isinstance(batch, SubmittedBatch)
     at = batch.submitted_at.timestamp() if isinstance(batch, SubmittedBatch) else now
     state: BatchState = "stopping" if flight.stopping else "in_flight" if is_sent else "submitting"
-    return Batch(batch.key, "", state, None, batch.group, len(batch.members), submitted_at=at)
+    lane = lane_in(batch.handle if isinstance(batch, SubmittedBatch) else batch.prepared)
+    return Batch(batch.key, "", state, None, batch.group, len(batch.members), submitted_at=at, lane=lane)
 
 
 def _ended(batch: Closed) -> Batch:
     times = batch.submitted_at.timestamp(), batch.ended_at.timestamp()
-    return Batch(batch.key, "", "ended", None, batch.group, batch.requests, submitted_at=times[0], ended_at=times[1])
+    submitted_at, ended_at = times
+    return Batch(
+        batch.key,
+        "",
+        "ended",
+        None,
+        batch.group,
+        batch.requests,
+        submitted_at=submitted_at,
+        ended_at=ended_at,
+        lane=batch.lane,
+    )

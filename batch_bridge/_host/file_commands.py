@@ -8,7 +8,7 @@ from langgraph.store.base import GetOp, PutOp, SearchOp
 from batch_bridge._core import clock as _clock
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import logger_of
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._status.commands import FileCommand, read_command
 from batch_bridge._status.names import COMMANDS, STATUS
 from batch_bridge._status.wake import POLL, named_in

@@ -28,8 +28,8 @@ from langgraph.store.base import GetOp, PutOp, SearchOp
 from batch_bridge._core import clock as _clock
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import logger_of
-from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.process import machine, started
+from batch_bridge._ledger.rows import Rows
 from batch_bridge.errors import StoreInUseError
 
 logger = logger_of(__name__)

@@ -1,4 +1,4 @@
-"""A ledger in memory: plain dictionaries behind the same port, where a store's own cost would show."""
+"""What a ledger in memory is made of: plain dictionaries, where a store's own cost would show."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,8 +8,9 @@ from typing import Any
 
 from langgraph.store.base import GetOp, ListNamespacesOp, Op, PutOp, SearchOp
 
-from batch_bridge._core.models import Closed, Outcome, Request
-from batch_bridge._ledger.ledger import Ledger
+from batch_bridge._core.models import Outcome, Request
+from batch_bridge._ledger.requests import StoredOutcomes, StoredRequests
+from batch_bridge._ledger.rows import Table
 
 
 @dataclass(slots=True)
@@ -58,62 +59,55 @@ class MemoryRows:
         raise TypeError(f"MemoryRows was asked for {op!r}, which no ledger asks for")
 
 
-class MemoryLedger(Ledger):
-    """A ledger whose requests and outcomes are objects in dictionaries; its few batches are rows.
+class MemoryRequests(StoredRequests):
+    """Requests as objects in a dictionary."""
 
-    Args:
-        rows: What holds the batches.
-        bridge: The bridge's name.
-        most_closed: Summaries of ended batches that are kept; `None`: all.
-    """
+    def __init__(self, table: Table) -> None:
+        super().__init__(table)
+        self.held: dict[str, Request] = {}
 
-    def __init__(self, rows: MemoryRows, bridge: str, *, most_closed: int | None = None) -> None:
-        super().__init__(rows, bridge)
-        self._most_closed = most_closed
-        self._closed: deque[str] = deque()
-        self._requests: dict[str, Request] = {}
-        self._outcomes: dict[str, Outcome] = {}
+    async def add(self, requests: Iterable[Request]) -> None:
+        """See `StoredRequests`."""
+        self.held.update({request.id: request for request in requests})
 
-    async def close(self, closed: Closed, money: dict[str, Any] | None = None) -> None:
-        """See `Ledger`; of summaries and accounts the newest are kept, where there is a limit."""
-        await super().close(closed, money)
-        if self._most_closed is None:
-            return
-        self._closed.append(closed.key)
-        while len(self._closed) > self._most_closed:
-            oldest = self._closed.popleft()
-            await self._run([self._put("closed", oldest, None), self._put("money", oldest, None)])
+    async def read(self, ids: Sequence[str]) -> list[Request]:
+        """See `StoredRequests`."""
+        held = self.held
+        return [held[request_id] for request_id in ids if request_id in held]
 
-    async def enqueue(self, requests: Iterable[Request]) -> None:
-        """See `Ledger`."""
-        self._requests.update({request.id: request for request in requests})
+    def removing(self, ids: Sequence[str]) -> Iterable[Op]:
+        """See `StoredRequests`."""
+        _drop(self.held, ids)
+        return ()
 
-    async def requests(self, ids: Sequence[str]) -> list[Request]:
-        """See `Ledger`."""
-        return [self._requests[request_id] for request_id in ids if request_id in self._requests]
 
-    async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
-        """See `Ledger`."""
-        return {request_id: self._outcomes[request_id] for request_id in ids if request_id in self._outcomes}
+class MemoryOutcomes(StoredOutcomes):
+    """Outcomes as objects in a dictionary."""
 
-    async def settled(self, ids: Sequence[str]) -> set[str]:
-        """See `Ledger`."""
-        return self._outcomes.keys() & ids if self._outcomes else set()
+    def __init__(self, table: Table) -> None:
+        super().__init__(table)
+        self.held: dict[str, Outcome] = {}
 
-    async def settle(self, outcomes: Mapping[str, Outcome]) -> None:
-        """See `Ledger`."""
-        self._outcomes.update(outcomes)
-        _drop(self._requests, outcomes)
+    async def add(self, outcomes: Mapping[str, Outcome]) -> None:
+        """See `StoredOutcomes`."""
+        self.held.update(outcomes)
 
-    async def forget(self, ids: Iterable[str]) -> None:
-        """See `Ledger`."""
-        held = list(ids)
-        _drop(self._outcomes, held)
-        await self.forget_attempts(held)
+    async def write(self, outcomes: Mapping[str, Outcome]) -> None:
+        """See `StoredOutcomes`."""
+        self.held.update(outcomes)
 
-    async def drop(self, ids: Iterable[str]) -> None:
-        """See `Ledger`."""
-        _drop(self._requests, ids)
+    async def read(self, ids: Sequence[str]) -> dict[str, Outcome]:
+        """See `StoredOutcomes`."""
+        held = self.held
+        return {request_id: held[request_id] for request_id in ids if request_id in held}
+
+    async def known(self, ids: Sequence[str]) -> set[str]:
+        """See `StoredOutcomes`."""
+        return self.held.keys() & ids if self.held else set()
+
+    async def remove(self, ids: Sequence[str]) -> None:
+        """See `StoredOutcomes`."""
+        _drop(self.held, ids)
 
 
 def _drop(held: dict[str, Any], ids: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ each namespace that a batch of operations names::
 A store has no transactions and no compare-and-set. So every write is idempotent by key, and the order of writes is
 such that a crash between any two of them only repeats work:
 
-- intake     requests (a `MemoryBudgetLedger` keeps most of them in memory: the parked interrupt is the truth)
+- intake     requests (within a `MemoryBudget` they stay in memory: the parked interrupt is the truth)
 - begin      members and money, then batches (a `members` row alone means nothing was sent)
 - join       requests, then money and members of the batch that they join, then they leave the queue
 - settle     outcomes, then the requests they answer; the batch stays open until all are written
@@ -29,113 +29,119 @@ Items and outcomes are kept as text: a store may keep JSON in a form of its own 
 order of keys, by which a model fills in a schema, and takes no `\u0000`.
 """
 
-import json
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol, TypeVar
+from datetime import datetime
+from typing import Any
 
-from langgraph.store.base import GetOp, Op, PutOp, SearchOp
+from langgraph.store.base import PutOp
 
 from batch_bridge._core import outcomes as _outcome
-from batch_bridge._core.durations import read_seconds
-from batch_bridge._core.models import (
-    JSON,
-    Attempt,
-    Blind,
-    Closed,
-    Intent,
-    Outcome,
-    Request,
-    Serialized,
-    SubmittedBatch,
-    Terms,
-    Usage,
-)
+from batch_bridge._core.models import JSON, Attempt, Closed, Intent, Outcome, Request, SubmittedBatch, Terms
+from batch_bridge._core.payload.interrupt_payload import is_request_id
 from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import about, logger_of
+from batch_bridge._ledger.forms import attempts_of, batch_of, blind_row, closed_of, closed_row, terms_row
 from batch_bridge._ledger.old_shards import gather
-from batch_bridge.errors import LedgerError
+from batch_bridge._ledger.queue import Queue
+from batch_bridge._ledger.requests import StoredOutcomes, StoredRequests
+from batch_bridge._ledger.rows import CHUNK, Rows, SetAside, Table
 
 logger = logger_of(__name__)
 
-T = TypeVar("T")
-
-_UNREADABLE: Final = (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, OSError)
-"""What reading a row of another form raises."""
-_CHUNK = 500
-"""Operations in one call of the store: long enough to pay for a commit, short enough to hold little."""
-_MOST = 1_000_000
-"""Batches in one listing. Whoever has more is told so: one that is not seen would be sent again."""
-
-
-class Rows(Protocol):
-    """What a ledger is kept in: any LangGraph `BaseStore`, or less."""
-
-    async def abatch(self, ops: Iterable[Op]) -> list[Any]:
-        """Run operations, and return once they are durable."""
-        ...
-
 
 class Ledger:
-    """The rows of one bridge. Every method has been made durable by the store when it returns.
+    """What one bridge must not forget. Every method has been made durable by the store when it returns.
 
     Not safe for two writers at once: whoever owns the ledger sees to it that there is one.
+
+    Args:
+        store: Where its rows are.
+        bridge: The bridge's name.
+        queue: Makes what it notes of requests that wait to be sent; by default nothing is noted.
+        requests: Makes what holds requests until they are answered; by default rows.
+        outcomes: Makes what holds outcomes until they are told; by default rows.
+        most_closed: Summaries of ended batches that are kept, and their accounts; `None`: all.
+        set_aside: Called with a row that cannot be read, which is left out. Without it the error is raised.
+        chunk: Operations in one call of the store, and requests that are handled at once.
+
+    Attributes:
+        table: Its rows; those of its owner may lie beside them.
+        aside: Batches whose members are not known, and what the provider calls them. They stay in the store.
+        held: Requests that batches may hold whose rows cannot be read, by our key of the batch: who sends them again
+            may pay twice.
     """
 
-    def __init__(self, store: Rows, bridge: str) -> None:
-        self._store = store
-        self._root = ("batch_bridge", bridge)
+    def __init__(
+        self,
+        store: Rows,
+        bridge: str,
+        *,
+        queue: Callable[[Table], Queue] = Queue,
+        requests: Callable[[Table], StoredRequests] = StoredRequests,
+        outcomes: Callable[[Table], StoredOutcomes] = StoredOutcomes,
+        most_closed: int | None = None,
+        set_aside: SetAside | None = None,
+        chunk: int = CHUNK,
+    ) -> None:
+        self.table = Table(store, bridge, chunk=chunk, set_aside=set_aside)
+        self._queue = queue(self.table)
+        self._requests = requests(self.table)
+        self._outcomes = outcomes(self.table)
+        self._most_closed = most_closed
+        self._closed: deque[str] = deque()
         self._tries: dict[str, tuple[Attempt, ...]] = {}
         self.aside: dict[str, JSON] = {}
-        """Batches whose members are not known, and what the provider calls them. They stay in the store."""
+        self.held: dict[str, frozenset[str]] = {}
+
+    @property
+    def chunk(self) -> int:
+        """How many requests are read at once."""
+        return self.table.chunk
 
     # -- requests and outcomes -----------------------------------------------------------------------------
 
     async def enqueue(self, requests: Iterable[Request]) -> None:
-        """Write requests down, so that their items need not be held."""
-        await self._run(self._put("requests", request.id, _request_row(request)) for request in requests)
+        """Take requests, so that their items need not be held elsewhere."""
+        await self._requests.add(requests)
 
     async def requests(self, ids: Sequence[str]) -> list[Request]:
         """Read requests, in the order asked; an unknown id is left out."""
-        rows = await self._get("requests", ids)
-        return self._each("requests", zip(ids, rows, strict=True), _request)
+        return await self._requests.read(ids)
 
     async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
-        """Read the outcomes that are known."""
-        rows = await self._get("outcomes", ids)
-        return dict(self._each("outcomes", zip(ids, rows, strict=True), _settled))
+        """Read the outcomes that are known. One that was damaged and set aside is an error to who waits for it."""
+        return await self._outcomes.read(ids)
 
     async def settled(self, ids: Sequence[str]) -> set[str]:
         """Return which requests have an outcome."""
-        rows = await self._get("outcomes", ids)
-        return {request_id for request_id, row in zip(ids, rows, strict=True) if row is not None}
+        return await self._outcomes.known(ids)
 
     async def settle(self, outcomes: Mapping[str, Outcome]) -> None:
         """Write outcomes, and only then delete the requests that they answer."""
-        await self._run(
-            self._put("outcomes", request_id, self._outcome_row(request_id, outcome))
-            for request_id, outcome in outcomes.items()
-        )
+        await self._outcomes.add(outcomes)
         await self.drop(outcomes)
-
-    def _outcome_row(self, request_id: str, outcome: Outcome) -> dict[str, Any]:
-        """Return the row of an outcome."""
-        del request_id
-        return {"text": json.dumps(_outcome.to_json(outcome))}
 
     async def forget(self, ids: Iterable[str]) -> None:
         """Let go of the outcomes of requests whose thread has ended, and of what was tried for them."""
         held = list(ids)
-        await self._run(self._put("outcomes", request_id, None) for request_id in held)
+        await self._outcomes.remove(held)
         await self.forget_attempts(held)
 
     async def drop(self, ids: Iterable[str]) -> None:
         """Let go of requests that nobody waits for any more."""
-        await self._run(self._put("requests", request_id, None) for request_id in ids)
+        held = list(ids)
+        await self.table.run(self._queue.beside(held, self._requests.removing(held)))
+        await self._queue.dropped(held)
 
     async def hold(self, requests: Iterable[Request]) -> None:
-        """Have requests at hand that are on their way, for they may be sent again. Here they are written down still."""
+        """Have requests at hand that are on their way, for they may be sent again."""
+        await self._requests.hold(requests)
+
+    def was_told(self, request_id: str) -> bool:
+        """Return whether a settled request's outcome is on its way to nobody any more."""
+        return self._outcomes.was_told(request_id)
 
     # -- what was tried --------------------------------------------------------------------------------------
 
@@ -144,9 +150,9 @@ class Ledger:
 
         Rows of version 0.1 are moved to their place first.
         """
-        await gather(self._run, self._root)
-        rows = await self._list("tries")
-        self._tries = dict(self._each("tries", rows, _tried))
+        await gather(self.table.run, self.table.root)
+        rows = await self.table.all("tries")
+        self._tries = dict(self.table.each("tries", rows, attempts_of))
 
     @property
     def has_tries(self) -> bool:
@@ -164,8 +170,10 @@ class Ledger:
             for request_id, attempt in attempts.items()
             if all(each.batch != attempt.batch for each in self.tries(request_id))
         }
-        await self._run(
-            self._put("tries", request_id, {"tries": _outcome.attempts_to_json((*self.tries(request_id), attempt))})
+        await self.table.run(
+            self.table.put(
+                "tries", request_id, {"tries": _outcome.attempts_to_json((*self.tries(request_id), attempt))}
+            )
             for request_id, attempt in new.items()
         )
         for request_id, attempt in new.items():
@@ -176,50 +184,63 @@ class Ledger:
         if not self._tries:
             return
         known = [request_id for request_id in ids if request_id in self._tries]
-        await self._run(self._put("tries", request_id, None) for request_id in known)
+        await self.table.run(self.table.put("tries", request_id, None) for request_id in known)
         for request_id in known:
             self._tries.pop(request_id, None)
 
     # -- the queue: kept in memory by the engine, and written down only where another process may go on with it ----
 
-    keeps_queue = False
-    """Whether what waits to be sent is written down, and sent though nobody hands it in again."""
+    @property
+    def keeps_queue(self) -> bool:
+        """Whether what waits to be sent is written down, and sent though nobody hands it in again."""
+        return self._queue.is_kept
 
     async def queued(self, waiting: Sequence[Waiting]) -> None:
-        """Note that requests wait to be sent. Does nothing here: who waits hands them in again."""
+        """Note that requests wait to be sent, before anybody is told that they do."""
+        await self._queue.add(waiting)
 
     async def unqueued(self, ids: Iterable[str]) -> None:
-        """Note that requests do not wait to be sent any more. Does nothing here."""
+        """Note that requests do not wait to be sent any more."""
+        await self._queue.remove(ids)
 
     async def queue(self) -> list[Waiting]:
-        """Read the requests that wait to be sent, oldest first. Of open batches, too, that are not confirmed."""
-        return []
+        """Read the requests that wait to be sent, oldest first. Of open batches, too, that are not confirmed.
+
+        A request with an outcome does not wait, whatever its row says: a process has died over it.
+        """
+        waiting = await self._queue.read()
+        settled = await self.settled(self._queue.may_be_settled([each.id for each in waiting]))
+        await self.drop(settled)
+        return [each for each in waiting if each.id not in settled and not self.is_held(each.id)]
 
     # -- batches -------------------------------------------------------------------------------------------
 
     async def begin(self, intent: Intent, money: dict[str, Any] | None = None) -> None:
         """Write an intent: first its members and its account, then that it was begun."""
-        account = [] if money is None else [self._put("money", intent.key, money)]
-        await self._run([self._members(intent), *account])
+        account = [] if money is None else [self.table.put("money", intent.key, money)]
+        await self.table.run([self._members(intent), *account])
         await self.unprepared(intent)
 
     async def unprepared(self, intent: Intent) -> None:
         """Write that nothing was sent for an intent."""
-        await self._run([self._put("batches", intent.key, {"stage": "begun", "at": intent.begun_at.timestamp()})])
+        await self.table.run(
+            [self.table.put("batches", intent.key, {"stage": "begun", "at": intent.begun_at.timestamp()})]
+        )
 
     async def prepared(self, intent: Intent) -> None:
         """Write what a submission that is about to be made can be found by, and its members again."""
         row = {"stage": "prepared", "at": intent.begun_at.timestamp(), "prepared": intent.prepared}
-        await self._run([self._members(intent), self._put("batches", intent.key, row)])
+        await self.table.run([self._members(intent), self.table.put("batches", intent.key, row)])
 
     async def confirm(self, batch: SubmittedBatch) -> None:
         """Write that the provider has the batch, and its members again: whoever else was here may have dropped them."""
-        await self._run([self._members(batch), self._submitted(batch)])
+        await self.table.run([self._members(batch), self._submitted(batch)])
+        await self._queue.remove(batch.members)
 
     async def join(self, batch: SubmittedBatch, money: dict[str, Any] | None = None) -> None:
         """Write that requests share lines of a batch that the provider has: its members and its account, anew."""
-        account = [] if money is None else [self._put("money", batch.key, money)]
-        await self._run([*account, self._members(batch)])
+        account = [] if money is None else [self.table.put("money", batch.key, money)]
+        await self.table.run([*account, self._members(batch)])
 
     def _submitted(self, batch: SubmittedBatch) -> PutOp:
         row: dict[str, Any] = {
@@ -228,90 +249,69 @@ class Ledger:
             "handle": batch.handle,
         }
         if batch.blind is not None:
-            row["blind"] = _blind_row(batch.blind)
-        return self._put("batches", batch.key, row)
+            row["blind"] = blind_row(batch.blind)
+        if batch.kept:
+            row["kept"] = list(batch.kept)
+        if batch.leaves_at is not None:
+            row["leaves_at"] = batch.leaves_at.timestamp()
+        return self.table.put("batches", batch.key, row)
 
     def _members(self, batch: Intent | SubmittedBatch) -> PutOp:
         members: dict[str, Any] = {"ids": list(batch.members), "group": batch.group}
         if batch.keys:
             members |= {"keys": list(batch.keys), "shared": batch.shared}
         if batch.terms != Terms():
-            members["terms"] = _terms_row(batch.terms)
-        return self._put("members", batch.key, members)
+            members["terms"] = terms_row(batch.terms)
+        return self.table.put("members", batch.key, members)
 
     async def mark(self, batch: SubmittedBatch) -> None:
         """Write what has changed of a batch: nobody waits for it any more, or it cannot be looked at.
 
         If it is overdue, its members are free from now on.
         """
-        await self._run([self._submitted(batch)])
+        await self.table.run([self._submitted(batch)])
 
     async def withdraw(self, key: str) -> None:
         """Drop an intent of which nothing was sent."""
-        await self._run([self._put("batches", key, None)])
-        await self._run([self._put("members", key, None), self._put("money", key, None)])
+        await self.table.run([self.table.put("batches", key, None)])
+        await self.table.run([self.table.put("members", key, None), self.table.put("money", key, None)])
 
     async def close(self, closed: Closed, money: dict[str, Any] | None = None) -> None:
         """Replace a settled batch by its summary, and its account by what it has used."""
-        usage = closed.usage
-        row = {
-            "handle": closed.handle,
-            "requests": closed.requests,
-            "submitted_at": closed.submitted_at.timestamp(),
-            "ended_at": closed.ended_at.timestamp(),
-            "outcomes": dict(closed.outcomes),
-            "usage": None
-            if usage is None
-            else [
-                usage.model,
-                usage.input_tokens,
-                usage.output_tokens,
-                usage.cached_tokens,
-                *([True] if usage.realtime else []),
-            ],
-        }
-        if closed.resubmitted or closed.paid_twice:
-            row |= {"resubmitted": closed.resubmitted, "paid_twice": closed.paid_twice}
-        if closed.group:
-            row["group"] = closed.group
-        if closed.failures:
-            row["failures"] = [[*kind, count] for kind, count in closed.failures.items()]
-        if closed.lane != "batch":
-            row["lane"] = closed.lane
-        account = [] if money is None else [self._put("money", closed.key, money)]
-        await self._run([self._put("closed", closed.key, row), *account])
-        await self._run([self._put("batches", closed.key, None)])
-        await self._run([self._put("members", closed.key, None)])
-
-    def was_told(self, request_id: str) -> bool:
-        """Return whether a settled request's outcome is on its way to nobody any more."""
-        del request_id
-        return True
+        account = [] if money is None else [self.table.put("money", closed.key, money)]
+        await self.table.run([self.table.put("closed", closed.key, closed_row(closed)), *account])
+        await self.table.run([self.table.put("batches", closed.key, None)])
+        await self.table.run([self.table.put("members", closed.key, None)])
+        if self._most_closed is not None:
+            self._closed.append(closed.key)
+            while len(self._closed) > self._most_closed:
+                oldest = self._closed.popleft()
+                await self.table.run([self.table.put(kind, oldest, None) for kind in ("closed", "money")])
 
     async def note_money(self, accounts: Mapping[str, dict[str, Any]]) -> None:
         """Write accounts of requests that no batch holds, by a key that is theirs. Idempotent."""
-        await self._run(self._put("money", key, account) for key, account in accounts.items())
+        await self.table.run(self.table.put("money", key, account) for key, account in accounts.items())
 
     async def note_trace(self, key: str, row: dict[str, Any] | None) -> None:
         """Write where the requests of a batch were asked, before it is begun; `None` once its span was handed over."""
-        await self._run([self._put("traces", key, row)])
+        await self.table.run([self.table.put("traces", key, row)])
 
     async def trace(self, key: str) -> dict[str, Any] | None:
         """Read where the requests of a batch were asked."""
-        (row,) = await self._get("traces", [key])
+        (row,) = await self.table.get("traces", [key])
         return row
 
     async def traces(self) -> list[tuple[str, dict[str, Any]]]:
         """Read those rows of all batches, by the batch's key: of open ones, of ended ones, and of some never sent."""
-        return await self._list("traces")
+        return await self.table.all("traces")
 
     async def money(self) -> list[tuple[str, dict[str, Any]]]:
         """Read all accounts, by the batch's key: of open batches, of closed ones, and of some that were never sent."""
-        return await self._list("money")
+        return await self.table.all("money")
 
     async def money_of(self, key: str) -> dict[str, Any] | None:
         """Read the account of one batch."""
-        (row,) = await self._get("money", [key])
+        (row,) = await self.table.get("money", [key])
         return row
 
     async def open_batches(self, *, tidy: bool = False) -> list[tuple[Intent, bool] | SubmittedBatch]:
@@ -322,21 +322,44 @@ class Ledger:
         Args:
             tidy: Drop the halves of batches that a process has left which died between two writes.
         """
-        rows = await self._list("batches")  # before their members: those of a batch are there before it is
+        rows = await self.table.all("batches")  # before their members: those of a batch are there before it is
         if tidy:
-            held_by = dict(await self._list("members"))
+            held_by = dict(await self.table.all("members"))
             await self._tidy(dict(rows), held_by)
         else:
             keys = [key for key, _ in rows]
-            found = zip(keys, await self._get("members", keys), strict=True)
-            held_by = {key: held for key, held in found if held is not None}
+            rows_of = zip(keys, await self.table.get("members", keys), strict=True)
+            held_by = {key: held for key, held in rows_of if held is not None}
         known: list[tuple[str, dict[str, Any] | None]] = []
+        unread: list[str] = []
         for key, row in rows:
             if key in held_by:
                 known.append((key, row))
             else:
                 self._set_aside(key, row)
-        return self._each("batches", known, lambda key, row: _batch(key, row, held_by[key]))
+        found = self.table.each("batches", known, lambda key, row: batch_of(key, row, held_by[key]), unread)
+        self.held = {key: await self._open_in(held_by.get(key)) for key in unread}
+        return found
+
+    async def _open_in(self, members: Mapping[str, Any] | None) -> frozenset[str]:
+        """Return what a batch may hold whose row cannot be read: nobody knows whether it was paid for."""
+        ids = members.get("ids") if members is not None else None
+        named = [each for each in ids if is_request_id(each)] if isinstance(ids, list) else []
+        return frozenset(named) - await self.settled(named)
+
+    def is_held(self, request_id: str) -> bool:
+        """Return whether a batch may hold a request whose rows cannot be read."""
+        return any(request_id in ids for ids in self.held.values())
+
+    async def give_up(self, key: str, outcome: Outcome) -> frozenset[str]:
+        """End what a batch may hold that cannot be read, and let go of its rows; returns the requests."""
+        ids = self.held.get(key, frozenset())
+        if key in self.held:
+            await self.settle(dict.fromkeys(sorted(ids), outcome))
+            await self.unqueued(ids)
+            await self.withdraw(key)
+            del self.held[key]
+        return ids
 
     async def _tidy(self, batches: Mapping[str, Mapping[str, Any]], members: Iterable[str]) -> None:
         """Drop what a process has left that died while it began a batch, or let go of one.
@@ -344,9 +367,9 @@ class Ledger:
         Whoever begins one meanwhile, where two race, writes its members again before it sends.
         """
         held = set(members)
-        await self._run(self._put("members", key, None) for key in held - batches.keys())
+        await self.table.run(self.table.put("members", key, None) for key in held - batches.keys())
         half = [key for key, row in batches.items() if key not in held and row.get("stage") == "begun"]
-        await self._run(self._put("batches", key, None) for key in half)
+        await self.table.run(self.table.put("batches", key, None) for key in half)
 
     def _set_aside(self, key: str, row: Mapping[str, Any]) -> None:
         """Leave a batch as it is whose members are not known; its requests are asked again by who waits for them."""
@@ -360,195 +383,21 @@ class Ledger:
                 "are requested",
                 key,
                 _logged.handle(row.get("handle")),
-                extra=about(bridge=self._root[1], batch=key),
+                extra=about(bridge=self.table.root[1], batch=key),
             )
         self.aside[key] = row.get("handle", row.get("prepared"))
 
     async def closed_batches(self) -> list[Closed]:
         """Read the summaries of settled batches."""
-        return self._each("closed", await self._list("closed"), _closed)
+        return self.table.each("closed", await self.table.all("closed"), closed_of)
 
     async def forget_closed(self, before: datetime) -> None:
         """Let go of the summaries and accounts of batches that ended before a time."""
         old = [batch.key for batch in await self.closed_batches() if batch.ended_at < before]
         hits = [key for key, row in await self.money() if key.startswith("hit-") and row["at"] < before.timestamp()]
-        await self._run(self._put("closed", key, None) for key in old)
-        await self._run(self._put("money", key, None) for key in (*old, *hits))
+        await self.table.run(self.table.put("closed", key, None) for key in old)
+        await self.table.run(self.table.put("money", key, None) for key in (*old, *hits))
 
     async def closed_among(self, keys: Sequence[str]) -> list[Closed]:
         """Read the summaries of settled batches that are known by these keys."""
-        return self._each("closed", zip(keys, await self._get("closed", keys), strict=True), _closed)
-
-    def _each(
-        self, kind: str, rows: Iterable[tuple[str, dict[str, Any] | None]], read: Callable[[str, dict[str, Any]], T]
-    ) -> list[T]:
-        """Return what rows hold; those that are not there are left out."""
-        found: list[T] = []
-        for key, row in rows:
-            if row is not None:
-                try:
-                    found.append(read(key, row))
-                except (LedgerError, *_UNREADABLE) as error:
-                    self._unreadable(kind, key, error)
-        return found
-
-    def _unreadable(self, kind: str, key: str, error: Exception) -> None:
-        """Handle a row that cannot be read: here, the error is raised that reading it has raised."""
-        del kind, key
-        raise error
-
-    # -- the store -----------------------------------------------------------------------------------------
-
-    def _put(self, kind: str, key: str, value: dict[str, Any] | None) -> PutOp:
-        return PutOp((*self._root, kind), key, value, index=False)
-
-    async def _get(self, kind: str, keys: Sequence[str]) -> list[dict[str, Any] | None]:
-        namespace = (*self._root, kind)
-        items = await self._run(GetOp(namespace, key) for key in keys)
-        return [None if item is None else item.value for item in items]
-
-    async def _list(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
-        (found,) = await self._run([SearchOp((*self._root, kind), limit=_MOST)])
-        if len(found) >= _MOST:
-            raise LedgerError(f"the ledger contains {_MOST:,} {kind} or more, and cannot list them; use another file")
-        return sorted(((item.key, item.value) for item in found), key=_age_and_key)
-
-    async def _run(self, ops: Iterable[Op]) -> list[Any]:
-        results: list[Any] = []
-        chunk: list[Op] = []
-        for op in ops:
-            chunk.append(op)
-            if len(chunk) == _CHUNK:
-                results += await self._store.abatch(chunk)
-                chunk = []
-        if chunk:
-            results += await self._store.abatch(chunk)
-        return results
-
-
-def _batch(key: str, row: Mapping[str, Any], held: Mapping[str, Any]) -> tuple[Intent, bool] | SubmittedBatch:
-    ids, group, at = tuple(held["ids"]), held["group"], _time(row["at"])
-    keys, shared, terms = tuple(held.get("keys", ())), held.get("shared", False), _terms(held.get("terms"))
-    if not (all(isinstance(each, str) for each in (*ids, *keys, group)) and isinstance(shared, bool)):
-        raise LedgerError(f"the members of batch {key!r} cannot be read; the store was damaged or edited")
-    if keys and len(keys) != len(ids):
-        raise LedgerError(f"batch {key!r} has not as many keys as members; the store was damaged or edited")
-    match row["stage"]:
-        case "begun":
-            return Intent(key, ids, group, at, None, keys, shared, terms), False
-        case "prepared":
-            return Intent(key, ids, group, at, row["prepared"], keys, shared, terms), True
-        case "submitted":
-            handle, blind = row["handle"], _blind(row.get("blind"))
-            return SubmittedBatch(key, ids, group, at, handle, keys, shared, terms, blind=blind)
-        case "overdue" | "cancelled" as left:
-            handle, blind = row["handle"], _blind(row.get("blind"))
-            return SubmittedBatch(key, ids, group, at, handle, keys, shared, terms, left, blind)
-        case stage:
-            raise LedgerError(
-                f"batch {key!r} is in stage {stage!r}, which this version of BatchBridge does not "
-                "know; was the file written by a newer one? Upgrade, or use another file"
-            )
-
-
-def _closed(key: str, row: Mapping[str, Any]) -> Closed:
-    return Closed(
-        key=key,
-        handle=row["handle"],
-        requests=row["requests"],
-        submitted_at=_time(row["submitted_at"]),
-        ended_at=_time(row["ended_at"]),
-        outcomes=row["outcomes"],
-        usage=Usage(*row["usage"]) if row["usage"] else None,
-        resubmitted=row.get("resubmitted", 0),
-        paid_twice=row.get("paid_twice", 0),
-        group=row.get("group", ""),
-        failures={(kind, code, status, passes): n for kind, code, status, passes, n in row.get("failures", ())},
-        lane=row.get("lane", "batch"),
-    )
-
-
-def _settled(request_id: str, row: Mapping[str, Any]) -> tuple[str, Outcome]:
-    return request_id, _outcome.from_json(_read(row))
-
-
-def _tried(request_id: str, row: Mapping[str, Any]) -> tuple[str, tuple[Attempt, ...]]:
-    return request_id, _outcome.attempts_from_json(row["tries"])
-
-
-def _request_row(request: Request) -> dict[str, Any]:
-    row: dict[str, Any] = {"thread": request.thread, "text": _item_text(request)}
-    if request.tenant:
-        row["tenant"] = request.tenant
-    if request.sample:
-        row["sample"] = request.sample
-    if request.deadline is not None:
-        row["deadline"] = request.deadline.total_seconds()
-    if request.label:
-        row["label"] = request.label
-    if request.run:
-        row["run"] = request.run
-    if request.trace:
-        row["trace"] = request.trace
-    if request.is_priced:
-        row["priced"] = True
-    return row
-
-
-def _item_text(request: Request) -> str:
-    return request.data.decode() if type(request) is Serialized else json.dumps(request.item)
-
-
-def _request(request_id: str, row: Mapping[str, Any]) -> Request:
-    own = read_seconds(row.get("deadline"))
-    tenant, sample = row.get("tenant", ""), row.get("sample", "")
-    label, run = row.get("label", ""), row.get("run", "")
-    trace, is_priced = row.get("trace", ""), row.get("priced") is True
-    return Request(request_id, row["thread"], _read(row, "item"), tenant, sample, own, label, run, trace, is_priced)
-
-
-def _terms_row(terms: Terms) -> dict[str, Any]:
-    row: dict[str, Any] = {"bytes": terms.bytes}
-    if terms.asked_at is not None:
-        row["asked_at"] = terms.asked_at.timestamp()
-    if terms.fallback:
-        row["fallback"] = True
-    if terms.deadline is not None:
-        row["deadline"] = terms.deadline.total_seconds()
-    return row
-
-
-def _terms(row: Any) -> Terms:
-    if not row:
-        return Terms()
-    asked_at = row.get("asked_at")
-    own = read_seconds(row.get("deadline"))
-    return Terms(_time(asked_at) if asked_at is not None else None, row["bytes"], row.get("fallback", False), own)
-
-
-def _blind_row(blind: Blind) -> list[float]:
-    return [blind.since.timestamp(), blind.at.timestamp(), blind.spent.total_seconds()]
-
-
-def _blind(row: Sequence[float] | None) -> Blind | None:
-    if row is None:
-        return None
-    since, at, spent = row
-    return Blind(_time(since), _time(at), timedelta(seconds=spent))
-
-
-def _read(row: Mapping[str, Any], name: str | None = None) -> Any:
-    """Return what a row holds as text; of a row that an earlier version wrote, what stands there under a name."""
-    if "text" in row:
-        return json.loads(row["text"])
-    return row[name] if name else row
-
-
-def _age_and_key(row: tuple[str, Mapping[str, Any]]) -> tuple[float, str]:
-    key, value = row
-    at = value.get("at", 0.0)
-    return (at if isinstance(at, int | float) and at == at else 0.0), key  # noqa: PLR0124  # NaN has no place
-
-
-def _time(timestamp: float) -> datetime:
-    return datetime.fromtimestamp(timestamp, UTC)
+        return self.table.each("closed", zip(keys, await self.table.get("closed", keys), strict=True), closed_of)

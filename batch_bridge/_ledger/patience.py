@@ -7,6 +7,7 @@ and reads the ledger again.
 
 import asyncio
 import functools
+import inspect
 import logging
 import sqlite3
 from collections import deque
@@ -21,7 +22,7 @@ from langgraph.store.base import Op
 
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import logger_of
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge.errors import BatchBridgeError
 from batch_bridge.events import StoreFailed
 
@@ -91,7 +92,18 @@ class Patience:
         try:
             return await work()
         except Exception as error:  # noqa: BLE001  # what interrupts is no error that passes, and is raised again
-            failed: Exception = error
+            return await self.again(work, error)
+
+    async def again(self, work: Callable[[], Awaitable[T]], failed: Exception) -> T:
+        """Do some work again that has failed, as `call` does.
+
+        Args:
+            work: The work.
+            failed: What it has raised.
+
+        Raises:
+            Exception: As `call`.
+        """
         if self.has_given_up(failed):  # a call inside of this one was tried for long enough
             raise failed
         place, failures, pause = object(), 0, _FIRST_PAUSE
@@ -190,7 +202,10 @@ class PatientRows:
     async def abatch(self, ops: Iterable[Op]) -> list[Any]:
         """See `Rows`. Operations may take effect twice."""
         held = list(ops)
-        return await self._patience.call(lambda: self._rows.abatch(held))
+        try:
+            return await self._rows.abatch(held)
+        except Exception as error:  # noqa: BLE001  # as in `Patience.call`
+            return await self._patience.again(lambda: self._rows.abatch(held), error)
 
 
 def patient_saver(saver: BaseCheckpointSaver[Any], patience: Patience) -> BaseCheckpointSaver[Any]:
@@ -210,10 +225,14 @@ def patient_saver(saver: BaseCheckpointSaver[Any], patience: Patience) -> BaseCh
 
 
 def _tried_again(function: Callable[..., Awaitable[T]], patience: Patience) -> Callable[..., Awaitable[T]]:
-    @functools.wraps(function)  # LangGraph looks at the parameters
+    @functools.wraps(function)
     async def call(*arguments: Any, **named: Any) -> T:
-        return await patience.call(lambda: function(*arguments, **named))
+        try:
+            return await function(*arguments, **named)
+        except Exception as error:  # noqa: BLE001  # as in `call`
+            return await patience.again(lambda: function(*arguments, **named), error)
 
+    call.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]  # LangGraph looks at it in each run
     return call
 
 

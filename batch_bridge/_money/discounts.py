@@ -70,3 +70,15 @@ def discount_of(lane: str, vendor: str | None) -> Discount | None:
             return FLEX.get(vendor or "")
         case _:
             return WINDOWS.get(lane) if vendor == "openai" else None
+
+
+_USUAL: Final[Mapping[str, Decimal]] = {"batch": _HALF, "flex": _HALF} | {
+    lane: window.factor for lane, window in WINDOWS.items()
+}
+"""What a lane costs of the standard price where nothing is known of the provider."""
+
+
+def share_of(lane: str, vendor: str | None) -> Decimal:
+    """Return the share of the standard price that a lane costs, to compare lanes by."""
+    known = discount_of(lane, vendor)
+    return _USUAL.get(lane, Decimal(1)) if known is None else known.factor

@@ -1,7 +1,7 @@
 """A receipt: what was paid, what it would have cost in realtime, and what was saved. Money is `Decimal`."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any, Final
 
@@ -130,6 +130,35 @@ def receipt(bridges: Iterable[tuple[Prices, Iterable[AccountLine]]]) -> Cost:
         by_model={name: CostLine(**each.figures()) for name, each in sorted(models.items())},
         by_lane={name: CostLine(**each.figures()) for name, each in sorted(lanes.items())},
     )
+
+
+def add_up(costs: Sequence[Cost]) -> Cost:
+    """Return the sum of receipts."""
+    currencies = {cost.currency for cost in costs}
+    whole = _added(costs)
+    if len(currencies) > 1:
+        whole |= {"paid": None, "list_price": None, "unknown": whole["requests"], "known": _ZERO}
+    return Cost(
+        **whole,
+        currency="" if len(currencies) > 1 else next(iter(currencies), "USD"),
+        by_model=_merged([cost.by_model for cost in costs]),
+        by_lane=_merged([cost.by_lane for cost in costs]),
+    )
+
+
+def _merged(lines: Sequence[Mapping[str, CostLine]]) -> dict[str, CostLine]:
+    names = sorted({name for each in lines for name in each})
+    return {name: CostLine(**_added([each[name] for each in lines if name in each])) for name in names}
+
+
+def _added(lines: Sequence[CostLine]) -> dict[str, Any]:
+    figures: dict[str, Any] = {
+        name: None if None in (amounts := [getattr(line, name) for line in lines]) else sum(amounts, _ZERO)
+        for name in ("paid", "list_price")
+    }
+    for name in (each.name for each in fields(CostLine) if each.name not in figures):
+        figures[name] = sum((getattr(line, name) for line in lines), _ZERO if name == "known" else 0)
+    return figures
 
 
 def rows(bridges: Iterable[tuple[str, Prices, Iterable[AccountLine]]]) -> list[dict[str, Any]]:

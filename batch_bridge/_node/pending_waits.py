@@ -114,6 +114,7 @@ class PendingWaits:
         self._survived: set[str] = set()
         self._claimed: set[str] = set()
         self._answers: dict[str, Outcome] = {}
+        self._old: set[str] = set()
         self._rounds: list[_Round] = []
         self._by = by or this_process()
         self._parked: _Parked | None = None
@@ -147,6 +148,10 @@ class PendingWaits:
     def rounds(self) -> int:
         """How often this execution was answered."""
         return len(self._rounds)
+
+    def was_given(self, request_id: str) -> bool:
+        """Return whether an execution of this task in an earlier run was given the outcome of a request already."""
+        return request_id in self._old
 
     @property
     def lacks_keys(self) -> bool:
@@ -334,6 +339,8 @@ class PendingWaits:
         if fresh:
             self._rounds.append(_Round(frozenset(fresh), read_author(value) == self._by))
             self._answers.update((each, brought[each]) for each in fresh)
+            if not is_new_answer(value):
+                self._old |= fresh
 
 
 _pending: WeakKeyDictionary[Callable[[Any], None], dict[tuple[object, ...], PendingWaits]] = WeakKeyDictionary()

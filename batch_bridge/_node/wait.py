@@ -41,6 +41,7 @@ from batch_bridge._node.platform.announce import (
     user_of,
 )
 from batch_bridge._node.quiet_loop import keep_quiet
+from batch_bridge._node.replayed import replayed
 from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._node.slow_rounds import note_late
 from batch_bridge._node.step_limits import LINK, install
@@ -81,6 +82,7 @@ class Link:
         by: Who asks: the session that drives the graph.
         inherited: What the thread is given now was asked for by somebody else, a session before this one.
         boxes: Those of the executions in which something waited.
+        loaded: The thread's newest checkpoint, alone in a tuple, where its host has just read it: the leg begins there.
     """
 
     bridges: frozenset[str]
@@ -91,6 +93,7 @@ class Link:
     by: str = ""
     inherited: bool = False
     boxes: set[PendingWaits] = field(default_factory=set)
+    loaded: tuple[Any] | None = None
 
     def unclaimed(self, given: Iterable[str]) -> set[str]:
         """Return the answers that no wait has taken, of what the thread was `given` and of what it was given before.
@@ -293,10 +296,11 @@ async def wait_outcome(
 ) -> tuple[str, Outcome]:
     """Park this thread like `wait`, and return the request's id and its outcome; the answer is not decoded.
 
-    With `is_priced` the outcome tells what was paid, where that is known.
+    With `is_priced` the outcome tells what was paid, where that is known. An answer that the node was given before is
+    `Replayed`.
     """
     pending, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline, is_priced=is_priced)
-    return _note(await _resolve(pending, asked))
+    return _note(pending, *await _resolve(pending, asked))
 
 
 def wait_outcome_sync(
@@ -309,7 +313,7 @@ def wait_outcome_sync(
 ) -> tuple[str, Outcome]:
     """Park this thread like `wait_outcome`, in a synchronous node."""
     pending, (asked,) = _open([check_item(item, "wait()")], batcher, key, deadline, is_priced=is_priced)
-    return _note(_resolve_sync(pending, asked))
+    return _note(pending, *_resolve_sync(pending, asked))
 
 
 def in_node() -> bool:
@@ -468,10 +472,12 @@ def _execution() -> tuple[ExecutionInfo, Callable[[Any], None], Link | None]:
     return info, runtime.stream_writer, configurable.get(LINK)
 
 
-def _note(ended: tuple[str, Outcome]) -> tuple[str, Outcome]:
-    if (consumed := _consumed()) is not None:
-        consumed.add(ended[0])
-    return ended
+def _note(pending: PendingWaits, request_id: str, outcome: Outcome) -> tuple[str, Outcome]:
+    consumed = _consumed()
+    was_given = pending.was_given(request_id) or (consumed is not None and request_id in consumed)
+    if consumed is not None:
+        consumed.add(request_id)
+    return request_id, replayed(outcome) if was_given else outcome
 
 
 def _run_id(runtime: Runtime[Any]) -> str:

@@ -8,11 +8,11 @@ from langgraph.store.base import Op, PutOp, SearchOp
 
 from batch_bridge._core.models import JSON
 from batch_bridge._core.payload.interrupt_payload import is_request_id
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._server.unreadable import report
 from batch_bridge.errors import LedgerError
 
-_ENTRIES = 1000
+ENTRIES = 1000
 """Entries in a piece: one row, rewritten when one of them changes."""
 _LONGEST_NAME = 12
 _MOST = 100_000
@@ -31,11 +31,18 @@ class ChunkedSet:
         store: Where they are.
         namespace: Below what.
         is_right: Returns whether an entry has the form of those that its owner writes; another one is set aside.
+        entries: How many are in a piece.
     """
 
     def __init__(
-        self, store: Rows, namespace: tuple[str, ...], is_right: Callable[[Any], bool] = lambda _: True
+        self,
+        store: Rows,
+        namespace: tuple[str, ...],
+        is_right: Callable[[Any], bool] = lambda _: True,
+        *,
+        entries: int = ENTRIES,
     ) -> None:
+        self._most = entries
         self._store = store
         self._is_right = is_right
         self._namespace = namespace
@@ -136,7 +143,7 @@ class ChunkedSet:
 
     def _roomy(self) -> str:
         name = f"{self._last:012d}"
-        if len(self._pieces.get(name, ())) >= _ENTRIES:
+        if len(self._pieces.get(name, ())) >= self._most:
             self._last += 1
             name = f"{self._last:012d}"
         return name

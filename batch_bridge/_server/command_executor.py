@@ -8,13 +8,13 @@ from typing import Any, Final, assert_never
 from batch_bridge._core.models import Cancelled
 from batch_bridge._engine import Engine
 from batch_bridge._engine.intake import CANCELLED
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._server import commands as command_log
 from batch_bridge._server.commands import ServerCommand
 from batch_bridge._server.delivery import Outbox
 from batch_bridge._server.eraser import WHY, Eraser
-from batch_bridge._server.ledger import ServerLedger
 from batch_bridge._server.port.threads import ThreadServer
+from batch_bridge._server.records import ServerRecords
 from batch_bridge._server.users import Users
 
 _AT_ONCE: Final = 1000
@@ -33,7 +33,7 @@ class CommandExecutor:
     Args:
         store: Where they lie.
         bridge: The bridge's name on this server.
-        ledger: The bridge's.
+        records: The bridge's.
         engine: The bridge's.
         outbox: Delivers what was cancelled, or is to be delivered again.
         renew: Says that the tick still runs, and fails if it is another's by now.
@@ -46,7 +46,7 @@ class CommandExecutor:
         self,
         store: Rows,
         bridge: str,
-        ledger: ServerLedger,
+        records: ServerRecords,
         *,
         engine: Engine,
         outbox: Outbox,
@@ -57,7 +57,7 @@ class CommandExecutor:
     ) -> None:
         self._store = store
         self._bridge = bridge
-        self._ledger = ledger
+        self._records = records
         self._engine = engine
         self._outbox = outbox
         self._renew = renew
@@ -86,8 +86,8 @@ class CommandExecutor:
                 case "flush":
                     self._flushes.append(command)
                 case "replay":
-                    count = await self._ledger.replay(await self._dead(command))
-                    self._outbox.add(self._ledger.outbox, now)
+                    count = await self._records.replay(await self._dead(command))
+                    self._outbox.add(self._records.outbox, now)
                     done.append(replace(command, done=count))
                 case "cancel":
                     count, left = await self._cancel(command, unparked, now)
@@ -140,7 +140,7 @@ class CommandExecutor:
         cancelled = await self.cancel(await self._own(command, await self._named(command.what)), now)
         if not command.by and isinstance(command.what, Mapping):
             for key in command.what.get("batch", ()):
-                cancelled |= await self._ledger.give_up(key, Cancelled(CANCELLED))
+                cancelled |= await self._records.ledger.give_up(key, Cancelled(CANCELLED))
         self._outbox.add(cancelled, now)
         late = {thread for thread, said_at in unparked.items() if said_at <= command.at}
         left: Any = None
@@ -174,9 +174,9 @@ class CommandExecutor:
             case {"thread_id": threads}:
                 if not self._has_learnt:
                     sent = [each for key in engine.batches for each in engine.in_batch(key)]
-                    await self._ledger.learn(sent, self._renew)
+                    await self._records.learn(sent, self._renew)
                     self._has_learnt = True
-                return [each for thread in threads for each in sorted(self._ledger.requests_of(thread))]
+                return [each for thread in threads for each in sorted(self._records.owners.requests_of(thread))]
             case _:
                 return [*engine.waiting, *(each for key in engine.batches for each in engine.in_batch(key))]
 
@@ -185,15 +185,15 @@ class CommandExecutor:
         held = list(ids)
         if not command.by:
             return held
-        await self._ledger.learn(held, self._renew)
-        users = await self._users.of({thread for each in held if (thread := self._ledger.thread_of(each))})
-        return [each for each in held if users.get(self._ledger.thread_of(each)) == command.by]
+        await self._records.learn(held, self._renew)
+        users = await self._users.of({thread for each in held if (thread := self._records.owners.thread_of(each))})
+        return [each for each in held if users.get(self._records.owners.thread_of(each)) == command.by]
 
     async def _dead(self, command: ServerCommand) -> list[str] | None:
         """Return the dead letters that an order is for; `None`: all of them."""
         if not command.by:
             return None if command.what == "all" else command.what
-        dead: dict[str, Any] = dict(self._ledger.dead.items())
+        dead: dict[str, Any] = dict(self._records.dead.items())
         threads = {each: str(dead[each][0]) for each in command.what if each in dead}
         users = await self._users.of(threads.values())
         return [each for each, thread in threads.items() if users.get(thread) == command.by]

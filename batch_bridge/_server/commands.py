@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeGuard
 
 from langgraph.store.base import GetOp, Op, PutOp, SearchOp
 
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._server.unreadable import UNREADABLE, is_text, report, time_of
 from batch_bridge.errors import CommandError
 

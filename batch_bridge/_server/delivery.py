@@ -15,17 +15,17 @@ from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._engine.flights.notices import Notices
 from batch_bridge._engine.waiting.turns import in_turns
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._node.platform.client import Access
 from batch_bridge._node.platform.keys import KeyRing
 from batch_bridge._server.delivery_policy import Delivery, Verdict, due, judge, resume_map
-from batch_bridge._server.ledger import ServerLedger
-from batch_bridge._server.port.threads import ThreadServer
+from batch_bridge._server.port.threads import ThreadBusyError, ThreadServer
+from batch_bridge._server.records import ServerRecords
 from batch_bridge._server.thread_claims import claim, unclaim
 from batch_bridge._server.thread_view import ParkedWait, ThreadView
 from batch_bridge._server.users import Users
 from batch_bridge.errors import BridgeUnreachableError
-from batch_bridge.events import Delivered, Event
+from batch_bridge.events import DeadLetter, Delivered, Event
 
 logger = logger_of(__name__)
 
@@ -36,12 +36,12 @@ _MOST_FAILURES = 8
 
 
 class Outbox:
-    """The letters of one bridge, in one process. What it must not forget is in the ledger's outbox.
+    """The deliveries of one bridge, in one process. What it must not forget is in the outbox of its records.
 
     Args:
         store: For claims, and for notes of what was delivered.
         bridge: The bridge's name on this server.
-        ledger: Holds the outbox and the outcomes.
+        records: Hold the outbox and the outcomes.
         forget: Lets go of outcomes whose thread has ended.
         tell: Told of what threads were resumed with, if anybody wants to know.
         access: How the server is reached as the user whose a thread is.
@@ -54,7 +54,7 @@ class Outbox:
         self,
         store: Rows,
         bridge: str,
-        ledger: ServerLedger,
+        records: ServerRecords,
         forget: Callable[[Sequence[str]], Awaitable[None]],
         tell: Callable[[Event], None] | None = None,
         *,
@@ -66,7 +66,7 @@ class Outbox:
         self._store = store
         self._ended = ended
         self._bridge = bridge
-        self._ledger = ledger
+        self._records = records
         self._forget = forget
         self._tell = tell
         self._access = access
@@ -80,7 +80,7 @@ class Outbox:
     def load(self, now: datetime) -> None:
         """Take up what the outbox holds; how it went with a thread so far is remembered."""
         before, self._deliveries = self._deliveries, {}
-        self.add(self._ledger.outbox, now)
+        self.add(self._records.outbox, now)
         for thread, delivery in self._deliveries.items():
             if (old := before.get(thread)) is not None and old.ids == delivery.ids:
                 self._deliveries[thread] = old
@@ -94,7 +94,7 @@ class Outbox:
             again: They had ended when their thread was seen asking for them: it may have taken them already.
         """
         for request_id in ids:
-            thread = self._ledger.outbox.get(request_id)
+            thread = self._records.outbox.get(request_id)
             if isinstance(thread, str):
                 delivery = self._deliveries.get(thread)
                 if delivery is None:
@@ -210,7 +210,7 @@ class Outbox:
             hour = (*delivered_namespace(self._bridge), f"{now:%Y%m%d%H}")
             await self._store.abatch([PutOp(hour, uuid4().hex, {"ids": list(kept)}, index=False)])
         await self._forget(ended)  # first, too: a letter without an outcome is taken for read
-        await self._ledger.outbox.remove([*ended, *kept])
+        await self._records.outbox.remove([*ended, *kept])
 
     async def _bury(self, delivery: Delivery, reason: str, now: datetime, *, logged: str = "") -> None:
         logger.error(
@@ -221,14 +221,16 @@ class Outbox:
             extra=about(bridge=self._bridge),
         )
         self.last_error = f"thread {delivery.thread}: {reason}"
-        await self._ledger.bury(delivery.ids, reason, now)
+        dead = await self._records.bury(delivery.ids, reason, now)
         self._deliveries.pop(delivery.thread, None)
+        if self._tell is not None and dead:
+            self._tell(DeadLetter(bridge=self._bridge, thread=delivery.thread, requests=tuple(dead), reason=reason))
 
     # -- resuming ------------------------------------------------------------------------------------------------
 
     async def _send(self, server: ThreadServer, to_send: Sequence[tuple[Delivery, ThreadView]], now: datetime) -> None:
         ids = [each.id for _, thread in to_send for each in thread.asks(self._bridge)]
-        outcomes = await self._ledger.outcomes(ids)
+        outcomes = await self._records.ledger.outcomes(ids)
         gate = asyncio.Semaphore(_SIDE_BY_SIDE)
 
         async def send(delivery: Delivery, thread: ThreadView) -> None:
@@ -273,7 +275,7 @@ class Outbox:
         answers = resume_map(interrupts, self._bridge, outcomes, keys=self._ring.keys, thread=thread.id)
         try:
             await server.resume(thread, interrupts, answers, self._strikes.get(thread.id, 0))
-        except ConflictError:
+        except (ConflictError, ThreadBusyError):
             logger.info(
                 "%s: thread %s is busy with another run; it is checked again",
                 self._bridge,

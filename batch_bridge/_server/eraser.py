@@ -9,11 +9,11 @@ from typing import Final
 
 from batch_bridge._core.models import Cancelled
 from batch_bridge._engine import Engine
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._node.platform.inbox import read_notes, remove_notes
 from batch_bridge._server import commands as command_log
-from batch_bridge._server.ledger import ServerLedger
 from batch_bridge._server.port.threads import ThreadServer
+from batch_bridge._server.records import ServerRecords
 from batch_bridge._server.users import Users
 
 WHY: Final = "the request was erased, with all that was held of its user"
@@ -25,7 +25,7 @@ class Eraser:
     Args:
         store: Where the rows are.
         bridge: The bridge's name on this server.
-        ledger: The bridge's.
+        records: The bridge's.
         engine: The bridge's.
         renew: Says that the tick still runs, and fails if it is another's by now.
         users: Whose the threads are.
@@ -35,7 +35,7 @@ class Eraser:
         self,
         store: Rows,
         bridge: str,
-        ledger: ServerLedger,
+        records: ServerRecords,
         *,
         engine: Engine,
         renew: Callable[[], Awaitable[None]],
@@ -43,7 +43,7 @@ class Eraser:
     ) -> None:
         self._store = store
         self._bridge = bridge
-        self._ledger = ledger
+        self._records = records
         self._engine = engine
         self._renew = renew
         self._users = users
@@ -54,8 +54,8 @@ class Eraser:
         ids: set[str] = set()
         for user in what.get("user", ()):
             threads |= await self._users.threads_of(user)
-            ids |= await self._ledger.held_of(user, threads, self._renew)
-        return ids | await self._ledger.held_of("", threads, self._renew), threads
+            ids |= await self._records.held_of(user, threads, self._renew)
+        return ids | await self._records.held_of("", threads, self._renew), threads
 
     async def erase(
         self, server: ThreadServer, what: Mapping[str, Iterable[str]], ids: set[str], threads: set[str]
@@ -65,16 +65,16 @@ class Eraser:
         Returns:
             The requests that a thread which is there still waits for: it is told that they were erased.
         """
-        ledger, users = self._ledger, set(what.get("user", ()))
+        records, users = self._records, set(what.get("user", ()))
         there = await server.present(sorted(threads))
-        told = {each for each in ids if (thread := ledger.outbox.get(each)) and thread in there}
-        await ledger.learn(told)
-        await ledger.replace(dict.fromkeys(told, Cancelled(WHY)))
+        told = {each for each in ids if (thread := records.outbox.get(each)) and thread in there}
+        await records.learn(told)
+        await records.replace(dict.fromkeys(told, Cancelled(WHY)))
         gone = ids - told
         await self._engine.forget(sorted(gone))
-        await ledger.erase(gone)
+        await records.erase(gone)
         self._engine.forget_who(threads, users)
-        await ledger.blank_accounts(threads, users)
+        await records.blank_accounts(threads, users)
         notes, _ = await read_notes(self._store, self._bridge)
         left = [
             each.key for each in notes if each.thread not in there and (each.thread in threads or each.user in users)

@@ -10,12 +10,13 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
+from langgraph.store.base import BaseStore
 from langgraph.types import Command
 from langgraph_sdk.errors import APIError
 from typing_extensions import TypedDict
 
 from batch_bridge._node.platform.announce import user_of
-from batch_bridge._node.platform.capabilities import check_graph_id
+from batch_bridge._node.platform.tickers import ticks_apart
 from batch_bridge._server.commands import KNOWN, VERBS, Verb, check_limits, read, read_poll
 from batch_bridge._server.tick import ServerHost
 from batch_bridge.errors import CommandError, NoStoreError, OutsideGraphError
@@ -57,7 +58,8 @@ class BridgeState(BridgeInput, total=False):
         undelivered: Outcomes whose thread has not taken them yet.
         unclaimed: Answers that were paid for and that no wait asks for any more, as far as `retention` goes back.
         held: Requests of batches whose rows cannot be read: they are neither sent again nor answered.
-        dead_letters: Outcomes that could not be delivered, the first of them: request, thread, reason.
+        dead: Outcomes that could not be delivered.
+        dead_letters: The first of them: request, thread, reason.
         last_error: What failed last; empty if nothing has.
         cost: What was paid, would have been paid in realtime, and was saved, by model and by lane, as far as
             `retention` goes back; amounts are exact strings, `null` where a price is not known.
@@ -71,6 +73,7 @@ class BridgeState(BridgeInput, total=False):
     undelivered: int
     unclaimed: int
     held: int
+    dead: int
     dead_letters: list[dict[str, str]]
     last_error: str
     cost: dict[str, Any]
@@ -86,13 +89,14 @@ _Step: TypeAlias = str
 """The name of the node that comes next."""
 
 
-def build(host_of: Callable[[str], ServerHost]) -> CompiledStateGraph[Any, Any, Any, Any]:
+def build(host_of: Callable[[str], ServerHost], name: str) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Return a bridge's graph.
 
     Args:
         host_of: Returns this process's host of a graph id.
+        name: The bridge's own name, by which it is known where a server does not say which graph runs.
     """
-    steps = _Steps(host_of)
+    steps = _Steps(host_of, name)
     graph = StateGraph(BridgeState, input_schema=BridgeInput)
     graph.add_node("collect", steps.collect)
     graph.add_node("advance", steps.advance)
@@ -106,8 +110,9 @@ def build(host_of: Callable[[str], ServerHost]) -> CompiledStateGraph[Any, Any, 
 class _Steps:
     """The nodes."""
 
-    def __init__(self, host_of: Callable[[str], ServerHost]) -> None:
+    def __init__(self, host_of: Callable[[str], ServerHost], name: str) -> None:
         self._host_of = host_of
+        self._name = name
 
     async def collect(self, state: BridgeState, runtime: Runtime[Any]) -> Command[Literal["advance", "__end__"]]:
         """Take in what newly parked threads ask for, and do what there are orders for."""
@@ -116,6 +121,8 @@ class _Steps:
         if store is None:
             raise NoStoreError("a bridge keeps its ledger in the deployment's store, and this server gives it none")
         run_id = _run_id(runtime)
+        if ticks_apart(server):
+            return await _leave(host, store, state, run_id, user_of(runtime))
         try:
             is_ours = server is None or info is None or await host.is_ours(store, str(info.thread_id))
         except Exception as error:  # noqa: BLE001  # as in `_step`: the store may be out of reach
@@ -208,8 +215,7 @@ class _Steps:
             raise OutsideGraphError(
                 "a bridge's graph runs only on a LangGraph server; elsewhere pass the Bridge to a Runner"
             )
-        check_graph_id(runtime.server_info)
-        return self._host_of(runtime.server_info.graph_id)
+        return self._host_of(runtime.server_info.graph_id or self._name)
 
     async def _step(
         self,
@@ -232,6 +238,19 @@ class _Steps:
             await host.break_off()
             raise
         return Command(goto=then, update=_TAKEN if first else None)
+
+
+async def _leave(host: ServerHost, store: BaseStore, state: BridgeState, run_id: str, user: str) -> Command[Any]:
+    """Write down the orders of a run on a server where the bridge is ticked for outside of runs.
+
+    Raises:
+        CommandError: There is no such order, or it is not for this user to give.
+    """
+    commands = read(_input(state))
+    check_limits(commands, user)
+    given = state.get("id") or run_id
+    await host.accept(store, given, commands, by=user)
+    return _ended({**_TAKEN, "id": given, "next_tick": "by the process that ticks for this bridge"})
 
 
 def _run_id(runtime: Runtime[Any]) -> str:

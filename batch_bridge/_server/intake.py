@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from batch_bridge._core.models import Request
 from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._engine import Engine
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._node.platform.inbox import Note, read_notes, remove_notes
 from batch_bridge._node.platform.keys import KeyRing
 from batch_bridge._server.delivery import Outbox
-from batch_bridge._server.ledger import ServerLedger
 from batch_bridge._server.port.threads import ThreadServer
+from batch_bridge._server.records import ServerRecords
 from batch_bridge._server.thread_view import ThreadView
 from batch_bridge._server.unreadable import report
 from batch_bridge._server.users import Users
@@ -54,7 +54,7 @@ class Intake:
     Args:
         store: Where the inbox is.
         bridge: The bridge's name on this server.
-        ledger: The bridge's.
+        records: The bridge's.
         engine: The bridge's.
         outbox: Is told of threads that have parked anew.
         renew: Says that the tick still runs, and fails if it is another's by now.
@@ -67,7 +67,7 @@ class Intake:
         self,
         store: Rows,
         bridge: str,
-        ledger: ServerLedger,
+        records: ServerRecords,
         *,
         engine: Engine,
         outbox: Outbox,
@@ -78,7 +78,7 @@ class Intake:
     ) -> None:
         self._store = store
         self._name = bridge
-        self._ledger = ledger
+        self._records = records
         self._engine = engine
         self._outbox = outbox
         self._renew = renew
@@ -124,7 +124,7 @@ class Intake:
             if note.thread in seen and note.asks in seen[note.thread].digests(self._name):
                 if note.idle is not None or note.thread not in fresh:
                     self._outbox.strike(note.thread, idle=bool(note.idle) and note.thread in fresh)
-                await self._ledger.note_unclaimed(note.unclaimed, note.thread, now)
+                await self._records.note_unclaimed(note.unclaimed, note.thread, now)
         self._outbox.hasten(threads, now)
         await remove_notes(self._store, self._name, self._sort(notes, seen, now, news, hidden_from))
 
@@ -137,13 +137,13 @@ class Intake:
         for thread in threads:
             asked = thread.asks(self._name)
             if asked:
-                requests += [each.request(thread.id) for each in asked if not self._ledger.is_held(each.id)]
-                stale += self._ledger.queued_of(thread.id) - {each.id for each in asked}
+                requests += [each.request(thread.id) for each in asked if not self._records.ledger.is_held(each.id)]
+                stale += self._records.queued_of(thread.id) - {each.id for each in asked}
         requests = await self._users.owned(requests)
         await self._engine.drop(stale)
         new = [each for each in requests if not self._engine.knows(each.id)]
         settled = await self._engine.collect(requests, now, asked_at=asked_at)
-        await self._ledger.outbox.add({each.id: each.thread for each in requests if each.id in settled})
+        await self._records.outbox.add({each.id: each.thread for each in requests if each.id in settled})
         self._outbox.add(settled, now, again=True)
         return {each.thread for each in new if each.id not in settled}
 
@@ -200,8 +200,8 @@ class Intake:
         return True
 
     def _is_news(self, thread: ThreadView) -> bool:
-        asked = {each.id for each in thread.asks(self._name) if not self._ledger.is_held(each.id)}
-        return any(not self._engine.knows(each) and each not in self._ledger.dead for each in asked)
+        asked = {each.id for each in thread.asks(self._name) if not self._records.ledger.is_held(each.id)}
+        return any(not self._engine.knows(each) and each not in self._records.dead for each in asked)
 
     async def drop_abandoned(self, server: ThreadServer, ids: tuple[str, ...], *, may_hide: bool) -> None:
         """Take out of the queue what nobody waits for any more: its thread was deleted, has ended, or does other work.
@@ -215,7 +215,7 @@ class Intake:
         """
         by_thread: dict[str, list[str]] = {}
         for request_id in ids:
-            by_thread.setdefault(self._ledger.thread_of(request_id), []).append(request_id)
+            by_thread.setdefault(self._records.owners.thread_of(request_id), []).append(request_id)
         abandoned: list[str] = []
         threads = list(by_thread)
         for start in range(0, len(threads), _LOOKED_AT):

@@ -12,7 +12,7 @@ from uuid import uuid4
 from langgraph.store.base import GetOp, PutOp
 
 from batch_bridge._ledger.claims import lease_of, runner_of
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge.errors import ProviderUnavailable
 
 _TERM = timedelta(seconds=20)

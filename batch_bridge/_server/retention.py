@@ -7,10 +7,10 @@ from langgraph.store.base import ListNamespacesOp, MatchCondition, PutOp, Search
 
 from batch_bridge._core.payload.interrupt_payload import is_request_id
 from batch_bridge._core.wording.log import logger_of
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._server.delivery import delivered_namespace
-from batch_bridge._server.ledger import ServerLedger
 from batch_bridge._server.port.threads import ThreadServer
+from batch_bridge._server.records import ServerRecords
 from batch_bridge._server.thread_claims import forget_stale
 from batch_bridge._server.users import Users
 
@@ -26,7 +26,7 @@ class Retention:
     Args:
         store: Where it is.
         bridge: The bridge's name on this server.
-        ledger: The bridge's.
+        records: The bridge's.
         forget: Lets go of outcomes.
         users: Whose the threads are.
         period: How long delivered outcomes, dead letters and summaries of batches are kept.
@@ -36,7 +36,7 @@ class Retention:
         self,
         store: Rows,
         bridge: str,
-        ledger: ServerLedger,
+        records: ServerRecords,
         forget: Callable[[Sequence[str]], Awaitable[None]],
         period: timedelta,
         *,
@@ -44,7 +44,7 @@ class Retention:
     ) -> None:
         self._store = store
         self._bridge = bridge
-        self._ledger = ledger
+        self._records = records
         self._forget = forget
         self._period = period
         self._users = users
@@ -57,9 +57,9 @@ class Retention:
         first, self._due = self._due is None, now + _EVERY
         oldest = now - self._period
         await self._forget_delivered(f"{oldest:%Y%m%d%H}")
-        await self._ledger.forget_closed(oldest)
-        await self._forget(await self._ledger.forget_dead(oldest))
-        await self._ledger.forget_unclaimed(oldest)
+        await self._records.ledger.forget_closed(oldest)
+        await self._forget(await self._records.forget_dead(oldest))
+        await self._records.forget_unclaimed(oldest)
         await forget_stale(self._store, now)
         if not first:
             await server.tidy()

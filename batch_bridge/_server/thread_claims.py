@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from langgraph.store.base import PutOp, SearchOp
 
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 
 _ROOT = "batch_bridge_claims"
 _MOST = 10_000

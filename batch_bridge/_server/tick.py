@@ -18,7 +18,8 @@ from batch_bridge._engine.flights.notices import Notices
 from batch_bridge._host.batch_notices import batch_notices
 from batch_bridge._host.callbacks import Listeners
 from batch_bridge._host.notify import Notifier
-from batch_bridge._ledger.ledger import Ledger, Rows
+from batch_bridge._ledger.ledger import Ledger
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._money import receipt
 from batch_bridge._money.receipt import to_json
 from batch_bridge._node.platform.client import Access
@@ -31,9 +32,9 @@ from batch_bridge._server.delivery import Outbox
 from batch_bridge._server.eraser import Eraser
 from batch_bridge._server.intake import Intake
 from batch_bridge._server.lease import Lease
-from batch_bridge._server.ledger import DeploymentStore, ServerLedger
 from batch_bridge._server.port.langgraph import LangGraphServer
 from batch_bridge._server.port.threads import ThreadServer
+from batch_bridge._server.records import DeploymentStore, ServerRecords
 from batch_bridge._server.retention import Retention
 from batch_bridge._server.timer import TickTimer
 from batch_bridge._server.users import Users
@@ -76,6 +77,7 @@ class ServerHost:
         listeners: Whom to tell what happens, if there is anybody.
         notifier: Who sends notices of batches that have ended, if anybody is to be told.
         server: Runs the threads; a LangGraph server that is reached by `access`, where it is left out.
+        key_ring: The deployment's keys, where the server has to know them too.
     """
 
     def __init__(
@@ -88,19 +90,20 @@ class ServerHost:
         listeners: Listeners | None = None,
         notifier: Notifier | None = None,
         server: ThreadServer | None = None,
+        key_ring: KeyRing | None = None,
     ) -> None:
         self._name = graph_id
         self._access = access
         self._store = DeploymentStore()
-        self._ledger = ServerLedger(self._store, graph_id)
+        self._records = ServerRecords(self._store, graph_id)
         self._lease = Lease(self._store, graph_id)
-        self._engine = engine(self._ledger, graph_id)
+        self._engine = engine(self._records.ledger, graph_id)
         self._listeners = listeners
         tell = None if listeners is None else listeners.tell
         self._engine.on_event = tell
         self._engine.tells_cost = listeners is not None and listeners.hears_events
         self._batch_notices = batch_notices(graph_id, self._engine, notifier, self._store)
-        self._ring = KeyRing()
+        self._ring = key_ring or KeyRing()
         users = Users(self._store, access)
         self._server: ThreadServer = server or LangGraphServer(
             graph_id, access, self._store, key_ring=self._ring, users=users
@@ -109,21 +112,21 @@ class ServerHost:
         self._outbox = Outbox(
             self._store,
             graph_id,
-            self._ledger,
+            self._records,
             self._engine.forget,
-            tell,
+            self._engine.on_event,
             access=access,
             users=users,
             key_ring=self._ring,
             ended=self._engine.purse.end,
         )
         shared: _Shared = {"engine": self._engine, "outbox": self._outbox, "renew": self._renew, "users": users}
-        self._intake = Intake(self._store, graph_id, self._ledger, patience=retention, key_ring=self._ring, **shared)
-        eraser = Eraser(self._store, graph_id, self._ledger, engine=self._engine, renew=self._renew, users=users)
+        self._intake = Intake(self._store, graph_id, self._records, patience=retention, key_ring=self._ring, **shared)
+        eraser = Eraser(self._store, graph_id, self._records, engine=self._engine, renew=self._renew, users=users)
         self._executor = CommandExecutor(
-            self._store, graph_id, self._ledger, eraser=eraser, server=self._server, **shared
+            self._store, graph_id, self._records, eraser=eraser, server=self._server, **shared
         )
-        self._retention = Retention(self._store, graph_id, self._ledger, self._engine.forget, retention, users=users)
+        self._retention = Retention(self._store, graph_id, self._records, self._engine.forget, retention, users=users)
         self._engine.before_submit = self._lease.check
         self._opened = self._is_alone = False
         self._look_at: datetime | None = None
@@ -202,7 +205,7 @@ class ServerHost:
         await self._ring.load(self._store, first=self.passes == 1)
         if not mine or not self._opened:
             self._opened = False  # until all is read: a tick that is cancelled half way leaves this as it is
-            await self._ledger.load(self._renew)
+            await self._records.load(self._renew)
             await self._renew()  # a long queue takes its time
             await self._engine.open(now)
             self._outbox.load(now)
@@ -219,7 +222,7 @@ class ServerHost:
                 logger.error("%s: %s%s", self._name, self.last_error, again)
 
     def _tell_held(self) -> None:
-        for key, ids in self._ledger.held.items():
+        for key, ids in self._records.ledger.held.items():
             self.last_error = (
                 f"the rows of batch {key!r} cannot be read; {len(ids)} requests that it may hold are neither sent "
                 f"again nor answered. Look it up at the provider, and then give them up: cancel={{'batch': {key!r}}}"
@@ -412,14 +415,15 @@ class ServerHost:
 
     def status(self) -> dict[str, Any]:
         """Return what the thread's state shows."""
-        dead: list[tuple[str, Any]] = list(islice(self._ledger.dead.items(), _SHOWN))
+        dead: list[tuple[str, Any]] = list(islice(self._records.dead.items(), _SHOWN))
         return {
             "waiting": self._engine.queued if self._engine.is_open else 0,
             "in_flight": self._engine.in_flight,
             "batches": self._engine.batches_in_flight,
             "undelivered": len(self._outbox),
-            "unclaimed": len(self._ledger.unclaimed),
-            "held": sum(map(len, self._ledger.held.values())),
+            "unclaimed": len(self._records.unclaimed),
+            "held": sum(map(len, self._records.ledger.held.values())),
+            "dead": len(self._records.dead),
             "dead_letters": [{"request": each, "thread": thread, "reason": why} for each, (thread, why, _) in dead],
             "last_error": self.last_error,
             "cost": self._cost,

@@ -16,7 +16,7 @@ from langgraph.store.base import GetOp, PutOp, SearchOp
 from langgraph_sdk.errors import NotFoundError
 
 from batch_bridge._core.models import Request
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._node.platform.client import Access, identity_in
 from batch_bridge._server.thread_view import present
 from batch_bridge._server.unreadable import is_text

@@ -66,10 +66,10 @@ class _Times:
 def eta_of(facts: Facts) -> Eta | None:
     """Return when it will be done; `None`: there is no history yet."""
     sent = [each for each in facts.open_batches if each.state in ("in_flight", "submitting")]
-    by_group: dict[str, list[Batch]] = {}
+    by_group: dict[tuple[str, str], list[Batch]] = {}
     for batch in facts.history:
-        by_group.setdefault(batch.group, []).append(batch)
-    groups = {batch.group for batch in sent} or set(by_group)
+        by_group.setdefault(batch.kind, []).append(batch)
+    groups = {batch.kind for batch in sent} or set(by_group)
     if not by_group or not groups <= by_group.keys():
         return None
     times = {group: _Times.of(by_group[group]) for group in groups}
@@ -77,7 +77,7 @@ def eta_of(facts: Facts) -> Eta | None:
     draws = max(min(_DRAWS, _MOST_DRAWN // count), 50)
     random = Random(0)  # noqa: S311  # the same facts give the same answer
     now = [
-        max(_left(times[each.group], each, facts.now, random) for each in sent) if sent else 0.0 for _ in range(draws)
+        max(_left(times[each.kind], each, facts.now, random) for each in sent) if sent else 0.0 for _ in range(draws)
     ]
     waves = _waves_left(facts)
     run = None

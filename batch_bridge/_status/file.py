@@ -25,6 +25,8 @@ def read_only(name: str | os.PathLike[str]) -> Iterator[sqlite3.Connection]:
         RunFileError: It is not there, no such file, or cannot be read.
     """
     path = Path(name).absolute()
+    if path.is_dir():
+        raise RunFileError(f"{path} is a folder. Name the file of a Runner, a Batcher or Jobs in it")
     if not path.is_file():
         raise RunFileError(f"{path}: there is no such file. Name the file of a Runner, a Batcher or Jobs")
     try:

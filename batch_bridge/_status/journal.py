@@ -13,8 +13,8 @@ from langgraph.store.base import GetOp, PutOp
 from batch_bridge._core import clock as _clock
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import logger_of
-from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.process import machine, started
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._status.names import BEAT, OWNER, STATUS, VERSION
 
 logger = logger_of(__name__)

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
+from batch_bridge._core.policy.lanes import lane_in
 from batch_bridge._core.policy.vendor_terms import VendorTerms
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._status.models import Batch
@@ -55,9 +56,17 @@ class Ledgers:
 
     def rows(self, bridge: str, kind: str) -> Iterator[tuple[str, Row]]:
         """Read all rows of a kind."""
+        return ((key, orjson.loads(value)) for key, value in self.values(bridge, kind))
+
+    def values(self, bridge: str, kind: str) -> Iterator[tuple[str, bytes]]:
+        """Read all rows of a kind, as they are stored."""
         sql = "SELECT key, value FROM store WHERE prefix = ? ORDER BY key"
-        for key, value in self.connection.execute(sql, (f"{_ROOT}{bridge}.{kind}",)):
-            yield key, orjson.loads(value)
+        yield from self.connection.execute(sql, (f"{_ROOT}{bridge}.{kind}",))
+
+    def keys(self, bridge: str, kind: str) -> Iterator[str]:
+        """Read the keys of all rows of a kind."""
+        sql = "SELECT key FROM store WHERE prefix = ? ORDER BY key"
+        return (key for (key,) in self.connection.execute(sql, (f"{_ROOT}{bridge}.{kind}",)))
 
     def count(self, bridge: str, kind: str) -> int:
         """Count the rows of a kind, those of version 0.1 in its shards too."""
@@ -117,6 +126,7 @@ def open_batch(
     total, group, asked_at = members
     is_sent = row["stage"] not in ("begun", "prepared")
     blind = row.get("blind")
+    lane = lane_in(row.get("handle") if is_sent else row.get("prepared"))
     left = row["stage"] in ("overdue", "cancelled") or shown.get("stopping", False)
     return Batch(
         key=key,
@@ -128,12 +138,13 @@ def open_batch(
         done=shown.get("done"),
         submitted_at=row["at"] if is_sent else None,
         asked_at=asked_at,
-        window_until=None if terms.window is None or not is_sent else row["at"] + terms.window,
+        window_until=row["at"] + terms.window if terms.window is not None and is_sent and lane == "batch" else None,
         failures=shown.get("failures", 0),
         problem=shown.get("problem", "") or ("it could not be looked at" if blind else ""),
         since=shown.get("since"),
         bad_since=shown.get("bad_since") or (blind[0] if blind else None),
         expires_at=None if terms.keeps is None or not is_sent else row["at"] + terms.keeps,
+        lane=lane,
     )
 
 
@@ -152,6 +163,7 @@ def closed_batch(bridge: str, key: str, row: Row) -> Batch:
         outcomes=dict(row["outcomes"]),
         resubmitted=row.get("resubmitted", 0),
         paid_twice=row.get("paid_twice", 0),
+        lane=row.get("lane", "batch"),
     )
 
 

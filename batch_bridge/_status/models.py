@@ -112,6 +112,7 @@ class Batch:
         resubmitted: Those that went into another batch.
         paid_twice: Those that were answered elsewhere, too.
         expires_at: When the provider deletes its results, if they are not collected.
+        lane: The lane that it was sent in.
     """
 
     key: str
@@ -133,6 +134,12 @@ class Batch:
     resubmitted: int = 0
     paid_twice: int = 0
     expires_at: float | None = None
+    lane: str = "batch"
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """What batches have in common that take about as long: their lane and group."""
+        return self.lane, self.group
 
 
 @dataclass(frozen=True, slots=True)

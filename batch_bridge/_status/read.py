@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from batch_bridge._core.policy.vendor_terms import VendorTerms, terms_of
-from batch_bridge._status.cost import cost_of
+from batch_bridge._status.cost import CostReader
 from batch_bridge._status.eta import eta_of
 from batch_bridge._status.file import read_only
 from batch_bridge._status.ledgers import Ledgers, closed_batch
@@ -40,12 +40,28 @@ def read_status(name: str | os.PathLike[str], now: float | None = None) -> Statu
     Raises:
         RunFileError: It is not there, no such file, damaged, or written by a version that this one does not know.
     """
-    at = time() if now is None else now
-    with read_only(name) as connection:
-        return _read(Path(name), connection, at)
+    return StatusReader(name).read(now)
 
 
-def _read(path: Path, connection: sqlite3.Connection, now: float) -> Status:
+class StatusReader:
+    """Reads a file again and again, for one who watches it. A look at what has ended already costs nearly nothing.
+
+    Args:
+        name: The file.
+    """
+
+    def __init__(self, name: str | os.PathLike[str]) -> None:
+        self._path = Path(name)
+        self._costs = CostReader()
+
+    def read(self, now: float | None = None) -> Status:
+        """Return how it is; as `read_status`."""
+        at = time() if now is None else now
+        with read_only(self._path) as connection:
+            return _read(self._path, connection, at, self._costs)
+
+
+def _read(path: Path, connection: sqlite3.Connection, now: float, costs: CostReader) -> Status:
     row = _owner_row(connection)
     known = None if row is None or row.get("version") != VERSION else row
     owner = owner_of(path, known, now)
@@ -89,7 +105,7 @@ def _read(path: Path, connection: sqlite3.Connection, now: float) -> Status:
         oldest_waiter=_oldest(bridges, open_batches, now, is_told=is_told),
         outcomes=dict(outcomes),
         failures=(*failures, *_thread_failures(connection, runs)),
-        cost=cost_of(ledgers),
+        cost=costs.read(ledgers),
         eta=eta_of(facts) if unfinished else None,
         paused=bool(known and known.get("paused")),
         stuck=tuple(stuck),

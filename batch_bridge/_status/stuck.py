@@ -38,7 +38,7 @@ def _judge(batch: Batch, facts: Facts) -> Stuck | None:
         since=batch.since or batch.submitted_at,
         bad_since=batch.bad_since,
         window_until=batch.window_until,
-        longest=_longest(batch.group, facts.history),
+        longest=_longest(batch, facts.history),
         now=facts.now,
     )
 
@@ -59,11 +59,11 @@ def _name(batch: Batch) -> str:
     return f"batch {batch.key}" + (f" ({batch.handle})" if batch.handle is not None else "")
 
 
-def _longest(group: str, history: Sequence[Batch]) -> float | None:
+def _longest(batch: Batch, history: Sequence[Batch]) -> float | None:
     return longest_of(
         each.ended_at - each.submitted_at
         for each in history
-        if each.group == group and each.ended_at is not None and each.submitted_at is not None
+        if each.kind == batch.kind and each.ended_at is not None and each.submitted_at is not None
     )
 
 

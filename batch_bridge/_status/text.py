@@ -109,7 +109,8 @@ def window_left(batch: Batch, now: float) -> float | None:
 def batch_line(batch: Batch, now: float) -> str:
     """Return how a batch is, in a line."""
     done = "?" if batch.done is None else f"{batch.done:,}"
-    parts = [f"{batch.state.replace('_', ' ')}", f"{done}/{batch.total:,}"]
+    where = "" if batch.lane == "batch" else f" ({batch.lane})"
+    parts = [f"{batch.state.replace('_', ' ')}{where}", f"{done}/{batch.total:,}"]
     if batch.ended_at is not None and batch.submitted_at is not None:
         parts.append(f"took {span(batch.ended_at - batch.submitted_at)}")
         parts += [f"{count:,} {kind}" for kind, count in batch.outcomes.items() if kind != "succeeded"]

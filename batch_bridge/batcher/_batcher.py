@@ -19,10 +19,11 @@ from batch_bridge._core.json.json_values import dumps
 from batch_bridge._core.models import JSON, Outcome, Request, Serialized, Succeeded
 from batch_bridge._core.payload.trace_context import current as current_trace
 from batch_bridge._core.policy.flush_policy import FlushPolicy, QueueSummary
+from batch_bridge._core.policy.lanes import LaneName
 from batch_bridge._core.provider import Provider
 from batch_bridge._engine import POLL_PATIENCE
 from batch_bridge._engine.telemetry import Telemetry
-from batch_bridge._engine.waiting.deadline import OnDeadline
+from batch_bridge._engine.waiting.ladder import OnDeadline
 from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress
 from batch_bridge._host.loop_thread import LoopThread
 from batch_bridge._host.notify import Notify
@@ -95,7 +96,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         cache: Answers items that were answered before; see `ResponseCache`.
         dedupe: Send equal items as one line, and deliver the answer to each; see `Bridge`.
         mode: A lane, such as `"batch"` or `"flex"`; `"auto"`; or `None` for the mode in the environment. See `Bridge`.
-        realtime_below: See `Bridge`.
+        realtime_below, ladder: See `Bridge`.
         attempts, deadline, on_deadline, fallback, prices: See `Bridge`.
         budget: What may be spent; see `Budget`. What would pass it ends as `BudgetExceeded`. Without `path=` it counts
             what this Batcher has sent.
@@ -166,6 +167,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         dedupe: bool = False,
         mode: AnyMode | None = None,
         realtime_below: int | None = None,
+        ladder: Sequence[LaneName] | None = None,
         attempts: int = 3,
         deadline: Within = None,
         on_deadline: OnDeadline = "wait_for_cancel",
@@ -213,6 +215,7 @@ class Batcher(Generic[ItemT, AnswerT]):
             dedupe=dedupe,
             mode=mode,
             realtime_below=realtime_below,
+            ladder=ladder,
             attempts=attempts,
             deadline=deadline,
             on_deadline=on_deadline,

@@ -16,7 +16,8 @@ from uuid import uuid4
 
 from langgraph.store.base import GetOp, ListNamespacesOp, MatchCondition, PutOp, SearchOp
 
-from batch_bridge._ledger.ledger import Ledger, Rows
+from batch_bridge._ledger.ledger import Ledger
+from batch_bridge._ledger.rows import Rows
 from batch_bridge.batcher._request_ids import DurableNames
 
 _EVERY: Final = timedelta(hours=1)

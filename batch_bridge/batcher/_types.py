@@ -9,9 +9,10 @@ from typing_extensions import TypeVar
 from batch_bridge._cache import ResponseCache
 from batch_bridge._core.durations import Duration, Within
 from batch_bridge._core.policy.flush_policy import FlushPolicy
+from batch_bridge._core.policy.lanes import LaneName
 from batch_bridge._core.provider import Provider
 from batch_bridge._engine.telemetry import Telemetry
-from batch_bridge._engine.waiting.deadline import OnDeadline
+from batch_bridge._engine.waiting.ladder import OnDeadline
 from batch_bridge._host.callbacks import OnEvent, OnItem, OnProgress
 from batch_bridge._host.notify import Notify
 from batch_bridge._money import Budget, Price, Prices
@@ -49,6 +50,7 @@ class BatcherOptions(TypedDict, total=False):
     dedupe: bool
     mode: AnyMode | None
     realtime_below: int | None
+    ladder: Sequence[LaneName] | None
     attempts: int
     deadline: Within
     on_deadline: OnDeadline

@@ -29,11 +29,11 @@ from batch_bridge._host.garbage_collector import relaxed
 from batch_bridge._host.loop_thread import LoopThread, Work
 from batch_bridge._host.report import Report, of_batches
 from batch_bridge._host.uncollected import warn_of_uncollected
-from batch_bridge._ledger.durable_queue import DurableQueueLedger
 from batch_bridge._ledger.in_memory import MemoryRows
-from batch_bridge._ledger.ledger import Ledger, Rows
-from batch_bridge._ledger.memory_budget import ledger_in
+from batch_bridge._ledger.ledger import Ledger
+from batch_bridge._ledger.make import durable, ledger_in
 from batch_bridge._ledger.patience import Patience, PatientRows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._money import Account, Cost, receipt
 from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._sqlite.file import open_file
@@ -444,7 +444,7 @@ class Worker:
                 self._patience = Patience("ledger", tell=tell)
                 self._rows = PatientRows(file, self._patience)
             rows, name = self._rows, self._bridge.name
-            ledger = DurableQueueLedger(rows, name) if self._peek else ledger_in(rows, name, most_closed=_MOST_CLOSED)
+            ledger = durable(rows, name) if self._peek else ledger_in(rows, name, most_closed=_MOST_CLOSED)
             engine = self._bridge.engine(ledger)
             engine.standstill = Standstill(self._give_up_after)
             self._engine_loop = EngineLoop(
@@ -613,6 +613,7 @@ class Worker:
                     await self._retained.note(self._rows, answered, _clock.now())
             else:
                 self._engine_loop.forget(outcomes)
+            self._look_whether_idle()  # before they are told: who closes it then finds it idle
             hand_back(done, Submission.resolve)
             await self._tell(told)
         self._look_whether_idle()

@@ -1,10 +1,11 @@
 """A bridge: a queue with a provider behind it. Nodes refer to it by `wait(…, batcher=…)`."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, cast, get_args
+from typing import Any, Final, cast
 
 from langgraph.graph.state import CompiledStateGraph
 from langgraph_sdk.client import LangGraphClient
@@ -14,12 +15,14 @@ from batch_bridge._core.durations import FORMS, Duration, Within, duration, requ
 from batch_bridge._core.models import JSON, Request
 from batch_bridge._core.policy.batching import Waiting, cap, split
 from batch_bridge._core.policy.flush_policy import FlushPolicy
+from batch_bridge._core.policy.lanes import LaneName
+from batch_bridge._core.policy.mode import resolve_ladder
 from batch_bridge._core.policy.vendor_terms import VendorTerms, terms_for
-from batch_bridge._core.provider import Provider, has_identity, has_price, has_realtime, has_tokens
+from batch_bridge._core.provider import Provider, has_identity, has_price, has_tokens
 from batch_bridge._engine import POLL_PATIENCE, Engine, Notices
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._engine.telemetry import Telemetry
-from batch_bridge._engine.waiting.deadline import Deadline, OnDeadline
+from batch_bridge._engine.waiting.ladder import Ladder, OnDeadline
 from batch_bridge._engine.waiting.quota import QuotaController
 from batch_bridge._engine.waiting.tenants import TenantLimits
 from batch_bridge._host.callbacks import Callbacks, Listeners, OnEvent, listen
@@ -28,11 +31,13 @@ from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import Budget, Lane, Price, Prices, Purse, Quote, of_asks
 from batch_bridge._node.platform.client import LINGER as LINGER_ON_SERVER
 from batch_bridge._node.platform.client import Access, Service, introduce, introduce_built
+from batch_bridge._node.platform.keys import KeyRing
 from batch_bridge._server.graph import build
 from batch_bridge._server.port.threads import ThreadServer
 from batch_bridge._server.tick import ServerHost
 from batch_bridge.bridge._flush_predicate import guarded
-from batch_bridge.bridge._mode_switch import AnyMode, ModeSwitch, switch
+from batch_bridge.bridge._ladder import check_lanes, deadline_of, home_of, ladder_of
+from batch_bridge.bridge._mode_switch import AnyMode, switch
 from batch_bridge.events import Progress
 from batch_bridge.providers._callables import CallableProvider, Find, Poll, Submit
 
@@ -88,6 +93,11 @@ class Bridge:
             `provider.lanes` for the lanes that a provider has. `None` uses `BATCH_BRIDGE_MODE` in the environment, or
             `"batch"`.
         realtime_below: For `"auto"`.
+        ladder: Several lanes instead of one mode, such as `["batch", "window:2h", "flex", "realtime"]`, from the
+            patient to the quick. Each request starts in the cheapest lane that can still meet its deadline, by what the
+            lane promises or by how long it took before, and moves on when that lane runs late or has no capacity. One
+            that no lane can answer in time goes to the last lane, and a `DeadlineTooShort` event tells of it. `None`:
+            several lanes in `BATCH_BRIDGE_MODE`, with commas between them, or the one of `mode`.
         client: On a LangGraph server whose threads belong to users: `lambda user: get_client(url=…, headers=…)`, which
             returns a `langgraph_sdk` client of that user, whose threads it resumes, and for `None` one of a service
             that may read all threads. Or a client of the service, or `lambda: …`, which names the user that it
@@ -104,12 +114,14 @@ class Bridge:
             batch is cancelled, and what it has not answered goes to the fallback, as what is queued still. Nothing
             waits for others longer than half of it: the flush policy's `max_age` is no more then. Where nobody answers
             what is late, as for a pair without `fallback`, it ends as `RequestExpired`, and may have been billed.
+            With a `ladder` it is the time by which the answer is to be there.
         on_deadline: `"wait_for_cancel"` waits until the provider tells what was done before the cancellation (OpenAI:
             up to ten minutes), and pays nothing twice. `"pay_again"` sends all of it to the fallback at once, and
             counts what the batch has answered all the same in `Report.paid_twice`. A pair cannot cancel: for it the
-            second is done whatever is said here.
+            second is done whatever is said here. In a `ladder` a batch is stopped early enough for the next lane; what
+            it has not told by that lane's last chance moves on. An answer that arrives all the same is kept.
         fallback: Who answers what is late: a provider, in realtime if it has a realtime way. By default the provider
-            itself, in realtime.
+            itself, in realtime. Not with a `ladder`, whose last lane answers what is late.
         per_tenant: How much of one user of a LangGraph server may wait to be sent; what is over the limit ends as
             `RequestFailed` with the code `"tenant_limit"`. `None`: no limit. Users take turns in any case.
         prices: What tokens cost, where `genai-prices` does not know it, or knows it wrong; see `Prices`.
@@ -126,7 +138,8 @@ class Bridge:
 
     Raises:
         TypeError: Neither or both of a provider and functions were given, or an argument has the wrong type.
-        ValueError: The name is empty, the interval is not positive, or the mode is unknown or no lane of the provider.
+        ValueError: The name is empty, the interval is not positive, or a mode or lane is unknown, or none of the
+            provider.
     """
 
     def __init__(
@@ -144,6 +157,7 @@ class Bridge:
         dedupe: bool = False,
         mode: AnyMode | None = None,
         realtime_below: int | None = None,
+        ladder: Sequence[LaneName] | None = None,
         client: Service | None = None,
         linger: Within = None,
         retention: Duration = timedelta(days=7),
@@ -186,13 +200,19 @@ class Bridge:
         self._kind = type(provider).__name__
         self._telemetry = _telemetry(telemetry)
         self._terms = terms_for(provider, self._kind)
+        self._lanes = _lanes(provider, ladder, mode, realtime_below)
         self._provider, self._flush, self._mode = switch(
-            provider, flush or FlushPolicy(), mode, realtime_below, what="Bridge"
+            provider,
+            flush or FlushPolicy(),
+            home_of(self._lanes) if self._lanes else mode,
+            realtime_below,
+            what="Bridge",
         )
-        repeats, within = _attempts(attempts), _deadline(deadline, on_deadline, provider, fallback)
-        self._attempts = repeats if self._mode not in ("realtime", "flex") else 1  # each call is repeated by itself
-        self._deadline = within if self._mode != "realtime" else None  # nothing is late
-        self._flush = guarded(_in_time(self._flush, self._deadline), name)
+        self._ladder = self._ladder_of(provider, deadline, on_deadline, fallback)
+        # In realtime and flex each call is repeated by itself.
+        self._attempts = _attempts(attempts) if self._mode not in ("realtime", "flex") else 1
+        self._flush = _in_time(self._flush, self._ladder)
+        self._flush = guarded(self._flush, name)
         self._name = name
         self._poll_interval = interval
         self._poll_patience = _patience(poll_patience)
@@ -206,8 +226,24 @@ class Bridge:
         self._access = Access(_service(client), LINGER_ON_SERVER if self._linger is None else math.ceil(self._linger))
         self._hosts: dict[str, ServerHost] = {}
         self._graph: CompiledStateGraph[Any, Any, Any, Any] | None = None
+        self.__annotations__: dict[str, Any] = {}  # Aegra asks what it calls for its hints, as if it were a function
+
+    def _ladder_of(
+        self, provider: Provider, deadline: object, policy: OnDeadline, fallback: Provider | None
+    ) -> Ladder | None:
+        """Return the lanes that requests go to; `None` where nothing is ever late."""
+        if fallback is not None and not _is_provider(fallback):
+            raise TypeError(f"fallback={fallback!r} is not a provider; pass one such as OpenAIBatch(…)")
+        if not self._lanes:
+            within = deadline_of(deadline, policy, provider, fallback)
+            return within if self._mode != "realtime" else None
+        if fallback is not None:
+            raise ValueError("Bridge(ladder=…, fallback=…): the last lane answers what is late; leave fallback= out")
+        return ladder_of(provider, self._lanes, deadline, policy, flush=self._flush, terms=self._terms)
 
     def __repr__(self) -> str:
+        if self._lanes:
+            return f"Bridge({self._kind}, name={self._name!r}, ladder={list(self._lanes)!r})"
         mode = "" if self._mode == "batch" else f", mode={self._mode!r}"
         return f"Bridge({self._kind}, name={self._name!r}{mode})"
 
@@ -228,9 +264,8 @@ class Bridge:
 
     @property
     def providers(self) -> tuple[Provider, ...]:
-        """The provider, and the fallback if there is a deadline."""
-        fallback = self._deadline.fallback if self._deadline is not None else None
-        return (self._provider,) if fallback is None else (self._provider, fallback)
+        """The provider, and who answers in other lanes or what is late."""
+        return (self._provider, *(self._ladder.providers if self._ladder is not None else ()))
 
     @property
     def mode(self) -> AnyMode:
@@ -238,9 +273,14 @@ class Bridge:
         return self._mode
 
     @property
+    def ladder(self) -> tuple[LaneName, ...] | None:
+        """The lanes that requests move through; `None` if it has one lane, and perhaps a fallback."""
+        return self._lanes
+
+    @property
     def deadline(self) -> timedelta | None:
         """How long a request without its own deadline may take."""
-        return self._deadline.after if self._deadline is not None else None
+        return self._ladder.after if self._ladder is not None else None
 
     @property
     def terms(self) -> VendorTerms:
@@ -309,14 +349,14 @@ class Bridge:
         limits = cap(self._provider.limits, self._flush.max_requests, self._flush.max_bytes)
         count = sum(1 for _ in split(waiting, limits))
         vendor = self._provider.vendor
-        lane = _quoted(self._mode)
+        lane = _quoted(self._mode) if self._ladder is None else cast("Lane", self._ladder.first(_quoted(self._mode)))
         return of_asks(asks, self._prices, vendor, batches=count, now=now, output_tokens=output_tokens, lane=lane)
 
     def __call__(self) -> CompiledStateGraph[Any, Any, Any, Any]:
         """Return the bridge's graph for a LangGraph server, which calls this for `langgraph.json`."""
         if self._graph is None:
             introduce_built(self._name, self._access)
-            self._graph = build(self._host)
+            self._graph = build(self._host, self._name)
         return self._graph
 
     def _host(self, graph_id: str) -> ServerHost:
@@ -332,12 +372,32 @@ class Bridge:
             )
         return self._hosts[graph_id]
 
-    def host_in(self, name: str, server: ThreadServer) -> ServerHost:
+    def lifespan(self, *, dsn: str | None = None) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+        """Return the lifespan of an `http.app` of Aegra, in which this bridge is ticked for.
+
+        ::
+
+            app = FastAPI(lifespan=bridge.lifespan())       # aegra.json: "http": {"app": "./app.py:app"}
+
+        Each process of Aegra may tick, and one of them does. See `docs/aegra.md`.
+
+        Args:
+            dsn: Aegra's database, where it is not the one of its settings: past a pooler that shares sessions, say.
+        """
+        from batch_bridge.bridge._ticking import ticking  # noqa: PLC0415  # only servers need it
+
+        return lambda app: ticking(self, dsn=dsn, app=app)
+
+    def host_in(
+        self, name: str, server: ThreadServer, *, key_ring: KeyRing | None = None, notifies: bool = False
+    ) -> ServerHost:
         """Return a host of this bridge for a server of threads that is no LangGraph server.
 
         Args:
             name: What the bridge is called there.
             server: Runs the threads.
+            key_ring: The deployment's keys, where the server has to know them too.
+            notifies: Whether a notice is sent when a batch has ended, if the bridge has somebody to tell.
         """
         return ServerHost(
             name,
@@ -345,7 +405,9 @@ class Bridge:
             Access(),
             self._retention,
             listeners=self.listen(),
+            notifier=self._notifier if notifies else None,
             server=server,
+            key_ring=key_ring,
         )
 
     def listen(self) -> Listeners | None:
@@ -376,7 +438,7 @@ class Bridge:
             poll_interval=self._poll_interval,
             deduplication=self._deduplication,
             attempts=self._attempts,
-            deadline=self._deadline,
+            ladder=self._ladder,
             poll_patience=self._poll_patience,
             per_tenant=self._per_tenant,
             notices=self._notices,
@@ -386,6 +448,18 @@ class Bridge:
             telemetry=self._telemetry,
             purse=Purse(self._budget),
         )
+
+
+def _lanes(
+    provider: Provider, ladder: Sequence[str] | None, mode: AnyMode | None, below: int | None
+) -> tuple[LaneName, ...] | None:
+    """Return the lanes of a bridge's ladder."""
+    names = resolve_ladder(ladder, mode, what="Bridge")
+    if names is None:
+        return None
+    if below is not None:
+        raise ValueError(f'Bridge(realtime_below={below!r}) is for mode="auto", and there is a ladder')
+    return check_lanes(provider, names, is_argument=ladder is not None, what="Bridge")
 
 
 def _quoted(mode: AnyMode) -> Lane:
@@ -482,23 +556,9 @@ def _attempts(attempts: object) -> int:
     return attempts
 
 
-def _deadline(given: object, policy: OnDeadline, provider: Provider, fallback: Provider | None) -> Deadline:
-    if policy not in get_args(OnDeadline):
-        raise ValueError(f'on_deadline={policy!r} is unknown; pass "wait_for_cancel" or "pay_again"')
-    if fallback is not None and not _is_provider(fallback):
-        raise TypeError(f"fallback={fallback!r} is not a provider; pass one such as OpenAIBatch(…)")
-    after = duration(given)
-    if isinstance(provider, CallableProvider):
-        policy = "pay_again"  # it cannot be told to cancel, so there is nothing to wait for
-    chosen = provider if fallback is None else fallback
-    if has_realtime(chosen):
-        return Deadline(after, policy, ModeSwitch(chosen, math.inf), is_own=fallback is None)
-    return Deadline(after, policy, fallback)
-
-
-def _in_time(flush: FlushPolicy, deadline: Deadline | None) -> FlushPolicy:
+def _in_time(flush: FlushPolicy, ladder: Ladder | None) -> FlushPolicy:
     """Return a policy whose age leaves a batch half of the deadline, at least; one without an age stays so."""
-    after, age = deadline.after if deadline is not None else None, flush.max_age
+    after, age = ladder.after if ladder is not None else None, flush.max_age
     return replace(flush, max_age=after / 2) if after and isinstance(age, timedelta) and age > after / 2 else flush
 
 

@@ -110,6 +110,11 @@ class ModeSwitch:
         if look_at_once is not None:
             look_at_once(handle)
 
+    def refuses(self, handle: JSON) -> bool:
+        """Return whether the way that a batch was sent has no capacity for it."""
+        refuses = getattr(self._way(handle), "refuses", None)
+        return refuses is not None and bool(refuses(handle))
+
     def finds(self, prepared: JSON) -> bool:
         """Return whether the way that was chosen can look batches up."""
         finds = getattr(self._way(prepared), "finds", None)

@@ -20,6 +20,7 @@ from batch_bridge._engine import first_pause
 from batch_bridge._engine.waiting.quota import QuotaController
 from batch_bridge._host.notify import Board, Notify, notifier
 from batch_bridge._host.report import Report
+from batch_bridge._ledger.make import durable
 from batch_bridge._ledger.patience import Patience, PatientRows
 from batch_bridge._node.given_items import check_handle
 from batch_bridge._node.running_loop import is_on_loop
@@ -28,7 +29,6 @@ from batch_bridge._sqlite.private_files import UnsafeFileError, lock_file
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunFileError, RunnerStateError
 from batch_bridge.jobs._job_items import encoded, named
-from batch_bridge.jobs._ledger import JobsLedger
 from batch_bridge.jobs._one_job_provider import apart
 from batch_bridge.jobs._session import JobsSession
 from batch_bridge.jobs._status import BatchStatus, JobResult, JobStatus
@@ -86,7 +86,7 @@ class Jobs:
     ) -> None:
         if not isinstance(provider, Bridge):
             provider = Bridge(provider, name="jobs", mode="batch", poll_interval=poll_interval)
-        if provider.mode != "batch":
+        if provider.mode != "batch" or provider.ladder is not None:
             raise ValueError(
                 f"Jobs got {provider!r}, but jobs support batches only; give it a bridge of "
                 'mode="batch", or a provider without a bridge'
@@ -308,17 +308,17 @@ class Jobs:
         async with self._turn(), open_file(self._path) as (_, rows):
             patience = Patience("ledger", limit=timedelta(seconds=self._patience))
             patient = PatientRows(rows, patience)
-            ledger = JobsLedger(patient, self._name)
+            ledger = durable(patient, self._name)
             engine = self._bridge.engine(
                 ledger, self._name, provider=apart(provider), quota_controller=self._quota_controller
             )
             self._quota_controller = engine.quota_controller
-            session = JobsSession(ledger, engine, provider)
+            session = JobsSession(ledger, engine, provider, Board(self._notifiers, patient))
             async with Closing((provider.aclose,)):
                 await session.open(_clock.now())
                 yield session
                 if self._notifiers:
-                    await session.notify(Board(self._notifiers, patient), str(self._path))
+                    await session.notify(str(self._path))
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

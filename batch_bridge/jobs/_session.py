@@ -17,11 +17,12 @@ from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._engine import Engine
 from batch_bridge._host.notify import Board, of_job
 from batch_bridge._host.report import Report, of_batches
+from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import Purse, receipt
 from batch_bridge.errors import BadPollResultError, ProviderUnavailable, RunMismatchError, UnknownJobError, UsageError
 from batch_bridge.events import Event, Polled
 from batch_bridge.jobs._job_items import request_id
-from batch_bridge.jobs._ledger import PART, Job, JobPart, JobsLedger
+from batch_bridge.jobs._job_rows import PART, Job, JobPart, JobRows
 from batch_bridge.jobs._one_job_provider import job_of
 from batch_bridge.jobs._settings import asked_of, compare_settings
 from batch_bridge.jobs._status import BatchStatus, JobResult, JobStatus
@@ -36,10 +37,13 @@ class JobsSession:
         ledger: The jobs.
         engine: Over that ledger, with a provider that keeps jobs apart.
         provider: Whom to tell that a batch is to be cancelled.
+        board: Where is written down which jobs people were told of.
     """
 
-    def __init__(self, ledger: JobsLedger, engine: Engine, provider: Provider) -> None:
+    def __init__(self, ledger: Ledger, engine: Engine, provider: Provider, board: Board) -> None:
+        self._board = board
         self._ledger = ledger
+        self._rows = JobRows(ledger)
         self._engine = engine
         self._provider = provider
         self._done: dict[str, int | None] = {}
@@ -49,11 +53,11 @@ class JobsSession:
     async def open(self, now: datetime) -> None:
         """Read what the visits before this one have left, and drop interrupted submissions. Idempotent."""
         await self._engine.open(now)
-        for job in await self._ledger.jobs():
+        for job in await self._rows.jobs():
             if not job.written:
-                async for part in self._ledger.parts(job):
+                async for part in self._rows.parts(job):
                     await self._engine.drop(part.ids)
-                await self._ledger.remove(job)
+                await self._rows.remove(job)
         await self._note()  # a batch that is begun and not noted is one of a session that broke off
 
     async def submit(
@@ -66,7 +70,7 @@ class JobsSession:
                 other parameters.
         """
         items = tuple(items)
-        known = await self._ledger.job(handle)
+        known = await self._rows.job(handle)
         whom = asked_of(self._provider, handle, items)
         if known is not None:
             await self._compare(known, items)
@@ -77,10 +81,12 @@ class JobsSession:
         rest = enumerate(items)
         job = Job(handle, 0, now, groups=whom.groups, settings=whom.settings, first=whom.first, key=key)
         while chunk := list(islice(rest, PART)):
-            requests = [Request(request_id(handle, index, item), handle, item) for index, (_, item) in chunk]
+            requests = [
+                Request(request_id(handle, index, item), handle, item, is_priced=True) for index, (_, item) in chunk
+            ]
             names = tuple(name for _, (name, _) in chunk)
             number, count = count // PART, count + len(chunk)
-            await self._ledger.put_part(
+            await self._rows.put_part(
                 handle,
                 JobPart(
                     number,
@@ -88,9 +94,9 @@ class JobsSession:
                     names if any(each is not None for each in names) else None,
                 ),
             )
-            await self._ledger.put_job(replace(job, requests=count))
+            await self._rows.put_job(replace(job, requests=count))
             await self._engine.collect(requests, now)
-        await self._ledger.put_job(replace(job, requests=count, written=True))
+        await self._rows.put_job(replace(job, requests=count, written=True))
 
     async def look(self, now: datetime) -> None:
         """Do everything that is due, for all jobs: reconcile, poll, settle, send, cancel.
@@ -103,7 +109,7 @@ class JobsSession:
             await asyncio.wait(looks)
             with contextlib.suppress(BadPollResultError):
                 await self._engine.advance(now)
-        cancelled = [job for job in await self._ledger.jobs() if job.cancelled and not job.ended]
+        cancelled = [job for job in await self._rows.jobs() if job.cancelled and not job.ended]
         for job in cancelled:
             await self._drop(job)
         await self._engine.flush(now, drain=True)
@@ -128,7 +134,7 @@ class JobsSession:
         """Note that a job is to be cancelled; the next `look`, and each after it, sees to it."""
         job = await self.job(handle)
         if not job.cancelled and not job.ended:
-            await self._ledger.put_job(replace(job, cancelled=True))
+            await self._rows.put_job(replace(job, cancelled=True))
 
     async def report(self) -> Report:
         """Return what was done and what it cost, of all jobs."""
@@ -137,12 +143,11 @@ class JobsSession:
         cost = await asyncio.to_thread(receipt, [(engine.prices, lines)])
         return of_batches(await engine.closed_batches(), cost, problems=engine.problems)
 
-    async def notify(self, board: Board, file: str) -> None:
+    async def notify(self, file: str) -> None:
         """Tell people of the jobs that have ended, once. Those of a file that had nobody to tell are not told of."""
-        is_first = await board.begin("jobs")
-        ended = [job for job in await self._ledger.jobs() if job.ended or (await self.status(job.handle)).ended]
-        if is_first:
-            await board.note([f"job:{job.handle}" for job in ended], "before")
+        board = self._board
+        ended = [job for job in await self._rows.jobs() if job.ended or (await self.status(job.handle)).ended]
+        await board.begin("jobs", [f"job:{job.handle}" for job in ended])
         for job in await board.unsent({f"job:{job.handle}": job for job in ended}):
             status = await self.status(job.handle)
             lines = [line for key in job.batches for line in await self._engine.lines_in(key)]
@@ -155,16 +160,18 @@ class JobsSession:
         Raises:
             UsageError: It has not ended.
         """
-        if await self._ledger.job(handle) is None:
+        if await self._rows.job(handle) is None:
+            await self._board.forget(f"job:{handle}")
             return
         status = await self.status(handle)
         if not status.ended:
             raise UsageError(f"job {handle} has not ended, and is paid for; cancel it, and forget it once it has ended")
         job = await self.job(handle)
         if self._provider.limits.creations_per_hour is None:
-            await self._ledger.remove(job)
+            await self._rows.remove(job)
         else:
-            await self._ledger.remove_aged(job, now)
+            await self._rows.remove_aged(job, now)
+        await self._board.forget(f"job:{handle}")
 
     async def job(self, handle: str) -> Job:
         """Return a job.
@@ -172,7 +179,7 @@ class JobsSession:
         Raises:
             UnknownJobError: There is none of this handle.
         """
-        job = await self._ledger.job(handle)
+        job = await self._rows.job(handle)
         if job is None:
             raise UnknownJobError(
                 f"there is no job {handle!r} in this file; use the file and the name with which it was submitted"
@@ -181,21 +188,21 @@ class JobsSession:
 
     async def handles(self) -> list[str]:
         """Return the handles of all jobs, oldest first."""
-        return [job.handle for job in await self._ledger.jobs()]
+        return [job.handle for job in await self._rows.jobs()]
 
     async def status(self, handle: str) -> JobStatus:
         """Return where a job is, as of the last look."""
         job = await self.job(handle)
         outcomes: Counter[str] = Counter()
         sent = 0
-        async for part in self._ledger.parts(job):
+        async for part in self._rows.parts(job):
             counts = Counter(part.counts) or await self._count(job, part)
             outcomes += counts
             if counts.total() < len(part.ids):
                 sent += sum(map(self._engine.is_sent, part.ids))
         ended = outcomes.total() == job.requests
         if ended and not job.ended:
-            await self._ledger.put_job(replace(job, ended=True))
+            await self._rows.put_job(replace(job, ended=True))
         return JobStatus(
             handle,
             _state(job, sent, outcomes.total()),
@@ -211,7 +218,7 @@ class JobsSession:
 
     async def results(self, handle: str, number: int) -> list[JobResult] | None:
         """Return what has ended of one part of a job, in order; `None` if there is no such part."""
-        part = await self._ledger.part(await self.job(handle), number)
+        part = await self._rows.part(await self.job(handle), number)
         if part is None:
             return None
         outcomes = await self._ledger.outcomes(part.ids)
@@ -227,7 +234,7 @@ class JobsSession:
 
     async def _compare(self, job: Job, items: Iterable[tuple[str | None, JSON]]) -> None:
         asked = [request_id(job.handle, index, item) for index, (_, item) in enumerate(items)]
-        known = [each async for part in self._ledger.parts(job) for each in part.ids]
+        known = [each async for part in self._rows.parts(job) for each in part.ids]
         if asked != known:
             pairs = zip(asked, known, strict=False)
             index = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(asked), len(known)))
@@ -241,26 +248,26 @@ class JobsSession:
         """Queue what a budget has refused: there may be more to spend by now. What was lost on the way to that, too."""
         if job.cancelled:
             return
-        async for part in self._ledger.parts(job):
+        async for part in self._rows.parts(job):
             if part.counts and not part.counts.get("errored"):
                 continue
             outcomes = await self._ledger.outcomes(part.ids)
             again = [
-                Request(each, job.handle, items[part.number * PART + place][1])
+                Request(each, job.handle, items[part.number * PART + place][1], is_priced=True)
                 for place, each in enumerate(part.ids)
                 if (each in outcomes and _outcome.is_refused(outcomes[each]))
                 or (each not in outcomes and not self._engine.knows(each))
             ]
             if again:
-                await self._ledger.put_part(job.handle, replace(part, counts={}))
-                await self._ledger.put_job(replace(job, ended=False))
+                await self._rows.put_part(job.handle, replace(part, counts={}))
+                await self._rows.put_job(replace(job, ended=False))
                 await self._engine.collect(again, now)
 
     async def _drop(self, job: Job) -> None:
         """Settle what of a cancelled job has not been sent."""
         waiting = set(self._engine.waiting)
         outcome = Cancelled("the job was cancelled before this request was sent")
-        async for part in self._ledger.parts(job):
+        async for part in self._rows.parts(job):
             dropped = [request_id for request_id in part.ids if request_id in waiting]
             await self._ledger.settle(dict.fromkeys(dropped, outcome))
             await self._engine.drop(dropped)
@@ -287,7 +294,7 @@ class JobsSession:
                     "batch %s cannot be cancelled: %s", batch.key, _logged.said(error), extra=about(batch=batch.key)
                 )
             else:
-                job = await self._ledger.note(job, stopped=[batch.key])
+                job = await self._rows.note(job, stopped=[batch.key])
 
     async def _note(self) -> None:
         """Write down which batches belong to which job, before they are closed."""
@@ -296,15 +303,15 @@ class JobsSession:
             batch = entry[0] if isinstance(entry, tuple) else entry
             by_job.setdefault(job_of(batch), []).append(batch.key)
         for handle, keys in by_job.items():
-            job = await self._ledger.job(handle)
+            job = await self._rows.job(handle)
             if job is not None:
-                await self._ledger.note(job, batches=keys)
+                await self._rows.note(job, batches=keys)
 
     async def _count(self, job: Job, part: JobPart) -> Counter[str]:
         outcomes = await self._ledger.outcomes(part.ids)
         counts = Counter(map(_outcome.kind, outcomes.values()))
         if counts.total() == len(part.ids):
-            await self._ledger.put_part(job.handle, replace(part, counts=dict(counts)))
+            await self._rows.put_part(job.handle, replace(part, counts=dict(counts)))
         return counts
 
     async def _batches(self, job: Job) -> tuple[BatchStatus, ...]:

@@ -11,7 +11,7 @@ import orjson
 from batch_bridge._core.models import JSON, Request
 from batch_bridge._core.provider import Provider
 from batch_bridge.errors import ProviderError, RunMismatchError
-from batch_bridge.jobs._ledger import Job
+from batch_bridge.jobs._job_rows import Job
 
 _LONGEST_ROW: Final = 50_000
 """Bytes of a request that are kept to say what differs."""

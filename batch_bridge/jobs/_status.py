@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Literal
 
 from batch_bridge._core import outcomes as _outcome
@@ -98,8 +99,16 @@ class JobResult:
             RequestFailed, RequestExpired, RequestCancelled: The request did not succeed.
         """
         if isinstance(self.outcome, Succeeded):
-            return _messages.decode_owned(self.outcome.answer)
+            return _messages.with_cost(_messages.decode_owned(self.outcome.answer), self.outcome.cost)
         raise _outcome.to_error(self.request_id, self.outcome)
+
+    @property
+    def cost(self) -> Decimal | None:
+        """What was paid for the answer; zero where a cache or an equal request has answered.
+
+        `None` if no price of it is known, the request did not succeed, or an earlier version has asked it.
+        """
+        return self.outcome.cost if isinstance(self.outcome, Succeeded) else None
 
     @property
     def error(self) -> RequestError | None:

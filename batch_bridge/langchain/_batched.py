@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TypeVar
 
@@ -9,7 +10,8 @@ from langchain_core.language_models import BaseChatModel
 
 from batch_bridge._core.durations import Duration, Within, duration
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._core.policy.mode import Mode, resolve_mode
+from batch_bridge._core.policy.lanes import LaneName
+from batch_bridge._core.policy.mode import Mode, resolve_ladder, resolve_mode
 from batch_bridge._dropin.asker import check_batcher
 from batch_bridge._node.wait import Named
 from batch_bridge.batcher import Batcher
@@ -27,6 +29,7 @@ def batched(
     batcher: str | Named | Batcher | None = None,
     *,
     mode: Mode | None = None,
+    ladder: Sequence[LaneName] | None = None,
     max_idle: Duration = 1,
     max_age: Within = timedelta(minutes=30),
     max_concurrency: int = 16,
@@ -53,6 +56,7 @@ def batched(
         mode: `"batch"`; `"realtime"` for the model as it was given; or another lane of the model's vendor, such as
             `"flex"`, for the model's own `Batcher`: in nodes the bridge's own mode counts. `None`: what the environment
             variable `BATCH_BRIDGE_MODE` says, and else `"batch"`.
+        ladder: Several lanes instead, for the model's own `Batcher`: see `Bridge`. In nodes the bridge's own counts.
         max_idle: Outside of graphs, how long to wait for other calls (a duration).
         max_age: Outside of graphs, the longest that a call waits for others. A `Batcher` has both for itself.
         max_concurrency: Realtime calls at a time, of a model that no batch takes.
@@ -76,9 +80,14 @@ def batched(
     if max_concurrency < 1:
         raise ValueError(f"batched(max_concurrency={max_concurrency!r}) would never call; pass at least 1")
     check_batcher(batcher, what="batched")
-    resolved = resolve_mode(mode, what="batched")
+    lanes = resolve_ladder(ladder, mode, what="batched")
+    resolved = "batch" if lanes else resolve_mode(mode, what="batched")
     settings = ModelSettings(
-        batcher, FlushPolicy(max_idle=max_idle, max_age=max_age), duration(deadline), None if mode is None else resolved
+        batcher,
+        FlushPolicy(max_idle=max_idle, max_age=max_age),
+        duration(deadline),
+        None if mode is None else resolved,
+        None if ladder is None else lanes,
     )
     if isinstance(batcher, Batcher) and settings.flush != _USUAL:
         raise ValueError(

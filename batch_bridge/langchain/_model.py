@@ -5,26 +5,27 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakValueDictionary
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallbacks
 from langgraph.errors import GraphBubbleUp
 from pydantic import PrivateAttr
 
 from batch_bridge._core.policy.flush_policy import FlushPolicy
+from batch_bridge._core.policy.lanes import LaneName
 from batch_bridge._core.policy.mode import Mode
 from batch_bridge._core.wording.log import logger_of
 from batch_bridge._dropin.asker import Asker
 from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._node.wait import Named
 from batch_bridge.batcher import Batcher
-from batch_bridge.langchain import _costs
 from batch_bridge.langchain import _sibling_barrier as _barrier
-from batch_bridge.langchain._costs import with_costs
+from batch_bridge.langchain import _told
+from batch_bridge.langchain._costs import collected, with_costs
 from batch_bridge.langchain._exception_tunnel import ExceptionTunnel
 from batch_bridge.langchain._interrupt_aware import (
     pass_interrupts,
@@ -36,9 +37,6 @@ from batch_bridge.langchain._transport import refuse_credentials
 from batch_bridge.langchain._vendors import Vendor
 
 logger = logger_of(__name__)
-
-PARKED: Final = {"batch_bridge": "parked"}
-"""The `llm_output` with which the run of a call ends whose thread has been parked; it holds no message."""
 
 if TYPE_CHECKING:
     _Base = BaseChatModel  # what it is mixed with, and no base of its own: its fields would hide the model's
@@ -58,12 +56,14 @@ class ModelSettings:
         flush: When calls that no graph makes are sent.
         deadline: How long an answer may take, where that is said here.
         mode: In which lane calls that no graph makes are answered, where that is said here.
+        ladder: In which lanes, where several are.
     """
 
     batcher: str | Named | Batcher | None
     flush: FlushPolicy
     deadline: timedelta | None = None
     mode: Mode | None = None
+    ladder: tuple[LaneName, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,8 @@ class BatchedModel(_Base):
     ) -> ChatResult:
         twin, options = self._twin(kwargs), _options(kwargs)
         try:
-            with _barrier.begin(), _costs.collected() as costs:
-                return with_costs(twin._generate(messages, stop=stop, run_manager=run_manager, **options), costs)
+            with _barrier.begin(), collected() as answers:
+                return with_costs(twin._generate(messages, stop=stop, run_manager=run_manager, **options), answers)
         except ExceptionTunnel as crossing:
             crossing.land()
 
@@ -110,8 +110,9 @@ class BatchedModel(_Base):
     ) -> ChatResult:
         twin, options = self._twin(kwargs), _options(kwargs)
         try:
-            with _barrier.begin(), _costs.collected() as costs:
-                return with_costs(await twin._agenerate(messages, stop=stop, run_manager=run_manager, **options), costs)
+            with _barrier.begin(), collected() as answers:
+                result = await twin._agenerate(messages, stop=stop, run_manager=run_manager, **options)
+                return with_costs(result, answers)
         except ExceptionTunnel as crossing:
             crossing.land()
 
@@ -192,29 +193,39 @@ class BatchedModel(_Base):
     def _generate_with_cache(self, *args: Any, **kwargs: Any) -> ChatResult:
         run = kwargs.get("run_manager")
         try:
-            result = super()._generate_with_cache(*args, **kwargs)
+            with collected() as answers:
+                result = super()._generate_with_cache(*args, **kwargs)
         except GraphBubbleUp:
             if run is not None:
-                run.on_llm_end(LLMResult(generations=[[]], llm_output=dict(PARKED)))
+                run.on_llm_end(_told.parked(run))
                 run.handlers = []  # it has ended: no error follows
             raise
-        if run is not None and super()._should_stream(async_api=False, **kwargs):  # a listener expects chunks
-            chunk = generation_chunk(result)
+        if run is None:
+            return result
+        if super()._should_stream(async_api=False, **kwargs):  # a listener expects chunks
+            chunk = generation_chunk(_told.retold(result) if answers.is_replay else result)
             run.on_llm_new_token(chunk.message.content, chunk=chunk)
+        for ending in _told.endings(run, result, answers):
+            run.on_llm_end(ending)
         return result
 
     async def _agenerate_with_cache(self, *args: Any, **kwargs: Any) -> ChatResult:
         run = kwargs.get("run_manager")
         try:
-            result = await super()._agenerate_with_cache(*args, **kwargs)
+            with collected() as answers:
+                result = await super()._agenerate_with_cache(*args, **kwargs)
         except GraphBubbleUp:
             if run is not None:
-                await run.on_llm_end(LLMResult(generations=[[]], llm_output=dict(PARKED)))
+                await run.on_llm_end(_told.parked(run))
                 run.handlers = []  # it has ended: no error follows
             raise
-        if run is not None and super()._should_stream(async_api=True, **kwargs):  # a listener expects chunks
-            chunk = generation_chunk(result)
+        if run is None:
+            return result
+        if super()._should_stream(async_api=True, **kwargs):  # a listener expects chunks
+            chunk = generation_chunk(_told.retold(result) if answers.is_replay else result)
             await run.on_llm_new_token(chunk.message.content, chunk=chunk)
+        for ending in _told.endings(run, result, answers):
+            await run.on_llm_end(ending)
         return result
 
     # -- wrappers that would swallow an interrupt --------------------------------------------------------------
@@ -283,7 +294,7 @@ def _line_of(model: "BatchedModel") -> _Line:
         given = model.model_copy()  # one that does not hold the asker, which holds it
         asker = Asker(
             settings.batcher,
-            lambda: Batcher(vendor.provider(given), flush=settings.flush, mode=settings.mode),
+            lambda: Batcher(vendor.provider(given), flush=settings.flush, mode=settings.mode, ladder=settings.ladder),
             settings.deadline,
             is_priced=True,
         )

@@ -13,6 +13,7 @@ from batch_bridge._core.headers import deciding
 from batch_bridge._core.json import text as _text
 from batch_bridge._core.models import JSON, Cancelled, Errored, Expired, Outcome, Succeeded
 from batch_bridge._dropin.asker import Asker
+from batch_bridge._node.replayed import Replayed
 from batch_bridge.errors import UsageError
 from batch_bridge.langchain import _costs
 from batch_bridge.langchain import _sibling_barrier as _barrier
@@ -157,7 +158,7 @@ def refuse_credentials(headers: Mapping[str, object], client: Any) -> None:
 def _respond(request: HTTPRequest, request_id: str, outcome: Outcome) -> Any:
     match outcome:
         case Succeeded(answer, cost):
-            _costs.note(cost)
+            _costs.note(cost, is_replay=isinstance(outcome, Replayed))
             return _response(request, 200, answer, {})
         case Errored(message, code, int(status), _, body, name) if status >= 400:  # noqa: PLR2004
             said: JSON = {"message": message, "type": code, "code": code, "status": code}

@@ -8,8 +8,9 @@ from langchain_core.runnables import RunnableConfig
 
 from batch_bridge._core.models import Outcome
 from batch_bridge._core.payload.interrupt_payload import Asked
-from batch_bridge._ledger.ledger import Ledger, Rows
+from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._ledger.patience import Patience
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._node.untracked_state import UntrackedMemory
 from batch_bridge.runner._run import Run
 from batch_bridge.runner._threads.recovery import Failures

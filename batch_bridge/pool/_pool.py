@@ -22,13 +22,15 @@ from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._ledger.patience import Patience, PatientRows, is_transient, patient_saver
 from batch_bridge._node.given_items import check_items
 from batch_bridge._node.platform.inbox import note_row
+from batch_bridge._server.postgres import connections
+from batch_bridge._server.ticker import Ticker
 from batch_bridge.bridge import Bridge
-from batch_bridge.errors import RunnerStateError, SubmittedThreadError, UnknownThreadError
+from batch_bridge.errors import LegLostError, RunnerStateError, SubmittedThreadError, UnknownThreadError
 from batch_bridge.pool._leg import PARKED, LegHost
-from batch_bridge.pool._postgres import connections, make_tables
+from batch_bridge.pool._leg_saver import LegSaver
+from batch_bridge.pool._postgres import make_tables
 from batch_bridge.pool._server import PoolServer
 from batch_bridge.pool._thread_table import TASK, Given, ThreadResult, ThreadRow, ThreadTable, handle_of, queue_of
-from batch_bridge.pool._ticker import Ticker
 from batch_bridge.runner._options import full_config
 from batch_bridge.runner._run import Failed
 from batch_bridge.runner._threads.recovery import digest_of
@@ -394,7 +396,10 @@ class Pool:
             result: Any = Failed(error)
         else:
             try:
-                result, asked = await self._go(row, given)
+                result, asked = await self._go(row, token, given)
+            except LegLostError as error:
+                logger.warning("%s: %s", self._name, error)
+                return
             except Exception as error:
                 if is_transient(error):
                     raise
@@ -403,11 +408,11 @@ class Pool:
             logger.warning("thread %r of %r has failed: %s", thread, self._name, _logged.said(result.error))
         await self._leave(asked, thread, token, row.place, result)
 
-    async def _go(self, row: ThreadRow, given: Mapping[str, Any]) -> tuple[Any, tuple[Asked, ...]]:
+    async def _go(self, row: ThreadRow, token: str, given: Mapping[str, Any]) -> tuple[Any, tuple[Asked, ...]]:
         """Run a thread; return its result, `Failed` or `PARKED`, and what it then asks for."""
         config: Any = dict(given["config"])
         config["configurable"] = {**config.get("configurable", {}), "thread_id": row.thread}
-        saver = patient_saver(AsyncPostgresSaver(self._connections), self._patience)
+        saver = patient_saver(LegSaver(self._connections, row.thread, token), self._patience)
         graph = self._graph.copy(update={"checkpointer": saver})
         host = LegHost(graph, frozenset(self._bridges), self._rows, by=self._by, patience=self._patience)
         value = await _fresh(graph, config, given)

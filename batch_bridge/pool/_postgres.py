@@ -1,4 +1,4 @@
-"""What a pool has in Postgres: connections, and tables that are made where they are missing."""
+"""What a pool has in Postgres: tables that are made where they are missing."""
 
 import asyncio
 from typing import Any, Final
@@ -7,7 +7,6 @@ import psycopg
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.store.postgres.aio import AsyncPostgresStore
 from procrastinate import App
-from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from batch_bridge.pool._thread_table import TABLE
@@ -15,17 +14,6 @@ from batch_bridge.pool._thread_table import TABLE
 _SETUP: Final = 0x62625345
 """The advisory lock of whoever makes the tables."""
 _PAUSE: Final = 0.2
-
-
-def connections(dsn: str, most: int) -> "AsyncConnectionPool[Any]":
-    """Return a pool of connections as LangGraph's savers want them. It is not open yet."""
-    return AsyncConnectionPool(
-        dsn,
-        min_size=1,
-        max_size=most,
-        open=False,
-        kwargs={"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row},
-    )
 
 
 async def make_tables(dsn: str, pool: "AsyncConnectionPool[Any]", app: App) -> None:

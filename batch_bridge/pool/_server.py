@@ -9,22 +9,11 @@ from psycopg_pool import AsyncConnectionPool
 
 from batch_bridge._core.models import JSON
 from batch_bridge._core.payload.interrupt_payload import read_author, read_interrupt, read_origin
+from batch_bridge._server.port.checkpoints import pending_interrupts
 from batch_bridge._server.thread_view import ParkedWait, ThreadView
 from batch_bridge.pool._thread_table import ThreadTable
 
 _PAGE: Final = 200
-_PENDING: Final = """
-SELECT t.thread, w.task_id, w.type, CASE WHEN w.channel = '__interrupt__' THEN w.blob END AS blob, w.channel
-FROM unnest(%s::text[]) AS t(thread)
-CROSS JOIN LATERAL (
-    SELECT c.checkpoint_id FROM checkpoints c
-    WHERE c.thread_id = t.thread AND c.checkpoint_ns = '' ORDER BY c.checkpoint_id DESC LIMIT 1
-) newest
-JOIN checkpoint_writes w ON w.thread_id = t.thread AND w.checkpoint_ns = '' AND w.checkpoint_id = newest.checkpoint_id
-"""
-"""What the tasks of threads have written since their newest checkpoint. Tables of `langgraph-checkpoint-postgres`."""
-_OF_RESUMING: Final = frozenset({"__interrupt__", "__resume__", "__error__", "__scheduled__"})
-"""What a task writes that has not finished."""
 
 
 class PoolServer:
@@ -94,21 +83,14 @@ class PoolServer:
 
     async def _interrupts(self, threads: Sequence[str]) -> dict[str, tuple[ParkedWait, ...]]:
         """Return our interrupts that threads are parked at."""
-        if not threads:
-            return {}
         async with self._connections.connection() as connection:
-            cursor = await connection.execute(_PENDING, (list(threads),))
-            rows = await cursor.fetchall()
-        finished = {(row["thread"], row["task_id"]) for row in rows if row["channel"] not in _OF_RESUMING}
-        found: dict[str, list[ParkedWait]] = {}
-        for row in rows:
-            if row["channel"] != "__interrupt__" or (row["thread"], row["task_id"]) in finished:
-                continue
-            for each in self._serde.loads_typed((row["type"], bytes(row["blob"]))):
-                asked = read_interrupt(each.value)
-                if asked is not None:
-                    by, origin = read_author(each.value), read_origin(each.value)
-                    found.setdefault(row["thread"], []).append(
-                        ParkedWait(each.id, row["task_id"], tuple(asked), origin, by)
-                    )
-        return {thread: tuple(waits) for thread, waits in found.items()}
+            held = await pending_interrupts(connection, self._serde, threads)
+        return {
+            thread: tuple(
+                ParkedWait(each.id, task, tuple(asked), read_origin(each.value), read_author(each.value))
+                for task, several in tasks.items()
+                for each in several
+                if (asked := read_interrupt(each.value)) is not None
+            )
+            for thread, tasks in held.items()
+        }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from openai import AsyncAzureOpenAI
+from openai import AsyncOpenAI
 
 from batch_bridge._core.durations import Within
 from batch_bridge._core.models import Limits
@@ -10,6 +10,7 @@ from batch_bridge.providers._shared.allow import Allowed
 from batch_bridge.providers._shared.http.clients import wrong
 from batch_bridge.providers._shared.http.response_limits import ResponseLimits
 from batch_bridge.providers.openai import OpenAIBatch
+from batch_bridge.providers.openai._clients import is_azure
 
 
 class AzureOpenAIBatch(OpenAIBatch):
@@ -25,10 +26,9 @@ class AzureOpenAIBatch(OpenAIBatch):
     azure.microsoft.com/pricing/details/cognitive-services/openai-service).
 
     Args:
-        client: An `AsyncAzureOpenAI`, which the caller closes, or a function that returns one, as in
-            `OpenAIBatch`. Without it, clients are created when they are
-            needed, from `AZURE_OPENAI_ENDPOINT`, `AZURE_OPENAI_API_KEY` and `OPENAI_API_VERSION`. (For Azure's `v1`
-            API, which is the same as OpenAI's, pass an `AsyncOpenAI` to `OpenAIBatch`.)
+        client: An `AsyncAzureOpenAI`, or for Azure's v1 API an `AsyncOpenAI` whose `base_url` ends with `/openai/v1`.
+            The caller closes it. Or a function that returns one, as in `OpenAIBatch`. Without it, clients are created
+            when they are needed, from `AZURE_OPENAI_ENDPOINT`, `AZURE_OPENAI_API_KEY` and `OPENAI_API_VERSION`.
         model: The deployment of items that name none.
         endpoint: As in `OpenAIBatch`.
         defaults: As in `OpenAIBatch`.
@@ -48,7 +48,7 @@ class AzureOpenAIBatch(OpenAIBatch):
 
     def __init__(
         self,
-        client: AsyncAzureOpenAI | Callable[[], AsyncAzureOpenAI] | None = None,
+        client: AsyncOpenAI | Callable[[], AsyncOpenAI] | None = None,
         *,
         model: str | None = None,
         endpoint: str | None = None,
@@ -61,11 +61,11 @@ class AzureOpenAIBatch(OpenAIBatch):
         responses: ResponseLimits | None = None,
         allow: Allowed = None,
     ) -> None:
-        if client is not None and not isinstance(client, AsyncAzureOpenAI) and not callable(client):
+        if client is not None and not is_azure(client) and not callable(client):
             raise wrong(
                 "AzureOpenAIBatch",
                 client,
-                "pass an openai.AsyncAzureOpenAI; for an AsyncOpenAI at Azure's v1 API use OpenAIBatch",
+                "pass an openai.AsyncAzureOpenAI, or an AsyncOpenAI whose base_url ends with /openai/v1",
             )
         super().__init__(
             client,

@@ -1,7 +1,9 @@
 """How an open Runner is, as rows for its journal: counts, and never what was asked or answered."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from batch_bridge._core import clock as _clock
@@ -12,11 +14,78 @@ from batch_bridge.bridge import Bridge
 from batch_bridge.runner._run import Run
 
 UNNAMED: Final = ""
-"""Stands for all runs that were given no `run_id`: they share a row."""
+"""Stands for all runs that were given no `run_id`, calls of one thread too: they share a row."""
 _MOST: Final = 1000
 """Runs that have ended and were not shown yet."""
 
 Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Unnamed:
+    """The runs without a name, added up: a service has very many, and each is looked at several times."""
+
+    count: int = 0
+    total: int | None = 0
+    done: int = 0
+    failed: int = 0
+    running: int = 0
+    parked: int = 0
+    waves: Counter[int] = field(default_factory=Counter)
+    asks: Counter[int] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    rounds: Counter[int] = field(default_factory=Counter)
+    begun_at: float = math.inf
+    ended_at: float | None = 0.0
+
+    def copy(self) -> "_Unnamed":
+        """Return one to which others can be added."""
+        return replace(
+            self,
+            waves=self.waves.copy(),
+            asks=self.asks.copy(),
+            failures=self.failures.copy(),
+            rounds=self.rounds.copy(),
+        )
+
+    def add(self, call: Run, ended_at: float | None = None) -> None:
+        """Count a run in."""
+        self.count += 1
+        parked = 0
+        for wave, threads in call.waves.items():
+            if threads > 0:
+                parked += threads
+                self.waves[wave] += threads
+                self.asks[wave] += call.asks[wave]
+        failed = 0
+        if call.failures:
+            failed = call.failures.total()
+            self.failures.update(call.failures)
+        for parks, threads in call.rounds.items():
+            self.rounds[parks] += threads
+        self.total = None if self.total is None or call.total is None else self.total + call.total
+        self.done += call.done - failed
+        self.failed += failed
+        self.running += call.live - parked
+        self.parked += parked
+        self.begun_at = min(self.begun_at, call.begun_at)
+        self.ended_at = None if self.ended_at is None or ended_at is None else max(self.ended_at, ended_at)
+
+    def row(self) -> Row:
+        """Return what is written down of them, like that of a run."""
+        return {
+            "id": UNNAMED,
+            "total": self.total,
+            "done": self.done,
+            "failed": self.failed,
+            "running": self.running,
+            "parked": self.parked,
+            "waves": [[wave, threads, self.asks[wave]] for wave, threads in sorted(self.waves.items())],
+            "failures": +self.failures,
+            "rounds": sorted(self.rounds.items()),
+            "begun_at": self.begun_at,
+            "ended_at": self.ended_at,
+        }
 
 
 class EndedRuns:
@@ -24,21 +93,34 @@ class EndedRuns:
 
     def __init__(self) -> None:
         self._rows: dict[str, Row] = {}
+        self._unnamed = _Unnamed()
 
     def add(self, call: Run) -> None:
         """Note how a run has ended."""
-        _put(self._rows, _run_row(call, ended_at=_clock.now().timestamp()))
+        ended_at = _clock.now().timestamp()
+        if _is_unnamed(call):
+            self._unnamed.add(call, ended_at)
+            return
+        self._rows[call.run_id] = _run_row(call, ended_at)
         while len(self._rows) > _MOST:
             del self._rows[next(iter(self._rows))]
 
     def take(self, calls: Iterable[Run]) -> dict[str, Row]:
         """Return the rows of runs that have ended since the last time, and of those that go on."""
-        rows = self._rows
-        self._rows = {UNNAMED: rows[UNNAMED]} if UNNAMED in rows else {}
-        rows = dict(rows)
+        rows, self._rows = self._rows, {}
+        unnamed = self._unnamed.copy()
         for call in calls:
-            _put(rows, _run_row(call))
+            if _is_unnamed(call):
+                unnamed.add(call)
+            else:
+                rows[call.run_id] = _run_row(call)
+        if unnamed.count:
+            rows[UNNAMED] = unnamed.row()
         return rows
+
+
+def _is_unnamed(call: Run) -> bool:
+    return call.is_one or not call.is_named
 
 
 def look(ended: EndedRuns, calls: Iterable[Run], bridges: Iterable[tuple[Bridge, EngineLoop]]) -> Look:
@@ -53,7 +135,7 @@ def _run_row(call: Run, ended_at: float | None = None) -> Row:
     parked = call.waves.total()
     failed = call.failures.total()
     return {
-        "id": call.run_id if call.is_named else UNNAMED,
+        "id": call.run_id,
         "total": call.total,
         "done": call.done - failed,
         "failed": failed,
@@ -64,28 +146,4 @@ def _run_row(call: Run, ended_at: float | None = None) -> Row:
         "rounds": sorted(call.rounds.items()),
         "begun_at": call.begun_at,
         "ended_at": ended_at,
-    }
-
-
-def _put(rows: dict[str, Row], row: Row) -> None:
-    """Add a row; runs without a name are counted together."""
-    old = rows.get(row["id"])
-    if old is None or row["id"] != UNNAMED:
-        rows[row["id"]] = row
-        return
-    counts = {name: old[name] + row[name] for name in ("done", "failed", "running", "parked")}
-    threads: Counter[int] = Counter()
-    asks: Counter[int] = Counter()
-    for wave, parked, asked in (*old["waves"], *row["waves"]):
-        threads[wave] += parked
-        asks[wave] += asked
-    rows[UNNAMED] = {
-        **row,
-        **counts,
-        "total": None if None in (old["total"], row["total"]) else old["total"] + row["total"],
-        "waves": [[wave, threads[wave], asks[wave]] for wave in sorted(threads)],
-        "rounds": sorted((Counter(dict(old["rounds"])) + Counter(dict(row["rounds"]))).items()),
-        "failures": dict(Counter(old["failures"]) + Counter(row["failures"])),
-        "begun_at": min(old["begun_at"], row["begun_at"]),
-        "ended_at": None if None in (old["ended_at"], row["ended_at"]) else max(old["ended_at"], row["ended_at"]),
     }

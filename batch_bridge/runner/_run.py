@@ -28,6 +28,7 @@ from batch_bridge._node.wait import Link
 from batch_bridge.errors import (
     BudgetExceeded,
     GraphChangedError,
+    LegLostError,
     NondeterministicNodeError,
     RequestError,
     RunMismatchError,
@@ -110,6 +111,7 @@ class Run:
         is_single: It is one thread, and says nothing about what comes next.
         leaves: It ends once nothing can be done but wait for providers; what its threads wait for is their result.
         streams: What its threads stream comes out before their results, as `StreamChunk`.
+        is_new: Its thread is known to have no checkpoint, and not to have failed before.
 
     Attributes:
         live: Threads that have begun and not ended.
@@ -136,15 +138,17 @@ class Run:
         is_single: bool = False,
         leaves: bool = False,
         streams: bool = False,
+        is_new: bool = False,
     ) -> None:
         self._host = host
+        self._is_new = is_new
         self._is_single = is_single
         self.leaves = leaves
         self._inputs: Source | None = Source(inputs, self.pump)
         self._filter = LegFilter(options) if streams else None
         self._configs = configs
         self.run_id = run_id
-        self.run = run_id if continued else ""
+        self.run = run_id if continued and not is_single else ""
         self._continued = continued
         self._limit = limit
         self._options = options
@@ -210,7 +214,8 @@ class Run:
         """
         keep_quiet(asyncio.get_running_loop())
         endless = self._configs is None or isinstance(self._configs, Mapping)
-        await refuse_changed(self._host.graph, self._named_threads(), are_all=not endless)
+        if not self._is_single:  # which is looked at when it is begun
+            await refuse_changed(self._host.graph, self._named_threads(), are_all=not endless)
         self.pump()
         while (result := await self._results.get()) is not None:
             if isinstance(result, BaseException):
@@ -388,7 +393,7 @@ class Run:
     async def _run(self, step: Callable[..., Any], thread: Thread, *arguments: Any) -> None:
         try:
             await step(thread, *arguments)
-        except (RunMismatchError, GraphChangedError):
+        except (RunMismatchError, GraphChangedError, LegLostError):
             raise
         except Exception as error:  # of a whole run: no interrupt leaves a root graph
             if self._host.patience.has_given_up(error):  # it is not the thread that has failed
@@ -485,7 +490,9 @@ class Run:
     async def _begin(self, thread: Thread, value: Any) -> None:
         link = Link(self._host.bridges, by=self._host.by, untracked=self._host.untracked)
         replay = False
-        if thread.digest or _is_no_input(value):
+        if self._is_new:
+            link.loaded = (None,)
+        elif thread.digest or _is_no_input(value):
             await self._host.failures.read(thread)
             link.retries = thread.failures
             named = self._config(thread, link, replay=True)
@@ -494,13 +501,14 @@ class Run:
                 self._park(thread, step.interrupts)
                 return
             value, replay = step.input, step.replay
+            link.loaded = (None,) if step.is_new else None
             self.ended_before += step.ended
         await self._step(thread, value, self._config(thread, link, replay=replay), link)
 
     async def _resume(self, thread: Thread) -> None:
         link = Link(self._host.bridges, thread.failures, by=self._host.by, untracked=self._host.untracked)
         config = self._config(thread, link)
-        interrupts = await self._pending(config)
+        interrupts = await self._pending(config, link)
         pending, _ = sort_interrupts(interrupts)
         due = [
             interrupt
@@ -513,6 +521,7 @@ class Run:
         answers = resume_map(due, outcomes, asked_by)
         link.inherited = any(asked_by[each.id] != self._host.by for each in due)
         if not answers:  # somebody else has moved this thread on
+            link.loaded = None
             await self._find_again(thread, config, link)
             return
         asks = tuple(ask for interrupt in due for ask in interrupt.asks if ask[0] in outcomes)
@@ -524,17 +533,18 @@ class Run:
             if not self._cancelled:
                 self._host.told(asks)
 
-    async def _pending(self, config: RunnableConfig) -> list[Interrupt]:
+    async def _pending(self, config: RunnableConfig, link: Link) -> list[Interrupt]:
         """Return the interrupts that are pending, as LangGraph has persisted them: an address alone proves nothing.
 
-        A human's answer that an earlier run took is not there for the next.
+        A human's answer that an earlier run took is not there for the next. The leg need not read them again.
         """
         saver = self._host.graph.checkpointer
         saved = await saver.aget_tuple(config)
         if saved is None:
             return []
         writes = saved.pending_writes or ()
-        await forget_old_answer(saver, saved.config, writes)
+        if not await forget_old_answer(saver, saved.config, writes):
+            link.loaded = (saved,)
         return [each for _, channel, value in writes if channel == "__interrupt__" for each in value]
 
     async def _find_again(self, thread: Thread, config: RunnableConfig, link: Link) -> None:

@@ -30,8 +30,8 @@ from batch_bridge._host.garbage_collector import relaxed
 from batch_bridge._host.notify import Board, Notify, notifier
 from batch_bridge._host.report import Report
 from batch_bridge._ledger.in_memory import MemoryRows
-from batch_bridge._ledger.ledger import Rows
 from batch_bridge._ledger.patience import STORE_PATIENCE
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._money import Budget, Quote, choose
 from batch_bridge._node.given_items import check_inputs, check_items
 from batch_bridge._sqlite.file import open_file
@@ -812,6 +812,7 @@ class Runner(Blocking[StateT, ContextT]):
         attach: bool = True,
         leaves: bool = False,
         is_again: bool = False,
+        is_new: bool = False,
     ) -> Any:
         """Run one thread, or join who does, and return its result, or `Failed`."""
         while True:
@@ -821,9 +822,19 @@ class Runner(Blocking[StateT, ContextT]):
                 await asyncio.wait((joined,))
                 if not joined.cancelled():
                     return joined.result()
+                is_new = False
                 continue  # who drove it was cancelled
             call = self._call(
-                [value], config, None, None, context, options, is_single=True, is_again=is_again, leaves=leaves
+                [value],
+                config,
+                None,
+                None,
+                context,
+                options,
+                is_single=True,
+                is_again=is_again,
+                leaves=leaves,
+                is_new=is_new,
             )
             try:
                 (result,) = [result async for _, result in self._results(call, None, 1)]
@@ -831,11 +842,12 @@ class Runner(Blocking[StateT, ContextT]):
                 self._total = None if self._total is None else self._total - 1
                 if not attach or self._join(value, config) is None:
                     raise
+                is_new = False
                 continue  # two began at once
             return result
 
-    async def _run_submitted(self, value: Any, config: RunnableConfig) -> Any:
-        return await self._one(value, config, None, {}, is_again=True)
+    async def _run_submitted(self, value: Any, config: RunnableConfig, *, is_new: bool) -> Any:
+        return await self._one(value, config, None, {}, is_again=True, is_new=is_new)
 
     async def _result_of(self, session: Session, thread_id: str, config: RunnableConfig, *, leaves: bool) -> Any:
         """Return the result of a thread that no submission drives."""
@@ -881,6 +893,7 @@ class Runner(Blocking[StateT, ContextT]):
         is_again: bool = False,
         leaves: bool = False,
         streams: bool = False,
+        is_new: bool = False,
     ) -> Run:
         session = self._open_session()
         if limit is not None and limit < 1:
@@ -899,6 +912,7 @@ class Runner(Blocking[StateT, ContextT]):
             is_single=is_single,
             leaves=leaves,
             streams=streams,
+            is_new=is_new,
         )
 
     def _shown(self, session: Session, call: Run, total: int | None) -> contextlib.AbstractAsyncContextManager[None]:

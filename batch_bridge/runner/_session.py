@@ -23,9 +23,9 @@ from batch_bridge._host.report import Report, of_batches, of_run
 from batch_bridge._host.uncollected import warn_of_uncollected
 from batch_bridge._ledger.claims import Claims, check_no_deployment, name_of, names_of
 from batch_bridge._ledger.in_memory import MemoryRows
-from batch_bridge._ledger.ledger import Rows
-from batch_bridge._ledger.memory_budget import ledger_in
+from batch_bridge._ledger.make import ledger_in
 from batch_bridge._ledger.patience import STORE_PATIENCE, Patience, PatientRows, patient_saver
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._money import AccountLine, Budget, Cost, Prices, Purse, Quote, of_sample, receipt, rows
 from batch_bridge._node.untracked_state import UntrackedMemory
 from batch_bridge._status.journal import Look
@@ -33,6 +33,7 @@ from batch_bridge._status.models import Threads, Wave
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
 from batch_bridge.events import BatchProgress, Delivered, Eta, Event
+from batch_bridge.runner._handover import handing_over
 from batch_bridge.runner._look import EndedRuns, look
 from batch_bridge.runner._pooling import Activity
 from batch_bridge.runner._run import Run
@@ -609,7 +610,7 @@ class Session:
 
 def _compiled(graph: Any, saver: BaseCheckpointSaver[Any] | None, patience: Patience) -> Any:
     if hasattr(graph, "compile") and not hasattr(graph, "ainvoke"):
-        return graph.compile(checkpointer=None if saver is None else patient_saver(saver, patience))
+        return graph.compile(checkpointer=None if saver is None else handing_over(patient_saver(saver, patience)))
     own = saver or graph.checkpointer
-    patient = patient_saver(own, patience)
+    patient = handing_over(patient_saver(own, patience))
     return graph if patient is graph.checkpointer else graph.copy(update={"checkpointer": patient})

@@ -2,8 +2,8 @@
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, cast
+from collections.abc import Awaitable
+from typing import Any, Final, Protocol, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -11,7 +11,7 @@ from langgraph.store.base import GetOp, PutOp, SearchOp
 
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import logger_of
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge.errors import SubmittedThreadError
 from batch_bridge.runner._run import Failed
 from batch_bridge.runner._threads.recovery import DIGEST, digest_of, mismatch
@@ -21,15 +21,24 @@ logger = logger_of(__name__)
 _MOST: Final = 1_000_000
 """Threads that one file may hold which were submitted and have not ended."""
 
-Run = Callable[[Any, RunnableConfig], Awaitable[Any]]
-"""Runs one thread: takes its input and its config, and returns its result, which is `Failed` for its own error."""
+_LINGER: Final = 0.2
+"""Seconds in which threads that have ended gather, before their rows are deleted together."""
+
+
+class Run(Protocol):
+    """Runs one thread."""
+
+    def __call__(self, value: Any, config: RunnableConfig, *, is_new: bool) -> Awaitable[Any]:
+        """Return its result, which is `Failed` for its own error. With `is_new` nothing is kept of the thread yet."""
+        ...
 
 
 class Submissions:
     """The threads that were submitted to a Runner and have not ended. A row of the store keeps each through a crash.
 
-    A row is written before `submit` returns, and deleted once the thread has ended: its result is in its checkpoint.
-    That of a thread that has failed stays, with the error, until the thread is submitted again.
+    A row is written before `submit` returns, and deleted soon after the thread has ended, with those of others: its
+    result is in its checkpoint, and is read again if the process ends before. That of a thread that has failed stays,
+    with the error, until the thread is submitted again. Nobody else writes these rows: which there are is known.
 
     Args:
         rows: Where they are kept.
@@ -44,12 +53,19 @@ class Submissions:
         self._saver = saver
         self._run = run
         self._tasks: dict[str, tuple[str, asyncio.Task[Any]]] = {}
+        self._stopped: set[str] = set()
+        """Threads that have a row, and that nothing drives: they have failed, or were stopped."""
+        self._finished: dict[str, None] = {}
+        """Threads that have ended well, whose rows are to be deleted."""
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Go on with the threads that a process before this one was given, and has not ended."""
         (found,) = await self._rows.abatch([SearchOp(self._namespace, limit=_MOST)])
         for row in reversed(found):
-            if "error" not in row.value:
+            if "error" in row.value:
+                self._stopped.add(row.key)
+            else:
                 self._start(row.key, row.value)
         if self._tasks:
             logger.info("going on with %d threads that were submitted before", len(self._tasks))
@@ -60,6 +76,10 @@ class Submissions:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
+        await self._sweep()
 
     async def submit(self, thread_id: str, value: Any, config: RunnableConfig) -> None:
         """Run a thread, once. It is on disk when this returns. Idempotent: the same again is the same thread.
@@ -73,13 +93,15 @@ class Submissions:
                 raise mismatch(0, thread_id)
             return
         row = await self._row(thread_id)
-        if digest not in (known_by := await self._digests(thread_id, row)) and known_by:
+        known_by = row["digest"] if row is not None else await self._digest(thread_id)
+        if known_by not in ("", None, digest):
             raise mismatch(0, thread_id)
         kind, data = self._saver.serde.dumps_typed({"input": value, "config": config})
         row = {"digest": digest, "kind": kind, "data": base64.b64encode(data).decode("ascii")}
+        self._finished.pop(thread_id, None)
         await self._rows.abatch([PutOp(self._namespace, thread_id, row, index=False)])
         if thread_id not in self._tasks:
-            self._start(thread_id, row)
+            self._start(thread_id, row, is_new=known_by is None)
 
     async def find(self, thread_id: str) -> asyncio.Task[Any] | None:
         """Return what runs a thread; `None` if it was not submitted, or has ended.
@@ -104,20 +126,21 @@ class Submissions:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    async def _digests(self, thread_id: str, row: dict[str, Any] | None) -> set[str]:
-        """Return what the input is known by that a thread was begun with; nothing if there is no such thread."""
-        if row is not None:
-            return {row["digest"]}
+    async def _digest(self, thread_id: str) -> str | None:
+        """Return what the input is known by that a thread was begun with, if it tells; `None` without such a thread."""
         saved = await self._saver.aget_tuple({"configurable": {"thread_id": thread_id}})
-        known = None if saved is None else saved.metadata.get(DIGEST)
-        return set() if known is None else {str(known)}
+        return None if saved is None else str(saved.metadata.get(DIGEST, ""))
 
     async def _row(self, thread_id: str) -> dict[str, Any] | None:
+        """Return the row of a thread that nothing drives."""
+        if thread_id not in self._stopped:
+            return None
         (item,) = await self._rows.abatch([GetOp(self._namespace, thread_id)])
         return None if item is None else item.value
 
-    def _start(self, thread_id: str, row: dict[str, Any]) -> None:
-        drive = self._drive(thread_id, row)
+    def _start(self, thread_id: str, row: dict[str, Any], *, is_new: bool = False) -> None:
+        self._stopped.discard(thread_id)
+        drive = self._drive(thread_id, row, is_new=is_new)
         task = asyncio.get_running_loop().create_task(drive, name=f"submitted thread {thread_id}")
         self._tasks[thread_id] = row["digest"], task
         task.add_done_callback(lambda _: self._ended(thread_id, task))
@@ -125,16 +148,33 @@ class Submissions:
     def _ended(self, thread_id: str, task: asyncio.Task[Any]) -> None:
         del self._tasks[thread_id]
         if not task.cancelled() and (error := task.exception()) is not None:
+            self._stopped.add(thread_id)
             logger.warning("submitted thread %r has stopped: %s", thread_id, _logged.said(error))
 
-    async def _drive(self, thread_id: str, row: dict[str, Any]) -> Any:
+    async def _drive(self, thread_id: str, row: dict[str, Any], *, is_new: bool) -> Any:
         given = self._saver.serde.loads_typed((row["kind"], base64.b64decode(row["data"])))
         configurable = {**given["config"].get("configurable", {}), "thread_id": thread_id}
         config = cast("RunnableConfig", {**given["config"], "configurable": configurable})
-        result = await self._run(given["input"], config)
+        result = await self._run(given["input"], config, is_new=is_new)
         if isinstance(result, Failed):
             told = {**row, "error": f"{type(result.error).__name__}: {result.error}"}
             await self._rows.abatch([PutOp(self._namespace, thread_id, told, index=False)])
             raise result.error
-        await self._rows.abatch([PutOp(self._namespace, thread_id, None)])
+        self._finished[thread_id] = None
+        if self._sweeping is None:
+            self._sweeping = asyncio.get_running_loop().create_task(self._sweep_soon())
         return result
+
+    async def _sweep_soon(self) -> None:
+        while self._finished:
+            await asyncio.sleep(_LINGER)
+            try:
+                await self._sweep()
+            except Exception as error:  # noqa: BLE001  # the rows are found by the next process, and deleted then
+                logger.warning("threads that have ended could not be crossed off: %s", _logged.said(error))
+        self._sweeping = None
+
+    async def _sweep(self) -> None:
+        finished, self._finished = list(self._finished), {}
+        if finished:
+            await self._rows.abatch([PutOp(self._namespace, each, None) for each in finished])

@@ -169,17 +169,23 @@ def _failures(shown: Sequence[Mapping[str, Any]]) -> list[Failure]:
     dead = [letter for values in shown for letter in values.get("dead_letters") or ()]
     if not dead:
         return []
+    count = sum(map(_dead_count, shown))
     threads = tuple(str(each.get("thread")) for each in dead[:10])
     return [
         Failure(
-            "thread", "dead_letter", "errored", None, len(dead), rule("dead_letter", "errored", retryable=True), threads
+            "thread", "dead_letter", "errored", None, count, rule("dead_letter", "errored", retryable=True), threads
         )
     ]
 
 
+def _dead_count(values: Mapping[str, Any]) -> int:
+    """Return how many outcomes of a bridge could not be delivered; earlier versions show only the first of them."""
+    return int(values.get("dead") or len(values.get("dead_letters") or ()))
+
+
 def _dead(bridges: Mapping[str, Bridge], shown: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
-        f"bridge {name!r}: {len(values['dead_letters'])} outcomes could not be delivered: start its graph with "
+        f"bridge {name!r}: {_dead_count(values)} outcomes could not be delivered: start its graph with "
         "replay='all' once the cause is mended"
         for name, values in zip(bridges, shown, strict=True)
         if values.get("dead_letters")

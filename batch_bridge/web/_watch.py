@@ -8,12 +8,14 @@ from typing import Final, Protocol
 
 from batch_bridge._status.commands import Verb, ask, wait_for
 from batch_bridge._status.models import Status
-from batch_bridge._status.read import read_status
+from batch_bridge._status.read import StatusReader
 from batch_bridge._status.thread import ThreadSeen, read_thread
 from batch_bridge.errors import RunFileError
 
 FRESH: Final = 0.9
 """Seconds for which a look is shared."""
+_PAUSE: Final = 20
+"""A look that takes long is followed by a pause of so many times its length: watching never takes a core."""
 _PATIENCE: Final = 5.0
 """Seconds to wait until a command was carried out."""
 
@@ -45,7 +47,7 @@ class SharedLook:
         self.source = source
         self._lock = asyncio.Lock()
         self._seen: Status | None = None
-        self._seen_at = 0.0
+        self._next_at = 0.0
 
     async def look(self) -> Status:
         """Return how it is.
@@ -54,9 +56,11 @@ class SharedLook:
             RunFileError: It is not there, or cannot be read.
         """
         async with self._lock:
-            if self._seen is None or monotonic() - self._seen_at > FRESH:
+            if self._seen is None or monotonic() >= self._next_at:
+                began = monotonic()
                 self._seen = await self.source.look()
-                self._seen_at = monotonic()
+                ended = monotonic()
+                self._next_at = ended + max(FRESH, _PAUSE * (ended - began))
             return self._seen
 
 
@@ -69,10 +73,11 @@ class WatchedFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._reader = StatusReader(path)
 
     async def look(self) -> Status:
         """See `PageSource`."""
-        return await asyncio.to_thread(read_status, self._path)
+        return await asyncio.to_thread(self._reader.read)
 
     async def thread(self, key: str) -> ThreadSeen | None:
         """See `PageSource`."""

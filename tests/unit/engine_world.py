@@ -3,33 +3,22 @@
 import itertools
 from datetime import timedelta
 
-import pytest
 from fakes import FakeProvider, FakeStore, Fuse, at, ended, request
 
 from batch_bridge._core.models import Cancelled, Errored, InProgress, Measure, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
-from batch_bridge._engine.settlement import outcome_writer as _settlement
-from batch_bridge._engine.waiting.deadline import Deadline
-from batch_bridge._ledger import ledger as _ledger
-from batch_bridge._ledger.durable_queue import DurableQueueLedger
+from batch_bridge._engine.waiting.ladder import Ladder
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge._ledger.memory_budget import MemoryBudgetLedger
-from batch_bridge._server.ledger import ServerLedger
+from batch_bridge._ledger.make import budgeted, durable
+from batch_bridge._server.records import ServerRecords
 
 REQUESTS = [request(n, group="ab"[n % 2]) for n in range(7)]
 IDS = [each.id for each in REQUESTS]
 RATE = Errored("429", code="rate_limit", status_code=429, retryable=True)
 BAD = Errored("400", code="invalid", status_code=400)
-LEDGERS = [Ledger, MemoryBudgetLedger, DurableQueueLedger, ServerLedger]
+LEDGERS = [Ledger, budgeted, durable, ServerRecords]
 HOUR = timedelta(seconds=3600)
-
-
-@pytest.fixture
-def short_chunks(monkeypatch):
-    """Have a crash fall between the writes of one ledger."""
-    monkeypatch.setattr(_ledger, "_CHUNK", 2)
-    monkeypatch.setattr(_settlement, "_CHUNK", 2)
 
 
 class Moody(FakeProvider):
@@ -82,7 +71,7 @@ class World:
         self.provider.done = {IDS[n] for n in done}
         self.fallback = FakeProvider(fuse=self.fuse)
         self.attempts = attempts
-        self.deadline = None if policy is None else Deadline(HOUR, policy, self.fallback)
+        self.deadline = None if policy is None else Ladder.of_fallback(HOUR, policy, self.fallback)
         self.clock = itertools.count()
         self.step = step
         self.seen = {}
@@ -92,16 +81,17 @@ class World:
         return at(self.step * next(self.clock))
 
     async def boot(self):
-        ledger = self.kind(self.store, "bridge")
-        if isinstance(ledger, ServerLedger):
+        ledger = self.kind(self.store, "bridge", chunk=2)  # so that a crash falls between the writes of one step
+        if isinstance(ledger, ServerRecords):
             await ledger.load()
+            ledger = ledger.ledger
         self.engine = Engine(
             "bridge",
             self.provider,
             FlushPolicy(max_requests=3),
             ledger,
             attempts=self.attempts,
-            deadline=self.deadline,
+            ladder=self.deadline,
         )
         await self.engine.open(self.now())
         return set(await self.engine.collect(REQUESTS, self.now()))
@@ -115,11 +105,15 @@ class World:
                 tick = await self.engine.tick(self.now(), drain=True)
                 told |= set(tick.settled)
                 self.look()
+                await self.after_tick()
                 if tick.wake_at is None:
                     break
             return await self.engine.outcomes(sorted(told))
         finally:
             self.look()
+
+    async def after_tick(self):
+        """Do what a host does beside its engine: nothing here."""
 
     def look(self):
         for request_id, outcome in self.store.read()["outcomes"].items():

@@ -142,6 +142,10 @@ def _named(op: object) -> str:
             return f"list {root}"
         case ListNamespacesOp():
             return "list namespaces"
+        case PutOp(namespace=(root,), value=value):
+            return f"{'delete' if value is None else 'put'} {root}"
+        case GetOp(namespace=(root,)):
+            return f"get {root}"
     raise AssertionError(op)
 
 

@@ -100,7 +100,7 @@ def with_cost(answer: T, cost: Decimal | None) -> T:
     """Return an answer that tells what was paid for it, if it is LangChain's, in `response_metadata["batch_bridge"]`.
 
     Not in `usage_metadata`, where LangSmith has a `total_cost`: LangChain adds those up as whole numbers, and raises at
-    others, so that counting tokens over several calls would fail.
+    others, so that counting tokens over several calls would fail. `langchain/_told.py` tells LangSmith alone.
 
     Source: langchain_core.utils.usage._dict_int_op.
     """

@@ -13,6 +13,7 @@ class Waiting(NamedTuple):
 
     `bytes` is its share of a batch's input; `key` is what its answer is known by (see `_sharing`), where that is asked;
     `deadline` is its own, where it has one; `tenant` is whose it is, where there are several; `thread` is who waits.
+    `late_at` is when it leaves the lane that it waits for; those of one `kind` may share a batch.
     """
 
     id: str
@@ -23,6 +24,8 @@ class Waiting(NamedTuple):
     deadline: timedelta | None = None
     tenant: str = ""
     thread: str = ""
+    late_at: datetime | None = None
+    kind: object = None
 
 
 def cap(limits: Limits, max_requests: int, max_bytes: int | None) -> Limits:
@@ -44,10 +47,10 @@ def split(waiting: Iterable[Waiting], limits: Limits, *, shared: bool = False) -
     if not shared:
         yield from _split_alone(waiting, limits)
         return
-    groups: dict[tuple[str, timedelta | None], dict[str, list[Waiting]]] = {}
+    groups: dict[tuple[str, object], dict[str, list[Waiting]]] = {}
     for request in waiting:
         line = request.key or f":{request.id}"
-        groups.setdefault((request.group, request.deadline), {}).setdefault(line, []).append(request)
+        groups.setdefault((request.group, request.kind), {}).setdefault(line, []).append(request)
     for lines in groups.values():
         batch: list[Waiting] = []
         count = size = 0
@@ -66,9 +69,9 @@ def split(waiting: Iterable[Waiting], limits: Limits, *, shared: bool = False) -
 
 def _split_alone(waiting: Iterable[Waiting], limits: Limits) -> Iterator[tuple[Waiting, ...]]:
     """Do what `split` does where each request is a line of its own."""
-    groups: dict[tuple[str, timedelta | None], list[Waiting]] = {}
+    groups: dict[tuple[str, object], list[Waiting]] = {}
     for request in waiting:
-        kind = request.group, request.deadline
+        kind = request.group, request.kind
         if kind in groups:
             groups[kind].append(request)
         else:

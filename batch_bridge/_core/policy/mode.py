@@ -1,7 +1,8 @@
 """The one switch: in which lane requests are answered. Pure but for the environment."""
 
 import os
-from typing import Final, TypeAlias
+from collections.abc import Sequence
+from typing import Final, TypeAlias, cast
 
 from batch_bridge._core.policy.lanes import LANES, LaneName
 
@@ -31,3 +32,36 @@ def resolve_mode(mode: Mode | None, *, what: str) -> Mode:
     if named not in LANES:
         raise ValueError(f"{VARIABLE}={named!r} is not a mode; set it to {NAMES}, or unset it")
     return named
+
+
+def resolve_ladder(ladder: Sequence[str] | None, mode: str | None, *, what: str) -> tuple[LaneName, ...] | None:
+    """Return the lanes of the ladder that counts: the argument, else several in the environment; `None`: there is none.
+
+    Args:
+        ladder: The argument `ladder=` as it was given.
+        mode: The argument `mode=` as it was given; it counts before the environment.
+        what: As for `resolve_mode`.
+
+    Raises:
+        ValueError: A name is no lane or comes twice, there is none, or a mode is given too.
+        TypeError: The ladder is no list.
+    """
+    if ladder is None:
+        named = os.environ.get(VARIABLE, "")
+        if mode is not None or "," not in named:
+            return None
+        return _lanes([each.strip() for each in named.split(",")], f"{VARIABLE}={named!r}")
+    if isinstance(ladder, str) or not isinstance(ladder, Sequence):
+        raise TypeError(f'{what}(ladder={ladder!r}) is no list; pass one such as ["batch", "flex", "realtime"]')
+    if mode is not None:
+        raise ValueError(f"{what}(ladder=…, mode={mode!r}): a ladder names its lanes itself; leave mode= out")
+    return _lanes(ladder, f"{what}(ladder={ladder!r})")
+
+
+def _lanes(names: Sequence[str], what: str) -> tuple[LaneName, ...]:
+    for name in names:
+        if name not in LANES:
+            raise ValueError(f"{what}: {name!r} is no lane; the lanes are {NAMES}")
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"{what}: name each lane once, from the patient to the quick; the lanes are {NAMES}")
+    return tuple(cast("LaneName", name) for name in names)

@@ -40,11 +40,13 @@ class Resubmission:
     Attributes:
         batch: The batch's key.
         limit: How often a request is sent in all.
-        late: The deadline has passed: whatever is not answered goes to the fallback.
+        late: The deadline has passed: whatever is not answered goes to the next lane.
         requeues: Requests that the provider did not queue for want of room are sent again, without counting.
         may_fit: Tells by what the provider said whether one that was alone may find room.
         alone: The batch held one request.
         now: When the batch has ended, aware UTC.
+        lane: The lane that is left, if it is late.
+        asked_at: Since when its requests wait.
         outcomes: What the requests that are sent again have ended with this time.
         refusal: Why the provider did not queue requests, if it did not for want of room.
     """
@@ -55,6 +57,8 @@ class Resubmission:
     requeues: bool
     may_fit: Callable[[str], bool]
     now: datetime
+    lane: str = ""
+    asked_at: datetime | None = None
     alone: bool = False
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     refusal: Errored | None = None
@@ -70,7 +74,8 @@ class Resubmission:
             return None
         self.outcomes[request_id] = outcome
         code = DEADLINE if self.late else ALONE if is_refused and self.alone else code_of(outcome)
-        return Attempt(self.batch, _outcome.kind(outcome), code, self.now)
+        left = (self.lane, self.asked_at) if self.late else ()
+        return Attempt(self.batch, _outcome.kind(outcome), code, self.now, *left)
 
 
 def final(outcome: Outcome, tries: Sequence[Attempt], batch: str) -> Outcome:
@@ -92,8 +97,7 @@ def is_sent_again(
         outcome: What it has ended with.
         tries: What it ended with before.
         limit: How often it may be sent in all. A try that was not queued, or not waited for, does not count.
-        late: What was stopped for its deadline is sent again as well, and the limit does not count: the fallback is
-            the last one who is asked.
+        late: What was stopped for its deadline is sent again as well, and the limit does not count.
         requeues: Whether what was refused for want of room may find some; it comes back then, without counting, but
             not for ever if it was refused alone.
     """

@@ -4,7 +4,7 @@ import math
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias, get_args
 from weakref import WeakValueDictionary, ref
@@ -14,6 +14,7 @@ from openai import AsyncAzureOpenAI
 from batch_bridge._core.durations import Duration, Within, duration, required
 from batch_bridge._core.headers import deciding
 from batch_bridge._core.policy.flush_policy import FlushPolicy
+from batch_bridge._core.policy.lanes import LaneName
 from batch_bridge._core.policy.mode import Mode
 from batch_bridge._core.provider import Provider
 from batch_bridge._core.wording.log import logger_of
@@ -54,6 +55,7 @@ class SharedClientState:
         provider: Of the shared Batcher.
         deadline: Of each call.
         mode: Of the shared Batcher.
+        ladder: Of the shared Batcher.
 
     Raises:
         TypeError: An argument is of another type.
@@ -72,6 +74,7 @@ class SharedClientState:
         provider: Provider | None,
         deadline: Within,
         mode: Mode | None = None,
+        ladder: Sequence[LaneName] | None = None,
     ) -> None:
         for name, value, known in (
             ("unsupported", unsupported, get_args(Unsupported)),
@@ -106,6 +109,7 @@ class SharedClientState:
         self._flush = flush or FlushPolicy(max_idle=1.0)
         self._poll_interval = poll_interval
         self._mode = mode
+        self._ladder = ladder
         self._path = path
         self._on_pending = on_pending
         self._provider = provider or getattr(batcher, "provider", None)
@@ -187,6 +191,7 @@ class SharedClientState:
                 path=self._path,
                 on_pending=self._on_pending,
                 mode=self._mode,
+                ladder=self._ladder,
                 _place=self._place,
             )
         except RunFileError as error:

@@ -7,6 +7,7 @@ is replaced, and parsing, raw responses and structured output stay the SDK's own
 
 import functools
 import os
+from collections.abc import Sequence
 from typing import Any, Final, TypeVar, cast
 
 from openai import AsyncOpenAI, OpenAI
@@ -15,7 +16,8 @@ from batch_bridge._core.closing import close_all
 from batch_bridge._core.durations import Duration, Within
 from batch_bridge._core.models import JSON
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._core.policy.mode import Mode, resolve_mode
+from batch_bridge._core.policy.lanes import LaneName
+from batch_bridge._core.policy.mode import Mode, resolve_ladder, resolve_mode
 from batch_bridge._core.provider import Provider
 from batch_bridge._dropin.asker import Asker
 from batch_bridge._dropin.openai.async_client import origin_of
@@ -37,6 +39,7 @@ def wrap_openai(
     batcher: str | Named | Batcher | None = None,
     *,
     mode: Mode | None = None,
+    ladder: Sequence[LaneName] | None = None,
     unsupported: Unsupported = "raise",
     flush: FlushPolicy | None = None,
     poll_interval: Duration = 30,
@@ -63,6 +66,7 @@ def wrap_openai(
             for itself.
         mode: `"realtime"` returns a copy that is not batched at all; another one, such as `"flex"`, is the shared
             Batcher's. Left out, the environment's `BATCH_BRIDGE_MODE` counts. In nodes the bridge's own mode does.
+        ladder: Several lanes instead, for the shared Batcher: see `Bridge`. In nodes the bridge's own counts.
         unsupported: What becomes of a call that a batch cannot hold (streams, files, audio, headers of its own, …):
             `"raise"` an `UnsupportedCallError`, or `"realtime"`: it is made at once and at the full price, and the log
             says so once. The default raises, so that nothing costs twice what its author thinks. Calls that only
@@ -86,7 +90,8 @@ def wrap_openai(
         raise TypeError(f"wrap_openai({kind}): pass an openai.AsyncOpenAI, OpenAI, AsyncAzureOpenAI or AzureOpenAI")
     if _MARK in client.__dict__:
         raise ValueError("wrap_openai: this client is already wrapped; wrap the original one")
-    resolved = resolve_mode(mode, what="wrap_openai")
+    lanes = resolve_ladder(ladder, mode, what="wrap_openai")
+    resolved = "batch" if lanes else resolve_mode(mode, what="wrap_openai")
     family = SharedClientState(
         batcher=batcher,
         unsupported=unsupported,
@@ -97,6 +102,7 @@ def wrap_openai(
         provider=provider,
         deadline=deadline,
         mode=None if mode == "realtime" else mode,
+        ladder=ladder,
     )
     if resolved == "realtime":
         return cast("ClientT", client.copy())

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from batch_bridge._core.models import Blind, Errored, FailureKind, Intent, SubmittedBatch
+from batch_bridge._core.models import Blind, Errored, Expired, FailureKind, Intent, SubmittedBatch
 from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._money import Account
 from batch_bridge.errors import BadPollResultError
@@ -23,7 +23,8 @@ class Flight:
     Attributes:
         batch: The intent, or the batch once the provider has confirmed it.
         due: When to look after it next, unless it is late before.
-        late_at: When its deadline passes; `None` if it has none, or that has been seen to.
+        late_at: When it is decided whether its requests leave its lane; `None` if that is not to be decided.
+        leaves_at: When requests that it has not answered go to the next lane, though it was not told to have stopped.
         pause: How long to leave it alone after that.
         doubtful: `submit` may have taken effect though we did not see it: look before sending again.
         inherited: A process before this one began it, so some of its outcomes may be written already.
@@ -42,12 +43,15 @@ class Flight:
         total: How many there are of them, as it told.
         refusals: Times in a row that it was not created, because the provider was full.
         stopping: The provider is to be told that it should stop.
-        is_late: Its deadline has passed, and what follows from that has been begun.
+        is_late: Its requests leave its lane, and what follows from that has been begun.
         look: Done once a look that goes on in the background has ended.
         rings: It tells when there is news of it.
         settled: Requests that have an outcome though the batch has not ended, with its kind.
         forgotten: Those of them that nobody will ask for again: let go of with the batch, which is judged by them.
         failed: In which ways those that are settled early have failed.
+        kept: Requests that it has answered first, though they had left it and were in another batch.
+        answered_elsewhere: Its requests that were answered by a batch that they had left.
+        paid_twice: Those of them that it has answered, too.
         account: What its answers have used, as far as they were read.
         lines: Where equal requests share a line: the request that is sent, by key; `None` until somebody asks.
     """
@@ -56,12 +60,13 @@ class Flight:
     due: datetime
     pause: timedelta
     late_at: datetime | None = None
+    leaves_at: datetime | None = None
     doubtful: bool = False
     inherited: bool = False
     caught_up: bool = False
     waiting: dict[str, Waiting] = field(default_factory=dict)
     wanted: set[str] = field(default_factory=set)
-    refused: dict[str, Errored] = field(default_factory=dict)
+    refused: dict[str, Errored | Expired] = field(default_factory=dict)
     failures: int = 0
     blind: Blind | None = None
     problem: str = ""
@@ -79,13 +84,16 @@ class Flight:
     settled: dict[str, str] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
     failed: Counter[FailureKind] = field(default_factory=Counter)
+    kept: set[str] = field(default_factory=set)
+    answered_elsewhere: set[str] = field(default_factory=set)
+    paid_twice: set[str] = field(default_factory=set)
     account: Account | None = None
     lines: dict[str, str] | None = None
 
     @property
     def next_at(self) -> datetime:
         """When to do something about it next."""
-        return self.due if self.late_at is None else min(self.due, self.late_at)
+        return min(each for each in (self.due, self.late_at, self.leaves_at) if each is not None)
 
     def seen(self) -> None:
         """Note a look that told how the batch is."""

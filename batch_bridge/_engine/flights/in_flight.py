@@ -58,11 +58,11 @@ class Flights:
         return (each for each in flight.batch.members if self._in_flight.get(each) is flight)
 
     def loads(self, without: Flight | None = None) -> Iterator[tuple[str, int]]:
-        """Yield group and bytes of the batches that are at the provider, and not at the fallback."""
+        """Yield group and bytes of the batches that are in the bridge's own lane."""
         return (
             (flight.batch.group, flight.batch.terms.bytes)
             for flight in self
-            if flight is not without and not flight.batch.terms.fallback
+            if flight is not without and not flight.batch.terms.lane
         )
 
     def add(self, flight: Flight) -> None:

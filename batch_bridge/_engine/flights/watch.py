@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from batch_bridge._core.models import JSON, SubmittedBatch
+from batch_bridge._core.policy.lanes import lane_in
 from batch_bridge._core.policy.stuck import Stuck, advice, is_at_risk, judge
 from batch_bridge._core.policy.vendor_terms import VendorTerms
 from batch_bridge._engine.flights.flight import Flight
@@ -53,15 +54,17 @@ class BatchWatch:
 
     def _judge(self, flight: Flight, history: History, now: datetime) -> Stuck | None:
         batch, window = flight.batch, self._terms.window
-        is_sent = isinstance(batch, SubmittedBatch) and not batch.terms.fallback
+        is_sent = isinstance(batch, SubmittedBatch) and not batch.terms.lane
         since = flight.since or (batch.submitted_at if isinstance(batch, SubmittedBatch) else None)
         return judge(
             since=since.timestamp() if is_sent and since is not None else None,
             bad_since=None if flight.bad_since is None else flight.bad_since.timestamp(),
             window_until=batch.submitted_at.timestamp() + window
-            if isinstance(batch, SubmittedBatch) and is_sent and window is not None
+            if isinstance(batch, SubmittedBatch) and is_sent and window is not None and lane_in(batch.handle) == "batch"
             else None,
-            longest=history.longest(batch.group) if is_sent else None,
+            longest=history.longest(batch.group, lane_in(batch.handle))
+            if isinstance(batch, SubmittedBatch) and is_sent
+            else None,
             now=now.timestamp(),
         )
 
@@ -69,7 +72,7 @@ class BatchWatch:
         self, flight: Flight, now: datetime, shown: Callable[[SubmittedBatch], JSON]
     ) -> ResultsExpiring | None:
         batch, keeps = flight.batch, self._terms.keeps
-        if not isinstance(batch, SubmittedBatch) or keeps is None or not flight.failures or batch.terms.fallback:
+        if not isinstance(batch, SubmittedBatch) or keeps is None or not flight.failures or batch.terms.lane:
             return None
         at = batch.submitted_at.timestamp()
         if not is_at_risk(at, at + keeps, now.timestamp()):

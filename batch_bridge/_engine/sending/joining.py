@@ -53,7 +53,7 @@ async def _flight_of(state: State, settler: Settler, waiting: Waiting) -> Flight
 def _line(flight: Flight, waiting: Waiting) -> str | None:
     """Return the request that is sent for all of a key in a batch that may be joined."""
     batch = flight.batch
-    is_open = isinstance(batch, SubmittedBatch) and batch.shared and not batch.left and not batch.terms.fallback
+    is_open = isinstance(batch, SubmittedBatch) and batch.shared and not batch.left and not batch.terms.lane
     if not is_open or flight.stopping or flight.late_at is not None or flight.is_late:
         return None
     if batch.group != waiting.group or batch.terms.deadline != waiting.deadline:

@@ -9,7 +9,7 @@ from batch_bridge._core.policy.batching import Waiting, cap
 from batch_bridge._core.provider import Provider
 from batch_bridge._engine.flights.flight import first_pause
 from batch_bridge._engine.state import State
-from batch_bridge._engine.waiting.queue import LATE
+from batch_bridge._engine.waiting.ladder import Aside, LadderLane, is_aside, lane_of_group
 from batch_bridge._engine.waiting.quota import Admission
 
 
@@ -30,30 +30,32 @@ class Flush:
     is_limited: bool = False
 
 
-def late(state: State, now: datetime) -> list[Waiting]:
-    """Return what goes to the fallback now. What is late is set apart: nobody else gets it, or waits behind it."""
+def in_lane(state: State, lane: LadderLane) -> list[Waiting]:
+    """Return what is sent in another lane than the home now: all that waits for it, as far as it has room."""
     queue = state.opened()
-    queue.set_late_apart(now)
-    if LATE not in queue.groups:
+    if state.till.is_short and not state.is_last(lane):
         return []
-    room = _fallback_room(state)
-    return queue.pick(len(queue) if room is None else max(room, 0), only={LATE})
+    groups = {group for group in queue.groups if lane_of_group(group)[0] == lane.name}
+    if not groups:
+        return []
+    room = _room_in(lane.provider)
+    return queue.pick(len(queue) if room is None else room, only=groups)
 
 
 def due(state: State, now: datetime) -> Flush:
     """Choose what is sent now: what the policy says is due, as far as the provider has room for it."""
     queue = state.opened()
     admission = _admission(state, now)
-    room = _room(state)
+    room = _room_in(state.provider)
     if admission is None:
-        wanted = state.policy.take(queue.summary(now, without={LATE}), drain=state.drain)
+        wanted = state.policy.take(queue.summary(now, without=_ASIDE), drain=state.drain)
         count = wanted if room is None else min(wanted, room)
-        picked = queue.pick(count, without={LATE}) if count else []
+        picked = queue.pick(count, without=_ASIDE) if count else []
         return Flush(picked, set(), drain=state.drain and count < wanted)
-    waiting = set(queue.groups) - {LATE}
+    waiting = {group for group in queue.groups if not is_aside(group)}
     owed = waiting if state.drain else state.owed & waiting
     picked = queue.pick(len(queue), admission, only=owed) if owed else []
-    judged_not = owed | admission.shut | {LATE}
+    judged_not = owed | admission.shut | (set(queue.groups) - waiting)
     if waiting - judged_not:
         wanted = state.policy.take(queue.summary(now, without=judged_not))
         picked += queue.pick(wanted, admission, without=judged_not)
@@ -77,29 +79,33 @@ def wake_at(state: State, now: datetime) -> datetime | None:
     times = [flight.next_at for flight in state.flights]
     if state.paused:
         return min(times, default=None)
-    if len(queue) and _room(state) == 0:
+    has_home = any(not is_aside(group) for group in queue.groups)
+    if has_home and _room_in(state.provider) == 0:
         times.append(now + first_pause(state.interval))  # where nobody rings
-    elif len(queue) and not state.till.is_short:
+    elif has_home and not state.till.is_short:
         times += _flush_times(state, now)
     if (late_at := queue.late_at) is not None:
         times.append(late_at)
-    if LATE in queue.groups:
-        room = _fallback_room(state)
-        times.append(now + first_pause(state.interval) if room is not None and room <= 0 else now)
+    for name in {lane_of_group(group)[0] for group in queue.groups} - {""}:
+        lane = state.lane(name)
+        if state.till.is_short and not state.is_last(lane):
+            continue
+        times.append(now + first_pause(state.interval) if _room_in(lane.provider) == 0 else now)
     return min(times, default=None)
 
 
-def batch_limits(state: State, provider: Provider | None = None) -> Limits:
+def batch_limits(state: State, lane: LadderLane | None = None) -> Limits:
     """Return what one batch may hold."""
-    if provider is not None:
-        return cap(provider.limits, state.policy.max_requests, None)
-    return cap(state.provider.limits, state.policy.max_requests, state.policy.max_bytes)
+    if lane is not None and lane.provider is not None:
+        return cap(lane.limits or lane.provider.limits, state.policy.max_requests, None)
+    own = None if state.ladder is None else state.ladder.home.limits
+    return cap(own or state.provider.limits, state.policy.max_requests, state.policy.max_bytes)
 
 
 def _flush_times(state: State, now: datetime) -> list[datetime]:
     queue = state.opened()
     admission = _admission(state, now)
-    shut = {LATE, *(admission.shut if admission else ())}
+    shut = {*filter(is_aside, queue.groups), *(admission.shut if admission else ())}
     is_owed = any(group not in shut for group in queue.groups) and (
         state.drain or any(group not in shut for group in state.owed.intersection(queue.groups))
     )
@@ -116,18 +122,16 @@ def _flush_times(state: State, now: datetime) -> list[datetime]:
 
 def _admission(state: State, now: datetime) -> Admission | None:
     queue = state.opened()
-    heads = {group: queue.head(group) for group in queue.groups if group != LATE}
+    heads = {group: queue.head(group) for group in queue.groups if not is_aside(group)}
     return state.quota_controller.admission(
         state.provider.limits, batch_limits(state), heads, flights=state.flights.loads(), owed=state.owed, now=now
     )
 
 
-def _room(state: State) -> int | None:
-    """Return how many requests the provider takes now; `None` is as many as there are."""
-    room: int | None = getattr(state.provider, "room", None)
+def _room_in(provider: Provider | None) -> int | None:
+    """Return how many requests a provider takes now; `None` is as many as there are."""
+    room: int | None = getattr(provider, "room", None)
     return room if room is None else max(room, 0)
 
 
-def _fallback_room(state: State) -> int | None:
-    room: int | None = getattr(state.deadline.fallback, "room", None) if state.deadline else None
-    return room
+_ASIDE = Aside()

@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import TypeVar
 
 from batch_bridge import events
-from batch_bridge._core.models import JSON, Attempt, Errored, Expired, Intent, Outcome, Request, SubmittedBatch, Terms
+from batch_bridge._core.models import JSON, Errored, Intent, Outcome, Request, SubmittedBatch, Terms
 from batch_bridge._core.policy.batching import Waiting, batch_key, lines, split
-from batch_bridge._core.policy.resubmission import DEADLINE, final
+from batch_bridge._core.policy.lanes import lane_in
+from batch_bridge._core.policy.resubmission import final
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._engine.deduplication import Deduplication
@@ -16,9 +17,11 @@ from batch_bridge._engine.flights.flight import Flight, first_pause
 from batch_bridge._engine.intake import judge
 from batch_bridge._engine.sending.joining import join
 from batch_bridge._engine.sending.scheduling import batch_limits
-from batch_bridge._engine.settlement.settling import LATE_IN_FLIGHT, Settler
+from batch_bridge._engine.settlement.leaving import next_look
+from batch_bridge._engine.settlement.settling import Settler
 from batch_bridge._engine.spending import Admitted
 from batch_bridge._engine.state import State, said
+from batch_bridge._engine.waiting.ladder import LadderLane, lane_of_group
 from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
 
 logger = logger_of(__name__)
@@ -27,7 +30,7 @@ T = TypeVar("T")
 
 _PATIENCE = 8
 """Refusals in a row after which a batch is taken for too large, and not merely for too early."""
-LATE_IN_QUEUE = Expired("the deadline passed before the request was sent; it was not billed")
+_LOST = Errored("the ledger has lost this request's row; was its store edited?", "ledger_row_lost", retryable=True)
 
 
 class Sender:
@@ -47,29 +50,37 @@ class Sender:
         shared = deduplication is not None and deduplication.dedupe
         await state.each(split(waiting, batch_limits(state), shared=shared), lambda each: self._begin(each, now))
 
-    async def flush_late(self, waiting: Sequence[Waiting], now: datetime) -> None:
-        """Send what is late to the fallback; without one it ends as expired."""
-        state = self._state
-        fallback = state.deadline.fallback if state.deadline is not None else None
-        if fallback is None:
-            await self._settle_queued({each.id: _late(state.ledger.tries(each.id)) for each in waiting})
-            return
-        deduplication = state.deduplication_for(fallback=True)
+    async def flush_in(self, lane: LadderLane, waiting: Sequence[Waiting], now: datetime) -> None:
+        """Send requests that are queued for another lane than the home."""
+        state, deduplication = self._state, self._state.deduplication_in(lane)
         if deduplication is not None:
             waiting = await self._recall(deduplication, waiting, now)
+        limits, shared = batch_limits(state, lane), deduplication is not None and deduplication.dedupe
+        await state.each(split(waiting, limits, shared=shared), lambda each: self._begin(each, now, lane))
+
+    async def move(self, waiting: Sequence[Waiting], now: datetime) -> None:
+        """Queue requests for another lane that were not sent in time in the one that they wait for."""
+        state = self._state
         by_id = {each.id: each for each in waiting}
-        judged: dict[str, Waiting | Errored] = dict(by_id)
+        ended: dict[str, Outcome] = dict.fromkeys(by_id, _LOST)
+        moved: list[Waiting] = []
         for request in await state.ledger.requests(tuple(by_id)):
-            judged[request.id] = judge(state, request, by_id[request.id].queued_at, fallback)
-        refused: dict[str, Outcome] = {
-            each: replace(why, attempts=state.ledger.tries(each))
-            for each, why in judged.items()
-            if isinstance(why, Errored)
-        }
-        await self._settle_queued(refused)
-        accepted = [each for each in judged.values() if isinstance(each, Waiting)]
-        limits, shared = batch_limits(state, fallback), deduplication is not None and deduplication.dedupe
-        await state.each(split(accepted, limits, shared=shared), lambda each: self._begin(each, now, fallback=True))
+            old = by_id[request.id]
+            name, _ = lane_of_group(old.group)
+            judged = judge(state, request, old.queued_at, now, without={state.lane(name).name})
+            if isinstance(judged, Waiting):
+                del ended[request.id]
+                moved.append(judged._replace(key=old.key))
+            else:
+                ended[request.id] = final(judged, state.ledger.tries(request.id), "")
+        await self._settle_queued(ended)
+        still = [each for each in moved if each.id in state.opened()]
+        await state.ledger.queued(still)
+        for each in still:
+            if each.id in state.opened():
+                state.opened().move(each)
+                state.note_moves(lane_of_group(by_id[each.id].group)[0], [each])
+        state.tell_moves()
 
     async def _recall(
         self, deduplication: Deduplication, waiting: Sequence[Waiting], now: datetime
@@ -107,20 +118,20 @@ class Sender:
 
     # -- one batch -----------------------------------------------------------------------------------------------
 
-    async def _begin(self, planned: tuple[Waiting, ...], now: datetime, *, fallback: bool = False) -> None:
+    async def _begin(self, planned: tuple[Waiting, ...], now: datetime, lane: LadderLane | None = None) -> None:
         # Up to here they were in the queue: its turn may come late, and what was given up meanwhile is not sent.
         state, queue = self._state, self._state.opened()
-        deduplication = state.deduplication_for(fallback=fallback)
+        deduplication = state.deduplication_in(lane)
         asked = {each.id: each for each in await state.ledger.requests([each.id for each in planned])}
-        provider = state.fallback if fallback else state.provider
         left = [each for each in planned if each.id in queue]
         shares = deduplication is not None and deduplication.dedupe
-        admitted = state.till.admit(left, asked, provider, now, is_last=fallback, shares=shares)
+        is_last = lane is not None and state.is_last(lane)
+        admitted = state.till.admit(left, asked, state.answers_in(lane), now, is_last=is_last, shares=shares)
         members = queue.discard_all(admitted.waiting)
         for request_id in admitted.refused:
             queue.discard(request_id)  # at once: nobody cancels what is about to be refused
         if members:
-            await self._begin_with(members, asked, admitted, now, fallback=fallback)
+            await self._begin_with(members, asked, admitted, now, lane)
         await state.refuse(admitted.refused)
         state.settled += admitted.refused
 
@@ -130,22 +141,22 @@ class Sender:
         asked: Mapping[str, Request],
         admitted: Admitted,
         now: datetime,
-        *,
-        fallback: bool,
+        lane: LadderLane | None,
     ) -> None:
         state = self._state
         ids = tuple(request.id for request in members)
-        deduplication = state.deduplication_for(fallback=fallback)
+        deduplication = state.deduplication_in(lane)
         keys, shared = (
             (tuple(each.key for each in members), deduplication.dedupe) if deduplication is not None else ((), False)
         )
         tries, is_new = state.ledger.tries, not state.ledger.has_tries
         key = batch_key(state.name, members, None if is_new else lambda each: len(tries(each)))
         asked_at, size = min(each.queued_at for each in members), sum(each.bytes for each in members)
-        terms = Terms(asked_at, size, fallback, members[0].deadline)
-        intent = Intent(key, ids, members[0].group, now, None, keys, shared, terms)
+        name, group = lane_of_group(members[0].group)
+        own = members[0].deadline if state.ladder is None else state.ladder.deadline_of(members)
+        intent = Intent(key, ids, group, now, None, keys, shared, Terms(asked_at, size, name, own))
         waiting = {each.id: each for each in members}
-        flight = Flight(intent, now, first_pause(state.interval), state.late_at(intent), waiting=waiting)
+        flight = Flight(intent, now, first_pause(state.interval), next_look(state, intent, now), waiting=waiting)
         again = [] if is_new else [each for each in ids if tries(each)]
         flight.account = state.till.begin(intent, asked, admitted, state.who(intent), again=again)
         state.flights.add(flight)
@@ -237,7 +248,7 @@ class Sender:
             isinstance(each.batch, SubmittedBatch) and quota_of(each.batch.group) == quota_of(intent.group)
             for each in state.flights
         )
-        return flight.refusals >= _PATIENCE and len(intent.members) > 1 and is_alone and not intent.terms.fallback
+        return flight.refusals >= _PATIENCE and len(intent.members) > 1 and is_alone and not intent.terms.lane
 
     async def _make_smaller(self, flight: Flight, intent: Intent, error: ProviderUnavailable, now: datetime) -> None:
         """Take back a batch that the provider has no room for, and learn from that how much it takes."""
@@ -296,8 +307,8 @@ class Sender:
         flight.batch, flight.doubtful = batch, False
         flight.seen()
         flight.since = now
-        flight.is_late, flight.late_at = False, state.late_at(batch)
-        if not intent.terms.fallback:
+        flight.is_late, flight.late_at, flight.leaves_at = False, next_look(state, batch, now), None
+        if not intent.terms.lane:
             state.quota_controller.created(now)
         flight.wanted = {*flight.waiting, *flight.refused}
         flight.waiting.clear()
@@ -314,7 +325,11 @@ class Sender:
             extra=about(bridge=state.name, batch=batch.key),
         )
         if state.on_event is not None:
-            state.on_event(events.Submitted(bridge=state.name, batch=batch.key, handle=shown, requests=batch.members))
+            state.on_event(
+                events.Submitted(
+                    bridge=state.name, batch=batch.key, handle=shown, requests=batch.members, lane=lane_in(handle)
+                )
+            )
 
     # -- a submission that was not seen to the end ------------------------------------------------------------------
 
@@ -375,11 +390,8 @@ class Sender:
     async def _drop_lost(self, flight: Flight, intent: Intent, held: set[str]) -> None:
         """Settle the requests whose rows are gone from the store, and queue their neighbours again."""
         state = self._state
-        lost = Errored(
-            "the ledger has lost this request's row; was its store edited?", "ledger_row_lost", retryable=True
-        )
         gone: dict[str, Outcome] = {
-            each: lost for each in intent.members if each not in held and each not in flight.settled
+            each: _LOST for each in intent.members if each not in held and each not in flight.settled
         }
         await state.ledger.settle(gone)
         state.settled += gone
@@ -409,9 +421,3 @@ class Sender:
         again = [each for each in flight.waiting.values() if each.id not in settled]
         state.opened().put_back(again)
         state.tell_resubmitted(intent.key, [each.id for each in again])
-
-
-def _late(tries: Sequence[Attempt]) -> Outcome:
-    """Return what a request ends with that is late, and that nobody else answers."""
-    was_sent = any(each.code == DEADLINE for each in tries)
-    return final(LATE_IN_FLIGHT if was_sent else LATE_IN_QUEUE, tries, "")

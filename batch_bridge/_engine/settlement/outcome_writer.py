@@ -13,9 +13,6 @@ from batch_bridge._ledger.ledger import Ledger
 
 logger = logger_of(__name__)
 
-_CHUNK = 500
-"""Outcomes that are written at once: what is held in memory of a batch's answers."""
-
 IdAndOutcome: TypeAlias = tuple[str, Outcome]
 Seen: TypeAlias = Callable[[Iterable[IdAndOutcome]], None]
 
@@ -62,7 +59,7 @@ async def settle(
     missing = set(batch.members).difference(settled)
     kinds: Counter[str] = Counter(settled.values())
     strange = 0
-    async for chunk in _chunks(ended.outcomes):
+    async for chunk in chunks(ended.outcomes, ledger.chunk):
         if seen is not None:
             seen(chunk)
         fresh: dict[str, Outcome] = dict(chunk)
@@ -85,8 +82,8 @@ async def settle(
             extra=about(batch=batch.key),
         )
     rest = [each for each in batch.members if each in missing] if missing else []
-    for start in range(0, len(rest), _CHUNK):
-        unnamed = dict.fromkeys(rest[start : start + _CHUNK], ended.missing)
+    for start in range(0, len(rest), ledger.chunk):
+        unnamed = dict.fromkeys(rest[start : start + ledger.chunk], ended.missing)
         await _write(ledger, unnamed, kinds, failures, inherited=inherited, again=again, seen=seen, ended_as=ended_as)
     return kinds
 
@@ -99,19 +96,24 @@ async def settle_early(ledger: Ledger, outcomes: Mapping[str, Outcome], *, inher
     return {request_id: _outcome.kind(outcome) for request_id, outcome in counting.items()}
 
 
-async def _chunks(outcomes: AsyncIterable[IdAndOutcome]) -> AsyncIterator[list[IdAndOutcome]]:
+async def chunks(outcomes: AsyncIterable[IdAndOutcome], most: int) -> AsyncIterator[list[IdAndOutcome]]:
+    """Yield outcomes so many at once: that is what is held in memory of a batch's answers.
+
+    Raises:
+        ReadError: The provider broke off; what it gave before is yielded first.
+    """
     chunk: list[IdAndOutcome] = []
     try:
         if isinstance(outcomes, _outcome.Chunks):
             async for pairs in outcomes.chunks:
                 chunk += pairs
-                if len(chunk) >= _CHUNK:
+                if len(chunk) >= most:
                     yield chunk
                     chunk = []
         else:
             async for pair in outcomes:
                 chunk.append(pair)
-                if len(chunk) == _CHUNK:
+                if len(chunk) == most:
                     yield chunk
                     chunk = []
     except Exception as error:

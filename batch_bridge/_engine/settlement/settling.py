@@ -26,26 +26,20 @@ from batch_bridge._core.models import (
 )
 from batch_bridge._core.outcomes import nothing
 from batch_bridge._core.policy.batching import Waiting, lines
+from batch_bridge._core.policy.ladder import Leave
 from batch_bridge._core.policy.resubmission import DEADLINE, Resubmission, final, is_transient
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._engine.deduplication import spread
 from batch_bridge._engine.flights.flight import LONGEST_PAUSE, Flight, first_pause
-from batch_bridge._engine.intake import judge
+from batch_bridge._engine.intake import LATE_IN_FLIGHT, judge
 from batch_bridge._engine.settlement import polling as _looks
-from batch_bridge._engine.settlement.outcome_writer import ReadError, settle, settle_early
+from batch_bridge._engine.settlement.outcome_writer import ReadError, chunks, settle, settle_early
 from batch_bridge._engine.spending import lane_of
 from batch_bridge._engine.state import State
 from batch_bridge.errors import BadPollResultError, BatchFailed, ProviderUnavailable
 
 logger = logger_of(__name__)
-
-LATE_IN_FLIGHT = Expired(
-    "the deadline passed while the request was at the provider, and there is no fallback; it may have been billed. "
-    "Set fallback= to a provider that answers late requests"
-)
-_CHUNK = 500
-"""Requests that are read at once to be sent again."""
 
 
 class Settler:
@@ -61,10 +55,12 @@ class Settler:
         state = self._state
         try:
             sent = tuple(lines(batch)) if batch.shared else batch.members
-            deduplication = state.deduplication_for(fallback=batch.terms.fallback)
+            deduplication = state.deduplication_in(state.lane_of(batch))
             remember = deduplication.remember(now) if deduplication is not None else None
             told = () if flight.inherited else flight.settled  # what was settled may not have been kept
-            reply = await spread(await state.who(batch).poll(batch.handle, sent), batch, remember, told)
+            reply = await spread(
+                await state.who(batch).poll(batch.handle, sent), batch, remember, told, state.ledger.chunk
+            )
             reply = await self._with_costs(flight, reply)
         except BatchFailed as error:
             await self.fail(flight, Errored(str(error), code=error.code), now, error)
@@ -96,7 +92,9 @@ class Settler:
         flight.done, flight.total = reply.done, reply.total
         if state.on_event is not None:
             state.on_event(events.Polled(bridge=state.name, batch=flight.batch.key, done=reply.done, total=reply.total))
-        if reply.outcomes:
+        if reply.outcomes and is_overdue(flight):
+            await self._keep(flight, reply.outcomes, now)
+        elif reply.outcomes:
             await self.settle_early(flight, reply.outcomes)
         flight.rings = reply.news is not None
         if reply.news is not None:
@@ -179,11 +177,16 @@ class Settler:
 
     def _may_come_back(self, flight: Flight, outcome: Outcome) -> bool:
         batch = flight.batch
-        if isinstance(batch, Intent) or batch.left or batch.terms.fallback:
+        if isinstance(batch, Intent) or batch.left:
             return False
         if flight.is_late and isinstance(outcome, Cancelled):
             return True
-        return is_transient(outcome) and (self._state.attempts > 1 or flight.is_late)
+        return is_transient(outcome) and (self._attempts(batch) > 1 or flight.is_late)
+
+    def _attempts(self, batch: Intent | SubmittedBatch) -> int:
+        """Return how often a request of a batch is sent in all; nothing comes back from the last lane of several."""
+        lane = self._state.lane_of(batch)
+        return 1 if lane is not None and self._state.is_last(lane) else self._state.attempts
 
     # -- when it is not waited for any more ------------------------------------------------------------------------
 
@@ -211,51 +214,73 @@ class Settler:
         flight.pause = first_pause(state.interval)
         return True
 
-    async def overtake(self, flight: Flight, now: datetime) -> bool:
-        """Stop a batch that is late; return whether it was looked at, too.
+    async def overtake(self, flight: Flight, leave: Leave, now: datetime) -> bool:
+        """Stop a batch whose requests leave its lane; return whether it was looked at, too.
 
-        If nobody is to wait until it has stopped, it is looked at once more, for it may have ended; what it has not
-        answered then goes to the fallback at once, or expires where there is none.
+        If nobody is to wait until it has stopped, what it has not answered moves on at once; if that is waited for up
+        to a time, see `leave`.
         """
-        state, deadline = self._state, self._state.deadline
-        if not isinstance(flight.batch, SubmittedBatch):
+        state, ladder = self._state, self._state.ladder
+        if not isinstance(flight.batch, SubmittedBatch) or ladder is None:
             return False
-        leaves = deadline is not None and deadline.policy == "pay_again"
-        if leaves:
-            look_at_once = getattr(state.who(flight.batch), "look_at_once", None)
-            if look_at_once is not None:
-                look_at_once(flight.batch.handle)
-            with contextlib.suppress(BadPollResultError):  # it is logged, and nobody waits for a poll that was mended
-                await self.poll(flight, flight.batch, now)
-            if state.flights.get(flight.batch.key) is not flight:
-                return True
-        logger.warning(
-            "%s: batch %s is late, and is stopped",
-            state.name,
-            flight.batch.key,
-            extra=about(bridge=state.name, batch=flight.batch.key),
-        )
+        until = leave.at_latest if ladder.is_strict else None
+        if ladder.policy == "pay_again" or (until is not None and until <= now):
+            return await self.leave(flight, flight.batch, now)
+        self._tell_late(flight)
+        flight.stopping, flight.leaves_at, flight.bad = True, until, None
+        if until is not None:
+            flight.batch = replace(flight.batch, leaves_at=until)
+            await state.ledger.mark(flight.batch)
+        return False
+
+    async def leave(self, flight: Flight, batch: SubmittedBatch, now: datetime) -> bool:
+        """Have a batch's requests move on, whatever becomes of it, and stop it.
+
+        It is looked at once more, for it may have ended; what it has not answered then goes to the next lane at once,
+        or expires where there is none.
+        """
+        state, ladder = self._state, self._state.ladder
+        flight.leaves_at = None
+        look_at_once = getattr(state.who(batch), "look_at_once", None)
+        if look_at_once is not None:
+            look_at_once(batch.handle)
+        with contextlib.suppress(BadPollResultError):  # it is logged, and nobody waits for a poll that was mended
+            await self.poll(flight, batch, now)
+        if state.flights.get(flight.batch.key) is not flight or not isinstance(flight.batch, SubmittedBatch):
+            return True
+        self._tell_late(flight)
         flight.stopping = True
-        if leaves and deadline is not None and deadline.fallback is None:
+        if ladder is not None and ladder.expires:
             await self.catch_up(flight)
             await self.give_up(flight, dict.fromkeys(state.flights.unsettled(flight), LATE_IN_FLIGHT), now)
-        elif leaves:
+        else:
             await self._leave(flight, flight.batch, now)
         flight.bad = None
-        return leaves
+        return True
+
+    def _tell_late(self, flight: Flight) -> None:
+        logger.warning(
+            "%s: batch %s is late, and is stopped",
+            self._state.name,
+            flight.batch.key,
+            extra=about(bridge=self._state.name, batch=flight.batch.key),
+        )
 
     async def _leave(self, flight: Flight, batch: SubmittedBatch, now: datetime) -> None:
-        """Let the fallback answer a batch's requests, whatever becomes of it."""
+        """Have the next lane answer a batch's requests, whatever becomes of it."""
         state = self._state
+        lane = state.lane(batch.terms.lane).name
         known = await state.ledger.settled(batch.members) if flight.inherited else set()
         late = [each for each in state.flights.unsettled(flight) if each not in known]
-        await state.ledger.tried(dict.fromkeys(late, Attempt(batch.key, "overdue", DEADLINE, now)))
+        await state.ledger.tried(
+            dict.fromkeys(late, Attempt(batch.key, "overdue", DEADLINE, now, lane, batch.terms.asked_at))
+        )
         overdue = Errored("the deadline has passed, and there is nothing to send again", code=DEADLINE, retryable=True)
-        back, lost = await self._come_back(flight, dict.fromkeys(late, overdue))
+        back, lost = await self._come_back(flight, dict.fromkeys(late, overdue), now)
         await state.ledger.settle(lost)
         self._note_ended(flight, lost)
         await state.ledger.queued(back)
-        left = replace(batch, left="overdue")
+        left = replace(batch, left="overdue", leaves_at=None)
         await state.ledger.mark(left)
         flight.batch = left
         state.flights.free(flight)
@@ -263,6 +288,43 @@ class Settler:
         state.opened().put_back(back)
         state.tell_settled(batch.key, lost)
         state.tell_resubmitted(batch.key, [each.id for each in back])
+        state.note_moves(batch.terms.lane, back)
+
+    async def _keep(self, flight: Flight, outcomes: Iterable[tuple[str, Outcome]], now: datetime) -> set[str]:
+        """Take answers of a batch whose requests have left, where those have no other yet; return what was answered.
+
+        Nothing else is done to a batch meanwhile.
+        """
+        state, paid = self._state, set[str]()
+        queued: dict[str, Outcome] = {}
+        moved: dict[Flight, dict[str, Outcome]] = {}
+        for request_id, outcome in outcomes:
+            self._note_used(flight, ((request_id, outcome),))
+            if not isinstance(outcome, Succeeded):
+                continue
+            paid.add(request_id)
+            other = state.flights.of(request_id)
+            if not any(each.batch == flight.batch.key for each in state.ledger.tries(request_id)):
+                continue
+            if request_id in state.opened():
+                queued[request_id] = outcome
+            elif other is not None and other is not flight:
+                moved.setdefault(other, {})[request_id] = outcome
+        if queued and isinstance(flight.batch, SubmittedBatch):
+            flight.batch = replace(flight.batch, kept=(*flight.batch.kept, *queued))
+            await state.ledger.mark(flight.batch)
+            await state.ledger.settle(queued)
+            for request_id in queued:
+                state.opened().discard(request_id)
+            state.settled += queued
+            state.tell_settled(flight.batch.key, queued)
+        for other, kept in moved.items():
+            await self.catch_up(other)
+            fresh = {each: kept[each] for each in kept if state.flights.of(each) is other}
+            await self.give_up(other, fresh, now)
+            other.answered_elsewhere.update(fresh)
+            flight.kept.update(fresh)
+        return paid
 
     async def give_up(self, flight: Flight, outcomes: Mapping[str, Outcome], now: datetime) -> None:
         """End requests of a batch that are not waited for any more, and stop it if no other is left. Idempotent.
@@ -281,6 +343,7 @@ class Settler:
             flight.wanted.discard(request_id)
         if is_last:
             flight.stopping, flight.due, flight.late_at = isinstance(flight.batch, SubmittedBatch), now, None
+            flight.leaves_at = None
 
     # -- when it has ended -----------------------------------------------------------------------------------------
 
@@ -326,7 +389,7 @@ class Settler:
             await self._tell_read(flight)
             await self.could_not_look(flight, error.error, now)
             return
-        back, lost = await self._come_back(flight, again.outcomes)
+        back, lost = await self._come_back(flight, again.outcomes, now)
         await state.ledger.settle(lost)
         self._note_ended(flight, lost)
         kinds.update(map(_outcome.kind, lost.values()))
@@ -365,6 +428,7 @@ class Settler:
         )
         await self._tell_ended(flight, late, kinds - Counter(flight.settled.values()), usage)
         state.tell_resubmitted(batch.key, [each.id for each in back])
+        state.note_moves(batch.terms.lane, back)
         if isinstance(batch, SubmittedBatch):
             await self._release(batch)
 
@@ -413,7 +477,7 @@ class Settler:
             outcomes=kinds,
             usage=usage,
             resubmitted=resubmitted,
-            paid_twice=paid_twice,
+            paid_twice=paid_twice + len(flight.paid_twice),
             group=batch.group,
             failures=flight.failed if failures is None else failures,
             lane="batch" if account is None else account.lane or "batch",
@@ -430,12 +494,15 @@ class Settler:
     def _note_used(self, flight: Flight, outcomes: Iterable[tuple[str, Outcome]]) -> None:
         """Note in the batch's account what answers have used. Done twice, it changes nothing."""
         account, batch = flight.account, flight.batch
+        told = list(outcomes)
+        if elsewhere := flight.answered_elsewhere:
+            flight.paid_twice.update(each for each, outcome in told if each in elsewhere and type(outcome) is Succeeded)
         if account is None:
             return
         if account.way is None and isinstance(batch, SubmittedBatch):
             account.way = lane_of(batch.handle)
         _, _, model = batch.group.rpartition(" ")
-        account.note(outcomes, model)
+        account.note(told, model)
 
     async def _with_costs(self, flight: Flight, reply: InProgress | Ended) -> InProgress | Ended:
         """Have answers tell what was paid for them, where that is wanted."""
@@ -469,14 +536,17 @@ class Settler:
     def _again(self, flight: Flight, now: datetime) -> Resubmission:
         batch = flight.batch
         is_left = isinstance(batch, SubmittedBatch) and batch.left != ""
-        limit = 1 if is_left or batch.terms.fallback else self._state.attempts
+        limit = 1 if is_left else self._attempts(batch)
         quota_controller, alone = self._state.quota_controller, len(batch.members) == 1
         may_fit = partial(quota_controller.may_fit, batch.group, batch.terms.bytes)
         late, requeues = flight.is_late and not is_left, quota_controller.requeues(batch.group, now)
-        return Resubmission(batch.key, limit, late, requeues, may_fit, now, alone=alone)
+        lane = "" if self._state.ladder is None else self._state.lane(batch.terms.lane).name
+        return Resubmission(
+            batch.key, limit, late, requeues, may_fit, now, lane=lane, asked_at=batch.terms.asked_at, alone=alone
+        )
 
     async def _come_back(
-        self, flight: Flight, outcomes: Mapping[str, Outcome]
+        self, flight: Flight, outcomes: Mapping[str, Outcome], now: datetime
     ) -> tuple[list[Waiting], dict[str, Outcome]]:
         """Return a batch's requests as they are queued again, and the outcomes of those that cannot be.
 
@@ -490,21 +560,24 @@ class Settler:
         keys = dict(zip(batch.members, batch.keys, strict=True)) if batch.keys else {}
         asked_at = batch.terms.asked_at or (batch.begun_at if isinstance(batch, Intent) else batch.submitted_at)
         back: list[Waiting] = []
-        for start in range(0, len(wanted), _CHUNK):
-            for request in await state.ledger.requests(wanted[start : start + _CHUNK]):
-                judged = judge(state, request, asked_at)
+        refused: dict[str, Outcome] = {}
+        for start in range(0, len(wanted), state.ledger.chunk):
+            for request in await state.ledger.requests(wanted[start : start + state.ledger.chunk]):
+                judged = judge(state, request, asked_at, now)
                 if isinstance(judged, Waiting):
                     back.append(judged._replace(key=keys.get(request.id, judged.key)))
+                elif flight.is_late or isinstance(judged, Expired):
+                    refused[request.id] = judged
         found = {each.id for each in back}
         lost = {
             each: final(outcomes[each], state.ledger.tries(each), batch.key) for each in wanted if each not in found
         }
-        return back, lost
+        return back, lost | {each: final(why, state.ledger.tries(each), "") for each, why in refused.items()}
 
     def _learn(self, flight: Flight, again: Resubmission, usage: Usage | None, now: datetime, *, whole: bool) -> None:
         """Tell the quota controller how a batch has ended."""
         quota_controller, batch = self._state.quota_controller, flight.batch
-        if isinstance(batch, Intent) or batch.terms.fallback:
+        if isinstance(batch, Intent) or batch.terms.lane:
             return
         if again.refusal is None:
             quota_controller.ended(batch.group, batch.terms.bytes, usage, whole=whole)
@@ -523,19 +596,20 @@ class Settler:
         state = self._state
         paid = set[str]()
         try:
-            async for request_id, outcome in ended.outcomes:
-                self._note_used(flight, ((request_id, outcome),))
-                if isinstance(outcome, Succeeded):
-                    paid.add(request_id)
-        except Exception as error:  # noqa: BLE001  # as in `poll`
-            await self.could_not_look(flight, error, now)
+            async for chunk in chunks(ended.outcomes, state.ledger.chunk):
+                paid |= await self._keep(flight, chunk, now)
+        except ReadError as error:
+            await self.could_not_look(flight, error.error, now)
             return
-        left = {each for each in batch.members if each not in flight.settled}
+        kept = flight.batch.kept if isinstance(flight.batch, SubmittedBatch) else ()
+        left = {each for each in batch.members if each not in flight.settled}.difference(kept)
         if flight.inherited:  # what was settled before it was left, the process that is gone knew
             left = {each for each in left if any(tried.batch == batch.key for tried in state.ledger.tries(each))}
-        twice = len(paid.intersection(lines(batch)) & left)
+        twice = len((paid.intersection(lines(batch)) & left) - flight.kept)
         usage = ended.usage() if callable(ended.usage) else ended.usage
         kinds = Counter(flight.settled.values())
+        kinds += Counter(succeeded=len(kept))
+        self._note_kinds(flight, dict.fromkeys(kept, "succeeded"))
         await self._close(flight, kinds, usage, now, resubmitted=len(left), paid_twice=twice)
         await self._tell_ended(flight, (), {}, usage)
         state.quota_controller.ended(batch.group, batch.terms.bytes, None, whole=False)
@@ -559,3 +633,8 @@ class Settler:
                 _logged.said(error),
                 extra=about(bridge=self._state.name, batch=batch.key),
             )
+
+
+def is_overdue(flight: Flight) -> bool:
+    """Return whether a batch's requests have moved on, and what it answers all the same is kept or counted."""
+    return isinstance(flight.batch, SubmittedBatch) and flight.batch.left == "overdue"

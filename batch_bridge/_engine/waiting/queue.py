@@ -13,9 +13,6 @@ from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._core.policy.flush_policy import QueueSummary
 from batch_bridge._engine.waiting.turns import Turns
 
-LATE = "\0late"
-"""The group, in the queue alone, of what waits for room at the fallback."""
-
 
 @dataclass(slots=True)
 class _Lane:
@@ -52,12 +49,7 @@ class Queue:
     With one tenant that is one order.
     """
 
-    def __init__(
-        self,
-        opened_at: datetime,
-        late_at: Callable[[Waiting], datetime | None] = lambda _: None,
-        turns: Turns | None = None,
-    ) -> None:
+    def __init__(self, opened_at: datetime, turns: Turns | None = None) -> None:
         self._waiting: dict[str, _Lane] = {}
         self._groups: dict[str, dict[str, _Lane]] = {}
         self._held: dict[str, tuple[int, int]] = {}
@@ -65,7 +57,6 @@ class Queue:
         self._turns = Turns() if turns is None else turns
         self._first = self._next = 0
         self._last_flushed = opened_at
-        self._late_at = late_at
         self._deadlines: list[tuple[datetime, str]] = []
 
     def __len__(self) -> int:
@@ -107,23 +98,24 @@ class Queue:
 
     @property
     def late_at(self) -> datetime | None:
-        """When the deadline of the first request passes; `None` if none has one."""
-        while self._deadlines and not self._is_early(*self._deadlines[0]):
+        """When the first request leaves the lane that it waits for; `None` if none does."""
+        while self._deadlines and not self._is_current(*self._deadlines[0]):
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else None
 
-    def set_late_apart(self, now: datetime) -> None:
-        """Put what is late into the group `LATE`: it waits for nobody, and nobody waits for it."""
+    def late(self, now: datetime) -> list[Waiting]:
+        """Return the requests that leave the lane that they wait for, the first to leave first. They stay queued."""
+        entries: list[tuple[datetime, str]] = []
         while (late_at := self.late_at) is not None and late_at <= now:
-            _, request_id = heapq.heappop(self._deadlines)
-            request = self._waiting[request_id].waiting[request_id]
-            self.discard(request_id)
-            self.add(request._replace(group=LATE))
+            entries.append(heapq.heappop(self._deadlines))
+        for entry in entries:  # they are late until they have moved
+            heapq.heappush(self._deadlines, entry)
+        return [self._waiting[each].waiting[each] for each in dict.fromkeys(each for _, each in entries)]
 
-    def _is_early(self, late_at: datetime, request_id: str) -> bool:
+    def _is_current(self, late_at: datetime, request_id: str) -> bool:
         """Whether an entry is of a request that waits as it did when the entry was made."""
         lane = self._waiting.get(request_id)
-        return lane is not None and lane.group != LATE and self._late_at(lane.waiting[request_id]) == late_at
+        return lane is not None and lane.waiting[request_id].late_at == late_at
 
     def add(self, waiting: Waiting) -> None:
         """Queue a request. One that is queued already stays where it is."""
@@ -173,9 +165,14 @@ class Queue:
         count, size = self._held.get(waiting.tenant, (0, 0))
         self._held[waiting.tenant] = (count + 1, size + waiting.bytes)
         self._of_thread[waiting.thread] += 1
-        if waiting.group != LATE and (late_at := self._late_at(waiting)) is not None:
-            heapq.heappush(self._deadlines, (late_at, waiting.id))
+        if waiting.late_at is not None:
+            heapq.heappush(self._deadlines, (waiting.late_at, waiting.id))
         return lane
+
+    def move(self, waiting: Waiting) -> None:
+        """Have a request wait for another lane, as if it had just come."""
+        self.discard(waiting.id)
+        self.add(waiting)
 
     def _add_first(self, waiting: Waiting) -> None:
         if waiting.id in self._waiting:

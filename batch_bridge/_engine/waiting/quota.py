@@ -301,7 +301,7 @@ class Admission:
         self._left = left
         self._slots = slots
         self._idle = idle
-        self._open: dict[tuple[str, timedelta | None], tuple[int, int]] = {}
+        self._open: dict[tuple[str, object], tuple[int, int]] = {}
 
     def has_room(self, waiting: Waiting) -> bool:
         """Return whether there are tokens left for a request; one that is larger than the limit goes alone."""
@@ -322,7 +322,7 @@ class Admission:
 
     def _finds_place(self, waiting: Waiting) -> bool:
         """Put a request into the group's batch, or a new one if there is a slot."""
-        kind = waiting.group, waiting.deadline  # what one batch holds
+        kind = waiting.group, waiting.kind  # what one batch holds
         count, size = self._open.get(kind, (0, 0))
         most, limit = self._batch.requests, self._batch.bytes
         is_full = (most is not None and count >= most) or (limit is not None and size + waiting.bytes > limit)

@@ -41,7 +41,7 @@ def of_run(run_id: str, *, done: int, failures: Mapping[str, int], cost: Cost, f
     """
     failed = sum(failures.values())
     title = f"{_named('run', run_id)} has ended{_of(failed, done + failed, 'threads')}"
-    lines = [f"{done:,} of {done + failed:,} threads done", *_failed(failures), str(cost), *_look(file)]
+    lines = [f"{done:,} of {done + failed:,} threads done", *_failed(failures), str(cost), *look(file)]
     return Notice(f"run:{run_id}", f"ended {done} {sorted(failures.items())}", title, "\n".join(lines))
 
 
@@ -49,7 +49,7 @@ def of_stop(run_id: str, error: BaseException, *, done: int, cost: Cost, file: s
     """Return the notice of a run that an error has ended, which is none of a thread."""
     kind = type(error).__name__
     title = f"{_named('run', run_id)} was stopped by {kind}"
-    lines = [f"{done:,} threads had ended", str(cost), "The log says more; the same command goes on.", *_look(file)]
+    lines = [f"{done:,} threads had ended", str(cost), "The log says more; the same command goes on.", *look(file)]
     return Notice(f"run:{run_id}", f"stopped {done} {kind}", title, "\n".join(lines))
 
 
@@ -73,18 +73,8 @@ def of_job(handle: str, outcomes: Mapping[str, int], cost: Cost, file: str) -> N
     total = sum(outcomes.values())
     title = f"{handle} has ended{_of(total - outcomes.get('succeeded', 0), total, 'requests')}"
     counts = ", ".join(f"{count:,} {kind}" for kind, count in outcomes.items())
-    lines = [f"{total:,} requests: {counts}", str(cost), *_look(file)]
+    lines = [f"{total:,} requests: {counts}", str(cost), *look(file)]
     return Notice(f"job:{handle}", "ended", title, "\n".join(lines))
-
-
-def of_stall(bridge: str, seconds: float, file: str) -> Notice:
-    """Return the notice that nothing has moved for long."""
-    lines = [
-        "Every call of the provider fails, and is tried again; the log says how. Nothing is lost.",
-        *_look(file),
-    ]
-    title = f"{bridge!r} has stood still for {seconds:,.0f} seconds"
-    return Notice(f"stall:{bridge}", "stalled", title, "\n".join(lines))
 
 
 def _of(failed: int, total: int, what: str) -> str:
@@ -102,5 +92,6 @@ def _failed(failures: Mapping[str, int]) -> list[str]:
     return ["failed: " + ", ".join(f"{count:,} {_logged.handle(code)}" for code, count in most)]
 
 
-def _look(file: str) -> list[str]:
+def look(file: str) -> list[str]:
+    """Return the line that says where to look, if there is such a place."""
     return [f"batch-bridge status {file}"] if file else []

@@ -18,11 +18,11 @@ from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import logger_of
 from batch_bridge._ledger.patience import Patience
 from batch_bridge._ledger.process import this_process
-from batch_bridge._node.platform.capabilities import check_graph_id
 from batch_bridge._node.platform.client import access_of
 from batch_bridge._node.platform.identity_check import check_configured, how
 from batch_bridge._node.platform.inbox import note_row
 from batch_bridge._node.platform.keys import cached_keys, keys_for_nodes
+from batch_bridge._node.platform.tickers import check_ticked, ticks_apart
 from batch_bridge._node.platform.wakeup import is_doubtful, wake
 from batch_bridge._node.running_loop import running_loop
 from batch_bridge.errors import BridgeUnreachableError, NondeterministicNodeError, NoStoreError, OutsideGraphError
@@ -52,7 +52,11 @@ class _Patience:
 
 
 _patience = _Patience()
-_SERVERS: Final = frozenset({"thread_id", "run_id", "graph_id", "assistant_id", "user_id", "cron_id"})
+_NOBODY: Final = "anonymous"
+"""Whom Aegra runs everything for where it knows no users. Source: its `core/auth_middleware.py`."""
+_SERVERS: Final = frozenset(
+    {"thread_id", "run_id", "graph_id", "assistant_id", "user_id", "user_display_name", "cron_id"}
+)
 _PREFIXES: Final = ("__", "langgraph_", "checkpoint_")
 """What the server and LangGraph put into a run's `configurable` themselves."""
 
@@ -60,7 +64,9 @@ _PREFIXES: Final = ("__", "langgraph_", "checkpoint_")
 def user_of(runtime: Runtime[Any]) -> str:
     """Return the user that a LangGraph server runs this for; empty where it knows none, and off the server."""
     server = getattr(runtime, "server_info", None)
-    return str(getattr(getattr(server, "user", None), "identity", None) or "")
+    user = getattr(server, "user", None)
+    identity = str(getattr(user, "identity", None) or "")
+    return "" if identity == _NOBODY and getattr(user, "is_authenticated", True) is False else identity
 
 
 def is_deployed(runtime: Runtime[Any]) -> bool:
@@ -159,10 +165,11 @@ async def announce(
 
     Raises:
         NoStoreError: The deployment has no store.
-        UnknownBatcherError, BridgeUnreachableError: As `wake`.
+        UnknownBatcherError, BridgeUnreachableError: As `wake`, or as `check_ticked`.
     """
-    check_graph_id(runtime.server_info)
     await _leave_notes(runtime, asks, idle=idle, unclaimed=unclaimed)
+    if ticks_apart(runtime.server_info):
+        return  # they look for notes by themselves
     for bridge in asks:
         await wake(bridge, user_of(runtime), _assistant(runtime), _store(runtime))
 
@@ -180,13 +187,14 @@ def announce_sync(
     only the first nodes wait until it is requested; the others know that this is under way, and that their notes are
     stored.
     """
-    check_graph_id(runtime.server_info)
     loop = getattr(_store(runtime), "_loop", None)  # not public; without it the work is done on a loop of its own
     if not isinstance(loop, asyncio.AbstractEventLoop) or not loop.is_running():
         asyncio.run(announce(runtime, asks, idle=idle, unclaimed=unclaimed))
         return
     _check_outside(loop)
     asyncio.run_coroutine_threadsafe(_leave_notes(runtime, asks, idle=idle, unclaimed=unclaimed), loop).result()
+    if ticks_apart(runtime.server_info):
+        return
     user = user_of(runtime)
     for bridge in asks:
         ringing = asyncio.run_coroutine_threadsafe(wake(bridge, user, _assistant(runtime), _store(runtime)), loop)
@@ -213,6 +221,8 @@ async def _leave_notes(
     runtime: Runtime[Any], asks: Mapping[str, Sequence[str]], *, idle: bool | None, unclaimed: AbstractSet[str]
 ) -> None:
     user, thread = user_of(runtime), _thread(runtime)
+    if ticks_apart(runtime.server_info):
+        await check_ticked(_store(runtime), list(asks), user, thread)
     for bridge in asks:
         check_configured(bridge, access_of(bridge), user)
     first = next(iter(asks), None)  # they are counted once, though several bridges are told

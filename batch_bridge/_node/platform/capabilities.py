@@ -30,19 +30,3 @@ async def check_search(client: LangGraphClient, bridge: str) -> None:
             "LangGraph "
             "server whose POST /threads/search supports `ids`, or in a Runner"
         )
-
-
-def check_graph_id(server: object) -> None:
-    """Check that a server says which of its graphs runs: a bridge's rows go by that name.
-
-    Raises:
-        BridgeUnreachableError: It does not say.
-    """
-    if server is not None and not getattr(server, "graph_id", None):
-        raise BridgeUnreachableError(
-            "this server does not report which of its graphs runs (`runtime.server_info.graph_id` is empty), "
-            "but a bridge "
-            "is named by its graph's id; nothing was sent. Run the graph on a LangGraph server that reports "
-            "it, or in a "
-            "Runner"
-        )

@@ -19,7 +19,7 @@ from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
 from batch_bridge._core.wording.log import logger_of
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 
 logger = logger_of(__name__)
 

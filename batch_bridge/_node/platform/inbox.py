@@ -15,7 +15,7 @@ from langgraph.store.base import PutOp, SearchOp
 
 from batch_bridge._core import clock as _clock
 from batch_bridge._core.payload.interrupt_payload import is_request_id, is_uuid
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 
 _MOST = 10_000
 """Notes that are read at once; the rest in the next pass."""

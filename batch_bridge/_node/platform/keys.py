@@ -19,7 +19,7 @@ from langgraph.store.base import Op, PutOp, SearchOp
 from batch_bridge._core import clock as _clock
 from batch_bridge._core.payload.signature import Check, Key, Keys, key_of
 from batch_bridge._core.wording.log import logger_of
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge.errors import LedgerError
 
 logger = logger_of(__name__)

@@ -17,7 +17,7 @@ from langgraph_sdk.errors import APIStatusError
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from batch_bridge._core import clock as _clock
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._node.platform.capabilities import check_search
 from batch_bridge._node.platform.client import Access, access_of, is_introduced
 from batch_bridge._node.platform.identity_check import how, vouch

@@ -9,7 +9,7 @@ from langgraph_sdk.errors import APIError, NotFoundError
 from batch_bridge._core.models import JSON
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import about, logger_of
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._node.platform.client import Access
 from batch_bridge._node.platform.identity_check import check_identity, vouch
 from batch_bridge._node.platform.keys import KeyRing

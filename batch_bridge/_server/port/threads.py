@@ -8,10 +8,15 @@ from batch_bridge._core.models import JSON
 from batch_bridge._server.thread_view import ParkedWait, ThreadView
 
 
+class ThreadBusyError(Exception):
+    """A thread runs, or does not wait any more; it is looked at again."""
+
+
 class ThreadServer(Protocol):
     """Runs the threads of one bridge. Six verbs; `tidy` is housekeeping.
 
-    A LangGraph server is one (`LangGraphServer`); a pool of processes on Postgres is another (`batch_bridge.pool`).
+    A LangGraph server is one (`LangGraphServer`), Aegra another (`AegraServer`); so is a pool of processes on Postgres
+    (`batch_bridge.pool`).
     """
 
     async def look(
@@ -51,7 +56,7 @@ class ThreadServer(Protocol):
             strikes: How often in a row it has taken nothing, and asked for something new.
 
         Raises:
-            ConflictError: The thread runs; it is looked at again.
+            ConflictError, ThreadBusyError: The thread runs; it is looked at again.
             BridgeUnreachableError: It must not be resumed by this bridge.
         """
         ...

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from batch_bridge._core.policy.lanes import LaneName
 from batch_bridge.bridge._config.fields import Address, Duration, DurationOrNever, Flag, Text, Variable, Whole
 from batch_bridge.bridge._config.trust import without_keys
 from batch_bridge.providers._shared.http.response_limits import USUAL
@@ -168,8 +169,9 @@ class BridgeTable(Table):
     notify_env: Variable | None = None
     poll_interval: Duration | None = None
     poll_patience: Duration | None = None
-    mode: Literal["batch", "realtime", "auto", "flex", "window:2h", "window:8h"] | None = None
+    mode: LaneName | Literal["auto"] | None = None
     realtime_below: Whole | None = None
+    ladder: list[LaneName] | None = None
     dedupe: Flag = False
     linger: Duration | None = None
     retention: Duration | None = None

@@ -7,7 +7,7 @@ from typing import Final
 
 from batch_bridge._core.closing import raise_first
 from batch_bridge._core.models import Cancelled, Ended, Errored, InProgress, Outcome, Request, Usage
-from batch_bridge.providers._realtime.level import Level
+from batch_bridge.providers._realtime.level import Level, is_refusal
 from batch_bridge.providers._realtime.retry import Repeats
 from batch_bridge.providers._shared.results.reply import Reply, TryLater
 
@@ -81,6 +81,7 @@ class RealtimeBatch:
         self._retry = retry
         self._tasks: dict[asyncio.Task[Reply], Request] = {}
         self._on_its_way: set[str] = set()
+        self._refused: set[str] = set()
         self._outcomes: list[tuple[str, Outcome]] = []
         self._told = 0
         self._usage: Usage | None = None
@@ -89,6 +90,11 @@ class RealtimeBatch:
         self._is_started = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._enter(lane)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether one of its calls was refused for want of capacity when it was made last."""
+        return bool(self._refused)
 
     def poll(self, lane: Lane) -> InProgress | Ended:
         """Start the calls, if they are not yet; tell the outcomes that were not told before, or all at the end.
@@ -161,8 +167,10 @@ class RealtimeBatch:
         self._on_its_way.add(request.id)
         try:
             return await self._answer(request)
-        except TryLater:
+        except TryLater as error:
             self._on_its_way.discard(request.id)
+            if is_refusal(error):
+                self._refused.add(request.id)
             raise
 
     def _ended(self, task: asyncio.Task[Reply]) -> None:
@@ -179,6 +187,7 @@ class RealtimeBatch:
 
     def _end(self, request: Request, reply: Reply) -> None:
         self._on_its_way.discard(request.id)
+        self._refused.discard(request.id)
         self._outcomes.append((request.id, reply.outcome))
         if reply.usage is not None:
             self._usage = _sum(self._usage, reply.usage)

@@ -194,6 +194,11 @@ class Realtime:
             return Ended(nothing(), missing=Errored(INTERRUPTED, code="realtime_interrupted", retryable=True))
         return job.poll(self._lane())
 
+    def refuses(self, handle: JSON) -> bool:
+        """Return whether a call of the batch was refused for want of capacity, and has no answer yet."""
+        job = self._job(handle)
+        return job is not None and job.is_refused
+
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:  # noqa: ARG002
         """Nothing is sent before it is confirmed, so there is nothing to be found."""
         return []

@@ -1,5 +1,6 @@
 """The clients that Gemini's API is called with: the user's own, or one for each event loop."""
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final, cast
@@ -19,6 +20,10 @@ from batch_bridge.providers.gemini._failure import NoCredentials
 
 _TIMEOUT: Final = 600.0
 """Seconds that a call may take where the user's client sets no bound: the SDK's own default is none."""
+_VERSION: Final = "v1beta"
+"""Of the API, where nobody names one. The SDK's own default is `v1` from its third major version on, and some models'
+aliases exist here alone. Source: the README of github.com/googleapis/python-genai, "Major version 3 changes"."""
+_VERSION_VARIABLE: Final = "GOOGLE_GENAI_API_VERSION"
 
 
 class GeminiClients(_clients.Clients[genai.Client]):
@@ -74,7 +79,7 @@ class GeminiClients(_clients.Clients[genai.Client]):
         return cast("dict[str, Any]", read)
 
     def _new(self) -> genai.Client:
-        return _make(types.HttpOptions())
+        return _make(types.HttpOptions(api_version=_own_version()))
 
     def _copy(self, own: genai.Client) -> genai.Client:
         return _make(_options(own).model_copy(), own._api_client.api_key)  # noqa: SLF001  # as in `_options`
@@ -108,12 +113,18 @@ class GeminiClients(_clients.Clients[genai.Client]):
     def _describe(self) -> tuple[str, ...]:
         nowhere = _clients.nowhere()
         options = types.HttpOptions(
+            api_version=_own_version(),
             httpx_client=httpx.Client(transport=nowhere),
             httpx_async_client=httpx.AsyncClient(transport=nowhere),
             client_args={"verify": True},  # for each of these that is missing the SDK would read certificates
             async_client_args={"verify": True, "ssl": True},
         )
         return self._place_of(_make(options))
+
+
+def _own_version() -> str | None:
+    """Return the version that a client of ours asks for; `None` where the environment names one for the SDK."""
+    return None if os.environ.get(_VERSION_VARIABLE) else _VERSION
 
 
 def _bytes(body: str | bytes) -> bytes:

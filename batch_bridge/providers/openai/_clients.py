@@ -25,6 +25,7 @@ from batch_bridge.providers.openai._failure import NoCredentials
 Own: TypeAlias = AsyncOpenAI | Callable[[], AsyncOpenAI]
 """What users may give: a client, or a function that makes a new one each time."""
 Made = TypeVar("Made", OpenAI, AsyncOpenAI)
+AZURE_HOSTS = (".azure.com", ".azure.us", ".azure.cn")
 
 
 class OpenAIClients(_clients.Clients[AsyncOpenAI]):
@@ -176,6 +177,20 @@ def deployment_of(client: OpenAI | AsyncOpenAI) -> str | None:
         return None
     _, slash, deployment = client.base_url.path.rstrip("/").rpartition("/deployments/")
     return deployment if slash and "/" not in deployment else None
+
+
+def is_azure(client: object) -> bool:
+    """Return whether a client is Azure's: the SDK's own for it, or one at Azure's v1 API."""
+    if not isinstance(client, AsyncOpenAI):
+        return False
+    return isinstance(client, AsyncAzureOpenAI) or client.base_url.path.rstrip("/").endswith("/openai/v1")
+
+
+def is_at_azure(client: object) -> bool:
+    """Return whether a client is Azure's, and Azure itself answers it; others have an `/openai/v1`, too."""
+    if not isinstance(client, AsyncOpenAI):
+        return False
+    return isinstance(client, AsyncAzureOpenAI) or (is_azure(client) and client.base_url.host.endswith(AZURE_HOSTS))
 
 
 def _origin_of_environment(quirks: Quirks) -> dict[str, JSON]:

@@ -94,29 +94,30 @@ QUIRKS: Final[Mapping[str, Quirks]] = {
         limits=Limits(requests=50_000, bytes=100_000_000),
         endpoints=(CHAT,),
     ),
-    # docs.together.ai/docs/inference/batch/overview: 50,000 requests, 100 MB. docs.together.ai/docs/batch-inference:
-    # the purpose "batch-api", upper-case statuses. docs.together.ai/reference/batch-create: a create answers {"job"},
-    # times are ISO, the job has no metadata. The SDK (github.com/togethercomputer/together-python): both endpoints,
-    # "CANCELING", a listing that is a bare list.
+    # docs.together.ai/docs/inference/batch/overview: 50,000 requests, 100 MB. docs.together.ai/docs/inference/batch/
+    # tutorial: the purpose "batch-api", lines of {custom_id, body}. docs.together.ai/reference/batch-create: a create
+    # answers {"job"}, times are ISO, the job has no metadata, and the one endpoint for texts is that of chats. The SDK
+    # (github.com/togethercomputer/together-py): upper-case statuses, "CANCELING" in earlier versions, a bare list.
     "together": Quirks(
         name="together",
         base_url="https://api.together.xyz/v1",
         api_key="TOGETHER_API_KEY",
         limits=Limits(requests=50_000, bytes=100_000_000),
-        endpoints=(CHAT, COMPLETIONS),
+        endpoints=(CHAT,),
         routes="together",
         purpose="batch-api",
+        has_addresses=False,
         has_metadata=False,
         statuses={"canceling": "cancelling", "canceled": "cancelled"},
     ),
     # docs.mistral.ai/capabilities/batch: /v1/batch/jobs, `timeout_hours` (24, under 7 days), a million requests,
     # lines of {custom_id, body}, metadata. The SDK (github.com/mistralai/client-python): the statuses and fields of
-    # `BatchJobOut`. A size of files is not documented there: OpenAI's stands.
+    # `BatchJob`, and at most 512 MB in a file (`files.upload`).
     "mistral": Quirks(
         name="mistral",
         base_url="https://api.mistral.ai/v1",
         api_key="MISTRAL_API_KEY",
-        limits=Limits(requests=1_000_000, bytes=200_000_000),
+        limits=Limits(requests=1_000_000, bytes=512_000_000),
         endpoints=(CHAT, EMBEDDINGS, MODERATIONS),
         routes="mistral",
         has_addresses=False,

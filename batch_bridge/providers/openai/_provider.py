@@ -27,7 +27,7 @@ from batch_bridge.providers._shared.results.temp_file import MmapReader, open_te
 from batch_bridge.providers.openai import _failure as failure
 from batch_bridge.providers.openai._batch_calls import BatchCalls
 from batch_bridge.providers.openai._call import OpenAICall, read_item
-from batch_bridge.providers.openai._clients import OpenAIClients, Own
+from batch_bridge.providers.openai._clients import OpenAIClients, Own, is_at_azure
 from batch_bridge.providers.openai._dialects import OPENAI, Name, quirks_of
 from batch_bridge.providers.openai._download import fetch, read_outcomes
 from batch_bridge.providers.openai._endpoint import EMBEDDINGS, MODERATIONS
@@ -86,7 +86,7 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
             `"messages"` for lists of messages only. `None` allows everything.
         quirks: A compatible server that differs from OpenAI: `"groq"`, `"together"`, `"mistral"`,
             `"doubleword"` or `"vllm"`. Without a client, one is created for that server, with the key in
-            `GROQ_API_KEY` and so on. For Azure use `AzureOpenAIBatch`.
+            `GROQ_API_KEY` and so on. For Azure use `AzureOpenAIBatch`; a client of Azure's is recognised.
 
     Attributes:
         limits: The limits of one batch.
@@ -117,7 +117,7 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         allow: Allowed = None,
         quirks: Name = "openai",
     ) -> None:
-        self._quirks = quirks_of(quirks)
+        self._quirks = quirks_of("azure" if quirks == "openai" and is_at_azure(client) else quirks)
         limits = limits or self._quirks.limits
         super().__init__(OpenAIClients(client, self._quirks, responses or USUAL), limits, deletes=delete_files)
         self._allow = read_allow("OpenAIBatch", allow)

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 
-from batch_bridge._host.notify import Board, of_run, of_stall, of_stop
+from batch_bridge._host.notify import Board, of_run, of_stop, of_trouble
 from batch_bridge._money import Cost, receipt
-from batch_bridge.events import Event, Settled, Stalled
+from batch_bridge.events import Event, ResultsExpiring, Settled, Stalled
 from batch_bridge.runner._run import Run
 from batch_bridge.runner._session import Session
 
@@ -45,9 +45,9 @@ class RunNotices:
 
     def _hear(self, event: Event) -> None:
         match event:
-            case Stalled():
-                self._has_moved = False
-                self._board.tell_soon(self._board.tell(of_stall(event.bridge, event.seconds, self._file)))
+            case Stalled() | ResultsExpiring():
+                self._has_moved = self._has_moved and not isinstance(event, Stalled)
+                self._board.tell_soon(self._board.tell(of_trouble(event, self._file)))
             case Settled(ended=True) if not self._has_moved:
                 self._has_moved = True
                 self._board.tell_soon(self._forget_stalls(tuple(self._session.bridges)))

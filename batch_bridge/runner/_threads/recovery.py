@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from batch_bridge._compat.langgraph import is_by_id
 from batch_bridge._core.payload.interrupt_payload import Asked
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge.errors import RunMismatchError
 from batch_bridge.runner._threads.changed_graphs import refuse_gone
 from batch_bridge.runner._threads.thread import Thread, sort_interrupts
@@ -31,12 +31,13 @@ class Begin:
     """Run the graph with this: an input, a `Command`, or `None` to go on from the last checkpoint.
 
     With `replay` it starts from the checkpoint that the config names, which the thread has moved past. With `ended` the
-    thread has ended before, and its result is only read again.
+    thread has ended before, and its result is only read again. With `is_new` it has no checkpoint.
     """
 
     input: Any
     replay: bool = False
     ended: bool = False
+    is_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
     """
     saved = await graph.checkpointer.aget_tuple(config)
     if saved is None:
-        return Begin(value)
+        return Begin(value, is_new=True)
     await refuse_gone(graph, config, saved)
     known = saved.metadata.get(DIGEST)
     rounds = saved.metadata.get(ROUNDS)

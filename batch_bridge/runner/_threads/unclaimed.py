@@ -6,7 +6,7 @@ from typing import Final
 from langgraph.store.base import PutOp, SearchOp
 
 from batch_bridge._core.wording.log import logger_of
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 
 logger = logger_of(__name__)
 

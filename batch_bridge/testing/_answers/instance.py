@@ -1,5 +1,6 @@
 """A small JSON value that fits a JSON schema, for stand-in answers."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,10 @@ MAX_NODES = 5_000
 """So many values an instance holds at most; a small schema can describe one that fills the memory."""
 
 _LARGEST = 1 << 53
+_NUMBER = re.compile(r"(?<![\w.])-?\d{1,15}(?!\w|\.\d)")
+_QUOTED = re.compile(r"""(?<!\w)(['"])([^'"\n]{1,80})\1(?!\w)""")
+_READ, _TAKEN = 4_096, 16
+"""So many characters are searched for numbers and quotes, and so many of each are taken."""
 _FORMATS = {
     "date-time": "2000-01-01T00:00:00Z",
     "date": "2000-01-01",
@@ -24,15 +29,23 @@ _FORMATS = {
 }
 
 
-def instance(schema: object, text: str = "stand-in") -> Any:
-    """A minimal instance: the required properties, the first alternatives, `text` for free strings."""
-    return _Maker(schema if isinstance(schema, Mapping) else {}, text).make(schema, 0)
+def instance(schema: object, text: str = "stand-in", said: str = "") -> Any:
+    """A minimal instance: the required properties, the first alternatives, `text` for free strings.
+
+    Args:
+        schema: What it must fit.
+        text: For strings that may be anything.
+        said: What its whole numbers, and the texts in quotes, stand in: one after the other, where the schema allows.
+    """
+    return _Maker(schema if isinstance(schema, Mapping) else {}, text, said[:_READ]).make(schema, 0)
 
 
 class _Maker:
-    def __init__(self, root: Mapping[str, Any], text: str) -> None:
+    def __init__(self, root: Mapping[str, Any], text: str, said: str) -> None:
         self._root = root
         self._text = text
+        self._numbers = [int(each) for each in _NUMBER.findall(said)[:_TAKEN]]
+        self._quoted = [each for _, each in _QUOTED.findall(said)[:_TAKEN]]
         self._left = MAX_NODES
 
     def make(self, schema: object, depth: int) -> Any:
@@ -69,12 +82,20 @@ class _Maker:
             case "string":
                 return self._string(schema)
             case "integer" | "number":
-                return _number(schema, whole=kind == "integer")
+                return self._given(schema) if kind == "integer" else _number(schema, whole=False)
             case "boolean":
                 return True
             case "null":
                 return None
         return self._object(schema, depth) if "properties" in schema else self._text
+
+    def _given(self, schema: Mapping[str, Any]) -> float | int:
+        """The first number that was given, left, and allowed; else the least that is."""
+        for number in self._numbers:
+            if _number(schema, whole=True, wanted=number) == number:
+                self._numbers.remove(number)
+                return number
+        return _number(schema, whole=True)
 
     def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
         properties = schema.get("properties")
@@ -92,7 +113,8 @@ class _Maker:
         return [self.make(schema.get("items", {}), depth + 1) for _ in range(count)]
 
     def _string(self, schema: Mapping[str, Any]) -> str:
-        text = _FORMATS.get(str(schema.get("format")), self._text)
+        free = self._quoted.pop(0) if self._quoted and "format" not in schema else self._text
+        text = _FORMATS.get(str(schema.get("format")), free)
         least, most = schema.get("minLength"), schema.get("maxLength")
         if isinstance(least, int) and 0 < least <= 10_000:  # noqa: PLR2004
             text = text.ljust(least, ".")
@@ -132,9 +154,10 @@ def _merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _number(schema: Mapping[str, Any], *, whole: bool) -> float | int:
+def _number(schema: Mapping[str, Any], *, whole: bool, wanted: int = 1) -> float | int:
+    """The number that is wanted, or one near it that the schema allows."""
     step = 1 if whole else 0.5
-    value: float = 1
+    value: float = wanted
     least, above = _bound(schema, "minimum"), _bound(schema, "exclusiveMinimum")
     most, below = _bound(schema, "maximum"), _bound(schema, "exclusiveMaximum")
     if least is not None:

@@ -8,11 +8,13 @@ from starlette.responses import Response, StreamingResponse
 from batch_bridge.testing._answers.answer import AnswerRequest
 from batch_bridge.testing._answers.asked import token_count
 from batch_bridge.testing._anthropic import wire
+from batch_bridge.testing._anthropic.stream import message_events
 from batch_bridge.testing._batches.batch import ServedBatch
 from batch_bridge.testing._batches.batch_calls import creating, is_forgotten, known, listing, retrieving, untrue_status
 from batch_bridge.testing._batches.endpoints import MESSAGES
 from batch_bridge.testing._openai.file_routes import page_size
 from batch_bridge.testing._server.errors import WireError, invalid, not_found
+from batch_bridge.testing._server.event_stream import stream, without_stream
 from batch_bridge.testing._server.gate import HTTPCall, answer_json, drop, fault
 
 MAX_PAGE = 1_000
@@ -25,10 +27,10 @@ async def message(call: HTTPCall) -> Response:
     body = await call.json()
     if context.draws.strikes("realtime_error"):
         raise fault(context.settings.faults.realtime_error_status, "this request failed")
-    if body.get("stream"):
-        raise WireError(400, "This server does not stream; leave 'stream' out.", param="stream")
-    (answer,) = await context.answerer.many([AnswerRequest(MESSAGES, body)])
+    (answer,) = await context.answerer.many([AnswerRequest(MESSAGES, without_stream(body))])
     await call.core.count(realtime=1)
+    if answer.ok and body.get("stream"):
+        return stream(call, message_events(answer))
     return answer_json(wire.answer_body(answer), answer.status_code or 500)
 
 

@@ -70,7 +70,9 @@ def _tool(body: Mapping[str, Any], messages: list[Any]) -> dict[str, Any] | None
     own = [tool for tool in own if isinstance(tool.get("name"), str)]
     demanded = choice.get("name") if choice.get("type") == "tool" else None
     own = [tool for tool in own if tool["name"] == demanded] or own
-    return {"name": own[0]["name"], "input": instance(own[0]["input_schema"])} if own else None
+    if not own:
+        return None
+    return {"name": own[0]["name"], "input": instance(own[0]["input_schema"], said=_question(messages))}
 
 
 def _user_spoke(messages: list[Any]) -> bool:

@@ -104,7 +104,8 @@ def read_lines(
             failure = Answer(200, refused(500, "A fault of the test server: an error with status 200.").body)
         elif draws.hits("unrun_line", batch.ordinal, custom_id):
             failure, unrun = Answer(0, None), draws.faults.unrun_line_code
-        lines.append(RequestLine(custom_id, AnswerRequest(answered_at(data["url"]), data["body"]), failure, unrun))
+        body = data["body"] if form.addressed or batch.model is None else {"model": batch.model, **data["body"]}
+        lines.append(RequestLine(custom_id, AnswerRequest(answered_at(data["url"]), body), failure, unrun))
     return lines
 
 

@@ -20,6 +20,7 @@ class Form:
         model: The one model of a batch, where its endpoint names it.
         requests: Lines in one batch, where the provider allows more or fewer than OpenAI does.
         bytes: The same for the bytes of its input.
+        addressed: Whether a line says by `method` and `url` where its body goes; else the batch's endpoint says all.
         checked_at_create: Whether the create call has checked the lines, so that no batch fails of them later.
     """
 
@@ -29,14 +30,15 @@ class Form:
     model: Callable[[str], str | None]
     requests: int | None = None
     bytes: int | None = None
+    addressed: bool = True
     checked_at_create: bool = False
 
     def read(self, line: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
         """The line as OpenAI writes it; all required fields are there."""
         return {
             "custom_id": line[self.custom_id],
-            "method": line.get("method", "POST"),
-            "url": line.get("url", endpoint),
+            "method": line.get("method", "POST") if self.addressed else "POST",
+            "url": line.get("url", endpoint) if self.addressed else endpoint,
             "body": line[self.body],
         }
 
@@ -82,10 +84,16 @@ ANTHROPIC: Final = Form(
 
 AZURE: Final = replace(OPENAI, requests=100_000)
 """Source: learn.microsoft.com/azure/ai-foundry/openai/how-to/batch, "too_many_tasks"."""
-MISTRAL: Final = replace(OPENAI, required=(("custom_id", str), ("body", dict)), requests=1_000_000)
-"""Source: docs.mistral.ai/capabilities/batch: a line is `{custom_id, body}`, a batch a million requests at most."""
+_BARE: Final = replace(OPENAI, required=(("custom_id", str), ("body", dict)), addressed=False)
+MISTRAL: Final = replace(_BARE, requests=1_000_000, bytes=512_000_000)
+"""Source: docs.mistral.ai/capabilities/batch: a line is `{custom_id, body}`, at most a million in a batch. The SDK's
+`files.upload` (github.com/mistralai/client-python): a file is at most 512 MB.
+"""
+TOGETHER: Final = replace(_BARE, bytes=100_000_000)
+"""Source: docs.together.ai/docs/inference/batch, overview, tutorial: a line is `{custom_id, body}`; 100 MB a file."""
 MISTRAL_PREFIX: Final = "/mistral"
-"""Where Mistral's address begins on this server, and so the endpoints of its batches."""
+TOGETHER_PREFIX: Final = "/together"
+"""Where these servers' addresses begin here, and so the endpoints of their batches."""
 
 
 def form_of(endpoint: str) -> Form:
@@ -96,10 +104,12 @@ def form_of(endpoint: str) -> Form:
         return GEMINI
     if endpoint.startswith(MISTRAL_PREFIX):
         return MISTRAL
+    if endpoint.startswith(TOGETHER_PREFIX):
+        return TOGETHER
     return OPENAI if endpoint.startswith("/v1") else AZURE
 
 
 def answered_at(url: str) -> str:
     """The path that an answerer knows a line's url by: Azure leaves the `/v1` out."""
-    url = url.removeprefix(MISTRAL_PREFIX)
+    url = url.removeprefix(MISTRAL_PREFIX).removeprefix(TOGETHER_PREFIX)
     return url if url.startswith("/v1") else f"/v1{url}"

@@ -41,10 +41,17 @@ class Inspection:
         return len(self.offsets) // 2
 
 
-def inspect(lines: Iterable[bytes], *, endpoint: str, limits: Limits) -> Inspection:
-    """Read a file line by line and check it; memory grows with the number of lines, not with their length."""
+def inspect(lines: Iterable[bytes], *, endpoint: str, limits: Limits, model: str | None = None) -> Inspection:
+    """Read a file line by line and check it; memory grows with the number of lines, not with their length.
+
+    Args:
+        lines: The file's.
+        endpoint: The batch's.
+        limits: The server's.
+        model: That of lines that name none, if the create call has named it.
+    """
     limits = form_of(endpoint).limits(limits)
-    found = _Finder(endpoint, limits)
+    found = _Finder(endpoint, limits, model)
     position = 0
     offsets = array("Q")
     for number, line in enumerate(lines, 1):
@@ -78,15 +85,16 @@ def scan(lines: Iterable[bytes]) -> "array[int]":
 class _Finder:
     """Collects problems over the lines of one file."""
 
-    def __init__(self, endpoint: str, limits: Limits) -> None:
+    def __init__(self, endpoint: str, limits: Limits, model: str | None) -> None:
         self.endpoint = endpoint
         self.limits = limits
         self.form = form_of(endpoint)
         self.problems: list[dict[str, object]] = []
-        self.model = self.form.model(endpoint)
+        self.model = self.form.model(endpoint) or model
         self.tokens = 0
         self._ids: set[str] = set()
         self._inputs = 0
+        self._given = model
 
     def add(self, code: str, message: str, *, line: int | None = None, param: str | None = None) -> None:
         self.problems.append(problem(code, message, line=line, param=param))
@@ -133,7 +141,7 @@ class _Finder:
             self._embedding(number, body.get("input"))
 
     def _one_model(self, number: int, body: dict[str, Any]) -> None:
-        model = body.get("model") if isinstance(body.get("model"), str) else ""
+        model = body.get("model") if isinstance(body.get("model"), str) else self._given or ""
         if self.model is None:
             self.model = model
         elif model != self.model:

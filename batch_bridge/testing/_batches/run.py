@@ -137,7 +137,8 @@ class BatchRun:
         with self._snapshot.open("rb") as lines:
             if form_of(batch.endpoint).checked_at_create:
                 return Inspection(problems=(), offsets=scan(lines), model=None, tokens=0)
-            return inspect(lines, endpoint=batch.endpoint, limits=self._context.settings.limits)
+            limits = self._context.settings.limits
+            return inspect(lines, endpoint=batch.endpoint, limits=limits, model=batch.model)
 
     def _ended(self, batch: ServedBatch, status: Status, **changes: Any) -> ServedBatch:
         silent = self._context.settings.webhook_url is None

@@ -3,6 +3,7 @@
 from typing import Final
 
 GENERATE: Final = ":generateContent"
+STREAM: Final = ":streamGenerateContent"
 EMBED: Final = ":embedContent"
 EMBED_MANY: Final = ":batchEmbedContents"
 _MODELS: Final = "/v1beta/models/"

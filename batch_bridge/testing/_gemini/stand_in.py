@@ -50,7 +50,7 @@ def _content(asked: Question) -> dict[str, Any]:
     body = asked.body
     config = field(body, "generationConfig")
     contents = body["contents"] if isinstance(body["contents"], list) else [body["contents"]]
-    call = _tool(body, contents[-1] if contents else None)
+    call = _tool(body, contents)
     if call is not None and asked.text is None:
         part: dict[str, Any] = {"functionCall": {"id": f"call_{asked.digest[:24]}", **call}}
         said = orjson.dumps(call["args"], option=orjson.OPT_NON_STR_KEYS).decode()
@@ -89,8 +89,9 @@ def _question(contents: list[Any]) -> str:
     return ""
 
 
-def _tool(body: Mapping[str, Any], last: object) -> dict[str, Any] | None:
+def _tool(body: Mapping[str, Any], contents: list[Any]) -> dict[str, Any] | None:
     """Name and arguments of the tool to call: one that is allowed, when the user spoke last."""
+    last = contents[-1] if contents else None
     parts = [each for each in field(last, "parts") or () if isinstance(each, Mapping)]
     if field(last, "role") == "model" or any(field(each, "functionResponse") is not None for each in parts):
         return None
@@ -108,7 +109,7 @@ def _tool(body: Mapping[str, Any], last: object) -> dict[str, Any] | None:
     if not tools or field(choice, "mode") in ("NONE", "none"):
         return None
     schema = field(tools[0], "parametersJsonSchema") or _plain(tools[0].get("parameters")) or {"type": "object"}
-    return {"name": tools[0]["name"], "args": instance(schema)}
+    return {"name": tools[0]["name"], "args": instance(schema, said=_question(contents))}
 
 
 def _structured(asked: Question, config: object) -> str | None:

@@ -48,7 +48,9 @@ def check(body: Mapping[str, Any]) -> None:
         if body.get(param) is None:
             raise missing(param)
     if body.get("stream"):
-        raise WireError(400, "This server does not stream; leave 'stream' out.", param="stream")
+        raise WireError(
+            400, "This server does not stream responses in the background; leave 'stream' out.", param="stream"
+        )
     options = body.get("background_options")
     if options is None:
         return

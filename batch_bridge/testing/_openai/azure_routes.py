@@ -1,4 +1,4 @@
-"""Azure OpenAI's routes: OpenAI's under another address, which every call must name a version of."""
+"""Azure OpenAI's routes: OpenAI's under another address, of which a call names the version, or under `openai/v1`."""
 
 import time
 from dataclasses import replace
@@ -47,9 +47,10 @@ async def create(call: HTTPCall) -> Response:
 
 
 async def ask(call: HTTPCall) -> Response:
-    """`POST /openai/deployments/{deployment}/…`, with the same answers as in batches."""
+    """`POST /openai/deployments/{deployment}/…` and `POST /openai/v1/…`, with the same answers as in batches."""
     context = call.core.context
-    body = {"model": call.id("deployment"), **(await call.json())}
+    deployment = call.request.path_params.get("deployment")
+    body = {**({"model": deployment} if deployment else {}), **(await call.json())}
     if context.draws.strikes("realtime_error"):
         raise fault(context.settings.faults.realtime_error_status, "this request failed")
     return await answer_in_tier(call, body, f"/v1/{call.id('rest')}")
@@ -74,18 +75,24 @@ def _wire(call: HTTPCall, file: File) -> dict[str, Any]:
     return {**file.wire(), "status": "pending" if _is_pending(call, file) else "processed"}
 
 
-ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = tuple(
-    (method, f"/openai{path}", versioned(handler))
-    for method, path, handler in (
-        ("POST", "/files", upload),
-        ("GET", "/files", files.listing),
-        ("GET", "/files/{file_id}", retrieve_file),
-        ("DELETE", "/files/{file_id}", files.delete),
-        ("GET", "/files/{file_id}/content", files.content),
-        ("POST", "/batches", create),
-        ("GET", "/batches", batches.list_batches),
-        ("GET", "/batches/{batch_id}", batches.retrieve),
-        ("POST", "/batches/{batch_id}/cancel", batches.cancel),
-        ("POST", "/deployments/{deployment}/{rest:path}", ask),
-    )
+_SHARED: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("POST", "/files", upload),
+    ("GET", "/files", files.listing),
+    ("GET", "/files/{file_id}", retrieve_file),
+    ("DELETE", "/files/{file_id}", files.delete),
+    ("GET", "/files/{file_id}/content", files.content),
+    ("POST", "/batches", create),
+    ("GET", "/batches", batches.list_batches),
+    ("GET", "/batches/{batch_id}", batches.retrieve),
+    ("POST", "/batches/{batch_id}/cancel", batches.cancel),
 )
+ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
+    *((method, f"/openai/v1{path}", handler) for method, path, handler in _SHARED),
+    ("POST", "/openai/v1/{rest:path}", ask),
+    *((method, f"/openai{path}", versioned(handler)) for method, path, handler in _SHARED),
+    ("POST", "/openai/deployments/{deployment}/{rest:path}", versioned(ask)),
+)
+"""Under `openai/v1` endpoints are named without a `/v1`, too.
+
+Source: github.com/MicrosoftDocs/azure-ai-docs, articles/ai-foundry/openai/includes/batch/batch-rest.md.
+"""

@@ -1,5 +1,7 @@
 """The Batches API."""
 
+from collections.abc import Sequence
+
 from starlette.responses import Response
 
 from batch_bridge.testing._batches.batch import ServedBatch
@@ -34,25 +36,33 @@ async def create(call: HTTPCall) -> Response:
 
 
 async def make(
-    call: HTTPCall, body: dict[str, object], *, endpoints: tuple[str, ...] = ENDPOINTS, purpose: str = "batch"
+    call: HTTPCall,
+    body: dict[str, object],
+    *,
+    endpoints: tuple[str, ...] = ENDPOINTS,
+    purpose: str = "batch",
+    model: str | None = None,
+    lines: Sequence[bytes] | None = None,
 ) -> ServedBatch:
-    """Make a batch of a file.
+    """Make a batch of a file, or of lines that came with the call.
 
     Args:
         call: The call that asks for it.
         body: What it says.
         endpoints: What a batch can be sent to here.
         purpose: What its file must have been uploaded for.
+        model: That of lines that name none.
+        lines: Its input, where there is no file.
 
     Raises:
         WireError: It cannot be made; says why.
     """
-    for param in ("input_file_id", "endpoint", "completion_window"):
+    for param in ("input_file_id", "endpoint", "completion_window")[lines is not None :]:
         if body.get(param) is None:
             raise missing(param)
         if not isinstance(body[param], str):
             raise invalid(param, "a string is expected.", code="invalid_type")
-    endpoint, input_file_id = str(body["endpoint"]), str(body["input_file_id"])
+    endpoint, input_file_id = str(body["endpoint"]), "" if lines is not None else str(body["input_file_id"])
     if body["completion_window"] != WINDOW:
         raise invalid(
             "completion_window",
@@ -68,16 +78,21 @@ async def make(
             raise invalid("output_expires_after", "an object is expected.", code="invalid_type")
         seconds = expiry(after.get("anchor"), after.get("seconds"), limits, "output_expires_after")
     metadata = _metadata(body.get("metadata"), limits.max_metadata_pairs)
-    file = call.core.context.files.get(call.tenant, input_file_id)
-    if file.purpose != purpose:
-        raise invalid("input_file_id", f"the file's purpose is '{file.purpose}' and must be '{purpose}'.")
-    seeing(call, input_file_id)
+    if lines is None:
+        file = call.core.context.files.get(call.tenant, input_file_id)
+        if file.purpose != purpose:
+            raise invalid("input_file_id", f"the file's purpose is '{file.purpose}' and must be '{purpose}'.")
+        seeing(call, input_file_id)
+    else:
+        await call.core.count(input_bytes=sum(map(len, lines)))
     return await call.core.create(
         call.tenant,
         endpoint=endpoint,
         input_file_id=input_file_id,
         metadata=metadata,
         output_expires_after=seconds,
+        model=model,
+        lines=lines,
     )
 
 

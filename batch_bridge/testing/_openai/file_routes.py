@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from starlette.responses import FileResponse, Response, StreamingResponse
@@ -32,25 +33,56 @@ async def receive_file(call: HTTPCall, *, least_life: int | None = None, most_li
     Raises:
         WireError: It is not taken; nothing was kept.
     """
+    lives = {"min_expires_after": least_life, "max_expires_after": most_life}
+    limits = call.core.context.settings.limits
+    limits = replace(limits, **{name: life for name, life in lives.items() if life is not None})
+    async with received(call) as upload:
+        return await keep(call, upload, limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A form that has arrived.
+
+    Attributes:
+        file_id: The id that its file is to have.
+        part: Where its content lies.
+        form: The form.
+    """
+
+    file_id: str
+    part: Path
+    form: MultipartUpload
+
+
+@asynccontextmanager
+async def received(call: HTTPCall) -> AsyncIterator[Upload]:
+    """Receive the form of an upload; what is not kept of it is gone at the end.
+
+    Raises:
+        WireError: It cannot be read, or a fault hit.
+    """
     files, settings = call.core.context.files, call.core.context.settings
     if call.core.context.draws.strikes("upload_error"):
         raise fault(settings.faults.upload_error_status, "this upload failed and nothing was kept")
     file_id = new_file_id()
     part = files.path(f"{file_id}.part")
-    limits = settings.limits
-    lives = {"min_expires_after": least_life, "max_expires_after": most_life}
-    limits = replace(limits, **{name: life for name, life in lives.items() if life is not None})
+    content_type, most = call.request.headers.get("content-type"), settings.limits.max_upload_bytes
     try:
-        form = await receive(
-            call.request.headers.get("content-type"),
-            call.request.stream(),
-            part,
-            max_bytes=settings.limits.max_upload_bytes,
-        )
-        file = _checked(call.tenant, file_id, form, limits)
-        part.rename(files.path(file_id))
+        yield Upload(file_id, part, await receive(content_type, call.request.stream(), part, max_bytes=most))
     finally:
         part.unlink(missing_ok=True)
+
+
+async def keep(call: HTTPCall, upload: Upload, limits: Limits) -> File:
+    """Keep the file of a form.
+
+    Raises:
+        WireError: The form is not as it must be.
+    """
+    files = call.core.context.files
+    file = _checked(call.tenant, upload.file_id, upload.form, limits)
+    upload.part.rename(files.path(file.id))
     await files.add(file)
     return file
 

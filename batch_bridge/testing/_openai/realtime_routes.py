@@ -9,7 +9,9 @@ from batch_bridge.testing._batches.endpoints import RESPONSES
 from batch_bridge.testing._lanes import routes as background
 from batch_bridge.testing._lanes.flex import FLEX, flexible
 from batch_bridge.testing._openai.stand_in import CREATED
+from batch_bridge.testing._openai.streams import STREAMS
 from batch_bridge.testing._server.errors import WireError
+from batch_bridge.testing._server.event_stream import stream, without_stream
 from batch_bridge.testing._server.gate import HTTPCall, answer_json, fault
 
 _TOO_MANY = 429
@@ -29,24 +31,27 @@ async def realtime(call: HTTPCall) -> Response:
         return await background.create(call, body)
     if body.get("background_options") is not None:
         raise WireError(400, "'background_options' needs 'background'.", param="background_options")
-    if body.get("stream"):
-        raise WireError(
-            400, "This server does not stream; leave 'stream' out.", param="stream", code="unsupported_value"
-        )
     return await answer_in_tier(call, body, call.request.url.path)
 
 
 async def answer_in_tier(call: HTTPCall, body: dict[str, Any], path: str) -> Response:
-    """Answer a call in the tier that it asks for, which the answer names.
+    """Answer a call in the tier that it asks for, which the answer names; as a stream, if it asks for one.
 
     Raises:
-        WireError: 429; the flex tier is full.
+        WireError: 429, the flex tier is full; or 400, the endpoint does not stream.
     """
+    told = STREAMS.get(path) if body.get("stream") else None
+    if body.get("stream") and told is None:
+        raise WireError(400, f"'{path}' does not stream; leave 'stream' out.", param="stream", code="unsupported_value")
     async with flexible(call, body) as is_flex:
-        (answer,) = await call.core.context.answerer.many([AnswerRequest(path, body)])
+        (answer,) = await call.core.context.answerer.many([AnswerRequest(path, without_stream(body))])
     await call.core.count(realtime=1, flex=int(is_flex and answer.ok))
-    named = {"service_tier": FLEX} if is_flex and answer.ok and isinstance(answer.body, dict) else {}
-    return answer_json({**answer.body, **named} if named else answer.body, answer.status_code or 500)
+    shown = answer.body
+    if isinstance(shown, dict) and answer.ok:
+        shown = {**shown, **({"service_tier": FLEX} if is_flex else {})}
+        if told is not None:
+            return stream(call, told(shown, body))
+    return answer_json(shown, answer.status_code or 500)
 
 
 async def models(_: HTTPCall) -> Response:

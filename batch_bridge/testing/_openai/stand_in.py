@@ -21,7 +21,7 @@ def chat(asked: Question) -> dict[str, Any]:
     last = messages[-1] if messages and isinstance(messages[-1], Mapping) else {}
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None, "annotations": []}
     finish = "stop"
-    call = _tool(body, last.get("role") == "user")
+    call = _tool(body, messages) if last.get("role") == "user" else None
     if call is not None and asked.text is None:
         name, arguments = call
         function = {"name": name, "arguments": arguments}
@@ -61,7 +61,7 @@ def response(asked: Question) -> dict[str, Any]:
     body = asked.body
     items = body["input"] if isinstance(body["input"], list) else [{"role": "user", "content": body["input"]}]
     last = items[-1] if items and isinstance(items[-1], Mapping) else {}
-    call = _tool(body, last.get("role") == "user")
+    call = _tool(body, items) if last.get("role") == "user" else None
     item: dict[str, Any]
     if call is not None and asked.text is None:
         name, said = call
@@ -161,10 +161,10 @@ def _question(messages: list[Any]) -> str:
     return ""
 
 
-def _tool(body: Mapping[str, Any], user_spoke: bool) -> tuple[str, str] | None:  # noqa: FBT001
-    """Name and arguments of the tool to call: the one demanded, else the first, when the user spoke last."""
+def _tool(body: Mapping[str, Any], messages: list[Any]) -> tuple[str, str] | None:
+    """Name and arguments of the tool to call: the one demanded, else the first; see `instance`."""
     choice, tools = body.get("tool_choice"), body.get("tools")
-    if not isinstance(tools, list) or choice == "none" or not user_spoke:
+    if not isinstance(tools, list) or choice == "none":
         return None
     functions = [tool.get("function", tool) for tool in tools if isinstance(tool, Mapping)]
     named = [f for f in functions if isinstance(f, Mapping) and isinstance(f.get("name"), str)]
@@ -174,7 +174,7 @@ def _tool(body: Mapping[str, Any], user_spoke: bool) -> tuple[str, str] | None: 
         named = [f for f in named if f["name"] == demanded] or named
     if not named:
         return None
-    arguments = instance(named[0].get("parameters") or {"type": "object"})
+    arguments = instance(named[0].get("parameters") or {"type": "object"}, said=_question(messages))
     return named[0]["name"], orjson.dumps(arguments, option=orjson.OPT_NON_STR_KEYS).decode()
 
 

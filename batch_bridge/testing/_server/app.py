@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -12,10 +13,12 @@ from batch_bridge.testing._anthropic import routes as anthropic
 from batch_bridge.testing._anthropic.wire import DIALECT as ANTHROPIC
 from batch_bridge.testing._batches.endpoints import ENDPOINTS
 from batch_bridge.testing._compatible import routes as likes
+from batch_bridge.testing._compatible import together
 from batch_bridge.testing._gemini import batch_routes as gemini_batches
 from batch_bridge.testing._gemini import file_routes as gemini_files
 from batch_bridge.testing._gemini import model_routes as gemini
-from batch_bridge.testing._gemini.names import EMBED, EMBED_MANY, GENERATE, endpoint_of
+from batch_bridge.testing._gemini.names import EMBED, EMBED_MANY, GENERATE, STREAM, endpoint_of
+from batch_bridge.testing._gemini.versions import GeminiVersions
 from batch_bridge.testing._lanes import routes as background
 from batch_bridge.testing._openai import azure_routes as azure
 from batch_bridge.testing._openai import batch_routes as batches
@@ -23,7 +26,8 @@ from batch_bridge.testing._openai import file_routes as files
 from batch_bridge.testing._openai import realtime_routes as realtime
 from batch_bridge.testing._server import control_routes as control
 from batch_bridge.testing._server.core import Core
-from batch_bridge.testing._server.errors import error_body
+from batch_bridge.testing._server.dialect import OPENAI, Dialect
+from batch_bridge.testing._server.errors import WireError
 from batch_bridge.testing._server.gate import Handler, answer_json, failure, gated
 
 _API: tuple[tuple[str, str, Handler], ...] = (
@@ -46,6 +50,7 @@ _GEMINI: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1beta/models", gemini.models),
     ("POST", "/v1beta/models/{model}:batchGenerateContent", gemini_batches.create),
     *(("POST", endpoint_of("{model}", method), gemini.ask) for method in (GENERATE, EMBED, EMBED_MANY)),
+    ("POST", endpoint_of("{model}", STREAM), gemini.ask_streamed),
     ("GET", "/v1beta/models/{model}", gemini.model),
     ("GET", "/v1beta/batches", gemini_batches.list_batches),
     ("POST", "/v1beta/batches/{batch_id}:cancel", gemini_batches.cancel),
@@ -118,9 +123,12 @@ def build_app(core: Core, token: str) -> Starlette:
     ]
     bytes_of = gated("POST /upload/v1beta/files/bytes", gemini_files.receive, dialect=gemini.GEMINI, keyed=False)
     routes.append(Route("/upload/v1beta/files/bytes", bytes_of, methods=["POST"]))
+    put = gated("PUT /together/upload/{file_id}", together.put, dialect=likes.TOGETHER, keyed=False)
+    routes.append(Route("/together/upload/{file_id}", put, methods=["PUT"]))
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
+        middleware=[Middleware(GeminiVersions)],
         exception_handlers={404: _no_route, 405: _no_route, Exception: _failed},
     )
     app.router.redirect_slashes = False
@@ -131,7 +139,15 @@ def build_app(core: Core, token: str) -> Starlette:
 
 async def _no_route(request: Request, _: Exception) -> Response:
     text = f"Invalid URL ({request.method} {request.url.path})"
-    return answer_json(error_body(text, type="invalid_request_error", code="unknown_url"), 404)
+    error = WireError(404, text, type="invalid_request_error", code="unknown_url")
+    return answer_json(_dialect_of(request).error(error), 404)
+
+
+def _dialect_of(request: Request) -> Dialect:
+    """The manners of the API that a call of no route was meant for."""
+    if "x-goog-api-key" in request.headers or "/v1beta/" in request.url.path:
+        return gemini.GEMINI
+    return ANTHROPIC if "anthropic-version" in request.headers else OPENAI
 
 
 async def _failed(_: Request, error: Exception) -> Response:

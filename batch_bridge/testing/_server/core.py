@@ -111,6 +111,7 @@ class Core:
         output_expires_after: int | None = None,
         prefix: str = "batch_",
         lines: Sequence[bytes] | None = None,
+        model: str | None = None,
     ) -> ServedBatch:
         """Make a batch and set it going.
 
@@ -122,6 +123,7 @@ class Core:
             output_expires_after: Seconds that its results are kept.
             prefix: What its id begins with.
             lines: Its input, where that comes with the create and not in a file.
+            model: That of lines that name none.
 
         Raises:
             WireError: The limit of batches an hour is met.
@@ -142,6 +144,7 @@ class Core:
             output_file_id=new_file_id(),
             error_file_id=new_file_id(),
             total=len(lines or ()),
+            model=model,
         )
         if lines is not None:
             await asyncio.to_thread(self._database.keep, lines, batch.id)

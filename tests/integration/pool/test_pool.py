@@ -9,16 +9,17 @@ from uuid import uuid4
 import psycopg
 import pytest
 from langgraph.graph import StateGraph
+from langgraph.store.base import SearchOp
 from langgraph.store.postgres.aio import AsyncPostgresStore
 from langgraph.types import Command, interrupt
 from postgres import cluster
 
 from batch_bridge import Bridge, wait
+from batch_bridge._server.ticker import Ticker
 from batch_bridge.errors import RunMismatchError, RunnerStateError, SubmittedThreadError, UnknownThreadError
 from batch_bridge.pool import Pool
 from batch_bridge.pool._server import PoolServer
 from batch_bridge.pool._thread_table import ThreadResult
-from batch_bridge.pool._ticker import Ticker
 
 
 class State(TypedDict, total=False):
@@ -180,6 +181,32 @@ async def test_a_leg_that_was_taken_for_dead_changes_nothing(postgres, provider)
         assert (await pool.status(run))["parked"] == 1
 
 
+async def test_a_leg_that_was_taken_for_dead_does_not_change_what_its_thread_asks_for(postgres, provider):
+    legs, go = [], asyncio.Event()
+
+    async def slow(state: State):
+        legs.append(number := len(legs))
+        if number == 0:
+            await go.wait()
+        return {"answer": await wait(f"{state['q']} {number}")}
+
+    pool, run = made(postgres, provider, slow), run_id()
+    async with pool:
+        await pool.submit([{"q": "a"}], run_id=run)
+        first = asyncio.create_task(pool._leg(f"{run}:0"))
+        while not legs:
+            await asyncio.sleep(0.01)
+        await pool._leg(f"{run}:0")  # by another process
+        server = PoolServer(pool._threads, pool._connections, pool._saver.serde)
+        before = await server.parked(0, None)
+        go.set()
+        await first
+        assert await server.parked(0, None) == before
+        assert [each.item for view in before[0] for each in view.asks("bridge")] == ["a 1"]
+        assert (await pool.status(run))["parked"] == 1
+        assert await pool._rows.abatch([SearchOp(("batch_bridge_failures",))]) == [[]], "nor is a failure noted"
+
+
 async def test_a_quiet_tick_costs_few_statements(postgres, provider, monkeypatch):
     pool, run, execute = made(postgres, provider), [], psycopg.AsyncCursor.execute
 
@@ -332,7 +359,7 @@ async def test_a_ticker_whose_lock_is_lost_ends_though_a_tick_swallows_that_it_i
     async def is_idle(_):
         return False
 
-    monkeypatch.setattr("batch_bridge.pool._ticker._BEAT", 0.05)
+    monkeypatch.setattr("batch_bridge._server.ticker._BEAT", 0.05)
     host = Host()
     ticker = Ticker("", "lost", {"bridge": host}, None, is_idle)
     with pytest.raises(ExceptionGroup):

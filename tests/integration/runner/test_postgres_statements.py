@@ -9,7 +9,7 @@ from postgres import cluster
 
 from batch_bridge import Request
 from batch_bridge._core.models import Succeeded
-from batch_bridge._server.ledger import ServerLedger
+from batch_bridge._server.records import ServerRecords
 
 COUNT = 2_000
 
@@ -42,8 +42,9 @@ async def test_a_request_costs_a_small_part_of_a_statement_over_its_life(dsn, st
     ids = [each.id for each in requests]
     async with AsyncPostgresStore.from_conn_string(dsn) as store:
         await store.setup()
-        ledger = ServerLedger(store, "bridge")
-        await ledger.load()
+        records = ServerRecords(store, "bridge")
+        await records.load()
+        ledger = records.ledger
         await ledger.read_attempts()
         statements.clear()
         await ledger.enqueue(requests)

@@ -11,6 +11,7 @@ from helpers import Desk, one_node
 from test_status import until
 
 from batch_bridge import RequestCancelled, Runner, wait
+from batch_bridge._status.read import StatusReader, read_status
 from batch_bridge.web._serve import app
 
 
@@ -149,7 +150,22 @@ async def test_ten_watchers_share_a_look(desk, monkeypatch):
     from batch_bridge.web import _watch
 
     looks = []
-    monkeypatch.setattr(_watch, "read_status", lambda file: looks.append(file) or json)
+    monkeypatch.setattr(_watch.StatusReader, "read", lambda reader: looks.append(reader) or json)
     watch = _watch.SharedLook(_watch.WatchedFile("run.db"))
     await asyncio.gather(*(watch.look() for _ in range(10)))
     assert len(looks) == 1
+
+
+async def test_who_watches_prices_an_ended_batch_once(desk, monkeypatch):
+    from batch_bridge._status import cost
+
+    desk.let_go()
+    await desk.running
+    priced = []
+    price = cost._price
+    monkeypatch.setattr(cost, "_price", lambda key, value: priced.append(key) or price(key, value))
+    reader = StatusReader("run.db")
+    first = reader.read()
+    assert first.cost["requests"] == 3
+    assert reader.read().cost == first.cost == read_status("run.db").cost
+    assert len(priced) == 2 * len(set(priced)) > 0  # once by the one who watches, once by the one who looks once

@@ -17,9 +17,11 @@ def test_a_batcher_in_memory_keeps_the_newest_batches_alone(monkeypatch):
     with Batcher(submit_func=list, poll_func=list, max_batch_size=1, poll_interval=0.01) as batcher:
         batcher.map(range(40))
     ledger = batcher._worker._engine_loop.engine._state.ledger
-    assert sum(len(rows) for rows in ledger._store._namespaces.values()) == 2 * 5, "a summary and an account of each"
-    assert not ledger._outcomes
-    assert not ledger._requests
+    assert sum(len(rows) for rows in ledger.table.store._namespaces.values()) == 2 * 5, (
+        "a summary and an account of each"
+    )
+    assert not ledger._outcomes.held
+    assert not ledger._requests.held
 
 
 async def test_no_callback_queues_without_bound(monkeypatch):

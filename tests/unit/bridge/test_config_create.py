@@ -23,13 +23,6 @@ def test_each_name_makes_its_provider_without_a_key(name, monkeypatch):
     assert "some-model" in repr(provider)
 
 
-def test_the_rows_of_quirks_are_all_there_and_are_meant():
-    from batch_bridge.providers.openai._dialects import QUIRKS
-
-    assert set(QUIRKS) <= set(KINDS)
-    assert create("groq", model="x").limits == QUIRKS["groq"].limits != QUIRKS["openai"].limits
-
-
 @pytest.mark.parametrize("name", ["openai", "vllm", "anthropic"])
 def test_a_client_is_made_of_its_own_options(name):
     provider = create(name, api_key="a-key", base_url="http://127.0.0.1:9/v1", timeout=7)

@@ -10,17 +10,12 @@ from batch_bridge.bridge._config.tables import PROVIDERS
 from batch_bridge.providers import create
 from batch_bridge.providers._shared.create import KINDS
 from batch_bridge.providers._shared.names import OPENAI_NAMES
-from batch_bridge.providers.openai._dialects import QUIRKS
 
 ROOT = Path(batch_bridge.__file__).parent
 
 
 def test_a_configuration_file_takes_every_provider():
     assert set(PROVIDERS) == set(KINDS)
-
-
-def test_each_compatible_server_has_its_row():
-    assert set(QUIRKS) == {*OPENAI_NAMES, "azure"}
 
 
 @pytest.mark.parametrize("name", KINDS)

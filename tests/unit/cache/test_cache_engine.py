@@ -10,10 +10,7 @@ from langgraph.store.base import PutOp
 from batch_bridge._core.models import Cancelled, Errored, Expired, Limits, Measure, Request, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
-from batch_bridge._engine import deduplication as _sharing
 from batch_bridge._engine.deduplication import Deduplication
-from batch_bridge._engine.settlement import outcome_writer as _settlement
-from batch_bridge._ledger import ledger as _ledger
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.errors import BatchFailed, RequestRefused
 
@@ -265,13 +262,6 @@ REQUESTS = [
 LINES = 4
 
 
-@pytest.fixture(autouse=True)
-def _short_chunks(monkeypatch):
-    monkeypatch.setattr(_ledger, "_CHUNK", 2)
-    monkeypatch.setattr(_settlement, "_CHUNK", 2)
-    monkeypatch.setattr(_sharing, "_GROUP", 2)
-
-
 class World(crashes.World):
     def __init__(self, story, *, cache, dedupe):
         super().__init__({})
@@ -284,7 +274,11 @@ class World(crashes.World):
     async def live(self):
         sharing = Deduplication("bridge", self.provider, self.cache, dedupe=self.dedupe)
         engine = Engine(
-            "bridge", self.provider, FlushPolicy(max_requests=7), Ledger(self.store, "bridge"), deduplication=sharing
+            "bridge",
+            self.provider,
+            FlushPolicy(max_requests=7),
+            Ledger(self.store, "bridge", chunk=2),
+            deduplication=sharing,
         )
         try:
             await engine.open(self.now())

@@ -5,7 +5,6 @@ The laws of `test_engine_machine` hold for every request, whether it is a line, 
 
 from collections import defaultdict
 
-import pytest
 import sampling
 import test_engine_machine as plain
 from fakes import Fuse, guarded
@@ -15,10 +14,7 @@ from hypothesis.stateful import initialize, invariant
 
 from batch_bridge._core.models import Request, Succeeded
 from batch_bridge._engine import Engine
-from batch_bridge._engine import deduplication as _sharing
 from batch_bridge._engine.deduplication import Deduplication
-from batch_bridge._engine.settlement import outcome_writer as _settlement
-from batch_bridge._ledger import ledger as _ledger
 from batch_bridge._ledger.ledger import Ledger
 
 
@@ -116,7 +112,7 @@ class SharingMachine(plain.EngineMachine):
         self.fuse.revive()
         if anew:
             sharing = Deduplication(plain.NAME, self.provider, self.memory, dedupe=self.provider.shared)
-            ledger = Ledger(self.store, plain.NAME)
+            ledger = Ledger(self.store, plain.NAME, chunk=2)
             self.last = Engine(
                 plain.NAME,
                 self.provider,
@@ -141,18 +137,9 @@ class SharingMachine(plain.EngineMachine):
             self.expect(Succeeded(answer) in said, f"the cache holds what nobody said: {answer}")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _short_chunks():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_ledger, "_CHUNK", 3)
-        patch.setattr(_settlement, "_CHUNK", 2)
-        patch.setattr(_sharing, "_GROUP", 2)
-        yield
-
-
 TestSharing = SharingMachine.TestCase
 TestSharing.settings = settings(
-    max_examples=sampling.many(200, 40),
+    max_examples=sampling.many(200, 20),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

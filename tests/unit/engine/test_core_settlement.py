@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_bridge._core.models import Cancelled, Errored, Expired, SubmittedBatch, Succeeded
-from batch_bridge._engine.settlement import outcome_writer as _settlement
 from batch_bridge._engine.settlement.outcome_writer import ReadError, settle
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.errors import ProviderUnavailable
@@ -23,16 +22,9 @@ LINES = st.lists(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _short_chunks():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_settlement, "_CHUNK", 2)
-        yield
-
-
 def fresh():
     store = FakeStore()
-    return store, Ledger(store, "bridge")
+    return store, Ledger(store, "bridge", chunk=2)
 
 
 def first_lines(lines):

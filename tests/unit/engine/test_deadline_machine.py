@@ -7,7 +7,6 @@ cancellation; where it pays again, what was paid before is on record.
 import json
 from datetime import timedelta
 
-import pytest
 import sampling
 import test_engine_machine as plain
 from hypothesis import HealthCheck, settings
@@ -18,10 +17,7 @@ from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.models import Cancelled, Limits, Succeeded
 from batch_bridge._core.policy.resubmission import DEADLINE
 from batch_bridge._engine import Engine
-from batch_bridge._engine.settlement import outcome_writer as _settlement
-from batch_bridge._engine.settlement import settling as _settler
-from batch_bridge._engine.waiting.deadline import Deadline
-from batch_bridge._ledger import ledger as _ledger
+from batch_bridge._engine.waiting.ladder import Ladder
 from batch_bridge._ledger.ledger import Ledger
 
 AFTER = timedelta(seconds=2)
@@ -90,14 +86,18 @@ class DeadlineMachine(plain.EngineMachine):
                 plain.NAME,
                 self.provider,
                 self.policy,
-                Ledger(self.store, plain.NAME),
+                Ledger(self.store, plain.NAME, chunk=2),
                 poll_interval=plain.INTERVAL,
                 attempts=self.attempts,
-                deadline=Deadline(AFTER, self.on_deadline, self.provider),
+                ladder=self.ladder(),
             )
         self.engine = self.last
         self.run(self.engine.open(self.now))
         self.due = None
+
+    def ladder(self):
+        """Return the lanes of the bridge."""
+        return Ladder.of_fallback(AFTER, self.on_deadline, self.provider)
 
     @invariant()
     def who_is_late_is_answered_as_the_policy_says(self) -> None:
@@ -111,20 +111,10 @@ class DeadlineMachine(plain.EngineMachine):
             self.expect("overdue" not in [*tried, *left], "the cancellation was not waited for")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _short_chunks():
-    """As in the machine itself: so that a crash falls between two writes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_ledger, "_CHUNK", 3)
-        patch.setattr(_settlement, "_CHUNK", 2)
-        patch.setattr(_settler, "_CHUNK", 2)
-        yield
-
-
 plain.FAILURES.add(DEADLINE)
 TestDeadlines = DeadlineMachine.TestCase
 TestDeadlines.settings = settings(
-    max_examples=sampling.many(200, 40),
+    max_examples=sampling.many(200, 20),
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

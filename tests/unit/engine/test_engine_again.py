@@ -4,18 +4,16 @@ import itertools
 
 import pytest
 import sampling
-from engine_world import BAD, IDS, LEDGERS, RATE, REQUESTS, Moody, World, short_chunks
+from engine_world import BAD, IDS, LEDGERS, RATE, REQUESTS, Moody, World
 from fakes import MOMENTS, Crash, FakeProvider, FakeStore, Fuse, at, ended, request
 
 from batch_bridge._core.models import Errored, Expired, Limits, Measure, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
-from batch_bridge._ledger.durable_queue import DurableQueueLedger
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge._server.ledger import ServerLedger
+from batch_bridge._ledger.make import durable
+from batch_bridge._server.records import ServerRecords
 from batch_bridge.errors import ProviderUnavailable
-
-pytestmark = pytest.mark.usefixtures(short_chunks.__name__)
 
 
 async def give_up(engine, now):
@@ -72,7 +70,7 @@ async def test_wherever_the_process_dies_every_request_ends_once(story, moment, 
             assert sum(each.requests for each in closed) == len(IDS), where
 
 
-@pytest.mark.parametrize("ledger", [DurableQueueLedger, ServerLedger])
+@pytest.mark.parametrize("ledger", [durable, ServerRecords])
 async def test_a_queue_that_is_kept_is_gone_on_with_though_nobody_asks_again(ledger):
     """After each call the process ends, and the next one is told of nobody who waits."""
     for call in itertools.count(1):
@@ -254,8 +252,9 @@ class Small(FakeProvider):
 async def test_a_batch_that_is_never_taken_is_made_smaller(ledger):
     provider = Small(measure=lambda each: Measure(each.item["group"], 8))
     kept = ledger(FakeStore(), "bridge")
-    if isinstance(kept, ServerLedger):
+    if isinstance(kept, ServerRecords):
         await kept.load()
+        kept = kept.ledger
     engine = Engine("bridge", provider, FlushPolicy(max_requests=5), kept, attempts=1)
     await engine.open(at(0))
     asked = [request(n, group="a") for n in range(10)]

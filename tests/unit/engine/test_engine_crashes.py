@@ -8,8 +8,6 @@ from fakes import MOMENTS, Crash, Created, FakeProvider, FakeStore, Fuse, at, en
 from batch_bridge._core.models import Errored, InProgress, Measure, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
-from batch_bridge._engine.settlement import outcome_writer as _settlement
-from batch_bridge._ledger import ledger as _ledger
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
 
@@ -36,12 +34,6 @@ STORIES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _short_chunks(monkeypatch):
-    monkeypatch.setattr(_ledger, "_CHUNK", 2)
-    monkeypatch.setattr(_settlement, "_CHUNK", 2)
-
-
 class World:
     """What outlives a process: the store and the provider; and what the dead ones have seen."""
 
@@ -56,7 +48,7 @@ class World:
 
     async def live(self):
         """Run one process until nothing is under way; return the outcomes that it reported."""
-        engine = Engine("bridge", self.provider, FlushPolicy(max_requests=3), Ledger(self.store, "bridge"))
+        engine = Engine("bridge", self.provider, FlushPolicy(max_requests=3), Ledger(self.store, "bridge", chunk=2))
         try:
             await engine.open(self.now())
             told = await engine.collect(REQUESTS, self.now())

@@ -11,7 +11,7 @@ from langgraph.store.memory import InMemoryStore
 from batch_bridge._core.models import Errored, Limits, Measure, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
-from batch_bridge._ledger.memory_budget import MemoryBudgetLedger
+from batch_bridge._ledger.make import budgeted
 from batch_bridge.errors import ProviderUnavailable
 
 AWAY = ProviderUnavailable("503")
@@ -33,7 +33,7 @@ class World:
 
     async def restart(self):
         self.provider.fuse.revive()
-        self.engine = Engine("bridge", self.provider, FlushPolicy(max_age=0), MemoryBudgetLedger(self.store, "bridge"))
+        self.engine = Engine("bridge", self.provider, FlushPolicy(max_age=0), budgeted(self.store, "bridge"))
         await self.engine.open(self.now)
 
     async def tick(self):

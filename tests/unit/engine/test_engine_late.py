@@ -5,21 +5,19 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from engine_world import HOUR, IDS, LEDGERS, REQUESTS, Moody, World, short_chunks
+from engine_world import HOUR, IDS, LEDGERS, REQUESTS, Moody, World
 from fakes import Crash, Created, FakeProvider, FakeStore, Fuse, at
 
 from batch_bridge._core.models import Cancelled, Measure
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import CANCELLED, Engine
 from batch_bridge._engine.sending import scheduling as _schedule
-from batch_bridge._engine.waiting.deadline import Deadline
+from batch_bridge._engine.waiting.ladder import Ladder
 from batch_bridge._host.engine_loop import EngineLoop
-from batch_bridge._ledger.durable_queue import DurableQueueLedger
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge._server.ledger import ServerLedger
+from batch_bridge._ledger.make import durable
+from batch_bridge._server.records import ServerRecords
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
-
-pytestmark = pytest.mark.usefixtures(short_chunks.__name__)
 
 # -- deadlines ---------------------------------------------------------------------------------------------------
 
@@ -151,8 +149,9 @@ async def test_who_is_cancelled_before_its_batch_is_confirmed_is_not_sent():
 
 async def opened(kind, store, provider, now, **options):
     ledger = kind(store, "bridge")
-    if isinstance(ledger, ServerLedger):
+    if isinstance(ledger, ServerRecords):
         await ledger.load()
+        ledger = ledger.ledger
     engine = Engine("bridge", provider, FlushPolicy(max_age=timedelta(0)), ledger, **options)
     await engine.open(now)
     return engine
@@ -194,16 +193,16 @@ async def test_who_was_cancelled_by_a_process_before_need_not_wait_for_the_batch
 async def test_a_row_of_the_queue_that_a_cancelled_request_has_left_is_not_sent_later():
     fuse, provider = Fuse(), FakeProvider()
     store = FakeStore(fuse=fuse)
-    engine = await opened(DurableQueueLedger, store, provider, at(0))
+    engine = await opened(durable, store, provider, at(0))
     await engine.collect(REQUESTS[:1], at(0))
     fuse.arm(1, "before", "delete queued")
     with pytest.raises(Crash):
         await engine.cancel(IDS[:1], at(2))
     fuse.revive()
-    engine = await opened(DurableQueueLedger, store, provider, at(10))
+    engine = await opened(durable, store, provider, at(10))
     told = await engine.collect(REQUESTS[:1], at(10))
     await engine.forget([*told])
-    engine = await opened(DurableQueueLedger, store, provider, at(20))
+    engine = await opened(durable, store, provider, at(20))
     await engine.tick(at(100), drain=True)
     assert told == {IDS[0]}
     assert not provider.executed
@@ -239,14 +238,14 @@ async def test_a_cancel_takes_what_has_arrived_before_it():
 
 
 @pytest.mark.parametrize("fallback", [None, FakeProvider()])
-@pytest.mark.parametrize("ledger", [DurableQueueLedger, ServerLedger])
+@pytest.mark.parametrize("ledger", [durable, ServerRecords])
 async def test_a_stored_deadline_that_cannot_be_kept_stops_no_bridge(ledger, fallback):
     provider, store = FakeProvider(), FakeStore()
-    keeps = Deadline(None, "pay_again", FakeProvider())
-    engine = await opened(ledger, store, provider, at(0), deadline=keeps)
+    keeps = Ladder.of_fallback(None, "pay_again", FakeProvider())
+    engine = await opened(ledger, store, provider, at(0), ladder=keeps)
     asked = [replace(REQUESTS[0], deadline=timedelta.max), REQUESTS[1], replace(REQUESTS[2], deadline=HOUR)]
     await engine.collect(asked, at(0))
-    engine = await opened(ledger, store, provider, at(1), deadline=Deadline(None, "pay_again", fallback))
+    engine = await opened(ledger, store, provider, at(1), ladder=Ladder.of_fallback(None, "pay_again", fallback))
     await engine.tick(at(2))
     await engine.tick(at(3))
     assert provider.executed == dict.fromkeys(IDS[:3], 1)
@@ -254,8 +253,8 @@ async def test_a_stored_deadline_that_cannot_be_kept_stops_no_bridge(ledger, fal
 
 async def test_a_request_that_is_asked_anew_has_its_own_time():
     provider, fallback = FakeProvider(), FakeProvider()
-    deadline = Deadline(timedelta(seconds=60), "pay_again", fallback)
-    engine = Engine("bridge", provider, FlushPolicy(max_age=3600), Ledger(FakeStore(), "bridge"), deadline=deadline)
+    deadline = Ladder.of_fallback(timedelta(seconds=60), "pay_again", fallback)
+    engine = Engine("bridge", provider, FlushPolicy(max_age=3600), Ledger(FakeStore(), "bridge"), ladder=deadline)
     await engine.open(at(0))
     await engine.collect(REQUESTS[:1], at(0))
     await engine.drop(IDS[:1])

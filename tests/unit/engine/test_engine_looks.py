@@ -8,8 +8,8 @@ from fakes import T0, Created, FakeProvider, FakeStore, ended, request
 from batch_bridge._core.models import Errored, InProgress, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
-from batch_bridge._ledger.durable_queue import DurableQueueLedger
 from batch_bridge._ledger.ledger import Ledger
+from batch_bridge._ledger.make import durable
 from batch_bridge.errors import BadPollResultError, ProviderUnavailable, SubmissionUnknown
 
 ASKED = request(1)
@@ -150,7 +150,7 @@ async def test_an_outage_of_the_provider_uses_up_no_patience():
 
 async def test_where_no_process_stays_the_patience_is_written_down():
     clock = Clock(poll_patience=timedelta(hours=24))
-    clock.ledger = DurableQueueLedger
+    clock.ledger = durable
     clock.boot()
     await clock.ask()
     for hours in range(1, 100):
@@ -165,7 +165,7 @@ async def test_where_no_process_stays_the_patience_is_written_down():
 
 async def test_a_good_look_is_written_down_where_a_bad_one_was():
     clock = Clock(poll_patience=timedelta(hours=2))
-    clock.ledger = DurableQueueLedger
+    clock.ledger = durable
     clock.boot()
     await clock.ask()
     for hours in range(1, 20):

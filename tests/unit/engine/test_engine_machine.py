@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-import pytest
 import sampling
 from fakes import MOMENTS, T0, Crash, FakeStore, Fuse, Moment, request
 from hypothesis import HealthCheck, settings
@@ -46,8 +45,6 @@ from batch_bridge._core.models import (
 from batch_bridge._core.policy.batching import cap
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine, Tick
-from batch_bridge._engine.settlement import outcome_writer as _settlement
-from batch_bridge._ledger import ledger as _ledger
 from batch_bridge._ledger.ledger import Ledger
 
 
@@ -260,7 +257,7 @@ class EngineMachine(RuleBasedStateMachine):
         """Start a new process; or open the same engine again, after an error of the store say."""
         self.fuse.revive()
         if anew:
-            ledger = Ledger(self.store, NAME)
+            ledger = Ledger(self.store, NAME, chunk=2)
             self.last = Engine(NAME, self.provider, self.policy, ledger, poll_interval=INTERVAL, attempts=self.attempts)
         self.engine = self.last
         self.run(self.engine.open(self.now))
@@ -311,18 +308,9 @@ class EngineMachine(RuleBasedStateMachine):
             raise AssertionError(otherwise)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _short_chunks():
-    """Two writes where there would be a thousand requests in one: so that a crash falls between them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_ledger, "_CHUNK", 3)
-        patch.setattr(_settlement, "_CHUNK", 2)
-        yield
-
-
 TestEngine = EngineMachine.TestCase
 TestEngine.settings = settings(
-    max_examples=sampling.many(500, 100),
+    max_examples=sampling.many(500, 50),
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -8,7 +8,7 @@ from langgraph.store.memory import InMemoryStore
 
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
-from batch_bridge._ledger.memory_budget import MemoryBudgetLedger
+from batch_bridge._ledger.make import budgeted
 
 REQUESTS = [request(number) for number in range(10)]
 
@@ -30,9 +30,7 @@ class Slow(FakeProvider):
 async def flushing():
     """Return a provider, its engine and a tick that sends ten batches, of which the first four are being uploaded."""
     provider = Slow()
-    engine = Engine(
-        "bridge", provider, FlushPolicy(max_requests=1, max_age=0), MemoryBudgetLedger(InMemoryStore(), "bridge")
-    )
+    engine = Engine("bridge", provider, FlushPolicy(max_requests=1, max_age=0), budgeted(InMemoryStore(), "bridge"))
     await engine.open(at(0))
     await engine.collect(REQUESTS, at(0))
     tick = asyncio.ensure_future(engine.tick(at(0)))

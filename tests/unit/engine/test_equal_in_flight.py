@@ -11,8 +11,8 @@ from batch_bridge._core.models import InProgress, Limits, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._engine.deduplication import Deduplication
-from batch_bridge._ledger.durable_queue import DurableQueueLedger
 from batch_bridge._ledger.ledger import Ledger
+from batch_bridge._ledger.make import durable
 
 FIRST, ALONE, EQUAL, LATER = (
     replace(request(n), item={"group": "a", "ask": ask}, tenant="t") for n, ask in enumerate("abaa")
@@ -71,7 +71,7 @@ class World:
 EXPECTED = dict(zip(IDS, "abaa", strict=True))
 
 
-@pytest.mark.parametrize("ledger", [Ledger, DurableQueueLedger])
+@pytest.mark.parametrize("ledger", [Ledger, durable])
 async def test_who_comes_later_joins_the_line_that_is_in_flight(ledger):
     world = World(ledger)
     assert await world.story() == EXPECTED
@@ -84,7 +84,7 @@ async def test_who_comes_later_joins_the_line_that_is_in_flight(ledger):
     assert len(money["of"]) == 4
 
 
-@pytest.mark.parametrize("ledger", [Ledger, DurableQueueLedger])
+@pytest.mark.parametrize("ledger", [Ledger, durable])
 @pytest.mark.parametrize("moment", MOMENTS)
 async def test_whatever_call_a_process_dies_at_each_is_answered_and_paid_once(ledger, moment):
     calls = 0

@@ -10,7 +10,7 @@ from batch_bridge import Limits, Usage, events
 from batch_bridge._core.models import Errored, InProgress, Measure, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
-from batch_bridge._ledger.durable_queue import DurableQueueLedger
+from batch_bridge._ledger.make import durable
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionUnknown
 from batch_bridge.events import (
     Cancelled,
@@ -43,7 +43,7 @@ class Life:
             "b",
             self.provider,
             FlushPolicy(max_age=0),
-            DurableQueueLedger(self.store, "b"),
+            durable(self.store, "b"),
             poll_interval=timedelta(seconds=1),
         )
         self.engine.on_event = self._listen
@@ -183,9 +183,11 @@ def test_the_union_is_whole():
         "BatchCost",
         "BatchProgress",
         "Cancelled",
+        "DeadlineTooShort",
         "Delivered",
         "Eta",
         "Event",
+        "LaneChanged",
         "PollFailed",
         "Polled",
         "Progress",

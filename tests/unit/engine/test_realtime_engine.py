@@ -8,13 +8,13 @@ from fakes import MOMENTS, Crash, FakeProvider, FakeStore, Fuse, at, ended, requ
 from test_realtime_provider import Vendor
 from virtual import clock, run
 
-from batch_bridge._core.models import Errored, InProgress, Succeeded, Usage
+from batch_bridge._core.models import Errored, InProgress, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._host.engine_loop import EngineLoop
-from batch_bridge._ledger.in_memory import MemoryLedger, MemoryRows
+from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge.providers._realtime.provider import Reply
+from batch_bridge._ledger.make import in_memory
 
 REQUESTS = [request(number) for number in range(6)]
 IDS = [each.id for each in REQUESTS]
@@ -177,8 +177,7 @@ def test_wherever_the_process_dies_nothing_is_paid_twice_and_nothing_is_lost(mom
     for call in itertools.count(1):
         fuse = Fuse()
         store = FakeStore(fuse=fuse)
-        vendor = Vendor({n: [Reply(Succeeded(n), Usage("gpt", 1, 1, 0, realtime=True))] for n in range(6)})
-        vendor.seconds = lambda number: 1 + number * 0.3
+        vendor = Vendor.paid(6, seconds=lambda number: 1 + number * 0.3)
         ticks = itertools.count()
 
         async def live(store=store, vendor=vendor, ticks=ticks):
@@ -227,7 +226,7 @@ def test_a_thousand_calls_take_hardly_longer_than_they_must():
             if len(told) == len(requests):
                 all_told.set()
 
-        engine = Engine("bridge", provider, AT_ONCE, MemoryLedger(MemoryRows(), "bridge"))
+        engine = Engine("bridge", provider, AT_ONCE, in_memory(MemoryRows(), "bridge"))
         driver = EngineLoop(engine, settled, lambda: False, lambda _: None, 0.01)
         await driver.open()
         loop = asyncio.create_task(driver.run())
@@ -250,7 +249,7 @@ def test_one_slow_call_holds_back_nobody():
 
     async def main():
         provider = vendor.provider(concurrency=2)
-        engine = Engine("bridge", provider, AT_ONCE, MemoryLedger(MemoryRows(), "bridge"))
+        engine = Engine("bridge", provider, AT_ONCE, in_memory(MemoryRows(), "bridge"))
         when = {}
         done = asyncio.Event()
 

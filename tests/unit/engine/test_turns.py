@@ -2,10 +2,9 @@
 
 from collections import Counter, deque
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
-from fakes import T0, FakeProvider, FakeStore, at, ended, named, request
+from fakes import T0, FakeProvider, FakeStore, at, ended, request
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +15,7 @@ from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._engine import Engine
 from batch_bridge._engine.waiting.queue import Queue
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge._server.ledger import ServerLedger, _is_queued, _row, _waiting
+from batch_bridge._server.records import ServerRecords
 from batch_bridge.errors import RequestFailed
 
 MANY, FEW = 2_000, 20
@@ -110,9 +109,10 @@ async def test_where_there_is_room_for_one_at_a_time_tenants_take_turns_all_the_
 
 async def test_turns_outlive_a_queue_that_is_read_again():
     provider, store = FakeProvider(limits=Limits(batches=1)), FakeStore()
-    made = engine(provider, batch=1, ledger=ServerLedger(store, "bridge"))
+    records = ServerRecords(store, "bridge")
+    made = engine(provider, batch=1, ledger=records.ledger)
     for second in range(8):
-        await made._state.ledger.load()
+        await records.load()
         await made.open(at(second * 100))
         if not second:
             await made.collect([*of("a", range(4)), *of("b", range(4, 8))], T0)
@@ -284,13 +284,15 @@ async def test_what_was_let_in_stays_when_its_batch_comes_to_nothing():
 async def test_a_process_after_this_one_refuses_nothing_that_was_let_in():
     store, provider = FakeStore(), FakeProvider(limits=Limits(batches=1))
     limits = TenantLimits(requests=50)
-    made = engine(provider, per_tenant=limits, ledger=ServerLedger(store, "bridge"), max_age=3600)
-    await made._state.ledger.load()
+    records = ServerRecords(store, "bridge")
+    await records.load()
+    made = engine(provider, per_tenant=limits, ledger=records.ledger, max_age=3600)
     await made.open(T0)
     held = of("a", range(50))
     assert await made.collect(held, T0) == set()
-    again = engine(provider, per_tenant=limits, ledger=ServerLedger(store, "bridge"), max_age=3600)
-    await again._state.ledger.load()
+    records = ServerRecords(store, "bridge")
+    await records.load()
+    again = engine(provider, per_tenant=limits, ledger=records.ledger, max_age=3600)
     await again.open(at(1))
     assert await again.collect(held, at(1)) == set()
     assert len(await again.collect(of("a", range(50, 60)), at(1))) == 10, "it knows whose those are that wait"
@@ -307,20 +309,3 @@ def test_a_bridge_takes_tenant_limits_and_nothing_else():
     Bridge(submit=len, poll=len, per_tenant=TenantLimits(requests=3))
     with pytest.raises(TypeError, match="TenantLimits"):
         Bridge(submit=len, poll=len, per_tenant=3)
-
-
-# -- the queue as a server writes it down -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("own", [None, timedelta(seconds=7)])
-@pytest.mark.parametrize("whose", ["", "alice"])
-def test_a_row_keeps_whose_it_is(own, whose):
-    waiting = Waiting("1", "g", 5, at(3), "k", own, whose)
-    row = _row(waiting)
-    assert _is_queued([named("thread"), *row])
-    assert _waiting("1", row) == waiting
-
-
-@pytest.mark.parametrize("rest", [[None, ""], [None, 7], ["x", "alice"], [None, "a\0"], [None, None], [1, "a", 2]])
-def test_a_row_that_was_damaged_is_told(rest):
-    assert not _is_queued([named("thread"), "g", 5, 3.0, "k", *rest])

@@ -46,6 +46,19 @@ async def test_a_forgotten_job_leaves_no_row():
     assert held(world) == {}
 
 
+async def test_a_forgotten_job_is_no_longer_known_to_have_been_told_of():
+    world = World()
+    for number in range(3):
+        await finished(world, f"job_{number}")
+        await (await world.visit()).notify("jobs.db")
+    rows = ("batch_bridge_notices",)
+    assert {item.key for item in world.store.rows.search(rows)} == {"jobs", "job:job_0", "job:job_1", "job:job_2"}
+    for number in range(3):
+        await forget(world, f"job_{number}")
+        await forget(world, f"job_{number}")
+    assert {item.key for item in world.store.rows.search(rows)} == {"jobs"}
+
+
 async def test_a_look_at_a_job_reads_no_other_jobs_batches():
     world = World(limits=Limits(requests=1))
     world.store = Reading(fuse=world.fuse)

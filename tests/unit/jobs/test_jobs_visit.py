@@ -5,8 +5,10 @@ from fakes import MOMENTS, Crash, FakeProvider, FakeStore, Fuse, at
 
 from batch_bridge import Bridge, Limits
 from batch_bridge._core.models import InProgress
+from batch_bridge._host.notify import Board
+from batch_bridge._ledger.make import durable
 from batch_bridge.errors import ProviderUnavailable, RunMismatchError, SubmissionUnknown, UnknownJobError, UsageError
-from batch_bridge.jobs._ledger import PART, JobsLedger
+from batch_bridge.jobs._job_rows import PART
 from batch_bridge.jobs._one_job_provider import apart
 from batch_bridge.jobs._session import JobsSession
 
@@ -24,9 +26,9 @@ class World:
 
     async def visit(self):
         self.now += 100
-        ledger = JobsLedger(self.store, "jobs/test")
+        ledger = durable(self.store, "jobs/test")
         engine = Bridge(self.provider).engine(ledger, "jobs/test", provider=apart(self.provider))
-        visit = JobsSession(ledger, engine, self.provider)
+        visit = JobsSession(ledger, engine, self.provider, Board([], self.store))
         await visit.open(at(self.now))
         return visit
 

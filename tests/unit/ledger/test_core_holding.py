@@ -4,7 +4,8 @@ from langgraph.store.base import SearchOp
 from langgraph.store.memory import InMemoryStore
 
 from batch_bridge._core.models import Request, Succeeded
-from batch_bridge._ledger.memory_budget import MemoryBudgetLedger, weigh
+from batch_bridge._ledger.make import budgeted
+from batch_bridge._ledger.memory_budget import weigh
 
 SMALL = [Request(f"{i:032x}", "t", f"item {i}") for i in range(10)]
 
@@ -16,7 +17,7 @@ async def rows(store, kind):
 
 async def test_what_fits_is_held_and_the_rest_is_written_down():
     store = InMemoryStore()
-    ledger = MemoryBudgetLedger(store, "b", budget=3 * weigh("item 0"))
+    ledger = budgeted(store, "b", budget=3 * weigh("item 0"))
     await ledger.enqueue(SMALL)
     assert await rows(store, "requests") == [request.id for request in SMALL[3:]]
     assert await ledger.requests([request.id for request in reversed(SMALL)]) == SMALL[::-1]
@@ -24,7 +25,7 @@ async def test_what_fits_is_held_and_the_rest_is_written_down():
 
 async def test_room_is_given_back_when_requests_are_settled_or_dropped():
     store = InMemoryStore()
-    ledger = MemoryBudgetLedger(store, "b", budget=2 * weigh("item 0"))
+    ledger = budgeted(store, "b", budget=2 * weigh("item 0"))
     await ledger.enqueue(SMALL[:4])
     await ledger.settle({SMALL[0].id: Succeeded("a"), SMALL[3].id: Succeeded("d")})
     await ledger.drop([SMALL[1].id, SMALL[2].id])
@@ -36,7 +37,7 @@ async def test_room_is_given_back_when_requests_are_settled_or_dropped():
 
 
 async def test_a_request_that_is_handed_in_twice_is_held_once():
-    ledger = MemoryBudgetLedger(InMemoryStore(), "b", budget=weigh("item 0"))
+    ledger = budgeted(InMemoryStore(), "b", budget=weigh("item 0"))
     await ledger.enqueue([SMALL[0], SMALL[0]])
     await ledger.drop([SMALL[0].id])
     await ledger.enqueue([SMALL[1]])

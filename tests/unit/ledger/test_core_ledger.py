@@ -8,9 +8,9 @@ from fakes import MOMENTS, T0, Crash, FakeStore, at, request
 from langgraph.store.memory import InMemoryStore
 
 from batch_bridge._core.models import Closed, Errored, Intent, SubmittedBatch, Succeeded, Usage
-from batch_bridge._ledger import ledger as _ledger
-from batch_bridge._ledger.in_memory import MemoryLedger, MemoryRows
+from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.ledger import Ledger
+from batch_bridge._ledger.make import in_memory
 from batch_bridge.errors import LedgerError
 
 ONE, TWO = request(1), request(2)
@@ -34,7 +34,7 @@ def ledger(store):
 
 @pytest.fixture(params=["in a store", "in memory"])
 def either(request, store):
-    return Ledger(store, "bridge") if request.param == "in a store" else MemoryLedger(MemoryRows(), "bridge")
+    return Ledger(store, "bridge") if request.param == "in a store" else in_memory(MemoryRows(), "bridge")
 
 
 async def live(ledger):
@@ -73,8 +73,8 @@ async def test_the_order_of_writes_is_the_documented_one(step, calls, store, led
     assert store.calls == calls
 
 
-async def test_many_operations_go_in_several_calls(monkeypatch, store, ledger):
-    monkeypatch.setattr(_ledger, "_CHUNK", 3)
+async def test_many_operations_go_in_several_calls(store):
+    ledger = Ledger(store, "bridge", chunk=3)
     many = [request(n) for n in range(8)]
     await ledger.enqueue(many)
     assert [len(call) for call in store.calls] == [3, 3, 2]

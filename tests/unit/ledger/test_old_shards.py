@@ -5,7 +5,7 @@ from langgraph.store.base import PutOp
 
 from batch_bridge._core.models import Request, Succeeded
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge._server.ledger import ServerLedger
+from batch_bridge._server.records import ServerRecords
 
 ROOT = ("batch_bridge", "bridge")
 IDS = [named(f"request {each}") for each in range(40)]
@@ -64,7 +64,7 @@ async def test_a_long_queue_is_read_by_page_and_its_owner_speaks_meanwhile():
     async def renew():
         said.append(len(store.calls))
 
-    ledger = ServerLedger(store, "bridge")
+    ledger = ServerRecords(store, "bridge")
     await ledger.load(renew)
     assert len(ledger.outbox) == 120
     assert len(said) == 2, "between 50, 50 and 20"

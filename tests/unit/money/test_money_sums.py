@@ -16,7 +16,7 @@ from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge._money import receipt
+from batch_bridge._money import Cost, add_up, receipt
 from batch_bridge._money.receipt import rows
 
 PRICES = Prices({"m": Price(input=1, output=3, batch="0.5")}, vendor="test")
@@ -128,9 +128,21 @@ async def live(fates, die_at, moment, given_up, kinds):
     table = rows([("bridge", PRICES, [line for each in accounts for line in each.each()])])
     by_thread = sum((row["paid"] for row in table), Decimal(0))
     assert report.paid == by_batch == by_thread == provider.total()
+    assert add_up([receipt([(PRICES, each.each())]) for each in accounts]) == report
     assert sum((row["list_price"] for row in table), Decimal(0)) == report.list_price
     assert report.saved == report.list_price - report.paid >= report.paid
     billed = sum(line.requests for lane, line in report.by_lane.items() if lane in ("batch", "realtime"))
     assert billed == sum(fate == "answer" for fate in provider.billed.values())
     if kinds == 1 and not die_at and not given_up and fates == ["answer"]:
         assert report.by_lane["deduplicated"].requests + report.by_lane["cache_hit"].requests > REQUESTS
+
+
+def test_receipts_of_two_currencies_have_no_sum():
+    costs = [
+        Cost(paid=Decimal(1), list_price=Decimal(2), requests=3, known=Decimal(1), currency=each)
+        for each in ("USD", "EUR")
+    ]
+    both = add_up(costs)
+    assert (both.paid, both.list_price, both.currency, both.unknown) == (None, None, "", 6)
+    assert add_up([costs[0], costs[0]]).paid == 2
+    assert add_up([costs[0], replace(costs[0], paid=None, unknown=1)]).paid is None

@@ -1,11 +1,9 @@
 """A server that lacks what a bridge needs is told at the first wait."""
 
-from types import SimpleNamespace
-
 import pytest
 from hosted import Server
 
-from batch_bridge._node.platform.capabilities import check_graph_id, check_search
+from batch_bridge._node.platform.capabilities import check_search
 from batch_bridge.errors import BridgeUnreachableError
 
 
@@ -24,11 +22,3 @@ async def test_a_search_that_ignores_ids_is_an_error():
     good = Server()
     good.put("another")
     await check_search(good, "bridge")
-
-
-@pytest.mark.parametrize("graph_id", ["", None])
-def test_a_server_that_names_no_graph_is_an_error(graph_id):
-    with pytest.raises(BridgeUnreachableError, match="graph_id"):
-        check_graph_id(SimpleNamespace(graph_id=graph_id))
-    check_graph_id(SimpleNamespace(graph_id="agent"))
-    check_graph_id(None)

@@ -1,14 +1,19 @@
-"""Each batch is one span and each figure is counted once, wherever the process dies and however often it is begun again."""
+"""Each batch is one span and each figure is counted once, wherever the process dies and however often it is begun again.
+
+Its notice comes once too, through apprise to a real server; each death may double one, which says so then.
+"""
 
 import itertools
+import re
 from collections import Counter
 
 import pytest
 import sampling
-from engine_world import IDS, LEDGERS, RATE, REQUESTS, World, short_chunks  # noqa: F401  # a fixture
+from engine_world import IDS, LEDGERS, RATE, REQUESTS, World
 from fakes import MOMENTS, Crash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inbox import Inbox
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -17,7 +22,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
-from batch_bridge._server.ledger import ServerLedger
+from batch_bridge._host.batch_notices import BatchNotices
+from batch_bridge._host.notify import Board, Notifier
+from batch_bridge._server.records import ServerRecords
 from batch_bridge.events import Settled
 from batch_bridge.otel import Telemetry
 
@@ -32,11 +39,22 @@ def _nobody_traces_afterwards():
     capture_with(None)
 
 
-class TracedWorld(World):
-    """A world whose processes are traced: each has a `Telemetry` of its own, and all export to one place."""
+@pytest.fixture(scope="module")
+def inbox():
+    with Inbox() as inbox:
+        yield inbox
 
-    def __init__(self, *args, **options):
+
+class TracedWorld(World):
+    """A world whose processes are traced: each has a `Telemetry` of its own, and all export to one place.
+
+    Their notices go to one place too, where there is an `inbox`.
+    """
+
+    def __init__(self, *args, inbox=None, **options):
         super().__init__(*args, **options)
+        self.inbox, self.notices, self.deaths = inbox, None, 0
+        self.first = len(inbox.posts) if inbox is not None else 0
         self.exporter = InMemorySpanExporter()
         self.told = []
         self.reader = None
@@ -46,9 +64,10 @@ class TracedWorld(World):
         tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.reader = InMemoryMetricReader()
         meters = MeterProvider([self.reader])
-        ledger = self.kind(self.store, "bridge")
-        if isinstance(ledger, ServerLedger):
+        ledger = self.kind(self.store, "bridge", chunk=2)
+        if isinstance(ledger, ServerRecords):
             await ledger.load()
+            ledger = ledger.ledger
         self.engine = Engine(
             "bridge",
             self.provider,
@@ -58,9 +77,24 @@ class TracedWorld(World):
             telemetry=Telemetry(tracer_provider=tracers, meter_provider=meters),
         )
         self.engine.on_event = self.told.append
+        if self.inbox is not None:
+            self.notices = BatchNotices("bridge", self.engine, Board([Notifier(self.inbox.url)], self.store))
         await self.engine.open(self.now())
+        if self.notices is not None:
+            await self.notices.open()
         asked = [type(each)(each.id, each.thread, each.item, trace=PARENT) for each in REQUESTS]
         return set(await self.engine.collect(asked, self.now()))
+
+    async def after_tick(self):
+        if self.notices is not None:
+            await self.notices.send()
+
+    def posts(self):
+        """What has arrived of each batch, by the provider's name of it."""
+        found = {}
+        for post in self.inbox.posts[self.first :]:
+            found.setdefault(re.search("name for it: (.+)", post["message"])[1], []).append(post["message"])
+        return found
 
     def spans(self):
         """Spans by id; one that was exported twice is the same both times."""
@@ -112,6 +146,12 @@ async def check(world):
     told = {each.batch for each in world.told if isinstance(each, Settled) and each.ended}
     assert told <= closed.keys(), "an event may be lost, and tells of nothing that is not so"
     assert not await world.engine._state.ledger.traces(), "nothing is left to be told"
+    if world.inbox is not None:
+        posts = world.posts()
+        assert posts.keys() == {batch.handle for batch in closed.values() if batch.handle is not None}
+        for told in posts.values():
+            assert ["may have come before" in each for each in told] == [False] + [True] * (len(told) - 1)
+        assert sum(map(len, posts.values())) <= len(posts) + world.deaths, "a death doubles one notice at most"
 
 
 async def live_through(world, crashes):
@@ -121,6 +161,7 @@ async def live_through(world, crashes):
         try:
             await world.live()
         except Crash:
+            world.deaths += 1
             world.fuse.revive()
         else:
             break
@@ -132,7 +173,7 @@ async def live_through(world, crashes):
 @pytest.mark.sampled(least=6, most=6)
 @pytest.mark.parametrize("ledger", LEDGERS)
 @pytest.mark.parametrize("moment", MOMENTS)
-async def test_wherever_the_process_dies_each_batch_is_one_span(ledger, moment, short_chunks):  # noqa: F811
+async def test_wherever_the_process_dies_each_batch_is_one_span(ledger, moment):
     for call in itertools.count(1, sampling.many(1, 3)):
         world = TracedWorld(ledger)
         world.fuse.arm(call, moment)
@@ -155,7 +196,7 @@ async def test_wherever_the_process_dies_each_batch_is_one_span(ledger, moment, 
     moods=st.dictionaries(st.integers(0, 6), st.just((RATE,)), max_size=3),
     ledger=st.sampled_from(LEDGERS),
 )
-async def test_through_any_crashes_each_fact_is_told_once(crashes, moods, ledger):
-    world = TracedWorld(ledger, moods=moods.items())
+async def test_through_any_crashes_each_fact_is_told_once(inbox, crashes, moods, ledger):
+    world = TracedWorld(ledger, moods=moods.items(), inbox=inbox)
     await live_through(world, crashes)
     await check(world)

@@ -25,6 +25,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.types
 def test_mypy_finds_the_mistakes_and_nothing_else():
     command = [sys.executable, "-m", "mypy", "--strict", "--python-version", "3.11", "--no-error-summary"]
     cache = ["--cache-dir", str(ROOT / ".mypy_cache"), "--config-file", ""]
@@ -37,6 +38,7 @@ def test_mypy_finds_the_mistakes_and_nothing_else():
     assert errors == MISTAKES, done.stdout + done.stderr
 
 
+@pytest.mark.types
 @pytest.mark.skipif(
     importlib.util.find_spec("basedpyright") is None,
     reason="basedpyright, which is pyright with a node of its own, is not installed: it is in the group dev",

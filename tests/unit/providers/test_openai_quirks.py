@@ -8,6 +8,8 @@ import pytest
 from batch_bridge import Request
 from batch_bridge._core.models import Limits
 from batch_bridge.errors import RequestRefused
+from batch_bridge.providers import create
+from batch_bridge.providers._shared.names import OPENAI_NAMES
 from batch_bridge.providers.azure import AzureOpenAIBatch
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.providers.openai._batch import read_batch
@@ -30,6 +32,11 @@ def test_a_row_is_whole(name):
     assert set(row.statuses.values()) <= STATUSES
     assert (row.base_url is None) == (row.api_key is None)
     assert row.base_url is None or row.base_url.startswith("https://")
+
+
+def test_each_compatible_server_has_a_row_whose_limits_count():
+    assert set(QUIRKS) == {*OPENAI_NAMES, "azure"}
+    assert create("groq", model="x").limits == QUIRKS["groq"].limits != QUIRKS["openai"].limits
 
 
 def test_openais_row_is_what_the_provider_has_without_one():

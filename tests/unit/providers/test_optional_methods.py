@@ -3,23 +3,17 @@
 From Python 3.12 on, `isinstance` of a runtime-checkable protocol does not see what `__getattr__` gives.
 """
 
-import ast
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from fakes import FakeProvider, FakeStore, at, request
 
-import batch_bridge
 from batch_bridge import Bridge, FlushPolicy, Limits, Provider, ResponseCache
 from batch_bridge._core.models import Measure, Succeeded
 from batch_bridge._core.provider import has_identity, has_realtime, has_tokens
 from batch_bridge._engine import Engine
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.providers._realtime.provider import Realtime, Reply
-
-PACKAGE = Path(batch_bridge.__file__).parent
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 class Whole(FakeProvider):
@@ -99,39 +93,3 @@ def test_answers_of_a_provider_that_delegates_can_be_kept(tmp_path):
     Bridge(Delegates(Whole()), cache=ResponseCache(tmp_path / "cache.db"))
     with pytest.raises(TypeError, match="identity"):
         Bridge(Delegates(Without()), cache=ResponseCache(tmp_path / "cache.db"))
-
-
-# -- no protocol is asked for at run time --------------------------------------------------------------------------
-
-
-def named(node: ast.expr) -> str:
-    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
-
-
-def classes(tree: ast.Module) -> list[ast.ClassDef]:
-    return [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-
-
-def bases(made: ast.ClassDef) -> set[str]:
-    return {named(base.value if isinstance(base, ast.Subscript) else base) for base in made.bases}
-
-
-PROTOCOLS = {made.name for tree in TREES.values() for made in classes(tree) if "Protocol" in bases(made)}
-
-
-def asks_a_protocol(node: ast.AST) -> bool:
-    """Return whether this is `isinstance(…, P)` of a protocol, alone or among others."""
-    is_call = isinstance(node, ast.Call) and named(node.func) in ("isinstance", "issubclass") and len(node.args) == 2
-    return is_call and any(isinstance(each, ast.expr) and named(each) in PROTOCOLS for each in ast.walk(node.args[1]))
-
-
-def test_no_protocol_is_asked_for_at_run_time():
-    """Ask with `getattr`, as `_provider.py` does."""
-    assert {"Provider", "HasTokens", "HasRealtime", "HasIdentity"} <= PROTOCOLS
-    found = [
-        f"{path.relative_to(PACKAGE)}:{node.lineno}"
-        for path, tree in TREES.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.expr) and (named(node) == "runtime_checkable" or asks_a_protocol(node))
-    ]
-    assert found == []

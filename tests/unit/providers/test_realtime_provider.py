@@ -27,6 +27,12 @@ class Vendor:
         self.running = self.most = 0
         self.closed = 0
 
+    @classmethod
+    def paid(cls, many, **options):
+        """One that answers so many requests, each for one token each way."""
+        usage = Usage("gpt", 1, 1, 0, realtime=True)
+        return cls({number: [Reply(Succeeded(number), usage)] for number in range(many)}, **options)
+
     async def answer(self, asked):
         number = asked.item["n"]
         self.calls[number] += 1

@@ -14,7 +14,7 @@ from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.policy.lanes import LANE
 from batch_bridge._core.policy.vendor_terms import terms_of
 from batch_bridge._engine import Engine
-from batch_bridge._engine.waiting.deadline import Deadline
+from batch_bridge._engine.waiting.ladder import Ladder
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.bridge._mode_switch import ModeSwitch
 from batch_bridge.errors import SubmissionUnknown
@@ -203,7 +203,7 @@ async def test_a_response_that_is_never_found_fails_and_is_not_made_again(clock,
 async def test_what_is_paid_again_is_retrieved_right_before(clock, api):
     api.answer = lambda name: completed(name) if clock.now >= 3_590 else {"id": name, "status": "queued"}
     fallback = FakeProvider()
-    bridge = engine(window(api), deadline=Deadline(timedelta(hours=1), "pay_again", fallback))
+    bridge = engine(window(api), ladder=Ladder.of_fallback(timedelta(hours=1), "pay_again", fallback))
     await bridge.open(T0)
     await bridge.collect([request(each) for each in range(60)], T0)
     await run(bridge, clock, 3_700)

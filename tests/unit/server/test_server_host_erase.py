@@ -147,7 +147,7 @@ async def test_an_answer_on_its_way_to_a_thread_that_is_there_is_replaced() -> N
     hosted.here._outbox.hasten([T], hosted.here._began)
     await hosted.tick()
     assert hosted.server.resumed == {T: {A: Cancelled(WHY)}}
-    assert await hosted.here._ledger.outcomes([A]) == {A: Cancelled(WHY)}
+    assert await hosted.here._records.ledger.outcomes([A]) == {A: Cancelled(WHY)}
 
 
 async def test_dead_letters_notes_and_orders_of_a_user_go_too() -> None:
@@ -156,9 +156,9 @@ async def test_dead_letters_notes_and_orders_of_a_user_go_too() -> None:
         await park(hosted, thread, user, request)
     for _ in range(2):
         await hosted.tick()
-    await hosted.here._ledger.bury([A, B], "its thread is not there", hosted.here._began)
+    await hosted.here._records.bury([A, B], "its thread is not there", hosted.here._began)
     hosted.server.rows.clear()
-    assert {thread for thread, *_ in hosted.here._ledger.dead._entries.values()} == {T, U}
+    assert {thread for thread, *_ in hosted.here._records.dead._entries.values()} == {T, U}
     await hosted.here.accept(hosted.store, "mine", command_log.read({"cancel": {"thread_id": T}}), by="ann")
     await hosted.here.accept(hosted.store, "his", command_log.read({"cancel": {"thread_id": U}}), by="bob")
     await hosted.tick()

@@ -10,7 +10,7 @@ from hosted import HOUR, Hosted, StuckProvider
 
 from batch_bridge import Bridge
 from batch_bridge._core.models import Succeeded
-from batch_bridge.events import Cancelled, Delivered, Queued, Settled, Submitted
+from batch_bridge.events import Cancelled, DeadLetter, Delivered, Queued, Settled, Submitted
 
 A, B = "aa" * 16, "bb" * 16
 
@@ -63,6 +63,30 @@ async def test_a_thread_that_cannot_be_resumed_was_told_nothing():
     hosted.server.runs.create = refuse
     await hosted.tick()
     assert Delivered not in heard.kinds()
+
+
+async def test_what_cannot_be_delivered_is_a_dead_letter_and_is_told_once():
+    heard = Heard()
+    hosted = Hosted(on_event=heard.append)
+    hosted.provider.stuck = False
+    await hosted.park(T, A)
+    await hosted.tick()
+    await hosted.here.begin(hosted.store, "next")
+    await hosted.here.advance()
+    del hosted.server.rows[T]
+    await hosted.here.deliver()
+    await hosted.here.end()
+    await hosted.tick()
+    (letter,) = [each for each in heard if isinstance(each, DeadLetter)]
+    assert (letter.bridge, letter.thread, letter.requests) == ("bridge", T, (A,))
+    assert "does not exist" in letter.reason
+    assert Delivered not in heard.kinds()
+    status = hosted.here.status()
+    assert status["dead"] == len(status["dead_letters"]) == 1
+    assert status["dead_letters"][0]["reason"] == letter.reason
+    await hosted.command("again", replay="all")
+    await hosted.tick()
+    assert heard.kinds().count(DeadLetter) == 2, "it was tried again, and cannot be delivered"
 
 
 async def test_a_callback_that_fails_is_told_once_and_harms_nothing(caplog):

@@ -2,22 +2,15 @@
 
 import asyncio
 
-import pytest
 from fakes import Crash, FakeStore, Fuse
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from batch_bridge._server import chunked_set as _pieces
 from batch_bridge._server.chunked_set import ChunkedSet
 
 NAMESPACE = ("batch_bridge", "b", "queue")
 keys = st.lists(st.sampled_from([f"k{n}" for n in range(12)]), max_size=6)
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch) -> None:
-    monkeypatch.setattr(_pieces, "_ENTRIES", 3)
 
 
 class PiecesMachine(RuleBasedStateMachine):
@@ -26,7 +19,7 @@ class PiecesMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.store = FakeStore()
-        self.pieces = ChunkedSet(self.store, NAMESPACE)
+        self.pieces = ChunkedSet(self.store, NAMESPACE, entries=3)
         self.model: dict[str, int] = {}
         self.count = 0
 
@@ -48,12 +41,12 @@ class PiecesMachine(RuleBasedStateMachine):
 
     @rule()
     def go_on_elsewhere(self) -> None:
-        self.pieces = ChunkedSet(self.store, NAMESPACE)
+        self.pieces = ChunkedSet(self.store, NAMESPACE, entries=3)
         asyncio.run(self.pieces.load())
 
     @invariant()
     def equals_the_model(self) -> None:
-        other = ChunkedSet(self.store, NAMESPACE)
+        other = ChunkedSet(self.store, NAMESPACE, entries=3)
         asyncio.run(other.load())
         for pieces in (self.pieces, other):
             assert dict(pieces.items()) == self.model
@@ -75,7 +68,7 @@ def test_a_crash_within_a_write_leaves_what_was_there_or_what_was_to_be(first, s
     async def run() -> None:
         for change, names in (("add", second), ("remove", gone)):
             store = FakeStore(fuse=Fuse())
-            pieces = ChunkedSet(store, NAMESPACE)
+            pieces = ChunkedSet(store, NAMESPACE, entries=3)
             await pieces.add(dict.fromkeys(first, 1))
             before = set(first)
             store.fuse.arm(1, moment)
@@ -84,7 +77,7 @@ def test_a_crash_within_a_write_leaves_what_was_there_or_what_was_to_be(first, s
             except Crash:
                 pass
             store.fuse.revive()
-            other = ChunkedSet(store, NAMESPACE)
+            other = ChunkedSet(store, NAMESPACE, entries=3)
             await other.load()
             after = before | set(names) if change == "add" else before - set(names)
             assert min(before, after, key=len) <= set(other) <= max(before, after, key=len)
@@ -109,9 +102,9 @@ class SlowFirst(FakeStore):
 
 async def test_an_older_state_of_a_piece_never_lands_on_a_newer_one() -> None:
     store = SlowFirst()
-    pieces = ChunkedSet(store, NAMESPACE)
+    pieces = ChunkedSet(store, NAMESPACE, entries=3)
     await pieces.add({f"{n}a" * 16: n for n in range(3)})
     await asyncio.gather(*(pieces.remove([f"{n}a" * 16]) for n in range(3)))
-    other = ChunkedSet(store, NAMESPACE)
+    other = ChunkedSet(store, NAMESPACE, entries=3)
     await other.load()
     assert not list(other.items())

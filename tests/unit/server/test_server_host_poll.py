@@ -3,8 +3,8 @@
 from fakes import named
 from hosted import Hosted
 
+from batch_bridge import Bridge
 from batch_bridge.events import PollFailed
-from batch_bridge.providers._callables import CallableProvider
 
 A, B, C = "aa" * 16, "bb" * 16, "cc" * 16
 
@@ -27,7 +27,7 @@ class Vendor:
         return [item["q"] for item in self.batches[handle]] if said is None else said
 
     def hosted(self, **options):
-        return Hosted(provider=CallableProvider(self.submit, self.poll), poll_interval=0.001, **options)
+        return Hosted(provider=Bridge(submit=self.submit, poll=self.poll).provider, poll_interval=0.001, **options)
 
 
 async def test_a_result_of_the_wrong_form_is_said_and_the_bridge_goes_on():
@@ -70,7 +70,7 @@ async def test_a_poll_that_raises_is_asked_again_and_shown():
 
 async def test_a_submit_without_a_handle_ends_its_requests():
     vendor = Vendor()
-    hosted = Hosted(provider=CallableProvider(lambda items: None, vendor.poll))
+    hosted = Hosted(provider=Bridge(submit=lambda items: None, poll=vendor.poll).provider)
     await hosted.park(named("first"), C)
     await hosted.tick()
     await hosted.tick()

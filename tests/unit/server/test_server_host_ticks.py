@@ -101,16 +101,16 @@ async def test_a_tick_that_is_cancelled_while_it_takes_over_takes_over_anew() ->
     assert await second.begin(store, "run 2")
     await second._engine.drop(["00" * 16])  # sent, say
     await second.end()
-    load = first._ledger.load
+    load = first._records.load
 
     async def cancelled(_: object = None) -> None:
         raise asyncio.CancelledError
 
-    first._ledger.load = cancelled  # type: ignore[method-assign]
+    first._records.load = cancelled  # type: ignore[method-assign]
     with pytest.raises(asyncio.CancelledError):
         await first.begin(store, "run 3")
     await first.break_off()
-    first._ledger.load = load  # type: ignore[method-assign]
+    first._records.load = load  # type: ignore[method-assign]
     assert await first.begin(store, "run 4")
     assert first.status()["waiting"] == 0
 

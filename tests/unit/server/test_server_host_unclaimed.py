@@ -33,12 +33,12 @@ async def test_they_go_with_their_retention():
     hosted = Hosted()
     await leave(hosted, T, "new", unclaimed=["old"])
     await hosted.tick()
-    ledger = hosted.here._ledger
-    at = next(at for _, (_, at) in ledger.unclaimed.items())
-    await ledger.forget_unclaimed(datetime.fromtimestamp(at, UTC))
-    assert len(ledger.unclaimed) == 1
-    await ledger.forget_unclaimed(datetime.fromtimestamp(at, UTC) + timedelta(seconds=1))
-    assert len(ledger.unclaimed) == 0
+    records = hosted.here._records
+    at = next(at for _, (_, at) in records.unclaimed.items())
+    await records.forget_unclaimed(datetime.fromtimestamp(at, UTC))
+    assert len(records.unclaimed) == 1
+    await records.forget_unclaimed(datetime.fromtimestamp(at, UTC) + timedelta(seconds=1))
+    assert len(records.unclaimed) == 0
 
 
 async def test_what_another_process_has_asked_for_is_no_strike():

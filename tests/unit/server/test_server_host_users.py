@@ -143,13 +143,13 @@ async def test_a_users_cancellation_means_that_users_threads(what, count) -> Non
 
 async def test_a_users_replay_means_that_users_dead_letters() -> None:
     hosted = await two_users()
-    ledger = hosted.here._ledger
-    await ledger.outbox.add({"aa" * 16: T, "bb" * 16: U})
-    await ledger.bury(["aa" * 16, "bb" * 16], "lost", hosted.here._began)
+    records = hosted.here._records
+    await records.outbox.add({"aa" * 16: T, "bb" * 16: U})
+    await records.bury(["aa" * 16, "bb" * 16], "lost", hosted.here._began)
     await hosted.here.accept(hosted.store, "o", command_log.read({"replay": ["aa" * 16, "bb" * 16]}), by="bob")
     await hosted.tick()
     assert hosted.counts()["o"] == 1
-    assert "aa" * 16 in ledger.dead
+    assert "aa" * 16 in records.dead
 
 
 @pytest.mark.parametrize("given", [{"flush": True}, {"cancel": "all"}, {"replay": "all"}])

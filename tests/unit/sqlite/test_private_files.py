@@ -2,11 +2,11 @@
 
 import logging
 import os
-import stat
 import threading
 from datetime import UTC, datetime
 
 import pytest
+from file_modes import open_to_others, usual_umask  # noqa: F401  # a fixture
 from langgraph.store.base import PutOp
 
 from batch_bridge import Batcher, Bridge, ResponseCache
@@ -22,26 +22,8 @@ from batch_bridge._sqlite.private_files import (
 )
 from batch_bridge.errors import CacheError, RunFileError
 from batch_bridge.jobs import Jobs
-from batch_bridge.testing._batches.database import Database
-from batch_bridge.testing._server.errors import BatchServerError
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes and links as POSIX has them")
-
-OTHERS = 0o077
-
-
-@pytest.fixture(autouse=True)
-def usual_umask():
-    before = os.umask(0o022)
-    yield
-    os.umask(before)
-
-
-def open_to_others(folder):
-    """Every file and folder below that anybody but its owner may do something with."""
-    return sorted(
-        str(path.relative_to(folder)) for path in folder.rglob("*") if stat.S_IMODE(path.lstat().st_mode) & OTHERS
-    )
 
 
 async def test_a_run_file_its_log_and_its_lock_are_for_the_owner(tmp_path):
@@ -71,28 +53,6 @@ async def test_a_batchers_file_and_a_jobs_file_are_for_the_owner(tmp_path):
         assert open_to_others(tmp_path) == []
     await Jobs(tmp_path / "jobs.db", Bridge(submit=list, poll=list)).asubmit(["a"])
     assert (tmp_path / "jobs.db.turn").exists()
-    assert open_to_others(tmp_path) == []
-
-
-def test_the_servers_folder_and_all_in_it_are_for_the_owner(tmp_path):
-    database = Database(tmp_path / "state")
-    try:
-        with open_new(database.contents / "file-1") as out:
-            out.write(b"prompt")
-        database.keep([b"prompt"], "batch-1")
-        database.snapshot(database.contents / "file-1", "batch-2")
-        touch(database.contents / "file-2")
-        assert open_to_others(tmp_path) == []
-    finally:
-        database.close()
-
-
-def test_a_folder_that_the_user_names_keeps_its_mode_and_ours_inside_do_not(tmp_path):
-    tmp_path.chmod(0o755)
-    for name in ("files", "inputs"):
-        (tmp_path / name).mkdir(mode=0o755)
-    Database(tmp_path).close()
-    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
     assert open_to_others(tmp_path) == []
 
 
@@ -127,19 +87,6 @@ async def test_no_link_is_followed_to_a_jobs_lock(tmp_path):
     with pytest.raises(RunFileError, match="symbolic link"):
         await Jobs(tmp_path / "jobs.db", Bridge(submit=list, poll=list)).asubmit(["a"])
     assert not (tmp_path / "victim").exists()
-
-
-@pytest.mark.parametrize("name", ["", "files", "inputs", "server.db", "server.lock"])
-def test_no_link_is_followed_to_the_servers_state(tmp_path, name):
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    state = tmp_path / "state"
-    if name:
-        state.mkdir()
-    (state / name if name else state).symlink_to(elsewhere)
-    with pytest.raises(BatchServerError, match="symbolic link"):
-        Database(state)
-    assert list(elsewhere.iterdir()) == []
 
 
 def test_a_link_that_takes_a_files_place_is_not_written_through(tmp_path):

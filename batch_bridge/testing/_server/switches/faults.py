@@ -65,6 +65,8 @@ class Faults:
         realtime_error: Realtime requests answered with `realtime_error_status`.
         next_realtime_error: The same for the next so many requests.
         realtime_error_status: The status of both.
+        cut_stream: Streamed answers whose connection is closed half way.
+        next_cut_stream: The same for the next so many streams.
         flex_refusal: Calls of the flex tier that are refused for want of capacity, and not billed.
         next_flex_refusal: The same for the next so many calls.
         response_failure: Responses in the background that end as `failed`, with `response_failure_code`; not billed.
@@ -125,6 +127,8 @@ class Faults:
     realtime_error: Share = 0.0
     next_realtime_error: int = 0
     realtime_error_status: int = 500
+    cut_stream: Share = 0.0
+    next_cut_stream: int = 0
     flex_refusal: Share = 0.0
     next_flex_refusal: int = 0
     response_failure: Share = 0.0

@@ -67,6 +67,8 @@ class ServerOptions(TypedDict, total=False):
     realtime_error: float
     next_realtime_error: int
     realtime_error_status: int
+    cut_stream: float
+    next_cut_stream: int
     flex_refusal: float
     next_flex_refusal: int
     response_failure: float

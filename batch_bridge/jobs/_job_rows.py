@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from batch_bridge._ledger.durable_queue import DurableQueueLedger
+from batch_bridge._ledger.ledger import Ledger
 
 PART: Final = 1000
 """Requests in one row: what is held in memory of a job's outcomes."""
@@ -73,8 +73,16 @@ class JobPart:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-class JobsLedger(DurableQueueLedger):
-    """A ledger over a store, with the queue and the jobs."""
+class JobRows:
+    """The rows of jobs, beside a ledger that keeps its queue.
+
+    Args:
+        ledger: Holds the jobs' requests, outcomes and batches.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._table = ledger.table
 
     async def put_part(self, handle: str, part: JobPart) -> None:
         """Write a part."""
@@ -83,7 +91,7 @@ class JobsLedger(DurableQueueLedger):
             row["names"] = list(part.names)
         if part.counts:
             row["counts"] = part.counts
-        await self._run([self._put("parts", _part(handle, part.number), row)])
+        await self._table.run([self._table.put("parts", _part(handle, part.number), row)])
 
     async def put_job(self, job: Job) -> None:
         """Write a job's row."""
@@ -101,20 +109,20 @@ class JobsLedger(DurableQueueLedger):
         }
         if job.key:
             row["key"] = job.key
-        await self._run([self._put("jobs", job.handle, row)])
+        await self._table.run([self._table.put("jobs", job.handle, row)])
 
     async def job(self, handle: str) -> Job | None:
         """Read a job."""
-        (row,) = await self._get("jobs", [handle])
+        (row,) = await self._table.get("jobs", [handle])
         return None if row is None else _job(handle, row)
 
     async def jobs(self) -> list[Job]:
         """Read all jobs, oldest first."""
-        return [_job(handle, row) for handle, row in await self._list("jobs")]
+        return [_job(handle, row) for handle, row in await self._table.all("jobs")]
 
     async def part(self, job: Job, number: int) -> JobPart | None:
         """Read a part; `None` if there is none of this number."""
-        (row,) = await self._get("parts", [_part(job.handle, number)])
+        (row,) = await self._table.get("parts", [_part(job.handle, number)])
         if row is None:
             return None
         names = row.get("names")
@@ -130,27 +138,27 @@ class JobsLedger(DurableQueueLedger):
     async def remove(self, job: Job) -> None:
         """Let go of a job, its outcomes, the summaries of its batches, and what was never sent; its row goes last."""
         async for part in self.parts(job):
-            await self.drop(part.ids)
-            await self.forget(part.ids)
-            await self._run([self._put("parts", _part(job.handle, part.number), None)])
-        await self._run(self._put("closed", key, None) for key in job.batches)
-        await self._run(self._put("money", key, None) for key in job.batches)
-        await self._run([self._put("jobs", job.handle, None)])
+            await self._ledger.drop(part.ids)
+            await self._ledger.forget(part.ids)
+            await self._table.run([self._table.put("parts", _part(job.handle, part.number), None)])
+        await self._table.run(self._table.put("closed", key, None) for key in job.batches)
+        await self._table.run(self._table.put("money", key, None) for key in job.batches)
+        await self._table.run([self._table.put("jobs", job.handle, None)])
 
     async def remove_aged(self, job: Job, now: datetime) -> None:
         """Do what `remove` does, but leave the summaries of batches that were created within the hour, which count.
 
         A later call, for any job, lets go of those.
         """
-        closed = await self.closed_among(job.batches)
+        closed = await self._ledger.closed_among(job.batches)
         young = {each.key: each.submitted_at for each in closed if now - each.submitted_at < _HOUR}
-        await self._run(self._put("young", key, {"at": at.timestamp()}) for key, at in young.items())
+        await self._table.run(self._table.put("young", key, {"at": at.timestamp()}) for key, at in young.items())
         await self.remove(replace(job, batches=tuple(key for key in job.batches if key not in young)))
         before = (now - _HOUR).timestamp()
-        aged = [key for key, row in await self._list("young") if row["at"] <= before]
-        await self._run(self._put("closed", key, None) for key in aged)
-        await self._run(self._put("money", key, None) for key in aged)
-        await self._run(self._put("young", key, None) for key in aged)
+        aged = [key for key, row in await self._table.all("young") if row["at"] <= before]
+        await self._table.run(self._table.put("closed", key, None) for key in aged)
+        await self._table.run(self._table.put("money", key, None) for key in aged)
+        await self._table.run(self._table.put("young", key, None) for key in aged)
 
     async def note(self, job: Job, *, batches: Sequence[str] = (), stopped: Sequence[str] = ()) -> Job:
         """Write down a job's batches that are not there yet; done twice, it changes nothing."""

@@ -11,8 +11,8 @@ from batch_bridge._core.models import Ended, Errored, InProgress, Limits, Measur
 from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
-from batch_bridge._ledger.durable_queue import DurableQueueLedger
 from batch_bridge._ledger.in_memory import MemoryRows
+from batch_bridge._ledger.make import durable
 from batch_bridge.batcher._request_ids import DurableNames, FreshNames, ReturnedNames
 
 
@@ -97,7 +97,7 @@ IDS = [request.id for request in REQUESTS]
 
 async def live(rows, api, requests, *, until):
     """One process: open, collect, and tick until everything has an outcome."""
-    engine = Engine("bridge", api, FlushPolicy(max_age=0), DurableQueueLedger(rows, "bridge"))
+    engine = Engine("bridge", api, FlushPolicy(max_age=0), durable(rows, "bridge"))
     await engine.open(T0)
     if requests:
         await engine.collect(requests, T0)
@@ -120,24 +120,24 @@ async def test_a_process_that_dies_at_any_step_loses_nothing_and_pays_once(asks_
         else:
             break
         api.fuse = Fuse(0)
-        kept = api.paid or await DurableQueueLedger(rows, "bridge").queue()
+        kept = api.paid or await durable(rows, "bridge").queue()
         outcomes = await live(rows, api, REQUESTS if asks_again or not kept else [], until=6)
         if asks_again or kept:
             assert sorted(outcomes) == IDS, steps
             assert api.paid == IDS, steps
-        assert await DurableQueueLedger(rows, "bridge").queue() == []
+        assert await durable(rows, "bridge").queue() == []
     assert steps > 12
 
 
 async def test_what_was_queued_when_the_process_ended_is_sent_by_the_next_one():
     rows, api = MemoryRows(), Api()
     policy = FlushPolicy(max_age=None)
-    first = Engine("bridge", api, policy, DurableQueueLedger(rows, "bridge"))
+    first = Engine("bridge", api, policy, durable(rows, "bridge"))
     await first.open(T0)
     await first.collect(REQUESTS, T0)
     await first.tick(at(1))
     assert api.paid == []
-    second = Engine("bridge", api, policy, DurableQueueLedger(rows, "bridge"))
+    second = Engine("bridge", api, policy, durable(rows, "bridge"))
     await second.open(at(2))
     assert list(second.waiting) == IDS
     await second.collect(REQUESTS, at(2))
@@ -146,7 +146,7 @@ async def test_what_was_queued_when_the_process_ended_is_sent_by_the_next_one():
 
 
 async def test_the_queue_is_kept_in_its_order_until_a_batch_is_confirmed_or_settled():
-    ledger = DurableQueueLedger(MemoryRows(), "bridge")
+    ledger = durable(MemoryRows(), "bridge")
     waiting = [Waiting(request_id, "g", 7, at(9 - place), "k") for place, request_id in enumerate(IDS)]
     await ledger.queued(waiting)
     assert await ledger.queue() == waiting[::-1]
@@ -158,7 +158,7 @@ async def test_the_queue_is_kept_in_its_order_until_a_batch_is_confirmed_or_sett
 
 
 async def test_a_row_that_outlived_its_outcome_does_not_wait():
-    ledger = DurableQueueLedger(MemoryRows(), "bridge")
+    ledger = durable(MemoryRows(), "bridge")
     await ledger.settle({IDS[0]: Succeeded(1)})
     await ledger.queued([Waiting(IDS[0], "g", 7, T0)])
     assert await ledger.queue() == []
@@ -169,7 +169,7 @@ async def test_the_engine_tells_what_is_sent():
         async def poll(self, handle, members):
             return InProgress()
 
-    engine = Engine("bridge", Slow(), FlushPolicy(max_age=0), DurableQueueLedger(MemoryRows(), "bridge"))
+    engine = Engine("bridge", Slow(), FlushPolicy(max_age=0), durable(MemoryRows(), "bridge"))
     await engine.open(T0)
     await engine.collect(REQUESTS[:1], T0)
     assert (engine.is_sent(IDS[0]), engine.unsent) == (False, 0)

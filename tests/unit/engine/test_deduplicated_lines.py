@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from batch_bridge._core.models import Ended, Errored, InProgress, Limits, SubmittedBatch, Succeeded
 from batch_bridge._core.policy.batching import Waiting, lines, split
-from batch_bridge._engine.deduplication import _GROUP, spread
+from batch_bridge._engine.deduplication import GROUP, spread
 from batch_bridge.errors import ProviderUnavailable
 
 LIMITS = st.builds(Limits, requests=st.none() | st.integers(1, 4), bytes=st.none() | st.integers(1, 12))
@@ -127,10 +127,10 @@ async def test_only_first_answers_are_kept_and_never_errors():
 
 async def test_answers_are_kept_in_groups():
     notes = Notes()
-    members = [f"{i}=k{i}" for i in range(3 * _GROUP + 1)]
+    members = [f"{i}=k{i}" for i in range(3 * GROUP + 1)]
     pairs = [(f"{i}", Succeeded(i)) for i in range(len(members))]
     await read(await spread(ended(pairs), batch(*members), notes))
-    assert [len(call) for call in notes.calls] == [_GROUP, _GROUP, _GROUP, 1]
+    assert [len(call) for call in notes.calls] == [GROUP, GROUP, GROUP, 1]
 
 
 async def test_what_was_read_before_a_break_is_kept():

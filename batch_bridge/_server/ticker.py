@@ -22,7 +22,7 @@ from langgraph.store.base import GetOp
 
 from batch_bridge._core import clock as _clock
 from batch_bridge._core.wording import log_text as _logged
-from batch_bridge._ledger.ledger import Rows
+from batch_bridge._ledger.rows import Rows
 from batch_bridge._server.tick import ServerHost
 
 logger = logging.getLogger("batch_bridge")
@@ -43,11 +43,11 @@ _MOST_PASSES: Final = 300
 
 
 class Ticker:
-    """Ticks for the bridges of one pool, when it is this process's turn.
+    """Ticks for bridges, when it is this process's turn.
 
     Args:
         dsn: Where the lock is.
-        name: The pool's.
+        name: Who ticks, in the log: a pool, or a bridge.
         hosts: One for each bridge, by the bridge's name.
         store: Where the ledgers are.
         is_idle: Returns whether a bridge is to send what waits, because no thread runs or could.
@@ -162,6 +162,7 @@ class Ticker:
                 await host.deliver()
                 await host.flush(everything=is_idle and host.waits_for_idleness and await self._is_idle(name))
                 if host.passes >= _MOST_PASSES or not (host.again or await host.rest()):
+                    await host.notify()
                     return min(_until(await host.end()), _PAUSE)
         except Exception as error:  # noqa: BLE001  # no graph runs here
             return _until(await host.fail(error))

@@ -53,8 +53,3 @@ def test_two_of_one_custom_id_are_said_with_both_lines():
     items = read(TEXT + b"\n\n" + json.dumps({**LINE, "custom_id": "q2"}).encode() + b"\n" + TEXT)
     with pytest.raises(ValueError, match="line 1 and line 4 have the same custom_id, 'q1'"):
         named(items.values(), tuple(items))
-
-
-def test_names_are_the_custom_ids_and_the_items_stay_as_they_are():
-    items = [LINE, {**LINE, "custom_id": 7}, {"body": {}}, TALK, {**LINE, "custom_id": None}]
-    assert named(items) == [("q1", items[0]), ("7", items[1]), *((None, each) for each in items[2:])]
