@@ -23,7 +23,7 @@
     │   ├── GraphChangedError         a thread waits at a node that the graph no longer has
     │   ├── RunnerStateError          a Runner was used while it was closed, or from the wrong place
     │   │   └── ThreadUnderWayError   a thread is driven already, and this call may not join
-    │   ├── BatcherClosedError        a Batcher was closed while somebody waited, or is asked afterwards
+    │   ├── BatcherClosedError        a Batcher was closed while a caller waited, or was asked afterwards
     │   ├── UnsupportedCallError      a wrapped client was asked for what a batch cannot hold
     │   ├── SwallowedInterruptError   a node caught the interrupt that should have parked it
     │   ├── LostStateError            a value that no checkpoint holds was needed after a wait, and is gone
@@ -115,7 +115,7 @@ class BudgetExceeded(RequestError):
 
     Attributes:
         what: The limit that it would have passed: `"usd"`, `"usd_per_thread"` or `"requests_per_thread"`; `"price"`
-            where no price of its model is known, so that nobody can tell.
+            where no price of its model is known, so that it cannot be checked.
         spent: US dollars that are spent of that limit; requests, where it counts those.
         reserved: US dollars that are reserved of it for requests on their way, as the most that they can cost.
         limit: The limit.
@@ -309,7 +309,7 @@ class MissingPackageError(BatchBridgeError, ModuleNotFoundError):
 
 
 class LegLostError(BatchBridgeError):
-    """A process of a pool goes on with a thread that another one runs by now; it changes nothing."""
+    """A process of a pool continued a thread that another process runs by now; it changes nothing."""
 
 
 class SubmittedThreadError(BatchBridgeError):

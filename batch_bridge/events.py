@@ -271,7 +271,7 @@ class StoreFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stalled:
-    """Something does not get on. `advice` says what to do; `batch-bridge status` says the same.
+    """Something makes no progress. `advice` says what to do; `batch-bridge status` says the same.
 
     By its `cause`:
 
@@ -394,7 +394,7 @@ class Progress:
 
     @property
     def answered(self) -> int:
-        """Requests at the providers that have ended there, as far as the providers tell."""
+        """Requests at the providers that have ended there, as far as the providers report it."""
         return sum(each.done or 0 for each in self.in_batches)
 
     @property

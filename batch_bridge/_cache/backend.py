@@ -12,7 +12,7 @@ class CacheEntry:
     Attributes:
         answer: JSON, encoded.
         at: When it was put, in seconds since the epoch.
-        until: When it goes, by the wish of whoever put it; `None` is never.
+        until: When it expires, as its writer chose; `None` is never.
     """
 
     answer: bytes
@@ -32,19 +32,19 @@ class CacheBackend(Protocol):
         ...
 
     async def drop(self, tenant: str, keys: Sequence[str]) -> None:
-        """Let go of answers."""
+        """Delete answers."""
         ...
 
     async def erase(self, tenant: str, owner: str) -> None:
-        """Let go of the answers of a tenant whose keys are an owner's."""
+        """Delete the answers of a tenant whose keys belong to an owner."""
         ...
 
     async def sweep(self, now: float) -> None:
-        """Let go of some answers of any tenant whose time is over: a bounded number, so that nobody waits long."""
+        """Delete some expired answers of any tenant: a bounded number, so that no caller waits long."""
         ...
 
     async def clear(self, tenant: str) -> None:
-        """Let go of all answers of a tenant."""
+        """Delete all answers of a tenant."""
         ...
 
     def clear_blocking(self, tenant: str) -> None:

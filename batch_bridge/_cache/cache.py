@@ -121,7 +121,7 @@ class ResponseCache:
                     broken.append(key)
             if old or broken:
                 await self._backend.drop(self._tenant, [*old, *broken])
-        except Exception as error:  # noqa: BLE001  # whatever a store raises; what it did not tell is asked again
+        except Exception as error:  # noqa: BLE001  # whatever a store raises; answers that it did not return are asked again
             self._complain("read", error)
         hits = sum(key in answers for key in keys)
         if again:
@@ -147,7 +147,7 @@ class ResponseCache:
             self._complain("written", error)
 
     async def erase(self, owner: str) -> None:
-        """Let go of the answers of one owner, as their keys name it. For bridges; raises what `aclear` raises."""
+        """Delete the answers of one owner, as their keys name it. For bridges; raises what `aclear` raises."""
         await self._backend.erase(self._tenant, owner)
 
     async def aclear(self) -> None:

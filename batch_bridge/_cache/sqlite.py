@@ -144,7 +144,7 @@ def _name(tenant: str, key: str) -> bytes:
 
 
 def _whose(tenant: str, owner: str) -> str:
-    """Return what the column `tenant` holds: who gave the cache a name, and whose request it was."""
+    """Return the value of the column `tenant`: the cache's own tenant, and the request's."""
     return f"{tenant}/{owner}" if owner else tenant
 
 
@@ -203,7 +203,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _set_up(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the table, or see that it is there.
+    """Make the table, unless it exists.
 
     All in one transaction: several processes may make the file at the same time. It tells now, too, and not later, that
     the file is locked or must not be written.
@@ -238,7 +238,7 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 
 def _keep_a_log(connection: sqlite3.Connection) -> None:
-    """Let readers and a writer work side by side. SQLite itself does not wait here for others who use the file."""
+    """Let readers and a writer work side by side. SQLite itself does not wait here for other users of the file."""
     give_up_at = time.monotonic() + _BUSY_SECONDS
     while True:
         try:

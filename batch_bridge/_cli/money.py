@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SHOWN = 5
 """Runs that an error names."""
 _WIDTH = 120
-"""Characters of a line where no terminal says how many there are."""
+"""Characters of a line without a terminal."""
 _ROWS = "SELECT prefix, key, value FROM store WHERE prefix GLOB 'batch_bridge.*.{}'"
 
 
@@ -100,7 +100,7 @@ def _ask(line: bytes, model: str, where: str) -> "Ask":
 
 
 def _lines(path: Path) -> "tuple[list[AccountLine], int]":
-    """Return what a file's requests have used, of batches that have ended, and how many of those tell nothing of it.
+    """Return the usage of a file's ended batches, and how many of them have no usage.
 
     Raises:
         RunFileError: It is not there, no such file, or cannot be read.

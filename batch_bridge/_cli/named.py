@@ -18,7 +18,7 @@ def load(name: str, kind: type[T], example: str) -> T:
         example: How one is made.
 
     Raises:
-        ValueError: The name is none.
+        ValueError: The name is invalid.
         TypeError: There is no such thing of that name.
     """
     what = kind.__name__

@@ -1,4 +1,4 @@
-"""`batch-bridge status`: what a file of a Runner, a Batcher or Jobs tells, from another process."""
+"""`batch-bridge status`: the state of a file of a Runner, a Batcher or Jobs, from another process."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -83,7 +83,7 @@ Id = Annotated[str | None, typer.Option("--id", help="Names the command: the sam
 
 
 def flush(file: File, *, command_id: Id = None) -> None:
-    """Have what waits sent now, by whoever has the file open."""
+    """Send queued requests now. The process that has the file open sends them."""
     _ask(file, "flush", {}, command_id)
 
 
@@ -93,7 +93,7 @@ def cancel(file: File, *, thread: Thread = None, run: Run = None, batch: Batch =
 
 
 def retry(file: File, *, thread: Thread = None, run: Run = None, command_id: Id = None) -> None:
-    """Have threads run again that have failed in a run that goes on; they ask anew for what has failed."""
+    """Run the failed threads of a running run again; they repeat the requests that have failed."""
     _ask(file, "retry", {"thread": thread, "run": run}, command_id)
 
 

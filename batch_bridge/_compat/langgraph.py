@@ -6,7 +6,7 @@ A plain `Command(resume=answer)` names no interrupt. LangGraph writes it to the 
 id of zeros, and the next `interrupt()` that any task calls takes it, from memory alone: what was written stays until
 the checkpoint is replaced. By itself LangGraph needs no more, since the next plain answer takes its place. Our answers
 come by the interrupts' ids, and do not: each later run on that checkpoint finds the old answer again, and hands it to
-whoever asks next. So
+the next `interrupt()`. So
 
 - a wait never takes a plain answer (`interrupt_for_us`);
 - a task that parks at a wait puts nothing in the place of the answer that its run was given (`forget_answer`);

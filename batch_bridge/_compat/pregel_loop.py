@@ -123,7 +123,7 @@ class Loop:
         return tasks
 
     def has_task(self, task: str) -> bool:
-        """Whether this step has a task. Before the first step of a run there are none."""
+        """Whether this step has a task. Before the first step of a run it has none."""
         return task in getattr(self._loop, "tasks", ())
 
     # -- untracked values --------------------------------------------------------------------------------------------

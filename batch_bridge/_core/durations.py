@@ -21,7 +21,7 @@ _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
 def parse(given: object) -> timedelta | None:
-    """Return a duration as it was given; `None` if it is none. One that no clock can count is the longest there is."""
+    """Return a duration as it was given; `None` if it is not one. A duration beyond any clock becomes the longest."""
     if isinstance(given, timedelta):
         return given
     if isinstance(given, str) and _TEXT.fullmatch(given.strip()):
@@ -73,7 +73,7 @@ def duration(given: object, what: str = "deadline") -> timedelta | None:
 
 
 def read_seconds(number: float | None) -> timedelta | None:
-    """Read a duration of a row or an interrupt; `None` is none. One that is longer than `LONGEST` is cut."""
+    """Read a duration of a row or an interrupt; `None` stays `None`. A duration above `LONGEST` is cut to it."""
     return None if number is None else timedelta(seconds=min(number, LONGEST.total_seconds()))
 
 

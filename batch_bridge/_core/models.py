@@ -20,14 +20,14 @@ class Request:
 
     Attributes:
         id: Known by content within its task (see `_identity`); the provider's `custom_id`. 32 hex digits.
-        thread: The LangGraph thread that waits, or whoever else does.
-        item: What the user asked for, as JSON. Owned by the request: nobody changes it.
+        thread: The LangGraph thread, or other caller, that waits.
+        item: What the user asked for, as JSON. Owned by the request: no code changes it.
         tenant: Whose it is, where there are several who must not share answers; else empty.
         sample: What tells it from equal requests whose author wants an answer for each; empty for the first.
         deadline: How long it may take; `None` leaves that to the bridge.
         label: What its asker calls it, on receipts; a node's name by default.
         run: The run that its thread belongs to, where it has one.
-        trace: Where it was asked, as a `traceparent`; empty where nobody traces.
+        trace: Where it was asked, as a `traceparent`; empty without tracing.
         is_priced: Its answer is to tell what it has cost.
     """
 
@@ -179,8 +179,8 @@ class Attempt:
 class Succeeded:
     """The provider answered.
 
-    `answer` is JSON; `is_plain` if it is known to hold no LangChain message. `cost` is what was paid for it, where
-    somebody wants to know.
+    `answer` is JSON; `is_plain` if it is known to hold no LangChain message. `cost` is what was paid for it, if the
+    request asked for it.
     """
 
     answer: JSON
@@ -356,7 +356,7 @@ class Blind:
     Attributes:
         since: The first look that failed, aware UTC.
         at: The last one.
-        spent: How long it was looked in vain. While no process runs, or its machine sleeps, nobody looks: such a pause
+        spent: How long looks have failed. While no process runs, or its machine sleeps, no look is made: such a pause
             counts for no more than one between two looks.
     """
 
@@ -396,8 +396,9 @@ class SubmittedBatch:
 
     Attributes:
         handle: The provider's name for it, as JSON.
-        left: Why nobody waits for it any more, so that it is stopped: `"cancelled"`, its requests were; `"overdue"`,
-            they are answered elsewhere, are its members no more, and what it has answered all the same is counted.
+        left: Why no request waits for it any more, so that it is stopped: `"cancelled"`, its requests were cancelled;
+            `"overdue"`, they are answered elsewhere and are no longer its members. Answers that it gives all the same
+            are counted.
         blind: How long it could not be looked at; `None` if it could the last time.
         kept: Requests that it has answered, though they had left it and waited to be sent again.
         leaves_at: It was told to stop, and when its requests move on whether it has or not; `None`: it was not.
@@ -453,7 +454,7 @@ class Ask:
         model: Whom it asks.
         body: What is posted.
         has_output: Whether tokens are answered; an embedding has none.
-        tokens: How many input tokens a tokenizer counts in its texts; `None` where there is none.
+        tokens: How many input tokens a tokenizer counts in its texts; `None` without one.
     """
 
     model: str

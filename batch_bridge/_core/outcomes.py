@@ -95,7 +95,7 @@ def from_json(value: dict[str, JSON]) -> Outcome:
     """Read an outcome.
 
     Raises:
-        LedgerError: It is none of ours, or was damaged.
+        LedgerError: It is not an outcome of ours, or is damaged.
     """
     try:
         return _from_json(value)
@@ -225,7 +225,7 @@ def _attempts(attempts: tuple[Attempt, ...]) -> dict[str, JSON]:
 
 
 def _unicode(text: str) -> str:
-    """Return what somebody's exception said with lone surrogates, such as those in names of files, as `?`."""
+    """Return an exception's text with lone surrogates, such as those in names of files, as `?`."""
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 

@@ -61,7 +61,7 @@ def check_on_pending(called: str, given: object, *, is_named: bool) -> bool:
         is_named: Whether a later call can name the threads again.
 
     Raises:
-        ValueError: It is neither of the two, or nobody could go on with the threads.
+        ValueError: It is neither of the two, or no later process could continue the threads.
     """
     if given not in get_args(OnPending):
         raise ValueError(f'{called} got on_pending={given!r}; give "wait" or "return"')

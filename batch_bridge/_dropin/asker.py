@@ -1,4 +1,4 @@
-"""The seam of the drop-in clients: one question to whoever answers here, a bridge in a node, a `Batcher` elsewhere."""
+"""The seam of the drop-in clients: it sends one request to a bridge in a node, and to a `Batcher` elsewhere."""
 
 import asyncio
 import sys
@@ -28,10 +28,10 @@ class Asker:
 
     - In a node or task of a LangGraph graph it waits for the bridge that `batcher` names: the thread parks.
     - Elsewhere it asks a shared `Batcher`, made by `make` for the first such request. Its flush policy should have a
-      `max_idle`: nobody calls `flush`.
+      `max_idle`: no code calls `flush`.
     - A `Batcher` given as `batcher` is asked always, in nodes too, and stays the caller's to close.
 
-    Whoever has a model or client to wrap owns one Asker; the shared Batcher ends with it (see `close`).
+    Each wrapped model or client owns one Asker; the shared Batcher ends with it (see `close`).
 
     Args:
         batcher: A bridge's name, a `Bridge`, or a `Batcher`; `None` as for `wait`.
@@ -116,8 +116,8 @@ class Asker:
     def close(self) -> None:
         """End the shared Batcher, if there is one. Idempotent.
 
-        Who still waits for it gets `BatcherClosedError`; where nobody ever waits, what is queued is sent first. With a
-        file its answers are forgotten, as `Batcher.close` does, if all are told and no exception is under way.
+        Callers that still wait get `BatcherClosedError`; without a waiting caller, queued requests are sent first. With
+        a file its answers are forgotten, as `Batcher.close` does, if all were delivered and no exception is under way.
         """
         self._close(is_well=sys.exc_info()[1] is None)
 
@@ -169,7 +169,7 @@ class Asker:
             self._opened()
 
     def _opened(self) -> Batcher:
-        """Return the shared Batcher, made if there is none; the lock is held."""
+        """Return the shared Batcher, or make it. The caller holds the lock."""
         if self._shared is None:
             self._shared = self._make()
             self._end = weakref.finalize(self, self._shared.end_soon)
@@ -193,7 +193,7 @@ def check_batcher(batcher: object, *, what: str) -> None:
     """Refuse what is neither a bridge's name, nor a bridge, nor a Batcher.
 
     Raises:
-        TypeError, ValueError: It is none of them.
+        TypeError, ValueError: It is not one of these.
     """
     if batcher is None:
         return

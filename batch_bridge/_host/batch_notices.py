@@ -21,7 +21,7 @@ _PATIENCE: Final = 60.0
 
 
 class BatchNotices:
-    """Tells people of an engine's batches. Which were told of is in the ledger's rows; see `Board`.
+    """Sends notices of an engine's batches. The ledger's rows record which were sent; see `Board`.
 
     What is answered in realtime has no notices: there is no batch.
 
@@ -57,7 +57,7 @@ class BatchNotices:
             self.send_soon()
 
     def send_soon(self) -> None:
-        """Send what there is, and from now on whatever happens, while the rest goes on; one at a time."""
+        """Start to send notices in the background: those that wait, and all later ones, one at a time."""
         self._sends_itself = True
         if self._sending is None:
             self._sending = asyncio.get_running_loop().create_task(self._keep_sending(), name="batch_bridge notices")
@@ -79,9 +79,9 @@ class BatchNotices:
             sending.cancel()
 
     async def open(self) -> None:
-        """Find the batches that a process before this one has ended, and died before it told; once, before any tick.
+        """Find batches that an earlier process ended without sending their notices. Call it once, before any tick.
 
-        Those of a file that had nobody to tell are not told of.
+        A file that had no notifier then sends no notices of its earlier batches.
         """
         if self._is_open:
             return
@@ -119,5 +119,5 @@ class BatchNotices:
 def batch_notices(
     name: str, engine: Engine, notifier: Notifier | None, rows: Rows, file: str = ""
 ) -> BatchNotices | None:
-    """Return who tells of a bridge's batches; `None` if nobody is to be told."""
+    """Return the notices of a bridge's batches; `None` without a notifier."""
     return None if notifier is None else BatchNotices(name, engine, Board([notifier], rows), file)

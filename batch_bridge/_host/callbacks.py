@@ -1,4 +1,4 @@
-"""The user's callbacks: told what happens, in order, and never in the way of it."""
+"""Calls the user's callbacks in order, without blocking the run."""
 
 import asyncio
 import inspect
@@ -37,7 +37,7 @@ _MOST: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Callbacks:
-    """What the user wants to be told, as it was given.
+    """The user's callbacks, as they were given.
 
     Attributes:
         on_event: Called with each event.
@@ -58,7 +58,7 @@ class Callbacks:
         """Refuse what cannot be called.
 
         Raises:
-            TypeError: A callback is not callable, or the number of workers is none.
+            TypeError: A callback is not callable, or the number of workers is invalid.
         """
         for name in ("on_event", "on_progress", "on_item", "on_complete"):
             given = getattr(self, name)
@@ -69,7 +69,7 @@ class Callbacks:
 
     @property
     def wants_item_cost(self) -> bool:
-        """Whether `on_item` is to be told what each has cost: it has a parameter `cost`."""
+        """Whether `on_item` receives the cost of each item: it has a parameter `cost`."""
         if self.on_item is None:
             return False
         try:
@@ -79,7 +79,7 @@ class Callbacks:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether there is anybody to tell."""
+        """Whether any callback is set."""
         return any((self.on_event, self.on_progress, self.on_item, self.on_complete))
 
 
@@ -124,32 +124,32 @@ class Listeners:
         self.changed()
 
     def follow(self, engine: Engine) -> None:
-        """Be told of what happens in an engine that nobody else listens to, before it is opened."""
+        """Receive the events of an engine that has no other listener. Call it before the engine is opened."""
         engine.on_event = self.tell
         engine.tells_cost = self.hears_events
         engine.keeps_askers = self.wants_item_cost
 
     @property
     def hears_events(self) -> bool:
-        """Whether events are told."""
+        """Whether a callback wants events."""
         return self._callbacks.on_event is not None
 
     def complete(self) -> None:
-        """Tell that everything that was asked has ended."""
+        """Report that all requests have ended."""
         self.changed()
         if self._callbacks.on_complete is not None:
             self._add("on_complete", self._callbacks.on_complete, (self._look(),))
             self._start()
 
     def changed(self) -> None:
-        """Report how far the host is, once what is to be told before has been."""
+        """Report the host's progress after all earlier callbacks have been called."""
         if self._callbacks.on_progress is not None and not self._is_progress_due:
             self._is_progress_due = True
             self._calls.append(("on_progress", self._tell_progress, ()))
         self._start()
 
     async def told(self) -> None:
-        """Return once all has been told that there is; a callback that does not return is left behind after a while."""
+        """Wait until all callbacks have been called; a callback that does not return is abandoned after a while."""
         try:
             async with asyncio.timeout(_PATIENCE):
                 while self._is_telling() or self._in_pool:
@@ -164,7 +164,7 @@ class Listeners:
                 self._task.cancel()
 
     async def close(self) -> None:
-        """Do what `told` does, and end."""
+        """Do what `told` does, then end."""
         await self.told()
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
@@ -176,7 +176,7 @@ class Listeners:
             dropped, _, _ = self._calls.popleft()
             self._is_progress_due = self._is_progress_due and dropped != "on_progress"
             self._dropped += 1
-            if not self._dropped & (self._dropped - 1):  # the 1st, 2nd, 4th, 8th… is told
+            if not self._dropped & (self._dropped - 1):  # the 1st, 2nd, 4th, 8th… is logged
                 logger.warning("callbacks are slower than the events; %d calls were dropped", self._dropped)
         self._calls.append((name, function, arguments))
 
@@ -225,8 +225,8 @@ class Listeners:
         except asyncio.CancelledError as error:
             if (task := asyncio.current_task()) is None or task.cancelling():
                 raise
-            self._note(name, error)  # it came from inside: nobody has cancelled us
-        except Exception as error:  # noqa: BLE001  # somebody's code, which must not harm the run
+            self._note(name, error)  # the callback itself raised it: this task was not cancelled
+        except Exception as error:  # noqa: BLE001  # the user's code, which must not harm the run
             self._note(name, error)
 
     def _hand_over(
@@ -267,5 +267,5 @@ async def _await(returned: Awaitable[object]) -> None:
 
 
 def listen(callbacks: Callbacks, look: Callable[[], Progress]) -> Listeners | None:
-    """Return who calls the callbacks; `None` if there are none, so that nothing is done for nobody."""
+    """Return the object that calls the callbacks; `None` if no callback is set, which saves its work."""
     return Listeners(callbacks, look) if callbacks.is_wanted else None

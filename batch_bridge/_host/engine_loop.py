@@ -68,12 +68,12 @@ class EngineLoop:
         self.wake_soon()
 
     def forget(self, request_ids: Iterable[str]) -> None:
-        """Let go of the outcomes of a thread that has ended."""
+        """Release the outcomes of a thread that has ended."""
         self._ended.extend(request_ids)
         self.wake_soon()
 
     def drop(self, request_ids: Iterable[str]) -> None:
-        """Do not send what nobody waits for any more, unless it is on its way."""
+        """Drop requests that no caller waits for any more, unless they are on their way."""
         dropped = set(request_ids)
         self._arrived = [request for request in self._arrived if request.id not in dropped]
         self._dropped.extend(dropped)
@@ -93,10 +93,10 @@ class EngineLoop:
         self.wake()
 
     def hear(self, names: Collection[str] | None) -> None:
-        """Look at batches at once that have news, as `Engine.hear` says. From any thread, at any time."""
+        """Look at once at batches with news, as `Engine.hear` does. From any thread, at any time."""
         loop = self._running_on
         if loop is not None:
-            with contextlib.suppress(RuntimeError):  # its loop is closed: who opens it again looks at all of them
+            with contextlib.suppress(RuntimeError):  # its loop is closed: the next loop looks at all batches
                 loop.call_soon_threadsafe(self._hear, names)
 
     def _hear(self, names: Collection[str] | None) -> None:
@@ -118,7 +118,7 @@ class EngineLoop:
         self._awake.set()
 
     def stop(self) -> None:
-        """End the loop once its turn is over: a submission that is cut off is a batch that nobody knows of."""
+        """End the loop after its current turn: a submission that is cut off leaves a batch that no ledger knows."""
         self._stopping = True
         self._awake.set()
 
@@ -209,7 +209,7 @@ class EngineLoop:
 
     async def _work(self, *, drain: bool) -> Tick:
         tick = await self.engine.tick(_clock.now(), drain=drain)
-        while self.collects_meanwhile and (looks := self.engine.looks):  # who does not stay is told what they show
+        while self.collects_meanwhile and (looks := self.engine.looks):  # this host ends after the turn
             await asyncio.wait(looks)
             more = await self.engine.tick(_clock.now())
             tick = Tick((*tick.settled, *more.settled), more.wake_at)
@@ -224,7 +224,7 @@ class EngineLoop:
             self.on_collected(arrived)
 
     async def _meanwhile(self, work: Coroutine[None, None, Tick]) -> Tick:
-        """Do a turn's work, and take in what arrives until it is done; the next turn goes on with that at once."""
+        """Do a turn's work, and collect what arrives meanwhile; the next turn continues with that at once."""
         working = asyncio.create_task(work)
         woken = False
         try:

@@ -20,7 +20,7 @@ Whereabouts: TypeAlias = tuple[Threads, tuple[Wave, ...], int | None]
 
 
 class EtaClock:
-    """Tells when a host will be done: the same answer for two seconds, unless a batch was sent or has ended.
+    """Estimates when a host will be done: the same answer for two seconds, unless a batch was sent or has ended.
 
     Args:
         kind: What the host is.

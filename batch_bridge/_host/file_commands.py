@@ -46,7 +46,7 @@ class Commanded(Protocol):
 
 
 class FileCommands:
-    """Carries out commands, oldest first, and says so in their rows.
+    """Carries out commands, oldest first, and records the results in their rows.
 
     Args:
         rows: The file's store.
@@ -57,7 +57,7 @@ class FileCommands:
         self._rows = rows
         self._host = host
         self.paused = False
-        """Whether somebody has said that nothing is to be sent. It is written down, for the next owner too."""
+        """Whether a command has paused sending. The file keeps it, so that the next owner obeys it too."""
         self._verbs: Mapping[str, Callable[[FileCommand], Awaitable[str]]] = {
             "flush": self._flush,
             "cancel": self._cancel,
@@ -79,7 +79,7 @@ class FileCommands:
         for item in sorted(found, key=lambda each: each.value.get("at", 0.0)):
             if item.value.get("verb") == POLL:
                 self._host.hear(named_in(item.value))
-                await self._rows.abatch([PutOp((COMMANDS,), item.key, None)])  # nobody asks what came of it
+                await self._rows.abatch([PutOp((COMMANDS,), item.key, None)])  # no caller asks for its result
             elif item.value.get("state") == "asked":
                 await self._do(item.key, item.value)
             elif _clock.now().timestamp() - item.value.get("done_at", 0.0) > _KEPT:
@@ -90,7 +90,7 @@ class FileCommands:
         try:
             command = read_command(key, row)
             said = await self._verbs[command.verb](command)
-        except Exception as error:  # noqa: BLE001  # whoever has asked is told
+        except Exception as error:  # noqa: BLE001  # the caller receives it
             state, said = "refused", f"{type(error).__name__}: {error}"
             logger.warning("the command %s was refused: %s", _logged.handle(row.get("verb")), _logged.said(error))
         else:

@@ -41,7 +41,7 @@ class Work:
             self.end(None)
 
     def end(self, error: BaseException | None) -> None:
-        """Say that it has ended."""
+        """Mark it as ended."""
         try:
             self._ended(error)
         finally:

@@ -21,7 +21,7 @@ class Report:
         threads: Threads that ended in this session, including failed ones. A thread of a run counts once, however often
             it was run again or read again; a single call counts with each turn of its thread.
         requests: Requests that were settled in batches or by realtime calls, of all sessions on this ledger.
-        batches: Batches that were settled, of all sessions on this ledger; realtime calls are none.
+        batches: Batches that were settled, of all sessions on this ledger, without realtime calls.
         outcomes: Requests by outcome, of all sessions on this ledger.
         usage: Tokens by model, of all sessions on this ledger, if the provider reports them; those of realtime calls
             are separate, because they cost more.
@@ -125,7 +125,7 @@ def of_run(run_id: str, accounts: Sequence[Account], cost: Cost, *, threads: int
     for account in accounts:
         places = {place for place, who in enumerate(account.who) if who.run == run_id}
         asked.update(account.who[place].thread for place in places)
-        if account.lane is None or not places:  # of a hit, no batch tells
+        if account.lane is None or not places:  # no batch tells of a cache hit
             continue
         batches += account.lane not in SINGLE
         ended = [account.ended[place] for place in places if place in account.ended]

@@ -1,4 +1,4 @@
-"""What is told when a process leaves batches behind that no later one will collect."""
+"""Warns when a process leaves batches behind that no later one will collect."""
 
 from collections.abc import Mapping
 from typing import Final

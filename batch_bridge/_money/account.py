@@ -6,7 +6,7 @@ The row of a batch, or of a request that no batch held because a cache knew its 
     vendor    whose prices they are; absent where that is not known
     who       [thread, run, label, tenant] of those who asked, without what is empty at the end
     of        for each member of the batch, in its order, which of `who` has asked for it
-    again     places of the members that an earlier batch has held, in vain
+    again     places of the members that an earlier batch held without success
     priced    places of the members whose answers tell what was paid for them
     worst     for each member what may be spent on it at most, in steps of `STEP`; `null` where no price is known
     lane      "batch" or "realtime"; from here on written when the batch is closed
@@ -48,7 +48,7 @@ MAYBE_PAID: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Who has asked for something.
+    """The asker of a request.
 
     Attributes:
         thread: The thread; empty without a graph.
@@ -64,7 +64,7 @@ class Who:
 
     @classmethod
     def of(cls, request: Request) -> "Who":
-        """Return who has asked for a request."""
+        """Return the asker of a request."""
         return cls(request.thread, request.run, request.label, request.tenant)
 
 
@@ -145,7 +145,7 @@ class Account:
     _models: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def know(self, members: Sequence[str], billed: Iterable[str]) -> None:
-        """Say which requests these are, and which of them are lines that the provider bills."""
+        """Set which requests these are, and which of them are lines that the provider bills."""
         self._places = {member: place for place, member in enumerate(members)}
         self._free = frozenset() if billed is members else frozenset(self._places.keys() - set(billed))
 
@@ -195,7 +195,7 @@ class Account:
         self._models.clear()
 
     def paid(self, request_id: str, prices: Prices) -> Decimal | None:
-        """Return what was paid for a member whose answer is to tell that; `None` for others, and if it is not known."""
+        """Return the cost of a member that asked for it; `None` for others, and if it is not known."""
         place = self._places.get(request_id)
         if place is None or place not in self.priced or place not in self._lines:
             return None
@@ -288,7 +288,7 @@ class Account:
         """Read one.
 
         Raises:
-            TypeError, ValueError, KeyError, IndexError: It is none of ours, or was damaged.
+            TypeError, ValueError, KeyError, IndexError: It is not an account of ours, or it is damaged.
         """
         who = [Who(*each) for each in row["who"]]
         models = [[*each, "", ""][:2] for each in row.get("models", ())]
@@ -297,9 +297,7 @@ class Account:
             name, tier = models[model]
             read.append((place, _KINDS[kind], Used(name, Tokens(*tokens), tier)))
         not_well = {place: kind for kind, places in row.get("ended", {}).items() for place in places}
-        told = (
-            range(len(row["of"])) if "ended" in row else [place for place, _, _ in read]
-        )  # an earlier version told of those alone
+        recorded = range(len(row["of"])) if "ended" in row else [place for place, _, _ in read]  # earlier: only those
         account = cls(
             at=datetime.fromtimestamp(row["at"], UTC),
             vendor=row.get("vendor"),
@@ -308,7 +306,7 @@ class Account:
             worst=tuple(None if each is None else each * STEP for each in row.get("worst", ())),
             lane=row.get("lane"),
             priced=frozenset(row.get("priced", ())),
-            ended={place: kind for place in told if (kind := not_well.get(place, _WELL))},
+            ended={place: kind for place in recorded if (kind := not_well.get(place, _WELL))},
         )
         for place, kind, used in read:
             account._add(place, kind, used)

@@ -1,4 +1,4 @@
-"""Who has asked for what of the accounts: looked up where a callback is told what a thread, or an item, has cost."""
+"""Finds the accounts of a thread or an item, for callbacks that receive its cost."""
 
 from collections.abc import Iterator, Sequence
 
@@ -24,5 +24,5 @@ class Askers:
             yield from account.of((place,))
 
     def forget(self, asker: str) -> None:
-        """Let go of a thread, or of a request: it has ended, and was told of."""
+        """Release a thread or a request that has ended and was reported."""
         self._places.pop(asker, None)

@@ -7,7 +7,7 @@ from typing import Final
 from batch_bridge._money.prices import amount
 
 REQUESTS_PER_THREAD: Final = 1_000
-"""Requests that one thread may ask for, where nobody says."""
+"""Requests that one thread may ask for, by default."""
 OUTPUT_TOKENS: Final = 4_096
 """Output tokens that a request is taken to need at most which names no limit of its own."""
 

@@ -1,7 +1,7 @@
 """What tokens cost: `genai-prices`, the table of discounts, or the user's own prices. Money is `Decimal`.
 
 A price that is not known is `None`, and never zero: a model that `genai-prices` does not list, one that it lists
-without a price for what was used, a provider that nobody names. A price of zero is one that somebody has written down.
+without a price for what was used, a provider without a name. A price of zero is one that a table states.
 """
 
 import threading
@@ -84,7 +84,7 @@ class Prices:
         models: Prices by the model's name, as requests and answers have it. A name that is asked for and one that is
             answered are both looked up.
         vendor: Whose prices these are, as `genai-prices` names the provider: for a pair of functions, and where a
-            server only speaks like somebody. `None`: the provider's own.
+            server only speaks another vendor's API. `None`: the provider's own.
         batch: What a batch costs of the standard price, where neither the model's own price nor `genai-prices` says.
             `None`: what is known of the vendor.
         currency: Of the prices in `models`. With another one than US dollars `genai-prices` is not asked: its prices
@@ -122,7 +122,7 @@ class Prices:
     def load() -> None:
         """Import `genai-prices`, which takes a second; idempotent, from any thread. Else the first price does it."""
         with _LOADING:
-            import genai_prices.data  # noqa: F401, PLC0415  # slow, and only who prices something needs it
+            import genai_prices.data  # noqa: F401, PLC0415  # slow, and only needed to price something
 
     def charge(self, vendor: str | None, model: str, tokens: Tokens, *, lane: Lane, tier: str, at: datetime) -> Charge:
         """Return what a request costs.
@@ -300,7 +300,7 @@ def _priced(price: "ModelPrice | None", tokens: Tokens) -> Decimal | None:
     used = Usage(**{name: count for name, count in counts.items() if count}, cache_audio_read_tokens=0)
     try:
         return price.calc_price(used)["total_price"]
-    except ValueError:  # the counts contradict each other, or the model is priced by what they do not tell
+    except ValueError:  # the counts contradict each other, or the model is priced by a count that is missing
         return None
 
 
@@ -312,7 +312,7 @@ _APART: Final = (
     "web_searches_kcount",
     "storage_searches_kcount",
 )
-"""Prices of what is counted apart, and costs nothing where there is none of it."""
+"""Prices of what is counted apart, and costs nothing where it is absent."""
 _KNOWN: Final = frozenset((*_PLAIN, *_APART))
 
 
@@ -345,7 +345,7 @@ def _covers(price: "ModelPrice", tokens: Tokens) -> bool:
 
 
 def _fitting(price: "ModelPrice", tokens: Tokens) -> Tokens:
-    """Return tokens as the model's prices tell them apart, made to add up: some servers miscount."""
+    """Return tokens split as the model's prices are, corrected to add up: some servers miscount."""
     has = price.__dict__.get
     hour = tokens.cache_write_1h if has("cache_write_1h_mtok") is not None else 0
     read = min(tokens.cache_read, tokens.input)

@@ -1,4 +1,4 @@
-"""A purse: what is spent and what is reserved, of all who share a budget. The truth is in the ledgers' accounts."""
+"""A purse: what all bridges of a budget have spent and reserved. The truth is in the ledgers' accounts."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ class Refusal:
     """Why a request is not sent.
 
     Attributes:
-        what: Which limit it would pass; `"price"`: no price is known, so nobody can tell.
+        what: Which limit it would pass; `"price"`: no price is known, so it cannot be checked.
         spent: What is spent of that; for `requests_per_thread` the requests that the thread has asked for.
         reserved: What is reserved of that.
         limit: The limit.
@@ -197,7 +197,7 @@ class Purse:
             self._give_back(part, held)
 
     def load(self, bridge: str, accounts: Mapping[str, tuple[Account, bool]], prices: Prices) -> None:
-        """Take what a bridge's ledger says in the place of all that was known of that bridge.
+        """Replace all that was known of a bridge by what its ledger says.
 
         Args:
             bridge: The bridge.

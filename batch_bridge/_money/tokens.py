@@ -167,7 +167,7 @@ def _anthropic(usage: Mapping[str, Any]) -> Tokens:
 
 
 def _gemini(usage: Mapping[str, Any]) -> Tokens:
-    """Read Gemini's usage, which tells thoughts apart from what the candidates say, and bills both as output.
+    """Read Gemini's usage, which counts thoughts apart from the candidates, and bills both as output.
 
     Source: https://ai.google.dev/api/generate-content#UsageMetadata.
     """

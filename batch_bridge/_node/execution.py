@@ -76,7 +76,7 @@ class _Execution:
         elif isinstance(error, Exception) and not isinstance(error, GraphBubbleUp | SwallowedInterruptError):
             self.error = self._explained(error)
         if self.outer is not None and (self.error is not None or isinstance(error, SwallowedInterruptError)):
-            self.outer.parked = True  # who catches this as well has still not let the interrupt pass
+            self.outer.parked = True  # code that catches this too has still not passed the interrupt on
 
     def _swallowed(self) -> Exception:
         return SwallowedInterruptError(

@@ -1,4 +1,4 @@
-"""What a request is called on receipts: as its author says, else as its node is called. Pure."""
+"""The label of a request on receipts: the author's, else the name of its node. Pure."""
 
 from typing import Final
 

@@ -1,8 +1,8 @@
 """All waits of one execution of a task, and what LangGraph's interrupts have brought for them.
 
-LangGraph hands the n-th answer to the n-th `interrupt()` call of a task, whoever calls it. So the waits of an execution
-do not interrupt each for itself: they share one `PendingWaits`, whose interrupts carry all that is open, and whose
-answers find their waits by name.
+LangGraph hands the n-th answer to the n-th `interrupt()` call of a task, whichever wait calls it. So the waits of an
+execution do not call `interrupt()` themselves: they share one `PendingWaits`. Its interrupts carry all open requests,
+and its answers find their waits by name.
 """
 
 import threading
@@ -36,15 +36,15 @@ from batch_bridge._ledger.process import this_process
 from batch_bridge.errors import NondeterministicNodeError
 
 _SHORT_GRACE = 0.05
-"""Seconds that an execution waits for slow siblings, once an answer has come that nobody has asked for yet."""
+"""Seconds that an execution waits for slow siblings, once an answer has come that no wait has asked for yet."""
 _LONG_GRACE = 2.0
 """Seconds that it waits for them before it calls the node nondeterministic."""
 _MOST_ROUNDS = 32
-"""Rounds in a row of which a task takes nothing, whoever has asked for them, before it is an error."""
+"""Rounds in a row of which a task may take nothing, whichever task asked for them. One more is an error."""
 
 
 class ParkedInterrupt(GraphInterrupt):
-    """LangGraph's interrupt, which does not show what is asked where somebody prints it: no prompt belongs in a log."""
+    """LangGraph's interrupt, which hides the requests when it is printed: no prompt belongs in a log."""
 
     def __str__(self) -> str:
         return f"parked; {sum(len(each.value['requests']) for each in self.args[0])} requests wait for a batch"
@@ -132,7 +132,7 @@ class PendingWaits:
         return asks
 
     def tell(self) -> tuple[Future[None], bool]:
-        """Return what is done once the bridges know that this task parks, and whether the caller must tell them."""
+        """Return a future of the notice that this task parks, and whether the caller must send that notice."""
         with self._lock:
             mine = self._told is None
             if self._told is None:
@@ -155,7 +155,7 @@ class PendingWaits:
 
     @property
     def lacks_keys(self) -> bool:
-        """Whether the keys must be given to it before it goes on."""
+        """Whether it needs the keys before it can continue."""
         return bool(self._thread) and (self._keys is None or self.lacks_new_keys)
 
     @property
@@ -228,7 +228,7 @@ class PendingWaits:
             return request_id, outcome
 
     def advance(self) -> float:
-        """Take the next envelope; where there is none, park.
+        """Take the next envelope; without one, park.
 
         Returns:
             0 if an envelope came; else the seconds after which to ask again: slow siblings are given time.
@@ -273,7 +273,7 @@ class PendingWaits:
             raise ParkedInterrupt(self._parked.interrupts)
 
     def _has_survived(self) -> bool:
-        """Return whether the node went on, before it was retried, though what is to be asked anew had failed.
+        """Return whether the node continued before its retry although the requests to repeat had failed.
 
         A person's answer comes next then, to what the node has asked since. A wait must not take it; so those failures
         stand, and the question is answered as it was.
@@ -290,8 +290,8 @@ class PendingWaits:
     def _is_lost(self, stray: list[bool]) -> bool:
         """Return whether a node makes no progress.
 
-        One round is a sibling that is slow today; two of its own asking, the last one among them, are no chance. So are
-        very many, whoever has asked for them.
+        One such round may be a slow sibling. Two rounds that it asked for itself, the last one among them, are not by
+        chance. Neither are very many, whichever task asked for them.
         """
         own = [is_stray and each.is_own for each, is_stray in zip(self._rounds, stray, strict=True)]
         return (sum(own) > 1 and own[-1]) or (len(stray) >= _MOST_ROUNDS and all(stray[-_MOST_ROUNDS:]))

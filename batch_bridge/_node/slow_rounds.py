@@ -5,8 +5,8 @@ been seen counts:
 
 - A wait that is called when its task has parked already, in the same execution: it was on its way without the answer. A
   `Semaphore`, a `max_concurrency` or a pool of threads held it up. A chain of waits, or an agent's loop, calls none.
-- A task or a subgraph that has parked, and whose interrupt did not become one of its thread's: whoever started it
-  awaits another one first.
+- A task or a subgraph that has parked, and whose interrupt did not become one of its thread's: the code that
+  started it awaits another one first.
 
 Three times in a row, for one task or one thread, and it is said: once for each node.
 """

@@ -1,4 +1,4 @@
-"""What a run that we resume goes on with: the steps that were left to it, and its untracked state.
+"""What a resumed run continues with: the steps that it had left, and its untracked state.
 
 To its user a thread runs once for each input; that it is resumed in between is our business. So a graph that parks at
 our waits leaves a note in its interrupts: its last step, and what LangGraph does not write down of its state. Each
@@ -25,7 +25,7 @@ logger = logger_of(__name__)
 LINK: Final = "__batch_bridge__"
 """Where, in a run's `configurable`, the host that drives the graph leaves its `Link`."""
 _TURN: Final = "__batch_bridge_turn__"
-"""Where, in a run's `configurable`, its subgraphs find who has resumed it."""
+"""The key of a run's `configurable` that tells its subgraphs which side resumed it."""
 _OURS: Final = "ours"
 _HUMAN: Final = "human"
 _NOTE: Final = "leg"
@@ -36,7 +36,7 @@ _MARK: Final = "__batch_bridge_leg__"
 """The channel of a note that a task leaves which ends after another one of its step has parked."""
 _MOST_THREADS: Final = 10_000
 _server_memory = UntrackedMemory(_MOST_THREADS)
-"""On a server nobody hears of a thread's end."""
+"""On a server no code is notified of a thread's end, so the number of threads is bounded."""
 
 
 class StepLimitsHost(Protocol):
@@ -192,7 +192,7 @@ def _first(loop: Loop) -> None:
     if turn == _OURS:
         host = _host(loop)
         limits = [note for note in notes if host is None or note.get("retries", 0) == host.retries]
-        if limits:  # else it has failed since, and who runs it again starts its limits again
+        if limits:  # else it has failed since, and its next run starts with full limits
             loop.stop = max(note["stop"] for note in limits)
     else:
         untracked.tasks = {}
@@ -202,12 +202,12 @@ def _first(loop: Loop) -> None:
 
 
 def _turn(loop: Loop) -> str | None:
-    """Return who continues a parked graph; `None` if it starts, or receives a state along with what continues it."""
+    """Return which side continues a parked graph; `None` if it starts, or receives a state with its resume."""
     given = loop.input
     if not loop.is_root:
         turn = loop.configurable.get(_TURN)
         return str(turn) if turn and loop.is_resumed else None
-    if given is None:  # nobody has answered, or it is a replay
+    if given is None:  # there is no answer yet, or it is a replay
         return None if loop.is_addressed else _OURS
     if not isinstance(given, Command) or given.update or given.goto:
         return None

@@ -48,7 +48,7 @@ def without_interrupts(error: Exception) -> Exception | None:
 
 
 def advice_for(error: BaseException) -> str:
-    """Return the way out that fits who has raised an error in the place of an interrupt."""
+    """Return the advice that fits the code which raised an error in place of an interrupt."""
     modules = {type(each).__module__.partition(".")[0] for each in _chain(error)}
     for library in ("instructor", "tenacity"):
         if library in modules:

@@ -71,16 +71,16 @@ class Named(Protocol):
 
 @dataclass(slots=True)
 class Link:
-    """What the host that drives a graph tells the waits in it, and hears from them.
+    """What the host of a graph and the waits inside it share.
 
     Attributes:
-        bridges: The bridges that there are.
-        retries: How often the thread has failed and been run again: each allows failed requests to be asked anew.
+        bridges: The bridges of the host.
+        retries: How often the thread has failed and been run again. Each retry may repeat failed requests.
         consumed: Ids of requests whose outcome a wait has returned or raised.
         parked: Ids of requests that a wait has raised an interrupt for, and the checkpoint namespaces of their tasks.
         untracked: What the host's threads hold in no checkpoint.
         by: Who asks: the session that drives the graph.
-        inherited: What the thread is given now was asked for by somebody else, a session before this one.
+        inherited: Whether an earlier session made the request whose answer the thread receives now.
         boxes: Those of the executions in which something waited.
         loaded: The thread's newest checkpoint, alone in a tuple, where its host has just read it: the leg begins there.
     """

@@ -1,4 +1,4 @@
-"""A set of small entries in a store, kept in pieces: read at once, changed a piece at a time, listed by nobody else."""
+"""A set of small entries in a store, kept in pieces: read at once, changed one piece at a time, not in listings."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping

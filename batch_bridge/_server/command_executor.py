@@ -181,7 +181,7 @@ class CommandExecutor:
                 return [*engine.waiting, *(each for key in engine.batches for each in engine.in_batch(key))]
 
     async def _own(self, command: ServerCommand, ids: Iterable[str]) -> list[str]:
-        """Return those of requests that whoever gave an order may give it for."""
+        """Return the requests that the command's user may command."""
         held = list(ids)
         if not command.by:
             return held

@@ -42,7 +42,7 @@ class ServerCommand:
 
     Attributes:
         key: Tells it from every other.
-        id: What whoever gave it knows it by.
+        id: The id that its sender knows it by.
         verb: What to do.
         what: To what, as `read` gives it.
         at: When it was taken.
@@ -201,7 +201,7 @@ async def obeyed(store: Rows, bridge: str, commands: Iterable[ServerCommand], no
 
 
 async def erase_of(store: Rows, bridge: str, user: str) -> None:
-    """Let go of the orders of a user, and of the notes that they were carried out."""
+    """Delete the commands of a user, and the notes that they were carried out."""
     for namespace in (_namespace(bridge), _obeyed(bridge)):
         (rows,) = await store.abatch([SearchOp(namespace, limit=_MOST_OBEYED)])
         if gone := [row.key for row in rows if row.value.get("by") == user or row.key.startswith(f"{user}\n")]:

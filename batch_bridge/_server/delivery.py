@@ -42,8 +42,8 @@ class Outbox:
         store: For claims, and for notes of what was delivered.
         bridge: The bridge's name on this server.
         records: Hold the outbox and the outcomes.
-        forget: Lets go of outcomes whose thread has ended.
-        tell: Told of what threads were resumed with, if anybody wants to know.
+        forget: Deletes outcomes whose thread has ended.
+        tell: Called with what threads were resumed with; `None` without a listener.
         access: How the server is reached as the user whose a thread is.
         users: Whose the threads are.
         key_ring: The deployment's keys.
@@ -106,7 +106,7 @@ class Outbox:
                     delivery.hasten(now)
 
     def drop(self, ids: Iterable[str]) -> None:
-        """Let go of requests that nobody is to be told of any more."""
+        """Drop requests whose outcomes no thread waits for any more."""
         gone = set(ids)
         for thread, delivery in list(self._deliveries.items()):
             delivery.ids -= gone
@@ -120,7 +120,7 @@ class Outbox:
                 delivery.hasten(now)
 
     def strike(self, thread: str, *, idle: bool) -> None:
-        """Note how a thread has parked: having taken nothing of what it was resumed with and asking anew, or not."""
+        """Note how a thread has parked: whether it took no answer of its last resume and asked for the same again."""
         if idle:
             self._strikes[thread] = self._strikes.get(thread, 0) + 1
         else:
@@ -206,7 +206,7 @@ class Outbox:
         return None if thread is None else thread.vouched(self._bridge, delivery.ids)
 
     async def _acknowledge(self, ended: Sequence[str], kept: Sequence[str], now: datetime) -> None:
-        if kept:  # first: an outcome that nobody remembers is never let go of
+        if kept:  # first: an outcome without such a row would never be deleted
             hour = (*delivered_namespace(self._bridge), f"{now:%Y%m%d%H}")
             await self._store.abatch([PutOp(hour, uuid4().hex, {"ids": list(kept)}, index=False)])
         await self._forget(ended)  # first, too: a letter without an outcome is taken for read
@@ -231,35 +231,37 @@ class Outbox:
     async def _send(self, server: ThreadServer, to_send: Sequence[tuple[Delivery, ThreadView]], now: datetime) -> None:
         ids = [each.id for _, thread in to_send for each in thread.asks(self._bridge)]
         outcomes = await self._records.ledger.outcomes(ids)
+        users = await self._users.known([thread.id for _, thread in to_send])
         gate = asyncio.Semaphore(_SIDE_BY_SIDE)
 
         async def send(delivery: Delivery, thread: ThreadView) -> None:
             async with gate:
-                await self._resume(server, delivery, thread, outcomes, now)
+                await self._resume(server, delivery, thread, outcomes, now, users.get(thread.id))
 
         await asyncio.gather(*(send(delivery, thread) for delivery, thread in to_send))
 
-    async def _resume(
+    async def _resume(  # noqa: PLR0917
         self,
         server: ThreadServer,
         delivery: Delivery,
         thread: ThreadView,
         outcomes: dict[str, Outcome],
         now: datetime,
+        user: str | None,
     ) -> None:
         interrupts = due(thread, self._bridge, delivery.ids & outcomes.keys())
         delivery.put_off(now)
         if not interrupts:
             return
         if len(thread.bridges) == 1:
-            await self._answer(server, delivery, thread, interrupts, outcomes, now)
+            await self._answer(server, delivery, thread, interrupts, outcomes, now, user)
         elif await claim(self._store, thread.id, self._bridge, now):
             try:
                 again = (await server.look([thread.id], closely=True)).get(thread.id)
                 thread = self._vouched(delivery, again) or thread
                 interrupts = due(thread, self._bridge, delivery.ids & outcomes.keys())
                 if interrupts and not thread.busy and not thread.failed:  # else the other one was quicker
-                    await self._answer(server, delivery, thread, interrupts, outcomes, now)
+                    await self._answer(server, delivery, thread, interrupts, outcomes, now, user)
             finally:
                 await unclaim(self._store, thread.id, self._bridge)
 
@@ -271,10 +273,11 @@ class Outbox:
         interrupts: list[ParkedWait],
         outcomes: dict[str, Outcome],
         now: datetime,
+        user: str | None,
     ) -> None:
         answers = resume_map(interrupts, self._bridge, outcomes, keys=self._ring.keys, thread=thread.id)
         try:
-            await server.resume(thread, interrupts, answers, self._strikes.get(thread.id, 0))
+            await server.resume(thread, interrupts, answers, self._strikes.get(thread.id, 0), user)
         except (ConflictError, ThreadBusyError):
             logger.info(
                 "%s: thread %s is busy with another run; it is checked again",
@@ -282,7 +285,7 @@ class Outbox:
                 thread.id,
                 extra=about(bridge=self._bridge),
             )
-        except BridgeUnreachableError as error:  # to try again would be to run its nodes as somebody else
+        except BridgeUnreachableError as error:  # a retry would run its nodes as another user
             await self._bury(delivery, str(error), now, logged=type(error).__name__)
         except Exception as error:  # noqa: BLE001  # no graph runs here; one thread must not stand in others' way
             delivery.failures += 1

@@ -82,7 +82,7 @@ def judge(delivery: Delivery, seen: ThreadView | None, bridge: str, now: datetim
         return Verdict.GONE, set()
     asked = {each.id for each in seen.asks(bridge)}
     read = set() if seen.busy else delivery.ids - asked
-    if seen.failed:  # its answers are kept; whoever runs it again asks for them
+    if seen.failed:  # its answers are kept; its next run asks for them
         return Verdict.READ, set(delivery.ids)
     if not seen.busy and not delivery.ids & asked:
         return Verdict.READ, read

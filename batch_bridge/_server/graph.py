@@ -232,7 +232,7 @@ class _Steps:
             then = await work()
         except GraphBubbleUp:
             raise
-        except Exception as error:  # noqa: BLE001  # nobody else would start the next tick
+        except Exception as error:  # noqa: BLE001  # no other code would start the next tick
             return _ended(_shown(host, state, await host.fail(error)) | _kept(state, _run_id(runtime)))
         except BaseException:  # cancelled: what was taken in hand may be half done
             await host.break_off()
@@ -266,7 +266,7 @@ def _tick(runtime: Runtime[Any]) -> str:
 def _astray(host: ServerHost) -> Command[Any]:
     """Return where a run goes that finds itself in the middle of a tick which this process is not at.
 
-    One that was broken off elsewhere, and goes on here, begins anew; one that is doubled in this process ends.
+    A run that was interrupted elsewhere and continues here starts over; a duplicate in this process ends.
     """
     return Command(goto="collect" if host.is_free else END)
 

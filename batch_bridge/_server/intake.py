@@ -49,14 +49,14 @@ class News:
 
 
 class Intake:
-    """Takes requests in for the engine, and out of its queue when nobody waits for them any more.
+    """Takes requests in for the engine, and out of its queue when no thread waits for them any more.
 
     Args:
         store: Where the inbox is.
         bridge: The bridge's name on this server.
         records: The bridge's.
         engine: The bridge's.
-        outbox: Is told of threads that have parked anew.
+        outbox: Learns which threads have parked again.
         renew: Says that the tick still runs, and fails if it is another's by now.
         users: Whose the threads are.
         patience: For how long the note of a thread that is hidden from this user is kept.
@@ -116,10 +116,10 @@ class Intake:
         self, server: ThreadServer, notes: list[Note], now: datetime, news: News, hidden_from: str
     ) -> None:
         threads = list(dict.fromkeys(note.thread for note in notes))
-        await self._users.note({note.thread: note.user for note in reversed(notes)})  # the oldest counts
+        users = await self._users.note({note.thread: note.user for note in reversed(notes)})  # the oldest counts
         seen = await server.look(threads)
         self._report(seen.values(), news)
-        fresh = await self._take_in(seen.values(), now, {note.thread: note.left_at for note in notes})
+        fresh = await self._take_in(seen.values(), now, {note.thread: note.left_at for note in notes}, users)
         for note in notes:
             if note.thread in seen and note.asks in seen[note.thread].digests(self._name):
                 if note.idle is not None or note.thread not in fresh:
@@ -129,7 +129,11 @@ class Intake:
         await remove_notes(self._store, self._name, self._sort(notes, seen, now, news, hidden_from))
 
     async def _take_in(
-        self, threads: Iterable[ThreadView], now: datetime, asked_at: Mapping[str, datetime] | None = None
+        self,
+        threads: Iterable[ThreadView],
+        now: datetime,
+        asked_at: Mapping[str, datetime] | None = None,
+        users: Mapping[str, str] | None = None,
     ) -> set[str]:
         """Take in what threads ask for, and return those that ask for something new."""
         requests: list[Request] = []
@@ -139,7 +143,7 @@ class Intake:
             if asked:
                 requests += [each.request(thread.id) for each in asked if not self._records.ledger.is_held(each.id)]
                 stale += self._records.queued_of(thread.id) - {each.id for each in asked}
-        requests = await self._users.owned(requests)
+        requests = await self._users.owned(requests, users)
         await self._engine.drop(stale)
         new = [each for each in requests if not self._engine.knows(each.id)]
         settled = await self._engine.collect(requests, now, asked_at=asked_at)
@@ -183,7 +187,7 @@ class Intake:
         return done
 
     async def _sweep(self, server: ThreadServer, now: datetime, news: News) -> bool:
-        """Look for parked threads that nobody told of, a few pages in a pass; return whether there are more."""
+        """Look for parked threads that left no note, a few pages in a pass; return whether there are more."""
         if self._swept is None and self.sweep_at is not None and now >= self.sweep_at:
             self._swept = 0
         if self._swept is None:
@@ -204,7 +208,7 @@ class Intake:
         return any(not self._engine.knows(each) and each not in self._records.dead for each in asked)
 
     async def drop_abandoned(self, server: ThreadServer, ids: tuple[str, ...], *, may_hide: bool) -> None:
-        """Take out of the queue what nobody waits for any more: its thread was deleted, has ended, or does other work.
+        """Remove abandoned requests from the queue: their thread was deleted, has ended, or does other work.
 
         Judged by the threads' interrupts: one that was given new input may wait for something else by now.
 

@@ -1,8 +1,8 @@
 """The lease: which process's tick goes on with a bridge. Its row tells the next one whether its memory is still right.
 
 The bridge's thread keeps two ticks apart; the lease is for servers that run a run again while it still runs elsewhere.
-A store has no compare-and-set, so it is no lock: it is read once more right before every submission, and whoever lost
-it sends nothing. What a submission of the loser's may have left is found and fenced as after a crash.
+A store has no compare-and-set, so it is no lock: it is read once more right before every submission, and a process that
+has lost it sends nothing. What its last submission may have left is found and fenced as after a crash.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -113,7 +113,7 @@ class Lease:
 
 
 def _is_lease(row: dict[str, Any]) -> bool:
-    """Return whether a row is a lease; any other one is nobody's."""
+    """Return whether a row is a lease; any other row has no owner."""
     at, epoch = row.get("at"), row.get("epoch")
     is_time = isinstance(at, int | float) and not isinstance(at, bool)
     return (

@@ -90,7 +90,7 @@ class Owners:
         return self._threads.get(request_id, "")
 
     def tenant_of(self, request_id: str) -> str:
-        """Return the tenant whose a request is; empty if that is not known, or nobody."""
+        """Return a request's tenant; empty if it has none, or its tenant is not known."""
         return self._tenants.get(request_id, "")
 
     def requests_of(self, thread: str) -> set[str]:
@@ -117,7 +117,7 @@ class OwnedRequests(StoredRequests):
         found = await super().read(ids)
         for request in found:
             if not is_uuid(request.thread):
-                report(self._table.bridge, "requests", request.id, ValueError("its thread is none"))
+                report(self._table.bridge, "requests", request.id, ValueError("its thread is not a UUID"))
         return [request for request in found if is_uuid(request.thread)]
 
     async def learn(self, ids: Iterable[str], renew: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -150,7 +150,7 @@ class ChunkedQueue(Queue):
         self.entries = ChunkedSet(table.store, (*table.root, "queue"), _is_queued, entries=entries)
 
     async def load(self, renew: Callable[[], Awaitable[None]] | None) -> None:
-        """Read the queue anew, and whose its requests are."""
+        """Read the queue again, and the tenants of its requests."""
         await self.entries.load(renew)
         self._owners.clear()
         rows: Iterable[tuple[str, Any]] = self.entries.items()
@@ -176,7 +176,7 @@ class ChunkedQueue(Queue):
         return [each for each in ids if each in self._outbox]
 
     async def dropped(self, ids: Sequence[str]) -> None:
-        """See `Queue`. It comes last: by it the next process finds what this one has begun to let go of."""
+        """See `Queue`. It comes last: the next process finds by it what this one has begun to delete."""
         await self.entries.remove(ids)
         self._owners.forget(ids)
 
@@ -244,7 +244,7 @@ class ServerRecords:
         )
 
     async def load(self, renew: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Read the sets anew: another process may have changed them.
+        """Read the sets again: another process may have changed them.
 
         Args:
             renew: Called now and then: a long queue takes its time.
@@ -286,11 +286,11 @@ class ServerRecords:
         return found
 
     async def replace(self, outcomes: Mapping[str, Outcome]) -> None:
-        """Write other outcomes over those that are there, whoever they are told to."""
+        """Overwrite outcomes, whichever threads they are for."""
         await self._outcomes.write(outcomes)
 
     async def erase(self, ids: Iterable[str]) -> None:
-        """Let go of all that is held of requests which nobody waits for any more, but for their outcomes."""
+        """Delete all that is held of requests that no thread waits for any more, except their outcomes."""
         held = list(ids)
         for pieces in (self.outbox, self.dead, self.unclaimed):
             await pieces.remove(held)
@@ -320,7 +320,7 @@ class ServerRecords:
         return held
 
     async def forget_dead(self, before: datetime) -> list[str]:
-        """Let go of dead letters that are older, and return whose outcomes may go too."""
+        """Delete older dead letters, and return the requests whose outcomes may be deleted too."""
         dead: list[tuple[str, Any]] = list(self.dead.items())
         old = [request_id for request_id, (_, _, at) in dead if at < before.timestamp()]
         await self.dead.remove(old)
@@ -340,7 +340,7 @@ class ServerRecords:
         )
 
     async def forget_unclaimed(self, before: datetime) -> None:
-        """Let go of those that were counted before a time."""
+        """Delete unclaimed outcomes that were counted before a time."""
         held: list[tuple[str, Any]] = list(self.unclaimed.items())
         await self.unclaimed.remove([each for each, (_, at) in held if at < before.timestamp()])
 

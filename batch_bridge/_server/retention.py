@@ -27,7 +27,7 @@ class Retention:
         store: Where it is.
         bridge: The bridge's name on this server.
         records: The bridge's.
-        forget: Lets go of outcomes.
+        forget: Deletes outcomes.
         users: Whose the threads are.
         period: How long delivered outcomes, dead letters and summaries of batches are kept.
     """
@@ -51,7 +51,7 @@ class Retention:
         self._due: datetime | None = None
 
     async def tidy(self, server: ThreadServer, now: datetime) -> None:
-        """Let go of what is old, if it is time to."""
+        """Delete old rows, if the next tidying is due."""
         if self._due is not None and now < self._due:
             return
         first, self._due = self._due is None, now + _EVERY
@@ -66,7 +66,7 @@ class Retention:
             await self._users.forget_departed()
 
     async def _forget_delivered(self, before: str) -> None:
-        """Let go of the outcomes that were delivered before an hour."""
+        """Delete the outcomes that were delivered before an hour."""
         root = delivered_namespace(self._bridge)
         below = MatchCondition("prefix", root)
         (hours,) = await self._store.abatch([ListNamespacesOp((below,), max_depth=len(root) + 1, limit=10_000)])

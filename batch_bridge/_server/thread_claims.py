@@ -38,7 +38,7 @@ async def unclaim(store: Rows, thread: str, bridge: str) -> None:
 
 
 async def forget_stale(store: Rows, now: datetime) -> None:
-    """Let go of claims that count no more: of ticks that were killed."""
+    """Delete the claims of ticks that were killed."""
     (claims,) = await store.abatch([SearchOp((_ROOT,), limit=_MOST)])
     since = (now - 2 * _TERM).timestamp()
     stale = [each for each in claims if "machine" not in each.value and not _is_since(each.value.get("at"), since)]

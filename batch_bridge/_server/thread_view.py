@@ -48,11 +48,11 @@ class ThreadView:
         id: LangGraph's `thread_id`.
         assistant: Who ran it last; resumes it.
         busy: A run is under way or waits for its time; what it is parked at is told all the same.
-        failed: Its last run failed. Its owner may run it again; nobody else should, unless it is stranded.
+        failed: Its last run failed. Its owner may run it again; no one else should, unless it is stranded.
         ended: Nothing more will be asked for.
         parked: Our interrupts that it waits at.
         config: Settings of its runs that the server does not hand on to the next one.
-        questions: The ids of interrupts that it waits at and that are none of ours.
+        questions: The ids of the foreign interrupts that it waits at.
         stranded: Its last run failed, and no node of it has: it is parked as before. Told by `look_closely` alone.
         unsigned: Interrupts of our form that nothing proves to be ours; none of them is obeyed.
         refused: Why something that looks like ours is not obeyed; empty if nothing is wrong.
@@ -149,7 +149,7 @@ async def look_for_parked(
 
 
 def see(thread: Mapping[str, Any], key_ring: KeyRing) -> ThreadView:
-    """Read what the server tells of a thread. Its interrupts' values may be anybody's."""
+    """Read the server's view of a thread. Any user may have written its interrupts' values."""
     status, metadata, config = thread.get("status"), thread.get("metadata") or {}, thread.get("config") or {}
     raised = [
         (str(task), each)

@@ -74,8 +74,8 @@ class ServerHost:
         engine: Makes the engine over a ledger.
         access: How the server is reached.
         retention: How long outcomes are kept that were delivered, and summaries of batches.
-        listeners: Whom to tell what happens, if there is anybody.
-        notifier: Who sends notices of batches that have ended, if anybody is to be told.
+        listeners: Receives the events; `None` without a callback.
+        notifier: Sends notices of batches that have ended; `None` if none are wanted.
         server: Runs the threads; a LangGraph server that is reached by `access`, where it is left out.
         key_ring: The deployment's keys, where the server has to know them too.
     """
@@ -152,7 +152,7 @@ class ServerHost:
 
         Args:
             store: The deployment's.
-            command_id: Tells what is given twice from what is given anew.
+            command_id: Tells a repeated command from a new one.
             commands: As `command_log.read` gives them.
             by: The user to whose threads they are limited; empty: they are the service's, and are not.
         """
@@ -398,7 +398,7 @@ class ServerHost:
         return self._executor.told(before)
 
     async def notify(self) -> None:
-        """Send the notices of batches that have ended in this tick, if anybody is to be told."""
+        """Send the notices of batches that have ended in this tick, if the bridge has a notifier."""
         if self._batch_notices is not None and self._engine.is_open:
             await self._batch_notices.send()
 

@@ -24,7 +24,7 @@ def time_of(given: object) -> datetime:
     """Return a time that was written as seconds since 1970.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a time.
     """
     if isinstance(given, bool) or not isinstance(given, int | float) or not abs(given) < _LATEST:
         raise ValueError(f"{type(given).__name__} is not a time")

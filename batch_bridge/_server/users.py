@@ -40,8 +40,8 @@ class Users:
         self._access = access
         self._offset = 0
 
-    async def note(self, said: Mapping[str, str]) -> None:
-        """Write down whose threads are; what is written down already stays.
+    async def note(self, said: Mapping[str, str]) -> dict[str, str]:
+        """Write down whose threads are; what is written down already stays. Returns whose they are.
 
         Args:
             said: Threads, and the user that the server ran them for when they said that they park.
@@ -49,6 +49,7 @@ class Users:
         told = {thread: user for thread, user in said.items() if user or self._access.service is not None}
         known = await self._read(told)
         await self._write({thread: user for thread, user in told.items() if thread not in known})
+        return told | known
 
     async def of(self, threads: Iterable[str]) -> dict[str, str]:
         """Return whose threads are, as far as that is known."""
@@ -74,7 +75,7 @@ class Users:
                 return found
 
     async def forget(self, threads: Iterable[str]) -> None:
-        """Let go of whose threads were, once they are gone."""
+        """Delete the users of threads that are gone."""
         if ops := [PutOp(_NAMESPACE, thread, None) for thread in sorted(threads)]:
             await self._store.abatch(ops)
 
@@ -82,19 +83,25 @@ class Users:
         """Return whose threads are, as far as that is written down."""
         return await self._read(threads)
 
-    async def owned(self, requests: Collection[Request]) -> list[Request]:
-        """Return requests as those of their threads' users, whatever they say themselves.
+    async def owned(self, requests: Collection[Request], known: Mapping[str, str] | None = None) -> list[Request]:
+        """Return requests with the users of their threads, whatever user they name themselves.
 
-        Where it is not known whose a thread is, though its requests name somebody, they are nobody else's.
+        Where a thread's user is not known, but its requests name one, no other user gets them.
+
+        Args:
+            requests: What threads ask for.
+            known: The users of some threads, as recorded a moment ago.
         """
-        users = await self.of({each.thread for each in requests})
+        users = dict(known or {})
+        if unknown := {each.thread for each in requests} - users.keys():
+            users |= await self.of(unknown)
         return [
             replace(each, tenant=users.get(each.thread, f"thread {each.thread}" if each.tenant else ""))
             for each in requests
         ]
 
     async def forget_departed(self) -> None:
-        """Let go of threads that are gone, a page at a time. A caller that may not see all threads forgets none."""
+        """Forget deleted threads, a page at a time. A caller that may not see all threads forgets none."""
         if self._access.service is None:
             return
         (rows,) = await self._store.abatch([SearchOp(_NAMESPACE, limit=_PAGE, offset=self._offset)])

@@ -44,7 +44,7 @@ class Erased(NamedTuple):
 def erase_thread(name: str | os.PathLike[str], thread_id: str) -> Erased:
     """Erase a thread from a Runner's file, which no Runner has open. Idempotent.
 
-    The file is written anew without it, so that this takes as long as copying the file.
+    SQLite rewrites the file without it, which takes as long as a copy of the file.
 
     Raises:
         RunFileError: The file is not there, open elsewhere or no such file; or the thread's requests are at a provider.
@@ -109,7 +109,7 @@ def _erase(connection: sqlite3.Connection, path: Path, thread_id: str) -> Erased
 
 
 def _blank_accounts(connection: sqlite3.Connection, thread_id: str) -> None:
-    """Take a thread's name out of what was paid: the amounts stay, and nobody can tell whose they were."""
+    """Remove a thread's name from the accounts: the amounts stay, but no longer name their thread."""
     changed = []
     for rowid, value in connection.execute(f"SELECT rowid, value {_LEDGER}.money'"):
         row = orjson.loads(value)

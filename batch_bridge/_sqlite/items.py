@@ -38,7 +38,7 @@ def read(connection: sqlite3.Connection, ops: Sequence[Op]) -> list[Result]:
     """Answer gets, searches and listings, all from one state of the file.
 
     Raises:
-        TypeError: An operation is none of these, or asks for more: a filter, a text, a suffix.
+        TypeError: An operation is of another kind, or asks for more: a filter, a text, a suffix.
         InvalidNamespaceError: See `to_prefix`.
     """
     connection.execute("BEGIN")

@@ -38,7 +38,7 @@ class UnsafeFileError(OSError):
 
 
 def claim_database(path: Path) -> None:
-    """Make an empty file for SQLite that only this user may read; or tighten the one that is there, and its log.
+    """Make an empty file for SQLite that only this user may read; or restrict an existing file and its log.
 
     Call it before `sqlite3.connect`. A file that cannot be made for another reason is left for SQLite to report.
 
@@ -122,7 +122,7 @@ def open_new(path: Path) -> BinaryIO:
 
 
 def touch(path: Path) -> None:
-    """Make an empty file that only this user may read; one that is there is left alone.
+    """Make an empty file that only this user may read; an existing file is left alone.
 
     Raises:
         OSError: It cannot be made, or is a link.
@@ -151,7 +151,7 @@ def _kind(path: Path, info: os.stat_result) -> str:
 
 
 def _check_owner(path: Path, info: os.stat_result, kind: str) -> None:
-    """Refuse what belongs to another user, who could read it; root alone may use everybody's."""
+    """Refuse a file of another user, who could read it; only root may use it."""
     if not hasattr(os, "geteuid"):
         return
     if info.st_uid != (me := os.geteuid()) and me != 0:

@@ -64,7 +64,7 @@ class StrictSerializer(JsonPlusSerializer):
 
 
 _refused = threading.local()
-"""What was refused while this thread reads a value; LangGraph reports it here and goes on with the raw data."""
+"""The types refused while this thread reads a value; LangGraph reports them here, and continues with raw data."""
 
 
 def _note(event: SerdeEvent) -> None:

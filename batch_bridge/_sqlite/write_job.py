@@ -69,7 +69,7 @@ def settle(pending_writes: Iterable[PendingWrite]) -> None:
         try:
             loop.call_soon_threadsafe(_settle_here, members)
         except RuntimeError:
-            if not loop.is_closed():  # a closed loop has nobody left who waits
+            if not loop.is_closed():  # no caller waits on a closed loop
                 raise
 
 

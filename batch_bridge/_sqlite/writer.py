@@ -7,7 +7,7 @@
                   └──────────────── meanwhile the next group queues up ◀────────────────┘
 
 A commit costs a disk flush, whether it holds one write or a thousand. So a group is whatever has queued up
-while the last one was being committed, and nobody waits for a timer. A caller is woken after its group is on
+while the last one was being committed, and no write waits for a timer. A caller is woken after its group is on
 disk, never before.
 """
 
@@ -219,7 +219,7 @@ class Writer:
 
 
 def _write_together(connection: sqlite3.Connection, jobs: list[WriteJob]) -> bool:
-    """Write all jobs, inserts of one kind in one go; say whether all went well."""
+    """Write all jobs, inserts of one kind in one statement; return whether all succeeded."""
     inserts: dict[Insert, list[Row]] = {}
     try:
         for job in jobs:
@@ -229,7 +229,7 @@ def _write_together(connection: sqlite3.Connection, jobs: list[WriteJob]) -> boo
                 _flush(connection, inserts)
                 job.value = job.work(connection)
         _flush(connection, inserts)
-    except Exception:  # noqa: BLE001 writing them one by one tells whose it is
+    except Exception:  # noqa: BLE001 writing them one by one finds the faulty job
         return False
     return True
 

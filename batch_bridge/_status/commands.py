@@ -1,4 +1,4 @@
-"""Commands: what somebody else wants the owner of a file to do. Rows in the file, which its owner carries out.
+"""Commands of other processes to the owner of a file. They are rows in the file, and the owner carries them out.
 
 ::
 
@@ -43,7 +43,7 @@ class CommandRefused(RunFileError):
 
 @dataclass(frozen=True, slots=True)
 class FileCommand:
-    """A command, and what has become of it.
+    """A command and its state.
 
     Attributes:
         id: Names it; the same one again is the same command.
@@ -101,7 +101,7 @@ def why_not(status: Status) -> str | None:
 
 
 def answer(name: str | os.PathLike[str], command_id: str) -> FileCommand | None:
-    """Return what has become of a command; `None` if there is none of this id."""
+    """Return the state of a command; `None` if no command has this id."""
     with read_only(name) as connection:
         sql = "SELECT value FROM store WHERE prefix = ? AND key = ?"
         found = connection.execute(sql, (COMMANDS, command_id)).fetchone()

@@ -1,4 +1,4 @@
-"""What is told when the packages of an extra are not installed."""
+"""The error text for an extra whose packages are not installed."""
 
 from importlib.util import find_spec
 

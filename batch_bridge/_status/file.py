@@ -1,4 +1,4 @@
-"""Opening a file only to read it: whoever owns it notices nothing, and nothing is left beside it."""
+"""Opens a file only to read it: its owner is not disturbed, and no other file is left beside it."""
 
 import os
 import shutil
@@ -44,7 +44,7 @@ def read_only(name: str | os.PathLike[str]) -> Iterator[sqlite3.Connection]:
 
 
 def _connect(path: Path, opened: ExitStack) -> sqlite3.Connection:
-    """Open it beside an owner; or, where it has no log, as one that nobody writes: then SQLite makes no files."""
+    """Open it beside an owner; without a log, open it as immutable, so that SQLite makes no files."""
     log = Path(f"{path}-wal")
     if not log.exists():
         connection = _open(path, "immutable=1")
@@ -57,7 +57,7 @@ def _connect(path: Path, opened: ExitStack) -> sqlite3.Connection:
         if not _is_out_of_reach(path):
             raise
     folder = Path(opened.enter_context(TemporaryDirectory(prefix="batch_bridge_")))
-    for each in (path, log):  # nobody writes there
+    for each in (path, log):  # no process writes there
         shutil.copyfile(each, folder / each.name)
     return _open(folder / path.name, "mode=ro")
 

@@ -49,7 +49,7 @@ class Commands(Protocol):
         ...
 
     async def open(self) -> None:
-        """Do first what the owner before this one was told to do for good."""
+        """Carry out the lasting commands that earlier owners received. Call it first."""
         ...
 
     async def obey(self) -> None:
@@ -93,14 +93,14 @@ class Journal:
         self._has_warned = False
 
     async def open(self) -> None:
-        """Say that the file has an owner, and go on saying how that is."""
+        """Record the owner of the file, and keep its state up to date."""
         await self._tried(self._remember)
         await self._tried(self._commands.open)
         await self._tried(self._write)
         self._beating = asyncio.get_running_loop().create_task(self._beat(), name="batch_bridge journal")
 
     async def close(self) -> None:
-        """Say how all was left, and that the owner has ended by itself."""
+        """Record the final state, and that the owner ended by itself."""
         if self._beating is None:
             return
         self._beating.cancel()

@@ -149,7 +149,7 @@ def open_batch(
 
 
 def closed_batch(bridge: str, key: str, row: Row) -> Batch:
-    """Return a batch that has ended, as its summary tells it."""
+    """Return a batch that has ended, from its summary."""
     return Batch(
         key=key,
         bridge=bridge,

@@ -12,11 +12,11 @@ BatchState: TypeAlias = Literal["submitting", "in_flight", "stopping", "ended"]
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who has the file open, or had it last.
+    """The process that has the file open, or had it last.
 
     Attributes:
         alive: Whether it has it open; `None` where that cannot be told from here.
-        pid: Its process; `None` if nobody has said so.
+        pid: Its process; `None` if the file does not name one.
         host: Its machine.
         since: When it opened the file.
         at: When it said last how it is.
@@ -147,14 +147,14 @@ class Facts:
     """What it is judged by whether all gets on, and when it will be done.
 
     Attributes:
-        kind: Whose file it is. Nobody drives Jobs between two calls.
+        kind: Whose file it is. No process drives Jobs between two calls.
         owner: Who has it open.
         threads: All in it.
         waves: Those that are parked.
         rounds: The most that a thread which has ended had parked; `None` while none has.
         queued: Requests that wait to be sent.
         open_batches: Batches that have not ended.
-        history: Batches that have, by whoever asked.
+        history: Batches that have ended, by asker.
         now: Seconds since the epoch.
         unfinished: Something is left to do.
     """
@@ -217,8 +217,8 @@ class Status:
         failures: Grouped by cause.
         cost: What was paid; `None` where it is not known.
         eta: When it will be done; `None` where there is no history yet.
-        paused: Nothing is sent, because somebody has said so.
-        stuck: What does not get on, and what to do; a line for each.
+        paused: Whether a command has paused sending.
+        stuck: What makes no progress, and what to do; a line for each.
         warnings: What is to be known soon; a line for each.
     """
 

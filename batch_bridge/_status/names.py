@@ -1,9 +1,9 @@
-"""What the rows are called through which an owner and those who watch it know of each other.
+"""The names of the rows through which a file's owner and its observers communicate.
 
 ::
 
     ("batch_bridge_status",)    "owner"   -> what the owner of the file has written down of itself
-    ("batch_bridge_commands",)  <id>      -> what somebody wants the owner to do, and what has become of it
+    ("batch_bridge_commands",)  <id>      -> a command to the owner, and its result
 """
 
 from typing import Final

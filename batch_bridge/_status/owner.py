@@ -1,4 +1,4 @@
-"""Who has a file open: what it has said of itself, and what the system says of its process and of the lock."""
+"""The owner of a file, from its own row, and from what the system says of its process and of the lock."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ _MISSED: Final = 6
 
 
 def owner_of(path: Path, row: Mapping[str, Any] | None, now: float) -> Owner:
-    """Return who has a file open, or had it last.
+    """Return the process that has a file open, or had it last.
 
     Args:
         path: The file.
@@ -39,7 +39,7 @@ def owner_of(path: Path, row: Mapping[str, Any] | None, now: float) -> Owner:
 
 
 def _lives(row: Mapping[str, Any], now: float) -> bool | None:
-    """Return whether the process that wrote a row is there; `None` if it is not known."""
+    """Return whether the process that wrote a row is alive; `None` if that is not known."""
     if row["machine"] and row["machine"] == machine():
         return started(row["pid"]) == str(row["started"])
     if row["machine"] == "" and row["host"] == socket.gethostname():
@@ -58,7 +58,7 @@ def _is_process(pid: int) -> bool:
 
 
 def _lock_holder(lock: Path) -> int | None:
-    """Return the process that holds a lock file, without touching it; `None` if none does, or that cannot be told.
+    """Return the process that holds a lock file, without touching it; `None` if no process does, or that is not known.
 
     Source: proc(5), /proc/locks. A process of another namespace is 0 or -1 there.
     """

@@ -1,4 +1,4 @@
-"""Everything that a file tells, in one look. The one place where it is put together."""
+"""Reads the whole status of a file in one look."""
 
 import os
 import sqlite3
@@ -44,7 +44,7 @@ def read_status(name: str | os.PathLike[str], now: float | None = None) -> Statu
 
 
 class StatusReader:
-    """Reads a file again and again, for one who watches it. A look at what has ended already costs nearly nothing.
+    """Reads a file repeatedly, for an observer. What has ended already is not read again.
 
     Args:
         name: The file.
@@ -150,7 +150,7 @@ def _batches(
 
 
 def _terms(told: Row) -> VendorTerms:
-    """Return a provider's terms: as its owner has told them, or by the name of its class."""
+    """Return a provider's terms: those in the owner's row, or those of its class."""
     known = terms_of(told.get("provider") or "")
     return VendorTerms(told["window"], told["keeps"]) if "keeps" in told else known
 
@@ -168,7 +168,7 @@ def _runs(
 
 
 def _queued(ledgers: Ledgers, bridges: Mapping[str, Row], *, is_told: bool) -> int:
-    """Return how many requests wait to be sent: as the owner says, or as far as it was written down."""
+    """Return how many requests wait to be sent: as the owner's row says, else as many as are stored."""
     if is_told:
         return sum(int(each["queued"]) for each in bridges.values())
     kept = [bridge for bridge, kinds in ledgers.kinds.items() if "queued" in kinds]

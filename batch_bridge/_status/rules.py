@@ -3,14 +3,14 @@
 from typing import Final
 
 _RETRYABLE: Final = (
-    "it may pass: it was sent again as often as attempts= allows; the same command with the same run_id asks once more"
+    "it may pass: it was sent again as often as attempts= allows; the same command with the same run_id sends it again"
 )
-_LASTING: Final = "it is not sent again by itself: mend the request; the same command with the same run_id asks anew"
+_LASTING: Final = "it is not retried: correct the request; the same command with the same run_id sends it again"
 _RULES: Final = {
     "expired": (
         "the provider's window closed before it ran; it was not billed, and was sent again as often as attempts= allows"
     ),
-    "cancelled": "it was cancelled; the same command with the same run_id asks anew",
+    "cancelled": "it was cancelled; the same command with the same run_id sends it again",
     "item_too_large": "it is larger than the provider takes: make the item smaller",
     "invalid_item": "the provider does not take such an item: mend it",
     "tenant_limit": "its user had too much waiting: ask again later, or raise per_tenant=",

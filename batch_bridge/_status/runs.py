@@ -1,4 +1,4 @@
-"""The runs in a file: as its owner has told of them, as its jobs stand, or as far as its checkpoints alone tell."""
+"""The runs in a file, from its owner's row, its jobs, or its checkpoints alone."""
 
 import sqlite3
 from collections import Counter
@@ -26,7 +26,7 @@ FROM newest
 
 
 def told_runs(connection: sqlite3.Connection, row: Row, owner: Owner) -> list[RunStatus]:
-    """Return the runs that an owner has told of. What one that was killed did in its last second, its failures tell."""
+    """Return the runs of an owner's row. The failures show what a killed owner did in its last second."""
     runs = [_run(each) for each in row["runs"]]
     if owner.alive or owner.closed:
         return runs
@@ -71,7 +71,7 @@ def jobs_runs(ledgers: Ledgers, bridge: str) -> list[RunStatus]:
 
 
 def bare_run(connection: sqlite3.Connection) -> RunStatus | None:
-    """Return what the checkpoints of a file of an earlier version tell, with the keys of its rows alone.
+    """Return the runs of an earlier version's file from its checkpoints, by the keys of its rows alone.
 
     Whether a thread that is neither parked nor failed has ended stands in its values, which are not read.
     """

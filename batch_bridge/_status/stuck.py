@@ -1,4 +1,4 @@
-"""What does not get on, and what is to be known soon: a line for each, which says what to do. Pure."""
+"""Reports what makes no progress, and what will soon be too late: a line each, which says what to do. Pure."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ def stuck_lines(facts: Facts) -> list[str]:
 
 
 def _left_alone(facts: Facts) -> str:
-    """Return what is to be said of threads that no process drives. What its owner has closed was left on purpose."""
+    """Return a line about threads that no process drives. A file that its owner has closed was left on purpose."""
     owner, threads = facts.owner, facts.threads
     if not facts.unfinished or facts.kind == "jobs" or owner.alive is not False or owner.closed:
         return ""
@@ -68,7 +68,7 @@ def _longest(batch: Batch, history: Sequence[Batch]) -> float | None:
 
 
 def warning_lines(facts: Facts) -> Iterator[str]:
-    """Yield what is to be known well before it is too late: results that a provider will delete."""
+    """Yield early warnings: results that a provider will delete."""
     for batch in facts.open_batches:
         if batch.expires_at is None or batch.submitted_at is None or (facts.owner.alive and not batch.failures):
             continue

@@ -1,6 +1,6 @@
 """A wake-up for the owner of a file: a row that has it look at batches at once. A receiver of webhooks writes it.
 
-It is a command like others, but nobody waits for what came of it, so its owner deletes the row.
+It is a command like others, but no caller waits for its result, so the owner deletes the row.
 """
 
 import os

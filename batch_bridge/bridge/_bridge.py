@@ -72,7 +72,7 @@ class Bridge:
         submit: Sends a batch. With a second parameter it also gets the batch's key, for `find`.
         poll: Tells whether the batch has ended, and with what.
         find: `find(key) -> handle | None` tells, after a crash in the middle of `submit`, whether the batch was
-            created. Without it the requests of that batch fail, because nobody can know.
+            created. Without it the requests of that batch fail, because the bridge cannot find out.
         name: What `wait(…, batcher=…)` calls it. Also part of every stored key: a bridge that is renamed does not find
             its batches again.
         flush: When to send what has been pooled.
@@ -80,7 +80,7 @@ class Bridge:
             come quicker.
         poll_patience: How long a batch is left in flight while every look at it fails with an exception that `poll`, or
             `find`, has raised (a duration); after that its requests fail, though they may have been
-            billed. Hours in which nobody looks do not count. A provider that says that it is out of reach
+            billed. Hours in which no process looks do not count. A provider that says that it is out of reach
             (`ProviderUnavailable`, as the bundled ones do) is waited for.
         cache: Answers requests that were answered before. See `ResponseCache`.
         dedupe: Send equal requests as one line, and deliver the answer to each; one that comes while its equal is in
@@ -112,9 +112,9 @@ class Bridge:
             there, are sent again without counting. In realtime each call is repeated by itself instead.
         deadline: How long a request may take (a duration). When the oldest of a batch is late, the
             batch is cancelled, and what it has not answered goes to the fallback, as what is queued still. Nothing
-            waits for others longer than half of it: the flush policy's `max_age` is no more then. Where nobody answers
-            what is late, as for a pair without `fallback`, it ends as `RequestExpired`, and may have been billed.
-            With a `ladder` it is the time by which the answer is to be there.
+            waits for others longer than half of it: the flush policy's `max_age` is no more then. Without a
+            fallback, a late request ends as `RequestExpired`, and may have been billed.
+            With a `ladder` it is the time by which the answer must be there.
         on_deadline: `"wait_for_cancel"` waits until the provider tells what was done before the cancellation (OpenAI:
             up to ten minutes), and pays nothing twice. `"pay_again"` sends all of it to the fallback at once, and
             counts what the batch has answered all the same in `Report.paid_twice`. A pair cannot cancel: for it the
@@ -209,8 +209,8 @@ class Bridge:
             what="Bridge",
         )
         self._ladder = self._ladder_of(provider, deadline, on_deadline, fallback)
-        # In realtime and flex each call is repeated by itself.
-        self._attempts = _attempts(attempts) if self._mode not in ("realtime", "flex") else 1
+        repeats = _attempts(attempts)
+        self._attempts = repeats if self._mode not in ("realtime", "flex") else 1  # each call is repeated by itself
         self._flush = _in_time(self._flush, self._ladder)
         self._flush = guarded(self._flush, name)
         self._name = name
@@ -264,7 +264,7 @@ class Bridge:
 
     @property
     def providers(self) -> tuple[Provider, ...]:
-        """The provider, and who answers in other lanes or what is late."""
+        """The provider, and the providers of other lanes and of late requests."""
         return (self._provider, *(self._ladder.providers if self._ladder is not None else ()))
 
     @property
@@ -299,12 +299,12 @@ class Bridge:
 
     @property
     def budget(self) -> Budget | None:
-        """What may be spent through it; `None` if nobody has said."""
+        """What may be spent through it; `None` if no budget was given."""
         return self._budget
 
     @property
     def notifier(self) -> Notifier | None:
-        """Who sends notices; `None` if nobody is to be told."""
+        """Who sends notices; `None` if none are wanted."""
         return self._notifier
 
     @property
@@ -397,7 +397,7 @@ class Bridge:
             name: What the bridge is called there.
             server: Runs the threads.
             key_ring: The deployment's keys, where the server has to know them too.
-            notifies: Whether a notice is sent when a batch has ended, if the bridge has somebody to tell.
+            notifies: Whether a notice is sent when a batch has ended, if the bridge has a notifier.
         """
         return ServerHost(
             name,
@@ -519,7 +519,7 @@ def check_budget(given: object, bridges: Sequence[Bridge]) -> Budget | None:
     """Return the budget that bridges share.
 
     Raises:
-        TypeError: It is none, or one of the bridges has its own.
+        TypeError: It is not a budget, or one of the bridges has its own.
         ValueError: Prices are in another currency.
     """
     for bridge in bridges:

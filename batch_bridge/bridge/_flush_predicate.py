@@ -1,4 +1,4 @@
-"""The user's own reason to send a queue, which may fail without ending who asks it."""
+"""The user's own predicate for sending a queue. If it raises, the host continues."""
 
 import inspect
 import threading
@@ -32,7 +32,7 @@ class Predicate:
         """Return whether the queue is to be sent now."""
         try:
             return bool(_plain(self._when(queue)))
-        except Exception as error:  # noqa: BLE001  # somebody's code; no interrupt belongs here, for no graph runs
+        except Exception as error:  # noqa: BLE001  # the user's code; no interrupt belongs here, because no graph runs
             self._note(error)
             return False
 

@@ -116,7 +116,7 @@ def deadline_of(given: object, policy: OnDeadline, provider: Provider, fallback:
     _check_policy(policy)
     after = duration(given)
     if isinstance(provider, CallableProvider):
-        policy = "pay_again"  # it cannot be told to cancel, so there is nothing to wait for
+        policy = "pay_again"  # it cannot cancel, so there is nothing to wait for
     chosen = provider if fallback is None else fallback
     if has_realtime(chosen):
         return Ladder.of_fallback(after, policy, ModeSwitch(chosen, math.inf), is_own=fallback is None)

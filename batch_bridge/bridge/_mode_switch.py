@@ -99,13 +99,13 @@ class ModeSwitch:
         return await self._way(handle).poll(handle, members)
 
     def hurry(self, handle: JSON) -> None:
-        """Tell the way that a batch was sent that there is news of it, if it asks for that."""
+        """Notify a batch's provider of news about it, if it wants notifications."""
         hurry = getattr(self._way(handle), "hurry", None)
         if hurry is not None:
             hurry(handle)
 
     def look_at_once(self, handle: JSON) -> None:
-        """Tell the way that a batch was sent that its next look is the last before its requests are sent again."""
+        """Notify a batch's provider that its next look is the last before its requests are sent again."""
         look_at_once = getattr(self._way(handle), "look_at_once", None)
         if look_at_once is not None:
             look_at_once(handle)

@@ -31,7 +31,7 @@ _MOST: Final = 24
 _PAUSE: Final = 1.0
 _URL: Final = "http://127.0.0.1:{}"
 _PORT: Final = "2026"
-"""Aegra's, where the environment does not say. Source: `aegra_api/settings.py`."""
+"""Aegra's default. Source: `aegra_api/settings.py`."""
 
 
 @contextlib.asynccontextmanager
@@ -148,7 +148,7 @@ async def _say(store: "Rows", bridge: str, *, acts: bool) -> None:
 
 
 async def _go_on(work: Any, bridge: str) -> None:
-    """Do something for ever, whatever fails in it."""
+    """Repeat a step forever, whatever fails in it."""
     while True:
         try:
             await work()

@@ -6,8 +6,8 @@
     jobs    <handle>           -> stage, times, batches   begun -> written; gone again, if its submission broke off
     young   batch key          -> time                    of forgotten jobs, whose creations still count: for an hour
 
-A job that is begun has sent nothing. Whoever opens the file next lets go of it: its caller has no handle, and where it
-has a key, asks again.
+A job that is begun has sent nothing. The next session on the file releases it: its caller has no handle, and where it
+has a key, creates it again.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -121,7 +121,7 @@ class JobRows:
         return [_job(handle, row) for handle, row in await self._table.all("jobs")]
 
     async def part(self, job: Job, number: int) -> JobPart | None:
-        """Read a part; `None` if there is none of this number."""
+        """Read a part; `None` if no part has this number."""
         (row,) = await self._table.get("parts", [_part(job.handle, number)])
         if row is None:
             return None
@@ -136,7 +136,7 @@ class JobRows:
                 yield part
 
     async def remove(self, job: Job) -> None:
-        """Let go of a job, its outcomes, the summaries of its batches, and what was never sent; its row goes last."""
+        """Delete a job, its outcomes, the summaries of its batches, and its unsent requests; its row goes last."""
         async for part in self.parts(job):
             await self._ledger.drop(part.ids)
             await self._ledger.forget(part.ids)
@@ -148,7 +148,7 @@ class JobRows:
     async def remove_aged(self, job: Job, now: datetime) -> None:
         """Do what `remove` does, but leave the summaries of batches that were created within the hour, which count.
 
-        A later call, for any job, lets go of those.
+        A later call, for any job, deletes those.
         """
         closed = await self._ledger.closed_among(job.batches)
         young = {each.key: each.submitted_at for each in closed if now - each.submitted_at < _HOUR}

@@ -193,7 +193,7 @@ class Jobs:
             await session.look(_clock.now())
             return await session.status(handle)
 
-    async def ajoin(self, handle: str, *, timeout: Within = None) -> JobStatus:  # noqa: ASYNC109  # it is told apart from what fails
+    async def ajoin(self, handle: str, *, timeout: Within = None) -> JobStatus:  # noqa: ASYNC109  # a timeout differs from a failure
         """Wait until a job has ended, looking at growing intervals; the file is free in between.
 
         Args:

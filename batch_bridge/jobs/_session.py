@@ -1,4 +1,4 @@
-"""One look at a file of jobs: everything that is due is done, and nobody waits for what is not."""
+"""One look at a file of jobs: the session does everything that is due, and waits for nothing else."""
 
 import asyncio
 import contextlib
@@ -105,7 +105,7 @@ class JobsSession:
         """
         with contextlib.suppress(BadPollResultError):  # it is logged, and `check` raises it
             await self._engine.advance(now)
-        while looks := self._engine.looks:  # nobody is here later to see what they show
+        while looks := self._engine.looks:  # no later session sees their results
             await asyncio.wait(looks)
             with contextlib.suppress(BadPollResultError):
                 await self._engine.advance(now)
@@ -121,7 +121,7 @@ class JobsSession:
         """Pass, unless the last look has shown that a job cannot be read.
 
         Raises:
-            UnknownJobError: There is none of this handle.
+            UnknownJobError: No job has this handle.
             BadPollResultError: What the user's `poll` has returned of one of its batches makes no sense. That batch
                 stays in flight, and a fixed `poll` collects it.
         """
@@ -144,7 +144,7 @@ class JobsSession:
         return of_batches(await engine.closed_batches(), cost, problems=engine.problems)
 
     async def notify(self, file: str) -> None:
-        """Tell people of the jobs that have ended, once. Those of a file that had nobody to tell are not told of."""
+        """Send one notice of each job that has ended, but not of jobs that ended while the file had no notifier."""
         board = self._board
         ended = [job for job in await self._rows.jobs() if job.ended or (await self.status(job.handle)).ended]
         await board.begin("jobs", [f"job:{job.handle}" for job in ended])
@@ -155,7 +155,7 @@ class JobsSession:
             await board.tell(of_job(job.handle, status.outcomes, cost, file))
 
     async def forget(self, handle: str, now: datetime) -> None:
-        """Let go of a job that has ended, and of all that is kept of it. Done twice, it changes nothing.
+        """Delete a job that has ended, and all that is kept of it. Idempotent.
 
         Raises:
             UsageError: It has not ended.
@@ -177,7 +177,7 @@ class JobsSession:
         """Return a job.
 
         Raises:
-            UnknownJobError: There is none of this handle.
+            UnknownJobError: No job has this handle.
         """
         job = await self._rows.job(handle)
         if job is None:
@@ -273,7 +273,7 @@ class JobsSession:
             await self._engine.drop(dropped)
 
     async def _stop(self, handle: str) -> None:
-        """Tell the provider to cancel what of a job it has; what cannot be told now is told in the next look."""
+        """Cancel a job's batches at the provider; a cancellation that fails now is repeated in the next look."""
         job = await self.job(handle)
         for batch in await self._ledger.open_batches():
             if not isinstance(batch, SubmittedBatch) or job_of(batch) != handle or batch.key in job.stopped:
@@ -288,7 +288,7 @@ class JobsSession:
                     _logged.said(error),
                     extra=about(batch=batch.key),
                 )
-            except Exception as error:  # noqa: BLE001  # a provider is somebody's code; the batch ends without it too
+            except Exception as error:  # noqa: BLE001  # a provider may be the user's code; the batch ends without it too
                 self._engine.last_error = f"batch {batch.key} cannot be cancelled: {error}"
                 logger.warning(
                     "batch %s cannot be cancelled: %s", batch.key, _logged.said(error), extra=about(batch=batch.key)

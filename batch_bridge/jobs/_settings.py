@@ -1,4 +1,4 @@
-"""Whom a job was asked of, and with what settings: the same key with others is another job. Pure."""
+"""The provider and settings of a job: the same key with other settings is another job. Pure."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ from batch_bridge.errors import ProviderError, RunMismatchError
 from batch_bridge.jobs._job_rows import Job
 
 _LONGEST_ROW: Final = 50_000
-"""Bytes of a request that are kept to say what differs."""
+"""Bytes of a request that are kept to show what differs."""
 _LONGEST_VALUE: Final = 40
 """Characters of a value that an error shows."""
 _SHOWN: Final = 5
@@ -58,7 +58,7 @@ def _kept(identity: bytes) -> str:
 
 
 def compare_settings(job: Job, now: Whom) -> None:
-    """Pass if a job was asked with these settings, or if that cannot be told.
+    """Check that a job was created with these settings, as far as that is known.
 
     Raises:
         RunMismatchError: It was not; the error names what differs.

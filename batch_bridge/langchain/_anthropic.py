@@ -54,7 +54,7 @@ def provider(model: BaseChatModel) -> Provider:
 
 
 def identity(model: BaseChatModel) -> object:
-    """Return what tells models apart whose requests must not share a Batcher. Never stored."""
+    """Return a key that differs between models whose requests must not share a Batcher. Never stored."""
     given: Any = model
     client: anthropic.AsyncAnthropic = given._async_client
     return (

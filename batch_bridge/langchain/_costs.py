@@ -41,7 +41,7 @@ _collected: Final[ContextVar[Collected | None]] = ContextVar("batch_bridge_costs
 
 @contextmanager
 def collected() -> Iterator[Collected]:
-    """Collect the answers of the call that is made meanwhile; who collects around it is given them as well."""
+    """Collect the answers of the call that is made in this block; enclosing blocks collect them as well."""
     outer, inner = _collected.get(), Collected()
     token = _collected.set(inner)
     try:
@@ -66,7 +66,7 @@ def note(cost: Decimal | None, *, is_replay: bool) -> None:
 
 
 def with_costs(result: ChatResult, answers: Collected) -> ChatResult:
-    """Return a call's result that tells what was paid for it, if that is known of all its requests."""
+    """Return a call's result with its cost, if the cost of all its requests is known."""
     if answers.paid is not None and len(result.generations) == 1:
         generation = result.generations[0]
         generation.message = with_cost(generation.message, answers.paid)

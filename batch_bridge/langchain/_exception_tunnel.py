@@ -4,9 +4,9 @@ from typing import NoReturn
 
 
 class ExceptionTunnel(BaseException):
-    """Carries an exception through `except Exception` of somebody else's: an SDK's retries, LangChain's fallbacks.
+    """Carries an exception through another library's `except Exception`: an SDK's retries, LangChain's fallbacks.
 
-    Nobody outside of this package ever sees one: whoever called that code catches it, and calls `land`.
+    It never leaves this package: the caller of that code catches it, and calls `land`.
     """
 
     def __init__(self, error: Exception) -> None:

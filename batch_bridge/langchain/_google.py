@@ -26,7 +26,7 @@ def clients(model: BaseChatModel, asker: Asker) -> dict[str, Any]:
     """
     transport = BatchTransport(asker, read, _settings(model).headers)
     twin: Any = model.model_copy(update={"client_args": {"transport": transport}})
-    twin.validate_environment()  # makes its client anew
+    twin.validate_environment()  # makes a new client
     if not hasattr(twin, "_client_cleanup"):
         raise UsageError(
             "batched() cannot take this ChatGoogleGenerativeAI: before langchain-google-genai 4.3.7, each copy of a "
@@ -55,7 +55,7 @@ def provider(model: BaseChatModel) -> Provider:
 
 
 def identity(model: BaseChatModel) -> object:
-    """Return what tells models apart whose requests must not share a Batcher. Never stored."""
+    """Return a key that differs between models whose requests must not share a Batcher. Never stored."""
     api = _api(model)
     return api.vertexai, api.api_key, api.project, api.location, api._credentials, repr(_same(_settings(model)))
 

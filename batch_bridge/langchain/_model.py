@@ -1,4 +1,4 @@
-"""A chat model whose calls go through a batch: the same class to everybody who looks at it."""
+"""A chat model whose calls go through a batch. It looks like an instance of the model's own class."""
 
 import asyncio
 import threading

@@ -38,7 +38,7 @@ def read(sent: Sent, client: dict[str, JSON]) -> JSON:
 
     Args:
         sent: The request.
-        client: Whom the model's client speaks to, so that a bridge to somebody else refuses the line.
+        client: The endpoint of the model's client, so that a bridge to another endpoint refuses the line.
 
     Raises:
         UsageError: A batch cannot hold it.
@@ -63,7 +63,7 @@ def provider(model: BaseChatModel) -> Provider:
 
 
 def identity(model: BaseChatModel) -> object:
-    """Return what tells models apart whose requests must not share a Batcher. Never stored."""
+    """Return a key that differs between models whose requests must not share a Batcher. Never stored."""
     given: Any = model
     client: openai.AsyncOpenAI = given.root_async_client
     whole = identity_of(client)

@@ -1,6 +1,6 @@
-"""The calls that a node makes together, kept together: an SDK may be slow to send one of them, and its siblings wait.
+"""Keeps together the calls that a node makes together: an SDK may be slow to send one, and its siblings wait for it.
 
-A task parks once nobody has opened a wait for a moment. A call that has begun, and is still inside its SDK (which asks
+A task parks once no call has opened a wait for a moment. A call that has begun, and is still inside its SDK (which asks
 a thread for the platform's name, or a server for a token), would miss that moment, and cost the task another round.
 """
 
@@ -23,7 +23,7 @@ _PAUSE: Final = 0.001
 
 
 class _SiblingBarrier:
-    """The calls of one execution that have begun, and not come to their transport yet; and who waits for them."""
+    """The calls of one execution that have not reached their transport yet, and the calls that wait for them."""
 
     def __init__(self) -> None:
         self._coming = 0
@@ -32,7 +32,7 @@ class _SiblingBarrier:
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody is coming."""
+        """Whether no call is on its way."""
         return self._coming == 0
 
     def add(self) -> None:
@@ -56,7 +56,7 @@ class _SiblingBarrier:
                     loop.call_soon_threadsafe(_let_go, future)
 
     async def wait(self) -> None:
-        """Return once nobody is coming, or after `_LONGEST`."""
+        """Return once no call is on its way, or after `_LONGEST`."""
         loop = asyncio.get_running_loop()
         with self._lock:
             if self.is_open:
@@ -113,7 +113,7 @@ def begin() -> Iterator[None]:
 
 
 async def come() -> None:
-    """Tell that the call of this context has come to its transport, and wait for its siblings."""
+    """Note that the call of this context has reached its transport, and wait for its siblings."""
     call = _call.get()
     if call is not None:
         call.has_come()
@@ -121,7 +121,7 @@ async def come() -> None:
 
 
 def come_sync() -> None:
-    """Do what `come` does, blocking; on the thread of an event loop it waits for nobody."""
+    """Do what `come` does, blocking; on the thread of an event loop it does not wait."""
     call = _call.get()
     if call is None:
         return

@@ -1,13 +1,13 @@
-"""What callbacks are told of the end of a call: each answer's usage once, and LangSmith what was paid for it.
+"""What callbacks receive at the end of a call: each answer's usage once, and LangSmith its cost.
 
 A waiting node runs again from its first line for every answer, so a call may be answered several times, and each time
 is a run of its own. The first is told with its usage, the others with the answer and a usage of zero. What the node
 gets is the same each time.
 
 LangSmith takes a run's cost from `usage_metadata` in the run's metadata, where `LangChainTracer` copies it from the
-message. Without a cost it multiplies the tokens by prices of its own, which are none of a batch; without tokens it may
-count some itself. So it is told the cost wherever that is known, and zero where nothing was paid. It alone is:
-LangChain adds `usage_metadata` up as whole numbers, and raises at others.
+message. Without a cost it multiplies the tokens by its own prices, which are not those of a batch; without tokens it
+may count some itself. So it receives the cost wherever that is known, and zero where nothing was paid. No other handler
+does: LangChain adds `usage_metadata` up as whole numbers, and raises at others.
 
 Source: https://docs.langchain.com/langsmith/cost-tracking; langsmith.schemas.UsageMetadata;
 langchain_core.tracers.langchain.LangChainTracer._on_llm_end; langchain_core.utils.usage._dict_int_op.
@@ -27,7 +27,7 @@ from batch_bridge.langchain._costs import Collected
 PARKED: Final = {"batch_bridge": "parked"}
 """The `llm_output` with which the run of a call ends whose thread has been parked; it holds no message."""
 REPLAYED: Final = {"batch_bridge": "replayed"}
-"""The `llm_output` with which the run of a call ends whose answer was told before."""
+"""The `llm_output` that ends the run of a call whose answer was reported before."""
 _NO_TOKENS: Final = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
 _NO_COST: Final = {**_NO_TOKENS, "total_cost": 0}
 _USAGES: Final = frozenset({"batch_bridge", "token_usage", "usage", "usage_metadata"})
@@ -37,7 +37,7 @@ ModelRun = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun
 
 
 def parked(run: ModelRun) -> LLMResult:
-    """Return what the callbacks of a call are told whose thread parks. Their run ends with it: no error follows."""
+    """Return the result for the callbacks of a call whose thread parks. It ends their run: no error follows."""
     for tracer in run.handlers:
         if _is_langsmith(tracer) and (traced := cast("Any", tracer).run_map.get(str(run.run_id))) is not None:
             traced.metadata["usage_metadata"] = dict(_NO_COST)
@@ -45,7 +45,7 @@ def parked(run: ModelRun) -> LLMResult:
 
 
 def endings(run: ModelRun, result: ChatResult, answers: Collected) -> Iterator[LLMResult]:
-    """Give what callbacks are to be told now of a call's end, while `run` has those as its handlers alone.
+    """Yield the results that callbacks receive now at a call's end; `run` has only their handlers meanwhile.
 
     In the end `run` has the others, whom LangChain tells of the result as it is.
     """
@@ -65,7 +65,7 @@ def endings(run: ModelRun, result: ChatResult, answers: Collected) -> Iterator[L
 
 
 def retold(result: ChatResult, usage: Mapping[str, Any] = _NO_TOKENS) -> ChatResult:
-    """Return a result that was told before: the same answers, without what they have used and cost."""
+    """Return a result that was reported before: the same answers, without their usage and cost."""
     return ChatResult(
         generations=[_without_usage(each, {} if number else usage) for number, each in enumerate(result.generations)],
         llm_output=dict(REPLAYED),
@@ -73,7 +73,7 @@ def retold(result: ChatResult, usage: Mapping[str, Any] = _NO_TOKENS) -> ChatRes
 
 
 def _is_langsmith(handler: BaseCallbackHandler) -> bool:
-    """Return whether a handler tells LangSmith; where its module is not imported, which costs time, there is none."""
+    """Return whether a handler reports to LangSmith. It does not import the tracer's module, which costs time."""
     module = sys.modules.get("langchain_core.tracers.langchain")
     return module is not None and isinstance(handler, module.LangChainTracer)
 

@@ -1,4 +1,4 @@
-"""Which chat models go through a batch, and who knows their clients.
+"""The chat models that can go through a batch, and the modules that know their clients.
 
 No vendor's package is imported before a model of it is given.
 """
@@ -32,7 +32,7 @@ class Vendor(Protocol):
         ...
 
     def identity(self, model: BaseChatModel) -> object:
-        """Return what tells models apart whose providers are not alike. Hashable; holds secrets, never stored."""
+        """Return a key that differs between models with different providers. Hashable; holds secrets, never stored."""
         ...
 
     def client_of(self, model: BaseChatModel) -> object:
@@ -41,7 +41,7 @@ class Vendor(Protocol):
 
 
 def vendor_of(kind: type[BaseChatModel]) -> Vendor | None:
-    """Return who knows the clients of a class of chat models; `None` if nobody does."""
+    """Return the vendor that knows the clients of a class of chat models; `None` if no vendor does."""
     for base in kind.__mro__:
         name = _MODULES.get((base.__module__.partition(".")[0], base.__name__))
         if name is not None:

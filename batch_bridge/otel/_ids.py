@@ -1,4 +1,4 @@
-"""Ids of spans that follow from what they are about: told again after a crash, a span is the same span."""
+"""Ids of spans that derive from their subjects: exported again after a crash, a span has the same id."""
 
 import hashlib
 import threading

@@ -1,4 +1,4 @@
-"""Metrics of bridges, read from what an engine has told last.
+"""Metrics of bridges, from the latest report of each engine.
 
 Its totals are those of its ledger, so that a crash counts nothing twice.
 """
@@ -13,7 +13,7 @@ from batch_bridge._engine.telemetry import Figures, Totals
 
 _SCOPE: Final = "batch_bridge"
 Told = tuple[Figures, Totals, str]
-"""What an engine has told of a bridge, and the currency of its prices."""
+"""An engine's report on a bridge, and the currency of its prices."""
 
 
 class Metrics:

@@ -137,7 +137,7 @@ def _name(handle: object) -> str | None:
 
 
 def _read(context: str) -> SpanContext | None:
-    """Return the context that a `traceparent` names, if somebody samples it."""
+    """Return the context that a `traceparent` names, if it is sampled."""
     _, trace_part, span_part, flags = context.split("-")
     found = _context(int(trace_part, 16), int(span_part, 16), int(flags, 16))
     return found if found.is_valid and found.trace_flags.sampled else None

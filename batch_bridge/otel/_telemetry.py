@@ -39,7 +39,7 @@ class Telemetry:
         """Make the spans of a batch that has ended."""
         try:
             self._spans.tell(trace)
-        except Exception as error:  # noqa: BLE001  # an exporter is somebody's code, and must not harm the run
+        except Exception as error:  # noqa: BLE001  # an exporter is foreign code, which must not harm the run
             if not self._has_warned:
                 self._has_warned = True
                 about_it = about(bridge=trace.bridge, batch=trace.batch.key)

@@ -89,13 +89,13 @@ class LegHost:
         return found
 
     def told(self, asks: Iterable[tuple[str, str]]) -> None:
-        """Do nothing: whoever ticks tells what is delivered."""
+        """Do nothing: the process that ticks reports deliveries."""
 
     def release(self, thread: Thread) -> None:
-        """Do nothing: whoever ticks lets go of outcomes, once it sees that the thread has ended."""
+        """Do nothing: the process that ticks releases the outcomes once it sees that the thread has ended."""
 
     def abandon(self, thread: Thread) -> None:
-        """Do nothing: whoever ticks sends nothing for a thread that has failed."""
+        """Do nothing: the process that ticks sends nothing for a thread that has failed."""
 
     def changed(self, call: Run) -> None:
         """Do nothing: the pool's threads say whether all is idle."""

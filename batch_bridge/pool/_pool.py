@@ -26,6 +26,7 @@ from batch_bridge._server.postgres import connections
 from batch_bridge._server.ticker import Ticker
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import LegLostError, RunnerStateError, SubmittedThreadError, UnknownThreadError
+from batch_bridge.pool._job_manager import PatientJobs
 from batch_bridge.pool._leg import PARKED, LegHost
 from batch_bridge.pool._leg_saver import LegSaver
 from batch_bridge.pool._postgres import make_tables
@@ -41,7 +42,7 @@ logger = logging.getLogger("batch_bridge")
 _HEARTBEAT: Final = 3.0
 """Seconds between two signs of life of a worker."""
 _DEAD: Final = 12.0
-"""Seconds after which a worker that says nothing is taken for dead, and its jobs are run by others."""
+"""Seconds after which a silent worker is taken for dead, and other workers run its jobs."""
 _RESCUE: Final = 3.0
 _LOOK: Final = 0.5
 """Seconds between two looks whether a run has ended."""
@@ -77,7 +78,7 @@ class Pool:
 
     Raises:
         TypeError: `bridges` are not bridges.
-        ValueError: There is none, or two have the same name.
+        ValueError: No bridge was given, or two have the same name.
     """
 
     def __init__(
@@ -136,6 +137,7 @@ class Pool:
         self._connections = await stack.enter_async_context(connections(self._dsn, min(self._concurrency, 16) + 4))
         connector = procrastinate.PsycopgConnector(conninfo=self._dsn, min_size=1, max_size=6)
         self._app = procrastinate.App(connector=connector)
+        self._app.job_manager = PatientJobs(connector, self._ledger_patience)
         retry = procrastinate.RetryStrategy(wait=2)  # what a leg raises is never the thread's own error
         self._app.task(name=TASK, queue=queue_of(self._name), retry=retry)(self._leg)
         await stack.enter_async_context(self._app.open_async())
@@ -277,8 +279,8 @@ class Pool:
 
         Raises:
             RunMismatchError: The thread was begun with another input.
-            RunnerStateError: A `Command` is for a thread that is under way, or that there is none of;
-                or the thread is another pool's.
+            RunnerStateError: A `Command` is for a thread that is under way or does not exist; or the thread belongs to
+                another pool.
             ValueError: A `Command` has an `update` or a `goto`.
             SubmittedThreadError: It has failed.
         """
@@ -292,7 +294,7 @@ class Pool:
                 begun = True
             if not begun:
                 raise RunnerStateError(
-                    f"thread {given.thread!r} is under way, or there is none; wait for it, and then go on with it"
+                    f"thread {given.thread!r} is under way, or does not exist; wait for it, and then go on with it"
                 )
             while not (ended := await self._threads.ended_of([given.thread])):  # noqa: ASYNC110  # others end it
                 await asyncio.sleep(_LOOK)
@@ -341,8 +343,8 @@ class Pool:
     def _result(self, ended: ThreadResult) -> Any:
         if ended.state == "failed":
             return SubmittedThreadError(
-                f"thread {ended.thread!r} has failed: {ended.error}. Submit it again, and it goes on from there, and "
-                "asks anew for what failed",
+                f"thread {ended.thread!r} has failed: {ended.error}. Submit it again: it continues from there, and "
+                "repeats the failed requests",
                 thread_id=ended.thread,
             )
         return self._saver.serde.loads_typed((ended.kind or "null", ended.data or b""))
@@ -450,13 +452,13 @@ class Pool:
 
 
 def _told(error: Exception) -> str:
-    """Return what an error says, without what a text of Postgres cannot hold: NUL, and halves of surrogate pairs."""
+    """Return an error's text without characters that Postgres refuses: NUL, and halves of surrogate pairs."""
     said = f"{type(error).__name__}: {error}".replace("\0", "")
     return said.encode(errors="replace").decode()
 
 
 async def _fresh(graph: Any, config: Any, given: Mapping[str, Any]) -> Any:
-    """Return what a leg goes on with: an answer of a person's that was taken by a leg before it is not given again."""
+    """Return what a leg continues with. A person's answer that an earlier leg took is not given again."""
     if not given["command"]:
         return given["input"]
     command: Command[Any] = Command(**given["input"])

@@ -12,7 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 from batch_bridge.pool._thread_table import TABLE
 
 _SETUP: Final = 0x62625345
-"""The advisory lock of whoever makes the tables."""
+"""The advisory lock of the process that makes the tables."""
 _PAUSE: Final = 0.2
 
 

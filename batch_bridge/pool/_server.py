@@ -65,10 +65,15 @@ class PoolServer:
         return set(await self._threads.states(ids))
 
     async def resume(
-        self, thread: ThreadView, interrupts: Sequence[ParkedWait], answers: Mapping[str, JSON], strikes: int
+        self,
+        thread: ThreadView,
+        interrupts: Sequence[ParkedWait],
+        answers: Mapping[str, JSON],
+        strikes: int,
+        user: str | None = None,
     ) -> None:
-        """See `ThreadServer`. The job that goes on with it reads the answers itself."""
-        del interrupts, answers, strikes
+        """See `ThreadServer`. The job that continues the thread reads the answers itself."""
+        del interrupts, answers, strikes, user
         await self._threads.resume(thread.id)
 
     async def is_under_way(self, thread: str) -> bool:

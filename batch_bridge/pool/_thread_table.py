@@ -171,7 +171,7 @@ class ThreadTable:
                 await self._defer(connection, [each.thread for each in page if each.thread in new])
 
     def _compare(self, given: Given, row: Mapping[str, Any] | None) -> None:
-        """Raise if a thread is there already, and is not the one that is to be begun."""
+        """Raise if another thread with this id exists already."""
         if row is None:
             return
         self._refuse_others(given.thread, row["pool"])

@@ -149,7 +149,7 @@ async def _call(function: Callable[..., Any], *arguments: object) -> Any:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        # Nobody has cancelled us: it came from inside, and passed on it would stop the bridge without a word.
+        # This task was not cancelled: the function raised it. If it were passed on, it would stop the bridge silently.
         raise RuntimeError(f"{getattr(function, '__name__', function)} raised CancelledError") from error
 
 
@@ -163,7 +163,7 @@ async def _called(function: Callable[..., Any], *arguments: object) -> Any:
 def _plain(function: Callable[..., Any], *arguments: object) -> Any:
     try:
         return function(*arguments)
-    except StopIteration as error:  # no future can carry it: whoever awaits it would wait for ever
+    except StopIteration as error:  # no future can carry it: its caller would wait forever
         raise RuntimeError(f"{function!r} raised StopIteration; does it call next() on something empty?") from error
 
 

@@ -33,12 +33,12 @@ from batch_bridge._status.models import Threads, Wave
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunnerStateError
 from batch_bridge.events import BatchProgress, Delivered, Eta, Event
-from batch_bridge.runner._handover import handing_over
 from batch_bridge.runner._look import EndedRuns, look
 from batch_bridge.runner._pooling import Activity
 from batch_bridge.runner._run import Run
 from batch_bridge.runner._stopwatch import Stopwatch
 from batch_bridge.runner._tally import Tally
+from batch_bridge.runner._threads.handover import handing_over
 from batch_bridge.runner._threads.recovery import Failures
 from batch_bridge.runner._threads.thread import Thread, sort_interrupts
 from batch_bridge.runner._threads.unclaimed import Unclaimed

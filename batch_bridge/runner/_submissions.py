@@ -25,7 +25,7 @@ _LINGER: Final = 0.2
 """Seconds in which threads that have ended gather, before their rows are deleted together."""
 
 
-class Run(Protocol):
+class Driver(Protocol):
     """Runs one thread."""
 
     def __call__(self, value: Any, config: RunnableConfig, *, is_new: bool) -> Awaitable[Any]:
@@ -47,7 +47,7 @@ class Submissions:
         run: Runs a thread.
     """
 
-    def __init__(self, rows: Rows, name: str, saver: BaseCheckpointSaver[Any], run: Run) -> None:
+    def __init__(self, rows: Rows, name: str, saver: BaseCheckpointSaver[Any], run: Driver) -> None:
         self._rows = rows
         self._namespace = ("batch_bridge_submitted", name)
         self._saver = saver

@@ -2,7 +2,7 @@
 
 The first line on stdin is the launch as JSON, the first on stdout `{"base_url": …}` or `{"error": …}`. `STOP`
 on stdin says that the parent lives and wants the state kept; without it the parent has died, and a temporary
-folder is nobody's.
+folder is deleted.
 """
 
 import os

@@ -11,8 +11,8 @@
     # langgraph.json
     "http": {"app": "./page.py:app", "enable_custom_route_auth": true}
 
-It is at `/batch-bridge/`. Where the deployment has an `auth` handler, or LangSmith's keys, it lets in whom those let
-in, and nobody where they are not asked (`enable_custom_route_auth`).
+It is at `/batch-bridge/`. Where the deployment has an `auth` handler, or LangSmith's keys, it admits the visitors whom
+those admit, and no visitor where they are not asked (`enable_custom_route_auth`).
 
 The page of `batch-bridge watch --web`, which shows a file, is here too; it loads no LangGraph.
 """

@@ -1,4 +1,4 @@
-"""The page as an ASGI app: what is seen, told anew each second, and commands."""
+"""The page as an ASGI app: its state, updated each second, and commands."""
 
 import asyncio
 import hmac
@@ -37,7 +37,7 @@ _PERIOD: Final = 1.0
 _AGES: Final = 5
 """Looks after which a page is sent of which only ages have changed: a page that is swapped may lose a click."""
 _ALIVE: Final = 15
-"""Looks without a page after which a line says that the connection lives."""
+"""Looks without a new page after which a comment line keeps the connection alive."""
 _TARGETS: Final = frozenset({"thread", "run", "batch"})
 
 Answer = Callable[[Request], Awaitable[Response]]

@@ -1,4 +1,4 @@
-"""Who may see the page: its own visitors, by its own name, with the token where there is one.
+"""Admits visitors to the page: under the page's own host name, with the token if one is set.
 
 A web page of another origin in the same browser reaches this machine's ports. Its calls have an `Origin` or a
 `Sec-Fetch-Site` of their own, or came by a name that leads here (DNS rebinding), which is then the `Host`.

@@ -1,4 +1,4 @@
-"""Who may see the page of a deployment: whom its own authentication lets in, called by its own pages."""
+"""Admits visitors to the page of a deployment: users of its authentication, called by its own pages."""
 
 import os
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _READS: Final = frozenset({"GET", "HEAD"})
 
 
 class MembersOnly:
-    """Refuses who was not let in by the deployment, and what a web page of another site has caused.
+    """Refuses visitors that the deployment did not authenticate, and calls caused by another site's page.
 
     Args:
         app: What answers the others.
@@ -63,7 +63,7 @@ def _has_keys() -> bool:
 
 
 def _is_own(headers: Headers) -> bool:
-    """Return whether no other site's page has caused a call: a browser says so, and what is no browser has a key."""
+    """Return whether no other site's page caused a call: a browser sends a header, and other clients have a key."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if origin is not None and origin.partition("://")[2] != headers.get("host", ""):
         return False

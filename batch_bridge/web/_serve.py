@@ -26,15 +26,15 @@ def app(file: Path, *, host: str = "127.0.0.1", token: str | None = None, allowe
 def serve(
     file: Path, *, host: str, port: int, token: str | None, allowed: Iterable[str], told: Callable[[str], None]
 ) -> None:
-    """Serve the page until it is told to stop.
+    """Serve the page until it is stopped.
 
     Args:
         file: What is watched.
         host: The address to listen on.
         port: The port; 0 is any that is free.
-        token: What visitors have to give; where other machines reach it and none is given, one is made.
-        allowed: More names that it may be called by.
-        told: Called with what is to be said once it listens.
+        token: The token that visitors must give. By default one is made where other machines reach the page.
+        allowed: More host names that requests may use.
+        told: Called with the lines to print once it listens.
     """
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)

@@ -32,7 +32,7 @@ class PageSource(Protocol):
         ...
 
     async def thread(self, key: str) -> ThreadSeen | None:
-        """Return one of its threads; `None` if there is none of this id."""
+        """Return one of its threads; `None` if no thread has this id."""
         ...
 
     async def command(self, verb: Verb, target: Mapping[str, str]) -> str:
@@ -41,7 +41,7 @@ class PageSource(Protocol):
 
 
 class SharedLook:
-    """Looks at a source for all who watch it. Bound to one event loop."""
+    """Reads a source for all its observers. Bound to one event loop."""
 
     def __init__(self, source: PageSource) -> None:
         self.source = source

@@ -83,7 +83,7 @@ class _Receiver:
         try:
             await self._waker.wake(ended)
         except Exception as error:  # noqa: BLE001  # whatever it is, the sender comes again, and polling goes on
-            self._warn("failed", f"a delivery has woken nobody, so polling has to do: {type(error).__name__}: {error}")
+            self._warn("failed", f"a delivery woke no owner, so polling continues: {type(error).__name__}: {error}")
             return Response(status_code=503)
         return Response(status_code=204)
 

@@ -9,18 +9,18 @@ import uvicorn
 from batch_bridge.webhooks._app import app
 
 _MOST_AT_ONCE: Final = 500
-"""Calls that are under way; beyond, callers are told to come again."""
+"""Calls that may run at once; further callers must come again."""
 
 
 def serve(files: Sequence[Path], *, host: str, port: int, at: str, told: Callable[[str], None]) -> None:
-    """Receive deliveries until told to stop.
+    """Receive deliveries until stopped.
 
     Args:
         files: The files whose owners are woken.
         host: The address to listen on.
         port: The port; 0 is any that is free.
         at: The path that deliveries are posted to.
-        told: Called with what is to be said once it listens.
+        told: Called with the lines to print once it listens.
 
     Raises:
         ValueError: There is no valid secret in the environment, or the path does not begin with a slash.

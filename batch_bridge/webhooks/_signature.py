@@ -34,7 +34,7 @@ class Verifier:
         given = os.environ.get(VARIABLE) if secret is None else secret
         if not given or not _key(given):
             raise ValueError(
-                f"there is no valid secret of webhooks, so that anybody could send them: set {VARIABLE}, or pass "
+                f"there is no valid webhook secret, so any sender could forge a delivery: set {VARIABLE}, or pass "
                 "secret=…; OpenAI shows it once, when the endpoint is created"
             )
         if tolerance <= 0:

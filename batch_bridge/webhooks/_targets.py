@@ -1,4 +1,4 @@
-"""Whom a delivery wakes, and how."""
+"""The targets that a delivery wakes, and how."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ def wake_of(target: Target) -> Wake:
     """Return what wakes a target; it may be called again at any time, for names that the target does not know too.
 
     Raises:
-        TypeError: It is none.
+        TypeError: It is not a target.
     """
     if isinstance(target, Runner | Batcher):
         return partial(_wake_host, target)

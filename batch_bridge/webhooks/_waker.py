@@ -15,7 +15,7 @@ MOST: Final = 1_000
 
 
 class Waker:
-    """Gathers what has ended, and tells the targets. It belongs to one event loop at a time.
+    """Gathers ended batches, and wakes the targets. It belongs to one event loop at a time.
 
     Args:
         wakes: What wakes each target.
@@ -47,7 +47,7 @@ class Waker:
         if self._at is not None:
             await asyncio.sleep(min(max(self._at + PERIOD - loop.time(), 0.0), PERIOD))
         else:
-            await asyncio.sleep(0)  # what comes with the first one is told with it
+            await asyncio.sleep(0)  # deliveries that arrive together are passed on together
         names: Names = None if len(self._names) > MOST else tuple(self._names)
         self._names, self._next, self._at = {}, None, loop.time()
         async with asyncio.timeout(PATIENCE):
@@ -55,6 +55,6 @@ class Waker:
 
 
 def _retrieve(work: asyncio.Task[None]) -> None:
-    """Take an error that nobody waits for any more."""
+    """Retrieve an error that no caller waits for any more."""
     if not work.cancelled():
         work.exception()

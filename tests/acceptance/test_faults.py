@@ -143,9 +143,9 @@ FAULTS = (
         {"batch_failure": HALF, "batch_failure_code": "invalid_json_line"},
         "250 answered, 250 RequestFailed (invalid_json_line)",
     ),
-    Fault("stuck, and let go later", {"stuck": HALF}, ALL, act=unstick_when_the_neighbour_has_ended),
+    Fault("stuck, then released", {"stuck": HALF}, ALL, act=unstick_when_the_neighbour_has_ended),
     Fault(
-        "cancelled by somebody half way",
+        "cancelled half way",
         {"stuck": HALF, "stuck_share": 0.5},
         "375 answered, 125 RequestCancelled (cancelled, retryable)",
         act=cancel_on_the_dashboard,

@@ -35,7 +35,7 @@ def read(
     """Read JSON as `json.loads` does, and take the same options.
 
     Raises:
-        BrokenJSON: It is none.
+        BrokenJSON: It is not JSON.
     """
     reader = _Reader(text, parse_int, parse_constant, strict=strict)
     try:

@@ -78,7 +78,7 @@ def without_ids(value: JSON) -> JSON:
 def decode(value: JSON) -> object:
     """Return encoded JSON with its messages as message objects again; everything else is as it was.
 
-    Somebody's own dict that merely looks like an encoded message is part of everything else.
+    A user's dict that merely looks like an encoded message stays a dict.
     """
     try:
         return _decode(value)

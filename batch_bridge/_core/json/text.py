@@ -34,7 +34,7 @@ def read(text: bytes | str) -> Any:
     """Read JSON as the standard library does, `NaN` included, and any depth of it.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not JSON.
     """
     data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     if not is_long(data):

@@ -11,7 +11,7 @@ Envelope, the value that resumes it::
 
     {"batch_bridge": 1, "outcomes": {request id: outcome}, "by": as in the interrupt}       on a server "mac"
 
-Both lie where others can write, and are read strictly: what is not exactly of this form is none of ours.
+Others can write to both places, so both are read strictly: a value of any other form is not ours.
 """
 
 import re

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -41,8 +41,12 @@ class Key:
 
     secret: bytes = field(repr=False)
     id: str = field(init=False)
+    state: Any = field(init=False, repr=False, compare=False)
+    """The hash that has taken in the secret; each signature begins with a copy."""
 
     def __post_init__(self) -> None:
+        state = hashlib.blake2b(key=self.secret, digest_size=32, person=b"bb-signature")
+        object.__setattr__(self, "state", state)
         object.__setattr__(self, "id", hashlib.blake2b(self.secret, digest_size=8, person=b"bb-key-id").hexdigest())
 
 
@@ -86,36 +90,53 @@ def key_of(text: str) -> Key:
 
 def _mac(key: Key, kind: Kind, thread: str, value: Mapping[str, Any]) -> str:
     content = [kind, thread, {name: value[name] for name in _SIGNED[kind] if name in value}]
-    state = hashlib.blake2b(key=key.secret, digest_size=32, person=b"bb-signature")
-    for part in _parts(content):
-        state.update(part)
-    return state.hexdigest()
+    state = key.state.copy()
+    state.update(_form_of(content))
+    return str(state.hexdigest())
 
 
-def _parts(content: Any) -> Iterable[bytes]:
-    """Yield a JSON value in a form that its way through JSON does not change; any depth of it."""
+def _form_of(content: Any) -> bytes:
+    """Return a JSON value in a form that its way through JSON does not change; any depth of it."""
+    parts: list[bytes] = []
+    add = parts.append
     left: list[Any] = [content]
     while left:
         value = left.pop()
-        match value:
-            case None | True | False:
-                yield b"%s;" % repr(value).encode()
-            case str():
-                text = value.encode(errors="replace")  # as servers write a lone surrogate
-                yield b"s%d:" % len(text)
-                yield text
-            case int() | float():
-                yield b"n%s;" % _number(value)
-            case Mapping():
-                names = sorted(map(str, value))
-                yield b"d%d:" % len(names)
-                for name in reversed(names):
-                    left += (value.get(name), name)
-            case list() | tuple():
-                yield b"l%d:" % len(value)
-                left.extend(reversed(value))
-            case _:
-                yield b"?%s;" % type(value).__qualname__.encode()
+        kind: type | None = type(value)
+        if kind not in _EXACT:
+            kind = _kind_of(value)
+        if kind is str:
+            text = value.encode(errors="replace")  # as servers write a lone surrogate
+            add(b"s%d:" % len(text))
+            add(text)
+        elif kind is dict:
+            names = sorted(map(str, value))
+            add(b"d%d:" % len(names))
+            for name in reversed(names):
+                left += (value.get(name), name)
+        elif kind is list:
+            add(b"l%d:" % len(value))
+            left.extend(reversed(value))
+        elif kind is float:
+            add(b"n%s;" % _number(value))
+        elif kind is bool:
+            add(b"%s;" % repr(value).encode())
+        else:
+            add(b"?%s;" % type(value).__qualname__.encode())
+    return b"".join(parts)
+
+
+_EXACT: Final = frozenset((str, dict, list, float, bool))
+
+
+def _kind_of(value: object) -> type | None:
+    """Return as what a value is written that is none of these itself."""
+    if value is None:
+        return bool
+    for kind, written_as in ((str, str), (int | float, float), (list | tuple, list), (Mapping, dict)):
+        if isinstance(value, kind):
+            return written_as
+    return None
 
 
 def _number(value: float) -> bytes:

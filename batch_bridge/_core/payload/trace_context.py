@@ -14,7 +14,7 @@ _capture: Callable[[], str] | None = None
 
 
 def current() -> str:
-    """Return the context of what runs here; empty where nobody traces, or nothing is being traced."""
+    """Return the current trace context; empty without tracing, or outside of a trace."""
     return "" if _capture is None else _capture()
 
 

@@ -101,9 +101,9 @@ def lines(batch: Intent | SubmittedBatch) -> dict[str, tuple[str, ...]]:
 def batch_key(bridge: str, members: Iterable[Waiting], tries: Callable[[str], int] | None = None) -> str:
     """Derive a batch's key from its members, from when each was queued, and from how often it was sent before.
 
-    So two ticks that race make the same key, and so does a batch that is sent again because the first try is known to
-    have come to nothing; but requests that have ended and are asked anew under their old ids make another one, and so
-    do those that are sent again after a batch has ended: what the provider holds under the old key is not theirs.
+    So two ticks that race make the same key, and so does a batch that is sent again because its first try is known to
+    have failed. Requests that have ended and are asked again under their old ids make another key, and so do requests
+    that are sent again after their batch has ended: the batch under the old key is not theirs.
     """
     pieces, at, written = [bridge], None, ""
     for member in members:

@@ -35,7 +35,7 @@ def resolve_mode(mode: Mode | None, *, what: str) -> Mode:
 
 
 def resolve_ladder(ladder: Sequence[str] | None, mode: str | None, *, what: str) -> tuple[LaneName, ...] | None:
-    """Return the lanes of the ladder that counts: the argument, else several in the environment; `None`: there is none.
+    """Return the lanes of the effective ladder: the argument, else several in the environment; `None` without one.
 
     Args:
         ladder: The argument `ladder=` as it was given.
@@ -43,8 +43,8 @@ def resolve_ladder(ladder: Sequence[str] | None, mode: str | None, *, what: str)
         what: As for `resolve_mode`.
 
     Raises:
-        ValueError: A name is no lane or comes twice, there is none, or a mode is given too.
-        TypeError: The ladder is no list.
+        ValueError: A name is not a lane or comes twice, the list is empty, or a mode is given too.
+        TypeError: The ladder is not a list.
     """
     if ladder is None:
         named = os.environ.get(VARIABLE, "")

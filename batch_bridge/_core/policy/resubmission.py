@@ -67,7 +67,7 @@ class Resubmission:
         """Return the try to note if the request is sent again, else nothing: the outcome stands."""
         if isinstance(outcome, Errored) and outcome.code == TOKEN_LIMIT:
             self.refusal = outcome
-        before = attempts_before(tries, self.batch)  # it may have been read before, in vain
+        before = attempts_before(tries, self.batch)  # it may have been read before, without an answer
         is_refused = code_of(outcome) == TOKEN_LIMIT
         requeues = is_refused and self.requeues and (not self.alone or self.may_fit(getattr(outcome, "message", "")))
         if not is_sent_again(outcome, before, limit=self.limit, late=self.late, requeues=requeues):

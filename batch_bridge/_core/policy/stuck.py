@@ -13,7 +13,7 @@ REFUSED: Final = 600.0
 ENOUGH: Final = 20
 """Ended batches of a group after which its slowest is a measure."""
 _SOON: Final = 0.4
-"""The part of the time that a provider keeps results for, after which whoever has not collected them is warned."""
+"""The share of the time that a provider keeps results for, after which uncollected results cause a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,5 +80,5 @@ def advice(stuck: Stuck) -> str:
 
 
 def is_at_risk(submitted_at: float, expires_at: float, now: float) -> bool:
-    """Return whether results that nobody has collected should be by now: well before their provider deletes them."""
+    """Return whether uncollected results need a warning: well before their provider deletes them."""
     return now - submitted_at >= _SOON * (expires_at - submitted_at)

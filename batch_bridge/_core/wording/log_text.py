@@ -1,6 +1,6 @@
 """What the log may hold: what has happened and where, and no word of a prompt or an answer. Pure, but for one variable.
 
-An error's text may quote the item or the answer that it is about, whoever has written it: a `KeyError` of the user's
+An error's text may quote its item or answer, whichever library wrote it: a `KeyError` of the user's
 function, a validation error, a gateway that repeats what it was sent. So the log has an error's kind and its place, and
 its text only where it is known to hold no content. Who is asked to log all the same, logs the text.
 """
@@ -43,7 +43,7 @@ _DATABASE: Final = frozenset({"OperationalError", "InterfaceError"})
 """Errors of databases, by the names that PEP 249 gives to them; their first line has no details, which quote rows."""
 _LONGEST: Final = 500
 _NAME: Final = re.compile(r"[\w.:/@=+#-]{1,200}")
-"""What a provider's name for a batch looks like; a text of several words is none."""
+"""What a provider's name for a batch looks like; a text of several words is not one."""
 _MOST_FIELDS: Final = 8
 
 E = TypeVar("E", bound=BatchBridgeError)
@@ -55,7 +55,7 @@ def is_asked() -> bool:
 
 
 def logged_as(error: E, text: str) -> E:
-    """Say what the log has of an error of ours in place of its text, which quotes somebody; return the error."""
+    """Set the text that the log shows of an error of ours, whose own text quotes a user; return the error."""
     error._logged_as = text  # noqa: SLF001  # no business of a user's
     return error
 

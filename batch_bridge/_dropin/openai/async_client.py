@@ -1,4 +1,4 @@
-"""Whom an OpenAI client speaks to, and an asynchronous client that speaks to the same."""
+"""The endpoint of an OpenAI client, and an asynchronous client for the same endpoint."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ AnyClient: TypeAlias = OpenAI | AsyncOpenAI
 
 
 def origin_of(client: AnyClient) -> Origin:
-    """Return whom a client speaks to."""
+    """Return a client's endpoint."""
     return Origin(_openai_clients.origin_of(client), _openai_clients.deployment_of(client))
 
 

@@ -38,14 +38,14 @@ _MODERATION_MODEL: Final = "omni-moderation-latest"
 Source: OpenAI API reference, "Create moderation", `model`.
 """
 RAW: Final = "x-stainless-raw-response"
-"""The header by which the SDK tells itself that a raw response is wanted."""
+"""The header by which the SDK marks a call for a raw response."""
 _OPTIONS_OF: Final = {
     "authorization": "api_key",
     "api-key": "api_key",
     "openai-organization": "organization",
     "openai-project": "project",
 }
-"""Headers that name who asks and who pays, and what says the same of a client."""
+"""Headers that name the caller and the payer, and the client options that set them."""
 _OMITTED: Final = (NotGiven, Omit)
 _CALL_OPTIONS: Final = frozenset({"extra_headers", "extra_query", "extra_body", "timeout"})
 
@@ -54,7 +54,7 @@ Body: TypeAlias = dict[str, JSON]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Whom a client speaks to. Part of every item, so that no batch mixes two of them.
+    """A client's endpoint. Part of every item, so that no batch mixes two of them.
 
     Attributes:
         client: Its base URL, and organization and project where it names them; no key.

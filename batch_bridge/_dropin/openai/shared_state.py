@@ -120,7 +120,7 @@ class SharedClientState:
         self._lock = threading.Lock()
 
     def asker(self, identity: ClientIdentity, client: Any) -> Asker:
-        """Return who asks for all clients with this identity; `client` is one of them, not hooked.
+        """Return the Asker of all clients with this identity; `client` is one of them, not hooked.
 
         Raises:
             TypeError: Its requests cannot be sent by an asynchronous client.
@@ -161,12 +161,12 @@ class SharedClientState:
         return None
 
     def note_options(self, options: Mapping[str, Any]) -> None:
-        """Say what of `with_options` means nothing to a batch."""
+        """Warn of options of `with_options` that a batch ignores."""
         if "timeout" in options:
             self.warn("with_options(timeout=…) has no effect on a call that waits for a batch")
 
     def note_headers(self, client: Any, asker: Asker) -> None:
-        """Say that a client's own headers and query are not the bridge's."""
+        """Warn that a client's own headers and query are not the bridge's."""
         if (deciding(client._custom_headers) or client._custom_query) and asker.waits():  # noqa: SLF001
             self.warn(
                 "the default headers and query of a wrapped client are not sent from a node, where the bridge "

@@ -1,4 +1,4 @@
-"""Notices to people: what they say, how they are sent, and which were sent already."""
+"""Notices to people: their texts, how they are sent, and which were sent already."""
 
 from batch_bridge._host.notify.board import KEPT, Board
 from batch_bridge._host.notify.channel import Notifier, Notify, notifier

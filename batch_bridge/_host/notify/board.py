@@ -1,9 +1,9 @@
-"""Which notices were sent: rows in the file or the store, so that each thing is told of once, over restarts too.
+"""Records which notices were sent: rows in the file or the store, so that each is sent once, over restarts too.
 
 A row is written before its notice is sent, and again after. A process that dies in between does not know whether it was
 sent: its next life sends it again, with a line that says so, and at most three times in all, however often it dies
 there. So a notice comes once; up to three times where processes die while they send it; and not at all if its service
-cannot be reached, or nobody runs the same command again. Rows are kept for 60 days, and nothing older is told of.
+cannot be reached, or the same command is not run again. Rows are kept for 60 days, and nothing older is told of.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ _SENT: Final = ("batch_bridge_notices",)
 _PATIENCE: Final = 60.0
 """Seconds that an end waits for notices that are on their way."""
 KEPT: Final = timedelta(days=60)
-"""How long it is known what was told. No provider keeps the results of a batch for that long."""
+"""How long sent notices are remembered. No provider keeps the results of a batch for that long."""
 _SWEEP_EVERY: Final = timedelta(days=1)
 _MOST_ROWS: Final = 1_000_000
 _MOST_ATTEMPTS: Final = 3
 """How often a notice is begun to be sent by processes that die of it."""
 _BEGUN: Final = "begun"
-"""What the row of a scope says; it is kept for ever, as is that of a job, which goes with its job."""
+"""The value of a scope's row, which is kept forever. A job's row goes with its job."""
 _AGAIN: Final = "This notice may have come before: the process that sent it has ended meanwhile."
 
 
@@ -71,7 +71,7 @@ class Board:
             await self._put(notice.key, {**_row(notice.what), "sent": False, "attempts": attempts + 1})
             if await self._send(replace(notice, body=f"{notice.body}\n{_AGAIN}") if attempts else notice):
                 await self._put(notice.key, _row(notice.what))
-            else:  # the process lives: it was no attempt that anybody has died of
+            else:  # the process lives: the attempt did not kill the process
                 await self._put(notice.key, {**_row(notice.what), "sent": False, "attempts": attempts})
             await self._sweep()
         except Exception as error:  # noqa: BLE001  # the store: the run goes on
@@ -81,13 +81,13 @@ class Board:
         return all([await each.send(notice) for each in self._notifiers])
 
     def tell_soon(self, notice: Coroutine[Any, Any, None]) -> None:
-        """Have a notice sent while the rest goes on."""
+        """Send a notice in the background."""
         sending = asyncio.get_running_loop().create_task(notice, name="batch_bridge notice")
         self._sending.add(sending)
         sending.add_done_callback(self._sending.discard)
 
     async def forget(self, key: str) -> None:
-        """Tell of a thing again, should it happen again. Raises nothing."""
+        """Allow a notice to be sent again if its event happens again. Raises nothing."""
         try:
             (item,) = await self._rows.abatch([GetOp(_SENT, key)])
             if item is not None:
@@ -96,7 +96,7 @@ class Board:
             logger.warning("it could not be written down that a notice is over: %s", _logged.said(error))
 
     async def begin(self, scope: str, keys: Iterable[str]) -> bool:
-        """Return whether nobody was told of such things here before. The next time somebody was.
+        """Return whether this is the first call for a scope here. Each later call returns false.
 
         Args:
             scope: The kind of thing.
@@ -109,7 +109,7 @@ class Board:
         return item is None
 
     async def unsent(self, things: Mapping[str, T]) -> list[T]:
-        """Return the things, by their keys, of which nobody was told."""
+        """Return the things, given by their keys, of which no notice was sent."""
         if not things:
             return []
         found = await self._rows.abatch([GetOp(_SENT, key) for key in things])
@@ -127,7 +127,7 @@ class Board:
                 each.cancel()
 
     async def _sweep(self) -> None:
-        """Delete the rows of what was told long ago, once a day."""
+        """Delete the rows of old notices, once a day."""
         now = _clock.now()
         if self._swept is not None and now - self._swept < _SWEEP_EVERY:
             return
@@ -147,7 +147,7 @@ def _row(what: str) -> dict[str, Any]:
 
 
 def _is_sent(row: Mapping[str, Any]) -> bool:
-    """Return whether a row says that its notice was sent; those of earlier versions were written after that."""
+    """Return whether a row's notice was sent; earlier versions wrote the row only after that."""
     return row.get("sent") is not False
 
 

@@ -18,7 +18,7 @@ Notify: TypeAlias = str | Sequence[str]
 _PATIENCE: Final = 20.0
 """Seconds that a notice may take; after that it counts as not sent."""
 _TALKATIVE: Final = ("apprise", "urllib3.connectionpool")
-"""Loggers of those who send, which tell URLs at level DEBUG and where something fails."""
+"""Loggers of the libraries that send, which log URLs at level DEBUG and on failures."""
 _sending = threading.local()
 
 
@@ -75,7 +75,7 @@ class Notifier:
 
 
 def notifier(given: object, what: str) -> Notifier | None:
-    """Return who sends notices; `None` if nobody is to.
+    """Return the notifier to use; `None` if no notices are wanted.
 
     Raises:
         MissingPackageError, TypeError, ValueError: As `Notifier`.
@@ -110,7 +110,7 @@ class _Silence(logging.Filter):
 
 @contextmanager
 def _silently() -> Iterator[None]:
-    """Let nobody log a URL meanwhile in this thread."""
+    """Silence the loggers that would log a URL, in this thread, while the block runs."""
     for name in _TALKATIVE:
         talkative = logging.getLogger(name)
         if not any(isinstance(each, _Silence) for each in talkative.filters):

@@ -1,4 +1,4 @@
-"""What a notice says: names, counts and money, and no word of a prompt, an answer or an error's text. Pure."""
+"""The texts of notices: names, counts and money, and no word of a prompt, an answer or an error's text. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def of_run(run_id: str, *, done: int, failures: Mapping[str, int], cost: Cost, f
 
 
 def of_stop(run_id: str, error: BaseException, *, done: int, cost: Cost, file: str) -> Notice:
-    """Return the notice of a run that an error has ended, which is none of a thread."""
+    """Return the notice of a run that ended with an error outside of its threads."""
     kind = type(error).__name__
     title = f"{_named('run', run_id)} was stopped by {kind}"
     lines = [f"{done:,} threads had ended", str(cost), "The log says more; the same command goes on.", *look(file)]
@@ -93,5 +93,5 @@ def _failed(failures: Mapping[str, int]) -> list[str]:
 
 
 def look(file: str) -> list[str]:
-    """Return the line that says where to look, if there is such a place."""
+    """Return the line that says where to look, if any."""
     return [f"batch-bridge status {file}"] if file else []

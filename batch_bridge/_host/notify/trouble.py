@@ -6,7 +6,7 @@ from batch_bridge._host.notify.text import Notice, look
 from batch_bridge.events import DeadLetter, ResultsExpiring, Stalled
 
 Trouble: TypeAlias = Stalled | ResultsExpiring | DeadLetter
-"""Events that somebody should know of who looks at nothing."""
+"""Events that deserve a notice, even for a user who looks at no status."""
 _SLOW: Final = {"past_window": "past the window of its provider", "slow": "slower than its like"}
 _HOUR: Final = 3600
 

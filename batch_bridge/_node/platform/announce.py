@@ -45,7 +45,7 @@ class _Patience:
         self._until: float | None = None
 
     def left(self) -> float:
-        """Return the seconds that are left; they run from the first time that somebody asks."""
+        """Return the seconds that are left, counted from the first call."""
         if self._until is None:
             self._until = time.monotonic() + _PATIENCE
         return max(self._until - time.monotonic(), 0.0)
@@ -53,7 +53,7 @@ class _Patience:
 
 _patience = _Patience()
 _NOBODY: Final = "anonymous"
-"""Whom Aegra runs everything for where it knows no users. Source: its `core/auth_middleware.py`."""
+"""The user of all Aegra's runs when it has no authentication. Source: its `core/auth_middleware.py`."""
 _SERVERS: Final = frozenset(
     {"thread_id", "run_id", "graph_id", "assistant_id", "user_id", "user_display_name", "cron_id"}
 )
@@ -90,7 +90,7 @@ def check_own_run(runtime: Runtime[Any]) -> None:
     """Check that a run that a bridge has created for a user is that user's.
 
     Raises:
-        BridgeUnreachableError: It is somebody else's; nothing more is asked in that name.
+        BridgeUnreachableError: It belongs to another user; no more requests are made in that name.
     """
     metadata = get_config().get("metadata", {})
     meant, found = metadata.get("batch_bridge_user"), user_of(runtime)
@@ -102,7 +102,7 @@ def check_own_run(runtime: Runtime[Any]) -> None:
 
 
 async def keys_of(runtime: Runtime[Any], *, again: bool = False) -> Keys:
-    """Return the deployment's keys; `again` reads them anew.
+    """Return the deployment's keys; `again` reads them from the store again.
 
     Raises:
         NoStoreError: The deployment has no store.
@@ -155,7 +155,7 @@ async def announce(
     idle: bool | None,
     unclaimed: AbstractSet[str] = frozenset(),
 ) -> None:
-    """Tell bridges that a task is about to park. What was told is durable when this returns.
+    """Notify bridges that a task is about to park. The notification is durable when this returns.
 
     Args:
         runtime: The task's.
@@ -225,7 +225,7 @@ async def _leave_notes(
         await check_ticked(_store(runtime), list(asks), user, thread)
     for bridge in asks:
         check_configured(bridge, access_of(bridge), user)
-    first = next(iter(asks), None)  # they are counted once, though several bridges are told
+    first = next(iter(asks), None)  # they are counted once, although several bridges are notified
     notes = [
         note_row(bridge, thread, user, ids, idle=idle, unclaimed=unclaimed if bridge == first else ())
         for bridge, ids in asks.items()

@@ -22,7 +22,7 @@ async def check_search(client: LangGraphClient, bridge: str) -> None:
     try:
         found: Any = await client.threads.search(ids=[unknown], limit=1)
     except (APIStatusError, httpx.HTTPError):
-        return  # this user may not look, or nobody can now; the run will tell
+        return  # this user may not look, or the server does not answer now; the run itself will fail then
     if found:
         raise BridgeUnreachableError(
             f"wait(…, batcher={bridge!r}): this server ignores `ids` in a search for threads (it found one for an id "

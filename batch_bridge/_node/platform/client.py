@@ -1,4 +1,4 @@
-"""Who calls the server on a bridge's behalf, and as whom."""
+"""The clients that call the server on a bridge's behalf, and their identities."""
 
 import asyncio
 import inspect
@@ -31,7 +31,7 @@ LINGER: Final = 1
 ON_BEHALF_OF: Final = "batch-bridge-on-behalf-of"
 """The header in which the service names the user that it resumes a thread for, percent-encoded.
 
-Only the deployment's authentication handler can check who sends it: it must believe the service and nobody else.
+Only the deployment's authentication handler can check who sends it: it must trust the service and no other caller.
 """
 _NAMES = UUID("6f0a8a52-5b0e-5d0c-9a53-0b6b6f1f6c11")
 _MOST_CLIENTS: Final = 1000
@@ -57,7 +57,7 @@ def knows_users() -> bool:
 
 
 def identity_in(run: object) -> str | None:
-    """Return whom a run was created by, as the server wrote it down; `None` where it does not say.
+    """Return the user who created a run, as the server recorded it; `None` without a record.
 
     The key is the server's: it refuses a caller that sets it.
     """
@@ -69,7 +69,7 @@ def identity_in(run: object) -> str | None:
 
 @dataclass(eq=False)
 class Access:
-    """How a bridge and those who wait for it reach the server.
+    """How a bridge and its waiting nodes reach the server.
 
     Args:
         service: Calls as itself, and so sees what its headers allow. Without one the server is called in-process, as
@@ -87,7 +87,7 @@ class Access:
         self._threads: dict[str, str] = {}
         self._takes_user = _takes_user(self.service)
         self.identity: str | None = None
-        """Whom the server knows the service as; learned from the first run that it creates."""
+        """The identity that the server gives the service; learned from the first run that it creates."""
         self.is_vouched = False
         """Whether a run that was created for a user has been seen to be that user's."""
 
@@ -125,7 +125,7 @@ class Access:
         return self._threads[bridge]
 
     def learn(self, run: object) -> None:
-        """Note whom the server knows the service as, from a run that it has created as itself."""
+        """Note the identity that the server gives the service, from a run that the service created as itself."""
         self.identity = identity_in(run) or self.identity
 
     def _client(self, user: str | None) -> LangGraphClient:

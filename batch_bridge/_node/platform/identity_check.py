@@ -14,7 +14,7 @@ _NEVER = 86_400
 
 
 def check_configured(bridge: str, access: Access, user: str) -> None:
-    """Check that there is somebody who can resume a user's thread.
+    """Check that the bridge has an identity that can resume a user's thread.
 
     Raises:
         BridgeUnreachableError: This deployment knows its users, and the bridge has no identity.
@@ -36,7 +36,7 @@ async def vouch(bridge: str, access: Access, user: str, assistant: str) -> None:
         assistant: What that thread runs.
 
     Raises:
-        BridgeUnreachableError: The run is somebody else's, or the server refuses it.
+        BridgeUnreachableError: The run belongs to another user, or the server refuses it.
     """
     if not user or access.service is None or access.is_vouched or user == access.identity:
         return
@@ -73,7 +73,7 @@ def check_identity(bridge: str, user: str, run: object) -> None:
     """Check that a run that was created for a user is that user's.
 
     Raises:
-        BridgeUnreachableError: It is somebody else's.
+        BridgeUnreachableError: It belongs to another user.
     """
     found = identity_in(run)
     if found is None:

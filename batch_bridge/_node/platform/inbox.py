@@ -22,7 +22,7 @@ _MOST = 10_000
 _LONGEST = 1000
 _LATEST = 1e11
 _AHEAD = timedelta(minutes=1)
-"""How far another machine's clock may be ahead; a note from later than that would be kept for ever."""
+"""How far another machine's clock may be ahead; a note from later than that would be kept forever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Note:
 
 
 def digest_asks(ids: Iterable[str]) -> str:
-    """Return what tells what one interrupt asks of one bridge from all else."""
+    """Return an id of what one interrupt asks of one bridge."""
     return hashlib.blake2b(",".join(sorted(ids)).encode(), digest_size=16).hexdigest()
 
 
@@ -75,7 +75,7 @@ def note_row(
 
 
 async def read_notes(store: Rows, bridge: str) -> tuple[list[Note], list[str]]:
-    """Return the notes that lie there, oldest first, and the keys of rows that are none."""
+    """Return the notes of the inbox, oldest first, and the keys of rows that are not notes."""
     (found,) = await store.abatch([SearchOp(_namespace(bridge), limit=_MOST)])
     notes = {item.key: _note(item.key, item.value) for item in found}
     read = sorted((note for note in notes.values() if note is not None), key=lambda note: note.left_at)

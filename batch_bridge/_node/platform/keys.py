@@ -37,7 +37,7 @@ async def read_keys(store: Rows) -> Keys:
     """Return a deployment's keys; the first call of all makes one.
 
     Raises:
-        LedgerError: A key in the environment is too short, or its time is none.
+        LedgerError: A key in the environment is too short, or its time is invalid.
     """
     rows = await _rows(store)
     held = _in_store(rows)
@@ -115,7 +115,7 @@ async def keys_for_nodes(store: Rows, *, again: bool = False) -> Keys:
 
 
 class KeyRing:
-    """A bridge's keys, read anew when something was signed with one that it does not know."""
+    """A bridge's keys. It reads them again when it meets a signature of a key that it does not know."""
 
     def __init__(self) -> None:
         self._keys: Keys | None = None

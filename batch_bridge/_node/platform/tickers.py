@@ -1,6 +1,6 @@
-"""Which bridges are ticked for outside of runs, as on Aegra: the processes that may tick say so in the store.
+"""Records which bridges tick outside of runs, as on Aegra: processes that may tick write so in the store.
 
-A row for each bridge, below `("batch_bridge", "tickers")`, written anew every half minute::
+A row for each bridge, below `("batch_bridge", "tickers")`, rewritten every half minute::
 
     bridge -> at     seconds since 1970
               acts   whether the bridge has an identity that can resume threads of users
@@ -24,7 +24,7 @@ logger = logger_of(__name__)
 SAID_EVERY: Final = 30.0
 """Seconds between two signs of life of a process that may tick."""
 _QUIET: Final = 120.0
-"""Seconds without one after which a warning says that nobody ticks."""
+"""Seconds without a sign of life after which a warning says that no process ticks."""
 _PATIENCE: Final = 10.0
 """Seconds that the first wait of a process gives them to begin: they may start together."""
 _LOOK: Final = 0.5
@@ -36,7 +36,7 @@ _found: dict[tuple[str, bool], float] = {}
 
 
 async def say_ticks(store: Rows, bridge: str, *, acts: bool) -> None:
-    """Say that a process ticks for a bridge, or does so when it is its turn.
+    """Record that a process ticks for a bridge, or will when it is its turn.
 
     Args:
         store: The deployment's.

@@ -44,7 +44,7 @@ async def wake(bridge: str, user: str, assistant: str = "", store: Rows | None =
     Raises:
         UnknownBatcherError: The deployment has no such graph, or it is not a bridge.
         BridgeUnreachableError: The server does not let this user start the bridge's runs, or would resume the user's
-            thread as somebody else.
+            thread as another user.
     """
     entered = time.monotonic()
     access = access_of(bridge)
@@ -147,7 +147,7 @@ async def _check(client: LangGraphClient, bridge: str) -> None:
     except APIStatusError as error:
         if error.status_code == 404 and "not found" in str(error).lower() and bridge in str(error):  # noqa: PLR2004
             raise _unknown(bridge, str(error)) from error
-        return  # this user may not look; the run will tell
+        return  # this user may not look; the run itself will fail then
     if schemas is None:
         return
     if "wake" not in str(schemas.get("input_schema")) or "undelivered" not in str(schemas.get("output_schema")):

@@ -1,1 +1,1 @@
-"""The port: what a bridge's host asks of whoever runs the threads, and a LangGraph server behind it."""
+"""The port: what a bridge's host asks of the server that runs the threads, with a LangGraph server behind it."""

@@ -116,11 +116,17 @@ class AegraServer:
         return {row["thread_id"] for row in rows}
 
     async def resume(
-        self, thread: ThreadView, interrupts: Sequence[ParkedWait], answers: Mapping[str, JSON], strikes: int
+        self,
+        thread: ThreadView,
+        interrupts: Sequence[ParkedWait],
+        answers: Mapping[str, JSON],
+        strikes: int,
+        user: str | None = None,
     ) -> None:
         """See `ThreadServer`. Aegra looks whether a thread is interrupted before it makes a run, but not at once.
 
-        So the thread is locked in Postgres, for all who resume for bridges, from that look until the run is there.
+        So the thread is locked in Postgres, for all who resume for bridges, from that look until the run is there. Its
+        row says whose it is.
         """
         async with self._connections.connection() as connection, connection.transaction():
             cursor = await connection.execute(

@@ -69,7 +69,12 @@ class LangGraphServer:
         return await present(self._access.client(), ids)
 
     async def resume(
-        self, thread: ThreadView, interrupts: Sequence[ParkedWait], answers: Mapping[str, JSON], strikes: int
+        self,
+        thread: ThreadView,
+        interrupts: Sequence[ParkedWait],
+        answers: Mapping[str, JSON],
+        strikes: int,
+        user: str | None = None,
     ) -> None:
         """Resume a thread with our answers, and with a person's that LangGraph refused.
 
@@ -78,7 +83,8 @@ class LangGraphServer:
         """
         late = await find_late_answer(self._access.client(), thread) if thread.stranded else None
         settings: dict[str, Any] = {}
-        user = (await self._users.of([thread.id])).get(thread.id, "")
+        if user is None:
+            user = (await self._users.of([thread.id])).get(thread.id, "") if self._access.service is not None else ""
         await vouch(self._bridge, self._access, user, thread.assistant)
         client, headers = self._access.acting(user)
         if headers:

@@ -1,4 +1,4 @@
-"""What a bridge's host asks of whoever runs the threads that wait for it."""
+"""What a bridge's host asks of the server that runs its waiting threads."""
 
 from collections.abc import Container, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -45,7 +45,12 @@ class ThreadServer(Protocol):
         ...
 
     async def resume(
-        self, thread: ThreadView, interrupts: Sequence[ParkedWait], answers: Mapping[str, JSON], strikes: int
+        self,
+        thread: ThreadView,
+        interrupts: Sequence[ParkedWait],
+        answers: Mapping[str, JSON],
+        strikes: int,
+        user: str | None = None,
     ) -> None:
         """Have a thread go on with answers. It goes on later, perhaps in another process.
 
@@ -54,6 +59,7 @@ class ThreadServer(Protocol):
             interrupts: Those of its interrupts that are answered.
             answers: An envelope for each, by the interrupt's id.
             strikes: How often in a row it has taken nothing, and asked for something new.
+            user: Whose it is, where that was written down a moment ago.
 
         Raises:
             ConflictError, ThreadBusyError: The thread runs; it is looked at again.

@@ -19,7 +19,7 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def given(self, *without: str) -> dict[str, Any]:
-        """Return what the file says, as arguments; what it leaves out has the default that it has in Python."""
+        """Return the file's settings as arguments; missing settings have the same defaults as in Python."""
         return {name: getattr(self, name) for name in self.model_fields_set.difference(without)}
 
 
@@ -101,7 +101,7 @@ class ProviderTable(Table):
 
 
 class LikeOpenAI(ProviderTable):
-    """OpenAI, and who speaks like it."""
+    """OpenAI, and servers that speak its API."""
 
     name: OpenAIName
     base_url: Address | None = None

@@ -1,4 +1,4 @@
-"""What a file may not say: whoever can write it is not to get the environment's keys, or to hang who reads it. Pure."""
+"""What a file may not say: its author must not get the environment's keys, or make its reader hang. Pure."""
 
 import os
 import re
@@ -14,7 +14,7 @@ TOO_DEEP: Final = f"it is nested deeper than {_DEEPEST} levels, or refers to its
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
 _AZURE: Final = (".openai.azure.", ".cognitiveservices.azure.", ".services.ai.azure.")
 _ADDRESSES: Final = ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "AZURE_OPENAI_ENDPOINT", "GOOGLE_GEMINI_BASE_URL")
-"""Variables in which the environment itself names whom its keys are for."""
+"""Variables in which the environment itself names the host of its keys."""
 _HOSTS: Final = "BATCH_BRIDGE_HOSTS"
 _KEY_NAMES: Final = frozenset(
     {

@@ -98,7 +98,7 @@ class FindingLevel:
         self._let_in()
 
     def refused(self, error: TryLater, era: int) -> float | None:
-        """There is none: half of the places, after a pause that doubles with each refusal in a row."""
+        """Halve the places, and return a pause that doubles with each refusal in a row."""
         if not is_refusal(error) or era != self.era:
             return error.retry_after
         self.places = max(self.places // 2, 1)

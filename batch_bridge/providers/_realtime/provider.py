@@ -212,7 +212,7 @@ class Realtime:
             job.cancel()
 
     async def release(self, handle: JSON) -> None:
-        """Let go of what is remembered of the batch."""
+        """Release what is remembered of the batch."""
         if (job := self._job(handle)) is not None:
             await job.close()
 

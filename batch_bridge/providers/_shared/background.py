@@ -1,4 +1,4 @@
-"""Looks at batches that may take long, and hold up nobody: each goes on in the background of its event loop."""
+"""Looks at batches that may take long, without blocking: each runs in the background of its event loop."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -49,7 +49,7 @@ class Background:
         return InProgress(looking=True, news=_news(task) if is_own else None)
 
     def forget(self, batch: str) -> None:
-        """End a look that nobody will ask for."""
+        """Cancel a look whose result no caller will ask for."""
         task = self._tasks.pop(batch, None)
         if task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop():
             task.cancel()

@@ -40,7 +40,7 @@ def checked_resource(value: str, kind: str) -> str:
     """Return a name of Gemini's, such as `files/abc`, whose first part is the kind.
 
     Raises:
-        ResponseRejected: It is none of this kind, or would lead to another address.
+        ResponseRejected: It is of another kind, or would lead to another address.
     """
     if not is_resource(value, kind):
         raise _rejected(value, kind)

@@ -73,7 +73,7 @@ class PollHistory:
         return now - self._late.setdefault(batch_id, now) < LATE_RESULTS.total_seconds()
 
     def forget(self, batch_id: str) -> None:
-        """Let go of a batch that is settled."""
+        """Forget a batch that is settled."""
         self._seen.discard(batch_id)
         self._late.pop(batch_id, None)
         self._unknown = {each for each in self._unknown if each[0] != batch_id}

@@ -22,7 +22,7 @@ class AnthropicBatchObject:
         created_at: Seconds since the epoch, by the API's clock.
         total: Requests that it was created with.
         processing: Requests that have no result yet; all of them until the batch has ended.
-        was_cancelled: Whether somebody asked for that.
+        was_cancelled: Whether its cancellation was requested.
         has_results: Whether they can be read.
         is_archived: Whether they could be, and cannot any more.
     """

@@ -16,8 +16,8 @@ class Memory(PollHistory):
         clock: Seconds since some moment; never set back.
 
     Attributes:
-        tags: Batch id -> the tag in its custom ids, as a create call's answer, the ledger or its results have told;
-            empty for a batch that is none of ours.
+        tags: Batch id -> the tag in its custom ids, as a create call's answer, the ledger or its results have shown;
+            empty for a foreign batch.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,11 +33,11 @@ class Memory(PollHistory):
         return batch.has_results or batch.is_archived or not self.waits(batch.id)
 
     def forget(self, batch_id: str) -> None:
-        """Let go of a batch that is settled."""
+        """Forget a batch that is settled."""
         super().forget(batch_id)
         self.tags.pop(batch_id, None)
 
-    # -- of a create call whose end nobody saw -----------------------------------------------------------------
+    # -- of a create call with an unknown end ------------------------------------------------------------------
 
     def sent(self, key: str) -> None:
         """Note that a create call is made: earlier doubts about the key are void."""
@@ -48,13 +48,13 @@ class Memory(PollHistory):
 
         Raises:
             ProviderUnavailable: It is too early to tell.
-            SubmissionUnknown: Without patience, nobody can.
+            SubmissionUnknown: Without patience, this can never be told.
         """
         if patience is None:
             raise SubmissionUnknown(
                 "the process ended, or the connection broke, while a batch was created, and no batch is visible. "
                 "Anthropic's API cannot find a batch by our key, so one may still "
-                "appear; check the Console, and send the requests again if there is none"
+                "appear; check the Console, and send the requests again if it shows none"
             )
         now = self._clock()
         left = self._doubts.setdefault(key, now) + patience.total_seconds() - now

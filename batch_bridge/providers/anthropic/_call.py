@@ -91,7 +91,7 @@ def read_item(item: JSON, defaults: Mapping[str, JSON]) -> AnthropicCall:
         defaults: Fields for bodies that do not have them.
 
     Raises:
-        RequestRefused: It is none of these, or a batch cannot hold it.
+        RequestRefused: It has another form, or a batch cannot hold it.
     """
     if type(item) is list:
         return _of_messages(item, {}, defaults)

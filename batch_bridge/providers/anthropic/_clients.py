@@ -79,7 +79,7 @@ class AnthropicClients(_clients.Clients[AsyncAnthropic]):
         """Return where the calls of `_new`'s would go.
 
         Without a key in the environment the SDK looks for a profile, which is read from the disk: on a loop where
-        that is refused, nobody knows before a client was made.
+        that is refused, this is not known before a client was made.
         """
         key, token = (os.environ.get(name) or None for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"))
         http = DefaultHttpxClient(transport=_clients.nowhere())

@@ -121,7 +121,7 @@ async def _read(
 
 
 async def read_tag(clients: AnthropicClients, batch_id: str) -> str | None:
-    """Return the tag in the results of a batch of ours; an empty string is somebody else's, `None` that none tells.
+    """Return the tag in a batch's results; empty for a foreign batch, `None` if no result shows it.
 
     Raises:
         ProviderUnavailable: Later.

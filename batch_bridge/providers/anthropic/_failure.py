@@ -31,7 +31,7 @@ def said(body: object) -> tuple[str | None, str | None]:
 
 
 def _is_keyless(error: Exception) -> bool:
-    """Return whether there is no key: the SDK says so with a TypeError, or with an error that is none of the API's."""
+    """Return whether the key is missing: the SDK raises a TypeError then, or an error that is not of the API."""
     if isinstance(error, NoCredentials) or (isinstance(error, AnthropicError) and not isinstance(error, APIError)):
         return True
     return isinstance(error, TypeError) and "authentication" in str(error)

@@ -24,7 +24,7 @@ Source: platform.claude.com/docs/en/api/messages/batches/list, `limit`.
 
 
 async def search(clients: AnthropicClients, prepared: Prepared, memory: Memory) -> list[AnthropicBatchObject]:
-    """Return the batches that were created for a key, oldest first, those that somebody has cancelled last.
+    """Return the batches that were created for a key, oldest first, with cancelled batches last.
 
     Candidates are the batches that are newer than what `prepare` saw and hold as many requests. Which of them are
     ours stands in their results, and so is known once they have ended: no harm is done by waiting, since the answers

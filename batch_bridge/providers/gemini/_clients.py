@@ -19,9 +19,9 @@ from batch_bridge.providers._shared.results.result import loads
 from batch_bridge.providers.gemini._failure import NoCredentials
 
 _TIMEOUT: Final = 600.0
-"""Seconds that a call may take where the user's client sets no bound: the SDK's own default is none."""
+"""Seconds that a call may take where the user's client sets no bound: the SDK itself sets no bound."""
 _VERSION: Final = "v1beta"
-"""Of the API, where nobody names one. The SDK's own default is `v1` from its third major version on, and some models'
+"""The API's version, by default. The SDK's own default is `v1` from its third major version on, and some models'
 aliases exist here alone. Source: the README of github.com/googleapis/python-genai, "Major version 3 changes"."""
 _VERSION_VARIABLE: Final = "GOOGLE_GENAI_API_VERSION"
 

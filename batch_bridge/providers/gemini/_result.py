@@ -82,7 +82,7 @@ def read_inlined(results: Sequence[Any], sent: Sequence[str], usage_total: Gemin
 
     They are told apart by the key in their metadata. Those without are taken by their order, which the API documents
     ("in the same order as the input requests"), as long as there is one for each request and every key that is there
-    stands in its place. Otherwise nobody knows whose they are: the requests that are not named get an error.
+    stands in its place. Otherwise their requests are unknown: the requests that are not named get an error.
 
     Source: ai.google.dev/api/batch-api, "GenerateContentBatchOutput", `inlinedResponses`.
 

@@ -81,7 +81,7 @@ def read_item(item: JSON, defaults: Mapping[str, JSON], endpoint: str | None) ->
         endpoint: Where a body goes that does not say.
 
     Raises:
-        RequestRefused: It is none of these, or a batch cannot hold it.
+        RequestRefused: It has another form, or a batch cannot hold it.
     """
     if type(item) is list:
         return _of_body(_conversation(item, endpoint), defaults, endpoint)

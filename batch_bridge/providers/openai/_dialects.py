@@ -154,7 +154,7 @@ def quirks_of(name: str) -> Quirks:
     """Return a row.
 
     Raises:
-        ValueError: There is none of this name.
+        ValueError: No server has this name.
     """
     if name not in QUIRKS:
         raise ValueError(f"OpenAIBatch(quirks={name!r}): the rows are {', '.join(map(repr, QUIRKS))}")
@@ -165,7 +165,7 @@ def hours(window: str) -> int:
     """Return the whole hours of a completion window such as `"24h"` or `"7d"`.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a window.
     """
     unit = {"h": 1, "d": 24}.get(window[-1:])
     if unit is None or not window[:-1].isdecimal() or not int(window[:-1]):

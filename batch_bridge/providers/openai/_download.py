@@ -34,7 +34,7 @@ async def fetch(clients: OpenAIClients, batch: OpenAIBatchObject) -> ResultFiles
     """Fetch a batch's files. What breaks one off is told when it is read.
 
     Raises:
-        ResponseRejected: The id of a file is none.
+        ResponseRejected: The id of a file is invalid.
     """
     ids = [each and checked(each, "file") for each in (batch.output_file_id, batch.error_file_id)]
     return ResultFiles(*[await _fetch(clients, each) if each else None for each in ids])

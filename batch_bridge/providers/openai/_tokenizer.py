@@ -27,7 +27,7 @@ class Tokenizer:
     """Counts tokens, once a model's encoding has been read: in a thread, and never over the network.
 
     Args:
-        load: Returns a model's encoding, or `None` where there is none. It may block.
+        load: Returns a model's encoding, or `None` for an unknown model. It may block.
     """
 
     def __init__(self, load: Callable[[str], Encoding | None] | None = None) -> None:
@@ -74,7 +74,7 @@ def _load(model: str) -> Encoding | None:
         return None
     try:
         name = tiktoken.encoding_name_for_model(model)
-    except KeyError:  # somebody else's model
+    except KeyError:  # another vendor's model
         return None
     return tiktoken.get_encoding(name) if _is_here(name) else None
 

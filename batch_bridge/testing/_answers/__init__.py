@@ -1,1 +1,1 @@
-"""Who answers in the Batch API server: the stand-in, a function of the user's, another server."""
+"""The answerers of the Batch API server: the stand-in, a user's function, another server."""

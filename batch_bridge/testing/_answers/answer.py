@@ -1,4 +1,4 @@
-"""An answer to one request, and who gives it."""
+"""An answer to one request, and the answerer that gives it."""
 
 import importlib
 import inspect
@@ -45,7 +45,7 @@ class Answerer(Protocol):
 
     Attributes:
         concurrency: How many requests it works on at once.
-        remote: Whether it merely waits for somebody else.
+        remote: Whether it merely waits for another server.
     """
 
     concurrency: int
@@ -56,7 +56,7 @@ class Answerer(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close its connections."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""A message as Anthropic's streams tell it. Pure.
+"""A message as Anthropic streams it. Pure.
 
 Source: platform.claude.com/docs/en/build-with-claude/streaming.
 """

@@ -34,7 +34,7 @@ def listing(call: HTTPCall) -> None:
 
 
 async def retrieving(call: HTTPCall, batch_id: str) -> ServedBatch:
-    """The batch that a client asks for, who has seen it now.
+    """Return the batch that a client asks for, and note that it was seen.
 
     Raises:
         WireError: A fault hit; or 404, the client cannot see it, or not any more.

@@ -21,14 +21,14 @@ class Batches:
         self._database = database
 
     def load(self, batch_id: str) -> ServedBatch:
-        """One batch, whoever asks."""
+        """Return a batch of any tenant."""
         return load_batch(self._database.reader, batch_id)
 
     def get(self, tenant: str, batch_id: str) -> ServedBatch:
-        """One batch that the tenant can see.
+        """Return a batch that the tenant can see.
 
         Raises:
-            WireError: 404; there is none, it is another tenant's, or not visible yet.
+            WireError: 404; it does not exist, belongs to another tenant, or is not visible yet.
         """
         row = self._database.reader.execute(
             "SELECT record FROM batches WHERE id = ? AND tenant = ? AND visible_at <= ?",
@@ -84,7 +84,7 @@ class Batches:
         return await self._database.write(insert)
 
     async def delete(self, batch_id: str) -> None:
-        """Let nobody see a batch any more; it still counts."""
+        """Hide a batch from all tenants; it still counts."""
 
         def hide(connection: sqlite3.Connection) -> None:
             connection.execute("UPDATE batches SET visible_at = ? WHERE id = ?", (math.inf, batch_id))

@@ -64,7 +64,7 @@ class Files:
         """One file.
 
         Raises:
-            WireError: 404; there is none, it is another tenant's, or it has expired.
+            WireError: 404; it does not exist, belongs to another tenant, or has expired.
         """
         file = find_file(self._database.reader, tenant, file_id)
         if file is None:

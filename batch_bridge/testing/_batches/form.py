@@ -43,7 +43,7 @@ class Form:
         }
 
     def limits(self, limits: Limits) -> Limits:
-        """The server's limits; those that nobody has changed are this provider's own."""
+        """Return the server's limits; those left at their defaults become this provider's own."""
         default = Limits()
         if self.requests is not None and limits.max_lines == default.max_lines:
             limits = replace(limits, max_lines=self.requests)

@@ -1,4 +1,4 @@
-"""A response as Gemini's streams tell it. Pure.
+"""A response as Gemini streams it. Pure.
 
 Source: ai.google.dev/api/generate-content, "models.streamGenerateContent".
 """

@@ -123,9 +123,9 @@ def result_line(line: bytes) -> bytes:
 
 
 def inlined(lines: Iterable[bytes], asked: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The results of a batch that was created with its requests inside, in their order.
+    """Return the results of a batch that was created with inline requests, in their order.
 
-    Results that are broken are there and empty, those that are missing are not, and those of nobody come last.
+    Broken results are empty, missing results are left out, and results of unknown requests come last.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     broken = 0

@@ -67,7 +67,7 @@ class BackgroundResponses:
         """Return a response as the API shows it.
 
         Raises:
-            WireError: 404; there is none, it is another key's, or it is kept no longer.
+            WireError: 404; it does not exist, belongs to another key, or is kept no longer.
         """
         row = self._context.database.reader.execute(
             "SELECT created_at, began_at, due_at, ended_at, stored, status, body, answer FROM responses "
@@ -101,7 +101,7 @@ class BackgroundResponses:
         self._changed.set()
 
     async def run(self) -> None:
-        """Answer responses once they are due, for ever."""
+        """Answer responses once they are due, until cancelled."""
         reader = self._context.database.reader
         await self.clock.set(self._context.settings.clock_speed)
         while True:

@@ -1,4 +1,4 @@
-"""Answers of OpenAI's API as its streams tell them. Pure.
+"""Answers of OpenAI's API as it streams them. Pure.
 
 Source: platform.openai.com/docs/api-reference/chat-streaming and /responses-streaming, and the SDK's types.
 """
@@ -12,7 +12,7 @@ from batch_bridge.testing._server.event_stream import Event, pieces
 
 _DONE: Final = Event("[DONE]")
 _OWN: Final = ("role", "content", "refusal", "tool_calls", "annotations")
-"""Fields of a message that a stream tells in a way of its own, or not at all."""
+"""Fields of a message that a stream sends in another form, or not at all."""
 
 
 def chat_events(answer: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[Event]:
@@ -130,4 +130,4 @@ STREAMS: Final[Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Ite
     COMPLETIONS: completion_events,
     RESPONSES: response_events,
 }
-"""How the answer of each endpoint that streams is told, from its body and the request's."""
+"""The events of each streaming endpoint, made from the answer's body and the request's."""

@@ -1,6 +1,6 @@
 """Starts the server's process by path, without the rest of the library, which takes longer to import.
 
-The package `batch_bridge` is a shell until somebody, say a user's answerer, asks it for a name of its own.
+The package `batch_bridge` stays an empty shell until code, such as a user's answerer, asks it for a name.
 """
 
 import sys

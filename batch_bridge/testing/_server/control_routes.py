@@ -1,4 +1,4 @@
-"""The control routes, and the page for people. The former take the token that the server has told at its start."""
+"""The control routes, and the page for people. The former require the token that the server printed at its start."""
 
 import hmac
 import html

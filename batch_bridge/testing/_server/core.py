@@ -223,7 +223,7 @@ class Core:
         await self.context.batches.change(batch.id, lambda _, now: replace(now, announced=True))
 
     async def _announce_response(self, response_id: str, status: str) -> None:
-        """Tell of a response that has ended, without waiting for the receiver."""
+        """Send the event of a response that has ended, without waiting for the receiver."""
         if self.context.settings.webhook_url is not None:
             self._spawn(self._deliver(event(response_id, f"response.{status}", time.time())))
 

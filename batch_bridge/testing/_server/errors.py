@@ -71,5 +71,5 @@ def missing(param: str) -> WireError:
 
 
 def invalid(param: str, why: str, *, code: str = "invalid_value") -> WireError:
-    """400: a parameter is there and wrong."""
+    """400: a parameter is wrong."""
     return WireError(400, f"Invalid '{param}': {why}", param=param, code=code)

@@ -63,7 +63,7 @@ class HTTPServer(uvicorn.Server):
         self._stop = stop
 
     def run_here(self) -> None:
-        """Serve until told to stop, or until a signal comes."""
+        """Serve until stopped, or until a signal comes."""
         asyncio.run(self.serve(sockets=[self._listener]))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -16,7 +16,7 @@ from batch_bridge.testing._server.errors import BatchServerError
 START_SECONDS = 30.0
 STOP_SECONDS = 8.0
 STOP = b"stop\n"
-"""Said to the child before its pipe is closed, so that it can tell a stop from our death."""
+"""Sent to the child before its pipe is closed, so that it can distinguish a stop from our death."""
 
 _MAX_SAID = 8_000
 spawn = subprocess.Popen
@@ -99,7 +99,7 @@ class ServerProcess:
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise BatchServerError("the server's process has no pipes.")
-        with contextlib.suppress(BrokenPipeError):  # it has ended; what it said tells why
+        with contextlib.suppress(BrokenPipeError):  # it has ended; its output says why
             stdin.write(orjson.dumps(launch, option=orjson.OPT_APPEND_NEWLINE))
             stdin.flush()
         overdue = threading.Timer(START_SECONDS, self._process.kill)

@@ -39,7 +39,7 @@ class SeededRandom:
         return self._settings().faults
 
     def load(self, options: set[str]) -> None:
-        """Start the `next_…` counters among these options afresh."""
+        """Restart the `next_…` counters among these options."""
         faults = self._settings().faults
         for f in fields(Faults):
             if f.name.startswith("next_") and f.name in options:

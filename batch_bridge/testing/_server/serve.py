@@ -1,4 +1,4 @@
-"""Runs a server in this process until it is told to stop."""
+"""Runs a server in this process until it is stopped."""
 
 import functools
 import secrets
@@ -26,7 +26,7 @@ _BACKLOG = 2048
 
 
 def new_token() -> str:
-    """Return a token for the control routes, which nobody can guess."""
+    """Return an unguessable token for the control routes."""
     return secrets.token_urlsafe(24)
 
 

@@ -34,7 +34,7 @@ class Bench:
             await provider.aclose()
 
     def another(self) -> Provider:
-        """Open the account anew, as another process would."""
+        """Open the account a second time, as another process would."""
         self._others.append(self.subject.open(self._account))
         return self._others[-1]
 

@@ -29,7 +29,7 @@ class _DiesPrepared(Ledger):
 
 
 class _DiesSubmitted(Ledger):
-    """The process dies when the batch exists and nobody has written it down."""
+    """The process dies when the batch exists and no ledger has recorded it."""
 
     async def confirm(self, batch: SubmittedBatch) -> None:  # noqa: ARG002
         raise _Crash
@@ -126,7 +126,7 @@ async def crash_before(bench: Bench) -> None:
 
 
 async def crash_after(bench: Bench) -> None:
-    """The process dies when the batch exists and nobody has written it down; the next one adopts it."""
+    """The process dies when the batch exists and no ledger has recorded it; the next process adopts it."""
     asked = bench.asked(_FEW)
     drive = await _crashed(bench, asked, _DiesSubmitted)
     once(bench, await (await drive.start(asked)).settle(asked))

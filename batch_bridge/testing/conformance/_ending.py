@@ -76,13 +76,13 @@ async def late_results(bench: Bench) -> None:
 
 
 async def unknown_status(bench: Bench) -> None:
-    """A status that nobody knows is taken for one that goes on."""
+    """An unknown status counts as one of a batch that is still running."""
     with bench.subject.faults(unknown_status=1.0, latency=_SHORT):
         own(bench, await bench.ask(bench.asked(2)))
 
 
 async def stuck(bench: Bench) -> None:
-    """A batch hangs at 90 %, and goes on in the end."""
+    """A batch hangs at 90 %, and continues in the end."""
     with bench.subject.faults(stuck=1.0, stuck_share=0.9):
         drive = await bench.drive(asked := bench.asked(10))
         await drive.tick()

@@ -51,7 +51,7 @@ async def missing(bench: Bench) -> None:
 
 
 async def strange(bench: Bench) -> None:
-    """Some lines are there twice, and some are of requests that nobody has made."""
+    """Some lines appear twice, and some belong to requests that do not exist."""
     with bench.subject.faults(doubled_line=0.4, unknown_line=0.4):
         own(bench, await bench.ask(bench.asked(_MANY)))
 
@@ -102,7 +102,7 @@ async def cut(bench: Bench) -> None:
 
 
 async def gone(bench: Bench) -> None:
-    """The results cannot be read any more; nobody waits for them for ever."""
+    """The results are no longer readable; no request waits for them forever."""
     with bench.subject.faults(output_missing=1.0):
         outcomes = await bench.ask(bench.asked(5))
     expect(all(isinstance(each, Errored) for each in outcomes), f"the results are gone, and the outcomes {outcomes!r}")

@@ -102,7 +102,7 @@ async def release(bench: Bench) -> None:
 
 
 async def sizes(bench: Bench) -> None:
-    """What `measure` says is what travels."""
+    """`measure` returns the size that is sent."""
     items = [bench.subject.item(n) for n in range(5)]
     asked = requests([*items, *filter(has_messages, bench.subject.forms)])
     measured = sum(bench.provider.measure(each).bytes for each in asked)

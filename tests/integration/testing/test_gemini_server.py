@@ -208,7 +208,7 @@ async def test_a_batch_can_be_cancelled(api, server):
 
 
 async def test_a_batch_whose_file_is_wrong_or_gone_fails(api, server):
-    server.configure(latency=1.0)
+    server.configure(latency=60.0)
     try:
         file = await upload(api, b"".join(lines(1)))
         gone = await api.batches.create(model=MODEL, src=file.name)

@@ -95,7 +95,7 @@ def is_error(body: object) -> bool:
 
 
 def status_in(value: object) -> int | None:
-    """Return an HTTP status, which some servers write as a string or a float; `None` if there is none."""
+    """Return an HTTP status, which some servers write as a string or a float; `None` if it is no status."""
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= _DIGITS:
         return int(value)
     if isinstance(value, float) and value.is_integer():

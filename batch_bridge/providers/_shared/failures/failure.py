@@ -1,4 +1,4 @@
-"""What providers ask of any SDK's errors, whoever the vendor is. Pure; no key is ever in their text.
+"""What providers ask of the errors of any vendor's SDK. Pure; no key is ever in their text.
 
 The SDKs of OpenAI and Anthropic share a maker, and so the shape of their errors.
 """

@@ -1,4 +1,4 @@
-"""The clients that a provider calls an API with, whoever the vendor is: the user's own, or one for each event loop."""
+"""The clients that a provider of any vendor calls an API with: the user's own, or one for each event loop."""
 
 import asyncio
 import ssl
@@ -39,7 +39,7 @@ class Clients(ABC, Generic[C]):
 
     Args:
         own: The user's client, which is never closed here. One that was given an HTTP client is used as it is.
-        make: Makes the user's client anew, for each loop; what it makes is closed here.
+        make: Makes a new client of the user's for each loop; these clients are closed here.
         limits: What is taken from the provider at most.
 
     Attributes:
@@ -219,7 +219,7 @@ class Clients(ABC, Generic[C]):
 
 
 class _Nowhere:
-    """A transport that reaches nobody."""
+    """A transport that reaches no server."""
 
     def close(self) -> None:
         """Nothing is open."""

@@ -19,7 +19,7 @@ class Download:
 
     Attributes:
         error: What broke them off; what had come by then can be read, and was paid for.
-        is_gone: Whether the API says that there are none.
+        is_gone: Whether the API says that no results exist.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Download:
             yield list(map(_cleaned, rest))
 
     async def close(self) -> None:
-        """Let go of what was kept. Idempotent."""
+        """Release what was kept. Idempotent."""
         self._pieces.clear()
         if (file := self._file) is not None:
             self._file = None
@@ -125,6 +125,6 @@ async def fetched(
 
 @asynccontextmanager
 async def held(*downloads: Download | None) -> AsyncIterator[None]:
-    """Let go of downloads at the end."""
+    """Close downloads at the end."""
     async with Closing(each.close for each in downloads if each is not None):
         yield

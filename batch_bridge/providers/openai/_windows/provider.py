@@ -51,7 +51,7 @@ _SECONDS: Final[Mapping[str, float]] = {"2h": 7_200.0, "8h": 28_800.0}
 _SHARE_OF_AGE, _SHARE_OF_WINDOW = 1 / 8, 1 / 60
 """A response is left alone for a share of its age between two retrievals, and no longer than a share of its window."""
 _MISSED: Final = 60.0
-"""Seconds after which a response that has not come for its turn loses it: nobody may be waiting for it any more."""
+"""Seconds after which a response that does not use its turn loses it: its caller may no longer wait for it."""
 _UNSEEN: Final = 60.0
 """Seconds in which a new response may not be found yet."""
 _NOT_LISTED: Final = "the response may have been created, which cannot be looked up"

@@ -99,7 +99,7 @@ def _checked(of: Field[Any], value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A kind of option: which fields are of it, what they accept, and how to say so."""
+    """A kind of option: its fields, the values that they accept, and the error text for others."""
 
     covers: Callable[[Field[Any]], bool]
     takes: str
