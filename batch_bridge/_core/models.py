@@ -1,4 +1,4 @@
-"""The nouns: requests, outcomes, batches and what a provider tells about them. Plain data."""
+"""The nouns: requests, outcomes, batches, and a provider's facts about them. Plain data."""
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
@@ -267,6 +267,19 @@ class Limits:
                 )
 
 
+@dataclass(frozen=True, slots=True)
+class CachedPrefix:
+    """How some prompts begin, which their provider keeps in a cache.
+
+    Attributes:
+        key: The same for equal beginnings, and for no others.
+        lasts: How long the provider keeps it after it was written.
+    """
+
+    key: str
+    lasts: timedelta
+
+
 class Measure(NamedTuple):
     """The group and the size of a request, before it is sent.
 
@@ -274,11 +287,14 @@ class Measure(NamedTuple):
         group: What one batch may not mix: endpoint, model, tenant.
         bytes: The request's share of the batch's input, exact if the provider has a byte limit.
         line: Finishes the line of a request whose item is kept as bytes, for a provider that sends those as they are.
+        prefix: How its prompt begins, where one request is to write that into the provider's cache before the others
+            that begin so are sent; `None`: it waits for no other.
     """
 
     group: str
     bytes: int
     line: LineFrame | None = None
+    prefix: CachedPrefix | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,12 +357,14 @@ class Terms:
         bytes: The size of its input, as the provider measures it.
         lane: In which lane it was sent, if not in the bridge's own; `"fallback"` where that is another provider.
         deadline: How long its requests may take, where they said so themselves.
+        prefixes: Keys of the prefixes that it writes into the provider's cache, while others wait for that.
     """
 
     asked_at: datetime | None = None
     bytes: int = 0
     lane: str = ""
     deadline: timedelta | None = None
+    prefixes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,7 +469,7 @@ class Ask:
     """What a provider reads of a request before it is sent.
 
     Attributes:
-        model: Whom it asks.
+        model: The model that it asks.
         body: What is posted.
         has_output: Whether tokens are answered; an embedding has none.
         tokens: How many input tokens a tokenizer counts in its texts; `None` without one.

@@ -34,7 +34,7 @@ class PendingBatch:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The place of a result that is not there yet: its thread waits for batches. The same call later goes on with it.
+    """The placeholder of a pending result: its thread waits for batches. The same call later continues it.
 
     Attributes:
         thread_id: The thread.

@@ -108,7 +108,7 @@ class HasPrice(Provider, Protocol):
         ...
 
     def ask(self, request: Request) -> Ask:
-        """Return whom a request asks, and what is posted. Pure.
+        """Return a request's model, and the body that is posted. Pure.
 
         Raises:
             RequestRefused: It is no request.
@@ -138,7 +138,7 @@ def has_tokens(provider: Provider) -> TypeGuard[HasTokens]:
 
 
 def has_price(provider: Provider) -> TypeGuard[HasPrice]:
-    """Return whether a provider's requests can be priced before they are sent, by itself or by whom it delegates to."""
+    """Return whether a provider's requests can be priced before they are sent, by itself or by its delegate."""
     return callable(getattr(provider, "ask", None))
 
 

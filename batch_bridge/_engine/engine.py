@@ -40,6 +40,7 @@ from batch_bridge._engine.intake import (
     within_budget,
     within_limits,
 )
+from batch_bridge._engine.sending import priming
 from batch_bridge._engine.sending import scheduling as _schedule
 from batch_bridge._engine.sending.joining import join
 from batch_bridge._engine.sending.submission import Sender
@@ -176,6 +177,7 @@ class Engine:
             else:
                 sent.append(waiting.id)
         await state.ledger.unqueued(sent)
+        priming.hold_again(state, now)
         await state.open_traces(closed)
 
     async def _inherited(
@@ -346,6 +348,7 @@ class Engine:
         finally:
             state.tell_moves()
             state.drain = state.till.relax() or state.drain  # what was held for want of money was due
+            state.drain = priming.release(state, now) or state.drain  # as was what waited for the provider's cache
             self._tell_long(now)
             self._tell_stuck(now)
 

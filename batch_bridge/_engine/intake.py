@@ -8,6 +8,7 @@ from typing import Final
 
 from batch_bridge._core.models import (
     Attempt,
+    CachedPrefix,
     Errored,
     Expired,
     Intent,
@@ -159,7 +160,10 @@ def _measured(state: State, request: Request, asked_at: datetime, lane: LadderLa
         request.line = measure.line
     own = request.deadline if state.ladder is not None else None
     key = state.deduplication.key(request) if state.deduplication else ""
-    return Waiting(request.id, measure.group, measure.bytes, asked_at, key, own, request.tenant, request.thread)
+    prefix = measure.prefix if is_home else None
+    return Waiting(
+        request.id, measure.group, measure.bytes, asked_at, key, own, request.tenant, request.thread, prefix=prefix
+    )
 
 
 def judge_all(state: State, requests: Sequence[Request], now: datetime) -> list[Waiting | Errored | Expired]:
@@ -170,12 +174,13 @@ def judge_all(state: State, requests: Sequence[Request], now: datetime) -> list[
     found: list[Waiting | Errored | Expired] = []
     for request in requests:
         line: LineFrame | None
+        prefix: CachedPrefix | None
         if conversation is not None and type(request) is Serialized and request.is_whole_conversation:
-            line, group = conversation
+            (line, group), prefix = conversation, None
             size = line.fixed + len(request.id) + len(request.data)
         else:
             try:
-                group, size, line = measured(request)
+                group, size, line, prefix = measured(request)
             except Exception:  # noqa: BLE001  # it is told there
                 found.append(judge(state, request, now, now))
                 continue
@@ -189,7 +194,7 @@ def judge_all(state: State, requests: Sequence[Request], now: datetime) -> list[
             continue
         if line is not None and type(request) is Serialized:
             request.line = line
-        found.append(Waiting(request.id, group, size, now, "", None, request.tenant, request.thread))
+        found.append(Waiting(request.id, group, size, now, "", None, request.tenant, request.thread, prefix=prefix))
     return found
 
 

@@ -29,7 +29,7 @@ class Budget:
         usd: US dollars that may be spent in all; `None`: no limit. A float is read as it is written.
         usd_per_thread: US dollars that one thread may spend; `None`: no limit.
         requests_per_thread: Requests that one thread may ask for, over all its runs, cache hits too; `None`: no limit.
-            It ends an agent that loops for ever, and needs no prices. A thread that has ended, or asks a person, counts
+            It ends an agent that loops forever, and needs no prices. A thread that has ended, or asks a person, counts
             from 0 again if it goes on in the same process after 10,000 others have.
         output_tokens: What is reserved for a request that does not limit its output. A model that answers more all the
             same can pass the limit by that: give requests a `max_tokens`.

@@ -1,4 +1,4 @@
-"""Lets go, now and then, of what a bridge has kept for long enough."""
+"""Deletes, now and then, what a bridge has kept long enough."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""A thread as the server tells of it: where it is parked, and whether it runs."""
+"""A thread as the server shows it: where it is parked, and whether it runs."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -31,7 +31,7 @@ _MOST = 1000
 
 @dataclass(frozen=True, slots=True)
 class ParkedWait:
-    """One of our interrupts: its address, what it asks for, the run whose context its thread needs, and who asked."""
+    """One of our interrupts: its address, its requests, the run whose context its thread needs, and its asker."""
 
     id: str
     task: str

@@ -51,6 +51,7 @@ class Ticker:
         hosts: One for each bridge, by the bridge's name.
         store: Where the ledgers are.
         is_idle: Returns whether a bridge is to send what waits, because no thread runs or could.
+        beat: Seconds between two looks at whether the lock is still held.
     """
 
     def __init__(
@@ -60,7 +61,10 @@ class Ticker:
         hosts: dict[str, ServerHost],
         store: Rows,
         is_idle: Callable[[str], Awaitable[bool]],
+        *,
+        beat: float = _BEAT,
     ) -> None:
+        self._beat = beat
         self._dsn = dsn
         self._keys = [zlib.crc32(bridge.encode()) & 0x7FFFFFFF for bridge in sorted(hosts)]
         self._name = name
@@ -107,7 +111,7 @@ class Ticker:
         return True
 
     async def _leases(self) -> Sequence[Any]:
-        """Return what tells whether the holder lives: its leases, as they are."""
+        """Return the holder's leases, whose changes show that it lives."""
         names = sorted(self._hosts)
         rows = await self._store.abatch([GetOp(("batch_bridge", name, "lease"), "lease") for name in names])
         return [None if row is None else dict(row.value) for row in rows]
@@ -132,10 +136,10 @@ class Ticker:
                 group.create_task(self._tick_on(name, host, tick))
 
     async def _guard(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        """Look now and then whether the lock's connection is there, and say in the leases that this process lives."""
+        """Check the lock's connection now and then, and show in the leases that this process lives."""
         try:
             while True:
-                await asyncio.sleep(_BEAT)
+                await asyncio.sleep(self._beat)
                 async with asyncio.timeout(_ANSWER):
                     await connection.execute("SELECT 1")
                 for host in self._hosts.values():
@@ -176,7 +180,7 @@ def _until(at: datetime | None) -> timedelta:
 
 
 class _Watch:
-    """Tells by this process's clock whether something has stood still for a term."""
+    """Shows by this process's clock whether something has not changed for a term."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

@@ -24,8 +24,8 @@ AnyMode: TypeAlias = Mode | Literal["auto"]
 class ModeSwitch:
     """Sends each batch one of two ways: by the provider's batch API, or in another lane, all or if it is small.
 
-    What was sent in one lane is looked after in that lane, whatever the mode is by then: a batch that a process before
-    this one has left in flight is still adopted in realtime mode.
+    A batch stays in the lane in which it was sent, even if the mode has changed: a batch that an earlier process left
+    in flight is still adopted in realtime mode.
 
     Args:
         batch: The provider. What it has besides the verbs of a `Provider` can be asked here too.
@@ -83,7 +83,11 @@ class ModeSwitch:
     @knows_conversations
     def measure(self, request: Request) -> Measure:
         """Both ways refuse the same requests; other lanes may refuse more."""
-        return self._twin.measure(request) if self._is_elsewhere else self._batch.measure(request)
+        if self._below < math.inf:
+            return self._batch.measure(request)
+        if self._lane == "realtime":
+            return self._batch.measure(request)._replace(prefix=None)  # nothing waits for a batch
+        return self._twin.measure(request)._replace(prefix=None)
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
         """Choose the way, for good."""

@@ -33,7 +33,7 @@ class Job:
         submitted_at: Aware UTC.
         written: All its requests are in the ledger.
         cancelled: Its cancel was asked for.
-        batches: Keys of its batches, oldest first; those that came to nothing too.
+        batches: Keys of its batches, oldest first, including failed ones.
         stopped: Keys of those that the provider was told to cancel.
         ended: Every request has its outcome.
         groups: What its requests were asked of, as the provider groups them: endpoint and model.

@@ -36,7 +36,7 @@ class JobsSession:
     Args:
         ledger: The jobs.
         engine: Over that ledger, with a provider that keeps jobs apart.
-        provider: Whom to tell that a batch is to be cancelled.
+        provider: The provider that cancels batches.
         board: Where is written down which jobs people were told of.
     """
 

@@ -63,7 +63,7 @@ class CallableProvider:
         return Measure(group="", bytes=len(item_bytes(request)))
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:  # noqa: ARG002
-        """Note the ids that the items carry, for a handle that `find` tells; there is nothing else to prepare."""
+        """Note the ids of the items, for a handle that `find` returns; there is nothing else to prepare."""
         return None if self._find is None else with_ids(None, _ids(requests))
 
     async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:
@@ -251,7 +251,7 @@ def _outcome(result: object) -> Outcome:
 
 
 def said(error: BaseException) -> str:
-    """Return what an exception says, with its kind."""
+    """Return an exception's text, with its type."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

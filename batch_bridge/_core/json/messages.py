@@ -87,7 +87,7 @@ def decode(value: JSON) -> object:
 
 
 def decode_owned(value: JSON) -> object:
-    """Return encoded JSON as `decode` does, and itself where it holds no messages: for a caller who owns it alone."""
+    """Decode JSON as `decode` does, but return JSON without messages as it is: for a caller that owns it."""
     return decode(value) if _TAG_BYTES in _text.write(value) else value
 
 
@@ -97,7 +97,7 @@ def may_hold_messages(data: bytes) -> bool:
 
 
 def with_cost(answer: T, cost: Decimal | None) -> T:
-    """Return an answer that tells what was paid for it, if it is LangChain's, in `response_metadata["batch_bridge"]`.
+    """Return a LangChain answer with its cost, in `response_metadata["batch_bridge"]`; others as they are.
 
     Not in `usage_metadata`, where LangSmith has a `total_cost`: LangChain adds those up as whole numbers, and raises at
     others, so that counting tokens over several calls would fail. `langchain/_told.py` tells LangSmith alone.

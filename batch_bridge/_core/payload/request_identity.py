@@ -43,7 +43,7 @@ class Identity:
 
     @property
     def sample(self) -> str:
-        """What tells its request from equal ones that must not share an answer with it; empty where it is the first.
+        """What separates its request from equal ones that must not share its answer; empty for the first.
 
         The k-th equal wait of one execution is the k-th sample; a wait that was given a key is one of its own.
         """

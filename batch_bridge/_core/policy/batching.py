@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from batch_bridge._core.models import Intent, Limits, SubmittedBatch
+from batch_bridge._core.models import CachedPrefix, Intent, Limits, SubmittedBatch
 
 
 class Waiting(NamedTuple):
@@ -14,6 +14,7 @@ class Waiting(NamedTuple):
     `bytes` is its share of a batch's input; `key` is what its answer is known by (see `_sharing`), where that is asked;
     `deadline` is its own, where it has one; `tenant` is whose it is, where there are several; `thread` is who waits.
     `late_at` is when it leaves the lane that it waits for; those of one `kind` may share a batch.
+    `prefix` is how its prompt begins, where it waits until that is in the provider's cache.
     """
 
     id: str
@@ -26,6 +27,7 @@ class Waiting(NamedTuple):
     thread: str = ""
     late_at: datetime | None = None
     kind: object = None
+    prefix: CachedPrefix | None = None
 
 
 def cap(limits: Limits, max_requests: int, max_bytes: int | None) -> Limits:

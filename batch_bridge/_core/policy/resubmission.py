@@ -99,7 +99,7 @@ def is_sent_again(
         limit: How often it may be sent in all. A try that was not queued, or not waited for, does not count.
         late: What was stopped for its deadline is sent again as well, and the limit does not count.
         requeues: Whether what was refused for want of room may find some; it comes back then, without counting, but
-            not for ever if it was refused alone.
+            not forever if it was refused alone.
     """
     if late:
         return isinstance(outcome, Cancelled) or is_transient(outcome)

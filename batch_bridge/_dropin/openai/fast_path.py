@@ -69,7 +69,7 @@ class _Way:
         client: The hooked client.
         family: Its settings.
         asker: Who asks for it.
-        origin: Whom it speaks to.
+        origin: The client's endpoint.
         endpoint: Where the call goes.
         cast_to: What it returns.
         fields: The arguments that go into the body.

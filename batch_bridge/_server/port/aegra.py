@@ -1,4 +1,4 @@
-"""Aegra behind the port: its Postgres says how threads are, and its HTTP API has them go on.
+"""Aegra behind the port: its Postgres shows the state of threads, and its HTTP API resumes them.
 
 Aegra speaks the API of a LangGraph server, and lacks what a bridge relies on there: a search ignores the ids that it is
 given, a thread tells neither its interrupts nor its settings, a delayed run starts at once, two runs of a thread run

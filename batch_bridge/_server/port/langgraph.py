@@ -118,7 +118,7 @@ class LangGraphServer:
         await self._check_identity(thread.id, user, run)
 
     async def _check_identity(self, thread: str, user: str, run: Mapping[str, Any] | None) -> None:
-        """Cancel a run that is not the user's for whom it was created."""
+        """Cancel a run that belongs to another user than the one it was created for."""
         if not user or self._access.service is None or run is None:
             return
         try:

@@ -52,7 +52,7 @@ class ThreadServer(Protocol):
         strikes: int,
         user: str | None = None,
     ) -> None:
-        """Have a thread go on with answers. It goes on later, perhaps in another process.
+        """Resume a thread with answers. It continues later, perhaps in another process.
 
         Args:
             thread: As it was seen last.

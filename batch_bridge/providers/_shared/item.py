@@ -17,7 +17,7 @@ MARK: Final = "-m"
 
 
 def refuse(cause: str, action: str) -> NoReturn:
-    """Say that an item is no request.
+    """Return the error of an item that is no request.
 
     Raises:
         RequestRefused: Always.
@@ -26,7 +26,7 @@ def refuse(cause: str, action: str) -> NoReturn:
 
 
 def refuse_kind(item: JSON) -> NoReturn:
-    """Say that an item is neither a list nor a dict.
+    """Return the error of an item that is neither a list nor a dict.
 
     Raises:
         RequestRefused: Always.

@@ -15,7 +15,7 @@ _COUNTS: Final = ("processing", "succeeded", "errored", "canceled", "expired")
 
 @dataclass(frozen=True, slots=True)
 class AnthropicBatchObject:
-    """What the API says of a batch.
+    """A batch as the API returns it.
 
     Attributes:
         status: `in_progress`, `canceling` or `ended`; anything else is one that goes on.

@@ -31,7 +31,7 @@ class ResultFiles(NamedTuple):
 
 
 async def fetch(clients: OpenAIClients, batch: OpenAIBatchObject) -> ResultFiles:
-    """Fetch a batch's files. What breaks one off is told when it is read.
+    """Fetch a batch's files. An error in the middle of one is raised when it is read.
 
     Raises:
         ResponseRejected: The id of a file is invalid.

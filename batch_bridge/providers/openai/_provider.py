@@ -49,7 +49,7 @@ LANES_OF: Final = {
     "openai": ("batch", "window:8h", "window:2h", "flex", "realtime"),
     "azure": ("batch", "flex", "realtime"),
 }
-"""Who has more lanes than batches and realtime. Groq's flex tier has the standard price."""
+"""Servers with more lanes than batches and realtime. Groq's flex tier has the standard price."""
 NO_OUTPUT: Final = (EMBEDDINGS, MODERATIONS)
 """Where no tokens are answered."""
 EMBEDDING_INPUTS: Final = 50_000
@@ -117,6 +117,7 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         allow: Allowed = None,
         quirks: Name = "openai",
     ) -> None:
+        self._tokenizer = TOKENIZER
         self._quirks = quirks_of("azure" if quirks == "openai" and is_at_azure(client) else quirks)
         limits = limits or self._quirks.limits
         super().__init__(OpenAIClients(client, self._quirks, responses or USUAL), limits, deletes=delete_files)
@@ -174,7 +175,7 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
     def tokens(self, request: Request) -> int | None:
         """Return a request's tokens, counted by tiktoken if it is installed and has the model's encoding on disk."""
         call = self._read(request)
-        return TOKENIZER.count(call.model, call.body)
+        return self._tokenizer.count(call.model, call.body)
 
     def identity(self, request: Request) -> bytes:
         """Return what decides a request's answer: the whole body, the endpoint, and where the client sends it.
@@ -384,7 +385,7 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         return self._quirks.name if self._quirks.has_prices else None
 
     def ask(self, request: Request) -> Ask:
-        """Return whom a request asks, and what is posted.
+        """Return a request's model, and the body that is posted.
 
         Raises:
             RequestRefused: It is no request.

@@ -49,7 +49,7 @@ def read_lines(lines: Sequence[bytes]) -> list[tuple[str, Outcome] | None]:
 
 
 def read_line(line: bytes) -> tuple[str, Outcome] | None:
-    """Return a request's id and its outcome, or `None` if the line tells of no request."""
+    """Return a request's id and its outcome, or `None` if the line names no request."""
     try:
         result = loads(line)
     except ValueError:
@@ -71,7 +71,7 @@ def read_line(line: bytes) -> tuple[str, Outcome] | None:
 
 
 def is_success(status: int | None) -> TypeGuard[int]:
-    """Return whether an HTTP status says that the request was answered."""
+    """Return whether an HTTP status means that the request was answered."""
     return status is not None and 200 <= status < 300  # noqa: PLR2004
 
 

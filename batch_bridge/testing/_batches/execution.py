@@ -59,7 +59,7 @@ class Execution:
     async def step(self, batch: ServedBatch, stop: int) -> ServedBatch:
         """Run lines from where the batch stands, at most up to `stop`, and commit them.
 
-        The slot is held until the commit, because a piece lies in memory for so long. Other servers are asked
+        The slot is held until the commit, because a piece stays in memory until then. Other servers are asked
         without a slot: they keep their own bound.
         """
         started = time.monotonic()

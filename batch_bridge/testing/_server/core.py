@@ -116,8 +116,8 @@ class Core:
         """Make a batch and set it going.
 
         Args:
-            tenant: Whose it is.
-            endpoint: Whom it asks.
+            tenant: Its tenant.
+            endpoint: The endpoint of its requests.
             input_file_id: The file that holds its lines; empty where they are given here.
             metadata: The client's pairs.
             output_expires_after: Seconds that its results are kept.
