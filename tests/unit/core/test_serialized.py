@@ -54,7 +54,7 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: repr(odd).split(" at 0x")[0])
 @pytest.mark.parametrize("around", [lambda odd: odd, lambda odd: [{"role": "user", "content": odd}]])
 def test_what_json_cannot_carry_is_refused_by_its_path(odd, around):
     with pytest.raises(JSONError) as expected:
