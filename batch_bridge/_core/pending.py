@@ -14,7 +14,7 @@ class PendingBatch:
     """A batch at the provider that a thread waits for.
 
     Attributes:
-        bridge: Whose it is.
+        bridge: Its bridge.
         key: Our key of it (`bb-…`).
         handle: The provider's name for it.
         since: When it was sent, aware UTC.

@@ -50,7 +50,7 @@ class FileCommands:
 
     Args:
         rows: The file's store.
-        host: Who does it.
+        host: The host that carries them out.
     """
 
     def __init__(self, rows: Rows, host: Commanded) -> None:

@@ -149,7 +149,7 @@ class Purse:
         """Return why a request may not be sent; `None` if it may.
 
         Args:
-            thread: Whose it is.
+            thread: Its thread.
             worst: What it may cost at most; `None` if no price is known.
             more: What goes in the same batch.
         """

@@ -59,7 +59,7 @@ class _Round:
 
     Attributes:
         ids: The requests.
-        is_own: They were asked for by who asks now: the same code, so that what it asks should be the same.
+        is_own: Whether the present asker also made them: the same code, so that what it asks should be the same.
     """
 
     ids: frozenset[str]
@@ -385,7 +385,7 @@ def pending_waits_of(
         retries: How many failed attempts a wait may leave behind.
         origin: The run whose context the run that resumes this one must be given; empty if it has none.
         attempt: Which attempt of LangGraph's at the node this execution is; the first is 1.
-        by: Who asks: the session of a Runner; this process, where it is left out.
+        by: The asker: the session of a Runner; by default this process.
         signs_for: The thread, on a server.
         asks_refused: What a budget has refused in an earlier run is asked again.
     """

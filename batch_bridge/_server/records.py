@@ -218,7 +218,7 @@ class ServerRecords:
 
     Attributes:
         ledger: The ledger. A row that cannot be read is set aside: a tick serves all tenants.
-        owners: Whose the requests are.
+        owners: The threads and tenants of requests.
         outbox: Outcomes that their threads have not taken yet.
         dead: Outcomes that could not be delivered.
         unclaimed: Answers that no wait asks for any more.

@@ -47,7 +47,7 @@ class Ticker:
 
     Args:
         dsn: Where the lock is.
-        name: Who ticks, in the log: a pool, or a bridge.
+        name: The ticker's name in the log: that of a pool, or of a bridge.
         hosts: One for each bridge, by the bridge's name.
         store: Where the ledgers are.
         is_idle: Returns whether a bridge is to send what waits, because no thread runs or could.

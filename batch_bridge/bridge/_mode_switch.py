@@ -150,11 +150,11 @@ def switch(
     """Return the provider and the policy for a mode, and the mode that counts.
 
     Args:
-        provider: Who answers.
+        provider: The provider.
         flush: When to send, in a mode that pools.
         mode: As it was given; `None` leaves it to the environment.
         realtime_below: As it was given, for `"auto"`.
-        what: Whose arguments these are, for the errors.
+        what: The object with these arguments, for the errors.
 
     Raises:
         TypeError: The provider has no realtime way, and one was asked for.

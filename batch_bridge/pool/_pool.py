@@ -71,7 +71,7 @@ class Pool:
             `AsyncPostgresSaver`; a checkpointer of its own is not used.
         bridges: One or several bridges; nodes refer to them by name. The same ones in each process.
         dsn: The database. The tables are made where they are missing.
-        name: Tells pools of one database from each other. Their bridges have names of their own, too: a bridge's queue
+        name: Distinguishes pools of one database. Their bridges have names of their own, too: a bridge's queue
             belongs to its name, whichever pool asks.
         concurrency: Threads that this process runs at the same time; parked ones do not count.
 

@@ -114,7 +114,7 @@ class ThreadTable:
 
     Args:
         connections: Where they are.
-        app: Whose jobs threads are.
+        app: The app whose jobs the threads are.
         pool: The pool's name.
         patience: With the database.
     """

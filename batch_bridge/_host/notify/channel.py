@@ -27,7 +27,7 @@ class Notifier:
 
     Args:
         urls: Where to, as apprise names them.
-        what: Who was given them, for its errors.
+        what: The object that received them, for its errors.
 
     Raises:
         MissingPackageError: The extra `notify` is not installed.

@@ -18,7 +18,7 @@ class Notice:
 
     Attributes:
         key: What it is about; the same key again is the same thing, as it is by then.
-        what: How that is. The same thing is told of again only if this is another.
+        what: Its state. The same thing causes another notice only if its state differs.
         title: Its first line.
         body: The rest.
     """

@@ -32,7 +32,7 @@ class Note:
     Attributes:
         key: The row's.
         thread: LangGraph's `thread_id`.
-        user: Who it runs for, where the deployment knows its users.
+        user: The user that it runs for, where the deployment knows its users.
         asks: What the interrupt that it parks at asks of this bridge, as `digest_asks` gives it. The server goes on
             showing a thread's last interrupt while the thread runs towards its next one.
         left_at: When it was left.

@@ -58,7 +58,7 @@ async def check_ticked(store: Rows, bridges: Sequence[str], user: str, thread: s
     Args:
         store: The deployment's.
         bridges: What it waits for.
-        user: Whose it is; empty where the deployment knows no users.
+        user: Its user; empty where the deployment knows no users.
         thread: Its id.
 
     Raises:
