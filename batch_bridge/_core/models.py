@@ -139,16 +139,32 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class CachedPrefix:
+    """How some prompts begin, which their provider keeps in a cache.
+
+    Attributes:
+        key: The same for equal beginnings, and for no others.
+        lasts: How long the provider keeps it after it was written.
+    """
+
+    key: str
+    lasts: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class Measure:
     """The group and the size of a request, before it is sent.
 
     Attributes:
         group: What one batch may not mix: endpoint, model, tenant.
         bytes: The request's share of the batch's input, exact if the provider has a byte limit.
+        prefix: How its prompt begins, where one request is to write that into the provider's cache before the others
+            that begin so are sent; `None`: it waits for no other.
     """
 
     group: str
     bytes: int
+    prefix: CachedPrefix | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,12 +227,14 @@ class Terms:
         bytes: The size of its input, as the provider measures it.
         lane: In which lane it was sent, if not in the bridge's own; `"fallback"` where that is another provider.
         deadline: How long its requests may take, where they said so themselves.
+        prefixes: Keys of the prefixes that it writes into the provider's cache, while others wait for that.
     """
 
     asked_at: datetime | None = None
     bytes: int = 0
     lane: str = ""
     deadline: timedelta | None = None
+    prefixes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

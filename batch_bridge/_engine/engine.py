@@ -31,6 +31,7 @@ from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._engine.flights.flight import Flight, first_pause
 from batch_bridge._engine.flights.notices import Notices, told
 from batch_bridge._engine.intake import CANCELLED, asked_at, judge, requeued, stand_by, within_budget, within_limits
+from batch_bridge._engine.sending import priming
 from batch_bridge._engine.sending import scheduling as _schedule
 from batch_bridge._engine.sending.joining import join
 from batch_bridge._engine.sending.submission import Sender
@@ -167,6 +168,7 @@ class Engine:
             else:
                 sent.append(waiting.id)
         await state.ledger.unqueued(sent)
+        priming.hold_again(state, now)
         await state.open_traces(closed)
 
     async def _inherited(
@@ -327,6 +329,7 @@ class Engine:
         finally:
             state.tell_moves()
             state.drain = state.till.relax() or state.drain  # what was held for want of money was due
+            state.drain = priming.release(state, now) or state.drain  # as was what waited for the provider's cache
             self._tell_long(now)
             self._tell_stuck(now)
 

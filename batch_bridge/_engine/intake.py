@@ -147,7 +147,10 @@ def _measured(state: State, request: Request, asked_at: datetime, lane: LadderLa
         )
     own = request.deadline if state.ladder is not None else None
     key = state.deduplication.key(request) if state.deduplication else ""
-    return Waiting(request.id, measure.group, measure.bytes, asked_at, key, own, request.tenant, request.thread)
+    prefix = measure.prefix if is_home else None
+    return Waiting(
+        request.id, measure.group, measure.bytes, asked_at, key, own, request.tenant, request.thread, prefix=prefix
+    )
 
 
 def within_limits(state: State, accepted: Sequence[Waiting]) -> tuple[list[Waiting], dict[str, Outcome]]:

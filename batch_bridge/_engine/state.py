@@ -41,6 +41,8 @@ _SIDE_BY_SIDE = 4
 """Batches that are looked after at the same time."""
 POLL_PATIENCE = timedelta(hours=24)
 """How long a batch is left in flight while each look at it fails with what its provider does not explain."""
+_LONGEST_WRITTEN = timedelta(days=1)
+"""How long it is remembered that a prefix was written; no provider keeps one for longer."""
 _LONGEST_HOLD = 64
 """Poll intervals that a group is left alone at the longest, after its batches were refused for want of room."""
 
@@ -61,6 +63,8 @@ class State:
         moves: Requests that have gone from one lane to another since that was told last.
         drain: All that waits is due, whatever the policy says.
         owed: Groups of which something is due, and waits for room.
+        held: Groups of the queue that wait until their prefix is in the provider's cache, with when that ends at last.
+        written: When it was seen that a prefix is in the provider's cache, by its key. It outlives the queue.
         held_until: Nothing is sent before that.
         paused: Nothing is sent until somebody says so; what is on its way is collected.
         hold: How long the next hold is.
@@ -106,6 +110,8 @@ class State:
     moves: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     drain: bool = False
     owed: set[str] = field(default_factory=set)
+    held: dict[str, datetime | None] = field(default_factory=dict)
+    written: dict[str, datetime] = field(default_factory=dict)
     held_until: datetime | None = None
     paused: bool = False
     hold: timedelta = field(init=False)
@@ -134,6 +140,7 @@ class State:
         self.till.refused.clear()
         self.drain, self.held_until = False, None
         self.owed.clear()
+        self.held.clear()
         self.quota_controller.opened()
         return self.queue
 
@@ -146,6 +153,11 @@ class State:
         if self.queue is None:
             raise RuntimeError(f"the engine of {self.name!r} was used before it was opened")
         return self.queue
+
+    def note_written(self, prefixes: Iterable[str], now: datetime) -> None:
+        """Note that prefixes are in the provider's cache, and forget which were long ago."""
+        self.written = {key: at for key, at in self.written.items() if now - at < _LONGEST_WRITTEN}
+        self.written.update(dict.fromkeys(prefixes, now))
 
     def shown(self, batch: Intent | SubmittedBatch, handle: JSON) -> JSON:
         """Return a batch's handle for a person to read: some providers store more with it."""

@@ -135,6 +135,8 @@ def terms_row(terms: Terms) -> dict[str, Any]:
         row["lane"] = terms.lane
     if terms.deadline is not None:
         row["deadline"] = terms.deadline.total_seconds()
+    if terms.prefixes:
+        row["prefixes"] = list(terms.prefixes)
     return row
 
 
@@ -144,7 +146,8 @@ def _terms(row: Any) -> Terms:
     asked_at = row.get("asked_at")
     own = read_seconds(row.get("deadline"))
     lane = row.get("lane") or ("fallback" if row.get("fallback") else "")  # so it was written before there were ladders
-    return Terms(_time(asked_at) if asked_at is not None else None, row["bytes"], lane, own)
+    prefixes = tuple(row.get("prefixes", ()))
+    return Terms(_time(asked_at) if asked_at is not None else None, row["bytes"], lane, own, prefixes)
 
 
 def blind_row(blind: Blind) -> list[float]:

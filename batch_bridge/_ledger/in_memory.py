@@ -8,7 +8,7 @@ from langgraph.store.base import GetOp, ListNamespacesOp, Op, PutOp, SearchOp
 
 from batch_bridge._core.models import Outcome, Request
 from batch_bridge._ledger.requests import StoredOutcomes, StoredRequests
-from batch_bridge._ledger.rows import Table
+from batch_bridge._ledger.rows import RowTable
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class MemoryRows:
 class MemoryRequests(StoredRequests):
     """Requests as objects in a dictionary."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: RowTable) -> None:
         super().__init__(table)
         self.held: dict[str, Request] = {}
 
@@ -83,7 +83,7 @@ class MemoryRequests(StoredRequests):
 class MemoryOutcomes(StoredOutcomes):
     """Outcomes as objects in a dictionary."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: RowTable) -> None:
         super().__init__(table)
         self.held: dict[str, Outcome] = {}
 

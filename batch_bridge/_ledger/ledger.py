@@ -44,9 +44,9 @@ from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._ledger.forms import attempts_of, batch_of, blind_row, closed_of, closed_row, terms_row
 from batch_bridge._ledger.old_shards import gather
-from batch_bridge._ledger.queue import Queue
+from batch_bridge._ledger.queue import LedgerQueue
 from batch_bridge._ledger.requests import StoredOutcomes, StoredRequests
-from batch_bridge._ledger.rows import CHUNK, Rows, SetAside, Table
+from batch_bridge._ledger.rows import CHUNK, Rows, RowTable, SetAside
 
 logger = logger_of(__name__)
 
@@ -78,14 +78,14 @@ class Ledger:
         store: Rows,
         bridge: str,
         *,
-        queue: Callable[[Table], Queue] = Queue,
-        requests: Callable[[Table], StoredRequests] = StoredRequests,
-        outcomes: Callable[[Table], StoredOutcomes] = StoredOutcomes,
+        queue: Callable[[RowTable], LedgerQueue] = LedgerQueue,
+        requests: Callable[[RowTable], StoredRequests] = StoredRequests,
+        outcomes: Callable[[RowTable], StoredOutcomes] = StoredOutcomes,
         most_closed: int | None = None,
         set_aside: SetAside | None = None,
         chunk: int = CHUNK,
     ) -> None:
-        self.table = Table(store, bridge, chunk=chunk, set_aside=set_aside)
+        self.table = RowTable(store, bridge, chunk=chunk, set_aside=set_aside)
         self._queue = queue(self.table)
         self._requests = requests(self.table)
         self._outcomes = outcomes(self.table)

@@ -11,7 +11,7 @@ from langgraph.store.base import Op
 
 from batch_bridge._core.models import JSON, Request
 from batch_bridge._ledger.requests import StoredRequests
-from batch_bridge._ledger.rows import Table
+from batch_bridge._ledger.rows import RowTable
 
 BUDGET: Final = 256_000_000
 """Characters of items that a bridge holds in memory."""
@@ -25,7 +25,7 @@ class MemoryBudget(StoredRequests):
         budget: Characters of items that are held in memory.
     """
 
-    def __init__(self, table: Table, budget: int = BUDGET) -> None:
+    def __init__(self, table: RowTable, budget: int = BUDGET) -> None:
         super().__init__(table)
         self._held: dict[str, tuple[Request, int]] = {}
         self._left = budget

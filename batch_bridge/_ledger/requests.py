@@ -12,7 +12,7 @@ from langgraph.store.base import Op
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.models import Errored, Outcome, Request
 from batch_bridge._ledger.forms import outcome_of, request_of, request_row
-from batch_bridge._ledger.rows import Table
+from batch_bridge._ledger.rows import RowTable
 
 _DAMAGED: Final = Errored(
     "its outcome was damaged in the store; send the request again", code="outcome_damaged", retryable=True
@@ -22,7 +22,7 @@ _DAMAGED: Final = Errored(
 class StoredRequests:
     """Requests as rows, from intake until their outcome is written."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: RowTable) -> None:
         self._table = table
 
     async def add(self, requests: Iterable[Request]) -> None:
@@ -45,7 +45,7 @@ class StoredRequests:
 class StoredOutcomes:
     """Outcomes as rows, from settlement until they are forgotten."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: RowTable) -> None:
         self._table = table
 
     async def add(self, outcomes: Mapping[str, Outcome]) -> None:

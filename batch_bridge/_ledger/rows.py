@@ -28,7 +28,7 @@ class Rows(Protocol):
         ...
 
 
-class Table:
+class RowTable:
     """The rows of one bridge, each kind in a namespace of its own.
 
     Args:

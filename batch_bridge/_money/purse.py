@@ -91,7 +91,8 @@ class Purse:
         on_change: Called then, by who waits for it.
     """
 
-    def __init__(self, budget: Budget | None = None) -> None:
+    def __init__(self, budget: Budget | None = None, *, most_ended: int = _MOST_ENDED) -> None:
+        self._most_ended = most_ended
         self.budget = budget or Budget()
         self.version = 0
         self.on_change: list[Callable[[], None]] = []
@@ -130,7 +131,7 @@ class Purse:
             return
         self._ended[thread] = None
         self._ended.move_to_end(thread)
-        while len(self._ended) > _MOST_ENDED:
+        while len(self._ended) > self._most_ended:
             oldest, _ = self._ended.popitem(last=False)
             if not self.own(oldest).reserved:
                 for part in self._parts.values():

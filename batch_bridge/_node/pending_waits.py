@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from langgraph.errors import GraphInterrupt
@@ -37,7 +37,7 @@ from batch_bridge.errors import NondeterministicNodeError
 
 _SHORT_GRACE = 0.05
 """Seconds that an execution waits for slow siblings, once an answer has come that no wait has asked for yet."""
-_LONG_GRACE = 2.0
+LONG_GRACE: Final = 2.0
 """Seconds that it waits for them before it calls the node nondeterministic."""
 _MOST_ROUNDS = 32
 """Rounds in a row of which a task may take nothing, whichever task asked for them. One more is an error."""
@@ -100,7 +100,9 @@ class PendingWaits:
         by: str = "",
         signs_for: str = "",
         asks_refused: bool = False,
+        grace: float = LONG_GRACE,
     ) -> None:
+        self._grace = grace
         self._asks_refused = asks_refused
         self._thread = signs_for
         self._keys: Keys | None = None
@@ -255,7 +257,7 @@ class PendingWaits:
                     return 0.0
             stray = [not each.ids <= self._claimed for each in self._rounds]
             lost = self._is_lost(stray)
-            grace = _LONG_GRACE if lost else _SHORT_GRACE if any(stray) else 0.0
+            grace = self._grace if lost else _SHORT_GRACE if any(stray) else 0.0
             if time.monotonic() - self._parked.since < grace:
                 return grace / 20
             if lost:
@@ -376,6 +378,7 @@ def pending_waits_of(
     by: str = "",
     signs_for: str = "",
     asks_refused: bool = False,
+    grace: float = LONG_GRACE,
 ) -> PendingWaits:
     """Return the pending waits of an execution; all its waits get the same object.
 
@@ -388,6 +391,7 @@ def pending_waits_of(
         by: The asker: the session of a Runner; by default this process.
         signs_for: The thread, on a server.
         asks_refused: What a budget has refused in an earlier run is asked again.
+        grace: Seconds that slow siblings have before a node is called nondeterministic.
     """
     with _boxes_lock:
         pending = _pending.get(run)
@@ -397,6 +401,6 @@ def pending_waits_of(
         if waits is None:
             recount = COUNTS_ON and attempt > 1
             waits = pending[execution] = PendingWaits(
-                retries, origin, recount=recount, by=by, signs_for=signs_for, asks_refused=asks_refused
+                retries, origin, recount=recount, by=by, signs_for=signs_for, asks_refused=asks_refused, grace=grace
             )
         return waits

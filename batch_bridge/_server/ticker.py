@@ -51,6 +51,7 @@ class Ticker:
         hosts: One for each bridge, by the bridge's name.
         store: Where the ledgers are.
         is_idle: Returns whether a bridge is to send what waits, because no thread runs or could.
+        beat: Seconds between two looks at whether the lock is still held.
     """
 
     def __init__(
@@ -60,7 +61,10 @@ class Ticker:
         hosts: dict[str, ServerHost],
         store: Rows,
         is_idle: Callable[[str], Awaitable[bool]],
+        *,
+        beat: float = _BEAT,
     ) -> None:
+        self._beat = beat
         self._dsn = dsn
         self._keys = [zlib.crc32(bridge.encode()) & 0x7FFFFFFF for bridge in sorted(hosts)]
         self._name = name
@@ -135,7 +139,7 @@ class Ticker:
         """Check the lock's connection now and then, and show in the leases that this process lives."""
         try:
             while True:
-                await asyncio.sleep(_BEAT)
+                await asyncio.sleep(self._beat)
                 async with asyncio.timeout(_ANSWER):
                     await connection.execute("SELECT 1")
                 for host in self._hosts.values():

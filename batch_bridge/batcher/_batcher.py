@@ -23,12 +23,12 @@ from batch_bridge._engine import POLL_PATIENCE
 from batch_bridge._engine.telemetry import Telemetry
 from batch_bridge._engine.waiting.ladder import OnDeadline
 from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress
-from batch_bridge._host.loop_thread import LoopThread
 from batch_bridge._host.notify import Notify
 from batch_bridge._host.report import Report
 from batch_bridge._money import Budget, Price, Prices, Quote
 from batch_bridge._node.given_items import check_item, check_items
 from batch_bridge.batcher._atexit import close_at_exit, closed, watch_at_exit
+from batch_bridge.batcher._inside import USUAL, Inside
 from batch_bridge.batcher._request_ids import DurableNames, FreshNames, Names, ReturnedNames
 from batch_bridge.batcher._retained import Retained
 from batch_bridge.batcher._submission import Ended, PendingRequest, Submission
@@ -125,7 +125,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         *,
         submit_func: Callable[[list[ItemT]], Any],
         poll_func: Callable[[Any], Results[AnswerT] | Awaitable[Results[AnswerT]]],
-        _place: LoopThread | None = None,
+        _inside: Inside = USUAL,
         **options: Unpack[BatcherOptions],
     ) -> None: ...
     @overload
@@ -135,7 +135,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         *,
         submit_func: Submit | None = None,
         poll_func: Poll | None = None,
-        _place: LoopThread | None = None,
+        _inside: Inside = USUAL,
         **options: Unpack[BatcherOptions],
     ) -> None: ...
     def __init__(
@@ -175,7 +175,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         on_complete: OnProgress | None = None,
         callback_workers: int = 0,
         notify: Notify | None = None,
-        _place: LoopThread | None = None,
+        _inside: Inside = USUAL,
     ) -> None:
         callbacks = Callbacks(on_event, on_progress, on_item, on_complete, callback_workers)
         callbacks.check("Batcher")
@@ -227,7 +227,7 @@ class Batcher(Generic[ItemT, AnswerT]):
             self._names = FreshNames()
         else:
             self._names = DurableNames(name)
-            retained = Retained(name, self._names, kept_for)
+            retained = Retained(name, self._names, kept_for, most=_inside.most_retained)
         self._identity: Identity | None = getattr(bridge.provider, "identity", None) if path is not None else None
         self._is_placed = False
         shows_items = should_flush_func is not None
@@ -239,7 +239,7 @@ class Batcher(Generic[ItemT, AnswerT]):
             shows_items=shows_items,
             callbacks=callbacks,
             give_up_after=duration(give_up_after, "give_up_after"),
-            place=_place,
+            inside=_inside,
         )
         self._worker.open()
         if peek:

@@ -25,8 +25,6 @@ _IN_ROW: Final = 1000
 """Requests in one row."""
 _PAGE: Final = 20
 """Rows that are read at once."""
-_MOST: Final = 1_000_000
-"""Requests of this process whose answers are kept: each takes about 200 bytes of memory."""
 
 Forget = Callable[[Sequence[str]], Awaitable[None]]
 
@@ -38,9 +36,11 @@ class Retained:
         bridge: Part of every key.
         names: What this process calls its requests; a name may be given out again once its outcome is forgotten.
         period: How long an outcome stays at least.
+        most: Requests of this process whose answers are kept.
     """
 
-    def __init__(self, bridge: str, names: DurableNames, period: timedelta) -> None:
+    def __init__(self, bridge: str, names: DurableNames, period: timedelta, *, most: int) -> None:
+        self._most = most
         self._root = ("batch_bridge", bridge, "told")
         self._names = names
         self._period = period
@@ -67,7 +67,7 @@ class Retained:
     async def tidy(self, store: Rows, ledger: Ledger, forget: Forget, now: datetime) -> None:
         """Let go of what is old, and of more than is kept at all. Costs nothing until an hour has passed."""
         oldest = now - self._period
-        while self._own and (self._own[0][0] < _hour(oldest) or self._count > _MOST):
+        while self._own and (self._own[0][0] < _hour(oldest) or self._count > self._most):
             await self._forget_own(store, forget)
         if self._due is not None and now < self._due:
             return

@@ -38,6 +38,7 @@ from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._status.journal import Journal, Look
 from batch_bridge._status.models import Threads
+from batch_bridge.batcher._inside import USUAL, Inside
 from batch_bridge.batcher._look import look_at_items
 from batch_bridge.batcher._retained import Retained
 from batch_bridge.batcher._submission import Ended, PendingRequest, Status, Submission, hand_back
@@ -47,20 +48,11 @@ from batch_bridge.events import Delivered, Progress
 
 _CHUNK = 1000
 """Outcomes that are read at once."""
-_PATIENCE = 60.0
-"""Seconds within which a worker without waiting callers ends: it tries to send the queue, then closes its file."""
-
 _LOOK = 5.0
 """Seconds that who does not wait for a batch waits for a look at whether it has ended."""
 
-_LEAVE = 1.0
-"""Seconds that its thread has at least to end in."""
-
 _GLANCE = 1.0
 """Seconds after which a caller that waits for the worker's thread checks whether it is alive."""
-
-_MOST_CLOSED = 1000
-"""Ended batches that a worker in memory remembers: the creations of an hour are counted by them."""
 
 _NO_CALLBACKS = Callbacks()
 
@@ -86,7 +78,7 @@ class Worker:
         shows_items: Have the items of what is queued at hand, for `queued_items`.
         callbacks: What the user wants to be told.
         give_up_after: How long nothing may move until it ends; `None`: for ever.
-        place: The thread that it runs on, which others may share; one of its own if not given.
+        inside: How it works inside.
     """
 
     def __init__(
@@ -99,7 +91,7 @@ class Worker:
         shows_items: bool = False,
         callbacks: Callbacks = _NO_CALLBACKS,
         give_up_after: timedelta | None = None,
-        place: LoopThread | None = None,
+        inside: Inside = USUAL,
     ) -> None:
         self._listeners = listen(callbacks, self._look)
         self._asked = self._answered = 0
@@ -135,7 +127,8 @@ class Worker:
         self._is_clean = False
         self._has_warned = False
         self._opened = threading.Event()
-        self._place = place or LoopThread(f"batcher {bridge.name}")
+        self._inside = inside
+        self._place = inside.place or LoopThread(f"batcher {bridge.name}")
         self._work: Work | None = None
 
     @property
@@ -209,13 +202,13 @@ class Worker:
             return
         self._opened.wait()
         was_open = not self._closed
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + self._inside.patience
         if wait and was_open:
             flushed: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
             self._sent.clear()
             self.hand_in(Submission([], flushed, flush=True))
             flushed.result()
-            self._idle.wait(_PATIENCE if self._peek else None)
+            self._idle.wait(self._inside.patience if self._peek else None)
             if self._peek and not self._sent.wait(max(deadline - time.monotonic(), 0)):
                 logger.warning(
                     "%s: not every request could be sent; the rest is stored, and sent when the file is opened again",
@@ -228,7 +221,7 @@ class Worker:
             with contextlib.suppress(RuntimeError):  # the loop has ended already
                 self._loop.call_soon_threadsafe(self._stop.set)
         assert self._work is not None  # noqa: S101  # it is open
-        self._work.join(max(deadline - time.monotonic(), _LEAVE) if self._peek else None)
+        self._work.join(max(deadline - time.monotonic(), self._inside.leave) if self._peek else None)
         if self._work.is_alive():
             logger.warning(
                 "%s: a call to the provider is still under way; its result is looked up when the file is opened again",
@@ -263,7 +256,7 @@ class Worker:
             self._opened.wait()
         if not self._can_call:
             return function()
-        return self._call_there(function).result(_PATIENCE)
+        return self._call_there(function).result(self._inside.patience)
 
     async def aon_loop(self, function: Callable[[], T]) -> T:
         """Do what `on_loop` does, without blocking."""
@@ -432,7 +425,7 @@ class Worker:
                 self._patience = Patience("ledger", tell=tell)
                 self._rows = PatientRows(file, self._patience)
             rows, name = self._rows, self._bridge.name
-            ledger = durable(rows, name) if self._peek else ledger_in(rows, name, most_closed=_MOST_CLOSED)
+            ledger = durable(rows, name) if self._peek else ledger_in(rows, name, most_closed=self._inside.most_closed)
             engine = self._bridge.engine(ledger)
             engine.standstill = Standstill(self._give_up_after)
             self._engine_loop = EngineLoop(

@@ -32,6 +32,7 @@ from batch_bridge._money import Budget, Lane, Price, Prices, Purse, Quote, of_as
 from batch_bridge._node.platform.client import LINGER as LINGER_ON_SERVER
 from batch_bridge._node.platform.client import Access, Service, introduce, introduce_built
 from batch_bridge._node.platform.keys import KeyRing
+from batch_bridge._server.delivery import DELIVERY_LIMITS
 from batch_bridge._server.graph import build
 from batch_bridge._server.port.threads import ThreadServer
 from batch_bridge._server.tick import ServerHost
@@ -225,6 +226,7 @@ class Bridge:
         self._retention = _positive(retention)
         self._access = Access(_service(client), LINGER_ON_SERVER if self._linger is None else math.ceil(self._linger))
         self._hosts: dict[str, ServerHost] = {}
+        self._delivery_limits = DELIVERY_LIMITS
         self._graph: CompiledStateGraph[Any, Any, Any, Any] | None = None
         self.__annotations__: dict[str, Any] = {}  # Aegra asks what it calls for its hints, as if it were a function
 
@@ -369,6 +371,7 @@ class Bridge:
                 self._retention,
                 listeners=self.listen(),
                 notifier=self._notifier,
+                delivery=self._delivery_limits,
             )
         return self._hosts[graph_id]
 

@@ -73,8 +73,10 @@ class ModeSwitch:
 
     def measure(self, request: Request) -> Measure:
         """Both ways refuse the same requests; other lanes may refuse more."""
-        is_other = self._below == math.inf and self._lane != "realtime"
-        return self._twin.measure(request) if is_other else self._batch.measure(request)
+        if self._below < math.inf:
+            return self._batch.measure(request)
+        measure = self._twin.measure(request) if self._lane != "realtime" else self._batch.measure(request)
+        return replace(measure, prefix=None)  # nobody waits for a batch
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
         """Choose the way, for good."""

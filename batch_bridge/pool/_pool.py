@@ -26,6 +26,7 @@ from batch_bridge._server.postgres import connections
 from batch_bridge._server.ticker import Ticker
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import LegLostError, RunnerStateError, SubmittedThreadError, UnknownThreadError
+from batch_bridge.pool._job_manager import PatientJobs
 from batch_bridge.pool._leg import PARKED, LegHost
 from batch_bridge.pool._leg_saver import LegSaver
 from batch_bridge.pool._postgres import make_tables
@@ -136,6 +137,7 @@ class Pool:
         self._connections = await stack.enter_async_context(connections(self._dsn, min(self._concurrency, 16) + 4))
         connector = procrastinate.PsycopgConnector(conninfo=self._dsn, min_size=1, max_size=6)
         self._app = procrastinate.App(connector=connector)
+        self._app.job_manager = PatientJobs(connector, self._ledger_patience)
         retry = procrastinate.RetryStrategy(wait=2)  # what a leg raises is never the thread's own error
         self._app.task(name=TASK, queue=queue_of(self._name), retry=retry)(self._leg)
         await stack.enter_async_context(self._app.open_async())

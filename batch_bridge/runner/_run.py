@@ -64,6 +64,7 @@ class RunHost(Protocol):
     bridges: frozenset[str]
     failures: Failures
     untracked: UntrackedMemory
+    grace: float
     unclaimed: Unclaimed
     by: str
     """Who asks: this session."""
@@ -488,7 +489,7 @@ class Run:
         return config  # type: ignore[return-value]
 
     async def _begin(self, thread: Thread, value: Any) -> None:
-        link = Link(self._host.bridges, by=self._host.by, untracked=self._host.untracked)
+        link = Link(self._host.bridges, by=self._host.by, untracked=self._host.untracked, grace=self._host.grace)
         replay = False
         if self._is_new:
             link.loaded = (None,)
@@ -506,7 +507,13 @@ class Run:
         await self._step(thread, value, self._config(thread, link, replay=replay), link)
 
     async def _resume(self, thread: Thread) -> None:
-        link = Link(self._host.bridges, thread.failures, by=self._host.by, untracked=self._host.untracked)
+        link = Link(
+            self._host.bridges,
+            thread.failures,
+            by=self._host.by,
+            untracked=self._host.untracked,
+            grace=self._host.grace,
+        )
         config = self._config(thread, link)
         interrupts = await self._pending(config, link)
         pending, _ = sort_interrupts(interrupts)

@@ -27,6 +27,7 @@ from batch_bridge._ledger.make import ledger_in
 from batch_bridge._ledger.patience import STORE_PATIENCE, Patience, PatientRows, patient_saver
 from batch_bridge._ledger.rows import Rows
 from batch_bridge._money import AccountLine, Budget, Cost, Prices, Purse, Quote, of_sample, receipt, rows
+from batch_bridge._node.pending_waits import LONG_GRACE
 from batch_bridge._node.untracked_state import UntrackedMemory
 from batch_bridge._status.journal import Look
 from batch_bridge._status.models import Threads, Wave
@@ -106,6 +107,7 @@ class Session:
         self.failures = Failures(store)
         self.rows: Rows = store
         self.untracked = UntrackedMemory()
+        self.grace = LONG_GRACE
         self.unclaimed = Unclaimed(store)
         self.by = uuid4().hex[:16]
         self.under_way: dict[str, Run | None] = {}

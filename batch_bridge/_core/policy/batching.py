@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from batch_bridge._core.models import Intent, Limits, SubmittedBatch
+from batch_bridge._core.models import CachedPrefix, Intent, Limits, SubmittedBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,7 @@ class Waiting:
     `bytes` is its share of a batch's input; `key` is what its answer is known by (see `_sharing`), where that is asked;
     `deadline` is its own, where it has one; `tenant` is whose it is, where there are several; `thread` is who waits.
     `late_at` is when it leaves the lane that it waits for; those of one `kind` may share a batch.
+    `prefix` is how its prompt begins, where it waits until that is in the provider's cache.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Waiting:
     thread: str = ""
     late_at: datetime | None = None
     kind: object = None
+    prefix: CachedPrefix | None = None
 
 
 def cap(limits: Limits, max_requests: int, max_bytes: int | None) -> Limits:

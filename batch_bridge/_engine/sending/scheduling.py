@@ -8,6 +8,7 @@ from batch_bridge._core.models import Limits
 from batch_bridge._core.policy.batching import Waiting, cap
 from batch_bridge._core.provider import Provider
 from batch_bridge._engine.flights.flight import first_pause
+from batch_bridge._engine.sending import priming
 from batch_bridge._engine.state import State
 from batch_bridge._engine.waiting.ladder import Aside, LadderLane, is_aside, lane_of_group
 from batch_bridge._engine.waiting.quota import Admission
@@ -86,6 +87,7 @@ def wake_at(state: State, now: datetime) -> datetime | None:
         times += _flush_times(state, now)
     if (late_at := queue.late_at) is not None:
         times.append(late_at)
+    times += priming.times(state, now)
     for name in {lane_of_group(group)[0] for group in queue.groups} - {""}:
         lane = state.lane(name)
         if state.till.is_short and not state.is_last(lane):

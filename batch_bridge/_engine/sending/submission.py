@@ -15,6 +15,7 @@ from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._engine.flights.flight import Flight, first_pause
 from batch_bridge._engine.intake import judge
+from batch_bridge._engine.sending import priming
 from batch_bridge._engine.sending.joining import join
 from batch_bridge._engine.sending.scheduling import batch_limits
 from batch_bridge._engine.settlement.leaving import next_look
@@ -48,7 +49,13 @@ class Sender:
         if deduplication is not None:
             waiting = await self._join(await self._recall(deduplication, waiting, now))
         shared = deduplication is not None and deduplication.dedupe
-        await state.each(split(waiting, batch_limits(state), shared=shared), lambda each: self._begin(each, now))
+        plan = priming.divide(state, waiting, now, shared=shared)
+        limits = batch_limits(state)
+        batches = [
+            *((each, True) for each in split(plan.first, limits, shared=shared)),
+            *((each, False) for each in split(plan.rest, limits, shared=shared)),
+        ]
+        await state.each(batches, lambda each: self._begin(each[0], now, primes=each[1]))
 
     async def flush_in(self, lane: LadderLane, waiting: Sequence[Waiting], now: datetime) -> None:
         """Send requests that are queued for another lane than the home."""
@@ -118,7 +125,9 @@ class Sender:
 
     # -- one batch -----------------------------------------------------------------------------------------------
 
-    async def _begin(self, planned: tuple[Waiting, ...], now: datetime, lane: LadderLane | None = None) -> None:
+    async def _begin(
+        self, planned: tuple[Waiting, ...], now: datetime, lane: LadderLane | None = None, *, primes: bool = False
+    ) -> None:
         # Up to here they were in the queue: its turn may come late, and what was given up meanwhile is not sent.
         state, queue = self._state, self._state.opened()
         deduplication = state.deduplication_in(lane)
@@ -133,7 +142,8 @@ class Sender:
         for request_id in admitted.refused:
             queue.discard(request_id)  # at once: nobody cancels what is about to be refused
         if members:
-            await self._begin_with(members, asked, admitted, now, lane)
+            prefixes = {each.prefix.key for each in members if each.prefix is not None} if primes else ()
+            await self._begin_with(members, asked, admitted, now, lane, prefixes=tuple(sorted(prefixes)))
         await state.refuse(admitted.refused)
         state.settled += admitted.refused
 
@@ -144,6 +154,8 @@ class Sender:
         admitted: Admitted,
         now: datetime,
         lane: LadderLane | None,
+        *,
+        prefixes: tuple[str, ...],
     ) -> None:
         state = self._state
         ids = tuple(request.id for request in members)
@@ -155,7 +167,7 @@ class Sender:
         asked_at, size = min(each.queued_at for each in members), sum(each.bytes for each in members)
         name, group = lane_of_group(members[0].group)
         own = members[0].deadline if state.ladder is None else state.ladder.deadline_of(members)
-        intent = Intent(key, ids, group, now, None, keys, shared, Terms(asked_at, size, name, own))
+        intent = Intent(key, ids, group, now, None, keys, shared, Terms(asked_at, size, name, own, prefixes))
         waiting = {each.id: each for each in members}
         flight = Flight(intent, now, first_pause(state.interval), next_look(state, intent, now), waiting=waiting)
         again = [each for each in ids if state.ledger.tries(each)]

@@ -484,6 +484,8 @@ class Settler:
         )
         await state.ledger.close(closed, money)
         state.history.add(closed)
+        if batch.terms.prefixes and kinds["succeeded"] == len(batch.members):
+            state.note_written(batch.terms.prefixes, now)
         await state.end_trace(closed, account)
         if account is not None:
             state.till.settle(batch.key, account)

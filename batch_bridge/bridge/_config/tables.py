@@ -137,6 +137,7 @@ class Anthropic(ProviderTable):
     betas: list[Text] = Field(default_factory=list)
     lost_after: DurationOrNever = None
     delete_batches: Flag = False
+    prime: Flag = False
 
 
 class Gemini(ProviderTable):

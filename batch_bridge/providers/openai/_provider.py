@@ -113,6 +113,7 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         allow: Allowed = None,
         quirks: Name = "openai",
     ) -> None:
+        self._tokenizer = TOKENIZER
         self._quirks = quirks_of("azure" if quirks == "openai" and is_at_azure(client) else quirks)
         limits = limits or self._quirks.limits
         super().__init__(OpenAIClients(client, self._quirks, responses or USUAL), limits, deletes=delete_files)
@@ -154,7 +155,7 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
     def tokens(self, request: Request) -> int | None:
         """Return a request's tokens, counted by tiktoken if it is installed and has the model's encoding on disk."""
         call = self._read(request)
-        return TOKENIZER.count(call.model, call.body)
+        return self._tokenizer.count(call.model, call.body)
 
     def identity(self, request: Request) -> bytes:
         """Return what decides a request's answer: the whole body, the endpoint, and where the client sends it.

@@ -3,6 +3,8 @@
 from typing import Any
 
 BYTES_PER_TOKEN = 4
+STREAM_FIELDS = ("stream", "stream_options")
+"""Of a request's body: they say how it is answered, and not what with."""
 QUOTED = 60
 """So many characters of the question stand in the answer."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from batch_bridge.testing._answers.answer import Answer, refused
-from batch_bridge.testing._answers.asked import BYTES_PER_TOKEN, Question
+from batch_bridge.testing._answers.asked import BYTES_PER_TOKEN, STREAM_FIELDS, Question
 from batch_bridge.testing._answers.stand_in_other import embeddings, images, moderations
 from batch_bridge.testing._anthropic.stand_in import message
 from batch_bridge.testing._batches.endpoints import (
@@ -42,7 +42,8 @@ def answer_with(url: str, body: dict[str, Any], text: str | None) -> Answer:
             return refused(
                 400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
             )
-    raw = orjson.dumps(body, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    asked_for = {name: value for name, value in body.items() if name not in STREAM_FIELDS}
+    raw = orjson.dumps(asked_for, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
     asked = Question(body, sha256(raw).hexdigest(), math.ceil(len(raw) / BYTES_PER_TOKEN), text)
     return Answer(200, _SHAPES[url](asked))
 

@@ -8,13 +8,12 @@ from typing import Any, Final
 import orjson
 from starlette.responses import Response, StreamingResponse
 
+from batch_bridge.testing._answers.asked import STREAM_FIELDS
 from batch_bridge.testing._server.gate import HTTPCall, drop
 
 PIECE_CHARACTERS: Final = 8
 MAX_PIECES: Final = 64
 """A text comes in pieces of so many characters, and of more if it would be more than so many pieces."""
-
-_OPTIONS: Final = ("stream", "stream_options")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ def pieces(text: object) -> Iterator[str]:
 
 def without_stream(body: Mapping[str, Any]) -> dict[str, Any]:
     """A request as an answerer sees it: answers are the same, streamed or not."""
-    return {name: value for name, value in body.items() if name not in _OPTIONS}
+    return {name: value for name, value in body.items() if name not in STREAM_FIELDS}
 
 
 def stream(call: HTTPCall, events: Iterable[Event]) -> Response:

@@ -13,6 +13,7 @@ from langgraph.store.base import SearchOp
 from langgraph.store.postgres.aio import AsyncPostgresStore
 from langgraph.types import Command, interrupt
 from postgres import cluster
+from procrastinate.exceptions import ConnectorException
 
 from batch_bridge import Bridge, wait
 from batch_bridge._server.ticker import Ticker
@@ -207,6 +208,26 @@ async def test_a_leg_that_was_taken_for_dead_does_not_change_what_its_thread_ask
         assert await pool._rows.abatch([SearchOp(("batch_bridge_failures",))]) == [[]], "nor is a failure noted"
 
 
+@pytest.mark.parametrize("arrives", [False, True])
+async def test_a_job_is_finished_though_the_connection_is_lost_at_that_moment(postgres, provider, monkeypatch, arrives):
+    lost = []
+    async with working(made(postgres, provider)) as pool:
+        execute = pool._app.connector.execute_query_async
+
+        async def losing(query, **given):
+            if "finish_job" in query and not lost:
+                lost.append(query)
+                if arrives:
+                    await execute(query=query, **given)
+                raise ConnectorException("the connection was lost")
+            return await execute(query=query, **given)
+
+        monkeypatch.setattr(pool._app.connector, "execute_query_async", losing)
+        async with asyncio.timeout(100):
+            (result,) = await pool.abatch([{"q": "a"}], run_id=run_id())
+    assert (result["answer"], len(lost)) == ("<again <a>>", 1)
+
+
 async def test_a_quiet_tick_costs_few_statements(postgres, provider, monkeypatch):
     pool, run, execute = made(postgres, provider), [], psycopg.AsyncCursor.execute
 
@@ -359,9 +380,8 @@ async def test_a_ticker_whose_lock_is_lost_ends_though_a_tick_swallows_that_it_i
     async def is_idle(_):
         return False
 
-    monkeypatch.setattr("batch_bridge._server.ticker._BEAT", 0.05)
     host = Host()
-    ticker = Ticker("", "lost", {"bridge": host}, None, is_idle)
+    ticker = Ticker("", "lost", {"bridge": host}, None, is_idle, beat=0.05)
     with pytest.raises(ExceptionGroup):
         async with asyncio.timeout(5):
             await ticker._hold(Connection())

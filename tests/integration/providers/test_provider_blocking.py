@@ -73,7 +73,7 @@ PROVIDERS = {
     ),
     "gemini": (
         lambda: GeminiBatch(model=MODEL),
-        lambda: GeminiBatch(genai.Client(), model=MODEL),
+        lambda: GeminiBatch(genai.Client(http_options={"api_version": "v1beta"}), model=MODEL),
     ),
 }
 """Each provider without a client, and with one that is as its own would be."""

@@ -22,7 +22,8 @@ class Download:
         is_gone: Whether the API says that no results exist.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, held: int = _HELD) -> None:
+        self._most_held = held
         self.error: Exception | None = None
         self.is_gone = False
         self._pieces: list[bytes] = []
@@ -34,7 +35,7 @@ class Download:
         """Add a piece."""
         self._pieces.append(chunk)
         self._held += len(chunk)
-        if self._held >= _HELD:
+        if self._held >= self._most_held:
             await asyncio.to_thread(self._spill)
 
     async def lines(self, most: int) -> AsyncGenerator[bytes | TooLong, None]:
@@ -76,7 +77,7 @@ class Download:
     def _read(self) -> bytes:
         assert self._file is not None  # noqa: S101  # as `_chunks` has seen
         self._file.seek(self._at)
-        chunk: bytes = self._file.read(_HELD)
+        chunk: bytes = self._file.read(self._most_held)
         self._at += len(chunk)
         return chunk
 
