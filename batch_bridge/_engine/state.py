@@ -1,4 +1,4 @@
-"""What the rooms of one engine share: settings, the queue, the batches on their way, and what is to be told."""
+"""What the rooms of one engine share: settings, the queue, the batches on their way, and pending reports."""
 
 import asyncio
 from collections import Counter
@@ -57,8 +57,8 @@ class State:
         quota_controller: Keeps them to the provider's quotas.
         turns: Whose turn it is among tenants. It outlives the queue.
         handles: What providers have called batches, by our key, until that is written down. It outlives a ledger that
-            could not be written: nobody else may be able to tell.
-        settled: Requests that have an outcome since the host was told last.
+            could not be written: no other place may know them.
+        settled: Requests that received an outcome since the last report to the host.
         too_short: Requests that no lane can answer in time, with the lane that they go to, since that was told last.
         moves: Requests that have gone from one lane to another since that was told last.
         drain: All that waits is due, whatever the policy says.
@@ -66,13 +66,13 @@ class State:
         held: Groups of the queue that wait until their prefix is in the provider's cache, with when that ends at last.
         written: When it was seen that a prefix is in the provider's cache, by its key. It outlives the queue.
         held_until: Nothing is sent before that.
-        paused: Nothing is sent until somebody says so; what is on its way is collected.
+        paused: Whether sending waits for a command; batches on their way are still collected.
         hold: How long the next hold is.
         prices: What tokens cost.
         terms: How long the provider works on a batch, and keeps its results.
         till: What may be spent, and what was used.
-        telemetry: Who traces it.
-        totals: What it has done, where somebody traces it.
+        telemetry: Traces it; `None` without tracing.
+        totals: What it has done, for telemetry.
         history: How long batches took that have ended.
         watch: Tells of what does not get on.
         notices: What has been said in the log already.
@@ -165,7 +165,7 @@ class State:
         return handle if show is None else show(handle)
 
     def lane(self, name: str) -> LadderLane:
-        """Return a lane by its name; the home where there is none of that name.
+        """Return a lane by its name; the home if no lane has that name.
 
         Raises:
             RuntimeError: There are no lanes at all.
@@ -246,7 +246,7 @@ class State:
         if not errors:
             return
         first, *others = errors
-        if isinstance(first, asyncio.CancelledError):  # nobody cancelled us: the gather would have ended
+        if isinstance(first, asyncio.CancelledError):  # this task was not cancelled: the gather would have ended
             first = RuntimeError(f"the provider of {self.name!r} raised CancelledError, which ends no batch")
         for other in others:
             first.add_note(f"another batch of {self.name!r} failed at the same time: {said(other)}")
@@ -283,7 +283,7 @@ class State:
         await self.ledger.note_trace(closed.key, None)
 
     async def drop_trace(self, key: str) -> None:
-        """Let go of what was written down for a batch that came to nothing."""
+        """Delete the trace of a batch that was not sent."""
         if self.telemetry is not None:
             await self.ledger.note_trace(key, None)
 
@@ -370,7 +370,7 @@ class State:
             self.on_event(events.DeadlineTooShort(bridge=self.name, requests=tuple(ids), lane=lane))
 
     def _called(self, name: str) -> str:
-        """Return what a lane is called for whoever is told of it."""
+        """Return a lane's name for reports."""
         return name or self.lane("").name or mode_of(self.provider)
 
     def tell_cancelled(self, requests: Iterable[str]) -> None:

@@ -1,8 +1,9 @@
 """Who owns a bridge or a run in a store that several processes may open: one at a time.
 
-A store has no compare-and-set. So who wants to own something takes a ticket, as in a bakery, and waits until nobody has
-a lower one; a ticket is 0 while its holder chooses. The owner says so in a row of its own, which it reads before each
-submission: whoever was taken for dead, and wakes up again, finds another's name there, and sends nothing.
+A store has no compare-and-set. So a process that wants to own something takes a ticket, as in a bakery, and waits until
+no other process has a lower one; a ticket is 0 while its holder chooses. The owner names itself in a row of its own,
+which it reads before each submission: a process that was taken for dead, and wakes up again, finds another name there,
+and sends nothing.
 
 ::
 
@@ -127,7 +128,7 @@ class Claims:
         self._held[what] = row
 
     async def sweep(self) -> None:
-        """Let go of what processes have left that were killed, and whose runs nobody has continued."""
+        """Delete the rows of killed processes whose runs no other process has continued."""
         (rows,) = await self._store.abatch([SearchOp((_ROOT,), limit=_MOST)])
         dead = [
             row
@@ -141,7 +142,7 @@ class Claims:
         await self._store.abatch([PutOp(row.namespace, row.key, None) for row in dead])
 
     async def check(self) -> None:
-        """Pass if all is owned still. Called right before a submission, and before a batch is let go of.
+        """Check that all is still owned. Called right before a submission, and before a batch is closed.
 
         Raises:
             StoreInUseError: Another Runner has taken over.
@@ -153,7 +154,7 @@ class Claims:
                 raise _lost(name, None if item is None else item.value)
 
     async def release(self, what: str) -> None:
-        """Let go of something that is owned. Idempotent."""
+        """Release something that is owned. Idempotent."""
         if self._held.pop(what, None) is None:
             return
         (item,) = await self._store.abatch([GetOp(_namespace(what), _OWNER)])
@@ -162,7 +163,7 @@ class Claims:
         await self._put(what, self._holder, None)
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Release everything."""
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.wait((self._beating,))

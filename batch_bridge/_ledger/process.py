@@ -27,7 +27,7 @@ def machine() -> str:
 
 
 def started(pid: int | None = None) -> str:
-    """Return when a process of this machine was started; empty if there is none, or that cannot be told."""
+    """Return when a process of this machine was started; empty if it does not exist, or that cannot be told."""
     try:
         stat = Path(f"/proc/{pid or os.getpid()}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""What is done at the end of the program, where nobody waits for what is queued: it is sent."""
+"""Sends queued requests at the end of the program, when no caller waits for them."""
 
 import threading
 from typing import Any, Final

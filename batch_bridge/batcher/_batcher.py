@@ -286,7 +286,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         def resolve(_: object) -> None:
             try:
                 (result,) = self._unwrap(submission, self._wait(submission, ended), return_exceptions=False)
-            except BaseException as error:  # noqa: BLE001  # whoever asks the future gets it
+            except BaseException as error:  # noqa: BLE001  # the future raises it
                 answer.set_exception(error)
             else:
                 answer.set_result(result)

@@ -72,7 +72,7 @@ class Worker:
         bridge: Whose engine it runs.
         path: The file that its ledger is kept in, or `None` for memory.
         retained: Keeps the outcomes of answered requests in the ledger, until a clean `close` at the longest. Without
-            it they are let go of when they are told.
+            it they are deleted when they are delivered.
         peek: No caller waits: a submission is answered at once with what is known, and what is new is written down
             first. The outcomes stay in the ledger for good, but for failures that may pass: those are told once.
         shows_items: Have the items of what is queued at hand, for `queued_items`.
@@ -138,7 +138,7 @@ class Worker:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody waits for an answer, and nothing was handed in."""
+        """Whether no caller waits for an answer, and nothing was handed in."""
         return self._idle.is_set()
 
     def open(self) -> None:
@@ -196,7 +196,7 @@ class Worker:
     def close(self, *, wait: bool) -> None:
         """End the thread. With `wait`, flush and wait until every submission has been answered. Idempotent.
 
-        Where nobody waits for answers, it takes a minute at most. In a process that was forked it does nothing.
+        Without a waiting caller it takes a minute at most. In a forked process it does nothing.
         """
         if self._is_elsewhere:
             return
@@ -228,7 +228,7 @@ class Worker:
                 self._bridge.name,
                 extra=about(bridge=self._bridge.name),
             )
-        if wait and was_open and self._broken is not None:  # nobody may have been told yet
+        if wait and was_open and self._broken is not None:  # perhaps no caller has seen it yet
             raise self._broken
 
     def end_soon(self) -> None:
@@ -467,7 +467,7 @@ class Worker:
         self._closed = True
         if self._patience is not None:
             self._patience.hurry()
-        engine_loop.stop()  # a submission that is cut off is a batch that nobody knows of
+        engine_loop.stop()  # a submission that is cut off leaves a batch that no ledger knows
         if not driving.done():
             self._fail_all()  # who waits need not wait for that
         await driving
@@ -481,7 +481,7 @@ class Worker:
         await journal.open()
 
     async def _open_notices(self, engine: Engine, stack: contextlib.AsyncExitStack) -> None:
-        """Have people told of batches that end, if anybody is to be told."""
+        """Send notices of batches that end, if the bridge has a notifier."""
         file = "" if self._path is None else os.fspath(self._path)
         notices = batch_notices(self._bridge.name, engine, self._bridge.notifier, self._rows, file)
         if notices is not None:
@@ -516,7 +516,7 @@ class Worker:
         delivery.add_done_callback(self._delivered_to)
 
     async def _forget(self, request_ids: Sequence[str]) -> None:
-        """Let go of outcomes that nobody has asked for again meanwhile. In a turn, so that none is looked up now."""
+        """Delete outcomes that no caller has asked for meanwhile. In a turn, so that no lookup runs beside it."""
         assert self._engine_loop is not None  # noqa: S101
         await self._engine_loop.engine.forget([each for each in request_ids if each not in self._waiters])
 
@@ -584,7 +584,7 @@ class Worker:
                 self._untold.difference_update(outcomes)
                 self._tell_pending(each for each in chunk if each not in outcomes)
                 passing = [request_id for request_id, outcome in outcomes.items() if is_transient(outcome)]
-                await self._engine_loop.engine.forget(passing)  # before it is told: who asks again asks anew
+                await self._engine_loop.engine.forget(passing)  # before delivery: the next equal item asks again
             elif self._retained is not None:  # who dies may ask again, but for what may pass
                 self._engine_loop.forget(each for each, outcome in outcomes.items() if is_transient(outcome))
                 if answered := [request.id for submission in done for request in submission.requests]:
@@ -606,7 +606,7 @@ class Worker:
             self._listeners.complete()
 
     async def _cost_of(self, request_id: str) -> Cost | None:
-        """Return what a request has cost, and let go of that; `None` if nobody is told."""
+        """Return what a request has cost, and forget it; `None` if no callback wants it."""
         assert self._engine_loop is not None  # noqa: S101  # it is open
         engine = self._engine_loop.engine
         if self._listeners is None or not self._listeners.wants_item_cost:

@@ -49,7 +49,7 @@ class Calls:
         self._runs: set[str] = set()
 
     def reset(self) -> None:
-        """Count anew: a session begins."""
+        """Reset the counts: a session begins."""
         self._total = 0
 
     def open(self, session: Session, notices: RunNotices | None) -> None:
@@ -62,7 +62,7 @@ class Calls:
         self._session = None
 
     def forget(self) -> None:
-        """Let go of the session."""
+        """Release the session."""
         self._session = self._watched = None
 
     @property
@@ -70,7 +70,7 @@ class Calls:
         """The session that is open.
 
         Raises:
-            RunnerStateError: There is none.
+            RunnerStateError: The Runner is not open.
         """
         if self._session is None:
             raise RunnerStateError("this Runner is not open; write: async with Runner(…) as runner: …")
@@ -95,7 +95,7 @@ class Calls:
 
         Raises:
             RunnerStateError: The Runner is not open, or such a run is under way.
-            ValueError: The limit is none.
+            ValueError: The limit is invalid.
         """
         session = self.session
         if limit is not None and limit < 1:

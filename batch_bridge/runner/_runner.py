@@ -272,7 +272,7 @@ class Runner(Blocking[StateT, ContextT]):
         return self
 
     async def _storage(self, stack: contextlib.AsyncExitStack) -> tuple[BaseCheckpointSaver[Any], Rows]:
-        """Return the saver and the store, of which those that nobody gave are in the file, or in memory."""
+        """Return the saver and the store; by default they are in the file, or in memory."""
         saver, store = self._saver or self._own_saver, self._store
         if saver is not None and store is not None:
             return saver, store
@@ -588,7 +588,7 @@ class Runner(Blocking[StateT, ContextT]):
 
         The thread is on disk when this returns. The next Runner of these bridges on the same file goes on with it.
         Idempotent: the same thread_id with the same input is the same thread, whose result is kept once it has ended.
-        One that has failed is run again, and asks anew for what failed.
+        A thread that has failed is run again, and repeats the requests that failed.
 
         Args:
             input: What the graph is given.
@@ -624,7 +624,7 @@ class Runner(Blocking[StateT, ContextT]):
             on_pending: `"return"` returns a `Pending` at once, if the thread has not ended.
 
         Raises:
-            SubmittedThreadError: The thread has failed before. Whoever waits when it fails gets its error itself.
+            SubmittedThreadError: The thread has failed before. A caller that waits when it fails gets its error itself.
             UnknownThreadError: There is no such thread.
             RunnerStateError: The Runner is not open, or was closed meanwhile.
         """
@@ -717,7 +717,7 @@ class Runner(Blocking[StateT, ContextT]):
         """Return the totals of this Runner, or of one run: threads, requests, batches, tokens, money, and times.
 
         Args:
-            run_id: The run, of this session or an earlier one; of one that nobody knows, all is zero.
+            run_id: The run, of this session or an earlier one; of an unknown run, all is zero.
         """
         return await self._open_session().report(run_id)
 

@@ -60,15 +60,15 @@ class Session:
         bridges: By name.
         saver: The checkpointer, unless the graph has one.
         store: Where the ledgers are.
-        listeners: Whom to tell what happens, if there is anybody.
-        heard: Whom to tell what happens in one bridge, by its name.
+        listeners: Receives the events of all bridges; `None` without a callback.
+        heard: Receives the events of one bridge, by its name.
         volatile: The ledger or the checkpoints end with this process: no later one finds anything again.
         store_patience: How long a call of the store or the checkpointer is tried again.
         is_shared: Other processes may have the store open.
         patience: How long to wait for another Runner that owns a bridge or a run in it.
         give_up_after: How long nothing may move until a run ends; `None`: for ever.
         budget: What all bridges may spend together; `None`: each has its own.
-        is_heard: Somebody sets `on_events`.
+        is_heard: Whether `on_events` is set.
 
     Attributes:
         patience: With the checkpointer.
@@ -321,12 +321,12 @@ class Session:
             await self._claims.take(name_of(run_id), self._wait_for_owner)
 
     async def disown(self, run_id: str) -> None:
-        """Let go of a run."""
+        """Release a run."""
         if self._claims is not None:
             await self._claims.release(name_of(run_id))
 
     def begin(self, call: Run) -> None:
-        """Take a call in. A bridge that an error has stopped begins again, and reads its ledger anew."""
+        """Take a call in. A bridge that an error has stopped starts again, and reads its ledger again."""
         self._ledger_patience.relax()
         self.patience.relax()
         if not self.calls or any(engine_loop.has_failed for engine_loop in self._engine_loops.values()):
@@ -383,7 +383,7 @@ class Session:
                 call.leave(self.pending)
 
     async def report(self, run_id: str | None = None) -> Report:
-        """Add up what there is to tell, of all runs or of one."""
+        """Add up the report of all runs, or of one."""
         if run_id is not None:
             return await self._report_of(run_id)
         closed: list[Closed] = []
@@ -414,7 +414,7 @@ class Session:
         return await asyncio.to_thread(receipt, lines)  # the first price imports a list of prices
 
     async def cost_of(self, thread_id: str) -> Cost | None:
-        """Return what a thread has cost, of all sessions on this ledger; `None` if nobody is told."""
+        """Return what a thread has cost, of all sessions on this ledger; `None` if no callback wants it."""
         if self.listeners is None or not self.listeners.wants_item_cost:
             return None
         engines = [engine_loop.engine for engine_loop in self._engine_loops.values()]
@@ -462,7 +462,7 @@ class Session:
         )
 
     def _hurry(self) -> None:
-        """Do not wait long for a store that cannot be reached: somebody waits for the end."""
+        """Shorten the wait for a store that cannot be reached: a caller waits for the end."""
         self._ledger_patience.hurry()
         self.patience.hurry()
 
@@ -556,7 +556,7 @@ class Session:
                 listeners.tell(event)
 
     def release(self, thread: Thread) -> None:
-        """Let go of an ended thread's outcomes, and of its untracked state."""
+        """Release an ended thread's outcomes and its untracked state."""
         self.untracked.forget(thread.id)
         for engine_loop in self._engine_loops.values():
             engine_loop.engine.purse.end(thread.id)

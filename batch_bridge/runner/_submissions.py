@@ -1,4 +1,4 @@
-"""Threads that a Runner drives though nobody awaits them: a web request starts one, and another asks for its result."""
+"""Threads that a Runner drives without a waiting caller: one web request starts one, another asks for its result."""
 
 import asyncio
 import base64
@@ -38,7 +38,7 @@ class Submissions:
 
     A row is written before `submit` returns, and deleted soon after the thread has ended, with those of others: its
     result is in its checkpoint, and is read again if the process ends before. That of a thread that has failed stays,
-    with the error, until the thread is submitted again. Nobody else writes these rows: which there are is known.
+    with the error, until the thread is submitted again. No other code writes these rows, so this class knows them all.
 
     Args:
         rows: Where they are kept.
@@ -116,8 +116,8 @@ class Submissions:
             return None
         if "error" in row:
             raise SubmittedThreadError(
-                f"thread {thread_id!r} has failed: {row['error']}. Submit it again, and it goes on from there, and "
-                "asks anew for what failed",
+                f"thread {thread_id!r} has failed: {row['error']}. Submit it again: it continues from there, and "
+                "repeats the failed requests",
                 thread_id=thread_id,
             )
         if thread_id not in self._tasks:  # what drove it was stopped by an error that was not its own

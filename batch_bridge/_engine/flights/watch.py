@@ -30,7 +30,7 @@ class BatchWatch:
     def look(
         self, flights: Flights, history: History, now: datetime, shown: Callable[[SubmittedBatch], JSON]
     ) -> Iterator[Stalled | ResultsExpiring]:
-        """Yield what is to be told now.
+        """Yield the events that are due now.
 
         Args:
             flights: The batches.

@@ -52,7 +52,7 @@ async def failed(state: State, flight: Flight, error: Exception, now: datetime) 
             flight.batch = replace(flight.batch, blind=blind)
             await state.ledger.mark(flight.batch)
     elif flight.blind is not None:
-        flight.blind = replace(flight.blind, at=now)  # nobody's fault, and no good look
+        flight.blind = replace(flight.blind, at=now)  # no failure, and no good look
     flight.problem, flight.logged, flight.bad = said(error), _logged.said(error), None
     state.unavailable(flight, error, now)
     _tell(state, flight)

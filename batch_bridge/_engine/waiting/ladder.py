@@ -125,7 +125,7 @@ class Ladder:
         return self._by_name.get(name)
 
     def is_last(self, lane: LadderLane) -> bool:
-        """Return whether there is none after a lane."""
+        """Return whether a lane is the last one."""
         return lane is self.lanes[-1]
 
     def time_of(self, own: timedelta | None) -> timedelta | None:

@@ -124,7 +124,7 @@ class QuotaController:
             known.limit, known.guessed = max(tokens / 2, 1.0), True
         after = self._limit(group, limits)
         if told is not None and after is not None and tokens <= after:
-            known.margin *= 0.8  # it would have fitted, had we counted right, or nobody else sent any
+            known.margin *= 0.8  # it would have fitted if our count were right, and no other client had sent any
         elif told is not None:
             return  # the next one is smaller
         known.pause = min(max(known.pause * 2, self._pause), self._longest)

@@ -78,7 +78,7 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
     - no checkpoint: give it its input
     - something next and no interrupt: it was stopped between two steps, or failed; go on (its input would pay again)
     - parked at our interrupts: collect
-    - an earlier checkpoint is named: a replay, which LangGraph makes a fork; it asks anew
+    - an earlier checkpoint is named: a replay, which LangGraph makes a fork; it makes its requests again
     - a human has answered, see `_command`
     - ended: with `continued`, its result is read again; else the input is a new turn, as in LangGraph
 
@@ -132,7 +132,7 @@ async def _command(graph: Any, config: Any, command: Command[Any]) -> Begin | Co
     """Return how to continue with a thread that is given a `Command`, and may wait for us and for a human at once.
 
     Where our waits would have been answered at once, only the human's question would be pending, and a plain answer
-    would do. So it is addressed to that question; and where none is pending (it has been answered), to nobody.
+    would do. So it is addressed to that question; and where none is pending (it has been answered), to no question.
     """
     if command.resume is None or is_by_id(command.resume):
         return Begin(command)
@@ -155,7 +155,7 @@ async def _is_replay(graph: Any, config: Any, checkpoint_id: str) -> bool:
 
 
 class Failures:
-    """How often threads have failed and are to be run again: each allows failed requests to be asked anew."""
+    """How often threads have failed and are to be run again. Each retry may repeat failed requests."""
 
     def __init__(self, store: Rows) -> None:
         self._store = store
@@ -173,7 +173,7 @@ class Failures:
             thread: It was driven by this process.
             run_id: Whose thread it is.
             failure: What failures are grouped by: a request's code, or the name of the error's type.
-            asks_anew: It counts: what its requests ended with is asked anew. Else the same requests are asked again.
+            asks_anew: Whether the failure counts, so that ended requests are repeated instead of looked up again.
         """
         thread.has_failed = True
         thread.failures += asks_anew

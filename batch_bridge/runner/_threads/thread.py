@@ -27,7 +27,7 @@ class Thread:
         id: LangGraph's `thread_id`.
         digest: What its input is known by when the run is continued; empty if it never will be.
         named: The caller can name it again, by its run or by its thread_id, and so run it again.
-        failures: How often it has failed, and asks anew for what has failed.
+        failures: How often it has failed. Each retry repeats the requests that have failed.
         has_failed: Its failure is written down, and it has not ended well since.
         parked: The interrupts that it waits at, the newest ones.
         unsettled: Requests of these that have no outcome yet.
