@@ -78,7 +78,7 @@ class Deduplication:
             self._kind = f"identity {getattr(whose, '__module__', '')}.{getattr(whose, '__qualname__', '')}"
 
     def key(self, request: Request) -> str:
-        """Return what the answer of a request is known by; empty if it cannot be told. Pure.
+        """Return the key of a request's answer; empty if it has none. Pure.
 
         40 hex digits, and 16 of its tenant's where it has one, so that what is kept of a tenant can be erased.
         """
@@ -140,7 +140,7 @@ async def spread(
     told: Container[str] = (),
     group: int = GROUP,
 ) -> InProgress | Ended:
-    """Return what a provider told of a batch's lines as what it means for all its members.
+    """Return a provider's report on a batch's lines as a report on all its members.
 
     Args:
         reply: Names lines; an id that is a member and no line was never sent, and is a stranger's.

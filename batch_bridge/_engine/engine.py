@@ -206,7 +206,7 @@ class Engine:
         return [old if fresh is None else fresh for old, fresh in timed.values()]
 
     def _count_creations(self, closed: Iterable[Closed], now: datetime) -> None:
-        """Tell the quota controller which batches were created before this process."""
+        """Report the batches that were created before this process to the quota controller."""
         state = self._state
         if state.provider.limits.creations_per_hour is None:
             return
@@ -567,7 +567,7 @@ class Engine:
 
     @property
     def tells_cost(self) -> bool:
-        """Whether the events of batches that have ended tell what they have cost, by its host's wish."""
+        """Whether the events of ended batches contain their costs, as its host chose."""
         return self._state.tells_cost
 
     @tells_cost.setter
@@ -691,7 +691,7 @@ class Engine:
 
     @property
     def flights(self) -> tuple[Flight, ...]:
-        """The batches that have been begun and not closed, for who shows them and changes nothing."""
+        """The batches that have been begun and not closed, for display. Do not change them."""
         return tuple(self._state.flights)
 
     @property
@@ -814,7 +814,7 @@ class Engine:
 
     @property
     def looks(self) -> "list[asyncio.Future[None]]":
-        """Looks at batches that go on in the background of this loop; who does not stay waits for them."""
+        """Looks at batches that run in the background of this loop; a host that ends waits for them."""
         return [flight.look for flight in self._state.flights if flight.look is not None and not flight.look.done()]
 
     @property

@@ -293,7 +293,7 @@ class Till:
         return account.to_row()
 
     async def load_prices(self, account: Account) -> None:
-        """Import the list of prices, in a thread, if one of a batch's answers is to tell what was paid for it."""
+        """Import the list of prices, in a thread, if one of a batch's answers must contain its cost."""
         if account.priced and account.vendor is not None:
             await asyncio.to_thread(self.prices.load)
 
@@ -367,7 +367,7 @@ def mode_of(provider: Provider) -> str:
 
 
 def vendor_of(provider: Provider) -> str | None:
-    """Return whose prices a provider's are; `None` if it does not say."""
+    """Return the vendor of a provider's prices; `None` if it does not say."""
     return getattr(provider, "vendor", None)
 
 

@@ -8,7 +8,7 @@ from batch_bridge._core.wording import log_text as _logged
 from batch_bridge.errors import Stalled
 
 TELL_AFTER: Final = timedelta(hours=1)
-"""How long nothing has moved until that is told; the next time at twice that, and so on."""
+"""How long nothing moves before that is reported; the next time after twice that, and so on."""
 
 
 class Standstill:

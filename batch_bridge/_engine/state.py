@@ -74,7 +74,7 @@ class State:
         telemetry: Traces it; `None` without tracing.
         totals: What it has done, for telemetry.
         history: How long batches took that have ended.
-        watch: Tells of what does not get on.
+        watch: Reports what makes no progress.
         notices: What has been said in the log already.
         standstill: Whether any bridge of the host gets on.
         last_error: As in `Engine`, as the three hooks.
@@ -131,7 +131,7 @@ class State:
         self.till = Till(self.name, self.ledger, self.prices, Purse())
 
     def clear(self, now: datetime) -> Queue:
-        """Forget all that the ledger tells again, and return the new queue."""
+        """Forget all that the ledger will load again, and return the new queue."""
         self.queue = Queue(now, self.turns)
         self.flights = Flights()
         self.settled.clear()
@@ -183,11 +183,11 @@ class State:
         return None if self.ladder is None or not batch.terms.lane else self.ladder.lane(batch.terms.lane)
 
     def who(self, batch: Intent | SubmittedBatch) -> Provider:
-        """Return who was given a batch."""
+        """Return the provider of a batch."""
         return self.answers_in(self.lane_of(batch))
 
     def answers_in(self, lane: LadderLane | None) -> Provider:
-        """Return who answers in a lane; `None` is the bridge's own."""
+        """Return the provider of a lane; `None` is the bridge's own."""
         return self.provider if lane is None or lane.provider is None else lane.provider
 
     def deduplication_in(self, lane: LadderLane | None) -> Deduplication | None:
@@ -219,7 +219,7 @@ class State:
         )
 
     def _tell_stalled(self, flight: Flight, error: Exception, now: datetime) -> None:
-        """Note that nothing has moved, and tell so if that is for long."""
+        """Note that nothing has moved, and report it if that lasts long."""
         standstill, key = self.standstill, f"batch {flight.batch.key} of {self.name!r}"
         pause = max(flight.due - now, self.interval)
         standstill.failed(f"{key}: {said(error)}", f"{key}: {_logged.said(error)}", now, pause)
@@ -262,7 +262,7 @@ class State:
         if self.before_submit is not None:
             await self.before_submit()
 
-    # -- who traces it --------------------------------------------------------------------------------------------
+    # -- telemetry ------------------------------------------------------------------------------------------------
 
     async def begin_trace(
         self, key: str, members: Sequence[Waiting], asked: Mapping[str, Request], provider: Provider
@@ -306,7 +306,7 @@ class State:
             await self.ledger.note_trace(key, None)
 
     def tell_figures(self) -> None:
-        """Tell how it is now."""
+        """Report the present state."""
         if self.telemetry is None:
             return
         queue, oldest = self.opened(), self.opened().oldest
@@ -315,7 +315,7 @@ class State:
         )
         self.telemetry.figures(self.name, figures, self.totals.copy(), self.prices.currency)
 
-    # -- what is told ------------------------------------------------------------------------------------------
+    # -- reports -----------------------------------------------------------------------------------------------
 
     def tell_queued(self, requests: Sequence[str]) -> None:
         """Report that requests wait to be sent."""
@@ -380,5 +380,5 @@ class State:
 
 
 def said(error: BaseException | None) -> str:
-    """Return what an error says, for a person who sees nothing else of it."""
+    """Return an error's text, for a person who sees nothing else of it."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

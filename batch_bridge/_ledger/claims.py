@@ -1,4 +1,4 @@
-"""Who owns a bridge or a run in a store that several processes may open: one at a time.
+"""Claims on a bridge or a run in a store that several processes may open: one process at a time owns it.
 
 A store has no compare-and-set. So a process that wants to own something takes a ticket, as in a bakery, and waits until
 no other process has a lower one; a ticket is 0 while its holder chooses. The owner names itself in a row of its own,
@@ -38,7 +38,7 @@ logger = logger_of(__name__)
 TERM: Final = timedelta(seconds=30)
 """How long a holder is believed to live that says nothing."""
 _LOOKS: Final = 6
-"""How often in a term a holder says that it lives, and who waits looks."""
+"""How often in a term a holder shows that it lives, and a waiter looks."""
 _SHORT: Final = 0.05
 """Seconds between two looks while another one chooses its ticket."""
 _LAST: Final = 1.0
@@ -189,17 +189,17 @@ class Claims:
                         await self._put(what, self._holder, row)
                         if what not in self._held:  # released meanwhile
                             await self._put(what, self._holder, None)
-                except Exception as error:  # noqa: BLE001  # the next beat, or the next check, tells
+                except Exception as error:  # noqa: BLE001  # the next beat, or the next check, finds out
                     self._tell_unrenewed(what, error)
 
     def _tell_unrenewed(self, what: str, error: Exception) -> None:
         self._unrenewed += 1
-        if not self._unrenewed & (self._unrenewed - 1):  # the 1st, 2nd, 4th, 8th… is told
+        if not self._unrenewed & (self._unrenewed - 1):  # the 1st, 2nd, 4th, 8th… is logged
             told = _logged.said(error)
             logger.warning("the claim on %s could not be renewed: %s (%d times so far)", what, told, self._unrenewed)
 
     async def _others(self, what: str) -> tuple[str, dict[str, dict[str, Any]]]:
-        """Return who owns something, as far as is known, and the rows of all others that want to."""
+        """Return the owner of something, if it is known, and the rows of all others that want it."""
         (rows,) = await self._store.abatch([SearchOp(_namespace(what), limit=_MOST)])
         found: dict[str, dict[str, Any]] = {row.key: row.value for row in rows}
         owner = str(found.pop(_OWNER, {}).get("holder", ""))
@@ -212,7 +212,7 @@ class Claims:
 
 
 class _Renewal:
-    """Tells whether holders live, as seen from here.
+    """Judges whether holders live, as seen from here.
 
     Args:
         term: Seconds in which a holder that lives says so.

@@ -111,7 +111,7 @@ class Ledger:
         return await self._requests.read(ids)
 
     async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
-        """Read the outcomes that are known. One that was damaged and set aside is an error to who waits for it."""
+        """Read the known outcomes. A damaged one that was set aside is an error to its caller."""
         return await self._outcomes.read(ids)
 
     async def settled(self, ids: Sequence[str]) -> set[str]:
@@ -365,7 +365,7 @@ class Ledger:
         await self.table.run(self.table.put("batches", key, None) for key in half)
 
     def _set_aside(self, key: str, row: Mapping[str, Any]) -> None:
-        """Leave a batch as it is whose members are not known; its requests are asked again by who waits for them."""
+        """Leave a batch with unknown members as it is; its callers ask for its requests again."""
         if row.get("stage") == "begun":
             return  # nothing was sent
         if key not in self.aside:

@@ -18,7 +18,7 @@ from batch_bridge._ledger.rows import RowTable
 
 
 class LedgerQueue:
-    """A queue of which nothing is noted: who waits hands its requests in again."""
+    """A queue that is not stored: callers hand their requests in again."""
 
     is_kept = False
     """Whether what waits is sent by the next process, if this one does not live to."""

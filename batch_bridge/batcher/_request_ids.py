@@ -77,7 +77,7 @@ class DurableNames:
         """Nothing: an equal item is a new request for as long as its outcome is kept."""
 
     def told(self, ids: Iterable[str]) -> list[str]:
-        """Return the contents of requests whose outcomes are told, as hex digits; those of another process not."""
+        """Return the contents of requests whose outcomes this process has delivered, as hex digits."""
         with self._lock:
             contents = [self._asked.pop(each, None) for each in ids]
         return [each.hex() for each in contents if each is not None]

@@ -1,4 +1,4 @@
-"""What a durable Batcher has answered, kept for the process after a crash: for a retention, and not for ever.
+"""The answers of a durable Batcher, kept for a retention time for the process after a crash.
 
 Rows, beside those of its ledger::
 
@@ -30,7 +30,7 @@ Forget = Callable[[Sequence[str]], Awaitable[None]]
 
 
 class Retained:
-    """The outcomes that were told, and for how long they stay. One caller at a time.
+    """The delivered outcomes, and how long they stay. One caller at a time.
 
     Args:
         bridge: Part of every key.

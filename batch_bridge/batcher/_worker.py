@@ -1,4 +1,4 @@
-"""The inside of a Batcher: an engine on another thread, and the tickets of those who wait."""
+"""The inside of a Batcher: an engine on another thread, and the submissions of its callers."""
 
 import asyncio
 import concurrent.futures
@@ -49,7 +49,7 @@ from batch_bridge.events import Delivered, Progress
 _CHUNK = 1000
 """Outcomes that are read at once."""
 _LOOK = 5.0
-"""Seconds that who does not wait for a batch waits for a look at whether it has ended."""
+"""Seconds that a caller that does not wait for a batch still waits for one look at it."""
 
 _GLANCE = 1.0
 """Seconds after which a caller that waits for the worker's thread checks whether it is alive."""
@@ -77,7 +77,7 @@ class Worker:
             first. The outcomes stay in the ledger for good, but for failures that may pass: those are told once.
         shows_items: Have the items of what is queued at hand, for `queued_items`.
         callbacks: What the user wants to be told.
-        give_up_after: How long nothing may move until it ends; `None`: for ever.
+        give_up_after: How long nothing may move until it ends; `None`: forever.
         inside: How it works inside.
     """
 
@@ -232,7 +232,7 @@ class Worker:
             raise self._broken
 
     def end_soon(self) -> None:
-        """Do what `close(wait=False)` does, without blocking: for who may run on any thread, such as a finalizer."""
+        """Do what `close(wait=False)` does, without blocking: for callers on any thread, such as a finalizer."""
         if self._is_elsewhere:
             return
         self._closed = True
@@ -397,7 +397,7 @@ class Worker:
 
     def _ended(self, error: BaseException | None) -> None:
         if error is not None:
-            self._broken = error  # handed to everybody who waits
+            self._broken = error  # raised to every waiting caller
         with self._gate:  # nothing is handed in behind our back
             self._closed = True
         self._fail_all()
@@ -469,12 +469,12 @@ class Worker:
             self._patience.hurry()
         engine_loop.stop()  # a submission that is cut off leaves a batch that no ledger knows
         if not driving.done():
-            self._fail_all()  # who waits need not wait for that
+            self._fail_all()  # callers need not wait for that
         await driving
         self.warn_of_uncollected()
 
     async def _keep_journal(self, file: Rows, stack: contextlib.AsyncExitStack) -> None:
-        """Write down how it is, for who watches its file, and do what they ask."""
+        """Write its state for observers of its file, and carry out their commands."""
         assert self._engine_loop is not None  # noqa: S101  # it is open
         journal = Journal(file, "batcher", self._shown, FileCommands(file, _Hands(self._engine_loop)))
         stack.push_async_exit(Closing((journal.close,)))
@@ -521,7 +521,7 @@ class Worker:
         await self._engine_loop.engine.forget([each for each in request_ids if each not in self._waiters])
 
     def _collected(self, requests: list[Request]) -> None:
-        """Tell those who do not wait that their requests are queued, and have those on their way looked at first."""
+        """Answer callers that do not wait that their requests are queued; look first at those on their way."""
         assert self._engine_loop is not None  # noqa: S101
         if self._items is not None:
             self._items.update((request.id, _messages.decode(request.item)) for request in requests)
@@ -535,7 +535,7 @@ class Worker:
             asyncio.get_running_loop().call_later(_LOOK, self._tell_pending, taken_in)
 
     def _tell_pending(self, request_ids: Iterable[str]) -> None:
-        """Tell those who do not wait that there is no outcome yet, unless one is about to be told."""
+        """Answer callers that do not wait that there is no outcome yet, unless one is about to be delivered."""
         assert self._engine_loop is not None  # noqa: S101
         engine = self._engine_loop.engine
         done = []
@@ -550,7 +550,7 @@ class Worker:
         self._look_whether_idle()
 
     def _turned(self) -> None:
-        """Tell those who do not wait, now that batches that were due have been looked at; drop items that are sent."""
+        """Answer callers that do not wait, after due batches have been looked at; drop items that are sent."""
         assert self._engine_loop is not None  # noqa: S101
         engine = self._engine_loop.engine
         if self._items is not None and len(self._items) > engine.queued:
@@ -585,7 +585,7 @@ class Worker:
                 self._tell_pending(each for each in chunk if each not in outcomes)
                 passing = [request_id for request_id, outcome in outcomes.items() if is_transient(outcome)]
                 await self._engine_loop.engine.forget(passing)  # before delivery: the next equal item asks again
-            elif self._retained is not None:  # who dies may ask again, but for what may pass
+            elif self._retained is not None:  # a process that dies may ask again, except for passing failures
                 self._engine_loop.forget(each for each, outcome in outcomes.items() if is_transient(outcome))
                 if answered := [request.id for submission in done for request in submission.requests]:
                     await self._retained.note(self._rows, answered, _clock.now())

@@ -159,7 +159,7 @@ class Run:
         self._joined: dict[str, list[asyncio.Future[Any]]] = {}
         self._results: asyncio.Queue[tuple[int, Any] | BaseException | None] = asyncio.Queue()
         self._cancelled = False
-        self._context = contextvars.copy_context()  # of who has called: a thread is resumed in it, too
+        self._context = contextvars.copy_context()  # the caller's: a thread is resumed in it, too
         self.live = 0
         self.done = 0
         self.ended_before = 0
@@ -224,7 +224,7 @@ class Run:
             yield result
 
     def tell_begun(self) -> None:
-        """Log that it begins. A call of one thread is told at DEBUG: a service makes very many."""
+        """Log that it begins. A call of one thread is logged at DEBUG: a service makes very many."""
         if self.total is None:
             logger.log(self._level, "run %r begins", self.run_id, extra=about(run=self.run_id))
         else:
@@ -614,7 +614,7 @@ class Run:
         result = await self._host.graph.ainvoke(value, config, **self._options)
         if self._options.get("stream_mode", "values") == "values":
             return result, *split_interrupts(result)
-        thread.chunks += tuple(result)  # which need not tell of interrupts
+        thread.chunks += tuple(result)  # which need not contain interrupts
         snapshot = await self._host.graph.aget_state(self._config(thread, link))
         return list(thread.chunks), *sort_interrupts(snapshot.interrupts)
 
@@ -653,7 +653,7 @@ def _code(error: Exception) -> str:
 
 
 def _is_no_input(value: object) -> bool:
-    """Return whether a thread that exists goes on with this, rather than being begun with it."""
+    """Return whether this continues an existing thread instead of beginning one."""
     return value is None or isinstance(value, Command)
 
 

@@ -109,7 +109,7 @@ class Runner(Blocking[StateT, ContextT]):
             ends with the store's error, and the same command goes on with it.
         give_up_after: How long nothing may move (a duration): every call of the providers fails, in all
             bridges. Then the run ends with `Stalled`, which says what failed last; the same command goes on, with the
-            batches that are in flight. A batch that runs moves with each look at it. `None`: it tries for ever.
+            batches that are in flight. A batch that runs moves with each look at it. `None`: it tries forever.
         budget: What may be spent, by all bridges together, and what one thread may ask for; see `Budget`. Without it a
             thread may ask for 1,000 requests, and bridges may have budgets of their own.
         relax_gc: While the Runner is open, set the thresholds of Python's garbage collector to 20,000, 5 and 5, for the
@@ -297,7 +297,7 @@ class Runner(Blocking[StateT, ContextT]):
         except Exception as failed:
             if error is None:
                 raise
-            note_others(error, (failed,))  # what has ended the block is what the caller is told
+            note_others(error, (failed,))  # the caller receives the error that ended the block
         finally:
             self._calls.forget()
 
@@ -306,7 +306,7 @@ class Runner(Blocking[StateT, ContextT]):
         return await self.__aenter__()
 
     async def aclose(self) -> None:
-        """Close the Runner, as the end of `async with` does; what waits goes on with the next one. Idempotent."""
+        """Close the Runner, as the end of `async with` does; waiting threads continue with the next one. Idempotent."""
         await self.__aexit__(None, None, None)
 
     @classmethod
@@ -764,7 +764,7 @@ class Runner(Blocking[StateT, ContextT]):
         return await session.quote(threads, len(held))
 
     async def costs(self) -> list[dict[str, Any]]:
-        """Return what was spent for whom, a row for each bridge, run, thread, tenant, label, model and lane.
+        """Return what was spent, a row for each bridge, run, thread, tenant, label, model and lane.
 
         Of all sessions on this ledger; batches count once they have ended. `pandas.DataFrame(rows)` reads it. A row has
         the names of these, and `currency`, `requests`, `input_tokens`, `output_tokens`, `cached_tokens`,

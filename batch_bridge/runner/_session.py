@@ -1,4 +1,4 @@
-"""What a Runner holds while it is open: the compiled graph, a driver for each bridge, and who waits for what."""
+"""What an open Runner holds: the compiled graph, an engine loop for each bridge, and the waiters of requests."""
 
 import asyncio
 from collections import Counter
@@ -66,7 +66,7 @@ class Session:
         store_patience: How long a call of the store or the checkpointer is tried again.
         is_shared: Other processes may have the store open.
         patience: How long to wait for another Runner that owns a bridge or a run in it.
-        give_up_after: How long nothing may move until a run ends; `None`: for ever.
+        give_up_after: How long nothing may move until a run ends; `None`: forever.
         budget: What all bridges may spend together; `None`: each has its own.
         is_heard: Whether `on_events` is set.
 
@@ -94,7 +94,7 @@ class Session:
     ) -> None:
         self.listeners = listeners
         self.on_events: Callable[[Event], None] | None = None
-        self.runner: object = None  # who has opened it, for as long as it runs
+        self.runner: object = None  # its owner, as long as it runs
         self._heard = heard or {}
         self._ledger_patience = Patience("ledger", limit=store_patience, tell=self._tell_store_failed)
         self.patience = Patience("checkpointer", limit=store_patience, tell=self._tell_store_failed)
@@ -180,7 +180,7 @@ class Session:
         self._loops.append(loop)
 
     async def close(self) -> None:
-        """Stop, once the bridges have ended what they are at. Who cannot wait for that cancels this.
+        """Stop after the bridges have ended their current work. A caller that cannot wait cancels this.
 
         What is parked or in flight is found again by the next session on the same file.
         """
@@ -357,7 +357,7 @@ class Session:
                 engine_loop.wake()
 
     def _let_go(self, call: Run) -> None:
-        """Forget who of a call waits for what, and do not send what only they waited for."""
+        """Forget the waiters of a call, and do not send what only they waited for."""
         if not call.live:
             return
         left = [each for each, (waiting, _) in self._waiters.items() if waiting is call]
@@ -454,7 +454,7 @@ class Session:
         return tuple(problem for problem in (*stores, *batches) if problem)
 
     def look(self) -> Look:
-        """Return how it is, for its journal; runs that have ended are told of once."""
+        """Return its state, for its journal; ended runs are reported once."""
         return look(
             self._ended,
             self.calls,
@@ -579,7 +579,7 @@ class Session:
             if pause is not None:
                 engine_loop.wake_soon() if pause else engine_loop.wake()
 
-    # -- what its drivers tell it --------------------------------------------------------------------------------
+    # -- reports of its engine loops -----------------------------------------------------------------------------
 
     def _settled(self, request_ids: Iterable[str]) -> None:
         for request_id in request_ids:

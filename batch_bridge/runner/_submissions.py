@@ -71,7 +71,7 @@ class Submissions:
             logger.info("going on with %d threads that were submitted before", len(self._tasks))
 
     async def close(self) -> None:
-        """Stop. The next process goes on with what has not ended."""
+        """Stop. The next process continues what has not ended."""
         tasks = [task for _, task in self._tasks.values()]
         for task in tasks:
             task.cancel()
@@ -127,7 +127,7 @@ class Submissions:
     # -- inside --------------------------------------------------------------------------------------------------
 
     async def _digest(self, thread_id: str) -> str | None:
-        """Return what the input is known by that a thread was begun with, if it tells; `None` without such a thread."""
+        """Return the digest of the input that began a thread, if it is stored; `None` without such a thread."""
         saved = await self._saver.aget_tuple({"configurable": {"thread_id": thread_id}})
         return None if saved is None else str(saved.metadata.get(DIGEST, ""))
 

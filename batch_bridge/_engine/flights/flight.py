@@ -96,7 +96,7 @@ class Flight:
         return min(each for each in (self.due, self.late_at, self.leaves_at) if each is not None)
 
     def seen(self) -> None:
-        """Note a look that told how the batch is."""
+        """Note a look that showed the batch's state."""
         self.failures, self.blind, self.problem, self.logged, self.bad = 0, None, "", "", None
         self.bad_since = None
 

@@ -67,7 +67,7 @@ def due(state: State, now: datetime) -> Flush:
 
 
 def is_held(state: State, now: datetime) -> bool:
-    """Return whether nothing is sent: a submission has come to nothing just now, or there is nothing left to spend."""
+    """Return whether sending pauses: a submission has just failed, or the budget is used up."""
     if state.till.is_short:
         return True
     until = state.held_until

@@ -394,7 +394,7 @@ class Sender:
             )
 
     def _hold_back(self, now: datetime) -> None:
-        """Send nothing for a while: a submission has come to nothing, and the next one may too."""
+        """Send nothing for a while: a submission has failed, and the next one may fail too."""
         state = self._state
         state.drain = True  # what was sent was due
         state.held_until = now + state.hold

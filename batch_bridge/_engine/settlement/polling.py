@@ -1,4 +1,4 @@
-"""What comes of a look at a batch that tells nothing: it is looked at again, and only a long patience ends it."""
+"""Handles a look at a batch that showed nothing: it is repeated, until a long patience has passed."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ POLL_FAILED = "poll_failed"
 
 
 async def good(state: State, flight: Flight) -> None:
-    """Note a look that has told how a batch is."""
+    """Note a look that showed a batch's state."""
     state.standstill.moved()
     flight.seen()
     if isinstance(flight.batch, SubmittedBatch) and flight.batch.blind is not None:

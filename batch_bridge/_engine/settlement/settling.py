@@ -78,7 +78,7 @@ class Settler:
                 await self._note(flight, reply, now)
 
     async def _note(self, flight: Flight, reply: InProgress, now: datetime) -> None:
-        """Note what a look has told of a batch that has not ended."""
+        """Note what a look showed of a batch that has not ended."""
         state = self._state
         if reply.again_in is None:
             flight.wait(now, state.interval)
@@ -192,7 +192,7 @@ class Settler:
     # -- when it is not waited for any more ------------------------------------------------------------------------
 
     async def stop(self, flight: Flight, batch: SubmittedBatch, now: datetime) -> bool:
-        """Tell the provider to stop a batch; return whether that is done, or cannot be."""
+        """Ask the provider to stop a batch; return whether that is done, or impossible."""
         state = self._state
         try:
             await state.who(batch).cancel(batch.handle)
@@ -406,7 +406,7 @@ class Settler:
         state.settled += late
         if back:
             if again.refusal is not None and again.alone:
-                state.opened().add(back[0])  # it is perhaps too large for ever: its neighbours go first
+                state.opened().add(back[0])  # it may be too large forever: its neighbours go first
             else:
                 state.opened().put_back(back)
             state.drain = True  # what was sent was due
@@ -506,7 +506,7 @@ class Settler:
         account.note(request_id, outcome, model)
 
     async def _with_costs(self, flight: Flight, reply: InProgress | Ended) -> InProgress | Ended:
-        """Have answers tell what was paid for them, where that is wanted."""
+        """Add the costs to answers that are to contain them."""
         account = flight.account
         if account is None or not account.priced:
             return reply
@@ -573,7 +573,7 @@ class Settler:
         return back, lost | {each: final(why, state.ledger.tries(each), "") for each, why in refused.items()}
 
     def _learn(self, flight: Flight, again: Resubmission, usage: Usage | None, now: datetime, *, whole: bool) -> None:
-        """Tell the quota controller how a batch has ended."""
+        """Report a batch's end to the quota controller."""
         quota_controller, batch = self._state.quota_controller, flight.batch
         if isinstance(batch, Intent) or batch.terms.lane:
             return

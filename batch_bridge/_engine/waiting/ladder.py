@@ -1,4 +1,4 @@
-"""The lanes of a bridge, when a request must be answered, and who answers in which lane. No I/O.
+"""The lanes of a bridge, their deadlines, and their providers. No I/O.
 
 A deadline with a fallback is a ladder of two lanes, of which the first is left at the deadline.
 """
@@ -117,7 +117,7 @@ class Ladder:
 
     @property
     def providers(self) -> tuple[Provider, ...]:
-        """Who answers in the other lanes."""
+        """The providers of the other lanes."""
         return tuple(lane.provider for lane in self.lanes if lane.provider is not None)
 
     def lane(self, name: str) -> LadderLane | None:

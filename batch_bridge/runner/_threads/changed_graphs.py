@@ -75,7 +75,7 @@ async def refuse_changed(graph: Any, configs: Iterable[RunnableConfig], *, are_a
         there = await asyncio.gather(*map(look, page), return_exceptions=True)
         if not are_all and not any(each is True for each in there):
             for each in there:
-                if isinstance(each, BaseException):  # it cannot be told where the run ends, and the next page fails too
+                if isinstance(each, BaseException):  # the end of the run is unknown, and the next page fails too
                     raise each
             break
     if gone:
@@ -83,7 +83,7 @@ async def refuse_changed(graph: Any, configs: Iterable[RunnableConfig], *, are_a
 
 
 async def refuse_gone(graph: Any, config: RunnableConfig, saved: CheckpointTuple) -> None:
-    """Check that the graph has the nodes that one thread goes on with.
+    """Check that the graph has the nodes that one thread continues with.
 
     Not found are: a node of another function under the same name; a `@task` that was renamed; and a node of a subgraph
     that a node's function reaches otherwise than by a name, or beside another one.
@@ -170,7 +170,7 @@ class _Look:
 
 
 def _pending(saved: CheckpointTuple) -> Iterator[tuple[str, str | None]]:
-    """Yield what a thread goes on with: a node, and the channel that triggers it unless a `Send` does."""
+    """Yield what a thread continues with: a node, and the channel that triggers it unless a `Send` does."""
     values: Mapping[str, Any] = saved.checkpoint["channel_values"]
     writes = [(channel, value) for _, channel, value in saved.pending_writes or ()]
     triggered = [*values.items(), *writes]

@@ -171,7 +171,7 @@ class Failures:
 
         Args:
             thread: It was driven by this process.
-            run_id: Whose thread it is.
+            run_id: The run of the thread.
             failure: What failures are grouped by: a request's code, or the name of the error's type.
             asks_anew: Whether the failure counts, so that ended requests are repeated instead of looked up again.
         """

@@ -105,12 +105,12 @@ def sort_interrupts(interrupts: Any) -> tuple[dict[str, list[Asked]], bool]:
 
 
 def authors(interrupts: Any) -> dict[str, str]:
-    """Return who has asked, by the address of the interrupt."""
+    """Return the askers, by the addresses of their interrupts."""
     return {each.id: read_author(each.value) for each in interrupts}
 
 
 def resume_map(due: list[Parked], outcomes: Mapping[str, Outcome], by: Mapping[str, str]) -> dict[str, Any]:
-    """Return what resumes these interrupts: an envelope for each, with every outcome that is known, and who asked."""
+    """Return what resumes these interrupts: an envelope for each, with every known outcome and the asker."""
     answered = {
         interrupt.id: {request_id: outcomes[request_id] for request_id, _ in interrupt.asks if request_id in outcomes}
         for interrupt in due
