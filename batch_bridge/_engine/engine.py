@@ -485,7 +485,7 @@ class Engine:
         """End requests as cancelled, and stop each batch of which nothing is left to wait for. Idempotent.
 
         What is queued is not sent. What is on its way has its outcome at once; what the provider answers all the same
-        is put aside. A batch that others still wait for goes on. Survives a crash: a batch whose last request was
+        is put aside. A batch that others still wait for continues. Survives a crash: a batch whose last request was
         cancelled is stopped by the next process.
 
         Returns:

@@ -41,7 +41,7 @@ class Commanded(Protocol):
         ...
 
     def pause(self, *, paused: bool) -> None:
-        """Stop sending, or go on with it."""
+        """Pause sending, or resume it."""
         ...
 
 

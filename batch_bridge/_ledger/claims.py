@@ -294,7 +294,7 @@ async def check_no_deployment(store: Rows, bridges: Sequence[str]) -> None:
     Called by who has claimed them: the other writes its row first and looks for claims then.
 
     Raises:
-        StoreInUseError: One does: it reads no claims of Runners while it goes on, and would settle their batches.
+        StoreInUseError: One does: it reads no claims of Runners while it runs, and would settle their batches.
     """
     found = await store.abatch([GetOp(lease_of(each), "lease") for each in bridges])
     for bridge, item in zip(bridges, found, strict=True):

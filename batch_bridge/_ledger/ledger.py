@@ -181,7 +181,7 @@ class Ledger:
         for request_id in known:
             self._tries.pop(request_id, None)
 
-    # -- the queue: kept in memory by the engine, and written down only where another process may go on with it ----
+    # -- the queue: kept in memory by the engine, and written down only where another process may continue it ----
 
     @property
     def keeps_queue(self) -> bool:

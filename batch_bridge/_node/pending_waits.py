@@ -87,7 +87,7 @@ class PendingWaits:
     one has asked for proves nothing: its code, or its day, may have been another.
 
     On a server, where others can write to a thread, what it asks is signed and an envelope that is not signed brings
-    nothing. `signs_for` is the thread then, and the keys are given to it before it goes on. With `asks_refused` what a
+    nothing. `signs_for` is the thread then, and it gets the keys before it continues. With `asks_refused` what a
     budget has refused in an earlier run, which has failed with that, is asked again: there may be more to spend by now.
     """
 

@@ -160,7 +160,7 @@ class Outbox:
         Args:
             server: Runs the threads.
             now: Aware UTC.
-            seconds: How long to go on.
+            seconds: How long to continue.
             hidden: A thread that is not seen may be another user's: it is waited for.
         """
         ready = sorted(

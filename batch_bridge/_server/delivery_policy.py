@@ -116,7 +116,7 @@ def resume_map(
 ) -> dict[str, JSON]:
     """Return what resumes these interrupts: an envelope for each, with what this bridge has for it.
 
-    What would make the call larger than `most_bytes` is left out: the thread goes on asking for it, and gets it next.
+    What would make the call larger than `most_bytes` is left out: the thread continues asking for it, and gets it next.
     The envelopes are signed with `keys`, for the thread.
     """
     answers: dict[str, JSON] = {}

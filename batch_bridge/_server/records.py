@@ -1,4 +1,4 @@
-"""What a bridge keeps on a server: its ledger, composed so that another process can go on with it, and its deliveries.
+"""What a bridge keeps on a server: its ledger, composed so that another process can continue it, and its deliveries.
 
 Rows besides those of the `Ledger`, each a set of entries in pieces::
 

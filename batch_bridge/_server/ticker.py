@@ -146,7 +146,7 @@ class Ticker:
                     with contextlib.suppress(RuntimeError):  # its tick finds out that it is not its own any more
                         await host.beat()
         finally:
-            self._lost = True  # a tick may take its cancellation for an error, and would go on
+            self._lost = True  # a tick may take its cancellation for an error, and would continue
 
     async def _tick_on(self, name: str, host: ServerHost, tick: str) -> None:
         while not self._lost:

@@ -74,7 +74,7 @@ class RunStatus:
         threads: Its threads.
         waves: Those that are parked, by how often they have.
         begun_at: When the last process began it.
-        ended_at: When it ended, or was left; `None` while it goes on.
+        ended_at: When it ended, or was left; `None` while it runs.
         failures: Its threads that have failed, by code.
         rounds: The most that a thread which has ended had parked; `None` while none has.
     """

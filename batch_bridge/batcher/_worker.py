@@ -459,7 +459,7 @@ class Worker:
             self._last = await self._figures()
 
     async def _drive(self, engine_loop: EngineLoop) -> None:
-        """Answer what comes until it is closed, or cannot go on."""
+        """Answer what comes until it is closed, or cannot continue."""
         driving = asyncio.create_task(engine_loop.run())
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait((driving, stopping), return_when=asyncio.FIRST_COMPLETED)

@@ -61,7 +61,7 @@ class Pool:
         results = await pool.abatch(inputs, run_id="eval-7")     # from any process
 
     Each thread is a job of procrastinate, with a lock of its own, so that one process runs it at a time. One process
-    holds the queue of the bridges, and sends their batches; if it dies, another one goes on within two seconds. All of
+    holds the queue of the bridges, and sends their batches; if it dies, another takes over within two seconds. All of
     a wave goes out in one batch as soon as no thread runs, unless `FlushPolicy` says otherwise.
 
     The same `run_id` again, from anywhere, continues the run, as in a `Runner`: threads that have ended are not run
@@ -294,7 +294,7 @@ class Pool:
                 begun = True
             if not begun:
                 raise RunnerStateError(
-                    f"thread {given.thread!r} is under way, or does not exist; wait for it, and then go on with it"
+                    f"thread {given.thread!r} is under way, or does not exist; wait for it, and then continue it"
                 )
             while not (ended := await self._threads.ended_of([given.thread])):  # noqa: ASYNC110  # others end it
                 await asyncio.sleep(_LOOK)

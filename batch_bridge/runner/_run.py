@@ -473,7 +473,7 @@ class Run:
         thread = Thread(index, thread_id, digest, named)
         if thread_id in self._host.under_way:
             raise ThreadUnderWayError(
-                f"thread {thread_id!r} is under way in this Runner already; await what drives it, then go on with it"
+                f"thread {thread_id!r} is under way in this Runner already; await what drives it, then continue it"
             )
         self._host.under_way[thread_id] = self
         self._threads[thread_id] = thread

@@ -260,11 +260,11 @@ class Session:
             engine_loop.hear(names)
 
     async def retry(self, *, thread_id: str | None = None, run_id: str | None = None) -> int:
-        """Run threads again that have failed in a run that goes on. Returns how many."""
+        """Run threads again that have failed in a run under way. Return how many."""
         return sum(call.retry(thread_id) for call in list(self.calls) if run_id in (None, call.run_id))
 
     def pause(self, *, paused: bool) -> None:
-        """Stop sending, or go on with it; what is on its way is collected."""
+        """Pause sending, or resume it; what is on its way is collected."""
         for engine_loop in self._engine_loops.values():
             engine_loop.engine.paused = paused
             engine_loop.wake()

@@ -68,7 +68,7 @@ class Submissions:
             else:
                 self._start(row.key, row.value)
         if self._tasks:
-            logger.info("going on with %d threads that were submitted before", len(self._tasks))
+            logger.info("continuing %d threads that were submitted before", len(self._tasks))
 
     async def close(self) -> None:
         """Stop. The next process continues what has not ended."""

@@ -44,7 +44,7 @@ class Flight:
         refusals: Times in a row that it was not created, because the provider was full.
         stopping: The provider is to be told that it should stop.
         is_late: Its requests leave its lane, and what follows from that has been begun.
-        look: Done once a look that goes on in the background has ended.
+        look: Done once a look in the background has ended.
         rings: Whether the provider notifies us of its news.
         settled: Requests that have an outcome though the batch has not ended, with its kind.
         forgotten: Those of them that no caller will ask for again. They go with the batch, which is judged by them.

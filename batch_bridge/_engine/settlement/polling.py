@@ -48,7 +48,7 @@ async def failed(state: State, flight: Flight, error: Exception, now: datetime) 
         flight.blind = blind
         if (
             isinstance(flight.batch, SubmittedBatch) and state.ledger.keeps_queue
-        ):  # others go on counting: see `Engine.open`
+        ):  # others continue counting: see `Engine.open`
             flight.batch = replace(flight.batch, blind=blind)
             await state.ledger.mark(flight.batch)
     elif flight.blind is not None:

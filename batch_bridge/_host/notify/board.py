@@ -74,7 +74,7 @@ class Board:
             else:  # the process lives: the attempt did not kill the process
                 await self._put(notice.key, {**_row(notice.what), "sent": False, "attempts": attempts})
             await self._sweep()
-        except Exception as error:  # noqa: BLE001  # the store: the run goes on
+        except Exception as error:  # noqa: BLE001  # the store: the run continues
             logger.warning("it could not be written down that a notice was sent: %s", _logged.said(error))
 
     async def _send(self, notice: Notice) -> bool:

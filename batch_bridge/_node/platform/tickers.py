@@ -94,7 +94,7 @@ async def check_ticked(
         quiet = _clock.now().timestamp() - float(told.get("at") or 0.0)
         if quiet > quiet_after:
             logger.warning(
-                "%s: no process has said for %d s that it ticks for this bridge; threads that wait go on once one does",
+                "%s: no process has said for %d s that it ticks for this bridge; its threads wait until one does",
                 bridge,
                 quiet,
                 extra=about(bridge=bridge),

@@ -1,4 +1,4 @@
-"""Whether a graph still has the nodes that a thread is to go on with.
+"""Whether a graph still has the nodes that a thread is to continue with.
 
 LangGraph runs what a checkpoint's channels trigger. A channel that the graph does not have triggers nothing, so a
 thread whose node was renamed or removed seems to have ended: its state is returned as if it were its result. The
@@ -32,7 +32,7 @@ _AT_ONCE: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A node that a thread is to go on with, and that the graph does not have.
+    """A node that a thread is to continue with, and that the graph does not have.
 
     Attributes:
         thread: LangGraph's `thread_id`.
@@ -53,7 +53,7 @@ async def refuse_changed(graph: Any, configs: Iterable[RunnableConfig], *, are_a
     Args:
         graph: The compiled graph.
         configs: Name the threads, in order.
-        are_all: All of them are to be looked at. Else they go on for ever, and are read until many in a row do not
+        are_all: All of them are to be looked at. Else they have no end, and are read until many in a row do not
             exist.
 
     Raises:

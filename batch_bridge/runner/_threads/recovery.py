@@ -28,7 +28,7 @@ _serializer = JsonPlusSerializer()
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Run the graph with this: an input, a `Command`, or `None` to go on from the last checkpoint.
+    """Run the graph with this: an input, a `Command`, or `None` to continue from the last checkpoint.
 
     With `replay` it starts from the checkpoint that the config names, which the thread has moved past. With `ended` the
     thread has ended before, and its result is only read again. With `is_new` it has no checkpoint.
@@ -76,7 +76,7 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
     """Return how to continue with a thread that may exist already.
 
     - no checkpoint: give it its input
-    - something next and no interrupt: it was stopped between two steps, or failed; go on (its input would pay again)
+    - something next and no interrupt: it was stopped between two steps, or failed; continue (its input would pay again)
     - parked at our interrupts: collect
     - an earlier checkpoint is named: a replay, which LangGraph makes a fork; it makes its requests again
     - a human has answered, see `_command`
@@ -86,7 +86,7 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
         graph: The compiled graph.
         config: The thread's config.
         thread: Its `digest` is that of `value`; where `value` is no input, that of the input the thread was begun with
-            is put there, so that its checkpoints go on to name it.
+            is put there, so that its checkpoints continue to name it.
         value: The input.
         continued: The caller named a run, whose threads are not run twice.
 
