@@ -76,7 +76,7 @@ class ModeSwitch:
         if self._below < math.inf:
             return self._batch.measure(request)
         measure = self._twin.measure(request) if self._lane != "realtime" else self._batch.measure(request)
-        return replace(measure, prefix=None)  # nobody waits for a batch
+        return replace(measure, prefix=None)  # no request waits for a batch
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
         """Choose the way, for good."""
