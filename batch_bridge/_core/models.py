@@ -22,7 +22,7 @@ class Request:
         id: Known by content within its task (see `_identity`); the provider's `custom_id`. 32 hex digits.
         thread: The LangGraph thread, or other caller, that waits.
         item: What the user asked for, as JSON. Owned by the request: no code changes it.
-        tenant: Whose it is, where there are several who must not share answers; else empty.
+        tenant: Its tenant, where there are several that must not share answers; else empty.
         sample: What tells it from equal requests whose author wants an answer for each; empty for the first.
         deadline: How long it may take; `None` leaves that to the bridge.
         label: What its asker calls it, on receipts; a node's name by default.
@@ -419,7 +419,7 @@ class SubmittedBatch:
             are counted.
         blind: How long it could not be looked at; `None` if it could the last time.
         kept: Requests that it has answered, though they had left it and waited to be sent again.
-        leaves_at: It was told to stop, and when its requests move on whether it has or not; `None`: it was not.
+        leaves_at: When its requests move on whether it has stopped or not; `None`: it was not asked to stop.
     """
 
     key: str

@@ -47,7 +47,7 @@ def judge(
     Args:
         state: The engine's.
         request: The request.
-        asked_at: Since when somebody waits for it.
+        asked_at: Since when a caller waits for it.
         now: The time.
         without: Lanes that it does not go to, besides those that it has left because it was late there.
     """
@@ -140,7 +140,7 @@ def _measured(state: State, request: Request, asked_at: datetime, lane: LadderLa
         measure = who.measure(request)
     except RequestRefused as error:
         return Errored(str(error), code=error.code, attempts=state.ledger.tries(request.id))
-    except Exception as error:  # a provider is somebody's code: it must not stand in others' way
+    except Exception as error:  # a provider may be the user's code: its bug must not block other requests
         if state.notices.is_new(state.name, error):
             told = _logged.trace(error)
             logger.error(  # noqa: TRY400
@@ -273,7 +273,7 @@ def asked_at(state: State, request: Request, since: datetime) -> datetime:
 
 
 def stand_by(state: State, flight: Flight, request: Request, now: datetime) -> bool:
-    """Note that somebody waits for a request whose submission is in doubt; return whether that is new.
+    """Note that a caller waits for a request whose submission is in doubt; return whether that is new.
 
     If the submission turns out to have failed, it is queued again, or refused if it is too large by now.
     """

@@ -62,7 +62,7 @@ class Till:
         name: The bridge.
         ledger: Where the accounts are.
         prices: What tokens cost.
-        purse: What may be spent, with whoever else shares it.
+        purse: What may be spent, shared with other bridges.
 
     Attributes:
         purse: May be replaced before the engine is opened.
@@ -198,9 +198,9 @@ class Till:
         Args:
             planned: The requests.
             requests: The same with their items.
-            provider: Who is to answer.
+            provider: The provider that answers.
             now: Aware UTC.
-            is_last: Nobody waits any longer for money: what does not fit is refused.
+            is_last: Whether requests stop waiting for money: what does not fit is refused.
             shares: Equal ones are one line, which is paid for once.
         """
         admitted = Admitted()
@@ -232,7 +232,7 @@ class Till:
             return None
         try:
             ask = provider.ask(request)
-        except Exception:  # noqa: BLE001  # a provider is somebody's code; what is wrong with the item is said elsewhere
+        except Exception:  # noqa: BLE001  # a provider may be the user's code; the item's own error is reported elsewhere
             return None
         assumed = self.purse.budget.output_tokens
         lanes = _LANES[mode_of(provider)]
@@ -278,7 +278,7 @@ class Till:
 
     def join(self, batch: SubmittedBatch, account: Account, requests: Sequence[Request], again: Iterable[str]) -> None:
         """Count requests that share lines of a batch on its way, as its last members; they cost nothing."""
-        self.purse.release(self._name, batch.key)  # it is reserved anew, with them
+        self.purse.release(self._name, batch.key)  # it is reserved again, with them
         sent_before = set(again)
         first = len(account.who)
         account.who += tuple(map(Who.of, requests))
@@ -307,7 +307,7 @@ class Till:
         return account.to_row()
 
     async def load_prices(self, account: Account) -> None:
-        """Import the list of prices, in a thread, if one of a batch's answers is to tell what was paid for it."""
+        """Import the list of prices, in a thread, if one of a batch's answers must contain its cost."""
         if account.priced and account.vendor is not None:
             await asyncio.to_thread(self.prices.load)
 
@@ -321,7 +321,7 @@ class Till:
         return [] if self.askers is None else list(self.askers.lines(asker))
 
     def forget_asker(self, asker: str) -> None:
-        """Let go of what `lines_of` answers."""
+        """Forget what `lines_of` answers."""
         if self.askers is not None:
             self.askers.forget(asker)
 
@@ -341,7 +341,7 @@ class Till:
             self.purse.settle(self._name, key, account, self.prices)
 
     async def asked_again(self, settled: Iterable[str]) -> set[str]:
-        """Return which settled requests are asked again, for a budget has refused them, and let go of their outcomes.
+        """Return which settled requests are asked again because a budget refused them, and forget their outcomes.
 
         There may be more to spend by now. What was not told yet is told first.
         """
@@ -381,7 +381,7 @@ def mode_of(provider: Provider) -> str:
 
 
 def vendor_of(provider: Provider) -> str | None:
-    """Return whose prices a provider's are; `None` if it does not say."""
+    """Return the vendor of a provider's prices; `None` if it does not say."""
     return getattr(provider, "vendor", None)
 
 
@@ -390,7 +390,7 @@ def _over(waiting: Waiting, request: Request | None, refusal: Refusal, most: Dec
     whose = f"thread {waiting.thread!r}{node}" if waiting.thread else "the request"
     if refusal.what == "price":
         return _errored(
-            f"no price is known for what {whose} asks ({waiting.group}), so nobody can tell whether it would pass the "
+            f"no price is known for what {whose} asks ({waiting.group}), so it cannot be checked against the "
             "budget, and it was not sent; give its price: Bridge(…, prices=Prices({model: Price(input=…, output=…)}))",
             refusal,
         )

@@ -1,6 +1,6 @@
 """Requests in memory while they are small enough together; the rest is written down.
 
-A queued request need not survive the process: the parked interrupt is the truth, and whoever waits hands it in again.
+A queued request need not survive the process: the parked interrupt is the truth, and its caller hands it in again.
 It is only written down so that a long queue does not fill the memory.
 """
 
@@ -33,7 +33,7 @@ class MemoryBudget(StoredRequests):
         self._left = budget
 
     async def add(self, requests: Iterable[Request]) -> None:
-        """See `StoredRequests`; written down is only what there is no room for."""
+        """See `StoredRequests`; only requests beyond the budget are written."""
         spilled = []
         for request in requests:
             if request.id in self._held:

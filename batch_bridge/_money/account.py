@@ -86,12 +86,12 @@ class AccountLine:
     """What one request used.
 
     Attributes:
-        who: Who has asked for it.
+        who: Its asker.
         kind: `billed`; `deduplicated` and `cache_hit` cost nothing; `untold`: it was answered, and perhaps billed, and
             its answer reports no usage.
-        used: What it used, where that is told.
+        used: What it used, if that is known.
         lane: How it was answered.
-        vendor: Who has answered.
+        vendor: The vendor that answered.
         at: When its batch was begun, aware UTC.
         worst: What may have been spent on it at most, where that was reserved.
     """
@@ -120,8 +120,8 @@ class Account:
 
     Attributes:
         at: When it was begun, aware UTC.
-        vendor: Whose prices they are.
-        who: Who has asked for each member, in their order.
+        vendor: The vendor of these prices.
+        who: The asker of each member, in their order.
         again: Places of members that an earlier batch has held.
         worst: What may be spent on each member; empty where nothing is reserved.
         priced: Places of members whose answers tell what was paid for them.
@@ -153,7 +153,7 @@ class Account:
         """Note what members' answers used. The first one of each counts; what was not answered is not noted.
 
         Args:
-            outcomes: What the provider has told of members.
+            outcomes: What the provider has reported of members.
             asked: The model that was asked, where the answer does not name one.
         """
         places, lines, free = self._places, self._lines, self._free

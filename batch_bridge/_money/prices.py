@@ -83,7 +83,7 @@ class Prices:
     Args:
         models: Prices by the model's name, as requests and answers have it. A name that is asked for and one that is
             answered are both looked up.
-        vendor: Whose prices these are, as `genai-prices` names the provider: for a pair of functions, and where a
+        vendor: The vendor of these prices, as `genai-prices` names the provider: for a pair of functions, and where a
             server only speaks another vendor's API. `None`: the provider's own.
         batch: What a batch costs of the standard price, where neither the model's own price nor `genai-prices` says.
             `None`: what is known of the vendor.
@@ -128,7 +128,7 @@ class Prices:
         """Return what a request costs.
 
         Args:
-            vendor: Who has answered, as `genai-prices` names the provider; `None` if that is not known.
+            vendor: The vendor that answered, as `genai-prices` names the provider; `None` if that is not known.
             model: The model that has answered.
             tokens: What was used.
             lane: How it was answered. A cache hit and a deduplicated line cost nothing.

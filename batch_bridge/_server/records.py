@@ -1,4 +1,4 @@
-"""What a bridge keeps on a server: its ledger, composed so that another process can go on with it, and its deliveries.
+"""What a bridge keeps on a server: its ledger, composed so that another process can continue it, and its deliveries.
 
 Rows besides those of the `Ledger`, each a set of entries in pieces::
 
@@ -217,7 +217,7 @@ class ServerRecords:
 
     Attributes:
         ledger: The ledger. A row that cannot be read is set aside: a tick serves all tenants.
-        owners: Whose the requests are.
+        owners: The threads and tenants of requests.
         outbox: Outcomes that their threads have not taken yet.
         dead: Outcomes that could not be delivered.
         unclaimed: Answers that no wait asks for any more.

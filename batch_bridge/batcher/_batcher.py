@@ -79,7 +79,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         poll_func: `poll_func(handle) -> None | list | dict` returns the results of an ended batch; see `Bridge`.
         find_func: `find_func(key) -> handle | None`; see `Bridge`.
         max_batch_size: So many waiting items are sent at once, and no batch holds more.
-        max_batch_age: No item waits longer for others (a duration). `None`: for ever.
+        max_batch_age: No item waits longer for others (a duration). `None`: forever.
         max_batch_idle: What waits is sent once no other item has come for so long (a duration).
         should_flush_func: `should_flush_func(items, last_flushed) -> bool`, your own reason to send what waits,
             besides size and age. Asked when an item arrives and at every poll interval. `last_flushed` is a naive
@@ -88,7 +88,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         poll_interval: The longest pause between two polls of one batch (a duration).
         poll_patience: How long a batch is left in flight while every look at it fails; see `Bridge`.
         give_up_after: How long nothing may move (a duration); then who waits gets `Stalled`, and the
-            Batcher has ended; see `Runner`. With `path=` another one goes on. `None`: it tries for ever.
+            Batcher has ended; see `Runner`. With `path=` another one continues. `None`: it tries forever.
         path: The SQLite file that makes it durable. One process at a time has it open.
         on_pending: `"wait"` for the answer, or `"raise"` a `ResultPending` where it is not there yet; needs `path`.
         retention: How long the file keeps an answer for a process that comes after a crash (a duration),
@@ -296,7 +296,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         def resolve(_: object) -> None:
             try:
                 (result,) = self._unwrap(submission, self._wait(submission, ended), return_exceptions=False)
-            except BaseException as error:  # noqa: BLE001  # whoever asks the future gets it
+            except BaseException as error:  # noqa: BLE001  # the future raises it
                 answer.set_exception(error)
             else:
                 answer.set_result(result)
@@ -630,7 +630,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         return identities
 
     def _identify(self, items: Sequence[JSON]) -> list[bytes]:
-        """Return what the provider says decides the answers besides the items; empty if it cannot say."""
+        """Return what decides the answers besides the items, as the provider says; empty if it cannot say."""
         if self._identity is None:
             return [b""] * len(items)
         identity = self._identity

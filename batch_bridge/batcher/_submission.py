@@ -80,7 +80,7 @@ def hand_back(submissions: Iterable[Submission], action: Callable[[Submission], 
         else:
             by_loop.setdefault(submission.loop, []).append(submission)
     for loop, held in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # its loop has ended, and nobody waits there any more
+        with contextlib.suppress(RuntimeError):  # its loop has ended, and no caller waits there any more
             loop.call_soon_threadsafe(_act, action, held)
 
 

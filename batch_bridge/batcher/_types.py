@@ -1,4 +1,4 @@
-"""What a type checker is told of a Batcher: the types of its items and answers, and its options."""
+"""A Batcher's types for type checkers: those of its items and answers, and its options."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence

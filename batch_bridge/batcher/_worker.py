@@ -1,4 +1,4 @@
-"""The inside of a Batcher: an engine on another thread, and the tickets of those who wait."""
+"""The inside of a Batcher: an engine on another thread, and the submissions of its callers."""
 
 import asyncio
 import concurrent.futures
@@ -50,7 +50,7 @@ from batch_bridge.events import Delivered, Progress
 _CHUNK = 1000
 """Outcomes that are read at once."""
 _LOOK = 5.0
-"""Seconds that who does not wait for a batch waits for a look at whether it has ended."""
+"""Seconds that a caller that does not wait for a batch still waits for one look at it."""
 
 _GLANCE = 1.0
 """Seconds after which a caller that waits for the worker's thread checks whether it is alive."""
@@ -76,13 +76,13 @@ class Worker:
         bridge: Whose engine it runs.
         path: The file that its ledger is kept in, or `None` for memory.
         retained: Keeps the outcomes of answered requests in the ledger, until a clean `close` at the longest. Without
-            it they are let go of when they are told.
+            it they are deleted when they are delivered.
         peek: No caller waits: a submission is answered at once with what is known, and what is new is written down
             first. The outcomes stay in the ledger for good, but for failures that may pass: those are told once.
         shows_items: Have the items of what is queued at hand, for `queued_items`.
         callbacks: What the user wants to be told.
-        give_up_after: How long nothing may move until it ends; `None`: for ever.
-        relax_gc: Relax the garbage collector while many wait.
+        give_up_after: How long nothing may move until it ends; `None`: forever.
+        relax_gc: Relax the garbage collector while many requests wait.
         inside: How it works inside.
     """
 
@@ -147,7 +147,7 @@ class Worker:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody waits for an answer, and nothing was handed in."""
+        """Whether no caller waits for an answer, and nothing was handed in."""
         return self._idle.is_set()
 
     def open(self) -> None:
@@ -205,7 +205,7 @@ class Worker:
     def close(self, *, wait: bool) -> None:
         """End the thread. With `wait`, flush and wait until every submission has been answered. Idempotent.
 
-        Where nobody waits for answers, it takes a minute at most. In a process that was forked it does nothing.
+        Without a waiting caller it takes a minute at most. In a forked process it does nothing.
         """
         if self._is_elsewhere:
             return
@@ -237,11 +237,11 @@ class Worker:
                 self._bridge.name,
                 extra=about(bridge=self._bridge.name),
             )
-        if wait and was_open and self._broken is not None:  # nobody may have been told yet
+        if wait and was_open and self._broken is not None:  # perhaps no caller has seen it yet
             raise self._broken
 
     def end_soon(self) -> None:
-        """Do what `close(wait=False)` does, without blocking: for who may run on any thread, such as a finalizer."""
+        """Do what `close(wait=False)` does, without blocking: for callers on any thread, such as a finalizer."""
         if self._is_elsewhere:
             return
         self._closed = True
@@ -408,7 +408,7 @@ class Worker:
 
     def _ended(self, error: BaseException | None) -> None:
         if error is not None:
-            self._broken = error  # handed to everybody who waits
+            self._broken = error  # raised to every waiting caller
         with self._gate:  # nothing is handed in behind our back
             self._closed = True
         self._fail_all()
@@ -471,7 +471,7 @@ class Worker:
             self._last = await self._figures()
 
     async def _drive(self, engine_loop: EngineLoop) -> None:
-        """Answer what comes until it is closed, or cannot go on."""
+        """Answer what comes until it is closed, or cannot continue."""
         driving = asyncio.create_task(engine_loop.run())
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait((driving, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -479,21 +479,21 @@ class Worker:
         self._closed = True
         if self._patience is not None:
             self._patience.hurry()
-        engine_loop.stop()  # a submission that is cut off is a batch that nobody knows of
+        engine_loop.stop()  # a submission that is cut off leaves a batch that no ledger knows
         if not driving.done():
-            self._fail_all()  # who waits need not wait for that
+            self._fail_all()  # callers need not wait for that
         await driving
         self.warn_of_uncollected()
 
     async def _keep_journal(self, file: Rows, stack: contextlib.AsyncExitStack) -> None:
-        """Write down how it is, for who watches its file, and do what they ask."""
+        """Write its state for observers of its file, and carry out their commands."""
         assert self._engine_loop is not None  # noqa: S101  # it is open
         journal = Journal(file, "batcher", self._shown, FileCommands(file, _Hands(self._engine_loop)))
         stack.push_async_exit(Closing((journal.close,)))
         await journal.open()
 
     async def _open_notices(self, engine: Engine, stack: contextlib.AsyncExitStack) -> None:
-        """Have people told of batches that end, if anybody is to be told."""
+        """Send notices of batches that end, if the bridge has a notifier."""
         file = "" if self._path is None else os.fspath(self._path)
         notices = batch_notices(self._bridge.name, engine, self._bridge.notifier, self._rows, file)
         if notices is not None:
@@ -528,12 +528,12 @@ class Worker:
         delivery.add_done_callback(self._delivered_to)
 
     async def _forget(self, request_ids: Sequence[str]) -> None:
-        """Let go of outcomes that nobody has asked for again meanwhile. In a turn, so that none is looked up now."""
+        """Delete outcomes that no caller has asked for meanwhile. In a turn, so that no lookup runs beside it."""
         assert self._engine_loop is not None  # noqa: S101
         await self._engine_loop.engine.forget([each for each in request_ids if each not in self._waiters])
 
     def _collected(self, requests: list[Request]) -> None:
-        """Tell those who do not wait that their requests are queued, and have those on their way looked at first."""
+        """Answer callers that do not wait that their requests are queued; look first at those on their way."""
         assert self._engine_loop is not None  # noqa: S101
         if self._items is not None:
             self._items.update((request.id, _messages.decode(request.item)) for request in requests)
@@ -547,7 +547,7 @@ class Worker:
             asyncio.get_running_loop().call_later(_LOOK, self._tell_pending, taken_in)
 
     def _tell_pending(self, request_ids: Iterable[str]) -> None:
-        """Tell those who do not wait that there is no outcome yet, unless one is about to be told."""
+        """Answer callers that do not wait that there is no outcome yet, unless one is about to be delivered."""
         assert self._engine_loop is not None  # noqa: S101
         engine = self._engine_loop.engine
         done = []
@@ -562,7 +562,7 @@ class Worker:
         self._look_whether_idle()
 
     def _turned(self) -> None:
-        """Tell those who do not wait, now that batches that were due have been looked at; drop items that are sent."""
+        """Answer callers that do not wait, after due batches have been looked at; drop items that are sent."""
         assert self._engine_loop is not None  # noqa: S101
         engine = self._engine_loop.engine
         if self._items is not None and len(self._items) > engine.queued:
@@ -599,8 +599,8 @@ class Worker:
                 self._untold.difference_update(outcomes)
                 self._tell_pending(each for each in chunk if each not in outcomes)
                 passing = [request_id for request_id, outcome in outcomes.items() if is_transient(outcome)]
-                await self._engine_loop.engine.forget(passing)  # before it is told: who asks again asks anew
-            elif self._retained is not None:  # who dies may ask again, but for what may pass
+                await self._engine_loop.engine.forget(passing)  # before delivery: the next equal item asks again
+            elif self._retained is not None:  # a process that dies may ask again, except for passing failures
                 self._engine_loop.forget(each for each, outcome in outcomes.items() if is_transient(outcome))
                 if answered := [each for submission in done for each in submission.places]:
                     await self._retained.note(self._rows, answered, _clock.now())
@@ -622,7 +622,7 @@ class Worker:
             self._listeners.complete()
 
     async def _cost_of(self, request_id: str) -> Cost | None:
-        """Return what a request has cost, and let go of that; `None` if nobody is told."""
+        """Return what a request has cost, and forget it; `None` if no callback wants it."""
         assert self._engine_loop is not None  # noqa: S101  # it is open
         engine = self._engine_loop.engine
         if self._listeners is None or not self._listeners.wants_item_cost:

@@ -86,7 +86,7 @@ class ModeSwitch:
         if self._below < math.inf:
             return self._batch.measure(request)
         if self._lane == "realtime":
-            return self._batch.measure(request)._replace(prefix=None)  # nothing waits for a batch
+            return self._batch.measure(request)._replace(prefix=None)  # no request waits for a batch
         return self._twin.measure(request)._replace(prefix=None)
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
@@ -163,11 +163,11 @@ def switch(
     """Return the provider and the policy for a mode, and the mode that counts.
 
     Args:
-        provider: Who answers.
+        provider: The provider.
         flush: When to send, in a mode that pools.
         mode: As it was given; `None` leaves it to the environment.
         realtime_below: As it was given, for `"auto"`.
-        what: Whose arguments these are, for the errors.
+        what: The object with these arguments, for the errors.
 
     Raises:
         TypeError: The provider has no realtime way, and one was asked for.

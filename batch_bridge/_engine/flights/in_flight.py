@@ -82,7 +82,7 @@ class Flights:
     def settle_early(self, flight: Flight, ids: Iterable[str]) -> None:
         """Note that requests of a batch have their outcomes; one that is not in it any more is left alone.
 
-        The batch may have been settled while somebody else read which of its requests have been.
+        The batch may have been settled while other code read which of its requests are settled.
         """
         for request_id in ids:
             if self._in_flight.get(request_id) is flight:
@@ -91,13 +91,13 @@ class Flights:
                 self._open[flight.batch.key] -= 1
 
     def free(self, flight: Flight) -> None:
-        """Let go of a batch's requests without an outcome; the batch stays."""
+        """Release a batch's requests without an outcome; the batch stays."""
         for request_id in tuple(self.unsettled(flight)):
             del self._in_flight[request_id]
         self._open[flight.batch.key] = 0
 
     def remove(self, flight: Flight) -> None:
-        """Let go of a batch, and of its requests."""
+        """Remove a batch and its requests."""
         del self._flights[flight.batch.key]
         del self._open[flight.batch.key]
         for held in (self._in_flight, self._early):

@@ -39,7 +39,7 @@ def hold_again(state: State, now: datetime) -> None:
 
 
 def release(state: State, now: datetime) -> bool:
-    """Put back what waits for nobody any more; return whether there was something, which is due."""
+    """Put back held requests that wait for no answer any more, and are due; return whether there were any."""
     queue, ready = state.opened(), set(state.held) - waiting(state, now)
     back = queue.pick(len(queue), only=ready) if ready else []
     for group in ready:

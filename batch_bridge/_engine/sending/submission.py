@@ -138,7 +138,7 @@ class Sender:
         admitted = state.till.admit(left, asked, state.answers_in(lane), now, is_last=is_last, shares=shares)
         members = queue.discard_all(admitted.waiting)
         for request_id in admitted.refused:
-            queue.discard(request_id)  # at once: nobody cancels what is about to be refused
+            queue.discard(request_id)  # at once: a request that is about to be refused cannot be cancelled
         if members:
             prefixes = {each.prefix.key for each in members if each.prefix is not None} if primes else ()
             await self._begin_with(members, asked, admitted, now, lane, prefixes=tuple(sorted(prefixes)))
@@ -230,7 +230,7 @@ class Sender:
         except SubmissionRefused as error:
             refusal = Errored(str(error), code=error.code, status_code=error.status_code)
             await self._settler.fail(flight, refusal, now, error)
-        except Exception as error:  # noqa: BLE001  # a provider is somebody's code: its bug fails its batch alone
+        except Exception as error:  # noqa: BLE001  # a provider may be the user's code: its bug fails only its batch
             await self._settler.fail(flight, Errored(said(error), code="submit_failed"), now, error, is_bug=True)
         return None
 
@@ -393,7 +393,7 @@ class Sender:
             )
 
     def _hold_back(self, now: datetime) -> None:
-        """Send nothing for a while: a submission has come to nothing, and the next one may too."""
+        """Send nothing for a while: a submission has failed, and the next one may fail too."""
         state = self._state
         state.drain = True  # what was sent was due
         state.held_until = now + state.hold

@@ -65,11 +65,11 @@ class Settler:
         except BatchFailed as error:
             await self.fail(flight, Errored(str(error), code=error.code), now, error)
         except BadPollResultError as error:
-            if batch.left:  # nobody waits for it: no run ends for it
+            if batch.left:  # no caller waits for it: no run ends because of it
                 await self.could_not_look(flight, error, now)
             else:
                 _looks.wrong(state, flight, batch, error, now)
-        except Exception as error:  # noqa: BLE001  # a provider is somebody's code, and the batch was paid for
+        except Exception as error:  # noqa: BLE001  # a provider may be the user's code, and the batch was paid for
             await self.could_not_look(flight, error, now)
         else:
             if isinstance(reply, Ended):
@@ -78,7 +78,7 @@ class Settler:
                 await self._note(flight, reply, now)
 
     async def _note(self, flight: Flight, reply: InProgress, now: datetime) -> None:
-        """Note what a look has told of a batch that has not ended."""
+        """Note what a look showed of a batch that has not ended."""
         state = self._state
         if reply.again_in is None:
             flight.wait(now, state.interval)
@@ -151,7 +151,7 @@ class Settler:
             state.on_event(events.Settled(bridge=state.name, batch=key, requests=tuple(kinds), outcomes=counts))
 
     async def catch_up(self, flight: Flight) -> None:
-        """Find out which requests of a batch a process before this one has settled: nobody waits for it for those."""
+        """Look up which requests of a batch an earlier process has settled: no caller waits for those."""
         if not flight.inherited or flight.caught_up:
             return
         flight.caught_up = True
@@ -191,7 +191,7 @@ class Settler:
     # -- when it is not waited for any more ------------------------------------------------------------------------
 
     async def stop(self, flight: Flight, batch: SubmittedBatch, now: datetime) -> bool:
-        """Tell the provider to stop a batch; return whether that is done, or cannot be."""
+        """Ask the provider to stop a batch; return whether that is done, or impossible."""
         state = self._state
         try:
             await state.who(batch).cancel(batch.handle)
@@ -217,8 +217,8 @@ class Settler:
     async def overtake(self, flight: Flight, leave: Leave, now: datetime) -> bool:
         """Stop a batch whose requests leave its lane; return whether it was looked at, too.
 
-        If nobody is to wait until it has stopped, what it has not answered moves on at once; if that is waited for up
-        to a time, see `leave`.
+        If no request waits until it has stopped, its unanswered requests move on at once; if they wait up to a time,
+        see `leave`.
         """
         state, ladder = self._state, self._state.ladder
         if not isinstance(flight.batch, SubmittedBatch) or ladder is None:
@@ -236,15 +236,15 @@ class Settler:
     async def leave(self, flight: Flight, batch: SubmittedBatch, now: datetime) -> bool:
         """Have a batch's requests move on, whatever becomes of it, and stop it.
 
-        It is looked at once more, for it may have ended; what it has not answered then goes to the next lane at once,
-        or expires where there is none.
+        It is looked at once more, because it may have ended; its unanswered requests then go to the next lane at once,
+        or expire without one.
         """
         state, ladder = self._state, self._state.ladder
         flight.leaves_at = None
         look_at_once = getattr(state.who(batch), "look_at_once", None)
         if look_at_once is not None:
             look_at_once(batch.handle)
-        with contextlib.suppress(BadPollResultError):  # it is logged, and nobody waits for a poll that was mended
+        with contextlib.suppress(BadPollResultError):  # it is logged, and no caller waits for a corrected poll
             await self.poll(flight, batch, now)
         if state.flights.get(flight.batch.key) is not flight or not isinstance(flight.batch, SubmittedBatch):
             return True
@@ -406,7 +406,7 @@ class Settler:
         state.settled += late
         if back:
             if again.refusal is not None and again.alone:
-                state.opened().add(back[0])  # it is perhaps too large for ever: its neighbours go first
+                state.opened().add(back[0])  # it may be too large forever: its neighbours go first
             else:
                 state.opened().put_back(back)
             state.drain = True  # what was sent was due
@@ -435,7 +435,7 @@ class Settler:
     async def _tell_ended(
         self, flight: Flight, requests: tuple[str, ...], outcomes: Mapping[str, int], usage: Usage | None
     ) -> None:
-        """Report that a batch has ended, and what it has cost if somebody wants to know."""
+        """Report that a batch has ended, and its cost if a listener wants it."""
         state, account = self._state, flight.account
         if state.on_event is None:
             return
@@ -463,7 +463,7 @@ class Settler:
         paid_twice: int = 0,
         failures: Counter[FailureKind] | None = None,
     ) -> None:
-        """Let go of a batch, of which a summary stays, and of what was kept of it until its end."""
+        """Delete a batch, except for a summary, and all that was kept until its end."""
         state, batch = self._state, flight.batch
         submitted = batch if isinstance(batch, SubmittedBatch) else None
         account = flight.account
@@ -507,7 +507,7 @@ class Settler:
         account.note(told, model)
 
     async def _with_costs(self, flight: Flight, reply: InProgress | Ended) -> InProgress | Ended:
-        """Have answers tell what was paid for them, where that is wanted."""
+        """Add the costs to answers that are to contain them."""
         account = flight.account
         if account is None or not account.priced:
             return reply
@@ -552,8 +552,8 @@ class Settler:
     ) -> tuple[list[Waiting], dict[str, Outcome]]:
         """Return a batch's requests as they are queued again, and the outcomes of those that cannot be.
 
-        Only those that somebody waits for: a thread that nobody continues is not paid for. The others are found in
-        neither; who collects them sends them.
+        Both hold only requests with a waiting caller: an abandoned thread must not cost money. The other requests are
+        in neither; the next caller that collects them sends them.
         """
         state, batch = self._state, flight.batch
         wanted = list(outcomes)
@@ -577,7 +577,7 @@ class Settler:
         return back, lost | {each: final(why, state.ledger.tries(each), "") for each, why in refused.items()}
 
     def _learn(self, flight: Flight, again: Resubmission, usage: Usage | None, now: datetime, *, whole: bool) -> None:
-        """Tell the quota controller how a batch has ended."""
+        """Report a batch's end to the quota controller."""
         quota_controller, batch = self._state.quota_controller, flight.batch
         if isinstance(batch, Intent) or batch.terms.lane:
             return

@@ -181,7 +181,7 @@ class Queue:
         self._put(waiting, self._first).waiting.move_to_end(waiting.id, last=False)
 
     def put_back(self, waiting: Iterable[Waiting]) -> None:
-        """Return requests that were sent in vain; they are the oldest again."""
+        """Return requests that were sent without success; they are the oldest again."""
         back = sorted(waiting, key=lambda request: request.queued_at)
         if not back:
             return
