@@ -18,7 +18,7 @@ class Work:
     Args:
         main: Makes the coroutine that runs there.
         ended: Called there once it has ended, with what it raised; or with why it could not be begun.
-        is_alone: It has the thread for itself, which ends with it.
+        is_alone: Whether it has the thread for itself, which ends with it.
 
     Attributes:
         thread: Where it runs.

@@ -1,7 +1,9 @@
 """What a ledger in memory is made of: plain dictionaries, where a store's own cost would show."""
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 from langgraph.store.base import GetOp, ListNamespacesOp, Op, PutOp, SearchOp
@@ -75,8 +77,7 @@ class MemoryRequests(StoredRequests):
 
     def removing(self, ids: Sequence[str]) -> Iterable[Op]:
         """See `StoredRequests`."""
-        for request_id in ids:
-            self.held.pop(request_id, None)
+        _drop(self.held, ids)
         return ()
 
 
@@ -106,5 +107,8 @@ class MemoryOutcomes(StoredOutcomes):
 
     async def remove(self, ids: Sequence[str]) -> None:
         """See `StoredOutcomes`."""
-        for request_id in ids:
-            self.held.pop(request_id, None)
+        _drop(self.held, ids)
+
+
+def _drop(held: dict[str, Any], ids: Iterable[str]) -> None:
+    deque(map(held.pop, ids, repeat(None)), maxlen=0)

@@ -1,4 +1,4 @@
-"""A store or a checkpointer that fails once and goes on: its calls are tried again, and the step that made them waits.
+"""Patience with a store or a checkpointer that fails for a while: calls are retried, and their step waits.
 
 Every call that is made of them can be repeated: rows are put by key, checkpoints by id. So a call that failed may have
 taken effect, and is made again all the same. Nothing is assumed of a step whose call failed for good: its host ends it,

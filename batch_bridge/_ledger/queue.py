@@ -18,7 +18,7 @@ from batch_bridge._ledger.rows import RowTable
 
 
 class LedgerQueue:
-    """A queue of which nothing is noted: who waits hands its requests in again."""
+    """A queue that is not stored: callers hand their requests in again."""
 
     is_kept = False
     """Whether what waits is sent by the next process, if this one does not live to."""
@@ -41,7 +41,7 @@ class LedgerQueue:
         return ids
 
     def beside(self, ids: Sequence[str], removing: Iterable[Op]) -> Iterable[Op]:
-        """Return the operations that let go of requests, and of what is noted here of them, in one call.
+        """Return the operations that delete requests, and what is noted here of them, in one call.
 
         Args:
             ids: The requests.
@@ -51,7 +51,7 @@ class LedgerQueue:
         return removing
 
     async def dropped(self, ids: Sequence[str]) -> None:
-        """Let go of what is left of requests whose own rows are gone."""
+        """Delete what is left of requests whose own rows are gone."""
 
 
 class StoredQueue(LedgerQueue):

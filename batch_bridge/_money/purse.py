@@ -13,7 +13,7 @@ from batch_bridge._money.prices import Prices
 What: TypeAlias = Literal["usd", "usd_per_thread", "requests_per_thread", "price"]
 _ZERO: Final = Decimal(0)
 _MOST_ENDED: Final = 10_000
-"""Threads that have ended and are remembered all the same: one may go on."""
+"""Threads that have ended and are remembered all the same: one may continue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class Purse:
         limit = self.budget.requests_per_thread
         if not thread or limit is None:
             return None
-        self._ended.pop(thread, None)  # it goes on
+        self._ended.pop(thread, None)  # it continues
         asked = self.own(thread).requests + queued
         return Refusal("requests_per_thread", Decimal(asked), _ZERO, Decimal(limit)) if asked >= limit else None
 
@@ -150,7 +150,7 @@ class Purse:
         """Return why a request may not be sent; `None` if it may.
 
         Args:
-            thread: Whose it is.
+            thread: Its thread.
             worst: What it may cost at most; `None` if no price is known.
             more: What goes in the same batch.
         """

@@ -59,7 +59,7 @@ class _Round:
 
     Attributes:
         ids: The requests.
-        is_own: They were asked for by who asks now: the same code, so that what it asks should be the same.
+        is_own: Whether the present asker also made them: the same code, so that what it asks should be the same.
     """
 
     ids: frozenset[str]
@@ -87,7 +87,7 @@ class PendingWaits:
     one has asked for proves nothing: its code, or its day, may have been another.
 
     On a server, where others can write to a thread, what it asks is signed and an envelope that is not signed brings
-    nothing. `signs_for` is the thread then, and the keys are given to it before it goes on. With `asks_refused` what a
+    nothing. `signs_for` is the thread then, and it gets the keys before it continues. With `asks_refused` what a
     budget has refused in an earlier run, which has failed with that, is asked again: there may be more to spend by now.
     """
 
@@ -388,7 +388,7 @@ def pending_waits_of(
         retries: How many failed attempts a wait may leave behind.
         origin: The run whose context the run that resumes this one must be given; empty if it has none.
         attempt: Which attempt of LangGraph's at the node this execution is; the first is 1.
-        by: Who asks: the session of a Runner; this process, where it is left out.
+        by: The asker: the session of a Runner; by default this process.
         signs_for: The thread, on a server.
         asks_refused: What a budget has refused in an earlier run is asked again.
         grace: Seconds that slow siblings have before a node is called nondeterministic.

@@ -79,7 +79,7 @@ class Link:
         consumed: Ids of requests whose outcome a wait has returned or raised.
         parked: Ids of requests that a wait has raised an interrupt for, and the checkpoint namespaces of their tasks.
         untracked: What the host's threads hold in no checkpoint.
-        by: Who asks: the session that drives the graph.
+        by: The asker: the session that drives the graph.
         inherited: Whether an earlier session made the request whose answer the thread receives now.
         boxes: Those of the executions in which something waited.
         loaded: The thread's newest checkpoint, alone in a tuple, where its host has just read it: the leg begins there.

@@ -37,7 +37,7 @@ class CommandExecutor:
         engine: The bridge's.
         outbox: Delivers what was cancelled, or is to be delivered again.
         renew: Says that the tick still runs, and fails if it is another's by now.
-        users: Whose the threads are.
+        users: The users of threads.
         eraser: Erases.
         server: Runs the threads, and shows all of them.
     """

@@ -62,9 +62,9 @@ class Outbox:
         forget: Deletes outcomes whose thread has ended.
         tell: Called with what threads were resumed with; `None` without a listener.
         access: How the server is reached as the user whose a thread is.
-        users: Whose the threads are.
+        users: The users of threads.
         key_ring: The deployment's keys.
-        ended: Told of threads that have ended, or are gone.
+        ended: Called with threads that have ended, or are gone.
         limits: How it delivers.
     """
 
@@ -160,7 +160,7 @@ class Outbox:
         Args:
             server: Runs the threads.
             now: Aware UTC.
-            seconds: How long to go on.
+            seconds: How long to continue.
             hidden: A thread that is not seen may be another user's: it is waited for.
         """
         ready = sorted(

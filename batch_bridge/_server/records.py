@@ -1,4 +1,4 @@
-"""What a bridge keeps on a server: its ledger, composed so that another process can go on with it, and its deliveries.
+"""What a bridge keeps on a server: its ledger, composed so that another process can continue it, and its deliveries.
 
 Rows besides those of the `Ledger`, each a set of entries in pieces::
 
@@ -10,7 +10,6 @@ Rows besides those of the `Ledger`, each a set of entries in pieces::
 """
 
 from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -170,7 +169,7 @@ class ChunkedQueue(LedgerQueue):
     async def read(self) -> list[Waiting]:
         """See `LedgerQueue`."""
         rows: Iterable[tuple[str, Any]] = self.entries.items()
-        return [replace(_waiting(request_id, row), thread=thread) for request_id, (thread, *row) in rows]
+        return [_waiting(request_id, row)._replace(thread=thread) for request_id, (thread, *row) in rows]
 
     def may_be_settled(self, ids: Sequence[str]) -> Sequence[str]:
         """See `LedgerQueue`: a crash came in between."""
@@ -218,7 +217,7 @@ class ServerRecords:
 
     Attributes:
         ledger: The ledger. A row that cannot be read is set aside: a tick serves all tenants.
-        owners: Whose the requests are.
+        owners: The threads and tenants of requests.
         outbox: Outcomes that their threads have not taken yet.
         dead: Outcomes that could not be delivered.
         unclaimed: Answers that no wait asks for any more.

@@ -182,7 +182,7 @@ class ServerHost:
         await start_tick(self._access, thread, self._name, "hand", after=0, commands=commands)
 
     async def begin(self, store: Rows, tick: str, *, alone: bool = False) -> bool:
-        """Begin a pass; return whether this process may go on with the bridge, or another tick still runs.
+        """Begin a pass; return whether this process may continue the bridge, or another tick still runs.
 
         Args:
             store: The deployment's.
@@ -256,7 +256,7 @@ class ServerHost:
         await self._renew()
         try:
             await self._engine.advance(now)
-        except BadPollResultError as error:  # other batches, threads and users go on; it is logged, and shown
+        except BadPollResultError as error:  # other batches, threads and users continue; it is logged, and shown
             self._engine.last_error = f"{error}"
         self._outbox.add(self._engine.tell(now).settled, now)
         self._note_error(self._engine)

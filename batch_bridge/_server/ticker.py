@@ -47,7 +47,7 @@ class Ticker:
 
     Args:
         dsn: Where the lock is.
-        name: Who ticks, in the log: a pool, or a bridge.
+        name: The ticker's name in the log: that of a pool, or of a bridge.
         hosts: One for each bridge, by the bridge's name.
         store: Where the ledgers are.
         is_idle: Returns whether a bridge is to send what waits, because no thread runs or could.
@@ -146,7 +146,7 @@ class Ticker:
                     with contextlib.suppress(RuntimeError):  # its tick finds out that it is not its own any more
                         await host.beat()
         finally:
-            self._lost = True  # a tick may take its cancellation for an error, and would go on
+            self._lost = True  # a tick may take its cancellation for an error, and would continue
 
     async def _tick_on(self, name: str, host: ServerHost, tick: str) -> None:
         while not self._lost:

@@ -29,7 +29,7 @@ class LegHost:
         graph: Compiled, with the leg's checkpointer.
         bridges: The names of the pool's bridges.
         rows: Where the ledgers are.
-        by: Who asks: this process.
+        by: The asker: this process.
         patience: With the checkpointer.
     """
 

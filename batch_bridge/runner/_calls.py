@@ -1,4 +1,4 @@
-"""The calls of a Runner while it is open: begun, driven, shown, told of, and joined by who asks for the same thread."""
+"""The calls of an open Runner: it begins, drives, shows and reports them, and joins calls for the same thread."""
 
 import asyncio
 import contextlib
@@ -49,7 +49,7 @@ class Calls:
         self._runs: set[str] = set()
 
     def reset(self) -> None:
-        """Count anew: a session begins."""
+        """Reset the counts: a session begins."""
         self._total = 0
 
     def open(self, session: Session, notices: RunNotices | None) -> None:
@@ -62,7 +62,7 @@ class Calls:
         self._session = None
 
     def forget(self) -> None:
-        """Let go of the session."""
+        """Release the session."""
         self._session = self._watched = None
 
     @property
@@ -70,7 +70,7 @@ class Calls:
         """The session that is open.
 
         Raises:
-            RunnerStateError: There is none.
+            RunnerStateError: The Runner is not open.
         """
         if self._session is None:
             raise RunnerStateError("this Runner is not open; write: async with Runner(…) as runner: …")
@@ -95,7 +95,7 @@ class Calls:
 
         Raises:
             RunnerStateError: The Runner is not open, or such a run is under way.
-            ValueError: The limit is none.
+            ValueError: The limit is invalid.
         """
         session = self.session
         if limit is not None and limit < 1:
@@ -129,7 +129,7 @@ class Calls:
         is_again: bool = False,
         is_new: bool = False,
     ) -> Any:
-        """Run one thread, or join who does, and return its result, or `Failed`."""
+        """Run one thread, or join the call that runs it, and return its result, or `Failed`."""
         while True:
             if attach and (joined := self.join(value, config)) is not None:
                 if leaves:
@@ -138,7 +138,7 @@ class Calls:
                 if not joined.cancelled():
                     return joined.result()
                 is_new = False
-                continue  # who drove it was cancelled
+                continue  # the call that drove it was cancelled
             call = self.begin(
                 [value],
                 config,
@@ -162,7 +162,7 @@ class Calls:
             return result
 
     async def results(self, call: Run, run_id: str | None, total: int | None) -> AsyncGenerator[tuple[int, Any], None]:
-        """Drive a call, show and tell how it goes, and yield its results as they are ready."""
+        """Drive a call, show and report its progress, and yield its results as they are ready."""
         session = self.session
         if run_id is not None:
             self._runs.add(run_id)

@@ -26,6 +26,7 @@ from batch_bridge._core.pending import OnPending, Pending, check_on_pending
 from batch_bridge._core.wording.log import logger_of
 from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress, listen
 from batch_bridge._host.file_commands import FileCommands
+from batch_bridge._host.garbage_collector import relaxed
 from batch_bridge._host.notify import Board, Notify, notifier
 from batch_bridge._host.report import Report
 from batch_bridge._ledger.in_memory import MemoryRows
@@ -45,7 +46,6 @@ from batch_bridge.errors import (
 from batch_bridge.runner._blocking import Blocking
 from batch_bridge.runner._calls import UNFINISHED, Calls, thread_id_of
 from batch_bridge.runner._display.notices import RunNotices
-from batch_bridge.runner._garbage_collector import relaxed
 from batch_bridge.runner._options import (
     BATCH,
     INVOKE,
@@ -105,11 +105,11 @@ class Runner(Blocking[StateT, ContextT]):
             (a duration). After that, and by default at once, it is a `StoreInUseError`. A claim of a
             process that was killed runs out after half a minute, and at once on the same machine (Linux).
         store_patience: How long a call of the store or the checkpointer that fails is tried again (a duration), with
-            growing pauses; what asked for it waits meanwhile, and the rest goes on. After that the run
-            ends with the store's error, and the same command goes on with it.
+            growing pauses; what asked for it waits meanwhile, and the rest continues. After that the run
+            ends with the store's error, and the same command continues it.
         give_up_after: How long nothing may move (a duration): every call of the providers fails, in all
-            bridges. Then the run ends with `Stalled`, which says what failed last; the same command goes on, with the
-            batches that are in flight. A batch that runs moves with each look at it. `None`: it tries for ever.
+            bridges. Then the run ends with `Stalled`, which says what failed last; the same command continues, with the
+            batches that are in flight. A batch that runs moves with each look at it. `None`: it tries forever.
         budget: What may be spent, by all bridges together, and what one thread may ask for; see `Budget`. Without it a
             thread may ask for 1,000 requests, and bridges may have budgets of their own.
         relax_gc: While the Runner is open, set the thresholds of Python's garbage collector to 20,000, 5 and 5, for the
@@ -272,7 +272,7 @@ class Runner(Blocking[StateT, ContextT]):
         return self
 
     async def _storage(self, stack: contextlib.AsyncExitStack) -> tuple[BaseCheckpointSaver[Any], Rows]:
-        """Return the saver and the store, of which those that nobody gave are in the file, or in memory."""
+        """Return the saver and the store; by default they are in the file, or in memory."""
         saver, store = self._saver or self._own_saver, self._store
         if saver is not None and store is not None:
             return saver, store
@@ -297,7 +297,7 @@ class Runner(Blocking[StateT, ContextT]):
         except Exception as failed:
             if error is None:
                 raise
-            note_others(error, (failed,))  # what has ended the block is what the caller is told
+            note_others(error, (failed,))  # the caller receives the error that ended the block
         finally:
             self._calls.forget()
 
@@ -306,7 +306,7 @@ class Runner(Blocking[StateT, ContextT]):
         return await self.__aenter__()
 
     async def aclose(self) -> None:
-        """Close the Runner, as the end of `async with` does; what waits goes on with the next one. Idempotent."""
+        """Close the Runner, as the end of `async with` does; waiting threads continue with the next one. Idempotent."""
         await self.__aexit__(None, None, None)
 
     @classmethod
@@ -380,7 +380,7 @@ class Runner(Blocking[StateT, ContextT]):
                 is raised once all other threads have ended: their answers are paid for.
             on_pending: `"return"` returns once every thread that lives waits, and all that they ask is sent; a
                 `Pending` stands in the place of each result that is not there yet. The same call later collects the
-                answers and goes on to the next wave. It needs `run_id`, or a `thread_id` in the config.
+                answers and continues to the next wave. It needs `run_id`, or a `thread_id` in the config.
             max_concurrency: Threads that run at the same time; parked ones do not count.
             context: The graph's run context.
             **options: More keyword arguments for the graph's `ainvoke`; see `InvokeOptions`.
@@ -511,10 +511,10 @@ class Runner(Blocking[StateT, ContextT]):
 
         It says nothing about what comes next: what it asks for waits a second for other calls
         (`FlushPolicy.when_idle`). Where the thread is under way in this Runner already, the call joins: it returns the
-        same result, and goes on with the thread if the other call is cancelled meanwhile. What joins uses the config,
+        same result, and continues the thread if the other call is cancelled meanwhile. What joins uses the config,
         the context and the options of the call that it joins.
 
-        A thread that waits for a batch already, or was stopped by a crash, goes on with `input` `None` or the one that
+        A thread that waits for a batch, or was stopped by a crash, continues with `input` `None` or the one that
         it was begun with. One that has ended takes `input` as its next turn. `Command(resume=…)` answers a human's
         interrupt.
 
@@ -551,7 +551,7 @@ class Runner(Blocking[StateT, ContextT]):
         before is streamed each time. A human's question comes as `__interrupt__`.
 
         To end early is to close it (`contextlib.aclosing`): the thread stays as it is, and `astream(None, config)`, or
-        `ainvoke`, goes on with it.
+        `ainvoke`, continues it.
 
         Args:
             input: As for `ainvoke`.
@@ -586,9 +586,9 @@ class Runner(Blocking[StateT, ContextT]):
             handle = await runner.submit({"x": 1}, thread_id="order-17")  # a web request
             result = await runner.result(handle)                          # another one
 
-        The thread is on disk when this returns. The next Runner of these bridges on the same file goes on with it.
+        The thread is on disk when this returns. The next Runner of these bridges on the same file continues it.
         Idempotent: the same thread_id with the same input is the same thread, whose result is kept once it has ended.
-        One that has failed is run again, and asks anew for what failed.
+        A thread that has failed is run again, and repeats the requests that failed.
 
         Args:
             input: What the graph is given.
@@ -604,7 +604,7 @@ class Runner(Blocking[StateT, ContextT]):
             RunnerStateError: The Runner is not open.
         """
         if input is None or isinstance(input, Command):
-            raise TypeError(f"submit() got {input!r}, which goes on with a thread; give it to ainvoke(…, config)")
+            raise TypeError(f"submit() got {input!r}, which continues a thread; give it to ainvoke(…, config)")
         submissions = self._open_submissions()
         handle = uuid.uuid4().hex if thread_id is None else str(thread_id)
         await submissions.submit(handle, input, full_config(config or {}))
@@ -617,14 +617,14 @@ class Runner(Blocking[StateT, ContextT]):
     async def result(self, handle: str, *, on_pending: OnPending = "wait") -> Any:
         """Return the result of a thread that was submitted, once it has ended; any number of callers may wait for it.
 
-        To stop waiting is to cancel this call, or `asyncio.timeout`: the thread goes on.
+        To stop waiting is to cancel this call, or `asyncio.timeout`: the thread continues.
 
         Args:
             handle: The thread's id, as `submit` returned it.
             on_pending: `"return"` returns a `Pending` at once, if the thread has not ended.
 
         Raises:
-            SubmittedThreadError: The thread has failed before. Whoever waits when it fails gets its error itself.
+            SubmittedThreadError: The thread has failed before. A caller that waits when it fails gets its error itself.
             UnknownThreadError: There is no such thread.
             RunnerStateError: The Runner is not open, or was closed meanwhile.
         """
@@ -638,7 +638,7 @@ class Runner(Blocking[StateT, ContextT]):
             return self._calls.pending(handle)
         await asyncio.wait((task,))
         if task.cancelled():
-            raise RunnerStateError(f"the Runner was closed while thread {handle!r} ran; the next one goes on with it")
+            raise RunnerStateError(f"the Runner was closed while thread {handle!r} ran; the next one continues it")
         return task.result()
 
     async def cancel(
@@ -717,7 +717,7 @@ class Runner(Blocking[StateT, ContextT]):
         """Return the totals of this Runner, or of one run: threads, requests, batches, tokens, money, and times.
 
         Args:
-            run_id: The run, of this session or an earlier one; of one that nobody knows, all is zero.
+            run_id: The run, of this session or an earlier one; of an unknown run, all is zero.
         """
         return await self._open_session().report(run_id)
 
@@ -764,7 +764,7 @@ class Runner(Blocking[StateT, ContextT]):
         return await session.quote(threads, len(held))
 
     async def costs(self) -> list[dict[str, Any]]:
-        """Return what was spent for whom, a row for each bridge, run, thread, tenant, label, model and lane.
+        """Return what was spent, a row for each bridge, run, thread, tenant, label, model and lane.
 
         Of all sessions on this ledger; batches count once they have ended. `pandas.DataFrame(rows)` reads it. A row has
         the names of these, and `currency`, `requests`, `input_tokens`, `output_tokens`, `cached_tokens`,

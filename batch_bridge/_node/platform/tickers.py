@@ -67,7 +67,7 @@ async def check_ticked(
     Args:
         store: The deployment's.
         bridges: What it waits for.
-        user: Whose it is; empty where the deployment knows no users.
+        user: Its user; empty where the deployment knows no users.
         thread: Its id.
         patience: Seconds within which something is said of a bridge.
         look: Seconds between two looks.
@@ -94,7 +94,7 @@ async def check_ticked(
         quiet = _clock.now().timestamp() - float(told.get("at") or 0.0)
         if quiet > quiet_after:
             logger.warning(
-                "%s: no process has said for %d s that it ticks for this bridge; threads that wait go on once one does",
+                "%s: no process has said for %d s that it ticks for this bridge; its threads wait until one does",
                 bridge,
                 quiet,
                 extra=about(bridge=bridge),

@@ -129,7 +129,8 @@ class AnthropicBatch(Lanes, BatchAPIProvider[AnthropicClients]):
         """
         call = self._read(request)
         size = call.size(request.id)  # refuses what cannot be written
-        return Measure(call.model, size, prefix_of(call.body, self._settings.betas) if self._settings.prime else None)
+        prefix = prefix_of(call.body, self._settings.betas) if self._settings.prime else None
+        return Measure(call.model, size, prefix=prefix)
 
     def identity(self, request: Request) -> bytes:
         """Return what decides a request's answer: the whole body, and where the client sends it.

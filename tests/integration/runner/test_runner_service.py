@@ -217,7 +217,7 @@ async def test_a_handle_that_nobody_has_submitted_is_refused():
     async with memory(one_node(ask), Desk().bridge()) as runner:
         with pytest.raises(UnknownThreadError, match="'t'"):
             await runner.result("t")
-        with pytest.raises(TypeError, match="goes on with a thread"):
+        with pytest.raises(TypeError, match="continues a thread"):
             await runner.submit(Command(resume=1), thread_id="t")
 
 

@@ -32,7 +32,7 @@ async def open_temp_file() -> AsyncIterator[IO[bytes]]:
 class TempFile:
     """A temporary file that is written once from its start to its end, and then read. In memory where no disk takes it.
 
-    Its methods block. What is written when the disk is full, or has gone read-only, goes on in memory, up to
+    Its methods block. What is written when the disk is full, or has gone read-only, continues in memory, up to
     `most_in_memory` bytes.
     """
 
