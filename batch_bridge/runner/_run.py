@@ -515,14 +515,17 @@ class Run:
             grace=self._host.grace,
         )
         config = self._config(thread, link)
-        interrupts = await self._pending(config, link)
+        ready = thread.due()
+        known = await self._host.outcomes({ask for interrupt in ready for ask in interrupt.asks})
+        interrupts = await self._pending(config, link)  # last: nothing may change what it has read before the leg
         pending, _ = sort_interrupts(interrupts)
         due = [
             interrupt
-            for interrupt in thread.due()
+            for interrupt in ready
             if {(each.id, each.batcher) for each in pending.get(interrupt.id, ())} == set(interrupt.asks)
         ]
-        outcomes = await self._host.outcomes({ask for interrupt in due for ask in interrupt.asks})
+        asked = {request_id for interrupt in due for request_id, _ in interrupt.asks}
+        outcomes = {request_id: known[request_id] for request_id in known.keys() & asked}
         raise_over_budget(outcomes)  # it stays parked, so that it asks the same again once there is more to spend
         asked_by = authors(interrupts)
         answers = resume_map(due, outcomes, asked_by)

@@ -31,7 +31,8 @@ class Begin:
     """Run the graph with this: an input, a `Command`, or `None` to continue from the last checkpoint.
 
     With `replay` it starts from the checkpoint that the config names, which the thread has moved past. With `ended` the
-    thread has ended before, and its result is only read again. With `is_new` it has no checkpoint.
+    thread has ended before, and its result is only read again. With `is_new` it has no checkpoint: none was
+    found, and the config did not ask for a certain one.
     """
 
     input: Any
@@ -96,7 +97,7 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
     """
     saved = await graph.checkpointer.aget_tuple(config)
     if saved is None:
-        return Begin(value, is_new=True)
+        return Begin(value, is_new=not config["configurable"].get("checkpoint_id"))
     await refuse_gone(graph, config, saved)
     known = saved.metadata.get(DIGEST)
     rounds = saved.metadata.get(ROUNDS)
