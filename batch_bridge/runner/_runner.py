@@ -58,7 +58,7 @@ from batch_bridge.runner._options import (
 from batch_bridge.runner._run import Failed
 from batch_bridge.runner._session import Session
 from batch_bridge.runner._state_types import types_of
-from batch_bridge.runner._submissions import Submissions
+from batch_bridge.runner._submissions import MOVED_ON, Submissions
 from batch_bridge.runner._threads.stream import StreamChunk
 from batch_bridge.runner._types import ContextT, ModelT, RunnerOptions, StateT
 
@@ -639,7 +639,8 @@ class Runner(Blocking[StateT, ContextT]):
         await asyncio.wait((task,))
         if task.cancelled():
             raise RunnerStateError(f"the Runner was closed while thread {handle!r} ran; the next one continues it")
-        return task.result()
+        result = task.result()
+        return await self._result_of(handle, config, leaves=leaves) if result is MOVED_ON else result
 
     async def cancel(
         self,

@@ -12,7 +12,7 @@ from langgraph.store.base import GetOp, PutOp, SearchOp
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import logger_of
 from batch_bridge._ledger.rows import Rows
-from batch_bridge.errors import SubmittedThreadError
+from batch_bridge.errors import RunMismatchError, SubmittedThreadError
 from batch_bridge.runner._run import Failed
 from batch_bridge.runner._threads.recovery import DIGEST, digest_of, mismatch
 
@@ -23,6 +23,11 @@ _MOST: Final = 1_000_000
 
 _LINGER: Final = 0.2
 """Seconds in which threads that have ended gather, before their rows are deleted together."""
+_MOST_LINGER: Final = 10.0
+"""Seconds after which that is tried again, at most, while it fails."""
+
+MOVED_ON: Final = object()
+"""What becomes of the row of a thread that has since been given something else: the thread's own state counts."""
 
 
 class Driver(Protocol):
@@ -79,7 +84,7 @@ class Submissions:
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
-        await self._sweep()
+        await self._has_swept()
 
     async def submit(self, thread_id: str, value: Any, config: RunnableConfig) -> None:
         """Run a thread, once. It is on disk when this returns. Idempotent: the same again is the same thread.
@@ -100,11 +105,12 @@ class Submissions:
         row = {"digest": digest, "kind": kind, "data": base64.b64encode(data).decode("ascii")}
         self._finished.pop(thread_id, None)
         await self._rows.abatch([PutOp(self._namespace, thread_id, row, index=False)])
+        self._finished.pop(thread_id, None)  # a sweep that failed meanwhile has put it back
         if thread_id not in self._tasks:
-            self._start(thread_id, row, is_new=known_by is None)
+            self._start(thread_id, row, is_left=False, is_new=known_by is None)
 
     async def find(self, thread_id: str) -> asyncio.Task[Any] | None:
-        """Return what runs a thread; `None` if it was not submitted, or has ended.
+        """Return what runs a thread; `None` if it was not submitted, or has ended. It may return `MOVED_ON`.
 
         Raises:
             SubmittedThreadError: It has failed.
@@ -138,9 +144,10 @@ class Submissions:
         (item,) = await self._rows.abatch([GetOp(self._namespace, thread_id)])
         return None if item is None else item.value
 
-    def _start(self, thread_id: str, row: dict[str, Any], *, is_new: bool = False) -> None:
+    def _start(self, thread_id: str, row: dict[str, Any], *, is_left: bool = True, is_new: bool = False) -> None:
+        """Drive a thread. With `is_left` its row was there before, and the thread may have moved on since."""
         self._stopped.discard(thread_id)
-        drive = self._drive(thread_id, row, is_new=is_new)
+        drive = self._drive(thread_id, row, is_left=is_left, is_new=is_new)
         task = asyncio.get_running_loop().create_task(drive, name=f"submitted thread {thread_id}")
         self._tasks[thread_id] = row["digest"], task
         task.add_done_callback(lambda _: self._ended(thread_id, task))
@@ -151,11 +158,16 @@ class Submissions:
             self._stopped.add(thread_id)
             logger.warning("submitted thread %r has stopped: %s", thread_id, _logged.said(error))
 
-    async def _drive(self, thread_id: str, row: dict[str, Any], *, is_new: bool) -> Any:
+    async def _drive(self, thread_id: str, row: dict[str, Any], *, is_left: bool, is_new: bool) -> Any:
         given = self._saver.serde.loads_typed((row["kind"], base64.b64decode(row["data"])))
         configurable = {**given["config"].get("configurable", {}), "thread_id": thread_id}
         config = cast("RunnableConfig", {**given["config"], "configurable": configurable})
-        result = await self._run(given["input"], config, is_new=is_new)
+        try:
+            result = await self._run(given["input"], config, is_new=is_new)
+        except RunMismatchError:
+            if not is_left:
+                raise
+            result = MOVED_ON  # it had ended, and the process ended before its row was deleted
         if isinstance(result, Failed):
             told = {**row, "error": f"{type(result.error).__name__}: {result.error}"}
             await self._rows.abatch([PutOp(self._namespace, thread_id, told, index=False)])
@@ -166,15 +178,28 @@ class Submissions:
         return result
 
     async def _sweep_soon(self) -> None:
+        pause = _LINGER
         while self._finished:
-            await asyncio.sleep(_LINGER)
-            try:
-                await self._sweep()
-            except Exception as error:  # noqa: BLE001  # the rows are found by the next process, and deleted then
-                logger.warning("threads that have ended could not be crossed off: %s", _logged.said(error))
+            await asyncio.sleep(pause)
+            pause = _LINGER if await self._has_swept() else min(2 * pause, _MOST_LINGER)
         self._sweeping = None
 
+    async def _has_swept(self) -> bool:
+        """Delete the rows of threads that have ended; return whether it worked. The next process finds what is left."""
+        try:
+            await self._sweep()
+        except Exception as error:  # noqa: BLE001  # no graph runs here
+            logger.warning("threads that have ended could not be crossed off: %s", _logged.said(error))
+            return False
+        return True
+
     async def _sweep(self) -> None:
-        finished, self._finished = list(self._finished), {}
-        if finished:
+        finished, self._finished = self._finished, {}
+        if not finished:
+            return
+        try:
             await self._rows.abatch([PutOp(self._namespace, each, None) for each in finished])
+        except BaseException:  # a thread that was submitted again has a row that counts
+            still = [each for each in finished if each not in self._tasks and each not in self._stopped]
+            self._finished = dict.fromkeys(still) | self._finished
+            raise
