@@ -153,6 +153,8 @@ class AegraServer:
         before: Mapping[str, Any] = await cursor.fetchone() or {}
         held = before.get("config") or thread.config
         config = {name: held[name] for name in _HANDED_ON if held.get(name)}
+        if own := config.pop("configurable", None):  # a checkpoint that the caller began at is behind the thread
+            config["configurable"] = {name: own[name] for name in own if not name.startswith("checkpoint_")}
         config["metadata"] = {"batch_bridge": self._bridge}
         if user and self._access.service is not None:
             config["metadata"]["batch_bridge_user"] = user

@@ -1,6 +1,7 @@
 """Threads of Aegra as a bridge sees them: a real PostgreSQL with Aegra's tables, and its API as far as it is called."""
 
 import json
+from dataclasses import replace
 from typing import TypedDict
 from uuid import uuid4
 
@@ -158,6 +159,17 @@ async def test_a_run_is_given_the_settings_of_the_one_before_it(aegra):
     assert body["config"]["metadata"] == {"batch_bridge": "bridge", "batch_bridge_strikes": 0, "batch_bridge_by": [""]}
     assert list(body["command"]["resume"].values()) == [{"a": 1}]
     assert ON_BEHALF_OF not in headers
+
+
+async def test_a_resume_does_not_begin_at_the_checkpoint_that_the_run_before_it_named(aegra):
+    own = {"model": "m", "checkpoint_id": "1f0", "checkpoint_ns": "", "checkpoint_map": {"": "1f0"}}
+    thread = await aegra.put("one", config={"configurable": own})
+    view = (await aegra.server.look([thread]))[thread]
+    async with aegra.pool.connection() as connection:
+        run = await (await connection.execute("SELECT run_id FROM runs WHERE thread_id = %s", (thread,))).fetchone()
+    await aegra.resume(thread, replace(view, parked=[replace(each, origin=run["run_id"]) for each in view.parked]))
+    [(body, _)] = aegra.created
+    assert body["config"]["configurable"] == {"model": "m"}
 
 
 async def test_a_thread_is_resumed_as_its_user(aegra):
