@@ -125,12 +125,14 @@ class Ended:
         closed: The batches that were settled.
         steps: Of the last process.
         died: Whether the first process did.
+        unheard: Calls of a model that it had begun.
     """
 
     outcomes: list[Outcome]
     closed: list[Closed]
     steps: list[str]
     died: bool
+    unheard: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class Lane:
         store, asked = Store(world), requests(self.items)
         client = client.with_options(api_key=uuid.uuid4().hex)
         ids = [each.id for each in asked]
-        died, drive, until = False, None, time.monotonic() + PATIENCE
+        died, drive, unheard, until = False, None, 0, time.monotonic() + PATIENCE
         for life in (Life(die_at), Life()):
             world.life = life
             provider = self.open(client)
@@ -183,13 +185,13 @@ class Lane:
             except BaseException:
                 if not life.is_dead:
                     raise
-                died = True
+                died, unheard = True, sum(each.startswith("before call") for each in life.seen)
                 continue
             finally:
                 world.life = world.life if not life.is_dead else _dead()
                 for each in (provider, *(() if ladder is None else ladder.providers)):
                     await each.aclose()
-            return Ended([outcomes[each] for each in ids], closed, life.seen, died)
+            return Ended([outcomes[each] for each in ids], closed, life.seen, died, unheard)
         raise AssertionError("the second process died of nothing")
 
 

@@ -4,9 +4,11 @@ What cannot be known is said: a create call or a call of a model that had no ans
 names the doubt, or, where that is asked for, it is made again and counted.
 """
 
+import random
 from datetime import timedelta
 
 import pytest
+import sampling
 from crash_lives import Lane, World
 from crash_steps import drawn
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
@@ -55,7 +57,17 @@ def ladder(*names, deadline, policy="wait_for_cancel"):
     return Lane(openai, [question(n) for n in range(FEW)], made)
 
 
-async def die_everywhere(world, server, asked, check, *, verbs, of_each=2, **faults):
+def chosen(steps, verbs, most):
+    """Return the steps to die at: all, or so many, of which one comes after each verb."""
+    some = drawn(steps, 2)
+    if sampling.is_whole:
+        return some
+    first = [f"after {verb} 1" for verb in verbs]
+    others = [each for each in some if each not in first]
+    return first + random.Random(sampling.seed).sample(others, min(len(others), most - len(first)))
+
+
+async def die_everywhere(world, server, asked, check, *, verbs, most=12, **faults):
     """Die at each step that is drawn, and check what became of the requests; return how many requests were in doubt."""
     server.configure(**CALM)
     server.configure(**faults)
@@ -67,7 +79,7 @@ async def die_everywhere(world, server, asked, check, *, verbs, of_each=2, **fau
 
     undisturbed = await live("")
     assert all(isinstance(each, Succeeded) for each in undisturbed.outcomes), undisturbed.outcomes
-    steps, died, doubted = drawn(undisturbed.steps, of_each), set[str](), 0
+    steps, died, doubted = chosen(undisturbed.steps, verbs, most), set[str](), 0
     for step in steps:
         ended = await live(step)
         if not ended.died:  # fewer polls this time
@@ -79,7 +91,7 @@ async def die_everywhere(world, server, asked, check, *, verbs, of_each=2, **fau
             assert each in doubts or f"question {number}." in str(each.answer), step
         doubted += len(doubts)
         check(step, ended, len(asked.items) - len(doubts), server.stats)
-    assert {f"{when} {verb}" for when in ("before", "after") for verb in verbs} <= died
+    assert {f"after {verb}" for verb in verbs} <= died
     return doubted
 
 
@@ -126,15 +138,15 @@ async def test_a_ladder_that_is_left_twice_pays_nothing_twice(server, world):
 
     asked = ladder("batch", "window:2h", "realtime", deadline=timedelta(hours=30))
     verbs = ("prepare", "submit", "poll", "cancel", "call")
-    await die_everywhere(world, server, asked, check, verbs=verbs, of_each=1, latency=3600, response_seconds=1e9)
+    await die_everywhere(world, server, asked, check, verbs=verbs, most=8, latency=3600, response_seconds=1e9)
 
 
 async def test_a_ladder_that_pays_again_counts_what_arrives_twice(server, world):
     def check(step, ended, answered, stats):
         twice = sum(each.paid_twice for each in ended.closed)
-        doubted = FEW - answered
-        assert abs(stats.paid + stats.realtime - FEW - twice) <= doubted, (step, twice, doubted)
+        uncounted = stats.paid + stats.realtime - answered - twice
+        assert 0 <= uncounted <= ended.unheard, step  # what a call of the dead process came to, nobody knows
 
     asked = ladder("batch", "realtime", deadline=timedelta(hours=25), policy="pay_again")
     verbs = ("submit", "poll", "cancel", "call")
-    await die_everywhere(world, server, asked, check, verbs=verbs, of_each=1, stuck=1.0, stuck_share=0.5)
+    await die_everywhere(world, server, asked, check, verbs=verbs, most=8, stuck=1.0, stuck_share=0.5)
