@@ -9,7 +9,7 @@ from batch_bridge._core.models import InProgress, Intent, Terms
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._engine.flights.flight import LONGEST_PAUSE, Flight
-from batch_bridge._engine.flights.pace import MOST, Pace
+from batch_bridge._engine.flights.poll_pace import MOST, PollPace
 from batch_bridge._ledger.ledger import Ledger
 
 SECOND = timedelta(seconds=1)
@@ -22,7 +22,7 @@ def a_flight(*, told=None, asked=False, lane="", **changes):
 
 
 def pace_after(told=0, lane="", usual=USUAL):
-    pace = Pace(usual)
+    pace = PollPace(usual)
     for _ in range(told):
         assert not pace.ended(a_flight(told=T0, lane=lane), T0 + SECOND)
     return pace
@@ -64,7 +64,7 @@ def test_lanes_are_told_apart():
 
 
 def test_a_pause_that_a_provider_asked_for_is_kept():
-    pace, due = Pace(USUAL), T0 + timedelta(minutes=50)
+    pace, due = PollPace(USUAL), T0 + timedelta(minutes=50)
     flight, refused = a_flight(), a_flight(failures=1)
     for each in (flight, refused):
         each.due, each.pause = due, USUAL * 4

@@ -10,7 +10,7 @@ MOST: Final = 4
 _USUAL: Final = 1
 
 
-class Pace:
+class PollPace:
     """The poll interval of each lane: doubled by each end that a webhook has told of, up to a bound.
 
     Polling stays as the safety net. An end that polling has found first is one that no webhook told of in time: from
