@@ -40,7 +40,7 @@ CHECKPOINT_MAP = "checkpoint_map"
 """The ids of the checkpoints that the task and the graphs around it run on, by namespace; the root's is empty."""
 SEND = "__pregel_send"
 """The bound `extend` of the list of what the task has written. Without it, a thread whose node has failed where an
-interrupt was swallowed goes on with what the node had written, when it is run again."""
+interrupt was swallowed continues with what the node had written, when it is run again."""
 SENDS = "__pregel_tasks"
 """The channel of what `Send` has begun."""
 RESUME = "__resume__"

@@ -21,7 +21,7 @@ class CostLine:
         paid: What is paid for them; `None` if the price of one of them is not known.
         list_price: What they would have cost in realtime, each by a call of its own; `None` as above.
         requests: How many they are.
-        unknown: How many of them have no price that is known. Their tokens are counted, where they are told.
+        unknown: How many of them have no price that is known. Their tokens are counted, if they are reported.
         known: What is paid for the others.
         input_tokens: All input tokens.
         output_tokens: All output tokens; the reasoning ones are among them.

@@ -37,7 +37,7 @@ class CommandExecutor:
         engine: The bridge's.
         outbox: Delivers what was cancelled, or is to be delivered again.
         renew: Says that the tick still runs, and fails if it is another's by now.
-        users: Whose the threads are.
+        users: The users of threads.
         eraser: Erases.
         server: Runs the threads, and shows all of them.
     """
@@ -54,7 +54,9 @@ class CommandExecutor:
         users: Users,
         eraser: Eraser,
         server: ThreadServer,
+        remembered: timedelta = _REMEMBERED,
     ) -> None:
+        self._remembered = remembered
         self._store = store
         self._bridge = bridge
         self._records = records
@@ -220,8 +222,8 @@ class CommandExecutor:
 
     async def _tidy(self, now: datetime) -> None:
         if self._tidy_at is None or now >= self._tidy_at:
-            self._tidy_at = now + _REMEMBERED / 24
-            await command_log.forget_obeyed(self._store, self._bridge, now - _REMEMBERED)
+            self._tidy_at = now + self._remembered / 24
+            await command_log.forget_obeyed(self._store, self._bridge, now - self._remembered)
 
 
 def _name(shown: Mapping[str, Any]) -> tuple[Any, ...]:

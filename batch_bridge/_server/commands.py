@@ -41,7 +41,7 @@ class ServerCommand:
     """One thing to do.
 
     Attributes:
-        key: Tells it from every other.
+        key: Its unique key.
         id: The id that its sender knows it by.
         verb: What to do.
         what: To what, as `read` gives it.

@@ -34,15 +34,15 @@ class Delivery:
     """The outcomes that one thread must receive.
 
     Attributes:
-        thread: Whose it is.
+        thread: Its thread.
         ids: Requests with an outcome that it has not acknowledged.
         due: When to look at it next.
         pause: How long to leave it alone after that.
         deliveries: How often it was resumed with them.
         failures: How often that failed in a row.
         busy_since: Since when it has been busy, as far as we looked.
-        again: It may have taken some of it already.
-        user: Whose the thread is, as far as that was looked up; `None` before.
+        again: Whether the thread may have taken some of it already.
+        user: The thread's user; `None` before it is looked up.
     """
 
     thread: str
@@ -116,7 +116,7 @@ def resume_map(
 ) -> dict[str, JSON]:
     """Return what resumes these interrupts: an envelope for each, with what this bridge has for it.
 
-    What would make the call larger than `most_bytes` is left out: the thread goes on asking for it, and gets it next.
+    What would make the call larger than `most_bytes` is left out: the thread continues asking for it, and gets it next.
     The envelopes are signed with `keys`, for the thread.
     """
     answers: dict[str, JSON] = {}

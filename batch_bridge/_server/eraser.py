@@ -28,7 +28,7 @@ class Eraser:
         records: The bridge's.
         engine: The bridge's.
         renew: Says that the tick still runs, and fails if it is another's by now.
-        users: Whose the threads are.
+        users: The users of threads.
     """
 
     def __init__(

@@ -58,7 +58,7 @@ class Intake:
         engine: The bridge's.
         outbox: Learns which threads have parked again.
         renew: Says that the tick still runs, and fails if it is another's by now.
-        users: Whose the threads are.
+        users: The users of threads.
         patience: For how long the note of a thread that is hidden from this user is kept.
         key_ring: The deployment's keys.
     """

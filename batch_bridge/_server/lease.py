@@ -96,7 +96,7 @@ class Lease:
         """Called right before a submission.
 
         Raises:
-            ProviderUnavailable: Another process goes on with this bridge; nothing was sent.
+            ProviderUnavailable: Another process continues this bridge; nothing was sent.
         """
         if not await self.is_held():
             raise ProviderUnavailable("another tick of this bridge has taken over; this one sends nothing")

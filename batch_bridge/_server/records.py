@@ -1,4 +1,4 @@
-"""What a bridge keeps on a server: its ledger, composed so that another process can go on with it, and its deliveries.
+"""What a bridge keeps on a server: its ledger, composed so that another process can continue it, and its deliveries.
 
 Rows besides those of the `Ledger`, each a set of entries in pieces::
 
@@ -10,7 +10,6 @@ Rows besides those of the `Ledger`, each a set of entries in pieces::
 """
 
 from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,9 +22,9 @@ from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._core.wording.log import logger_of
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._ledger.patience import Patience
-from batch_bridge._ledger.queue import Queue
+from batch_bridge._ledger.queue import LedgerQueue
 from batch_bridge._ledger.requests import StoredOutcomes, StoredRequests
-from batch_bridge._ledger.rows import CHUNK, Rows, Table
+from batch_bridge._ledger.rows import CHUNK, Rows, RowTable
 from batch_bridge._server.chunked_set import ENTRIES, ChunkedSet
 from batch_bridge._server.unreadable import UNREADABLE, is_text, report, time_of
 
@@ -102,7 +101,7 @@ class Owners:
 class OwnedRequests(StoredRequests):
     """Requests as rows, whose owners are known as well."""
 
-    def __init__(self, table: Table, owners: Owners) -> None:
+    def __init__(self, table: RowTable, owners: Owners) -> None:
         super().__init__(table)
         self._owners = owners
 
@@ -136,13 +135,13 @@ class OwnedRequests(StoredRequests):
                 await renew()
 
 
-class ChunkedQueue(Queue):
+class ChunkedQueue(LedgerQueue):
     """The requests that wait, a thousand in a row."""
 
     is_kept = True
 
     def __init__(
-        self, table: Table, owners: Owners, requests: OwnedRequests, outbox: ChunkedSet, *, entries: int = ENTRIES
+        self, table: RowTable, owners: Owners, requests: OwnedRequests, outbox: ChunkedSet, *, entries: int = ENTRIES
     ) -> None:
         super().__init__(table)
         self._owners = owners
@@ -159,25 +158,25 @@ class ChunkedQueue(Queue):
             self._owners.remember(request_id, thread, _waiting(request_id, row).tenant)
 
     async def add(self, waiting: Sequence[Waiting]) -> None:
-        """See `Queue`. Those that come back from a batch may be of a process before this one."""
+        """See `LedgerQueue`. Those that come back from a batch may be of a process before this one."""
         await self._requests.learn(each.id for each in waiting)
         await self.entries.add({each.id: [self._owners.thread_of(each.id), *_row(each)] for each in waiting})
 
     async def remove(self, ids: Iterable[str]) -> None:
-        """See `Queue`."""
+        """See `LedgerQueue`."""
         await self.entries.remove(ids)
 
     async def read(self) -> list[Waiting]:
-        """See `Queue`."""
+        """See `LedgerQueue`."""
         rows: Iterable[tuple[str, Any]] = self.entries.items()
-        return [replace(_waiting(request_id, row), thread=thread) for request_id, (thread, *row) in rows]
+        return [_waiting(request_id, row)._replace(thread=thread) for request_id, (thread, *row) in rows]
 
     def may_be_settled(self, ids: Sequence[str]) -> Sequence[str]:
-        """See `Queue`: a crash came in between."""
+        """See `LedgerQueue`: a crash came in between."""
         return [each for each in ids if each in self._outbox]
 
     async def dropped(self, ids: Sequence[str]) -> None:
-        """See `Queue`. It comes last: the next process finds by it what this one has begun to delete."""
+        """See `LedgerQueue`. It comes last: the next process finds by it what this one has begun to delete."""
         await self.entries.remove(ids)
         self._owners.forget(ids)
 
@@ -185,7 +184,7 @@ class ChunkedQueue(Queue):
 class AddressedOutcomes(StoredOutcomes):
     """Outcomes as rows, each with its thread, which is in the outbox before the row is written."""
 
-    def __init__(self, table: Table, owners: Owners, requests: OwnedRequests, outbox: ChunkedSet) -> None:
+    def __init__(self, table: RowTable, owners: Owners, requests: OwnedRequests, outbox: ChunkedSet) -> None:
         super().__init__(table)
         self._owners = owners
         self._requests = requests
@@ -218,14 +217,14 @@ class ServerRecords:
 
     Attributes:
         ledger: The ledger. A row that cannot be read is set aside: a tick serves all tenants.
-        owners: Whose the requests are.
+        owners: The threads and tenants of requests.
         outbox: Outcomes that their threads have not taken yet.
         dead: Outcomes that could not be delivered.
         unclaimed: Answers that no wait asks for any more.
     """
 
     def __init__(self, store: Rows, bridge: str, *, chunk: int = CHUNK, entries: int = ENTRIES) -> None:
-        table = Table(store, bridge, chunk=chunk, set_aside=report)
+        table = RowTable(store, bridge, chunk=chunk, set_aside=report)
         self.owners = Owners()
         self.outbox = ChunkedSet(store, (*table.root, "outbox"), is_uuid, entries=entries)
         self.dead = ChunkedSet(store, (*table.root, "dead"), _is_dead, entries=entries)

@@ -28,7 +28,7 @@ class Retention:
         bridge: The bridge's name on this server.
         records: The bridge's.
         forget: Deletes outcomes.
-        users: Whose the threads are.
+        users: The users of threads.
         period: How long delivered outcomes, dead letters and summaries of batches are kept.
     """
 

@@ -59,7 +59,7 @@ async def look_closely(
         client: Calls the server.
         ids: Threads.
         key_ring: The deployment's keys.
-        doubted: Those that may have taken already what they show that they ask for: the server goes on showing the
+        doubted: Those that may have taken already what they show that they ask for: the server continues showing the
             interrupt of a task that has finished, while another task of its step is parked.
     """
     seen = await look(client, ids, key_ring)

@@ -28,7 +28,7 @@ from batch_bridge._node.platform.wakeup import start_tick
 from batch_bridge._server import commands as command_log
 from batch_bridge._server.command_executor import CommandExecutor
 from batch_bridge._server.commands import Verb
-from batch_bridge._server.delivery import Outbox
+from batch_bridge._server.delivery import DELIVERY_LIMITS, DeliveryLimits, Outbox
 from batch_bridge._server.eraser import Eraser
 from batch_bridge._server.intake import Intake
 from batch_bridge._server.lease import Lease
@@ -42,8 +42,6 @@ from batch_bridge.errors import BadPollResultError
 
 logger = logger_of(__name__)
 
-_DELIVER_FOR = 1.0
-"""Seconds of delivering, after which the inbox is looked at again."""
 _NAP = timedelta(seconds=1)
 _LAST_PASSES = 200
 """Passes of a tick after which calls that run in this process are ended and no new ones begun: the next tick may run in
@@ -90,8 +88,10 @@ class ServerHost:
         listeners: Listeners | None = None,
         notifier: Notifier | None = None,
         server: ThreadServer | None = None,
+        delivery: DeliveryLimits = DELIVERY_LIMITS,
         key_ring: KeyRing | None = None,
     ) -> None:
+        self._delivery = delivery
         self._name = graph_id
         self._access = access
         self._store = DeploymentStore()
@@ -119,6 +119,7 @@ class ServerHost:
             users=users,
             key_ring=self._ring,
             ended=self._engine.purse.end,
+            limits=delivery,
         )
         shared: _Shared = {"engine": self._engine, "outbox": self._outbox, "renew": self._renew, "users": users}
         self._intake = Intake(self._store, graph_id, self._records, patience=retention, key_ring=self._ring, **shared)
@@ -181,7 +182,7 @@ class ServerHost:
         await start_tick(self._access, thread, self._name, "hand", after=0, commands=commands)
 
     async def begin(self, store: Rows, tick: str, *, alone: bool = False) -> bool:
-        """Begin a pass; return whether this process may go on with the bridge, or another tick still runs.
+        """Begin a pass; return whether this process may continue the bridge, or another tick still runs.
 
         Args:
             store: The deployment's.
@@ -255,7 +256,7 @@ class ServerHost:
         await self._renew()
         try:
             await self._engine.advance(now)
-        except BadPollResultError as error:  # other batches, threads and users go on; it is logged, and shown
+        except BadPollResultError as error:  # other batches, threads and users continue; it is logged, and shown
             self._engine.last_error = f"{error}"
         self._outbox.add(self._engine.tell(now).settled, now)
         self._note_error(self._engine)
@@ -264,7 +265,9 @@ class ServerHost:
         """Resume the threads whose outcomes are there."""
         now = _clock.now()
         await self._renew()
-        self._again |= await self._outbox.deliver(self._server, now, seconds=_DELIVER_FOR, hidden=self._may_hide)
+        self._again |= await self._outbox.deliver(
+            self._server, now, seconds=self._delivery.seconds, hidden=self._may_hide
+        )
         self._note_error(self._outbox)
 
     async def flush(self, *, everything: bool = False) -> None:

@@ -37,7 +37,7 @@ class JobsSession:
         ledger: The jobs.
         engine: Over that ledger, with a provider that keeps jobs apart.
         provider: The provider that cancels batches.
-        board: Where is written down which jobs people were told of.
+        board: Records which jobs' notices were sent.
     """
 
     def __init__(self, ledger: Ledger, engine: Engine, provider: Provider, board: Board) -> None:

@@ -93,7 +93,7 @@ class _Receiver:
             return Response(status_code=204)
         try:
             await self._waker.wake(ended)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the sender comes again, and polling goes on
+        except Exception as error:  # noqa: BLE001  # whatever it is, the sender comes again, and polling continues
             self._warn("failed", f"a delivery woke no owner, so polling continues: {type(error).__name__}: {error}")
             return Response(status_code=503)
         return Response(status_code=204)

@@ -19,9 +19,11 @@ class Waker:
 
     Args:
         wakes: What wakes each target.
+        period: Seconds between two wake-ups.
     """
 
-    def __init__(self, wakes: Sequence[Wake]) -> None:
+    def __init__(self, wakes: Sequence[Wake], *, period: float = PERIOD) -> None:
+        self.period = period
         self._wakes = wakes
         self._names: dict[str, None] = {}
         self._is_all = False
@@ -47,7 +49,7 @@ class Waker:
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         if self._at is not None:
-            await asyncio.sleep(min(max(self._at + PERIOD - loop.time(), 0.0), PERIOD))
+            await asyncio.sleep(min(max(self._at + self.period - loop.time(), 0.0), self.period))
         else:
             await asyncio.sleep(0)  # deliveries that arrive together are passed on together
         names: Names = None if self._is_all else tuple(self._names)

@@ -19,7 +19,7 @@ class Identity:
     Attributes:
         equal: How many waits came before it that were the same in everything else.
         key: The caller's key, if there was one; it is part of `content`.
-        tenant: Whose execution it is, where a server knows its users; no part of the id.
+        tenant: The tenant of the execution, where a server knows its users; no part of the id.
         deadline: How long it may take, where it says so itself; no part of the id.
         label: What its asker calls it; no part of the id.
         is_priced: Its answer is to tell what it has cost; no part of the id.

@@ -42,7 +42,7 @@ class Resubmission:
         limit: How often a request is sent in all.
         late: The deadline has passed: whatever is not answered goes to the next lane.
         requeues: Requests that the provider did not queue for want of room are sent again, without counting.
-        may_fit: Tells by what the provider said whether one that was alone may find room.
+        may_fit: Returns by the provider's refusal whether a request that was alone may find room.
         alone: The batch held one request.
         now: When the batch has ended, aware UTC.
         lane: The lane that is left, if it is late.

@@ -68,7 +68,7 @@ class _Way:
     Attributes:
         client: The hooked client.
         family: Its settings.
-        asker: Who asks for it.
+        asker: Sends the requests.
         origin: The client's endpoint.
         endpoint: Where the call goes.
         cast_to: What it returns.

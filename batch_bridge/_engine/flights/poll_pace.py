@@ -31,8 +31,8 @@ class PollPace:
     def ended(self, flight: Flight, now: datetime) -> bool:
         """Note how the end of a batch was found; return whether its lane is polled as usual from now on, and was not.
 
-        A webhook of up to one poll interval ago counts, since what it told of may take a moment to be readable. What
-        ended because this bridge stopped it, and what a person had looked at, says nothing of webhooks.
+        A webhook of up to one poll interval ago counts, since results may take a moment to be readable. A batch that
+        this bridge has stopped says nothing about webhooks, and neither does one that a person had polled.
         """
         lane = flight.batch.terms.lane
         if flight.told_at is not None and abs(now - flight.told_at) <= max(self._usual, timedelta(minutes=1)):

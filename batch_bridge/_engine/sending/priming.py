@@ -6,7 +6,6 @@ without waiting.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -40,14 +39,14 @@ def hold_again(state: State, now: datetime) -> None:
 
 
 def release(state: State, now: datetime) -> bool:
-    """Put back what waits for nobody any more; return whether there was something, which is due."""
+    """Put back held requests that wait for no answer any more, and are due; return whether there were any."""
     queue, ready = state.opened(), set(state.held) - waiting(state, now)
     back = queue.pick(len(queue), only=ready) if ready else []
     for group in ready:
         del state.held[group]
     for each in back:
         queue.discard(each.id)
-    queue.put_back(replace(each, group=_inner(each.group), prefix=None) for each in back)
+    queue.put_back(each._replace(group=_inner(each.group), prefix=None) for each in back)
     return bool(back)
 
 
@@ -75,7 +74,7 @@ def _hold(state: State, held: Iterable[Waiting], now: datetime) -> None:
         until = None if each.late_at is None else now + max(each.late_at - now, timedelta(0)) / 2
         known = state.held.get(group)
         state.held[group] = min((at for at in (until, known) if at is not None), default=None)
-        state.opened().move(replace(each, group=group))
+        state.opened().move(each._replace(group=group))
 
 
 def _writing(state: State) -> set[str]:

@@ -41,7 +41,7 @@ class LangGraphServer:
         access: How the server is reached.
         store: The deployment's.
         key_ring: The deployment's keys, by which interrupts are known to be ours.
-        users: Whose the threads are.
+        users: The users of threads.
     """
 
     def __init__(self, bridge: str, access: Access, store: Rows, *, key_ring: KeyRing, users: Users) -> None:

@@ -59,7 +59,7 @@ class ThreadServer(Protocol):
             interrupts: Those of its interrupts that are answered.
             answers: An envelope for each, by the interrupt's id.
             strikes: How often in a row it has taken nothing, and asked for something new.
-            user: Whose it is, where that was written down a moment ago.
+            user: Its user, if that was recorded a moment ago.
 
         Raises:
             ConflictError, ThreadBusyError: The thread runs; it is looked at again.

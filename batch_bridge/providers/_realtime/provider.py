@@ -67,7 +67,7 @@ class Realtime:
     so what a crash can leave in doubt.
 
     Calls and connections belong to the event loop that polls first; `aclose` ends those of the running loop. Another
-    loop may go on polling, without news.
+    loop may continue polling, without news.
 
     Args:
         answer: Answers one request by one call, which is not repeated below.

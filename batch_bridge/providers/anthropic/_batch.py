@@ -18,7 +18,7 @@ class AnthropicBatchObject:
     """A batch as the API returns it.
 
     Attributes:
-        status: `in_progress`, `canceling` or `ended`; anything else is one that goes on.
+        status: `in_progress`, `canceling` or `ended`; anything else counts as running.
         created_at: Seconds since the epoch, by the API's clock.
         total: Requests that it was created with.
         processing: Requests that have no result yet; all of them until the batch has ended.

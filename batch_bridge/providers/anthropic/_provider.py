@@ -129,7 +129,7 @@ class AnthropicBatch(Lanes, BatchAPIProvider[AnthropicClients]):
         """
         call = self._read(request)
         prefix = prefix_of(call.body, self._settings.betas) if self._settings.prime else None
-        return Measure(call.model, call.size(request.id), prefix)
+        return Measure(call.model, call.size(request.id), prefix=prefix)
 
     def identity(self, request: Request) -> bytes:
         """Return what decides a request's answer: the whole body, and where the client sends it.

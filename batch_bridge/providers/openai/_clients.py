@@ -81,7 +81,9 @@ class OpenAIClients(_clients.Clients[AsyncOpenAI]):
         return _from_environment(self._quirks, AsyncOpenAI, AsyncAzureOpenAI, max_retries=0)
 
     def _copy(self, own: AsyncOpenAI) -> AsyncOpenAI:
-        return own.with_options(http_client=DefaultAsyncHttpxClient(timeout=own.timeout))
+        return own.with_options(
+            http_client=DefaultAsyncHttpxClient(timeout=own.timeout, verify=_clients.certificates(self._http(own)))
+        )
 
     async def _close(self, client: AsyncOpenAI) -> None:
         await client.close()

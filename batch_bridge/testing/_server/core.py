@@ -81,7 +81,7 @@ class Core:
                 path.unlink(missing_ok=True)
 
     async def close(self) -> None:
-        """Stop; batches that have not ended go on when a server is started on the same folder."""
+        """Stop; batches that have not ended continue when a server is started on the same folder."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

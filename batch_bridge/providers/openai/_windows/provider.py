@@ -81,7 +81,12 @@ class OpenAIWindow:
         read: Callable[[Request], WindowCall],
         window: Window,
         on_unknown: OnUnknown,
+        *,
+        unseen: float = _UNSEEN,
+        retrieves: int = RETRIEVES,
     ) -> None:
+        self._unseen = unseen
+        self._retrieves = retrieves
         self.batch = batch
         self.limits = Limits(requests=1, bytes=batch.limits.bytes)
         self.way = f"window:{window}"
@@ -175,7 +180,7 @@ class OpenAIWindow:
             body = await self._get(response_id)
         except Exception as error:
             if failure.is_gone(error):
-                if age < _UNSEEN:
+                if age < self._unseen:
                     return InProgress(0, 1, looking=True)
                 raise AnswerGone(
                     f"response {response_id} does not exist (404): it was deleted, or is another project's"
@@ -288,7 +293,7 @@ class OpenAIWindow:
             since, count = now, 0
         while self._turns and (missed := next(iter(self._turns.items())))[1][1] + _MISSED < now:
             del self._turns[missed[0]]
-        free = RETRIEVES - count
+        free = self._retrieves - count
         first = list(itertools.islice(self._turns, free))
         if response_id in first or len(first) < free:
             self._turns.pop(response_id, None)
@@ -296,7 +301,7 @@ class OpenAIWindow:
             return None
         ticket, _ = self._turns.get(response_id) or (next(self._tickets), now)
         before = ticket - next(iter(self._turns.values()), (ticket, now))[0]
-        wait = since + 1 - now + max(before - max(free, 0), 0) // RETRIEVES
+        wait = since + 1 - now + max(before - max(free, 0), 0) // self._retrieves
         self._turns[response_id] = ticket, now + wait
         return wait
 
