@@ -28,7 +28,7 @@ Check: TypeAlias = Callable[[bytes, Mapping[str, str], str, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class WebhookSender:
     """One sender of webhooks.
 
     Attributes:
@@ -131,9 +131,9 @@ def _of_gemini(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((name, f"batches/{last}", f"batches/{last.removeprefix('batch_')}")))
 
 
-SENDERS: Final[Mapping[str, Sender]] = MappingProxyType(
+SENDERS: Final[Mapping[str, WebhookSender]] = MappingProxyType(
     {
-        "openai": Sender(
+        "openai": WebhookSender(
             variable="OPENAI_WEBHOOK_SECRET",
             shown="OpenAI shows it once, when the endpoint is created",
             check=_standard,
@@ -142,7 +142,7 @@ SENDERS: Final[Mapping[str, Sender]] = MappingProxyType(
             names=_as_it_is,
             needs_id=True,
         ),
-        "gemini": Sender(
+        "gemini": WebhookSender(
             variable="GEMINI_WEBHOOK_SECRET",
             shown="Gemini's API returns it once, as new_signing_secret, when the webhook is created",
             check=_standard,
@@ -151,7 +151,7 @@ SENDERS: Final[Mapping[str, Sender]] = MappingProxyType(
             names=_of_gemini,
             needs_id=False,
         ),
-        "openrouter": Sender(
+        "openrouter": WebhookSender(
             variable="OPENROUTER_WEBHOOK_SECRET",
             shown="it is in the settings of the OpenRouter workspace",
             check=_openrouter,
