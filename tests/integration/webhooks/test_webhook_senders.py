@@ -6,7 +6,6 @@ import hmac
 import time
 import uuid
 
-import httpx
 import orjson
 import pytest
 import test_webhooks as of_openai
@@ -18,7 +17,6 @@ from batch_bridge import Batcher, webhooks
 from batch_bridge.providers.gemini import GeminiBatch
 from batch_bridge.testing import BatchServer
 from batch_bridge.testing._server.webhook import gemini_event, signed_headers
-from batch_bridge.webhooks import _waker
 from batch_bridge.webhooks._signature import Verifier
 
 FORGED = "whsec_Zm9yZ2VkIGJ5IHNvbWVib2R5"
@@ -45,9 +43,8 @@ SENDERS = pytest.mark.parametrize(
 )
 
 
-def client_of(target, sender):
-    app = webhooks.app(target, secret=SECRET, sender=sender)
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://receiver")
+def client_of(target, sender, **options):
+    return of_openai.client_of(target, sender=sender, **options)
 
 
 async def post(client, delivery, name, **options):
@@ -98,10 +95,9 @@ async def test_what_is_forged_or_late_is_refused_and_wakes_nobody(sender, delive
 
 
 @SENDERS
-async def test_doubled_early_and_foreign_deliveries_are_harmless(sender, delivery, monkeypatch):
-    monkeypatch.setattr(_waker, "PERIOD", 0.01)
+async def test_doubled_early_and_foreign_deliveries_are_harmless(sender, delivery):
     desk = Counted().hold()
-    async with desk.batcher() as batcher, client_of(batcher, sender) as client:
+    async with desk.batcher() as batcher, client_of(batcher, sender, period=0.01) as client:
         asking = asyncio.create_task(batcher.asubmit("a"))
         await in_flight(desk)
         polls = desk.polls

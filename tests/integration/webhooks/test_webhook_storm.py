@@ -8,15 +8,13 @@ from sampling import many
 from test_webhooks import SELDOM, SOON, Counted, client_of, post
 
 from batch_bridge import Batcher, FlushPolicy
-from batch_bridge.webhooks import _waker
 
 FORGED = "whsec_Zm9yZ2VkIGJ5IHNvbWVib2R5"
 ASKED = 20
 AT_A_TIME = 50
 
 
-async def test_a_storm_of_deliveries_leaves_answers_memory_and_the_bridge_as_they_are(monkeypatch):
-    monkeypatch.setattr(_waker, "PERIOD", 0.05)
+async def test_a_storm_of_deliveries_leaves_answers_memory_and_the_bridge_as_they_are():
     drawn = random.Random(20)
     desk = Counted().hold()
     deliveries = [
@@ -35,7 +33,7 @@ async def test_a_storm_of_deliveries_leaves_answers_memory_and_the_bridge_as_the
     rounds = [deliveries[start : start + AT_A_TIME] for start in range(0, len(deliveries), AT_A_TIME)]
     alone = FlushPolicy(max_requests=1)
     owner = Batcher(submit_func=desk.submit, poll_func=desk.poll, poll_interval=SELDOM, flush=alone)
-    async with owner as batcher, client_of(batcher) as client:
+    async with owner as batcher, client_of(batcher, period=0.05) as client:
         asking = [asyncio.create_task(batcher.asubmit(f"q{each}")) for each in range(ASKED)]
         turns, sizes = [0], []
 
