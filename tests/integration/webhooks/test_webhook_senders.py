@@ -12,8 +12,10 @@ import test_webhooks as of_openai
 from fastapi import FastAPI
 from google import genai
 from test_webhooks import AT_ONCE, SECRET, SELDOM, SOON, Counted, in_flight, listening
+from typer.testing import CliRunner
 
 from batch_bridge import Batcher, webhooks
+from batch_bridge._cli.app import app as cli
 from batch_bridge.providers.gemini import GeminiBatch
 from batch_bridge.testing import BatchServer
 from batch_bridge.testing._server.webhook import gemini_event, signed_headers
@@ -155,3 +157,10 @@ def test_each_sender_has_a_secret_of_its_own(monkeypatch):
     assert webhooks.app("run.db", sender="gemini").routes[0].path == "/webhooks/gemini"
     with pytest.raises(ValueError, match="'openai', 'gemini', 'openrouter'"):
         webhooks.app("run.db", sender="anthropic", secret=SECRET)
+
+
+def test_the_command_line_names_the_secret_of_its_sender(monkeypatch, tmp_path):
+    monkeypatch.delenv("GEMINI_WEBHOOK_SECRET", raising=False)
+    (tmp_path / "run.db").touch()
+    done = CliRunner().invoke(cli, ["webhooks", "--file", str(tmp_path / "run.db"), "--sender", "gemini"])
+    assert (done.exit_code, "GEMINI_WEBHOOK_SECRET" in done.output) == (2, True)
