@@ -18,7 +18,7 @@ Prices are not written down: the row says what was used, once, and a receipt pri
 """
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
@@ -112,6 +112,20 @@ class AccountLine:
         if self.kind != "billed" and used.tokens == Tokens():  # it costs nothing, and does not say what it would have
             return Charge(Decimal(0), None)
         return prices.charge(self.vendor, used.model, used.tokens, lane=self.lane, tier=used.tier, at=self.at)
+
+    def cache_saved(self, prices: Prices) -> Decimal | None:
+        """Return what it would cost more had it written what it has read from the provider's cache.
+
+        At the price of an entry for five minutes, where writing has a price of its own; an hour's costs more. `None` if
+        that is not known.
+        """
+        tokens = self.used.tokens
+        if self.kind != "billed" or not tokens.cache_read:
+            return Decimal(0)
+        written = tokens._replace(cache_read=0, cache_write=tokens.cache_write + tokens.cache_read)
+        paid = self.charge(prices).paid
+        instead = replace(self, used=self.used._replace(tokens=written)).charge(prices).paid
+        return None if paid is None or instead is None else instead - paid
 
 
 @dataclass(slots=True)

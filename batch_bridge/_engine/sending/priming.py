@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from batch_bridge._core.models import SubmittedBatch
 from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._core.policy.priming import Priming, plan
 from batch_bridge._engine.state import State
@@ -78,11 +79,11 @@ def _hold(state: State, held: Iterable[Waiting], now: datetime) -> None:
 
 
 def _writing(state: State) -> set[str]:
-    """Return the prefixes that batches write; one that is told to stop, or is late, may write nothing any more."""
+    """Return the prefixes that batches write; one that its requests have left, or are leaving, may write nothing."""
     return {
         key
         for flight in state.flights
-        if flight.batch.terms.prefixes and not flight.stopping and not flight.is_late
+        if not flight.is_late and not (isinstance(flight.batch, SubmittedBatch) and flight.batch.left)
         for key in flight.batch.terms.prefixes
     }
 

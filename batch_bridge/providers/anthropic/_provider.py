@@ -128,8 +128,9 @@ class AnthropicBatch(Lanes, BatchAPIProvider[AnthropicClients]):
             RequestRefused: It is not a request, or a batch does not support it.
         """
         call = self._read(request)
+        size = call.size(request.id)  # refuses what cannot be written
         prefix = prefix_of(call.body, self._settings.betas) if self._settings.prime else None
-        return Measure(call.model, call.size(request.id), prefix=prefix)
+        return Measure(call.model, size, prefix=prefix)
 
     def identity(self, request: Request) -> bytes:
         """Return what decides a request's answer: the whole body, and where the client sends it.

@@ -29,7 +29,7 @@ FIVE_MINUTES = timedelta(minutes=5)
 
 def measure(asked: Request) -> Measure:
     prefix = asked.item.get("prefix")
-    return Measure("m", 1, CachedPrefix(prefix, FIVE_MINUTES) if prefix else None)
+    return Measure("m", 1, prefix=CachedPrefix(prefix, FIVE_MINUTES) if prefix else None)
 
 
 def asks(count, prefix="p", start=0):
