@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from batch_bridge._cache import CacheStats, ResponseCache
     from batch_bridge._core.models import (
+        CachedPrefix,
         Cancelled,
         Ended,
         Errored,
@@ -63,6 +64,7 @@ __all__ = [
     "Budget",
     "BudgetExceeded",
     "CacheStats",
+    "CachedPrefix",
     "Cancelled",
     "Cost",
     "Ended",
@@ -112,6 +114,7 @@ _MODULES: Final = {
     "Budget": "batch_bridge._money",
     "BudgetExceeded": "batch_bridge.errors",
     "CacheStats": "batch_bridge._cache",
+    "CachedPrefix": "batch_bridge._core.models",
     "Cancelled": "batch_bridge._core.models",
     "Cost": "batch_bridge._money",
     "Ended": "batch_bridge._core.models",

@@ -111,7 +111,7 @@ class RequestCancelled(RequestError):
 class BudgetExceeded(RequestError):
     """A request was not sent, because it would have passed a budget. Nothing was paid for it.
 
-    With a higher budget the same command goes on: what was paid is kept, and what was not sent is sent.
+    With a higher budget the same command continues: what was paid is kept, and what was not sent is sent.
 
     Attributes:
         what: The limit that it would have passed: `"usd"`, `"usd_per_thread"` or `"requests_per_thread"`; `"price"`

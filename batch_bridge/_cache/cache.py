@@ -89,7 +89,8 @@ class ResponseCache:
         self._ttl = None if entry is None else entry.total_seconds()
         self._tenant = hashlib.blake2b(tenant.encode(errors="surrogatepass"), digest_size=16).hexdigest()
         self._stats = CacheStats()
-        self._unswept = _SWEEP_EVERY  # the first answer that is kept sweeps
+        self._sweep_every = _SWEEP_EVERY
+        self._unswept = self._sweep_every  # the first answer that is kept sweeps
         self._complained: set[str] = set()
         self._lock = threading.Lock()
 
@@ -140,7 +141,7 @@ class ResponseCache:
             )
             self._count(stored=len(answers))
             self._unswept += len(answers)
-            if self._unswept >= _SWEEP_EVERY:
+            if self._unswept >= self._sweep_every:
                 self._unswept = 0
                 await self._backend.sweep(at)
         except Exception as error:  # noqa: BLE001  # as in `recall`

@@ -69,11 +69,15 @@ class SQLiteBackend:
         CacheError: It is no such file, or it cannot be opened.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, busy_seconds: float = _BUSY_SECONDS, swept: int = _SWEPT
+    ) -> None:
+        self._swept = swept
+        self._busy_seconds = busy_seconds
         self._path = Path(path).absolute()
         self._lock = threading.Lock()
         self._pid = os.getpid()
-        self._connection: sqlite3.Connection | None = _open(self._path)
+        self._connection: sqlite3.Connection | None = _open(self._path, busy_seconds)
 
     async def get(self, tenant: str, keys: Sequence[str]) -> dict[str, CacheEntry]:
         """See `CacheBackend`."""
@@ -98,7 +102,7 @@ class SQLiteBackend:
     async def sweep(self, now: float) -> None:
         """See `CacheBackend`."""
         over = "SELECT rowid FROM answers WHERE until <= ? ORDER BY until LIMIT ?"
-        await self._write(f"DELETE FROM answers WHERE rowid IN ({over})", [(now, _SWEPT)])  # noqa: S608  # a constant
+        await self._write(f"DELETE FROM answers WHERE rowid IN ({over})", [(now, self._swept)])  # noqa: S608  # a constant
 
     async def clear(self, tenant: str) -> None:
         """See `CacheBackend`."""
@@ -131,7 +135,7 @@ class SQLiteBackend:
         """Leave alone what belongs to the process that this one was forked from: its connection and its lock."""
         _left_behind.append(self._connection)
         self._lock, self._pid = threading.Lock(), os.getpid()
-        self._connection = None if self._connection is None else _open(self._path)
+        self._connection = None if self._connection is None else _open(self._path, self._busy_seconds)
 
 
 _left_behind: list[sqlite3.Connection | None] = []
@@ -179,14 +183,14 @@ def _write(connection: sqlite3.Connection, *, sql: str, rows: Sequence[Row]) -> 
         raise
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path, busy_seconds: float) -> sqlite3.Connection:
     if not path.parent.is_dir():
         raise CacheError(f"{path}: there is no folder {path.parent}. Create it first, or name another file.")
     if path.is_dir():
         raise CacheError(f"{path} is a folder. Name a file inside it.")
     try:
         claim_database(path)
-        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
     except UnsafeFileError as error:
         raise CacheError(f"the response cache {path} cannot be opened: {error}") from error
     except sqlite3.Error as error:

@@ -87,7 +87,7 @@ def join(
     config: Config = _CONFIG,
     bridge: Bridge = None,
     file: File = _FILE,
-    timeout: Annotated[str | None, typer.Option(help="How long to wait, such as 30m; without it, for ever.")] = None,
+    timeout: Annotated[str | None, typer.Option(help="How long to wait, such as 30m; without it, forever.")] = None,
 ) -> None:
     """Wait until a job has ended, and print where it is, as JSON. Exit code 3: it has not ended in time."""
     with _said():

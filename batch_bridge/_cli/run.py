@@ -34,7 +34,7 @@ def run(
     graph: Annotated[str, typer.Argument(help="'module:name' or 'file.py:name'; its bridges are found beside it.")],
     inputs: Annotated[Path, typer.Argument(help="Inputs, as JSON, one on each line; - is standard input.")],
     *,
-    run_id: Annotated[str, typer.Option(help="Names the run: the same command goes on with it.")],
+    run_id: Annotated[str, typer.Option(help="Names the run: the same command continues it.")],
     until_parked: Annotated[
         bool, typer.Option("--until-parked", help="End once every thread waits and all is sent, with exit code 3.")
     ] = False,
@@ -47,7 +47,7 @@ def run(
 
     Each line has `index` and one of `result`, `error` (`type`, `message`) and `pending` (`since`, `batches`, `queued`).
     Exit codes: 0 all have ended; 1 some have failed, and the same command runs those again; 2 the command, or the
-    program, is wrong; 3 some wait for a batch, and the same command goes on with them.
+    program, is wrong; 3 some wait for a batch, and the same command continues them.
     """
     import asyncio  # noqa: PLC0415  # as what follows, the other commands need not wait for it
 

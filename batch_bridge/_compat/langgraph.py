@@ -40,7 +40,7 @@ CHECKPOINT_MAP = "checkpoint_map"
 """The ids of the checkpoints that the task and the graphs around it run on, by namespace; the root's is empty."""
 SEND = "__pregel_send"
 """The bound `extend` of the list of what the task has written. Without it, a thread whose node has failed where an
-interrupt was swallowed goes on with what the node had written, when it is run again."""
+interrupt was swallowed continues with what the node had written, when it is run again."""
 SENDS = "__pregel_tasks"
 """The channel of what `Send` has begun."""
 RESUME = "__resume__"
@@ -48,7 +48,7 @@ RESUME = "__resume__"
 NULL_TASK_ID = "00000000-0000-0000-0000-000000000000"
 """Whose write a plain answer is."""
 _NOTHING = [(RESUME, None)]
-"""The write that says that there is no plain answer: LangGraph cannot resume with `None`."""
+"""The write that marks a missing plain answer: LangGraph cannot resume with `None`."""
 _ID = re.compile("[0-9a-f]{32}")
 
 COUNTS_ON = tuple(map(int, re.findall(r"\d+", version("langgraph"))[:3])) < (1, 2, 20)
@@ -153,7 +153,7 @@ async def forget_old_answer(
 
 
 def has_checkpointer(configurable: Mapping[str, Any]) -> bool:
-    """Return whether the graph that a task belongs to can park; yes, where nothing says that it cannot."""
+    """Return whether a task's graph can park; true unless the graph says that it cannot."""
     saver = configurable.get(CHECKPOINTER, True)
     return saver is not None and saver is not False
 

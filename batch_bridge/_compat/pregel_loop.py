@@ -85,7 +85,7 @@ class Loop:
 
     @property
     def is_addressed(self) -> bool:
-        """Whether the run was told at which checkpoint to begin."""
+        """Whether the run's config names the checkpoint to begin at."""
         return bool(self.configurable.get("checkpoint_id"))
 
     @property
@@ -95,7 +95,7 @@ class Loop:
 
     @property
     def is_resumed(self) -> bool:
-        """Whether a subgraph goes on where it was stopped."""
+        """Whether a subgraph continues where it was stopped."""
         return bool(self.configurable.get(RESUMING))
 
     def configure(self, key: str, value: object) -> None:

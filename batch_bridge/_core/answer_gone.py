@@ -1,4 +1,4 @@
-"""An answer that its provider says it does not have."""
+"""An answer that its provider no longer has."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The hosts' wall clock, in one place: the engine is told the time, and who drives it looks here.
+"""The hosts' wall clock, in one place: the engine receives the time, and its host reads it here.
 
 A simulation puts a clock of its own here, for what runs in its context.
 """

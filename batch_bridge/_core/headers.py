@@ -1,4 +1,4 @@
-"""Which HTTP headers of a call may change its answer or who pays for it. Pure.
+"""The HTTP headers of a call that may change its answer or its payer. Pure.
 
 A line of a batch has no headers. So a header that decides nothing is left out, and one that may decide something is
 never dropped: the caller refuses such a call, or makes it at once. A header that is not listed here may decide.
@@ -9,7 +9,7 @@ from typing import Final
 
 _NEUTRAL: Final = frozenset(
     {
-        # who sends
+        # the sender
         "http-referer",
         "origin",
         "referer",
@@ -43,7 +43,7 @@ _NEUTRAL: Final = frozenset(
     }
 )
 _NEUTRAL_PREFIXES: Final = ("x-b3-", "x-datadog-", "x-goog-api-client", "x-ot-span-", "x-stainless-")
-"""How names begin that decide nothing. `x-stainless-` and `x-goog-api-client` are what SDKs tell of themselves.
+"""Prefixes of headers without effect. SDKs describe themselves in `x-stainless-` and `x-goog-api-client`.
 
 Source: W3C Trace Context; W3C Baggage; OpenZipkin B3; what Datadog, Sentry, Jaeger and AWS X-Ray say of propagation;
 OpenAI API reference, "Debugging requests", `X-Client-Request-Id`; OpenRouter, "App attribution", `HTTP-Referer` and
@@ -52,7 +52,7 @@ OpenAI API reference, "Debugging requests", `X-Client-Request-Id`; OpenRouter, "
 
 
 def decides(name: str) -> bool:
-    """Return whether a header may change an answer or who pays. `name` is in any case."""
+    """Return whether a header may change an answer or its payer. `name` is in any case."""
     lower = name.lower()
     return lower not in _NEUTRAL and not lower.startswith(_NEUTRAL_PREFIXES)
 

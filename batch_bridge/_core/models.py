@@ -1,11 +1,15 @@
-"""The nouns: requests, outcomes, batches and what a provider tells about them. Plain data."""
+"""The nouns: requests, outcomes, batches, and a provider's facts about them. Plain data."""
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+import orjson
+
+_EMPTY: Final = len(b"[]")
 
 JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | None
 
@@ -18,7 +22,7 @@ class Request:
         id: Known by content within its task (see `_identity`); the provider's `custom_id`. 32 hex digits.
         thread: The LangGraph thread, or other caller, that waits.
         item: What the user asked for, as JSON. Owned by the request: no code changes it.
-        tenant: Whose it is, where there are several who must not share answers; else empty.
+        tenant: Its tenant, where there are several that must not share answers; else empty.
         sample: What tells it from equal requests whose author wants an answer for each; empty for the first.
         deadline: How long it may take; `None` leaves that to the bridge.
         label: What its asker calls it, on receipts; a node's name by default.
@@ -37,6 +41,117 @@ class Request:
     run: str = ""
     trace: str = ""
     is_priced: bool = False
+
+
+class LineFrame:
+    """What stands around the items of requests in a batch's input; the same for many.
+
+    Args:
+        owner: The provider that sends it; no other one may.
+        before: Stands before a request's id.
+        between: Stands between the id and the item.
+        after: Stands behind the item, with the line's end.
+        start: Bytes of the item that are left out at its beginning.
+        end: Bytes that are left out at its end.
+
+    Attributes:
+        fixed: How much longer a line is than its request's id and item, in bytes.
+    """
+
+    __slots__ = ("_after", "_before", "_between", "_end", "_start", "fixed", "owner")
+
+    def __init__(
+        self, owner: object, before: bytes, between: bytes, after: bytes, *, start: int = 0, end: int = 0
+    ) -> None:
+        self.owner = owner
+        self._before = before
+        self._between = between
+        self._after = after
+        self._start = start
+        self._end = -end if end else None
+        self.fixed = len(before) + len(between) + len(after) - start - end
+
+    def size(self, request: "Serialized") -> int:
+        """Return the length of a request's line in bytes."""
+        return self.fixed + len(request.id) + len(request.data)
+
+    def write(self, requests: Iterable["Serialized"]) -> bytes:
+        """Return the lines of requests."""
+        before, between, after, start, end = self._before, self._between, self._after, self._start, self._end
+        return b"".join(
+            [piece for each in requests for piece in (before, each.id.encode(), between, each.data[start:end], after)]
+        )
+
+
+class Serialized(Request):
+    """A request whose item is kept as bytes. `item` reads them each time, and is the reader's own.
+
+    Attributes:
+        data: The item as JSON.
+        is_conversation: Whether the item is a list of dicts without a LangChain message, as far as that is known.
+        line: Its line at the provider that measured it, if that has made one.
+    """
+
+    __slots__ = ("data", "is_conversation", "line")
+    __setattr__ = object.__setattr__
+    __delattr__ = object.__delattr__  # with the other one, it lets Python set attributes without a call
+
+    def __init__(  # noqa: PLR0917  # the fields of `Request`, in its order
+        self,
+        id: str,  # noqa: A002
+        thread: str,
+        data: bytes,
+        tenant: str = "",
+        sample: str = "",
+        deadline: timedelta | None = None,
+        label: str = "",
+        run: str = "",
+        trace: str = "",
+        is_priced: bool = False,  # noqa: FBT001, FBT002  # as it is in `Request`
+        *,
+        is_conversation: bool = False,
+    ) -> None:
+        self.id = id  # type: ignore[misc]
+        self.thread = thread  # type: ignore[misc]
+        self.data = data
+        self.tenant = tenant  # type: ignore[misc]
+        self.sample = sample  # type: ignore[misc]
+        self.deadline = deadline  # type: ignore[misc]
+        self.label = label  # type: ignore[misc]
+        self.run = run  # type: ignore[misc]
+        self.trace = trace  # type: ignore[misc]
+        self.is_priced = is_priced  # type: ignore[misc]
+        self.is_conversation = is_conversation
+        self.line: LineFrame | None = None
+
+    @property
+    def item(self) -> JSON:
+        """What the user asked for, as JSON, read anew."""
+        item: JSON = orjson.loads(self.data)
+        return item
+
+    @property
+    def is_whole_conversation(self) -> bool:
+        """Whether the item is a conversation of one message at least."""
+        return self.is_conversation and len(self.data) > _EMPTY
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Request) and _fields(self) == _fields(other)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Request, _fields(self)
+
+
+def _fields(request: Request) -> tuple[Any, ...]:
+    return tuple(getattr(request, each.name) for each in fields(Request))
+
+
+def item_bytes(request: Request) -> bytes:
+    """Return a request's item as JSON, which is not written a second time if it was before."""
+    return request.data if type(request) is Serialized else orjson.dumps(request.item)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +175,26 @@ class Attempt:
     asked_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Succeeded:
-    """The provider answered. `answer` is JSON. `cost` is what was paid for it, if the request asked for it."""
+    """The provider answered.
+
+    `answer` is JSON; `is_plain` if it is known to hold no LangChain message. `cost` is what was paid for it, if the
+    request asked for it.
+    """
 
     answer: JSON
     cost: Decimal | None = field(default=None, compare=False)
+    is_plain: bool = field(default=False, compare=False, repr=False)
+
+    def __init__(self, answer: JSON, cost: Decimal | None = None, is_plain: bool = False) -> None:  # noqa: FBT001, FBT002
+        _set_answer(self, answer)
+        _set_cost(self, cost)
+        _set_plain(self, is_plain)
+
+
+# There are as many of these as answers; a frozen dataclass's own `__init__` takes several times as long.
+_set_answer, _set_cost, _set_plain = [vars(Succeeded)[each.name].__set__ for each in fields(Succeeded)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +268,33 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class CachedPrefix:
+    """How some prompts begin, which their provider keeps in a cache.
+
+    Attributes:
+        key: The same for equal beginnings, and for no others.
+        lasts: How long the provider keeps it after it was written.
+    """
+
+    key: str
+    lasts: timedelta
+
+
+class Measure(NamedTuple):
     """The group and the size of a request, before it is sent.
 
     Attributes:
         group: What one batch may not mix: endpoint, model, tenant.
         bytes: The request's share of the batch's input, exact if the provider has a byte limit.
+        line: Finishes the line of a request whose item is kept as bytes, for a provider that sends those as they are.
+        prefix: How its prompt begins, where one request is to write that into the provider's cache before the others
+            that begin so are sent; `None`: it waits for no other.
     """
 
     group: str
     bytes: int
+    line: LineFrame | None = None
+    prefix: CachedPrefix | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,12 +357,14 @@ class Terms:
         bytes: The size of its input, as the provider measures it.
         lane: In which lane it was sent, if not in the bridge's own; `"fallback"` where that is another provider.
         deadline: How long its requests may take, where they said so themselves.
+        prefixes: Keys of the prefixes that it writes into the provider's cache, while others wait for that.
     """
 
     asked_at: datetime | None = None
     bytes: int = 0
     lane: str = ""
     deadline: timedelta | None = None
+    prefixes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +419,7 @@ class SubmittedBatch:
             are counted.
         blind: How long it could not be looked at; `None` if it could the last time.
         kept: Requests that it has answered, though they had left it and waited to be sent again.
-        leaves_at: It was told to stop, and when its requests move on whether it has or not; `None`: it was not.
+        leaves_at: When its requests move on whether it has stopped or not; `None`: it was not asked to stop.
     """
 
     key: str
@@ -321,7 +469,7 @@ class Ask:
     """What a provider reads of a request before it is sent.
 
     Attributes:
-        model: Whom it asks.
+        model: The model that it asks.
         body: What is posted.
         has_output: Whether tokens are answered; an embedding has none.
         tokens: How many input tokens a tokenizer counts in its texts; `None` without one.

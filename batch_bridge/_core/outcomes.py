@@ -24,6 +24,7 @@ from batch_bridge.errors import (
 
 BUDGET: Final = "budget_exceeded"
 """The code of a request that was not sent, because it would have passed a budget."""
+_ANSWERS: Final = frozenset({Succeeded})
 _HIGHEST: Final = 999
 """No HTTP status is beyond this."""
 
@@ -31,6 +32,11 @@ _HIGHEST: Final = 999
 def kind(outcome: Outcome) -> str:
     """Name an outcome: `succeeded`, `errored`, `expired` or `cancelled`."""
     return type(outcome).__name__.lower()
+
+
+def are_answers(outcomes: Iterable[Outcome]) -> bool:
+    """Return whether all of some outcomes are answers."""
+    return set(map(type, outcomes)) <= _ANSWERS
 
 
 def code(failure: Errored | Expired | Cancelled) -> str:
@@ -221,6 +227,22 @@ def _attempts(attempts: tuple[Attempt, ...]) -> dict[str, JSON]:
 def _unicode(text: str) -> str:
     """Return an exception's text with lone surrogates, such as those in names of files, as `?`."""
     return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+class Chunks:
+    """Outcomes as they are read, many at a time: who takes them one by one may do so. Read once.
+
+    Args:
+        chunks: The outcomes.
+    """
+
+    def __init__(self, chunks: AsyncIterator[list[tuple[str, Outcome]]]) -> None:
+        self.chunks = chunks
+
+    async def __aiter__(self) -> AsyncIterator[tuple[str, Outcome]]:
+        async for chunk in self.chunks:
+            for pair in chunk:
+                yield pair
 
 
 async def nothing() -> AsyncIterator[tuple[str, Outcome]]:

@@ -14,7 +14,7 @@ class PendingBatch:
     """A batch at the provider that a thread waits for.
 
     Attributes:
-        bridge: Whose it is.
+        bridge: Its bridge.
         key: Our key of it (`bb-…`).
         handle: The provider's name for it.
         since: When it was sent, aware UTC.
@@ -34,7 +34,7 @@ class PendingBatch:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The place of a result that is not there yet: its thread waits for batches. The same call later goes on with it.
+    """The placeholder of a pending result: its thread waits for batches. The same call later continues it.
 
     Attributes:
         thread_id: The thread.
@@ -67,7 +67,7 @@ def check_on_pending(called: str, given: object, *, is_named: bool) -> bool:
         raise ValueError(f'{called} got on_pending={given!r}; give "wait" or "return"')
     if given == "return" and not is_named:
         raise ValueError(
-            f'{called} got on_pending="return" and no name to go on by: what is sent could not be collected. Give '
+            f'{called} got on_pending="return" and no name to continue by: what is sent could not be collected. Give '
             'run_id="…", or config={"configurable": {"thread_id": "…"}}'
         )
     return given == "return"

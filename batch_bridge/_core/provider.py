@@ -1,9 +1,11 @@
 """The interface between the engine and the providers that answer batches."""
 
-from collections.abc import Sequence
-from typing import Protocol, TypeGuard
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeGuard, TypeVar
 
-from batch_bridge._core.models import JSON, Ask, Ended, InProgress, Limits, Measure, Request
+from batch_bridge._core.models import JSON, Ask, Ended, InProgress, Limits, LineFrame, Measure, Request
+
+Measuring = TypeVar("Measuring", bound=Callable[..., Measure])
 
 
 class Provider(Protocol):
@@ -106,7 +108,7 @@ class HasPrice(Provider, Protocol):
         ...
 
     def ask(self, request: Request) -> Ask:
-        """Return whom a request asks, and what is posted. Pure.
+        """Return a request's model, and the body that is posted. Pure.
 
         Raises:
             RequestRefused: It is no request.
@@ -136,10 +138,28 @@ def has_tokens(provider: Provider) -> TypeGuard[HasTokens]:
 
 
 def has_price(provider: Provider) -> TypeGuard[HasPrice]:
-    """Return whether a provider's requests can be priced before they are sent, by itself or by whom it delegates to."""
+    """Return whether a provider's requests can be priced before they are sent, by itself or by its delegate."""
     return callable(getattr(provider, "ask", None))
 
 
 def has_realtime(provider: Provider) -> TypeGuard[HasRealtime]:
     """Return whether a provider supports realtime, itself or by delegation."""
     return callable(getattr(provider, "realtime", None))
+
+
+def knows_conversations(measure: Measuring) -> Measuring:
+    """Say of a provider's `measure` that its method `conversations` knows what it returns for every conversation.
+
+    It is said of the function, so that it is not true of a `measure` that takes this one's place, or wraps it.
+    """
+    measure.knows_conversations = True  # type: ignore[attr-defined]
+    return measure
+
+
+def conversations_of(provider: Provider) -> tuple[LineFrame, str] | None:
+    """Return the line and the group of every conversation whose item is kept as bytes, if a provider knows them."""
+    if not getattr(provider.measure, "knows_conversations", False):
+        return None
+    asked: Any = provider
+    known: tuple[LineFrame, str] | None = asked.conversations()
+    return known

@@ -155,7 +155,7 @@ class Asker:
     async def _open_aside(self) -> None:
         """Open the shared Batcher in a thread: it opens a file, and starts a thread.
 
-        Callers on one event loop share that, and go on in the order in which they came.
+        Callers on one event loop share that, and continue in the order in which they came.
         """
         loop = asyncio.get_running_loop()
         opening = self._openings.get(loop)

@@ -53,7 +53,7 @@ class Answers(Protocol):
         ...
 
     async def erase(self, owner: str) -> None:
-        """Let go of the answers whose keys end with an owner. This may raise."""
+        """Delete the answers whose keys end with an owner. This may raise."""
         ...
 
 
@@ -78,13 +78,13 @@ class Deduplication:
             self._kind = f"identity {getattr(whose, '__module__', '')}.{getattr(whose, '__qualname__', '')}"
 
     def key(self, request: Request) -> str:
-        """Return what the answer of a request is known by; empty if it cannot be told. Pure.
+        """Return the key of a request's answer; empty if it has none. Pure.
 
         40 hex digits, and 16 of its tenant's where it has one, so that what is kept of a tenant can be erased.
         """
         try:
             identity = self._identity(request)
-        except Exception:  # noqa: BLE001  # a provider is somebody's code: its bug costs the sharing alone
+        except Exception:  # noqa: BLE001  # a provider may be the user's code: its bug costs only the sharing
             return ""
         state = hashlib.blake2b(digest_size=20, person=b"batch-bridge-key")
         for text in (VERSION, self._kind, request.tenant, request.sample):
@@ -93,7 +93,7 @@ class Deduplication:
         return state.hexdigest() + (_owner(request.tenant) if request.tenant else "")
 
     async def erase(self, tenant: str) -> None:
-        """Let go of what is kept of a tenant. Raises what the cache raises."""
+        """Delete the kept answers of a tenant. Raises what the cache raises."""
         if self._cache is not None:
             await self._cache.erase(_owner(tenant))
 
@@ -124,7 +124,7 @@ class Deduplication:
 
 
 def owner_in(key: str) -> str:
-    """Return what a key says of whose request it is of; empty if it is nobody's."""
+    """Return the owner that a key names; empty if it names none."""
     return key[_DIGITS:]
 
 
@@ -140,7 +140,7 @@ async def spread(
     told: Container[str] = (),
     group: int = GROUP,
 ) -> InProgress | Ended:
-    """Return what a provider told of a batch's lines as what it means for all its members.
+    """Return a provider's report on a batch's lines as a report on all its members.
 
     Args:
         reply: Names lines; an id that is a member and no line was never sent, and is a stranger's.
@@ -211,7 +211,7 @@ class _Spreading:
 
 
 def _own(outcome: Outcome) -> Outcome:
-    """Return an outcome whose answer is nobody else's: who gets it may change it."""
+    """Return an outcome with a copy of its answer, which its receiver may change."""
     return replace(outcome, answer=copied(outcome.answer)) if isinstance(outcome, Succeeded) else outcome
 
 

@@ -30,7 +30,17 @@ from batch_bridge._engine import idle as _rest
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._engine.flights.flight import Flight, first_pause
 from batch_bridge._engine.flights.notices import Notices, told
-from batch_bridge._engine.intake import CANCELLED, asked_at, judge, requeued, stand_by, within_budget, within_limits
+from batch_bridge._engine.intake import (
+    CANCELLED,
+    asked_at,
+    judge,
+    judge_all,
+    requeued,
+    stand_by,
+    within_budget,
+    within_limits,
+)
+from batch_bridge._engine.sending import priming
 from batch_bridge._engine.sending import scheduling as _schedule
 from batch_bridge._engine.sending.joining import join
 from batch_bridge._engine.sending.submission import Sender
@@ -66,7 +76,7 @@ class Engine:
         provider: Who answers.
         policy: When the queue is sent.
         ledger: What survives a crash.
-        poll_interval: The longest pause between two looks at one batch.
+        poll_interval: The longest pause between two looks at one batch; up to four times that where webhooks come.
         deduplication: Which requests share an answer; none do without it.
         attempts: How often a request is sent in all, while what it ends with may pass: it expired, never ran, or was
             answered with 429 or 5xx. With 1 nothing is sent twice.
@@ -134,8 +144,8 @@ class Engine:
     async def open(self, now: datetime) -> None:
         """Read from the ledger what a process before this one left in flight. Idempotent.
 
-        Requests that were only queued are not sent until somebody collects them again, unless the ledger keeps the
-        queue: the parked interrupt is the truth, and a thread that nobody continues is not paid for.
+        Requests that were only queued are not sent until a caller collects them again, unless the ledger keeps the
+        queue: the parked interrupt is the truth, and an abandoned thread must not cost money.
         """
         state = self._state
         remembered = {flight.batch.key: flight for flight in state.flights}
@@ -167,6 +177,7 @@ class Engine:
             else:
                 sent.append(waiting.id)
         await state.ledger.unqueued(sent)
+        priming.hold_again(state, now)
         await state.open_traces(closed)
 
     async def _inherited(
@@ -180,10 +191,10 @@ class Engine:
         if old is not None and isinstance(old.batch, SubmittedBatch):
             flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
             flight.problem, flight.logged, flight.bad, flight.done = old.problem, old.logged, old.bad, old.done
-            flight.total = old.total
+            flight.total, flight.told_at = old.total, old.told_at
             flight.since, flight.bad_since, flight.blind = old.since, old.bad_since, old.blind
         elif state.ledger.keeps_queue:
-            flight.blind = batch.blind  # no process stays: those before this one have looked in vain, too
+            flight.blind = batch.blind  # processes are short-lived here: looks of earlier ones have failed, too
         flight.is_late, flight.leaves_at = batch.leaves_at is not None, batch.leaves_at
         flight.stopping = batch.left != "" or flight.is_late
         if batch.kept:  # the process before may have died over them
@@ -192,7 +203,7 @@ class Engine:
         return flight
 
     async def _requeued(self, now: datetime) -> list[Waiting]:
-        """Read the queue that a process before this one has left; what waits for a lane that is gone is judged anew."""
+        """Read the queue that an earlier process left; a request whose lane is gone is queued for another one."""
         state = self._state
         timed = {each.id: (each, requeued(state, each, now)) for each in await state.ledger.queue()}
         gone = [request_id for request_id, (_, fresh) in timed.items() if fresh is None]
@@ -200,11 +211,11 @@ class Engine:
             old, _ = timed[request.id]
             judged = judge(state, request, old.queued_at, now)
             if isinstance(judged, Waiting):
-                timed[request.id] = old, replace(judged, key=old.key)
+                timed[request.id] = old, judged._replace(key=old.key)
         return [old if fresh is None else fresh for old, fresh in timed.values()]
 
     def _count_creations(self, closed: Iterable[Closed], now: datetime) -> None:
-        """Tell the quota controller which batches were created before this process."""
+        """Report the batches that were created before this process to the quota controller."""
         state = self._state
         if state.provider.limits.creations_per_hour is None:
             return
@@ -234,26 +245,33 @@ class Engine:
         settled = await state.ledger.settled(tuple(new)) if new else set()
         settled -= await state.till.asked_again(settled)
         since = asked_at or {}
-        judged = {
-            each.id: self._judge(each, since.get(each.thread, now), now)
-            for each in new.values()
-            if each.id not in settled
-        }
-        accepted = [each for each in judged.values() if isinstance(each, Waiting)]
-        refused: dict[str, Outcome] = {each: why for each, why in judged.items() if not isinstance(why, Waiting)}
+        unknown = [each for each in new.values() if each.id not in settled] if settled else list(new.values())
+        found: Sequence[Waiting | Errored | Expired]
+        if not since and not state.ledger.has_tries and state.ladder is None:
+            found = judge_all(state, unknown, now)
+        else:
+            found = [self._judge(each, since.get(each.thread, now), now) for each in unknown]
+        accepted = [each for each in found if type(each) is Waiting]
+        refused: dict[str, Outcome] = {}
+        if len(accepted) < len(found):
+            pairs = zip(unknown, found, strict=True)
+            refused = {request.id: why for request, why in pairs if not isinstance(why, Waiting)}
         recalled = await state.deduplication.recall(accepted, now) if state.deduplication else {}
-        accepted = [waiting for waiting in accepted if waiting.id not in recalled]
-        for each in new:
+        if recalled:
+            accepted = [waiting for waiting in accepted if waiting.id not in recalled]
+        for each in new if state.till.refused else ():
             state.till.refused.pop(each, None)
         accepted, over = within_limits(state, accepted)
         accepted, looping = within_budget(state, accepted, new)
-        await state.ledger.enqueue(new[waiting.id] for waiting in accepted)
+        is_all = len(accepted) == len(new)
+        await state.ledger.enqueue(new.values() if is_all else [new[waiting.id] for waiting in accepted])
         joined = await join(state, self._settler, accepted, new)
-        entering = [each for each in accepted if each.id not in joined]
+        entering = [each for each in accepted if each.id not in joined] if joined else accepted
         await state.ledger.queued(entering)
-        for waiting in entering:
-            state.opened().add(waiting)
-        state.tell_queued([each.id for each in accepted])
+        if entering:
+            state.opened().add_all(entering, has_deadlines=state.ladder is not None)
+        if state.on_event is not None:
+            state.tell_queued([each.id for each in accepted])
         if judged_now := refused | recalled | over:
             await state.till.hit((new[each] for each in recalled), recalled, state.provider, now)
             await state.ledger.settle(judged_now)
@@ -263,12 +281,15 @@ class Engine:
         return settled | judged_now.keys() | looping.keys()
 
     async def _sort_out(self, requests: Iterable[Request], now: datetime) -> dict[str, Request]:
-        """Return the requests that are neither queued nor on their way; note of those that are that somebody waits."""
+        """Return the requests that are neither queued nor on their way; note that a caller waits for the others."""
         state, queue = self._state, self._state.opened()
         new: dict[str, Request] = {}
         in_doubt: list[Request] = []
         adopted: list[Request] = []
         asked = list(requests)
+        by_id = {each.id: each for each in asked}
+        if not queue & by_id.keys() and not state.flights & by_id.keys():
+            return by_id
         await self._catch_up(each.id for each in asked)
         for request in asked:
             flight = state.flights.of(request.id)
@@ -327,6 +348,7 @@ class Engine:
         finally:
             state.tell_moves()
             state.drain = state.till.relax() or state.drain  # what was held for want of money was due
+            state.drain = priming.release(state, now) or state.drain  # as was what waited for the provider's cache
             self._tell_long(now)
             self._tell_stuck(now)
 
@@ -459,12 +481,12 @@ class Engine:
             if isinstance(flight.batch, Intent) and not flight.doubtful:
                 await self._sender.take_back(flight, flight.batch)
 
-    # -- requests that nobody waits for --------------------------------------------------------------------------
+    # -- requests without a waiting caller -----------------------------------------------------------------------
 
     async def drop(self, ids: Iterable[str]) -> None:
-        """Take requests out of the queue, because nobody waits for them any more. What is in flight stays.
+        """Remove requests from the queue that no caller waits for any more. Requests in flight stay.
 
-        It is not sent again, though, unless somebody collects it again.
+        They are not sent again, though, unless a caller collects them again.
         """
         state = self._state
         ids = tuple(ids)
@@ -482,7 +504,7 @@ class Engine:
         """End requests as cancelled, and stop each batch of which nothing is left to wait for. Idempotent.
 
         What is queued is not sent. What is on its way has its outcome at once; what the provider answers all the same
-        is put aside. A batch that others still wait for goes on. Survives a crash: a batch whose last request was
+        is put aside. A batch that others still wait for continues. Survives a crash: a batch whose last request was
         cancelled is stopped by the next process.
 
         Returns:
@@ -519,20 +541,22 @@ class Engine:
         return known | {each: refused[each] for each in ids if each in refused} if refused else known
 
     async def forget(self, ids: Sequence[str]) -> None:
-        """Let go of settled requests whose thread has ended: their outcomes will not be asked for again.
+        """Forget settled requests whose thread has ended: no caller will ask for their outcomes again.
 
         Those whose batch has not ended are kept until it has: a process after this one tells by them what is missing.
         """
         state = self._state
         for request_id in ids if state.till.refused else ():
             state.till.refused.pop(request_id, None)
-        early = {request_id: flight for request_id in ids if (flight := state.flights.early_of(request_id))}
+        early: dict[str, Flight] = {}
+        if state.flights.has_early:
+            early = {request_id: flight for request_id in ids if (flight := state.flights.early_of(request_id))}
         for request_id, flight in early.items():
             flight.forgotten.append(request_id)
         await state.ledger.forget([request_id for request_id in ids if request_id not in early] if early else ids)
 
     async def erase_shared(self, tenant: str) -> None:
-        """Let go of the answers of a tenant that are kept to be shared. Raises what the cache raises."""
+        """Delete the shared answers of a tenant. Raises what the cache raises."""
         if self._state.deduplication is not None:
             await self._state.deduplication.erase(tenant)
 
@@ -564,7 +588,7 @@ class Engine:
 
     @property
     def tells_cost(self) -> bool:
-        """Whether the events of batches that have ended tell what they have cost, by its host's wish."""
+        """Whether the events of ended batches contain their costs, as its host chose."""
         return self._state.tells_cost
 
     @tells_cost.setter
@@ -623,7 +647,7 @@ class Engine:
         return self._state.till.lines_of(asker)
 
     def forget_asker(self, asker: str) -> None:
-        """Let go of what `lines_of` answers for a thread or a request."""
+        """Forget what `lines_of` answers for a thread or a request."""
         self._state.till.forget_asker(asker)
 
     async def closed_batches(self) -> list[Closed]:
@@ -640,6 +664,10 @@ class Engine:
 
     async def accounts(self) -> list[Account]:
         """Read what all settled requests of this bridge have used, of all processes."""
+        return (await self._state.till.settled(self.batches))()
+
+    async def accounts_unread(self) -> Callable[[], list[Account]]:
+        """Read what `accounts` does, and return what parses it, at any time: that takes long, and few ask for it."""
         return await self._state.till.settled(self.batches)
 
     @property
@@ -688,7 +716,7 @@ class Engine:
 
     @property
     def flights(self) -> tuple[Flight, ...]:
-        """The batches that have been begun and not closed, for who shows them and changes nothing."""
+        """The batches that have been begun and not closed, for display. Do not change them."""
         return tuple(self._state.flights)
 
     @property
@@ -811,7 +839,7 @@ class Engine:
 
     @property
     def looks(self) -> "list[asyncio.Future[None]]":
-        """Looks at batches that go on in the background of this loop; who does not stay waits for them."""
+        """Looks at batches that run in the background of this loop; a host that ends waits for them."""
         return [flight.look for flight in self._state.flights if flight.look is not None and not flight.look.done()]
 
     @property

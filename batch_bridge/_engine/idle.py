@@ -6,6 +6,7 @@ from datetime import datetime
 
 from batch_bridge._core.models import SubmittedBatch
 from batch_bridge._core.pending import PendingBatch
+from batch_bridge._engine.sending import priming
 from batch_bridge._engine.sending.scheduling import is_held
 from batch_bridge._engine.state import State
 from batch_bridge.events import BatchProgress
@@ -14,7 +15,8 @@ from batch_bridge.events import BatchProgress
 def rests(state: State, ticked_at: datetime) -> bool:
     """Return whether everything is sent and was looked at, so that only the provider can move anything.
 
-    What a provider has no room for until a batch ends may wait in the queue all the same. Batches that are answered in
+    What a provider has no room for until a batch ends, or what waits for a prefix that a batch writes, may wait in the
+    queue all the same. Batches that are answered in
     this process are not left to a provider.
 
     Args:
@@ -28,7 +30,8 @@ def rests(state: State, ticked_at: datetime) -> bool:
     queue = state.opened()
     if state.settled or is_held(state, ticked_at) or state.drain:
         return False
-    return not len(queue) or (len(state.flights) > 0 and state.owed.issuperset(queue.groups))
+    left_to_it = state.owed | priming.waiting(state, ticked_at)
+    return not len(queue) or (len(state.flights) > 0 and left_to_it.issuperset(queue.groups))
 
 
 def progress(state: State) -> tuple[BatchProgress, ...]:

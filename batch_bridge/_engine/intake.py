@@ -6,11 +6,22 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from batch_bridge._core.models import Attempt, Errored, Expired, Intent, Measure, Outcome, Request
+from batch_bridge._core.models import (
+    Attempt,
+    CachedPrefix,
+    Errored,
+    Expired,
+    Intent,
+    LineFrame,
+    Measure,
+    Outcome,
+    Request,
+    Serialized,
+)
 from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._core.policy.ladder import Rung, choose, leaves_at
 from batch_bridge._core.policy.resubmission import DEADLINE
-from batch_bridge._core.provider import HasTokens, has_tokens
+from batch_bridge._core.provider import HasTokens, conversations_of, has_tokens
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._engine.flights.flight import Flight
@@ -36,7 +47,7 @@ def judge(
     Args:
         state: The engine's.
         request: The request.
-        asked_at: Since when somebody waits for it.
+        asked_at: Since when a caller waits for it.
         now: The time.
         without: Lanes that it does not go to, besides those that it has left because it was late there.
     """
@@ -95,21 +106,21 @@ def requeued(state: State, waiting: Waiting, now: datetime) -> Waiting | None:
     if lane not in lanes or lane is None:
         return None
     rungs = [ladder.rung(each, group, state.history) for each in lanes]
-    return _timed(ladder, replace(waiting, group=group), lane, rungs, min(waiting.queued_at, now))
+    return _timed(ladder, waiting._replace(group=group), lane, rungs, min(waiting.queued_at, now))
 
 
 def _timed(ladder: Ladder, waiting: Waiting, lane: LadderLane, rungs: Sequence[Rung], since: datetime) -> Waiting:
     """Return a request with the time at which it leaves its lane, if it still waits for it by then."""
     due_at, kind, group = ladder.due_at(waiting), ladder.kind(waiting), aside(lane, waiting.group)
     if due_at is None:
-        return replace(waiting, group=group, kind=kind)
+        return waiting._replace(group=group, kind=kind)
     here = next(rung for rung in rungs if rung.name == lane.name)
     others = [] if ladder.is_last(lane) else [rung for rung in rungs if rung is not here]
     is_at_once = ladder.chooses and not lane.is_pooled
     late_at = leaves_at(here, others, since=since, due_at=due_at, is_refused=is_at_once)
     if late_at is None and ladder.expires:
         late_at = due_at
-    return replace(waiting, group=group, late_at=late_at, kind=kind)
+    return waiting._replace(group=group, late_at=late_at, kind=kind)
 
 
 def _group(judged: Waiting | Errored) -> str:
@@ -129,7 +140,7 @@ def _measured(state: State, request: Request, asked_at: datetime, lane: LadderLa
         measure = who.measure(request)
     except RequestRefused as error:
         return Errored(str(error), code=error.code, attempts=state.ledger.tries(request.id))
-    except Exception as error:  # a provider is somebody's code: it must not stand in others' way
+    except Exception as error:  # a provider may be the user's code: its bug must not block other requests
         if state.notices.is_new(state.name, error):
             told = _logged.trace(error)
             logger.error(  # noqa: TRY400
@@ -145,9 +156,46 @@ def _measured(state: State, request: Request, asked_at: datetime, lane: LadderLa
             "send a smaller request",
             code="item_too_large",
         )
+    if measure.line is not None and type(request) is Serialized:
+        request.line = measure.line
     own = request.deadline if state.ladder is not None else None
     key = state.deduplication.key(request) if state.deduplication else ""
-    return Waiting(request.id, measure.group, measure.bytes, asked_at, key, own, request.tenant, request.thread)
+    prefix = measure.prefix if is_home else None
+    return Waiting(
+        request.id, measure.group, measure.bytes, asked_at, key, own, request.tenant, request.thread, prefix=prefix
+    )
+
+
+def judge_all(state: State, requests: Sequence[Request], now: datetime) -> list[Waiting | Errored | Expired]:
+    """Return what `judge` returns for each of some requests that nobody has asked for before, where no lanes change."""
+    provider, notes_key = state.provider, state.deduplication is not None
+    limits, conversation = provider.limits, conversations_of(provider)
+    limit, measured, enough = limits.bytes, provider.measure, set[str]()
+    found: list[Waiting | Errored | Expired] = []
+    for request in requests:
+        line: LineFrame | None
+        prefix: CachedPrefix | None
+        if conversation is not None and type(request) is Serialized and request.is_whole_conversation:
+            (line, group), prefix = conversation, None
+            size = line.fixed + len(request.id) + len(request.data)
+        else:
+            try:
+                group, size, line, prefix = measured(request)
+            except Exception:  # noqa: BLE001  # it is told there
+                found.append(judge(state, request, now, now))
+                continue
+        if group not in enough:
+            if state.quota_controller.wants_sample(group, limits) and has_tokens(provider):
+                _sample(state, provider, request, Measure(group, size))
+            else:
+                enough.add(group)
+        if notes_key or (limit is not None and size > limit):
+            found.append(judge(state, request, now, now))
+            continue
+        if line is not None and type(request) is Serialized:
+            request.line = line
+        found.append(Waiting(request.id, group, size, now, "", None, request.tenant, request.thread, prefix=prefix))
+    return found
 
 
 def within_limits(state: State, accepted: Sequence[Waiting]) -> tuple[list[Waiting], dict[str, Outcome]]:
@@ -190,6 +238,8 @@ def within_budget(
 
     A request that was sent before is counted already.
     """
+    if state.till.counts_nothing or not any(each.thread for each in accepted):
+        return list(accepted), {}
     queue, entering = state.opened(), list[Waiting]()
     refused: dict[str, Outcome] = {}
     more: Counter[str] = Counter()
@@ -223,7 +273,7 @@ def asked_at(state: State, request: Request, since: datetime) -> datetime:
 
 
 def stand_by(state: State, flight: Flight, request: Request, now: datetime) -> bool:
-    """Note that somebody waits for a request whose submission is in doubt; return whether that is new.
+    """Note that a caller waits for a request whose submission is in doubt; return whether that is new.
 
     If the submission turns out to have failed, it is queued again, or refused if it is too large by now.
     """

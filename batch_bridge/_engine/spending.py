@@ -1,7 +1,7 @@
 """The till of an engine: what may be spent is reserved before it is sent, and what was used takes its place after."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -27,6 +27,7 @@ from batch_bridge._money import (
     of_hit,
     receipt,
     shown,
+    who_asked,
     worst,
 )
 from batch_bridge.events import BatchCost
@@ -61,7 +62,7 @@ class Till:
         name: The bridge.
         ledger: Where the accounts are.
         prices: What tokens cost.
-        purse: What may be spent, with whoever else shares it.
+        purse: What may be spent, shared with other bridges.
 
     Attributes:
         purse: May be replaced before the engine is opened.
@@ -103,15 +104,23 @@ class Till:
                     self.askers.add(account)
         return {key: known[key] for key in is_open if key in known}
 
-    async def settled(self, is_open: Iterable[str]) -> list[Account]:
-        """Read the accounts of all that is settled: batches that are open are left out, and those never sent."""
+    async def settled(self, is_open: Iterable[str]) -> Callable[[], list[Account]]:
+        """Read the accounts of all that is settled, and return what parses them.
+
+        Batches that are open are left out, and those that were never sent.
+        """
         left_out = set(is_open)
-        known = self._read(await self._ledger.money())
-        return [
-            account
-            for key, account in known.items()
-            if key not in left_out and (account.lane is not None or key.startswith(_HIT))
-        ]
+        rows = await self._ledger.money()
+
+        def parsed() -> list[Account]:
+            known = self._read(rows)
+            return [
+                account
+                for key, account in known.items()
+                if key not in left_out and (account.lane is not None or key.startswith(_HIT))
+            ]
+
+        return parsed
 
     async def lines_in(self, key: str) -> list[AccountLine]:
         """Read what the requests of one batch have used."""
@@ -136,6 +145,11 @@ class Till:
         return found
 
     # -- how much a thread may ask for ---------------------------------------------------------------------------
+
+    @property
+    def counts_nothing(self) -> bool:
+        """Whether a thread may ask for as many requests as it likes."""
+        return self.purse.budget.requests_per_thread is None
 
     def judge_count(self, request: Waiting, label: str, queued: int) -> Errored | None:
         """Return why a thread may not ask for one more request, where `queued` of its requests wait."""
@@ -184,9 +198,9 @@ class Till:
         Args:
             planned: The requests.
             requests: The same with their items.
-            provider: Who is to answer.
+            provider: The provider that answers.
             now: Aware UTC.
-            is_last: Nobody waits any longer for money: what does not fit is refused.
+            is_last: Whether requests stop waiting for money: what does not fit is refused.
             shares: Equal ones are one line, which is paid for once.
         """
         admitted = Admitted()
@@ -218,7 +232,7 @@ class Till:
             return None
         try:
             ask = provider.ask(request)
-        except Exception:  # noqa: BLE001  # a provider is somebody's code; what is wrong with the item is said elsewhere
+        except Exception:  # noqa: BLE001  # a provider may be the user's code; the item's own error is reported elsewhere
             return None
         assumed = self.purse.budget.output_tokens
         lanes = _LANES[mode_of(provider)]
@@ -235,16 +249,16 @@ class Till:
     ) -> Account:
         """Reserve what a batch may cost, and return its account, which is to be written before the intent."""
         sent_before = set(again)
-        who = tuple(Who.of(requests[each]) if each in requests else Who() for each in intent.members)
+        asked = list(map(requests.get, intent.members))
         account = Account(
             intent.begun_at,
             vendor_of(provider),
-            who,
-            frozenset(place for place, each in enumerate(intent.members) if each in sent_before),
-            tuple(admitted.worst.get(each) for each in intent.members) if admitted.worst else (),
-            priced=frozenset(
-                place for place, each in enumerate(intent.members) if each in requests and requests[each].is_priced
+            who_asked(asked),
+            frozenset(
+                [place for place, each in enumerate(intent.members) if each in sent_before] if sent_before else ()
             ),
+            tuple(admitted.worst.get(each) for each in intent.members) if admitted.worst else (),
+            priced=frozenset([place for place, each in enumerate(asked) if each is not None and each.is_priced]),
         )
         self._know(account, intent)
         self._note_askers(account, intent.members)
@@ -257,14 +271,14 @@ class Till:
             at = batch.begun_at if isinstance(batch, Intent) else batch.submitted_at
             account = Account(at, vendor_of(provider), (Who(),) * len(batch.members))
             self.purse.reserve(self._name, batch.key, account)
-        account.lines.clear()
+        account.forget_used()
         self._know(account, batch)
         self._note_askers(account, batch.members)
         return account
 
     def join(self, batch: SubmittedBatch, account: Account, requests: Sequence[Request], again: Iterable[str]) -> None:
         """Count requests that share lines of a batch on its way, as its last members; they cost nothing."""
-        self.purse.release(self._name, batch.key)  # it is reserved anew, with them
+        self.purse.release(self._name, batch.key)  # it is reserved again, with them
         sent_before = set(again)
         first = len(account.who)
         account.who += tuple(map(Who.of, requests))
@@ -293,7 +307,7 @@ class Till:
         return account.to_row()
 
     async def load_prices(self, account: Account) -> None:
-        """Import the list of prices, in a thread, if one of a batch's answers is to tell what was paid for it."""
+        """Import the list of prices, in a thread, if one of a batch's answers must contain its cost."""
         if account.priced and account.vendor is not None:
             await asyncio.to_thread(self.prices.load)
 
@@ -307,7 +321,7 @@ class Till:
         return [] if self.askers is None else list(self.askers.lines(asker))
 
     def forget_asker(self, asker: str) -> None:
-        """Let go of what `lines_of` answers."""
+        """Forget what `lines_of` answers."""
         if self.askers is not None:
             self.askers.forget(asker)
 
@@ -327,7 +341,7 @@ class Till:
             self.purse.settle(self._name, key, account, self.prices)
 
     async def asked_again(self, settled: Iterable[str]) -> set[str]:
-        """Return which settled requests are asked again, for a budget has refused them, and let go of their outcomes.
+        """Return which settled requests are asked again because a budget refused them, and forget their outcomes.
 
         There may be more to spend by now. What was not told yet is told first.
         """
@@ -367,7 +381,7 @@ def mode_of(provider: Provider) -> str:
 
 
 def vendor_of(provider: Provider) -> str | None:
-    """Return whose prices a provider's are; `None` if it does not say."""
+    """Return the vendor of a provider's prices; `None` if it does not say."""
     return getattr(provider, "vendor", None)
 
 
@@ -376,7 +390,7 @@ def _over(waiting: Waiting, request: Request | None, refusal: Refusal, most: Dec
     whose = f"thread {waiting.thread!r}{node}" if waiting.thread else "the request"
     if refusal.what == "price":
         return _errored(
-            f"no price is known for what {whose} asks ({waiting.group}), so nobody can tell whether it would pass the "
+            f"no price is known for what {whose} asks ({waiting.group}), so it cannot be checked against the "
             "budget, and it was not sent; give its price: Bridge(…, prices=Prices({model: Price(input=…, output=…)}))",
             refusal,
         )

@@ -8,7 +8,7 @@ from batch_bridge._core.wording import log_text as _logged
 from batch_bridge.errors import Stalled
 
 TELL_AFTER: Final = timedelta(hours=1)
-"""How long nothing has moved until that is told; the next time at twice that, and so on."""
+"""How long nothing moves before that is reported; the next time after twice that, and so on."""
 
 
 class Standstill:
@@ -30,7 +30,7 @@ class Standstill:
         self._problem = self._logged = ""
 
     def moved(self) -> None:
-        """Note that something has moved, or that somebody wants to begin again."""
+        """Note that something has moved, or that the caller starts again."""
         self._at, self._spent, self._told_at = None, timedelta(0), TELL_AFTER
 
     def failed(self, problem: str, logged: str, now: datetime, pause: timedelta) -> None:
@@ -47,7 +47,7 @@ class Standstill:
         self._at, self._pause, self._problem, self._logged = now, pause, problem, logged
 
     def event(self, bridge: str) -> events.Stalled | None:
-        """Return what is to be told now, if anything: each thing once."""
+        """Return the event that is due now, if any. Each event is returned once."""
         over = self._limit is not None and self._spent >= self._limit
         if self._spent < self._told_at and not (over and self._told_at < timedelta.max):
             return None

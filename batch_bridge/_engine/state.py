@@ -1,4 +1,4 @@
-"""What the rooms of one engine share: settings, the queue, the batches on their way, and what is to be told."""
+"""What the rooms of one engine share: settings, the queue, the batches on their way, and pending reports."""
 
 import asyncio
 from collections import Counter
@@ -21,6 +21,7 @@ from batch_bridge._engine.flights.flight import LONGEST_PAUSE, Flight, first_pau
 from batch_bridge._engine.flights.history import History
 from batch_bridge._engine.flights.in_flight import Flights
 from batch_bridge._engine.flights.notices import Notices
+from batch_bridge._engine.flights.poll_pace import PollPace
 from batch_bridge._engine.flights.watch import BatchWatch
 from batch_bridge._engine.spending import Till, mode_of, vendor_of
 from batch_bridge._engine.standstill import Standstill
@@ -41,6 +42,8 @@ _SIDE_BY_SIDE = 4
 """Batches that are looked after at the same time."""
 POLL_PATIENCE = timedelta(hours=24)
 """How long a batch is left in flight while each look at it fails with what its provider does not explain."""
+_LONGEST_WRITTEN = timedelta(days=1)
+"""How long it is remembered that a prefix was written; no provider keeps one for longer."""
 _LONGEST_HOLD = 64
 """Poll intervals that a group is left alone at the longest, after its batches were refused for want of room."""
 
@@ -55,22 +58,24 @@ class State:
         quota_controller: Keeps them to the provider's quotas.
         turns: Whose turn it is among tenants. It outlives the queue.
         handles: What providers have called batches, by our key, until that is written down. It outlives a ledger that
-            could not be written: nobody else may be able to tell.
-        settled: Requests that have an outcome since the host was told last.
+            could not be written: no other place may know them.
+        settled: Requests that received an outcome since the last report to the host.
         too_short: Requests that no lane can answer in time, with the lane that they go to, since that was told last.
         moves: Requests that have gone from one lane to another since that was told last.
         drain: All that waits is due, whatever the policy says.
         owed: Groups of which something is due, and waits for room.
+        held: Groups of the queue that wait until their prefix is in the provider's cache, with when that ends at last.
+        written: When it was seen that a prefix is in the provider's cache, by its key. It outlives the queue.
         held_until: Nothing is sent before that.
-        paused: Nothing is sent until somebody says so; what is on its way is collected.
+        paused: Whether sending waits for a command; batches on their way are still collected.
         hold: How long the next hold is.
         prices: What tokens cost.
         terms: How long the provider works on a batch, and keeps its results.
         till: What may be spent, and what was used.
-        telemetry: Who traces it.
-        totals: What it has done, where somebody traces it.
+        telemetry: Traces it; `None` without tracing.
+        totals: What it has done, for telemetry.
         history: How long batches took that have ended.
-        watch: Tells of what does not get on.
+        watch: Reports what makes no progress.
         notices: What has been said in the log already.
         standstill: Whether any bridge of the host gets on.
         last_error: As in `Engine`, as the three hooks.
@@ -94,6 +99,7 @@ class State:
     totals: Totals = field(default_factory=Totals)
     history: History = field(default_factory=History)
     watch: BatchWatch = field(init=False)
+    pace: PollPace = field(init=False)
     notices: Notices = field(default_factory=Notices)
     standstill: Standstill = field(default_factory=Standstill)
     queue: Queue | None = None
@@ -106,6 +112,8 @@ class State:
     moves: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     drain: bool = False
     owed: set[str] = field(default_factory=set)
+    held: dict[str, datetime | None] = field(default_factory=dict)
+    written: dict[str, datetime] = field(default_factory=dict)
     held_until: datetime | None = None
     paused: bool = False
     hold: timedelta = field(init=False)
@@ -121,11 +129,12 @@ class State:
         options = {} if quota_of is None else {"quota_of": quota_of}
         self.quota_controller = QuotaController(first_pause(self.interval), longest, **options)
         self.hold = first_pause(self.interval)
+        self.pace = PollPace(self.interval)
         self.watch = BatchWatch(self.name, self.terms)
         self.till = Till(self.name, self.ledger, self.prices, Purse())
 
     def clear(self, now: datetime) -> Queue:
-        """Forget all that the ledger tells again, and return the new queue."""
+        """Forget all that the ledger will load again, and return the new queue."""
         self.queue = Queue(now, self.turns)
         self.flights = Flights()
         self.settled.clear()
@@ -134,6 +143,7 @@ class State:
         self.till.refused.clear()
         self.drain, self.held_until = False, None
         self.owed.clear()
+        self.held.clear()
         self.quota_controller.opened()
         return self.queue
 
@@ -147,13 +157,18 @@ class State:
             raise RuntimeError(f"the engine of {self.name!r} was used before it was opened")
         return self.queue
 
+    def note_written(self, prefixes: Iterable[str], now: datetime) -> None:
+        """Note that prefixes are in the provider's cache, and forget which were long ago."""
+        self.written = {key: at for key, at in self.written.items() if now - at < _LONGEST_WRITTEN}
+        self.written.update(dict.fromkeys(prefixes, now))
+
     def shown(self, batch: Intent | SubmittedBatch, handle: JSON) -> JSON:
         """Return a batch's handle for a person to read: some providers store more with it."""
         show = getattr(self.who(batch), "shown", None)
         return handle if show is None else show(handle)
 
     def lane(self, name: str) -> LadderLane:
-        """Return a lane by its name; the home where there is none of that name.
+        """Return a lane by its name; the home if no lane has that name.
 
         Raises:
             RuntimeError: There are no lanes at all.
@@ -171,11 +186,11 @@ class State:
         return None if self.ladder is None or not batch.terms.lane else self.ladder.lane(batch.terms.lane)
 
     def who(self, batch: Intent | SubmittedBatch) -> Provider:
-        """Return who was given a batch."""
+        """Return the provider of a batch."""
         return self.answers_in(self.lane_of(batch))
 
     def answers_in(self, lane: LadderLane | None) -> Provider:
-        """Return who answers in a lane; `None` is the bridge's own."""
+        """Return the provider of a lane; `None` is the bridge's own."""
         return self.provider if lane is None or lane.provider is None else lane.provider
 
     def deduplication_in(self, lane: LadderLane | None) -> Deduplication | None:
@@ -207,7 +222,7 @@ class State:
         )
 
     def _tell_stalled(self, flight: Flight, error: Exception, now: datetime) -> None:
-        """Note that nothing has moved, and tell so if that is for long."""
+        """Note that nothing has moved, and report it if that lasts long."""
         standstill, key = self.standstill, f"batch {flight.batch.key} of {self.name!r}"
         pause = max(flight.due - now, self.interval)
         standstill.failed(f"{key}: {said(error)}", f"{key}: {_logged.said(error)}", now, pause)
@@ -234,7 +249,7 @@ class State:
         if not errors:
             return
         first, *others = errors
-        if isinstance(first, asyncio.CancelledError):  # nobody cancelled us: the gather would have ended
+        if isinstance(first, asyncio.CancelledError):  # this task was not cancelled: the gather would have ended
             first = RuntimeError(f"the provider of {self.name!r} raised CancelledError, which ends no batch")
         for other in others:
             first.add_note(f"another batch of {self.name!r} failed at the same time: {said(other)}")
@@ -250,7 +265,7 @@ class State:
         if self.before_submit is not None:
             await self.before_submit()
 
-    # -- who traces it --------------------------------------------------------------------------------------------
+    # -- telemetry ------------------------------------------------------------------------------------------------
 
     async def begin_trace(
         self, key: str, members: Sequence[Waiting], asked: Mapping[str, Request], provider: Provider
@@ -271,7 +286,7 @@ class State:
         await self.ledger.note_trace(closed.key, None)
 
     async def drop_trace(self, key: str) -> None:
-        """Let go of what was written down for a batch that came to nothing."""
+        """Delete the trace of a batch that was not sent."""
         if self.telemetry is not None:
             await self.ledger.note_trace(key, None)
 
@@ -284,7 +299,7 @@ class State:
         for batch in closed:
             self.totals.add(batch)
         is_open = [flight.batch.key for flight in self.flights]
-        self.totals.spend(await self.till.settled(is_open), self.prices)
+        self.totals.spend((await self.till.settled(is_open))(), self.prices)
         ended = {batch.key: batch for batch in closed}
         for key, row in await self.ledger.traces():
             if self.flights.get(key) is not None:
@@ -294,7 +309,7 @@ class State:
             await self.ledger.note_trace(key, None)
 
     def tell_figures(self) -> None:
-        """Tell how it is now."""
+        """Report the present state."""
         if self.telemetry is None:
             return
         queue, oldest = self.opened(), self.opened().oldest
@@ -303,7 +318,7 @@ class State:
         )
         self.telemetry.figures(self.name, figures, self.totals.copy(), self.prices.currency)
 
-    # -- what is told ------------------------------------------------------------------------------------------
+    # -- reports -----------------------------------------------------------------------------------------------
 
     def tell_queued(self, requests: Sequence[str]) -> None:
         """Report that requests wait to be sent."""
@@ -358,7 +373,7 @@ class State:
             self.on_event(events.DeadlineTooShort(bridge=self.name, requests=tuple(ids), lane=lane))
 
     def _called(self, name: str) -> str:
-        """Return what a lane is called for whoever is told of it."""
+        """Return a lane's name for reports."""
         return name or self.lane("").name or mode_of(self.provider)
 
     def tell_cancelled(self, requests: Iterable[str]) -> None:
@@ -368,5 +383,5 @@ class State:
 
 
 def said(error: BaseException | None) -> str:
-    """Return what an error says, for a person who sees nothing else of it."""
+    """Return an error's text, for a person who sees nothing else of it."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

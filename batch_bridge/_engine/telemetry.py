@@ -1,4 +1,4 @@
-"""What an engine tells who traces it: each ended batch, as the ledger has it, and figures. See `batch_bridge.otel`.
+"""What an engine reports to telemetry: each ended batch, from the ledger, and figures. See `batch_bridge.otel`.
 
 A batch's row of the ledger (`traces`) is written before the batch is begun, and deleted once its span was handed over.
 A process that finds one of an ended batch hands that over again, with the same content: a crash loses no span, and a
@@ -104,7 +104,7 @@ class Totals:
 
 
 class Telemetry(Protocol):
-    """Who traces an engine. Nothing of it may raise or block."""
+    """Traces an engine. No method may raise or block."""
 
     def ended(self, trace: BatchTrace) -> None:
         """Take a batch that has ended; the same one again is the same."""
@@ -131,7 +131,7 @@ def row_of(members: Sequence[Waiting], asked: Mapping[str, Request], vendor: str
 
 
 def trace_of(bridge: str, batch: Closed, row: Mapping[str, Any]) -> BatchTrace:
-    """Return what a row and a summary tell of a batch; what of the row cannot be read is left out."""
+    """Return a batch from its row and its summary; unreadable parts of the row are left out."""
     contexts, requests = row.get(_WHO), row.get("requests")
     found: list[TracedRequest] = []
     if not isinstance(requests, list) or not isinstance(contexts, list):

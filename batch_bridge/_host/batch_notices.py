@@ -66,7 +66,7 @@ class BatchNotices:
         try:
             while self._ended or self._causes:
                 await self.send()
-        except Exception as error:  # noqa: BLE001  # the ledger: the run goes on
+        except Exception as error:  # noqa: BLE001  # the ledger: the run continues
             logger.warning("%s: notices could not be sent: %s", self._name, _logged.said(error))
         finally:
             self._sending = None

@@ -97,7 +97,11 @@ class Listeners:
         wants_item_cost: Whether `item` is to be given the cost.
     """
 
-    def __init__(self, callbacks: Callbacks, look: Callable[[], Progress]) -> None:
+    def __init__(
+        self, callbacks: Callbacks, look: Callable[[], Progress], *, most: int = _MOST, patience: float = _PATIENCE
+    ) -> None:
+        self._most = most
+        self.patience = patience
         self._callbacks = callbacks
         self.wants_item_cost = callbacks.wants_item_cost
         self._look = look
@@ -151,12 +155,12 @@ class Listeners:
     async def told(self) -> None:
         """Wait until all callbacks have been called; a callback that does not return is abandoned after a while."""
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(self.patience):
                 while self._is_telling() or self._in_pool:
                     await asyncio.wait([*self._in_pool, *([self._task] if self._task else [])])
         except TimeoutError:
             left = len(self._calls) + len(self._in_pool)
-            logger.warning("a callback has not returned for %d seconds; %d calls are not made", _PATIENCE, left)
+            logger.warning("a callback has not returned for %d seconds; %d calls are not made", self.patience, left)
             self._calls.clear()
             self._is_progress_due = False
             self._in_pool.clear()
@@ -172,7 +176,7 @@ class Listeners:
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _add(self, name: str, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-        while len(self._calls) + len(self._in_pool) >= _MOST and self._calls:
+        while len(self._calls) + len(self._in_pool) >= self._most and self._calls:
             dropped, _, _ = self._calls.popleft()
             self._is_progress_due = self._is_progress_due and dropped != "on_progress"
             self._dropped += 1

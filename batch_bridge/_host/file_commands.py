@@ -41,7 +41,7 @@ class Commanded(Protocol):
         ...
 
     def pause(self, *, paused: bool) -> None:
-        """Stop sending, or go on with it."""
+        """Pause sending, or resume it."""
         ...
 
 
@@ -50,7 +50,7 @@ class FileCommands:
 
     Args:
         rows: The file's store.
-        host: Who does it.
+        host: The host that carries them out.
     """
 
     def __init__(self, rows: Rows, host: Commanded) -> None:

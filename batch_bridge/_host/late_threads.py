@@ -16,9 +16,14 @@ REFUSES_LATE_THREADS: Final = (3, 12, 0) <= sys.version_info[:3] <= (3, 12, 1)
 _THREADS: Final = 8
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """Do what `asyncio.run` does; what it runs may use threads until the program has ended."""
-    with asyncio.Runner(loop_factory=_loop if REFUSES_LATE_THREADS else None) as runner:
+def run(main: Coroutine[Any, Any, None], *, beforehand: bool = REFUSES_LATE_THREADS) -> None:
+    """Do what `asyncio.run` does; what it runs may use threads until the program has ended.
+
+    Args:
+        main: What is run.
+        beforehand: Start the threads now: there may be no others later.
+    """
+    with asyncio.Runner(loop_factory=_loop if beforehand else None) as runner:
         runner.run(main)
 
 

@@ -18,7 +18,7 @@ class Work:
     Args:
         main: Makes the coroutine that runs there.
         ended: Called there once it has ended, with what it raised; or with why it could not be begun.
-        is_alone: It has the thread for itself, which ends with it.
+        is_alone: Whether it has the thread for itself, which ends with it.
 
     Attributes:
         thread: Where it runs.
@@ -70,9 +70,11 @@ class LoopThread:
     Args:
         name: What the thread is called.
         is_shared: More than one thing is run on it.
+        beforehand: Its pool of threads is started with it: there may be no others later.
     """
 
-    def __init__(self, name: str, *, is_shared: bool = False) -> None:
+    def __init__(self, name: str, *, is_shared: bool = False, beforehand: bool = _threads.REFUSES_LATE_THREADS) -> None:
+        self._beforehand = beforehand
         self._name = name
         self._is_shared = is_shared
         self._lock = threading.Lock()
@@ -110,7 +112,7 @@ class LoopThread:
     def _run(self) -> None:
         error: BaseException | None = None
         try:
-            _threads.run(self._serve())
+            _threads.run(self._serve(), beforehand=self._beforehand)
         except BaseException as caught:  # noqa: BLE001  # it is handed on
             error = caught
         with self._lock:

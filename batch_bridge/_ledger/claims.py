@@ -1,8 +1,9 @@
-"""Who owns a bridge or a run in a store that several processes may open: one at a time.
+"""Claims on a bridge or a run in a store that several processes may open: one process at a time owns it.
 
-A store has no compare-and-set. So who wants to own something takes a ticket, as in a bakery, and waits until nobody has
-a lower one; a ticket is 0 while its holder chooses. The owner says so in a row of its own, which it reads before each
-submission: whoever was taken for dead, and wakes up again, finds another's name there, and sends nothing.
+A store has no compare-and-set. So a process that wants to own something takes a ticket, as in a bakery, and waits until
+no other process has a lower one; a ticket is 0 while its holder chooses. The owner names itself in a row of its own,
+which it reads before each submission: a process that was taken for dead, and wakes up again, finds another name there,
+and sends nothing.
 
 ::
 
@@ -37,7 +38,7 @@ logger = logger_of(__name__)
 TERM: Final = timedelta(seconds=30)
 """How long a holder is believed to live that says nothing."""
 _LOOKS: Final = 6
-"""How often in a term a holder says that it lives, and who waits looks."""
+"""How often in a term a holder shows that it lives, and a waiter looks."""
 _SHORT: Final = 0.05
 """Seconds between two looks while another one chooses its ticket."""
 _LAST: Final = 1.0
@@ -127,7 +128,7 @@ class Claims:
         self._held[what] = row
 
     async def sweep(self) -> None:
-        """Let go of what processes have left that were killed, and whose runs nobody has continued."""
+        """Delete the rows of killed processes whose runs no other process has continued."""
         (rows,) = await self._store.abatch([SearchOp((_ROOT,), limit=_MOST)])
         dead = [
             row
@@ -141,7 +142,7 @@ class Claims:
         await self._store.abatch([PutOp(row.namespace, row.key, None) for row in dead])
 
     async def check(self) -> None:
-        """Pass if all is owned still. Called right before a submission, and before a batch is let go of.
+        """Check that all is still owned. Called right before a submission, and before a batch is closed.
 
         Raises:
             StoreInUseError: Another Runner has taken over.
@@ -153,7 +154,7 @@ class Claims:
                 raise _lost(name, None if item is None else item.value)
 
     async def release(self, what: str) -> None:
-        """Let go of something that is owned. Idempotent."""
+        """Release something that is owned. Idempotent."""
         if self._held.pop(what, None) is None:
             return
         (item,) = await self._store.abatch([GetOp(_namespace(what), _OWNER)])
@@ -162,7 +163,7 @@ class Claims:
         await self._put(what, self._holder, None)
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Release everything."""
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.wait((self._beating,))
@@ -188,17 +189,17 @@ class Claims:
                         await self._put(what, self._holder, row)
                         if what not in self._held:  # released meanwhile
                             await self._put(what, self._holder, None)
-                except Exception as error:  # noqa: BLE001  # the next beat, or the next check, tells
+                except Exception as error:  # noqa: BLE001  # the next beat, or the next check, finds out
                     self._tell_unrenewed(what, error)
 
     def _tell_unrenewed(self, what: str, error: Exception) -> None:
         self._unrenewed += 1
-        if not self._unrenewed & (self._unrenewed - 1):  # the 1st, 2nd, 4th, 8th… is told
+        if not self._unrenewed & (self._unrenewed - 1):  # the 1st, 2nd, 4th, 8th… is logged
             told = _logged.said(error)
             logger.warning("the claim on %s could not be renewed: %s (%d times so far)", what, told, self._unrenewed)
 
     async def _others(self, what: str) -> tuple[str, dict[str, dict[str, Any]]]:
-        """Return who owns something, as far as is known, and the rows of all others that want to."""
+        """Return the owner of something, if it is known, and the rows of all others that want it."""
         (rows,) = await self._store.abatch([SearchOp(_namespace(what), limit=_MOST)])
         found: dict[str, dict[str, Any]] = {row.key: row.value for row in rows}
         owner = str(found.pop(_OWNER, {}).get("holder", ""))
@@ -211,7 +212,7 @@ class Claims:
 
 
 class _Renewal:
-    """Tells whether holders live, as seen from here.
+    """Judges whether holders live, as seen from here.
 
     Args:
         term: Seconds in which a holder that lives says so.
@@ -293,7 +294,7 @@ async def check_no_deployment(store: Rows, bridges: Sequence[str]) -> None:
     Called by who has claimed them: the other writes its row first and looks for claims then.
 
     Raises:
-        StoreInUseError: One does: it reads no claims of Runners while it goes on, and would settle their batches.
+        StoreInUseError: One does: it reads no claims of Runners while it runs, and would settle their batches.
     """
     found = await store.abatch([GetOp(lease_of(each), "lease") for each in bridges])
     for bridge, item in zip(bridges, found, strict=True):

@@ -7,7 +7,18 @@ from typing import Any
 
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.durations import read_seconds
-from batch_bridge._core.models import Attempt, Blind, Closed, Intent, Outcome, Request, SubmittedBatch, Terms, Usage
+from batch_bridge._core.models import (
+    Attempt,
+    Blind,
+    Closed,
+    Intent,
+    Outcome,
+    Request,
+    Serialized,
+    SubmittedBatch,
+    Terms,
+    Usage,
+)
 from batch_bridge.errors import LedgerError
 
 
@@ -97,9 +108,13 @@ def attempts_of(request_id: str, row: Mapping[str, Any]) -> tuple[str, tuple[Att
     return request_id, _outcome.attempts_from_json(row["tries"])
 
 
+def _item_text(request: Request) -> str:
+    return request.data.decode() if type(request) is Serialized else json.dumps(request.item)
+
+
 def request_row(request: Request) -> dict[str, Any]:
     """Return the row of a request."""
-    row: dict[str, Any] = {"thread": request.thread, "text": json.dumps(request.item)}
+    row: dict[str, Any] = {"thread": request.thread, "text": _item_text(request)}
     if request.tenant:
         row["tenant"] = request.tenant
     if request.sample:
@@ -135,6 +150,8 @@ def terms_row(terms: Terms) -> dict[str, Any]:
         row["lane"] = terms.lane
     if terms.deadline is not None:
         row["deadline"] = terms.deadline.total_seconds()
+    if terms.prefixes:
+        row["prefixes"] = list(terms.prefixes)
     return row
 
 
@@ -144,7 +161,8 @@ def _terms(row: Any) -> Terms:
     asked_at = row.get("asked_at")
     own = read_seconds(row.get("deadline"))
     lane = row.get("lane") or ("fallback" if row.get("fallback") else "")  # so it was written before there were ladders
-    return Terms(_time(asked_at) if asked_at is not None else None, row["bytes"], lane, own)
+    prefixes = tuple(row.get("prefixes", ()))
+    return Terms(_time(asked_at) if asked_at is not None else None, row["bytes"], lane, own, prefixes)
 
 
 def blind_row(blind: Blind) -> list[float]:

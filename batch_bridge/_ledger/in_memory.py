@@ -1,14 +1,16 @@
 """What a ledger in memory is made of: plain dictionaries, where a store's own cost would show."""
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 from langgraph.store.base import GetOp, ListNamespacesOp, Op, PutOp, SearchOp
 
 from batch_bridge._core.models import Outcome, Request
 from batch_bridge._ledger.requests import StoredOutcomes, StoredRequests
-from batch_bridge._ledger.rows import Table
+from batch_bridge._ledger.rows import RowTable
 
 
 @dataclass(slots=True)
@@ -60,7 +62,7 @@ class MemoryRows:
 class MemoryRequests(StoredRequests):
     """Requests as objects in a dictionary."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: RowTable) -> None:
         super().__init__(table)
         self.held: dict[str, Request] = {}
 
@@ -75,15 +77,14 @@ class MemoryRequests(StoredRequests):
 
     def removing(self, ids: Sequence[str]) -> Iterable[Op]:
         """See `StoredRequests`."""
-        for request_id in ids:
-            self.held.pop(request_id, None)
+        _drop(self.held, ids)
         return ()
 
 
 class MemoryOutcomes(StoredOutcomes):
     """Outcomes as objects in a dictionary."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: RowTable) -> None:
         super().__init__(table)
         self.held: dict[str, Outcome] = {}
 
@@ -106,5 +107,8 @@ class MemoryOutcomes(StoredOutcomes):
 
     async def remove(self, ids: Sequence[str]) -> None:
         """See `StoredOutcomes`."""
-        for request_id in ids:
-            self.held.pop(request_id, None)
+        _drop(self.held, ids)
+
+
+def _drop(held: dict[str, Any], ids: Iterable[str]) -> None:
+    deque(map(held.pop, ids, repeat(None)), maxlen=0)

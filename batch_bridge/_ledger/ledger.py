@@ -5,11 +5,11 @@ each namespace that a batch of operations names::
 
     requests      request id -> thread, item, tenant?, sample?   from intake until its outcome is written
     outcomes      request id -> outcome, thread?, tenant?        from settlement until its thread has ended
-    tries         request id -> what was tried in vain           from its first resubmission until it is forgotten
+    tries         request id -> failed attempts                  from its first resubmission until it is forgotten
     members       batch key  -> request ids, group, terms        written before the batch's row; equal requests may join
     batches       batch key  -> stage, prepared | handle         begun -> prepared -> submitted -> overdue | cancelled
     closed        batch key  -> counts, usage, times             after settlement, for reports
-    traces        batch key  -> where its requests were asked     only where somebody traces: until its span is told
+    traces        batch key  -> where its requests were asked     only with tracing: until its span is exported
     money         batch key  -> who asked, what is reserved, used     from before the intent, and for good: see `_money`
 
 A store has no transactions and no compare-and-set. So every write is idempotent by key, and the order of writes is
@@ -44,17 +44,17 @@ from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._ledger.forms import attempts_of, batch_of, blind_row, closed_of, closed_row, terms_row
 from batch_bridge._ledger.old_shards import gather
-from batch_bridge._ledger.queue import Queue
+from batch_bridge._ledger.queue import LedgerQueue
 from batch_bridge._ledger.requests import StoredOutcomes, StoredRequests
-from batch_bridge._ledger.rows import CHUNK, Rows, SetAside, Table
+from batch_bridge._ledger.rows import CHUNK, Rows, RowTable, SetAside
 
 logger = logger_of(__name__)
 
 
 class Ledger:
-    """What one bridge must not forget. Every method has been made durable by the store when it returns.
+    """What one bridge must not forget. The effect of every method is durable when it returns.
 
-    Not safe for two writers at once: whoever owns the ledger sees to it that there is one.
+    Not safe for two writers at once: the ledger's owner ensures that there is only one.
 
     Args:
         store: Where its rows are.
@@ -78,14 +78,14 @@ class Ledger:
         store: Rows,
         bridge: str,
         *,
-        queue: Callable[[Table], Queue] = Queue,
-        requests: Callable[[Table], StoredRequests] = StoredRequests,
-        outcomes: Callable[[Table], StoredOutcomes] = StoredOutcomes,
+        queue: Callable[[RowTable], LedgerQueue] = LedgerQueue,
+        requests: Callable[[RowTable], StoredRequests] = StoredRequests,
+        outcomes: Callable[[RowTable], StoredOutcomes] = StoredOutcomes,
         most_closed: int | None = None,
         set_aside: SetAside | None = None,
         chunk: int = CHUNK,
     ) -> None:
-        self.table = Table(store, bridge, chunk=chunk, set_aside=set_aside)
+        self.table = RowTable(store, bridge, chunk=chunk, set_aside=set_aside)
         self._queue = queue(self.table)
         self._requests = requests(self.table)
         self._outcomes = outcomes(self.table)
@@ -111,7 +111,7 @@ class Ledger:
         return await self._requests.read(ids)
 
     async def outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
-        """Read the outcomes that are known. One that was damaged and set aside is an error to who waits for it."""
+        """Read the known outcomes. A damaged one that was set aside is an error to its caller."""
         return await self._outcomes.read(ids)
 
     async def settled(self, ids: Sequence[str]) -> set[str]:
@@ -124,13 +124,13 @@ class Ledger:
         await self.drop(outcomes)
 
     async def forget(self, ids: Iterable[str]) -> None:
-        """Let go of the outcomes of requests whose thread has ended, and of what was tried for them."""
+        """Delete the outcomes of requests whose thread has ended, and their attempts."""
         held = list(ids)
         await self._outcomes.remove(held)
         await self.forget_attempts(held)
 
     async def drop(self, ids: Iterable[str]) -> None:
-        """Let go of requests that nobody waits for any more."""
+        """Delete requests that no caller waits for any more."""
         held = list(ids)
         await self.table.run(self._queue.beside(held, self._requests.removing(held)))
         await self._queue.dropped(held)
@@ -140,13 +140,13 @@ class Ledger:
         await self._requests.hold(requests)
 
     def was_told(self, request_id: str) -> bool:
-        """Return whether a settled request's outcome is on its way to nobody any more."""
+        """Return whether a settled request's outcome is no longer on its way to a caller."""
         return self._outcomes.was_told(request_id)
 
     # -- what was tried --------------------------------------------------------------------------------------
 
     async def read_attempts(self) -> None:
-        """Read what was tried in vain; from then on it is in memory. The first step of taking a ledger over.
+        """Read the failed attempts, which stay in memory from then on. The first step of taking a ledger over.
 
         Rows of version 0.1 are moved to their place first.
         """
@@ -154,8 +154,13 @@ class Ledger:
         rows = await self.table.all("tries")
         self._tries = dict(self.table.each("tries", rows, attempts_of))
 
+    @property
+    def has_tries(self) -> bool:
+        """Whether anything was tried in vain, for any request."""
+        return bool(self._tries)
+
     def tries(self, request_id: str) -> tuple[Attempt, ...]:
-        """Return what was tried in vain for a request, oldest first."""
+        """Return the failed attempts of a request, oldest first."""
         return self._tries.get(request_id, ())
 
     async def tried(self, attempts: Mapping[str, Attempt]) -> None:
@@ -175,21 +180,23 @@ class Ledger:
             self._tries[request_id] = (*self.tries(request_id), attempt)
 
     async def forget_attempts(self, ids: Iterable[str]) -> None:
-        """Let go of what was tried for requests that nobody will ask for again."""
+        """Delete the attempts of requests that no caller will ask for again."""
+        if not self._tries:
+            return
         known = [request_id for request_id in ids if request_id in self._tries]
         await self.table.run(self.table.put("tries", request_id, None) for request_id in known)
         for request_id in known:
             self._tries.pop(request_id, None)
 
-    # -- the queue: kept in memory by the engine, and written down only where another process may go on with it ----
+    # -- the queue: kept in memory by the engine, and written down only where another process may continue it ----
 
     @property
     def keeps_queue(self) -> bool:
-        """Whether what waits to be sent is written down, and sent though nobody hands it in again."""
+        """Whether queued requests are stored, and sent although no caller hands them in again."""
         return self._queue.is_kept
 
     async def queued(self, waiting: Sequence[Waiting]) -> None:
-        """Note that requests wait to be sent, before anybody is told that they do."""
+        """Note that requests wait to be sent, before their callers learn of it."""
         await self._queue.add(waiting)
 
     async def unqueued(self, ids: Iterable[str]) -> None:
@@ -226,12 +233,12 @@ class Ledger:
         await self.table.run([self._members(intent), self.table.put("batches", intent.key, row)])
 
     async def confirm(self, batch: SubmittedBatch) -> None:
-        """Write that the provider has the batch, and its members again: whoever else was here may have dropped them."""
+        """Write that the provider has the batch, and its members again: another process may have dropped them."""
         await self.table.run([self._members(batch), self._submitted(batch)])
         await self._queue.remove(batch.members)
 
     async def join(self, batch: SubmittedBatch, money: dict[str, Any] | None = None) -> None:
-        """Write that requests share lines of a batch that the provider has: its members and its account, anew."""
+        """Write that requests share lines of a batch that the provider has: its new members and account."""
         account = [] if money is None else [self.table.put("money", batch.key, money)]
         await self.table.run([*account, self._members(batch)])
 
@@ -258,7 +265,7 @@ class Ledger:
         return self.table.put("members", batch.key, members)
 
     async def mark(self, batch: SubmittedBatch) -> None:
-        """Write what has changed of a batch: nobody waits for it any more, or it cannot be looked at.
+        """Write what has changed of a batch: no request waits for it any more, or it cannot be looked at.
 
         If it is overdue, its members are free from now on.
         """
@@ -335,7 +342,7 @@ class Ledger:
         return found
 
     async def _open_in(self, members: Mapping[str, Any] | None) -> frozenset[str]:
-        """Return what a batch may hold whose row cannot be read: nobody knows whether it was paid for."""
+        """Return what a batch may hold whose row cannot be read: it may have been paid for."""
         ids = members.get("ids") if members is not None else None
         named = [each for each in ids if is_request_id(each)] if isinstance(ids, list) else []
         return frozenset(named) - await self.settled(named)
@@ -345,7 +352,7 @@ class Ledger:
         return any(request_id in ids for ids in self.held.values())
 
     async def give_up(self, key: str, outcome: Outcome) -> frozenset[str]:
-        """End what a batch may hold that cannot be read, and let go of its rows; returns the requests."""
+        """Settle what an unreadable batch may hold, and delete its rows; return the requests."""
         ids = self.held.get(key, frozenset())
         if key in self.held:
             await self.settle(dict.fromkeys(sorted(ids), outcome))
@@ -355,9 +362,9 @@ class Ledger:
         return ids
 
     async def _tidy(self, batches: Mapping[str, Mapping[str, Any]], members: Iterable[str]) -> None:
-        """Drop what a process has left that died while it began a batch, or let go of one.
+        """Delete what a process left that died while it began or closed a batch.
 
-        Whoever begins one meanwhile, where two race, writes its members again before it sends.
+        If another process begins a batch meanwhile, it writes its members again before it sends.
         """
         held = set(members)
         await self.table.run(self.table.put("members", key, None) for key in held - batches.keys())
@@ -365,7 +372,7 @@ class Ledger:
         await self.table.run(self.table.put("batches", key, None) for key in half)
 
     def _set_aside(self, key: str, row: Mapping[str, Any]) -> None:
-        """Leave a batch as it is whose members are not known; its requests are asked again by who waits for them."""
+        """Leave a batch with unknown members as it is; its callers ask for its requests again."""
         if row.get("stage") == "begun":
             return  # nothing was sent
         if key not in self.aside:
@@ -385,7 +392,7 @@ class Ledger:
         return self.table.each("closed", await self.table.all("closed"), closed_of)
 
     async def forget_closed(self, before: datetime) -> None:
-        """Let go of the summaries and accounts of batches that ended before a time."""
+        """Delete the summaries and accounts of batches that ended before a time."""
         old = [batch.key for batch in await self.closed_batches() if batch.ended_at < before]
         hits = [key for key, row in await self.money() if key.startswith("hit-") and row["at"] < before.timestamp()]
         await self.table.run(self.table.put("closed", key, None) for key in old)

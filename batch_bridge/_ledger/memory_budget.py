@@ -1,6 +1,6 @@
 """Requests in memory while they are small enough together; the rest is written down.
 
-A queued request need not survive the process: the parked interrupt is the truth, and whoever waits hands it in again.
+A queued request need not survive the process: the parked interrupt is the truth, and its caller hands it in again.
 It is only written down so that a long queue does not fill the memory.
 """
 
@@ -9,12 +9,14 @@ from typing import Final
 
 from langgraph.store.base import Op
 
-from batch_bridge._core.models import JSON, Request
+from batch_bridge._core.models import JSON, Request, Serialized
 from batch_bridge._ledger.requests import StoredRequests
-from batch_bridge._ledger.rows import Table
+from batch_bridge._ledger.rows import RowTable
 
 BUDGET: Final = 256_000_000
 """Characters of items that a bridge holds in memory."""
+_BYTES: Final = 33
+"""What Python needs beside the content of bytes."""
 
 
 class MemoryBudget(StoredRequests):
@@ -25,18 +27,18 @@ class MemoryBudget(StoredRequests):
         budget: Characters of items that are held in memory.
     """
 
-    def __init__(self, table: Table, budget: int = BUDGET) -> None:
+    def __init__(self, table: RowTable, budget: int = BUDGET) -> None:
         super().__init__(table)
         self._held: dict[str, tuple[Request, int]] = {}
         self._left = budget
 
     async def add(self, requests: Iterable[Request]) -> None:
-        """See `StoredRequests`; written down is only what there is no room for."""
+        """See `StoredRequests`; only requests beyond the budget are written."""
         spilled = []
         for request in requests:
-            weight = weigh(request.item)
             if request.id in self._held:
                 continue
+            weight = _BYTES + len(request.data) if type(request) is Serialized else weigh(request.item)
             if weight <= self._left:
                 self._left -= weight
                 self._held[request.id] = (request, weight)

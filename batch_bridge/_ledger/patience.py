@@ -1,4 +1,4 @@
-"""A store or a checkpointer that fails once and goes on: its calls are tried again, and the step that made them waits.
+"""Patience with a store or a checkpointer that fails for a while: calls are retried, and their step waits.
 
 Every call that is made of them can be repeated: rows are put by key, checkpoints by id. So a call that failed may have
 taken effect, and is made again all the same. Nothing is assumed of a step whose call failed for good: its host ends it,
@@ -217,11 +217,11 @@ def patient_saver(saver: BaseCheckpointSaver[Any], patience: Patience) -> BaseCh
     if kind is InMemorySaver or not hasattr(saver, "__dict__"):
         return saver
     calls = {name: _tried_again(getattr(kind, name), patience) for name in _CALLS}
-    twin: BaseCheckpointSaver[Any] = object.__new__(
+    patient: BaseCheckpointSaver[Any] = object.__new__(
         type(kind.__name__, (kind,), {**calls, "__module__": kind.__module__})
     )
-    twin.__dict__ = saver.__dict__  # what the one learns, the other knows
-    return twin
+    patient.__dict__ = saver.__dict__  # what the one learns, the other knows
+    return patient
 
 
 def _tried_again(function: Callable[..., Awaitable[T]], patience: Patience) -> Callable[..., Awaitable[T]]:

@@ -18,7 +18,7 @@ def _id_of(_: int) -> str:
 
 
 def machine() -> str:
-    """Return what names this machine and its set of process ids; empty where that cannot be told."""
+    """Return a name of this machine and its set of process ids; empty if it is not known."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -27,7 +27,7 @@ def machine() -> str:
 
 
 def started(pid: int | None = None) -> str:
-    """Return when a process of this machine was started; empty if there is none, or that cannot be told."""
+    """Return when a process of this machine was started; empty if it does not exist, or that is not known."""
     try:
         stat = Path(f"/proc/{pid or os.getpid()}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -12,7 +12,7 @@ from langgraph.store.base import Op
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.models import Errored, Outcome, Request
 from batch_bridge._ledger.forms import outcome_of, request_of, request_row
-from batch_bridge._ledger.rows import Table
+from batch_bridge._ledger.rows import RowTable
 
 _DAMAGED: Final = Errored(
     "its outcome was damaged in the store; send the request again", code="outcome_damaged", retryable=True
@@ -22,7 +22,7 @@ _DAMAGED: Final = Errored(
 class StoredRequests:
     """Requests as rows, from intake until their outcome is written."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: RowTable) -> None:
         self._table = table
 
     async def add(self, requests: Iterable[Request]) -> None:
@@ -38,14 +38,14 @@ class StoredRequests:
         return self._table.each("requests", zip(ids, rows, strict=True), request_of)
 
     def removing(self, ids: Sequence[str]) -> Iterable[Op]:
-        """Let go of requests, and return the operations that are to be run for it."""
+        """Release requests, and return the operations that delete them."""
         return [self._table.put("requests", each, None) for each in ids]
 
 
 class StoredOutcomes:
     """Outcomes as rows, from settlement until they are forgotten."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: RowTable) -> None:
         self._table = table
 
     async def add(self, outcomes: Mapping[str, Outcome]) -> None:
@@ -62,7 +62,7 @@ class StoredOutcomes:
         return {"text": json.dumps(_outcome.to_json(outcome))}
 
     async def read(self, ids: Sequence[str]) -> dict[str, Outcome]:
-        """Return the outcomes that are known. One that was set aside is an error: nobody waits for ever."""
+        """Return the outcomes that are known. One that was set aside is an error, so that no caller waits forever."""
         rows = await self._table.get("outcomes", ids)
         damaged: list[str] = []
         found = dict(self._table.each("outcomes", zip(ids, rows, strict=True), outcome_of, damaged))
@@ -74,10 +74,10 @@ class StoredOutcomes:
         return {request_id for request_id, row in zip(ids, rows, strict=True) if row is not None}
 
     async def remove(self, ids: Sequence[str]) -> None:
-        """Let go of outcomes."""
+        """Delete outcomes."""
         await self._table.run(self._table.put("outcomes", each, None) for each in ids)
 
     def was_told(self, request_id: str) -> bool:
-        """Return whether an outcome is on its way to nobody any more."""
+        """Return whether an outcome is no longer on its way to a caller."""
         del request_id
         return True

@@ -14,7 +14,7 @@ CHUNK: Final = 500
 _UNREADABLE: Final = (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, OSError)
 """What reading a row of another form raises."""
 _MOST: Final = 1_000_000
-"""Rows in one listing. Whoever has more is told so: a batch that is not seen would be sent again."""
+"""Rows in one listing. A longer table is an error: a batch that is not seen would be sent again."""
 
 SetAside = Callable[[str, str, str, Exception], object]
 """Takes the bridge, the kind and the key of a row that cannot be read, and what reading it has raised."""
@@ -28,7 +28,7 @@ class Rows(Protocol):
         ...
 
 
-class Table:
+class RowTable:
     """The rows of one bridge, each kind in a namespace of its own.
 
     Args:

@@ -1,7 +1,7 @@
 """Money: what requests cost, what they may cost, and a limit that holds. Its core knows no LangGraph."""
 
 from batch_bridge._core.models import Ask
-from batch_bridge._money.account import Account, AccountLine, Who, of_hit
+from batch_bridge._money.account import Account, AccountLine, Who, of_hit, who_asked
 from batch_bridge._money.askers import Askers
 from batch_bridge._money.budget import Budget
 from batch_bridge._money.discounts import share_of
@@ -43,5 +43,6 @@ __all__ = [
     "rows",
     "share_of",
     "shown",
+    "who_asked",
     "worst",
 ]

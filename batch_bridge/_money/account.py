@@ -18,14 +18,15 @@ Prices are not written down: the row says what was used, once, and a receipt pri
 """
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import islice
 from typing import Any, Final, Literal, TypeAlias
 
 from batch_bridge._core.models import Errored, Outcome, Request, Succeeded
 from batch_bridge._money.prices import STEP, Charge, Lane, Prices
-from batch_bridge._money.tokens import Tokens, Used, read_usage
+from batch_bridge._money.tokens import Tokens, Used, model_of, plain_counts, read_usage, tier_of
 
 Kind: TypeAlias = Literal["billed", "deduplicated", "cache_hit", "untold"]
 _KINDS: Final[tuple[Kind, ...]] = ("billed", "deduplicated", "cache_hit", "untold")
@@ -67,17 +68,30 @@ class Who:
         return cls(request.thread, request.run, request.label, request.tenant)
 
 
+def who_asked(requests: Sequence[Request | None]) -> tuple[Who, ...]:
+    """Return who has asked for each of some requests, one object for all who are the same."""
+    known: dict[tuple[str, str, str, str], Who] = {("", "", "", ""): Who()}
+    found = []
+    for each in requests:
+        key = ("", "", "", "") if each is None else (each.thread, each.run, each.label, each.tenant)
+        who = known.get(key)
+        if who is None:
+            who = known[key] = Who(*key)
+        found.append(who)
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True)
 class AccountLine:
     """What one request used.
 
     Attributes:
-        who: Who has asked for it.
+        who: Its asker.
         kind: `billed`; `deduplicated` and `cache_hit` cost nothing; `untold`: it was answered, and perhaps billed, and
             its answer reports no usage.
-        used: What it used, where that is told.
+        used: What it used, if that is known.
         lane: How it was answered.
-        vendor: Who has answered.
+        vendor: The vendor that answered.
         at: When its batch was begun, aware UTC.
         worst: What may have been spent on it at most, where that was reserved.
     """
@@ -99,6 +113,20 @@ class AccountLine:
             return Charge(Decimal(0), None)
         return prices.charge(self.vendor, used.model, used.tokens, lane=self.lane, tier=used.tier, at=self.at)
 
+    def cache_saved(self, prices: Prices) -> Decimal | None:
+        """Return what it would cost more had it written what it has read from the provider's cache.
+
+        At the price of an entry for five minutes, where writing has a price of its own; an hour's costs more. `None` if
+        that is not known.
+        """
+        tokens = self.used.tokens
+        if self.kind != "billed" or not tokens.cache_read:
+            return Decimal(0)
+        written = tokens._replace(cache_read=0, cache_write=tokens.cache_write + tokens.cache_read)
+        paid = self.charge(prices).paid
+        instead = replace(self, used=self.used._replace(tokens=written)).charge(prices).paid
+        return None if paid is None or instead is None else instead - paid
+
 
 @dataclass(slots=True)
 class Account:
@@ -106,14 +134,13 @@ class Account:
 
     Attributes:
         at: When it was begun, aware UTC.
-        vendor: Whose prices they are.
-        who: Who has asked for each member, in their order.
+        vendor: The vendor of these prices.
+        who: The asker of each member, in their order.
         again: Places of members that an earlier batch has held.
         worst: What may be spent on each member; empty where nothing is reserved.
         priced: Places of members whose answers tell what was paid for them.
         lane: How it was answered; empty until it is closed.
         way: How it is answered, once that is known; not written down.
-        lines: Kind and usage of the members that were answered, by place.
         ended: How members have ended here, by place; one that was sent on to another batch has not.
     """
 
@@ -123,29 +150,45 @@ class Account:
     again: frozenset[int] = frozenset()
     worst: tuple[Decimal | None, ...] = ()
     lane: Lane | None = None
-    lines: dict[int, tuple[Kind, Used]] = field(default_factory=dict)
     priced: frozenset[int] = frozenset()
     ended: dict[int, str] = field(default_factory=dict)
     way: Lane | None = None
     _places: dict[str, int] = field(default_factory=dict)
     _free: frozenset[str] = frozenset()
+    _lines: dict[int, tuple[int, ...]] = field(default_factory=dict)  # by place, as in the row: ints cost little
+    _models: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def know(self, members: Sequence[str], billed: Iterable[str]) -> None:
         """Set which requests these are, and which of them are lines that the provider bills."""
         self._places = {member: place for place, member in enumerate(members)}
-        self._free = frozenset(self._places.keys() - set(billed))
+        self._free = frozenset() if billed is members else frozenset(self._places.keys() - set(billed))
 
-    def note(self, request_id: str, outcome: Outcome, asked: str = "") -> None:
-        """Note what a member's answer used. The first one counts; what was not answered is not noted.
+    def note(self, outcomes: Iterable[tuple[str, Outcome]], asked: str = "") -> None:
+        """Note what members' answers used. The first one of each counts; what was not answered is not noted.
 
         Args:
-            request_id: The member.
-            outcome: What the provider has told of it.
+            outcomes: What the provider has reported of members.
             asked: The model that was asked, where the answer does not name one.
         """
-        place = self._places.get(request_id)
-        if place is None or place in self.lines:
-            return
+        places, lines, free = self._places, self._lines, self._free
+        named: tuple[object, object] | None = None
+        number = 0
+        for request_id, outcome in outcomes:
+            place = places.get(request_id)
+            if place is None or place in lines:
+                continue
+            answer: Any = outcome.answer if type(outcome) is Succeeded else None
+            counts = plain_counts(answer) if type(answer) is dict and request_id not in free else None
+            if counts is None or not counts[1]:
+                self._note(request_id, place, outcome, asked)
+                continue
+            told = answer.get("model"), answer.get("service_tier")
+            if told != named:  # mostly it is that of the answer before
+                named = told
+                number = self._models.setdefault((model_of(answer) or asked, tier_of(answer)), len(self._models))
+            lines[place] = (place, 0, number, *counts)
+
+    def _note(self, request_id: str, place: int, outcome: Outcome, asked: str) -> None:
         match outcome:
             case Succeeded(answer):
                 used = read_usage(answer)
@@ -154,13 +197,21 @@ class Account:
             case _:
                 return
         kind: Kind = "deduplicated" if request_id in self._free else "billed" if used is not None else "untold"
-        used = used or Used("", Tokens())
-        self.lines[place] = (kind, used if used.model else Used(asked, used.tokens, used.tier))
+        self._add(place, kind, used or Used("", Tokens()), asked)
+
+    def _add(self, place: int, kind: Kind, used: Used, asked: str = "") -> None:
+        number = self._models.setdefault((used.model or asked, used.tier), len(self._models))
+        self._lines[place] = (place, _KINDS.index(kind), number, *used.tokens.to_list())
+
+    def forget_used(self) -> None:
+        """Let go of what members used: it is read again."""
+        self._lines.clear()
+        self._models.clear()
 
     def paid(self, request_id: str, prices: Prices) -> Decimal | None:
         """Return the cost of a member that asked for it; `None` for others, and if it is not known."""
         place = self._places.get(request_id)
-        if place is None or place not in self.priced or place not in self.lines:
+        if place is None or place not in self.priced or place not in self._lines:
             return None
         return self._line(place).charge(prices).paid
 
@@ -168,6 +219,12 @@ class Account:
         """Note how a member has ended. Done twice, it changes nothing."""
         if (place := self._places.get(request_id)) is not None:
             self.ended[place] = kind
+
+    def end_well(self, request_ids: Iterable[str]) -> None:
+        """Note that members were answered. Done twice, it changes nothing."""
+        well = dict.fromkeys(map(self._places.get, request_ids), _WELL)
+        well.pop(None, None)  # who is no member
+        self.ended.update(well)  # type: ignore[arg-type]
 
     def forget(self, threads: Container[str], tenants: Container[str]) -> None:
         """Take the names of threads and tenants out of it; the amounts stay."""
@@ -190,26 +247,34 @@ class Account:
 
     def each(self) -> Iterable[AccountLine]:
         """Return a line for each member that was answered."""
-        for place in sorted(self.lines):
+        for place in sorted(self._lines):
             yield self._line(place)
 
     def of(self, places: Iterable[int]) -> Iterable[AccountLine]:
         """Return a line for each of these members that was answered."""
-        return (self._line(place) for place in places if place in self.lines)
+        return (self._line(place) for place in places if place in self._lines)
 
     def _line(self, place: int) -> AccountLine:
-        kind, used = self.lines[place]
+        _, number, model, *tokens = self._lines[place]
+        kind, (name, tier) = _KINDS[number], next(islice(self._models, model, None))
+        used = Used(name, Tokens(*tokens), tier)
         lane: Lane = kind if kind in ("cache_hit", "deduplicated") else self.lane or self.way or "batch"
         worst = self.worst[place] if place < len(self.worst) else None
         return AccountLine(self.who[place], kind, used, lane, self.vendor, self.at, worst)
 
     def to_row(self) -> dict[str, Any]:
         """Return it as JSON."""
-        who = {each: place for place, each in enumerate(dict.fromkeys(self.who))}
+        if self.who and self.who.count(self.who[0]) == len(self.who):  # most members share one
+            who, of = {self.who[0]: 0}, [0] * len(self.who)
+        else:
+            objects = {id(each): each for each in self.who}  # to hash it takes longer
+            who = {each: place for place, each in enumerate(dict.fromkeys(objects.values()))}
+            place_of = {number: who[each] for number, each in objects.items()}
+            of = [place_of[id(each)] for each in self.who]
         row: dict[str, Any] = {
             "at": self.at.timestamp(),
             "who": [_trimmed([each.thread, each.run, each.label, each.tenant]) for each in who],
-            "of": [who[each] for each in self.who],
+            "of": of,
         }
         if self.vendor is not None:
             row["vendor"] = self.vendor
@@ -222,17 +287,14 @@ class Account:
         if self.lane is not None:
             row["lane"] = self.lane
             ends: dict[str, list[int]] = {}
-            for place in range(len(self.who)):
+            is_well = list(self.ended.values()).count(_WELL) == len(self.who)
+            for place in () if is_well else range(len(self.who)):
                 if (kind := self.ended.get(place, "")) != _WELL:
                     ends.setdefault(kind, []).append(place)
             row["ended"] = ends
-        if self.lines:
-            models = {key: n for n, key in enumerate(dict.fromkeys((u.model, u.tier) for _, u in self.lines.values()))}
-            row["models"] = [_trimmed(list(each)) for each in models]
-            row["lines"] = [
-                [place, _KINDS.index(kind), models[used.model, used.tier], *used.tokens.to_list()]
-                for place, (kind, used) in sorted(self.lines.items())
-            ]
+        if self._lines:
+            row["models"] = [_trimmed(list(each)) for each in self._models]
+            row["lines"] = [line for line in map(self._lines.get, range(len(self.who))) if line is not None]
         return row
 
     @classmethod
@@ -244,29 +306,33 @@ class Account:
         """
         who = [Who(*each) for each in row["who"]]
         models = [[*each, "", ""][:2] for each in row.get("models", ())]
-        lines: dict[int, tuple[Kind, Used]] = {}
+        read: list[tuple[int, Kind, Used]] = []
         for place, kind, model, *tokens in row.get("lines", ()):
             name, tier = models[model]
-            lines[place] = (_KINDS[kind], Used(name, Tokens(*tokens), tier))
+            read.append((place, _KINDS[kind], Used(name, Tokens(*tokens), tier)))
         not_well = {place: kind for kind, places in row.get("ended", {}).items() for place in places}
-        told = range(len(row["of"])) if "ended" in row else lines  # an earlier version recorded only those
-        return cls(
+        recorded = range(len(row["of"])) if "ended" in row else [place for place, _, _ in read]  # earlier: only those
+        account = cls(
             at=datetime.fromtimestamp(row["at"], UTC),
             vendor=row.get("vendor"),
             who=tuple(who[each] for each in row["of"]),
             again=frozenset(row.get("again", ())),
             worst=tuple(None if each is None else each * STEP for each in row.get("worst", ())),
             lane=row.get("lane"),
-            lines=lines,
             priced=frozenset(row.get("priced", ())),
-            ended={place: kind for place in told if (kind := not_well.get(place, _WELL))},
+            ended={place: kind for place in recorded if (kind := not_well.get(place, _WELL))},
         )
+        for place, kind, used in read:
+            account._add(place, kind, used)
+        return account
 
 
 def of_hit(request: Request, outcome: Outcome, vendor: str | None, at: datetime) -> Account:
     """Return the account of a request that a cache has answered."""
     used = read_usage(outcome.answer) if isinstance(outcome, Succeeded) else None
-    return Account(at, vendor, (Who.of(request),), lines={0: ("cache_hit", used or Used("", Tokens()))})
+    account = Account(at, vendor, (Who.of(request),))
+    account._add(0, "cache_hit", used or Used("", Tokens()))  # noqa: SLF001  # it is made here
+    return account
 
 
 def _trimmed(values: list[str]) -> list[str]:

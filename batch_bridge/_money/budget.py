@@ -19,8 +19,8 @@ class Budget:
     Before a batch is sent, the most that each of its requests can cost is reserved: its input, and as many output
     tokens as it allows itself (`max_tokens` and its like). Once the batch is closed, what it has used takes the place
     of that. While other batches still hold reservations that `usd` might get back, what does not fit waits for them;
-    what cannot fit ends its thread with `BudgetExceeded`. Everything else goes on. With a higher budget the same
-    command goes on where it stopped: nothing is lost, and nothing is paid twice.
+    what cannot fit ends its thread with `BudgetExceeded`. Everything else continues. With a higher budget the same
+    command continues where it stopped: nothing is lost, and nothing is paid twice.
 
     Everything counts that the file, or the store, of a `Runner`, `Batcher` or `Jobs` remembers: all its runs, whichever
     process sent them. On a LangGraph server it is what was sent within the bridge's `retention`.
@@ -29,8 +29,8 @@ class Budget:
         usd: US dollars that may be spent in all; `None`: no limit. A float is read as it is written.
         usd_per_thread: US dollars that one thread may spend; `None`: no limit.
         requests_per_thread: Requests that one thread may ask for, over all its runs, cache hits too; `None`: no limit.
-            It ends an agent that loops for ever, and needs no prices. A thread that has ended, or asks a person, counts
-            from 0 again if it goes on in the same process after 10,000 others have.
+            It ends an agent that loops forever, and needs no prices. A thread that has ended, or asks a person, counts
+            from 0 again if it continues in the same process after 10,000 others have.
         output_tokens: What is reserved for a request that does not limit its output. A model that answers more all the
             same can pass the limit by that: give requests a `max_tokens`.
 

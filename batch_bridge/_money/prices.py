@@ -7,7 +7,7 @@ without a price for what was used, a provider without a name. A price of zero is
 import threading
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -83,7 +83,7 @@ class Prices:
     Args:
         models: Prices by the model's name, as requests and answers have it. A name that is asked for and one that is
             answered are both looked up.
-        vendor: Whose prices these are, as `genai-prices` names the provider: for a pair of functions, and where a
+        vendor: The vendor of these prices, as `genai-prices` names the provider: for a pair of functions, and where a
             server only speaks another vendor's API. `None`: the provider's own.
         batch: What a batch costs of the standard price, where neither the model's own price nor `genai-prices` says.
             `None`: what is known of the vendor.
@@ -128,7 +128,7 @@ class Prices:
         """Return what a request costs.
 
         Args:
-            vendor: Who has answered, as `genai-prices` names the provider; `None` if that is not known.
+            vendor: The vendor that answered, as `genai-prices` names the provider; `None` if that is not known.
             model: The model that has answered.
             tokens: What was used.
             lane: How it was answered. A cache hit and a deduplicated line cost nothing.
@@ -350,8 +350,7 @@ def _fitting(price: "ModelPrice", tokens: Tokens) -> Tokens:
     hour = tokens.cache_write_1h if has("cache_write_1h_mtok") is not None else 0
     read = min(tokens.cache_read, tokens.input)
     written = min(tokens.cache_write + tokens.cache_write_1h, tokens.input - read)
-    return replace(
-        tokens,
+    return tokens._replace(
         cache_read=read if has("cache_read_mtok") is not None else 0,
         cache_write=max(written - hour, 0) if has("cache_write_mtok") is not None else 0,
         cache_write_1h=min(hour, written) if has("cache_write_mtok") is not None else 0,

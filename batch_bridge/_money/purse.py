@@ -13,7 +13,7 @@ from batch_bridge._money.prices import Prices
 What: TypeAlias = Literal["usd", "usd_per_thread", "requests_per_thread", "price"]
 _ZERO: Final = Decimal(0)
 _MOST_ENDED: Final = 10_000
-"""Threads that have ended and are remembered all the same: one may go on."""
+"""Threads that have ended and are remembered all the same: one may continue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,8 @@ class Purse:
         on_change: Called then, by who waits for it.
     """
 
-    def __init__(self, budget: Budget | None = None) -> None:
+    def __init__(self, budget: Budget | None = None, *, most_ended: int = _MOST_ENDED) -> None:
+        self._most_ended = most_ended
         self.budget = budget or Budget()
         self.version = 0
         self.on_change: list[Callable[[], None]] = []
@@ -130,7 +131,7 @@ class Purse:
             return
         self._ended[thread] = None
         self._ended.move_to_end(thread)
-        while len(self._ended) > _MOST_ENDED:
+        while len(self._ended) > self._most_ended:
             oldest, _ = self._ended.popitem(last=False)
             if not self.own(oldest).reserved:
                 for part in self._parts.values():
@@ -141,7 +142,7 @@ class Purse:
         limit = self.budget.requests_per_thread
         if not thread or limit is None:
             return None
-        self._ended.pop(thread, None)  # it goes on
+        self._ended.pop(thread, None)  # it continues
         asked = self.own(thread).requests + queued
         return Refusal("requests_per_thread", Decimal(asked), _ZERO, Decimal(limit)) if asked >= limit else None
 
@@ -149,7 +150,7 @@ class Purse:
         """Return why a request may not be sent; `None` if it may.
 
         Args:
-            thread: Whose it is.
+            thread: Its thread.
             worst: What it may cost at most; `None` if no price is known.
             more: What goes in the same batch.
         """

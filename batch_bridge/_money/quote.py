@@ -104,7 +104,7 @@ def of_asks(
     Args:
         asks: The requests.
         prices: What tokens cost.
-        vendor: Whose prices they are.
+        vendor: The vendor of these prices.
         batches: How many batches they are.
         now: Aware UTC.
         output_tokens: What one answer is likely to hold; `None`: as much as its request allows, which is the most.

@@ -6,8 +6,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from batch_bridge._money.account import AccountLine
-from batch_bridge._money.prices import Prices
-from batch_bridge._money.tokens import Tokens
+from batch_bridge._money.prices import Charge, Prices
 
 _ZERO: Final = Decimal(0)
 _SMALL: Final = Decimal("0.001")
@@ -21,13 +20,15 @@ class CostLine:
         paid: What is paid for them; `None` if the price of one of them is not known.
         list_price: What they would have cost in realtime, each by a call of its own; `None` as above.
         requests: How many they are.
-        unknown: How many of them have no price that is known. Their tokens are counted, where they are told.
+        unknown: How many of them have no price that is known. Their tokens are counted, if they are reported.
         known: What is paid for the others.
         input_tokens: All input tokens.
         output_tokens: All output tokens; the reasoning ones are among them.
         cached_tokens: Input tokens that the provider had in its cache.
         cache_write_tokens: Input tokens that it wrote there.
         reasoning_tokens: Output tokens that no answer shows.
+        cache_saved: What they would have cost more had each written what it has read from the provider's cache; `None`
+            if that is not known.
     """
 
     paid: Decimal | None = _ZERO
@@ -40,6 +41,7 @@ class CostLine:
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_saved: Decimal | None = _ZERO
 
     @property
     def saved(self) -> Decimal | None:
@@ -73,13 +75,15 @@ class _Sum:
     requests: int = 0
     unpaid: int = 0
     unlisted: int = 0
+    cache_saved: Decimal | None = _ZERO
     input: int = 0
     output: int = 0
     cached: int = 0
     written: int = 0
     reasoning: int = 0
 
-    def add(self, tokens: Tokens, paid: Decimal | None, list_price: Decimal | None) -> None:
+    def add(self, line: AccountLine, charge: Charge, cache_saved: Decimal | None) -> None:
+        tokens, paid, list_price = line.used.tokens, charge.paid, charge.list_price
         self.requests += 1
         if paid is None:
             self.unpaid += 1
@@ -89,6 +93,10 @@ class _Sum:
             self.unlisted += 1
         else:
             self.list_price += list_price
+        if cache_saved is None or self.cache_saved is None:
+            self.cache_saved = None
+        else:
+            self.cache_saved += cache_saved
         self.input += tokens.input
         self.output += tokens.output
         self.cached += tokens.cache_read
@@ -107,6 +115,7 @@ class _Sum:
             "cached_tokens": self.cached,
             "cache_write_tokens": self.written,
             "reasoning_tokens": self.reasoning,
+            "cache_saved": self.cache_saved,
         }
 
 
@@ -116,14 +125,14 @@ def receipt(bridges: Iterable[tuple[Prices, Iterable[AccountLine]]]) -> Cost:
     currencies = set[str]()
     for prices, lines in bridges:
         for line in lines:
-            charge = line.charge(prices)
+            charge, cache_saved = line.charge(prices), line.cache_saved(prices)
             currencies.add(prices.currency)
             sums = (whole, models.setdefault(line.used.model, _Sum()), lanes.setdefault(line.lane, _Sum()))
             for each in sums:
-                each.add(line.used.tokens, charge.paid, charge.list_price)
+                each.add(line, charge, cache_saved)
     figures = whole.figures()
     if len(currencies) > 1:
-        figures |= {"paid": None, "list_price": None, "unknown": whole.requests, "known": _ZERO}
+        figures |= {"paid": None, "list_price": None, "cache_saved": None, "unknown": whole.requests, "known": _ZERO}
     return Cost(
         **figures,
         currency="" if len(currencies) > 1 else next(iter(currencies), "USD"),
@@ -137,7 +146,7 @@ def add_up(costs: Sequence[Cost]) -> Cost:
     currencies = {cost.currency for cost in costs}
     whole = _added(costs)
     if len(currencies) > 1:
-        whole |= {"paid": None, "list_price": None, "unknown": whole["requests"], "known": _ZERO}
+        whole |= {"paid": None, "list_price": None, "cache_saved": None, "unknown": whole["requests"], "known": _ZERO}
     return Cost(
         **whole,
         currency="" if len(currencies) > 1 else next(iter(currencies), "USD"),
@@ -154,7 +163,7 @@ def _merged(lines: Sequence[Mapping[str, CostLine]]) -> dict[str, CostLine]:
 def _added(lines: Sequence[CostLine]) -> dict[str, Any]:
     figures: dict[str, Any] = {
         name: None if None in (amounts := [getattr(line, name) for line in lines]) else sum(amounts, _ZERO)
-        for name in ("paid", "list_price")
+        for name in ("paid", "list_price", "cache_saved")
     }
     for name in (each.name for each in fields(CostLine) if each.name not in figures):
         figures[name] = sum((getattr(line, name) for line in lines), _ZERO if name == "known" else 0)
@@ -169,7 +178,7 @@ def rows(bridges: Iterable[tuple[str, Prices, Iterable[AccountLine]]]) -> list[d
             who = line.who
             key = (bridge, who.run, who.thread, who.tenant, who.label, line.used.model, line.lane, prices.currency)
             charge = line.charge(prices)
-            sums.setdefault(key, _Sum()).add(line.used.tokens, charge.paid, charge.list_price)
+            sums.setdefault(key, _Sum()).add(line, charge, line.cache_saved(prices))
     return [_row(key, CostLine(**each.figures())) for key, each in sorted(sums.items())]
 
 
@@ -186,6 +195,7 @@ def _row(key: tuple[str, ...], line: CostLine) -> dict[str, Any]:
         "paid": line.paid,
         "list_price": line.list_price,
         "saved": line.saved,
+        "cache_saved": line.cache_saved,
     }
 
 
@@ -203,6 +213,8 @@ def told(cost: Cost) -> str:
     text = f"paid {shown(cost.paid, cost.currency)}, in realtime {shown(cost.list_price, cost.currency)}"
     if cost.saved is not None:
         text += f", saved {shown(cost.saved, cost.currency)}"
+    if cost.cache_saved:
+        text += f"; reading the provider's cache instead of writing it saved {shown(cost.cache_saved, cost.currency)}"
     if cost.unknown:
         text += f"; {cost.unknown:,} of {cost.requests:,} requests have no price that is known"
     return text
@@ -223,6 +235,7 @@ def _line(line: CostLine) -> dict[str, Any]:
         "paid": _text(line.paid),
         "list_price": _text(line.list_price),
         "saved": _text(line.saved),
+        "cache_saved": _text(line.cache_saved),
         "requests": line.requests,
         "unknown": line.unknown,
         "input_tokens": line.input_tokens,

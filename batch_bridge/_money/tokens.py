@@ -5,15 +5,15 @@ its price is unknown.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+_OPENAI: Final = ("prompt_tokens", "input_tokens", "total_tokens")
+"""Fields of a usage that speaks like OpenAI's."""
 _TIERS: Final = ("flex", "priority", "fast")
 """Service tiers with prices of their own. What is `default`, `auto` or `standard` has the standard price."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(NamedTuple):
     """What one answer used.
 
     Attributes:
@@ -40,24 +40,15 @@ class Tokens:
 
     def to_list(self) -> list[int]:
         """Return the counts in the order of the attributes, without the zeros at the end."""
-        counts = [
-            self.input,
-            self.output,
-            self.cache_read,
-            self.cache_write,
-            self.cache_write_1h,
-            self.reasoning,
-            self.input_audio,
-            self.output_audio,
-            self.web_searches,
-        ]
+        if not any(self[2:]):
+            return [self.input, self.output] if self.output else [self.input] if self.input else []
+        counts = list(self)
         while counts and not counts[-1]:
             counts.pop()
         return counts
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
+class Used(NamedTuple):
     """The usage of one answer, and what it was billed at.
 
     Attributes:
@@ -77,6 +68,9 @@ def read_usage(answer: object) -> Used | None:
     Reads the bodies of OpenAI (chat, responses, completions, embeddings) and those who speak like it, of Anthropic and
     of Gemini, and LangChain's messages as `_messages` encodes them. A whole line of a batch's output is read too.
     """
+    if type(answer) is dict and (plain := plain_chat(answer)) is not None:
+        model, tier, given, made = plain
+        return Used(model, Tokens(given, made), tier)
     if not isinstance(answer, Mapping):
         return None
     match answer:
@@ -88,28 +82,71 @@ def read_usage(answer: object) -> Used | None:
             return Used(_text(answer.get("model")), _anthropic(usage), _tier(usage.get("service_tier")))
         case {"type": "message", "usage": dict(usage)}:
             return Used(_text(answer.get("model")), _anthropic(usage), _tier(usage.get("service_tier")))
-        case {"usage": dict(usage)} if tokens := _openai(usage):
-            return Used(_text(answer.get("model")), tokens, _tier(answer.get("service_tier")))
+        case {"usage": dict(usage)} if any(name in usage for name in _OPENAI):
+            return Used(_text(answer.get("model")), _openai(usage), _tier(answer.get("service_tier")))
         case {"response": {"body": dict(body)}}:
             return read_usage(body)
         case _:
             return None
 
 
-def _openai(usage: Mapping[str, Any]) -> Tokens | None:
-    if not any(name in usage for name in ("prompt_tokens", "input_tokens", "total_tokens")):
-        return None
+def _openai(usage: Mapping[str, Any]) -> Tokens:
+    given, made = _first(usage, "prompt_tokens", "input_tokens"), _first(usage, "completion_tokens", "output_tokens")
     into = _inner(usage, "prompt_tokens_details", "input_tokens_details")
     out = _inner(usage, "completion_tokens_details", "output_tokens_details")
     return Tokens(
-        input=_first(usage, "prompt_tokens", "input_tokens"),
-        output=_first(usage, "completion_tokens", "output_tokens"),
+        input=given,
+        output=made,
         cache_read=_count(into, "cached_tokens"),
         cache_write=_count(into, "cache_write_tokens"),
         reasoning=_count(out, "reasoning_tokens"),
         input_audio=_count(into, "audio_tokens"),
         output_audio=_count(out, "audio_tokens"),
     )
+
+
+def plain_chat(answer: dict[str, Any]) -> tuple[str, str, int, int] | None:
+    """Read the most frequent answer by far: a chat completion that tells no tokens apart.
+
+    Returns:
+        Model, tier, input and output tokens; `None` for any other answer.
+    """
+    counts = plain_counts(answer)
+    if counts is None:
+        return None
+    return model_of(answer), tier_of(answer), *counts
+
+
+def model_of(answer: dict[str, Any]) -> str:
+    """Return the model that a chat completion names."""
+    return _text(answer.get("model"))
+
+
+def tier_of(answer: dict[str, Any]) -> str:
+    """Return the service tier that a chat completion names, where it has a price of its own; else nothing."""
+    return _tier(answer.get("service_tier"))
+
+
+def plain_counts(answer: dict[str, Any]) -> tuple[int, int] | None:
+    """Return the input and output tokens of a chat completion that tells none apart; `None` for any other answer."""
+    try:
+        usage = answer["usage"]
+        given, made = usage["prompt_tokens"], usage["completion_tokens"]
+        if answer["object"] != "chat.completion" or type(given) is not int or type(made) is not int:
+            return None
+    except (LookupError, TypeError):
+        return None
+    told = 2
+    for details in (usage.get("prompt_tokens_details", usage), usage.get("completion_tokens_details", usage)):
+        if details is usage:  # it is not there
+            continue
+        told += 1
+        if details and (type(details) is not dict or any(details.values())):
+            return None
+    is_all = len(usage) == told + ("total_tokens" in usage)
+    if not is_all or given < 0 or made < 0 or "usageMetadata" in answer or "__message__" in answer:
+        return None
+    return given, made
 
 
 def _anthropic(usage: Mapping[str, Any]) -> Tokens:
@@ -186,13 +223,20 @@ def _text(given: object) -> str:
 
 
 def _inner(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    return next((usage[name] for name in names if isinstance(usage.get(name), Mapping)), {})
+    for name in names:
+        inner = usage.get(name)
+        if type(inner) is dict or isinstance(inner, Mapping):
+            return inner
+    return {}
 
 
 def _first(usage: Mapping[str, Any], *names: str) -> int:
-    return next((_count(usage, name) for name in names if name in usage), 0)
+    for name in names:
+        if name in usage:
+            return _count(usage, name)
+    return 0
 
 
 def _count(usage: Mapping[str, Any], name: str) -> int:
     value = usage.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if type(value) is int and value > 0 else 0

@@ -1,6 +1,6 @@
 """One execution of a node, from its start to its end: did the interrupt of a wait in it get out?
 
-A node that catches the interrupt that parks it would go on with a wrong answer, and LangGraph cannot tell. LangChain's
+A node that catches its parking interrupt would continue with a wrong answer, and LangGraph cannot tell. LangChain's
 callbacks can, which every graph of this process gets (`register_configure_hook`): the node fails in place of what it
 has made up. Nothing that it has written is kept, so that the thread can run again once the node is fixed.
 """
@@ -132,7 +132,7 @@ class _InterruptWatch(BaseCallbackHandler):
         """Begin an execution; what else begins tells where the one around it writes to."""
         del serialized, inputs
         outer = _current.get()
-        while outer is not None and outer.ended:  # its context goes on: with its next attempt, or the next node
+        while outer is not None and outer.ended:  # its context continues: with its next attempt, or the next node
             outer = outer.outer
         if not any(tag.startswith(_STEP) for tag in tags or ()):
             if outer is not None:

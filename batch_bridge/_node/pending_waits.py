@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from langgraph.errors import GraphInterrupt
@@ -37,7 +37,7 @@ from batch_bridge.errors import NondeterministicNodeError
 
 _SHORT_GRACE = 0.05
 """Seconds that an execution waits for slow siblings, once an answer has come that no wait has asked for yet."""
-_LONG_GRACE = 2.0
+LONG_GRACE: Final = 2.0
 """Seconds that it waits for them before it calls the node nondeterministic."""
 _MOST_ROUNDS = 32
 """Rounds in a row of which a task may take nothing, whichever task asked for them. One more is an error."""
@@ -59,7 +59,7 @@ class _Round:
 
     Attributes:
         ids: The requests.
-        is_own: They were asked for by who asks now: the same code, so that what it asks should be the same.
+        is_own: Whether the present asker also made them: the same code, so that what it asks should be the same.
     """
 
     ids: frozenset[str]
@@ -87,7 +87,7 @@ class PendingWaits:
     one has asked for proves nothing: its code, or its day, may have been another.
 
     On a server, where others can write to a thread, what it asks is signed and an envelope that is not signed brings
-    nothing. `signs_for` is the thread then, and the keys are given to it before it goes on. With `asks_refused` what a
+    nothing. `signs_for` is the thread then, and it gets the keys before it continues. With `asks_refused` what a
     budget has refused in an earlier run, which has failed with that, is asked again: there may be more to spend by now.
     """
 
@@ -100,7 +100,9 @@ class PendingWaits:
         by: str = "",
         signs_for: str = "",
         asks_refused: bool = False,
+        grace: float = LONG_GRACE,
     ) -> None:
+        self._grace = grace
         self._asks_refused = asks_refused
         self._thread = signs_for
         self._keys: Keys | None = None
@@ -255,7 +257,7 @@ class PendingWaits:
                     return 0.0
             stray = [not each.ids <= self._claimed for each in self._rounds]
             lost = self._is_lost(stray)
-            grace = _LONG_GRACE if lost else _SHORT_GRACE if any(stray) else 0.0
+            grace = self._grace if lost else _SHORT_GRACE if any(stray) else 0.0
             if time.monotonic() - self._parked.since < grace:
                 return grace / 20
             if lost:
@@ -376,6 +378,7 @@ def pending_waits_of(
     by: str = "",
     signs_for: str = "",
     asks_refused: bool = False,
+    grace: float = LONG_GRACE,
 ) -> PendingWaits:
     """Return the pending waits of an execution; all its waits get the same object.
 
@@ -385,9 +388,10 @@ def pending_waits_of(
         retries: How many failed attempts a wait may leave behind.
         origin: The run whose context the run that resumes this one must be given; empty if it has none.
         attempt: Which attempt of LangGraph's at the node this execution is; the first is 1.
-        by: Who asks: the session of a Runner; this process, where it is left out.
+        by: The asker: the session of a Runner; by default this process.
         signs_for: The thread, on a server.
         asks_refused: What a budget has refused in an earlier run is asked again.
+        grace: Seconds that slow siblings have before a node is called nondeterministic.
     """
     with _boxes_lock:
         pending = _pending.get(run)
@@ -397,6 +401,6 @@ def pending_waits_of(
         if waits is None:
             recount = COUNTS_ON and attempt > 1
             waits = pending[execution] = PendingWaits(
-                retries, origin, recount=recount, by=by, signs_for=signs_for, asks_refused=asks_refused
+                retries, origin, recount=recount, by=by, signs_for=signs_for, asks_refused=asks_refused, grace=grace
             )
         return waits

@@ -64,7 +64,7 @@ class Untracked:
         return sorted({name for name, value in self.pairs() if not is_carried(value)})
 
     def to_json(self) -> dict[str, JSON]:
-        """Return what is carried. Read with `from_json`, by a process that has the rest in memory or does not go on."""
+        """Return what is carried. Read with `from_json`, by a process that has the rest in memory or ends."""
         row: dict[str, JSON] = {}
         if values := _carried(self.values):
             row["values"] = values

@@ -28,7 +28,7 @@ from batch_bridge._core.payload.request_identity import Identity
 from batch_bridge._node.execution import note_parked
 from batch_bridge._node.given_items import check_item, check_items
 from batch_bridge._node.label import check_label
-from batch_bridge._node.pending_waits import ParkedInterrupt, PendingWaits, pending_waits_of, taken_in
+from batch_bridge._node.pending_waits import LONG_GRACE, ParkedInterrupt, PendingWaits, pending_waits_of, taken_in
 from batch_bridge._node.platform.announce import (
     announce,
     announce_sync,
@@ -79,10 +79,11 @@ class Link:
         consumed: Ids of requests whose outcome a wait has returned or raised.
         parked: Ids of requests that a wait has raised an interrupt for, and the checkpoint namespaces of their tasks.
         untracked: What the host's threads hold in no checkpoint.
-        by: Who asks: the session that drives the graph.
+        by: The asker: the session that drives the graph.
         inherited: Whether an earlier session made the request whose answer the thread receives now.
         boxes: Those of the executions in which something waited.
         loaded: The thread's newest checkpoint, alone in a tuple, where its host has just read it: the leg begins there.
+        grace: Seconds that slow siblings have before a node is called nondeterministic.
     """
 
     bridges: frozenset[str]
@@ -94,6 +95,7 @@ class Link:
     inherited: bool = False
     boxes: set[PendingWaits] = field(default_factory=set)
     loaded: tuple[Any] | None = None
+    grace: float = LONG_GRACE
 
     def unclaimed(self, given: Iterable[str]) -> set[str]:
         """Return the answers that no wait has taken, of what the thread was `given` and of what it was given before.
@@ -416,6 +418,7 @@ def _open(
         by=link.by if link else "",
         signs_for=str(info.thread_id) if is_on_server else "",
         asks_refused=is_on_server,
+        grace=link.grace if link else LONG_GRACE,
     )
     if link is not None:
         link.boxes.add(pending)

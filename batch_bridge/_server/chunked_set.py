@@ -18,7 +18,7 @@ _LONGEST_NAME = 12
 _MOST = 100_000
 """Pieces in one set."""
 _PAGE = 50
-"""Pieces that are read at once: a long set takes its time, and its owner has to say meanwhile that it lives."""
+"""Pieces that are read at once: a long set takes time, and its owner must show meanwhile that it lives."""
 
 
 class ChunkedSet:
@@ -118,7 +118,7 @@ class ChunkedSet:
         return piece
 
     async def add(self, entries: Mapping[str, JSON]) -> None:
-        """Add entries; one that is there already stays as it is."""
+        """Add entries; an existing entry stays as it is."""
         touched = set()
         for key, value in entries.items():
             if key in self._entries:

@@ -20,15 +20,15 @@ from batch_bridge._server.users import Users
 _AT_ONCE: Final = 1000
 """Requests that are cancelled between two looks at the lease."""
 _REMEMBERED: Final = timedelta(days=1)
-"""How long it is remembered that an order was carried out: servers repeat a run within minutes."""
+"""How long a command is remembered after it was carried out: servers repeat a run within minutes."""
 SHOWN: Final = 20
 """Orders that the thread's state shows, the last ones."""
 _LONGEST: Final = 200
-"""Characters of an order that are shown."""
+"""Characters of a command that are shown."""
 
 
 class CommandExecutor:
-    """Carries out the orders of one bridge. Its owner holds the lease; orders are left without one.
+    """Carries out the commands of one bridge. Its owner holds the lease; commands are given without one.
 
     Args:
         store: Where they lie.
@@ -37,7 +37,7 @@ class CommandExecutor:
         engine: The bridge's.
         outbox: Delivers what was cancelled, or is to be delivered again.
         renew: Says that the tick still runs, and fails if it is another's by now.
-        users: Whose the threads are.
+        users: The users of threads.
         eraser: Erases.
         server: Runs the threads, and shows all of them.
     """
@@ -54,7 +54,9 @@ class CommandExecutor:
         users: Users,
         eraser: Eraser,
         server: ThreadServer,
+        remembered: timedelta = _REMEMBERED,
     ) -> None:
+        self._remembered = remembered
         self._store = store
         self._bridge = bridge
         self._records = records
@@ -71,11 +73,11 @@ class CommandExecutor:
         self._tidy_at: datetime | None = None
 
     async def obey(self, unparked: Mapping[str, datetime], now: datetime) -> None:
-        """Carry out the orders that lie there, but for flushes: those are for the end of this pass.
+        """Carry out the stored commands, except flushes, which come at the end of this pass.
 
         Args:
-            unparked: Threads that have said they park, and when, and have not yet. What they are about to ask counts
-                as asked, if it was said before the order came.
+            unparked: Threads that have announced that they park, and when, but have not parked yet. Their next
+                requests count as asked if the announcement came before the command.
             now: Aware UTC.
         """
         self._flushes, self._has_learnt = [], False
@@ -126,7 +128,7 @@ class CommandExecutor:
         await self._finish([replace(command, done=count) for command in done], now)
 
     def told(self, before: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Return what the thread's state shows of orders, after what it has shown before."""
+        """Return what the thread's state shows of commands, after what it has shown before."""
         news, self._news = self._news, []
         gone, self._forgotten = self._forgotten, set()
         before = [each for each in before if each.get("by") not in gone]
@@ -136,7 +138,7 @@ class CommandExecutor:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     async def _cancel(self, command: ServerCommand, unparked: Mapping[str, datetime], now: datetime) -> tuple[int, Any]:
-        """Cancel what an order names; return how much that was, and what is left of it: what is about to be asked."""
+        """Cancel what a command names; return how much that was, and the rest of it: what is about to be asked."""
         cancelled = await self.cancel(await self._own(command, await self._named(command.what)), now)
         if not command.by and isinstance(command.what, Mapping):
             for key in command.what.get("batch", ()):
@@ -190,7 +192,7 @@ class CommandExecutor:
         return [each for each in held if users.get(self._records.owners.thread_of(each)) == command.by]
 
     async def _dead(self, command: ServerCommand) -> list[str] | None:
-        """Return the dead letters that an order is for; `None`: all of them."""
+        """Return the dead letters that a command names; `None`: all of them."""
         if not command.by:
             return None if command.what == "all" else command.what
         dead: dict[str, Any] = dict(self._records.dead.items())
@@ -220,10 +222,10 @@ class CommandExecutor:
 
     async def _tidy(self, now: datetime) -> None:
         if self._tidy_at is None or now >= self._tidy_at:
-            self._tidy_at = now + _REMEMBERED / 24
-            await command_log.forget_obeyed(self._store, self._bridge, now - _REMEMBERED)
+            self._tidy_at = now + self._remembered / 24
+            await command_log.forget_obeyed(self._store, self._bridge, now - self._remembered)
 
 
 def _name(shown: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what tells an order that is shown from every other."""
+    """Return an id of a command that is shown."""
     return shown.get("id"), shown.get("verb"), shown.get("by")

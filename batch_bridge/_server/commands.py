@@ -1,4 +1,4 @@
-"""What a bridge is told to do by the input of a run of its graph. It lies in the store until it is carried out.
+"""A command to a bridge, from the input of a run of its graph. The store keeps it until it is carried out.
 
 Rows, below `("batch_bridge", <bridge>)`: `commands`, key -> verb, what, when, to how many requests so far; and
 `obeyed`, key -> when, so that a run that the server repeats does not do again, to what was asked since, what it did.
@@ -26,7 +26,7 @@ KNOWN: Final = frozenset({"wake", "id", "poll", *VERBS})
 _MOST: Final = 1000
 """Orders that are read at once; the rest in the next pass."""
 _MOST_IDS: Final = 100_000
-"""Ids in one order."""
+"""Ids in one command."""
 _SHOWN: Final = 200
 _SHOWN_NAMES: Final = 3
 _MOST_OBEYED: Final = 10_000
@@ -41,7 +41,7 @@ class ServerCommand:
     """One thing to do.
 
     Attributes:
-        key: Tells it from every other.
+        key: Its unique key.
         id: The id that its sender knows it by.
         verb: What to do.
         what: To what, as `read` gives it.
@@ -60,12 +60,12 @@ class ServerCommand:
 
 
 def read(given: Mapping[str, Any]) -> dict[Verb, Any]:
-    """Return the orders of an input.
+    """Return the commands of an input.
 
     `{"flush": True}`, `{"replay": "all" | ids}`, `{"cancel": "all" | {name: ids}}`, `{"erase": {name: ids}}`.
 
     Raises:
-        CommandError: There is no such order; nothing of the input is done.
+        CommandError: No such command exists; nothing of the input is done.
     """
     if unknown := sorted(map(str, given.keys() - KNOWN)):
         raise CommandError(
@@ -91,7 +91,7 @@ def read(given: Mapping[str, Any]) -> dict[Verb, Any]:
 def read_poll(given: Mapping[str, Any]) -> Sequence[str] | Literal["all"] | None:
     """Return which batches an input has looked at at once, by their provider's ids; `None`: none in particular.
 
-    It is no order: it does nothing that the next tick would not do, so it is not written down.
+    It is not a command: it does nothing that the next tick would not do, so it is not stored.
 
     Raises:
         CommandError: It names no batches.
@@ -132,7 +132,7 @@ def _cut(given: object) -> str:
 
 
 def check_limits(commands: Mapping[Verb, Any], by: str) -> None:
-    """Check that orders name what they are for, if they are limited to the threads of a user.
+    """Check that commands name their targets, if they are limited to the threads of a user.
 
     Raises:
         CommandError: One of them is for all threads; nothing of the input is done.
@@ -147,7 +147,7 @@ def check_limits(commands: Mapping[Verb, Any], by: str) -> None:
 async def leave(
     store: Rows, bridge: str, command_id: str, commands: Mapping[Verb, Any], now: datetime, *, by: str = ""
 ) -> None:
-    """Write orders down, unless they have been carried out already. Idempotent; needs no lease."""
+    """Store commands, unless they have been carried out already. Idempotent; needs no lease."""
     whose = f"{by}\n" if by else ""  # an id of one user's is no id of another's, nor of the service's
     keys = {verb: f"{whose}{command_id} {verb}" for verb in commands}
     known = await store.abatch([GetOp(_obeyed(bridge), key) for key in keys.values()])
@@ -161,20 +161,20 @@ async def leave(
 
 
 async def listed(store: Rows, bridge: str) -> list[ServerCommand]:
-    """Return the orders that are not carried out, oldest first."""
+    """Return the commands that are not carried out yet, oldest first."""
     (rows,) = await store.abatch([SearchOp(_namespace(bridge), limit=_MOST)])
     commands: list[ServerCommand] = []
     for row in rows:
         if (command := _order(row.key, row.value)) is not None:
             commands.append(command)
         else:
-            report(bridge, "the orders", row.key)
+            report(bridge, "the commands", row.key)
             await store.abatch([PutOp(_namespace(bridge), row.key, None)])
     return sorted(commands, key=lambda command: command.at)
 
 
 def _order(key: str, row: Mapping[str, Any]) -> ServerCommand | None:
-    """Return an order that was written down; `None` if there is no such order."""
+    """Return a stored command; `None` if the row is not one."""
     verb, what, done, by = row.get("verb"), row.get("what"), row.get("done"), row.get("by", "")
     if not isinstance(row.get("id"), str) or type(done) is not int or verb not in VERBS or not isinstance(by, str):
         return None
@@ -188,12 +188,12 @@ def _order(key: str, row: Mapping[str, Any]) -> ServerCommand | None:
 
 
 async def keep(store: Rows, bridge: str, command: ServerCommand) -> None:
-    """Write down what is left of an order."""
+    """Store what is left of a command."""
     await store.abatch([_put(bridge, command)])
 
 
 async def obeyed(store: Rows, bridge: str, commands: Iterable[ServerCommand], now: datetime) -> None:
-    """Note that orders have been carried out."""
+    """Note that commands have been carried out."""
     held = list(commands)
     ops: list[Op] = [PutOp(_obeyed(bridge), each.key, {"at": now.timestamp()}, index=False) for each in held]
     if ops:
@@ -209,7 +209,7 @@ async def erase_of(store: Rows, bridge: str, user: str) -> None:
 
 
 async def forget_obeyed(store: Rows, bridge: str, before: datetime) -> None:
-    """Forget which orders were carried out before a time."""
+    """Forget which commands were carried out before a time."""
     (rows,) = await store.abatch([SearchOp(_obeyed(bridge), limit=_MOST_OBEYED)])
     if old := [row.key for row in rows if _is_before(row.value, before)]:
         await store.abatch([PutOp(_obeyed(bridge), key, None) for key in old])

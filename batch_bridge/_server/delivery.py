@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import uuid4
 
 from langgraph.store.base import PutOp
@@ -29,10 +31,25 @@ from batch_bridge.events import DeadLetter, Delivered, Event
 
 logger = logger_of(__name__)
 
-_AT_ONCE = 50
-"""Threads that are looked at together and then resumed: few, so that what was seen is fresh."""
 _SIDE_BY_SIDE = 16
-_MOST_FAILURES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryLimits:
+    """How a bridge on a server delivers.
+
+    Attributes:
+        at_once: Threads that are looked at together and then resumed: few, so that what was seen is fresh.
+        seconds: How long one tick delivers; what is left is delivered by the next.
+        failures: Failed resumes after which an outcome is a dead letter.
+    """
+
+    at_once: int = 50
+    seconds: float = 1.0
+    failures: int = 8
+
+
+DELIVERY_LIMITS: Final = DeliveryLimits()
 
 
 class Outbox:
@@ -45,9 +62,10 @@ class Outbox:
         forget: Deletes outcomes whose thread has ended.
         tell: Called with what threads were resumed with; `None` without a listener.
         access: How the server is reached as the user whose a thread is.
-        users: Whose the threads are.
+        users: The users of threads.
         key_ring: The deployment's keys.
-        ended: Told of threads that have ended, or are gone.
+        ended: Called with threads that have ended, or are gone.
+        limits: How it delivers.
     """
 
     def __init__(
@@ -62,7 +80,9 @@ class Outbox:
         users: Users,
         key_ring: KeyRing,
         ended: Callable[[str], None] = lambda _: None,
+        limits: DeliveryLimits = DELIVERY_LIMITS,
     ) -> None:
+        self._limits = limits
         self._store = store
         self._ended = ended
         self._bridge = bridge
@@ -140,20 +160,20 @@ class Outbox:
         Args:
             server: Runs the threads.
             now: Aware UTC.
-            seconds: How long to go on.
+            seconds: How long to continue.
             hidden: A thread that is not seen may be another user's: it is waited for.
         """
         ready = sorted(
             (delivery for delivery in self._deliveries.values() if delivery.due <= now), key=lambda each: each.due
         )
-        if len(ready) > _AT_ONCE and self._access.service is not None:
+        if len(ready) > self._limits.at_once and self._access.service is not None:
             await self._learn_owners(ready)
             ready = in_turns(ready, lambda delivery: delivery.user or "")
         until = time.monotonic() + seconds
-        for start in range(0, len(ready), _AT_ONCE):
+        for start in range(0, len(ready), self._limits.at_once):
             if start and time.monotonic() > until:
                 return True
-            await self._look_after(server, ready[start : start + _AT_ONCE], now, hidden=hidden)
+            await self._look_after(server, ready[start : start + self._limits.at_once], now, hidden=hidden)
         return False
 
     async def _learn_owners(self, deliveries: Iterable[Delivery]) -> None:
@@ -195,7 +215,7 @@ class Outbox:
         await self._send(server, to_send, now)
 
     def _leave(self, thread: str, seen: ThreadView | None) -> None:
-        """Look after a thread no longer: it has all that it is to be told."""
+        """Remove a thread: it has received all its outcomes."""
         self._deliveries.pop(thread, None)
         if seen is None or seen.ended or seen.failed:
             self._strikes.pop(thread, None)
@@ -300,7 +320,7 @@ class Outbox:
                     again,
                     extra=about(bridge=self._bridge),
                 )
-            if delivery.failures >= _MOST_FAILURES:
+            if delivery.failures >= self._limits.failures:
                 said = f"it could not be resumed: {_logged.said(error)}"
                 await self._bury(delivery, f"it could not be resumed: {error}", now, logged=said)
         else:

@@ -20,7 +20,7 @@ from batch_bridge._core.payload.signature import Keys
 from batch_bridge._server.thread_view import ParkedWait, ThreadView
 
 MOST_DELIVERIES: Final = 5
-"""How often an answer is sent to a thread that goes on asking for it."""
+"""How often an answer is sent to a thread that keeps asking for it."""
 MOST_BYTES: Final = 8_000_000
 """Of answers in one call that resumes a thread; servers refuse a body of 25 MB and more."""
 _FIRST_LOOK = timedelta(seconds=2)
@@ -31,18 +31,18 @@ _BUSY_GRACE = timedelta(seconds=10)
 
 @dataclass(slots=True)
 class Delivery:
-    """What one thread is to be told.
+    """The outcomes that one thread must receive.
 
     Attributes:
-        thread: Whose it is.
+        thread: Its thread.
         ids: Requests with an outcome that it has not acknowledged.
-        due: When to look after it next.
+        due: When to look at it next.
         pause: How long to leave it alone after that.
         deliveries: How often it was resumed with them.
         failures: How often that failed in a row.
         busy_since: Since when it has been busy, as far as we looked.
-        again: It may have taken some of it already.
-        user: Whose the thread is, as far as that was looked up; `None` before.
+        again: Whether the thread may have taken some of it already.
+        user: The thread's user; `None` before it is looked up.
     """
 
     thread: str
@@ -116,7 +116,7 @@ def resume_map(
 ) -> dict[str, JSON]:
     """Return what resumes these interrupts: an envelope for each, with what this bridge has for it.
 
-    What would make the call larger than `most_bytes` is left out: the thread goes on asking for it, and gets it next.
+    What would make the call larger than `most_bytes` is left out: the thread continues asking for it, and gets it next.
     The envelopes are signed with `keys`, for the thread.
     """
     answers: dict[str, JSON] = {}

@@ -1,7 +1,7 @@
-"""Erases what a bridge's rows hold of a user, or of threads: items, answers, notes, orders and cached answers.
+"""Erases what a bridge's rows hold of a user, or of threads: items, answers, notes, commands and cached answers.
 
-Done twice it does no more than once, and a crash in between is made good by doing it again: the order lies in the store
-until all of it is done, and whose threads are is forgotten last.
+Idempotent; a crash in between is repaired by a repetition: the command stays in the store until all of it is done, and
+the users of threads are forgotten last.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -28,7 +28,7 @@ class Eraser:
         records: The bridge's.
         engine: The bridge's.
         renew: Says that the tick still runs, and fails if it is another's by now.
-        users: Whose the threads are.
+        users: The users of threads.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Eraser:
         self._users = users
 
     async def find(self, what: Mapping[str, Iterable[str]]) -> tuple[set[str], set[str]]:
-        """Return the requests, and the threads, that an order means."""
+        """Return the requests and the threads that a command means."""
         threads = set(what.get("thread_id", ()))
         ids: set[str] = set()
         for user in what.get("user", ()):

@@ -34,8 +34,8 @@ class BridgeInput(TypedDict, total=False):
         erase: Erase what the store holds of users or threads: `{"user": …}` or `{"thread_id": …}`, with one or a list.
         poll: Look at batches at once, because there is news of them: their provider's ids, or `all`. A receiver of
             webhooks gives it.
-        id: What the orders are known by in `commands`; the run's id, if it is left out.
-        by: The user to whose threads the orders are limited. The bridge writes it, in a run of its own.
+        id: The id of the commands in `commands`; by default the run's id.
+        by: The user to whose threads the commands are limited. The bridge writes it, in a run of its own.
     """
 
     wake: str
@@ -64,7 +64,7 @@ class BridgeState(BridgeInput, total=False):
         cost: What was paid, would have been paid in realtime, and was saved, by model and by lane, as far as
             `retention` goes back; amounts are exact strings, `null` where a price is not known.
         next_tick: When the bridge looks again by itself; empty if nothing waits.
-        commands: What became of the last orders, newest last: id, verb, what, at, and to how many requests it was done.
+        commands: The results of the last commands, newest last: id, verb, what, at, and the number of their requests.
     """
 
     waiting: int
@@ -82,9 +82,9 @@ class BridgeState(BridgeInput, total=False):
 
 
 _TAKEN: dict[str, Any] = {"flush": False, "replay": [], "cancel": None, "erase": None, "poll": [], "id": "", "by": ""}
-"""No orders: those that were given are written down."""
+"""No commands: the given ones are stored."""
 _MOST_PASSES = 300
-"""Passes through the steps in one run; then the next run goes on."""
+"""Passes through the steps in one run; then the next run continues."""
 _Step: TypeAlias = str
 """The name of the node that comes next."""
 
@@ -115,7 +115,7 @@ class _Steps:
         self._name = name
 
     async def collect(self, state: BridgeState, runtime: Runtime[Any]) -> Command[Literal["advance", "__end__"]]:
-        """Take in what newly parked threads ask for, and do what there are orders for."""
+        """Take in the requests of newly parked threads, and carry out commands."""
         server, info, store = runtime.server_info, runtime.execution_info, runtime.store
         host = self._host(runtime)
         if store is None:
@@ -144,7 +144,7 @@ class _Steps:
         async def work() -> _Step:
             if any(state.get(verb) for verb in VERBS) and (user := await host.limited_to(store, user_of(runtime))):
                 host.last_error = f"the user {user!r} gave commands on the bridge's own thread; they were not executed"
-                return END  # the service alone hands orders on, and says whose they are
+                return END  # only the service passes commands on, and names their user
             commands = _read_or_note(host, state)
             await host.accept(store, state.get("id") or run_id, commands, by=state.get("by") or "")
             if not await host.begin(store, _tick(runtime)):
@@ -241,10 +241,10 @@ class _Steps:
 
 
 async def _leave(host: ServerHost, store: BaseStore, state: BridgeState, run_id: str, user: str) -> Command[Any]:
-    """Write down the orders of a run on a server where the bridge is ticked for outside of runs.
+    """Store the commands of a run on a server where the bridge ticks outside of runs.
 
     Raises:
-        CommandError: There is no such order, or it is not for this user to give.
+        CommandError: No such command exists, or this user may not give it.
     """
     commands = read(_input(state))
     check_limits(commands, user)
@@ -259,7 +259,7 @@ def _run_id(runtime: Runtime[Any]) -> str:
 
 
 def _tick(runtime: Runtime[Any]) -> str:
-    """Return what tells this run, and this attempt at it, from every other."""
+    """Return an id of this attempt of this run."""
     return f"{_run_id(runtime)} {get_config().get('metadata', {}).get('run_attempt', 1)}"
 
 
@@ -295,7 +295,7 @@ def _input(state: BridgeState) -> dict[str, Any]:
 
 
 def _read_or_note(host: ServerHost, state: BridgeState) -> Mapping[Verb, Any]:
-    """Return the orders that a tick was started with. One that there is not stops no tick: it is shown."""
+    """Return the commands that a tick was started with. An unknown command stops no tick: it is shown."""
     try:
         return read(_input(state))
     except CommandError as error:
@@ -315,7 +315,7 @@ def _hear(host: ServerHost, state: BridgeState) -> None:
 
 
 def _kept(state: BridgeState, run_id: str) -> dict[str, Any]:
-    """Return what a tick that has failed at once leaves in the state: its orders are the same in the next one."""
+    """Return what a tick that has failed at once leaves in the state: the next one has the same commands."""
     return {"id": state.get("id") or run_id} if any(state.get(verb) for verb in VERBS) else {}
 
 

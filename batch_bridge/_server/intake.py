@@ -58,7 +58,7 @@ class Intake:
         engine: The bridge's.
         outbox: Learns which threads have parked again.
         renew: Says that the tick still runs, and fails if it is another's by now.
-        users: Whose the threads are.
+        users: The users of threads.
         patience: For how long the note of a thread that is hidden from this user is kept.
         key_ring: The deployment's keys.
     """
@@ -98,7 +98,7 @@ class Intake:
             server: Runs the threads.
             now: Aware UTC.
             may_hide: A thread that is not seen may be another user's.
-            user: Whom the server is called as.
+            user: The identity with which the server is called.
         """
         notes, unreadable = await read_notes(self._store, self._name)
         news = News(notes=bool(notes))
@@ -152,7 +152,7 @@ class Intake:
         return {each.thread for each in new if each.id not in settled}
 
     def _report(self, threads: Iterable[ThreadView], news: News) -> None:
-        """Say of a thread, once, that it shows what looks like ours and is not obeyed."""
+        """Report once that a thread has an interrupt that looks like ours but is not obeyed."""
         for thread in threads:
             if thread.refused and thread.id not in self._reported:
                 if len(self._reported) >= _MOST_REPORTED:

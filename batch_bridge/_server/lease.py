@@ -1,4 +1,4 @@
-"""The lease: which process's tick goes on with a bridge. Its row tells the next one whether its memory is still right.
+"""The lease: which process's tick drives a bridge. Its row tells a process whether its memory is still current.
 
 The bridge's thread keeps two ticks apart; the lease is for servers that run a run again while it still runs elsewhere.
 A store has no compare-and-set, so it is no lock: it is read once more right before every submission, and a process that
@@ -16,7 +16,7 @@ from batch_bridge._ledger.rows import Rows
 from batch_bridge.errors import ProviderUnavailable
 
 _TERM = timedelta(seconds=20)
-"""For how long a tick that does not end is believed to run. It says so again each time that it begins a step."""
+"""How long a tick is believed to run without a sign of life. It renews the lease at the start of each step."""
 
 
 class Lease:
@@ -71,7 +71,7 @@ class Lease:
         return False
 
     async def renew(self, now: datetime) -> bool:
-        """Say that the tick still runs; return whether the lease is still this process's."""
+        """Renew the lease; return whether this process still owns it."""
         if not await self.is_held():
             return False
         if abs(now - self._said_at) > _TERM / 4:
@@ -96,7 +96,7 @@ class Lease:
         """Called right before a submission.
 
         Raises:
-            ProviderUnavailable: Another process goes on with this bridge; nothing was sent.
+            ProviderUnavailable: Another process continues this bridge; nothing was sent.
         """
         if not await self.is_held():
             raise ProviderUnavailable("another tick of this bridge has taken over; this one sends nothing")

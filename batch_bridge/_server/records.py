@@ -1,4 +1,4 @@
-"""What a bridge keeps on a server: its ledger, composed so that another process can go on with it, and its deliveries.
+"""What a bridge keeps on a server: its ledger, composed so that another process can continue it, and its deliveries.
 
 Rows besides those of the `Ledger`, each a set of entries in pieces::
 
@@ -10,29 +10,28 @@ Rows besides those of the `Ledger`, each a set of entries in pieces::
 """
 
 from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from langgraph.store.base import Op, SearchOp
 
 from batch_bridge._core.durations import is_duration, read_seconds
-from batch_bridge._core.models import Outcome, Request
+from batch_bridge._core.models import CachedPrefix, Outcome, Request
 from batch_bridge._core.payload.interrupt_payload import is_uuid
 from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._core.wording.log import logger_of
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._ledger.patience import Patience
-from batch_bridge._ledger.queue import Queue
+from batch_bridge._ledger.queue import LedgerQueue
 from batch_bridge._ledger.requests import StoredOutcomes, StoredRequests
-from batch_bridge._ledger.rows import CHUNK, Rows, Table
+from batch_bridge._ledger.rows import CHUNK, Rows, RowTable
 from batch_bridge._server.chunked_set import ENTRIES, ChunkedSet
 from batch_bridge._server.unreadable import UNREADABLE, is_text, report, time_of
 
 logger = logger_of(__name__)
 
 _PATIENCE = timedelta(seconds=5)
-"""How long a call of the store is tried again within a tick, which is shorter than its lease; the next tick goes on."""
+"""How long a call of the store is retried within a tick, shorter than its lease; the next tick retries it again."""
 _AT_ONCE = 1000
 """Requests that are read at once to learn whose they are."""
 
@@ -102,7 +101,7 @@ class Owners:
 class OwnedRequests(StoredRequests):
     """Requests as rows, whose owners are known as well."""
 
-    def __init__(self, table: Table, owners: Owners) -> None:
+    def __init__(self, table: RowTable, owners: Owners) -> None:
         super().__init__(table)
         self._owners = owners
 
@@ -136,13 +135,13 @@ class OwnedRequests(StoredRequests):
                 await renew()
 
 
-class ChunkedQueue(Queue):
+class ChunkedQueue(LedgerQueue):
     """The requests that wait, a thousand in a row."""
 
     is_kept = True
 
     def __init__(
-        self, table: Table, owners: Owners, requests: OwnedRequests, outbox: ChunkedSet, *, entries: int = ENTRIES
+        self, table: RowTable, owners: Owners, requests: OwnedRequests, outbox: ChunkedSet, *, entries: int = ENTRIES
     ) -> None:
         super().__init__(table)
         self._owners = owners
@@ -159,46 +158,46 @@ class ChunkedQueue(Queue):
             self._owners.remember(request_id, thread, _waiting(request_id, row).tenant)
 
     async def add(self, waiting: Sequence[Waiting]) -> None:
-        """See `Queue`. Those that come back from a batch may be of a process before this one."""
+        """See `LedgerQueue`. Those that come back from a batch may be of a process before this one."""
         await self._requests.learn(each.id for each in waiting)
         await self.entries.add({each.id: [self._owners.thread_of(each.id), *_row(each)] for each in waiting})
 
     async def remove(self, ids: Iterable[str]) -> None:
-        """See `Queue`."""
+        """See `LedgerQueue`."""
         await self.entries.remove(ids)
 
     async def read(self) -> list[Waiting]:
-        """See `Queue`."""
+        """See `LedgerQueue`."""
         rows: Iterable[tuple[str, Any]] = self.entries.items()
-        return [replace(_waiting(request_id, row), thread=thread) for request_id, (thread, *row) in rows]
+        return [_waiting(request_id, row)._replace(thread=thread) for request_id, (thread, *row) in rows]
 
     def may_be_settled(self, ids: Sequence[str]) -> Sequence[str]:
-        """See `Queue`: a crash came in between."""
+        """See `LedgerQueue`: a crash came in between."""
         return [each for each in ids if each in self._outbox]
 
     async def dropped(self, ids: Sequence[str]) -> None:
-        """See `Queue`. It comes last: the next process finds by it what this one has begun to delete."""
+        """See `LedgerQueue`. It comes last: the next process finds by it what this one has begun to delete."""
         await self.entries.remove(ids)
         self._owners.forget(ids)
 
 
 class AddressedOutcomes(StoredOutcomes):
-    """Outcomes as rows, each with whom it is for: in the outbox before it is written."""
+    """Outcomes as rows, each with its thread, which is in the outbox before the row is written."""
 
-    def __init__(self, table: Table, owners: Owners, requests: OwnedRequests, outbox: ChunkedSet) -> None:
+    def __init__(self, table: RowTable, owners: Owners, requests: OwnedRequests, outbox: ChunkedSet) -> None:
         super().__init__(table)
         self._owners = owners
         self._requests = requests
         self._outbox = outbox
 
     async def add(self, outcomes: Mapping[str, Outcome]) -> None:
-        """See `StoredOutcomes`; first of all it is noted whom the outcomes are for."""
+        """See `StoredOutcomes`; the outcomes' threads are recorded first."""
         await self._requests.learn(outcomes)
         await self._outbox.add({each: self._owners.thread_of(each) for each in outcomes if each in self._owners})
         await super().add(outcomes)
 
     def row(self, request_id: str, outcome: Outcome) -> dict[str, Any]:
-        """See `StoredOutcomes`. It says whose it is, so that it can be erased."""
+        """See `StoredOutcomes`. The row names its user, so that it can be erased."""
         row = super().row(request_id, outcome)
         if thread := self._owners.thread_of(request_id):
             row["thread"] = thread
@@ -218,14 +217,14 @@ class ServerRecords:
 
     Attributes:
         ledger: The ledger. A row that cannot be read is set aside: a tick serves all tenants.
-        owners: Whose the requests are.
+        owners: The threads and tenants of requests.
         outbox: Outcomes that their threads have not taken yet.
         dead: Outcomes that could not be delivered.
         unclaimed: Answers that no wait asks for any more.
     """
 
     def __init__(self, store: Rows, bridge: str, *, chunk: int = CHUNK, entries: int = ENTRIES) -> None:
-        table = Table(store, bridge, chunk=chunk, set_aside=report)
+        table = RowTable(store, bridge, chunk=chunk, set_aside=report)
         self.owners = Owners()
         self.outbox = ChunkedSet(store, (*table.root, "outbox"), is_uuid, entries=entries)
         self.dead = ChunkedSet(store, (*table.root, "dead"), _is_dead, entries=entries)
@@ -311,7 +310,7 @@ class ServerRecords:
                 changed.append((key, {**row, "who": who}))
         await self._table.run(self._table.put("money", key, row) for key, row in changed)
 
-    # -- what could not be told ------------------------------------------------------------------------------------
+    # -- undelivered answers ---------------------------------------------------------------------------------------
 
     async def bury(self, ids: Iterable[str], reason: str, now: datetime) -> list[str]:
         """Give up on delivering outcomes, until a person replays them. Returns which of them there were."""
@@ -328,7 +327,7 @@ class ServerRecords:
         return old
 
     async def note_unclaimed(self, ids: Iterable[str], thread: str, now: datetime) -> None:
-        """Count answers that were paid for and that no wait of a thread asks for any more, each once, and say so."""
+        """Count and report answers that were paid for, but that no wait of a thread asks for any more, each once."""
         new = [each for each in ids if each not in self.unclaimed]
         if not new:
             return
@@ -385,7 +384,12 @@ def _is_size(given: object) -> bool:
 
 def _is_queued(row: Any) -> bool:
     forms = (_is_thread, _is_any_text, _is_size, _is_time, _is_any_text)
-    return _fits(row, *forms) or _fits(row, *forms, is_duration) or _fits(row, *forms, _is_own, is_text)
+    return (
+        _fits(row, *forms)
+        or _fits(row, *forms, is_duration)
+        or _fits(row, *forms, _is_own, is_text)
+        or _fits(row, *forms, _is_own, _is_any_text, is_text, is_duration)
+    )
 
 
 def _is_own(given: object) -> bool:
@@ -403,6 +407,8 @@ def _is_unclaimed(row: Any) -> bool:
 def _row(waiting: Waiting) -> list[Any]:
     row = [waiting.group, waiting.bytes, waiting.queued_at.timestamp(), waiting.key]
     own = None if waiting.deadline is None else waiting.deadline.total_seconds()
+    if waiting.prefix is not None:
+        return [*row, own, waiting.tenant, waiting.prefix.key, waiting.prefix.lasts.total_seconds()]
     if waiting.tenant:
         return [*row, own, waiting.tenant]
     return row if own is None else [*row, own]
@@ -412,4 +418,5 @@ def _waiting(request_id: str, row: Sequence[Any]) -> Waiting:
     group, size, at, key, *rest = row
     own = read_seconds(rest[0]) if rest else None
     tenant = rest[1] if rest[1:] else ""
-    return Waiting(request_id, group, size, datetime.fromtimestamp(at, UTC), key, own, tenant)
+    prefix = CachedPrefix(rest[2], timedelta(seconds=rest[3])) if rest[2:] else None
+    return Waiting(request_id, group, size, datetime.fromtimestamp(at, UTC), key, own, tenant, prefix=prefix)

@@ -1,4 +1,4 @@
-"""Lets go, now and then, of what a bridge has kept for long enough."""
+"""Deletes, now and then, what a bridge has kept long enough."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ class Retention:
         bridge: The bridge's name on this server.
         records: The bridge's.
         forget: Deletes outcomes.
-        users: Whose the threads are.
+        users: The users of threads.
         period: How long delivered outcomes, dead letters and summaries of batches are kept.
     """
 

@@ -31,7 +31,7 @@ _ID: Final = re.compile("[0-9a-f]{32}")
 
 @dataclass(frozen=True, slots=True)
 class LateAnswer:
-    """What a person has answered, in a run that LangGraph refused because it did not say to which interrupt.
+    """Recovers a person's answer from a run that LangGraph refused because it did not name an interrupt.
 
     Attributes:
         run: That run.
@@ -51,7 +51,7 @@ class LateAnswer:
 async def look_closely(
     client: LangGraphClient, ids: Sequence[str], key_ring: KeyRing, doubted: Container[str] = ()
 ) -> dict[str, ThreadView]:
-    """Do what `look` does, and tell threads that are stranded from those in which a node has failed.
+    """Do what `look` does, and distinguish stranded threads from those in which a node has failed.
 
     Costs a call for each thread that reads `error` and shows interrupts of ours, and for each that is doubted.
 
@@ -59,7 +59,7 @@ async def look_closely(
         client: Calls the server.
         ids: Threads.
         key_ring: The deployment's keys.
-        doubted: Those that may have taken already what they show that they ask for: the server goes on showing the
+        doubted: Those that may have taken already what they show that they ask for: the server continues showing the
             interrupt of a task that has finished, while another task of its step is parked.
     """
     seen = await look(client, ids, key_ring)
@@ -71,7 +71,7 @@ async def look_closely(
                 state: Mapping[str, Any] = await client.threads.get_state(thread.id)
             except (APIError, httpx.HTTPError) as error:
                 logger.info("could not read the state of thread %s: %s", thread.id, _logged.said(error))
-                return replace(thread, failed=False, busy=True)  # not to be told now
+                return replace(thread, failed=False, busy=True)  # not to be resumed now
         if thread.failed and _has_failed(state):
             return thread
         pending = {str(each["id"]) for task in state.get("tasks") or () for each in task.get("interrupts") or ()}
@@ -96,7 +96,7 @@ def _has_failed(state: Mapping[str, Any]) -> bool:
 
 
 async def find_late_answer(client: LangGraphClient, thread: ThreadView) -> LateAnswer | None:
-    """Return the answer that the last run of a stranded thread has brought, if it can be told what it answers.
+    """Return the answer of a stranded thread's last run, if its question is known.
 
     It can where one interrupt of a person's is pending: that is the only one which that person was shown.
     """

@@ -1,4 +1,4 @@
-"""Who may resume a thread that waits for several bridges: one of them at a time.
+"""Claims on a thread that waits for several bridges: one of them at a time may resume it.
 
 Two answers on their way to one interrupt lose one of them, and the later may be taken for the answer to what the thread
 asks next. A store has no compare-and-set, so a bridge writes its claim first, then looks for others', and steps back if

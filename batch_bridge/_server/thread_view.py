@@ -1,4 +1,4 @@
-"""A thread as the server tells of it: where it is parked, and whether it runs."""
+"""A thread as the server shows it: where it is parked, and whether it runs."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -31,7 +31,7 @@ _MOST = 1000
 
 @dataclass(frozen=True, slots=True)
 class ParkedWait:
-    """One of our interrupts: its address, what it asks for, the run whose context its thread needs, and who asked."""
+    """One of our interrupts: its address, its requests, the run whose context its thread needs, and its asker."""
 
     id: str
     task: str
@@ -46,14 +46,14 @@ class ThreadView:
 
     Attributes:
         id: LangGraph's `thread_id`.
-        assistant: Who ran it last; resumes it.
-        busy: A run is under way or waits for its time; what it is parked at is told all the same.
+        assistant: The assistant that ran it last, and resumes it.
+        busy: A run is under way or waits for its time; its interrupts are shown all the same.
         failed: Its last run failed. Its owner may run it again; no one else should, unless it is stranded.
         ended: Nothing more will be asked for.
         parked: Our interrupts that it waits at.
         config: Settings of its runs that the server does not hand on to the next one.
         questions: The ids of the foreign interrupts that it waits at.
-        stranded: Its last run failed, and no node of it has: it is parked as before. Told by `look_closely` alone.
+        stranded: Its last run failed, and no node of it has: it is parked as before. Only `look_closely` sets it.
         unsigned: Interrupts of our form that nothing proves to be ours; none of them is obeyed.
         refused: Why something that looks like ours is not obeyed; empty if nothing is wrong.
     """

@@ -28,7 +28,7 @@ from batch_bridge._node.platform.wakeup import start_tick
 from batch_bridge._server import commands as command_log
 from batch_bridge._server.command_executor import CommandExecutor
 from batch_bridge._server.commands import Verb
-from batch_bridge._server.delivery import Outbox
+from batch_bridge._server.delivery import DELIVERY_LIMITS, DeliveryLimits, Outbox
 from batch_bridge._server.eraser import Eraser
 from batch_bridge._server.intake import Intake
 from batch_bridge._server.lease import Lease
@@ -42,14 +42,12 @@ from batch_bridge.errors import BadPollResultError
 
 logger = logger_of(__name__)
 
-_DELIVER_FOR = 1.0
-"""Seconds of delivering, after which the inbox is looked at again."""
 _NAP = timedelta(seconds=1)
 _LAST_PASSES = 200
 """Passes of a tick after which calls that run in this process are ended and no new ones begun: the next tick may run in
 another process, which does not see them."""
 _AWAKE = timedelta(seconds=5)
-"""How long a tick goes on napping; then it ends, so that its thread shows how things are, and the next one begins."""
+"""How long a tick naps at most; then it ends, so that its thread shows the state, and the next tick begins."""
 _COUNT_EVERY = timedelta(minutes=1)
 _COUNTED_AT_ONCE = 1000
 """Batches up to which the money is counted after each of them."""
@@ -90,8 +88,10 @@ class ServerHost:
         listeners: Listeners | None = None,
         notifier: Notifier | None = None,
         server: ThreadServer | None = None,
+        delivery: DeliveryLimits = DELIVERY_LIMITS,
         key_ring: KeyRing | None = None,
     ) -> None:
+        self._delivery = delivery
         self._name = graph_id
         self._access = access
         self._store = DeploymentStore()
@@ -119,6 +119,7 @@ class ServerHost:
             users=users,
             key_ring=self._ring,
             ended=self._engine.purse.end,
+            limits=delivery,
         )
         shared: _Shared = {"engine": self._engine, "outbox": self._outbox, "renew": self._renew, "users": users}
         self._intake = Intake(self._store, graph_id, self._records, patience=retention, key_ring=self._ring, **shared)
@@ -148,7 +149,7 @@ class ServerHost:
         return self._access.client()
 
     async def accept(self, store: Rows, command_id: str, commands: Mapping[Verb, Any], *, by: str = "") -> None:
-        """Write down what this bridge is told to do; from then on it is not lost. The next pass does it.
+        """Store a command to this bridge; from then on it is not lost. The next pass carries it out.
 
         Args:
             store: The deployment's.
@@ -165,23 +166,23 @@ class ServerHost:
         return thread == await self._access.thread_of(self._name, self._store)
 
     async def limited_to(self, store: Rows, user: str) -> str:
-        """Return the user to whose threads the orders of a user are limited; empty if they are not.
+        """Return the user to whose threads a user's commands are limited; empty if they are not.
 
         They are not where the bridge has no identity of its own, and where it is that user.
         """
         if self._access.service is None or not user:
             return ""
-        if self._access.identity is None:  # a run of the service's says whom the server knows it as
+        if self._access.identity is None:  # a run of the service shows the identity that the server gives it
             await self.hand_on(store)
         return "" if user == self._access.identity else user
 
     async def hand_on(self, store: Rows, commands: Mapping[str, Any] | None = None) -> None:
-        """Start a tick on the bridge's own thread, with orders."""
+        """Start a tick on the bridge's own thread, with commands."""
         thread = await self._access.thread_of(self._name, store)
         await start_tick(self._access, thread, self._name, "hand", after=0, commands=commands)
 
     async def begin(self, store: Rows, tick: str, *, alone: bool = False) -> bool:
-        """Begin a pass; return whether this process may go on with the bridge, or another tick still runs.
+        """Begin a pass; return whether this process may continue the bridge, or another tick still runs.
 
         Args:
             store: The deployment's.
@@ -230,10 +231,10 @@ class ServerHost:
             logger.error("%s: %s", self._name, self.last_error, extra=about(bridge=self._name))
 
     async def collect(self, user: str) -> None:
-        """Take in what newly parked threads ask for, and do what there are orders for.
+        """Take in the requests of newly parked threads, and carry out commands.
 
         Args:
-            user: Whom this run calls the server as, where the deployment knows its users.
+            user: The identity with which this run calls the server, where the deployment knows its users.
         """
         now = _clock.now()
         self._user = user
@@ -255,7 +256,7 @@ class ServerHost:
         await self._renew()
         try:
             await self._engine.advance(now)
-        except BadPollResultError as error:  # other batches, threads and users go on; it is logged, and shown
+        except BadPollResultError as error:  # other batches, threads and users continue; it is logged, and shown
             self._engine.last_error = f"{error}"
         self._outbox.add(self._engine.tell(now).settled, now)
         self._note_error(self._engine)
@@ -264,18 +265,20 @@ class ServerHost:
         """Resume the threads whose outcomes are there."""
         now = _clock.now()
         await self._renew()
-        self._again |= await self._outbox.deliver(self._server, now, seconds=_DELIVER_FOR, hidden=self._may_hide)
+        self._again |= await self._outbox.deliver(
+            self._server, now, seconds=self._delivery.seconds, hidden=self._may_hide
+        )
         self._note_error(self._outbox)
 
     async def flush(self, *, everything: bool = False) -> None:
-        """Send what is due, or all that waits if there is an order for that, unless its thread has gone meanwhile.
+        """Send what is due, or all that waits if a command says so, unless its thread has gone meanwhile.
 
         Args:
-            everything: Nothing more can be asked for now: all that waits is sent, as by an order.
+            everything: Nothing more can be asked for now: all that waits is sent, as by a command.
         """
         now, everything = _clock.now(), everything or self._executor.wants_flush
         if self._engine.expects_news and self.passes > _LAST_PASSES:
-            return  # an order stays until the next tick
+            return  # a command stays until the next tick
         ids = tuple(self._engine.waiting) if everything else self._engine.to_flush(now)
         if ids:
             await self._intake.drop_abandoned(self._server, ids, may_hide=self._may_hide)
@@ -376,7 +379,7 @@ class ServerHost:
         return self._engine.is_open and bool(self._engine.queued)
 
     async def beat(self) -> None:
-        """Say that this process lives, while a step of a tick takes its time.
+        """Keep the lease alive while a step of a tick takes time.
 
         Raises:
             RuntimeError: Another process has taken over.
@@ -389,12 +392,12 @@ class ServerHost:
             raise RuntimeError(f"another tick of {self._name!r} has taken over from this one")
 
     async def _tell_all(self) -> None:
-        """Wait until callbacks have been told: the loop of this run may be none of the next one's."""
+        """Wait until all callbacks have been called: the next run may have another event loop."""
         if self._listeners is not None:
             await self._listeners.told()
 
     def commands(self, before: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Return what the thread's state shows of orders, after what it has shown before."""
+        """Return what the thread's state shows of commands, after what it has shown before."""
         return self._executor.told(before)
 
     async def notify(self) -> None:

@@ -47,10 +47,11 @@ class Ticker:
 
     Args:
         dsn: Where the lock is.
-        name: Who ticks, in the log: a pool, or a bridge.
+        name: The ticker's name in the log: that of a pool, or of a bridge.
         hosts: One for each bridge, by the bridge's name.
         store: Where the ledgers are.
         is_idle: Returns whether a bridge is to send what waits, because no thread runs or could.
+        beat: Seconds between two looks at whether the lock is still held.
     """
 
     def __init__(
@@ -60,7 +61,10 @@ class Ticker:
         hosts: dict[str, ServerHost],
         store: Rows,
         is_idle: Callable[[str], Awaitable[bool]],
+        *,
+        beat: float = _BEAT,
     ) -> None:
+        self._beat = beat
         self._dsn = dsn
         self._keys = [zlib.crc32(bridge.encode()) & 0x7FFFFFFF for bridge in sorted(hosts)]
         self._name = name
@@ -107,7 +111,7 @@ class Ticker:
         return True
 
     async def _leases(self) -> Sequence[Any]:
-        """Return what tells whether the holder lives: its leases, as they are."""
+        """Return the holder's leases, whose changes show that it lives."""
         names = sorted(self._hosts)
         rows = await self._store.abatch([GetOp(("batch_bridge", name, "lease"), "lease") for name in names])
         return [None if row is None else dict(row.value) for row in rows]
@@ -132,17 +136,17 @@ class Ticker:
                 group.create_task(self._tick_on(name, host, tick))
 
     async def _guard(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        """Look now and then whether the lock's connection is there, and say in the leases that this process lives."""
+        """Check the lock's connection now and then, and show in the leases that this process lives."""
         try:
             while True:
-                await asyncio.sleep(_BEAT)
+                await asyncio.sleep(self._beat)
                 async with asyncio.timeout(_ANSWER):
                     await connection.execute("SELECT 1")
                 for host in self._hosts.values():
                     with contextlib.suppress(RuntimeError):  # its tick finds out that it is not its own any more
                         await host.beat()
         finally:
-            self._lost = True  # a tick may take its cancellation for an error, and would go on
+            self._lost = True  # a tick may take its cancellation for an error, and would continue
 
     async def _tick_on(self, name: str, host: ServerHost, tick: str) -> None:
         while not self._lost:
@@ -176,7 +180,7 @@ def _until(at: datetime | None) -> timedelta:
 
 
 class _Watch:
-    """Tells by this process's clock whether something has stood still for a term."""
+    """Shows by this process's clock whether something has not changed for a term."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

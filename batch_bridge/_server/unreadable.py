@@ -1,4 +1,4 @@
-"""What was found in the store and cannot be read: it is set aside and reported, and everything else goes on."""
+"""Sets unreadable rows of the store aside and reports them; everything else continues."""
 
 import math
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ def time_of(given: object) -> datetime:
 
 
 def report(bridge: str, what: str, key: object, why: object = "") -> str:
-    """Log that a row was set aside, and return what a person is shown. Its content may be a prompt: it is not told."""
+    """Log that a row was set aside, and return the text for a person. Its content may be a prompt: it is not shown."""
     kind = f" ({type(why).__name__})" if isinstance(why, BaseException) else ""
     said = f"a row of {what} could not be read and was set aside{kind}: {str(key)[:80]!r}"
     logger.warning("%s: %s", bridge, said, extra=about(bridge=bridge))

@@ -1,4 +1,4 @@
-"""Whose a thread is: the user of the run in which it first waited, for as long as the thread is there.
+"""The user of a thread: the user of the run in which it first waited, as long as the thread exists.
 
 A row for each thread, below `("batch_bridge", "threads", "users")`, which all bridges of a deployment share::
 

@@ -94,7 +94,7 @@ def why_not(status: Status) -> str | None:
         return f"{status.file} holds jobs, which no process keeps open; use batch-bridge jobs, or your own program"
     if status.owner.alive is False:
         return (
-            f"{status.file} is owned by no process that could do it now. Begin its program again, which goes on where "
+            f"{status.file} is owned by no process that could do it now. Start its program again: it continues where "
             "it stopped, and then give the command again"
         )
     return None

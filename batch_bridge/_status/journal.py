@@ -32,7 +32,7 @@ class Look:
     """What an owner shows of itself.
 
     Attributes:
-        runs: Rows of runs, of those that go on and of those that have ended since the last look, by their ids.
+        runs: Rows of runs, by their ids: those under way, and those that have ended since the last look.
         bridges: A row for each bridge, by its name.
     """
 
@@ -138,7 +138,7 @@ class Journal:
     async def _tried(self, work: Callable[[], Awaitable[object]]) -> None:
         try:
             await work()
-        except Exception as error:  # noqa: BLE001  # the run goes on, and the next row is another try
+        except Exception as error:  # noqa: BLE001  # the run continues, and the next row is another try
             if not self._has_warned:
                 self._has_warned = True
                 logger.warning("what others see of this run could not be written: %s", _logged.said(error))

@@ -90,7 +90,7 @@ class Ledgers:
         """Read the batches that have not been closed, oldest first.
 
         Args:
-            bridge: Whose they are.
+            bridge: Their bridge.
             shown: What the owner says of them, by key.
             terms: The provider's.
         """
@@ -115,7 +115,7 @@ def open_batch(
     """Return a batch that has not been closed.
 
     Args:
-        bridge: Whose it is.
+        bridge: Its bridge.
         key: Our own name for it.
         row: Its row.
         members: How many requests it holds, their group, and since when the oldest waits.

@@ -15,12 +15,12 @@ class Owner:
     """The process that has the file open, or had it last.
 
     Attributes:
-        alive: Whether it has it open; `None` where that cannot be told from here.
+        alive: Whether it has it open; `None` where that is not known from here.
         pid: Its process; `None` if the file does not name one.
         host: Its machine.
         since: When it opened the file.
         at: When it said last how it is.
-        closed: It has ended by itself, and was not killed.
+        closed: Whether it ended by itself instead of being killed.
     """
 
     alive: bool | None = False
@@ -74,7 +74,7 @@ class RunStatus:
         threads: Its threads.
         waves: Those that are parked, by how often they have.
         begun_at: When the last process began it.
-        ended_at: When it ended, or was left; `None` while it goes on.
+        ended_at: When it ended, or was left; `None` while it runs.
         failures: Its threads that have failed, by code.
         rounds: The most that a thread which has ended had parked; `None` while none has.
     """
@@ -94,7 +94,7 @@ class Batch:
 
     Attributes:
         key: Our own name for it.
-        bridge: Whose it is.
+        bridge: Its bridge.
         state: Where it is.
         handle: The provider's name for it.
         group: What the provider does not mix: endpoint and model.
@@ -147,8 +147,8 @@ class Facts:
     """What it is judged by whether all gets on, and when it will be done.
 
     Attributes:
-        kind: Whose file it is. No process drives Jobs between two calls.
-        owner: Who has it open.
+        kind: The kind of the file's owner. No process drives Jobs between two calls.
+        owner: The process that has it open.
         threads: All in it.
         waves: Those that are parked.
         rounds: The most that a thread which has ended had parked; `None` while none has.
@@ -200,11 +200,11 @@ class Status:
 
     Attributes:
         file: Its path.
-        kind: Whose it is.
+        kind: The kind of its owner.
         state: All of it in a word.
         at: When it was looked at.
         as_of: When the owner said last how it is; `None` where an old file does not tell.
-        owner: Who has it open.
+        owner: The process that has it open.
         runs: Oldest first.
         threads: Those of all runs.
         waves: Those of all runs.

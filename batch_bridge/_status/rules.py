@@ -12,7 +12,7 @@ _RULES: Final = {
     ),
     "cancelled": "it was cancelled; the same command with the same run_id sends it again",
     "item_too_large": "it is larger than the provider takes: make the item smaller",
-    "invalid_item": "the provider does not take such an item: mend it",
+    "invalid_item": "the provider does not take such an item: correct it",
     "tenant_limit": "its user had too much waiting: ask again later, or raise per_tenant=",
     "budget_exceeded": "it would have passed a budget: give a higher budget, and run the same command again",
     "NondeterministicNodeError": "its node asks for something else each time: build the request earlier, or give key=",

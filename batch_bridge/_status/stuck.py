@@ -30,7 +30,7 @@ def _left_alone(facts: Facts) -> str:
     left = threads.parked + threads.running
     what = f"{left:,} of its threads have not ended" if left else "it has not ended"
     who = f"its process {owner.pid} on {owner.host} is gone" if owner.pid else "no process has it open"
-    return f"{who}, and {what}: run the same command again; it goes on where it stopped, and pays nothing twice"
+    return f"{who}, and {what}: run the same command again; it continues where it stopped, and pays nothing twice"
 
 
 def _judge(batch: Batch, facts: Facts) -> Stuck | None:

@@ -1,4 +1,4 @@
-"""What is done at the end of the program, where nobody waits for what is queued: it is sent."""
+"""Sends queued requests at the end of the program, when no caller waits for them."""
 
 import threading
 from typing import Any, Final
@@ -26,7 +26,7 @@ def close_at_exit(what: Worker) -> None:
 
 
 def watch_at_exit(what: Worker) -> None:
-    """Have something tell at the end of the program what it leaves behind, if it is there still."""
+    """Register a warning for the end of the program about what an object leaves behind, if it still exists."""
     with _lock:
         _watched.add(what)
         _register()

@@ -9,12 +9,14 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeAlias, Unpack, get_args, overload
 
+import orjson
+
 from batch_bridge._cache import ResponseCache
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.durations import Duration, Within, duration
 from batch_bridge._core.json import messages as _messages
 from batch_bridge._core.json.json_values import dumps
-from batch_bridge._core.models import JSON, Outcome, Request, Succeeded
+from batch_bridge._core.models import JSON, Outcome, Request, Serialized, Succeeded
 from batch_bridge._core.payload.trace_context import current as current_trace
 from batch_bridge._core.policy.flush_policy import FlushPolicy, QueueSummary
 from batch_bridge._core.policy.lanes import LaneName
@@ -23,12 +25,12 @@ from batch_bridge._engine import POLL_PATIENCE
 from batch_bridge._engine.telemetry import Telemetry
 from batch_bridge._engine.waiting.ladder import OnDeadline
 from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress
-from batch_bridge._host.loop_thread import LoopThread
 from batch_bridge._host.notify import Notify
 from batch_bridge._host.report import Report
 from batch_bridge._money import Budget, Price, Prices, Quote
 from batch_bridge._node.given_items import check_item, check_items
 from batch_bridge.batcher._atexit import close_at_exit, closed, watch_at_exit
+from batch_bridge.batcher._inside import USUAL, Inside
 from batch_bridge.batcher._request_ids import DurableNames, FreshNames, Names, ReturnedNames
 from batch_bridge.batcher._retained import Retained
 from batch_bridge.batcher._submission import Ended, PendingRequest, Submission
@@ -77,7 +79,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         poll_func: `poll_func(handle) -> None | list | dict` returns the results of an ended batch; see `Bridge`.
         find_func: `find_func(key) -> handle | None`; see `Bridge`.
         max_batch_size: So many waiting items are sent at once, and no batch holds more.
-        max_batch_age: No item waits longer for others (a duration). `None`: for ever.
+        max_batch_age: No item waits longer for others (a duration). `None`: forever.
         max_batch_idle: What waits is sent once no other item has come for so long (a duration).
         should_flush_func: `should_flush_func(items, last_flushed) -> bool`, your own reason to send what waits,
             besides size and age. Asked when an item arrives and at every poll interval. `last_flushed` is a naive
@@ -86,7 +88,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         poll_interval: The longest pause between two polls of one batch (a duration).
         poll_patience: How long a batch is left in flight while every look at it fails; see `Bridge`.
         give_up_after: How long nothing may move (a duration); then who waits gets `Stalled`, and the
-            Batcher has ended; see `Runner`. With `path=` another one goes on. `None`: it tries for ever.
+            Batcher has ended; see `Runner`. With `path=` another one continues. `None`: it tries forever.
         path: The SQLite file that makes it durable. One process at a time has it open.
         on_pending: `"wait"` for the answer, or `"raise"` a `ResultPending` where it is not there yet; needs `path`.
         retention: How long the file keeps an answer for a process that comes after a crash (a duration),
@@ -107,6 +109,10 @@ class Batcher(Generic[ItemT, AnswerT]):
         on_complete: Called with the `Progress` whenever every item has ended.
         callback_workers: Threads in which callbacks run in parallel; `0` runs them in order, on the Batcher's own
             thread, which a slow one blocks.
+        relax_gc: While a thousand requests and more wait here, set the thresholds of Python's garbage collector to
+            20,000, 5 and 5, for the whole process, if they are Python's own, and put them back then: the answers of a
+            large batch are many objects without cycles, and looking through them takes a quarter of the time. `False`
+            changes nothing.
         notify: A URL of apprise, or several, to which a notice goes when a batch has ended or nothing moves: counts and
             the receipt. One that cannot be sent harms nothing. It needs the extra `notify`.
         flush: The flush policy, in place of `max_batch_size`, `max_batch_age`, `max_batch_idle` and
@@ -125,7 +131,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         *,
         submit_func: Callable[[list[ItemT]], Any],
         poll_func: Callable[[Any], Results[AnswerT] | Awaitable[Results[AnswerT]]],
-        _place: LoopThread | None = None,
+        _inside: Inside = USUAL,
         **options: Unpack[BatcherOptions],
     ) -> None: ...
     @overload
@@ -135,7 +141,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         *,
         submit_func: Submit | None = None,
         poll_func: Poll | None = None,
-        _place: LoopThread | None = None,
+        _inside: Inside = USUAL,
         **options: Unpack[BatcherOptions],
     ) -> None: ...
     def __init__(
@@ -174,8 +180,9 @@ class Batcher(Generic[ItemT, AnswerT]):
         on_item: OnItem | None = None,
         on_complete: OnProgress | None = None,
         callback_workers: int = 0,
+        relax_gc: bool = True,
         notify: Notify | None = None,
-        _place: LoopThread | None = None,
+        _inside: Inside = USUAL,
     ) -> None:
         callbacks = Callbacks(on_event, on_progress, on_item, on_complete, callback_workers)
         callbacks.check("Batcher")
@@ -220,14 +227,16 @@ class Batcher(Generic[ItemT, AnswerT]):
         )
         self._peek = peek = on_pending == "raise"
         self._names: Names
+        self._fresh_names = FreshNames()
+        self._are_fresh = path is None
         retained: Retained | None = None
         if peek:
             self._names = ReturnedNames(name)
         elif path is None:
-            self._names = FreshNames()
+            self._names = self._fresh_names
         else:
             self._names = DurableNames(name)
-            retained = Retained(name, self._names, kept_for)
+            retained = Retained(name, self._names, kept_for, most=_inside.most_retained)
         self._identity: Identity | None = getattr(bridge.provider, "identity", None) if path is not None else None
         self._is_placed = False
         shows_items = should_flush_func is not None
@@ -239,7 +248,8 @@ class Batcher(Generic[ItemT, AnswerT]):
             shows_items=shows_items,
             callbacks=callbacks,
             give_up_after=duration(give_up_after, "give_up_after"),
-            place=_place,
+            relax_gc=relax_gc,
+            inside=_inside,
         )
         self._worker.open()
         if peek:
@@ -286,7 +296,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         def resolve(_: object) -> None:
             try:
                 (result,) = self._unwrap(submission, self._wait(submission, ended), return_exceptions=False)
-            except BaseException as error:  # noqa: BLE001  # whoever asks the future gets it
+            except BaseException as error:  # noqa: BLE001  # the future raises it
                 answer.set_exception(error)
             else:
                 answer.set_result(result)
@@ -508,6 +518,8 @@ class Batcher(Generic[ItemT, AnswerT]):
     def _requests(
         self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False, is_priced: bool = False
     ) -> list[Request]:
+        if self._are_fresh and not samples:
+            return self._fresh(items, duration(deadline), is_priced=is_priced)
         within, held = duration(deadline), list(items)
         encoded = [_messages.encode(item) for item in held]  # what cannot be asked takes no name
         priced = [is_priced or _messages.has_messages(item) for item in held]
@@ -519,6 +531,8 @@ class Batcher(Generic[ItemT, AnswerT]):
     async def _arequests(
         self, items: Iterable[Any], deadline: Within = None, *, samples: bool = False, is_priced: bool = False
     ) -> list[Request]:
+        if self._are_fresh and not samples:
+            return self._fresh(items, duration(deadline), is_priced=is_priced)
         within, held = duration(deadline), list(items)
         encoded = [_messages.encode(item) for item in held]
         priced = [is_priced or _messages.has_messages(item) for item in held]
@@ -526,6 +540,22 @@ class Batcher(Generic[ItemT, AnswerT]):
             identities = await self._worker.aon_loop(lambda: self._identify(encoded))
             return self._name(encoded, self._placed(identities), within, samples=samples, priced=priced)
         return self._name(encoded, self._identify(encoded), within, samples=samples, priced=priced)
+
+    def _fresh(self, items: Iterable[Any], within: timedelta | None, *, is_priced: bool) -> list[Request]:
+        """Return requests that nobody will ask for again: their names do not depend on their items."""
+        held = list(items)
+        trace = current_trace()
+        requests: list[Request] = []
+        for item in held:
+            data, is_conversation = _messages.encode_bytes(item)
+            wants_cost = is_priced or (not is_conversation and _messages.has_messages(item))
+            requests.append(
+                Serialized("", "", data, "", "", within, "", "", trace, wants_cost, is_conversation=is_conversation)
+            )
+        ids = self._fresh_names.names(len(requests))  # what cannot be asked takes no name
+        for request, request_id in zip(requests, ids, strict=True):
+            request.id = request_id  # type: ignore[misc]  # nobody has seen it yet
+        return requests
 
     def _name(
         self,
@@ -536,7 +566,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         samples: bool,
         priced: Sequence[bool],
     ) -> list[Request]:
-        requests = []
+        requests: list[Request] = []
         equal: Counter[bytes] = Counter()
         for encoded, identity, is_priced in zip(all_encoded, identities, priced, strict=True):
             request_id = self._names.name(encoded, identity)
@@ -546,10 +576,10 @@ class Batcher(Generic[ItemT, AnswerT]):
                 sample = str(equal[content] or "")
                 equal[content] += 1
             requests.append(
-                Request(
+                Serialized(
                     request_id,
                     "",
-                    encoded,
+                    orjson.dumps(encoded),
                     sample=sample,
                     deadline=within,
                     trace=current_trace(),
@@ -585,7 +615,7 @@ class Batcher(Generic[ItemT, AnswerT]):
 
     def _first(self, submission: Submission, outcomes: Sequence[Ended]) -> tuple[str, Outcome]:
         self._give_back(submission)
-        request_id, outcome = submission.requests[0].id, outcomes[0]
+        request_id, outcome = next(iter(submission.places)), outcomes[0]
         if isinstance(outcome, PendingRequest):
             raise _pending(request_id, outcome)
         return request_id, outcome
@@ -600,7 +630,7 @@ class Batcher(Generic[ItemT, AnswerT]):
         return identities
 
     def _identify(self, items: Sequence[JSON]) -> list[bytes]:
-        """Return what the provider says decides the answers besides the items; empty if it cannot say."""
+        """Return what decides the answers besides the items, as the provider says; empty if it cannot say."""
         if self._identity is None:
             return [b""] * len(items)
         identity = self._identity
@@ -614,8 +644,10 @@ class Batcher(Generic[ItemT, AnswerT]):
         return [identify(item) for item in items]
 
     def _give_back(self, submission: Submission) -> None:
-        for request in submission.requests:
-            self._names.give_back(request.id)
+        if self._are_fresh:
+            return  # no name is used twice
+        for request_id in submission.places:
+            self._names.give_back(request_id)
 
     def _wait(self, submission: Submission, future: "concurrent.futures.Future[list[Ended]]") -> list[Ended]:
         try:
@@ -634,14 +666,17 @@ class Batcher(Generic[ItemT, AnswerT]):
     def _unwrap(self, submission: Submission, outcomes: Sequence[Ended], *, return_exceptions: bool) -> list[Any]:
         self._give_back(submission)
         answers: list[Any] = []
-        for request, outcome in zip(submission.requests, outcomes, strict=True):
+        for request_id, outcome in zip(submission.places, outcomes, strict=True):
             if isinstance(outcome, Succeeded):
-                answers.append(_messages.with_cost(_messages.decode_owned(outcome.answer), outcome.cost))
+                answer = outcome.answer
+                answers.append(
+                    answer if outcome.is_plain else _messages.with_cost(_messages.decode_owned(answer), outcome.cost)
+                )
                 continue
             error: BatchBridgeError = (
-                _pending(request.id, outcome)
+                _pending(request_id, outcome)
                 if isinstance(outcome, PendingRequest)
-                else _outcome.to_error(request.id, outcome)
+                else _outcome.to_error(request_id, outcome)
             )
             if not return_exceptions:
                 raise error

@@ -25,23 +25,29 @@ class Names(Protocol):
         ...
 
     def give_back(self, request_id: str) -> None:
-        """Note that whoever asked has been told, or waits no more: the next equal item may be the same request."""
+        """Note that the caller has its answer, or waits no more: the next equal item may be the same request."""
         ...
 
 
 class FreshNames:
-    """Ids for requests that nobody will ask for again."""
+    """Ids for requests that no caller will ask for again."""
 
     def __init__(self) -> None:
-        self._prefix = uuid.uuid4().hex[:16]
+        self._prefix = f"{uuid.uuid4().hex[:15]}f"  # so that no id looks like a number beyond 64 bits (`is_long`)
         self._count = 0
         self._lock = threading.Lock()
 
     def name(self, _: JSON, identity: bytes = b"") -> str:  # noqa: ARG002  # the protocol's
         """Return the next id."""
+        return self.names(1)[0]
+
+    def names(self, count: int) -> list[str]:
+        """Return the next ids, as many as are asked for."""
         with self._lock:
-            self._count += 1
-            return f"{self._prefix}{self._count:016x}"
+            first = self._count + 1
+            self._count += count
+        prefix = self._prefix
+        return [f"{prefix}{number:016x}" for number in range(first, first + count)]
 
     def give_back(self, request_id: str) -> None:
         """Nothing: no id is used twice."""
@@ -77,7 +83,7 @@ class DurableNames:
         """Nothing: an equal item is a new request for as long as its outcome is kept."""
 
     def told(self, ids: Iterable[str]) -> list[str]:
-        """Return the contents of requests whose outcomes are told, as hex digits; those of another process not."""
+        """Return the contents of requests whose outcomes this process has delivered, as hex digits."""
         with self._lock:
             contents = [self._asked.pop(each, None) for each in ids]
         return [each.hex() for each in contents if each is not None]
@@ -95,7 +101,7 @@ class DurableNames:
 
 
 class ReturnedNames:
-    """Ids like those of `DurableNames`, which are given out again once whoever asked has been told.
+    """Ids like those of `DurableNames`, which are given out again once the caller has its answer.
 
     So a script that asks again and again, until the answer is there and after that, asks for one request, while equal
     items that are asked side by side are several.

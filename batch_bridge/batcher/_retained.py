@@ -1,4 +1,4 @@
-"""What a durable Batcher has answered, kept for the process after a crash: for a retention, and not for ever.
+"""The answers of a durable Batcher, kept for a retention time for the process after a crash.
 
 Rows, beside those of its ledger::
 
@@ -25,22 +25,22 @@ _IN_ROW: Final = 1000
 """Requests in one row."""
 _PAGE: Final = 20
 """Rows that are read at once."""
-_MOST: Final = 1_000_000
-"""Requests of this process whose answers are kept: each takes about 200 bytes of memory."""
 
 Forget = Callable[[Sequence[str]], Awaitable[None]]
 
 
 class Retained:
-    """The outcomes that were told, and for how long they stay. One caller at a time.
+    """The delivered outcomes, and how long they stay. One caller at a time.
 
     Args:
         bridge: Part of every key.
         names: What this process calls its requests; a name may be given out again once its outcome is forgotten.
         period: How long an outcome stays at least.
+        most: Requests of this process whose answers are kept.
     """
 
-    def __init__(self, bridge: str, names: DurableNames, period: timedelta) -> None:
+    def __init__(self, bridge: str, names: DurableNames, period: timedelta, *, most: int) -> None:
+        self._most = most
         self._root = ("batch_bridge", bridge, "told")
         self._names = names
         self._period = period
@@ -50,7 +50,7 @@ class Retained:
         self._due: datetime | None = None
 
     async def note(self, store: Rows, ids: Sequence[str], now: datetime) -> None:
-        """Write down that outcomes are told, or that nobody asks for them. Durable when it returns."""
+        """Record that outcomes were delivered, or that no caller asks for them. Durable when it returns."""
         hour = _hour(now)
         puts, notes = [], []
         for start in range(0, len(ids), _IN_ROW):
@@ -65,9 +65,9 @@ class Retained:
         self._count += len(ids)
 
     async def tidy(self, store: Rows, ledger: Ledger, forget: Forget, now: datetime) -> None:
-        """Let go of what is old, and of more than is kept at all. Costs nothing until an hour has passed."""
+        """Delete old outcomes, and outcomes beyond the limit. Costs nothing until an hour has passed."""
         oldest = now - self._period
-        while self._own and (self._own[0][0] < _hour(oldest) or self._count > _MOST):
+        while self._own and (self._own[0][0] < _hour(oldest) or self._count > self._most):
             await self._forget_own(store, forget)
         if self._due is not None and now < self._due:
             return
@@ -76,7 +76,7 @@ class Retained:
         await ledger.forget_closed(oldest)
 
     async def clear(self, store: Rows, forget: Forget) -> None:
-        """Let go of all that this process has told: it ends well, and who asks again asks anew."""
+        """Delete all outcomes that this process has delivered: it ends well, so an equal item is a new request."""
         while self._own:
             await self._forget_own(store, forget)
 
@@ -91,7 +91,7 @@ class Retained:
         self._count -= count
 
     async def _forget_before(self, store: Rows, forget: Forget, before: str) -> None:
-        """Let go of what processes before this one have told before an hour."""
+        """Delete what earlier processes delivered before an hour."""
         below = MatchCondition("prefix", self._root)
         hours: list[tuple[str, ...]]
         (hours,) = await store.abatch([ListNamespacesOp((below,), max_depth=len(self._root) + 1, limit=10_000)])

@@ -27,10 +27,11 @@ class Submission:
     """Requests that were asked together and are answered together, in order.
 
     Attributes:
-        requests: What was asked.
+        requests: What was asked, until it is taken in; nobody else holds its items then.
         future: Gets the outcomes, in the order of the requests. Belongs to the caller's loop, or to no loop.
         flush: Send at once what waits when these have been queued.
         missing: How many outcomes are still to come.
+        places: Where each request stands, by its id, in their order.
         outcomes: Those that have come, by place.
     """
 
@@ -38,10 +39,12 @@ class Submission:
     future: "asyncio.Future[list[Ended]] | concurrent.futures.Future[list[Ended]]"
     flush: bool = False
     missing: int = field(init=False)
+    places: dict[str, int] = field(init=False)
     outcomes: list[Ended | None] = field(init=False)
 
     def __post_init__(self) -> None:
         self.missing = len(self.requests)
+        self.places = dict(zip([each.id for each in self.requests], range(self.missing), strict=True))
         self.outcomes = [None] * self.missing
 
     @property
@@ -49,8 +52,9 @@ class Submission:
         """The loop that the future belongs to; `None` for a caller that blocks."""
         return self.future.get_loop() if isinstance(self.future, asyncio.Future) else None
 
-    def put(self, place: int, outcome: Ended) -> bool:
+    def put(self, request_id: str, outcome: Ended) -> bool:
         """Note an outcome; return whether all are there."""
+        place = self.places[request_id]
         if self.outcomes[place] is None:
             self.outcomes[place] = outcome
             self.missing -= 1
@@ -76,7 +80,7 @@ def hand_back(submissions: Iterable[Submission], action: Callable[[Submission], 
         else:
             by_loop.setdefault(submission.loop, []).append(submission)
     for loop, held in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # its loop has ended, and nobody waits there any more
+        with contextlib.suppress(RuntimeError):  # its loop has ended, and no caller waits there any more
             loop.call_soon_threadsafe(_act, action, held)
 
 

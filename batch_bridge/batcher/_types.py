@@ -1,4 +1,4 @@
-"""What a type checker is told of a Batcher: the types of its items and answers, and its options."""
+"""A Batcher's types for type checkers: those of its items and answers, and its options."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -63,4 +63,5 @@ class BatcherOptions(TypedDict, total=False):
     on_item: OnItem | None
     on_complete: OnProgress | None
     callback_workers: int
+    relax_gc: bool
     notify: Notify | None

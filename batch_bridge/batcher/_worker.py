@@ -1,4 +1,4 @@
-"""The inside of a Batcher: an engine on another thread, and the tickets of those who wait."""
+"""The inside of a Batcher: an engine on another thread, and the submissions of its callers."""
 
 import asyncio
 import concurrent.futures
@@ -25,6 +25,7 @@ from batch_bridge._host.callbacks import Callbacks, listen
 from batch_bridge._host.engine_loop import EngineLoop
 from batch_bridge._host.eta import EtaClock, Whereabouts
 from batch_bridge._host.file_commands import FileCommands
+from batch_bridge._host.garbage_collector import relaxed
 from batch_bridge._host.loop_thread import LoopThread, Work
 from batch_bridge._host.report import Report, of_batches
 from batch_bridge._host.uncollected import warn_of_uncollected
@@ -33,11 +34,12 @@ from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._ledger.make import durable, ledger_in
 from batch_bridge._ledger.patience import Patience, PatientRows
 from batch_bridge._ledger.rows import Rows
-from batch_bridge._money import AccountLine, Cost, receipt
+from batch_bridge._money import Account, Cost, receipt
 from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._status.journal import Journal, Look
 from batch_bridge._status.models import Threads
+from batch_bridge.batcher._inside import USUAL, Inside
 from batch_bridge.batcher._look import look_at_items
 from batch_bridge.batcher._retained import Retained
 from batch_bridge.batcher._submission import Ended, PendingRequest, Status, Submission, hand_back
@@ -47,26 +49,20 @@ from batch_bridge.events import Delivered, Progress
 
 _CHUNK = 1000
 """Outcomes that are read at once."""
-_PATIENCE = 60.0
-"""Seconds within which a worker without waiting callers ends: it tries to send the queue, then closes its file."""
-
 _LOOK = 5.0
-"""Seconds that who does not wait for a batch waits for a look at whether it has ended."""
-
-_LEAVE = 1.0
-"""Seconds that its thread has at least to end in."""
+"""Seconds that a caller that does not wait for a batch still waits for one look at it."""
 
 _GLANCE = 1.0
 """Seconds after which a caller that waits for the worker's thread checks whether it is alive."""
 
-_MOST_CLOSED = 1000
-"""Ended batches that a worker in memory remembers: the creations of an hour are counted by them."""
+_MANY = 1000
+"""Requests that wait, from which on the garbage collector is relaxed."""
 
 _NO_CALLBACKS = Callbacks()
 
 T = TypeVar("T")
-Figures: TypeAlias = tuple[list[Closed], list[AccountLine], tuple[str, ...]]
-"""What a report is made of: ended batches, what each request has used, and what is wrong now."""
+Figures: TypeAlias = tuple[list[Closed], Callable[[], list[Account]], tuple[str, ...]]
+"""What a report is made of: ended batches, what returns what each request has used, and what is wrong now."""
 
 logger = logger_of(__name__)
 
@@ -80,13 +76,14 @@ class Worker:
         bridge: Whose engine it runs.
         path: The file that its ledger is kept in, or `None` for memory.
         retained: Keeps the outcomes of answered requests in the ledger, until a clean `close` at the longest. Without
-            it they are let go of when they are told.
+            it they are deleted when they are delivered.
         peek: No caller waits: a submission is answered at once with what is known, and what is new is written down
             first. The outcomes stay in the ledger for good, but for failures that may pass: those are told once.
         shows_items: Have the items of what is queued at hand, for `queued_items`.
         callbacks: What the user wants to be told.
-        give_up_after: How long nothing may move until it ends; `None`: for ever.
-        place: The thread that it runs on, which others may share; one of its own if not given.
+        give_up_after: How long nothing may move until it ends; `None`: forever.
+        relax_gc: Relax the garbage collector while many requests wait.
+        inside: How it works inside.
     """
 
     def __init__(
@@ -99,8 +96,12 @@ class Worker:
         shows_items: bool = False,
         callbacks: Callbacks = _NO_CALLBACKS,
         give_up_after: timedelta | None = None,
-        place: LoopThread | None = None,
+        relax_gc: bool = True,
+        inside: Inside = USUAL,
     ) -> None:
+        self._relax_gc = relax_gc
+        self._is_relaxed = False
+        self._relaxing = contextlib.ExitStack()
         self._listeners = listen(callbacks, self._look)
         self._asked = self._answered = 0
         self._eta: EtaClock | None = None
@@ -118,7 +119,7 @@ class Worker:
         self._sent = threading.Event()
         self._inbox: deque[Submission] = deque()
         self._flush_asked = False
-        self._waiters: dict[str, tuple[Submission, int]] = {}
+        self._waiters: dict[str, Submission] = {}
         self._rows: Rows = MemoryRows()
         self._scheduled = threading.Lock()
         self._gate = threading.Lock()
@@ -130,12 +131,13 @@ class Worker:
         self._deliveries: set[asyncio.Task[None]] = set()
         self._broken: BaseException | None = None
         self._patience: Patience | None = None
-        self._last: Figures = ([], [], ())
+        self._last: Figures = ([], list, ())
         self._closed = False
         self._is_clean = False
         self._has_warned = False
         self._opened = threading.Event()
-        self._place = place or LoopThread(f"batcher {bridge.name}")
+        self._inside = inside
+        self._place = inside.place or LoopThread(f"batcher {bridge.name}")
         self._work: Work | None = None
 
     @property
@@ -145,7 +147,7 @@ class Worker:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody waits for an answer, and nothing was handed in."""
+        """Whether no caller waits for an answer, and nothing was handed in."""
         return self._idle.is_set()
 
     def open(self) -> None:
@@ -203,19 +205,19 @@ class Worker:
     def close(self, *, wait: bool) -> None:
         """End the thread. With `wait`, flush and wait until every submission has been answered. Idempotent.
 
-        Where nobody waits for answers, it takes a minute at most. In a process that was forked it does nothing.
+        Without a waiting caller it takes a minute at most. In a forked process it does nothing.
         """
         if self._is_elsewhere:
             return
         self._opened.wait()
         was_open = not self._closed
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + self._inside.patience
         if wait and was_open:
             flushed: concurrent.futures.Future[list[Ended]] = concurrent.futures.Future()
             self._sent.clear()
             self.hand_in(Submission([], flushed, flush=True))
             flushed.result()
-            self._idle.wait(_PATIENCE if self._peek else None)
+            self._idle.wait(self._inside.patience if self._peek else None)
             if self._peek and not self._sent.wait(max(deadline - time.monotonic(), 0)):
                 logger.warning(
                     "%s: not every request could be sent; the rest is stored, and sent when the file is opened again",
@@ -228,18 +230,18 @@ class Worker:
             with contextlib.suppress(RuntimeError):  # the loop has ended already
                 self._loop.call_soon_threadsafe(self._stop.set)
         assert self._work is not None  # noqa: S101  # it is open
-        self._work.join(max(deadline - time.monotonic(), _LEAVE) if self._peek else None)
+        self._work.join(max(deadline - time.monotonic(), self._inside.leave) if self._peek else None)
         if self._work.is_alive():
             logger.warning(
                 "%s: a call to the provider is still under way; its result is looked up when the file is opened again",
                 self._bridge.name,
                 extra=about(bridge=self._bridge.name),
             )
-        if wait and was_open and self._broken is not None:  # nobody may have been told yet
+        if wait and was_open and self._broken is not None:  # perhaps no caller has seen it yet
             raise self._broken
 
     def end_soon(self) -> None:
-        """Do what `close(wait=False)` does, without blocking: for who may run on any thread, such as a finalizer."""
+        """Do what `close(wait=False)` does, without blocking: for callers on any thread, such as a finalizer."""
         if self._is_elsewhere:
             return
         self._closed = True
@@ -263,7 +265,7 @@ class Worker:
             self._opened.wait()
         if not self._can_call:
             return function()
-        return self._call_there(function).result(_PATIENCE)
+        return self._call_there(function).result(self._inside.patience)
 
     async def aon_loop(self, function: Callable[[], T]) -> T:
         """Do what `on_loop` does, without blocking."""
@@ -340,7 +342,8 @@ class Worker:
                 "Batcher.report() was called by a callback on the Batcher's own thread, and would wait for itself; "
                 "give the Batcher callback_workers=1, or ask from another thread"
             )
-        closed, lines, problems = self._ask_figures() or self._last
+        closed, accounts, problems = self._ask_figures() or self._last
+        lines = [line for account in accounts() for line in account.each()]
         return of_batches(closed, receipt([(self._bridge.prices, lines)]), threads=self._answered, problems=problems)
 
     def _ask_figures(self) -> Figures | None:
@@ -360,8 +363,7 @@ class Worker:
     async def _figures(self) -> Figures:
         assert self._engine_loop is not None  # noqa: S101  # set before the loop takes calls
         engine = self._engine_loop.engine
-        lines = [line for account in await engine.accounts() for line in account.each()]
-        return await engine.closed_batches(), lines, engine.problems
+        return await engine.closed_batches(), await engine.accounts_unread(), engine.problems
 
     async def _cancel(self) -> int:
         assert self._engine_loop is not None  # noqa: S101  # set before the loop takes calls
@@ -392,19 +394,21 @@ class Worker:
         while self._inbox:
             submission = self._inbox.popleft()
             self._flush_asked = self._flush_asked or submission.flush
-            for place, request in enumerate(submission.requests):
-                self._waiters[request.id] = (submission, place)
-            self._asked += len(submission.requests)
+            self._waiters.update(dict.fromkeys(submission.places, submission))
+            self._asked += len(submission.places)
             self._engine_loop.collect(submission.requests)
-            if not submission.requests:
+            if self._listeners is None:
+                submission.requests.clear()  # the list that its caller holds, too
+            if not submission.places:
                 hand_back([submission], Submission.resolve)
+        self._relax()
         if self._flush_asked or self._peek:
             self._engine_loop.wake()
         self._look_whether_idle()
 
     def _ended(self, error: BaseException | None) -> None:
         if error is not None:
-            self._broken = error  # handed to everybody who waits
+            self._broken = error  # raised to every waiting caller
         with self._gate:  # nothing is handed in behind our back
             self._closed = True
         self._fail_all()
@@ -416,9 +420,10 @@ class Worker:
         reason = self._broken or BatcherClosedError(
             "this Batcher was closed before the batch had ended; with path= the next equal request gets the answer"
         )
-        submissions = {submission for submission, _ in self._waiters.values()} | set(self._inbox)
+        submissions = {*self._waiters.values(), *self._inbox}
         self._waiters.clear()
         self._inbox.clear()
+        self._relax()
         hand_back(submissions, lambda submission: submission.fail(reason))
 
     async def _run(self) -> None:
@@ -432,7 +437,7 @@ class Worker:
                 self._patience = Patience("ledger", tell=tell)
                 self._rows = PatientRows(file, self._patience)
             rows, name = self._rows, self._bridge.name
-            ledger = durable(rows, name) if self._peek else ledger_in(rows, name, most_closed=_MOST_CLOSED)
+            ledger = durable(rows, name) if self._peek else ledger_in(rows, name, most_closed=self._inside.most_closed)
             engine = self._bridge.engine(ledger)
             engine.standstill = Standstill(self._give_up_after)
             self._engine_loop = EngineLoop(
@@ -466,7 +471,7 @@ class Worker:
             self._last = await self._figures()
 
     async def _drive(self, engine_loop: EngineLoop) -> None:
-        """Answer what comes until it is closed, or cannot go on."""
+        """Answer what comes until it is closed, or cannot continue."""
         driving = asyncio.create_task(engine_loop.run())
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait((driving, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -474,21 +479,21 @@ class Worker:
         self._closed = True
         if self._patience is not None:
             self._patience.hurry()
-        engine_loop.stop()  # a submission that is cut off is a batch that nobody knows of
+        engine_loop.stop()  # a submission that is cut off leaves a batch that no ledger knows
         if not driving.done():
-            self._fail_all()  # who waits need not wait for that
+            self._fail_all()  # callers need not wait for that
         await driving
         self.warn_of_uncollected()
 
     async def _keep_journal(self, file: Rows, stack: contextlib.AsyncExitStack) -> None:
-        """Write down how it is, for who watches its file, and do what they ask."""
+        """Write its state for observers of its file, and carry out their commands."""
         assert self._engine_loop is not None  # noqa: S101  # it is open
         journal = Journal(file, "batcher", self._shown, FileCommands(file, _Hands(self._engine_loop)))
         stack.push_async_exit(Closing((journal.close,)))
         await journal.open()
 
     async def _open_notices(self, engine: Engine, stack: contextlib.AsyncExitStack) -> None:
-        """Have people told of batches that end, if anybody is to be told."""
+        """Send notices of batches that end, if the bridge has a notifier."""
         file = "" if self._path is None else os.fspath(self._path)
         notices = batch_notices(self._bridge.name, engine, self._bridge.notifier, self._rows, file)
         if notices is not None:
@@ -523,12 +528,12 @@ class Worker:
         delivery.add_done_callback(self._delivered_to)
 
     async def _forget(self, request_ids: Sequence[str]) -> None:
-        """Let go of outcomes that nobody has asked for again meanwhile. In a turn, so that none is looked up now."""
+        """Delete outcomes that no caller has asked for meanwhile. In a turn, so that no lookup runs beside it."""
         assert self._engine_loop is not None  # noqa: S101
         await self._engine_loop.engine.forget([each for each in request_ids if each not in self._waiters])
 
     def _collected(self, requests: list[Request]) -> None:
-        """Tell those who do not wait that their requests are queued, and have those on their way looked at first."""
+        """Answer callers that do not wait that their requests are queued; look first at those on their way."""
         assert self._engine_loop is not None  # noqa: S101
         if self._items is not None:
             self._items.update((request.id, _messages.decode(request.item)) for request in requests)
@@ -542,22 +547,22 @@ class Worker:
             asyncio.get_running_loop().call_later(_LOOK, self._tell_pending, taken_in)
 
     def _tell_pending(self, request_ids: Iterable[str]) -> None:
-        """Tell those who do not wait that there is no outcome yet, unless one is about to be told."""
+        """Answer callers that do not wait that there is no outcome yet, unless one is about to be delivered."""
         assert self._engine_loop is not None  # noqa: S101
         engine = self._engine_loop.engine
         done = []
         for request_id in request_ids:
             if request_id in self._untold and request_id not in self._ready:
                 self._untold.discard(request_id)
-                submission, place = self._waiters.pop(request_id, (None, 0))
+                submission = self._waiters.pop(request_id, None)
                 status: Status = "in_flight" if engine.is_sent(request_id) else "queued"
-                if submission is not None and submission.put(place, PendingRequest(status)):
+                if submission is not None and submission.put(request_id, PendingRequest(status)):
                     done.append(submission)
         hand_back(done, Submission.resolve)
         self._look_whether_idle()
 
     def _turned(self) -> None:
-        """Tell those who do not wait, now that batches that were due have been looked at; drop items that are sent."""
+        """Answer callers that do not wait, after due batches have been looked at; drop items that are sent."""
         assert self._engine_loop is not None  # noqa: S101
         engine = self._engine_loop.engine
         if self._items is not None and len(self._items) > engine.queued:
@@ -577,27 +582,31 @@ class Worker:
             outcomes = await self._engine_loop.engine.outcomes(chunk)
             done = []
             told: list[tuple[Request, Outcome]] = []
+            waiters, listens = self._waiters, self._listeners is not None
             for request_id, outcome in outcomes.items():
-                submission, place = self._waiters.pop(request_id, (None, 0))
+                submission = waiters.pop(request_id, None)
                 if submission is None:
                     continue
-                self._count(outcome)
-                if submission.put(place, outcome):
+                self._answered += 1
+                if type(outcome) is not Succeeded:
+                    self._count_failure(outcome)
+                if submission.put(request_id, outcome):
                     done.append(submission)
-                if self._listeners is not None:
-                    told.append((submission.requests[place], outcome))
+                if listens:
+                    told.append((submission.requests[submission.places[request_id]], outcome))
             if self._peek:
                 self._ready.difference_update(chunk)
                 self._untold.difference_update(outcomes)
                 self._tell_pending(each for each in chunk if each not in outcomes)
                 passing = [request_id for request_id, outcome in outcomes.items() if is_transient(outcome)]
-                await self._engine_loop.engine.forget(passing)  # before it is told: who asks again asks anew
-            elif self._retained is not None:  # who dies may ask again, but for what may pass
+                await self._engine_loop.engine.forget(passing)  # before delivery: the next equal item asks again
+            elif self._retained is not None:  # a process that dies may ask again, except for passing failures
                 self._engine_loop.forget(each for each, outcome in outcomes.items() if is_transient(outcome))
-                if answered := [request.id for submission in done for request in submission.requests]:
+                if answered := [each for submission in done for each in submission.places]:
                     await self._retained.note(self._rows, answered, _clock.now())
             else:
                 self._engine_loop.forget(outcomes)
+            self._look_whether_idle()  # before they are told: who closes it then finds it idle
             hand_back(done, Submission.resolve)
             await self._tell(told)
         self._look_whether_idle()
@@ -613,7 +622,7 @@ class Worker:
             self._listeners.complete()
 
     async def _cost_of(self, request_id: str) -> Cost | None:
-        """Return what a request has cost, and let go of that; `None` if nobody is told."""
+        """Return what a request has cost, and forget it; `None` if no callback wants it."""
         assert self._engine_loop is not None  # noqa: S101  # it is open
         engine = self._engine_loop.engine
         if self._listeners is None or not self._listeners.wants_item_cost:
@@ -640,8 +649,7 @@ class Worker:
     def _whereabouts(self) -> Whereabouts:
         return Threads(self._asked, self._answered, 0, self._asked - self._answered, 0), (), None
 
-    def _count(self, outcome: Outcome) -> None:
-        self._answered += 1
+    def _count_failure(self, outcome: Outcome) -> None:
         if not isinstance(outcome, Succeeded):
             self._failures[_outcome.code(outcome)] += 1
 
@@ -665,6 +673,16 @@ class Worker:
     def _look_whether_idle(self) -> None:
         if not self._waiters and not self._inbox:
             self._idle.set()
+        self._relax()
+
+    def _relax(self) -> None:
+        """Relax the garbage collector while many wait."""
+        if self._relax_gc and not self._is_relaxed and len(self._waiters) >= _MANY:
+            self._is_relaxed = True
+            self._relaxing.enter_context(relaxed())
+        elif self._is_relaxed and not self._waiters:
+            self._relaxing.close()
+            self._is_relaxed = False
 
 
 class _Hands:

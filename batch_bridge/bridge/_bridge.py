@@ -32,6 +32,7 @@ from batch_bridge._money import Budget, Lane, Price, Prices, Purse, Quote, of_as
 from batch_bridge._node.platform.client import LINGER as LINGER_ON_SERVER
 from batch_bridge._node.platform.client import Access, Service, introduce, introduce_built
 from batch_bridge._node.platform.keys import KeyRing
+from batch_bridge._server.delivery import DELIVERY_LIMITS
 from batch_bridge._server.graph import build
 from batch_bridge._server.port.threads import ThreadServer
 from batch_bridge._server.tick import ServerHost
@@ -70,14 +71,14 @@ class Bridge:
     Args:
         provider: Answers the requests; instead of `submit` and `poll`.
         submit: Sends a batch. With a second parameter it also gets the batch's key, for `find`.
-        poll: Tells whether the batch has ended, and with what.
+        poll: Returns whether the batch has ended, and its results.
         find: `find(key) -> handle | None` tells, after a crash in the middle of `submit`, whether the batch was
             created. Without it the requests of that batch fail, because the bridge cannot find out.
         name: What `wait(…, batcher=…)` calls it. Also part of every stored key: a bridge that is renamed does not find
             its batches again.
         flush: When to send what has been pooled.
         poll_interval: The longest pause between two polls of one batch (a duration). The first polls
-            come quicker.
+            come quicker; where webhooks tell of ends, the pauses are up to four times as long.
         poll_patience: How long a batch is left in flight while every look at it fails with an exception that `poll`, or
             `find`, has raised (a duration); after that its requests fail, though they may have been
             billed. Hours in which no process looks do not count. A provider that says that it is out of reach
@@ -120,7 +121,7 @@ class Bridge:
             counts what the batch has answered all the same in `Report.paid_twice`. A pair cannot cancel: for it the
             second is done whatever is said here. In a `ladder` a batch is stopped early enough for the next lane; what
             it has not told by that lane's last chance moves on. An answer that arrives all the same is kept.
-        fallback: Who answers what is late: a provider, in realtime if it has a realtime way. By default the provider
+        fallback: The provider of late requests, in realtime if it has a realtime way. By default the provider
             itself, in realtime. Not with a `ladder`, whose last lane answers what is late.
         per_tenant: How much of one user of a LangGraph server may wait to be sent; what is over the limit ends as
             `RequestFailed` with the code `"tenant_limit"`. `None`: no limit. Users take turns in any case.
@@ -225,6 +226,7 @@ class Bridge:
         self._retention = _positive(retention)
         self._access = Access(_service(client), LINGER_ON_SERVER if self._linger is None else math.ceil(self._linger))
         self._hosts: dict[str, ServerHost] = {}
+        self._delivery_limits = DELIVERY_LIMITS
         self._graph: CompiledStateGraph[Any, Any, Any, Any] | None = None
         self.__annotations__: dict[str, Any] = {}  # Aegra asks what it calls for its hints, as if it were a function
 
@@ -369,6 +371,7 @@ class Bridge:
                 self._retention,
                 listeners=self.listen(),
                 notifier=self._notifier,
+                delivery=self._delivery_limits,
             )
         return self._hosts[graph_id]
 

@@ -19,7 +19,7 @@ class Predicate:
 
     Args:
         when: The user's function.
-        bridge: Whose queue it judges.
+        bridge: The bridge of the queue.
     """
 
     def __init__(self, when: Callable[[QueueSummary], bool], bridge: str) -> None:

@@ -53,7 +53,7 @@ def ladder_of(  # what a bridge was given
     """Return the ladder of named lanes; that of the bridge's own provider is `home_of` them.
 
     Args:
-        provider: Whose lanes they are.
+        provider: The provider of the lanes.
         names: The lanes, from the patient to the quick.
         given: The deadline, as it was given.
         policy: What becomes of a batch that is late.
@@ -88,10 +88,10 @@ def check_lanes(provider: Provider, names: Sequence[LaneName], *, is_argument: b
     """Return the lanes of a ladder that a provider has.
 
     Args:
-        provider: Whose lanes they are to be.
+        provider: The provider of the lanes.
         names: The lanes.
-        is_argument: They were passed; else the environment names them, and what is missing is left out.
-        what: Whose argument it is, for the error.
+        is_argument: Whether they were passed. Else the environment names them, and missing lanes are left out.
+        what: The object with this argument, for the error.
 
     Raises:
         ValueError: The provider lacks one of them; the error lists those that it has.

@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from batch_bridge._core.closing import close_all
-from batch_bridge._core.models import JSON, Ended, InProgress, Limits, Measure, Request
+from batch_bridge._core.models import JSON, Ended, InProgress, Limits, LineFrame, Measure, Request
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.policy.lanes import LANES, lane_in, lanes_of, no_lane, open_lane
 from batch_bridge._core.policy.mode import NAMES, VARIABLE, Mode, resolve_mode
-from batch_bridge._core.provider import Provider, has_realtime
+from batch_bridge._core.provider import Provider, conversations_of, has_realtime, knows_conversations
 from batch_bridge._core.wording.log import logger_of
 from batch_bridge.providers._realtime.provider import Realtime
 
@@ -24,8 +24,8 @@ AnyMode: TypeAlias = Mode | Literal["auto"]
 class ModeSwitch:
     """Sends each batch one of two ways: by the provider's batch API, or in another lane, all or if it is small.
 
-    What was sent in one lane is looked after in that lane, whatever the mode is by then: a batch that a process before
-    this one has left in flight is still adopted in realtime mode.
+    A batch stays in the lane in which it was sent, even if the mode has changed: a batch that an earlier process left
+    in flight is still adopted in realtime mode.
 
     Args:
         batch: The provider. What it has besides the verbs of a `Provider` can be asked here too.
@@ -71,10 +71,23 @@ class ModeSwitch:
         """How batches are answered: in which lane, or `auto` for realtime or batches."""
         return self._lane if self._below == math.inf else "auto" if self._below else "batch"
 
+    def conversations(self) -> tuple[LineFrame, str] | None:
+        """See `knows_conversations`."""
+        return None if self._is_elsewhere else conversations_of(self._batch)
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether all goes to a lane that is neither batch nor realtime."""
+        return self._below == math.inf and self._lane != "realtime"
+
+    @knows_conversations
     def measure(self, request: Request) -> Measure:
         """Both ways refuse the same requests; other lanes may refuse more."""
-        is_other = self._below == math.inf and self._lane != "realtime"
-        return self._twin.measure(request) if is_other else self._batch.measure(request)
+        if self._below < math.inf:
+            return self._batch.measure(request)
+        if self._lane == "realtime":
+            return self._batch.measure(request)._replace(prefix=None)  # no request waits for a batch
+        return self._twin.measure(request)._replace(prefix=None)
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
         """Choose the way, for good."""
@@ -150,11 +163,11 @@ def switch(
     """Return the provider and the policy for a mode, and the mode that counts.
 
     Args:
-        provider: Who answers.
+        provider: The provider.
         flush: When to send, in a mode that pools.
         mode: As it was given; `None` leaves it to the environment.
         realtime_below: As it was given, for `"auto"`.
-        what: Whose arguments these are, for the errors.
+        what: The object with these arguments, for the errors.
 
     Raises:
         TypeError: The provider has no realtime way, and one was asked for.

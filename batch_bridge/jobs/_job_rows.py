@@ -33,8 +33,8 @@ class Job:
         submitted_at: Aware UTC.
         written: All its requests are in the ledger.
         cancelled: Its cancel was asked for.
-        batches: Keys of its batches, oldest first; those that came to nothing too.
-        stopped: Keys of those that the provider was told to cancel.
+        batches: Keys of its batches, oldest first, including failed ones.
+        stopped: Keys of those whose cancellation the provider was asked for.
         ended: Every request has its outcome.
         groups: What its requests were asked of, as the provider groups them: endpoint and model.
         settings: A digest of all that decides their answers; empty where the provider does not tell.

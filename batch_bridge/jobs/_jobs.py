@@ -198,7 +198,7 @@ class Jobs:
 
         Args:
             handle: The job.
-            timeout: How long (a duration); `None`: for ever.
+            timeout: How long (a duration); `None`: forever.
 
         Raises:
             TimeoutError: It has not ended yet. It continues; call this again later.

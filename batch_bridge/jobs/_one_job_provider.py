@@ -1,6 +1,5 @@
 """A provider whose batches hold requests of one job each, so that a job can be cancelled without its neighbours."""
 
-from dataclasses import replace
 from typing import Any, cast
 
 from batch_bridge._core.models import Intent, Measure, Request, SubmittedBatch
@@ -21,7 +20,7 @@ class Apart:
     def measure(self, request: Request) -> Measure:
         """See `Provider`."""
         measure = self._provider.measure(request)
-        return replace(measure, group=f"{request.thread} {measure.group}")
+        return measure._replace(group=f"{request.thread} {measure.group}")
 
     def quota_of(self, group: str) -> str:
         """Return the provider's own group: it counts what is enqueued without regard to jobs."""

@@ -36,8 +36,8 @@ class JobsSession:
     Args:
         ledger: The jobs.
         engine: Over that ledger, with a provider that keeps jobs apart.
-        provider: Whom to tell that a batch is to be cancelled.
-        board: Where is written down which jobs people were told of.
+        provider: The provider that cancels batches.
+        board: Records which jobs' notices were sent.
     """
 
     def __init__(self, ledger: Ledger, engine: Engine, provider: Provider, board: Board) -> None:

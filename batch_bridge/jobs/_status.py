@@ -49,7 +49,7 @@ class JobStatus:
         outcomes: The number of ended requests by outcome: `succeeded`, `errored`, `expired`, `cancelled`.
         batches: Its batches, oldest first.
         submitted_at: When it was submitted, aware UTC.
-        last_error: The last failure in this call, for a person to read; empty if there was none. It is retried.
+        last_error: The last failure in this call, for a person to read; empty without one. It is retried.
         key: What it was named when it was submitted; empty if it was not, or by an earlier version.
     """
 

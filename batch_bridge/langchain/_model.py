@@ -71,7 +71,7 @@ class _Line:
     """An instance's way to its batches.
 
     Attributes:
-        asker: Who is asked.
+        asker: Sends the requests.
         fields: What the twin that makes the calls has in place of the model's own clients.
         client: What holds the credentials of the model's own calls.
     """

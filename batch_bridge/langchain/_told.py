@@ -47,7 +47,7 @@ def parked(run: ModelRun) -> LLMResult:
 def endings(run: ModelRun, result: ChatResult, answers: Collected) -> Iterator[LLMResult]:
     """Yield the results that callbacks receive now at a call's end; `run` has only their handlers meanwhile.
 
-    In the end `run` has the others, whom LangChain tells of the result as it is.
+    At the end `run` has the other handlers, which receive LangChain's own result.
     """
     handlers = run.handlers
     tracers = [each for each in handlers if _is_langsmith(each)]

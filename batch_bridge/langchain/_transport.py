@@ -66,7 +66,7 @@ class BatchTransport:
     What is raised while a request is asked leaves as a `ExceptionTunnel`, so that no SDK calls again or wraps it.
 
     Args:
-        asker: Who is asked.
+        asker: Sends the requests.
         read: Makes an item of a request.
         usual: Headers of the client, which go with each of its calls.
     """

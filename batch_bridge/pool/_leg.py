@@ -11,6 +11,7 @@ from batch_bridge._core.payload.interrupt_payload import Asked
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._ledger.patience import Patience
 from batch_bridge._ledger.rows import Rows
+from batch_bridge._node.pending_waits import LONG_GRACE
 from batch_bridge._node.untracked_state import UntrackedMemory
 from batch_bridge.runner._run import Run
 from batch_bridge.runner._threads.recovery import Failures
@@ -28,7 +29,7 @@ class LegHost:
         graph: Compiled, with the leg's checkpointer.
         bridges: The names of the pool's bridges.
         rows: Where the ledgers are.
-        by: Who asks: this process.
+        by: The asker: this process.
         patience: With the checkpointer.
     """
 
@@ -37,6 +38,7 @@ class LegHost:
         self.bridges = bridges
         self.failures = Failures(rows)
         self.untracked = UntrackedMemory()
+        self.grace = LONG_GRACE
         self.unclaimed = Unclaimed(rows)
         self.by = by
         self.patience = patience

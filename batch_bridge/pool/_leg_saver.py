@@ -21,7 +21,7 @@ class LegSaver(AsyncPostgresSaver):
 
     Args:
         connections: Where the checkpoints and the threads are.
-        thread: Whose leg it is.
+        thread: The thread of the leg.
         token: The leg's; see `ThreadTable.take`.
     """
 

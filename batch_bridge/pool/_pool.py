@@ -61,7 +61,7 @@ class Pool:
         results = await pool.abatch(inputs, run_id="eval-7")     # from any process
 
     Each thread is a job of procrastinate, with a lock of its own, so that one process runs it at a time. One process
-    holds the queue of the bridges, and sends their batches; if it dies, another one goes on within two seconds. All of
+    holds the queue of the bridges, and sends their batches; if it dies, another takes over within two seconds. All of
     a wave goes out in one batch as soon as no thread runs, unless `FlushPolicy` says otherwise.
 
     The same `run_id` again, from anywhere, continues the run, as in a `Runner`: threads that have ended are not run
@@ -72,7 +72,7 @@ class Pool:
             `AsyncPostgresSaver`; a checkpointer of its own is not used.
         bridges: One or several bridges; nodes refer to them by name. The same ones in each process.
         dsn: The database. The tables are made where they are missing.
-        name: Tells pools of one database from each other. Their bridges have names of their own, too: a bridge's queue
+        name: Distinguishes pools of one database. Their bridges have names of their own, too: a bridge's queue
             belongs to its name, whichever pool asks.
         concurrency: Threads that this process runs at the same time; parked ones do not count.
 
@@ -294,7 +294,7 @@ class Pool:
                 begun = True
             if not begun:
                 raise RunnerStateError(
-                    f"thread {given.thread!r} is under way, or does not exist; wait for it, and then go on with it"
+                    f"thread {given.thread!r} is under way, or does not exist; wait for it, and then continue it"
                 )
             while not (ended := await self._threads.ended_of([given.thread])):  # noqa: ASYNC110  # others end it
                 await asyncio.sleep(_LOOK)

@@ -60,7 +60,7 @@ CREATE INDEX IF NOT EXISTS batch_bridge_threads_parked ON batch_bridge_threads (
 
 
 class Given(NamedTuple):
-    """A thread that is to be begun, or to go on with something new."""
+    """A thread that is to be begun, or to continue with something new."""
 
     thread: str
     run: str
@@ -114,7 +114,7 @@ class ThreadTable:
 
     Args:
         connections: Where they are.
-        app: Whose jobs threads are.
+        app: The app whose jobs the threads are.
         pool: The pool's name.
         patience: With the database.
     """
@@ -192,7 +192,7 @@ class ThreadTable:
             )
 
     async def go_on(self, given: Given) -> bool:
-        """Have a thread that waits for a person, or has ended, go on with something; return whether it does.
+        """Continue a thread that waits for a person, or has ended, with something; return whether that is possible.
 
         Raises:
             RunnerStateError: It belongs to another pool.
@@ -216,7 +216,7 @@ class ThreadTable:
 
     @_patient
     async def resume(self, handle: str) -> bool:
-        """Have a parked thread go on: its answers are there. Returns whether it was parked."""
+        """Resume a parked thread: its answers are there. Return whether it was parked."""
         async with self._connections.connection() as connection, connection.transaction():
             cursor = await connection.execute(
                 "UPDATE batch_bridge_threads SET state = 'ready', changed_at = clock_timestamp() "

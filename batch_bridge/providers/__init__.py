@@ -1,4 +1,4 @@
-"""Who answers batches: one module for each vendor, and `create`, which makes a provider by its name."""
+"""The providers: one module for each vendor, and `create`, which makes a provider by its name."""
 
 from batch_bridge.providers._shared.allow import Allow
 from batch_bridge.providers._shared.create import create

@@ -5,11 +5,21 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-import orjson
-
 from batch_bridge._core.json import messages as _messages
 from batch_bridge._core.json.json_values import to_json
-from batch_bridge._core.models import JSON, Ended, Errored, InProgress, Limits, Measure, Outcome, Request, Succeeded
+from batch_bridge._core.models import (
+    JSON,
+    Ended,
+    Errored,
+    InProgress,
+    Limits,
+    Measure,
+    Outcome,
+    Request,
+    Serialized,
+    Succeeded,
+    item_bytes,
+)
 from batch_bridge._core.outcomes import nothing
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge.errors import BadPollResultError, BatchFailed, JSONError, SubmissionRefused, SubmissionUnknown
@@ -50,15 +60,16 @@ class CallableProvider:
 
     def measure(self, request: Request) -> Measure:
         """Everything may share a batch; the size is that of the item as JSON."""
-        return Measure(group="", bytes=len(orjson.dumps(request.item)))
+        return Measure(group="", bytes=len(item_bytes(request)))
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:  # noqa: ARG002
-        """Note the ids that the items carry, for a handle that `find` tells; there is nothing else to prepare."""
+        """Note the ids of the items, for a handle that `find` returns; there is nothing else to prepare."""
         return None if self._find is None else with_ids(None, _ids(requests))
 
-    async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:  # noqa: ARG002
+    async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:
         """Call the user's `submit` with the items, in order."""
-        items = [_messages.decode(request.item) for request in requests]
+        ids = _ids(requests) if self._find is None else split_handle(prepared)[1]
+        items = [_own(request) for request in requests]
         handle = await _call(self._submit, items, *([key] if self._takes_key else []))
         if isinstance(handle, BaseException):
             raise _logged.logged_as(SubmissionRefused(said(handle)), f"submit() returned {_logged.said(handle)}")
@@ -68,7 +79,7 @@ class CallableProvider:
                 "find it, such as the provider's id. The batch may still have been created, and billed",
                 code="no_handle",
             )
-        return with_ids(_handle(handle, "submit"), _ids(requests))
+        return with_ids(_handle(handle, "submit"), ids)
 
     async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
         """Call the user's `poll` and judge what it returned.
@@ -106,6 +117,13 @@ class CallableProvider:
 
     async def aclose(self) -> None:
         """Nothing to close."""
+
+
+def _own(request: Request) -> object:
+    """Return an item as the user's function gets it, which may change it."""
+    if type(request) is Serialized and not _messages.may_hold_messages(request.data):
+        return request.item
+    return _messages.decode(request.item)
 
 
 def _ids(requests: Sequence[Request]) -> Ids | None:
@@ -233,7 +251,7 @@ def _outcome(result: object) -> Outcome:
 
 
 def said(error: BaseException) -> str:
-    """Return what an exception says, with its kind."""
+    """Return an exception's text, with its type."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

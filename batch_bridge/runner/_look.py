@@ -106,7 +106,7 @@ class EndedRuns:
             del self._rows[next(iter(self._rows))]
 
     def take(self, calls: Iterable[Run]) -> dict[str, Row]:
-        """Return the rows of runs that have ended since the last time, and of those that go on."""
+        """Return the rows of runs that have ended since the last time, and of those under way."""
         rows, self._rows = self._rows, {}
         unnamed = self._unnamed.copy()
         for call in calls:

@@ -1,4 +1,4 @@
-"""What LangGraph's `ainvoke` takes besides an input, a config and a context, and what is told of anything else."""
+"""The options of LangGraph's `ainvoke` besides an input, a config and a context, and the errors for all others."""
 
 import difflib
 import inspect

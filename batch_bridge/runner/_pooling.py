@@ -13,9 +13,13 @@ class Activity:
     """Which calls of a Runner are open, and which are busy. To ask costs the same however many single calls there are.
 
     A call of many inputs knows when nothing more can come of it. A single one does not know what follows it.
+
+    Args:
+        quiet: How long nothing may come until what single calls wait for is sent.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: timedelta = QUIET) -> None:
+        self._quiet = quiet
         self._singles: set[Run] = set()
         self._batches: set[Run] = set()
         self._busy: set[Run] = set()
@@ -62,4 +66,4 @@ class Activity:
             return None if self._busy else AT_ONCE
         if not self._busy and any(is_asked_by(each) for each in self._batches):
             return AT_ONCE
-        return QUIET if policy.max_idle is None else None  # the engine sees to the policy's own quiet
+        return self._quiet if policy.max_idle is None else None  # the engine sees to the policy's own quiet

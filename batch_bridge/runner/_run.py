@@ -64,6 +64,7 @@ class RunHost(Protocol):
     bridges: frozenset[str]
     failures: Failures
     untracked: UntrackedMemory
+    grace: float
     unclaimed: Unclaimed
     by: str
     """Who asks: this session."""
@@ -85,7 +86,7 @@ class RunHost(Protocol):
         ...
 
     def release(self, thread: Thread) -> None:
-        """Let go of an ended thread's outcomes."""
+        """Release an ended thread's outcomes."""
         ...
 
     def abandon(self, thread: Thread) -> None:
@@ -158,7 +159,7 @@ class Run:
         self._joined: dict[str, list[asyncio.Future[Any]]] = {}
         self._results: asyncio.Queue[tuple[int, Any] | BaseException | None] = asyncio.Queue()
         self._cancelled = False
-        self._context = contextvars.copy_context()  # of who has called: a thread is resumed in it, too
+        self._context = contextvars.copy_context()  # the caller's: a thread is resumed in it, too
         self.live = 0
         self.done = 0
         self.ended_before = 0
@@ -223,7 +224,7 @@ class Run:
             yield result
 
     def tell_begun(self) -> None:
-        """Log that it begins. A call of one thread is told at DEBUG: a service makes very many."""
+        """Log that it begins. A call of one thread is logged at DEBUG: a service makes very many."""
         if self.total is None:
             logger.log(self._level, "run %r begins", self.run_id, extra=about(run=self.run_id))
         else:
@@ -267,7 +268,7 @@ class Run:
     def join(self, thread_id: str, value: object) -> asyncio.Future[Any] | None:
         """Return a future for the result of a thread that this call drives; `None` if `value` asks for something else.
 
-        It is cancelled if this call is ended before: whoever waits for it goes on with the thread.
+        The future is cancelled if this call ends before the thread: its waiter then continues the thread.
 
         Args:
             thread_id: The thread.
@@ -297,8 +298,8 @@ class Run:
     def retry(self, thread_id: str | None = None) -> int:
         """Run threads again that have failed in this call, and return how many; each yields a result again.
 
-        They go on from their last checkpoint, and ask anew for what has failed. One that its call has ended without is
-        run by the next call.
+        They continue from their last checkpoint, and repeat the requests that have failed. If their call has ended
+        meanwhile, the next call runs them.
         """
         if self._cancelled or (self._inputs is None and not self.live):
             return 0
@@ -349,7 +350,7 @@ class Run:
                 joined.cancel()
 
     def pump(self) -> None:
-        """Start what there is room for: threads that were answered first, then new inputs."""
+        """Start as many threads as there is room for: answered threads first, then new inputs."""
         while not self._cancelled and len(self._running) < self._limit:
             if self._ready:
                 self._spawn(self._resume, self._ready.popleft())
@@ -399,7 +400,7 @@ class Run:
             if self._host.patience.has_given_up(error):  # it is not the thread that has failed
                 raise
             self._host.abandon(thread)
-            if thread.named:  # it can be run again, and asks anew then for what has failed; what was not sent has not
+            if thread.named:  # its next run repeats what failed; an unsent request has not failed
                 asks_anew = not isinstance(error, BudgetExceeded)
                 await self._host.failures.note(thread, self.run_id, _code(error), asks_anew=asks_anew)
             else:
@@ -472,7 +473,7 @@ class Run:
         thread = Thread(index, thread_id, digest, named)
         if thread_id in self._host.under_way:
             raise ThreadUnderWayError(
-                f"thread {thread_id!r} is under way in this Runner already; await what drives it, then go on with it"
+                f"thread {thread_id!r} is under way in this Runner already; await what drives it, then continue it"
             )
         self._host.under_way[thread_id] = self
         self._threads[thread_id] = thread
@@ -488,7 +489,7 @@ class Run:
         return config  # type: ignore[return-value]
 
     async def _begin(self, thread: Thread, value: Any) -> None:
-        link = Link(self._host.bridges, by=self._host.by, untracked=self._host.untracked)
+        link = Link(self._host.bridges, by=self._host.by, untracked=self._host.untracked, grace=self._host.grace)
         replay = False
         if self._is_new:
             link.loaded = (None,)
@@ -506,7 +507,13 @@ class Run:
         await self._step(thread, value, self._config(thread, link, replay=replay), link)
 
     async def _resume(self, thread: Thread) -> None:
-        link = Link(self._host.bridges, thread.failures, by=self._host.by, untracked=self._host.untracked)
+        link = Link(
+            self._host.bridges,
+            thread.failures,
+            by=self._host.by,
+            untracked=self._host.untracked,
+            grace=self._host.grace,
+        )
         config = self._config(thread, link)
         interrupts = await self._pending(config, link)
         pending, _ = sort_interrupts(interrupts)
@@ -520,7 +527,7 @@ class Run:
         asked_by = authors(interrupts)
         answers = resume_map(due, outcomes, asked_by)
         link.inherited = any(asked_by[each.id] != self._host.by for each in due)
-        if not answers:  # somebody else has moved this thread on
+        if not answers:  # another process has continued this thread
             link.loaded = None
             await self._find_again(thread, config, link)
             return
@@ -607,7 +614,7 @@ class Run:
         result = await self._host.graph.ainvoke(value, config, **self._options)
         if self._options.get("stream_mode", "values") == "values":
             return result, *split_interrupts(result)
-        thread.chunks += tuple(result)  # which need not tell of interrupts
+        thread.chunks += tuple(result)  # which need not contain interrupts
         snapshot = await self._host.graph.aget_state(self._config(thread, link))
         return list(thread.chunks), *sort_interrupts(snapshot.interrupts)
 
@@ -646,7 +653,7 @@ def _code(error: Exception) -> str:
 
 
 def _is_no_input(value: object) -> bool:
-    """Return whether a thread that exists goes on with this, rather than being begun with it."""
+    """Return whether this continues an existing thread instead of beginning one."""
     return value is None or isinstance(value, Command)
 
 

@@ -26,6 +26,7 @@ from batch_bridge._core.pending import OnPending, Pending, check_on_pending
 from batch_bridge._core.wording.log import logger_of
 from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress, listen
 from batch_bridge._host.file_commands import FileCommands
+from batch_bridge._host.garbage_collector import relaxed
 from batch_bridge._host.notify import Board, Notify, notifier
 from batch_bridge._host.report import Report
 from batch_bridge._ledger.in_memory import MemoryRows
@@ -40,18 +41,11 @@ from batch_bridge._status.journal import Journal
 from batch_bridge.bridge import Bridge
 from batch_bridge.bridge._bridge import check_budget
 from batch_bridge.errors import (
-    GraphChangedError,
-    RunMismatchError,
     RunnerStateError,
-    ThreadUnderWayError,
-    UnknownThreadError,
 )
-from batch_bridge.events import Progress
 from batch_bridge.runner._blocking import Blocking
-from batch_bridge.runner._display.notebook import in_notebook, notebook_bar
+from batch_bridge.runner._calls import UNFINISHED, Calls, thread_id_of
 from batch_bridge.runner._display.notices import RunNotices
-from batch_bridge.runner._display.progress import bar, is_wanted
-from batch_bridge.runner._garbage_collector import relaxed
 from batch_bridge.runner._options import (
     BATCH,
     INVOKE,
@@ -61,7 +55,7 @@ from batch_bridge.runner._options import (
     check_options,
     full_config,
 )
-from batch_bridge.runner._run import Failed, Run
+from batch_bridge.runner._run import Failed
 from batch_bridge.runner._session import Session
 from batch_bridge.runner._state_types import types_of
 from batch_bridge.runner._submissions import Submissions
@@ -70,10 +64,6 @@ from batch_bridge.runner._types import ContextT, ModelT, RunnerOptions, StateT
 
 logger = logger_of(__name__)
 
-MAX_CONCURRENCY = 64
-"""Threads that run at the same time, unless the call says otherwise. Parked threads do not count."""
-_REFUSED = (RunMismatchError, GraphChangedError)
-"""Errors of a run that was not begun."""
 _STREAM_OPTIONS = ("input", "config", "context")
 _QUOTE_OPTIONS = ("inputs", "sample", "run_id", "max_concurrency", "context")
 
@@ -115,11 +105,11 @@ class Runner(Blocking[StateT, ContextT]):
             (a duration). After that, and by default at once, it is a `StoreInUseError`. A claim of a
             process that was killed runs out after half a minute, and at once on the same machine (Linux).
         store_patience: How long a call of the store or the checkpointer that fails is tried again (a duration), with
-            growing pauses; what asked for it waits meanwhile, and the rest goes on. After that the run
-            ends with the store's error, and the same command goes on with it.
+            growing pauses; what asked for it waits meanwhile, and the rest continues. After that the run
+            ends with the store's error, and the same command continues it.
         give_up_after: How long nothing may move (a duration): every call of the providers fails, in all
-            bridges. Then the run ends with `Stalled`, which says what failed last; the same command goes on, with the
-            batches that are in flight. A batch that runs moves with each look at it. `None`: it tries for ever.
+            bridges. Then the run ends with `Stalled`, which says what failed last; the same command continues, with the
+            batches that are in flight. A batch that runs moves with each look at it. `None`: it tries forever.
         budget: What may be spent, by all bridges together, and what one thread may ask for; see `Budget`. Without it a
             thread may ask for 1,000 requests, and bridges may have budgets of their own.
         relax_gc: While the Runner is open, set the thresholds of Python's garbage collector to 20,000, 5 and 5, for the
@@ -187,7 +177,6 @@ class Runner(Blocking[StateT, ContextT]):
         self._notifier = notifier(notify, "Runner")
         self._callbacks = Callbacks(on_event, on_progress, on_item, on_complete, callback_workers)
         self._callbacks.check("Runner")
-        self._total: int | None = 0
         self._graph = graph
         several = isinstance(bridges, Iterable) and not isinstance(bridges, str)
         self._bridges: list[Bridge] = list(bridges) if several else [bridges]  # type: ignore[arg-type, list-item]
@@ -200,13 +189,10 @@ class Runner(Blocking[StateT, ContextT]):
         self._store_patience = duration(store_patience, "store_patience") or STORE_PATIENCE
         self._give_up_after = duration(give_up_after, "give_up_after")
         self._relax_gc = relax_gc
-        self._progress = progress
+        self._calls = Calls(progress)
         self._session: Session | None = None
-        self._notices: RunNotices | None = None
         self._submissions: Submissions | None = None
-        self._watched: Session | None = None
         self._stack: contextlib.AsyncExitStack | None = None
-        self._runs: set[str] = set()
         if checkpointer is not None and self._own_saver is not None:
             raise TypeError("Runner got checkpointer= and a graph that was compiled with one; leave one of the two out")
         for bridge in self._bridges:
@@ -228,13 +214,13 @@ class Runner(Blocking[StateT, ContextT]):
             if self._relax_gc:
                 stack.enter_context(relaxed())
             saver, store = await self._storage(stack)
-            listeners = listen(self._callbacks, self._look)
+            listeners = listen(self._callbacks, self._calls.look)
             if listeners is not None:
                 stack.push_async_exit(Closing((listeners.close,)))
             heard = {bridge.name: own for bridge in self._bridges if (own := bridge.listen()) is not None}
             for own in heard.values():
                 stack.push_async_exit(Closing((own.close,)))
-            self._total = 0
+            self._calls.reset()
             notifiers = [each.notifier for each in self._bridges if each.notifier is not None]
             notifiers += [self._notifier] if self._notifier is not None else []
             session = Session(
@@ -257,11 +243,11 @@ class Runner(Blocking[StateT, ContextT]):
                 commands = FileCommands(store, session)
                 journal = Journal(store, "runner", session.look, commands)
                 stack.push_async_exit(Closing((journal.close,)))  # after the session: it says how that was left
-            self._notices = None
+            notices: RunNotices | None = None
             if notifiers:
                 file = os.fspath(self._path) if self._store is None else ""
-                self._notices = RunNotices(Board(notifiers, session.rows), session, file)
-                stack.push_async_exit(Closing((self._notices.close,)))
+                notices = RunNotices(Board(notifiers, session.rows), session, file)
+                stack.push_async_exit(Closing((notices.close,)))
             stack.push_async_exit(Closing((session.close,)))
             await session.open()
             if journal is not None:
@@ -270,12 +256,14 @@ class Runner(Blocking[StateT, ContextT]):
             saver = session.graph.checkpointer
             self._submissions = Submissions(session.rows, names, saver, self._run_submitted)
             stack.push_async_exit(Closing((self._submissions.close,)))
-            self._session = self._watched = session
+            self._session = session
+            self._calls.open(session, notices)
             session.runner = self
             try:
                 await self._submissions.open()
             except BaseException:
-                self._session = self._watched = None
+                self._session = None
+                self._calls.forget()
                 raise
             self._stack = stack.pop_all()
         place = "a store" if self._store is not None else os.fspath(self._path)
@@ -284,7 +272,7 @@ class Runner(Blocking[StateT, ContextT]):
         return self
 
     async def _storage(self, stack: contextlib.AsyncExitStack) -> tuple[BaseCheckpointSaver[Any], Rows]:
-        """Return the saver and the store, of which those that nobody gave are in the file, or in memory."""
+        """Return the saver and the store; by default they are in the file, or in memory."""
         saver, store = self._saver or self._own_saver, self._store
         if saver is not None and store is not None:
             return saver, store
@@ -299,6 +287,7 @@ class Runner(Blocking[StateT, ContextT]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         stack, self._stack, self._session = self._stack, None, None
+        self._calls.close()
         _open.discard(self)
         if stack is None:
             return
@@ -308,16 +297,16 @@ class Runner(Blocking[StateT, ContextT]):
         except Exception as failed:
             if error is None:
                 raise
-            note_others(error, (failed,))  # what has ended the block is what the caller is told
+            note_others(error, (failed,))  # the caller receives the error that ended the block
         finally:
-            self._watched = None
+            self._calls.forget()
 
     async def open(self) -> Self:
         """Do what `async with` does on entering, for a notebook, whose cells share the Runner; `aclose` ends it."""
         return await self.__aenter__()
 
     async def aclose(self) -> None:
-        """Close the Runner, as the end of `async with` does; what waits goes on with the next one. Idempotent."""
+        """Close the Runner, as the end of `async with` does; waiting threads continue with the next one. Idempotent."""
         await self.__aexit__(None, None, None)
 
     @classmethod
@@ -391,7 +380,7 @@ class Runner(Blocking[StateT, ContextT]):
                 is raised once all other threads have ended: their answers are paid for.
             on_pending: `"return"` returns once every thread that lives waits, and all that they ask is sent; a
                 `Pending` stands in the place of each result that is not there yet. The same call later collects the
-                answers and goes on to the next wave. It needs `run_id`, or a `thread_id` in the config.
+                answers and continues to the next wave. It needs `run_id`, or a `thread_id` in the config.
             max_concurrency: Threads that run at the same time; parked ones do not count.
             context: The graph's run context.
             **options: More keyword arguments for the graph's `ainvoke`; see `InvokeOptions`.
@@ -410,8 +399,8 @@ class Runner(Blocking[StateT, ContextT]):
         check_options("abatch()", options, BATCH, self._graph)
         leaves = check_on_pending("abatch()", on_pending, is_named=_is_named(run_id, config))
         inputs = check_inputs(inputs, "abatch()")
-        call = self._call(inputs, config, run_id, max_concurrency, context, options, leaves=leaves)
-        results = {index: result async for index, result in self._results(call, run_id, total)}
+        call = self._calls.begin(inputs, config, run_id, max_concurrency, context, options, leaves=leaves)
+        results = {index: result async for index, result in self._calls.results(call, run_id, total)}
         return _in_order(results, return_exceptions=return_exceptions)
 
     @overload
@@ -473,9 +462,9 @@ class Runner(Blocking[StateT, ContextT]):
         inputs = check_inputs(inputs, "abatch_as_completed()")
         check_options("abatch_as_completed()", options, BATCH, self._graph)
         leaves = check_on_pending("abatch_as_completed()", on_pending, is_named=_is_named(run_id, config))
-        call = self._call(inputs, config, run_id, max_concurrency, context, options, leaves=leaves)
+        call = self._calls.begin(inputs, config, run_id, max_concurrency, context, options, leaves=leaves)
         failed: dict[int, Any] = {}
-        async with contextlib.aclosing(self._results(call, run_id, total)) as results:  # when it is left early
+        async with contextlib.aclosing(self._calls.results(call, run_id, total)) as results:  # when it is left early
             async for index, result in results:
                 if not isinstance(result, Failed):
                     failed.pop(index, None)  # it was run again
@@ -522,10 +511,10 @@ class Runner(Blocking[StateT, ContextT]):
 
         It says nothing about what comes next: what it asks for waits a second for other calls
         (`FlushPolicy.when_idle`). Where the thread is under way in this Runner already, the call joins: it returns the
-        same result, and goes on with the thread if the other call is cancelled meanwhile. What joins uses the config,
+        same result, and continues the thread if the other call is cancelled meanwhile. What joins uses the config,
         the context and the options of the call that it joins.
 
-        A thread that waits for a batch already, or was stopped by a crash, goes on with `input` `None` or the one that
+        A thread that waits for a batch, or was stopped by a crash, continues with `input` `None` or the one that
         it was begun with. One that has ended takes `input` as its next turn. `Command(resume=…)` answers a human's
         interrupt.
 
@@ -544,7 +533,7 @@ class Runner(Blocking[StateT, ContextT]):
         """
         check_options("ainvoke()", options, INVOKE, self._graph)
         leaves = check_on_pending("ainvoke()", on_pending, is_named=_is_named(None, config))
-        result = await self._one(input, config, context, options, attach=attach, leaves=leaves)
+        result = await self._calls.one(input, config, context, options, attach=attach, leaves=leaves)
         return _in_order({0: result}, return_exceptions=False)[0]
 
     async def astream(
@@ -562,7 +551,7 @@ class Runner(Blocking[StateT, ContextT]):
         before is streamed each time. A human's question comes as `__interrupt__`.
 
         To end early is to close it (`contextlib.aclosing`): the thread stays as it is, and `astream(None, config)`, or
-        `ainvoke`, goes on with it.
+        `ainvoke`, continues it.
 
         Args:
             input: As for `ainvoke`.
@@ -575,8 +564,8 @@ class Runner(Blocking[StateT, ContextT]):
             Exception: What `ainvoke` raises.
         """
         check_options("astream()", options, _STREAM_OPTIONS, self._graph)
-        call = self._call([input], config, None, None, context, options, is_single=True, streams=True)
-        async with contextlib.aclosing(self._results(call, None, 1)) as results:
+        call = self._calls.begin([input], config, None, None, context, options, is_single=True, streams=True)
+        async with contextlib.aclosing(self._calls.results(call, None, 1)) as results:
             async for _, result in results:
                 if isinstance(result, Failed):
                     raise result.error
@@ -597,9 +586,9 @@ class Runner(Blocking[StateT, ContextT]):
             handle = await runner.submit({"x": 1}, thread_id="order-17")  # a web request
             result = await runner.result(handle)                          # another one
 
-        The thread is on disk when this returns. The next Runner of these bridges on the same file goes on with it.
+        The thread is on disk when this returns. The next Runner of these bridges on the same file continues it.
         Idempotent: the same thread_id with the same input is the same thread, whose result is kept once it has ended.
-        One that has failed is run again, and asks anew for what failed.
+        A thread that has failed is run again, and repeats the requests that failed.
 
         Args:
             input: What the graph is given.
@@ -615,7 +604,7 @@ class Runner(Blocking[StateT, ContextT]):
             RunnerStateError: The Runner is not open.
         """
         if input is None or isinstance(input, Command):
-            raise TypeError(f"submit() got {input!r}, which goes on with a thread; give it to ainvoke(…, config)")
+            raise TypeError(f"submit() got {input!r}, which continues a thread; give it to ainvoke(…, config)")
         submissions = self._open_submissions()
         handle = uuid.uuid4().hex if thread_id is None else str(thread_id)
         await submissions.submit(handle, input, full_config(config or {}))
@@ -628,28 +617,28 @@ class Runner(Blocking[StateT, ContextT]):
     async def result(self, handle: str, *, on_pending: OnPending = "wait") -> Any:
         """Return the result of a thread that was submitted, once it has ended; any number of callers may wait for it.
 
-        To stop waiting is to cancel this call, or `asyncio.timeout`: the thread goes on.
+        To stop waiting is to cancel this call, or `asyncio.timeout`: the thread continues.
 
         Args:
             handle: The thread's id, as `submit` returned it.
             on_pending: `"return"` returns a `Pending` at once, if the thread has not ended.
 
         Raises:
-            SubmittedThreadError: The thread has failed before. Whoever waits when it fails gets its error itself.
+            SubmittedThreadError: The thread has failed before. A caller that waits when it fails gets its error itself.
             UnknownThreadError: There is no such thread.
             RunnerStateError: The Runner is not open, or was closed meanwhile.
         """
-        session, handle = self._open_session(), str(handle)
+        handle = str(handle)
         task = await self._open_submissions().find(handle)
         config: RunnableConfig = {"configurable": {"thread_id": handle}}
         leaves = check_on_pending("result()", on_pending, is_named=True)
         if task is None:
-            return await self._result_of(session, handle, config, leaves=leaves)
+            return await self._result_of(handle, config, leaves=leaves)
         if leaves and not task.done():
-            return self._pending(handle)
+            return self._calls.pending(handle)
         await asyncio.wait((task,))
         if task.cancelled():
-            raise RunnerStateError(f"the Runner was closed while thread {handle!r} ran; the next one goes on with it")
+            raise RunnerStateError(f"the Runner was closed while thread {handle!r} ran; the next one continues it")
         return task.result()
 
     async def cancel(
@@ -728,7 +717,7 @@ class Runner(Blocking[StateT, ContextT]):
         """Return the totals of this Runner, or of one run: threads, requests, batches, tokens, money, and times.
 
         Args:
-            run_id: The run, of this session or an earlier one; of one that nobody knows, all is zero.
+            run_id: The run, of this session or an earlier one; of an unknown run, all is zero.
         """
         return await self._open_session().report(run_id)
 
@@ -767,13 +756,15 @@ class Runner(Blocking[StateT, ContextT]):
         session, run = self._open_session(), run_id or uuid.uuid4().hex
         threads = [f"{run}:{index}" for index in chosen]
         configs: list[RunnableConfig] = [{"configurable": {"thread_id": thread}} for thread in threads]
-        call = self._call([held[index] for index in chosen], configs, None, max_concurrency, context, options)
+        call = self._calls.begin([held[index] for index in chosen], configs, None, max_concurrency, context, options)
         call.run = run_id or ""
-        _in_order({i: result async for i, result in self._results(call, None, len(chosen))}, return_exceptions=False)
+        _in_order(
+            {i: result async for i, result in self._calls.results(call, None, len(chosen))}, return_exceptions=False
+        )
         return await session.quote(threads, len(held))
 
     async def costs(self) -> list[dict[str, Any]]:
-        """Return what was spent for whom, a row for each bridge, run, thread, tenant, label, model and lane.
+        """Return what was spent, a row for each bridge, run, thread, tenant, label, model and lane.
 
         Of all sessions on this ledger; batches count once they have ended. `pandas.DataFrame(rows)` reads it. A row has
         the names of these, and `currency`, `requests`, `input_tokens`, `output_tokens`, `cached_tokens`,
@@ -784,184 +775,23 @@ class Runner(Blocking[StateT, ContextT]):
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _join(self, value: Any, config: RunnableConfig | None) -> "asyncio.Future[Any] | None":
-        """Return a future for the result of the thread that a config names, if a call drives it that can be joined."""
-        thread_id = _thread_id(config)
-        driving = self._open_session().under_way.get(thread_id)
-        if driving is None or full_config(config or {})["configurable"].get("checkpoint_id"):
-            return None
-        return driving.join(thread_id, value)
-
-    def _pending(self, thread_id: str) -> Pending:
-        session = self._open_session()
-        driving = session.under_way.get(thread_id)
-        return Pending(thread_id) if driving is None else session.pending(driving.thread(thread_id))
-
     def _open_submissions(self) -> Submissions:
         self._open_session()
         assert self._submissions is not None  # noqa: S101  # it is open as long as the session
         return self._submissions
 
-    async def _one(
-        self,
-        value: Any,
-        config: RunnableConfig | None,
-        context: Any,
-        options: InvokeOptions,
-        *,
-        attach: bool = True,
-        leaves: bool = False,
-        is_again: bool = False,
-        is_new: bool = False,
-    ) -> Any:
-        """Run one thread, or join who does, and return its result, or `Failed`."""
-        while True:
-            if attach and (joined := self._join(value, config)) is not None:
-                if leaves:
-                    return self._pending(_thread_id(config))
-                await asyncio.wait((joined,))
-                if not joined.cancelled():
-                    return joined.result()
-                is_new = False
-                continue  # who drove it was cancelled
-            call = self._call(
-                [value],
-                config,
-                None,
-                None,
-                context,
-                options,
-                is_single=True,
-                is_again=is_again,
-                leaves=leaves,
-                is_new=is_new,
-            )
-            try:
-                (result,) = [result async for _, result in self._results(call, None, 1)]
-            except ThreadUnderWayError:
-                self._total = None if self._total is None else self._total - 1
-                if not attach or self._join(value, config) is None:
-                    raise
-                is_new = False
-                continue  # two began at once
-            return result
-
     async def _run_submitted(self, value: Any, config: RunnableConfig, *, is_new: bool) -> Any:
-        return await self._one(value, config, None, {}, is_again=True, is_new=is_new)
+        return await self._calls.one(value, config, None, {}, is_again=True, is_new=is_new)
 
-    async def _result_of(self, session: Session, thread_id: str, config: RunnableConfig, *, leaves: bool) -> Any:
+    async def _result_of(self, thread_id: str, config: RunnableConfig, *, leaves: bool) -> Any:
         """Return the result of a thread that no submission drives."""
-        snapshot = await session.graph.aget_state(config)
-        if not snapshot.config["configurable"].get("checkpoint_id"):
-            raise UnknownThreadError(
-                f"this Runner holds no thread {thread_id!r}; give what submit() returned, to a Runner on the same file"
-            )
-        if snapshot.next or snapshot.interrupts:
-            return await self.ainvoke(None, config, on_pending="return" if leaves else "wait")
-        return await session.graph.ainvoke(None, config)
-
-    def _look(self) -> Progress:
-        session = self._watched
-        if session is None:
-            return Progress(0, self._total, 0, 0, 0)
-        return Progress(
-            session.done,
-            self._total,
-            session.queued,
-            session.in_flight,
-            session.batches,
-            session.ended_before,
-            session.in_batches,
-            session.eta,
-        )
+        result = await self._calls.result_of(thread_id, config)
+        if result is not UNFINISHED:
+            return result
+        return await self.ainvoke(None, config, on_pending="return" if leaves else "wait")
 
     def _open_session(self) -> Session:
-        if self._session is None:
-            raise RunnerStateError("this Runner is not open; write: async with Runner(…) as runner: …")
-        return self._session
-
-    def _call(  # noqa: PLR0917
-        self,
-        inputs: Iterable[Any] | AsyncIterable[Any],
-        config: RunnableConfig | Sequence[RunnableConfig] | None,
-        run_id: str | None,
-        limit: int | None,
-        context: Any,
-        given: InvokeOptions | StreamOptions,
-        *,
-        is_single: bool = False,
-        is_again: bool = False,
-        leaves: bool = False,
-        streams: bool = False,
-        is_new: bool = False,
-    ) -> Run:
-        session = self._open_session()
-        if limit is not None and limit < 1:
-            raise ValueError(f"max_concurrency={limit!r} would run nothing; pass at least 1, or None")
-        if run_id in self._runs:
-            raise RunnerStateError(f"run {run_id!r} is under way in this Runner; await it, or choose another run_id")
-        options: dict[str, Any] = {**given} if context is None else {**given, "context": context}
-        return Run(
-            session,
-            inputs,
-            config,
-            run_id or uuid.uuid4().hex,
-            continued=is_again or run_id is not None,
-            limit=limit or MAX_CONCURRENCY,
-            options=options,
-            is_single=is_single,
-            leaves=leaves,
-            streams=streams,
-            is_new=is_new,
-        )
-
-    def _shown(self, session: Session, call: Run, total: int | None) -> contextlib.AbstractAsyncContextManager[None]:
-        """Return what shows how a call goes, where that is wanted; what it streams shows that too."""
-        if call.streams:
-            return contextlib.nullcontext()
-        if self._progress is not False and in_notebook():
-            return notebook_bar(session, call, total)
-        return bar(session, call, total) if is_wanted(self._progress) else contextlib.nullcontext()
-
-    async def _results(self, call: Run, run_id: str | None, total: int | None) -> AsyncGenerator[tuple[int, Any], None]:
-        session = self._open_session()
-        if run_id is not None:
-            self._runs.add(run_id)
-            try:
-                await session.own(run_id)
-            except BaseException:
-                self._runs.discard(run_id)
-                raise
-        call.total = total
-        call.tell_begun()
-        session.begin(call)
-        self._total = None if total is None or self._total is None else self._total + total
-        listeners, notices = session.listeners, None if call.is_single else self._notices
-        try:
-            async with self._shown(session, call, total):
-                async for pair in call.results():
-                    index, result = pair
-                    if listeners is not None and not isinstance(result, Pending | StreamChunk):
-                        cost = await session.cost_of(call.thread_id(index))
-                        listeners.item(index, result.error if isinstance(result, Failed) else result, cost)
-                    yield pair
-            call.tell_ended_before()
-            if listeners is not None and not call.live:
-                listeners.complete()
-            if notices is not None and not call.live:
-                await notices.ended(call)
-        except Exception as error:
-            if notices is not None and not isinstance(error, _REFUSED):
-                await notices.stopped(call, error)
-            raise
-        finally:
-            try:
-                await session.end(call)
-            finally:
-                call.tell_ended()
-                if run_id is not None:
-                    self._runs.discard(run_id)
-                    await session.disown(run_id)
+        return self._calls.session
 
 
 def _in_order(results: dict[int, Any], *, return_exceptions: bool) -> list[Any]:
@@ -980,14 +810,9 @@ def size_of(value: object) -> int:
     return len(repr(value))
 
 
-def _thread_id(config: RunnableConfig | None) -> str:
-    """Return the thread that a config names; empty if it names none."""
-    return str(full_config(config or {}).get("configurable", {}).get("thread_id") or "")
-
-
 def _is_named(run_id: str | None, config: RunnableConfig | Sequence[RunnableConfig] | None) -> bool:
     configs = [config] if config is None or isinstance(config, Mapping) else config
-    return run_id is not None or all(_thread_id(each) for each in configs)
+    return run_id is not None or all(thread_id_of(each) for each in configs)
 
 
 def _own_saver(graph: Any) -> BaseCheckpointSaver[Any] | None:

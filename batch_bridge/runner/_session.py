@@ -1,4 +1,4 @@
-"""What a Runner holds while it is open: the compiled graph, a driver for each bridge, and who waits for what."""
+"""What an open Runner holds: the compiled graph, an engine loop for each bridge, and the waiters of requests."""
 
 import asyncio
 from collections import Counter
@@ -27,6 +27,7 @@ from batch_bridge._ledger.make import ledger_in
 from batch_bridge._ledger.patience import STORE_PATIENCE, Patience, PatientRows, patient_saver
 from batch_bridge._ledger.rows import Rows
 from batch_bridge._money import AccountLine, Budget, Cost, Prices, Purse, Quote, of_sample, receipt, rows
+from batch_bridge._node.pending_waits import LONG_GRACE
 from batch_bridge._node.untracked_state import UntrackedMemory
 from batch_bridge._status.journal import Look
 from batch_bridge._status.models import Threads, Wave
@@ -59,15 +60,15 @@ class Session:
         bridges: By name.
         saver: The checkpointer, unless the graph has one.
         store: Where the ledgers are.
-        listeners: Whom to tell what happens, if there is anybody.
-        heard: Whom to tell what happens in one bridge, by its name.
+        listeners: Receives the events of all bridges; `None` without a callback.
+        heard: Receives the events of one bridge, by its name.
         volatile: The ledger or the checkpoints end with this process: no later one finds anything again.
         store_patience: How long a call of the store or the checkpointer is tried again.
         is_shared: Other processes may have the store open.
         patience: How long to wait for another Runner that owns a bridge or a run in it.
-        give_up_after: How long nothing may move until a run ends; `None`: for ever.
+        give_up_after: How long nothing may move until a run ends; `None`: forever.
         budget: What all bridges may spend together; `None`: each has its own.
-        is_heard: Somebody sets `on_events`.
+        is_heard: Whether `on_events` is set.
 
     Attributes:
         patience: With the checkpointer.
@@ -93,7 +94,7 @@ class Session:
     ) -> None:
         self.listeners = listeners
         self.on_events: Callable[[Event], None] | None = None
-        self.runner: object = None  # who has opened it, for as long as it runs
+        self.runner: object = None  # its owner, as long as it runs
         self._heard = heard or {}
         self._ledger_patience = Patience("ledger", limit=store_patience, tell=self._tell_store_failed)
         self.patience = Patience("checkpointer", limit=store_patience, tell=self._tell_store_failed)
@@ -106,6 +107,7 @@ class Session:
         self.failures = Failures(store)
         self.rows: Rows = store
         self.untracked = UntrackedMemory()
+        self.grace = LONG_GRACE
         self.unclaimed = Unclaimed(store)
         self.by = uuid4().hex[:16]
         self.under_way: dict[str, Run | None] = {}
@@ -178,7 +180,7 @@ class Session:
         self._loops.append(loop)
 
     async def close(self) -> None:
-        """Stop, once the bridges have ended what they are at. Who cannot wait for that cancels this.
+        """Stop after the bridges have ended their current work. A caller that cannot wait cancels this.
 
         What is parked or in flight is found again by the next session on the same file.
         """
@@ -258,11 +260,11 @@ class Session:
             engine_loop.hear(names)
 
     async def retry(self, *, thread_id: str | None = None, run_id: str | None = None) -> int:
-        """Run threads again that have failed in a run that goes on. Returns how many."""
+        """Run threads again that have failed in a run under way. Return how many."""
         return sum(call.retry(thread_id) for call in list(self.calls) if run_id in (None, call.run_id))
 
     def pause(self, *, paused: bool) -> None:
-        """Stop sending, or go on with it; what is on its way is collected."""
+        """Pause sending, or resume it; what is on its way is collected."""
         for engine_loop in self._engine_loops.values():
             engine_loop.engine.paused = paused
             engine_loop.wake()
@@ -319,12 +321,12 @@ class Session:
             await self._claims.take(name_of(run_id), self._wait_for_owner)
 
     async def disown(self, run_id: str) -> None:
-        """Let go of a run."""
+        """Release a run."""
         if self._claims is not None:
             await self._claims.release(name_of(run_id))
 
     def begin(self, call: Run) -> None:
-        """Take a call in. A bridge that an error has stopped begins again, and reads its ledger anew."""
+        """Take a call in. A bridge that an error has stopped starts again, and reads its ledger again."""
         self._ledger_patience.relax()
         self.patience.relax()
         if not self.calls or any(engine_loop.has_failed for engine_loop in self._engine_loops.values()):
@@ -355,7 +357,7 @@ class Session:
                 engine_loop.wake()
 
     def _let_go(self, call: Run) -> None:
-        """Forget who of a call waits for what, and do not send what only they waited for."""
+        """Forget the waiters of a call, and do not send what only they waited for."""
         if not call.live:
             return
         left = [each for each, (waiting, _) in self._waiters.items() if waiting is call]
@@ -381,7 +383,7 @@ class Session:
                 call.leave(self.pending)
 
     async def report(self, run_id: str | None = None) -> Report:
-        """Add up what there is to tell, of all runs or of one."""
+        """Add up the report of all runs, or of one."""
         if run_id is not None:
             return await self._report_of(run_id)
         closed: list[Closed] = []
@@ -412,7 +414,7 @@ class Session:
         return await asyncio.to_thread(receipt, lines)  # the first price imports a list of prices
 
     async def cost_of(self, thread_id: str) -> Cost | None:
-        """Return what a thread has cost, of all sessions on this ledger; `None` if nobody is told."""
+        """Return what a thread has cost, of all sessions on this ledger; `None` if no callback wants it."""
         if self.listeners is None or not self.listeners.wants_item_cost:
             return None
         engines = [engine_loop.engine for engine_loop in self._engine_loops.values()]
@@ -452,7 +454,7 @@ class Session:
         return tuple(problem for problem in (*stores, *batches) if problem)
 
     def look(self) -> Look:
-        """Return how it is, for its journal; runs that have ended are told of once."""
+        """Return its state, for its journal; ended runs are reported once."""
         return look(
             self._ended,
             self.calls,
@@ -460,7 +462,7 @@ class Session:
         )
 
     def _hurry(self) -> None:
-        """Do not wait long for a store that cannot be reached: somebody waits for the end."""
+        """Shorten the wait for a store that cannot be reached: a caller waits for the end."""
         self._ledger_patience.hurry()
         self.patience.hurry()
 
@@ -554,7 +556,7 @@ class Session:
                 listeners.tell(event)
 
     def release(self, thread: Thread) -> None:
-        """Let go of an ended thread's outcomes, and of its untracked state."""
+        """Release an ended thread's outcomes and its untracked state."""
         self.untracked.forget(thread.id)
         for engine_loop in self._engine_loops.values():
             engine_loop.engine.purse.end(thread.id)
@@ -577,7 +579,7 @@ class Session:
             if pause is not None:
                 engine_loop.wake_soon() if pause else engine_loop.wake()
 
-    # -- what its drivers tell it --------------------------------------------------------------------------------
+    # -- reports of its engine loops -----------------------------------------------------------------------------
 
     def _settled(self, request_ids: Iterable[str]) -> None:
         for request_id in request_ids:

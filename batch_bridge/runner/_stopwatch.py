@@ -17,7 +17,7 @@ class Stopwatch:
         self._seconds: dict[State, float] = {"langgraph": 0.0, "bridge": 0.0, "waiting": 0.0}
 
     def switch(self, state: State) -> None:
-        """Count the time since the last switch to the old state, and go on in the new one."""
+        """Count the time since the last switch to the old state, and continue in the new one."""
         now = self._clock()
         self._seconds[self._state] += now - self._since
         self._since, self._state = now, state

@@ -1,4 +1,4 @@
-"""Threads that a Runner drives though nobody awaits them: a web request starts one, and another asks for its result."""
+"""Threads that a Runner drives without a waiting caller: one web request starts one, another asks for its result."""
 
 import asyncio
 import base64
@@ -38,7 +38,7 @@ class Submissions:
 
     A row is written before `submit` returns, and deleted soon after the thread has ended, with those of others: its
     result is in its checkpoint, and is read again if the process ends before. That of a thread that has failed stays,
-    with the error, until the thread is submitted again. Nobody else writes these rows: which there are is known.
+    with the error, until the thread is submitted again. No other code writes these rows, so this class knows them all.
 
     Args:
         rows: Where they are kept.
@@ -68,10 +68,10 @@ class Submissions:
             else:
                 self._start(row.key, row.value)
         if self._tasks:
-            logger.info("going on with %d threads that were submitted before", len(self._tasks))
+            logger.info("continuing %d threads that were submitted before", len(self._tasks))
 
     async def close(self) -> None:
-        """Stop. The next process goes on with what has not ended."""
+        """Stop. The next process continues what has not ended."""
         tasks = [task for _, task in self._tasks.values()]
         for task in tasks:
             task.cancel()
@@ -116,8 +116,8 @@ class Submissions:
             return None
         if "error" in row:
             raise SubmittedThreadError(
-                f"thread {thread_id!r} has failed: {row['error']}. Submit it again, and it goes on from there, and "
-                "asks anew for what failed",
+                f"thread {thread_id!r} has failed: {row['error']}. Submit it again: it continues from there, and "
+                "repeats the failed requests",
                 thread_id=thread_id,
             )
         if thread_id not in self._tasks:  # what drove it was stopped by an error that was not its own
@@ -127,7 +127,7 @@ class Submissions:
     # -- inside --------------------------------------------------------------------------------------------------
 
     async def _digest(self, thread_id: str) -> str | None:
-        """Return what the input is known by that a thread was begun with, if it tells; `None` without such a thread."""
+        """Return the digest of the input that began a thread, if it is stored; `None` without such a thread."""
         saved = await self._saver.aget_tuple({"configurable": {"thread_id": thread_id}})
         return None if saved is None else str(saved.metadata.get(DIGEST, ""))
 

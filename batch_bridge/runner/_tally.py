@@ -37,7 +37,7 @@ class Tally:
             self._others += call.done - call.ended_before
 
     def threads(self, calls: Iterable[Counted]) -> int:
-        """Return how many threads have ended, with those of calls that go on."""
+        """Return how many threads have ended, with those of calls under way."""
         now = Tally()
         now._of_run, now._others = dict(self._of_run), self._others  # its own
         for call in calls:

@@ -1,4 +1,4 @@
-"""What a type checker is told of a Runner: the types that it takes from its graph, and its options."""
+"""A Runner's types for type checkers: those that it takes from its graph, and its options."""
 
 import os
 from collections.abc import Iterable

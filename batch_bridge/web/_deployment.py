@@ -186,7 +186,7 @@ def _dead_count(values: Mapping[str, Any]) -> int:
 def _dead(bridges: Mapping[str, Bridge], shown: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         f"bridge {name!r}: {_dead_count(values)} outcomes could not be delivered: start its graph with "
-        "replay='all' once the cause is mended"
+        "replay='all' once the cause is removed"
         for name, values in zip(bridges, shown, strict=True)
         if values.get("dead_letters")
     ]

@@ -19,7 +19,7 @@ class MembersOnly:
 
     Args:
         app: What answers the others.
-        may: Returns whether a user may, of those whom the deployment lets in; `None`: all may.
+        may: Returns whether a user of the deployment may see it; `None`: all may.
     """
 
     def __init__(self, app: ASGIApp, may: Callable[[Any], bool] | None) -> None:

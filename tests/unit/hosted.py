@@ -124,7 +124,7 @@ class Hosted:
         self.ticks = 0
         self.shown: list[dict[str, Any]] = []
 
-    def host(self, *, as_user: bool = False) -> ServerHost:
+    def host(self, *, as_user: bool = False, **options: Any) -> ServerHost:
         """Return another process; it calls the server as a service, or as the user whose run it is."""
         access = Access(lambda: self.server)
         if as_user:
@@ -135,6 +135,7 @@ class Hosted:
             access,
             timedelta(days=7),
             listeners=self.bridge.listen(),
+            **options,
         )
         host._retention._due = datetime.max.replace(tzinfo=UTC)  # it lists namespaces, which the fake store does not
         return host

@@ -16,6 +16,14 @@ _SMALLEST: Final = -(2**63)
 _DEEPEST: Final = 200
 """Nesting that every JSON reader on the way can be trusted with."""
 
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+_STRICT: Final = (
+    orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+    | orjson.OPT_APPEND_NEWLINE
+)
+
 Default = Callable[[object], "Mapping[str, object] | None"]
 
 
@@ -31,6 +39,33 @@ def to_json(value: object, *, default: Default | None = None, what: str = "the i
         JSONError: Something JSON cannot carry, with the path to it.
     """
     return _convert(value, default, what, ())
+
+
+def serialize(value: object, *, is_flat: bool = False) -> bytes | None:
+    """Return `value` as JSON, which is a snapshot and a check in one; `None` where `to_json` is to look closer.
+
+    What it returns are the bytes of what `to_json` returns. `None` is what that may refuse, and whatever is not made of
+    Python's own types. With `is_flat` it is known to be a list of dicts of strings.
+    """
+    try:
+        data = orjson.dumps(value, option=_STRICT)[:-1]  # a copy: what is returned there has room for much more
+    except TypeError:
+        return None
+    if is_flat:
+        return data
+    rest: list[object] = [value]
+    containers = 0
+    for each in rest:  # which grows meanwhile
+        kind = type(each)
+        if kind is dict:
+            containers += 1
+            rest.extend(each.values())  # type: ignore[attr-defined]
+        elif kind is list or kind is tuple:
+            containers += 1
+            rest.extend(each)  # type: ignore[arg-type]
+        elif kind not in _SCALARS or (kind is float and not math.isfinite(each)):  # type: ignore[arg-type]
+            return None  # `orjson` has a text for some that JSON cannot carry, such as a UUID, and null for NaN
+    return data if containers <= _DEEPEST else None
 
 
 def dumps(value: JSON) -> bytes:

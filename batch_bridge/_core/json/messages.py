@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import TypeVar, cast
 
+import orjson
 from langchain_core.messages import AIMessage, BaseMessage, message_to_dict, messages_from_dict
 
 from batch_bridge._core.json import text as _text
-from batch_bridge._core.json.json_values import to_json
+from batch_bridge._core.json.json_values import serialize, to_json
 from batch_bridge._core.models import JSON
 
 T = TypeVar("T")
@@ -27,6 +28,30 @@ def encode(value: object, *, what: str = "the item") -> JSON:
         JSONError: It holds something that JSON cannot carry.
     """
     return to_json(value, default=_message, what=what)
+
+
+def encode_bytes(value: object) -> tuple[bytes, bool]:
+    """Return a value that may hold messages as JSON's bytes, and whether it is a list of dicts that holds none.
+
+    Raises:
+        JSONError: It holds something that JSON cannot carry.
+    """
+    is_conversation = type(value) is list
+    is_flat = is_conversation
+    for message in value if is_conversation else ():  # type: ignore[attr-defined]
+        if type(message) is not dict:
+            is_conversation = is_flat = False
+            break
+        if TAG in message:
+            is_flat = False
+        for each in message.values():
+            if type(each) is not str:
+                is_flat = False
+                break
+    data = serialize(value, is_flat=is_flat)
+    if data is None:
+        return orjson.dumps(encode(value)), False
+    return data, is_flat or (is_conversation and _TAG_BYTES not in data)
 
 
 def encode_answer(message: BaseMessage) -> JSON:
@@ -62,12 +87,17 @@ def decode(value: JSON) -> object:
 
 
 def decode_owned(value: JSON) -> object:
-    """Return encoded JSON as `decode` does, and itself where it holds no messages: for a caller who owns it alone."""
+    """Decode JSON as `decode` does, but return JSON without messages as it is: for a caller that owns it."""
     return decode(value) if _TAG_BYTES in _text.write(value) else value
 
 
+def may_hold_messages(data: bytes) -> bool:
+    """Return whether JSON may hold an encoded message: cheap, and right where it says no."""
+    return _TAG_BYTES in data
+
+
 def with_cost(answer: T, cost: Decimal | None) -> T:
-    """Return an answer that tells what was paid for it, if it is LangChain's, in `response_metadata["batch_bridge"]`.
+    """Return a LangChain answer with its cost, in `response_metadata["batch_bridge"]`; others as they are.
 
     Not in `usage_metadata`, where LangSmith has a `total_cost`: LangChain adds those up as whole numbers, and raises at
     others, so that counting tokens over several calls would fail. `langchain/_told.py` tells LangSmith alone.

@@ -14,11 +14,20 @@ from batch_bridge._core.json import deep_json as _deep
 _DIGITS: Final = bytes(48 if 48 <= each <= 57 else 120 for each in range(256))  # noqa: PLR2004  # "0" to "9"
 _LONG: Final = b"0" * 19
 """So many digits in a row may be an integer that takes more than 64 bits, the sign included."""
+_BEFORE: Final = b"[:,- \t\r\n"
+"""What may stand before a number."""
 
 
 def is_long(text: bytes) -> bool:
     """Return whether a text may hold an integer that takes more than 64 bits: cheap, and right where it says no."""
-    return _LONG in text.translate(_DIGITS)
+    digits = text.translate(_DIGITS)
+    at = digits.find(_LONG)
+    while at > 0 and text[at - 1] not in _BEFORE:  # the digits are a part of a word, such as an id, or of a fraction
+        end = digits.find(b"x", at)
+        if end < 0:
+            return False
+        at = digits.find(_LONG, end)
+    return at >= 0
 
 
 def read(text: bytes | str) -> Any:

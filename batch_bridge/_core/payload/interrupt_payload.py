@@ -33,7 +33,7 @@ VERSION: Final = 1
 _ID: Final = re.compile("[0-9A-Za-z_-]{1,64}")
 """A request's id: 32 hex digits as `wait` makes them, or a name that can be no path and no pattern."""
 _LONGEST_NAME: Final = 1000
-"""Characters of a bridge's name, a tenant, and who has asked."""
+"""Characters of the name of a bridge, a tenant or an asker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def read_origin(value: object) -> str:
 
 
 def read_author(value: object) -> str:
-    """Return who has asked for what an interrupt asks for, or an envelope brings; empty if that is not known."""
+    """Return the asker of an interrupt or an envelope; empty if it is not known."""
     author = value.get("by") if isinstance(value, Mapping) else ""
     return author if _is_name(author) else ""
 
@@ -165,7 +165,7 @@ def read_author(value: object) -> str:
 def envelope(
     outcomes: Mapping[str, Outcome], by: str = "", *, keys: Keys | None = None, thread: str = ""
 ) -> dict[str, JSON]:
-    """Return the value that resumes an interrupt; `by` is who has asked. With `keys` it is signed for a thread."""
+    """Return the value that resumes an interrupt; `by` is the asker. With `keys` it is signed for a thread."""
     value: dict[str, JSON] = {
         MARKER: VERSION,
         "outcomes": {each: _outcome.to_json(outcomes[each]) for each in outcomes},
@@ -178,7 +178,7 @@ def envelope(
 
 
 def read_envelope(value: object) -> dict[str, Outcome]:
-    """Return what an envelope brings. Anything else, a human's answer say, brings nothing. Never raises."""
+    """Return the outcomes of an envelope. Any other value, such as a human's answer, has none. Never raises."""
     if not _has_marker(value) or not isinstance(outcomes := value.get("outcomes"), Mapping):
         return {}
     if not all(is_request_id(each) for each in outcomes):

@@ -19,7 +19,7 @@ class Identity:
     Attributes:
         equal: How many waits came before it that were the same in everything else.
         key: The caller's key, if there was one; it is part of `content`.
-        tenant: Whose execution it is, where a server knows its users; no part of the id.
+        tenant: The tenant of the execution, where a server knows its users; no part of the id.
         deadline: How long it may take, where it says so itself; no part of the id.
         label: What its asker calls it; no part of the id.
         is_priced: Its answer is to tell what it has cost; no part of the id.
@@ -43,7 +43,7 @@ class Identity:
 
     @property
     def sample(self) -> str:
-        """What tells its request from equal ones that must not share an answer with it; empty where it is the first.
+        """What separates its request from equal ones that must not share its answer; empty for the first.
 
         The k-th equal wait of one execution is the k-th sample; a wait that was given a key is one of its own.
         """

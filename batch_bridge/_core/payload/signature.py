@@ -130,7 +130,7 @@ _EXACT: Final = frozenset((str, dict, list, float, bool))
 
 
 def _kind_of(value: object) -> type | None:
-    """Return as what a value is written that is none of these itself."""
+    """Return the type as which a value of another type is written."""
     if value is None:
         return bool
     for kind, written_as in ((str, str), (int | float, float), (list | tuple, list), (Mapping, dict)):

@@ -19,8 +19,8 @@ def current() -> str:
 
 
 def capture_with(capture: Callable[[], str] | None) -> None:
-    """Say how the context is read, for this whole process; `None`: not at all."""
-    global _capture  # noqa: PLW0603  # a node cannot be told who traces it: its host may be another process
+    """Set how the context is read, for this whole process; `None` disables it."""
+    global _capture  # noqa: PLW0603  # a node cannot know its tracer: its host may be another process
     _capture = capture
 
 

@@ -2,19 +2,19 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from batch_bridge._core.models import Intent, Limits, SubmittedBatch
+from batch_bridge._core.models import CachedPrefix, Intent, Limits, SubmittedBatch
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """A queued request without its item.
 
     `bytes` is its share of a batch's input; `key` is what its answer is known by (see `_sharing`), where that is asked;
     `deadline` is its own, where it has one; `tenant` is whose it is, where there are several; `thread` is who waits.
     `late_at` is when it leaves the lane that it waits for; those of one `kind` may share a batch.
+    `prefix` is how its prompt begins, where it waits until that is in the provider's cache.
     """
 
     id: str
@@ -27,6 +27,7 @@ class Waiting:
     thread: str = ""
     late_at: datetime | None = None
     kind: object = None
+    prefix: CachedPrefix | None = None
 
 
 def cap(limits: Limits, max_requests: int, max_bytes: int | None) -> Limits:
@@ -45,9 +46,12 @@ def split(waiting: Iterable[Waiting], limits: Limits, *, shared: bool = False) -
     A request larger than `limits.bytes` gets a batch of its own (the provider's limit was met before, at intake;
     a policy's `max_bytes` is a wish).
     """
+    if not shared:
+        yield from _split_alone(waiting, limits)
+        return
     groups: dict[tuple[str, object], dict[str, list[Waiting]]] = {}
     for request in waiting:
-        line = request.key if shared and request.key else f":{request.id}"
+        line = request.key or f":{request.id}"
         groups.setdefault((request.group, request.kind), {}).setdefault(line, []).append(request)
     for lines in groups.values():
         batch: list[Waiting] = []
@@ -65,6 +69,27 @@ def split(waiting: Iterable[Waiting], limits: Limits, *, shared: bool = False) -
             yield tuple(batch)
 
 
+def _split_alone(waiting: Iterable[Waiting], limits: Limits) -> Iterator[tuple[Waiting, ...]]:
+    """Do what `split` does where each request is a line of its own."""
+    groups: dict[tuple[str, object], list[Waiting]] = {}
+    for request in waiting:
+        kind = request.group, request.kind
+        if kind in groups:
+            groups[kind].append(request)
+        else:
+            groups[kind] = [request]
+    most, room = limits.requests, limits.bytes
+    for members in groups.values():
+        start = size = 0
+        for place, request in enumerate(members):
+            is_full = (most is not None and place - start >= most) or (room is not None and size + request.bytes > room)
+            if is_full and place > start:
+                yield tuple(members[start:place])
+                start, size = place, 0
+            size += request.bytes
+        yield tuple(members[start:])
+
+
 def lines(batch: Intent | SubmittedBatch) -> dict[str, tuple[str, ...]]:
     """Return the requests that a batch sends, in order, each with the members that its answer is for, itself first."""
     if not batch.shared:
@@ -75,17 +100,20 @@ def lines(batch: Intent | SubmittedBatch) -> dict[str, tuple[str, ...]]:
     return {members[0]: tuple(members) for members in equal.values()}
 
 
-def batch_key(bridge: str, members: Iterable[Waiting], tries: Callable[[str], int] = lambda _: 0) -> str:
+def batch_key(bridge: str, members: Iterable[Waiting], tries: Callable[[str], int] | None = None) -> str:
     """Derive a batch's key from its members, from when each was queued, and from how often it was sent before.
 
     So two ticks that race make the same key, and so does a batch that is sent again because its first try is known to
     have failed. Requests that have ended and are asked again under their old ids make another key, and so do requests
     that are sent again after their batch has ended: the batch under the old key is not theirs.
     """
-    digest = hashlib.blake2b(digest_size=16, person=b"batch-bridge")
-    digest.update(bridge.encode())
+    pieces, at, written = [bridge], None, ""
     for member in members:
-        digest.update(f"\0{member.id}\0{member.queued_at.timestamp():.6f}".encode())
-        if times := tries(member.id):
-            digest.update(f"\0{times}".encode())
+        if member.queued_at is not at:
+            at = member.queued_at
+            written = f"{at.timestamp():.6f}"
+        pieces += (member.id, written)
+        if tries is not None and (times := tries(member.id)):
+            pieces.append(str(times))
+    digest = hashlib.blake2b("\0".join(pieces).encode(), digest_size=16, person=b"batch-bridge")
     return f"bb-{digest.hexdigest()}"

@@ -8,7 +8,7 @@ from typing import Final
 from batch_bridge._core.durations import Within, required
 
 QUIET: Final = timedelta(seconds=1)
-"""How long a Runner waits for others after a single call, where the policy does not say."""
+"""How long a Runner waits for other calls after a single call, by default."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class Rung:
     def meets(self, left: timedelta, reserve: timedelta) -> bool:
         """Return whether a request is answered in time, by the promise, or by what answers took before.
 
-        Either is enough: that a lane was slow does not keep requests out for ever.
+        Either is enough: that a lane was slow does not keep requests out forever.
 
         Args:
             left: How long the request may take.

@@ -9,7 +9,7 @@ LaneName: TypeAlias = Literal["batch", "window:8h", "window:2h", "flex", "realti
 LANES: Final[tuple[LaneName, ...]] = get_args(LaneName)
 """All lanes, in the order of their patience: what may take longest comes first."""
 LANE: Final = "batch_bridge_lane"
-"""Where a handle says in which lane its batch was sent; one that does not say was sent in batches."""
+"""The key of a handle that names its batch's lane; a handle without it was sent as a batch."""
 REALTIME: Final = "batch_bridge_realtime"
 """Where a handle of a call in this process has its id; without `LANE` it was made at the full price."""
 
@@ -34,7 +34,7 @@ def open_lane(provider: Provider, name: str) -> Provider:
         return provider
     if name == "realtime" and has_realtime(provider):
         return provider.realtime()
-    opened: Provider = provider.lane(name)  # type: ignore[attr-defined]  # who lists lanes opens them
+    opened: Provider = provider.lane(name)  # type: ignore[attr-defined]  # a provider that lists lanes opens them
     return opened
 
 

@@ -42,7 +42,7 @@ class Resubmission:
         limit: How often a request is sent in all.
         late: The deadline has passed: whatever is not answered goes to the next lane.
         requeues: Requests that the provider did not queue for want of room are sent again, without counting.
-        may_fit: Tells by what the provider said whether one that was alone may find room.
+        may_fit: Returns by the provider's refusal whether a request that was alone may find room.
         alone: The batch held one request.
         now: When the batch has ended, aware UTC.
         lane: The lane that is left, if it is late.
@@ -99,7 +99,7 @@ def is_sent_again(
         limit: How often it may be sent in all. A try that was not queued, or not waited for, does not count.
         late: What was stopped for its deadline is sent again as well, and the limit does not count.
         requeues: Whether what was refused for want of room may find some; it comes back then, without counting, but
-            not for ever if it was refused alone.
+            not forever if it was refused alone.
     """
     if late:
         return isinstance(outcome, Cancelled) or is_transient(outcome)

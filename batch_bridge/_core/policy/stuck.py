@@ -9,7 +9,7 @@ from batch_bridge._core.wording.words import span
 Cause: TypeAlias = Literal["refused", "past_window", "slow"]
 
 REFUSED: Final = 600.0
-"""Seconds for which a provider may refuse every look until that is told."""
+"""Seconds for which a provider may refuse every look before that is reported."""
 ENOUGH: Final = 20
 """Ended batches of a group after which its slowest is a measure."""
 _SOON: Final = 0.4

@@ -39,7 +39,7 @@ https://ai.google.dev/gemini-api/docs/batch-api (48 h), https://ai.google.dev/ge
 
 
 def terms_for(provider: object, kind: str) -> VendorTerms:
-    """Return the terms of a provider, which may say itself how long its results live (`results_life`)."""
+    """Return the terms of a provider, which may state how long its results live (`results_life`)."""
     terms = terms_of(kind)
     life: timedelta | None = getattr(provider, "results_life", None)
     if life is None:

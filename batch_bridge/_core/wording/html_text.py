@@ -15,7 +15,7 @@ def table(title: str, rows: Iterable[tuple[str, object]]) -> str:
 
 
 def bar(done: int, total: int | None, text: str) -> str:
-    """Return a progress bar with a text behind it; without a total it only tells that something is under way."""
+    """Return a progress bar with a text behind it; without a total it only shows activity."""
     share = "" if total is None else f' value="{done}" max="{max(total, 1)}"'
     return f"<div><progress{share}></progress> {escape(text)}</div>"
 

@@ -1,7 +1,7 @@
-"""The loggers: one a module, below `batch_bridge`, whose records say which bridge, batch and run they are about.
+"""The loggers: one a module, below `batch_bridge`. Their records name the bridge, batch and run that they are about.
 
-`record.bridge`, `record.batch` and `record.run` are there on each record, and empty where it is about none, so that a
-format such as `%(bridge)s` never fails.
+Each record has `record.bridge`, `record.batch` and `record.run`, which are empty where the record is about none, so
+that a format such as `%(bridge)s` never fails.
 """
 
 import logging

@@ -24,7 +24,7 @@ from batch_bridge.errors import (
 VARIABLE: Final = "BATCH_BRIDGE_LOG_CONTENT"
 """With `1`, the log has the texts of errors and handles as they are, which may quote prompts and answers."""
 _OWN: Final = (CacheError, LedgerError, MissingPackageError, ProviderError, RunFileError, Stalled, StoreInUseError)
-"""Errors whose text says what a service or a file does, and is written for the log."""
+"""Errors whose text describes a service or a file, and is written for the log."""
 _TRANSPORT: Final = frozenset(
     {
         "APITimeoutError",
@@ -61,7 +61,7 @@ def logged_as(error: E, text: str) -> E:
 
 
 def said(error: BaseException) -> str:
-    """Return what the log says of an error, on one line: its kind, and its text or its place."""
+    """Return the log's text of an error, on one line: its kind, and its text or its place."""
     kind = type(error).__name__
     text = _text(error)
     if isinstance(error, ProviderError) and text:
@@ -70,7 +70,7 @@ def said(error: BaseException) -> str:
 
 
 def trace(error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType | None]:
-    """Return an error for `exc_info=`: its kind, its traceback and its causes, with what `said` says of each."""
+    """Return an error for `exc_info=`: its kind, its traceback and its causes, each with the text of `said`."""
     if is_asked():
         return type(error), error, error.__traceback__
     return type(error), _stand_in(error, set()), error.__traceback__
@@ -93,7 +93,7 @@ def _field(given: object) -> object:
 
 
 def _text(error: BaseException) -> str:
-    """Return an error's text where it may be told; empty where not."""
+    """Return an error's text if the log may show it, else an empty text."""
     if is_asked():
         return str(error)
     if isinstance(error, BatchBridgeError):

@@ -68,8 +68,8 @@ class _Way:
     Attributes:
         client: The hooked client.
         family: Its settings.
-        asker: Who asks for it.
-        origin: Whom it speaks to.
+        asker: Sends the requests.
+        origin: The client's endpoint.
         endpoint: Where the call goes.
         cast_to: What it returns.
         fields: The arguments that go into the body.

@@ -25,6 +25,7 @@ from batch_bridge._dropin.openai.request import Body, body_of, has_timeout, refu
 from batch_bridge._host.loop_thread import LoopThread
 from batch_bridge._node.wait import DEFAULT, Named
 from batch_bridge.batcher import Batcher, OnPending
+from batch_bridge.batcher._inside import Inside
 from batch_bridge.errors import RunFileError, UnsupportedCallError
 from batch_bridge.providers.azure import AzureOpenAIBatch
 from batch_bridge.providers.openai import OpenAIBatch
@@ -56,6 +57,7 @@ class SharedClientState:
         deadline: Of each call.
         mode: Of the shared Batcher.
         ladder: Of the shared Batcher.
+        most_open: Shared Batchers that are kept open while nothing waits for them.
 
     Raises:
         TypeError: An argument is of another type.
@@ -75,7 +77,9 @@ class SharedClientState:
         deadline: Within,
         mode: Mode | None = None,
         ladder: Sequence[LaneName] | None = None,
+        most_open: int = _MOST_OPEN,
     ) -> None:
+        self._most_open = most_open
         for name, value, known in (
             ("unsupported", unsupported, get_args(Unsupported)),
             ("on_pending", on_pending, get_args(OnPending)),
@@ -130,8 +134,8 @@ class SharedClientState:
             if asker is None:
                 provider = self._provider
                 if provider is None and not isinstance(self._batcher, Batcher):
-                    twin = async_client_of(client)
-                    provider = AzureOpenAIBatch(twin) if isinstance(twin, AsyncAzureOpenAI) else OpenAIBatch(twin)
+                    own = async_client_of(client)
+                    provider = AzureOpenAIBatch(own) if isinstance(own, AsyncAzureOpenAI) else OpenAIBatch(own)
                 asker = self._askers[identity] = InterruptAwareAsker(
                     self._batcher, lambda: self._make(provider, identity), self._deadline
                 )
@@ -192,7 +196,7 @@ class SharedClientState:
                 on_pending=self._on_pending,
                 mode=self._mode,
                 ladder=self._ladder,
-                _place=self._place,
+                _inside=Inside(place=self._place),
             )
         except RunFileError as error:
             other = next((each for each, asker in tuple(self._askers.items()) if asker.is_open), None)
@@ -205,18 +209,18 @@ class SharedClientState:
             ) from error
 
     def _end_idle(self, opening: ClientIdentity) -> None:
-        """End the Batchers that have been open longest and wait for nothing, beyond `_MOST_OPEN`: each is an engine."""
+        """End the Batchers that have been open longest and wait for nothing, beyond `most_open`: each is an engine."""
         with self._lock:
             self._opened.pop(opening, None)
             for identity, opened in tuple(self._opened.items()):
                 asker = opened()
-                if asker is None or (len(self._opened) >= _MOST_OPEN and asker.end_if_idle()):
+                if asker is None or (len(self._opened) >= self._most_open and asker.end_if_idle()):
                     del self._opened[identity]
             if (asker := self._askers.get(opening)) is not None:
                 self._opened[opening] = ref(asker)
-        if len(self._opened) > _MOST_OPEN:
+        if len(self._opened) > self._most_open:
             self.warn(
-                f"more than {_MOST_OPEN} copies of a client wait for separate batches, because they differ in "
+                f"more than {self._most_open} copies of a client wait for separate batches, because they differ in "
                 "account, address or default headers; calls that share a client share a batch"
             )
 

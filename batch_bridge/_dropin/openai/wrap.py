@@ -76,7 +76,7 @@ def wrap_openai(
         path: The SQLite file that makes the shared Batcher durable.
         on_pending: `"wait"` for the answer, or `"raise"` a `ResultPending` where it is not there yet, and come back
             tomorrow; needs `path`. In nodes it means nothing: they park.
-        provider: Who answers the shared Batcher; an `OpenAIBatch` with this client's settings if not given.
+        provider: The provider of the shared Batcher; an `OpenAIBatch` with this client's settings if not given.
         deadline: How long an answer may take (a duration); then it is called in realtime, or answered by
             the bridge's fallback: see `wait`. A call's own `timeout=` is for its HTTP request, and means nothing here.
 

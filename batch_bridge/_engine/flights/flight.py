@@ -28,10 +28,10 @@ class Flight:
         pause: How long to leave it alone after that.
         doubtful: `submit` may have taken effect though we did not see it: look before sending again.
         inherited: A process before this one began it, so some of its outcomes may be written already.
-        caught_up: It has been looked up which ones, and those are settled here too.
-        waiting: Its requests that somebody in this process waits for; queued again if the intent is withdrawn.
-        wanted: Its requests that somebody in this process waits for, once it is submitted: those may be sent again.
-        refused: Requests that somebody waits for, and that cannot be sent any more if the intent is withdrawn.
+        caught_up: Whether these were looked up, and are settled here too.
+        waiting: Its requests that a caller in this process waits for; queued again if the intent is withdrawn.
+        wanted: Its requests that a caller in this process waits for, once it is submitted: they may be sent again.
+        refused: Requests that a caller waits for, and that cannot be sent any more if the intent is withdrawn.
         failures: Calls in a row that the provider was not available for.
         blind: How long it could not be looked at, for what its provider has not explained; `None` after a good look.
         problem: Why the last look told nothing, for a person to read; empty after a good one.
@@ -44,16 +44,18 @@ class Flight:
         refusals: Times in a row that it was not created, because the provider was full.
         stopping: The provider is to be told that it should stop.
         is_late: Its requests leave its lane, and what follows from that has been begun.
-        look: Done once a look that goes on in the background has ended.
-        rings: It tells when there is news of it.
+        look: Done once a look in the background has ended.
+        rings: Whether the provider notifies us of its news.
+        told_at: When a webhook has named it last.
+        asked: Whether a webhook or a person has asked for a look since the last good one.
         settled: Requests that have an outcome though the batch has not ended, with its kind.
-        forgotten: Those of them that nobody will ask for again: let go of with the batch, which is judged by them.
+        forgotten: Those of them that no caller will ask for again. They go with the batch, which is judged by them.
         failed: In which ways those that are settled early have failed.
         kept: Requests that it has answered first, though they had left it and were in another batch.
         answered_elsewhere: Its requests that were answered by a batch that they had left.
         paid_twice: Those of them that it has answered, too.
         account: What its answers have used, as far as they were read.
-        lines: Where equal requests share a line: the request that is sent, by key; `None` until somebody asks.
+        lines: Where equal requests share a line: the request that is sent, by key; `None` until they are looked up.
     """
 
     batch: Intent | SubmittedBatch
@@ -81,6 +83,8 @@ class Flight:
     is_late: bool = False
     look: "asyncio.Future[None] | None" = None
     rings: bool = False
+    told_at: datetime | None = None
+    asked: bool = False
     settled: dict[str, str] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
     failed: Counter[FailureKind] = field(default_factory=Counter)
@@ -95,8 +99,13 @@ class Flight:
         """When to do something about it next."""
         return min(each for each in (self.due, self.late_at, self.leaves_at) if each is not None)
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the bridge has told the provider to stop it, or is about to."""
+        return self.stopping or self.is_late or (isinstance(self.batch, SubmittedBatch) and self.batch.left != "")
+
     def seen(self) -> None:
-        """Note a look that told how the batch is."""
+        """Note a look that showed the batch's state."""
         self.failures, self.blind, self.problem, self.logged, self.bad = 0, None, "", "", None
         self.bad_since = None
 

@@ -1,4 +1,4 @@
-"""How long batches took that have ended, as far as it tells what the next ones will take. No I/O."""
+"""How long ended batches took, to estimate the next ones. No I/O."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -9,9 +9,9 @@ from batch_bridge._core.policy.ladder import Rung, learned
 from batch_bridge._core.policy.stuck import longest_of
 
 _MOST: Final = 200
-"""Ended batches of a group that are remembered: older ones tell nothing of the next."""
+"""Ended batches of a group that are remembered: older ones say nothing about the next."""
 _NEWEST: Final = 40
-"""Of those, the newest, which tell how long the next one takes."""
+"""Of those, the newest, which estimate the next one."""
 
 Kind: TypeAlias = tuple[str, str]
 """A lane, and a group of its provider: what batches are like each other in."""
@@ -39,7 +39,7 @@ class History:
             self.add(batch)
 
     def add(self, batch: Closed) -> None:
-        """Note a batch that has ended. One that the provider never had tells nothing."""
+        """Note a batch that has ended, unless the provider never had it."""
         if batch.handle is None:
             return
         self.count += 1
@@ -82,5 +82,5 @@ def _took(batch: Closed) -> float:
 
 
 def _is_broken_off(batch: Closed) -> bool:
-    """Return whether a batch was stopped, so that it tells only that it takes longer."""
+    """Return whether a batch was stopped, so that its time is only a lower bound."""
     return batch.resubmitted > 0 or batch.outcomes.get("cancelled", 0) > 0

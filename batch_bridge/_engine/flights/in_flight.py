@@ -1,6 +1,7 @@
 """The batches on their way, and which request is in which. No I/O."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
 from batch_bridge._core.models import SubmittedBatch
@@ -29,6 +30,15 @@ class Flights:
     def of(self, request_id: str) -> Flight | None:
         """Return the batch that a request without an outcome is in."""
         return self._in_flight.get(request_id)
+
+    def __and__(self, ids: AbstractSet[str]) -> set[str]:
+        """Return which requests without an outcome are in a batch."""
+        return ids & self._in_flight.keys() if self._in_flight else set()
+
+    @property
+    def has_early(self) -> bool:
+        """Whether a request has its outcome though its batch has not ended."""
+        return bool(self._early)
 
     def early_of(self, request_id: str) -> Flight | None:
         """Return the batch that a request is in which has its outcome though the batch has not ended."""
@@ -72,7 +82,7 @@ class Flights:
     def settle_early(self, flight: Flight, ids: Iterable[str]) -> None:
         """Note that requests of a batch have their outcomes; one that is not in it any more is left alone.
 
-        The batch may have been settled while somebody else read which of its requests have been.
+        The batch may have been settled while other code read which of its requests are settled.
         """
         for request_id in ids:
             if self._in_flight.get(request_id) is flight:
@@ -81,19 +91,20 @@ class Flights:
                 self._open[flight.batch.key] -= 1
 
     def free(self, flight: Flight) -> None:
-        """Let go of a batch's requests without an outcome; the batch stays."""
+        """Release a batch's requests without an outcome; the batch stays."""
         for request_id in tuple(self.unsettled(flight)):
             del self._in_flight[request_id]
         self._open[flight.batch.key] = 0
 
     def remove(self, flight: Flight) -> None:
-        """Let go of a batch, and of its requests."""
+        """Remove a batch and its requests."""
         del self._flights[flight.batch.key]
         del self._open[flight.batch.key]
-        for request_id in flight.batch.members:
-            for held in (self._in_flight, self._early):
-                if held.get(request_id) is flight:
-                    del held[request_id]
+        for held in (self._in_flight, self._early):
+            if held:
+                for request_id in flight.batch.members:
+                    if held.get(request_id) is flight:
+                        del held[request_id]
 
     def due(self, now: datetime, interval: timedelta) -> list[Flight]:
         """Return the batches to look after now. One that is due too late to be true is, too: the clock was set back."""

@@ -1,4 +1,4 @@
-"""What the log is told of batches that give cause for it: each thing seldom, however often it is looked at."""
+"""Logs the problems of batches: each one seldom, however often a batch is looked at."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Whether the batches on their way get on, and whether their results are about to be deleted: told once. No I/O."""
+"""Reports once that a batch makes no progress, or that its results are about to be deleted. No I/O."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -14,7 +14,7 @@ from batch_bridge.events import ResultsExpiring, Stalled
 
 
 class BatchWatch:
-    """Looks over a bridge's batches. What it has told is lost with the process, which costs an event.
+    """Watches a bridge's batches. Its memory is lost with the process, which costs a repeated event.
 
     Args:
         bridge: The bridge's name.
@@ -30,7 +30,7 @@ class BatchWatch:
     def look(
         self, flights: Flights, history: History, now: datetime, shown: Callable[[SubmittedBatch], JSON]
     ) -> Iterator[Stalled | ResultsExpiring]:
-        """Yield what is to be told now.
+        """Yield the events that are due now.
 
         Args:
             flights: The batches.

@@ -17,7 +17,7 @@ from batch_bridge._engine.state import State
 async def join(state: State, settler: Settler, waiting: Sequence[Waiting], requests: Mapping[str, Request]) -> set[str]:
     """Let requests share the lines of equal ones that are at the provider, and return those that do. Durable.
 
-    A batch with a deadline is joined by nobody: who comes later would be late with it.
+    No request joins a batch with a deadline: a later request would be late with it.
 
     Args:
         state: The engine's.

@@ -8,6 +8,7 @@ from batch_bridge._core.models import Limits
 from batch_bridge._core.policy.batching import Waiting, cap
 from batch_bridge._core.provider import Provider
 from batch_bridge._engine.flights.flight import first_pause
+from batch_bridge._engine.sending import priming
 from batch_bridge._engine.state import State
 from batch_bridge._engine.waiting.ladder import Aside, LadderLane, is_aside, lane_of_group
 from batch_bridge._engine.waiting.quota import Admission
@@ -66,7 +67,7 @@ def due(state: State, now: datetime) -> Flush:
 
 
 def is_held(state: State, now: datetime) -> bool:
-    """Return whether nothing is sent: a submission has come to nothing just now, or there is nothing left to spend."""
+    """Return whether sending pauses: a submission has just failed, or the budget is used up."""
     if state.till.is_short:
         return True
     until = state.held_until
@@ -81,11 +82,12 @@ def wake_at(state: State, now: datetime) -> datetime | None:
         return min(times, default=None)
     has_home = any(not is_aside(group) for group in queue.groups)
     if has_home and _room_in(state.provider) == 0:
-        times.append(now + first_pause(state.interval))  # where nobody rings
+        times.append(now + first_pause(state.interval))  # where the provider sends no notifications
     elif has_home and not state.till.is_short:
         times += _flush_times(state, now)
     if (late_at := queue.late_at) is not None:
         times.append(late_at)
+    times += priming.times(state, now)
     for name in {lane_of_group(group)[0] for group in queue.groups} - {""}:
         lane = state.lane(name)
         if state.till.is_short and not state.is_last(lane):

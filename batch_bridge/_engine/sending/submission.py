@@ -15,6 +15,7 @@ from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._engine.flights.flight import Flight, first_pause
 from batch_bridge._engine.intake import judge
+from batch_bridge._engine.sending import priming
 from batch_bridge._engine.sending.joining import join
 from batch_bridge._engine.sending.scheduling import batch_limits
 from batch_bridge._engine.settlement.leaving import next_look
@@ -48,7 +49,13 @@ class Sender:
         if deduplication is not None:
             waiting = await self._join(await self._recall(deduplication, waiting, now))
         shared = deduplication is not None and deduplication.dedupe
-        await state.each(split(waiting, batch_limits(state), shared=shared), lambda each: self._begin(each, now))
+        plan = priming.divide(state, waiting, now, shared=shared)
+        limits = batch_limits(state)
+        batches = [
+            *((each, True) for each in split(plan.first, limits, shared=shared)),
+            *((each, False) for each in split(plan.rest, limits, shared=shared)),
+        ]
+        await state.each(batches, lambda each: self._begin(each[0], now, primes=each[1]))
 
     async def flush_in(self, lane: LadderLane, waiting: Sequence[Waiting], now: datetime) -> None:
         """Send requests that are queued for another lane than the home."""
@@ -70,7 +77,7 @@ class Sender:
             judged = judge(state, request, old.queued_at, now, without={state.lane(name).name})
             if isinstance(judged, Waiting):
                 del ended[request.id]
-                moved.append(replace(judged, key=old.key))
+                moved.append(judged._replace(key=old.key))
             else:
                 ended[request.id] = final(judged, state.ledger.tries(request.id), "")
         await self._settle_queued(ended)
@@ -118,22 +125,23 @@ class Sender:
 
     # -- one batch -----------------------------------------------------------------------------------------------
 
-    async def _begin(self, planned: tuple[Waiting, ...], now: datetime, lane: LadderLane | None = None) -> None:
+    async def _begin(
+        self, planned: tuple[Waiting, ...], now: datetime, lane: LadderLane | None = None, *, primes: bool = False
+    ) -> None:
         # Up to here they were in the queue: its turn may come late, and what was given up meanwhile is not sent.
         state, queue = self._state, self._state.opened()
         deduplication = state.deduplication_in(lane)
         asked = {each.id: each for each in await state.ledger.requests([each.id for each in planned])}
-        left, shares = (
-            [each for each in planned if each.id in queue],
-            deduplication is not None and deduplication.dedupe,
-        )
+        left = [each for each in planned if each.id in queue]
+        shares = deduplication is not None and deduplication.dedupe
         is_last = lane is not None and state.is_last(lane)
         admitted = state.till.admit(left, asked, state.answers_in(lane), now, is_last=is_last, shares=shares)
-        members = tuple(each for each in admitted.waiting if queue.discard(each.id))
+        members = queue.discard_all(admitted.waiting)
         for request_id in admitted.refused:
-            queue.discard(request_id)  # at once: nobody cancels what is about to be refused
+            queue.discard(request_id)  # at once: a request that is about to be refused cannot be cancelled
         if members:
-            await self._begin_with(members, asked, admitted, now, lane)
+            prefixes = {each.prefix.key for each in members if each.prefix is not None} if primes else ()
+            await self._begin_with(members, asked, admitted, now, lane, prefixes=tuple(sorted(prefixes)))
         await state.refuse(admitted.refused)
         state.settled += admitted.refused
 
@@ -144,6 +152,8 @@ class Sender:
         admitted: Admitted,
         now: datetime,
         lane: LadderLane | None,
+        *,
+        prefixes: tuple[str, ...],
     ) -> None:
         state = self._state
         ids = tuple(request.id for request in members)
@@ -151,14 +161,15 @@ class Sender:
         keys, shared = (
             (tuple(each.key for each in members), deduplication.dedupe) if deduplication is not None else ((), False)
         )
-        key = batch_key(state.name, members, lambda each: len(state.ledger.tries(each)))
+        tries, is_new = state.ledger.tries, not state.ledger.has_tries
+        key = batch_key(state.name, members, None if is_new else lambda each: len(tries(each)))
         asked_at, size = min(each.queued_at for each in members), sum(each.bytes for each in members)
         name, group = lane_of_group(members[0].group)
         own = members[0].deadline if state.ladder is None else state.ladder.deadline_of(members)
-        intent = Intent(key, ids, group, now, None, keys, shared, Terms(asked_at, size, name, own))
+        intent = Intent(key, ids, group, now, None, keys, shared, Terms(asked_at, size, name, own, prefixes))
         waiting = {each.id: each for each in members}
         flight = Flight(intent, now, first_pause(state.interval), next_look(state, intent, now), waiting=waiting)
-        again = [each for each in ids if state.ledger.tries(each)]
+        again = [] if is_new else [each for each in ids if tries(each)]
         flight.account = state.till.begin(intent, asked, admitted, state.who(intent), again=again)
         state.flights.add(flight)
         await state.begin_trace(key, members, asked, state.who(intent))
@@ -219,7 +230,7 @@ class Sender:
         except SubmissionRefused as error:
             refusal = Errored(str(error), code=error.code, status_code=error.status_code)
             await self._settler.fail(flight, refusal, now, error)
-        except Exception as error:  # noqa: BLE001  # a provider is somebody's code: its bug fails its batch alone
+        except Exception as error:  # noqa: BLE001  # a provider may be the user's code: its bug fails only its batch
             await self._settler.fail(flight, Errored(said(error), code="submit_failed"), now, error, is_bug=True)
         return None
 
@@ -315,7 +326,7 @@ class Sender:
         flight.waiting.clear()
         flight.refused.clear()
         state.held_until, state.hold = None, first_pause(state.interval)
-        flight.due, flight.pause = now, first_pause(state.interval)
+        flight.due, flight.pause = now, first_pause(state.pace.interval(batch.terms.lane))
         shown = state.shown(batch, handle)
         logger.info(
             "%s: batch %s with %d requests is submitted as %r",
@@ -382,7 +393,7 @@ class Sender:
             )
 
     def _hold_back(self, now: datetime) -> None:
-        """Send nothing for a while: a submission has come to nothing, and the next one may too."""
+        """Send nothing for a while: a submission has failed, and the next one may fail too."""
         state = self._state
         state.drain = True  # what was sent was due
         state.held_until = now + state.hold

@@ -1,7 +1,7 @@
 """How an ended batch is settled: every one of its requests gets exactly one outcome, whatever the provider said."""
 
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from typing import TypeAlias
 
 from batch_bridge._core import outcomes as _outcome
@@ -14,6 +14,7 @@ from batch_bridge._ledger.ledger import Ledger
 logger = logger_of(__name__)
 
 IdAndOutcome: TypeAlias = tuple[str, Outcome]
+Seen: TypeAlias = Callable[[Iterable[IdAndOutcome]], None]
 
 
 class ReadError(Exception):
@@ -37,7 +38,7 @@ async def settle(
     settled: Mapping[str, str] | None = None,
     again: Resubmission | None = None,
     failures: Counter[FailureKind] | None = None,
-    seen: Callable[[str, Outcome], None] | None = None,
+    seen: Seen | None = None,
     ended_as: Callable[[Mapping[str, Outcome]], None] | None = None,
 ) -> Counter[str]:
     """Write one outcome for each request of a batch, and return how many there are of each kind.
@@ -49,25 +50,29 @@ async def settle(
     Those that `again` chooses get no outcome, and are not counted: what they ended with this time is noted.
     `failures` is given those of the outcomes that it writes.
     `ended_as` is told of the outcomes that stand, once they are written.
-    `seen` is told of each outcome as it is read, from the provider or the ledger, also of those that are put aside.
+    `seen` is told of the outcomes as they are read, from the provider or the ledger, also of those that are put aside.
 
     Raises:
         ReadError: The provider broke off; the batch must be polled again.
     """
     settled = settled or {}
-    missing = dict.fromkeys(each for each in batch.members if each not in settled)
+    missing = set(batch.members).difference(settled)
     kinds: Counter[str] = Counter(settled.values())
     strange = 0
     async for chunk in chunks(ended.outcomes, ledger.chunk):
-        fresh: dict[str, Outcome] = {}
-        for request_id, outcome in chunk:
-            if seen is not None:
-                seen(request_id, outcome)
-            if request_id in missing:
-                del missing[request_id]
-                fresh[request_id] = outcome
-            elif request_id not in settled:
-                strange += 1
+        if seen is not None:
+            seen(chunk)
+        fresh: dict[str, Outcome] = dict(chunk)
+        if len(fresh) == len(chunk) and fresh.keys() <= missing:
+            missing.difference_update(fresh)
+        else:
+            fresh = {}
+            for request_id, outcome in chunk:
+                if request_id in missing:
+                    missing.discard(request_id)
+                    fresh[request_id] = outcome
+                elif request_id not in settled:
+                    strange += 1
         await _write(ledger, fresh, kinds, failures, inherited=inherited, again=again, seen=seen, ended_as=ended_as)
     if strange:
         logger.warning(
@@ -76,7 +81,7 @@ async def settle(
             strange,
             extra=about(batch=batch.key),
         )
-    rest = list(missing)
+    rest = [each for each in batch.members if each in missing] if missing else []
     for start in range(0, len(rest), ledger.chunk):
         unnamed = dict.fromkeys(rest[start : start + ledger.chunk], ended.missing)
         await _write(ledger, unnamed, kinds, failures, inherited=inherited, again=again, seen=seen, ended_as=ended_as)
@@ -99,11 +104,18 @@ async def chunks(outcomes: AsyncIterable[IdAndOutcome], most: int) -> AsyncItera
     """
     chunk: list[IdAndOutcome] = []
     try:
-        async for pair in outcomes:
-            chunk.append(pair)
-            if len(chunk) == most:
-                yield chunk
-                chunk = []
+        if isinstance(outcomes, _outcome.Chunks):
+            async for pairs in outcomes.chunks:
+                chunk += pairs
+                if len(chunk) >= most:
+                    yield chunk
+                    chunk = []
+        else:
+            async for pair in outcomes:
+                chunk.append(pair)
+                if len(chunk) == most:
+                    yield chunk
+                    chunk = []
     except Exception as error:
         yield chunk  # paid for, and perhaps not to be read a second time
         raise ReadError(error) from error
@@ -118,17 +130,23 @@ async def _write(
     *,
     inherited: bool,
     again: Resubmission | None,
-    seen: Callable[[str, Outcome], None] | None,
+    seen: Seen | None,
     ended_as: Callable[[Mapping[str, Outcome]], None] | None,
 ) -> None:
     known = await ledger.outcomes(tuple(fresh)) if inherited else {}
+    if not known and _outcome.are_answers(fresh.values()):  # none is sent again
+        await ledger.settle(fresh)
+        if ended_as is not None:
+            ended_as(fresh)
+        kinds.update({"succeeded": len(fresh)} if fresh else {})
+        return
     final: dict[str, Outcome] = {}
     tried: dict[str, Attempt] = {}
     for request_id, outcome in fresh.items():
         if request_id in known:
             final[request_id] = known[request_id]
             if seen is not None:
-                seen(request_id, known[request_id])
+                seen(((request_id, known[request_id]),))
         elif again is None:
             final[request_id] = outcome
         elif (attempt := again.judge(request_id, outcome, ledger.tries(request_id))) is not None:

@@ -1,4 +1,4 @@
-"""What comes of a look at a batch that tells nothing: it is looked at again, and only a long patience ends it."""
+"""Handles a look at a batch that showed nothing: it is repeated, until a long patience has passed."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ POLL_FAILED = "poll_failed"
 
 
 async def good(state: State, flight: Flight) -> None:
-    """Note a look that has told how a batch is."""
+    """Note a look that showed a batch's state."""
     state.standstill.moved()
     flight.seen()
     if isinstance(flight.batch, SubmittedBatch) and flight.batch.blind is not None:
@@ -48,11 +48,11 @@ async def failed(state: State, flight: Flight, error: Exception, now: datetime) 
         flight.blind = blind
         if (
             isinstance(flight.batch, SubmittedBatch) and state.ledger.keeps_queue
-        ):  # others go on counting: see `Engine.open`
+        ):  # others continue counting: see `Engine.open`
             flight.batch = replace(flight.batch, blind=blind)
             await state.ledger.mark(flight.batch)
     elif flight.blind is not None:
-        flight.blind = replace(flight.blind, at=now)  # nobody's fault, and no good look
+        flight.blind = replace(flight.blind, at=now)  # no failure, and no good look
     flight.problem, flight.logged, flight.bad = said(error), _logged.said(error), None
     state.unavailable(flight, error, now)
     _tell(state, flight)

@@ -63,25 +63,35 @@ class Settler:
             )
             reply = await self._with_costs(flight, reply)
         except BatchFailed as error:
+            self._note_pace(flight, now)
             await self.fail(flight, Errored(str(error), code=error.code), now, error)
         except BadPollResultError as error:
-            if batch.left:  # nobody waits for it: no run ends for it
+            if batch.left:  # no caller waits for it: no run ends because of it
                 await self.could_not_look(flight, error, now)
             else:
                 _looks.wrong(state, flight, batch, error, now)
-        except Exception as error:  # noqa: BLE001  # a provider is somebody's code, and the batch was paid for
+        except Exception as error:  # noqa: BLE001  # a provider may be the user's code, and the batch was paid for
             await self.could_not_look(flight, error, now)
         else:
             if isinstance(reply, Ended):
+                self._note_pace(flight, now)
                 await self._end(flight, reply, now)
             else:
                 await self._note(flight, reply, now)
 
+    def _note_pace(self, flight: Flight, now: datetime) -> None:
+        """Note how a batch's end was found; where webhooks come no more, the others are polled as usual again."""
+        state = self._state
+        if state.pace.ended(flight, now):
+            for other in state.flights:
+                if other is not flight and other.batch.terms.lane == flight.batch.terms.lane:
+                    state.pace.restore(other, now)
+
     async def _note(self, flight: Flight, reply: InProgress, now: datetime) -> None:
-        """Note what a look has told of a batch that has not ended."""
+        """Note what a look showed of a batch that has not ended."""
         state = self._state
         if reply.again_in is None:
-            flight.wait(now, state.interval)
+            flight.wait(now, state.pace.interval(flight.batch.terms.lane))
         else:
             flight.due = now + timedelta(seconds=min(max(reply.again_in, 0.0), LONGEST_PAUSE.total_seconds()))
         if self._goes_on(flight, reply, now):
@@ -90,6 +100,7 @@ class Settler:
         if flight.since is None or flight.done != reply.done:
             flight.since = now
         flight.done, flight.total = reply.done, reply.total
+        flight.asked = False
         if state.on_event is not None:
             state.on_event(events.Polled(bridge=state.name, batch=flight.batch.key, done=reply.done, total=reply.total))
         if reply.outcomes and is_overdue(flight):
@@ -120,8 +131,7 @@ class Settler:
         """Leave a batch in flight that could not be looked at; end it once the patience has run out."""
         errored = await _looks.failed(self._state, flight, error, now)
         if errored is not None:
-            for request_id in self._state.flights.unsettled(flight):
-                self._note_used(flight, request_id, errored)
+            self._note_used(flight, [(each, errored) for each in self._state.flights.unsettled(flight)])
             await self.fail(flight, errored, now, error)
 
     def _ring(self, flight: Flight, polled_at: datetime) -> None:
@@ -136,8 +146,9 @@ class Settler:
         """Settle requests of a batch that has not ended; what may be sent again is judged at its end, or it stands."""
         state, key = self._state, flight.batch.key
         fresh: dict[str, Outcome] = {}
-        for request_id, outcome in outcomes:
-            self._note_used(flight, request_id, outcome)
+        known = list(outcomes)
+        self._note_used(flight, known)
+        for request_id, outcome in known:
             if state.flights.of(request_id) is flight and (stands or not self._may_come_back(flight, outcome)):
                 fresh.setdefault(request_id, final(outcome, state.ledger.tries(request_id), key))
         kinds = await settle_early(state.ledger, fresh, inherited=flight.inherited)
@@ -151,7 +162,7 @@ class Settler:
             state.on_event(events.Settled(bridge=state.name, batch=key, requests=tuple(kinds), outcomes=counts))
 
     async def catch_up(self, flight: Flight) -> None:
-        """Find out which requests of a batch a process before this one has settled: nobody waits for it for those."""
+        """Look up which requests of a batch an earlier process has settled: no caller waits for those."""
         if not flight.inherited or flight.caught_up:
             return
         flight.caught_up = True
@@ -159,8 +170,7 @@ class Settler:
         known = await state.ledger.settled(tuple(state.flights.unsettled(flight)))
         await state.ledger.drop(known)  # that process may have died before it did
         outcomes = await state.ledger.outcomes([each for each in flight.batch.members if each in known])
-        for request_id, outcome in outcomes.items():
-            self._note_used(flight, request_id, outcome)
+        self._note_used(flight, outcomes.items())
         kinds = {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()}
         flight.settled.update(kinds)
         self._note_kinds(flight, kinds)
@@ -192,7 +202,7 @@ class Settler:
     # -- when it is not waited for any more ------------------------------------------------------------------------
 
     async def stop(self, flight: Flight, batch: SubmittedBatch, now: datetime) -> bool:
-        """Tell the provider to stop a batch; return whether that is done, or cannot be."""
+        """Ask the provider to stop a batch; return whether that is done, or impossible."""
         state = self._state
         try:
             await state.who(batch).cancel(batch.handle)
@@ -218,8 +228,8 @@ class Settler:
     async def overtake(self, flight: Flight, leave: Leave, now: datetime) -> bool:
         """Stop a batch whose requests leave its lane; return whether it was looked at, too.
 
-        If nobody is to wait until it has stopped, what it has not answered moves on at once; if that is waited for up
-        to a time, see `leave`.
+        If no request waits until it has stopped, its unanswered requests move on at once; if they wait up to a time,
+        see `leave`.
         """
         state, ladder = self._state, self._state.ladder
         if not isinstance(flight.batch, SubmittedBatch) or ladder is None:
@@ -237,15 +247,15 @@ class Settler:
     async def leave(self, flight: Flight, batch: SubmittedBatch, now: datetime) -> bool:
         """Have a batch's requests move on, whatever becomes of it, and stop it.
 
-        It is looked at once more, for it may have ended; what it has not answered then goes to the next lane at once,
-        or expires where there is none.
+        It is looked at once more, because it may have ended; its unanswered requests then go to the next lane at once,
+        or expire without one.
         """
         state, ladder = self._state, self._state.ladder
         flight.leaves_at = None
         look_at_once = getattr(state.who(batch), "look_at_once", None)
         if look_at_once is not None:
             look_at_once(batch.handle)
-        with contextlib.suppress(BadPollResultError):  # it is logged, and nobody waits for a poll that was mended
+        with contextlib.suppress(BadPollResultError):  # it is logged, and no caller waits for a corrected poll
             await self.poll(flight, batch, now)
         if state.flights.get(flight.batch.key) is not flight or not isinstance(flight.batch, SubmittedBatch):
             return True
@@ -300,7 +310,7 @@ class Settler:
         queued: dict[str, Outcome] = {}
         moved: dict[Flight, dict[str, Outcome]] = {}
         for request_id, outcome in outcomes:
-            self._note_used(flight, request_id, outcome)
+            self._note_used(flight, ((request_id, outcome),))
             if not isinstance(outcome, Succeeded):
                 continue
             paid.add(request_id)
@@ -402,11 +412,12 @@ class Settler:
         sent_on = len(batch.members) - kinds.total()
         await self._close(flight, kinds, usage, now, resubmitted=sent_on, failures=failures)
         sent_again = again.outcomes.keys() - lost.keys()
-        late = tuple(each for each in batch.members if each not in flight.settled and each not in sent_again)
+        known = flight.settled.keys() | sent_again
+        late = tuple([each for each in batch.members if each not in known]) if known else batch.members
         state.settled += late
         if back:
             if again.refusal is not None and again.alone:
-                state.opened().add(back[0])  # it is perhaps too large for ever: its neighbours go first
+                state.opened().add(back[0])  # it may be too large forever: its neighbours go first
             else:
                 state.opened().put_back(back)
             state.drain = True  # what was sent was due
@@ -435,7 +446,7 @@ class Settler:
     async def _tell_ended(
         self, flight: Flight, requests: tuple[str, ...], outcomes: Mapping[str, int], usage: Usage | None
     ) -> None:
-        """Report that a batch has ended, and what it has cost if somebody wants to know."""
+        """Report that a batch has ended, and its cost if a listener wants it."""
         state, account = self._state, flight.account
         if state.on_event is None:
             return
@@ -463,7 +474,7 @@ class Settler:
         paid_twice: int = 0,
         failures: Counter[FailureKind] | None = None,
     ) -> None:
-        """Let go of a batch, of which a summary stays, and of what was kept of it until its end."""
+        """Delete a batch, except for a summary, and all that was kept until its end."""
         state, batch = self._state, flight.batch
         submitted = batch if isinstance(batch, SubmittedBatch) else None
         account = flight.account
@@ -484,6 +495,8 @@ class Settler:
         )
         await state.ledger.close(closed, money)
         state.history.add(closed)
+        if batch.terms.prefixes and kinds["succeeded"] == len(batch.members):
+            state.note_written(batch.terms.prefixes, now)
         await state.end_trace(closed, account)
         if account is not None:
             state.till.settle(batch.key, account)
@@ -491,27 +504,28 @@ class Settler:
         if flight.forgotten:
             await state.ledger.forget(flight.forgotten)
 
-    def _note_used(self, flight: Flight, request_id: str, outcome: Outcome) -> None:
-        """Note in the batch's account what an answer has used. Done twice, it changes nothing."""
+    def _note_used(self, flight: Flight, outcomes: Iterable[tuple[str, Outcome]]) -> None:
+        """Note in the batch's account what answers have used. Done twice, it changes nothing."""
         account, batch = flight.account, flight.batch
-        if request_id in flight.answered_elsewhere and isinstance(outcome, Succeeded):
-            flight.paid_twice.add(request_id)
+        told = list(outcomes)
+        if elsewhere := flight.answered_elsewhere:
+            flight.paid_twice.update(each for each, outcome in told if each in elsewhere and type(outcome) is Succeeded)
         if account is None:
             return
         if account.way is None and isinstance(batch, SubmittedBatch):
             account.way = lane_of(batch.handle)
         _, _, model = batch.group.rpartition(" ")
-        account.note(request_id, outcome, model)
+        account.note(told, model)
 
     async def _with_costs(self, flight: Flight, reply: InProgress | Ended) -> InProgress | Ended:
-        """Have answers tell what was paid for them, where that is wanted."""
+        """Add the costs to answers that are to contain them."""
         account = flight.account
         if account is None or not account.priced:
             return reply
         await self._state.till.load_prices(account)
 
         def told(request_id: str, outcome: Outcome) -> tuple[str, Outcome]:
-            self._note_used(flight, request_id, outcome)
+            self._note_used(flight, ((request_id, outcome),))
             if isinstance(outcome, Succeeded) and (paid := account.paid(request_id, self._state.prices)) is not None:
                 return request_id, Succeeded(outcome.answer, paid)
             return request_id, outcome
@@ -522,7 +536,10 @@ class Settler:
 
     def _note_ended(self, flight: Flight, outcomes: Mapping[str, Outcome]) -> None:
         """Note in the batch's account how members have ended. Done twice, it changes nothing."""
-        self._note_kinds(flight, {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()})
+        if flight.account is not None and _outcome.are_answers(outcomes.values()):
+            flight.account.end_well(outcomes)
+        else:
+            self._note_kinds(flight, {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()})
 
     def _note_kinds(self, flight: Flight, kinds: Mapping[str, str]) -> None:
         if flight.account is not None:
@@ -546,8 +563,8 @@ class Settler:
     ) -> tuple[list[Waiting], dict[str, Outcome]]:
         """Return a batch's requests as they are queued again, and the outcomes of those that cannot be.
 
-        Only those that somebody waits for: a thread that nobody continues is not paid for. The others are found in
-        neither; who collects them sends them.
+        Both hold only requests with a waiting caller: an abandoned thread must not cost money. The other requests are
+        in neither; the next caller that collects them sends them.
         """
         state, batch = self._state, flight.batch
         wanted = list(outcomes)
@@ -561,7 +578,7 @@ class Settler:
             for request in await state.ledger.requests(wanted[start : start + state.ledger.chunk]):
                 judged = judge(state, request, asked_at, now)
                 if isinstance(judged, Waiting):
-                    back.append(replace(judged, key=keys.get(request.id, judged.key)))
+                    back.append(judged._replace(key=keys.get(request.id, judged.key)))
                 elif flight.is_late or isinstance(judged, Expired):
                     refused[request.id] = judged
         found = {each.id for each in back}
@@ -571,7 +588,7 @@ class Settler:
         return back, lost | {each: final(why, state.ledger.tries(each), "") for each, why in refused.items()}
 
     def _learn(self, flight: Flight, again: Resubmission, usage: Usage | None, now: datetime, *, whole: bool) -> None:
-        """Tell the quota controller how a batch has ended."""
+        """Report a batch's end to the quota controller."""
         quota_controller, batch = self._state.quota_controller, flight.batch
         if isinstance(batch, Intent) or batch.terms.lane:
             return

@@ -1,4 +1,4 @@
-"""The lanes of a bridge, when a request must be answered, and who answers in which lane. No I/O.
+"""The lanes of a bridge, their deadlines, and their providers. No I/O.
 
 A deadline with a fallback is a ladder of two lanes, of which the first is left at the deadline.
 """
@@ -117,7 +117,7 @@ class Ladder:
 
     @property
     def providers(self) -> tuple[Provider, ...]:
-        """Who answers in the other lanes."""
+        """The providers of the other lanes."""
         return tuple(lane.provider for lane in self.lanes if lane.provider is not None)
 
     def lane(self, name: str) -> LadderLane | None:
@@ -125,7 +125,7 @@ class Ladder:
         return self._by_name.get(name)
 
     def is_last(self, lane: LadderLane) -> bool:
-        """Return whether there is none after a lane."""
+        """Return whether a lane is the last one."""
         return lane is self.lanes[-1]
 
     def time_of(self, own: timedelta | None) -> timedelta | None:

@@ -2,9 +2,11 @@
 
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from operator import itemgetter
 
 from batch_bridge._core.policy.batching import Waiting
@@ -14,17 +16,30 @@ from batch_bridge._engine.waiting.turns import Turns
 
 @dataclass(slots=True)
 class _Lane:
-    """The requests of one tenant in one group, oldest first, each with its place among all."""
+    """The requests of one tenant in one group, oldest first. `places` are theirs among all, by id."""
 
     group: str
     tenant: str
-    waiting: OrderedDict[str, tuple[int, Waiting]] = field(default_factory=OrderedDict)
+    waiting: OrderedDict[str, Waiting] = field(default_factory=OrderedDict)
+    places: dict[str, int] = field(default_factory=dict)
     bytes: int = 0
 
     @property
     def head(self) -> tuple[int, Waiting]:
         """The oldest, with its place."""
-        return next(iter(self.waiting.values()))
+        first = next(iter(self.waiting.values()))
+        return self.places[first.id], first
+
+    @property
+    def last(self) -> tuple[int, Waiting]:
+        """The newest, with its place."""
+        newest = next(reversed(self.waiting.values()))
+        return self.places[newest.id], newest
+
+    def entries(self) -> Iterator[tuple[int, Waiting]]:
+        """Return all, each with its place."""
+        places = self.places
+        return ((places[each.id], each) for each in self.waiting.values())
 
 
 class Queue:
@@ -56,7 +71,7 @@ class Queue:
     @property
     def newest(self) -> datetime | None:
         """When the last of them was queued; `None` if nothing waits."""
-        lasts = [next(reversed(lane.waiting.values())) for lane in self._lanes()]
+        lasts = [lane.last for lane in self._lanes()]
         return max(lasts, key=itemgetter(0))[1].queued_at if lasts else None
 
     @property
@@ -95,12 +110,12 @@ class Queue:
             entries.append(heapq.heappop(self._deadlines))
         for entry in entries:  # they are late until they have moved
             heapq.heappush(self._deadlines, entry)
-        return [self._waiting[each].waiting[each][1] for each in dict.fromkeys(each for _, each in entries)]
+        return [self._waiting[each].waiting[each] for each in dict.fromkeys(each for _, each in entries)]
 
     def _is_current(self, late_at: datetime, request_id: str) -> bool:
         """Whether an entry is of a request that waits as it did when the entry was made."""
         lane = self._waiting.get(request_id)
-        return lane is not None and lane.waiting[request_id][1].late_at == late_at
+        return lane is not None and lane.waiting[request_id].late_at == late_at
 
     def add(self, waiting: Waiting) -> None:
         """Queue a request. One that is queued already stays where it is."""
@@ -108,13 +123,44 @@ class Queue:
             self._put(waiting, self._next)
             self._next += 1
 
-    def _put(self, waiting: Waiting, place: int) -> _Lane:
-        lanes = self._groups.setdefault(waiting.group, {})
-        lane = lanes.get(waiting.tenant)
+    def add_all(self, arrived: Sequence[Waiting], *, has_deadlines: bool = True) -> None:
+        """Queue requests in their order, as `add` does each.
+
+        Args:
+            arrived: The requests.
+            has_deadlines: Whether any of them may be late ever.
+        """
+        if has_deadlines or len({(each.group, each.tenant) for each in arrived}) != 1:
+            for each in arrived:
+                self.add(each)
+            return
+        fresh = {each.id: each for each in arrived}
+        for request_id in fresh.keys() & self._waiting.keys():
+            del fresh[request_id]
+        first = arrived[0]
+        lane = self._lane(first.group, first.tenant)
+        self._waiting.update(dict.fromkeys(fresh, lane))
+        lane.waiting.update(fresh)
+        lane.places.update(zip(fresh, range(self._next, self._next + len(fresh)), strict=True))
+        size = sum([each.bytes for each in fresh.values()])
+        lane.bytes += size
+        count, held = self._held.get(first.tenant, (0, 0))
+        self._held[first.tenant] = (count + len(fresh), held + size)
+        self._of_thread.update([each.thread for each in fresh.values()])
+        self._next += len(fresh)
+
+    def _lane(self, group: str, tenant: str) -> _Lane:
+        lanes = self._groups.setdefault(group, {})
+        lane = lanes.get(tenant)
         if lane is None:
-            lane = lanes[waiting.tenant] = _Lane(waiting.group, waiting.tenant)
+            lane = lanes[tenant] = _Lane(group, tenant)
+        return lane
+
+    def _put(self, waiting: Waiting, place: int) -> _Lane:
+        lane = self._lane(waiting.group, waiting.tenant)
         self._waiting[waiting.id] = lane
-        lane.waiting[waiting.id] = (place, waiting)
+        lane.waiting[waiting.id] = waiting
+        lane.places[waiting.id] = place
         lane.bytes += waiting.bytes
         count, size = self._held.get(waiting.tenant, (0, 0))
         self._held[waiting.tenant] = (count + 1, size + waiting.bytes)
@@ -135,7 +181,7 @@ class Queue:
         self._put(waiting, self._first).waiting.move_to_end(waiting.id, last=False)
 
     def put_back(self, waiting: Iterable[Waiting]) -> None:
-        """Return requests that were sent in vain; they are the oldest again."""
+        """Return requests that were sent without success; they are the oldest again."""
         back = sorted(waiting, key=lambda request: request.queued_at)
         if not back:
             return
@@ -170,9 +216,15 @@ class Queue:
             only: Of these groups.
             without: Of no such group.
         """
+        lanes_now = list(self._lanes(only, without))
+        if admit is None and len(lanes_now) == 1:
+            return list(islice(lanes_now[0].waiting.values(), count))
+        return self._pick(count, admit, lanes_now)
+
+    def _pick(self, count: int, admit: Callable[[Waiting], bool] | None, lanes_now: list[_Lane]) -> list[Waiting]:
         lanes_of: dict[str, list[tuple[int, Waiting, Iterator[tuple[int, Waiting]]]]] = {}
-        for lane in self._lanes(only, without):
-            entries = iter(lane.waiting.values())
+        for lane in lanes_now:
+            entries = lane.entries()
             place, first = next(entries)
             lanes_of.setdefault(lane.tenant, []).append((place, first, entries))
         turns = self._turns.fork() if len(lanes_of) > 1 else None
@@ -221,7 +273,8 @@ class Queue:
         lane = self._waiting.pop(request_id, None)
         if lane is None:
             return False
-        _, request = lane.waiting.pop(request_id)
+        request = lane.waiting.pop(request_id)
+        del lane.places[request_id]
         lane.bytes -= request.bytes
         if not lane.waiting:
             lanes = self._groups[lane.group]
@@ -236,11 +289,45 @@ class Queue:
             self._held[lane.tenant] = (count - 1, size - request.bytes)
         return True
 
+    def discard_all(self, requests: Sequence[Waiting]) -> tuple[Waiting, ...]:
+        """Drop requests, and return those that were queued, in their order."""
+        lanes = {id(lane): lane for each in requests if (lane := self._waiting.get(each.id)) is not None}
+        if len(lanes) != 1:
+            return tuple([each for each in requests if self.discard(each.id)])
+        ((lane,),) = [tuple(lanes.values())]
+        queued = [each for each in requests if self._waiting.pop(each.id, None) is not None]
+        if len(queued) == len(lane.waiting):
+            size = lane.bytes
+            lane.waiting.clear()
+            lane.places.clear()
+        else:
+            size = sum([lane.waiting.pop(each.id).bytes for each in queued])
+            for each in queued:
+                del lane.places[each.id]
+        lane.bytes -= size
+        if not lane.waiting:
+            of_group = self._groups[lane.group]
+            del of_group[lane.tenant]
+            if not of_group:
+                del self._groups[lane.group]
+        for thread, number in Counter([each.thread for each in queued]).items():
+            self._of_thread[thread] -= number
+            if not self._of_thread[thread]:
+                del self._of_thread[thread]
+        count, held_bytes = self._held.pop(lane.tenant)
+        if count > len(queued):
+            self._held[lane.tenant] = (count - len(queued), held_bytes - size)
+        return tuple(queued)
+
+    def __and__(self, ids: AbstractSet[str]) -> set[str]:
+        """Return which requests are queued."""
+        return ids & self._waiting.keys() if self._waiting else set()
+
     def summary(self, now: datetime, *, without: Container[str] = ()) -> QueueSummary:
         """Return what the flush policy judges by."""
         lanes = list(self._lanes(without=without))
         oldest = min((lane.head for lane in lanes), key=itemgetter(0), default=None)
-        newest = max((next(reversed(lane.waiting.values())) for lane in lanes), key=itemgetter(0), default=None)
+        newest = max((lane.last for lane in lanes), key=itemgetter(0), default=None)
         return QueueSummary(
             requests=sum(len(lane.waiting) for lane in lanes),
             bytes=sum(lane.bytes for lane in lanes),
@@ -262,5 +349,5 @@ class Queue:
                 yield from lanes.values()
 
     def _in_order(self) -> Iterator[Waiting]:
-        entries = [lane.waiting.values() for lane in self._lanes()]
+        entries = [lane.entries() for lane in self._lanes()]
         return (waiting for _, waiting in heapq.merge(*entries, key=itemgetter(0)))

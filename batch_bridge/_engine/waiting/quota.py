@@ -92,10 +92,10 @@ class QuotaController:
         self._groups: dict[str, _Known] = {}
         self._created: deque[datetime] = deque()
 
-    # -- what it is told -----------------------------------------------------------------------------------------
+    # -- input ---------------------------------------------------------------------------------------------------
 
     def opened(self) -> None:
-        """Forget what was created: the ledger tells it again."""
+        """Forget what was created: the ledger will load it again."""
         self._created.clear()
 
     def created(self, at: datetime) -> None:
@@ -124,7 +124,7 @@ class QuotaController:
             known.limit, known.guessed = max(tokens / 2, 1.0), True
         after = self._limit(group, limits)
         if told is not None and after is not None and tokens <= after:
-            known.margin *= 0.8  # it would have fitted, had we counted right, or nobody else sent any
+            known.margin *= 0.8  # it would have fitted if our count were right, and no other client had sent any
         elif told is not None:
             return  # the next one is smaller
         known.pause = min(max(known.pause * 2, self._pause), self._longest)
@@ -153,7 +153,7 @@ class QuotaController:
         known = self._group(group)
         known.sampled = known.sampled[0] + size, known.sampled[1] + tokens
 
-    # -- what it tells -------------------------------------------------------------------------------------------
+    # -- output --------------------------------------------------------------------------------------------------
 
     def wants_sample(self, group: str, limits: Limits) -> bool:
         """Return whether it would help to know how many tokens a request of a group has."""
@@ -187,7 +187,7 @@ class QuotaController:
         owed: AbstractSet[str],
         now: datetime,
     ) -> "Admission | None":
-        """Return who may go now; `None` if nothing limits it.
+        """Return the check of which requests may go now; `None` without a limit.
 
         Args:
             limits: What the provider's settings say.
@@ -276,7 +276,7 @@ def _told(said: str) -> float | None:
 
 
 class Admission:
-    """Who may go at one moment. Asked for each request in order; remembers what it has let through.
+    """Checks which requests may go at one moment. Called for each request in order; counts what it has admitted.
 
     Attributes:
         shut: Groups of which nothing may go.

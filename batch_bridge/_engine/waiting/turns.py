@@ -13,10 +13,10 @@ _TURN: Final = 16_384
 
 
 class Turns:
-    """Counts the turns that each tenant has taken, so that the next one is of who has taken the fewest.
+    """Counts the turns that each tenant has taken, so that the tenant with the fewest turns is next.
 
-    Nobody saves turns up: a tenant that had nothing to send starts where the others are. What is remembered is what
-    one tenant is ahead of another, and no more than that.
+    No tenant saves up turns: one that had nothing to send starts where the others are. Only the difference between
+    tenants is remembered.
     """
 
     def __init__(self) -> None:

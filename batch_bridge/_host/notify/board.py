@@ -3,7 +3,7 @@
 A row is written before its notice is sent, and again after. A process that dies in between does not know whether it was
 sent: its next life sends it again, with a line that says so, and at most three times in all, however often it dies
 there. So a notice comes once; up to three times where processes die while they send it; and not at all if its service
-cannot be reached, or the same command is not run again. Rows are kept for 60 days, and nothing older is told of.
+cannot be reached, or the same command is not run again. Rows are kept for 60 days, and nothing older causes a notice.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class Board:
     """Sends each notice once. What cannot be sent, or written down, harms nothing.
 
     Args:
-        notifiers: Who sends.
+        notifiers: They send the notices.
         rows: Where is written down what was sent.
     """
 
@@ -74,7 +74,7 @@ class Board:
             else:  # the process lives: the attempt did not kill the process
                 await self._put(notice.key, {**_row(notice.what), "sent": False, "attempts": attempts})
             await self._sweep()
-        except Exception as error:  # noqa: BLE001  # the store: the run goes on
+        except Exception as error:  # noqa: BLE001  # the store: the run continues
             logger.warning("it could not be written down that a notice was sent: %s", _logged.said(error))
 
     async def _send(self, notice: Notice) -> bool:
@@ -100,7 +100,7 @@ class Board:
 
         Args:
             scope: The kind of thing.
-            keys: What is there already the first time, and need not be told of.
+            keys: What exists already at the first call, and needs no notice.
         """
         (item,) = await self._rows.abatch([GetOp(_SENT, scope)])
         if item is None:

@@ -27,7 +27,7 @@ class Notifier:
 
     Args:
         urls: Where to, as apprise names them.
-        what: Who was given them, for its errors.
+        what: The object that received them, for its errors.
 
     Raises:
         MissingPackageError: The extra `notify` is not installed.
@@ -60,7 +60,7 @@ class Notifier:
         if not all(sent) and not self._has_warned:
             self._has_warned = True
             logger.warning(
-                "a notice could not be sent, by %d of %d URLs; the run goes on. This is logged once",
+                "a notice could not be sent, by %d of %d URLs; the run continues. This is logged once",
                 sent.count(False),
                 len(sent),
             )

@@ -18,7 +18,7 @@ class Notice:
 
     Attributes:
         key: What it is about; the same key again is the same thing, as it is by then.
-        what: How that is. The same thing is told of again only if this is another.
+        what: Its state. The same thing causes another notice only if its state differs.
         title: Its first line.
         body: The rest.
     """
@@ -49,7 +49,7 @@ def of_stop(run_id: str, error: BaseException, *, done: int, cost: Cost, file: s
     """Return the notice of a run that ended with an error outside of its threads."""
     kind = type(error).__name__
     title = f"{_named('run', run_id)} was stopped by {kind}"
-    lines = [f"{done:,} threads had ended", str(cost), "The log says more; the same command goes on.", *look(file)]
+    lines = [f"{done:,} threads had ended", str(cost), "The log says more; the same command continues.", *look(file)]
     return Notice(f"run:{run_id}", f"stopped {done} {kind}", title, "\n".join(lines))
 
 

@@ -32,7 +32,7 @@ def of_trouble(event: Trouble, file: str) -> Notice:
             return _notice(f"expiring:{bridge}:{batch}", "expiring", title, says, file)
         case DeadLetter(bridge=bridge, thread=thread, requests=ids):
             title = f"{len(ids):,} outcomes of {bridge!r} cannot be delivered"
-            says = f"Thread {thread!r} is gone, or cannot be resumed. They are kept: mend the cause, and replay them."
+            says = f"Thread {thread!r} is gone, or cannot be resumed. They are kept: remove the cause, and replay them."
             return _notice(f"dead:{bridge}:{thread}", f"dead letter {sorted(ids)}", title, says, file)
         case _:
             assert_never(event)

@@ -131,7 +131,7 @@ def is_idle(taken: AbstractSet[str]) -> bool | None:
         `None`: so it is, and another process has asked for them, whose code may have been another. It proves nothing.
 
     Raises:
-        NondeterministicNodeError: It has happened again and again: this thread asks, and pays, for ever.
+        NondeterministicNodeError: It has happened too often: this thread would ask, and pay, forever.
     """
     metadata = get_config().get("metadata", {})
     if not metadata.get("batch_bridge") or taken:

@@ -111,7 +111,7 @@ class Access:
         """Return the thread that all ticks of a bridge run on.
 
         Where the bridge has an identity of its own, others have too: the id is random then, so that no user can make
-        a thread of that id first. It lies in the deployment's store, and the oldest one counts.
+        a thread of that id first. The id is in the deployment's store, and the oldest one counts.
         """
         if self.service is None or store is None:
             return bridge_thread(bridge)

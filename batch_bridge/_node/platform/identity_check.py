@@ -32,7 +32,7 @@ async def vouch(bridge: str, access: Access, user: str, assistant: str) -> None:
     Args:
         bridge: Its name.
         access: How it reaches the server.
-        user: Whose thread is about to wait, or to be resumed.
+        user: The user of the thread that is about to wait, or to be resumed.
         assistant: What that thread runs.
 
     Raises:

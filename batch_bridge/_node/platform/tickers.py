@@ -52,14 +52,26 @@ def ticks_apart(server: object) -> bool:
     return server is not None and not getattr(server, "graph_id", None)
 
 
-async def check_ticked(store: Rows, bridges: Sequence[str], user: str, thread: str) -> None:
+async def check_ticked(
+    store: Rows,
+    bridges: Sequence[str],
+    user: str,
+    thread: str,
+    *,
+    patience: float = _PATIENCE,
+    look: float = _LOOK,
+    quiet_after: float = _QUIET,
+) -> None:
     """Check that what a thread is about to wait for will come. Costs one read a minute and process.
 
     Args:
         store: The deployment's.
         bridges: What it waits for.
-        user: Whose it is; empty where the deployment knows no users.
+        user: Its user; empty where the deployment knows no users.
         thread: Its id.
+        patience: Seconds within which something is said of a bridge.
+        look: Seconds between two looks.
+        quiet_after: Seconds of silence that are warned of.
 
     Raises:
         UnknownBatcherError: No process ticks for a bridge of that name.
@@ -73,16 +85,16 @@ async def check_ticked(store: Rows, bridges: Sequence[str], user: str, thread: s
     for bridge in bridges:
         if time.monotonic() < _found.get((bridge, bool(user)), 0.0):
             continue
-        told = await _look(store, bridge)
+        told = await _look(store, bridge, patience, look)
         if user and not told.get("acts"):
             raise BridgeUnreachableError(
                 f"wait(…, batcher={bridge!r}): threads belong to users on this server, which hides them from everyone "
                 f"else, and the bridge has no identity that could resume a thread of {user!r}. {how(bridge)}"
             )
         quiet = _clock.now().timestamp() - float(told.get("at") or 0.0)
-        if quiet > _QUIET:
+        if quiet > quiet_after:
             logger.warning(
-                "%s: no process has said for %d s that it ticks for this bridge; threads that wait go on once one does",
+                "%s: no process has said for %d s that it ticks for this bridge; its threads wait until one does",
                 bridge,
                 quiet,
                 extra=about(bridge=bridge),
@@ -90,9 +102,9 @@ async def check_ticked(store: Rows, bridges: Sequence[str], user: str, thread: s
         _found[bridge, bool(user)] = time.monotonic() + _GOOD_FOR
 
 
-async def _look(store: Rows, bridge: str) -> dict[str, Any]:
+async def _look(store: Rows, bridge: str, patience: float, look: float) -> dict[str, Any]:
     """Return what is said of a bridge, once something is."""
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + patience
     while True:
         (rows,) = await store.abatch([SearchOp(_NAMESPACE, limit=1000)])
         said: dict[str, dict[str, Any]] = {row.key: row.value for row in rows if tuple(row.namespace) == _NAMESPACE}
@@ -106,7 +118,7 @@ async def _look(store: Rows, bridge: str) -> dict[str, Any]:
                 f"runs, as Aegra, needs FastAPI(lifespan=bridge.lifespan()) as its http.app, or a process of its own: "
                 "batch-bridge tick app:bridge. See docs/aegra.md"
             )
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(look)
 
 
 def how(bridge: str) -> str:

@@ -37,7 +37,7 @@ async def wake(bridge: str, user: str, assistant: str = "", store: Rows | None =
 
     Args:
         bridge: The graph's id.
-        user: Whose run waits; empty where the deployment knows no users.
+        user: The user of the waiting run; empty where the deployment knows no users.
         assistant: What that run runs.
         store: The deployment's.
 

@@ -1,9 +1,9 @@
-"""Aegra behind the port: its Postgres says how threads are, and its HTTP API has them go on.
+"""Aegra behind the port: its Postgres shows the state of threads, and its HTTP API resumes them.
 
 Aegra speaks the API of a LangGraph server, and lacks what a bridge relies on there: a search ignores the ids that it is
 given, a thread tells neither its interrupts nor its settings, a delayed run starts at once, two runs of a thread run
 side by side, and a user's thread is hidden from everyone else. So nothing of that is asked: rows and checkpoints are
-read where they are, one resume of a thread begins at a time, and a thread goes on as its own user.
+read where they are, one resume of a thread begins at a time, and a thread continues as its own user.
 
 Source: `aegra_api` 0.11, `core/orm.py`, `services/run_preparation.py`, `services/run_status.py`.
 """

@@ -41,7 +41,7 @@ class LangGraphServer:
         access: How the server is reached.
         store: The deployment's.
         key_ring: The deployment's keys, by which interrupts are known to be ours.
-        users: Whose the threads are.
+        users: The users of threads.
     """
 
     def __init__(self, bridge: str, access: Access, store: Rows, *, key_ring: KeyRing, users: Users) -> None:
@@ -118,7 +118,7 @@ class LangGraphServer:
         await self._check_identity(thread.id, user, run)
 
     async def _check_identity(self, thread: str, user: str, run: Mapping[str, Any] | None) -> None:
-        """Cancel a run that is not the user's for whom it was created."""
+        """Cancel a run that belongs to another user than the one it was created for."""
         if not user or self._access.service is None or run is None:
             return
         try:

@@ -52,14 +52,14 @@ class ThreadServer(Protocol):
         strikes: int,
         user: str | None = None,
     ) -> None:
-        """Have a thread go on with answers. It goes on later, perhaps in another process.
+        """Resume a thread with answers. It continues later, perhaps in another process.
 
         Args:
             thread: As it was seen last.
             interrupts: Those of its interrupts that are answered.
             answers: An envelope for each, by the interrupt's id.
             strikes: How often in a row it has taken nothing, and asked for something new.
-            user: Whose it is, where that was written down a moment ago.
+            user: Its user, if that was recorded a moment ago.
 
         Raises:
             ConflictError, ThreadBusyError: The thread runs; it is looked at again.

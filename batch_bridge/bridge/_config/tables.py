@@ -137,6 +137,7 @@ class Anthropic(ProviderTable):
     betas: list[Text] = Field(default_factory=list)
     lost_after: DurationOrNever = None
     delete_batches: Flag = False
+    prime: Flag = False
 
 
 class Gemini(ProviderTable):
@@ -169,7 +170,7 @@ class BridgeTable(Table):
     notify_env: Variable | None = None
     poll_interval: Duration | None = None
     poll_patience: Duration | None = None
-    mode: LaneName | Literal["auto"] | None = None
+    mode: Literal[LaneName, "auto"] | None = None
     realtime_below: Whole | None = None
     ladder: list[LaneName] | None = None
     dedupe: Flag = False

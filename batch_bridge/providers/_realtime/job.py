@@ -17,7 +17,7 @@ INTERRUPTED: Final = (
 )
 CANCELLED: Final = "the request was cancelled before it was sent; it was not billed, and can be sent again"
 _LINGER: Final = 0.01
-"""Seconds in which answers gather before they are told together."""
+"""Seconds in which answers gather before they are reported together."""
 
 
 class Lane:
@@ -97,7 +97,7 @@ class RealtimeBatch:
         return bool(self._refused)
 
     def poll(self, lane: Lane) -> InProgress | Ended:
-        """Start the calls, if they are not yet; tell the outcomes that were not told before, or all at the end.
+        """Start the calls, unless they run already; return the new outcomes, or all of them at the end.
 
         Args:
             lane: That of the running loop. There are no news for another loop than the one that started the calls.

@@ -14,7 +14,7 @@ _LONGEST_PAUSE: Final = 8.0
 """Seconds without calls after a refusal. They double with each refusal in a row; a refused call costs nothing, so the
 longest pause is short enough that room which comes back is soon found."""
 _NO_ROOM: Final = (429, 503)
-"""HTTP statuses that say that there is no capacity.
+"""HTTP statuses of a provider without free capacity.
 
 Source: developers.openai.com/api/docs/guides/flex-processing, ai.google.dev/gemini-api/docs/flex-inference.
 """
@@ -38,7 +38,7 @@ class Level(Protocol):
         ...
 
     def refused(self, error: TryLater, era: int) -> float | None:
-        """Note a call that came to nothing; returns for how many seconds no other is to be made."""
+        """Note a refused call; return for how many seconds no other call is made."""
         ...
 
     async def __aenter__(self) -> Self: ...

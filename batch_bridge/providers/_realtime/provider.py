@@ -67,7 +67,7 @@ class Realtime:
     so what a crash can leave in doubt.
 
     Calls and connections belong to the event loop that polls first; `aclose` ends those of the running loop. Another
-    loop may go on polling, without news.
+    loop may continue polling, without news.
 
     Args:
         answer: Answers one request by one call, which is not repeated below.
@@ -164,7 +164,7 @@ class Realtime:
         return self._concurrency * _AHEAD - self._lane().open
 
     def realtime(self) -> Provider:
-        """Return who answers in realtime: itself, but for the flex tier."""
+        """Return the provider that answers in realtime: itself, except in the flex tier."""
         if self.way == "flex" and self.batch is not None and has_realtime(self.batch):
             return self.batch.realtime()
         return self
@@ -179,7 +179,7 @@ class Realtime:
         return {REALTIME: job.id, **self._named()}
 
     async def poll(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:  # noqa: ARG002
-        """Start the calls, or tell what has become of them; those of another process are lost.
+        """Start the calls, or return their state; calls of another process are lost.
 
         Raises:
             ProviderUnavailable: It is no batch of a `Realtime`.

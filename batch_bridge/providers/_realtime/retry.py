@@ -1,4 +1,4 @@
-"""When a call that came to nothing is made again."""
+"""When a failed call is made again."""
 
 import asyncio
 import random
@@ -48,7 +48,7 @@ class Queueing:
     The pause after a refusal is kept by all calls together, in their lane.
 
     Args:
-        attempts: Tries in all that came to nothing for another reason.
+        attempts: Tries in all that failed for another reason.
         patience: How long a request is refused in all.
         sleep: Waits for so many seconds.
 
@@ -103,7 +103,7 @@ class Retry:
         )
 
     async def __call__(self, call: Callable[[], Awaitable[Reply]]) -> Reply:
-        """Return the reply; where every try came to nothing, the outcome of the last one. Other errors pass."""
+        """Return the reply; if every try failed, the outcome of the last one. Other errors pass."""
         reply: Reply = await self._retrying.copy()(call)  # one is not for many tasks
         return reply
 

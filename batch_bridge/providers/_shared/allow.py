@@ -41,7 +41,7 @@ Allowed: TypeAlias = Allow | Literal["messages"] | None
 
 
 def read_allow(provider: str, allow: Allowed) -> Allowed:
-    """Return what a provider was told.
+    """Return a provider's `allow=`, checked.
 
     Raises:
         TypeError: It is nothing that can be told.
@@ -52,7 +52,7 @@ def read_allow(provider: str, allow: Allowed) -> Allowed:
 
 
 def check(allow: Allowed, item: JSON, body: JSON, *, model: str, endpoint: str = "") -> None:
-    """Pass if an item says no more than it may.
+    """Check that an item has no field that is not allowed.
 
     Args:
         allow: What it may say.

@@ -30,7 +30,7 @@ class Background:
         loop = asyncio.get_running_loop()
         task = self._tasks.get(batch)
         if task is not None and not task.done() and not task.get_loop().is_running():
-            task = None  # its loop has ended, and it will not go on
+            task = None  # its loop has ended, and it will not continue
         is_new = task is None
         if task is None:
             task = self._tasks[batch] = loop.create_task(look())

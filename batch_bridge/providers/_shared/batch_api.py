@@ -27,7 +27,7 @@ class BatchAPIProvider(ABC, Generic[C]):
     _errors: ClassVar[ErrorClassifier]
     """What an error of a call means."""
     _is_gone: Callable[[Exception], bool]
-    """Whether the API itself says that there is no such thing."""
+    """Whether the API itself says that the object does not exist."""
 
     def __init__(self, clients: C, limits: Limits, *, deletes: bool) -> None:
         self.limits = limits

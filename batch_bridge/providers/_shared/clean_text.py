@@ -49,6 +49,11 @@ def remember_headers(headers: Mapping[str, str]) -> None:
             remember(value.partition(" ")[2] if name.endswith("authorization") else value)
 
 
+def holds_secrets(data: bytes) -> bool:
+    """Return whether the results of a provider hold keys that calls are made with."""
+    return any(secret.encode(errors="surrogatepass") in data for secret in tuple(_secrets))
+
+
 def without_secrets(line: bytes) -> bytes:
     """Return a line of a provider's results without the keys that calls are made with."""
     for secret in tuple(_secrets):

@@ -1,4 +1,4 @@
-"""The fields that a provider was told for the bodies of requests that do not have them, checked."""
+"""A provider's default fields, for request bodies without them, checked."""
 
 from collections.abc import Mapping
 

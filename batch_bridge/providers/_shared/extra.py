@@ -1,4 +1,4 @@
-"""What is told when a provider's SDK is not installed."""
+"""The error text for a provider whose SDK is not installed."""
 
 from importlib.util import find_spec
 

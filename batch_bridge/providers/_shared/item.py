@@ -12,11 +12,12 @@ from batch_bridge.errors import JSONError, RequestRefused
 
 EXAMPLE: Final = '[{"role": "user", "content": "…"}]'
 """The plainest item, for errors."""
-_MARK: Final = "-m"
+MARK: Final = "-m"
+"""What the name of a request ends with whose answer is to be a LangChain message."""
 
 
 def refuse(cause: str, action: str) -> NoReturn:
-    """Say that an item is no request.
+    """Return the error of an item that is no request.
 
     Raises:
         RequestRefused: Always.
@@ -25,7 +26,7 @@ def refuse(cause: str, action: str) -> NoReturn:
 
 
 def refuse_kind(item: JSON) -> NoReturn:
-    """Say that an item is neither a list nor a dict.
+    """Return the error of an item that is neither a list nor a dict.
 
     Raises:
         RequestRefused: Always.
@@ -86,10 +87,10 @@ def _sorted(value: JSON) -> JSON:
 
 def write_mark(request_id: str, *, wants_message: bool) -> str:
     """Return what a request is called in a batch: a poll sees no items, and must know what the answer is to be."""
-    return request_id + _MARK if wants_message else request_id
+    return request_id + MARK if wants_message else request_id
 
 
 def read_mark(name: str) -> tuple[str, bool]:
     """Return the request's id, and whether its answer is to be a LangChain message."""
-    request_id = name.removesuffix(_MARK)
+    request_id = name.removesuffix(MARK)
     return request_id, request_id != name

@@ -14,7 +14,7 @@ logger = logger_of(__name__)
 _VISIBILITY = 60.0
 """Seconds in which a batch that was just created may not be found."""
 LATE_RESULTS: Final = timedelta(minutes=5)
-"""How long an ended batch is looked at again that does not say where its results are.
+"""How long an ended batch without the address of its results is polled again.
 
 Source: github.com/BerriAI/litellm/issues/37715 and /38744: `completed`, no output file and counts of 0 for a while.
 """
@@ -59,7 +59,7 @@ class PollHistory:
         return Ended(nothing(), missing=gone)
 
     def saw(self, batch_id: str, status: str, *, is_known: bool) -> None:
-        """Note that the API has shown a batch; an unknown status is one that goes on."""
+        """Note that the API has shown a batch; an unknown status counts as running."""
         self._seen.add(batch_id)
         if not is_known and (batch_id, status) not in self._unknown:
             self._unknown.add((batch_id, status))
@@ -68,7 +68,7 @@ class PollHistory:
             )
 
     def waits(self, batch_id: str) -> bool:
-        """Return whether to poll an ended batch once more, which does not say where its results are; not for ever."""
+        """Return whether to poll an ended batch without the address of its results once more; not forever."""
         now = self._clock()
         return now - self._late.setdefault(batch_id, now) < LATE_RESULTS.total_seconds()
 

@@ -15,10 +15,10 @@ _COUNTS: Final = ("processing", "succeeded", "errored", "canceled", "expired")
 
 @dataclass(frozen=True, slots=True)
 class AnthropicBatchObject:
-    """What the API says of a batch.
+    """A batch as the API returns it.
 
     Attributes:
-        status: `in_progress`, `canceling` or `ended`; anything else is one that goes on.
+        status: `in_progress`, `canceling` or `ended`; anything else counts as running.
         created_at: Seconds since the epoch, by the API's clock.
         total: Requests that it was created with.
         processing: Requests that have no result yet; all of them until the batch has ended.

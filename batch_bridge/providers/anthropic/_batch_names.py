@@ -26,7 +26,7 @@ class Memory(PollHistory):
         self._doubts: dict[str, float] = {}
 
     def has_ended(self, batch: AnthropicBatchObject) -> bool:
-        """Return whether a batch has ended and shows all that it has; an unknown status is one that goes on."""
+        """Return whether a batch has ended and shows all its results; an unknown status counts as running."""
         self.saw(batch.id, batch.status, is_known=batch.is_known)
         if not batch.has_ended:
             return False

@@ -53,7 +53,9 @@ class AnthropicClients(_clients.Clients[AsyncAnthropic]):
         return _from_environment(lambda: AsyncAnthropic(max_retries=0))
 
     def _copy(self, own: AsyncAnthropic) -> AsyncAnthropic:
-        return own.with_options(http_client=DefaultAsyncHttpxClient(timeout=own.timeout))
+        return own.with_options(
+            http_client=DefaultAsyncHttpxClient(timeout=own.timeout, verify=_clients.certificates(self._http(own)))
+        )
 
     async def _close(self, client: AsyncAnthropic) -> None:
         await client.close()

@@ -53,7 +53,7 @@ class AnthropicUsageTotal:
 
 
 async def fetch(clients: AnthropicClients, batch_id: str) -> Download:
-    """Fetch the results of a batch. What breaks them off is told when they are read."""
+    """Fetch the results of a batch. An error in the middle is raised when they are read."""
     name = checked(batch_id, "batch")
 
     async def into(download: Download) -> None:

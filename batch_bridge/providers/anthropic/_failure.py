@@ -19,7 +19,7 @@ _ADVICE: Final = {
 
 
 def is_gone(error: Exception) -> bool:
-    """Return whether the API itself says that there is no such thing; a 404 of a proxy's has no error in it."""
+    """Return whether the API itself says that the object does not exist; a proxy's 404 contains no error."""
     return status_of(error) == _NOT_FOUND and bool(said(getattr(error, "body", None))[0])
 
 

@@ -17,7 +17,7 @@ _TAG_BYTES: Final = 12
 
 
 class Prepared(TypedDict):
-    """What is known before a create call, and tells its batch from others afterwards.
+    """What is known before a create call, and identifies its batch afterwards.
 
     `newest` is the newest batch of the workspace and `newest_at` when it was created, in seconds since the epoch by
     the API's clock; both are `None` if there was none. `is_listed` tells whether the server can list batches.
@@ -56,7 +56,7 @@ def write_handle(batch: AnthropicBatchObject, prepared: Prepared, *, created_at:
 
 
 def tag_of(key: str) -> str:
-    """Return the part of each `custom_id` that tells the batches of one key from all others."""
+    """Return the part of each `custom_id` that identifies the batches of one key."""
     return blake2b(key.encode(), digest_size=_TAG_BYTES).hexdigest()
 
 

@@ -11,7 +11,7 @@ from batch_bridge._core.json.messages import TAG, decode
 from batch_bridge._core.models import JSON
 
 _UNSENT: Final = frozenset({"tool_call", "invalid_tool_call", "tool_call_chunk", "reasoning", "function_call"})
-"""Blocks of answers that are told otherwise, or that other APIs gave and this one does not take back."""
+"""Blocks of answers that have another form in requests, or that other APIs gave and this one refuses."""
 _KEPT: Final = ("cache_control", "citations", "title", "context")
 _LIVES: Final = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 
@@ -175,7 +175,7 @@ def _block(block: Mapping[str, Any]) -> JSON:
 
 
 def _source(block: Mapping[str, Any]) -> JSON:
-    """Return where the content of an image or a document is, from any of LangChain's ways to say it."""
+    """Return the source of an image or a document, from any of LangChain's forms."""
     mime = block.get("mime_type")
     if url := block.get("url"):
         head, comma, data = url.partition(",")

@@ -25,6 +25,7 @@ from batch_bridge.providers.anthropic._call import FRAME, AnthropicCall, read_it
 from batch_bridge.providers.anthropic._clients import AnthropicClients, Own
 from batch_bridge.providers.anthropic._download import AnthropicUsageTotal, fetch, read_outcomes
 from batch_bridge.providers.anthropic._handle import read_handle, read_prepared, tag_of, write_handle
+from batch_bridge.providers.anthropic._prefix import prefix_of
 from batch_bridge.providers.anthropic._realtime import AnthropicCaller
 from batch_bridge.providers.anthropic._search import newest, search
 from batch_bridge.providers.anthropic._settings import AnthropicSettings, read_defaults
@@ -73,6 +74,9 @@ class AnthropicBatch(Lanes, BatchAPIProvider[AnthropicClients]):
         delete_batches: Delete a batch and its results once its outcomes are stored. The API keeps them for 29 days.
         limits: The limits of one batch, if they differ from Anthropic's.
         responses: Limits for the server's responses: sizes, times, hosts.
+        prime: Send one request of each prefix that `cache_control` marks before the others that begin so, which follow
+            when it is answered, and read the cache instead of writing it. A batch seldom reads what it has written
+            itself. Only worth it for prefixes that live until then: give them `"ttl": "1h"`.
         allow: Restricts items that contain user input: `Allow(models=…, endpoints=…, fields=…)`, or
             `"messages"` for lists of messages only. `None` allows everything.
 
@@ -100,6 +104,7 @@ class AnthropicBatch(Lanes, BatchAPIProvider[AnthropicClients]):
         delete_batches: bool = False,
         limits: Limits = LIMITS,
         responses: ResponseLimits | None = None,
+        prime: bool = False,
         allow: Allowed = None,
     ) -> None:
         super().__init__(AnthropicClients(client, responses or USUAL), limits, deletes=delete_batches)
@@ -108,6 +113,7 @@ class AnthropicBatch(Lanes, BatchAPIProvider[AnthropicClients]):
             defaults=read_defaults(defaults, model, max_tokens),
             betas=betas,
             lost_after=None if lost_after is None else required(lost_after, "AnthropicBatch(lost_after={given})"),
+            prime=prime,
         )
         self._memory = Memory()
 
@@ -116,13 +122,15 @@ class AnthropicBatch(Lanes, BatchAPIProvider[AnthropicClients]):
         return f"AnthropicBatch(model={model!r})" if model else "AnthropicBatch()"
 
     def measure(self, request: Request) -> Measure:
-        """Return a request's model, and the exact length of its entry in the create call.
+        """Return a request's model, the exact length of its entry in the create call, and its prefix with `prime`.
 
         Raises:
             RequestRefused: It is not a request, or a batch does not support it.
         """
         call = self._read(request)
-        return Measure(call.model, call.size(request.id))
+        size = call.size(request.id)  # refuses what cannot be written
+        prefix = prefix_of(call.body, self._settings.betas) if self._settings.prime else None
+        return Measure(call.model, size, prefix=prefix)
 
     def identity(self, request: Request) -> bytes:
         """Return what decides a request's answer: the whole body, and where the client sends it.
@@ -273,7 +281,7 @@ class AnthropicBatch(Lanes, BatchAPIProvider[AnthropicClients]):
         return "anthropic"
 
     def ask(self, request: Request) -> Ask:
-        """Return whom a request asks, and what is posted.
+        """Return a request's model, and the body that is posted.
 
         Raises:
             RequestRefused: It is no request.

@@ -93,7 +93,7 @@ def _outcome(result: Any, *, wants_message: bool) -> Outcome:
 
 
 def _whole(error: Any) -> Any:
-    """Return an error as the API answers with it outside of batches, also if only its inside is there."""
+    """Return an error in the form that the API uses outside of batches, also if only its inner part is given."""
     if isinstance(error, Mapping) and "error" not in error and "message" in error:
         return {"type": "error", "error": error}
     return error

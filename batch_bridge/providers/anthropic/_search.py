@@ -78,7 +78,7 @@ async def newest(clients: AnthropicClients) -> AnthropicBatchObject | None:
 
 
 async def _tag_in(clients: AnthropicClients, batch: AnthropicBatchObject, memory: Memory) -> str | None:
-    """Return the tag in the results of a batch, which are read once; `None` if they do not tell it."""
+    """Return the tag in the results of a batch, which are read once; `None` if they do not show it."""
     if batch.id in memory.tags:
         return memory.tags[batch.id]
     tag = None if batch.is_archived else await read_tag(clients, batch.id)

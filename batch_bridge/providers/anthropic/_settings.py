@@ -1,4 +1,4 @@
-"""What a provider was told when it was made, checked."""
+"""A provider's settings, checked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +16,19 @@ class AnthropicSettings:
         defaults: Fields for bodies that do not have them, `model` and `max_tokens` among them.
         betas: What goes into the `anthropic-beta` header of each create call.
         lost_after: When a create call that shows no batch is lost; `None` is never.
+        prime: Whether one request of each prefix goes first.
     """
 
     defaults: Mapping[str, JSON]
     betas: Sequence[str]
     lost_after: timedelta | None
+    prime: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.betas, str) or not all(isinstance(each, str) and each for each in self.betas):
             raise TypeError(f"AnthropicBatch(betas={self.betas!r}): give a list of names")
+        if not isinstance(self.prime, bool):
+            raise TypeError(f"AnthropicBatch(prime={self.prime!r}): give True or False")
         if self.lost_after is not None and self.lost_after < timedelta():
             raise ValueError(f"AnthropicBatch(lost_after={self.lost_after!r}): it cannot be negative")
 

@@ -138,7 +138,7 @@ def once(timeout: timedelta | None = None) -> types.HttpOptions:
 
 
 def _options(client: genai.Client) -> types.HttpOptions:
-    return client._api_client._http_options  # noqa: SLF001  # the SDK has no other way to tell a client's settings
+    return client._api_client._http_options  # noqa: SLF001  # the SDK has no public way to read a client's settings
 
 
 def _make(options: types.HttpOptions, key: str | None = None) -> genai.Client:

@@ -28,7 +28,7 @@ _IN_MEMORY: Final = 100_000_000
 
 
 async def fetch(clients: GeminiClients, name: str) -> Download:
-    """Fetch the results of a batch. What breaks them off is told when they are read.
+    """Fetch the results of a batch. An error in the middle is raised when they are read.
 
     Raises:
         ResponseRejected: They have no such name.

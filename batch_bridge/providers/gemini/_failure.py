@@ -30,7 +30,7 @@ def status_of(error: Exception) -> int | None:
 
 
 def is_gone(error: Exception) -> bool:
-    """Return whether the API itself says that there is no such thing.
+    """Return whether the API itself says that the object does not exist.
 
     Of a file that does not exist the API says 403, "or it may not exist"; a 404 of a proxy's has no error in it.
     """

@@ -50,7 +50,7 @@ class GeminiHandle(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class GeminiJob:
-    """What the API says of a batch; everything but the name may be missing.
+    """A batch as the API returns it; everything but the name may be missing.
 
     Attributes:
         name: `batches/…`.
@@ -101,7 +101,7 @@ class GeminiJob:
         return InProgress(self.counted, self.total)
 
     def missing(self) -> Outcome:
-        """Return the outcome of the requests that an ended batch says nothing of."""
+        """Return the outcome of the requests that an ended batch does not mention."""
         match self.end:
             case "expired":
                 return Expired(EXPIRED)

@@ -306,7 +306,7 @@ class GeminiBatch(Lanes, BatchAPIProvider[GeminiClients]):
         return "google"
 
     def ask(self, request: Request) -> Ask:
-        """Return whom a request asks, and what is posted.
+        """Return a request's model, and the body that is posted.
 
         Raises:
             RequestRefused: It is no request.
@@ -346,7 +346,7 @@ class GeminiBatch(Lanes, BatchAPIProvider[GeminiClients]):
     def _source(
         self, upload: GeminiUpload, requests: Sequence[Request]
     ) -> tuple[types.BatchJobSource, types.HttpOptions]:
-        """Return where the requests are, and the options of the call that says so.
+        """Return the source of the requests, and the options of the create call.
 
         Requests bypass the SDK's types, which know fewer fields than the API and refuse the others.
         """

@@ -1,4 +1,4 @@
-"""What a batch says of one request, as an outcome. Pure; total: no result makes it raise."""
+"""Reads a batch's result of one request as an outcome. Pure; total: no result makes it raise."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -60,14 +60,14 @@ class GeminiUsageTotal:
         self._sums["cached"] += count(usage, "cachedContentTokenCount")
 
     def total(self) -> Usage | None:
-        """Return the sum, or `None` if no answer has told what it cost."""
+        """Return the sum, or `None` if no answer reports its cost."""
         if not self._seen:
             return None
         return Usage(self._model, self._sums["input"], self._sums["output"], self._sums["cached"])
 
 
 def read_line(line: bytes, usage_total: GeminiUsageTotal) -> IdAndOutcome | None:
-    """Return a request's id and its outcome, or `None` if a line of a responses file tells of no request."""
+    """Return a request's id and its outcome, or `None` if a line of a responses file names no request."""
     try:
         result = loads(line)
     except ValueError:

@@ -39,7 +39,7 @@ async def search(clients: GeminiClients, key: str, upload: GeminiUpload) -> list
 
 
 async def _told_apart(clients: GeminiClients, live: Iterable[GeminiJob]) -> tuple[list[GeminiJob], list[GeminiJob]]:
-    """Tell batches that run from those that may yet fail because they have no input file to read."""
+    """Separate running batches from those that may yet fail because they have no input file to read."""
     sure: list[GeminiJob] = []
     doubtful: list[GeminiJob] = []
     for job in live:
@@ -62,7 +62,7 @@ async def _has_input(clients: GeminiClients, job: GeminiJob) -> bool:
 
 
 async def _list(clients: GeminiClients) -> list[GeminiJob]:
-    """Return all batches that the API shows: it says nothing of their order, so none is left out."""
+    """Return all batches that the API lists: it documents no order, so none is left out."""
     found: dict[str, GeminiJob] = {}
     token, pages = "", 0
     while True:

@@ -26,7 +26,7 @@ _PASSING: Final = PASSING | {"token_limit_exceeded"}
 
 @dataclass(frozen=True, slots=True)
 class OpenAIBatchObject:
-    """What the API says of a batch; gateways leave things out, so everything but the id may be missing.
+    """A batch as the API returns it; gateways omit fields, so everything but the id may be missing.
 
     Attributes:
         created_at: Seconds since the epoch, by the provider's clock.
@@ -60,7 +60,7 @@ class OpenAIBatchObject:
 
     @property
     def awaits_file(self) -> bool:
-        """Whether it has ended and has results, as far as its counts say, and the id of their file is late.
+        """Whether it has ended and has results according to its counts, but no id of their file yet.
 
         The counts may be late, too: what is completed and has no output file has results, unless the error file is
         there and every request is counted as failed, or the API counts none (Together).
@@ -78,7 +78,7 @@ class OpenAIBatchObject:
         return InProgress(self.counted, self.total)
 
     def missing(self) -> Outcome:
-        """Return the outcome of the requests that an ended batch says nothing of."""
+        """Return the outcome of the requests that an ended batch does not mention."""
         match self.end:
             case "expired":
                 return Expired(EXPIRED)
@@ -137,7 +137,7 @@ def read_batch(seen: object, *, model: str = "", status: Callable[[str], str] = 
 
 
 def _problems(errors: object) -> tuple[Mapping[str, Any], ...]:
-    """Return what a batch says of its failure: a list in `data`, or of other servers a bare one, a text, an object."""
+    """Return a batch's errors: a list in `data`, or, of other servers, a bare list, a text or an object."""
     data = errors.get("data") if isinstance(errors, Mapping) else getattr(errors, "data", None)
     found = data if isinstance(data, list) else errors
     many = found if isinstance(found, list) else [found]

@@ -35,7 +35,7 @@ class OpenAIClients(_clients.Clients[AsyncOpenAI]):
         own: The user's client, which is never closed here. One that was given an HTTP client is used as it is, and a
             second loop that uses it is warned of. Or a function that makes one, called for each loop (and once to
             learn where calls go); what it makes is closed here.
-        quirks: Whom a client is made for, where the user gives none.
+        quirks: The server that a client is made for, if the user gives none.
         limits: What is taken from the provider at most.
     """
 
@@ -81,7 +81,9 @@ class OpenAIClients(_clients.Clients[AsyncOpenAI]):
         return _from_environment(self._quirks, AsyncOpenAI, AsyncAzureOpenAI, max_retries=0)
 
     def _copy(self, own: AsyncOpenAI) -> AsyncOpenAI:
-        return own.with_options(http_client=DefaultAsyncHttpxClient(timeout=own.timeout))
+        return own.with_options(
+            http_client=DefaultAsyncHttpxClient(timeout=own.timeout, verify=_clients.certificates(self._http(own)))
+        )
 
     async def _close(self, client: AsyncOpenAI) -> None:
         await client.close()
@@ -107,7 +109,7 @@ class OpenAIClients(_clients.Clients[AsyncOpenAI]):
 
 
 class ClientIdentity(NamedTuple):
-    """What tells clients apart. Holds secrets.
+    """The key that differs between clients. Holds secrets.
 
     Attributes:
         base_url: Where calls go.
@@ -128,7 +130,7 @@ class ClientIdentity(NamedTuple):
     default_query: tuple[tuple[str, str], ...]
 
     def difference(self, other: "ClientIdentity") -> str:
-        """Say how this one differs from another, without secrets: of most fields, their names alone."""
+        """Return how this one differs from another, without secrets: only the names of most fields."""
         told = []
         for name, mine, others in zip(self._fields, self, other, strict=True):
             if mine != others:
@@ -138,7 +140,7 @@ class ClientIdentity(NamedTuple):
 
 
 def identity_of(client: Any) -> ClientIdentity:
-    """Return what tells clients apart whose requests must not share a Batcher. Never stored."""
+    """Return a key that differs between clients whose requests must not share a Batcher. Never stored."""
     key_provider = getattr(client, "_api_key_provider", None)
     token_provider = getattr(client, "_azure_ad_token_provider", None)
     return ClientIdentity(
@@ -155,7 +157,7 @@ def identity_of(client: Any) -> ClientIdentity:
 
 
 def origin_of(client: OpenAI | AsyncOpenAI) -> dict[str, JSON]:
-    """Return whom a client speaks to and who pays: no secrets, and no Azure deployment."""
+    """Return a client's endpoint and payer, without secrets or an Azure deployment."""
     url = client.base_url
     port = "" if url.port is None else f":{url.port}"
     path = url.path.rstrip("/")

@@ -1,4 +1,4 @@
-"""The law of who differs from OpenAI's Batch API, and in what: one row for each. Pure.
+"""How other servers differ from OpenAI's Batch API: one row for each server. Pure.
 
 Only what a vendor documents is in here, with the page it was read on. Where it says nothing, OpenAI's rule stands.
 """
@@ -60,7 +60,7 @@ class Quirks:
         return endpoint if self.has_v1 else endpoint.removeprefix("/v1")
 
     def line(self, endpoint: str) -> dict[str, JSON]:
-        """Return the fields of a line that say where its body goes."""
+        """Return the fields of a line that name the endpoint of its body."""
         return {"method": "POST", "url": self.address(endpoint)} if self.has_addresses else {}
 
     def status(self, said: str) -> str:

@@ -1,7 +1,7 @@
 """The outcomes of an ended batch: its files are fetched, and then read."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from openai import AsyncOpenAI
 
@@ -15,9 +15,12 @@ from batch_bridge.providers._shared.results.result import Unreadable
 from batch_bridge.providers.openai._batch import OpenAIBatchObject
 from batch_bridge.providers.openai._clients import OpenAIClients
 from batch_bridge.providers.openai._failure import is_gone, unavailable
-from batch_bridge.providers.openai._result import read_line
+from batch_bridge.providers.openai._result import read_lines
 
 logger = logger_of(__name__)
+
+_AT_ONCE: Final = 100
+"""Lines that are read at once: what is held in memory beside the lines."""
 
 
 class ResultFiles(NamedTuple):
@@ -28,7 +31,7 @@ class ResultFiles(NamedTuple):
 
 
 async def fetch(clients: OpenAIClients, batch: OpenAIBatchObject) -> ResultFiles:
-    """Fetch a batch's files. What breaks one off is told when it is read.
+    """Fetch a batch's files. An error in the middle of one is raised when it is read.
 
     Raises:
         ResponseRejected: The id of a file is invalid.
@@ -39,7 +42,7 @@ async def fetch(clients: OpenAIClients, batch: OpenAIBatchObject) -> ResultFiles
 
 async def read_outcomes(
     clients: OpenAIClients, batch: OpenAIBatchObject, files: ResultFiles, members: Sequence[str]
-) -> AsyncIterator[tuple[str, Outcome]]:
+) -> AsyncIterator[list[tuple[str, Outcome]]]:
     """Yield the outcomes in a batch's output file, then those in its error file, in the order of their lines.
 
     Requests whose line cannot be read come last, with an error of their own. No more than a piece of a file and one
@@ -54,22 +57,19 @@ async def read_outcomes(
     most = clients.limits.answer_bytes
     async with held(*files):
         if files.output is not None:
-            async for pair in _read(files.output, broken, most):
-                yield pair
+            async for pairs in _read(files.output, broken, most):
+                yield pairs
             if files.output.is_gone:
                 logger.warning("batch %s: its output file %s is gone", batch.id, batch.output_file_id)
                 left.update(members)
         if files.errors is not None:
-            async for pair in _read(files.errors, broken, most):
-                left.discard(pair[0])
-                yield pair
+            async for pairs in _read(files.errors, broken, most):
+                left.difference_update([request_id for request_id, _ in pairs])
+                yield pairs
             if files.errors.is_gone:
                 logger.warning("batch %s: its error file %s is gone", batch.id, batch.error_file_id)
-    for name, errored in broken.outcomes():
-        yield read_mark(name)[0], errored
-    for request_id in members:
-        if request_id in left:
-            yield request_id, _lost(batch)
+    yield [(read_mark(name)[0], errored) for name, errored in broken.outcomes()]
+    yield [(request_id, _lost(batch)) for request_id in members if request_id in left]
 
 
 def _lost(batch: OpenAIBatchObject) -> Errored:
@@ -80,16 +80,22 @@ def _lost(batch: OpenAIBatchObject) -> Errored:
     )
 
 
-async def _read(file: Download, broken: Unreadable, most: int) -> AsyncIterator[tuple[str, Outcome]]:
-    async for line in file.lines(most):
-        if isinstance(line, TooLong):
-            broken.too_long(line, most)
-        elif not line.strip():
-            continue
-        elif (pair := read_line(line)) is not None:
-            yield pair
-        else:
-            broken.add(line)
+async def _read(file: Download, broken: Unreadable, most: int) -> AsyncIterator[list[tuple[str, Outcome]]]:
+    async for lines in file.many_lines(most):
+        for start in range(0, len(lines), _AT_ONCE):
+            some = lines[start : start + _AT_ONCE]
+            whole = [line for line in some if not isinstance(line, TooLong)]
+            if len(whole) < len(some):
+                for line in some:
+                    if isinstance(line, TooLong):
+                        broken.too_long(line, most)
+            found = read_lines(whole)
+            pairs = [pair for pair in found if pair is not None]
+            if len(pairs) < len(found):
+                for line, pair in zip(whole, found, strict=True):
+                    if pair is None and line.strip():
+                        broken.add(line)
+            yield pairs
 
 
 async def _fetch(clients: OpenAIClients, file_id: str) -> Download:

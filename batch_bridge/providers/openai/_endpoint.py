@@ -25,7 +25,7 @@ _TAKES_PROMPT: Final = (COMPLETIONS, IMAGES, IMAGE_EDITS, VIDEOS)
 
 
 def infer(body: Body, model: str, preferred: str | None) -> str | None:
-    """Return the endpoint that a body is for, or `None` if nothing tells.
+    """Return the endpoint that a body is for, or `None` if it is unclear.
 
     The body's own fields say most; `preferred`, the provider's endpoint, decides where they leave a choice,
     and the model's name where it does not.

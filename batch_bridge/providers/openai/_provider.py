@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any, Final, cast, get_args
 
 from openai import omit
+from openai.types import FileObject
 
 from batch_bridge._core.durations import Within
-from batch_bridge._core.models import JSON, Ended, InProgress, Limits, Measure, Request
+from batch_bridge._core.models import JSON, Ended, InProgress, Limits, LineFrame, Measure, Request, Serialized
+from batch_bridge._core.outcomes import Chunks
 from batch_bridge._core.policy.lanes import no_lane
+from batch_bridge._core.provider import knows_conversations
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._money import Ask
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
@@ -29,6 +32,7 @@ from batch_bridge.providers.openai._dialects import OPENAI, Name, quirks_of
 from batch_bridge.providers.openai._download import fetch, read_outcomes
 from batch_bridge.providers.openai._endpoint import EMBEDDINGS, MODERATIONS
 from batch_bridge.providers.openai._handle import after, read_handle, read_upload, write_handle
+from batch_bridge.providers.openai._lines import OpenAILines
 from batch_bridge.providers.openai._realtime import OpenAICaller, check_flex
 from batch_bridge.providers.openai._search import search
 from batch_bridge.providers.openai._settings import OpenAISettings, read_defaults
@@ -45,7 +49,7 @@ LANES_OF: Final = {
     "openai": ("batch", "window:8h", "window:2h", "flex", "realtime"),
     "azure": ("batch", "flex", "realtime"),
 }
-"""Who has more lanes than batches and realtime. Groq's flex tier has the standard price."""
+"""Servers with more lanes than batches and realtime. Groq's flex tier has the standard price."""
 NO_OUTPUT: Final = (EMBEDDINGS, MODERATIONS)
 """Where no tokens are answered."""
 EMBEDDING_INPUTS: Final = 50_000
@@ -113,6 +117,7 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         allow: Allowed = None,
         quirks: Name = "openai",
     ) -> None:
+        self._tokenizer = TOKENIZER
         self._quirks = quirks_of("azure" if quirks == "openai" and is_at_azure(client) else quirks)
         limits = limits or self._quirks.limits
         super().__init__(OpenAIClients(client, self._quirks, responses or USUAL), limits, deletes=delete_files)
@@ -130,11 +135,17 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         self._batches = BatchCalls(self._clients, self._quirks, self._settings)
         self._bytes_an_input = -(-(limits.bytes or 0) // EMBEDDING_INPUTS)
         self._history = PollHistory()
+        self._lines = OpenAILines(self, self._read, self._quirks)
 
     def __repr__(self) -> str:
         model = self._settings.defaults.get("model")
         return f"OpenAIBatch(model={model!r})" if model else "OpenAIBatch()"
 
+    def conversations(self) -> tuple[LineFrame, str] | None:
+        """Return the line and the group of every conversation, if they are known."""
+        return self._lines.of_conversations()
+
+    @knows_conversations
     def measure(self, request: Request) -> Measure:
         """Return a request's endpoint and model, which a batch may not mix, and the exact length of its line.
 
@@ -144,17 +155,27 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         Raises:
             RequestRefused: It is not a request, or a batch does not support it.
         """
-        self._clients.check(request.item)
-        call = self._read(request)
-        size = len(call.line(request.id, self._quirks))
+        if (
+            type(request) is Serialized
+            and request.is_whole_conversation
+            and (known := self.conversations()) is not None
+        ):
+            line, group = known
+            return Measure(group, line.size(request), line)
+        item = request.item
+        self._clients.check(item)
+        call = self._read_item(item)
+        written = call.line(request.id, self._quirks)
+        size = len(written)
         if call.endpoint == EMBEDDINGS:
             size = max(size, call.inputs() * self._bytes_an_input)
-        return Measure(f"{call.endpoint} {call.model}", size)
+        frame = self._lines.around_body(request, written) if type(request) is Serialized else None
+        return Measure(f"{call.endpoint} {call.model}", size, frame)
 
     def tokens(self, request: Request) -> int | None:
         """Return a request's tokens, counted by tiktoken if it is installed and has the model's encoding on disk."""
         call = self._read(request)
-        return TOKENIZER.count(call.model, call.body)
+        return self._tokenizer.count(call.model, call.body)
 
     def identity(self, request: Request) -> bytes:
         """Return what decides a request's answer: the whole body, the endpoint, and where the client sends it.
@@ -233,27 +254,20 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         return measure
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:
-        """Upload the input file, from a temporary file on disk.
+        """Upload the input file: from memory where its lines are there, else from a temporary file on disk.
 
         Raises:
             ProviderUnavailable: Nothing was stored; try again later.
             SubmissionRefused: The upload was refused, or there is no API key.
         """
         first = self._read(requests[0])
-        life = self._settings.files_expire_after
         try:
-            async with open_temp_file() as file:
-                await asyncio.to_thread(self._write, requests, file)
-                content = cast("IO[bytes]", MmapReader(file))
-                uploaded = await self._clients.call(
-                    "files.create",
-                    lambda client: client.files.create(
-                        file=(f"{key}.jsonl", content, "application/jsonl"),
-                        purpose=cast("Any", self._quirks.purpose),
-                        expires_after=omit if life is None else after(life),
-                    ),
-                    "requests",
-                )
+            if (lines := self._lines.reader(requests)) is not None:
+                uploaded = await self._upload(key, cast("IO[bytes]", lines))
+            else:
+                async with open_temp_file() as file:
+                    await asyncio.to_thread(self._write, requests, file)
+                    uploaded = await self._upload(key, cast("IO[bytes]", MmapReader(file)))
         except Exception as error:
             raise failure.of_upload("uploading the input file", error) from error
         if not is_id(getattr(uploaded, "id", None)):
@@ -264,6 +278,18 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
             "model": first.model,
             "uploaded_at": getattr(uploaded, "created_at", None) or int(time.time()),
         }
+
+    async def _upload(self, key: str, content: IO[bytes]) -> FileObject:
+        life = self._settings.files_expire_after
+        return await self._clients.call(
+            "files.create",
+            lambda client: client.files.create(
+                file=(f"{key}.jsonl", content, "application/jsonl"),
+                purpose=cast("Any", self._quirks.purpose),
+                expires_after=omit if life is None else after(life),
+            ),
+            "requests",
+        )
 
     async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:  # noqa: ARG002
         """Create the batch, once.
@@ -308,7 +334,7 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         if batch.end is None or (batch.awaits_file and self._history.waits(batch_id)):
             return batch.progress()
         files = await fetch(self._clients, batch)
-        outcomes = read_outcomes(self._clients, batch, files, members)
+        outcomes = Chunks(read_outcomes(self._clients, batch, files, members))
         return Ended(outcomes, missing=batch.missing(), usage=batch.usage)
 
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
@@ -359,7 +385,7 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         return self._quirks.name if self._quirks.has_prices else None
 
     def ask(self, request: Request) -> Ask:
-        """Return whom a request asks, and what is posted.
+        """Return a request's model, and the body that is posted.
 
         Raises:
             RequestRefused: It is no request.
@@ -369,7 +395,9 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         return Ask(call.model, call.body, has_output)
 
     def _read(self, request: Request) -> OpenAICall:
-        item = request.item
+        return self._read_item(request.item)
+
+    def _read_item(self, item: JSON) -> OpenAICall:
         call = read_item(item, self._settings.defaults, self._settings.endpoint)
         body = item.get("body", item) if type(item) is dict else item
         check(self._allow, item, body, model=call.model, endpoint=call.endpoint)
@@ -404,7 +432,7 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
             raise ProviderUnavailable(f"the input file {file_id} is {status}, and cannot be used for a batch yet")
 
     def _write(self, requests: Sequence[Request], file: IO[bytes]) -> None:
-        file.writelines(self._read(request).line(request.id, self._quirks) for request in requests)
+        file.writelines(map(self._lines.write, requests))
         file.seek(0)  # writes out what is buffered, too: the upload's length is read from the file
 
     async def _delete(self, file_id: str) -> None:

@@ -112,7 +112,7 @@ def _failed(error: Exception, status: int) -> tuple[Errored, bool]:
 
 
 def usage_of(body: object, model: str) -> Usage | None:
-    """Return what a body says it cost: chat completions and embeddings say it in other words than responses."""
+    """Return the usage in a body: chat completions and embeddings use other field names than responses."""
     told = body.get("usage") if isinstance(body, Mapping) else None
     if not isinstance(body, Mapping) or not isinstance(told, Mapping):
         return None

@@ -1,23 +1,55 @@
 """A line of a batch's output or error file as an outcome. Pure; total: no line makes it raise."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeGuard
 
+import orjson
+
 from batch_bridge._core.json import messages as _messages
+from batch_bridge._core.json.text import is_long
 from batch_bridge._core.models import Cancelled, Errored, Expired, Outcome, Succeeded
 from batch_bridge.providers._shared.failures.error_text import PASSING, is_error, said, status_in
-from batch_bridge.providers._shared.item import read_mark
+from batch_bridge.providers._shared.item import MARK, read_mark
 from batch_bridge.providers._shared.results.result import loads
 from batch_bridge.providers.openai import _chat as _openai_chat
 from batch_bridge.providers.openai import _responses as _openai_responses
 
 EXPIRED = "the batch's completion window closed before this request ran; it was not billed, and can be sent again"
 _OK: Final = 200
+_TAG: Final = _messages.TAG.encode()
 CANCELLED = "the batch was cancelled before this request ran; it was not billed, and can be sent again"
 
 
+def read_lines(lines: Sequence[bytes]) -> list[tuple[str, Outcome] | None]:
+    """Return what `read_line` returns for each of some lines; those of plain answers are read with few questions."""
+    together = b"\n".join(lines)
+    are_plain = not is_long(together) and _TAG not in together
+    found: list[tuple[str, Outcome] | None] = []
+    for line in lines:
+        if not are_plain and (is_long(line) or _TAG in line):
+            found.append(read_line(line))
+            continue
+        try:
+            result = orjson.loads(line)
+            name, response = result["custom_id"], result["response"]
+            body = response["body"]
+            if (
+                response["status_code"] == _OK
+                and body["object"] == "chat.completion"
+                and body["choices"]
+                and type(name) is str
+                and not name.endswith(MARK)
+            ):
+                found.append((name, Succeeded(body, None, True)))  # noqa: FBT003  # as a keyword it takes longer
+                continue
+        except (LookupError, TypeError, ValueError):
+            pass
+        found.append(read_line(line))
+    return found
+
+
 def read_line(line: bytes) -> tuple[str, Outcome] | None:
-    """Return a request's id and its outcome, or `None` if the line tells of no request."""
+    """Return a request's id and its outcome, or `None` if the line names no request."""
     try:
         result = loads(line)
     except ValueError:
@@ -39,7 +71,7 @@ def read_line(line: bytes) -> tuple[str, Outcome] | None:
 
 
 def is_success(status: int | None) -> TypeGuard[int]:
-    """Return whether an HTTP status says that the request was answered."""
+    """Return whether an HTTP status means that the request was answered."""
     return status is not None and 200 <= status < 300  # noqa: PLR2004
 
 

@@ -44,7 +44,7 @@ async def search(clients: OpenAIClients, calls: BatchCalls, key: str, upload: Op
 async def _told_apart(
     clients: OpenAIClients, live: Iterable[OpenAIBatchObject]
 ) -> tuple[list[OpenAIBatchObject], list[OpenAIBatchObject]]:
-    """Tell batches that run from those that may yet fail because they have no input file to read."""
+    """Separate running batches from those that may yet fail because they have no input file to read."""
     sure: list[OpenAIBatchObject] = []
     doubtful: list[OpenAIBatchObject] = []
     for batch in live:

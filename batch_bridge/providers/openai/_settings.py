@@ -1,4 +1,4 @@
-"""What a provider was told when it was made, checked."""
+"""A provider's settings, checked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -36,7 +36,7 @@ class Tokenizer:
         self._lock = threading.Lock()
 
     def count(self, model: str, body: object) -> int | None:
-        """Return how many tokens the texts in a request's body have; `None` where that cannot be told (yet)."""
+        """Return how many tokens the texts in a request's body have; `None` where that is not known (yet)."""
         with self._lock:
             if model not in self._encodings:
                 self._encodings[model] = None

@@ -11,13 +11,13 @@ from batch_bridge.runner._session import Session
 
 
 class RunNotices:
-    """Tells people what becomes of a session's runs, and that it stands still.
+    """Sends notices of the ends of a session's runs, and of a standstill.
 
     A run with a `run_id` is told of once as it is: the same command on a run that has ended already tells nothing.
 
     Args:
         board: Sends.
-        session: Whose runs.
+        session: The session of the runs.
         file: Where to look, for who reads a notice; empty if nowhere.
     """
 
@@ -27,7 +27,7 @@ class RunNotices:
         session.on_events = self._hear
 
     async def ended(self, call: Run) -> None:
-        """Tell that all threads of a run have ended."""
+        """Send a notice that all threads of a run have ended."""
         failures = dict(+call.failures)
         done = call.done - sum(failures.values())
         cost = await self._cost(call)
@@ -35,7 +35,7 @@ class RunNotices:
         self._board.tell_soon(self._board.tell(notice, is_kept=call.is_named))
 
     async def stopped(self, call: Run, error: Exception) -> None:
-        """Tell that an error has ended a run before its threads."""
+        """Send a notice that an error has ended a run before its threads."""
         notice = of_stop(call.run, error, done=call.done, cost=await self._cost(call), file=self._file)
         self._board.tell_soon(self._board.tell(notice, is_kept=call.is_named))
 

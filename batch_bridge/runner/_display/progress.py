@@ -35,7 +35,7 @@ def _waves(parked: Mapping[int, int]) -> str:
 
 
 def _answered(batches: tuple[BatchProgress, ...]) -> str:
-    """Return how many requests the providers have done, as far as they tell."""
+    """Return how many requests the providers have done, as far as they report it."""
     told = [each for each in batches if each.done is not None and each.total]
     if not told:
         return ""

@@ -1,4 +1,4 @@
-"""Whether a graph still has the nodes that a thread is to go on with.
+"""Whether a graph still has the nodes that a thread is to continue with.
 
 LangGraph runs what a checkpoint's channels trigger. A channel that the graph does not have triggers nothing, so a
 thread whose node was renamed or removed seems to have ended: its state is returned as if it were its result. The
@@ -32,7 +32,7 @@ _AT_ONCE: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A node that a thread is to go on with, and that the graph does not have.
+    """A node that a thread is to continue with, and that the graph does not have.
 
     Attributes:
         thread: LangGraph's `thread_id`.
@@ -53,7 +53,7 @@ async def refuse_changed(graph: Any, configs: Iterable[RunnableConfig], *, are_a
     Args:
         graph: The compiled graph.
         configs: Name the threads, in order.
-        are_all: All of them are to be looked at. Else they go on for ever, and are read until many in a row do not
+        are_all: All of them are to be looked at. Else they have no end, and are read until many in a row do not
             exist.
 
     Raises:
@@ -75,7 +75,7 @@ async def refuse_changed(graph: Any, configs: Iterable[RunnableConfig], *, are_a
         there = await asyncio.gather(*map(look, page), return_exceptions=True)
         if not are_all and not any(each is True for each in there):
             for each in there:
-                if isinstance(each, BaseException):  # it cannot be told where the run ends, and the next page fails too
+                if isinstance(each, BaseException):  # the end of the run is unknown, and the next page fails too
                     raise each
             break
     if gone:
@@ -83,7 +83,7 @@ async def refuse_changed(graph: Any, configs: Iterable[RunnableConfig], *, are_a
 
 
 async def refuse_gone(graph: Any, config: RunnableConfig, saved: CheckpointTuple) -> None:
-    """Check that the graph has the nodes that one thread goes on with.
+    """Check that the graph has the nodes that one thread continues with.
 
     Not found are: a node of another function under the same name; a `@task` that was renamed; and a node of a subgraph
     that a node's function reaches otherwise than by a name, or beside another one.
@@ -170,7 +170,7 @@ class _Look:
 
 
 def _pending(saved: CheckpointTuple) -> Iterator[tuple[str, str | None]]:
-    """Yield what a thread goes on with: a node, and the channel that triggers it unless a `Send` does."""
+    """Yield what a thread continues with: a node, and the channel that triggers it unless a `Send` does."""
     values: Mapping[str, Any] = saved.checkpoint["channel_values"]
     writes = [(channel, value) for _, channel, value in saved.pending_writes or ()]
     triggered = [*values.items(), *writes]

@@ -28,7 +28,7 @@ _serializer = JsonPlusSerializer()
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Run the graph with this: an input, a `Command`, or `None` to go on from the last checkpoint.
+    """Run the graph with this: an input, a `Command`, or `None` to continue from the last checkpoint.
 
     With `replay` it starts from the checkpoint that the config names, which the thread has moved past. With `ended` the
     thread has ended before, and its result is only read again. With `is_new` it has no checkpoint.
@@ -76,9 +76,9 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
     """Return how to continue with a thread that may exist already.
 
     - no checkpoint: give it its input
-    - something next and no interrupt: it was stopped between two steps, or failed; go on (its input would pay again)
+    - something next and no interrupt: it was stopped between two steps, or failed; continue (its input would pay again)
     - parked at our interrupts: collect
-    - an earlier checkpoint is named: a replay, which LangGraph makes a fork; it asks anew
+    - an earlier checkpoint is named: a replay, which LangGraph makes a fork; it makes its requests again
     - a human has answered, see `_command`
     - ended: with `continued`, its result is read again; else the input is a new turn, as in LangGraph
 
@@ -86,7 +86,7 @@ async def start(graph: Any, config: Any, thread: Thread, value: Any, *, continue
         graph: The compiled graph.
         config: The thread's config.
         thread: Its `digest` is that of `value`; where `value` is no input, that of the input the thread was begun with
-            is put there, so that its checkpoints go on to name it.
+            is put there, so that its checkpoints continue to name it.
         value: The input.
         continued: The caller named a run, whose threads are not run twice.
 
@@ -132,7 +132,7 @@ async def _command(graph: Any, config: Any, command: Command[Any]) -> Begin | Co
     """Return how to continue with a thread that is given a `Command`, and may wait for us and for a human at once.
 
     Where our waits would have been answered at once, only the human's question would be pending, and a plain answer
-    would do. So it is addressed to that question; and where none is pending (it has been answered), to nobody.
+    would do. So it is addressed to that question; and where none is pending (it has been answered), to no question.
     """
     if command.resume is None or is_by_id(command.resume):
         return Begin(command)
@@ -155,7 +155,7 @@ async def _is_replay(graph: Any, config: Any, checkpoint_id: str) -> bool:
 
 
 class Failures:
-    """How often threads have failed and are to be run again: each allows failed requests to be asked anew."""
+    """How often threads have failed and are to be run again. Each retry may repeat failed requests."""
 
     def __init__(self, store: Rows) -> None:
         self._store = store
@@ -171,9 +171,9 @@ class Failures:
 
         Args:
             thread: It was driven by this process.
-            run_id: Whose thread it is.
+            run_id: The run of the thread.
             failure: What failures are grouped by: a request's code, or the name of the error's type.
-            asks_anew: It counts: what its requests ended with is asked anew. Else the same requests are asked again.
+            asks_anew: Whether the failure counts, so that ended requests are repeated instead of looked up again.
         """
         thread.has_failed = True
         thread.failures += asks_anew

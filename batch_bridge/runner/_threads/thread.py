@@ -27,7 +27,7 @@ class Thread:
         id: LangGraph's `thread_id`.
         digest: What its input is known by when the run is continued; empty if it never will be.
         named: The caller can name it again, by its run or by its thread_id, and so run it again.
-        failures: How often it has failed, and asks anew for what has failed.
+        failures: How often it has failed. Each retry repeats the requests that have failed.
         has_failed: Its failure is written down, and it has not ended well since.
         parked: The interrupts that it waits at, the newest ones.
         unsettled: Requests of these that have no outcome yet.
@@ -105,12 +105,12 @@ def sort_interrupts(interrupts: Any) -> tuple[dict[str, list[Asked]], bool]:
 
 
 def authors(interrupts: Any) -> dict[str, str]:
-    """Return who has asked, by the address of the interrupt."""
+    """Return the askers, by the addresses of their interrupts."""
     return {each.id: read_author(each.value) for each in interrupts}
 
 
 def resume_map(due: list[Parked], outcomes: Mapping[str, Outcome], by: Mapping[str, str]) -> dict[str, Any]:
-    """Return what resumes these interrupts: an envelope for each, with every outcome that is known, and who asked."""
+    """Return what resumes these interrupts: an envelope for each, with every known outcome and the asker."""
     answered = {
         interrupt.id: {request_id: outcomes[request_id] for request_id, _ in interrupt.asks if request_id in outcomes}
         for interrupt in due

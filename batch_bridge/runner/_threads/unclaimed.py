@@ -51,6 +51,6 @@ class Unclaimed:
         return len(rows)
 
     def tell_all(self) -> None:
-        """Say how many there were in this session, if more than were said at once."""
+        """Log how many there were in this session, if more than were logged at once."""
         if len(self._noted) > 1:
             logger.warning("%d paid answers fit no wait any more", len(self._noted))

@@ -27,7 +27,8 @@ async def message(call: HTTPCall) -> Response:
     body = await call.json()
     if context.draws.strikes("realtime_error"):
         raise fault(context.settings.faults.realtime_error_status, "this request failed")
-    (answer,) = await context.answerer.many([AnswerRequest(MESSAGES, without_stream(body))])
+    asked = AnswerRequest(MESSAGES, without_stream(body))
+    (answer,) = context.prompt_cache.charge([asked], await context.answerer.many([asked]), tenant=call.tenant)
     await call.core.count(realtime=1)
     if answer.ok and body.get("stream"):
         return stream(call, message_events(answer))

@@ -25,6 +25,7 @@ from batch_bridge.testing._batches.chunk import (
     write_lines,
 )
 from batch_bridge.testing._batches.database import add
+from batch_bridge.testing._batches.endpoints import MESSAGES
 from batch_bridge.testing._batches.form import form_of
 from batch_bridge.testing._batches.inspection import scan
 from batch_bridge.testing._server.context import Context
@@ -59,7 +60,7 @@ class Execution:
     async def step(self, batch: ServedBatch, stop: int) -> ServedBatch:
         """Run lines from where the batch stands, at most up to `stop`, and commit them.
 
-        The slot is held until the commit, because a piece lies in memory for so long. Other servers are asked
+        The slot is held until the commit, because a piece stays in memory until then. Other servers are asked
         without a slot: they keep their own bound.
         """
         started = time.monotonic()
@@ -75,7 +76,10 @@ class Execution:
     async def _step(self, batch: ServedBatch, stop: int) -> ServedBatch:
         lines = await asyncio.to_thread(self._read, batch, stop)
         asked = [line.request for line in lines if line.failure is None]
-        given = iter(await self._context.answerer.many(asked) if asked else [])
+        told = await self._context.answerer.many(asked) if asked else []
+        if batch.endpoint == MESSAGES:
+            told = self._context.prompt_cache.charge(asked, told, tenant=batch.tenant, batch=batch.id)
+        given = iter(told)
         answers = [line.failure or next(given) for line in lines]
         chunk = await asyncio.to_thread(write_lines, batch, lines, answers, self._context.draws)
         after = await self._context.batches.change(

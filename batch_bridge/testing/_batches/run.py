@@ -213,6 +213,7 @@ class BatchRun:
             add(connection, **({ending: unrun} if ending != "completed" else {}))
             return ended
 
+        self._context.prompt_cache.ended(batch.id)
         await self._context.batches.change(batch.id, end)
 
 

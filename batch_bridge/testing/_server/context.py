@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from batch_bridge.testing._answers.answer import Answerer
+from batch_bridge.testing._anthropic.prompt_cache import PromptCache
 from batch_bridge.testing._batches.batches import Batches
 from batch_bridge.testing._batches.database import Database
 from batch_bridge.testing._batches.files import Files
@@ -25,6 +26,7 @@ class Context:
     batches: Batches
     draws: SeededRandom
     answerer: Answerer
+    prompt_cache: PromptCache = field(default_factory=PromptCache)
     flexible: int = 0
     """Calls of the flex tier that are being answered."""
     calls: Counter[str] = field(default_factory=Counter)

@@ -8,7 +8,7 @@ import pytest
 
 from batch_bridge import Batcher
 from batch_bridge._core import clock as _clock
-from batch_bridge.batcher import _retained
+from batch_bridge.batcher._inside import Inside
 from batch_bridge.errors import BatcherClosedError
 
 
@@ -70,10 +70,9 @@ def test_what_was_answered_goes_after_the_retention_from_the_file_and_from_memor
     assert len(asked.items) == 61
 
 
-def test_no_more_are_kept_than_there_is_room_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(_retained, "_MOST", 20)
+def test_no_more_are_kept_than_there_is_room_for(tmp_path):
     path, asked = tmp_path / "b.db", Asked()
-    with batcher(path, asked) as batching:
+    with batcher(path, asked, _inside=Inside(most_retained=20)) as batching:
         for turn in range(6):
             batching.map([f"{turn} {number}" for number in range(10)])
         assert rows(path)["outcomes"] <= 30

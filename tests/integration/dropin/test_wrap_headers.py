@@ -65,9 +65,9 @@ def open_batchers(client):
     return [asker for asker in client._batch_bridge._askers.values() if asker.is_open]
 
 
-async def test_copies_for_many_accounts_do_not_leave_an_engine_each(plain, server, monkeypatch, caplog):
-    monkeypatch.setattr(_family, "_MOST_OPEN", 2)
+async def test_copies_for_many_accounts_do_not_leave_an_engine_each(plain, server, caplog):
     async with wrap_openai(plain, poll_interval=0.05, flush=_family.FlushPolicy(max_idle=0.01)) as client:
+        client._batch_bridge._most_open = 2
         copies = [client.with_options(default_headers={"X-Tenant": next(FRESH)}) for _ in range(4)]
         for copy in [*copies, copies[0]]:
             assert (await within(ask(copy))).choices

@@ -13,6 +13,7 @@ from helpers import within
 from openai import AsyncOpenAI
 
 from batch_bridge import Batcher, FlushPolicy, RequestExpired, RequestFailed, ResultPending, wrap_openai
+from batch_bridge.batcher._inside import Inside
 from batch_bridge.errors import JSONError, ProviderUnavailable
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
@@ -87,27 +88,25 @@ def test_what_is_pending_may_end_the_block_and_is_sent_all_the_same(api, path):
     assert api.batches == [["a"]]
 
 
-def test_a_provider_that_is_down_does_not_keep_the_program_from_ending(api, path, monkeypatch, caplog):
-    monkeypatch.setattr("batch_bridge.batcher._worker._PATIENCE", 0.2)
+def test_a_provider_that_is_down_does_not_keep_the_program_from_ending(api, path, caplog):
 
     def submit(items, key):
         if not api.up:
             raise ProviderUnavailable("down")
         return api.submit(items)
 
-    def open_batcher():
+    def open_batcher(inside):
         functions = {"submit_func": submit, "poll_func": api.poll, "find_func": lambda key: None}
-        return Batcher(**functions, path=path, on_pending="raise", poll_interval=1)
+        return Batcher(**functions, path=path, on_pending="raise", poll_interval=1, _inside=inside)
 
     api.up = False
-    batcher = open_batcher()
+    batcher = open_batcher(Inside(patience=0.2))
     with pytest.raises(ResultPending):
         batcher.submit("a")
     batcher.close()
     assert "not every request could be sent" in caplog.text
-    monkeypatch.undo()
     api.up = True
-    open_batcher().close()
+    open_batcher(Inside()).close()
     assert api.batches == [["a"]]
 
 
@@ -216,9 +215,7 @@ def test_a_flush_function_sees_what_is_queued_by_whomever(api, path):
     assert api.batches[0][:3] == ["a", "b", "c"]
 
 
-async def test_a_network_that_hangs_holds_up_nobody_who_does_not_wait(path, monkeypatch, caplog):
-    monkeypatch.setattr("batch_bridge.batcher._worker._PATIENCE", 0.2)
-    monkeypatch.setattr("batch_bridge.batcher._worker._LEAVE", 0.0)
+async def test_a_network_that_hangs_holds_up_nobody_who_does_not_wait(path, caplog):
     hangs, lets_go = threading.Event(), threading.Event()
 
     async def submit(items):
@@ -226,9 +223,8 @@ async def test_a_network_that_hangs_holds_up_nobody_who_does_not_wait(path, monk
         await asyncio.to_thread(lets_go.wait)
         return items
 
-    batcher = Batcher(
-        submit_func=submit, poll_func=lambda items: items, path=path, on_pending="raise", max_batch_size=1
-    )
+    options = {"path": path, "on_pending": "raise", "max_batch_size": 1, "_inside": Inside(patience=0.2, leave=0.0)}
+    batcher = Batcher(submit_func=submit, poll_func=lambda items: items, **options)
     assert statuses([await within(pending(batcher, "a"))]) == ["queued"]
     await within(asyncio.to_thread(hangs.wait))
     assert statuses([await within(pending(batcher, "b")), await within(pending(batcher, "a"))]) == ["queued"] * 2

@@ -57,8 +57,7 @@ async def test_an_envelope_that_answers_nothing_that_is_asked_is_put_aside(plain
         assert still == one
 
 
-async def test_a_foreign_envelope_does_not_make_the_node_look_nondeterministic(plain, monkeypatch):
-    monkeypatch.setattr(_box, "_LONG_GRACE", 0.1)
+async def test_a_foreign_envelope_does_not_make_the_node_look_nondeterministic(plain):
     config = config_of("t")
     address, [one] = asked(await plain.ainvoke({}, config))
     foreign = envelope(**{"0" * 32: "foreign"})
@@ -204,8 +203,7 @@ async def test_pending_do_not_leak_whatever_becomes_of_their_runs():
     assert boxes() == before == 0
 
 
-async def test_pending_of_nodes_that_are_refused_do_not_leak(monkeypatch):
-    monkeypatch.setattr(_box, "_LONG_GRACE", 0.1)
+async def test_pending_of_nodes_that_are_refused_do_not_leak():
     before = boxes()
     serial = iter(range(100))
 
@@ -214,6 +212,7 @@ async def test_pending_of_nodes_that_are_refused_do_not_leak(monkeypatch):
 
     desk = Desk()
     async with memory(one_node(node), desk.bridge()) as runner:
+        runner._session.grace = 0.1
         [error] = await within(runner.abatch([{}], return_exceptions=True))
     assert isinstance(error, NondeterministicNodeError)
     del error

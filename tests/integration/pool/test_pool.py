@@ -380,9 +380,8 @@ async def test_a_ticker_whose_lock_is_lost_ends_though_a_tick_swallows_that_it_i
     async def is_idle(_):
         return False
 
-    monkeypatch.setattr("batch_bridge._server.ticker._BEAT", 0.05)
     host = Host()
-    ticker = Ticker("", "lost", {"bridge": host}, None, is_idle)
+    ticker = Ticker("", "lost", {"bridge": host}, None, is_idle, beat=0.05)
     with pytest.raises(ExceptionGroup):
         async with asyncio.timeout(5):
             await ticker._hold(Connection())

@@ -1,15 +1,14 @@
 """A directory for temporary files that is full, missing or read-only: the batch goes through memory."""
 
-import asyncio
 import errno
 import tempfile
 
 import pytest
 from openai import AsyncOpenAI
 
-from batch_bridge import Batcher, RequestFailed
-from batch_bridge.providers._shared.results import download as _download
-from batch_bridge.providers._shared.results import temp_file as _spool
+from batch_bridge import Batcher
+from batch_bridge.providers._shared.results.download import Download
+from batch_bridge.providers._shared.results.temp_file import TempFile, TempFileError
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
 
@@ -59,18 +58,17 @@ async def test_a_batch_goes_through_memory(request, server, disk):
 
 
 @pytest.mark.parametrize("disk", ["missing", "full"])
-async def test_results_go_through_memory(request, server, disk, monkeypatch):
+async def test_results_go_through_memory(request, disk):
     request.getfixturevalue(disk)
-    monkeypatch.setattr(_download, "_HELD", 1_000)
-    client = AsyncOpenAI(base_url=server.base_url, api_key="k")
-    async with Batcher(OpenAIBatch(client), poll_interval=0.02) as batcher:
-        answers = await asyncio.wait_for(batcher.amap([SHORT] * 600), 60)
-    assert all("choices" in each for each in answers)
+    download = Download(held=1_000)
+    lines = [b'{"number": %d, "text": "%s"}' % (number, b"x" * 50) for number in range(600)]
+    for line in lines:
+        await download.write(line + b"\n")
+    assert [line async for line in download.lines(10_000)] == lines
+    await download.close()
 
 
-async def test_what_fits_nowhere_is_an_error_that_says_what_to_do(missing, server, monkeypatch):
-    monkeypatch.setattr(_spool, "_MOST_IN_MEMORY", 1_000)
-    client = AsyncOpenAI(base_url=server.base_url, api_key="k")
-    async with Batcher(OpenAIBatch(client), poll_interval=0.02) as batcher:
-        with pytest.raises(RequestFailed, match="TMPDIR"):
-            await batcher.amap([BODY])
+def test_what_fits_nowhere_is_an_error_that_says_what_to_do(missing):
+    file = TempFile(most_in_memory=1_000)
+    with pytest.raises(TempFileError, match="TMPDIR"):
+        file.write(b"x" * 1_001)

@@ -34,8 +34,21 @@ def key():
     return "".join(random.choices(string.ascii_lowercase, k=12))
 
 
-def openai(server):
-    return OpenAIBatch(AsyncOpenAI(base_url=server.base_url, api_key=key()), model="gpt-5-mini")
+class WithWindows(OpenAIBatch):
+    """A provider whose windows are made with other limits."""
+
+    limits_of_windows: dict[str, float]
+
+    def window(self, *arguments, **options):
+        made = super().window(*arguments, **options)
+        vars(made).update(self.limits_of_windows)
+        return made
+
+
+def openai(server, **limits):
+    provider = WithWindows(AsyncOpenAI(base_url=server.base_url, api_key=key()), model="gpt-5-mini")
+    provider.limits_of_windows = limits
+    return provider
 
 
 def said(number):
@@ -145,12 +158,9 @@ async def test_a_response_that_failed_for_now_is_asked_again_and_then_fails(serv
     assert (server.stats.responses, server.stats.paid, report.resubmitted) == (3, 0, 2)
 
 
-async def test_an_answer_that_is_gone_fails_its_request(server, monkeypatch):
-    from batch_bridge.providers.openai._windows import provider as module
-
-    monkeypatch.setattr(module, "_UNSEEN", 0.0)
+async def test_an_answer_that_is_gone_fails_its_request(server):
     server.configure(response_gone=True)
-    answers, report = await answers_of(openai(server), [said(1)], mode="window:8h", poll_patience=0.1)
+    answers, report = await answers_of(openai(server, _unseen=0.0), [said(1)], mode="window:8h", poll_patience=0.1)
     assert (answers[0].code, answers[0].retryable) == ("response_not_found", True)
     assert server.stats.responses == 1
     assert report.cost.paid is None  # it may have been billed
@@ -180,10 +190,7 @@ async def test_a_response_in_flight_is_adopted_by_the_next_process(server, tmp_p
     assert (server.stats.responses, server.stats.realtime) == (4, 0)
 
 
-async def test_retrievals_are_few(server, monkeypatch):
-    from batch_bridge.providers.openai._windows import provider as module
-
-    monkeypatch.setattr(module, "RETRIEVES", 5)
+async def test_retrievals_are_few(server):
     server.configure(response_seconds=1)
-    await answers_of(openai(server), [said(number) for number in range(20)], mode="window:8h")
+    await answers_of(openai(server, _retrieves=5), [said(number) for number in range(20)], mode="window:8h")
     assert server.stats.calls["GET /v1/responses/{response_id}"] < 20 * 4

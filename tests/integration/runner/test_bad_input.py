@@ -17,7 +17,6 @@ from batch_bridge import (
     wait_many_sync,
     wait_sync,
 )
-from batch_bridge._node import pending_waits
 from batch_bridge.errors import (
     JSONError,
     NoCheckpointerError,
@@ -32,10 +31,10 @@ async def ask(state):
     return {"out": [await wait(state["x"], batcher=state.get("batcher", "bridge"))]}
 
 
-async def with_neighbours(node, desk, x="bad", **options):
+async def with_neighbours(node, desk, x="bad", *, grace=None, **options):
     """Run a node over what is bad between two neighbours, who must get their answers; return what came of the bad one."""
     first, result, last = await run(
-        one_node(node, **options), desk.bridge(), inputs=inputs_of("a", x, "c"), return_exceptions=True
+        one_node(node, **options), desk.bridge(), inputs=inputs_of("a", x, "c"), return_exceptions=True, grace=grace
     )
     assert (first["out"], last["out"]) == (["a!"], ["c!"])
     return result
@@ -154,7 +153,7 @@ async def test_a_wait_in_a_subgraph_that_cannot_keep_it_is_an_error_and_is_paid_
         return await (sub.ainvoke(state) if state["x"] == "bad" else ask(state))
 
     desk = Desk()
-    error = await with_neighbours(node, desk)
+    error = await with_neighbours(node, desk, grace=0.2)
     assert isinstance(error, NondeterministicNodeError)
     assert says(error, "checkpointer=False")
     assert desk.counts == {"a": 1, "bad": 1, "c": 1}
@@ -164,8 +163,7 @@ async def test_a_wait_in_a_subgraph_that_cannot_keep_it_is_an_error_and_is_paid_
 
 
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a deterministic sibling"])
-async def test_a_node_that_asks_for_something_else_each_time_pays_for_one_request_too_many_at_most(beside, monkeypatch):
-    monkeypatch.setattr(pending_waits, "_LONG_GRACE", 0.2)
+async def test_a_node_that_asks_for_something_else_each_time_pays_for_one_request_too_many_at_most(beside):
     serial = iter(range(100))
 
     async def node(state):
@@ -175,15 +173,14 @@ async def test_a_node_that_asks_for_something_else_each_time_pays_for_one_reques
         return {"out": await asyncio.gather(*waits)}
 
     desk = Desk()
-    error = await with_neighbours(node, desk)
+    error = await with_neighbours(node, desk, grace=0.2)
     assert isinstance(error, NondeterministicNodeError)
     assert says(error, "each time", 'key="…"', "node before")
     assert sum(each.startswith("random") for each in desk.requests) <= 2
     assert desk.counts["same"] == (1 if beside else 0)
 
 
-async def test_a_node_that_asks_for_something_else_after_a_wait_that_is_stable_is_stopped_too(monkeypatch):
-    monkeypatch.setattr(pending_waits, "_LONG_GRACE", 0.2)
+async def test_a_node_that_asks_for_something_else_after_a_wait_that_is_stable_is_stopped_too():
     serial = iter(range(100))
 
     async def node(state):
@@ -193,7 +190,7 @@ async def test_a_node_that_asks_for_something_else_after_a_wait_that_is_stable_i
         return {"out": [stable, await wait(f"random {next(serial)}")]}
 
     desk = Desk()
-    assert isinstance(await with_neighbours(node, desk), NondeterministicNodeError)
+    assert isinstance(await with_neighbours(node, desk, grace=0.2), NondeterministicNodeError)
     assert sum(each.startswith("random") for each in desk.requests) <= 2
 
 
@@ -215,8 +212,7 @@ async def test_slow_siblings_are_no_false_alarm():
     assert set(desk.counts.values()) == {1}
 
 
-async def test_siblings_that_are_slower_than_before_are_no_false_alarm(monkeypatch):
-    monkeypatch.setattr(pending_waits, "_LONG_GRACE", 0.1)
+async def test_siblings_that_are_slower_than_before_are_no_false_alarm():
     executions = iter(range(100))
 
     async def node(state):
@@ -234,7 +230,7 @@ async def test_siblings_that_are_slower_than_before_are_no_false_alarm(monkeypat
         return {"out": await asyncio.gather(one(), other())}
 
     desk = Desk()
-    [result] = await run(one_node(node), desk.bridge())
+    [result] = await run(one_node(node), desk.bridge(), grace=0.1)
     assert result["out"] == ["one!", "other!!"]
     assert set(desk.counts.values()) == {1}
 

@@ -7,13 +7,7 @@ import pytest
 from helpers import Desk, one_node, within
 
 from batch_bridge import FlushPolicy, Runner, wait, wait_many
-from batch_bridge._node import pending_waits as _box
 from batch_bridge.errors import NondeterministicNodeError
-
-
-@pytest.fixture(autouse=True)
-def short_grace(monkeypatch):
-    monkeypatch.setattr(_box, "_LONG_GRACE", 0.1)
 
 
 def asking(prompt):
@@ -39,6 +33,7 @@ class Job:
         self.desk.let_go()
         bridge = self.desk.bridge(flush=FlushPolicy(max_requests=threads))
         async with Runner(graph, bridge, path=self.path, progress=False) as runner:
+            runner._session.grace = 0.1
             call = asyncio.ensure_future(runner.abatch([{"x": i} for i in range(threads)], run_id="daily"))
             if until_sent is None:
                 result = await within(call)

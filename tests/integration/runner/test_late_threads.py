@@ -14,12 +14,13 @@ PROGRAM = """
 import threading
 from openai import AsyncOpenAI
 from batch_bridge import Batcher, FlushPolicy, ResultPending
-from batch_bridge._host import late_threads as _threads
+from batch_bridge._host.loop_thread import LoopThread
+from batch_bridge.batcher._inside import Inside
 from batch_bridge.providers.openai import OpenAIBatch
 
-_threads.REFUSES_LATE_THREADS = {beforehand}
+place = LoopThread("batcher", beforehand={beforehand})
 batcher = Batcher(OpenAIBatch(AsyncOpenAI(), model="m"), path="queued.db", on_pending="raise", poll_interval=0.05,
-                  max_batch_age=None)
+                  max_batch_age=None, _inside=Inside(place=place))
 for item in {items}:
     try:
         batcher.submit([{{"role": "user", "content": item}}])

@@ -87,9 +87,9 @@ async def test_a_single_thread_too():
 
 async def test_what_nobody_could_go_on_with_is_refused():
     async with memory(one_node(ask), Desk().bridge()) as runner:
-        with pytest.raises(ValueError, match="no name to go on by"):
+        with pytest.raises(ValueError, match="no name to continue by"):
             await runner.abatch(INPUTS, on_pending="return")
-        with pytest.raises(ValueError, match="no name to go on by"):
+        with pytest.raises(ValueError, match="no name to continue by"):
             await runner.ainvoke({"x": 1}, on_pending="return")
         with pytest.raises(ValueError, match="on_pending='later'"):
             await runner.abatch(INPUTS, run_id="r", on_pending="later")

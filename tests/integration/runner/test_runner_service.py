@@ -9,7 +9,6 @@ from langgraph.types import Command, interrupt
 
 from batch_bridge import FlushPolicy, RequestFailed, Runner, wait
 from batch_bridge.errors import RunMismatchError, RunnerStateError, SubmittedThreadError, UnknownThreadError
-from batch_bridge.runner import _pooling
 
 
 async def ask(state: State) -> State:
@@ -27,18 +26,18 @@ async def parked(runner, thread_id):
             await asyncio.sleep(0.005)
 
 
-async def test_single_calls_that_come_one_after_the_other_share_a_batch(monkeypatch):
-    assert timedelta(seconds=1) == _pooling.QUIET
-    monkeypatch.setattr(_pooling, "QUIET", timedelta(hours=1))
+async def test_single_calls_that_come_one_after_the_other_share_a_batch():
     desk = Desk()
     async with memory(one_node(ask), desk.bridge(flush=FlushPolicy())) as runner:
+        assert runner._session._activity._quiet == timedelta(seconds=1)
+        runner._session._activity._quiet = timedelta(hours=1)
         calls = []
         for name in "abc":
             calls.append(asyncio.create_task(runner.ainvoke({"x": name}, config_of(name))))
             await parked(runner, name)
         await within(parked_of(runner, 3))
         assert desk.batches == []
-        monkeypatch.setattr(_pooling, "QUIET", timedelta(seconds=0.01))
+        runner._session._activity._quiet = timedelta(seconds=0.01)
         runner._session._engine_loops["bridge"].wake()
         results = await within(asyncio.gather(*calls))
     assert [each["out"] for each in results] == [["a!"], ["b!"], ["c!"]]
@@ -218,7 +217,7 @@ async def test_a_handle_that_nobody_has_submitted_is_refused():
     async with memory(one_node(ask), Desk().bridge()) as runner:
         with pytest.raises(UnknownThreadError, match="'t'"):
             await runner.result("t")
-        with pytest.raises(TypeError, match="goes on with a thread"):
+        with pytest.raises(TypeError, match="continues a thread"):
             await runner.submit(Command(resume=1), thread_id="t")
 
 
@@ -235,13 +234,13 @@ async def test_a_submitted_thread_that_waits_for_a_human_is_returned_and_goes_on
         assert (await within(runner.result(handle)))["out"] == ["yes", "a!"]
 
 
-async def test_a_deadline_that_would_pass_within_the_quiet_is_not_waited_through(monkeypatch):
-    monkeypatch.setattr(_pooling, "QUIET", timedelta(hours=1))
+async def test_a_deadline_that_would_pass_within_the_quiet_is_not_waited_through():
     desk = Desk()
 
     async def node(state: State) -> State:
         return {"out": [await wait(state["x"], deadline=600)]}
 
     async with memory(one_node(node), desk.bridge(flush=FlushPolicy())) as runner:
+        runner._session._activity._quiet = timedelta(hours=1)
         assert (await within(runner.ainvoke({"x": "a"})))["out"] == ["a!"]
     assert desk.batches == [["a"]]

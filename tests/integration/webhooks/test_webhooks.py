@@ -28,7 +28,6 @@ from batch_bridge._cli.app import app as cli
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
 from batch_bridge.testing._server.webhook import event, signed_headers
-from batch_bridge.webhooks import _waker
 
 SECRET = "whsec_c2VjcmV0IG9mIHRoZSB0ZXN0cywgbG9uZyBlbm91Z2g="
 SELDOM = 7200.0
@@ -92,8 +91,9 @@ async def post(client, name, **options):
     return (await client.post(webhooks.PATH, content=body, headers=headers)).status_code
 
 
-def client_of(*targets, **options):
+def client_of(*targets, period=1.0, **options):
     app = webhooks.app(*targets, secret=SECRET, **options)
+    app.routes[0].endpoint.__self__._waker.period = period
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://receiver")
 
 
@@ -200,10 +200,9 @@ async def test_what_is_forged_late_or_too_large_is_refused_and_wakes_nobody(capl
         assert await asyncio.wait_for(asking, SOON) == "a!"
 
 
-async def test_doubled_reordered_and_foreign_deliveries_are_harmless(monkeypatch):
-    monkeypatch.setattr(_waker, "PERIOD", 0.01)
+async def test_doubled_reordered_and_foreign_deliveries_are_harmless():
     desk = Counted().hold()
-    async with desk.batcher() as batcher, client_of(batcher) as client:
+    async with desk.batcher() as batcher, client_of(batcher, period=0.01) as client:
         asking = asyncio.create_task(batcher.asubmit("a"))
         await in_flight(desk)
         polls = desk.polls
@@ -242,10 +241,9 @@ async def test_a_delivery_that_comes_before_its_batch_is_known_is_remembered():
         assert await asyncio.wait_for(asking, SOON) == "a!"
 
 
-async def test_a_flood_of_deliveries_costs_no_memory_and_few_polls(monkeypatch):
-    monkeypatch.setattr(_waker, "PERIOD", 0.01)
+async def test_a_flood_of_deliveries_costs_no_memory_and_few_polls():
     desk = Counted().hold()
-    async with desk.batcher() as batcher, client_of(batcher) as client:
+    async with desk.batcher() as batcher, client_of(batcher, period=0.01) as client:
         asking = asyncio.create_task(batcher.asubmit("a"))
         await in_flight(desk)
         sizes = []

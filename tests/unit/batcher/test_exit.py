@@ -42,7 +42,6 @@ def test_another_error_is_told_with_its_traceback(caplog):
 
 
 def test_a_loop_whose_threads_run_already_starts_none(monkeypatch):
-    monkeypatch.setattr(_threads, "REFUSES_LATE_THREADS", True)
     came = []
 
     async def main():
@@ -53,6 +52,6 @@ def test_a_loop_whose_threads_run_already_starts_none(monkeypatch):
             monkeypatch.setattr(threading, name, refuse, raising=False)
         came.extend(await _threads.asyncio.gather(*(_threads.asyncio.to_thread(abs, -n) for n in range(50))))
 
-    _threads.run(main())
+    _threads.run(main(), beforehand=True)
     monkeypatch.undo()
     assert came == list(range(50))

@@ -5,16 +5,15 @@ import asyncio
 import pytest
 
 from batch_bridge import Batcher
-from batch_bridge._host import callbacks as _listeners
 from batch_bridge._host.callbacks import Callbacks, Listeners
 from batch_bridge._node.platform import wakeup as _bell
-from batch_bridge.batcher import _worker as _desk
+from batch_bridge.batcher._inside import Inside
 from batch_bridge.events import Progress, Queued
 
 
-def test_a_batcher_in_memory_keeps_the_newest_batches_alone(monkeypatch):
-    monkeypatch.setattr(_desk, "_MOST_CLOSED", 5)
-    with Batcher(submit_func=list, poll_func=list, max_batch_size=1, poll_interval=0.01) as batcher:
+def test_a_batcher_in_memory_keeps_the_newest_batches_alone():
+    inside = Inside(most_closed=5)
+    with Batcher(submit_func=list, poll_func=list, max_batch_size=1, poll_interval=0.01, _inside=inside) as batcher:
         batcher.map(range(40))
     ledger = batcher._worker._engine_loop.engine._state.ledger
     assert sum(len(rows) for rows in ledger.table.store._namespaces.values()) == 2 * 5, (
@@ -24,15 +23,16 @@ def test_a_batcher_in_memory_keeps_the_newest_batches_alone(monkeypatch):
     assert not ledger._requests.held
 
 
-async def test_no_callback_queues_without_bound(monkeypatch):
-    monkeypatch.setattr(_listeners, "_MOST", 10)
+async def test_no_callback_queues_without_bound():
     go = asyncio.Event()
 
     async def slow(*_):
         await go.wait()
 
     listening = Listeners(
-        Callbacks(on_event=slow, on_item=slow, on_complete=slow, on_progress=slow), lambda: Progress(0, None, 0, 0, 0)
+        Callbacks(on_event=slow, on_item=slow, on_complete=slow, on_progress=slow),
+        lambda: Progress(0, None, 0, 0, 0),
+        most=10,
     )
     for number in range(50):
         for tell in (
@@ -49,15 +49,14 @@ async def test_no_callback_queues_without_bound(monkeypatch):
     await listening.close()
 
 
-async def test_callbacks_that_are_too_slow_are_left_out_and_counted(monkeypatch, caplog):
-    monkeypatch.setattr(_listeners, "_MOST", 10)
+async def test_callbacks_that_are_too_slow_are_left_out_and_counted(caplog):
     told, go = [], asyncio.Event()
 
     async def on_event(event):
         await go.wait()
         told.append(event)
 
-    listening = Listeners(Callbacks(on_event=on_event), lambda: Progress(0, None, 0, 0, 0))
+    listening = Listeners(Callbacks(on_event=on_event), lambda: Progress(0, None, 0, 0, 0), most=10)
     for number in range(50):
         listening.tell(Queued(bridge="b", requests=(str(number),)))
     assert len(listening._calls) == 10

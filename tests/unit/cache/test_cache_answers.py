@@ -16,8 +16,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.store.sqlite.aio import AsyncSqliteStore
 
 from batch_bridge import BatchBridgeError, CacheStats, ResponseCache
-from batch_bridge._cache import cache as _cache
-from batch_bridge._cache import sqlite as _file
+from batch_bridge._cache.sqlite import SQLiteBackend
 from batch_bridge.errors import CacheError
 
 DAY = 86_400
@@ -126,10 +125,9 @@ async def test_clear_lets_go_of_all(place):
         assert await cache.recall(KEYS, at(0)) == {}
 
 
-async def test_answers_whose_time_is_over_are_swept_away_bit_by_bit(place, monkeypatch):
-    monkeypatch.setattr(_file, "_SWEPT", 200)
-    monkeypatch.setattr(_cache, "_SWEEP_EVERY", 10)
+async def test_answers_whose_time_is_over_are_swept_away_bit_by_bit(place):
     with ResponseCache(place, ttl=60) as cache:
+        cache._backend._swept, cache._sweep_every = 200, 10
         await cache.remember(dict.fromkeys(KEYS[:500], 1), at(0))
 
         async def left():
@@ -274,13 +272,12 @@ def test_a_file_that_is_no_cache_is_said_at_once(tmp_path, spoil, says):
     assert isinstance(pickle.loads(pickle.dumps(caught.value)), BatchBridgeError)
 
 
-def test_a_locked_file_is_said_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(_file, "_BUSY_SECONDS", 0.01)
+def test_a_locked_file_is_said_at_once(tmp_path):
     ResponseCache(tmp_path / "cache.db").close()
     other = sqlite3.connect(tmp_path / "cache.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(CacheError, match="has locked it"):
-        ResponseCache(tmp_path / "cache.db")
+        SQLiteBackend(tmp_path / "cache.db", busy_seconds=0.01)
     other.execute("ROLLBACK")
     other.close()
     ResponseCache(tmp_path / "cache.db").close()
@@ -329,9 +326,9 @@ async def test_a_store_that_fails_is_an_empty_one_and_says_so_once(caplog):
     assert [record.message.count("ConnectionError") for record in caplog.records] == [1, 1]  # reading, and writing
 
 
-async def test_a_file_that_is_closed_or_locked_knows_nothing(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(_file, "_BUSY_SECONDS", 0.01)
+async def test_a_file_that_is_closed_or_locked_knows_nothing(tmp_path, caplog):
     cache = ResponseCache(tmp_path / "cache.db")
+    cache._backend._connection.execute("PRAGMA busy_timeout = 10")
     await cache.remember({KEYS[0]: 1}, at(0))
     other = sqlite3.connect(tmp_path / "cache.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -1,7 +1,5 @@
 """Lines: what a batch sends for its members, and what the outcome of a line is to them."""
 
-from dataclasses import replace
-
 import pytest
 from fakes import T0, at, ended
 from hypothesis import given
@@ -44,7 +42,7 @@ def test_equal_requests_are_in_one_batch_and_count_once(waiting, limits):
 
 @given(queues(), LIMITS)
 def test_without_sharing_a_key_means_nothing(waiting, limits):
-    keyless = [replace(each, key="") for each in waiting]
+    keyless = [each._replace(key="") for each in waiting]
     plain = [[each.id for each in one] for one in split(keyless, limits)]
     assert [[each.id for each in one] for one in split(waiting, limits)] == plain
 

@@ -105,9 +105,8 @@ async def test_async_callbacks_run_in_threads_too():
     assert told[0][1] != threading.get_ident()
 
 
-async def test_a_callback_that_does_not_return_is_left_behind(monkeypatch, caplog):
-    monkeypatch.setattr("batch_bridge._host.callbacks._PATIENCE", 0.01)
-    listening = listeners(on_event=lambda _: asyncio.Event().wait())
+async def test_a_callback_that_does_not_return_is_left_behind(caplog):
+    listening = Listeners(Callbacks(on_event=lambda _: asyncio.Event().wait()), progress, patience=0.01)
     listening.tell(EVENT)
     listening.tell(EVENT)
     await listening.close()

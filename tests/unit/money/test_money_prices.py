@@ -163,8 +163,10 @@ def _account(*answers, thread="t"):
     account = Account(NOW, "openai", tuple(Who(f"{thread}{n}", "run", "node") for n in range(len(answers))))
     members = [f"r{n}" for n in range(len(answers))]
     account.know(members, members)
-    for member, answer in zip(members, answers, strict=True):
-        account.note(member, Succeeded(answer) if isinstance(answer, dict) else answer)
+    account.note(
+        (member, Succeeded(answer) if isinstance(answer, dict) else answer)
+        for member, answer in zip(members, answers, strict=True)
+    )
     account.lane = "batch"
     return account
 
@@ -179,8 +181,8 @@ def test_an_account_is_the_same_after_it_was_written_down():
 
 def test_an_answer_counts_once_however_often_it_is_read_and_what_failed_costs_nothing():
     account = _account(chat("gpt-4o-mini", MILLION, 0), Errored("refused", code="invalid_request"))
-    account.note("r0", Succeeded(chat("gpt-4o-mini", 5 * MILLION, 0)))
-    account.note("stranger", Succeeded(chat("gpt-4o-mini", MILLION, 0)))
+    account.note([("r0", Succeeded(chat("gpt-4o-mini", 5 * MILLION, 0)))])
+    account.note([("stranger", Succeeded(chat("gpt-4o-mini", MILLION, 0)))])
     cost = receipt([(Prices(), account.each())])
     assert (cost.requests, cost.paid, cost.list_price) == (1, Decimal("0.075"), Decimal("0.15"))
 

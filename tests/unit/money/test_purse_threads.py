@@ -1,20 +1,14 @@
 """What a purse remembers of threads: those that go on, and some of those that have ended."""
 
-import pytest
 from fakes import T0
 
-from batch_bridge._money import Account, Budget, Purse, purse
+from batch_bridge._money import Account, Budget, Purse
 from batch_bridge._money.account import Who
-
-
-@pytest.fixture(autouse=True)
-def few(monkeypatch) -> None:
-    monkeypatch.setattr(purse, "_MOST_ENDED", 2)
 
 
 def asked(budget: Budget, *threads: str) -> Purse:
     """Return a purse after a batch with a request of each thread."""
-    held = Purse(budget)
+    held = Purse(budget, most_ended=2)
     held.reserve("bridge", "batch", Account(T0, None, tuple(map(Who, threads))))
     return held
 

@@ -17,15 +17,13 @@ THREAD = str(uuid4())
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
     monkeypatch.setattr(tickers, "_found", {})
-    monkeypatch.setattr(tickers, "_PATIENCE", 0.0)
-    monkeypatch.setattr(tickers, "_LOOK", 0.0)
 
 
 async def test_a_bridge_that_nobody_ticks_for_is_an_error():
     store = InMemoryStore()
     await say_ticks(store, "other", acts=False)
     with pytest.raises(UnknownBatcherError, match=r"'bridge'.*known: 'other'.*bridge.lifespan\(\).*batch-bridge tick"):
-        await check_ticked(store, ["bridge"], "", THREAD)
+        await check_ticked(store, ["bridge"], "", THREAD, patience=0.0, look=0.0)
 
 
 async def test_a_bridge_that_is_ticked_for_is_looked_up_once():
@@ -50,11 +48,10 @@ async def test_a_thread_whose_id_is_no_uuid_is_an_error():
         await check_ticked(InMemoryStore(), ["bridge"], "", "chat-7")
 
 
-async def test_who_is_silent_for_long_is_warned_of(caplog, monkeypatch):
+async def test_who_is_silent_for_long_is_warned_of(caplog):
     store = InMemoryStore()
     await say_ticks(store, "bridge", acts=False)
-    monkeypatch.setattr(tickers, "_QUIET", -1.0)
-    await check_ticked(store, ["bridge"], "", THREAD)
+    await check_ticked(store, ["bridge"], "", THREAD, quiet_after=-1.0)
     assert "no process has said" in caplog.text
 
 

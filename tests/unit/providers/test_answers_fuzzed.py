@@ -183,8 +183,9 @@ async def openai(content, members, draws):
     clients = SimpleNamespace(call=call, limits=ResponseLimits())
     batch = SimpleNamespace(id="batch_1", output_file_id="file_1", error_file_id=None)
     files = await _openai_download.fetch(clients, batch)
-    async for pair in _openai_download.read_outcomes(clients, batch, files, members):
-        yield pair
+    async for pairs in _openai_download.read_outcomes(clients, batch, files, members):
+        for pair in pairs:
+            yield pair
 
 
 async def anthropic(content, members, draws):

@@ -66,9 +66,10 @@ def test_an_encoding_on_the_disk_is_used(monkeypatch, tmp_path):
     assert _tokens._load("gpt-4") is None
 
 
-def test_the_provider_counts_a_requests_tokens(monkeypatch):
+def test_the_provider_counts_a_requests_tokens():
     tokenizer = Tokenizer(lambda _: Words())
-    monkeypatch.setattr("batch_bridge.providers.openai._provider.TOKENIZER", tokenizer)
     assert counted(tokenizer, "gpt-4o", BODY)
     asked = request(0, **BODY)
-    assert OpenAIBatch().tokens(asked) == tokenizer.count("gpt-4o", asked.item)
+    provider = OpenAIBatch()
+    provider._tokenizer = tokenizer
+    assert provider.tokens(asked) == tokenizer.count("gpt-4o", asked.item)

@@ -104,9 +104,9 @@ async def test_a_callback_that_fails_is_told_once_and_harms_nothing(caplog):
     assert ["on_event failed" in record.getMessage() for record in errors] == [True]
 
 
-async def test_a_callback_that_does_not_return_ends_no_tick(monkeypatch):
-    monkeypatch.setattr("batch_bridge._host.callbacks._PATIENCE", 0.01)
+async def test_a_callback_that_does_not_return_ends_no_tick():
     hosted = Hosted(on_event=lambda _: asyncio.Event().wait())
+    hosted.here._listeners.patience = 0.01
     hosted.provider.stuck = False
     await hosted.park(T, A)
     await hosted.tick()

@@ -300,12 +300,12 @@ async def test_what_is_shown_is_short_and_the_last():
     assert all(len(each["what"]) < 250 for each in hosted.shown)
 
 
-async def test_what_was_obeyed_is_forgotten_in_time(monkeypatch):
+async def test_what_was_obeyed_is_forgotten_in_time():
     hosted = await four(sent=True)
     await hosted.command("stop", cancel="all")
     await hosted.tick()
     assert "stop cancel" in hosted.rows("obeyed")
     hosted.here._executor._tidy_at = None
-    monkeypatch.setattr("batch_bridge._server.command_executor._REMEMBERED", -HOUR)
+    hosted.here._executor._remembered = -HOUR
     await hosted.tick()
     assert not hosted.rows("obeyed")

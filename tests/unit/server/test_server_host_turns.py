@@ -2,15 +2,13 @@
 
 from collections import Counter
 
-import pytest
 from fakes import FakeProvider, name_of, named
 from hosted import Hosted, StuckProvider
 
 from batch_bridge import TenantLimits
 from batch_bridge._core.models import Limits
 from batch_bridge._node.platform.inbox import note_row
-from batch_bridge._server import delivery as _outbox
-from batch_bridge._server import tick as _host
+from batch_bridge._server.delivery import DeliveryLimits
 
 MANY, FEW = 200, 5
 
@@ -33,12 +31,10 @@ async def park(hosted: Hosted, user: str, numbers: range) -> None:
         hosted.server.put(thread, request)
 
 
-async def test_the_few_threads_of_one_user_are_resumed_next_though_many_of_another_are_due(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(_outbox, "_AT_ONCE", 20)
-    monkeypatch.setattr(_host, "_DELIVER_FOR", -1.0)  # as many as are looked at together, and no more
+async def test_the_few_threads_of_one_user_are_resumed_next_though_many_of_another_are_due() -> None:
     hosted = hosted_by(FakeProvider())
+    hosted.here = hosted.host(delivery=DeliveryLimits(at_once=20, seconds=-1.0))  # as many as are looked at together
+    hosted.here._access.is_vouched = True
     await park(hosted, "many", range(MANY))
     await hosted.tick()
     await park(hosted, "few", range(MANY, MANY + FEW))

@@ -73,7 +73,7 @@ class ErrorClassifier:
         return self.status_of(error) in (_NO_METHOD, _NOT_IMPLEMENTED)
 
     def is_unseen(self, error: Exception, age: float | None) -> bool:
-        """Return whether the API says that it does not find a file that is new, and so may find it later."""
+        """Return whether the API does not find a file that is new, and so may find it later."""
         if age is None or age > FILE_VISIBILITY or self.status_of(error) not in _REFUSALS:
             return False
         return _NO_FILE.search(f"{self.code(error)} {self.told('', error)}") is not None
@@ -87,7 +87,7 @@ class ErrorClassifier:
         return self._logged(later, doing, error)
 
     def _logged(self, judged: E, doing: str, error: Exception) -> E:
-        """Say what the log has of an error: not the vendor's words, which may repeat what it was sent."""
+        """Return the log's text of an error, without the vendor's words, which may repeat the request."""
         status = self.status_of(error)
         if status is None:
             return _logged.logged_as(judged, f"{doing} failed: {_logged.said(_failure.below(error) or error)}")

@@ -1,4 +1,4 @@
-"""What an error says, in whichever shape a vendor or a gateway has put it. Pure."""
+"""Reads an error's code and text from any shape that a vendor or a gateway uses. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -12,7 +12,7 @@ _CODES: Final = ("code", "type")
 _DEEPEST: Final = 4
 _LONGEST_CODE: Final = 100
 _SHOWN: Final = 3
-"""Errors of a list that are told."""
+"""Errors of a list that are shown."""
 
 PASSING: Final = frozenset(
     {
@@ -28,7 +28,7 @@ PASSING: Final = frozenset(
         "timeout_error",
     }
 )
-"""Codes of errors that the same request may not meet again, where no HTTP status says so.
+"""Codes of transient errors that come without an HTTP status.
 
 Sources: platform.openai.com/docs/guides/error-codes; platform.claude.com/docs/en/api/errors. `request_timeout` and
 `server_error` stand in lines of requests that never ran.
@@ -36,7 +36,7 @@ Sources: platform.openai.com/docs/guides/error-codes; platform.claude.com/docs/e
 
 
 def said(error: object, codes: Sequence[str] = _CODES, depth: int = _DEEPEST) -> tuple[str | None, str | None]:
-    """Return an error's code, or else its type, and its message; each is `None` where it does not say.
+    """Return an error's code, or else its type, and its message; each is `None` if it is missing.
 
     Both are clean: on one line, without keys, and without what a terminal obeys.
 

@@ -21,7 +21,7 @@ _LONGEST_PAUSE: Final = 3_600.0
 """Seconds beyond which no `Retry-After` is believed."""
 
 
-class NoCredentials(Exception):  # a fact, told apart by who catches it
+class NoCredentials(Exception):  # a fact, which its catcher turns into an error
     """There is no API key to make a client with."""
 
 

@@ -1,6 +1,7 @@
 """The clients that a provider of any vendor calls an API with: the user's own, or one for each event loop."""
 
 import asyncio
+import ssl
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
@@ -237,6 +238,16 @@ def read_own(own: C | Callable[[], C] | None, kind: type[C]) -> tuple[C | None, 
     if own is None or isinstance(own, kind) or not callable(own):
         return own, None
     return own(), own
+
+
+def certificates(http: object) -> ssl.SSLContext | Literal[True]:
+    """Return what an HTTP client checks certificates with, so that another one need not read them from the disk again.
+
+    `True`, the default of both HTTP libraries, where that cannot be told: they have no public way to it.
+    """
+    pool = getattr(getattr(http, "_transport", None), "_pool", None)
+    context = getattr(pool, "_ssl_context", None)
+    return context if isinstance(context, ssl.SSLContext) else True
 
 
 def wrong(provider: str, given: object, hint: str) -> TypeError:

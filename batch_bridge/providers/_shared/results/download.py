@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from batch_bridge._core.closing import Closing
-from batch_bridge.providers._shared.clean_text import without_secrets
+from batch_bridge.providers._shared.clean_text import holds_secrets, without_secrets
 from batch_bridge.providers._shared.results.line_splitter import LineSplitter, TooLong
 from batch_bridge.providers._shared.results.temp_file import TempFile
 
@@ -22,7 +22,8 @@ class Download:
         is_gone: Whether the API says that no results exist.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, held: int = _HELD) -> None:
+        self._most_held = held
         self.error: Exception | None = None
         self.is_gone = False
         self._pieces: list[bytes] = []
@@ -34,7 +35,7 @@ class Download:
         """Add a piece."""
         self._pieces.append(chunk)
         self._held += len(chunk)
-        if self._held >= _HELD:
+        if self._held >= self._most_held:
             await asyncio.to_thread(self._spill)
 
     async def lines(self, most: int) -> AsyncGenerator[bytes | TooLong, None]:
@@ -43,14 +44,27 @@ class Download:
         Raises:
             Exception: What broke the results off, after the lines that had come.
         """
+        async for lines in self.many_lines(most):
+            for line in lines:
+                yield line
+
+    async def many_lines(self, most: int) -> AsyncGenerator[list[bytes | TooLong], None]:
+        """Yield what `lines` does, as many at a time as have come together.
+
+        Raises:
+            Exception: As `lines`.
+        """
         splitter = LineSplitter(most)
         async for chunk in self._chunks():
-            for line in splitter.feed(chunk):
-                yield line if isinstance(line, TooLong) else without_secrets(line)
+            lines = splitter.feed(chunk)
+            # a line within the chunk holds a key only if the chunk does; the first one began in another
+            inner = lines[1:] if lines and not holds_secrets(chunk) else list(map(_cleaned, lines[1:]))
+            if lines:
+                yield [_cleaned(lines[0]), *inner]
         if self.error is not None:
             raise self.error
-        for line in splitter.end():
-            yield line if isinstance(line, TooLong) else without_secrets(line)
+        if rest := splitter.end():
+            yield list(map(_cleaned, rest))
 
     async def close(self) -> None:
         """Release what was kept. Idempotent."""
@@ -76,9 +90,13 @@ class Download:
     def _read(self) -> bytes:
         assert self._file is not None  # noqa: S101  # as `_chunks` has seen
         self._file.seek(self._at)
-        chunk: bytes = self._file.read(_HELD)
+        chunk: bytes = self._file.read(self._most_held)
         self._at += len(chunk)
         return chunk
+
+
+def _cleaned(line: bytes | TooLong) -> bytes | TooLong:
+    return line if isinstance(line, TooLong) else without_secrets(line)
 
 
 async def fetched(

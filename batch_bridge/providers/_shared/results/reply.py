@@ -7,14 +7,14 @@ from batch_bridge._core.models import Errored, Outcome, Usage
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The outcome of a request, and what it cost where the vendor tells."""
+    """The outcome of a request, and its cost if the vendor reports it."""
 
     outcome: Outcome
     usage: Usage | None = None
 
 
 class TryLater(Exception):
-    """The call came to nothing and was not billed: another one may do better.
+    """The call failed and was not billed: another one may succeed.
 
     Attributes:
         errored: The outcome, if this was the last try.

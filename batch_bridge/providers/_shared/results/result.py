@@ -147,7 +147,7 @@ def _errored(kept: str) -> Errored:
 
 
 def name_in(line: bytes, field: str) -> str | None:
-    """Return the name of the request that a broken line is of; `None` if it cannot be told, or the line is not broken.
+    """Return the name of the request of a broken line; `None` if it is unknown, or the line is not broken.
 
     The name is the outermost object's: what stands before the line breaks, or before the answer begins, or at its end.
     An answer may hold a field of that name, too.

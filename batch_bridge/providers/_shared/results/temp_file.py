@@ -32,11 +32,12 @@ async def open_temp_file() -> AsyncIterator[IO[bytes]]:
 class TempFile:
     """A temporary file that is written once from its start to its end, and then read. In memory where no disk takes it.
 
-    Its methods block. What is written when the disk is full, or has gone read-only, goes on in memory, up to
-    `_MOST_IN_MEMORY` bytes.
+    Its methods block. What is written when the disk is full, or has gone read-only, continues in memory, up to
+    `most_in_memory` bytes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_in_memory: int = _MOST_IN_MEMORY) -> None:
+        self._most = most_in_memory
         self._file: IO[bytes]
         self._lines: Iterable[bytes] | None = None
         try:
@@ -90,9 +91,9 @@ class TempFile:
         self._note(error)
 
     def _check(self) -> None:
-        if isinstance(self._file, io.BytesIO) and self._file.tell() > _MOST_IN_MEMORY:
+        if isinstance(self._file, io.BytesIO) and self._file.tell() > self._most:
             raise TempFileError(
-                f"temporary files cannot be written, and a batch of over {_MOST_IN_MEMORY:,} bytes is not kept in "
+                f"temporary files cannot be written, and a batch of over {self._most:,} bytes is not kept in "
                 "memory; free disk space, or set TMPDIR to a directory with free space"
             )
 

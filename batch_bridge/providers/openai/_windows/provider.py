@@ -81,7 +81,12 @@ class OpenAIWindow:
         read: Callable[[Request], WindowCall],
         window: Window,
         on_unknown: OnUnknown,
+        *,
+        unseen: float = _UNSEEN,
+        retrieves: int = RETRIEVES,
     ) -> None:
+        self._unseen = unseen
+        self._retrieves = retrieves
         self.batch = batch
         self.limits = Limits(requests=1, bytes=batch.limits.bytes)
         self.way = f"window:{window}"
@@ -101,7 +106,7 @@ class OpenAIWindow:
         return f"OpenAIWindow({self._window!r})"
 
     def realtime(self) -> Provider:
-        """Return who answers in realtime."""
+        """Return the provider that answers in realtime."""
         return cast("HasRealtime", self.batch).realtime()
 
     def identity(self, request: Request) -> bytes:
@@ -109,7 +114,7 @@ class OpenAIWindow:
         return cast("Any", self.batch).identity(request)  # type: ignore[no-any-return]  # see `HasIdentity`
 
     def ask(self, request: Request) -> Ask:
-        """Return whom a request asks, and what is posted."""
+        """Return a request's model, and the body that is posted."""
         return cast("Any", self.batch).ask(request)  # type: ignore[no-any-return]  # see `HasPrice`
 
     def measure(self, request: Request) -> Measure:
@@ -123,7 +128,7 @@ class OpenAIWindow:
         return Measure(f"{self.way} {call.model}", len(orjson.dumps(self._body(request, call))))
 
     async def prepare(self, key: str, requests: Sequence[Request]) -> JSON:  # noqa: ARG002
-        """Nothing to prepare; what is returned tells a process after this one that the create call may follow."""
+        """Prepare nothing; the returned value tells a later process that the create call may follow."""
         return {LANE: self.way, "key": key}
 
     async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:  # noqa: ARG002
@@ -175,7 +180,7 @@ class OpenAIWindow:
             body = await self._get(response_id)
         except Exception as error:
             if failure.is_gone(error):
-                if age < _UNSEEN:
+                if age < self._unseen:
                     return InProgress(0, 1, looking=True)
                 raise AnswerGone(
                     f"response {response_id} does not exist (404): it was deleted, or is another project's"
@@ -201,7 +206,7 @@ class OpenAIWindow:
                 return InProgress(0, 1)
 
     def hurry(self, handle: JSON) -> None:
-        """Retrieve the response when it is polled next, however short ago it was: the API has told that it ended."""
+        """Retrieve the response at its next poll, however recent the last one is: the API has said that it ended."""
         self._next.pop(cast("dict[str, Any]", handle)["id"], None)
 
     def look_at_once(self, handle: JSON) -> None:
@@ -288,7 +293,7 @@ class OpenAIWindow:
             since, count = now, 0
         while self._turns and (missed := next(iter(self._turns.items())))[1][1] + _MISSED < now:
             del self._turns[missed[0]]
-        free = RETRIEVES - count
+        free = self._retrieves - count
         first = list(itertools.islice(self._turns, free))
         if response_id in first or len(first) < free:
             self._turns.pop(response_id, None)
@@ -296,7 +301,7 @@ class OpenAIWindow:
             return None
         ticket, _ = self._turns.get(response_id) or (next(self._tickets), now)
         before = ticket - next(iter(self._turns.values()), (ticket, now))[0]
-        wait = since + 1 - now + max(before - max(free, 0), 0) // RETRIEVES
+        wait = since + 1 - now + max(before - max(free, 0), 0) // self._retrieves
         self._turns[response_id] = ticket, now + wait
         return wait
 

@@ -13,11 +13,9 @@ from typing_extensions import TypedDict
 
 from batch_bridge import BatchFailed, Bridge, FlushPolicy, wait
 from batch_bridge._core.models import Limits
-from batch_bridge._server import delivery as _post
+from batch_bridge._server.delivery import DeliveryLimits
 from batch_bridge.providers._callables import CallableProvider
 from batch_bridge.providers.openai import OpenAIBatch
-
-_post._MOST_FAILURES = int(os.environ.get("MOST_FAILURES", str(_post._MOST_FAILURES)))
 
 
 class State(TypedDict, total=False):
@@ -152,3 +150,7 @@ class _Small(CallableProvider):
 small = Bridge(_Small(lambda items: items, lambda handle: handle), name="small", flush=_AT_ONCE)
 no_submit = Bridge(submit=refuse, poll=refuse, name="no_submit", flush=_AT_ONCE)
 no_poll = Bridge(submit=lambda items: items, poll=fail, name="no_poll", flush=_AT_ONCE)
+
+if "MOST_FAILURES" in os.environ:
+    for _bridge in [each for each in list(globals().values()) if isinstance(each, Bridge)]:
+        _bridge._delivery_limits = DeliveryLimits(failures=int(os.environ["MOST_FAILURES"]))

@@ -5,8 +5,8 @@ import gc
 import pytest
 from langgraph.graph import StateGraph
 
-from batch_bridge import Bridge, Runner
-from batch_bridge.runner._garbage_collector import DEFAULTS, RELAXED, relaxed
+from batch_bridge import Batcher, Bridge, Runner
+from batch_bridge._host.garbage_collector import DEFAULTS, RELAXED, relaxed
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +48,21 @@ def test_thresholds_that_somebody_has_set_are_left_alone():
     with relaxed():
         assert gc.get_threshold() == (5000, 5, 5)
     assert gc.get_threshold() == (5000, 5, 5)
+
+
+@pytest.mark.parametrize(("options", "expected"), [({}, RELAXED), ({"relax_gc": False}, DEFAULTS[0])])
+def test_a_batcher_relaxes_the_collector_while_many_requests_wait(options, expected):
+    gc.set_threshold(*DEFAULTS[0])
+    seen = []
+
+    def poll(handle):
+        seen.append(gc.get_threshold())
+        return handle
+
+    with Batcher(submit_func=lambda items: items, poll_func=poll, poll_interval=0.01, **options) as batcher:
+        assert batcher.map(["a few"]) == ["a few"]
+        assert set(seen) == {DEFAULTS[0]}
+        seen.clear()
+        assert len(batcher.map(range(1000))) == 1000
+        assert set(seen) == {expected}
+    assert gc.get_threshold() == DEFAULTS[0]

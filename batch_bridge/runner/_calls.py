@@ -1,0 +1,259 @@
+"""The calls of an open Runner: it begins, drives, shows and reports them, and joins calls for the same thread."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from typing import Any, Final
+
+from langchain_core.runnables import RunnableConfig
+
+from batch_bridge._core.pending import Pending
+from batch_bridge.errors import (
+    GraphChangedError,
+    RunMismatchError,
+    RunnerStateError,
+    ThreadUnderWayError,
+    UnknownThreadError,
+)
+from batch_bridge.events import Progress
+from batch_bridge.runner._display.notebook import in_notebook, notebook_bar
+from batch_bridge.runner._display.notices import RunNotices
+from batch_bridge.runner._display.progress import bar, is_wanted
+from batch_bridge.runner._options import InvokeOptions, StreamOptions, full_config
+from batch_bridge.runner._run import Failed, Run
+from batch_bridge.runner._session import Session
+from batch_bridge.runner._threads.stream import StreamChunk
+
+MAX_CONCURRENCY: Final = 64
+"""Threads that run at the same time, unless the call says otherwise. Parked threads do not count."""
+UNFINISHED: Final = object()
+"""In place of the result of a thread that has not ended."""
+_REFUSED = (RunMismatchError, GraphChangedError)
+"""Errors of a run that was not begun."""
+
+
+class Calls:
+    """The calls of one Runner.
+
+    Args:
+        progress: Whether a bar shows how they go; `None` leaves that to the terminal.
+    """
+
+    def __init__(self, progress: bool | None) -> None:  # noqa: FBT001
+        self._progress = progress
+        self._session: Session | None = None
+        self._watched: Session | None = None
+        self._notices: RunNotices | None = None
+        self._total: int | None = 0
+        self._runs: set[str] = set()
+
+    def reset(self) -> None:
+        """Reset the counts: a session begins."""
+        self._total = 0
+
+    def open(self, session: Session, notices: RunNotices | None) -> None:
+        """Take calls, which belong to a session from now on."""
+        self._session = self._watched = session
+        self._notices = notices
+
+    def close(self) -> None:
+        """Take no more calls. How far they are can be seen until `forget`."""
+        self._session = None
+
+    def forget(self) -> None:
+        """Release the session."""
+        self._session = self._watched = None
+
+    @property
+    def session(self) -> Session:
+        """The session that is open.
+
+        Raises:
+            RunnerStateError: The Runner is not open.
+        """
+        if self._session is None:
+            raise RunnerStateError("this Runner is not open; write: async with Runner(…) as runner: …")
+        return self._session
+
+    def begin(  # noqa: PLR0917
+        self,
+        inputs: Iterable[Any] | AsyncIterable[Any],
+        config: RunnableConfig | Sequence[RunnableConfig] | None,
+        run_id: str | None,
+        limit: int | None,
+        context: Any,
+        given: InvokeOptions | StreamOptions,
+        *,
+        is_single: bool = False,
+        is_again: bool = False,
+        leaves: bool = False,
+        streams: bool = False,
+        is_new: bool = False,
+    ) -> Run:
+        """Return a call, which `results` drives.
+
+        Raises:
+            RunnerStateError: The Runner is not open, or such a run is under way.
+            ValueError: The limit is invalid.
+        """
+        session = self.session
+        if limit is not None and limit < 1:
+            raise ValueError(f"max_concurrency={limit!r} would run nothing; pass at least 1, or None")
+        if run_id in self._runs:
+            raise RunnerStateError(f"run {run_id!r} is under way in this Runner; await it, or choose another run_id")
+        options: dict[str, Any] = {**given} if context is None else {**given, "context": context}
+        return Run(
+            session,
+            inputs,
+            config,
+            run_id or uuid.uuid4().hex,
+            continued=is_again or run_id is not None,
+            limit=limit or MAX_CONCURRENCY,
+            options=options,
+            is_single=is_single,
+            leaves=leaves,
+            streams=streams,
+            is_new=is_new,
+        )
+
+    async def one(
+        self,
+        value: Any,
+        config: RunnableConfig | None,
+        context: Any,
+        options: InvokeOptions,
+        *,
+        attach: bool = True,
+        leaves: bool = False,
+        is_again: bool = False,
+        is_new: bool = False,
+    ) -> Any:
+        """Run one thread, or join the call that runs it, and return its result, or `Failed`."""
+        while True:
+            if attach and (joined := self.join(value, config)) is not None:
+                if leaves:
+                    return self.pending(thread_id_of(config))
+                await asyncio.wait((joined,))
+                if not joined.cancelled():
+                    return joined.result()
+                is_new = False
+                continue  # the call that drove it was cancelled
+            call = self.begin(
+                [value],
+                config,
+                None,
+                None,
+                context,
+                options,
+                is_single=True,
+                is_again=is_again,
+                leaves=leaves,
+                is_new=is_new,
+            )
+            try:
+                (result,) = [result async for _, result in self.results(call, None, 1)]
+            except ThreadUnderWayError:
+                self._total = None if self._total is None else self._total - 1
+                if not attach or self.join(value, config) is None:
+                    raise
+                is_new = False
+                continue  # two began at once
+            return result
+
+    async def results(self, call: Run, run_id: str | None, total: int | None) -> AsyncGenerator[tuple[int, Any], None]:
+        """Drive a call, show and report its progress, and yield its results as they are ready."""
+        session = self.session
+        if run_id is not None:
+            self._runs.add(run_id)
+            try:
+                await session.own(run_id)
+            except BaseException:
+                self._runs.discard(run_id)
+                raise
+        call.total = total
+        call.tell_begun()
+        session.begin(call)
+        self._total = None if total is None or self._total is None else self._total + total
+        listeners, notices = session.listeners, None if call.is_single else self._notices
+        try:
+            async with self._shown(session, call, total):
+                async for pair in call.results():
+                    index, result = pair
+                    if listeners is not None and not isinstance(result, Pending | StreamChunk):
+                        cost = await session.cost_of(call.thread_id(index))
+                        listeners.item(index, result.error if isinstance(result, Failed) else result, cost)
+                    yield pair
+            call.tell_ended_before()
+            if listeners is not None and not call.live:
+                listeners.complete()
+            if notices is not None and not call.live:
+                await notices.ended(call)
+        except Exception as error:
+            if notices is not None and not isinstance(error, _REFUSED):
+                await notices.stopped(call, error)
+            raise
+        finally:
+            try:
+                await session.end(call)
+            finally:
+                call.tell_ended()
+                if run_id is not None:
+                    self._runs.discard(run_id)
+                    await session.disown(run_id)
+
+    def _shown(self, session: Session, call: Run, total: int | None) -> contextlib.AbstractAsyncContextManager[None]:
+        """Return what shows how a call goes, where that is wanted; what it streams shows that too."""
+        if call.streams:
+            return contextlib.nullcontext()
+        if self._progress is not False and in_notebook():
+            return notebook_bar(session, call, total)
+        return bar(session, call, total) if is_wanted(self._progress) else contextlib.nullcontext()
+
+    def join(self, value: Any, config: RunnableConfig | None) -> "asyncio.Future[Any] | None":
+        """Return a future for the result of the thread that a config names, if a call drives it that can be joined."""
+        thread_id = thread_id_of(config)
+        driving = self.session.under_way.get(thread_id)
+        if driving is None or full_config(config or {})["configurable"].get("checkpoint_id"):
+            return None
+        return driving.join(thread_id, value)
+
+    def pending(self, thread_id: str) -> Pending:
+        """Return what stands for the result of a thread that waits."""
+        session = self.session
+        driving = session.under_way.get(thread_id)
+        return Pending(thread_id) if driving is None else session.pending(driving.thread(thread_id))
+
+    async def result_of(self, thread_id: str, config: RunnableConfig) -> Any:
+        """Return the result of a thread that no submission drives; `UNFINISHED` if it has not ended."""
+        graph = self.session.graph
+        snapshot = await graph.aget_state(config)
+        if not snapshot.config["configurable"].get("checkpoint_id"):
+            raise UnknownThreadError(
+                f"this Runner holds no thread {thread_id!r}; give what submit() returned, to a Runner on the same file"
+            )
+        if snapshot.next or snapshot.interrupts:
+            return UNFINISHED
+        return await graph.ainvoke(None, config)
+
+    def look(self) -> Progress:
+        """Return how far the calls are; also while the Runner closes."""
+        session = self._watched
+        if session is None:
+            return Progress(0, self._total, 0, 0, 0)
+        return Progress(
+            session.done,
+            self._total,
+            session.queued,
+            session.in_flight,
+            session.batches,
+            session.ended_before,
+            session.in_batches,
+            session.eta,
+        )
+
+
+def thread_id_of(config: RunnableConfig | None) -> str:
+    """Return the thread that a config names; empty if it names none."""
+    """Return the thread that a config names; empty if it names none."""
+    return str(full_config(config or {}).get("configurable", {}).get("thread_id") or "")
