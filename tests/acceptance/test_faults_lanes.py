@@ -22,7 +22,6 @@ from openai import AsyncOpenAI
 
 from batch_bridge import Bridge, RequestError, Runner, wait
 from batch_bridge.providers.openai import OpenAIBatch
-from batch_bridge.providers.openai._windows import provider as windows
 from batch_bridge.testing import BatchServer
 
 REQUESTS = 30
@@ -31,7 +30,9 @@ IN_DOUBT = "RequestFailed (submission_unknown, retryable)"
 
 
 def window(client: AsyncOpenAI) -> Any:
-    return OpenAIBatch(client, model="gpt-5-mini").window("2h")
+    provider = OpenAIBatch(client, model="gpt-5-mini").window("2h")
+    provider._unseen = 0.0  # what is gone is gone at once
+    return provider
 
 
 def paying_again(client: AsyncOpenAI) -> Any:
@@ -151,8 +152,7 @@ def bench():
 
 
 @pytest.fixture
-def server(bench, monkeypatch):
-    monkeypatch.setattr(windows, "_UNSEEN", 0.0)
+def server(bench):
     bench.configure(**CALM)
     bench.reset_stats()
     return bench
