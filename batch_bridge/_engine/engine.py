@@ -195,7 +195,8 @@ class Engine:
             flight.since, flight.bad_since, flight.blind = old.since, old.bad_since, old.blind
         elif state.ledger.keeps_queue:
             flight.blind = batch.blind  # processes are short-lived here: looks of earlier ones have failed, too
-        flight.is_late, flight.leaves_at = batch.leaves_at is not None, batch.leaves_at
+        flight.is_late = batch.leaves_at is not None
+        flight.leaves_at = None if state.ladder is None else batch.leaves_at  # no lane is left to go to
         flight.stopping = batch.left != "" or flight.is_late
         if batch.kept:  # the process before may have died over them
             known = await state.ledger.settled(batch.kept)

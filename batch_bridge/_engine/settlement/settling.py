@@ -269,7 +269,7 @@ class Settler:
     async def _leave(self, flight: Flight, batch: SubmittedBatch, now: datetime) -> None:
         """Have the next lane answer a batch's requests, whatever becomes of it."""
         state = self._state
-        lane = state.lane(batch.terms.lane).name
+        lane = state.name_of(batch)
         known = await state.ledger.settled(batch.members) if flight.inherited else set()
         late = [each for each in state.flights.unsettled(flight) if each not in known]
         await state.ledger.tried(
@@ -542,7 +542,7 @@ class Settler:
         quota_controller, alone = self._state.quota_controller, len(batch.members) == 1
         may_fit = partial(quota_controller.may_fit, batch.group, batch.terms.bytes)
         late, requeues = flight.is_late and not is_left, quota_controller.requeues(batch.group, now)
-        lane = "" if self._state.ladder is None else self._state.lane(batch.terms.lane).name
+        lane = self._state.name_of(batch)
         return Resubmission(
             batch.key, limit, late, requeues, may_fit, now, lane=lane, asked_at=batch.terms.asked_at, alone=alone
         )
