@@ -190,6 +190,9 @@ class Engine:
         flight.is_late = batch.leaves_at is not None
         flight.leaves_at = None if state.ladder is None else batch.leaves_at  # no lane is left to go to
         flight.stopping = batch.left != "" or flight.is_late
+        if batch.left == "overdue" and not batch.moved:  # an earlier version did not write which they are
+            left = [each for each in batch.members if any(at.batch == batch.key for at in state.ledger.tries(each))]
+            batch = flight.batch = replace(batch, moved=tuple(left))
         if batch.kept:  # the process before may have died over them
             known = await state.ledger.settled(batch.kept)
             flight.batch = replace(batch, kept=tuple(each for each in batch.kept if each in known))

@@ -42,7 +42,8 @@ def batch_of(key: str, row: Mapping[str, Any], held: Mapping[str, Any]) -> tuple
             return SubmittedBatch(key, ids, group, at, handle, keys, shared, terms, blind=blind, leaves_at=stops)
         case "overdue" | "cancelled" as left:
             handle, blind, kept = row["handle"], _blind(row.get("blind")), tuple(row.get("kept", ()))
-            return SubmittedBatch(key, ids, group, at, handle, keys, shared, terms, left, blind, kept)
+            moved = tuple(row.get("moved", ()))
+            return SubmittedBatch(key, ids, group, at, handle, keys, shared, terms, left, blind, kept, moved)
         case stage:
             raise LedgerError(
                 f"batch {key!r} is in stage {stage!r}, which this version of BatchBridge does not "

@@ -252,6 +252,8 @@ class Ledger:
             row["blind"] = blind_row(batch.blind)
         if batch.kept:
             row["kept"] = list(batch.kept)
+        if batch.moved:
+            row["moved"] = list(batch.moved)
         if batch.leaves_at is not None:
             row["leaves_at"] = batch.leaves_at.timestamp()
         return self.table.put("batches", batch.key, row)

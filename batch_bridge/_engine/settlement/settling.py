@@ -280,7 +280,7 @@ class Settler:
         await state.ledger.settle(lost)
         self._note_ended(flight, lost)
         await state.ledger.queued(back)
-        left = replace(batch, left="overdue", leaves_at=None)
+        left = replace(batch, left="overdue", moved=tuple(late), leaves_at=None)
         await state.ledger.mark(left)
         flight.batch = left
         state.flights.free(flight)
@@ -604,9 +604,7 @@ class Settler:
             await self.could_not_look(flight, error.error, now)
             return
         kept = flight.batch.kept if isinstance(flight.batch, SubmittedBatch) else ()
-        left = {each for each in batch.members if each not in flight.settled}.difference(kept)
-        if flight.inherited:  # what was settled before it was left, the process that is gone knew
-            left = {each for each in left if any(tried.batch == batch.key for tried in state.ledger.tries(each))}
+        left = set(batch.moved).difference(kept)
         twice = len((paid.intersection(lines(batch)) & left) - flight.kept)
         usage = ended.usage() if callable(ended.usage) else ended.usage
         kinds = Counter(flight.settled.values())

@@ -1,0 +1,44 @@
+"""What is paid twice because a lane was left is counted once, whoever dies meanwhile; what is paid once is not."""
+
+from fakes import at
+from ladder_world import Clock, Lane, World, request
+
+
+def constant(seconds):
+    return lambda _: seconds
+
+
+def lanes(clock, flex, realtime):
+    """Return two lanes that cannot stop, and what an answer takes there."""
+    return [
+        Lane("flex", clock, constant(flex), stops=False),
+        Lane("realtime", clock, constant(realtime), stops=False),
+    ]
+
+
+async def opened(clock, *given):
+    world = World(given, clock)
+    await world.open()
+    return world
+
+
+async def go_on(world, until):
+    """Tick until nothing is due before a time."""
+    while world.clock.seconds < until:
+        tick = await world.engine.tick(world.clock.now)
+        due = until if tick.wake_at is None else (tick.wake_at - at(0)).total_seconds()
+        world.clock.seconds = min(max(due, world.clock.seconds + 0.001), until)
+
+
+async def counted(world):
+    return sum(each.paid_twice for each in await world.engine.closed_batches())
+
+
+async def test_what_was_delivered_before_the_process_died_is_counted():
+    clock = Clock()
+    world = await opened(clock, *lanes(clock, 2000, 20))
+    await world.run([(0, request(1, 900))])
+    await world.open()
+    await world.drain()
+    assert sum(lane.paid.total() for lane in world.lanes.values()) == 2
+    assert await counted(world) == 1
