@@ -193,9 +193,14 @@ class Engine:
         if batch.left == "overdue" and not batch.moved:  # an earlier version did not write which they are
             left = [each for each in batch.members if any(at.batch == batch.key for at in state.ledger.tries(each))]
             batch = flight.batch = replace(batch, moved=tuple(left))
-        if batch.kept:  # the process before may have died over them
-            known = await state.ledger.settled(batch.kept)
-            flight.batch = replace(batch, kept=tuple(each for each in batch.kept if each in known))
+        if noted := (*batch.kept, *batch.gave, *batch.elsewhere):  # the process before may have died over them
+            known = await state.ledger.settled(noted)
+            known |= {each for each in noted if not state.ledger.tries(each)}  # it was delivered, and is forgotten
+            kept, gave, elsewhere = (
+                tuple(each for each in ids if each in known) for ids in (batch.kept, batch.gave, batch.elsewhere)
+            )
+            flight.batch = replace(batch, kept=kept, gave=gave, elsewhere=elsewhere)
+            flight.answered_elsewhere.update(elsewhere)
         return flight
 
     async def _queue_again(self, now: datetime) -> None:

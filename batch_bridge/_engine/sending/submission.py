@@ -312,6 +312,7 @@ class Sender:
             intent.key, intent.members, intent.group, now, handle, intent.keys, intent.shared, intent.terms
         )
         await self._settler.catch_up(flight)
+        batch = replace(batch, elsewhere=tuple(flight.answered_elsewhere))
         if not state.flights.open_of(flight):  # all were cancelled meanwhile
             batch, flight.stopping = replace(batch, left="cancelled"), True
         await state.ledger.confirm(batch)

@@ -321,21 +321,35 @@ class Settler:
         for other, kept in moved.items():
             await self.catch_up(other)
             fresh = {each: kept[each] for each in kept if state.flights.of(each) is other}
-            await self.give_up(other, fresh, now)
-            other.answered_elsewhere.update(fresh)
-            flight.kept.update(fresh)
+            await self.give_up(other, fresh, now, by=flight)
         return paid
 
-    async def give_up(self, flight: Flight, outcomes: Mapping[str, Outcome], now: datetime) -> None:
+    async def give_up(
+        self, flight: Flight, outcomes: Mapping[str, Outcome], now: datetime, *, by: Flight | None = None
+    ) -> None:
         """End requests of a batch that are not waited for any more, and stop it if no other is left. Idempotent.
 
         What the provider answers for them all the same is put aside.
+
+        Args:
+            flight: The batch.
+            outcomes: What its requests end with.
+            now: The time.
+            by: The batch that has answered them, which they had left.
         """
-        state, batch = self._state, flight.batch
+        state, batch, changed = self._state, flight.batch, list[SubmittedBatch]()
         is_last = state.flights.open_of(flight) == len(outcomes)
-        if is_last and isinstance(batch, SubmittedBatch) and not batch.left:  # first: who is left behind is stopped
-            flight.batch = replace(batch, left="cancelled")
-            await state.ledger.mark(flight.batch)
+        if isinstance(batch, SubmittedBatch):
+            left = "cancelled" if is_last and not batch.left else batch.left
+            elsewhere = batch.elsewhere if by is None else (*batch.elsewhere, *outcomes)
+            flight.batch = replace(batch, left=left, elsewhere=elsewhere)
+            changed += [flight.batch] if flight.batch != batch else []
+        if by is not None and isinstance(by.batch, SubmittedBatch):
+            flight.answered_elsewhere.update(outcomes)
+            by.batch = replace(by.batch, gave=(*by.batch.gave, *outcomes))
+            changed.append(by.batch)
+        if changed:  # first: who is left behind is stopped, and counts
+            await state.ledger.mark(*changed)
         await self.settle_early(flight, outcomes.items(), stands=True)
         for request_id in outcomes:
             flight.waiting.pop(request_id, None)
@@ -603,9 +617,9 @@ class Settler:
         except ReadError as error:
             await self.could_not_look(flight, error.error, now)
             return
-        kept = flight.batch.kept if isinstance(flight.batch, SubmittedBatch) else ()
-        left = set(batch.moved).difference(kept)
-        twice = len((paid.intersection(lines(batch)) & left) - flight.kept)
+        now_left = flight.batch if isinstance(flight.batch, SubmittedBatch) else batch
+        kept, left = now_left.kept, set(batch.moved).difference(now_left.kept)
+        twice = len((paid.intersection(lines(batch)) & left).difference(now_left.gave))
         usage = ended.usage() if callable(ended.usage) else ended.usage
         kinds = Counter(flight.settled.values())
         kinds += Counter(succeeded=len(kept))

@@ -3,6 +3,8 @@
 from fakes import at
 from ladder_world import Clock, Lane, World, request
 
+from batch_bridge._core.models import Succeeded
+
 
 def constant(seconds):
     return lambda _: seconds
@@ -40,5 +42,35 @@ async def test_what_was_delivered_before_the_process_died_is_counted():
     await world.run([(0, request(1, 900))])
     await world.open()
     await world.drain()
+    assert sum(lane.paid.total() for lane in world.lanes.values()) == 2
+    assert await counted(world) == 1
+
+
+async def test_what_the_next_lane_answers_too_is_counted_after_a_restart():
+    clock = Clock()
+    world = await opened(clock, *lanes(clock, 880, 200))
+    await world.engine.collect([request(1, 900)], clock.now)
+    await go_on(world, 881)
+    (second,) = world.engine.flights
+    assert (second.batch.terms.lane, second.batch.left) == ("realtime", "cancelled")
+    await world.open()
+    await go_on(world, 2000)
+    assert sum(lane.paid.total() for lane in world.lanes.values()) == 2
+    assert await counted(world) == 1
+
+
+async def test_what_the_lane_that_was_left_answers_first_is_counted_once_after_a_restart():
+    """That lane still has others to answer, and both lanes answer this one: they are two, and one of them is too many."""
+    clock = Clock()
+    world = await opened(clock, *lanes(clock, 880, 200))
+    await world.engine.collect([request(1, 900)], clock.now)
+    await go_on(world, 845)
+    first, second = sorted(world.engine.flights, key=lambda flight: flight.batch.terms.lane != "")
+    assert first.batch.left == "overdue"
+    answers = [(request(1, 900).id, Succeeded({"lane": "flex", "n": 1}))]
+    await world.engine._settler._keep(first, answers, clock.now)
+    assert first.batch.gave == second.batch.elsewhere == (answers[0][0],)
+    await world.open()
+    await go_on(world, 2000)
     assert sum(lane.paid.total() for lane in world.lanes.values()) == 2
     assert await counted(world) == 1
