@@ -586,6 +586,7 @@ class Engine:
             early = {request_id: flight for request_id in ids if (flight := state.flights.early_of(request_id))}
         for request_id, flight in early.items():
             flight.forgotten.append(request_id)
+        await self._settler.forget(ids)
         await state.ledger.forget([request_id for request_id in ids if request_id not in early] if early else ids)
 
     async def erase_shared(self, tenant: str) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -40,6 +40,9 @@ from batch_bridge._engine.state import State
 from batch_bridge.errors import BadPollResultError, BatchFailed, ProviderUnavailable
 
 logger = logger_of(__name__)
+
+_DELIVERED = Succeeded(None)
+"""Stands for an answer that is not read any more."""
 
 
 class Settler:
@@ -306,10 +309,12 @@ class Settler:
             other = state.flights.of(request_id)
             if not any(each.batch == flight.batch.key for each in state.ledger.tries(request_id)):
                 continue
-            if request_id in state.opened():
+            if other is None:
                 queued[request_id] = outcome
-            elif other is not None and other is not flight:
+            elif other is not flight:
                 moved.setdefault(other, {})[request_id] = outcome
+        known = await state.ledger.settled(tuple(queued)) if queued else ()
+        queued = {each: queued[each] for each in queued if each not in known}  # queued still, or left by its caller
         if queued and isinstance(flight.batch, SubmittedBatch):
             flight.batch = replace(flight.batch, kept=(*flight.batch.kept, *queued))
             await state.ledger.mark(flight.batch)
@@ -619,7 +624,7 @@ class Settler:
             return
         now_left = flight.batch if isinstance(flight.batch, SubmittedBatch) else batch
         kept, left = now_left.kept, set(batch.moved).difference(now_left.kept)
-        twice = len((paid.intersection(lines(batch)) & left).difference(now_left.gave))
+        twice = len(await self._answered((paid.intersection(lines(batch)) & left).difference(now_left.gave)))
         usage = ended.usage() if callable(ended.usage) else ended.usage
         kinds = Counter(flight.settled.values())
         kinds += Counter(succeeded=len(kept))
@@ -635,6 +640,27 @@ class Settler:
             extra=about(bridge=state.name, batch=batch.key),
         )
         await self._release(batch)
+
+    async def _answered(self, ids: Collection[str]) -> set[str]:
+        """Return which requests that a batch was left by another one has answered; those forgotten were delivered."""
+        ledger = self._state.ledger
+        known = await ledger.settled(tuple(ids))
+        known |= {each for each in ids if not ledger.tries(each)}
+        outcomes = await ledger.outcomes(tuple(ids))
+        return {each for each in known if isinstance(outcomes.get(each, _DELIVERED), Succeeded)}
+
+    async def forget(self, ids: Collection[str]) -> None:
+        """Note which requests end without an answer that a batch was left by: what it answers is paid once."""
+        state = self._state
+        late = {each for each in ids if any(tried.code == DEADLINE for tried in state.ledger.tries(each))}
+        for flight in filter(is_overdue, state.flights) if late else ():
+            if not isinstance(flight.batch, SubmittedBatch) or not (left := late.intersection(flight.batch.moved)):
+                continue
+            unanswered = left - await self._answered(left)
+            if unanswered:
+                moved = tuple(each for each in flight.batch.moved if each not in unanswered)
+                flight.batch = replace(flight.batch, moved=moved)
+                await state.ledger.mark(flight.batch)
 
     async def _release(self, batch: SubmittedBatch) -> None:
         try:

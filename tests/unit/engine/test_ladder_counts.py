@@ -1,9 +1,10 @@
 """What is paid twice because a lane was left is counted once, whoever dies meanwhile; what is paid once is not."""
 
-from fakes import at
+import pytest
+from fakes import at, ended
 from ladder_world import Clock, Lane, World, request
 
-from batch_bridge._core.models import Succeeded
+from batch_bridge._core.models import Errored, Succeeded
 
 
 def constant(seconds):
@@ -74,3 +75,55 @@ async def test_what_the_lane_that_was_left_answers_first_is_counted_once_after_a
     await go_on(world, 2000)
     assert sum(lane.paid.total() for lane in world.lanes.values()) == 2
     assert await counted(world) == 1
+
+
+@pytest.mark.parametrize("is_delivered", [False, True])
+async def test_what_is_cancelled_after_it_has_moved_is_paid_once(is_delivered):
+    clock = Clock()
+    flex, realtime = lanes(clock, 880, 200)
+    realtime.room = 0
+    world = await opened(clock, flex, realtime)
+    asked = request(1, 900)
+    await world.engine.collect([asked], clock.now)
+    await go_on(world, 845)
+    await world.engine.cancel([asked.id], clock.now)
+    if is_delivered:
+        await world.engine.forget([asked.id])
+    await go_on(world, 2000)
+    assert (flex.paid.total(), realtime.paid.total()) == (1, 0)
+    assert await counted(world) == 0
+
+
+class Failing(Lane):
+    async def poll(self, handle, members):
+        return ended({each.id: Errored("no", code="bad") for each in self.sent[handle["id"]].requests})
+
+
+@pytest.mark.parametrize("is_delivered", [False, True])
+async def test_what_fails_in_the_next_lane_is_paid_once(is_delivered):
+    clock = Clock()
+    flex, _ = lanes(clock, 880, 1)
+    world = await opened(clock, flex, Failing("realtime", clock, constant(1)))
+    asked = request(1, 900)
+    await world.engine.collect([asked], clock.now)
+    await go_on(world, 860)
+    assert isinstance((await world.engine.outcomes([asked.id]))[asked.id], Errored)
+    if is_delivered:
+        await world.engine.forget([asked.id])
+    await go_on(world, 2000)
+    assert flex.paid.total() == 1
+    assert await counted(world) == 0
+
+
+async def test_what_nobody_asks_for_again_after_a_restart_keeps_the_answer_of_the_lane_that_was_left():
+    clock = Clock()
+    flex, realtime = lanes(clock, 880, 200)
+    realtime.room = 0
+    world = await opened(clock, flex, realtime)
+    asked = request(1, 900)
+    await world.engine.collect([asked], clock.now)
+    await go_on(world, 845)
+    await world.open()
+    await go_on(world, 900)
+    assert await world.engine.collect([asked], clock.now) == {asked.id}
+    assert await counted(world) == 0
