@@ -77,7 +77,7 @@ class Engine:
         provider: Who answers.
         policy: When the queue is sent.
         ledger: What survives a crash.
-        poll_interval: The longest pause between two looks at one batch.
+        poll_interval: The longest pause between two looks at one batch; up to four times that where webhooks come.
         deduplication: Which requests share an answer; none do without it.
         attempts: How often a request is sent in all, while what it ends with may pass: it expired, never ran, or was
             answered with 429 or 5xx. With 1 nothing is sent twice.
@@ -183,7 +183,7 @@ class Engine:
         if old is not None and isinstance(old.batch, SubmittedBatch):
             flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
             flight.problem, flight.logged, flight.bad, flight.done = old.problem, old.logged, old.bad, old.done
-            flight.total = old.total
+            flight.total, flight.told_at = old.total, old.told_at
             flight.since, flight.bad_since, flight.blind = old.since, old.bad_since, old.blind
         elif state.ledger.keeps_queue:
             flight.blind = batch.blind  # processes are short-lived here: looks of earlier ones have failed, too

@@ -21,6 +21,7 @@ from batch_bridge._engine.flights.flight import LONGEST_PAUSE, Flight, first_pau
 from batch_bridge._engine.flights.history import History
 from batch_bridge._engine.flights.in_flight import Flights
 from batch_bridge._engine.flights.notices import Notices
+from batch_bridge._engine.flights.poll_pace import PollPace
 from batch_bridge._engine.flights.watch import BatchWatch
 from batch_bridge._engine.spending import Till, mode_of, vendor_of
 from batch_bridge._engine.standstill import Standstill
@@ -98,6 +99,7 @@ class State:
     totals: Totals = field(default_factory=Totals)
     history: History = field(default_factory=History)
     watch: BatchWatch = field(init=False)
+    pace: PollPace = field(init=False)
     notices: Notices = field(default_factory=Notices)
     standstill: Standstill = field(default_factory=Standstill)
     queue: Queue | None = None
@@ -127,6 +129,7 @@ class State:
         options = {} if quota_of is None else {"quota_of": quota_of}
         self.quota_controller = QuotaController(first_pause(self.interval), longest, **options)
         self.hold = first_pause(self.interval)
+        self.pace = PollPace(self.interval)
         self.watch = BatchWatch(self.name, self.terms)
         self.till = Till(self.name, self.ledger, self.prices, Purse())
 

@@ -328,7 +328,7 @@ class Sender:
         flight.waiting.clear()
         flight.refused.clear()
         state.held_until, state.hold = None, first_pause(state.interval)
-        flight.due, flight.pause = now, first_pause(state.interval)
+        flight.due, flight.pause = now, first_pause(state.pace.interval(batch.terms.lane))
         shown = state.shown(batch, handle)
         logger.info(
             "%s: batch %s with %d requests is submitted as %r",

@@ -66,6 +66,7 @@ class Settler:
             )
             reply = await self._with_costs(flight, reply)
         except BatchFailed as error:
+            self._note_pace(flight, now)
             await self.fail(flight, Errored(str(error), code=error.code), now, error)
         except BadPollResultError as error:
             if batch.left:  # no caller waits for it: no run ends because of it
@@ -76,15 +77,24 @@ class Settler:
             await self.could_not_look(flight, error, now)
         else:
             if isinstance(reply, Ended):
+                self._note_pace(flight, now)
                 await self._end(flight, reply, now)
             else:
                 await self._note(flight, reply, now)
+
+    def _note_pace(self, flight: Flight, now: datetime) -> None:
+        """Note how a batch's end was found; where webhooks come no more, the others are polled as usual again."""
+        state = self._state
+        if state.pace.ended(flight, now):
+            for other in state.flights:
+                if other is not flight and other.batch.terms.lane == flight.batch.terms.lane:
+                    state.pace.restore(other, now)
 
     async def _note(self, flight: Flight, reply: InProgress, now: datetime) -> None:
         """Note what a look showed of a batch that has not ended."""
         state = self._state
         if reply.again_in is None:
-            flight.wait(now, state.interval)
+            flight.wait(now, state.pace.interval(flight.batch.terms.lane))
         else:
             flight.due = now + timedelta(seconds=min(max(reply.again_in, 0.0), LONGEST_PAUSE.total_seconds()))
         if self._goes_on(flight, reply, now):
@@ -93,6 +103,7 @@ class Settler:
         if flight.since is None or flight.done != reply.done:
             flight.since = now
         flight.done, flight.total = reply.done, reply.total
+        flight.asked = False
         if state.on_event is not None:
             state.on_event(events.Polled(bridge=state.name, batch=flight.batch.key, done=reply.done, total=reply.total))
         if reply.outcomes and is_overdue(flight):
