@@ -177,6 +177,10 @@ class State:
             raise RuntimeError(f"{self.name!r} has no lanes, and was asked for {name!r}")
         return self.ladder.lane(name) or self.ladder.home
 
+    def name_of(self, batch: Intent | SubmittedBatch) -> str:
+        """Return the name of the lane that a batch was sent in; empty if there are no lanes."""
+        return "" if self.ladder is None else self.lane(batch.terms.lane).name
+
     def is_last(self, lane: LadderLane | None) -> bool:
         """Return whether no lane follows; `None` is that of a bridge that has none."""
         return self.ladder is None or lane is None or self.ladder.is_last(lane)
@@ -374,7 +378,8 @@ class State:
 
     def _called(self, name: str) -> str:
         """Return a lane's name for reports."""
-        return name or self.lane("").name or mode_of(self.provider)
+        home = "" if self.ladder is None else self.ladder.home.name
+        return name or home or mode_of(self.provider)
 
     def tell_cancelled(self, requests: Iterable[str]) -> None:
         """Report that requests were given up."""

@@ -51,7 +51,6 @@ class Flight:
         settled: Requests that have an outcome though the batch has not ended, with its kind.
         forgotten: Those of them that no caller will ask for again. They go with the batch, which is judged by them.
         failed: In which ways those that are settled early have failed.
-        kept: Requests that it has answered first, though they had left it and were in another batch.
         answered_elsewhere: Its requests that were answered by a batch that they had left.
         paid_twice: Those of them that it has answered, too.
         account: What its answers have used, as far as they were read.
@@ -88,7 +87,6 @@ class Flight:
     settled: dict[str, str] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
     failed: Counter[FailureKind] = field(default_factory=Counter)
-    kept: set[str] = field(default_factory=set)
     answered_elsewhere: set[str] = field(default_factory=set)
     paid_twice: set[str] = field(default_factory=set)
     account: Account | None = None
