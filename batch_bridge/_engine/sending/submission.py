@@ -31,7 +31,8 @@ T = TypeVar("T")
 
 _PATIENCE = 8
 """Refusals in a row after which a batch is taken for too large, and not merely for too early."""
-_LOST = Errored("the ledger has lost this request's row; was its store edited?", "ledger_row_lost", retryable=True)
+LOST = Errored("the ledger has lost this request's row; was its store edited?", "ledger_row_lost", retryable=True)
+"""What a request ends with whose row is gone."""
 
 
 class Sender:
@@ -69,7 +70,7 @@ class Sender:
         """Queue requests for another lane that were not sent in time in the one that they wait for."""
         state = self._state
         by_id = {each.id: each for each in waiting}
-        ended: dict[str, Outcome] = dict.fromkeys(by_id, _LOST)
+        ended: dict[str, Outcome] = dict.fromkeys(by_id, LOST)
         moved: list[Waiting] = []
         for request in await state.ledger.requests(tuple(by_id)):
             old = by_id[request.id]
@@ -80,7 +81,7 @@ class Sender:
                 moved.append(judged._replace(key=old.key))
             else:
                 ended[request.id] = final(judged, state.ledger.tries(request.id), "")
-        await self._settle_queued(ended)
+        await self.settle_queued(ended)
         still = [each for each in moved if each.id in state.opened()]
         await state.ledger.queued(still)
         for each in still:
@@ -97,7 +98,7 @@ class Sender:
         if recalled:
             asked = await self._state.ledger.requests(tuple(recalled))
             await self._state.till.hit(asked, recalled, self._state.provider, now)
-        await self._settle_queued(recalled)
+        await self.settle_queued(recalled)
         return [each for each in waiting if each.id not in recalled] if recalled else waiting
 
     async def _join(self, waiting: Sequence[Waiting]) -> Sequence[Waiting]:
@@ -112,7 +113,7 @@ class Sender:
             state.opened().discard(request_id)
         return [each for each in waiting if each.id not in joined]
 
-    async def _settle_queued(self, outcomes: dict[str, Outcome]) -> None:
+    async def settle_queued(self, outcomes: dict[str, Outcome]) -> None:
         """Settle requests that were not sent."""
         if not outcomes:
             return
@@ -279,7 +280,20 @@ class Sender:
 
     async def take_back(self, flight: Flight, intent: Intent) -> None:
         """Withdraw a batch that was prepared, and tidy up what its provider holds of it."""
+        await self._tidy_up(intent)
+        await self.withdraw(flight, intent)
+        self._state.drain = True  # what was sent was due
+
+    async def leave(self, flight: Flight, intent: Intent, now: datetime) -> None:
+        """Take back a batch that was not created before it had to leave its lane; its requests move on at once."""
+        flight.waiting = {each.id: each._replace(late_at=now) for each in flight.waiting.values()}
+        await self._tidy_up(intent)
+        await self.withdraw(flight, intent)
+
+    async def _tidy_up(self, intent: Intent) -> None:
         state = self._state
+        if intent.prepared is None:
+            return
         try:
             await state.who(intent).fence(intent.prepared)
         except Exception as left:  # noqa: BLE001  # nothing was created: what is left of its input is tidied up, or not
@@ -290,8 +304,6 @@ class Sender:
                 _logged.said(left),
                 extra=about(bridge=state.name, batch=intent.key),
             )
-        await self.withdraw(flight, intent)
-        state.drain = True  # what was sent was due
 
     async def confirm_late(self, flight: Flight, intent: Intent, now: datetime) -> None:
         """Write down a batch that the provider has, which could not be written when it said so."""
@@ -311,6 +323,7 @@ class Sender:
             intent.key, intent.members, intent.group, now, handle, intent.keys, intent.shared, intent.terms
         )
         await self._settler.catch_up(flight)
+        batch = replace(batch, elsewhere=tuple(flight.answered_elsewhere))
         if not state.flights.open_of(flight):  # all were cancelled meanwhile
             batch, flight.stopping = replace(batch, left="cancelled"), True
         await state.ledger.confirm(batch)
@@ -326,7 +339,7 @@ class Sender:
         flight.waiting.clear()
         flight.refused.clear()
         state.held_until, state.hold = None, first_pause(state.interval)
-        flight.due, flight.pause = now, first_pause(state.interval)
+        flight.due, flight.pause = now, first_pause(state.pace.interval(batch.terms.lane))
         shown = state.shown(batch, handle)
         logger.info(
             "%s: batch %s with %d requests is submitted as %r",
@@ -372,7 +385,7 @@ class Sender:
                 )
                 await self.confirm(flight, intent, found[0], now)
             else:
-                await self.withdraw(flight, intent)
+                await (self.leave(flight, intent, now) if flight.is_late else self.withdraw(flight, intent))
                 self._hold_back(now)
 
     async def _cancel_double(self, intent: Intent, handle: JSON) -> None:
@@ -403,7 +416,7 @@ class Sender:
         """Settle the requests whose rows are gone from the store, and queue their neighbours again."""
         state = self._state
         gone: dict[str, Outcome] = {
-            each: _LOST for each in intent.members if each not in held and each not in flight.settled
+            each: LOST for each in intent.members if each not in held and each not in flight.settled
         }
         await state.ledger.settle(gone)
         state.settled += gone
