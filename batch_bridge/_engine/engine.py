@@ -484,8 +484,10 @@ class Engine:
                 await self._sender.confirm_late(flight, intent, now)
             case Intent() as intent if flight.doubtful:
                 await self._sender.reconcile(flight, intent, now)
-            case Intent() as intent if flight.inherited or flight.is_late:
-                await self._sender.withdraw(flight, intent)  # it was not sent: its process died, or it is too late
+            case Intent() as intent if flight.is_late:
+                await self._sender.leave(flight, intent, now)
+            case Intent() as intent if flight.inherited:
+                await self._sender.withdraw(flight, intent)  # it was not sent: its process died
             case Intent() if self._state.paused:
                 flight.wait(now, self._state.interval)
             case Intent() as intent:

@@ -151,18 +151,21 @@ def look(
 def leaves_at(
     here: Rung, others: Sequence[Rung], *, since: datetime, due_at: datetime, is_refused: bool
 ) -> datetime | None:
-    """Return when a request that was not sent yet leaves its lane; `None` if it never does. Arguments as in `look`."""
-    times = _last_chances(here, others, due_at, stops=timedelta(0))
+    """Return when a request that was not sent yet leaves its lane; `None` if it never does. Arguments as in `look`.
+
+    It leaves no later than a batch is stopped that was sent: one that is sent after that is stopped at once.
+    """
+    times = _last_chances(here, others, due_at)
     late_at = since if is_refused else since + here.takes
     return next((time for time in times if time >= late_at), times[-1] if times else None)
 
 
-def _last_chances(
-    here: Rung, others: Sequence[Rung], due_at: datetime, *, stops: timedelta | None = None
-) -> list[datetime]:
-    """Return when each other lane has its last chance, in order, but for lanes that cost more than a later chance."""
-    ahead = here.stops if stops is None else stops
-    chances = sorted(((due_at - rung.takes - ahead, rung.price) for rung in others), reverse=True)
+def _last_chances(here: Rung, others: Sequence[Rung], due_at: datetime) -> list[datetime]:
+    """Return when each other lane has its last chance, in order, but for lanes that cost more than a later chance.
+
+    The time that this lane takes to stop is off already.
+    """
+    chances = sorted(((due_at - rung.takes - here.stops, rung.price) for rung in others), reverse=True)
     times: list[datetime] = []
     cheapest = float("inf")
     for time, price in chances:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
 from batch_bridge._core.policy.lanes import LANES, LaneName
 
@@ -10,7 +10,7 @@ Mode: TypeAlias = LaneName
 
 VARIABLE: Final = "BATCH_BRIDGE_MODE"
 """The environment variable that sets the default."""
-NAMES: Final = '"batch", "realtime", "flex", "window:2h", "window:8h"'
+NAMES: Final = '"batch", "window:8h", "window:2h", "flex", "realtime"'
 """The modes, for errors."""
 
 
@@ -43,7 +43,8 @@ def resolve_ladder(ladder: Sequence[str] | None, mode: str | None, *, what: str)
         what: As for `resolve_mode`.
 
     Raises:
-        ValueError: A name is not a lane or comes twice, the list is empty, or a mode is given too.
+        ValueError: A name is not a lane or comes twice, the order is not that of `LANES`, the list is empty, or a mode
+            is given too.
         TypeError: The ladder is not a list.
     """
     if ladder is None:
@@ -64,4 +65,7 @@ def _lanes(names: Sequence[str], what: str) -> tuple[LaneName, ...]:
             raise ValueError(f"{what}: {name!r} is no lane; the lanes are {NAMES}")
     if not names or len(set(names)) < len(names):
         raise ValueError(f"{what}: name each lane once, from the patient to the quick; the lanes are {NAMES}")
-    return tuple(cast("LaneName", name) for name in names)
+    ordered = tuple(lane for lane in LANES if lane in names)
+    if ordered != tuple(names):
+        raise ValueError(f"{what}: name the lanes from the patient to the quick: {', '.join(ordered)}")
+    return ordered

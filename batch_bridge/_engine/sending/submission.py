@@ -281,7 +281,20 @@ class Sender:
 
     async def take_back(self, flight: Flight, intent: Intent) -> None:
         """Withdraw a batch that was prepared, and tidy up what its provider holds of it."""
+        await self._tidy_up(intent)
+        await self.withdraw(flight, intent)
+        self._state.drain = True  # what was sent was due
+
+    async def leave(self, flight: Flight, intent: Intent, now: datetime) -> None:
+        """Take back a batch that was not created before it had to leave its lane; its requests move on at once."""
+        flight.waiting = {each.id: each._replace(late_at=now) for each in flight.waiting.values()}
+        await self._tidy_up(intent)
+        await self.withdraw(flight, intent)
+
+    async def _tidy_up(self, intent: Intent) -> None:
         state = self._state
+        if intent.prepared is None:
+            return
         try:
             await state.who(intent).fence(intent.prepared)
         except Exception as left:  # noqa: BLE001  # nothing was created: what is left of its input is tidied up, or not
@@ -292,8 +305,6 @@ class Sender:
                 _logged.said(left),
                 extra=about(bridge=state.name, batch=intent.key),
             )
-        await self.withdraw(flight, intent)
-        state.drain = True  # what was sent was due
 
     async def confirm_late(self, flight: Flight, intent: Intent, now: datetime) -> None:
         """Write down a batch that the provider has, which could not be written when it said so."""
@@ -375,7 +386,7 @@ class Sender:
                 )
                 await self.confirm(flight, intent, found[0], now)
             else:
-                await self.withdraw(flight, intent)
+                await (self.leave(flight, intent, now) if flight.is_late else self.withdraw(flight, intent))
                 self._hold_back(now)
 
     async def _cancel_double(self, intent: Intent, handle: JSON) -> None:
