@@ -443,7 +443,7 @@ class Engine:
         if late := queue.late(now):
             await self._sender.move(late, now)
         for lane in state.ladder.others if state.ladder is not None else ():
-            if waiting := _schedule.in_lane(state, lane):
+            if waiting := _schedule.in_lane(state, lane, now):
                 queue.flushed(now, waiting)
                 await self._sender.flush_in(lane, waiting, now)
         while not _schedule.is_held(state, now):
@@ -461,7 +461,7 @@ class Engine:
         state = self._state
         late = state.opened().late(now)
         for lane in state.ladder.others if state.ladder is not None else ():
-            late += _schedule.in_lane(state, lane)
+            late += _schedule.in_lane(state, lane, now)
         due = [] if _schedule.is_held(self._state, now) else _schedule.due(self._state, now).due
         return tuple(dict.fromkeys(each.id for each in (*late, *due)))
 

@@ -190,7 +190,7 @@ class Till:
         provider: Provider,
         now: datetime,
         *,
-        is_last: bool,
+        gives_up: Callable[[Waiting], bool],
         shares: bool,
     ) -> Admitted:
         """Choose what is sent of a planned batch, in order; what may fit later stays queued.
@@ -200,7 +200,7 @@ class Till:
             requests: The same with their items.
             provider: The provider that answers.
             now: Aware UTC.
-            is_last: Whether requests stop waiting for money: what does not fit is refused.
+            gives_up: Whether a request waits for money no more: it is refused if it does not fit.
             shares: Equal ones are one line, which is paid for once.
         """
         admitted = Admitted()
@@ -218,7 +218,7 @@ class Till:
                 admitted.worst[each.id] = most
                 admitted.part.promise(each.thread, most)
                 paid.add(each.key)
-            elif refusal.waits and not is_last:
+            elif refusal.waits and not gives_up(each):
                 self._short = self.purse.version
                 break
             else:

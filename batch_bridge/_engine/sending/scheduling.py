@@ -31,16 +31,36 @@ class Flush:
     is_limited: bool = False
 
 
-def in_lane(state: State, lane: LadderLane) -> list[Waiting]:
-    """Return what is sent in another lane than the home now: all that waits for it, as far as it has room."""
-    queue = state.opened()
-    if state.till.is_short and not state.is_last(lane):
+def in_lane(state: State, lane: LadderLane, now: datetime) -> list[Waiting]:
+    """Return what is sent in another lane than the home now: all that waits for it, as far as it has room.
+
+    While money is short it is only what waits for that no more.
+    """
+    queue, room = state.opened(), _room_in(lane.provider)
+    if state.till.is_short:
+        picked = [each for each in _waiting_in(state, lane) if is_too_late(state, lane, each, now=now)]
+        return picked if room is None else picked[:room]
+    groups = _groups_in(state, lane)
+    return queue.pick(len(queue) if room is None else room, only=groups) if groups else []
+
+
+def is_too_late(state: State, lane: LadderLane | None, waiting: Waiting, *, now: datetime) -> bool:
+    """Return whether a request in the last lane has passed its deadline, so that it waits for money no more."""
+    if lane is None or state.ladder is None or not state.ladder.is_last(lane):
+        return False
+    due_at = state.ladder.due_at(waiting)
+    return due_at is not None and due_at <= now
+
+
+def _groups_in(state: State, lane: LadderLane) -> set[str]:
+    return {group for group in state.opened().groups if lane_of_group(group)[0] == lane.name}
+
+
+def _waiting_in(state: State, lane: LadderLane) -> list[Waiting]:
+    """Return what waits for the last lane; nothing for another one, in which no request waits until it is too late."""
+    if not state.is_last(lane) or not (groups := _groups_in(state, lane)):
         return []
-    groups = {group for group in queue.groups if lane_of_group(group)[0] == lane.name}
-    if not groups:
-        return []
-    room = _room_in(lane.provider)
-    return queue.pick(len(queue) if room is None else room, only=groups)
+    return state.opened().pick(len(state.opened()), only=groups)
 
 
 def due(state: State, now: datetime) -> Flush:
@@ -92,7 +112,9 @@ def wake_at(state: State, now: datetime) -> datetime | None:
     for lane in state.ladder.others if state.ladder is not None else ():
         if lane.name not in waited_for:
             continue
-        if state.till.is_short and not state.is_last(lane):
+        if state.till.is_short and state.ladder is not None:
+            dues = [state.ladder.due_at(each) for each in _waiting_in(state, lane)]
+            times += [max(each, now) for each in dues if each is not None]
             continue
         times.append(now + first_pause(state.interval) if _room_in(lane.provider) == 0 else now)
     return min(times, default=None)

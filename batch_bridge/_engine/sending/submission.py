@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from batch_bridge import events
@@ -17,7 +18,7 @@ from batch_bridge._engine.flights.flight import Flight, first_pause
 from batch_bridge._engine.intake import judge
 from batch_bridge._engine.sending import priming
 from batch_bridge._engine.sending.joining import join
-from batch_bridge._engine.sending.scheduling import batch_limits
+from batch_bridge._engine.sending.scheduling import batch_limits, is_too_late
 from batch_bridge._engine.settlement.leaving import next_look
 from batch_bridge._engine.settlement.settling import Settler
 from batch_bridge._engine.spending import Admitted
@@ -135,8 +136,8 @@ class Sender:
         asked = {each.id: each for each in await state.ledger.requests([each.id for each in planned])}
         left = [each for each in planned if each.id in queue]
         shares = deduplication is not None and deduplication.dedupe
-        is_last = lane is not None and state.is_last(lane)
-        admitted = state.till.admit(left, asked, state.answers_in(lane), now, is_last=is_last, shares=shares)
+        gives_up = partial(is_too_late, state, lane, now=now)
+        admitted = state.till.admit(left, asked, state.answers_in(lane), now, gives_up=gives_up, shares=shares)
         members = queue.discard_all(admitted.waiting)
         for request_id in admitted.refused:
             queue.discard(request_id)  # at once: a request that is about to be refused cannot be cancelled
