@@ -244,6 +244,12 @@ class Chunks:
             for pair in chunk:
                 yield pair
 
+    async def aclose(self) -> None:
+        """Stop reading, and close what they are read from. Idempotent."""
+        close = getattr(self.chunks, "aclose", None)
+        if close is not None:
+            await close()
+
 
 async def nothing() -> AsyncIterator[tuple[str, Outcome]]:
     """Yield no outcomes: those of a batch that has failed as a whole."""

@@ -107,6 +107,8 @@ RESULTS = {
 
 async def answer(vendor, mode, port, method, target, writer):  # noqa: PLR0917
     path, _, query = target.partition("?")
+    if vendor == "gemini":  # its newest SDK asks so
+        path = path.replace("/v1/", "/v1beta/", 1)
     if path == "/seen":
         await hostile.send(writer, hostile.SEEN)
     elif path == BATCHES[vendor] and method == "GET":
