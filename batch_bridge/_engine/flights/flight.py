@@ -45,6 +45,8 @@ class Flight:
         stopping: The provider is to be told that it should stop.
         is_late: Its requests leave its lane, and what follows from that has been begun.
         look: Done once a look in the background has ended.
+        is_looking: The last look has not ended.
+        is_put_off: Its requests leave its lane a little later, because a look had not ended.
         rings: Whether the provider notifies us of its news.
         settled: Requests that have an outcome though the batch has not ended, with its kind.
         forgotten: Those of them that no caller will ask for again. They go with the batch, which is judged by them.
@@ -80,6 +82,8 @@ class Flight:
     stopping: bool = False
     is_late: bool = False
     look: "asyncio.Future[None] | None" = None
+    is_looking: bool = False
+    is_put_off: bool = False
     rings: bool = False
     settled: dict[str, str] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)

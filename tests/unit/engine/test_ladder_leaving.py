@@ -4,6 +4,7 @@ import pytest
 from ladder_world import Clock, Lane, World, request
 
 from batch_bridge import events
+from batch_bridge._core.models import InProgress
 from batch_bridge.errors import ProviderUnavailable, RequestRefused
 
 HOUR = 3600
@@ -116,3 +117,42 @@ async def test_a_process_that_takes_over_knows_which_lanes_refuse_a_request():
     await world.open()
     await world.run([(0, request(1, 4 * HOUR))])
     assert {lane for _, lane in world.answered.values()} == {"batch"}
+
+
+class Reading(Lane):
+    """A lane whose answers take some time to arrive once a batch has ended; each look says so meanwhile."""
+
+    arrives = 0.0
+
+    async def poll(self, handle, members):
+        ends = self.sent[handle["id"]].ends
+        if ends is not None and ends <= self.clock.seconds < ends + self.arrives:
+            return InProgress(looking=True)
+        return await super().poll(handle, members)
+
+
+@pytest.mark.parametrize("policy", ["wait_for_cancel", "pay_again"])
+async def test_a_batch_whose_answers_are_on_their_way_is_not_left(policy):
+    clock = Clock()
+    last_chance = 26 * HOUR - 60
+    leaves_at = last_chance if policy == "wait_for_cancel" else last_chance - 600
+    batch = Reading("batch", clock, constant(leaves_at - 2 - 1800), stops=False)
+    batch.arrives = 20
+    realtime = Lane("realtime", clock, constant(4))
+    world = World([batch, realtime], clock, policy=policy)
+    await world.open()
+    await world.run([(0, request(number, 26 * HOUR)) for number in range(3)])
+    await world.drain()
+    assert {lane for _, lane in world.answered.values()} == {"batch"}
+    assert not realtime.sent
+
+
+async def test_a_look_that_does_not_end_holds_up_nobody_for_long():
+    clock = Clock()
+    batch = Reading("batch", clock, constant(HOUR))
+    batch.arrives = float("inf")
+    world = World([batch, Lane("realtime", clock, constant(4))], clock)
+    await world.open()
+    await world.run([(0, request(1, 26 * HOUR))])
+    ((answered_at, lane),) = world.answered.values()
+    assert (lane, answered_at) == ("realtime", 26 * HOUR - 60 + 30 + 4)
