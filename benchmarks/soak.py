@@ -167,12 +167,12 @@ class Run:
 
 async def batcher(run: Run, folder: Path | None) -> None:
     from batch_bridge import Batcher
-    from batch_bridge.batcher import _worker as _desk
+    from batch_bridge.batcher._inside import Inside
 
-    _desk._MOST_CLOSED = min(_desk._MOST_CLOSED, run.batches // 4)
+    inside = Inside(most_closed=min(Inside().most_closed, run.batches // 4))
     path = None if folder is None else folder / "batcher.db"
 
-    async with Batcher(submit_func=submit, poll_func=poll, path=path, poll_interval=0.01) as batching:
+    async with Batcher(submit_func=submit, poll_func=poll, path=path, poll_interval=0.01, _inside=inside) as batching:
 
         async def step(batch: int) -> None:
             answers = await batching.amap(run.items(batch))
@@ -190,9 +190,10 @@ async def batcher(run: Run, folder: Path | None) -> None:
 
 def forget_soon(run: Run) -> None:
     """Have a purse remember fewer threads that have ended, so that a soak sees the end of its growth."""
-    from batch_bridge._money import purse
+    from batch_bridge._money.purse import Purse
 
-    purse._MOST_ENDED = min(purse._MOST_ENDED, run.batches * run.size // 4)
+    defaults: Any = Purse.__init__.__kwdefaults__
+    defaults["most_ended"] = min(defaults["most_ended"], run.batches * run.size // 4)
 
 
 async def durable(run: Run, folder: Path) -> None:

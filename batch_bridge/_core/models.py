@@ -421,6 +421,9 @@ class SubmittedBatch:
             are counted.
         blind: How long it could not be looked at; `None` if it could the last time.
         kept: Requests that it has answered, though they had left it and waited to be sent again.
+        moved: Requests that it had not answered when it was left, and that are answered elsewhere.
+        gave: Those of them that it has answered first, though they were in another batch by then.
+        elsewhere: Its requests that another batch has answered so, which they had left.
         leaves_at: When its requests move on whether it has stopped or not; `None`: it was not asked to stop.
     """
 
@@ -435,6 +438,9 @@ class SubmittedBatch:
     left: Literal["", "overdue", "cancelled"] = ""
     blind: Blind | None = None
     kept: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()
+    gave: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
     leaves_at: datetime | None = None
 
 

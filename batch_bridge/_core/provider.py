@@ -160,6 +160,6 @@ def conversations_of(provider: Provider) -> tuple[LineFrame, str] | None:
     """Return the line and the group of every conversation whose item is kept as bytes, if a provider knows them."""
     if not getattr(provider.measure, "knows_conversations", False):
         return None
-    asked: Any = provider
+    asked: Any = getattr(provider.measure, "__self__", provider)  # a lane may measure by another provider's function
     known: tuple[LineFrame, str] | None = asked.conversations()
     return known

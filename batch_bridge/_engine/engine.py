@@ -21,6 +21,7 @@ from batch_bridge._core.pending import PendingBatch
 from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.policy.ladder import Leave, Stay
+from batch_bridge._core.policy.resubmission import final
 from batch_bridge._core.policy.vendor_terms import VendorTerms
 from batch_bridge._core.provider import Provider
 from batch_bridge._core.wording import log_text as _logged
@@ -43,7 +44,7 @@ from batch_bridge._engine.intake import (
 from batch_bridge._engine.sending import priming
 from batch_bridge._engine.sending import scheduling as _schedule
 from batch_bridge._engine.sending.joining import join
-from batch_bridge._engine.sending.submission import Sender
+from batch_bridge._engine.sending.submission import LOST, Sender
 from batch_bridge._engine.settlement.heard import Heard
 from batch_bridge._engine.settlement.leaving import decide, next_look
 from batch_bridge._engine.settlement.settling import Settler, is_overdue
@@ -76,7 +77,7 @@ class Engine:
         provider: Who answers.
         policy: When the queue is sent.
         ledger: What survives a crash.
-        poll_interval: The longest pause between two looks at one batch.
+        poll_interval: The longest pause between two looks at one batch; up to four times that where webhooks come.
         deduplication: Which requests share an answer; none do without it.
         attempts: How often a request is sent in all, while what it ends with may pass: it expired, never ran, or was
             answered with 429 or 5xx. With 1 nothing is sent twice.
@@ -149,7 +150,7 @@ class Engine:
         """
         state = self._state
         remembered = {flight.batch.key: flight for flight in state.flights}
-        queue = state.clear(now)
+        state.clear(now)
         await state.ledger.read_attempts()
         for entry in await state.ledger.open_batches(tidy=True):
             batch, doubtful = entry if isinstance(entry, tuple) else (entry, False)
@@ -167,16 +168,7 @@ class Engine:
         for flight in state.flights:
             flight.late_at = None if flight.is_late else next_look(state, flight.batch, now)
         self._count_creations(closed, now)
-        sent = []
-        for waiting in await self._requeued(now):
-            sent_in = state.flights.of(waiting.id)
-            if sent_in is None:
-                queue.add(waiting)
-            elif isinstance(sent_in.batch, Intent):
-                sent_in.waiting[waiting.id] = waiting
-            else:
-                sent.append(waiting.id)
-        await state.ledger.unqueued(sent)
+        await self._queue_again(now)
         priming.hold_again(state, now)
         await state.open_traces(closed)
 
@@ -191,28 +183,69 @@ class Engine:
         if old is not None and isinstance(old.batch, SubmittedBatch):
             flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
             flight.problem, flight.logged, flight.bad, flight.done = old.problem, old.logged, old.bad, old.done
-            flight.total = old.total
+            flight.total, flight.told_at = old.total, old.told_at
             flight.since, flight.bad_since, flight.blind = old.since, old.bad_since, old.blind
         elif state.ledger.keeps_queue:
             flight.blind = batch.blind  # processes are short-lived here: looks of earlier ones have failed, too
-        flight.is_late, flight.leaves_at = batch.leaves_at is not None, batch.leaves_at
+        flight.is_late = batch.leaves_at is not None
+        flight.leaves_at = None if state.ladder is None else batch.leaves_at  # no lane is left to go to
         flight.stopping = batch.left != "" or flight.is_late
-        if batch.kept:  # the process before may have died over them
-            known = await state.ledger.settled(batch.kept)
-            flight.batch = replace(batch, kept=tuple(each for each in batch.kept if each in known))
+        if batch.left == "overdue" and not batch.moved:  # an earlier version did not write which they are
+            left = [each for each in batch.members if any(at.batch == batch.key for at in state.ledger.tries(each))]
+            batch = flight.batch = replace(batch, moved=tuple(left))
+        if noted := (*batch.kept, *batch.gave, *batch.elsewhere):  # the process before may have died over them
+            known = await state.ledger.settled(noted)
+            known |= {each for each in noted if not state.ledger.tries(each)}  # it was delivered, and is forgotten
+            kept, gave, elsewhere = (
+                tuple(each for each in ids if each in known) for ids in (batch.kept, batch.gave, batch.elsewhere)
+            )
+            flight.batch = replace(batch, kept=kept, gave=gave, elsewhere=elsewhere)
+            flight.answered_elsewhere.update(elsewhere)
         return flight
 
-    async def _requeued(self, now: datetime) -> list[Waiting]:
-        """Read the queue that an earlier process left; a request whose lane is gone is queued for another one."""
+    async def _queue_again(self, now: datetime) -> None:
+        """Queue what an earlier process left in its queue, or end it; what is in doubt waits with its batch."""
+        state, sent = self._state, list[str]()
+        waiting, refused = await self._requeued(now)
+        for each in waiting:
+            flight = state.flights.of(each.id)
+            if flight is None:
+                state.opened().add(each)
+            elif isinstance(flight.batch, Intent):
+                flight.waiting[each.id] = each
+            else:
+                sent.append(each.id)
+        ended: dict[str, Outcome] = {}
+        for request_id, why in refused.items():
+            flight = state.flights.of(request_id)
+            if flight is None:
+                ended[request_id] = final(why, state.ledger.tries(request_id), "")
+            elif isinstance(flight.batch, Intent):
+                flight.refused[request_id] = why
+            else:
+                sent.append(request_id)
+        await state.ledger.unqueued(sent)
+        await self._sender.settle_queued(ended)
+
+    async def _requeued(self, now: datetime) -> tuple[list[Waiting], dict[str, Errored | Expired]]:
+        """Read the queue that an earlier process left; a request whose lane is gone is queued for another one.
+
+        Returns:
+            The requests that wait, and what those end with that no other lane takes.
+        """
         state = self._state
         timed = {each.id: (each, requeued(state, each, now)) for each in await state.ledger.queue()}
         gone = [request_id for request_id, (_, fresh) in timed.items() if fresh is None]
+        ended: dict[str, Errored | Expired] = dict.fromkeys(gone, LOST)
         for request in await state.ledger.requests(gone):
             old, _ = timed[request.id]
             judged = judge(state, request, old.queued_at, now)
             if isinstance(judged, Waiting):
+                del ended[request.id]
                 timed[request.id] = old, judged._replace(key=old.key)
-        return [old if fresh is None else fresh for old, fresh in timed.values()]
+            else:
+                ended[request.id] = judged
+        return [fresh or old for each, (old, fresh) in timed.items() if each not in ended], ended
 
     def _count_creations(self, closed: Iterable[Closed], now: datetime) -> None:
         """Report the batches that were created before this process to the quota controller."""
@@ -555,6 +588,7 @@ class Engine:
             early = {request_id: flight for request_id in ids if (flight := state.flights.early_of(request_id))}
         for request_id, flight in early.items():
             flight.forgotten.append(request_id)
+        await self._settler.forget(ids)
         await state.ledger.forget([request_id for request_id in ids if request_id not in early] if early else ids)
 
     async def erase_shared(self, tenant: str) -> None:

@@ -21,6 +21,7 @@ from batch_bridge._engine.flights.flight import LONGEST_PAUSE, Flight, first_pau
 from batch_bridge._engine.flights.history import History
 from batch_bridge._engine.flights.in_flight import Flights
 from batch_bridge._engine.flights.notices import Notices
+from batch_bridge._engine.flights.poll_pace import PollPace
 from batch_bridge._engine.flights.watch import BatchWatch
 from batch_bridge._engine.spending import Till, mode_of, vendor_of
 from batch_bridge._engine.standstill import Standstill
@@ -98,6 +99,7 @@ class State:
     totals: Totals = field(default_factory=Totals)
     history: History = field(default_factory=History)
     watch: BatchWatch = field(init=False)
+    pace: PollPace = field(init=False)
     notices: Notices = field(default_factory=Notices)
     standstill: Standstill = field(default_factory=Standstill)
     queue: Queue | None = None
@@ -127,6 +129,7 @@ class State:
         options = {} if quota_of is None else {"quota_of": quota_of}
         self.quota_controller = QuotaController(first_pause(self.interval), longest, **options)
         self.hold = first_pause(self.interval)
+        self.pace = PollPace(self.interval)
         self.watch = BatchWatch(self.name, self.terms)
         self.till = Till(self.name, self.ledger, self.prices, Purse())
 
@@ -173,6 +176,10 @@ class State:
         if self.ladder is None:
             raise RuntimeError(f"{self.name!r} has no lanes, and was asked for {name!r}")
         return self.ladder.lane(name) or self.ladder.home
+
+    def name_of(self, batch: Intent | SubmittedBatch) -> str:
+        """Return the name of the lane that a batch was sent in; empty if there are no lanes."""
+        return "" if self.ladder is None else self.lane(batch.terms.lane).name
 
     def is_last(self, lane: LadderLane | None) -> bool:
         """Return whether no lane follows; `None` is that of a bridge that has none."""
@@ -371,7 +378,8 @@ class State:
 
     def _called(self, name: str) -> str:
         """Return a lane's name for reports."""
-        return name or self.lane("").name or mode_of(self.provider)
+        home = "" if self.ladder is None else self.ladder.home.name
+        return name or home or mode_of(self.provider)
 
     def tell_cancelled(self, requests: Iterable[str]) -> None:
         """Report that requests were given up."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.durations import read_seconds
@@ -21,6 +21,9 @@ from batch_bridge._core.models import (
 )
 from batch_bridge.errors import LedgerError
 
+_LISTS: Final = ("kept", "moved", "gave", "elsewhere")
+"""The requests of a batch of which something is known that its members do not tell."""
+
 
 def batch_of(key: str, row: Mapping[str, Any], held: Mapping[str, Any]) -> tuple[Intent, bool] | SubmittedBatch:
     """Read a batch that is open, and its members; an intent comes with whether it was prepared."""
@@ -35,14 +38,22 @@ def batch_of(key: str, row: Mapping[str, Any], held: Mapping[str, Any]) -> tuple
             return Intent(key, ids, group, at, None, keys, shared, terms), False
         case "prepared":
             return Intent(key, ids, group, at, row["prepared"], keys, shared, terms), True
-        case "submitted":
-            handle, blind = row["handle"], _blind(row.get("blind"))
-            leaves_at = row.get("leaves_at")
-            stops = None if leaves_at is None else _time(leaves_at)
-            return SubmittedBatch(key, ids, group, at, handle, keys, shared, terms, blind=blind, leaves_at=stops)
-        case "overdue" | "cancelled" as left:
-            handle, blind, kept = row["handle"], _blind(row.get("blind")), tuple(row.get("kept", ()))
-            return SubmittedBatch(key, ids, group, at, handle, keys, shared, terms, left, blind, kept)
+        case "submitted" | "overdue" | "cancelled" as stage:
+            leaves_at = row.get("leaves_at") if stage == "submitted" else None
+            return SubmittedBatch(
+                key,
+                ids,
+                group,
+                at,
+                row["handle"],
+                keys,
+                shared,
+                terms,
+                "" if stage == "submitted" else stage,
+                _blind(row.get("blind")),
+                leaves_at=None if leaves_at is None else _time(leaves_at),
+                **{name: tuple(row.get(name, ())) for name in _LISTS},
+            )
         case stage:
             raise LedgerError(
                 f"batch {key!r} is in stage {stage!r}, which this version of BatchBridge does not "

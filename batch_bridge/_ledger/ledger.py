@@ -250,8 +250,8 @@ class Ledger:
         }
         if batch.blind is not None:
             row["blind"] = blind_row(batch.blind)
-        if batch.kept:
-            row["kept"] = list(batch.kept)
+        lists = {"kept": batch.kept, "moved": batch.moved, "gave": batch.gave, "elsewhere": batch.elsewhere}
+        row |= {name: list(ids) for name, ids in lists.items() if ids}
         if batch.leaves_at is not None:
             row["leaves_at"] = batch.leaves_at.timestamp()
         return self.table.put("batches", batch.key, row)
@@ -264,12 +264,12 @@ class Ledger:
             members["terms"] = terms_row(batch.terms)
         return self.table.put("members", batch.key, members)
 
-    async def mark(self, batch: SubmittedBatch) -> None:
-        """Write what has changed of a batch: no request waits for it any more, or it cannot be looked at.
+    async def mark(self, *batches: SubmittedBatch) -> None:
+        """Write in one step what has changed: no request waits for a batch any more, or it cannot be looked at.
 
-        If it is overdue, its members are free from now on.
+        If one is overdue, its members are free from now on.
         """
-        await self.table.run([self._submitted(batch)])
+        await self.table.run(list(map(self._submitted, batches)))
 
     async def withdraw(self, key: str) -> None:
         """Drop an intent of which nothing was sent."""

@@ -78,7 +78,7 @@ class Bridge:
             its batches again.
         flush: When to send what has been pooled.
         poll_interval: The longest pause between two polls of one batch (a duration). The first polls
-            come quicker.
+            come quicker; where webhooks tell of ends, the pauses are up to four times as long.
         poll_patience: How long a batch is left in flight while every look at it fails with an exception that `poll`, or
             `find`, has raised (a duration); after that its requests fail, though they may have been
             billed. Hours in which no process looks do not count. A provider that says that it is out of reach

@@ -373,7 +373,7 @@ class Pool:
                 return  # a signal
 
     async def _rescue(self) -> None:
-        """Have the jobs of workers that have died run by others."""
+        """Have the jobs of workers that have died run by others, and give jobs to threads that have lost theirs."""
         while True:
             await asyncio.sleep(_RESCUE)
             try:
@@ -382,6 +382,8 @@ class Pool:
                 )
                 for job in stalled:
                     await self._app.job_manager.retry_job(job)
+                if lost := await self._threads.give_jobs():
+                    logger.warning("%d threads of %r had no job any more, and have one again", lost, self._name)
             except Exception as error:  # noqa: BLE001  # the next look tries again
                 logger.warning("could not look for jobs of dead workers of %r: %s", self._name, _logged.said(error))
 

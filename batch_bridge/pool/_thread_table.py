@@ -10,7 +10,7 @@ r"""The threads of a pool: one row each, in a table of ours beside LangGraph's c
 
 A thread that is `ready` has one job, and no other state has any. So nothing is announced twice or not at all, whenever
 a process dies. A job that is taken for dead may still run: each leg takes a token, and one whose token is another's by
-the end changes nothing.
+the end changes nothing. A job that is gone all the same, by another's hand, is made again.
 """
 
 import uuid
@@ -57,6 +57,12 @@ CREATE INDEX IF NOT EXISTS batch_bridge_threads_ready ON batch_bridge_threads (p
 CREATE INDEX IF NOT EXISTS batch_bridge_threads_parked ON batch_bridge_threads (pool, changed_at)
     WHERE state = 'parked';
 """
+
+_JOBLESS: Final = """
+SELECT t.thread FROM batch_bridge_threads t WHERE t.pool = %s AND t.state = 'ready' AND NOT EXISTS (
+    SELECT 1 FROM procrastinate_jobs j
+    WHERE j.queue_name = %s AND j.lock = t.thread AND j.status IN ('todo', 'doing')
+)"""
 
 
 class Given(NamedTuple):
@@ -168,6 +174,10 @@ class ThreadTable:
                         (old, self._pool),
                     )
                     new |= {row["thread"] for row in await cursor.fetchall()}
+                    cursor = await connection.execute(
+                        f"{_JOBLESS} AND t.thread = ANY(%s)".encode(), (self._pool, queue_of(self._pool), old)
+                    )
+                    new |= {row["thread"] for row in await cursor.fetchall()}
                 await self._defer(connection, [each.thread for each in page if each.thread in new])
 
     def _compare(self, given: Given, row: Mapping[str, Any] | None) -> None:
@@ -227,6 +237,20 @@ class ThreadTable:
             if row is not None:
                 await self._defer(connection, [row["thread"]], row["pool"])
         return row is not None
+
+    async def give_jobs(self) -> int:
+        """Make a job of each thread that is ready and has none; return of how many.
+
+        Two processes may do so at once: a thread with two jobs runs one of them at a time, and the second finds nothing
+        to do.
+        """
+        async with self._connections.connection() as connection, connection.transaction():
+            cursor = await connection.execute(
+                f"{_JOBLESS} LIMIT {_CHUNK} FOR UPDATE OF t SKIP LOCKED".encode(), (self._pool, queue_of(self._pool))
+            )
+            threads = [row["thread"] for row in await cursor.fetchall()]
+            await self._defer(connection, threads)
+        return len(threads)
 
     @_patient
     async def take(self, thread: str) -> tuple[ThreadRow, str] | None:

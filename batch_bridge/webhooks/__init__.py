@@ -7,8 +7,9 @@
     api = FastAPI()
     api.mount("/batch-bridge", webhooks.app(batcher))  # POST /batch-bridge/webhooks/openai
 
-For OpenAI's events of batches and of responses in the background, signed with `OPENAI_WEBHOOK_SECRET`. Needs the extra
-`server`. `batch-bridge webhooks --file run.db` is the same in a process of its own.
+For OpenAI's events of batches and of responses in the background, signed with `OPENAI_WEBHOOK_SECRET`; with `sender=`,
+for those of Gemini's and OpenRouter's batches. Needs the extra `server`. `batch-bridge webhooks --file run.db` is the
+same in a process of its own.
 """
 
 from batch_bridge._status.extra import require

@@ -26,11 +26,12 @@ class Waker:
         self.period = period
         self._wakes = wakes
         self._names: dict[str, None] = {}
+        self._is_all = False
         self._next: asyncio.Task[None] | None = None
         self._at: float | None = None
 
-    async def wake(self, name: str) -> None:
-        """Have what has ended looked at; return once the targets know.
+    async def wake(self, ended: Sequence[str]) -> None:
+        """Have what has ended looked at, or all if nothing is named; return once the targets know.
 
         Raises:
             TimeoutError: A target does not answer.
@@ -40,8 +41,9 @@ class Waker:
         if self._next is None or self._next.done() or self._next.get_loop() is not loop:
             self._next = loop.create_task(self._work())
             self._next.add_done_callback(_retrieve)
-        if len(self._names) <= MOST:
-            self._names[name] = None
+        self._is_all = self._is_all or not ended or len(self._names) > MOST
+        if not self._is_all:
+            self._names.update(dict.fromkeys(ended))
         await asyncio.shield(self._next)
 
     async def _work(self) -> None:
@@ -50,8 +52,8 @@ class Waker:
             await asyncio.sleep(min(max(self._at + self.period - loop.time(), 0.0), self.period))
         else:
             await asyncio.sleep(0)  # deliveries that arrive together are passed on together
-        names: Names = None if len(self._names) > MOST else tuple(self._names)
-        self._names, self._next, self._at = {}, None, loop.time()
+        names: Names = None if self._is_all else tuple(self._names)
+        self._names, self._is_all, self._next, self._at = {}, False, None, loop.time()
         async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*(wake(names) for wake in self._wakes))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import sampling
 import warm
+from crash_steps import drawn
 
 from batch_bridge.testing import BatchServer
 
@@ -90,16 +91,6 @@ def undisturbed(job, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     assert job.run(folder) == 0
     return json.loads((folder / "results").read_text())
-
-
-def drawn(steps: list[str], each: int) -> list[str]:
-    """Return the steps to die at, in their order: all, or some of each kind, such as `before submit 2`."""
-    kinds: dict[str, list[str]] = {}
-    for step in steps:
-        kinds.setdefault(step.rpartition(" ")[0], []).append(step)
-    draws = random.Random(sampling.seed)
-    some = {step for first, *more in kinds.values() for step in (first, *draws.sample(more, min(len(more), each - 1)))}
-    return [step for step in steps if sampling.is_whole or step in some]
 
 
 def _results(folder: Path):

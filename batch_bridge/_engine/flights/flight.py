@@ -48,10 +48,11 @@ class Flight:
         is_looking: The last look has not ended.
         is_put_off: Its requests leave its lane a little later, because a look had not ended.
         rings: Whether the provider notifies us of its news.
+        told_at: When a webhook has named it last.
+        asked: Whether a webhook or a person has asked for a look since the last good one.
         settled: Requests that have an outcome though the batch has not ended, with its kind.
         forgotten: Those of them that no caller will ask for again. They go with the batch, which is judged by them.
         failed: In which ways those that are settled early have failed.
-        kept: Requests that it has answered first, though they had left it and were in another batch.
         answered_elsewhere: Its requests that were answered by a batch that they had left.
         paid_twice: Those of them that it has answered, too.
         account: What its answers have used, as far as they were read.
@@ -85,10 +86,11 @@ class Flight:
     is_looking: bool = False
     is_put_off: bool = False
     rings: bool = False
+    told_at: datetime | None = None
+    asked: bool = False
     settled: dict[str, str] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
     failed: Counter[FailureKind] = field(default_factory=Counter)
-    kept: set[str] = field(default_factory=set)
     answered_elsewhere: set[str] = field(default_factory=set)
     paid_twice: set[str] = field(default_factory=set)
     account: Account | None = None
@@ -98,6 +100,11 @@ class Flight:
     def next_at(self) -> datetime:
         """When to do something about it next."""
         return min(each for each in (self.due, self.late_at, self.leaves_at) if each is not None)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the bridge has told the provider to stop it, or is about to."""
+        return self.stopping or self.is_late or (isinstance(self.batch, SubmittedBatch) and self.batch.left != "")
 
     def seen(self) -> None:
         """Note a look that showed the batch's state."""

@@ -88,8 +88,10 @@ def wake_at(state: State, now: datetime) -> datetime | None:
     if (late_at := queue.late_at) is not None:
         times.append(late_at)
     times += priming.times(state, now)
-    for name in {lane_of_group(group)[0] for group in queue.groups} - {""}:
-        lane = state.lane(name)
+    waited_for = {lane_of_group(group)[0] for group in queue.groups}
+    for lane in state.ladder.others if state.ladder is not None else ():
+        if lane.name not in waited_for:
+            continue
         if state.till.is_short and not state.is_last(lane):
             continue
         times.append(now + first_pause(state.interval) if _room_in(lane.provider) == 0 else now)

@@ -31,7 +31,8 @@ T = TypeVar("T")
 
 _PATIENCE = 8
 """Refusals in a row after which a batch is taken for too large, and not merely for too early."""
-_LOST = Errored("the ledger has lost this request's row; was its store edited?", "ledger_row_lost", retryable=True)
+LOST = Errored("the ledger has lost this request's row; was its store edited?", "ledger_row_lost", retryable=True)
+"""What a request ends with whose row is gone."""
 
 
 class Sender:
@@ -69,7 +70,7 @@ class Sender:
         """Queue requests for another lane that were not sent in time in the one that they wait for."""
         state = self._state
         by_id = {each.id: each for each in waiting}
-        ended: dict[str, Outcome] = dict.fromkeys(by_id, _LOST)
+        ended: dict[str, Outcome] = dict.fromkeys(by_id, LOST)
         moved: list[Waiting] = []
         for request in await state.ledger.requests(tuple(by_id)):
             old = by_id[request.id]
@@ -80,7 +81,7 @@ class Sender:
                 moved.append(judged._replace(key=old.key))
             else:
                 ended[request.id] = final(judged, state.ledger.tries(request.id), "")
-        await self._settle_queued(ended)
+        await self.settle_queued(ended)
         still = [each for each in moved if each.id in state.opened()]
         await state.ledger.queued(still)
         for each in still:
@@ -97,7 +98,7 @@ class Sender:
         if recalled:
             asked = await self._state.ledger.requests(tuple(recalled))
             await self._state.till.hit(asked, recalled, self._state.provider, now)
-        await self._settle_queued(recalled)
+        await self.settle_queued(recalled)
         return [each for each in waiting if each.id not in recalled] if recalled else waiting
 
     async def _join(self, waiting: Sequence[Waiting]) -> Sequence[Waiting]:
@@ -112,7 +113,7 @@ class Sender:
             state.opened().discard(request_id)
         return [each for each in waiting if each.id not in joined]
 
-    async def _settle_queued(self, outcomes: dict[str, Outcome]) -> None:
+    async def settle_queued(self, outcomes: dict[str, Outcome]) -> None:
         """Settle requests that were not sent."""
         if not outcomes:
             return
@@ -323,6 +324,7 @@ class Sender:
             intent.key, intent.members, intent.group, now, handle, intent.keys, intent.shared, intent.terms
         )
         await self._settler.catch_up(flight)
+        batch = replace(batch, elsewhere=tuple(flight.answered_elsewhere))
         if not state.flights.open_of(flight):  # all were cancelled meanwhile
             batch, flight.stopping = replace(batch, left="cancelled"), True
         await state.ledger.confirm(batch)
@@ -338,7 +340,7 @@ class Sender:
         flight.waiting.clear()
         flight.refused.clear()
         state.held_until, state.hold = None, first_pause(state.interval)
-        flight.due, flight.pause = now, first_pause(state.interval)
+        flight.due, flight.pause = now, first_pause(state.pace.interval(batch.terms.lane))
         shown = state.shown(batch, handle)
         logger.info(
             "%s: batch %s with %d requests is submitted as %r",
@@ -415,7 +417,7 @@ class Sender:
         """Settle the requests whose rows are gone from the store, and queue their neighbours again."""
         state = self._state
         gone: dict[str, Outcome] = {
-            each: _LOST for each in intent.members if each not in held and each not in flight.settled
+            each: LOST for each in intent.members if each not in held and each not in flight.settled
         }
         await state.ledger.settle(gone)
         state.settled += gone

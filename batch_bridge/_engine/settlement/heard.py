@@ -64,6 +64,9 @@ class Heard:
             if hurry is not None:
                 hurry(batch.handle)
             flight.due, flight.pause = now, first_pause(self._state.interval)
+            if of_it:
+                flight.told_at = now
+            flight.asked = True
         return found
 
 

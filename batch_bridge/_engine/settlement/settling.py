@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -44,6 +44,8 @@ logger = logger_of(__name__)
 
 _LOOKS_ON: Final = timedelta(seconds=30)
 """How long a batch that is left may be looked at before its requests move on."""
+_DELIVERED = Succeeded(None)
+"""Stands for an answer that is not read any more."""
 
 
 class Settler:
@@ -67,6 +69,7 @@ class Settler:
             )
             reply = await self._with_costs(flight, reply)
         except BatchFailed as error:
+            self._note_pace(flight, now)
             await self.fail(flight, Errored(str(error), code=error.code), now, error)
         except BadPollResultError as error:
             if batch.left:  # no caller waits for it: no run ends because of it
@@ -77,15 +80,24 @@ class Settler:
             await self.could_not_look(flight, error, now)
         else:
             if isinstance(reply, Ended):
+                self._note_pace(flight, now)
                 await self._end(flight, reply, now)
             else:
                 await self._note(flight, reply, now)
+
+    def _note_pace(self, flight: Flight, now: datetime) -> None:
+        """Note how a batch's end was found; where webhooks come no more, the others are polled as usual again."""
+        state = self._state
+        if state.pace.ended(flight, now):
+            for other in state.flights:
+                if other is not flight and other.batch.terms.lane == flight.batch.terms.lane:
+                    state.pace.restore(other, now)
 
     async def _note(self, flight: Flight, reply: InProgress, now: datetime) -> None:
         """Note what a look showed of a batch that has not ended."""
         state = self._state
         if reply.again_in is None:
-            flight.wait(now, state.interval)
+            flight.wait(now, state.pace.interval(flight.batch.terms.lane))
         else:
             flight.due = now + timedelta(seconds=min(max(reply.again_in, 0.0), LONGEST_PAUSE.total_seconds()))
         if self._goes_on(flight, reply, now):
@@ -96,6 +108,7 @@ class Settler:
         if flight.since is None or flight.done != reply.done:
             flight.since = now
         flight.done, flight.total = reply.done, reply.total
+        flight.asked = False
         if state.on_event is not None:
             state.on_event(events.Polled(bridge=state.name, batch=flight.batch.key, done=reply.done, total=reply.total))
         if reply.outcomes and is_overdue(flight):
@@ -279,7 +292,7 @@ class Settler:
     async def _leave(self, flight: Flight, batch: SubmittedBatch, now: datetime) -> None:
         """Have the next lane answer a batch's requests, whatever becomes of it."""
         state = self._state
-        lane = state.lane(batch.terms.lane).name
+        lane = state.name_of(batch)
         known = await state.ledger.settled(batch.members) if flight.inherited else set()
         late = [each for each in state.flights.unsettled(flight) if each not in known]
         await state.ledger.tried(
@@ -290,7 +303,7 @@ class Settler:
         await state.ledger.settle(lost)
         self._note_ended(flight, lost)
         await state.ledger.queued(back)
-        left = replace(batch, left="overdue", leaves_at=None)
+        left = replace(batch, left="overdue", moved=tuple(late), leaves_at=None)
         await state.ledger.mark(left)
         flight.batch = left
         state.flights.free(flight)
@@ -316,10 +329,12 @@ class Settler:
             other = state.flights.of(request_id)
             if not any(each.batch == flight.batch.key for each in state.ledger.tries(request_id)):
                 continue
-            if request_id in state.opened():
+            if other is None:
                 queued[request_id] = outcome
-            elif other is not None and other is not flight:
+            elif other is not flight:
                 moved.setdefault(other, {})[request_id] = outcome
+        known = await state.ledger.settled(tuple(queued)) if queued else ()
+        queued = {each: queued[each] for each in queued if each not in known}  # queued still, or left by its caller
         if queued and isinstance(flight.batch, SubmittedBatch):
             flight.batch = replace(flight.batch, kept=(*flight.batch.kept, *queued))
             await state.ledger.mark(flight.batch)
@@ -331,21 +346,35 @@ class Settler:
         for other, kept in moved.items():
             await self.catch_up(other)
             fresh = {each: kept[each] for each in kept if state.flights.of(each) is other}
-            await self.give_up(other, fresh, now)
-            other.answered_elsewhere.update(fresh)
-            flight.kept.update(fresh)
+            await self.give_up(other, fresh, now, by=flight)
         return paid
 
-    async def give_up(self, flight: Flight, outcomes: Mapping[str, Outcome], now: datetime) -> None:
+    async def give_up(
+        self, flight: Flight, outcomes: Mapping[str, Outcome], now: datetime, *, by: Flight | None = None
+    ) -> None:
         """End requests of a batch that are not waited for any more, and stop it if no other is left. Idempotent.
 
         What the provider answers for them all the same is put aside.
+
+        Args:
+            flight: The batch.
+            outcomes: What its requests end with.
+            now: The time.
+            by: The batch that has answered them, which they had left.
         """
-        state, batch = self._state, flight.batch
+        state, batch, changed = self._state, flight.batch, list[SubmittedBatch]()
         is_last = state.flights.open_of(flight) == len(outcomes)
-        if is_last and isinstance(batch, SubmittedBatch) and not batch.left:  # first: who is left behind is stopped
-            flight.batch = replace(batch, left="cancelled")
-            await state.ledger.mark(flight.batch)
+        if isinstance(batch, SubmittedBatch):
+            left = "cancelled" if is_last and not batch.left else batch.left
+            elsewhere = batch.elsewhere if by is None else (*batch.elsewhere, *outcomes)
+            flight.batch = replace(batch, left=left, elsewhere=elsewhere)
+            changed += [flight.batch] if flight.batch != batch else []
+        if by is not None and isinstance(by.batch, SubmittedBatch):
+            flight.answered_elsewhere.update(outcomes)
+            by.batch = replace(by.batch, gave=(*by.batch.gave, *outcomes))
+            changed.append(by.batch)
+        if changed:  # first: who is left behind is stopped, and counts
+            await state.ledger.mark(*changed)
         await self.settle_early(flight, outcomes.items(), stands=True)
         for request_id in outcomes:
             flight.waiting.pop(request_id, None)
@@ -552,7 +581,7 @@ class Settler:
         quota_controller, alone = self._state.quota_controller, len(batch.members) == 1
         may_fit = partial(quota_controller.may_fit, batch.group, batch.terms.bytes)
         late, requeues = flight.is_late and not is_left, quota_controller.requeues(batch.group, now)
-        lane = "" if self._state.ladder is None else self._state.lane(batch.terms.lane).name
+        lane = self._state.name_of(batch)
         return Resubmission(
             batch.key, limit, late, requeues, may_fit, now, lane=lane, asked_at=batch.terms.asked_at, alone=alone
         )
@@ -613,11 +642,9 @@ class Settler:
         except ReadError as error:
             await self.could_not_look(flight, error.error, now)
             return
-        kept = flight.batch.kept if isinstance(flight.batch, SubmittedBatch) else ()
-        left = {each for each in batch.members if each not in flight.settled}.difference(kept)
-        if flight.inherited:  # what was settled before it was left, the process that is gone knew
-            left = {each for each in left if any(tried.batch == batch.key for tried in state.ledger.tries(each))}
-        twice = len((paid.intersection(lines(batch)) & left) - flight.kept)
+        now_left = flight.batch if isinstance(flight.batch, SubmittedBatch) else batch
+        kept, left = now_left.kept, set(batch.moved).difference(now_left.kept)
+        twice = len(await self._answered((paid.intersection(lines(batch)) & left).difference(now_left.gave)))
         usage = ended.usage() if callable(ended.usage) else ended.usage
         kinds = Counter(flight.settled.values())
         kinds += Counter(succeeded=len(kept))
@@ -633,6 +660,27 @@ class Settler:
             extra=about(bridge=state.name, batch=batch.key),
         )
         await self._release(batch)
+
+    async def _answered(self, ids: Collection[str]) -> set[str]:
+        """Return which requests that a batch was left by another one has answered; those forgotten were delivered."""
+        ledger = self._state.ledger
+        known = await ledger.settled(tuple(ids))
+        known |= {each for each in ids if not ledger.tries(each)}
+        outcomes = await ledger.outcomes(tuple(ids))
+        return {each for each in known if isinstance(outcomes.get(each, _DELIVERED), Succeeded)}
+
+    async def forget(self, ids: Collection[str]) -> None:
+        """Note which requests end without an answer that a batch was left by: what it answers is paid once."""
+        state = self._state
+        late = {each for each in ids if any(tried.code == DEADLINE for tried in state.ledger.tries(each))}
+        for flight in filter(is_overdue, state.flights) if late else ():
+            if not isinstance(flight.batch, SubmittedBatch) or not (left := late.intersection(flight.batch.moved)):
+                continue
+            unanswered = left - await self._answered(left)
+            if unanswered:
+                moved = tuple(each for each in flight.batch.moved if each not in unanswered)
+                flight.batch = replace(flight.batch, moved=moved)
+                await state.ledger.mark(flight.batch)
 
     async def _release(self, batch: SubmittedBatch) -> None:
         try:

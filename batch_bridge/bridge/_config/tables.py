@@ -170,7 +170,7 @@ class BridgeTable(Table):
     notify_env: Variable | None = None
     poll_interval: Duration | None = None
     poll_patience: Duration | None = None
-    mode: LaneName | Literal["auto"] | None = None
+    mode: Literal[LaneName, "auto"] | None = None
     realtime_below: Whole | None = None
     ladder: list[LaneName] | None = None
     dedupe: Flag = False

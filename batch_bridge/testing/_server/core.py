@@ -17,13 +17,14 @@ from batch_bridge.testing._batches.batch import ENDED, ServedBatch
 from batch_bridge.testing._batches.batches import Batches
 from batch_bridge.testing._batches.database import Database, add
 from batch_bridge.testing._batches.files import Files, new_file_id
+from batch_bridge.testing._batches.form import GEMINI, form_of
 from batch_bridge.testing._batches.run import BatchRun
 from batch_bridge.testing._lanes.background import BackgroundResponses
 from batch_bridge.testing._server.context import Context
 from batch_bridge.testing._server.seeded_random import SeededRandom
 from batch_bridge.testing._server.stats import Stats
 from batch_bridge.testing._server.switches.settings import Settings
-from batch_bridge.testing._server.webhook import WebhookEvent, deliver, event
+from batch_bridge.testing._server.webhook import GeminiWebhookEvent, WebhookEvent, deliver, event, gemini_event
 
 SWEEP_SECONDS = 600.0
 _SINCE = "stats_since"
@@ -219,7 +220,10 @@ class Core:
     async def _announce(self, batch: ServedBatch) -> None:
         if self.context.settings.webhook_url is None:
             return
-        await self._deliver(event(batch.id, f"batch.{batch.status}", time.time()))
+        if form_of(batch.endpoint) is GEMINI:
+            await self._deliver(gemini_event(f"batches/{batch.id}", batch.status, time.time()))
+        else:
+            await self._deliver(event(batch.id, f"batch.{batch.status}", time.time()))
         await self.context.batches.change(batch.id, lambda _, now: replace(now, announced=True))
 
     async def _announce_response(self, response_id: str, status: str) -> None:
@@ -227,7 +231,7 @@ class Core:
         if self.context.settings.webhook_url is not None:
             self._spawn(self._deliver(event(response_id, f"response.{status}", time.time())))
 
-    async def _deliver(self, what: WebhookEvent) -> None:
+    async def _deliver(self, what: WebhookEvent | GeminiWebhookEvent) -> None:
         url, secret = self.context.settings.webhook_url, self.context.settings.webhook_secret
         if url is None:
             return

@@ -1,7 +1,7 @@
 """Announces the end of batches and of responses in the background, signed as Standard Webhooks are.
 
-Source: platform.openai.com/docs/guides/webhooks, and the Standard Webhooks specification: the signature is
-the HMAC of `id.timestamp.body`.
+Source: platform.openai.com/docs/guides/webhooks; ai.google.dev/gemini-api/docs/webhooks, "Static webhooks"; and the
+Standard Webhooks specification: the signature is the HMAC of `id.timestamp.body`.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import time
 import uuid
+from datetime import UTC, datetime
 from typing import TypedDict
 
 import httpx
@@ -31,6 +32,15 @@ class WebhookEvent(TypedDict):
     data: dict[str, str]
 
 
+class GeminiWebhookEvent(TypedDict):
+    """The same of Gemini's; what is delivered has its id in a header alone."""
+
+    type: str
+    version: str
+    timestamp: str
+    data: dict[str, str]
+
+
 def event(of: str, kind: str, now: float) -> WebhookEvent:
     """The event that a batch, or a response, has ended.
 
@@ -44,6 +54,22 @@ def event(of: str, kind: str, now: float) -> WebhookEvent:
         "object": "event",
         "created_at": int(now),
         "type": kind,
+        "data": {"id": of},
+    }
+
+
+def gemini_event(of: str, status: str, now: float) -> GeminiWebhookEvent:
+    """The event that a batch of Gemini's has ended. The docs say `batch.succeeded` and, in places, `batch.completed`.
+
+    Args:
+        of: Its name, `batches/…`.
+        status: How it has ended, as OpenAI calls it.
+        now: Seconds since the epoch.
+    """
+    return {
+        "type": f"batch.{'succeeded' if status == 'completed' else status}",
+        "version": "v1",
+        "timestamp": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "data": {"id": of},
     }
 
@@ -68,13 +94,15 @@ def _key(secret: str) -> bytes:
     return secret.encode()
 
 
-async def deliver(client: httpx.AsyncClient, url: str, secret: str | None, what: WebhookEvent) -> bool:
+async def deliver(
+    client: httpx.AsyncClient, url: str, secret: str | None, what: WebhookEvent | GeminiWebhookEvent
+) -> bool:
     """Send an event, to a receiver that fails a few times more; returns whether it was taken."""
-    body = orjson.dumps(what)
+    body, event_id = orjson.dumps(what), str(what.get("id") or f"msg_{uuid.uuid4().hex}")
     for attempt in range(ATTEMPTS):
         if attempt:
             await asyncio.sleep(FIRST_DELAY * 2 ** (attempt - 1))
-        headers = signed_headers(secret, str(what["id"]), body, time.time())
+        headers = signed_headers(secret, event_id, body, time.time())
         try:
             response = await client.post(url, content=body, headers=headers, timeout=TIMEOUT)
         except (httpx.HTTPError, httpx.InvalidURL):

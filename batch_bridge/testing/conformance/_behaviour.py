@@ -9,6 +9,7 @@ from typing import TypeAlias
 from batch_bridge.errors import BatchBridgeError
 from batch_bridge.testing.conformance._bench import Bench
 from batch_bridge.testing.conformance._drive import BREATH, PATIENCE
+from batch_bridge.testing.conformance._natures import kind_of
 from batch_bridge.testing.conformance._subject import Subject
 
 Run: TypeAlias = Callable[[Bench], Awaitable[None]]
@@ -26,11 +27,15 @@ class Behaviour:
         name: What is expected, in words joined by underscores.
         needs: `"server"`, faults of the server, or faculties of the provider, as in `Subject.lacks`.
         run: Does it, and raises `Nonconforming`.
+        presumes: What else a subject may lack, for which no server is needed.
+        lanes: The kinds of lanes that it is about, such as `"window"`; empty: all.
     """
 
     name: str
     needs: tuple[str, ...]
     run: Run
+    presumes: tuple[str, ...] = ()
+    lanes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.name
@@ -39,7 +44,10 @@ class Behaviour:
         """Return why a subject need not behave so, or `None` if it must."""
         if self.needs and subject.server is None:
             return "the subject has no server that can be told to fail"
-        return next((f"{each}: {subject.lacks[each]}" for each in self.needs if each in subject.lacks), None)
+        if self.lanes and kind_of(subject.lane) not in self.lanes:
+            return f"it is about {' and '.join(self.lanes)}, and the subject's lane is {subject.lane}"
+        wanted = (*self.needs, *self.presumes)
+        return next((f"{each}: {subject.lacks[each]}" for each in wanted if each in subject.lacks), None)
 
     async def check(self, subject: Subject) -> None:
         """Put a subject through it. Must be called in an event loop; leaves the server as it was.

@@ -1,5 +1,6 @@
 """What a behaviour works with: a subject, and an account of its own there."""
 
+import math
 import uuid
 from collections.abc import Sequence
 from typing import Self
@@ -37,6 +38,20 @@ class Bench:
         """Open the account a second time, as another process would."""
         self._others.append(self.subject.open(self._account))
         return self._others[-1]
+
+    @property
+    def made(self) -> int:
+        """Batches and responses that the server was made to create."""
+        return self.subject.stats.batches + self.subject.stats.responses
+
+    @property
+    def paid(self) -> int:
+        """What the server has billed, however it was asked."""
+        return self.subject.stats.paid + self.subject.stats.realtime
+
+    def batches(self, count: int) -> int:
+        """Return in how many batches so many requests are sent."""
+        return math.ceil(count / (self.provider.limits.requests or count))
 
     def asked(self, count: int) -> list[Request]:
         """Return the first questions as requests."""

@@ -35,11 +35,11 @@ class _DiesSubmitted(Ledger):
         raise _Crash
 
 
-def once(bench: Bench, outcomes: list[Outcome], *, batches: int = 1) -> None:
+def once(bench: Bench, outcomes: list[Outcome]) -> None:
     """Expect that each question has its own answer, and that each was paid once."""
     own(bench, outcomes)
     stats = bench.subject.stats
-    seen = (stats.batches, stats.paid, stats.paid_twice)
+    seen, batches = (bench.made, bench.paid, stats.paid_twice), bench.batches(len(outcomes))
     expect(seen == (batches, len(outcomes), 0), f"batches, requests paid and paid twice are {seen}")
 
 
@@ -71,9 +71,9 @@ async def lost(bench: Bench) -> None:
     doubtful = [each for each in outcomes if isinstance(each, Errored) and each.code == "submission_unknown"]
     if not doubtful:
         own(bench, outcomes)
-    expect(len(doubtful) in (0, len(outcomes)), f"the requests of one batch ended as {outcomes!r}")
-    stats = bench.subject.stats
-    expect((stats.batches, stats.paid_twice) == (1, 0), f"{stats.batches} batches, {stats.paid_twice} paid twice")
+    batches, twice = bench.batches(len(outcomes)), bench.subject.stats.paid_twice
+    expect(len(doubtful) in (0, len(outcomes) // batches), f"the requests of one batch ended as {outcomes!r}")
+    expect((bench.made, twice) == (batches, 0), f"{bench.made} batches, {twice} paid twice")
 
 
 async def adopted(bench: Bench) -> None:

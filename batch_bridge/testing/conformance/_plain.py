@@ -95,10 +95,10 @@ async def release(bench: Bench) -> None:
     """A settled batch may be released, and even cancelled, again."""
     drive = await bench.drive(asked := bench.asked(2))
     own(bench, await drive.settle(asked))
-    (batch,) = await drive.closed()
-    for _ in range(2):
-        await bench.provider.release(batch.handle)
-        await bench.provider.cancel(batch.handle)
+    for batch in await drive.closed():
+        for _ in range(2):
+            await bench.provider.release(batch.handle)
+            await bench.provider.cancel(batch.handle)
 
 
 async def sizes(bench: Bench) -> None:
@@ -117,9 +117,8 @@ async def usage(bench: Bench) -> None:
     """The tokens of a batch are those that the server has billed."""
     drive = await bench.drive(asked := bench.asked(6))
     await drive.settle(asked)
-    (batch,) = await drive.closed()
-    stats, billed = bench.subject.stats, batch.usage
+    stats, bills = bench.subject.stats, [batch.usage for batch in await drive.closed()]
     seen = (stats.input_tokens, stats.output_tokens)
-    told = None if billed is None else (billed.input_tokens, billed.output_tokens)
-    expect(told == seen, f"the batch was billed {told}, and the server has billed {seen}")
-    expect(billed is not None and bool(billed.model), f"the bill names no model: {billed!r}")
+    told = tuple(sum(getattr(each, name, 0) for each in bills) for name in ("input_tokens", "output_tokens"))
+    expect(told == seen, f"{len(bills)} batches were billed {told}, and the server has billed {seen}")
+    expect(all(each is not None and each.model for each in bills), f"a bill names no model: {bills!r}")

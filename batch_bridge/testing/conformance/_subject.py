@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Protocol, Unpack, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self, Unpack, cast
 
+from batch_bridge._core.policy.lanes import open_lane
 from batch_bridge._core.provider import Provider
 from batch_bridge.testing._server.stats import Stats
 from batch_bridge.testing._server.switches.options import ServerOptions
 from batch_bridge.testing._server.switches.settings import Settings
+from batch_bridge.testing.conformance._natures import lacks_of
 
 
 class FaultServer(Protocol):
@@ -42,9 +44,11 @@ class Subject:
             LangChain messages by an `AIMessage`.
         bad: An item that `measure` must refuse.
         frame: Bytes of a batch's input that belong to no request.
+        lane: The lane that `open` answers in; see `in_lane`.
         lacks: What the provider does not have by its nature, each with the reason: names of the server's faults
             that cannot happen to it, or `"find"`, `"cancel"`, `"fence"`, `"usage"`, `"bytes"`, `"partial"` (answers
-            of a batch that was cancelled half way).
+            of a batch that was cancelled half way), `"many"` (several requests in a batch), `"process"` (a batch of
+            another process is polled).
     """
 
     open: Callable[[str], Provider]
@@ -55,6 +59,26 @@ class Subject:
     bad: Any = None
     frame: int = 0
     lacks: Mapping[str, str] = field(default_factory=dict)
+    lane: str = "batch"
+
+    def in_lane(self, name: str, *, forms: Sequence[Any] | None = None, **lacks: str) -> Self:
+        """Return the same provider in one of its lanes, as a subject.
+
+        Args:
+            name: As in `provider.lane(name)`, such as `"flex"` or `"window:8h"`.
+            forms: The forms of item that the lane takes, if not all.
+            lacks: What it does not have besides what its kind of lane lacks by its nature.
+
+        Raises:
+            ValueError: `open` raises it, when the kit calls it, if the provider has no such lane.
+        """
+        return replace(
+            self,
+            open=lambda account: open_lane(self.open(account), name),
+            forms=self.forms if forms is None else forms,
+            lacks={**self.lacks, **lacks_of(name), **lacks},
+            lane=name,
+        )
 
     @property
     def stats(self) -> Stats:

@@ -2,17 +2,19 @@
 
 from typing import Final
 
-from batch_bridge.testing.conformance import _creating, _ending, _lines, _plain
+from batch_bridge.testing.conformance import _calls, _creating, _ending, _lines, _plain
 from batch_bridge.testing.conformance._behaviour import Behaviour
+
+_CALLS: Final = ("flex", "realtime")
 
 BEHAVIOURS: Final[tuple[Behaviour, ...]] = (
     Behaviour("every_request_gets_its_own_answer", (), _plain.own_answers),
     Behaviour("every_item_form_is_answered", (), _plain.forms),
     Behaviour("a_bad_item_harms_no_neighbour", (), _plain.bad_item),
-    Behaviour("one_flush_may_be_many_batches", (), _plain.many_batches),
+    Behaviour("one_flush_may_be_many_batches", (), _plain.many_batches, ("many",)),
     Behaviour("it_meets_one_event_loop_after_another", (), _plain.event_loops),
     Behaviour("it_works_again_after_aclose", (), _plain.closed),
-    Behaviour("another_process_polls_by_the_handle", (), _plain.another_process),
+    Behaviour("another_process_polls_by_the_handle", (), _plain.another_process, ("process",)),
     Behaviour("release_may_be_repeated", (), _plain.release),
     Behaviour("sizes_are_exact", ("server", "bytes"), _plain.sizes),
     Behaviour("what_was_billed_is_summed", ("server", "usage"), _plain.usage),
@@ -50,5 +52,10 @@ BEHAVIOURS: Final[tuple[Behaviour, ...]] = (
     Behaviour("a_crash_before_the_create_pays_once", ("server", "find", "fence"), _creating.crash_before),
     Behaviour("a_crash_after_the_create_pays_once", ("server", "find"), _creating.crash_after),
     Behaviour("two_batches_of_one_key_are_both_found", ("find",), _creating.doubled),
+    Behaviour("a_response_that_failed_for_now_may_be_sent_again", ("server",), _calls.failed_response, (), ("window",)),
+    Behaviour("a_tier_without_room_is_asked_again", ("server",), _calls.refused, (), ("flex",)),
+    Behaviour("a_call_that_failed_for_now_is_repeated", ("server",), _calls.repeated, (), _CALLS),
+    Behaviour("a_call_that_is_refused_harms_no_neighbour", ("server",), _calls.failed_call, (), _CALLS),
+    Behaviour("calls_of_a_dead_process_are_not_repeated", ("server",), _calls.interrupted, (), _CALLS),
 )
 """Each behaviour with what it needs of the server and of the provider."""

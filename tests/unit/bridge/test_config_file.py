@@ -89,8 +89,8 @@ def test_everything_reaches_its_argument(load, tmp_path):
         """
     )["night"]
     assert (bridge.name, bridge.mode, bridge.linger) == ("night", "auto", 0.5)
-    assert (bridge._attempts, bridge._deadline.after, bridge._deadline.policy) == (5, timedelta(hours=1), "pay_again")
-    assert bridge._deadline.fallback._batch._settings.defaults == {"model": "large"}
+    assert (bridge._attempts, bridge._ladder.after, bridge._ladder.policy) == (5, timedelta(hours=1), "pay_again")
+    assert bridge._ladder.providers[0]._batch._settings.defaults == {"model": "large"}
     assert bridge.poll_interval == timedelta(seconds=90)
     assert bridge._retention == timedelta(days=2)
     assert bridge._flush == FlushPolicy(max_requests=5, max_age=None, max_idle=10)

@@ -201,7 +201,7 @@ def test_what_others_have_used_up_is_given_back_in_time():
 
 
 def test_requests_of_other_deadlines_are_batches_of_their_own():
-    waiting = [wait(n)._replace(deadline=timedelta(seconds=1 + n % 2)) for n in range(4)]
+    waiting = [wait(n)._replace(kind=timedelta(seconds=1 + n % 2)) for n in range(4)]
     assert admitted(governor(), waiting, Limits(batches=1)) == "0"
     assert admitted(governor(), waiting, Limits(batches=2)) == "0123"
 

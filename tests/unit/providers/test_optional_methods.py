@@ -84,9 +84,10 @@ def test_a_provider_that_delegates_has_a_realtime_way(mode):
 
 def test_a_deadline_is_kept_by_the_realtime_way_of_a_provider_that_delegates():
     hour = timedelta(hours=1)
-    assert Bridge(Delegates(Whole()), deadline=hour)._deadline.after == hour
+    assert Bridge(Delegates(Whole()), deadline=hour).deadline == hour
     fallback = Delegates(Whole())
-    assert Bridge(FakeProvider(), deadline=hour, fallback=fallback)._deadline.fallback._batch is fallback
+    _, late = Bridge(FakeProvider(), deadline=hour, fallback=fallback).providers
+    assert late._batch is fallback
 
 
 def test_answers_of_a_provider_that_delegates_can_be_kept(tmp_path):

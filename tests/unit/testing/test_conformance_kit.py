@@ -84,6 +84,35 @@ def test_what_a_provider_lacks_excuses_it():
     assert BY_NAME["a_create_whose_answer_was_lost_is_not_repeated"].excuse(lame) is None
 
 
+def test_a_lane_lacks_what_its_kind_lacks_by_its_nature():
+    in_window, in_flex = (subject(server=Server()).in_lane(name, usage="none") for name in ("window:8h", "flex"))
+    adopted, many, process = (
+        BY_NAME[name]
+        for name in (
+            "a_create_whose_answer_was_lost_is_adopted",
+            "one_flush_may_be_many_batches",
+            "another_process_polls_by_the_handle",
+        )
+    )
+    assert adopted.excuse(in_window) == "find: responses cannot be listed"
+    assert many.excuse(in_window) == "many: each request is a batch of its own"
+    assert process.excuse(in_window) is None
+    assert process.excuse(in_flex) == "process: a call belongs to the process that made it"
+    assert many.excuse(subject()) is process.excuse(subject()) is None
+    assert BY_NAME["what_was_billed_is_summed"].excuse(in_window) == "usage: none"
+
+
+def test_a_behaviour_of_some_lanes_is_not_asked_of_others():
+    refused = BY_NAME["a_tier_without_room_is_asked_again"]
+    assert refused.excuse(subject(server=Server())) == "it is about flex, and the subject's lane is batch"
+    assert refused.excuse(subject(server=Server()).in_lane("flex")) is None
+
+
+def test_a_lane_that_the_provider_lacks_is_an_error_that_names_it():
+    with pytest.raises(ValueError, match="has no lane 'flex'"):
+        subject().in_lane("flex").open("any")
+
+
 def test_faults_are_taken_back():
     server = Server()
     with pytest.raises(ZeroDivisionError), subject(server=server).faults(latency=3.0, line_failure_status=429):

@@ -1,0 +1,129 @@
+"""What is paid twice because a lane was left is counted once, whoever dies meanwhile; what is paid once is not."""
+
+import pytest
+from fakes import at, ended
+from ladder_world import Clock, Lane, World, request
+
+from batch_bridge._core.models import Errored, Succeeded
+
+
+def constant(seconds):
+    return lambda _: seconds
+
+
+def lanes(clock, flex, realtime):
+    """Return two lanes that cannot stop, and what an answer takes there."""
+    return [
+        Lane("flex", clock, constant(flex), stops=False),
+        Lane("realtime", clock, constant(realtime), stops=False),
+    ]
+
+
+async def opened(clock, *given):
+    world = World(given, clock)
+    await world.open()
+    return world
+
+
+async def go_on(world, until):
+    """Tick until nothing is due before a time."""
+    while world.clock.seconds < until:
+        tick = await world.engine.tick(world.clock.now)
+        due = until if tick.wake_at is None else (tick.wake_at - at(0)).total_seconds()
+        world.clock.seconds = min(max(due, world.clock.seconds + 0.001), until)
+
+
+async def counted(world):
+    return sum(each.paid_twice for each in await world.engine.closed_batches())
+
+
+async def test_what_was_delivered_before_the_process_died_is_counted():
+    clock = Clock()
+    world = await opened(clock, *lanes(clock, 2000, 20))
+    await world.run([(0, request(1, 900))])
+    await world.open()
+    await world.drain()
+    assert sum(lane.paid.total() for lane in world.lanes.values()) == 2
+    assert await counted(world) == 1
+
+
+async def test_what_the_next_lane_answers_too_is_counted_after_a_restart():
+    clock = Clock()
+    world = await opened(clock, *lanes(clock, 880, 200))
+    await world.engine.collect([request(1, 900)], clock.now)
+    await go_on(world, 881)
+    (second,) = world.engine.flights
+    assert (second.batch.terms.lane, second.batch.left) == ("realtime", "cancelled")
+    await world.open()
+    await go_on(world, 2000)
+    assert sum(lane.paid.total() for lane in world.lanes.values()) == 2
+    assert await counted(world) == 1
+
+
+async def test_what_the_lane_that_was_left_answers_first_is_counted_once_after_a_restart():
+    """That lane still has others to answer, and both lanes answer this one: they are two, and one of them is too many."""
+    clock = Clock()
+    world = await opened(clock, *lanes(clock, 880, 200))
+    await world.engine.collect([request(1, 900)], clock.now)
+    await go_on(world, 845)
+    first, second = sorted(world.engine.flights, key=lambda flight: flight.batch.terms.lane != "")
+    assert first.batch.left == "overdue"
+    answers = [(request(1, 900).id, Succeeded({"lane": "flex", "n": 1}))]
+    await world.engine._settler._keep(first, answers, clock.now)
+    assert first.batch.gave == second.batch.elsewhere == (answers[0][0],)
+    await world.open()
+    await go_on(world, 2000)
+    assert sum(lane.paid.total() for lane in world.lanes.values()) == 2
+    assert await counted(world) == 1
+
+
+@pytest.mark.parametrize("is_delivered", [False, True])
+async def test_what_is_cancelled_after_it_has_moved_is_paid_once(is_delivered):
+    clock = Clock()
+    flex, realtime = lanes(clock, 880, 200)
+    realtime.room = 0
+    world = await opened(clock, flex, realtime)
+    asked = request(1, 900)
+    await world.engine.collect([asked], clock.now)
+    await go_on(world, 845)
+    await world.engine.cancel([asked.id], clock.now)
+    if is_delivered:
+        await world.engine.forget([asked.id])
+    await go_on(world, 2000)
+    assert (flex.paid.total(), realtime.paid.total()) == (1, 0)
+    assert await counted(world) == 0
+
+
+class Failing(Lane):
+    async def poll(self, handle, members):
+        return ended({each.id: Errored("no", code="bad") for each in self.sent[handle["id"]].requests})
+
+
+@pytest.mark.parametrize("is_delivered", [False, True])
+async def test_what_fails_in_the_next_lane_is_paid_once(is_delivered):
+    clock = Clock()
+    flex, _ = lanes(clock, 880, 1)
+    world = await opened(clock, flex, Failing("realtime", clock, constant(1)))
+    asked = request(1, 900)
+    await world.engine.collect([asked], clock.now)
+    await go_on(world, 860)
+    assert isinstance((await world.engine.outcomes([asked.id]))[asked.id], Errored)
+    if is_delivered:
+        await world.engine.forget([asked.id])
+    await go_on(world, 2000)
+    assert flex.paid.total() == 1
+    assert await counted(world) == 0
+
+
+async def test_what_nobody_asks_for_again_after_a_restart_keeps_the_answer_of_the_lane_that_was_left():
+    clock = Clock()
+    flex, realtime = lanes(clock, 880, 200)
+    realtime.room = 0
+    world = await opened(clock, flex, realtime)
+    asked = request(1, 900)
+    await world.engine.collect([asked], clock.now)
+    await go_on(world, 845)
+    await world.open()
+    await go_on(world, 900)
+    assert await world.engine.collect([asked], clock.now) == {asked.id}
+    assert await counted(world) == 0
