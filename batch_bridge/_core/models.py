@@ -358,6 +358,7 @@ class Terms:
         lane: In which lane it was sent, if not in the bridge's own; `"fallback"` where that is another provider.
         deadline: How long its requests may take, where they said so themselves.
         prefixes: Keys of the prefixes that it writes into the provider's cache, while others wait for that.
+        barred: Lanes that its requests do not go to: they refuse them, or were left.
     """
 
     asked_at: datetime | None = None
@@ -365,6 +366,7 @@ class Terms:
     lane: str = ""
     deadline: timedelta | None = None
     prefixes: tuple[str, ...] = ()
+    barred: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

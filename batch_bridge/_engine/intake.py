@@ -67,7 +67,10 @@ def judge(
 def _placed(  # noqa: PLR0917  # what `judge` knows
     state: State, ladder: Ladder, request: Request, asked_at: datetime, now: datetime, lanes: Sequence[LadderLane]
 ) -> Waiting | Errored:
-    """Return a request as it is queued for one of several lanes; one that refuses it is passed over."""
+    """Return a request as it is queued for one of several lanes; one that refuses it is passed over.
+
+    If each of them does, it goes to one that it has left: a late answer is better than none.
+    """
     after = ladder.time_of(request.deadline)
     left = None if after is None else asked_at + after - now
     if not ladder.chooses:
@@ -75,17 +78,22 @@ def _placed(  # noqa: PLR0917  # what `judge` knows
         measured = _measured(state, request, asked_at, lane)
         known = [each.rung for each in lanes]
         return measured if isinstance(measured, Errored) else _timed(ladder, measured, lane, known, now)
-    judged = {lane.name: _measured(state, request, asked_at, lane) for lane in lanes}
-    able = [lane for lane in lanes if isinstance(judged[lane.name], Waiting)]
-    if not able:
+    judged = {lane.name: _measured(state, request, asked_at, lane) for lane in ladder.lanes}
+    takers = [lane for lane in ladder.lanes if isinstance(judged[lane.name], Waiting)]
+    if not takers:
         return judged[lanes[0].name]
+    able = [lane for lane in takers if lane in lanes] or takers[-1:]
     rungs = [ladder.rung(lane, _group(judged[lane.name]), state.history) for lane in able]
     choice = choose(rungs, left)
     if not choice.meets:
         state.too_short[request.id] = choice.rung.name
     lane = next(each for each in able if each.name == choice.rung.name)
     chosen = judged[lane.name]
-    return chosen if isinstance(chosen, Errored) else _timed(ladder, chosen, lane, rungs, now)
+    if isinstance(chosen, Errored):
+        return chosen
+    left = ladder.left_by(state.ledger.tries(request.id))
+    barred = tuple(each.name for each in ladder.lanes if each not in takers or each.name in left)
+    return _timed(ladder, chosen._replace(barred=barred), lane, rungs, now)
 
 
 def requeued(state: State, waiting: Waiting, now: datetime) -> Waiting | None:
@@ -101,8 +109,8 @@ def requeued(state: State, waiting: Waiting, now: datetime) -> Waiting | None:
     if ladder is None:
         return None if name else waiting
     left = ladder.left_by(state.ledger.tries(waiting.id))
-    lanes = [lane for lane in ladder.lanes if lane.name not in left]
     lane = ladder.lane(name) if name else ladder.home
+    lanes = [each for each in ladder.lanes if each.name not in left.union(waiting.barred)]
     if lane not in lanes or lane is None:
         return None
     rungs = [ladder.rung(each, group, state.history) for each in lanes]
@@ -115,7 +123,7 @@ def _timed(ladder: Ladder, waiting: Waiting, lane: LadderLane, rungs: Sequence[R
     if due_at is None:
         return waiting._replace(group=group, kind=kind)
     here = next(rung for rung in rungs if rung.name == lane.name)
-    others = [] if ladder.is_last(lane) else [rung for rung in rungs if rung is not here]
+    others = [] if here is rungs[-1] else [rung for rung in rungs if rung is not here]
     is_at_once = ladder.chooses and not lane.is_pooled
     late_at = leaves_at(here, others, since=since, due_at=due_at, is_refused=is_at_once)
     if late_at is None and ladder.expires:

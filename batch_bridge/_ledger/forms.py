@@ -163,6 +163,8 @@ def terms_row(terms: Terms) -> dict[str, Any]:
         row["deadline"] = terms.deadline.total_seconds()
     if terms.prefixes:
         row["prefixes"] = list(terms.prefixes)
+    if terms.barred:
+        row["barred"] = list(terms.barred)
     return row
 
 
@@ -172,8 +174,8 @@ def _terms(row: Any) -> Terms:
     asked_at = row.get("asked_at")
     own = read_seconds(row.get("deadline"))
     lane = row.get("lane") or ("fallback" if row.get("fallback") else "")  # so it was written before there were ladders
-    prefixes = tuple(row.get("prefixes", ()))
-    return Terms(_time(asked_at) if asked_at is not None else None, row["bytes"], lane, own, prefixes)
+    prefixes, barred = tuple(row.get("prefixes", ())), tuple(row.get("barred", ()))
+    return Terms(_time(asked_at) if asked_at is not None else None, row["bytes"], lane, own, prefixes, barred)
 
 
 def blind_row(blind: Blind) -> list[float]:

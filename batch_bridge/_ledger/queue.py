@@ -105,6 +105,8 @@ def _row(waiting: Waiting) -> dict[str, Any]:
         row["deadline"] = waiting.deadline.total_seconds()
     if waiting.prefix is not None:
         row["prefix"] = [waiting.prefix.key, waiting.prefix.lasts.total_seconds()]
+    if waiting.barred:
+        row["barred"] = list(waiting.barred)
     return row
 
 
@@ -114,4 +116,5 @@ def _waiting(request_id: str, row: Mapping[str, Any]) -> Waiting:
     if given := row.get("prefix"):
         key, lasts = given
         prefix = CachedPrefix(key, timedelta(seconds=lasts))
-    return Waiting(request_id, row["group"], row["bytes"], at, row["key"], own, prefix=prefix)
+    barred = tuple(row.get("barred", ()))
+    return Waiting(request_id, row["group"], row["bytes"], at, row["key"], own, prefix=prefix, barred=barred)

@@ -14,6 +14,7 @@ class Waiting(NamedTuple):
     `bytes` is its share of a batch's input; `key` is what its answer is known by (see `_sharing`), where that is asked;
     `deadline` is its own, where it has one; `tenant` is whose it is, where there are several; `thread` is who waits.
     `late_at` is when it leaves the lane that it waits for; those of one `kind` may share a batch.
+    `barred` are lanes that it does not go to: they refuse it, or it has left them.
     `prefix` is how its prompt begins, where it waits until that is in the provider's cache.
     """
 
@@ -28,6 +29,7 @@ class Waiting(NamedTuple):
     late_at: datetime | None = None
     kind: object = None
     prefix: CachedPrefix | None = None
+    barred: tuple[str, ...] = ()
 
 
 def cap(limits: Limits, max_requests: int, max_bytes: int | None) -> Limits:

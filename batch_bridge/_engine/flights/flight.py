@@ -45,6 +45,8 @@ class Flight:
         stopping: The provider is to be told that it should stop.
         is_late: Its requests leave its lane, and what follows from that has been begun.
         look: Done once a look in the background has ended.
+        is_looking: The last look has not ended.
+        is_put_off: Its requests leave its lane a little later, because a look had not ended.
         rings: Whether the provider notifies us of its news.
         told_at: When a webhook has named it last.
         asked: Whether a webhook or a person has asked for a look since the last good one.
@@ -81,6 +83,8 @@ class Flight:
     stopping: bool = False
     is_late: bool = False
     look: "asyncio.Future[None] | None" = None
+    is_looking: bool = False
+    is_put_off: bool = False
     rings: bool = False
     told_at: datetime | None = None
     asked: bool = False

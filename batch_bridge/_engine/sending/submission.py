@@ -168,7 +168,8 @@ class Sender:
         asked_at, size = min(each.queued_at for each in members), sum(each.bytes for each in members)
         name, group = lane_of_group(members[0].group)
         own = members[0].deadline if state.ladder is None else state.ladder.deadline_of(members)
-        intent = Intent(key, ids, group, now, None, keys, shared, Terms(asked_at, size, name, own, prefixes))
+        terms = Terms(asked_at, size, name, own, prefixes, members[0].barred)  # the others are of its kind
+        intent = Intent(key, ids, group, now, None, keys, shared, terms)
         waiting = {each.id: each for each in members}
         flight = Flight(intent, now, first_pause(state.interval), next_look(state, intent, now), waiting=waiting)
         again = [] if is_new else [each for each in ids if tries(each)]

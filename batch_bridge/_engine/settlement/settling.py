@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Final
 
 from batch_bridge import events
 from batch_bridge._core import outcomes as _outcome
@@ -41,6 +42,8 @@ from batch_bridge.errors import BadPollResultError, BatchFailed, ProviderUnavail
 
 logger = logger_of(__name__)
 
+_LOOKS_ON: Final = timedelta(seconds=30)
+"""How long a batch that is left may be looked at before its requests move on."""
 _DELIVERED = Succeeded(None)
 """Stands for an answer that is not read any more."""
 
@@ -55,7 +58,7 @@ class Settler:
 
     async def poll(self, flight: Flight, batch: SubmittedBatch, now: datetime) -> None:
         """Ask how a batch is, and settle what is known."""
-        state = self._state
+        state, flight.is_looking = self._state, False
         try:
             sent = tuple(lines(batch)) if batch.shared else batch.members
             deduplication = state.deduplication_in(state.lane_of(batch))
@@ -99,6 +102,8 @@ class Settler:
             flight.due = now + timedelta(seconds=min(max(reply.again_in, 0.0), LONGEST_PAUSE.total_seconds()))
         if self._goes_on(flight, reply, now):
             return
+        if flight.is_put_off and flight.leaves_at is not None:
+            flight.leaves_at = now  # what it was waited for has shown that the batch has not ended
         await _looks.good(state, flight)
         if flight.since is None or flight.done != reply.done:
             flight.since = now
@@ -116,6 +121,7 @@ class Settler:
 
     def _goes_on(self, flight: Flight, reply: InProgress, now: datetime) -> bool:
         """Return whether a look is still on its way: no good one yet, and no news of a batch that is answered here."""
+        flight.is_looking = reply.looking
         flight.look = reply.news if reply.looking else None
         if flight.look is not None:
             flight.look.add_done_callback(lambda _: self._ring(flight, now))
@@ -251,16 +257,19 @@ class Settler:
         """Have a batch's requests move on, whatever becomes of it, and stop it.
 
         It is looked at once more, because it may have ended; its unanswered requests then go to the next lane at once,
-        or expire without one.
+        or expire without one. A look that takes longer is waited for, once: its answers may be on their way.
         """
         state, ladder = self._state, self._state.ladder
-        flight.leaves_at = None
         look_at_once = getattr(state.who(batch), "look_at_once", None)
         if look_at_once is not None:
             look_at_once(batch.handle)
         with contextlib.suppress(BadPollResultError):  # it is logged, and no caller waits for a corrected poll
             await self.poll(flight, batch, now)
+        flight.leaves_at = None
         if state.flights.get(flight.batch.key) is not flight or not isinstance(flight.batch, SubmittedBatch):
+            return True
+        if flight.is_looking and not flight.is_put_off:
+            flight.leaves_at, flight.is_put_off = now + _LOOKS_ON, True
             return True
         self._tell_late(flight)
         flight.stopping = True

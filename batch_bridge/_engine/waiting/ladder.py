@@ -151,11 +151,12 @@ class Ladder:
         return min((due_at for each in members if (due_at := self.due_at(each))), default=first) - first
 
     def kind(self, waiting: Waiting) -> object:
-        """Return what requests of one batch have in common besides their group: deadlines that are like each other."""
+        """Return what requests of one batch have in common besides their group: like deadlines, and lanes to go to."""
         after = self.time_of(waiting.deadline)
         if not self.chooses or after is None:
             return waiting.deadline
-        return int(_STEPS * math.log2(max(after.total_seconds(), 1.0)))
+        step = int(_STEPS * math.log2(max(after.total_seconds(), 1.0)))
+        return (step, *waiting.barred) if waiting.barred else step
 
     def left_by(self, tries: Sequence[Attempt]) -> set[str]:
         """Return the lanes that a request has left because it was late there."""

@@ -88,7 +88,8 @@ class Lane:
         if sent.stopped is not None and (sent.ends is None or sent.stopped < sent.ends):
             return ended({each.id: Cancelled("stopped") for each in sent.requests})
         if sent.ends is not None and sent.ends <= now:
-            self.paid.update({each.id: 1 for each in sent.requests if each.id not in self.told(handle)})
+            told = self.told(handle)
+            self.paid.update({each.id: 1 for each in sent.requests if each.id not in told})
             return ended({each.id: Succeeded({"lane": self.name, "n": each.item["n"]}) for each in sent.requests})
         again = 600.0 if sent.ends is None else sent.ends - now
         return InProgress(0, len(sent.requests), again_in=max(min(again, 600.0), 0.001))
