@@ -12,7 +12,7 @@ from postgres import cluster
 from procrastinate.jobs import Status
 
 from batch_bridge import Bridge
-from batch_bridge.pool import Pool, _pool
+from batch_bridge.pool import Pool
 from batch_bridge.pool._thread_table import queue_of
 
 
@@ -82,8 +82,7 @@ async def test_a_job_that_two_workers_find_stalled_is_run_again_once(postgres):
         assert [status for status, _ in jobs(postgres)] == ["todo"]
 
 
-async def test_a_thread_that_has_lost_its_job_is_run(postgres, monkeypatch):
-    monkeypatch.setattr(_pool, "_RESCUE", 0.05)
+async def test_a_thread_that_has_lost_its_job_is_run(postgres):
     async with made(postgres) as pool:
         await pool.submit([{"q": "a"}, {"q": "b"}], run_id=pool._name)
         assert delete_jobs(postgres) == 2

@@ -29,7 +29,6 @@ def killed(monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(_submissions.Submissions, "_sweep", sweep)
-        patch.setattr(_submissions, "_LINGER", 1000)
         yield patch
 
 
@@ -50,7 +49,6 @@ async def test_a_row_that_was_left_of_a_thread_that_has_moved_on_is_dropped(tmp_
 
 
 async def test_a_sweep_that_fails_is_made_again_and_does_not_break_the_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(_submissions, "_LINGER", 0.01)
     desk, path, failed = Desk(), tmp_path / "run.db", asyncio.Event()
     async with opened(path, desk) as runner:
         submissions = runner._submissions
