@@ -91,8 +91,8 @@ def _placed(  # noqa: PLR0917  # what `judge` knows
     chosen = judged[lane.name]
     if isinstance(chosen, Errored):
         return chosen
-    left = ladder.left_by(state.ledger.tries(request.id))
-    barred = tuple(each.name for each in ladder.lanes if each not in takers or each.name in left)
+    before = ladder.left_by(state.ledger.tries(request.id))
+    barred = tuple(each.name for each in ladder.lanes if each not in takers or each.name in before)
     return _timed(ladder, chosen._replace(barred=barred), lane, rungs, now)
 
 

@@ -1,5 +1,6 @@
 """Threads belong to users: the bridge serves all of them through a service, and nobody sees what is another's."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -108,8 +109,11 @@ async def test_a_user_orders_for_threads_of_that_user_alone(deployed) -> None:
                 await bob.runs.wait(None, "bridge", input={"cancel": what, "id": f"theft {number}"})
             await bob.runs.wait(None, "bridge", input={"cancel": {"thread_id": his}, "id": "own"})
             assert "RequestCancelled" in await bob.error(his)
-            shown = await service.bridge()
-            done = {each["id"]: each["requests"] for each in shown["commands"]}
+            async with asyncio.timeout(30):  # what was done is shown once the thread's run has ended
+                while "own" not in (
+                    done := {each["id"]: each["requests"] for each in (await service.bridge())["commands"]}
+                ):
+                    await asyncio.sleep(0.2)
             assert (done["theft 0"], done["theft 1"], done["own"]) == (0, 0, 1)
             assert (await ann.look(hers))["status"] == "interrupted"
         finally:

@@ -83,7 +83,7 @@ async def test_failures_are_grouped_by_code_with_the_rule_that_applies():
     requests, threads = seen["failures"]
     assert (requests["of"], requests["count"], threads["of"], threads["count"]) == ("request", 2, "thread", 2)
     assert set(threads["threads"]) == {"eval:0", "eval:1"}
-    assert "mend the request" in requests["rule"]
+    assert "correct the request" in requests["rule"]
 
 
 def test_a_killed_run_is_stuck_until_the_same_command_goes_on_and_the_server_counts_the_same():

@@ -11,6 +11,7 @@ TESTS = Path(__file__).parents[1]
 NO_ROOMS = {"docs", "project"}
 """Folders of tests of the whole package."""
 FREELY = {
+    "core/test_serialized.py": "providers.openai._lines",  # a request that is kept as bytes, and the lines that are cut of them
     "providers/test_window_looks.py": "bridge._mode_switch",  # a window, and the same window inside a switch
     "testing/test_conformance_kit.py": "providers._callables",  # the kit is run on a provider of the user's own functions
 }
