@@ -15,7 +15,8 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-SECRET = {"OPENAI_WEBHOOK_SECRET": "whsec_" + base64.b64encode(bytes(24)).decode()}
+_SECRET = "whsec_" + base64.b64encode(bytes(24)).decode()
+SECRET = {"OPENAI_WEBHOOK_SECRET": _SECRET, "GEMINI_WEBHOOK_SECRET": _SECRET, "OPENROUTER_WEBHOOK_SECRET": _SECRET}
 
 
 @pytest.fixture(scope="module")
