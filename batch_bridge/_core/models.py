@@ -100,7 +100,7 @@ class Serialized(Request):
         self,
         id: str,  # noqa: A002
         thread: str,
-        data: bytes,
+        data: bytes | None = None,
         tenant: str = "",
         sample: str = "",
         deadline: timedelta | None = None,
@@ -110,10 +110,11 @@ class Serialized(Request):
         is_priced: bool = False,  # noqa: FBT001, FBT002  # as it is in `Request`
         *,
         is_conversation: bool = False,
+        item: JSON = None,
     ) -> None:
         self.id = id  # type: ignore[misc]
         self.thread = thread  # type: ignore[misc]
-        self.data = data
+        self.data = orjson.dumps(item) if data is None else data  # `dataclasses.replace` gives the item
         self.tenant = tenant  # type: ignore[misc]
         self.sample = sample  # type: ignore[misc]
         self.deadline = deadline  # type: ignore[misc]

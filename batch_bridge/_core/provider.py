@@ -152,13 +152,14 @@ def knows_conversations(measure: Measuring) -> Measuring:
 
     It is said of the function, so that it is not true of a `measure` that takes this one's place, or wraps it.
     """
-    measure.knows_conversations = True  # type: ignore[attr-defined]
+    measure.knows_conversations = measure  # type: ignore[attr-defined]  # names itself: `functools.wraps` copies it
     return measure
 
 
 def conversations_of(provider: Provider) -> tuple[LineFrame, str] | None:
     """Return the line and the group of every conversation whose item is kept as bytes, if a provider knows them."""
-    if not getattr(provider.measure, "knows_conversations", False):
+    function = getattr(provider.measure, "__func__", provider.measure)
+    if getattr(function, "knows_conversations", None) is not function:
         return None
     asked: Any = getattr(provider.measure, "__self__", provider)  # a lane may measure by another provider's function
     known: tuple[LineFrame, str] | None = asked.conversations()

@@ -109,10 +109,10 @@ class Batcher(Generic[ItemT, AnswerT]):
         on_complete: Called with the `Progress` whenever every item has ended.
         callback_workers: Threads in which callbacks run in parallel; `0` runs them in order, on the Batcher's own
             thread, which a slow one blocks.
-        relax_gc: While a thousand requests and more wait here, set the thresholds of Python's garbage collector to
-            20,000, 5 and 5, for the whole process, if they are Python's own, and put them back then: the answers of a
-            large batch are many objects without cycles, and looking through them takes a quarter of the time. `False`
-            changes nothing.
+        relax_gc: Once a thousand requests wait here, and until all are answered, set the thresholds of Python's garbage
+            collector to 20,000, 5 and 5, for the whole process, if they are Python's own, and put them back then: the
+            answers of a large batch are many objects without cycles, and looking through them takes a quarter of the
+            time. `False` changes nothing.
         notify: A URL of apprise, or several, to which a notice goes when a batch has ended or nothing moves: counts and
             the receipt. One that cannot be sent harms nothing. It needs the extra `notify`.
         flush: The flush policy, in place of `max_batch_size`, `max_batch_age`, `max_batch_idle` and

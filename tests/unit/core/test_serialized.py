@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import functools
 import io
 import json
 import math
@@ -165,6 +166,24 @@ def test_nobody_goes_past_a_measure_that_takes_the_place_of_the_providers():
     assert conversations_of(OpenAIBatch(model="m")) is not None
     assert conversations_of(ByTenant(model="m")) is None
     assert conversations_of(Around(OpenAIBatch(model="m"))) is None
+
+
+def test_a_measure_that_wraps_as_functools_does_is_asked():
+    class Checked(OpenAIBatch):
+        @functools.wraps(OpenAIBatch.measure)
+        def measure(self, request):
+            return super().measure(request)
+
+    assert conversations_of(Checked(model="m")) is None
+
+
+def test_a_copy_with_another_field_is_the_request_with_that_field():
+    kept = Serialized("a" * 32, "t", b'[{"role":"user"}]', "tenant", is_conversation=True)
+    other = dataclasses.replace(kept, item={"n": 1})
+    assert (other.id, other.thread, other.tenant, other.item, other.line) == (kept.id, "t", "tenant", {"n": 1}, None)
+    assert not other.is_conversation
+    assert dataclasses.replace(kept, tenant="other").item == kept.item
+    assert dataclasses.replace(kept, tenant="other") == Request("a" * 32, "t", kept.item, "other")
 
 
 def test_digits_of_an_id_or_a_fraction_are_no_long_number():
