@@ -125,7 +125,7 @@ class Ended:
         closed: The batches that were settled.
         steps: Of the last process.
         died: Whether the first process did.
-        unheard: Calls of a model that it had begun, and those that the last process has cut off.
+        unheard: Calls of a model that it had begun.
     """
 
     outcomes: list[Outcome]
@@ -191,8 +191,7 @@ class Lane:
                 world.life = world.life if not life.is_dead else _dead()
                 for each in (provider, *(() if ladder is None else ladder.providers)):
                     await each.aclose()
-            cut = sum(each.startswith("before call") - each.startswith("after call") for each in life.seen)
-            return Ended([outcomes[each] for each in ids], closed, life.seen, died, unheard + cut)
+            return Ended([outcomes[each] for each in ids], closed, life.seen, died, unheard)
         raise AssertionError("the second process died of nothing")
 
 

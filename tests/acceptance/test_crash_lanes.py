@@ -141,17 +141,12 @@ async def test_a_ladder_that_is_left_twice_pays_nothing_twice(server, world):
     await die_everywhere(world, server, asked, check, verbs=verbs, most=8, latency=3600, response_seconds=1e9)
 
 
-@pytest.mark.xfail(
-    reason="a restart between leaving a lane and the next lane's call: an answer of the lane that was left, which comes "
-    "while that call has only begun, is not counted",
-    strict=False,
-)
 async def test_a_ladder_that_pays_again_counts_what_arrives_twice(server, world):
     def check(step, ended, answered, stats):
         twice = sum(each.paid_twice for each in ended.closed)
-        uncounted = stats.paid + stats.realtime - answered - twice
+        assert stats.paid + stats.realtime - twice >= answered, step  # what is counted was paid twice
         lost = ended.unheard + step.startswith("after call")  # what a call of the dead process came to, nobody knows
-        assert 0 <= uncounted <= lost, step
+        assert stats.paid + stats.realtime - FEW - twice <= lost, step  # and what was paid twice is counted
 
     asked = ladder("batch", "realtime", deadline=timedelta(hours=25), policy="pay_again")
     verbs = ("submit", "poll", "cancel", "call")
