@@ -55,7 +55,7 @@ async def ticking(
     from langgraph.store.postgres.aio import AsyncPostgresStore  # noqa: PLC0415
 
     from batch_bridge._server.port.aegra import AegraServer  # noqa: PLC0415
-    from batch_bridge._server.postgres import connections  # noqa: PLC0415
+    from batch_bridge._server.port.postgres import connections  # noqa: PLC0415
     from batch_bridge._server.ticker import Ticker  # noqa: PLC0415
 
     found = _database(dsn)

@@ -22,7 +22,7 @@ from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._ledger.patience import Patience, PatientRows, is_transient, patient_saver
 from batch_bridge._node.given_items import check_items
 from batch_bridge._node.platform.inbox import note_row
-from batch_bridge._server.postgres import connections
+from batch_bridge._server.port.postgres import connections
 from batch_bridge._server.ticker import Ticker
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import LegLostError, RunnerStateError, SubmittedThreadError, UnknownThreadError

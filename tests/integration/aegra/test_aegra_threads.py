@@ -17,8 +17,8 @@ from postgres import cluster
 from batch_bridge._core.payload.interrupt_payload import Asked, interrupt_value, to_json
 from batch_bridge._node.platform.client import ON_BEHALF_OF, Access
 from batch_bridge._server.port.aegra import AegraServer
+from batch_bridge._server.port.postgres import connections
 from batch_bridge._server.port.threads import ThreadBusyError
-from batch_bridge._server.postgres import connections
 from batch_bridge.errors import BridgeUnreachableError
 
 TABLES = (
