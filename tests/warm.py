@@ -188,6 +188,7 @@ class Warm:
                 self._process = subprocess.Popen(
                     [sys.executable, __file__, str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
+                    cwd=Path(__file__).parent,  # that of a test is gone after it, and an import may ask for it
                     stdin=subprocess.DEVNULL,
                     env=os.environ | {"LANGSMITH_TRACING": "false"},
                 )
