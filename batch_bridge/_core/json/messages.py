@@ -31,12 +31,12 @@ def encode(value: object, *, what: str = "the item") -> JSON:
 
 
 def encode_bytes(value: object) -> tuple[bytes, bool]:
-    """Return a value that may hold messages as JSON's bytes, and whether it is a list of dicts that holds none.
+    """Return a value that may hold messages as JSON's bytes, and whether it is a list of dicts, and holds none.
 
     Raises:
         JSONError: It holds something that JSON cannot carry.
     """
-    is_conversation = type(value) is list
+    is_conversation = type(value) is list and bool(value)
     is_flat = is_conversation
     for message in value if is_conversation else ():  # type: ignore[attr-defined]
         if type(message) is not dict:
