@@ -257,7 +257,7 @@ def within_budget(
 
     A request that was sent before is counted already.
     """
-    if state.till.counts_nothing or not any(each.thread for each in accepted):
+    if state.till.counts_nothing or not any([each.thread for each in accepted]):  # noqa: C419  # without a call for each
         return list(accepted), {}
     queue, entering = state.opened(), list[Waiting]()
     refused: dict[str, Outcome] = {}

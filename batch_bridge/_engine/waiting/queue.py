@@ -14,7 +14,7 @@ from batch_bridge._core.policy.flush_policy import QueueSummary
 from batch_bridge._engine.waiting.turns import Turns
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Lane:
     """The requests of one tenant in one group, oldest first. `places` are theirs among all, by id."""
 
@@ -269,6 +269,11 @@ class Queue:
                 self._turns.take(request)
             self._turns.forget_even()
 
+    def still_there(self, requests: Iterable[Waiting]) -> list[Waiting]:
+        """Return those of some requests that are queued, in their order."""
+        waiting = self._waiting
+        return [each for each in requests if each.id in waiting]
+
     def discard(self, request_id: str) -> bool:
         """Drop a request, and return whether it was queued."""
         lane = self._waiting.pop(request_id, None)
@@ -292,10 +297,10 @@ class Queue:
 
     def discard_all(self, requests: Sequence[Waiting]) -> tuple[Waiting, ...]:
         """Drop requests, and return those that were queued, in their order."""
-        lanes = {id(lane): lane for each in requests if (lane := self._waiting.get(each.id)) is not None}
-        if len(lanes) != 1:
+        lanes = set(map(self._waiting.get, [each.id for each in requests]))
+        lane = lanes.pop() if len(lanes) == 1 else None
+        if lane is None:
             return tuple([each for each in requests if self.discard(each.id)])
-        ((lane,),) = [tuple(lanes.values())]
         queued = [each for each in requests if self._waiting.pop(each.id, None) is not None]
         if len(queued) == len(lane.waiting):
             size = lane.bytes
