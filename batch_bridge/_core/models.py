@@ -174,8 +174,8 @@ class Attempt:
 class Succeeded:
     """The provider answered.
 
-    `answer` is JSON; `is_plain` if it is known to hold no LangChain message. `cost` is what was paid for it, if the
-    request asked for it.
+    `answer` is JSON; `is_plain` if `orjson` has read it, and it is known to hold no LangChain message. `cost` is what
+    was paid for it, if the request asked for it.
     """
 
     answer: JSON

@@ -77,10 +77,11 @@ def hand_back(submissions: Iterable[Submission], action: Callable[[Submission], 
     """Resolve or fail tickets, each on its own loop, with one crossing for each loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[Submission]] = {}
     for submission in submissions:
-        if submission.loop is None:
+        loop = submission.loop
+        if loop is None:
             action(submission)
         else:
-            by_loop.setdefault(submission.loop, []).append(submission)
+            by_loop.setdefault(loop, []).append(submission)
     for loop, held in by_loop.items():
         with contextlib.suppress(RuntimeError):  # its loop has ended, and no caller waits there any more
             loop.call_soon_threadsafe(_act, action, held)

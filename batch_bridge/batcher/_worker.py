@@ -189,7 +189,8 @@ class Worker:
         with self._gate:
             if self._closed:
                 raise BatcherClosedError("this Batcher is closed; create another one, or call before close()")
-            self._idle.clear()
+            if self._idle.is_set():
+                self._idle.clear()
             self._inbox.append(submission)
         self._call(self._take_in)
 
@@ -391,16 +392,18 @@ class Worker:
 
     def _take(self) -> None:
         assert self._engine_loop is not None  # noqa: S101  # it is open
+        taken: list[Request] = []
         while self._inbox:
             submission = self._inbox.popleft()
             self._flush_asked = self._flush_asked or submission.flush
             self._waiters.update(dict.fromkeys(submission.places, submission))
-            self._asked += len(submission.places)
-            self._engine_loop.collect(submission.requests)
+            taken += submission.requests
             if self._listeners is None:
                 submission.requests.clear()  # the list that its caller holds, too
             if not submission.places:
                 hand_back([submission], Submission.resolve)
+        self._asked += len(taken)
+        self._engine_loop.collect(taken)
         self._relax()
         if self._flush_asked or self._peek:
             self._engine_loop.wake()
@@ -584,10 +587,8 @@ class Worker:
             told: list[tuple[Request, Outcome]] = []
             for submission, ended in self._shared_out(outcomes):
                 self._answered += len(ended)
-                if not _outcome.are_answers(ended.values()):
-                    self._failures.update(
-                        [_outcome.code(each) for each in ended.values() if type(each) is not Succeeded]
-                    )
+                failures = [each for each in ended.values() if not isinstance(each, Succeeded)]
+                self._failures.update(map(_outcome.code, failures))
                 if submission.put(ended.items()):
                     done.append(submission)
                 if self._listeners is not None:

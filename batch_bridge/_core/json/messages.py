@@ -12,7 +12,7 @@ import orjson
 from langchain_core.messages import AIMessage, BaseMessage, message_to_dict, messages_from_dict
 
 from batch_bridge._core.json import text as _text
-from batch_bridge._core.json.json_values import serialize, to_json
+from batch_bridge._core.json.json_values import Written, serialize, to_json
 from batch_bridge._core.models import JSON
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ def encode(value: object, *, what: str = "the item") -> JSON:
     Raises:
         JSONError: It holds something that JSON cannot carry.
     """
-    return to_json(value, default=_message, what=what)
+    return value.read() if type(value) is Written else to_json(value, default=_message, what=what)
 
 
 def encode_bytes(value: object) -> tuple[bytes, bool]:
@@ -36,6 +36,8 @@ def encode_bytes(value: object) -> tuple[bytes, bool]:
     Raises:
         JSONError: It holds something that JSON cannot carry.
     """
+    if type(value) is Written:
+        return value.data, False
     is_conversation = type(value) is list and bool(value)
     is_flat = is_conversation
     for message in value if is_conversation else ():  # type: ignore[attr-defined]
