@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from batch_bridge import events
 from batch_bridge._core.models import (
@@ -28,7 +28,6 @@ from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._core.wording.words import span
 from batch_bridge._engine import idle as _rest
-from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._engine.flights.flight import Flight, first_pause
 from batch_bridge._engine.flights.notices import Notices, told
 from batch_bridge._engine.intake import (
@@ -45,15 +44,13 @@ from batch_bridge._engine.sending import priming
 from batch_bridge._engine.sending import scheduling as _schedule
 from batch_bridge._engine.sending.joining import join
 from batch_bridge._engine.sending.submission import LOST, Sender
+from batch_bridge._engine.settings import USUAL, EngineSettings
 from batch_bridge._engine.settlement.heard import Heard
 from batch_bridge._engine.settlement.leaving import decide, next_look
 from batch_bridge._engine.settlement.settling import Settler, is_overdue
 from batch_bridge._engine.standstill import Standstill
-from batch_bridge._engine.state import POLL_PATIENCE, State
-from batch_bridge._engine.telemetry import Telemetry
-from batch_bridge._engine.waiting.ladder import Ladder
+from batch_bridge._engine.state import State
 from batch_bridge._engine.waiting.quota import QuotaController
-from batch_bridge._engine.waiting.tenants import TenantLimits
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import Account, AccountLine, Askers, Prices, Purse
 from batch_bridge.errors import BadPollResultError
@@ -77,20 +74,9 @@ class Engine:
         provider: Who answers.
         policy: When the queue is sent.
         ledger: What survives a crash.
-        poll_interval: The longest pause between two looks at one batch; up to four times that where webhooks come.
-        deduplication: Which requests share an answer; none do without it.
-        attempts: How often a request is sent in all, while what it ends with may pass: it expired, never ran, or was
-            answered with 429 or 5xx. With 1 nothing is sent twice.
-        ladder: When a request must be answered, and in which lanes. Without it requests have no deadline, whatever they
-            say.
-        poll_patience: How long a batch is left in flight while each look at it fails with an error that is not the
-            provider's own word (`ProviderUnavailable`).
-        per_tenant: How much of one tenant may wait.
+        settings: What its bridge decided.
         notices: What other engines of this bridge have said in the log.
         quota_controller: What another engine of this bridge has learned of the provider's quotas.
-        prices: What tokens cost.
-        terms: How long the provider works on a batch, and keeps its results.
-        telemetry: Who traces it.
         purse: What may be spent; by default each thread may ask for so many requests, and no prices are needed.
     """
 
@@ -100,35 +86,13 @@ class Engine:
         provider: Provider,
         policy: FlushPolicy,
         ledger: Ledger,
+        settings: EngineSettings = USUAL,
         *,
-        poll_interval: timedelta = timedelta(seconds=30),
-        deduplication: Deduplication | None = None,
-        attempts: int = 1,
-        ladder: Ladder | None = None,
-        poll_patience: timedelta = POLL_PATIENCE,
-        per_tenant: TenantLimits | None = None,
         notices: Notices | None = None,
         quota_controller: QuotaController | None = None,
-        prices: Prices | None = None,
-        terms: VendorTerms | None = None,
-        telemetry: Telemetry | None = None,
         purse: Purse | None = None,
     ) -> None:
-        self._state = State(
-            name,
-            provider,
-            policy,
-            ledger,
-            poll_interval,
-            deduplication,
-            attempts,
-            ladder,
-            poll_patience,
-            per_tenant,
-            prices or Prices(),
-            terms or VendorTerms(),
-            telemetry,
-        )
+        self._state = State(name, provider, policy, ledger, settings)
         if purse is not None:
             self.purse = purse
         if quota_controller is not None:
