@@ -244,7 +244,7 @@ class Engine:
         since = asked_at or {}
         unknown = [each for each in new.values() if each.id not in settled] if settled else list(new.values())
         found: Sequence[Waiting | Errored | Expired]
-        if not since and not state.ledger.has_tries and state.ladder is None:
+        if not since and not state.ledger.has_tries:
             found = judge_all(state, unknown, now)
         else:
             found = [self._judge(each, since.get(each.thread, now), now) for each in unknown]
@@ -266,7 +266,7 @@ class Engine:
         entering = [each for each in accepted if each.id not in joined] if joined else accepted
         await state.ledger.queued(entering)
         if entering:
-            state.opened().add_all(entering, has_deadlines=state.ladder is not None)
+            state.opened().add_all(entering)
         if state.on_event is not None:
             state.tell_queued([each.id for each in accepted])
         if judged_now := refused | recalled | over:

@@ -532,7 +532,9 @@ class Batcher(Generic[ItemT, AnswerT]):
         requests: list[Request] = []
         for item in held:
             data, is_conversation = _messages.encode_bytes(item)
-            wants_cost = is_priced or (not is_conversation and _messages.has_messages(item))
+            wants_cost = is_priced or (
+                not is_conversation and _messages.may_hold_messages(data) and _messages.has_messages(item)
+            )
             requests.append(
                 Serialized("", "", data, "", "", within, "", "", trace, wants_cost, is_conversation=is_conversation)
             )

@@ -672,6 +672,8 @@ class Settler:
     async def forget(self, ids: Collection[str]) -> None:
         """Note which requests end without an answer that a batch was left by: what it answers is paid once."""
         state = self._state
+        if not state.ledger.has_tries:
+            return
         late = {each for each in ids if any(tried.code == DEADLINE for tried in state.ledger.tries(each))}
         for flight in filter(is_overdue, state.flights) if late else ():
             if not isinstance(flight.batch, SubmittedBatch) or not (left := late.intersection(flight.batch.moved)):
