@@ -29,9 +29,10 @@ from batch_bridge.errors import LegLostError, RunnerStateError, SubmittedThreadE
 from batch_bridge.pool._job_manager import PatientJobs
 from batch_bridge.pool._leg import PARKED, LegHost
 from batch_bridge.pool._leg_saver import LegSaver
+from batch_bridge.pool._names import check_name, check_thread, queue_of
 from batch_bridge.pool._postgres import make_tables
 from batch_bridge.pool._server import PoolServer
-from batch_bridge.pool._thread_table import TASK, Given, ThreadResult, ThreadRow, ThreadTable, handle_of, queue_of
+from batch_bridge.pool._thread_table import TASK, Given, ThreadResult, ThreadRow, ThreadTable, handle_of
 from batch_bridge.runner._options import full_config
 from batch_bridge.runner._run import Failed
 from batch_bridge.runner._threads.recovery import digest_of
@@ -72,13 +73,13 @@ class Pool:
             `AsyncPostgresSaver`; a checkpointer of its own is not used.
         bridges: One or several bridges; nodes refer to them by name. The same ones in each process.
         dsn: The database. The tables are made where they are missing.
-        name: Distinguishes pools of one database. Their bridges have names of their own, too: a bridge's queue
-            belongs to its name, whichever pool asks.
+        name: Distinguishes pools of one database; 27 bytes at most. Their bridges have names of their own, too: a
+            bridge's queue belongs to its name, whichever pool asks.
         concurrency: Threads that this process runs at the same time; parked ones do not count.
 
     Raises:
         TypeError: `bridges` are not bridges.
-        ValueError: No bridge was given, or two have the same name.
+        ValueError: No bridge was given, or two have the same name; or the pool's name is too long.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Pool:
         names = [bridge.name for bridge in held]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"Pool got bridges named {names}; pass one or several, each with a name of its own")
+        check_name(name)
         if hasattr(graph, "compile") and not hasattr(graph, "ainvoke"):
             graph = graph.compile()
         self._graph = graph
@@ -204,6 +206,7 @@ class Pool:
             RunMismatchError: The run was started with other inputs, or a thread is another run's. Nothing was begun.
             RunnerStateError: A thread belongs to another pool of the database. Nothing was begun.
             SubmittedThreadError: A thread has failed; the same call runs it again.
+            ValueError: Two inputs have one thread, or a thread's id is too long. Nothing was begun.
         """
         async with self:
             threads = await self._submit(inputs, config, run_id, context)
@@ -317,6 +320,7 @@ class Pool:
         own = full_config(one)
         named = own.get("configurable", {}).get("thread_id")
         thread = f"{run_id}:{place}" if named is None else str(named)
+        check_thread(thread)
         is_command = isinstance(value, Command)
         if is_command and (value.update or value.goto):  # each leg would apply it again
             raise ValueError(

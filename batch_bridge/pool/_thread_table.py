@@ -25,6 +25,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from batch_bridge._ledger.patience import Patience
 from batch_bridge.errors import RunMismatchError, RunnerStateError
+from batch_bridge.pool._names import queue_of
 from batch_bridge.runner._threads.recovery import mismatch
 
 P = ParamSpec("P")
@@ -366,8 +367,3 @@ class ThreadTable:
                 for thread in threads
             ]
             await self._app.job_manager.batch_defer_jobs_async(jobs=jobs, connection=connection)
-
-
-def queue_of(pool: str) -> str:
-    """Return procrastinate's name of a pool's queue."""
-    return f"batch_bridge_{pool}"
