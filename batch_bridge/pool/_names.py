@@ -10,7 +10,7 @@ _LONGEST_CHANNEL: Final = 63
 LONGEST_NAME: Final = _LONGEST_CHANNEL - len(_CHANNEL) - len(_QUEUE)
 """Bytes in the name of a pool."""
 LONGEST_THREAD: Final = 1_000
-"""Bytes in a thread's id: an entry of a B-tree has 2,704 at most, and those of checkpoints name more than the thread."""
+"""Bytes in a thread's id: an entry of a B-tree has 2,704 at most, and those of checkpoints name more."""
 
 
 def queue_of(pool: str) -> str:

@@ -26,9 +26,10 @@ from batch_bridge._server.port.postgres import connections
 from batch_bridge._server.ticker import Ticker
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import LegLostError, RunnerStateError, SubmittedThreadError, UnknownThreadError
+from batch_bridge.pool._grouped import GroupedRows
 from batch_bridge.pool._job_manager import PatientJobs
 from batch_bridge.pool._leg import PARKED, LegHost
-from batch_bridge.pool._leg_saver import LegSaver
+from batch_bridge.pool._leg_saver import LegSaver, LegWrites
 from batch_bridge.pool._names import check_name, check_thread, queue_of
 from batch_bridge.pool._postgres import make_tables
 from batch_bridge.pool._server import PoolServer
@@ -139,14 +140,19 @@ class Pool:
         self._connections = await stack.enter_async_context(connections(self._dsn, min(self._concurrency, 16) + 4))
         connector = procrastinate.PsycopgConnector(conninfo=self._dsn, min_size=1, max_size=6)
         self._app = procrastinate.App(connector=connector)
-        self._app.job_manager = PatientJobs(connector, self._ledger_patience)
+        jobs = PatientJobs(connector, self._ledger_patience)
+        self._app.job_manager = jobs
         retry = procrastinate.RetryStrategy(wait=2)  # what a leg raises is never the thread's own error
         self._app.task(name=TASK, queue=queue_of(self._name), retry=retry)(self._leg)
         await stack.enter_async_context(self._app.open_async())
         await make_tables(self._dsn, self._connections, self._app)
         self._saver = AsyncPostgresSaver(self._connections)
-        self._rows = PatientRows(AsyncPostgresStore(self._connections), self._ledger_patience)
+        rows = GroupedRows(AsyncPostgresStore(self._connections))
+        self._rows = PatientRows(rows, self._ledger_patience)
+        self._writes = LegWrites(self._connections)
         self._threads = ThreadTable(self._connections, self._app, self._name, self._ledger_patience)
+        for grouped in (rows, self._writes, self._threads, jobs):
+            stack.push_async_callback(grouped.settle)
 
     async def run(self, *, signals: bool = True) -> None:
         """Work: run threads, and tick when it is this process's turn. Goes on until it is cancelled, or `SIGTERM`.
@@ -420,9 +426,16 @@ class Pool:
         """Run a thread; return its result, `Failed` or `PARKED`, and what it then asks for."""
         config: Any = dict(given["config"])
         config["configurable"] = {**config.get("configurable", {}), "thread_id": row.thread}
-        saver = patient_saver(LegSaver(self._connections, row.thread, token), self._patience)
+        saver = patient_saver(LegSaver(self._connections, self._writes, row.thread, token), self._patience)
         graph = self._graph.copy(update={"checkpointer": saver})
-        host = LegHost(graph, frozenset(self._bridges), self._rows, by=self._by, patience=self._patience)
+        host = LegHost(
+            graph,
+            frozenset(self._bridges),
+            self._rows,
+            by=self._by,
+            patience=self._patience,
+            has_failed=row.has_failed,
+        )
         value = await _fresh(graph, config, given)
         options = {} if given["context"] is None else {"context": given["context"]}
         return await host.run(value, config, row.run, options), host.asked
@@ -447,14 +460,7 @@ class Pool:
                 kind, data = self._saver.serde.dumps_typed(result)
             except Exception as failure:  # noqa: BLE001  # the next try meets it again
                 state, error = "failed", _told(failure)
-        ended = ThreadResult(thread, place, state, kind, data, error)
-
-        async def write() -> None:
-            async with self._connections.connection() as connection, connection.transaction():
-                if await self._threads.leave(connection, thread, token, ended) and notes:
-                    await AsyncPostgresStore(connection).abatch(notes)
-
-        await self._ledger_patience.call(write)
+        await self._threads.leave(token, ThreadResult(thread, place, state, kind, data, error), notes)
 
 
 def _told(error: Exception) -> str:
