@@ -19,6 +19,7 @@ from langgraph.types import Command
 from batch_bridge._compat.langgraph import is_by_id
 from batch_bridge._core.payload.interrupt_payload import Asked
 from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._host.garbage_collector import relaxed
 from batch_bridge._ledger.patience import Patience, PatientRows, is_transient, patient_saver
 from batch_bridge._node.given_items import check_items
 from batch_bridge._node.platform.inbox import note_row
@@ -77,6 +78,7 @@ class Pool:
         name: Distinguishes pools of one database; 27 bytes at most. Their bridges have names of their own, too: a
             bridge's queue belongs to its name, whichever pool asks.
         concurrency: Threads that this process runs at the same time; parked ones do not count.
+        relax_gc: While this process works, let Python's garbage collector run less often; see `Runner`.
 
     Raises:
         TypeError: `bridges` are not bridges.
@@ -91,6 +93,7 @@ class Pool:
         dsn: str,
         name: str = "pool",
         concurrency: int = 16,
+        relax_gc: bool = True,
     ) -> None:
         held = [bridges] if isinstance(bridges, Bridge) else list(bridges)
         for bridge in held:
@@ -107,6 +110,7 @@ class Pool:
         self._dsn = dsn
         self._name = name
         self._concurrency = concurrency
+        self._relax_gc = relax_gc
         self._by = uuid4().hex[:16]
         self._patience = Patience("checkpointer", limit=_STORE_PATIENCE)
         self._ledger_patience = Patience("ledger", limit=_STORE_PATIENCE)
@@ -163,25 +167,29 @@ class Pool:
             signals: Whether SIGTERM and SIGINT end it. `False` where they are another's, as in a web server.
         """
         async with self:
-            server = PoolServer(self._threads, self._connections, self._saver.serde)
-            hosts = {name: bridge.host_in(name, server) for name, bridge in self._bridges.items()}
-            store = AsyncPostgresStore(self._connections)
-            self._ticker = Ticker(self._dsn, self._name, hosts, store, self._is_idle)
-            tasks = [
-                asyncio.create_task(self._ticker.run(), name="batch_bridge ticker"),
-                asyncio.create_task(self._rescue(), name="batch_bridge rescue"),
-            ]
-            worker = asyncio.create_task(self._work(signals=signals), name="batch_bridge worker")
-            try:
-                await asyncio.wait([worker, *tasks], return_when=asyncio.FIRST_COMPLETED)
-                for task in (worker, *tasks):
-                    if task.done():
-                        task.result()
-            finally:
-                self._ticker = None
-                for task in (*tasks, worker):
-                    task.cancel()
-                await asyncio.gather(*tasks, worker, return_exceptions=True)
+            with relaxed() if self._relax_gc else contextlib.nullcontext():
+                await self._run(signals=signals)
+
+    async def _run(self, *, signals: bool) -> None:
+        server = PoolServer(self._threads, self._connections, self._saver.serde)
+        hosts = {name: bridge.host_in(name, server) for name, bridge in self._bridges.items()}
+        store = AsyncPostgresStore(self._connections)
+        self._ticker = Ticker(self._dsn, self._name, hosts, store, self._is_idle)
+        tasks = [
+            asyncio.create_task(self._ticker.run(), name="batch_bridge ticker"),
+            asyncio.create_task(self._rescue(), name="batch_bridge rescue"),
+        ]
+        worker = asyncio.create_task(self._work(signals=signals), name="batch_bridge worker")
+        try:
+            await asyncio.wait([worker, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in (worker, *tasks):
+                if task.done():
+                    task.result()
+        finally:
+            self._ticker = None
+            for task in (*tasks, worker):
+                task.cancel()
+            await asyncio.gather(*tasks, worker, return_exceptions=True)
 
     @property
     def is_ticking(self) -> bool:
