@@ -171,14 +171,16 @@ class Engine:
         """Queue what an earlier process left in its queue, or end it; what is in doubt waits with its batch."""
         state, sent = self._state, list[str]()
         waiting, refused = await self._requeued(now)
+        back: list[Waiting] = []
         for each in waiting:
             flight = state.flights.of(each.id)
             if flight is None:
-                state.opened().add(each)
+                back.append(each)
             elif isinstance(flight.batch, Intent):
                 flight.waiting[each.id] = each
             else:
                 sent.append(each.id)
+        state.opened().add_all(back, has_deadlines=any(each.late_at is not None for each in back))
         ended: dict[str, Outcome] = {}
         for request_id, why in refused.items():
             flight = state.flights.of(request_id)

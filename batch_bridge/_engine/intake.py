@@ -108,7 +108,10 @@ def requeued(state: State, waiting: Waiting, now: datetime) -> Waiting | None:
     ladder = state.ladder
     if ladder is None:
         return None if name else waiting
-    left = ladder.left_by(state.ledger.tries(waiting.id))
+    tries = state.ledger.tries(waiting.id)
+    if not (name or tries or waiting.barred or waiting.deadline or ladder.after):
+        return waiting  # it waits at home, and is never late: most do, and there may be very many
+    left = ladder.left_by(tries)
     lane = ladder.lane(name) if name else ladder.home
     lanes = [each for each in ladder.lanes if each.name not in left.union(waiting.barred)]
     if lane not in lanes or lane is None:
