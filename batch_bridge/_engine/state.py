@@ -60,6 +60,7 @@ class State:
         handles: What providers have called batches, by our key, until that is written down. It outlives a ledger that
             could not be written: no other place may know them.
         settled: Requests that received an outcome since the last report to the host.
+        unreleased: Batches that are closed, and whose input and results the provider still keeps for us.
         too_short: Requests that no lane can answer in time, with the lane that they go to, since that was told last.
         moves: Requests that have gone from one lane to another since that was told last.
         drain: All that waits is due, whatever the policy says.
@@ -108,6 +109,7 @@ class State:
     turns: Turns = field(default_factory=Turns)
     handles: dict[str, JSON] = field(default_factory=dict)
     settled: list[str] = field(default_factory=list)
+    unreleased: list[SubmittedBatch] = field(default_factory=list)
     too_short: dict[str, str] = field(default_factory=dict)
     moves: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     drain: bool = False

@@ -438,7 +438,10 @@ class Sender:
             settled |= refused.keys()
             state.tell_settled(intent.key, refused)
         await state.ledger.drop(settled)
-        await state.ledger.withdraw(intent.key)
+        if flight.inherited and await state.ledger.closed_among([intent.key]):  # it had failed, and was closed
+            await state.ledger.finish(intent.key)
+        else:
+            await state.ledger.withdraw(intent.key)
         await state.drop_trace(intent.key)
         state.flights.remove(flight)
         state.till.release(intent.key)
