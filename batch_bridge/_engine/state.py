@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from batch_bridge import events
+from batch_bridge._core import clock as _clock
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.models import JSON, Closed, Intent, Outcome, Request, SubmittedBatch
 from batch_bridge._core.policy.batching import Waiting
@@ -44,6 +45,8 @@ POLL_PATIENCE = timedelta(hours=24)
 """How long a batch is left in flight while each look at it fails with what its provider does not explain."""
 _LONGEST_WRITTEN = timedelta(days=1)
 """How long it is remembered that a prefix was written; no provider keeps one for longer."""
+_MOMENT = timedelta(seconds=5)
+"""How long a process owns a bridge for certain that it has just been found to own."""
 _LONGEST_HOLD = 64
 """Poll intervals that a group is left alone at the longest, after its batches were refused for want of room."""
 
@@ -80,6 +83,7 @@ class State:
         notices: What has been said in the log already.
         standstill: Whether any bridge of the host gets on.
         last_error: As in `Engine`, as the three hooks.
+        checked_at: When this process was found to own the bridge the last time.
         tells_cost: Events of batches that have ended tell what they have cost.
     """
 
@@ -123,6 +127,7 @@ class State:
     on_news: Callable[[], None] | None = None
     on_event: Callable[[events.Event], None] | None = None
     before_submit: Callable[[], Awaitable[None]] | None = None
+    checked_at: datetime | None = None
     tells_cost: bool = False
 
     def __post_init__(self) -> None:
@@ -270,6 +275,18 @@ class State:
         """
         if self.before_submit is not None:
             await self.before_submit()
+            self.checked_at = _clock.now()
+
+    async def check_still_owner(self) -> None:
+        """Do what `check_owner` does, unless that was done a moment ago: this process may have slept since.
+
+        Called before what a process must not write that was taken for dead.
+
+        Raises:
+            ProviderUnavailable, StoreInUseError: As `check_owner`.
+        """
+        if self.checked_at is None or not timedelta(0) <= _clock.now() - self.checked_at < _MOMENT:
+            await self.check_owner()
 
     # -- telemetry ------------------------------------------------------------------------------------------------
 

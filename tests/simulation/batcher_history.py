@@ -21,7 +21,7 @@ from simulation.world import Blip, Dead, World
 
 PLACES: Places = {
     "store": (50, (*COMMON, "half", "half")),
-    "provider": (20, (*COMMON, "late")),
+    "provider": (20, (*COMMON, "late", "twice")),
     "step": (500, ("die",)),
 }
 

@@ -21,7 +21,7 @@ from simulation.world import Blip, Dead, Process, World
 
 PLACES: Places = {
     "store": (120, (*COMMON, "half", "half")),
-    "provider": (16, (*COMMON, "late")),
+    "provider": (16, (*COMMON, "late", "twice")),
     "step": (600, ("die",)),
 }
 

@@ -60,6 +60,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self._most = most
         self._longest = longest
         self.steps = 0
+        self.frozen = 0
+        """Processes that are paused: what they would do waits until they go on."""
         self.on_step: Callable[[int], None] | None = None
         self.set_task_factory(lambda loop, work, **named: SimTask(work, loop=loop, **named))
 
@@ -95,8 +97,16 @@ class SimLoop(asyncio.BaseEventLoop):
         if self.on_step is not None:
             self.on_step(self.steps)
         handle = ready.popleft()
-        if not handle._cancelled:
-            handle._run()
+        if handle._cancelled:
+            return
+        if self.frozen and (process := handle._context.get(process_of)) is not None and process.is_paused:
+            process.shelf.append(handle)
+            return
+        handle._run()
+
+    def thaw(self, handles: list[asyncio.Handle]) -> None:
+        """Have a process go on with what it would have done meanwhile."""
+        self._ready.extend(handles)
 
     def _process_events(self, event_list: Any) -> None:
         """There are none: everything is simulated."""

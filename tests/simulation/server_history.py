@@ -21,7 +21,7 @@ from simulation.world import Blip, Dead, Process, World
 PLACES: Places = {
     "store": (90, (*COMMON, "half", "half")),
     "server": (30, COMMON),
-    "provider": (16, (*COMMON, "late")),
+    "provider": (16, (*COMMON, "late", "twice")),
     "step": (900, ("die",)),
 }
 

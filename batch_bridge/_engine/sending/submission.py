@@ -132,6 +132,10 @@ class Sender:
     ) -> None:
         # Up to here they were in the queue: its turn may come late, and what was given up meanwhile is not sent.
         state, queue = self._state, self._state.opened()
+        try:
+            await state.check_still_owner()  # what it begins takes the place of what another process has begun
+        except ProviderUnavailable:
+            return
         deduplication = state.deduplication_in(lane)
         asked = {each.id: each for each in await state.ledger.requests([each.id for each in planned])}
         left = [each for each in planned if each.id in queue]
@@ -324,6 +328,11 @@ class Sender:
         batch = SubmittedBatch(
             intent.key, intent.members, intent.group, now, handle, intent.keys, intent.shared, intent.terms
         )
+        try:
+            await state.check_still_owner()  # else another process has found it, and may have settled it
+        except ProviderUnavailable as error:
+            state.unavailable(flight, error, now)
+            return
         await self._settler.catch_up(flight)
         batch = replace(batch, elsewhere=tuple(flight.answered_elsewhere))
         if not state.flights.open_of(flight):  # all were cancelled meanwhile

@@ -467,6 +467,11 @@ class Settler:
     ) -> None:
         """End a batch as failed as a whole, for a cause; the log shows the traceback of the first bug of its kind."""
         state = self._state
+        try:
+            await state.check_still_owner()  # what it is refused may be what another process has tidied up
+        except ProviderUnavailable as error:
+            state.unavailable(flight, error, now)
+            return
         shown = _logged.trace(cause) if is_bug and state.notices.is_new(state.name, cause) else None
         told = _logged.said(cause)
         logger.error(
@@ -510,6 +515,12 @@ class Settler:
         kinds.update(map(_outcome.kind, lost.values()))
         failures.update(_outcome.failures_of(lost.values()))
         await state.ledger.queued(back)
+        try:
+            await state.check_still_owner()  # to read may take long
+        except ProviderUnavailable as error:
+            flight.inherited, flight.caught_up = True, False
+            state.unavailable(flight, error, now)
+            return
         usage = ended.usage() if callable(ended.usage) else ended.usage
         whole = kinds.get("succeeded", 0) == len(batch.members) and not batch.shared
         self._learn(flight, again, usage, now, whole=whole)
