@@ -34,7 +34,7 @@ from batch_bridge._engine.waiting.tenants import TenantLimits
 from batch_bridge._engine.waiting.turns import Turns
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import Account, Prices, Purse
-from batch_bridge.errors import ProviderError
+from batch_bridge.errors import ProviderError, ProviderUnavailable
 
 logger = logger_of(__name__)
 
@@ -277,16 +277,23 @@ class State:
             await self.before_submit()
             self.checked_at = _clock.now()
 
-    async def check_still_owner(self) -> None:
-        """Do what `check_owner` does, unless that was done a moment ago: this process may have slept since.
+    async def is_still_owner(self, flight: Flight | None, now: datetime) -> bool:
+        """Return whether this process owns the bridge still; it is looked up unless that was done a moment ago.
 
-        Called before what a process must not write that was taken for dead.
+        Called before what a process must not write that has slept, and was taken for dead. If the answer is no, or not
+        now, the batch is put off.
 
         Raises:
-            ProviderUnavailable, StoreInUseError: As `check_owner`.
+            StoreInUseError: As `check_owner`.
         """
         if self.checked_at is None or not timedelta(0) <= _clock.now() - self.checked_at < _MOMENT:
-            await self.check_owner()
+            try:
+                await self.check_owner()
+            except ProviderUnavailable as error:
+                if flight is not None:
+                    self.unavailable(flight, error, now)
+                return False
+        return True
 
     # -- telemetry ------------------------------------------------------------------------------------------------
 

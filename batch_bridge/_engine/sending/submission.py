@@ -132,10 +132,8 @@ class Sender:
     ) -> None:
         # Up to here they were in the queue: its turn may come late, and what was given up meanwhile is not sent.
         state, queue = self._state, self._state.opened()
-        try:
-            await state.check_still_owner()  # what it begins takes the place of what another process has begun
-        except ProviderUnavailable:
-            return
+        if not await state.is_still_owner(None, now):
+            return  # what it begins would take the place of what another process has begun
         deduplication = state.deduplication_in(lane)
         asked = {each.id: each for each in await state.ledger.requests([each.id for each in planned])}
         left = [each for each in planned if each.id in queue]
@@ -328,11 +326,8 @@ class Sender:
         batch = SubmittedBatch(
             intent.key, intent.members, intent.group, now, handle, intent.keys, intent.shared, intent.terms
         )
-        try:
-            await state.check_still_owner()  # else another process has found it, and may have settled it
-        except ProviderUnavailable as error:
-            state.unavailable(flight, error, now)
-            return
+        if not await state.is_still_owner(flight, now):
+            return  # another process has found it, and may have settled it
         await self._settler.catch_up(flight)
         batch = replace(batch, elsewhere=tuple(flight.answered_elsewhere))
         if not state.flights.open_of(flight):  # all were cancelled meanwhile
@@ -387,6 +382,8 @@ class Sender:
         except Exception as error:  # noqa: BLE001  # it could not look, and the batch may be there: as in `poll`
             await self._settler.could_not_look(flight, error, now)
         else:
+            if not await state.is_still_owner(flight, now):
+                return  # what it withdraws may be what another process has begun
             if found:
                 logger.warning(
                     "%s: adopted batch %s, whose submission was interrupted",

@@ -224,6 +224,7 @@ class Settler:
             extra=about(bridge=state.name, batch=batch.key),
         )
         await self._tell_ended(flight, (), {}, usage)
+        state.settled += batch.members  # the process that settled them may not have told who asked
         state.unreleased.append(batch)
 
     async def finish_closed(self, batch: SubmittedBatch, closed: Closed) -> None:
@@ -467,11 +468,8 @@ class Settler:
     ) -> None:
         """End a batch as failed as a whole, for a cause; the log shows the traceback of the first bug of its kind."""
         state = self._state
-        try:
-            await state.check_still_owner()  # what it is refused may be what another process has tidied up
-        except ProviderUnavailable as error:
-            state.unavailable(flight, error, now)
-            return
+        if not await state.is_still_owner(flight, now):
+            return  # what it was refused may be what another process has tidied up
         shown = _logged.trace(cause) if is_bug and state.notices.is_new(state.name, cause) else None
         told = _logged.said(cause)
         logger.error(
@@ -515,11 +513,8 @@ class Settler:
         kinds.update(map(_outcome.kind, lost.values()))
         failures.update(_outcome.failures_of(lost.values()))
         await state.ledger.queued(back)
-        try:
-            await state.check_still_owner()  # to read may take long
-        except ProviderUnavailable as error:
+        if not await state.is_still_owner(flight, now):  # to read may take long
             flight.inherited, flight.caught_up = True, False
-            state.unavailable(flight, error, now)
             return
         usage = ended.usage() if callable(ended.usage) else ended.usage
         whole = kinds.get("succeeded", 0) == len(batch.members) and not batch.shared

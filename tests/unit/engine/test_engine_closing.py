@@ -118,7 +118,7 @@ async def test_a_batch_of_whose_outcomes_some_are_written_is_left_to_its_provide
 async def test_it_is_closed_once_its_provider_cannot_be_asked_where_nobody_asks_for_its_requests(world):
     await world.dies("before", "put closed")
     engine = await world.boot(2)
-    await engine.tick(at(2))
+    assert set((await engine.tick(at(2))).settled) == set(IDS)
     assert engine.batches_in_flight == 0
     assert world.left() == {"outcomes", "closed", "money"}
     await engine.tick(at(3))

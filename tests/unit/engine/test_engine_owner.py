@@ -11,7 +11,7 @@ from batch_bridge._core import clock
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._engine import Engine
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge.errors import ProviderUnavailable, StoreInUseError, SubmissionRefused
+from batch_bridge.errors import ProviderUnavailable, StoreInUseError, SubmissionRefused, SubmissionUnknown
 
 REQUESTS = [request(number) for number in range(3)]
 IDS = [each.id for each in REQUESTS]
@@ -115,6 +115,15 @@ async def test_it_does_not_confirm_what_another_may_have_settled(world):
     await world.tick()
     ((row),) = world.rows()["batches"].values()
     assert row["stage"] == "prepared"
+
+
+async def test_it_does_not_withdraw_what_another_may_have_begun_again(world):
+    world.sleeps_in = "fence"
+    world.provider.then("submit", SubmissionUnknown("timed out"))
+    await world.begin()
+    await world.engine.tick(at(0), drain=True)
+    await world.tick(60)
+    assert len(world.rows()["members"]) == len(world.rows()["batches"]) == 1
 
 
 async def test_it_does_not_close_what_it_has_read(world):
