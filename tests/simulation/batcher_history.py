@@ -77,6 +77,7 @@ async def history(world: World) -> None:
             assert answer.code == "refused", f"{question} ended with {answer!r}"
         else:
             assert answer == {"a": answer_of(question)}, f"{question} ended with {answer!r}"
+    assert not store.changed, store.changed
     check.paid(provider, questions)
     kept = (
         check.SUMMARIES if waits else check.SUMMARIES | {"outcomes", "tries"}

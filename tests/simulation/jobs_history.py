@@ -71,6 +71,7 @@ async def history(world: World) -> None:
         await asyncio.gather(*scripts)
         for number, questions in enumerate(asked):
             _check(questions, results[number], is_cancelled=is_cancelled[number])
+        assert not store.changed, store.changed
         _paid(provider, asked, is_cancelled)
         if not keeps:
             for _ in range(len(world.plan.faults) + 6):

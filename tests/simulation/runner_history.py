@@ -100,6 +100,7 @@ async def history(world: World, *, is_fleet: bool = False) -> None:
     ended = await asyncio.gather(*several)
     for results, _ in ended:
         check.answers(shape, names, results)
+    assert not store.changed, store.changed
     check.paid(provider, [question for name in names for question in shape.questions(name)])
     check.rows(store, has_failed=_has_failed(ended), has_died=len(world.processes) > len(several))
     final = max(ended, key=lambda each: each[1].requests)

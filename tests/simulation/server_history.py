@@ -91,6 +91,7 @@ async def history(world: World) -> None:
                 ), f"{question} ended with {outcome}"
     for question in (question for agent in gone for asked in agent.rounds for question in asked):
         assert provider.paid.pop(question, 0) <= 1, f"{question} was paid twice"
+    assert not store.changed, store.changed
     check.paid(provider, [question for agent in living for asked in agent.rounds for question in asked])
     await asyncio.sleep(500.0)  # nothing is out of reach any more
     process, host = worker(is_immortal=True)
