@@ -46,7 +46,9 @@ POLL_PATIENCE = timedelta(hours=24)
 _LONGEST_WRITTEN = timedelta(days=1)
 """How long it is remembered that a prefix was written; no provider keeps one for longer."""
 _MOMENT = timedelta(seconds=5)
-"""How long a process owns a bridge for certain that it has just been found to own."""
+"""How long a process owns a bridge for certain that was found to own it."""
+_LOOKS = 3
+"""How often that is looked up at most where the answer takes longer: the process has slept, or its store is slow."""
 _LONGEST_HOLD = 64
 """Poll intervals that a group is left alone at the longest, after its batches were refused for want of room."""
 
@@ -83,7 +85,7 @@ class State:
         notices: What has been said in the log already.
         standstill: Whether any bridge of the host gets on.
         last_error: As in `Engine`, as the three hooks.
-        checked_at: When this process was found to own the bridge the last time.
+        checked_at: When it was looked up the last time whether this process owns the bridge.
         tells_cost: Events of batches that have ended tell what they have cost.
     """
 
@@ -273,9 +275,14 @@ class State:
             ProviderUnavailable: Not now; try again later.
             StoreInUseError: Another process has taken the bridge over.
         """
-        if self.before_submit is not None:
+        if self.before_submit is None:
+            return
+        for _ in range(_LOOKS):
+            self.checked_at, at = None, _clock.now()
             await self.before_submit()
-            self.checked_at = _clock.now()
+            self.checked_at = at
+            if self._is_checked():
+                return
 
     async def is_still_owner(self, flight: Flight | None, now: datetime) -> bool:
         """Return whether this process owns the bridge still; it is looked up unless that was done a moment ago.
@@ -286,7 +293,7 @@ class State:
         Raises:
             StoreInUseError: As `check_owner`.
         """
-        if self.checked_at is None or not timedelta(0) <= _clock.now() - self.checked_at < _MOMENT:
+        if not self._is_checked():
             try:
                 await self.check_owner()
             except ProviderUnavailable as error:
@@ -294,6 +301,10 @@ class State:
                     self.unavailable(flight, error, now)
                 return False
         return True
+
+    def _is_checked(self) -> bool:
+        """Return whether this process owned the bridge a moment ago."""
+        return self.checked_at is not None and timedelta(0) <= _clock.now() - self.checked_at < _MOMENT
 
     # -- telemetry ------------------------------------------------------------------------------------------------
 

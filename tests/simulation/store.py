@@ -49,7 +49,7 @@ class SimStore(BaseStore):
                 return None
             case PutOp(namespace=namespace, key=key, value=value):
                 rows, text = self.rows.setdefault(namespace, {}), json.dumps(value)
-                if namespace[-1] == "outcomes" and rows.get(key, text) != text:
+                if namespace[-1] == "outcomes" and key in rows and json.loads(rows[key])["text"] != value["text"]:
                     self.changed.append(f"{key}: {rows[key]} became {text}")
                 rows[key] = text
                 return None

@@ -94,6 +94,19 @@ async def test_it_begins_no_batch_in_the_place_of_one_that_another_has_begun(wor
     assert set(world.engine.waiting) == set(IDS)
 
 
+async def test_an_answer_that_took_long_is_asked_for_again(world):
+    async def check():
+        if world.is_ours:
+            world.sleep()  # the answer is one from before
+            return
+        raise world.error
+
+    world.engine.before_submit = check
+    await world.begin()
+    await world.tick()
+    assert world.provider.calls == []
+
+
 async def test_it_sends_nothing_that_it_has_prepared(world):
     world.sleeps_in = "prepare"
     await world.begin()
