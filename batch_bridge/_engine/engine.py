@@ -116,8 +116,14 @@ class Engine:
         remembered = {flight.batch.key: flight for flight in state.flights}
         state.clear(now)
         await state.ledger.read_attempts()
-        for entry in await state.ledger.open_batches(tidy=True):
+        summed_up = {each.key: each for each in await state.ledger.closed_batches()}
+        left: list[tuple[SubmittedBatch, Closed]] = []
+        for entry in await state.ledger.open_batches(tidy=True, closed=summed_up):
             batch, doubtful = entry if isinstance(entry, tuple) else (entry, False)
+            closed = summed_up.get(batch.key)
+            if isinstance(batch, SubmittedBatch) and closed is not None and closed.submitted_at == batch.submitted_at:
+                left.append((batch, closed))
+                continue
             flight = await self._inherited(batch, remembered.get(batch.key), now, doubtful=doubtful)
             state.flights.add(flight)
         unconfirmed = {flight.batch.key for flight in state.flights if isinstance(flight.batch, Intent)}
@@ -126,15 +132,16 @@ class Engine:
         for flight in state.flights:
             account = accounts.get(flight.batch.key)
             flight.account = state.till.adopt(flight.batch, account, state.who(flight.batch))
-        summed_up = await state.ledger.closed_batches()
-        closed = [each for each in summed_up if state.flights.get(each.key) is None]  # else it is settled once more
-        state.history.load(closed)
+        ended = [each for each in summed_up.values() if state.flights.get(each.key) is None]  # else settled once more
+        state.history.load(ended)
         for flight in state.flights:
             flight.late_at = None if flight.is_late else next_look(state, flight.batch, now)
-        self._count_creations(closed, now)
+        self._count_creations(ended, now)
         await self._queue_again(now)
         priming.hold_again(state, now)
-        await state.open_traces(closed)
+        await state.open_traces(ended)
+        for batch, closed in left:
+            await self._settler.finish_closed(batch, closed)
 
     async def _inherited(
         self, batch: Intent | SubmittedBatch, old: Flight | None, now: datetime, *, doubtful: bool
@@ -289,7 +296,7 @@ class Engine:
         by_id = {each.id: each for each in asked}
         if not queue & by_id.keys() and not state.flights & by_id.keys():
             return by_id
-        await self._catch_up(each.id for each in asked)
+        await self.finish((each.id for each in asked), now)
         for request in asked:
             flight = state.flights.of(request.id)
             if flight is None:
@@ -304,11 +311,14 @@ class Engine:
         await state.ledger.hold(adopted)
         return new
 
-    async def _catch_up(self, ids: Iterable[str]) -> None:
-        """Find out which requests of the batches that some are in have been settled by a process before this one."""
+    async def finish(self, ids: Iterable[str], now: datetime) -> None:
+        """Find out what a process before this one has settled of the batches that some requests are in.
+
+        A batch of which it has settled everything is closed.
+        """
         flights = self._state.flights
         for flight in {each.batch.key: each for each in map(flights.of, ids) if each is not None}.values():
-            await self._settler.catch_up(flight)
+            await self._settler.finish(flight, now)
 
     def _judge(self, request: Request, since: datetime, now: datetime) -> Waiting | Errored | Expired:
         return judge(self._state, request, asked_at(self._state, request, since), now)
@@ -336,6 +346,7 @@ class Engine:
         state = self._state
         state.opened()
         self._heard.apply(now)
+        await self.release()
         try:
             due = state.flights.due(now, state.interval)
             overdue = [each for each in due if is_overdue(each)]
@@ -438,7 +449,20 @@ class Engine:
         self._state.tell_figures()
         return Tick(settled, _schedule.wake_at(self._state, now))
 
+    async def release(self) -> None:
+        """Have providers delete what they keep of batches that were closed by what the ledger knew. Idempotent."""
+        await self._settler.release()
+
     async def _advance(self, flight: Flight, now: datetime) -> None:
+        if flight.is_held:
+            return  # it is about to be closed
+        flight.is_held = True
+        try:
+            await self._look_after(flight, now)
+        finally:
+            flight.is_held = False
+
+    async def _look_after(self, flight: Flight, now: datetime) -> None:
         has_looked = await self._leave(flight, now)
         if self._state.flights.get(flight.batch.key) is not flight:
             return  # it had ended
@@ -515,7 +539,7 @@ class Engine:
         cancelled: dict[str, Outcome] = {}
         flying: dict[Flight, dict[str, Outcome]] = {}
         wanted = tuple(dict.fromkeys(ids))
-        await self._catch_up(wanted)
+        await self.finish(wanted, now)
         for request_id in wanted:
             if request_id in queue:
                 cancelled[request_id] = Cancelled(why)
