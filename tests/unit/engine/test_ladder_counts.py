@@ -77,6 +77,20 @@ async def test_what_the_lane_that_was_left_answers_first_is_counted_once_after_a
     assert await counted(world) == 1
 
 
+async def test_what_the_lane_that_was_left_answers_first_is_paid_once_if_the_next_one_stops_in_time():
+    clock = Clock()
+    batch, window = Lane("batch", clock, constant(26 * 3600), stops=False), Lane("window:2h", clock, constant(7000))
+    world = World([batch, window], clock, max_age=0)
+    await world.open()
+    await world.run([(0, request(1, 27 * 3600))])
+    await world.drain()
+    assert {lane for _, lane in world.answered.values()} == {"batch"}
+    assert (len(window.sent), batch.paid.total(), window.paid.total()) == (1, 1, 0)
+    assert await counted(world) == 0
+    accounts = await world.engine.accounts()
+    assert [account.lane for account in accounts for _ in account.each()] == ["batch"], "one lane is on the receipt"
+
+
 @pytest.mark.parametrize("is_delivered", [False, True])
 async def test_what_is_cancelled_after_it_has_moved_is_paid_once(is_delivered):
     clock = Clock()
