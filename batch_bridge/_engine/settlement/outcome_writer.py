@@ -179,7 +179,9 @@ async def _write(
         failures.update(_outcome.failures_of(final.values()))
 
 
-async def _rescue(fresh: dict[str, Outcome], known: Mapping[str, Outcome], kinds: Counter[str], rescue: Rescue) -> None:
+async def _rescue(
+    fresh: dict[str, Outcome], known: Mapping[str, Outcome], kinds: Counter[str], rescue: Rescue | None
+) -> None:
     """Take out of a batch's outcomes those of requests that have answers from elsewhere."""
     if rescue is None:
         return

@@ -368,13 +368,15 @@ class Settler:
             now: The time.
             by: The batch that has answered them, which they had left.
         """
-        state, batch, changed = self._state, flight.batch, list[SubmittedBatch]()
+        state, batch, changed = self._state, flight.batch, list[Intent | SubmittedBatch]()
         is_last = state.flights.open_of(flight) == len(outcomes)
+        elsewhere = batch.elsewhere if by is None else (*batch.elsewhere, *outcomes)
         if isinstance(batch, SubmittedBatch):
             left = "cancelled" if is_last and not batch.left else batch.left
-            elsewhere = batch.elsewhere if by is None else (*batch.elsewhere, *outcomes)
             flight.batch = replace(batch, left=left, elsewhere=elsewhere)
-            changed += [flight.batch] if flight.batch != batch else []
+        elif flight.doubtful:  # else it was not created, and is not for those
+            flight.batch = replace(batch, elsewhere=elsewhere)
+        changed += [flight.batch] if flight.batch != batch else []
         if by is not None and isinstance(by.batch, SubmittedBatch):
             flight.answered_elsewhere.update(outcomes)
             by.batch = replace(by.batch, gave=(*by.batch.gave, *outcomes))

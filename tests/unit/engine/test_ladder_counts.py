@@ -5,6 +5,7 @@ from fakes import at, ended
 from ladder_world import Clock, Lane, World, request
 
 from batch_bridge._core.models import Errored, Succeeded
+from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
 
 
 def constant(seconds):
@@ -89,6 +90,67 @@ async def test_what_the_lane_that_was_left_answers_first_is_paid_once_if_the_nex
     assert await counted(world) == 0
     accounts = await world.engine.accounts()
     assert [account.lane for account in accounts for _ in account.each()] == ["batch"], "one lane is on the receipt"
+
+
+class Doubtful(Lane):
+    """A lane whose create calls come through, but have no answer; they can be looked up from some time on."""
+
+    finds_from = 900.0
+
+    async def submit(self, key, requests, prepared):
+        await super().submit(key, requests, prepared)
+        raise SubmissionUnknown("no answer")
+
+    async def find(self, key, prepared):
+        if self.clock.seconds < self.finds_from:
+            raise ProviderUnavailable("down")
+        return [{**prepared, "id": each} for each in self.sent]
+
+
+@pytest.mark.parametrize(("dies", "is_delivered"), [(False, False), (True, False), (True, True)])
+async def test_what_is_answered_while_the_next_lanes_call_is_in_doubt_is_counted(dies, is_delivered):
+    clock = Clock()
+    flex = Lane("flex", clock, constant(880), stops=False)
+    realtime = Doubtful("realtime", clock, constant(200), stops=False)
+    world = await opened(clock, flex, realtime)
+    asked = request(1, 900)
+    await world.engine.collect([asked], clock.now)
+    await go_on(world, 890)
+    assert isinstance((await world.engine.outcomes([asked.id]))[asked.id], Succeeded)
+    if is_delivered:
+        await world.engine.forget([asked.id])
+    if dies:
+        await world.open()
+    await go_on(world, 3000)
+    assert (flex.paid.total(), realtime.paid.total()) == (1, 1)
+    assert await counted(world) == 1
+    assert not world.engine.batches_in_flight
+
+
+class Shut(Lane):
+    """A lane that turns create calls away up to some time."""
+
+    async def submit(self, key, requests, prepared):
+        if self.clock.seconds < 950:
+            raise ProviderUnavailable("full")
+        return await super().submit(key, requests, prepared)
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_what_nobody_waits_for_any_more_is_not_sent(is_cancelled):
+    clock = Clock()
+    flex, realtime = Lane("flex", clock, constant(880), stops=False), Shut("realtime", clock, constant(200))
+    world = await opened(clock, flex, realtime)
+    asked = request(1, 900)
+    await world.engine.collect([asked], clock.now)
+    await go_on(world, 860)
+    assert world.engine.unsent == 1
+    if is_cancelled:
+        await world.engine.cancel([asked.id], clock.now)
+    await go_on(world, 3000)
+    assert not realtime.sent
+    assert await counted(world) == 0
+    assert not world.engine.batches_in_flight
 
 
 @pytest.mark.parametrize("is_delivered", [False, True])
