@@ -186,6 +186,6 @@ async def _rescue(
     if rescue is None:
         return
     failing = [each for each, outcome in fresh.items() if each not in known and not isinstance(outcome, Succeeded)]
-    for request_id in await rescue(failing) if failing else ():
+    for request_id in await rescue(failing):
         del fresh[request_id]
         kinds["succeeded"] += 1

@@ -52,6 +52,8 @@ class Rescuer:
             ids: The requests, which have no outcome.
         """
         state = self._state
+        if not ids or not state.ledger.has_tries:
+            return set()
         late = {each for each in ids if any(tried.code == DEADLINE for tried in state.ledger.tries(each))}
         rescued = set[str]()
         if not late:

@@ -119,6 +119,8 @@ class Settler:
         if reply.outcomes and is_overdue(flight):
             await self._keep(flight, reply.outcomes, now)
         elif reply.outcomes:
+            failing = [each for each, outcome in reply.outcomes if not isinstance(outcome, Succeeded)]
+            await self._rescuer.rescue(flight, now, failing)
             await self.settle_early(flight, reply.outcomes)
         flight.rings = reply.news is not None
         if reply.news is not None:
@@ -430,7 +432,7 @@ class Settler:
                 failures=(failures := Counter(flight.failed)),
                 seen=partial(self._note_used, flight),
                 ended_as=partial(self._note_ended, flight),
-                rescue=partial(self._rescuer.rescue, flight, now) if state.ledger.has_tries else None,
+                rescue=partial(self._rescuer.rescue, flight, now),
             )
         except ReadError as error:
             flight.inherited, flight.caught_up = True, False  # what was read before it broke is written

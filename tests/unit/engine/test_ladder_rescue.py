@@ -68,6 +68,25 @@ async def test_an_error_that_was_told_before_that_stands():
     assert (sum(each.paid_twice for each in closed), closed_as(closed)) == (0, [("errored", 1)])
 
 
+class FailingEarly(Failing):
+    """The same, and it says so before the batch has ended."""
+
+    async def poll(self, handle, members):
+        reply = await super().poll(handle, members)
+        if isinstance(reply, InProgress) or self.clock.seconds > 1500:
+            return reply
+        return InProgress(1, 2, outcomes=tuple([pair async for pair in reply.outcomes]), again_in=700.0)
+
+
+async def test_an_error_before_the_end_of_its_batch_is_looked_at_as_well():
+    clock = Clock()
+    flex = Slow("flex", clock, lambda _: 880, stops=False)
+    seen, world = await driven(flex, FailingEarly("realtime", clock, lambda _: 100))
+    assert seen == [Succeeded({"lane": "flex", "n": 1})]
+    closed = await world.engine.closed_batches()
+    assert (sum(each.paid_twice for each in closed), closed_as(closed)) == (0, [("succeeded", 1)])
+
+
 class Broken(Slow):
     """A lane that cannot be looked at from some time on, for a while."""
 
