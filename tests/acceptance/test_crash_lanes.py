@@ -146,7 +146,6 @@ async def test_a_ladder_that_pays_again_counts_what_arrives_twice(server, world)
         twice = sum(each.paid_twice for each in ended.closed)
         uncounted = stats.paid + stats.realtime - answered - twice
         lost = ended.unheard + step.startswith("after call")  # what a call of the dead process came to, nobody knows
-        print(step, stats.paid, stats.realtime, answered, twice, ended.unheard)
         assert 0 <= uncounted <= lost, step
 
     asked = ladder("batch", "realtime", deadline=timedelta(hours=25), policy="pay_again")

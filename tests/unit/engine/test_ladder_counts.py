@@ -92,6 +92,37 @@ async def test_what_the_lane_that_was_left_answers_first_is_paid_once_if_the_nex
     assert [account.lane for account in accounts for _ in account.each()] == ["batch"], "one lane is on the receipt"
 
 
+@pytest.mark.parametrize("dies_again", [False, True])
+@pytest.mark.parametrize("stops", [False, True])
+async def test_what_is_answered_while_the_next_call_has_only_begun_is_counted_if_both_are_paid(stops, dies_again):
+    """The process dies between leaving a lane and the next lane's call, and perhaps once more when that has begun."""
+    clock = Clock()
+    flex, realtime = (
+        Lane("flex", clock, constant(880), stops=False),
+        Lane("realtime", clock, constant(200), stops=stops),
+    )
+    world = await opened(clock, flex, realtime)
+    asked = request(1, 900)
+    await world.engine.collect([asked], clock.now)
+    await go_on(world, 800)
+    world.engine.paused = True  # what has left its lane is not sent
+    await go_on(world, 850)
+    (left,) = world.engine.flights
+    assert (left.batch.left, realtime.sent) == ("overdue", {})
+    await world.open()
+    world.engine.paused = False
+    await world.engine.collect([asked], clock.now)
+    await go_on(world, 860)
+    assert len(realtime.sent) == 1
+    if dies_again:
+        await world.open()
+        await world.engine.collect([asked], clock.now)
+    await go_on(world, 3000)
+    assert isinstance((await world.engine.outcomes([asked.id]))[asked.id], Succeeded)
+    assert flex.paid.total() + realtime.paid.total() - 1 == await counted(world) == (not stops)
+    assert not world.engine.batches_in_flight
+
+
 class Doubtful(Lane):
     """A lane whose create calls come through, but have no answer; they can be looked up from some time on."""
 
