@@ -150,6 +150,8 @@ class Engine:
         state = self._state
         flight = Flight(batch, now, first_pause(state.interval), doubtful=doubtful, inherited=True)
         if not isinstance(batch, SubmittedBatch):
+            known = await state.ledger.settled(batch.elsewhere) if batch.elsewhere else ()
+            flight.answered_elsewhere.update(known)
             return flight
         if old is not None and isinstance(old.batch, SubmittedBatch):
             flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
