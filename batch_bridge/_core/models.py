@@ -393,6 +393,7 @@ class Intent:
         keys: What each member's answer is known by, in the order of the members (see `_sharing`); or nothing.
         shared: Members with the same key are sent as one line, under the id of the first.
         terms: What else was known when it was begun.
+        elsewhere: Its requests that a batch has answered meanwhile which they had left.
     """
 
     key: str
@@ -403,6 +404,7 @@ class Intent:
     keys: tuple[str, ...] = ()
     shared: bool = False
     terms: Terms = Terms()
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

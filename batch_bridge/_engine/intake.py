@@ -74,10 +74,7 @@ def _placed(  # noqa: PLR0917  # what `judge` knows
     after = ladder.time_of(request.deadline)
     left = None if after is None else asked_at + after - now
     if not ladder.chooses:
-        lane = lanes[0] if left is None or left >= timedelta(0) else lanes[-1]
-        measured = _measured(state, request, asked_at, lane)
-        known = [each.rung for each in lanes]
-        return measured if isinstance(measured, Errored) else _timed(ladder, measured, lane, known, now)
+        return _in_turn(state, ladder, request, asked_at, now, lanes, left)
     judged = {lane.name: _measured(state, request, asked_at, lane) for lane in ladder.lanes}
     takers = [lane for lane in ladder.lanes if isinstance(judged[lane.name], Waiting)]
     if not takers:
@@ -96,6 +93,33 @@ def _placed(  # noqa: PLR0917  # what `judge` knows
     return _timed(ladder, chosen._replace(barred=barred), lane, rungs, now)
 
 
+def _in_turn(  # noqa: PLR0917  # as `_placed`
+    state: State,
+    ladder: Ladder,
+    request: Request,
+    asked_at: datetime,
+    now: datetime,
+    lanes: Sequence[LadderLane],
+    left: timedelta | None,
+) -> Waiting | Errored:
+    """Return a request as it is queued for the bridge's own lane, or for the fallback once it is late.
+
+    If the fallback refuses it, it stays in the own lane for good.
+    """
+    lane, last = lanes[0], lanes[-1]
+    barred: tuple[str, ...] = ()
+    is_another = left is not None and last.provider is not None and not ladder.is_own  # else both refuse the same
+    if is_another and isinstance(_measured(state, request, asked_at, last), Errored):
+        lane = ladder.home
+        lanes, left, barred = (lane,), None, (last.name,)
+    if left is not None and left < timedelta(0):
+        lane = last
+    measured = _measured(state, request, asked_at, lane)
+    if isinstance(measured, Errored):
+        return measured
+    return _timed(ladder, measured._replace(barred=barred), lane, [each.rung for each in lanes], now)
+
+
 def requeued(state: State, waiting: Waiting, now: datetime) -> Waiting | None:
     """Return a request as it waits in the queue that another process has left; `None`: its lane is gone.
 
@@ -108,7 +132,10 @@ def requeued(state: State, waiting: Waiting, now: datetime) -> Waiting | None:
     ladder = state.ladder
     if ladder is None:
         return None if name else waiting
-    left = ladder.left_by(state.ledger.tries(waiting.id))
+    tries = state.ledger.tries(waiting.id)
+    if not (name or tries or waiting.barred or waiting.deadline or ladder.after):
+        return waiting  # it waits at home, and is never late: most do, and there may be very many
+    left = ladder.left_by(tries)
     lane = ladder.lane(name) if name else ladder.home
     lanes = [each for each in ladder.lanes if each.name not in left.union(waiting.barred)]
     if lane not in lanes or lane is None:

@@ -132,6 +132,8 @@ class Sender:
     ) -> None:
         # Up to here they were in the queue: its turn may come late, and what was given up meanwhile is not sent.
         state, queue = self._state, self._state.opened()
+        if not await state.is_still_owner(None, now):
+            return  # what it begins would take the place of what another process has begun
         deduplication = state.deduplication_in(lane)
         asked = {each.id: each for each in await state.ledger.requests([each.id for each in planned])}
         left = queue.still_there(planned)
@@ -324,6 +326,8 @@ class Sender:
         batch = SubmittedBatch(
             intent.key, intent.members, intent.group, now, handle, intent.keys, intent.shared, intent.terms
         )
+        if not await state.is_still_owner(flight, now):
+            return  # another process has found it, and may have settled it
         await self._settler.catch_up(flight)
         batch = replace(batch, elsewhere=tuple(flight.answered_elsewhere))
         if not state.flights.open_of(flight):  # all were cancelled meanwhile
@@ -378,6 +382,8 @@ class Sender:
         except Exception as error:  # noqa: BLE001  # it could not look, and the batch may be there: as in `poll`
             await self._settler.could_not_look(flight, error, now)
         else:
+            if not await state.is_still_owner(flight, now):
+                return  # what it withdraws may be what another process has begun
             if found:
                 logger.warning(
                     "%s: adopted batch %s, whose submission was interrupted",
@@ -438,7 +444,10 @@ class Sender:
             settled |= refused.keys()
             state.tell_settled(intent.key, refused)
         await state.ledger.drop(settled)
-        await state.ledger.withdraw(intent.key)
+        if flight.inherited and await state.ledger.closed_among([intent.key]):  # it had failed, and was closed
+            await state.ledger.finish(intent.key)
+        else:
+            await state.ledger.withdraw(intent.key)
         await state.drop_trace(intent.key)
         state.flights.remove(flight)
         state.till.release(intent.key)

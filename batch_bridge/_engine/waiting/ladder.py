@@ -154,7 +154,7 @@ class Ladder:
         """Return what requests of one batch have in common besides their group: like deadlines, and lanes to go to."""
         after = self.time_of(waiting.deadline)
         if not self.chooses or after is None:
-            return waiting.deadline
+            return (waiting.deadline, *waiting.barred) if waiting.barred else waiting.deadline
         step = int(_STEPS * math.log2(max(after.total_seconds(), 1.0)))
         return (step, *waiting.barred) if waiting.barred else step
 
