@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from batch_bridge import events
 from batch_bridge._core.models import (
@@ -28,7 +28,6 @@ from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._core.wording.words import span
 from batch_bridge._engine import idle as _rest
-from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._engine.flights.flight import Flight, first_pause
 from batch_bridge._engine.flights.notices import Notices, told
 from batch_bridge._engine.intake import (
@@ -45,15 +44,13 @@ from batch_bridge._engine.sending import priming
 from batch_bridge._engine.sending import scheduling as _schedule
 from batch_bridge._engine.sending.joining import join
 from batch_bridge._engine.sending.submission import LOST, Sender
+from batch_bridge._engine.settings import USUAL, EngineSettings
 from batch_bridge._engine.settlement.heard import Heard
 from batch_bridge._engine.settlement.leaving import decide, next_look
 from batch_bridge._engine.settlement.settling import Settler, is_overdue
 from batch_bridge._engine.standstill import Standstill
-from batch_bridge._engine.state import POLL_PATIENCE, State
-from batch_bridge._engine.telemetry import Telemetry
-from batch_bridge._engine.waiting.ladder import Ladder
+from batch_bridge._engine.state import State
 from batch_bridge._engine.waiting.quota import QuotaController
-from batch_bridge._engine.waiting.tenants import TenantLimits
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import Account, AccountLine, Askers, Prices, Purse
 from batch_bridge.errors import BadPollResultError
@@ -77,20 +74,9 @@ class Engine:
         provider: Who answers.
         policy: When the queue is sent.
         ledger: What survives a crash.
-        poll_interval: The longest pause between two looks at one batch; up to four times that where webhooks come.
-        deduplication: Which requests share an answer; none do without it.
-        attempts: How often a request is sent in all, while what it ends with may pass: it expired, never ran, or was
-            answered with 429 or 5xx. With 1 nothing is sent twice.
-        ladder: When a request must be answered, and in which lanes. Without it requests have no deadline, whatever they
-            say.
-        poll_patience: How long a batch is left in flight while each look at it fails with an error that is not the
-            provider's own word (`ProviderUnavailable`).
-        per_tenant: How much of one tenant may wait.
+        settings: What its bridge decided.
         notices: What other engines of this bridge have said in the log.
         quota_controller: What another engine of this bridge has learned of the provider's quotas.
-        prices: What tokens cost.
-        terms: How long the provider works on a batch, and keeps its results.
-        telemetry: Who traces it.
         purse: What may be spent; by default each thread may ask for so many requests, and no prices are needed.
     """
 
@@ -100,35 +86,13 @@ class Engine:
         provider: Provider,
         policy: FlushPolicy,
         ledger: Ledger,
+        settings: EngineSettings = USUAL,
         *,
-        poll_interval: timedelta = timedelta(seconds=30),
-        deduplication: Deduplication | None = None,
-        attempts: int = 1,
-        ladder: Ladder | None = None,
-        poll_patience: timedelta = POLL_PATIENCE,
-        per_tenant: TenantLimits | None = None,
         notices: Notices | None = None,
         quota_controller: QuotaController | None = None,
-        prices: Prices | None = None,
-        terms: VendorTerms | None = None,
-        telemetry: Telemetry | None = None,
         purse: Purse | None = None,
     ) -> None:
-        self._state = State(
-            name,
-            provider,
-            policy,
-            ledger,
-            poll_interval,
-            deduplication,
-            attempts,
-            ladder,
-            poll_patience,
-            per_tenant,
-            prices or Prices(),
-            terms or VendorTerms(),
-            telemetry,
-        )
+        self._state = State(name, provider, policy, ledger, settings)
         if purse is not None:
             self.purse = purse
         if quota_controller is not None:
@@ -186,6 +150,8 @@ class Engine:
         state = self._state
         flight = Flight(batch, now, first_pause(state.interval), doubtful=doubtful, inherited=True)
         if not isinstance(batch, SubmittedBatch):
+            known = await state.ledger.settled(batch.elsewhere) if batch.elsewhere else ()
+            flight.answered_elsewhere.update(known)
             return flight
         if old is not None and isinstance(old.batch, SubmittedBatch):
             flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
@@ -214,14 +180,16 @@ class Engine:
         """Queue what an earlier process left in its queue, or end it; what is in doubt waits with its batch."""
         state, sent = self._state, list[str]()
         waiting, refused = await self._requeued(now)
+        back: list[Waiting] = []
         for each in waiting:
             flight = state.flights.of(each.id)
             if flight is None:
-                state.opened().add(each)
+                back.append(each)
             elif isinstance(flight.batch, Intent):
                 flight.waiting[each.id] = each
             else:
                 sent.append(each.id)
+        state.opened().add_all(back)
         ended: dict[str, Outcome] = {}
         for request_id, why in refused.items():
             flight = state.flights.of(request_id)
@@ -287,7 +255,7 @@ class Engine:
         since = asked_at or {}
         unknown = [each for each in new.values() if each.id not in settled] if settled else list(new.values())
         found: Sequence[Waiting | Errored | Expired]
-        if not since and not state.ledger.has_tries and state.ladder is None:
+        if not since and not state.ledger.has_tries:
             found = judge_all(state, unknown, now)
         else:
             found = [self._judge(each, since.get(each.thread, now), now) for each in unknown]
@@ -309,7 +277,7 @@ class Engine:
         entering = [each for each in accepted if each.id not in joined] if joined else accepted
         await state.ledger.queued(entering)
         if entering:
-            state.opened().add_all(entering, has_deadlines=state.ladder is not None)
+            state.opened().add_all(entering)
         if state.on_event is not None:
             state.tell_queued([each.id for each in accepted])
         if judged_now := refused | recalled | over:

@@ -24,6 +24,7 @@ from batch_bridge._engine.flights.in_flight import Flights
 from batch_bridge._engine.flights.notices import Notices
 from batch_bridge._engine.flights.poll_pace import PollPace
 from batch_bridge._engine.flights.watch import BatchWatch
+from batch_bridge._engine.settings import EngineSettings
 from batch_bridge._engine.spending import Till, mode_of, vendor_of
 from batch_bridge._engine.standstill import Standstill
 from batch_bridge._engine.telemetry import Figures, Telemetry, Totals, row_of, trace_of
@@ -41,8 +42,6 @@ logger = logger_of(__name__)
 T = TypeVar("T")
 _SIDE_BY_SIDE = 4
 """Batches that are looked after at the same time."""
-POLL_PATIENCE = timedelta(hours=24)
-"""How long a batch is left in flight while each look at it fails with what its provider does not explain."""
 _LONGEST_WRITTEN = timedelta(days=1)
 """How long it is remembered that a prefix was written; no provider keeps one for longer."""
 _MOMENT = timedelta(seconds=5)
@@ -55,9 +54,11 @@ _LONGEST_HOLD = 64
 
 @dataclass(slots=True)
 class State:
-    """One engine's state. The first attributes are settings, as `Engine` describes them.
+    """One engine's state. The first four attributes are as `Engine` describes them.
 
     Attributes:
+        settings: As the engine's bridge decided them. They stand beside it one by one: `interval` (`poll_interval`),
+            `poll_patience`, `attempts`, `ladder`, `deduplication`, `per_tenant`, `prices`, `terms`, `telemetry`.
         queue: What waits to be sent; `None` until the engine is opened.
         flights: The batches that have been begun and not closed.
         quota_controller: Keeps them to the provider's quotas.
@@ -75,10 +76,7 @@ class State:
         held_until: Nothing is sent before that.
         paused: Whether sending waits for a command; batches on their way are still collected.
         hold: How long the next hold is.
-        prices: What tokens cost.
-        terms: How long the provider works on a batch, and keeps its results.
         till: What may be spent, and what was used.
-        telemetry: Traces it; `None` without tracing.
         totals: What it has done, for telemetry.
         history: How long batches took that have ended.
         watch: Reports what makes no progress.
@@ -93,15 +91,16 @@ class State:
     provider: Provider
     policy: FlushPolicy
     ledger: Ledger
-    interval: timedelta
-    deduplication: Deduplication | None
-    attempts: int
-    ladder: Ladder | None
-    poll_patience: timedelta = POLL_PATIENCE
-    per_tenant: TenantLimits | None = None
-    prices: Prices = field(default_factory=Prices)
-    terms: VendorTerms = field(default_factory=VendorTerms)
-    telemetry: Telemetry | None = None
+    settings: EngineSettings
+    interval: timedelta = field(init=False)
+    poll_patience: timedelta = field(init=False)
+    attempts: int = field(init=False)
+    ladder: Ladder | None = field(init=False)
+    deduplication: Deduplication | None = field(init=False)
+    per_tenant: TenantLimits | None = field(init=False)
+    prices: Prices = field(init=False)
+    terms: VendorTerms = field(init=False)
+    telemetry: Telemetry | None = field(init=False)
     till: Till = field(init=False)
     totals: Totals = field(default_factory=Totals)
     history: History = field(default_factory=History)
@@ -133,6 +132,11 @@ class State:
     tells_cost: bool = False
 
     def __post_init__(self) -> None:
+        settings = self.settings
+        self.interval, self.poll_patience = settings.poll_interval, settings.poll_patience
+        self.attempts, self.ladder, self.deduplication = settings.attempts, settings.ladder, settings.deduplication
+        self.per_tenant, self.prices, self.terms = settings.per_tenant, settings.prices, settings.terms
+        self.telemetry = settings.telemetry
         longest = min(self.interval * _LONGEST_HOLD, LONGEST_PAUSE)
         quota_of: Callable[[str], str] | None = getattr(self.provider, "quota_of", None)
         options = {} if quota_of is None else {"quota_of": quota_of}

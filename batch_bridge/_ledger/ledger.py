@@ -229,8 +229,7 @@ class Ledger:
 
     async def prepared(self, intent: Intent) -> None:
         """Write what a submission that is about to be made can be found by, and its members again."""
-        row = {"stage": "prepared", "at": intent.begun_at.timestamp(), "prepared": intent.prepared}
-        await self.table.run([self._members(intent), self.table.put("batches", intent.key, row)])
+        await self.table.run([self._members(intent), self._prepared(intent)])
 
     async def confirm(self, batch: SubmittedBatch) -> None:
         """Write that the provider has the batch, and its members again: another process may have dropped them."""
@@ -256,6 +255,12 @@ class Ledger:
             row["leaves_at"] = batch.leaves_at.timestamp()
         return self.table.put("batches", batch.key, row)
 
+    def _prepared(self, intent: Intent) -> PutOp:
+        row = {"stage": "prepared", "at": intent.begun_at.timestamp(), "prepared": intent.prepared}
+        if intent.elsewhere:
+            row["elsewhere"] = list(intent.elsewhere)
+        return self.table.put("batches", intent.key, row)
+
     def _members(self, batch: Intent | SubmittedBatch) -> PutOp:
         members: dict[str, Any] = {"ids": list(batch.members), "group": batch.group}
         if batch.keys:
@@ -264,12 +269,14 @@ class Ledger:
             members["terms"] = terms_row(batch.terms)
         return self.table.put("members", batch.key, members)
 
-    async def mark(self, *batches: SubmittedBatch) -> None:
+    async def mark(self, *batches: Intent | SubmittedBatch) -> None:
         """Write in one step what has changed: no request waits for a batch any more, or it cannot be looked at.
 
-        If one is overdue, its members are free from now on.
+        If one is overdue, its members are free from now on. An intent is one that may have been submitted.
         """
-        await self.table.run(list(map(self._submitted, batches)))
+        await self.table.run(
+            [self._prepared(each) if isinstance(each, Intent) else self._submitted(each) for each in batches]
+        )
 
     async def withdraw(self, key: str) -> None:
         """Drop an intent of which nothing was sent."""

@@ -136,7 +136,7 @@ class Sender:
             return  # what it begins would take the place of what another process has begun
         deduplication = state.deduplication_in(lane)
         asked = {each.id: each for each in await state.ledger.requests([each.id for each in planned])}
-        left = [each for each in planned if each.id in queue]
+        left = queue.still_there(planned)
         shares = deduplication is not None and deduplication.dedupe
         gives_up = partial(is_too_late, state, lane, now=now)
         admitted = state.till.admit(left, asked, state.answers_in(lane), now, gives_up=gives_up, shares=shares)
@@ -160,14 +160,14 @@ class Sender:
         prefixes: tuple[str, ...],
     ) -> None:
         state = self._state
-        ids = tuple(request.id for request in members)
+        ids = tuple([request.id for request in members])
         deduplication = state.deduplication_in(lane)
         keys, shared = (
-            (tuple(each.key for each in members), deduplication.dedupe) if deduplication is not None else ((), False)
+            (tuple([each.key for each in members]), deduplication.dedupe) if deduplication is not None else ((), False)
         )
         tries, is_new = state.ledger.tries, not state.ledger.has_tries
         key = batch_key(state.name, members, None if is_new else lambda each: len(tries(each)))
-        asked_at, size = min(each.queued_at for each in members), sum(each.bytes for each in members)
+        asked_at, size = min([each.queued_at for each in members]), sum([each.bytes for each in members])
         name, group = lane_of_group(members[0].group)
         own = members[0].deadline if state.ladder is None else state.ladder.deadline_of(members)
         terms = Terms(asked_at, size, name, own, prefixes, members[0].barred)  # the others are of its kind

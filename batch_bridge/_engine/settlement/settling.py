@@ -36,6 +36,7 @@ from batch_bridge._engine.flights.flight import LONGEST_PAUSE, Flight, first_pau
 from batch_bridge._engine.intake import LATE_IN_FLIGHT, judge
 from batch_bridge._engine.settlement import polling as _looks
 from batch_bridge._engine.settlement.outcome_writer import ReadError, chunks, settle, settle_early
+from batch_bridge._engine.settlement.rescue import Rescuer
 from batch_bridge._engine.spending import lane_of
 from batch_bridge._engine.state import State
 from batch_bridge.errors import BadPollResultError, BatchFailed, ProviderUnavailable
@@ -53,6 +54,7 @@ class Settler:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._rescuer = Rescuer(state, self)
 
     # -- while a batch runs --------------------------------------------------------------------------------------
 
@@ -60,14 +62,7 @@ class Settler:
         """Ask how a batch is, and settle what is known."""
         state, flight.is_looking = self._state, False
         try:
-            sent = tuple(lines(batch)) if batch.shared else batch.members
-            deduplication = state.deduplication_in(state.lane_of(batch))
-            remember = deduplication.remember(now) if deduplication is not None else None
-            told = () if flight.inherited else flight.settled  # what was settled may not have been kept
-            reply = await spread(
-                await state.who(batch).poll(batch.handle, sent), batch, remember, told, state.ledger.chunk
-            )
-            reply = await self._with_costs(flight, reply)
+            reply = await self.look(flight, batch, now)
         except BatchFailed as error:
             self._note_pace(flight, now)
             await self.fail(flight, Errored(str(error), code=error.code), now, error)
@@ -84,6 +79,16 @@ class Settler:
                 await self._end(flight, reply, now)
             else:
                 await self._note(flight, reply, now)
+
+    async def look(self, flight: Flight, batch: SubmittedBatch, now: datetime) -> InProgress | Ended:
+        """Ask how a batch is. Raises what its provider raises."""
+        state = self._state
+        sent = tuple(lines(batch)) if batch.shared else batch.members
+        deduplication = state.deduplication_in(state.lane_of(batch))
+        remember = deduplication.remember(now) if deduplication is not None else None
+        told = () if flight.inherited else flight.settled  # what was settled may not have been kept
+        reply = await spread(await state.who(batch).poll(batch.handle, sent), batch, remember, told, state.ledger.chunk)
+        return await self._with_costs(flight, reply)
 
     def _note_pace(self, flight: Flight, now: datetime) -> None:
         """Note how a batch's end was found; where webhooks come no more, the others are polled as usual again."""
@@ -114,6 +119,8 @@ class Settler:
         if reply.outcomes and is_overdue(flight):
             await self._keep(flight, reply.outcomes, now)
         elif reply.outcomes:
+            failing = [each for each, outcome in reply.outcomes if not isinstance(outcome, Succeeded)]
+            await self._rescuer.rescue(flight, now, failing)
             await self.settle_early(flight, reply.outcomes)
         flight.rings = reply.news is not None
         if reply.news is not None:
@@ -160,7 +167,8 @@ class Settler:
         state, key = self._state, flight.batch.key
         fresh: dict[str, Outcome] = {}
         known = list(outcomes)
-        self._note_used(flight, known)
+        if not stands:  # else it is no answer of this batch
+            self._note_used(flight, known)
         for request_id, outcome in known:
             if state.flights.of(request_id) is flight and (stands or not self._may_come_back(flight, outcome)):
                 fresh.setdefault(request_id, final(outcome, state.ledger.tries(request_id), key))
@@ -439,13 +447,15 @@ class Settler:
             now: The time.
             by: The batch that has answered them, which they had left.
         """
-        state, batch, changed = self._state, flight.batch, list[SubmittedBatch]()
+        state, batch, changed = self._state, flight.batch, list[Intent | SubmittedBatch]()
         is_last = state.flights.open_of(flight) == len(outcomes)
+        elsewhere = batch.elsewhere if by is None else (*batch.elsewhere, *outcomes)
         if isinstance(batch, SubmittedBatch):
             left = "cancelled" if is_last and not batch.left else batch.left
-            elsewhere = batch.elsewhere if by is None else (*batch.elsewhere, *outcomes)
             flight.batch = replace(batch, left=left, elsewhere=elsewhere)
-            changed += [flight.batch] if flight.batch != batch else []
+        elif flight.doubtful:  # else it was not created, and is not for those
+            flight.batch = replace(batch, elsewhere=elsewhere)
+        changed += [flight.batch] if flight.batch != batch else []
         if by is not None and isinstance(by.batch, SubmittedBatch):
             flight.answered_elsewhere.update(outcomes)
             by.batch = replace(by.batch, gave=(*by.batch.gave, *outcomes))
@@ -501,6 +511,7 @@ class Settler:
                 failures=(failures := Counter(flight.failed)),
                 seen=partial(self._note_used, flight),
                 ended_as=partial(self._note_ended, flight),
+                rescue=partial(self._rescuer.rescue, flight, now),
             )
         except ReadError as error:
             flight.inherited, flight.caught_up = True, False  # what was read before it broke is written
@@ -754,6 +765,8 @@ class Settler:
     async def forget(self, ids: Collection[str]) -> None:
         """Note which requests end without an answer that a batch was left by: what it answers is paid once."""
         state = self._state
+        if not state.ledger.has_tries:
+            return
         late = {each for each in ids if any(tried.code == DEADLINE for tried in state.ledger.tries(each))}
         for flight in filter(is_overdue, state.flights) if late else ():
             if not isinstance(flight.batch, SubmittedBatch) or not (left := late.intersection(flight.batch.moved)):
