@@ -107,8 +107,8 @@ class Serialized(Request):
         run: str = "",
         trace: str = "",
         is_priced: bool = False,  # noqa: FBT001, FBT002  # as it is in `Request`
+        is_conversation: bool = False,  # noqa: FBT001, FBT002  # by its place, which takes less time
         *,
-        is_conversation: bool = False,
         item: JSON = None,
     ) -> None:
         self.id = id  # type: ignore[misc]
