@@ -15,6 +15,7 @@ from batch_bridge._node.pending_waits import LONG_GRACE
 from batch_bridge._node.untracked_state import UntrackedMemory
 from batch_bridge.pool._leg_saver import LegToken
 from batch_bridge.runner._run import Run
+from batch_bridge.runner._settings import RunTraits
 from batch_bridge.runner._threads.recovery import Failures
 from batch_bridge.runner._threads.thread import Thread
 from batch_bridge.runner._threads.unclaimed import Unclaimed
@@ -76,7 +77,8 @@ class LegHost:
         Raises:
             Exception: What the checkpointer or the store raised: the leg can be done again.
         """
-        call = Run(self, [value], config, run_id, continued=True, limit=1, options=options, is_single=True)
+        traits = RunTraits(is_single=True, is_again=True)
+        call = Run(self, [value], config, run_id, traits, limit=1, options=options)
         try:
             results = [result async for _, result in call.results()]
         finally:
