@@ -13,6 +13,7 @@ from crash_lives import Lane, World
 from crash_steps import drawn
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
+from batch_bridge import Deadline
 from batch_bridge._core.models import Errored, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.policy.vendor_terms import VendorTerms
@@ -52,7 +53,9 @@ def lane(name):
 
 def ladder(*names, deadline, policy="wait_for_cancel"):
     def made(provider):
-        return ladder_of(provider, names, deadline, policy, flush=FlushPolicy(), terms=VendorTerms())
+        return ladder_of(
+            provider, names, Deadline(within=deadline, then=policy), flush=FlushPolicy(), terms=VendorTerms()
+        )
 
     return Lane(openai, [question(n) for n in range(FEW)], made)
 

@@ -145,7 +145,7 @@ class Ladder:
 
     def deadline_of(self, members: Sequence[Waiting]) -> timedelta | None:
         """Return what is written down of a batch as its deadline: the first one, from when the oldest was asked."""
-        if all(each.deadline == members[0].deadline for each in members):
+        if len({each.deadline for each in members}) == 1:
             return members[0].deadline
         first = min(each.queued_at for each in members)
         return min((due_at for each in members if (due_at := self.due_at(each))), default=first) - first
