@@ -189,7 +189,7 @@ class Engine:
                 flight.waiting[each.id] = each
             else:
                 sent.append(each.id)
-        state.opened().add_all(back, has_deadlines=any(each.late_at is not None for each in back))
+        state.opened().add_all(back)
         ended: dict[str, Outcome] = {}
         for request_id, why in refused.items():
             flight = state.flights.of(request_id)
