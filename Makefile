@@ -16,7 +16,7 @@ COMPILE = -m compileall -q -q -j 0
 # More than there are cores, up to a point: many tests wait for a server, and few compute.
 JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 4 ? 2 * cores + 1 : cores + 4)))
 # Files in the order of `tests/conftest.py`, the slow ones first: so that both cores have something to do until the end.
-PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+PARALLEL := --jobs $(JOBS)
 QUICK := tests/unit $(addprefix tests/integration/, batcher/test_batcher.py batcher/test_batcher_ends.py \
 	runner/test_events_hosts.py runner/test_last_progress.py runner/test_runner_runs.py runner/test_runner_ends.py \
 	node/test_wait_rounds.py node/test_wait_shapes.py dropin/test_wrap_ask.py dropin/test_wrap_pending.py)

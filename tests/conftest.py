@@ -11,8 +11,8 @@ import sys
 import tempfile
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any
 
+import forking
 import hypothesis
 import pytest
 import sampling
@@ -40,6 +40,7 @@ LONGEST = {"test_histories.py", "test_differential.py"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--jobs", type=int, default=1, help="run the tests in so many processes (default: in this one)")
     group = parser.getgroup("samples of big tables")
     group.addoption("--all", action="store_true", help="run the big tables whole")
     group.addoption("--sample-seed", type=int, default=0, help="draw another sample (default: 0)")
@@ -54,6 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "sampled(least=, most=): a table, of which a sample runs unless `--all` is given"
     )
 
+    if (jobs := config.getoption("--jobs")) > 1 and not config.option.usepdb:
+        config.pluginmanager.register(forking.Forking(jobs))
     config.option.benchmark_disable = True  # LangChain's standard tests bring this plugin with them
     _process.spawn = warm.batch_server
 
@@ -62,14 +65,7 @@ def pytest_unconfigure() -> None:
     warm.WARM.close()
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Return who gives files to workers; with another `--dist` it is xdist's own."""
-    if config.getvalue("dist") != "loadfile":
-        return None
-    from scheduling import TwoLanes  # xdist may not be there
-
-    return TwoLanes(config, log)
+forking.at_end.append(warm.WARM.close)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
