@@ -19,7 +19,7 @@ JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo 
 PARALLEL := --jobs $(JOBS)
 QUICK := tests/unit $(addprefix tests/integration/, batcher/test_batcher.py batcher/test_batcher_ends.py \
 	runner/test_events_hosts.py runner/test_last_progress.py runner/test_runner_runs.py runner/test_runner_ends.py \
-	node/test_wait_rounds.py node/test_wait_shapes.py dropin/test_wrap_ask.py dropin/test_wrap_pending.py)
+	node/test_wait_rounds.py node/test_wait_shapes.py node/test_wait_retries.py dropin/test_wrap_ask.py dropin/test_wrap_pending.py)
 AEGRA_PYTHON ?= python3.12
 EXTRAS := server,web,anthropic,gemini,yaml,notify,otel,pool
 # Holes of what only the tests ask for, at its lowest versions: `tests/unit/project/test_known_holes.py` says why.
@@ -68,7 +68,7 @@ simulate: $(READY) ## Run 10,000 simulated histories on all cores; ARGS='--histo
 
 .PHONY: test-quick
 test-quick: $(READY) ## Run what may differ from one Python to another; PYTHON=python3.13 says which
-	$(BIN)/pytest -q $(PARALLEL) --ignore tests/unit/project $(QUICK) $(ARGS)
+	$(BIN)/pytest -q $(PARALLEL) --brief --ignore tests/unit/project $(QUICK) $(ARGS)
 
 .PHONY: test-versions
 test-versions: test-floor test-newest ## Run the tests with the lowest versions that are allowed, then with the newest

@@ -16,6 +16,7 @@ import forking
 import hypothesis
 import pytest
 import sampling
+import tls
 import warm
 
 from batch_bridge.testing._server import process as _process
@@ -24,6 +25,8 @@ sys.dont_write_bytecode = False
 os.environ.pop(
     "PYTHONDONTWRITEBYTECODE", None
 )  # else each of the hundreds of processes that tests start compiles all anew
+
+tls.share()
 
 IN_MEMORY = Path("/dev/shm")
 if "TMPDIR" not in os.environ and os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > 2 << 30:
@@ -43,11 +46,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--jobs", type=int, default=1, help="run the tests in so many processes (default: in this one)")
     group = parser.getgroup("samples of big tables")
     group.addoption("--all", action="store_true", help="run the big tables whole")
+    group.addoption("--brief", action="store_true", help="draw a quarter of the examples, as `make test-quick` does")
     group.addoption("--sample-seed", type=int, default=0, help="draw another sample (default: 0)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    sampling.is_whole, sampling.seed = config.getoption("--all"), config.getoption("--sample-seed")
+    sampling.is_whole, sampling.is_brief = config.getoption("--all"), config.getoption("--brief")
+    sampling.seed = config.getoption("--sample-seed")
     examples = sampling.many(100, 40)
     hypothesis.settings.register_profile("patient", deadline=None, max_examples=examples)  # however busy the machine is
     hypothesis.settings.load_profile("patient")
@@ -65,7 +70,7 @@ def pytest_unconfigure() -> None:
     warm.WARM.close()
 
 
-forking.at_end.append(warm.WARM.close)
+forking.before.append(warm.WARM.begin)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -21,8 +21,8 @@ import pytest
 from _pytest.terminal import TerminalReporter
 from scheduling import Lanes
 
-at_end: list[Callable[[], None]] = []
-"""What a worker does last."""
+before: list[Callable[[], None]] = []
+"""What is done before the first worker is forked, for all of them."""
 
 
 class Worker:
@@ -99,6 +99,8 @@ class _Run:
         self.workers: list[Worker] = []
 
     def start(self) -> None:
+        for each in before:
+            each()
         for number in range(self._lanes.workers):
             self._fork(number)
 
@@ -203,8 +205,6 @@ def _work(session: pytest.Session, number: int, connection: Connection) -> NoRet
                     connection.send(("ended", place))
                 connection.send(("free", None))
             session._setupstate.teardown_exact(None)
-            for each in at_end:
-                each()
         code = 0
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         pass  # the other process is gone, or goes

@@ -5,6 +5,8 @@ from random import Random
 
 is_whole = False
 """Everything is to run. Set before the first test module is imported, as is the seed."""
+is_brief = False
+"""There are a quarter as many examples as in a sample: what is asked is whether this Python differs, and not what was asked."""
 seed = 0
 """Draws the samples."""
 
@@ -36,8 +38,13 @@ def draw(
 
 
 def many(whole: int, sample: int) -> int:
-    """Return how many there are to be of something, such as hypothesis' examples: `whole` with `--all`, else `sample`."""
-    return whole if is_whole else sample
+    """Return how many there are to be of something, such as hypothesis' examples.
+
+    Args:
+        whole: So many with `--all`.
+        sample: So many without; a quarter of them with `--brief`.
+    """
+    return whole if is_whole else max(1, sample // 4) if is_brief else sample
 
 
 def _key(value: object) -> Hashable:

@@ -28,6 +28,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
+import tls
+
 LIBRARIES = (
     "batch_bridge",
     "batch_bridge.langchain",
@@ -181,8 +183,12 @@ class Warm:
             said = [each.read() for each in (out, err) if not each.seek(0)]
         return subprocess.CompletedProcess(list(map(str, command)), code, *said)
 
+    def begin(self) -> None:
+        """Start the parent now: processes that are forked off this one share it."""
+        self._parent()
+
     def close(self) -> None:
-        """End the parent; programs that still run go on."""
+        """End the parent once those that share it have ended; programs that still run go on."""
         if self._process is not None:
             self._orders.close()
             self._process.wait()
@@ -203,7 +209,7 @@ class Warm:
 
 
 WARM = Warm()
-"""The one of this process; a worker of the tests starts it once. `conftest.py` closes it."""
+"""The one of this process and of the workers that are forked off it. `conftest.py` closes it."""
 run, start = WARM.run, WARM.start
 
 
@@ -247,13 +253,6 @@ def orders(listening: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
 
 def obey(command: list[str], cwd: str, env: dict[str, str], *, session: bool, streams: list[int]) -> None:
     """Become the program."""
-    if "WARM_DEBUG" in env:  # XXX temporary
-        import atexit, time
-        had, began = set(sys.modules), time.process_time()
-        def tell():
-            with open(env["WARM_DEBUG"], "a") as f:
-                f.write(json.dumps([str(command)[:80], round(time.process_time() - began, 2), sorted(set(sys.modules) - had)]) + "\n")
-        atexit.register(tell)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if session:
         os.setsid()
@@ -288,6 +287,7 @@ def _run_text(program: str) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those that run
+    tls.share()
     with socket.socket(fileno=int(sys.argv[1])) as received:
         given = orders(received)
     if given is not None:
