@@ -96,7 +96,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(PATIENCE[_room(item)]))
-    if sampling.is_whole or _is_named(config):
+    if sampling.is_whole or sampling.is_named(config):
         return
     tables: dict[tuple[Path, str], list[pytest.Function]] = {}
     for item in items:
@@ -112,10 +112,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _room(item: pytest.Item) -> str:
     return item.path.relative_to(HERE).parts[0]
-
-
-def _is_named(config: pytest.Config) -> bool:
-    return bool(config.option.keyword) or any("::" in each for each in config.args)
 
 
 def _drawn(cells: Sequence[pytest.Function], name: str) -> set[pytest.Item]:

@@ -1,7 +1,10 @@
 """Which part of a big table runs by default: one that holds each value once, drawn by a seed so that it can be run again."""
 
-from collections.abc import Hashable, Sequence
+import itertools
+from collections.abc import Hashable, Iterator, Sequence
 from random import Random
+
+import pytest
 
 is_whole = False
 """Everything is to run. Set before the first test module is imported, as is the seed."""
@@ -45,6 +48,21 @@ def many(whole: int, sample: int) -> int:
         sample: So many without; a quarter of them with `--brief`.
     """
     return whole if is_whole else max(1, sample // 4) if is_brief else sample
+
+
+def calls(name: str) -> Iterator[int]:
+    """Return the numbers of the calls at which something is to happen, without an end.
+
+    Args:
+        name: Draws the first of them: all from 1 on with `--all`, else every third, so that several tables meet all.
+    """
+    step = 1 if is_whole else 9 if is_brief else 3
+    return itertools.count(Random(f"{seed} {name}").randint(1, step), step)
+
+
+def is_named(config: pytest.Config) -> bool:
+    """Return whether tests are asked for by their names: then none of them is left out."""
+    return bool(config.option.keyword) or any("::" in each for each in config.args)
 
 
 def _key(value: object) -> Hashable:

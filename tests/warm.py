@@ -37,6 +37,9 @@ LIBRARIES = (
     "langchain.agents",
     "langchain_openai",
     "openai.types",
+    "anyio._backends._asyncio",  # these three load with the first call
+    "h11",
+    "httpcore2",
 )
 """What is there before the first program runs, unless it asks for more."""
 SERVER = (
