@@ -145,6 +145,14 @@ bench: $(READY) ## Measure against plain LangGraph, side by side; prints ratios
 bench-server: $(READY) ## Measure against a script that resumes through the SDK, on a LangGraph server
 	$(BIN)/python benchmarks/bench_server.py $(ARGS)
 
+.PHONY: bench-pool
+bench-pool: $(READY) ## Measure a pool against an app of procrastinate by hand, side by side; needs PostgreSQL
+	$(BIN)/python benchmarks/bench_pool.py $(ARGS)
+
+.PHONY: bench-waiting
+bench-waiting: $(READY) ## Measure a pool in which 100,000 requests wait: intake, a quiet tick, a take-over; needs PostgreSQL
+	$(BIN)/python benchmarks/bench_waiting.py $(ARGS)
+
 .PHONY: soak
 soak: $(READY) ## Send 200,000 requests in 2,000 batches through each host, and test that nothing it holds grows; an hour
 	$(BIN)/python benchmarks/soak.py $(ARGS)

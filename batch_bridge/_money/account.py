@@ -24,7 +24,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, Final, Literal, TypeAlias
 
-from batch_bridge._core.models import Errored, Outcome, Request, Succeeded
+from batch_bridge._core.models import Errored, Outcome, Request, Succeeded, Usage
 from batch_bridge._money.prices import STEP, Charge, Lane, Prices
 from batch_bridge._money.tokens import Tokens, Used, model_of, plain_counts, read_usage, tier_of
 
@@ -249,6 +249,20 @@ class Account:
         """Return a line for each member that was answered."""
         for place in sorted(self._lines):
             yield self._line(place)
+
+    def usage(self) -> Usage | None:
+        """Return what its members used together, as far as their answers say; `None` if none does."""
+        billed = [line for line in self.each() if line.kind == "billed"]
+        if not billed:
+            return None
+        tokens = [line.used.tokens for line in billed]
+        return Usage(
+            billed[0].used.model,
+            sum(each.input for each in tokens),
+            sum(each.output for each in tokens),
+            sum(each.cache_read for each in tokens),
+            billed[0].lane in {"realtime", "flex"},
+        )
 
     def of(self, places: Iterable[int]) -> Iterable[AccountLine]:
         """Return a line for each of these members that was answered."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
@@ -23,6 +24,7 @@ from batch_bridge.runner._display.progress import bar, is_wanted
 from batch_bridge.runner._options import InvokeOptions, StreamOptions, full_config
 from batch_bridge.runner._run import Failed, Run
 from batch_bridge.runner._session import Session
+from batch_bridge.runner._settings import PLAIN, RunTraits
 from batch_bridge.runner._threads.stream import StreamChunk
 
 MAX_CONCURRENCY: Final = 64
@@ -84,12 +86,7 @@ class Calls:
         limit: int | None,
         context: Any,
         given: InvokeOptions | StreamOptions,
-        *,
-        is_single: bool = False,
-        is_again: bool = False,
-        leaves: bool = False,
-        streams: bool = False,
-        is_new: bool = False,
+        traits: RunTraits = PLAIN,
     ) -> Run:
         """Return a call, which `results` drives.
 
@@ -108,13 +105,9 @@ class Calls:
             inputs,
             config,
             run_id or uuid.uuid4().hex,
-            continued=is_again or run_id is not None,
+            traits if run_id is None else replace(traits, is_again=True),
             limit=limit or MAX_CONCURRENCY,
             options=options,
-            is_single=is_single,
-            leaves=leaves,
-            streams=streams,
-            is_new=is_new,
         )
 
     async def one(
@@ -123,41 +116,29 @@ class Calls:
         config: RunnableConfig | None,
         context: Any,
         options: InvokeOptions,
+        traits: RunTraits = PLAIN,
         *,
         attach: bool = True,
-        leaves: bool = False,
-        is_again: bool = False,
-        is_new: bool = False,
     ) -> Any:
         """Run one thread, or join the call that runs it, and return its result, or `Failed`."""
+        traits = replace(traits, is_single=True)
         while True:
             if attach and (joined := self.join(value, config)) is not None:
-                if leaves:
+                if traits.leaves:
                     return self.pending(thread_id_of(config))
                 await asyncio.wait((joined,))
                 if not joined.cancelled():
                     return joined.result()
-                is_new = False
+                traits = replace(traits, is_new=False)
                 continue  # the call that drove it was cancelled
-            call = self.begin(
-                [value],
-                config,
-                None,
-                None,
-                context,
-                options,
-                is_single=True,
-                is_again=is_again,
-                leaves=leaves,
-                is_new=is_new,
-            )
+            call = self.begin([value], config, None, None, context, options, traits)
             try:
                 (result,) = [result async for _, result in self.results(call, None, 1)]
             except ThreadUnderWayError:
                 self._total = None if self._total is None else self._total - 1
                 if not attach or self.join(value, config) is None:
                     raise
-                is_new = False
+                traits = replace(traits, is_new=False)
                 continue  # two began at once
             return result
 

@@ -312,7 +312,7 @@ async def batcher(cell: Cell) -> AsyncIterator[tuple[int, Any]]:
         items = [cell.item(number) for number in numbers]
         return list(zip(numbers, await open_batcher.amap(items, return_exceptions=True), strict=True))
 
-    async with Batcher(cell.provider(), poll_interval=POLL_INTERVAL, attempts=1) as open_batcher:
+    async with Batcher(Bridge(cell.provider(), poll_interval=POLL_INTERVAL, attempts=1)) as open_batcher:
         models = [ask_one_model(range(first, REQUESTS, len(MODELS))) for first in range(len(MODELS))]
         for asked in asyncio.as_completed(models):
             for pair in await asked:

@@ -45,8 +45,11 @@ def rows(store: SimStore, *, has_failed: bool, has_died: bool) -> None:
     allowed = SUMMARIES | ({"batch_bridge_failures", "batches", "members"} if has_failed else set())
     if has_failed or has_died:
         allowed |= {"outcomes", "tries"}
-    left = {kind: keys for kind, keys in store.read().items() if kind not in allowed}
+    kept = store.read()
+    left = {kind: keys for kind, keys in kept.items() if kind not in allowed}
     assert not left, f"rows were left: {left}"
+    accounts = set(kept.get("money", ())).difference(kept.get("closed", ()), kept.get("batches", ()))
+    assert not accounts, f"accounts of batches were left that there are not: {accounts}"
 
 
 def report(provider: Provider, told: Any, *, has_failed: bool) -> None:
@@ -55,6 +58,7 @@ def report(provider: Provider, told: Any, *, has_failed: bool) -> None:
     assert told.outcomes.get("succeeded", 0) == succeeded, f"{told} and {succeeded} were answered"
     assert told.paid_twice == 0, told
     if not has_failed:
-        assert told.batches == len(provider.batches), f"{told} and there were {len(provider.batches)} batches"
+        batches = sum(not each.is_double for each in provider.batches.values())
+        assert told.batches == batches, f"{told} and there were {batches} batches"
         assert told.requests == succeeded, f"{told} and {succeeded} were answered"
         assert told.resubmitted == provider.unpaid.total(), f"{told} and {provider.unpaid} were sent again"

@@ -39,7 +39,7 @@ def no_blocking(monkeypatch):
 async def test_a_batcher(server, no_blocking, tmp_path, durable):
     client = AsyncOpenAI(base_url=server.base_url, api_key="k")
     path = tmp_path / "b.db" if durable else None
-    batcher = Batcher(OpenAIBatch(client), path=path, poll_interval=0.02, max_batch_idle=0.02)
+    batcher = Batcher(OpenAIBatch(client), path=path, poll_interval=0.02, flush=FlushPolicy(max_idle=0.02))
     try:
         assert "choices" in await batcher.asubmit(BODY)
         assert len(await batcher.amap([BODY, BODY])) == 2

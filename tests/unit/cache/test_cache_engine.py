@@ -8,7 +8,7 @@ from langgraph.store.base import PutOp
 
 from batch_bridge._core.models import Cancelled, Errored, Expired, Limits, Measure, Request, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.errors import BatchFailed, RequestRefused
@@ -54,7 +54,11 @@ class Place:
         self.store = store or FakeStore()
         sharing = Deduplication("bridge", self.provider, cache, dedupe=dedupe)
         self.engine = Engine(
-            "bridge", self.provider, policy or FlushPolicy(), Ledger(self.store, "bridge"), deduplication=sharing
+            "bridge",
+            self.provider,
+            policy or FlushPolicy(),
+            Ledger(self.store, "bridge"),
+            EngineSettings(deduplication=sharing),
         )
 
     async def ask(self, *requests):
@@ -277,7 +281,7 @@ class World(crashes.World):
             self.provider,
             FlushPolicy(max_requests=7),
             Ledger(self.store, "bridge", chunk=2),
-            deduplication=sharing,
+            EngineSettings(deduplication=sharing),
         )
         try:
             await engine.open(self.now())

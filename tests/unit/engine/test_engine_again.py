@@ -7,7 +7,7 @@ from fakes import MOMENTS, Crash, FakeProvider, FakeStore, Fuse, at, ended, requ
 
 from batch_bridge._core.models import Errored, Expired, Limits, Measure, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._ledger.make import durable
 from batch_bridge._server.records import ServerRecords
@@ -119,7 +119,9 @@ async def test_the_same_members_sent_again_are_another_batch():
 async def test_what_comes_back_is_sent_though_the_policy_would_wait():
     provider = Moody(Fuse(), lambda each: Measure("", 1))
     provider.moods = {IDS[0]: [RATE]}
-    engine = Engine("bridge", provider, FlushPolicy(max_age=None), Ledger(FakeStore(), "bridge"), attempts=2)
+    engine = Engine(
+        "bridge", provider, FlushPolicy(max_age=None), Ledger(FakeStore(), "bridge"), EngineSettings(attempts=2)
+    )
     await engine.open(at(0))
     await engine.collect(REQUESTS, at(0))
     await engine.tick(at(0), drain=True)
@@ -184,7 +186,7 @@ class Crowded(FakeProvider):
 async def test_a_limit_of_tokens_is_learned_and_then_kept_to(tells, told):
     room = sampling.many(1_000, 50)
     provider = Crowded(room, tells=tells, limits=Limits(enqueued_tokens=room if told else None))
-    engine = Engine("bridge", provider, FlushPolicy(), Ledger(FakeStore(), "bridge"), attempts=3)
+    engine = Engine("bridge", provider, FlushPolicy(), Ledger(FakeStore(), "bridge"), EngineSettings(attempts=3))
     asked = [request(n) for n in range(10 * room)]
     await engine.open(at(0))
     await engine.collect(asked, at(0))
@@ -205,7 +207,7 @@ async def test_a_limit_of_tokens_is_learned_and_then_kept_to(tells, told):
 
 async def test_a_provider_that_is_full_for_ever_ends_its_requests():
     provider = Crowded(0, tells=False)
-    engine = Engine("bridge", provider, FlushPolicy(), Ledger(FakeStore(), "bridge"), attempts=3)
+    engine = Engine("bridge", provider, FlushPolicy(), Ledger(FakeStore(), "bridge"), EngineSettings(attempts=3))
     asked = [request(n) for n in range(50)]
     await engine.open(at(0))
     await engine.collect(asked, at(0))
@@ -253,7 +255,7 @@ async def test_a_batch_that_is_never_taken_is_made_smaller(ledger):
     if isinstance(kept, ServerRecords):
         await kept.load()
         kept = kept.ledger
-    engine = Engine("bridge", provider, FlushPolicy(max_requests=5), kept, attempts=1)
+    engine = Engine("bridge", provider, FlushPolicy(max_requests=5), kept, EngineSettings(attempts=1))
     await engine.open(at(0))
     asked = [request(n, group="a") for n in range(10)]
     await engine.collect(asked, at(0))

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._host.batch_notices import BatchNotices
 from batch_bridge._host.notify import Board, Notifier
 from batch_bridge._server.records import ServerRecords
@@ -72,8 +72,7 @@ class TracedWorld(World):
             self.provider,
             FlushPolicy(max_requests=3),
             ledger,
-            attempts=self.attempts,
-            telemetry=Telemetry(tracer_provider=tracers, meter_provider=meters),
+            EngineSettings(attempts=self.attempts, telemetry=Telemetry(tracer_provider=tracers, meter_provider=meters)),
         )
         self.engine.on_event = self.told.append
         if self.inbox is not None:
