@@ -7,6 +7,7 @@ sent anywhere, and a crash between its writes loses threads.
 
 import argparse
 import asyncio
+import contextlib
 import os
 import statistics
 import subprocess
@@ -32,19 +33,17 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def cpu_of(pid: int) -> float:
-    """Return the CPU seconds of a process, and of its children that have ended."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(") ")[2].split()
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    """Return the CPU seconds of a process, of its children, and of those that have ended."""
+    used = 0.0
+    for each in (pid, *_children_of(pid)):
+        with contextlib.suppress(OSError):  # it has ended meanwhile, and is its parent's
+            fields = Path(f"/proc/{each}/stat").read_text(encoding="ascii").rpartition(") ")[2].split()
+            used += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return used
 
 
-def children_of(pid: int) -> list[int]:
-    """Return the processes that a process has begun."""
+def _children_of(pid: int) -> list[int]:
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
-
-
-def cpu_of_all(pids: list[int]) -> float:
-    """Return the CPU seconds of processes and of their children."""
-    return sum(cpu_of(each) + sum(map(cpu_of, children_of(each))) for each in pids)
 
 
 def measure(way: Any, count: int, *, shown: bool = False) -> dict[str, float]:
@@ -54,11 +53,11 @@ def measure(way: Any, count: int, *, shown: bool = False) -> dict[str, float]:
         workers = [subprocess.Popen([sys.executable, way.__file__, postgres.dsn]) for _ in range(WORKERS)]
         try:
             until_they_work(postgres.dsn)
-            before = cpu_of_all([each.pid for each in workers]), cpu_of_all([postgres.pid]), time.process_time()
+            before = sum(cpu_of(each.pid) for each in workers), cpu_of(postgres.pid), time.process_time()
             began = time.perf_counter()
             check(asyncio.run(way.run(postgres.dsn, count)))
             took = time.perf_counter() - began
-            after = cpu_of_all([each.pid for each in workers]), cpu_of_all([postgres.pid]), time.process_time()
+            after = sum(cpu_of(each.pid) for each in workers), cpu_of(postgres.pid), time.process_time()
             if shown:
                 show_statements(postgres.dsn, count)
         finally:

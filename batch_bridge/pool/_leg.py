@@ -13,6 +13,7 @@ from batch_bridge._ledger.patience import Patience
 from batch_bridge._ledger.rows import Rows
 from batch_bridge._node.pending_waits import LONG_GRACE
 from batch_bridge._node.untracked_state import UntrackedMemory
+from batch_bridge.pool._leg_saver import LegToken
 from batch_bridge.runner._run import Run
 from batch_bridge.runner._settings import RunTraits
 from batch_bridge.runner._threads.recovery import Failures
@@ -34,16 +35,25 @@ class LegHost:
     """What a `Run` needs of its host, for one leg. See `RunHost`.
 
     Args:
-        graph: Compiled, with the leg's checkpointer.
+        graph: Compiled, with the checkpointer of legs.
         bridges: The names of the pool's bridges.
         rows: Where the ledgers are.
         by: The asker: this process.
         patience: With the checkpointer.
+        leg: What it holds of its thread.
         has_failed: Whether the thread has ever failed, and so may have a count of failures.
     """
 
     def __init__(
-        self, graph: Any, bridges: frozenset[str], rows: Rows, *, by: str, patience: Patience, has_failed: bool
+        self,
+        graph: Any,
+        bridges: frozenset[str],
+        rows: Rows,
+        *,
+        by: str,
+        patience: Patience,
+        leg: LegToken,
+        has_failed: bool,
     ) -> None:
         self.graph = graph
         self.bridges = bridges
@@ -58,6 +68,7 @@ class LegHost:
         """What the thread asks for where it has parked."""
         self._ledgers = {bridge: Ledger(rows, bridge) for bridge in bridges}
         self._looking: asyncio.Task[None] | None = None
+        self._leg = leg
         self._known: dict[str, Outcome] = {}
 
     async def run(self, value: Any, config: RunnableConfig, run_id: str, options: Mapping[str, Any]) -> Any:
@@ -82,7 +93,7 @@ class LegHost:
         What the leg itself has just asked for is not looked for: the process that ticks does.
         """
         self.asked = tuple(asked)
-        if self.graph.checkpointer.has_written:
+        if self._leg.writes:
             call.leave(lambda _: PARKED)
             return
         self._looking = asyncio.get_running_loop().create_task(self._look(call, thread))

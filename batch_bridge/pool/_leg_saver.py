@@ -4,7 +4,9 @@ A process that hangs is taken for dead, and its leg is run by another one. When 
 other has written: the thread would ask for something else than what is being paid for.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
@@ -90,42 +92,65 @@ class LegWrites:
             ]
 
 
-class LegSaver(AsyncPostgresSaver):
-    """Reads and writes as `AsyncPostgresSaver` does, while no other leg takes the thread.
+class LegToken:
+    """A leg's hold of its thread, and what it has read of its checkpoints.
 
-    What it has read it does not read again before it writes: nobody else writes the checkpoints of a thread that a leg
+    Args:
+        thread: The thread.
+        token: See `ThreadTable.take`.
+    """
+
+    def __init__(self, thread: str, token: str) -> None:
+        self.thread = thread
+        self.token = token
+        self.known: dict[tuple[str, str, str | None], CheckpointTuple | None] = {}
+        self.writes = 0
+        """How often it has begun to write, or ended: it has come further than where it found its thread."""
+
+    def forget(self) -> None:
+        """Forget what was read: something is written."""
+        self.writes += 1
+        self.known.clear()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Be the leg of what runs in this block, and of the tasks that begin in it."""
+        reset = _LEG.set(self)
+        try:
+            yield
+        finally:
+            _LEG.reset(reset)
+
+
+_LEG: ContextVar[LegToken] = ContextVar("batch_bridge_leg")
+
+
+class LegSaver(AsyncPostgresSaver):
+    """Reads and writes as `AsyncPostgresSaver` does, for the leg that it is called in, while that holds its thread.
+
+    What a leg has read it does not read again before it writes: nobody else writes the checkpoints of a thread that it
     holds, and a leg that does not hold its thread any more can write nothing that comes of it.
 
     Args:
         connections: Where the checkpoints and the threads are.
         writes: Those of all legs of this process.
-        thread: The thread of the leg.
-        token: The leg's; see `ThreadTable.take`.
     """
 
-    def __init__(self, connections: "AsyncConnectionPool[Any]", writes: LegWrites, thread: str, token: str) -> None:
+    def __init__(self, connections: "AsyncConnectionPool[Any]", writes: LegWrites) -> None:
         super().__init__(connections)
         self._writes = writes
-        self._leg = (thread, token)
-        self._known: dict[tuple[str, str, str | None], CheckpointTuple | None] = {}
-        self._written = 0
-
-    @property
-    def has_written(self) -> bool:
-        """Whether the leg has come further than where it found its thread."""
-        return self._written > 0
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """See `AsyncPostgresSaver`. The caller may change what it is given."""
-        configurable = config["configurable"]
+        leg, configurable = _LEG.get(), config["configurable"]
         key = (str(configurable["thread_id"]), configurable.get("checkpoint_ns", ""), get_checkpoint_id(config))
-        if key not in self._known:
-            written = self._written
-            saved = await super().aget_tuple(config)
-            if written != self._written:  # something may have been written after it was read
+        if key not in leg.known:
+            writes = leg.writes
+            saved = await self._read(config)
+            if writes != leg.writes:  # something may have been written after it was read
                 return saved
-            self._known[key] = saved
-        held = self._known[key]
+            leg.known[key] = saved
+        held = leg.known[key]
         if held is None:
             return None
         return held._replace(
@@ -133,6 +158,10 @@ class LegSaver(AsyncPostgresSaver):
             metadata=held.metadata.copy(),
             pending_writes=None if held.pending_writes is None else list(held.pending_writes),
         )
+
+    async def _read(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Read with a checkpointer of one's own: one of `AsyncPostgresSaver` does one thing after the other."""
+        return await AsyncPostgresSaver(self.conn, serde=self.serde).aget_tuple(config)
 
     async def aput(
         self,
@@ -160,12 +189,9 @@ class LegSaver(AsyncPostgresSaver):
         await self._write(lambda to: to.aput_writes(config, writes, task_id, task_path))
 
     async def _write(self, write: Write) -> Any:
-        self._forget()
+        leg = _LEG.get()
+        leg.forget()
         try:
-            return await self._writes.write(*self._leg, self.serde, write)
+            return await self._writes.write(leg.thread, leg.token, self.serde, write)
         finally:
-            self._forget()
-
-    def _forget(self) -> None:
-        self._written += 1
-        self._known.clear()
+            leg.forget()

@@ -30,7 +30,7 @@ from batch_bridge.errors import LegLostError, RunnerStateError, SubmittedThreadE
 from batch_bridge.pool._grouped import GroupedRows
 from batch_bridge.pool._job_manager import PatientJobs
 from batch_bridge.pool._leg import PARKED, LegHost
-from batch_bridge.pool._leg_saver import LegSaver, LegWrites
+from batch_bridge.pool._leg_saver import LegSaver, LegToken, LegWrites
 from batch_bridge.pool._names import check_name, check_thread, queue_of
 from batch_bridge.pool._postgres import make_tables
 from batch_bridge.pool._server import PoolServer
@@ -153,9 +153,11 @@ class Pool:
         self._saver = AsyncPostgresSaver(self._connections)
         rows = GroupedRows(AsyncPostgresStore(self._connections))
         self._rows = PatientRows(rows, self._ledger_patience)
-        self._writes = LegWrites(self._connections)
+        writes = LegWrites(self._connections)
+        saver = patient_saver(LegSaver(self._connections, writes), self._patience)
+        self._leg_graph = self._graph.copy(update={"checkpointer": saver})
         self._threads = ThreadTable(self._connections, self._app, self._name, self._ledger_patience)
-        for grouped in (rows, self._writes, self._threads, jobs):
+        for grouped in (rows, writes, self._threads, jobs):
             stack.push_async_callback(grouped.settle)
 
     async def run(self, *, signals: bool = True) -> None:
@@ -434,19 +436,20 @@ class Pool:
         """Run a thread; return its result, `Failed` or `PARKED`, and what it then asks for."""
         config: Any = dict(given["config"])
         config["configurable"] = {**config.get("configurable", {}), "thread_id": row.thread}
-        saver = patient_saver(LegSaver(self._connections, self._writes, row.thread, token), self._patience)
-        graph = self._graph.copy(update={"checkpointer": saver})
+        leg = LegToken(row.thread, token)
         host = LegHost(
-            graph,
+            self._leg_graph,
             frozenset(self._bridges),
             self._rows,
             by=self._by,
             patience=self._patience,
+            leg=leg,
             has_failed=row.has_failed,
         )
-        value = await _fresh(graph, config, given)
         options = {} if given["context"] is None else {"context": given["context"]}
-        return await host.run(value, config, row.run, options), host.asked
+        with leg.held():
+            value = await _fresh(self._leg_graph, config, given)
+            return await host.run(value, config, row.run, options), host.asked
 
     async def _leave(self, asked: Sequence[Asked], thread: str, token: str, place: int, result: Any) -> None:
         """Write how a leg has left its thread, with a note for each bridge that it waits for, in one transaction."""

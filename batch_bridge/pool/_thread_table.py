@@ -63,10 +63,11 @@ CREATE INDEX IF NOT EXISTS batch_bridge_threads_parked ON batch_bridge_threads (
 """
 
 _JOBLESS: Final = """
-SELECT t.thread FROM batch_bridge_threads t WHERE t.pool = %s AND t.state = 'ready' AND NOT EXISTS (
-    SELECT 1 FROM procrastinate_jobs j
-    WHERE j.queue_name = %s AND j.lock = t.thread AND j.status IN ('todo', 'doing')
+SELECT t.thread FROM batch_bridge_threads t WHERE t.pool = %s AND t.state = 'ready' AND t.thread NOT IN (
+    SELECT j.lock FROM procrastinate_jobs j
+    WHERE j.queue_name = %s AND j.lock IS NOT NULL AND j.status IN ('todo', 'doing')
 )"""
+"""By the jobs that there are, read once: one look for each thread takes seconds where thousands are ready."""
 
 
 class Given(NamedTuple):

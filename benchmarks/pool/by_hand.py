@@ -4,6 +4,7 @@ A worker is `by_hand.py DSN`. A thread's row says what it asks, or how it has en
 """
 
 import asyncio
+import logging
 import sys
 from pathlib import Path
 from typing import Any, Self
@@ -134,4 +135,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    logging.getLogger("procrastinate").setLevel(logging.ERROR)  # it warns that a task stands in the main program
     asyncio.run(main())
