@@ -394,8 +394,8 @@ class Run:
                 raise
             self._host.abandon(thread)
             if thread.named:  # its next run repeats what failed; an unsent request has not failed
-                asks_anew = not isinstance(error, BudgetExceeded)
-                await self._host.failures.note(thread, self.run_id, _code(error), asks_anew=asks_anew)
+                counts = not isinstance(error, BudgetExceeded)
+                await self._host.failures.note(thread, self.run_id, _code(error), counts=counts)
             else:
                 self._host.release(thread)
             self.failures[_code(error)] += 1

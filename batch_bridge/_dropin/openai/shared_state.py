@@ -201,7 +201,7 @@ class SharedClientState:
             )
 
     def warn(self, message: str) -> None:
-        """Log a warning, once for a family."""
+        """Log a warning, once for a client and its copies."""
         if message not in self._warned:
             self._warned.add(message)
             logger.warning("wrap_openai: %s", message)
