@@ -50,7 +50,7 @@ class Collector:
         settled -= await state.till.asked_again(settled)
         unknown = [each for each in new.values() if each.id not in settled] if settled else list(new.values())
         found: Sequence[Waiting | Errored | Expired]
-        if not since and not state.ledger.has_tries and state.ladder is None:
+        if not since and not state.ledger.has_tries:
             found = judge_all(state, unknown, now)
         else:
             found = [self._judge(each, since.get(each.thread, now), now) for each in unknown]
@@ -72,7 +72,7 @@ class Collector:
         entering = [each for each in accepted if each.id not in joined] if joined else accepted
         await state.ledger.queued(entering)
         if entering:
-            state.opened().add_all(entering, has_deadlines=state.ladder is not None)
+            state.opened().add_all(entering)
         if state.on_event is not None:
             state.tell_queued([each.id for each in accepted])
         if judged_now := refused | recalled | over:
@@ -93,7 +93,7 @@ class Collector:
         by_id = {each.id: each for each in asked}
         if not queue & by_id.keys() and not state.flights & by_id.keys():
             return by_id
-        await self.catch_up(each.id for each in asked)
+        await self.finish((each.id for each in asked), now)
         for request in asked:
             flight = state.flights.of(request.id)
             if flight is None:
@@ -108,11 +108,14 @@ class Collector:
         await state.ledger.hold(adopted)
         return new
 
-    async def catch_up(self, ids: Iterable[str]) -> None:
-        """Find out which requests of the batches that some are in have been settled by a process before this one."""
+    async def finish(self, ids: Iterable[str], now: datetime) -> None:
+        """Find out what a process before this one has settled of the batches that some requests are in.
+
+        A batch of which it has settled everything is closed.
+        """
         flights = self._state.flights
         for flight in {each.batch.key: each for each in map(flights.of, ids) if each is not None}.values():
-            await self._settler.catch_up(flight)
+            await self._settler.finish(flight, now)
 
     def _judge(self, request: Request, since: datetime, now: datetime) -> Waiting | Errored | Expired:
         return judge(self._state, request, asked_at(self._state, request, since), now)

@@ -80,7 +80,7 @@ class Engine(EngineView):
         self._heard = Heard(self._state)
         self._settler = Settler(self._state)
         self._sender = Sender(self._state, self._settler)
-        self._takeover = Takeover(self._state, self._sender)
+        self._takeover = Takeover(self._state, self._settler, self._sender)
         self._collector = Collector(self._state, self._settler)
 
     # -- the life of a process -----------------------------------------------------------------------------------
@@ -110,6 +110,13 @@ class Engine(EngineView):
         """
         return await self._collector.collect(requests, now, asked_at or {})
 
+    async def finish(self, ids: Iterable[str], now: datetime) -> None:
+        """Find out what a process before this one has settled of the batches that some requests are in.
+
+        A batch of which it has settled everything is closed.
+        """
+        await self._collector.finish(ids, now)
+
     # -- a tick --------------------------------------------------------------------------------------------------
 
     async def tick(self, now: datetime, *, drain: bool = False) -> Tick:
@@ -133,6 +140,7 @@ class Engine(EngineView):
         state = self._state
         state.opened()
         self._heard.apply(now)
+        await self.release()
         try:
             due = state.flights.due(now, state.interval)
             overdue = [each for each in due if is_overdue(each)]
@@ -198,7 +206,20 @@ class Engine(EngineView):
         self._state.tell_figures()
         return Tick(settled, _schedule.wake_at(self._state, now))
 
+    async def release(self) -> None:
+        """Have providers delete what they keep of batches that were closed by what the ledger knew. Idempotent."""
+        await self._settler.release()
+
     async def _advance(self, flight: Flight, now: datetime) -> None:
+        if flight.is_held:
+            return  # it is about to be closed
+        flight.is_held = True
+        try:
+            await self._look_after(flight, now)
+        finally:
+            flight.is_held = False
+
+    async def _look_after(self, flight: Flight, now: datetime) -> None:
         has_looked = await self._leave(flight, now)
         if self._state.flights.get(flight.batch.key) is not flight:
             return  # it had ended
@@ -275,7 +296,7 @@ class Engine(EngineView):
         cancelled: dict[str, Outcome] = {}
         flying: dict[Flight, dict[str, Outcome]] = {}
         wanted = tuple(dict.fromkeys(ids))
-        await self._collector.catch_up(wanted)
+        await self.finish(wanted, now)
         for request_id in wanted:
             if request_id in queue:
                 cancelled[request_id] = Cancelled(why)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from batch_bridge import events
+from batch_bridge._core import clock as _clock
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.models import JSON, Closed, Intent, Outcome, Request, SubmittedBatch
 from batch_bridge._core.policy.batching import Waiting
@@ -34,7 +35,7 @@ from batch_bridge._engine.waiting.tenants import TenantLimits
 from batch_bridge._engine.waiting.turns import Turns
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import Account, Prices, Purse
-from batch_bridge.errors import ProviderError
+from batch_bridge.errors import ProviderError, ProviderUnavailable
 
 logger = logger_of(__name__)
 
@@ -43,6 +44,10 @@ _SIDE_BY_SIDE = 4
 """Batches that are looked after at the same time."""
 _LONGEST_WRITTEN = timedelta(days=1)
 """How long it is remembered that a prefix was written; no provider keeps one for longer."""
+_MOMENT = timedelta(seconds=5)
+"""How long a process owns a bridge for certain that was found to own it."""
+_LOOKS = 3
+"""How often that is looked up at most where the answer takes longer: the process has slept, or its store is slow."""
 _LONGEST_HOLD = 64
 """Poll intervals that a group is left alone at the longest, after its batches were refused for want of room."""
 
@@ -61,6 +66,7 @@ class State:
         handles: What providers have called batches, by our key, until that is written down. It outlives a ledger that
             could not be written: no other place may know them.
         settled: Requests that received an outcome since the last report to the host.
+        unreleased: Batches that are closed, and whose input and results the provider still keeps for us.
         too_short: Requests that no lane can answer in time, with the lane that they go to, since that was told last.
         moves: Requests that have gone from one lane to another since that was told last.
         drain: All that waits is due, whatever the policy says.
@@ -77,6 +83,7 @@ class State:
         notices: What has been said in the log already.
         standstill: Whether any bridge of the host gets on.
         last_error: As in `Engine`, as the three hooks.
+        checked_at: When it was looked up the last time whether this process owns the bridge.
         tells_cost: Events of batches that have ended tell what they have cost.
     """
 
@@ -107,6 +114,7 @@ class State:
     turns: Turns = field(default_factory=Turns)
     handles: dict[str, JSON] = field(default_factory=dict)
     settled: list[str] = field(default_factory=list)
+    unreleased: list[SubmittedBatch] = field(default_factory=list)
     too_short: dict[str, str] = field(default_factory=dict)
     moves: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     drain: bool = False
@@ -120,6 +128,7 @@ class State:
     on_news: Callable[[], None] | None = None
     on_event: Callable[[events.Event], None] | None = None
     before_submit: Callable[[], Awaitable[None]] | None = None
+    checked_at: datetime | None = None
     tells_cost: bool = False
 
     def __post_init__(self) -> None:
@@ -270,8 +279,36 @@ class State:
             ProviderUnavailable: Not now; try again later.
             StoreInUseError: Another process has taken the bridge over.
         """
-        if self.before_submit is not None:
+        if self.before_submit is None:
+            return
+        for _ in range(_LOOKS):
+            self.checked_at, at = None, _clock.now()
             await self.before_submit()
+            self.checked_at = at
+            if self._is_checked():
+                return
+
+    async def is_still_owner(self, flight: Flight | None, now: datetime) -> bool:
+        """Return whether this process owns the bridge still; it is looked up unless that was done a moment ago.
+
+        Called before what a process must not write that has slept, and was taken for dead. If the answer is no, or not
+        now, the batch is put off.
+
+        Raises:
+            StoreInUseError: As `check_owner`.
+        """
+        if not self._is_checked():
+            try:
+                await self.check_owner()
+            except ProviderUnavailable as error:
+                if flight is not None:
+                    self.unavailable(flight, error, now)
+                return False
+        return True
+
+    def _is_checked(self) -> bool:
+        """Return whether this process owned the bridge a moment ago."""
+        return self.checked_at is not None and timedelta(0) <= _clock.now() - self.checked_at < _MOMENT
 
     # -- telemetry ------------------------------------------------------------------------------------------------
 

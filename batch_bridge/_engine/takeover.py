@@ -19,6 +19,7 @@ from batch_bridge._engine.intake import judge, requeued
 from batch_bridge._engine.sending import priming
 from batch_bridge._engine.sending.submission import LOST, Sender
 from batch_bridge._engine.settlement.leaving import next_look
+from batch_bridge._engine.settlement.settling import Settler
 from batch_bridge._engine.state import State
 
 
@@ -27,11 +28,13 @@ class Takeover:
 
     Args:
         state: The engine's.
+        settler: Finishes batches that the ledger has closed.
         sender: Ends queued requests that no lane takes any more.
     """
 
-    def __init__(self, state: State, sender: Sender) -> None:
+    def __init__(self, state: State, settler: Settler, sender: Sender) -> None:
         self._state = state
+        self._settler = settler
         self._sender = sender
 
     async def open(self, now: datetime) -> None:
@@ -40,8 +43,14 @@ class Takeover:
         remembered = {flight.batch.key: flight for flight in state.flights}
         state.clear(now)
         await state.ledger.read_attempts()
-        for entry in await state.ledger.open_batches(tidy=True):
+        summed_up = {each.key: each for each in await state.ledger.closed_batches()}
+        left: list[tuple[SubmittedBatch, Closed]] = []
+        for entry in await state.ledger.open_batches(tidy=True, closed=summed_up):
             batch, doubtful = entry if isinstance(entry, tuple) else (entry, False)
+            closed = summed_up.get(batch.key)
+            if isinstance(batch, SubmittedBatch) and closed is not None and closed.submitted_at == batch.submitted_at:
+                left.append((batch, closed))
+                continue
             flight = await self._inherited(batch, remembered.get(batch.key), now, doubtful=doubtful)
             state.flights.add(flight)
         unconfirmed = {flight.batch.key for flight in state.flights if isinstance(flight.batch, Intent)}
@@ -50,15 +59,16 @@ class Takeover:
         for flight in state.flights:
             account = accounts.get(flight.batch.key)
             flight.account = state.till.adopt(flight.batch, account, state.who(flight.batch))
-        summed_up = await state.ledger.closed_batches()
-        closed = [each for each in summed_up if state.flights.get(each.key) is None]  # else it is settled once more
-        state.history.load(closed)
+        ended = [each for each in summed_up.values() if state.flights.get(each.key) is None]  # else settled once more
+        state.history.load(ended)
         for flight in state.flights:
             flight.late_at = None if flight.is_late else next_look(state, flight.batch, now)
-        self._count_creations(closed, now)
+        self._count_creations(ended, now)
         await self._queue_again(now)
         priming.hold_again(state, now)
-        await state.open_traces(closed)
+        await state.open_traces(ended)
+        for batch, closed in left:
+            await self._settler.finish_closed(batch, closed)
 
     async def _inherited(
         self, batch: Intent | SubmittedBatch, old: Flight | None, now: datetime, *, doubtful: bool
@@ -67,6 +77,8 @@ class Takeover:
         state = self._state
         flight = Flight(batch, now, first_pause(state.interval), doubtful=doubtful, inherited=True)
         if not isinstance(batch, SubmittedBatch):
+            known = await state.ledger.settled(batch.elsewhere) if batch.elsewhere else ()
+            flight.answered_elsewhere.update(known)
             return flight
         if old is not None and isinstance(old.batch, SubmittedBatch):
             flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
@@ -95,14 +107,16 @@ class Takeover:
         """Queue what an earlier process left in its queue, or end it; what is in doubt waits with its batch."""
         state, sent = self._state, list[str]()
         waiting, refused = await self._requeued(now)
+        back: list[Waiting] = []
         for each in waiting:
             flight = state.flights.of(each.id)
             if flight is None:
-                state.opened().add(each)
+                back.append(each)
             elif isinstance(flight.batch, Intent):
                 flight.waiting[each.id] = each
             else:
                 sent.append(each.id)
+        state.opened().add_all(back)
         ended: dict[str, Outcome] = {}
         for request_id, why in refused.items():
             flight = state.flights.of(request_id)

@@ -147,9 +147,9 @@ async def test_a_ladder_that_is_left_twice_pays_nothing_twice(server, world):
 async def test_a_ladder_that_pays_again_counts_what_arrives_twice(server, world):
     def check(step, ended, answered, stats):
         twice = sum(each.paid_twice for each in ended.closed)
-        assert stats.paid + stats.realtime - twice >= answered, step  # what is counted was paid twice
+        uncounted = stats.paid + stats.realtime - answered - twice
         lost = ended.unheard + step.startswith("after call")  # what a call of the dead process came to, nobody knows
-        assert stats.paid + stats.realtime - FEW - twice <= lost, step  # and what was paid twice is counted
+        assert 0 <= uncounted <= lost, step
 
     asked = ladder("batch", "realtime", deadline=timedelta(hours=25), policy="pay_again")
     verbs = ("submit", "poll", "cancel", "call")

@@ -193,7 +193,8 @@ class SharedClientState:
 
     def note_headers(self, client: Any, asker: Asker) -> None:
         """Warn that a client's own headers and query are not the bridge's."""
-        if (deciding(client._custom_headers) or client._custom_query) and asker.waits():  # noqa: SLF001
+        headers, query = client._custom_headers, client._custom_query  # noqa: SLF001
+        if (query or (headers and deciding(headers))) and asker.waits():
             self.warn(
                 "the default headers and query of a wrapped client are not sent from a node, where the bridge "
                 "uses its own "

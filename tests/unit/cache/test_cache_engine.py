@@ -1,8 +1,7 @@
 """The engine with a cache and with `dedupe`: a line for equal requests, none for known ones, whenever the process dies."""
 
-import itertools
-
 import pytest
+import sampling
 import test_engine_crashes as crashes
 from fakes import MOMENTS, Crash, FakeProvider, FakeStore, Fuse, at, ended, guarded, request
 from langgraph.store.base import PutOp
@@ -303,7 +302,7 @@ class World(crashes.World):
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize(("cache", "dedupe"), [(True, True), (False, True), (True, False)])
 async def test_wherever_the_process_dies_every_request_ends_once_and_a_key_is_paid_once(story, moment, cache, dedupe):
-    for call in itertools.count(1):
+    for call in sampling.calls(f"{story} {moment} {cache} {dedupe}"):
         # The replies are made anew, since those of an earlier story have been read.
         world = World(fresh(crashes.STORIES[story]), cache=cache, dedupe=dedupe)
         world.fuse.arm(call, moment)
