@@ -25,7 +25,7 @@ from batch_bridge._dropin.openai.fast_path import shorten
 from batch_bridge._dropin.openai.request import ENDPOINTS, RAW, given_headers
 from batch_bridge._dropin.openai.response import answer_of, response
 from batch_bridge._dropin.openai.shared_state import BatcherSettings, SharedClientState, Unsupported
-from batch_bridge._node.wait import Named
+from batch_bridge._node.link import Named
 from batch_bridge.batcher import Batcher, OnPending
 from batch_bridge.providers.openai._clients import identity_of
 
