@@ -10,7 +10,7 @@ from typing import Any
 
 from batch_bridge import Batcher
 from batch_bridge._host.loop_thread import Work
-from batch_bridge.batcher import _worker as _worker
+from batch_bridge.batcher import _worker
 from batch_bridge.batcher._submission import Submission
 from batch_bridge.batcher._worker import Worker
 from batch_bridge.errors import BatcherClosedError, RequestFailed, ResultPending
