@@ -129,7 +129,7 @@ class Serialized(Request):
 
     @property
     def item(self) -> JSON:
-        """What the user asked for, as JSON, read anew."""
+        """What the user asked for, as JSON, parsed at each call."""
         item: JSON = orjson.loads(self.data)
         return item
 

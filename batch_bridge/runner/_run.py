@@ -20,11 +20,11 @@ from batch_bridge._core.payload.interrupt_payload import Asked
 from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._core.wording.words import span
 from batch_bridge._ledger.patience import Patience
+from batch_bridge._node.link import Link
 from batch_bridge._node.quiet_loop import keep_quiet
 from batch_bridge._node.slow_rounds import note_hidden
 from batch_bridge._node.step_limits import LINK
 from batch_bridge._node.untracked_state import UntrackedMemory
-from batch_bridge._node.wait import Link
 from batch_bridge.errors import (
     BudgetExceeded,
     GraphChangedError,
@@ -394,8 +394,8 @@ class Run:
                 raise
             self._host.abandon(thread)
             if thread.named:  # its next run repeats what failed; an unsent request has not failed
-                asks_anew = not isinstance(error, BudgetExceeded)
-                await self._host.failures.note(thread, self.run_id, _code(error), asks_anew=asks_anew)
+                counts = not isinstance(error, BudgetExceeded)
+                await self._host.failures.note(thread, self.run_id, _code(error), counts=counts)
             else:
                 self._host.release(thread)
             self.failures[_code(error)] += 1
