@@ -23,6 +23,7 @@ from batch_bridge.runner._display.progress import bar, is_wanted
 from batch_bridge.runner._options import InvokeOptions, StreamOptions, full_config
 from batch_bridge.runner._run import Failed, Run
 from batch_bridge.runner._session import Session
+from batch_bridge.runner._submitted import Aside, Load, SubmittedRun
 from batch_bridge.runner._threads.stream import StreamChunk
 
 MAX_CONCURRENCY: Final = 64
@@ -89,7 +90,6 @@ class Calls:
         is_again: bool = False,
         leaves: bool = False,
         streams: bool = False,
-        is_new: bool = False,
     ) -> Run:
         """Return a call, which `results` drives.
 
@@ -114,8 +114,19 @@ class Calls:
             is_single=is_single,
             leaves=leaves,
             streams=streams,
-            is_new=is_new,
         )
+
+    def submitted(self, load: Load) -> SubmittedRun:
+        """Return a call for threads that are submitted one by one, which `results` drives; `load` reads their inputs.
+
+        Raises:
+            RunnerStateError: The Runner is not open.
+        """
+        return SubmittedRun(self.session, load, MAX_CONCURRENCY, self._count)
+
+    def _count(self, more: int) -> None:
+        if self._total is not None:
+            self._total += more
 
     async def one(
         self,
@@ -127,7 +138,6 @@ class Calls:
         attach: bool = True,
         leaves: bool = False,
         is_again: bool = False,
-        is_new: bool = False,
     ) -> Any:
         """Run one thread, or join the call that runs it, and return its result, or `Failed`."""
         while True:
@@ -137,7 +147,6 @@ class Calls:
                 await asyncio.wait((joined,))
                 if not joined.cancelled():
                     return joined.result()
-                is_new = False
                 continue  # the call that drove it was cancelled
             call = self.begin(
                 [value],
@@ -149,7 +158,6 @@ class Calls:
                 is_single=True,
                 is_again=is_again,
                 leaves=leaves,
-                is_new=is_new,
             )
             try:
                 (result,) = [result async for _, result in self.results(call, None, 1)]
@@ -157,7 +165,6 @@ class Calls:
                 self._total = None if self._total is None else self._total - 1
                 if not attach or self.join(value, config) is None:
                     raise
-                is_new = False
                 continue  # two began at once
             return result
 
@@ -180,9 +187,10 @@ class Calls:
             async with self._shown(session, call, total):
                 async for pair in call.results():
                     index, result = pair
-                    if listeners is not None and not isinstance(result, Pending | StreamChunk):
+                    if listeners is not None and not isinstance(result, Pending | StreamChunk | Aside):
                         cost = await session.cost_of(call.thread_id(index))
-                        listeners.item(index, result.error if isinstance(result, Failed) else result, cost)
+                        place = 0 if call.is_one else index  # threads of no run have no place among others
+                        listeners.item(place, result.error if isinstance(result, Failed) else result, cost)
                     yield pair
             call.tell_ended_before()
             if listeners is not None and not call.live:

@@ -254,7 +254,7 @@ class Runner(Blocking[StateT, ContextT]):
                 await journal.open()
             names = ",".join(sorted(bridge.name for bridge in self._bridges))
             saver = session.graph.checkpointer
-            self._submissions = Submissions(session.rows, names, saver, self._run_submitted)
+            self._submissions = Submissions(session.rows, names, saver, self._calls)
             stack.push_async_exit(Closing((self._submissions.close,)))
             self._session = session
             self._calls.open(session, notices)
@@ -780,9 +780,6 @@ class Runner(Blocking[StateT, ContextT]):
         self._open_session()
         assert self._submissions is not None  # noqa: S101  # it is open as long as the session
         return self._submissions
-
-    async def _run_submitted(self, value: Any, config: RunnableConfig, *, is_new: bool) -> Any:
-        return await self._calls.one(value, config, None, {}, is_again=True, is_new=is_new)
 
     async def _result_of(self, thread_id: str, config: RunnableConfig, *, leaves: bool) -> Any:
         """Return the result of a thread that no submission drives."""
