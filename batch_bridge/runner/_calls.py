@@ -39,10 +39,15 @@ class Calls:
 
     Args:
         progress: Whether a bar shows how they go; `None` leaves that to the terminal.
+        submitted: Threads that were submitted and run at the same time; `None`: as many as of a call.
+
+    Raises:
+        ValueError: The limit is invalid.
     """
 
-    def __init__(self, progress: bool | None) -> None:  # noqa: FBT001
+    def __init__(self, progress: bool | None, submitted: int | None = None) -> None:  # noqa: FBT001
         self._progress = progress
+        self._submitted = _limit(submitted)
         self._session: Session | None = None
         self._watched: Session | None = None
         self._notices: RunNotices | None = None
@@ -98,8 +103,7 @@ class Calls:
             ValueError: The limit is invalid.
         """
         session = self.session
-        if limit is not None and limit < 1:
-            raise ValueError(f"max_concurrency={limit!r} would run nothing; pass at least 1, or None")
+        limit = _limit(limit)
         if run_id in self._runs:
             raise RunnerStateError(f"run {run_id!r} is under way in this Runner; await it, or choose another run_id")
         options: dict[str, Any] = {**given} if context is None else {**given, "context": context}
@@ -109,7 +113,7 @@ class Calls:
             config,
             run_id or uuid.uuid4().hex,
             continued=is_again or run_id is not None,
-            limit=limit or MAX_CONCURRENCY,
+            limit=limit,
             options=options,
             is_single=is_single,
             leaves=leaves,
@@ -122,7 +126,7 @@ class Calls:
         Raises:
             RunnerStateError: The Runner is not open.
         """
-        return SubmittedRun(self.session, load, MAX_CONCURRENCY, self._count)
+        return SubmittedRun(self.session, load, self._submitted, self._count)
 
     def _count(self, more: int) -> None:
         if self._total is not None:
@@ -259,6 +263,14 @@ class Calls:
             session.in_batches,
             session.eta,
         )
+
+
+def _limit(threads: int | None) -> int:
+    if threads is None:
+        return MAX_CONCURRENCY
+    if threads < 1:
+        raise ValueError(f"max_concurrency={threads!r} would run nothing; pass at least 1, or None")
+    return threads
 
 
 def thread_id_of(config: RunnableConfig | None) -> str:

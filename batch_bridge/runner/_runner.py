@@ -112,6 +112,9 @@ class Runner(Blocking[StateT, ContextT]):
             batches that are in flight. A batch that runs moves with each look at it. `None`: it tries forever.
         budget: What may be spent, by all bridges together, and what one thread may ask for; see `Budget`. Without it a
             thread may ask for 1,000 requests, and bridges may have budgets of their own.
+        max_concurrency: Threads that were submitted (`submit`) and run at the same time, 64 by default; parked ones do
+            not count, and others wait for their turn. Calls such as `abatch` have an argument of their own. Raise it
+            where nodes wait long for something else than a batch.
         relax_gc: While the Runner is open, set the thresholds of Python's garbage collector to 20,000, 5 and 5, for the
             whole process, if they are Python's own; the last Runner that closes puts back what was there. LangGraph's
             steps make many objects and few cycles, and it saves up to a third of their time. `False` changes nothing.
@@ -165,6 +168,7 @@ class Runner(Blocking[StateT, ContextT]):
         store_patience: Duration = STORE_PATIENCE,
         give_up_after: Within = None,
         budget: Budget | None = None,
+        max_concurrency: int | None = None,
         relax_gc: bool = True,
         progress: bool | None = None,
         on_event: OnEvent | None = None,
@@ -189,7 +193,7 @@ class Runner(Blocking[StateT, ContextT]):
         self._store_patience = duration(store_patience, "store_patience") or STORE_PATIENCE
         self._give_up_after = duration(give_up_after, "give_up_after")
         self._relax_gc = relax_gc
-        self._calls = Calls(progress)
+        self._calls = Calls(progress, max_concurrency)
         self._session: Session | None = None
         self._submissions: Submissions | None = None
         self._stack: contextlib.AsyncExitStack | None = None

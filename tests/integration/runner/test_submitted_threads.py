@@ -9,7 +9,7 @@ from helpers import Desk, State, config_of, memory, one_node, within
 
 from batch_bridge import FlushPolicy, Runner, wait
 from batch_bridge.errors import RunMismatchError
-from batch_bridge.runner import _calls, _submissions
+from batch_bridge.runner import _submissions
 
 who = contextvars.ContextVar("who", default="nobody")
 
@@ -18,12 +18,12 @@ async def ask(state: State) -> State:
     return {"out": [await wait(state["x"])]}
 
 
-def served(tmp_path, desk: Desk, node=ask) -> Runner:
-    return Runner(one_node(node), desk.bridge(flush=FlushPolicy(max_idle=0.05)), path=tmp_path / "run.db")
+def served(tmp_path, desk: Desk, node=ask, limit: int | None = None) -> Runner:
+    bridge = desk.bridge(flush=FlushPolicy(max_idle=0.05))
+    return Runner(one_node(node), bridge, path=tmp_path / "run.db", max_concurrency=limit)
 
 
-async def test_no_more_of_them_run_at_once_than_of_a_call_of_many(tmp_path, monkeypatch):
-    monkeypatch.setattr(_calls, "MAX_CONCURRENCY", 2)
+async def test_no_more_of_them_run_at_once_than_the_runner_was_told(tmp_path):
     running, most = 0, 0
 
     async def node(state: State) -> State:
@@ -35,7 +35,7 @@ async def test_no_more_of_them_run_at_once_than_of_a_call_of_many(tmp_path, monk
         return {"out": [await wait(state["x"])]}
 
     desk = Desk()
-    async with served(tmp_path, desk, node) as runner:
+    async with served(tmp_path, desk, node, limit=2) as runner:
         handles = [await runner.submit({"x": f"{i}"}, thread_id=f"t{i}") for i in range(7)]
         results = await within(asyncio.gather(*map(runner.result, handles)))
         assert len(runner._session.calls) == 0
@@ -43,11 +43,15 @@ async def test_no_more_of_them_run_at_once_than_of_a_call_of_many(tmp_path, monk
     assert most == 2
 
 
+def test_a_runner_that_would_run_nothing_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="max_concurrency=0"):
+        served(tmp_path, Desk(), limit=0)
+
+
 async def test_what_waits_to_begin_is_in_the_file_and_not_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(_calls, "MAX_CONCURRENCY", 1)
     monkeypatch.setattr(_submissions, "_AT_HAND", 2)
     desk = Desk()
-    async with served(tmp_path, desk) as runner:
+    async with served(tmp_path, desk, limit=1) as runner:
         handles = await asyncio.gather(*(runner.submit({"x": f"{i}"}, thread_id=f"t{i}") for i in range(6)))
         held = runner._submissions._live.values()
         assert sum(each.row is not None for each in held) <= 2 < len(held)
