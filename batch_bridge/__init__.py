@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from batch_bridge._money import Budget, Cost, Price, Prices, Quote
     from batch_bridge._node.wait import TaskGroup, gather, wait, wait_many, wait_many_sync, wait_sync
     from batch_bridge.batcher import Batcher
-    from batch_bridge.bridge import Bridge
+    from batch_bridge.bridge import Bridge, Deadline
     from batch_bridge.bridge._config import load_bridges
     from batch_bridge.errors import (
         BatchBridgeError,
@@ -67,6 +67,7 @@ __all__ = [
     "CachedPrefix",
     "Cancelled",
     "Cost",
+    "Deadline",
     "Ended",
     "Errored",
     "Expired",
@@ -117,6 +118,7 @@ _MODULES: Final = {
     "CachedPrefix": "batch_bridge._core.models",
     "Cancelled": "batch_bridge._core.models",
     "Cost": "batch_bridge._money",
+    "Deadline": "batch_bridge.bridge",
     "Ended": "batch_bridge._core.models",
     "Errored": "batch_bridge._core.models",
     "Expired": "batch_bridge._core.models",

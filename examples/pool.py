@@ -5,21 +5,17 @@ No key and no account: the answers are stand-ins.
 """
 
 import asyncio
-import getpass
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 from typing import TypedDict
 
 from langgraph.graph import StateGraph
 from openai import AsyncOpenAI
+from own_postgres import own_postgres
 
 from batch_bridge import Bridge, wait
 from batch_bridge.pool import Pool
@@ -58,45 +54,6 @@ def make_pool() -> Pool:
     return Pool(graph, bridge, dsn=os.environ["POOL_DSN"])
 
 
-def binary(name: str) -> str:
-    found = shutil.which(
-        name, path=os.pathsep.join([*map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"))), os.defpath])
-    )
-    if found is None:
-        sys.exit(f"There is no {name} on this machine; install PostgreSQL (Debian: apt install postgresql).")
-    return found
-
-
-@contextmanager
-def postgres():
-    """Yield the address of a database in a temporary folder."""
-    initdb, server = binary("initdb"), binary("postgres")
-    other = ["runuser", "-u", "postgres", "--"] if getpass.getuser() == "root" else []  # it refuses to run as root
-    folder = tempfile.mkdtemp(prefix="batch-bridge-pool-")
-    Path(folder).chmod(0o777)
-    try:
-        subprocess.run(
-            [*other, initdb, "-D", f"{folder}/data", "-U", "bridge", "--auth=trust", "-N"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = [*other, server, "-D", f"{folder}/data", "-h", "127.0.0.1", "-p", str(port), "-k", folder]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            ready = [binary("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
-            while subprocess.run(ready, check=False).returncode:
-                time.sleep(0.1)
-            yield f"postgresql://bridge@127.0.0.1:{port}/postgres"
-        finally:
-            process.terminate()
-            process.wait()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 async def run(records: int, workers: list[subprocess.Popen[bytes]], server: BatchServer) -> None:
     began = time.monotonic()
     pool = make_pool()
@@ -126,7 +83,7 @@ async def run(records: int, workers: list[subprocess.Popen[bytes]], server: Batc
 def main() -> None:
     records = int(sys.argv[1]) if len(sys.argv) > 1 else RECORDS
     with ExitStack() as stack:
-        os.environ["POOL_DSN"] = stack.enter_context(postgres())
+        os.environ["POOL_DSN"] = stack.enter_context(own_postgres()).dsn
         server = stack.enter_context(BatchServer(latency=5))
         os.environ["POOL_SERVER"] = server.base_url
         workers = [subprocess.Popen([sys.executable, __file__, "worker"]) for _ in range(WORKERS)]

@@ -3,10 +3,13 @@
 import ipaddress
 import os
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from batch_bridge._cli.option_groups import flat
 
 if TYPE_CHECKING:
     from batch_bridge.testing._server.serve import Launch
@@ -19,58 +22,94 @@ def _share(what: str) -> Any:
     return typer.Option(min=0.0, max=1.0, metavar="SHARE", show_default=False, rich_help_panel=_FAULTS, help=what)
 
 
-def serve(
-    *,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 chooses a free one.")] = 8000,
-    expose: Annotated[bool, typer.Option("--expose", help="Allow an address that other machines can reach.")] = False,
-    state_dir: Annotated[
-        Path | None, typer.Option(help="Folder for files and batches; without it they are temporary.")
-    ] = None,
-    latency: Annotated[float, typer.Option(min=0.0, help="Seconds from a batch's creation to its end.")] = 0.0,
-    answerer: Annotated[str | None, typer.Option(help="'module:function' that answers (url, body).")] = None,
-    upstream: Annotated[
-        str | None, typer.Option(help="Base URL of an OpenAI-compatible server that answers, with its /v1.")
-    ] = None,
-    upstream_key: Annotated[
-        str | None, typer.Option(envvar="BATCH_BRIDGE_UPSTREAM_KEY", help="The upstream's API key.")
-    ] = None,
-    concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Concurrent requests to the upstream.", show_default="16")
-    ] = None,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenOptions:
+    """Where the server listens, who may call it, and where it keeps its state."""
+
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 chooses a free one.")] = 8000
+    expose: Annotated[bool, typer.Option("--expose", help="Allow an address that other machines can reach.")] = False
     allow_host: Annotated[
         list[str] | None, typer.Option(help="An additional host name, e.g. host.docker.internal.")
-    ] = None,
+    ] = None
     control_token: Annotated[
         str | None, typer.Option(envvar="BATCH_BRIDGE_CONTROL_TOKEN", help="The token for the control routes.")
-    ] = None,
-    webhook_url: Annotated[str | None, typer.Option(help="Where to send webhooks when batches end.")] = None,
+    ] = None
+    state_dir: Annotated[
+        Path | None, typer.Option(help="Folder for files and batches; without it they are temporary.")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerOptions:
+    """What answers the requests."""
+
+    answerer: Annotated[str | None, typer.Option(help="'module:function' that answers (url, body).")] = None
+    upstream: Annotated[
+        str | None, typer.Option(help="Base URL of an OpenAI-compatible server that answers, with its /v1.")
+    ] = None
+    upstream_key: Annotated[
+        str | None, typer.Option(envvar="BATCH_BRIDGE_UPSTREAM_KEY", help="The upstream's API key.")
+    ] = None
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Concurrent requests to the upstream.", show_default="16")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimingOptions:
+    """How long batches take, and who is told of their ends. The fields are those of `Settings`."""
+
+    latency: Annotated[float, typer.Option(min=0.0, help="Seconds from a batch's creation to its end.")] = 0.0
+    webhook_url: Annotated[str | None, typer.Option(help="Where to send webhooks when batches end.")] = None
     webhook_secret: Annotated[
         str | None, typer.Option(envvar="OPENAI_WEBHOOK_SECRET", help="The key that signs the webhooks.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="The seed of all random choices.")] = 0,
-    shuffle: Annotated[bool, typer.Option(help="Whether to shuffle the output's lines.")] = True,
-    cancel_seconds: Annotated[float, typer.Option(min=0.0, help="Seconds that a cancellation takes.")] = 0.0,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", "-o", help="Any other option as NAME=VALUE, e.g. max_lines=100."),
-    ] = None,
-    line_failure: Annotated[float, _share("Lines that fail.")] = 0.0,
-    missing_line: Annotated[float, _share("Lines that are lost.")] = 0.0,
-    doubled_line: Annotated[float, _share("Lines that appear twice.")] = 0.0,
-    garbled_line: Annotated[float, _share("Lines that are not valid JSON.")] = 0.0,
-    batch_failure: Annotated[float, _share("Batches that fail.")] = 0.0,
-    expiry: Annotated[float, _share("Batches that expire half way.")] = 0.0,
-    stuck: Annotated[float, _share("Batches that never end.")] = 0.0,
-    poll_error: Annotated[float, _share("Retrievals that get a 502.")] = 0.0,
-    create_error: Annotated[float, _share("Create calls that get a 500.")] = 0.0,
-    create_rate_limit: Annotated[float, _share("Create calls that get a 429.")] = 0.0,
-    drop_create_response: Annotated[float, _share("Create calls whose response is lost.")] = 0.0,
-    upload_error: Annotated[float, _share("Uploads that get a 500.")] = 0.0,
+    ] = None
+    seed: Annotated[int, typer.Option(help="The seed of all random choices.")] = 0
+    shuffle: Annotated[bool, typer.Option(help="Whether to shuffle the output's lines.")] = True
+    cancel_seconds: Annotated[float, typer.Option(min=0.0, help="Seconds that a cancellation takes.")] = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultOptions:
+    """What goes wrong, and how often. The fields are those of `Settings`."""
+
+    line_failure: Annotated[float, _share("Lines that fail.")] = 0.0
+    missing_line: Annotated[float, _share("Lines that are lost.")] = 0.0
+    doubled_line: Annotated[float, _share("Lines that appear twice.")] = 0.0
+    garbled_line: Annotated[float, _share("Lines that are not valid JSON.")] = 0.0
+    batch_failure: Annotated[float, _share("Batches that fail.")] = 0.0
+    expiry: Annotated[float, _share("Batches that expire half way.")] = 0.0
+    stuck: Annotated[float, _share("Batches that never end.")] = 0.0
+    poll_error: Annotated[float, _share("Retrievals that get a 502.")] = 0.0
+    create_error: Annotated[float, _share("Create calls that get a 500.")] = 0.0
+    create_rate_limit: Annotated[float, _share("Create calls that get a 429.")] = 0.0
+    drop_create_response: Annotated[float, _share("Create calls whose response is lost.")] = 0.0
+    upload_error: Annotated[float, _share("Uploads that get a 500.")] = 0.0
     visible_after: Annotated[
         float,
         typer.Option(min=0.0, rich_help_panel=_FAULTS, help="Seconds until a new batch is visible."),
-    ] = 0.0,
+    ] = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FurtherOptions:
+    """Settings that have no option of their own."""
+
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", help="Any other option as NAME=VALUE, e.g. max_lines=100."),
+    ] = None
+
+
+@flat
+def serve(
+    *,
+    listen: ListenOptions,
+    answers: AnswerOptions,
+    timing: TimingOptions,
+    faults: FaultOptions,
+    further: FurtherOptions,
 ) -> None:
     """Serve OpenAI's Files and Batches API from this machine, until Ctrl-C."""
     from batch_bridge.testing._server.errors import BatchServerError  # noqa: PLC0415  # only for this command
@@ -78,41 +117,21 @@ def serve(
     from batch_bridge.testing._server.serve import serve as serve_forever  # noqa: PLC0415
     from batch_bridge.testing._server.switches.settings import Settings  # noqa: PLC0415
 
-    options: dict[str, object] = {
-        "latency": latency,
-        "webhook_url": webhook_url,
-        "webhook_secret": webhook_secret,
-        "seed": seed,
-        "shuffle": shuffle,
-        "cancel_seconds": cancel_seconds,
-        "line_failure": line_failure,
-        "missing_line": missing_line,
-        "doubled_line": doubled_line,
-        "garbled_line": garbled_line,
-        "batch_failure": batch_failure,
-        "expiry": expiry,
-        "stuck": stuck,
-        "poll_error": poll_error,
-        "create_error": create_error,
-        "create_rate_limit": create_rate_limit,
-        "drop_create_response": drop_create_response,
-        "upload_error": upload_error,
-        "visible_after": visible_after,
-    }
-    _check_host(host, expose=expose)
+    _check_host(listen.host, expose=listen.expose)
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - where `python -m` would look for the answerer too
     try:
+        named = dict(map(_named, further.option or []))
         launch = Launch(
-            host=host,
-            port=port,
-            state_dir=None if state_dir is None else str(state_dir),
-            answerer=answerer,
-            upstream=upstream,
-            upstream_key=upstream_key,
-            concurrency=concurrency or CONCURRENCY,
-            allow_hosts=tuple(allow_host or ()),
-            control_token=control_token or new_token(),
-            settings=Settings().changed(options | dict(map(_named, option or []))),
+            host=listen.host,
+            port=listen.port,
+            state_dir=None if listen.state_dir is None else str(listen.state_dir),
+            answerer=answers.answerer,
+            upstream=answers.upstream,
+            upstream_key=answers.upstream_key,
+            concurrency=answers.concurrency or CONCURRENCY,
+            allow_hosts=tuple(listen.allow_host or ()),
+            control_token=listen.control_token or new_token(),
+            settings=Settings().changed(asdict(timing) | asdict(faults) | named),
         )
         serve_forever(launch, lambda base_url: _greet(base_url, launch))
     except BatchServerError as error:

@@ -5,11 +5,9 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import orjson
-
-_EMPTY: Final = len(b"[]")
 
 JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | None
 
@@ -88,7 +86,8 @@ class Serialized(Request):
 
     Attributes:
         data: The item as JSON.
-        is_conversation: Whether the item is a list of dicts without a LangChain message, as far as that is known.
+        is_conversation: Whether the item is a list of dicts, one at least, without a LangChain message, as far as that
+            is known.
         line: Its line at the provider that measured it, if that has made one.
     """
 
@@ -108,8 +107,8 @@ class Serialized(Request):
         run: str = "",
         trace: str = "",
         is_priced: bool = False,  # noqa: FBT001, FBT002  # as it is in `Request`
+        is_conversation: bool = False,  # noqa: FBT001, FBT002  # by its place, which takes less time
         *,
-        is_conversation: bool = False,
         item: JSON = None,
     ) -> None:
         self.id = id  # type: ignore[misc]
@@ -130,11 +129,6 @@ class Serialized(Request):
         """What the user asked for, as JSON, read anew."""
         item: JSON = orjson.loads(self.data)
         return item
-
-    @property
-    def is_whole_conversation(self) -> bool:
-        """Whether the item is a conversation of one message at least."""
-        return self.is_conversation and len(self.data) > _EMPTY
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Request) and _fields(self) == _fields(other)
@@ -180,8 +174,8 @@ class Attempt:
 class Succeeded:
     """The provider answered.
 
-    `answer` is JSON; `is_plain` if it is known to hold no LangChain message. `cost` is what was paid for it, if the
-    request asked for it.
+    `answer` is JSON; `is_plain` if `orjson` has read it, and it is known to hold no LangChain message. `cost` is what
+    was paid for it, if the request asked for it.
     """
 
     answer: JSON
@@ -399,6 +393,7 @@ class Intent:
         keys: What each member's answer is known by, in the order of the members (see `_sharing`); or nothing.
         shared: Members with the same key are sent as one line, under the id of the first.
         terms: What else was known when it was begun.
+        elsewhere: Its requests that a batch has answered meanwhile which they had left.
     """
 
     key: str
@@ -409,6 +404,7 @@ class Intent:
     keys: tuple[str, ...] = ()
     shared: bool = False
     terms: Terms = Terms()
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

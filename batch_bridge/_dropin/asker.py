@@ -4,12 +4,12 @@ import asyncio
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
 
 from batch_bridge._core.durations import Within
+from batch_bridge._core.json.json_values import Written
 from batch_bridge._core.models import Outcome
 from batch_bridge._core.wording.log import logger_of
 from batch_bridge._node import wait as _wait
@@ -55,7 +55,7 @@ class Asker:
         self._shared: Batcher | None = None
         self._end: weakref.finalize[[], Asker] | None = None
         self._asking = 0
-        self._openings: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
+        self._openings: dict[asyncio.AbstractEventLoop, _Opening] = {}
         self._lock = threading.Lock()
 
     def waits(self) -> bool:
@@ -71,7 +71,7 @@ class Asker:
         """Return the request's id and its outcome, whatever it is. LangChain messages in the answer are left as JSON.
 
         Args:
-            item: As for `wait`.
+            item: As for `wait`, or a `Written` one.
             key: As for `wait`; without meaning outside of nodes.
 
         Raises:
@@ -82,14 +82,18 @@ class Asker:
         batcher = self._batcher
         if not isinstance(batcher, Batcher):
             if _wait.in_node():
+                item = item.read() if isinstance(item, Written) else item
                 return await _wait.wait_outcome(
                     item, batcher=batcher, key=key, deadline=self._deadline, is_priced=self._is_priced
                 )
             _note_thread()
             if self._shared is None:
                 await self._open_aside()
-            with self._use() as shared:
+            shared = self._taken()
+            try:
                 return await shared.aoutcome(item, deadline=self._deadline, is_priced=self._is_priced)
+            finally:
+                self._put_back()
         return await batcher.aoutcome(item, deadline=self._deadline, is_priced=self._is_priced)
 
     def ask_sync(self, item: Any, *, key: str | None = None) -> tuple[str, Outcome]:
@@ -103,13 +107,17 @@ class Asker:
         batcher = self._batcher
         if not isinstance(batcher, Batcher):
             if _wait.in_node():
+                item = item.read() if isinstance(item, Written) else item
                 return _wait.wait_outcome_sync(
                     item, batcher=batcher, key=key, deadline=self._deadline, is_priced=self._is_priced
                 )
             _note_thread()
-            with self._use() as shared:
+            shared = self._taken()
+            try:
                 _check_thread()
                 return shared.outcome(item, deadline=self._deadline, is_priced=self._is_priced)
+            finally:
+                self._put_back()
         _check_thread()
         return batcher.outcome(item, deadline=self._deadline, is_priced=self._is_priced)
 
@@ -160,9 +168,9 @@ class Asker:
         loop = asyncio.get_running_loop()
         opening = self._openings.get(loop)
         if opening is None:
-            opening = self._openings[loop] = loop.create_task(asyncio.to_thread(self._open))
-            opening.add_done_callback(lambda _: self._openings.pop(loop, None))
-        await asyncio.shield(opening)
+            opening = self._openings[loop] = _Opening(loop.create_task(asyncio.to_thread(self._open)))
+            opening.task.add_done_callback(lambda _: self._openings.pop(loop, None))
+        await opening.wait()
 
     def _open(self) -> None:
         with self._lock:
@@ -176,17 +184,34 @@ class Asker:
             self._end.atexit = False
         return self._shared
 
-    @contextmanager
-    def _use(self) -> Iterator[Batcher]:
-        """Give the shared Batcher out for one request; it is not ended as idle meanwhile."""
+    def _taken(self) -> Batcher:
+        """Return the shared Batcher for one request; it is not ended as idle until `_put_back` is called."""
         with self._lock:
             shared = self._opened()
             self._asking += 1
-        try:
-            yield shared
-        finally:
-            with self._lock:
-                self._asking -= 1
+        return shared
+
+    def _put_back(self) -> None:
+        with self._lock:
+            self._asking -= 1
+
+
+class _Opening:
+    """Waits for a task in many others; one that is cancelled leaves it alone, and costs less than with a shield.
+
+    Args:
+        task: What is waited for.
+    """
+
+    def __init__(self, task: "asyncio.Task[None]") -> None:
+        self.task = task
+        self._is_over = asyncio.Event()
+        task.add_done_callback(lambda _: self._is_over.set())
+
+    async def wait(self) -> None:
+        """Return once it has ended; what it raises is raised."""
+        await self._is_over.wait()
+        self.task.result()
 
 
 def check_batcher(batcher: object, *, what: str) -> None:

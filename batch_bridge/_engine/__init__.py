@@ -19,6 +19,7 @@ Its modules and folders, each of which imports only those below it::
     settlement/  submitted ─▶ outcome, or back into the queue; a look at a batch that told nothing
     intake       a request is measured, or refused
     state        what all of them share
+    settings     what the bridge decides about all of its engines
     flights/     the batches on their way, who is in which, and what the log has been told already
     waiting/     the queue, its order, and the quotas
 """
@@ -27,6 +28,6 @@ from batch_bridge._engine.engine import Engine, Tick
 from batch_bridge._engine.flights.flight import first_pause
 from batch_bridge._engine.flights.notices import Notices
 from batch_bridge._engine.intake import CANCELLED
-from batch_bridge._engine.state import POLL_PATIENCE
+from batch_bridge._engine.settings import POLL_PATIENCE, EngineSettings
 
-__all__ = ["CANCELLED", "POLL_PATIENCE", "Engine", "Notices", "Tick", "first_pause"]
+__all__ = ["CANCELLED", "POLL_PATIENCE", "Engine", "EngineSettings", "Notices", "Tick", "first_pause"]

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from batch_bridge import events
 from batch_bridge._core.models import (
@@ -28,7 +28,6 @@ from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._core.wording.words import span
 from batch_bridge._engine import idle as _rest
-from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._engine.flights.flight import Flight, first_pause
 from batch_bridge._engine.flights.notices import Notices, told
 from batch_bridge._engine.intake import (
@@ -45,15 +44,13 @@ from batch_bridge._engine.sending import priming
 from batch_bridge._engine.sending import scheduling as _schedule
 from batch_bridge._engine.sending.joining import join
 from batch_bridge._engine.sending.submission import LOST, Sender
+from batch_bridge._engine.settings import USUAL, EngineSettings
 from batch_bridge._engine.settlement.heard import Heard
 from batch_bridge._engine.settlement.leaving import decide, next_look
 from batch_bridge._engine.settlement.settling import Settler, is_overdue
 from batch_bridge._engine.standstill import Standstill
-from batch_bridge._engine.state import POLL_PATIENCE, State
-from batch_bridge._engine.telemetry import Telemetry
-from batch_bridge._engine.waiting.ladder import Ladder
+from batch_bridge._engine.state import State
 from batch_bridge._engine.waiting.quota import QuotaController
-from batch_bridge._engine.waiting.tenants import TenantLimits
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import Account, AccountLine, Askers, Prices, Purse
 from batch_bridge.errors import BadPollResultError
@@ -77,20 +74,9 @@ class Engine:
         provider: Who answers.
         policy: When the queue is sent.
         ledger: What survives a crash.
-        poll_interval: The longest pause between two looks at one batch; up to four times that where webhooks come.
-        deduplication: Which requests share an answer; none do without it.
-        attempts: How often a request is sent in all, while what it ends with may pass: it expired, never ran, or was
-            answered with 429 or 5xx. With 1 nothing is sent twice.
-        ladder: When a request must be answered, and in which lanes. Without it requests have no deadline, whatever they
-            say.
-        poll_patience: How long a batch is left in flight while each look at it fails with an error that is not the
-            provider's own word (`ProviderUnavailable`).
-        per_tenant: How much of one tenant may wait.
+        settings: What its bridge decided.
         notices: What other engines of this bridge have said in the log.
         quota_controller: What another engine of this bridge has learned of the provider's quotas.
-        prices: What tokens cost.
-        terms: How long the provider works on a batch, and keeps its results.
-        telemetry: Who traces it.
         purse: What may be spent; by default each thread may ask for so many requests, and no prices are needed.
     """
 
@@ -100,35 +86,13 @@ class Engine:
         provider: Provider,
         policy: FlushPolicy,
         ledger: Ledger,
+        settings: EngineSettings = USUAL,
         *,
-        poll_interval: timedelta = timedelta(seconds=30),
-        deduplication: Deduplication | None = None,
-        attempts: int = 1,
-        ladder: Ladder | None = None,
-        poll_patience: timedelta = POLL_PATIENCE,
-        per_tenant: TenantLimits | None = None,
         notices: Notices | None = None,
         quota_controller: QuotaController | None = None,
-        prices: Prices | None = None,
-        terms: VendorTerms | None = None,
-        telemetry: Telemetry | None = None,
         purse: Purse | None = None,
     ) -> None:
-        self._state = State(
-            name,
-            provider,
-            policy,
-            ledger,
-            poll_interval,
-            deduplication,
-            attempts,
-            ladder,
-            poll_patience,
-            per_tenant,
-            prices or Prices(),
-            terms or VendorTerms(),
-            telemetry,
-        )
+        self._state = State(name, provider, policy, ledger, settings)
         if purse is not None:
             self.purse = purse
         if quota_controller is not None:
@@ -152,8 +116,14 @@ class Engine:
         remembered = {flight.batch.key: flight for flight in state.flights}
         state.clear(now)
         await state.ledger.read_attempts()
-        for entry in await state.ledger.open_batches(tidy=True):
+        summed_up = {each.key: each for each in await state.ledger.closed_batches()}
+        left: list[tuple[SubmittedBatch, Closed]] = []
+        for entry in await state.ledger.open_batches(tidy=True, closed=summed_up):
             batch, doubtful = entry if isinstance(entry, tuple) else (entry, False)
+            closed = summed_up.get(batch.key)
+            if isinstance(batch, SubmittedBatch) and closed is not None and closed.submitted_at == batch.submitted_at:
+                left.append((batch, closed))
+                continue
             flight = await self._inherited(batch, remembered.get(batch.key), now, doubtful=doubtful)
             state.flights.add(flight)
         unconfirmed = {flight.batch.key for flight in state.flights if isinstance(flight.batch, Intent)}
@@ -162,15 +132,16 @@ class Engine:
         for flight in state.flights:
             account = accounts.get(flight.batch.key)
             flight.account = state.till.adopt(flight.batch, account, state.who(flight.batch))
-        summed_up = await state.ledger.closed_batches()
-        closed = [each for each in summed_up if state.flights.get(each.key) is None]  # else it is settled once more
-        state.history.load(closed)
+        ended = [each for each in summed_up.values() if state.flights.get(each.key) is None]  # else settled once more
+        state.history.load(ended)
         for flight in state.flights:
             flight.late_at = None if flight.is_late else next_look(state, flight.batch, now)
-        self._count_creations(closed, now)
+        self._count_creations(ended, now)
         await self._queue_again(now)
         priming.hold_again(state, now)
-        await state.open_traces(closed)
+        await state.open_traces(ended)
+        for batch, closed in left:
+            await self._settler.finish_closed(batch, closed)
 
     async def _inherited(
         self, batch: Intent | SubmittedBatch, old: Flight | None, now: datetime, *, doubtful: bool
@@ -179,6 +150,8 @@ class Engine:
         state = self._state
         flight = Flight(batch, now, first_pause(state.interval), doubtful=doubtful, inherited=True)
         if not isinstance(batch, SubmittedBatch):
+            known = await state.ledger.settled(batch.elsewhere) if batch.elsewhere else ()
+            flight.answered_elsewhere.update(known)
             return flight
         if old is not None and isinstance(old.batch, SubmittedBatch):
             flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
@@ -207,14 +180,16 @@ class Engine:
         """Queue what an earlier process left in its queue, or end it; what is in doubt waits with its batch."""
         state, sent = self._state, list[str]()
         waiting, refused = await self._requeued(now)
+        back: list[Waiting] = []
         for each in waiting:
             flight = state.flights.of(each.id)
             if flight is None:
-                state.opened().add(each)
+                back.append(each)
             elif isinstance(flight.batch, Intent):
                 flight.waiting[each.id] = each
             else:
                 sent.append(each.id)
+        state.opened().add_all(back)
         ended: dict[str, Outcome] = {}
         for request_id, why in refused.items():
             flight = state.flights.of(request_id)
@@ -280,7 +255,7 @@ class Engine:
         since = asked_at or {}
         unknown = [each for each in new.values() if each.id not in settled] if settled else list(new.values())
         found: Sequence[Waiting | Errored | Expired]
-        if not since and not state.ledger.has_tries and state.ladder is None:
+        if not since and not state.ledger.has_tries:
             found = judge_all(state, unknown, now)
         else:
             found = [self._judge(each, since.get(each.thread, now), now) for each in unknown]
@@ -302,7 +277,7 @@ class Engine:
         entering = [each for each in accepted if each.id not in joined] if joined else accepted
         await state.ledger.queued(entering)
         if entering:
-            state.opened().add_all(entering, has_deadlines=state.ladder is not None)
+            state.opened().add_all(entering)
         if state.on_event is not None:
             state.tell_queued([each.id for each in accepted])
         if judged_now := refused | recalled | over:
@@ -323,7 +298,7 @@ class Engine:
         by_id = {each.id: each for each in asked}
         if not queue & by_id.keys() and not state.flights & by_id.keys():
             return by_id
-        await self._catch_up(each.id for each in asked)
+        await self.finish((each.id for each in asked), now)
         for request in asked:
             flight = state.flights.of(request.id)
             if flight is None:
@@ -338,11 +313,14 @@ class Engine:
         await state.ledger.hold(adopted)
         return new
 
-    async def _catch_up(self, ids: Iterable[str]) -> None:
-        """Find out which requests of the batches that some are in have been settled by a process before this one."""
+    async def finish(self, ids: Iterable[str], now: datetime) -> None:
+        """Find out what a process before this one has settled of the batches that some requests are in.
+
+        A batch of which it has settled everything is closed.
+        """
         flights = self._state.flights
         for flight in {each.batch.key: each for each in map(flights.of, ids) if each is not None}.values():
-            await self._settler.catch_up(flight)
+            await self._settler.finish(flight, now)
 
     def _judge(self, request: Request, since: datetime, now: datetime) -> Waiting | Errored | Expired:
         return judge(self._state, request, asked_at(self._state, request, since), now)
@@ -370,6 +348,7 @@ class Engine:
         state = self._state
         state.opened()
         self._heard.apply(now)
+        await self.release()
         try:
             due = state.flights.due(now, state.interval)
             overdue = [each for each in due if is_overdue(each)]
@@ -472,7 +451,20 @@ class Engine:
         self._state.tell_figures()
         return Tick(settled, _schedule.wake_at(self._state, now))
 
+    async def release(self) -> None:
+        """Have providers delete what they keep of batches that were closed by what the ledger knew. Idempotent."""
+        await self._settler.release()
+
     async def _advance(self, flight: Flight, now: datetime) -> None:
+        if flight.is_held:
+            return  # it is about to be closed
+        flight.is_held = True
+        try:
+            await self._look_after(flight, now)
+        finally:
+            flight.is_held = False
+
+    async def _look_after(self, flight: Flight, now: datetime) -> None:
         has_looked = await self._leave(flight, now)
         if self._state.flights.get(flight.batch.key) is not flight:
             return  # it had ended
@@ -549,7 +541,7 @@ class Engine:
         cancelled: dict[str, Outcome] = {}
         flying: dict[Flight, dict[str, Outcome]] = {}
         wanted = tuple(dict.fromkeys(ids))
-        await self._catch_up(wanted)
+        await self.finish(wanted, now)
         for request_id in wanted:
             if request_id in queue:
                 cancelled[request_id] = Cancelled(why)

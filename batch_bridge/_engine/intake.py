@@ -74,10 +74,7 @@ def _placed(  # noqa: PLR0917  # what `judge` knows
     after = ladder.time_of(request.deadline)
     left = None if after is None else asked_at + after - now
     if not ladder.chooses:
-        lane = lanes[0] if left is None or left >= timedelta(0) else lanes[-1]
-        measured = _measured(state, request, asked_at, lane)
-        known = [each.rung for each in lanes]
-        return measured if isinstance(measured, Errored) else _timed(ladder, measured, lane, known, now)
+        return _in_turn(state, ladder, request, asked_at, now, lanes, left)
     judged = {lane.name: _measured(state, request, asked_at, lane) for lane in ladder.lanes}
     takers = [lane for lane in ladder.lanes if isinstance(judged[lane.name], Waiting)]
     if not takers:
@@ -96,6 +93,33 @@ def _placed(  # noqa: PLR0917  # what `judge` knows
     return _timed(ladder, chosen._replace(barred=barred), lane, rungs, now)
 
 
+def _in_turn(  # noqa: PLR0917  # as `_placed`
+    state: State,
+    ladder: Ladder,
+    request: Request,
+    asked_at: datetime,
+    now: datetime,
+    lanes: Sequence[LadderLane],
+    left: timedelta | None,
+) -> Waiting | Errored:
+    """Return a request as it is queued for the bridge's own lane, or for the fallback once it is late.
+
+    If the fallback refuses it, it stays in the own lane for good.
+    """
+    lane, last = lanes[0], lanes[-1]
+    barred: tuple[str, ...] = ()
+    is_another = left is not None and last.provider is not None and not ladder.is_own  # else both refuse the same
+    if is_another and isinstance(_measured(state, request, asked_at, last), Errored):
+        lane = ladder.home
+        lanes, left, barred = (lane,), None, (last.name,)
+    if left is not None and left < timedelta(0):
+        lane = last
+    measured = _measured(state, request, asked_at, lane)
+    if isinstance(measured, Errored):
+        return measured
+    return _timed(ladder, measured._replace(barred=barred), lane, [each.rung for each in lanes], now)
+
+
 def requeued(state: State, waiting: Waiting, now: datetime) -> Waiting | None:
     """Return a request as it waits in the queue that another process has left; `None`: its lane is gone.
 
@@ -108,7 +132,10 @@ def requeued(state: State, waiting: Waiting, now: datetime) -> Waiting | None:
     ladder = state.ladder
     if ladder is None:
         return None if name else waiting
-    left = ladder.left_by(state.ledger.tries(waiting.id))
+    tries = state.ledger.tries(waiting.id)
+    if not (name or tries or waiting.barred or waiting.deadline or ladder.after):
+        return waiting  # it waits at home, and is never late: most do, and there may be very many
+    left = ladder.left_by(tries)
     lane = ladder.lane(name) if name else ladder.home
     lanes = [each for each in ladder.lanes if each.name not in left.union(waiting.barred)]
     if lane not in lanes or lane is None:
@@ -175,7 +202,17 @@ def _measured(state: State, request: Request, asked_at: datetime, lane: LadderLa
 
 
 def judge_all(state: State, requests: Sequence[Request], now: datetime) -> list[Waiting | Errored | Expired]:
-    """Return what `judge` returns for each of some requests that nobody has asked for before, where no lanes change."""
+    """Return what `judge` returns for each of some requests that are asked now, and were never sent.
+
+    Those that go where all go are judged together; one that differs is judged by itself.
+    """
+    ladder = state.ladder
+    if ladder is not None and _asks_each(ladder):
+        return [judge(state, request, now, now) for request in requests]
+    usual = Waiting("", "", 0, now)
+    if ladder is not None:
+        usual = _timed(ladder, usual, ladder.lanes[0], [lane.rung for lane in ladder.lanes], now)
+    late_at, kind = usual.late_at, usual.kind
     provider, notes_key = state.provider, state.deduplication is not None
     limits, conversation = provider.limits, conversations_of(provider)
     limit, measured, enough = limits.bytes, provider.measure, set[str]()
@@ -183,7 +220,7 @@ def judge_all(state: State, requests: Sequence[Request], now: datetime) -> list[
     for request in requests:
         line: LineFrame | None
         prefix: CachedPrefix | None
-        if conversation is not None and type(request) is Serialized and request.is_whole_conversation:
+        if conversation is not None and type(request) is Serialized and request.is_conversation:
             (line, group), prefix = conversation, None
             size = line.fixed + len(request.id) + len(request.data)
         else:
@@ -197,13 +234,20 @@ def judge_all(state: State, requests: Sequence[Request], now: datetime) -> list[
                 _sample(state, provider, request, Measure(group, size))
             else:
                 enough.add(group)
-        if notes_key or (limit is not None and size > limit):
+        if notes_key or (limit is not None and size > limit) or (ladder is not None and request.deadline is not None):
             found.append(judge(state, request, now, now))
             continue
         if line is not None and type(request) is Serialized:
             request.line = line
-        found.append(Waiting(request.id, group, size, now, "", None, request.tenant, request.thread, prefix=prefix))
+        fields = (request.id, group, size, now, "", None, request.tenant, request.thread, late_at, kind, prefix, ())
+        found.append(tuple.__new__(Waiting, fields))  # as `Waiting(…)`, which takes twice as long
     return found
+
+
+def _asks_each(ladder: Ladder) -> bool:
+    """Return whether the lane of a request depends on the request, also if it has no deadline of its own."""
+    is_another = ladder.lanes[-1].provider is not None and not ladder.is_own  # as in `_in_turn`
+    return ladder.chooses or (ladder.after is not None and is_another)
 
 
 def within_limits(state: State, accepted: Sequence[Waiting]) -> tuple[list[Waiting], dict[str, Outcome]]:
@@ -246,7 +290,7 @@ def within_budget(
 
     A request that was sent before is counted already.
     """
-    if state.till.counts_nothing or not any(each.thread for each in accepted):
+    if state.till.counts_nothing or not any([each.thread for each in accepted]):  # noqa: C419  # without a call for each
         return list(accepted), {}
     queue, entering = state.opened(), list[Waiting]()
     refused: dict[str, Outcome] = {}

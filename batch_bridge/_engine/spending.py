@@ -311,9 +311,9 @@ class Till:
         if account.priced and account.vendor is not None:
             await asyncio.to_thread(self.prices.load)
 
-    async def cost(self, account: Account) -> BatchCost:
+    async def cost(self, lines: Iterable[AccountLine]) -> BatchCost:
         """Return what a batch has cost that is closed. The first price imports a list of prices, in a thread."""
-        whole = await asyncio.to_thread(receipt, [(self.prices, list(account.each()))])
+        whole = await asyncio.to_thread(receipt, [(self.prices, list(lines))])
         return BatchCost(whole.paid, whole.list_price, whole.currency)
 
     def lines_of(self, asker: str) -> list[AccountLine]:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from batch_bridge import events
+from batch_bridge._core import clock as _clock
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.models import JSON, Closed, Intent, Outcome, Request, SubmittedBatch
 from batch_bridge._core.policy.batching import Waiting
@@ -23,6 +24,7 @@ from batch_bridge._engine.flights.in_flight import Flights
 from batch_bridge._engine.flights.notices import Notices
 from batch_bridge._engine.flights.poll_pace import PollPace
 from batch_bridge._engine.flights.watch import BatchWatch
+from batch_bridge._engine.settings import EngineSettings
 from batch_bridge._engine.spending import Till, mode_of, vendor_of
 from batch_bridge._engine.standstill import Standstill
 from batch_bridge._engine.telemetry import Figures, Telemetry, Totals, row_of, trace_of
@@ -33,26 +35,30 @@ from batch_bridge._engine.waiting.tenants import TenantLimits
 from batch_bridge._engine.waiting.turns import Turns
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import Account, Prices, Purse
-from batch_bridge.errors import ProviderError
+from batch_bridge.errors import ProviderError, ProviderUnavailable
 
 logger = logger_of(__name__)
 
 T = TypeVar("T")
 _SIDE_BY_SIDE = 4
 """Batches that are looked after at the same time."""
-POLL_PATIENCE = timedelta(hours=24)
-"""How long a batch is left in flight while each look at it fails with what its provider does not explain."""
 _LONGEST_WRITTEN = timedelta(days=1)
 """How long it is remembered that a prefix was written; no provider keeps one for longer."""
+_MOMENT = timedelta(seconds=5)
+"""How long a process owns a bridge for certain that was found to own it."""
+_LOOKS = 3
+"""How often that is looked up at most where the answer takes longer: the process has slept, or its store is slow."""
 _LONGEST_HOLD = 64
 """Poll intervals that a group is left alone at the longest, after its batches were refused for want of room."""
 
 
 @dataclass(slots=True)
 class State:
-    """One engine's state. The first attributes are settings, as `Engine` describes them.
+    """One engine's state. The first four attributes are as `Engine` describes them.
 
     Attributes:
+        settings: As the engine's bridge decided them. They stand beside it one by one: `interval` (`poll_interval`),
+            `poll_patience`, `attempts`, `ladder`, `deduplication`, `per_tenant`, `prices`, `terms`, `telemetry`.
         queue: What waits to be sent; `None` until the engine is opened.
         flights: The batches that have been begun and not closed.
         quota_controller: Keeps them to the provider's quotas.
@@ -60,6 +66,7 @@ class State:
         handles: What providers have called batches, by our key, until that is written down. It outlives a ledger that
             could not be written: no other place may know them.
         settled: Requests that received an outcome since the last report to the host.
+        unreleased: Batches that are closed, and whose input and results the provider still keeps for us.
         too_short: Requests that no lane can answer in time, with the lane that they go to, since that was told last.
         moves: Requests that have gone from one lane to another since that was told last.
         drain: All that waits is due, whatever the policy says.
@@ -69,16 +76,14 @@ class State:
         held_until: Nothing is sent before that.
         paused: Whether sending waits for a command; batches on their way are still collected.
         hold: How long the next hold is.
-        prices: What tokens cost.
-        terms: How long the provider works on a batch, and keeps its results.
         till: What may be spent, and what was used.
-        telemetry: Traces it; `None` without tracing.
         totals: What it has done, for telemetry.
         history: How long batches took that have ended.
         watch: Reports what makes no progress.
         notices: What has been said in the log already.
         standstill: Whether any bridge of the host gets on.
         last_error: As in `Engine`, as the three hooks.
+        checked_at: When it was looked up the last time whether this process owns the bridge.
         tells_cost: Events of batches that have ended tell what they have cost.
     """
 
@@ -86,15 +91,16 @@ class State:
     provider: Provider
     policy: FlushPolicy
     ledger: Ledger
-    interval: timedelta
-    deduplication: Deduplication | None
-    attempts: int
-    ladder: Ladder | None
-    poll_patience: timedelta = POLL_PATIENCE
-    per_tenant: TenantLimits | None = None
-    prices: Prices = field(default_factory=Prices)
-    terms: VendorTerms = field(default_factory=VendorTerms)
-    telemetry: Telemetry | None = None
+    settings: EngineSettings
+    interval: timedelta = field(init=False)
+    poll_patience: timedelta = field(init=False)
+    attempts: int = field(init=False)
+    ladder: Ladder | None = field(init=False)
+    deduplication: Deduplication | None = field(init=False)
+    per_tenant: TenantLimits | None = field(init=False)
+    prices: Prices = field(init=False)
+    terms: VendorTerms = field(init=False)
+    telemetry: Telemetry | None = field(init=False)
     till: Till = field(init=False)
     totals: Totals = field(default_factory=Totals)
     history: History = field(default_factory=History)
@@ -108,6 +114,7 @@ class State:
     turns: Turns = field(default_factory=Turns)
     handles: dict[str, JSON] = field(default_factory=dict)
     settled: list[str] = field(default_factory=list)
+    unreleased: list[SubmittedBatch] = field(default_factory=list)
     too_short: dict[str, str] = field(default_factory=dict)
     moves: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     drain: bool = False
@@ -121,9 +128,15 @@ class State:
     on_news: Callable[[], None] | None = None
     on_event: Callable[[events.Event], None] | None = None
     before_submit: Callable[[], Awaitable[None]] | None = None
+    checked_at: datetime | None = None
     tells_cost: bool = False
 
     def __post_init__(self) -> None:
+        settings = self.settings
+        self.interval, self.poll_patience = settings.poll_interval, settings.poll_patience
+        self.attempts, self.ladder, self.deduplication = settings.attempts, settings.ladder, settings.deduplication
+        self.per_tenant, self.prices, self.terms = settings.per_tenant, settings.prices, settings.terms
+        self.telemetry = settings.telemetry
         longest = min(self.interval * _LONGEST_HOLD, LONGEST_PAUSE)
         quota_of: Callable[[str], str] | None = getattr(self.provider, "quota_of", None)
         options = {} if quota_of is None else {"quota_of": quota_of}
@@ -266,8 +279,36 @@ class State:
             ProviderUnavailable: Not now; try again later.
             StoreInUseError: Another process has taken the bridge over.
         """
-        if self.before_submit is not None:
+        if self.before_submit is None:
+            return
+        for _ in range(_LOOKS):
+            self.checked_at, at = None, _clock.now()
             await self.before_submit()
+            self.checked_at = at
+            if self._is_checked():
+                return
+
+    async def is_still_owner(self, flight: Flight | None, now: datetime) -> bool:
+        """Return whether this process owns the bridge still; it is looked up unless that was done a moment ago.
+
+        Called before what a process must not write that has slept, and was taken for dead. If the answer is no, or not
+        now, the batch is put off.
+
+        Raises:
+            StoreInUseError: As `check_owner`.
+        """
+        if not self._is_checked():
+            try:
+                await self.check_owner()
+            except ProviderUnavailable as error:
+                if flight is not None:
+                    self.unavailable(flight, error, now)
+                return False
+        return True
+
+    def _is_checked(self) -> bool:
+        """Return whether this process owned the bridge a moment ago."""
+        return self.checked_at is not None and timedelta(0) <= _clock.now() - self.checked_at < _MOMENT
 
     # -- telemetry ------------------------------------------------------------------------------------------------
 

@@ -6,9 +6,9 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypedDict
 
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import logger_of
@@ -33,6 +33,16 @@ _SIDE_BY_SIDE: Final = 1_000
 """Calls that are handed to the workers, and have not returned."""
 _MOST: Final = 100_000
 """Calls that wait for a slow callback; beyond, the oldest are not made, and are counted."""
+
+
+class CallbackOptions(TypedDict, total=False):
+    """The keyword arguments of a host that make its `Callbacks`."""
+
+    on_event: OnEvent | None
+    on_progress: OnProgress | None
+    on_item: OnItem | None
+    on_complete: OnProgress | None
+    callback_workers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,18 @@ class Callbacks:
                 raise TypeError(f"{what}({name}={given!r}) is not callable; pass a function, or None")
         if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 0:
             raise TypeError(f"{what}(callback_workers={self.workers!r}): pass a whole number from 0")
+
+    def joined(self, bridge: "Callbacks", what: str) -> "Callbacks":
+        """Return these, with the `on_event` of a bridge.
+
+        Raises:
+            TypeError: Both have one.
+        """
+        if bridge.on_event is None:
+            return self
+        if self.on_event is not None:
+            raise TypeError(f"{what}(Bridge(on_event=…), on_event=…): give one of them")
+        return replace(self, on_event=bridge.on_event, workers=self.workers or bridge.workers)
 
     @property
     def wants_item_cost(self) -> bool:

@@ -37,7 +37,8 @@ def batch_of(key: str, row: Mapping[str, Any], held: Mapping[str, Any]) -> tuple
         case "begun":
             return Intent(key, ids, group, at, None, keys, shared, terms), False
         case "prepared":
-            return Intent(key, ids, group, at, row["prepared"], keys, shared, terms), True
+            elsewhere = tuple(row.get("elsewhere", ()))
+            return Intent(key, ids, group, at, row["prepared"], keys, shared, terms, elsewhere), True
         case "submitted" | "overdue" | "cancelled" as stage:
             leaves_at = row.get("leaves_at") if stage == "submitted" else None
             return SubmittedBatch(

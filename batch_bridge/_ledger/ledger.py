@@ -30,7 +30,7 @@ order of keys, by which a model fills in a schema, and takes no `\u0000`.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -229,8 +229,7 @@ class Ledger:
 
     async def prepared(self, intent: Intent) -> None:
         """Write what a submission that is about to be made can be found by, and its members again."""
-        row = {"stage": "prepared", "at": intent.begun_at.timestamp(), "prepared": intent.prepared}
-        await self.table.run([self._members(intent), self.table.put("batches", intent.key, row)])
+        await self.table.run([self._members(intent), self._prepared(intent)])
 
     async def confirm(self, batch: SubmittedBatch) -> None:
         """Write that the provider has the batch, and its members again: another process may have dropped them."""
@@ -256,6 +255,12 @@ class Ledger:
             row["leaves_at"] = batch.leaves_at.timestamp()
         return self.table.put("batches", batch.key, row)
 
+    def _prepared(self, intent: Intent) -> PutOp:
+        row = {"stage": "prepared", "at": intent.begun_at.timestamp(), "prepared": intent.prepared}
+        if intent.elsewhere:
+            row["elsewhere"] = list(intent.elsewhere)
+        return self.table.put("batches", intent.key, row)
+
     def _members(self, batch: Intent | SubmittedBatch) -> PutOp:
         members: dict[str, Any] = {"ids": list(batch.members), "group": batch.group}
         if batch.keys:
@@ -264,12 +269,14 @@ class Ledger:
             members["terms"] = terms_row(batch.terms)
         return self.table.put("members", batch.key, members)
 
-    async def mark(self, *batches: SubmittedBatch) -> None:
+    async def mark(self, *batches: Intent | SubmittedBatch) -> None:
         """Write in one step what has changed: no request waits for a batch any more, or it cannot be looked at.
 
-        If one is overdue, its members are free from now on.
+        If one is overdue, its members are free from now on. An intent is one that may have been submitted.
         """
-        await self.table.run(list(map(self._submitted, batches)))
+        await self.table.run(
+            [self._prepared(each) if isinstance(each, Intent) else self._submitted(each) for each in batches]
+        )
 
     async def withdraw(self, key: str) -> None:
         """Drop an intent of which nothing was sent."""
@@ -280,13 +287,17 @@ class Ledger:
         """Replace a settled batch by its summary, and its account by what it has used."""
         account = [] if money is None else [self.table.put("money", closed.key, money)]
         await self.table.run([self.table.put("closed", closed.key, closed_row(closed)), *account])
-        await self.table.run([self.table.put("batches", closed.key, None)])
-        await self.table.run([self.table.put("members", closed.key, None)])
+        await self.finish(closed.key)
         if self._most_closed is not None:
             self._closed.append(closed.key)
             while len(self._closed) > self._most_closed:
                 oldest = self._closed.popleft()
                 await self.table.run([self.table.put(kind, oldest, None) for kind in ("closed", "money")])
+
+    async def finish(self, key: str) -> None:
+        """Delete the rows of a batch whose summary is written. Idempotent."""
+        await self.table.run([self.table.put("batches", key, None)])
+        await self.table.run([self.table.put("members", key, None)])
 
     async def note_money(self, accounts: Mapping[str, dict[str, Any]]) -> None:
         """Write accounts of requests that no batch holds, by a key that is theirs. Idempotent."""
@@ -314,18 +325,22 @@ class Ledger:
         (row,) = await self.table.get("money", [key])
         return row
 
-    async def open_batches(self, *, tidy: bool = False) -> list[tuple[Intent, bool] | SubmittedBatch]:
+    async def open_batches(
+        self, *, tidy: bool = False, closed: Collection[str] | None = None
+    ) -> list[tuple[Intent, bool] | SubmittedBatch]:
         """Read the batches that have not been closed, oldest first.
 
         An intent comes with whether it was prepared: if not, nothing was sent for it.
 
         Args:
             tidy: Drop the halves of batches that a process has left which died between two writes.
+            closed: Our keys of the batches whose summaries are written; an account that is no batch's goes with the
+                halves. `None`: all accounts stay.
         """
         rows = await self.table.all("batches")  # before their members: those of a batch are there before it is
         if tidy:
             held_by = dict(await self.table.all("members"))
-            await self._tidy(dict(rows), held_by)
+            await self._tidy(dict(rows), held_by, closed)
         else:
             keys = [key for key, _ in rows]
             rows_of = zip(keys, await self.table.get("members", keys), strict=True)
@@ -361,13 +376,18 @@ class Ledger:
             del self.held[key]
         return ids
 
-    async def _tidy(self, batches: Mapping[str, Mapping[str, Any]], members: Iterable[str]) -> None:
+    async def _tidy(
+        self, batches: Mapping[str, Mapping[str, Any]], members: Iterable[str], closed: Collection[str] | None
+    ) -> None:
         """Delete what a process left that died while it began or closed a batch.
 
         If another process begins a batch meanwhile, it writes its members again before it sends.
         """
         held = set(members)
-        await self.table.run(self.table.put("members", key, None) for key in held - batches.keys())
+        alone = [key for key in held if key not in batches]
+        sent = alone if closed is None else closed
+        await self.table.run(self.table.put("money", key, None) for key in alone if key not in sent)
+        await self.table.run(self.table.put("members", key, None) for key in alone)
         half = [key for key, row in batches.items() if key not in held and row.get("stage") == "begun"]
         await self.table.run(self.table.put("batches", key, None) for key in half)
 

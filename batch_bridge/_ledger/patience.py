@@ -50,8 +50,10 @@ _BUGS: Final = (
     ValueError,
 )
 """Errors that the next try meets again: the program is wrong, or what it asks."""
-_REFUSALS: Final = frozenset({"DataError", "IntegrityError", "NotSupportedError", "PoolClosed", "ProgrammingError"})
-"""The same in databases, by the names that PEP 249 gives to them."""
+_REFUSALS: Final = frozenset(
+    {"DataError", "IntegrityError", "NotSupportedError", "PoolClosed", "ProgramLimitExceeded", "ProgrammingError"}
+)
+"""The same in databases, by the names that PEP 249 gives to them, or psycopg: of what is too long for an index."""
 _CALLS: Final = ("aget_tuple", "aput", "aput_writes", "adelete_thread")
 """What LangGraph and a Runner call of a checkpointer, and is tried again; a listing is not."""
 

@@ -7,6 +7,7 @@ its price is unknown.
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+_NOT_THERE: Final = ()
 _OPENAI: Final = ("prompt_tokens", "input_tokens", "total_tokens")
 """Fields of a usage that speaks like OpenAI's."""
 _TIERS: Final = ("flex", "priority", "fast")
@@ -136,15 +137,13 @@ def plain_counts(answer: dict[str, Any]) -> tuple[int, int] | None:
             return None
     except (LookupError, TypeError):
         return None
-    told = 2
-    for details in (usage.get("prompt_tokens_details", usage), usage.get("completion_tokens_details", usage)):
-        if details is usage:  # it is not there
-            continue
-        told += 1
-        if details and (type(details) is not dict or any(details.values())):
-            return None
-    is_all = len(usage) == told + ("total_tokens" in usage)
-    if not is_all or given < 0 or made < 0 or "usageMetadata" in answer or "__message__" in answer:
+    into, out = usage.get("prompt_tokens_details", _NOT_THERE), usage.get("completion_tokens_details", _NOT_THERE)
+    known = 4 + ("total_tokens" in usage) - (into is _NOT_THERE) - (out is _NOT_THERE)
+    if len(usage) != known or given < 0 or made < 0 or "usageMetadata" in answer or "__message__" in answer:
+        return None
+    if (into and (type(into) is not dict or any(into.values()))) or (
+        out and (type(out) is not dict or any(out.values()))
+    ):
         return None
     return given, made
 

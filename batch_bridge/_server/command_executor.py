@@ -1,21 +1,17 @@
 """Executes the commands that a bridge was given."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, assert_never
 
 from batch_bridge._core.models import Cancelled
-from batch_bridge._engine import Engine
 from batch_bridge._engine.intake import CANCELLED
-from batch_bridge._ledger.rows import Rows
 from batch_bridge._server import commands as command_log
 from batch_bridge._server.commands import ServerCommand
 from batch_bridge._server.delivery import Outbox
 from batch_bridge._server.eraser import WHY, Eraser
-from batch_bridge._server.port.threads import ThreadServer
-from batch_bridge._server.records import ServerRecords
-from batch_bridge._server.users import Users
+from batch_bridge._server.parts import HostParts
 
 _AT_ONCE: Final = 1000
 """Requests that are cancelled between two looks at the lease."""
@@ -31,41 +27,21 @@ class CommandExecutor:
     """Carries out the commands of one bridge. Its owner holds the lease; commands are given without one.
 
     Args:
-        store: Where they lie.
-        bridge: The bridge's name on this server.
-        records: The bridge's.
-        engine: The bridge's.
+        parts: The parts of the host.
         outbox: Delivers what was cancelled, or is to be delivered again.
-        renew: Says that the tick still runs, and fails if it is another's by now.
-        users: The users of threads.
         eraser: Erases.
-        server: Runs the threads, and shows all of them.
+        remembered: How long a command is remembered after it was carried out.
     """
 
     def __init__(
-        self,
-        store: Rows,
-        bridge: str,
-        records: ServerRecords,
-        *,
-        engine: Engine,
-        outbox: Outbox,
-        renew: Callable[[], Awaitable[None]],
-        users: Users,
-        eraser: Eraser,
-        server: ThreadServer,
-        remembered: timedelta = _REMEMBERED,
+        self, parts: HostParts, outbox: Outbox, eraser: Eraser, *, remembered: timedelta = _REMEMBERED
     ) -> None:
-        self._remembered = remembered
-        self._store = store
-        self._bridge = bridge
-        self._records = records
-        self._engine = engine
+        self._bridge, self._store, self._records = parts.bridge, parts.store, parts.records
+        self._engine, self._renew = parts.engine, parts.renew
+        self._users, self._server = parts.users, parts.server
         self._outbox = outbox
-        self._renew = renew
-        self._users = users
         self._eraser = eraser
-        self._server = server
+        self._remembered = remembered
         self._flushes: list[ServerCommand] = []
         self._has_learnt = False
         self._news: list[dict[str, Any]] = []

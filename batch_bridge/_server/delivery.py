@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -17,15 +17,11 @@ from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._engine.flights.notices import Notices
 from batch_bridge._engine.waiting.turns import in_turns
-from batch_bridge._ledger.rows import Rows
-from batch_bridge._node.platform.client import Access
-from batch_bridge._node.platform.keys import KeyRing
 from batch_bridge._server.delivery_policy import Delivery, Verdict, due, judge, resume_map
+from batch_bridge._server.parts import HostParts
 from batch_bridge._server.port.threads import ThreadBusyError, ThreadServer
-from batch_bridge._server.records import ServerRecords
 from batch_bridge._server.thread_claims import claim, unclaim
 from batch_bridge._server.thread_view import ParkedWait, ThreadView
-from batch_bridge._server.users import Users
 from batch_bridge.errors import BridgeUnreachableError
 from batch_bridge.events import DeadLetter, Delivered, Event
 
@@ -56,42 +52,24 @@ class Outbox:
     """The deliveries of one bridge, in one process. What it must not forget is in the outbox of its records.
 
     Args:
-        store: For claims, and for notes of what was delivered.
-        bridge: The bridge's name on this server.
-        records: Hold the outbox and the outcomes.
-        forget: Deletes outcomes whose thread has ended.
+        parts: The parts of the host.
         tell: Called with what threads were resumed with; `None` without a listener.
-        access: How the server is reached as the user whose a thread is.
-        users: The users of threads.
-        key_ring: The deployment's keys.
-        ended: Called with threads that have ended, or are gone.
         limits: How it delivers.
     """
 
     def __init__(
         self,
-        store: Rows,
-        bridge: str,
-        records: ServerRecords,
-        forget: Callable[[Sequence[str]], Awaitable[None]],
+        parts: HostParts,
         tell: Callable[[Event], None] | None = None,
         *,
-        access: Access,
-        users: Users,
-        key_ring: KeyRing,
-        ended: Callable[[str], None] = lambda _: None,
         limits: DeliveryLimits = DELIVERY_LIMITS,
     ) -> None:
-        self._limits = limits
-        self._store = store
-        self._ended = ended
-        self._bridge = bridge
-        self._records = records
-        self._forget = forget
+        self._bridge, self._store, self._records = parts.bridge, parts.store, parts.records
+        self._access, self._users, self._ring = parts.access, parts.users, parts.key_ring
+        self._forget = parts.engine.forget
+        self._ended = parts.engine.purse.end
         self._tell = tell
-        self._access = access
-        self._users = users
-        self._ring = key_ring
+        self._limits = limits
         self._deliveries: dict[str, Delivery] = {}
         self._strikes: dict[str, int] = {}
         self._notices = Notices()

@@ -4,17 +4,14 @@ Idempotent; a crash in between is repaired by a repetition: the command stays in
 the users of threads are forgotten last.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from batch_bridge._core.models import Cancelled
-from batch_bridge._engine import Engine
-from batch_bridge._ledger.rows import Rows
 from batch_bridge._node.platform.inbox import read_notes, remove_notes
 from batch_bridge._server import commands as command_log
+from batch_bridge._server.parts import HostParts
 from batch_bridge._server.port.threads import ThreadServer
-from batch_bridge._server.records import ServerRecords
-from batch_bridge._server.users import Users
 
 WHY: Final = "the request was erased, with all that was held of its user"
 
@@ -23,30 +20,12 @@ class Eraser:
     """Erases, for one bridge. Its owner holds the lease.
 
     Args:
-        store: Where the rows are.
-        bridge: The bridge's name on this server.
-        records: The bridge's.
-        engine: The bridge's.
-        renew: Says that the tick still runs, and fails if it is another's by now.
-        users: The users of threads.
+        parts: The parts of the host.
     """
 
-    def __init__(
-        self,
-        store: Rows,
-        bridge: str,
-        records: ServerRecords,
-        *,
-        engine: Engine,
-        renew: Callable[[], Awaitable[None]],
-        users: Users,
-    ) -> None:
-        self._store = store
-        self._bridge = bridge
-        self._records = records
-        self._engine = engine
-        self._renew = renew
-        self._users = users
+    def __init__(self, parts: HostParts) -> None:
+        self._bridge, self._store, self._records = parts.bridge, parts.store, parts.records
+        self._engine, self._renew, self._users = parts.engine, parts.renew, parts.users
 
     async def find(self, what: Mapping[str, Iterable[str]]) -> tuple[set[str], set[str]]:
         """Return the requests and the threads that a command means."""

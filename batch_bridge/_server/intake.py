@@ -1,21 +1,17 @@
 """What a bridge takes in on a server: the notes of threads that park, and now and then what a sweep finds."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from batch_bridge._core.models import Request
 from batch_bridge._core.wording.log import about, logger_of
-from batch_bridge._engine import Engine
-from batch_bridge._ledger.rows import Rows
 from batch_bridge._node.platform.inbox import Note, read_notes, remove_notes
-from batch_bridge._node.platform.keys import KeyRing
 from batch_bridge._server.delivery import Outbox
+from batch_bridge._server.parts import HostParts
 from batch_bridge._server.port.threads import ThreadServer
-from batch_bridge._server.records import ServerRecords
 from batch_bridge._server.thread_view import ThreadView
 from batch_bridge._server.unreadable import report
-from batch_bridge._server.users import Users
 
 logger = logger_of(__name__)
 
@@ -52,39 +48,17 @@ class Intake:
     """Takes requests in for the engine, and out of its queue when no thread waits for them any more.
 
     Args:
-        store: Where the inbox is.
-        bridge: The bridge's name on this server.
-        records: The bridge's.
-        engine: The bridge's.
+        parts: The parts of the host.
         outbox: Learns which threads have parked again.
-        renew: Says that the tick still runs, and fails if it is another's by now.
-        users: The users of threads.
         patience: For how long the note of a thread that is hidden from this user is kept.
-        key_ring: The deployment's keys.
     """
 
-    def __init__(
-        self,
-        store: Rows,
-        bridge: str,
-        records: ServerRecords,
-        *,
-        engine: Engine,
-        outbox: Outbox,
-        renew: Callable[[], Awaitable[None]],
-        patience: timedelta,
-        users: Users,
-        key_ring: KeyRing,
-    ) -> None:
-        self._store = store
-        self._name = bridge
-        self._records = records
-        self._engine = engine
+    def __init__(self, parts: HostParts, outbox: Outbox, *, patience: timedelta) -> None:
+        self._name, self._store, self._records = parts.bridge, parts.store, parts.records
+        self._engine, self._renew = parts.engine, parts.renew
+        self._users, self._ring = parts.users, parts.key_ring
         self._outbox = outbox
-        self._renew = renew
         self._patience = patience
-        self._users = users
-        self._ring = key_ring
         self._reported: set[str] = set()
         self.sweep_at: datetime | None = None
         self._sweep_began: datetime | None = None

@@ -32,6 +32,10 @@ logger = logger_of(__name__)
 
 _PATIENCE = timedelta(seconds=5)
 """How long a call of the store is retried within a tick, shorter than its lease; the next tick retries it again."""
+_USUAL = 5
+"""What an entry of the queue holds at least."""
+_TENANT = 6
+"""Where it holds its tenant, if it is that long."""
 _AT_ONCE = 1000
 """Requests that are read at once to learn whose they are."""
 
@@ -154,8 +158,8 @@ class ChunkedQueue(LedgerQueue):
         await self.entries.load(renew)
         self._owners.clear()
         rows: Iterable[tuple[str, Any]] = self.entries.items()
-        for request_id, (thread, *row) in rows:
-            self._owners.remember(request_id, thread, _waiting(request_id, row).tenant)
+        for request_id, row in rows:
+            self._owners.remember(request_id, row[0], row[_TENANT] if len(row) > _TENANT else "")
 
     async def add(self, waiting: Sequence[Waiting]) -> None:
         """See `LedgerQueue`. Those that come back from a batch may be of a process before this one."""
@@ -169,7 +173,7 @@ class ChunkedQueue(LedgerQueue):
     async def read(self) -> list[Waiting]:
         """See `LedgerQueue`."""
         rows: Iterable[tuple[str, Any]] = self.entries.items()
-        return [_waiting(request_id, row)._replace(thread=thread) for request_id, (thread, *row) in rows]
+        return [_waiting(request_id, row) for request_id, row in rows]
 
     def may_be_settled(self, ids: Sequence[str]) -> Sequence[str]:
         """See `LedgerQueue`: a crash came in between."""
@@ -383,12 +387,16 @@ def _is_size(given: object) -> bool:
 
 
 def _is_queued(row: Any) -> bool:
-    forms = (_is_thread, _is_any_text, _is_size, _is_time, _is_any_text)
+    if not isinstance(row, list) or len(row) < _USUAL:  # by hand: there may be very many, and all are read at once
+        return False
+    thread, group, size, at, key, *rest = row
+    if not (_is_thread(thread) and _is_any_text(group) and _is_size(size) and _is_time(at) and _is_any_text(key)):
+        return False
     return (
-        _fits(row, *forms)
-        or _fits(row, *forms, is_duration)
-        or _fits(row, *forms, _is_own, is_text)
-        or _fits(row, *forms, _is_own, _is_any_text, is_text, is_duration)
+        not rest
+        or _fits(rest, is_duration)
+        or _fits(rest, _is_own, is_text)
+        or _fits(rest, _is_own, _is_any_text, is_text, is_duration)
     )
 
 
@@ -414,9 +422,11 @@ def _row(waiting: Waiting) -> list[Any]:
     return row if own is None else [*row, own]
 
 
-def _waiting(request_id: str, row: Sequence[Any]) -> Waiting:
-    group, size, at, key, *rest = row
-    own = read_seconds(rest[0]) if rest else None
+def _waiting(request_id: str, entry: Sequence[Any]) -> Waiting:
+    thread, group, size, at, key, *rest = entry
+    queued_at = datetime.fromtimestamp(at, UTC)
+    if not rest:
+        return Waiting(request_id, group, size, queued_at, key, thread=thread)
     tenant = rest[1] if rest[1:] else ""
     prefix = CachedPrefix(rest[2], timedelta(seconds=rest[3])) if rest[2:] else None
-    return Waiting(request_id, group, size, datetime.fromtimestamp(at, UTC), key, own, tenant, prefix=prefix)
+    return Waiting(request_id, group, size, queued_at, key, read_seconds(rest[0]), tenant, thread=thread, prefix=prefix)

@@ -1,18 +1,15 @@
 """Deletes, now and then, what a bridge has kept long enough."""
 
-from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 from langgraph.store.base import ListNamespacesOp, MatchCondition, PutOp, SearchOp
 
 from batch_bridge._core.payload.interrupt_payload import is_request_id
 from batch_bridge._core.wording.log import logger_of
-from batch_bridge._ledger.rows import Rows
 from batch_bridge._server.delivery import delivered_namespace
+from batch_bridge._server.parts import HostParts
 from batch_bridge._server.port.threads import ThreadServer
-from batch_bridge._server.records import ServerRecords
 from batch_bridge._server.thread_claims import forget_stale
-from batch_bridge._server.users import Users
 
 logger = logger_of(__name__)
 
@@ -24,30 +21,14 @@ class Retention:
     """Deletes old rows.
 
     Args:
-        store: Where it is.
-        bridge: The bridge's name on this server.
-        records: The bridge's.
-        forget: Deletes outcomes.
-        users: The users of threads.
+        parts: The parts of the host.
         period: How long delivered outcomes, dead letters and summaries of batches are kept.
     """
 
-    def __init__(
-        self,
-        store: Rows,
-        bridge: str,
-        records: ServerRecords,
-        forget: Callable[[Sequence[str]], Awaitable[None]],
-        period: timedelta,
-        *,
-        users: Users,
-    ) -> None:
-        self._store = store
-        self._bridge = bridge
-        self._records = records
-        self._forget = forget
+    def __init__(self, parts: HostParts, period: timedelta) -> None:
+        self._bridge, self._store, self._records = parts.bridge, parts.store, parts.records
+        self._forget, self._users = parts.engine.forget, parts.users
         self._period = period
-        self._users = users
         self._due: datetime | None = None
 
     async def tidy(self, server: ThreadServer, now: datetime) -> None:

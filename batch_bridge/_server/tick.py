@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
 from langgraph_sdk.client import LangGraphClient
-from typing_extensions import TypedDict
 
 from batch_bridge._core import clock as _clock
 from batch_bridge._core.wording import log_text as _logged
@@ -32,6 +31,7 @@ from batch_bridge._server.delivery import DELIVERY_LIMITS, DeliveryLimits, Outbo
 from batch_bridge._server.eraser import Eraser
 from batch_bridge._server.intake import Intake
 from batch_bridge._server.lease import Lease
+from batch_bridge._server.parts import HostParts
 from batch_bridge._server.port.langgraph import LangGraphServer
 from batch_bridge._server.port.threads import ThreadServer
 from batch_bridge._server.records import DeploymentStore, ServerRecords
@@ -53,15 +53,6 @@ _COUNTED_AT_ONCE = 1000
 """Batches up to which the money is counted after each of them."""
 _SHOWN = 20
 """Batches and dead letters that the thread's state shows."""
-
-
-class _Shared(TypedDict):
-    """What takes requests in and what gives them up have in common."""
-
-    engine: Engine
-    outbox: Outbox
-    renew: Callable[[], Awaitable[None]]
-    users: Users
 
 
 class ServerHost:
@@ -109,25 +100,21 @@ class ServerHost:
             graph_id, access, self._store, key_ring=self._ring, users=users
         )
         self._timer = TickTimer(graph_id, self._server)
-        self._outbox = Outbox(
-            self._store,
-            graph_id,
-            self._records,
-            self._engine.forget,
-            self._engine.on_event,
+        parts = HostParts(
+            bridge=graph_id,
+            store=self._store,
+            records=self._records,
+            engine=self._engine,
+            renew=self._renew,
             access=access,
             users=users,
+            server=self._server,
             key_ring=self._ring,
-            ended=self._engine.purse.end,
-            limits=delivery,
         )
-        shared: _Shared = {"engine": self._engine, "outbox": self._outbox, "renew": self._renew, "users": users}
-        self._intake = Intake(self._store, graph_id, self._records, patience=retention, key_ring=self._ring, **shared)
-        eraser = Eraser(self._store, graph_id, self._records, engine=self._engine, renew=self._renew, users=users)
-        self._executor = CommandExecutor(
-            self._store, graph_id, self._records, eraser=eraser, server=self._server, **shared
-        )
-        self._retention = Retention(self._store, graph_id, self._records, self._engine.forget, retention, users=users)
+        self._outbox = Outbox(parts, tell, limits=delivery)
+        self._intake = Intake(parts, self._outbox, patience=retention)
+        self._executor = CommandExecutor(parts, self._outbox, Eraser(parts))
+        self._retention = Retention(parts, retention)
         self._engine.before_submit = self._lease.check
         self._opened = self._is_alone = False
         self._look_at: datetime | None = None

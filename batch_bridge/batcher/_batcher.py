@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import inspect
 import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -22,24 +23,22 @@ from batch_bridge._core.policy.flush_policy import FlushPolicy, QueueSummary
 from batch_bridge._core.policy.lanes import LaneName
 from batch_bridge._core.provider import Provider
 from batch_bridge._engine import POLL_PATIENCE
-from batch_bridge._engine.telemetry import Telemetry
-from batch_bridge._engine.waiting.ladder import OnDeadline
 from batch_bridge._host.callbacks import Callbacks, OnEvent, OnItem, OnProgress
 from batch_bridge._host.notify import Notify
 from batch_bridge._host.report import Report
-from batch_bridge._money import Budget, Price, Prices, Quote
+from batch_bridge._money import Budget, Quote
 from batch_bridge._node.given_items import check_item, check_items
 from batch_bridge.batcher._atexit import close_at_exit, closed, watch_at_exit
 from batch_bridge.batcher._inside import USUAL, Inside
 from batch_bridge.batcher._request_ids import DurableNames, FreshNames, Names, ReturnedNames
 from batch_bridge.batcher._retained import Retained
 from batch_bridge.batcher._submission import Ended, PendingRequest, Submission
-from batch_bridge.batcher._types import AnswerT, BatcherOptions, ItemT, OnPending, Results, ShouldFlush
+from batch_bridge.batcher._types import AnswerT, BatcherOptions, ItemT, OnPending, PoolOptions, Results, ShouldFlush
 from batch_bridge.batcher._worker import Worker
-from batch_bridge.bridge import Bridge
+from batch_bridge.bridge import Bridge, Deadline
 from batch_bridge.bridge._mode_switch import AnyMode
 from batch_bridge.errors import BatchBridgeError, ResultPending
-from batch_bridge.providers._callables import Find, Poll, Submit
+from batch_bridge.providers._callables import Poll, Submit
 
 Identity: TypeAlias = Callable[[Request], bytes]
 
@@ -74,33 +73,34 @@ class Batcher(Generic[ItemT, AnswerT]):
     they are written down: `batcher: Batcher[str, str] = …`.
 
     Args:
-        provider: Answers the requests; instead of `submit_func` and `poll_func`.
+        provider: Answers the requests; instead of `submit_func` and `poll_func`. Or a `Bridge`, for all else that a
+            bridge takes (`Batcher(Bridge(OpenAIBatch(…), attempts=1))`). A bridge has its own name, flush policy and
+            so on: of the arguments below it is given those from `give_up_after` on.
         submit_func: `submit_func(items) -> handle` sends a batch; see `Bridge`.
         poll_func: `poll_func(handle) -> None | list | dict` returns the results of an ended batch; see `Bridge`.
-        find_func: `find_func(key) -> handle | None`; see `Bridge`.
         max_batch_size: So many waiting items are sent at once, and no batch holds more.
         max_batch_age: No item waits longer for others (a duration). `None`: forever.
-        max_batch_idle: What waits is sent once no other item has come for so long (a duration).
         should_flush_func: `should_flush_func(items, last_flushed) -> bool`, your own reason to send what waits,
             besides size and age. Asked when an item arrives and at every poll interval. `last_flushed` is a naive
             local datetime. What it raises is logged once, with its traceback, and is taken as "no".
+        flush: A `FlushPolicy` in place of these three, which also sends after a pause (`max_idle`) or by bytes.
         name: Part of every stored key: a durable Batcher that is renamed does not find its batches again.
         poll_interval: The longest pause between two polls of one batch (a duration).
         poll_patience: How long a batch is left in flight while every look at it fails; see `Bridge`.
+        cache: Answers items that were answered before; see `ResponseCache`.
+        dedupe: Send equal items as one line, and deliver the answer to each; see `Bridge`.
+        mode: A lane, such as `"batch"` or `"flex"`; `"auto"`; or `None` for the mode in the environment. See `Bridge`.
+        realtime_below, ladder, deadline, fallback: See `Bridge`.
+        budget: What may be spent; see `Budget`. What would pass it ends as `BudgetExceeded`. Without `path=` it counts
+            what this Batcher has sent.
+        notify: A URL of apprise, or several, to which a notice goes when a batch has ended or nothing moves: counts and
+            the receipt. One that cannot be sent harms nothing. It needs the extra `notify`.
         give_up_after: How long nothing may move (a duration); then who waits gets `Stalled`, and the
             Batcher has ended; see `Runner`. With `path=` another one continues. `None`: it tries forever.
         path: The SQLite file that makes it durable. One process at a time has it open.
         on_pending: `"wait"` for the answer, or `"raise"` a `ResultPending` where it is not there yet; needs `path`.
         retention: How long the file keeps an answer for a process that comes after a crash (a duration),
             to the hour, and the newest million at most. With `on_pending="raise"` answers stay for good.
-        cache: Answers items that were answered before; see `ResponseCache`.
-        dedupe: Send equal items as one line, and deliver the answer to each; see `Bridge`.
-        mode: A lane, such as `"batch"` or `"flex"`; `"auto"`; or `None` for the mode in the environment. See `Bridge`.
-        realtime_below, ladder: See `Bridge`.
-        attempts, deadline, on_deadline, fallback, prices: See `Bridge`.
-        budget: What may be spent; see `Budget`. What would pass it ends as `BudgetExceeded`. Without `path=` it counts
-            what this Batcher has sent.
-        telemetry: See `Bridge`.
         on_event: Called with each `Event`; see `batch_bridge.events`. Callbacks may be async; what they raise is logged
             once, and harms nothing.
         on_progress: Called with the newest `Progress` when something has changed.
@@ -113,10 +113,6 @@ class Batcher(Generic[ItemT, AnswerT]):
             collector to 20,000, 5 and 5, for the whole process, if they are Python's own, and put them back then: the
             answers of a large batch are many objects without cycles, and looking through them takes a quarter of the
             time. `False` changes nothing.
-        notify: A URL of apprise, or several, to which a notice goes when a batch has ended or nothing moves: counts and
-            the receipt. One that cannot be sent harms nothing. It needs the extra `notify`.
-        flush: The flush policy, in place of `max_batch_size`, `max_batch_age`, `max_batch_idle` and
-            `should_flush_func`.
 
     Raises:
         TypeError, ValueError: As `Bridge` and `FlushPolicy`.
@@ -137,7 +133,7 @@ class Batcher(Generic[ItemT, AnswerT]):
     @overload
     def __init__(
         self,
-        provider: Provider | None = None,
+        provider: Provider | Bridge | None = None,
         *,
         submit_func: Submit | None = None,
         poll_func: Poll | None = None,
@@ -146,52 +142,42 @@ class Batcher(Generic[ItemT, AnswerT]):
     ) -> None: ...
     def __init__(
         self,
-        provider: Provider | None = None,
+        provider: Provider | Bridge | None = None,
         *,
         submit_func: Submit | None = None,
         poll_func: Poll | None = None,
-        find_func: Find | None = None,
         max_batch_size: int = 50_000,
         max_batch_age: Within = timedelta(minutes=30),
-        max_batch_idle: Within = None,
         should_flush_func: ShouldFlush | None = None,
+        flush: FlushPolicy | None = None,
         name: str = "default",
         poll_interval: Duration = 30,
         poll_patience: Within = POLL_PATIENCE,
-        give_up_after: Within = None,
-        path: str | os.PathLike[str] | None = None,
-        on_pending: OnPending = "wait",
-        retention: Duration = timedelta(days=7),
-        flush: FlushPolicy | None = None,
         cache: ResponseCache | None = None,
         dedupe: bool = False,
         mode: AnyMode | None = None,
         realtime_below: int | None = None,
         ladder: Sequence[LaneName] | None = None,
-        attempts: int = 3,
-        deadline: Within = None,
-        on_deadline: OnDeadline = "wait_for_cancel",
+        deadline: Deadline | Within = None,
         fallback: Provider | None = None,
-        prices: Prices | Mapping[str, Price] | None = None,
         budget: Budget | None = None,
-        telemetry: Telemetry | None = None,
+        notify: Notify | None = None,
+        give_up_after: Within = None,
+        path: str | os.PathLike[str] | None = None,
+        on_pending: OnPending = "wait",
+        retention: Duration = timedelta(days=7),
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
         on_item: OnItem | None = None,
         on_complete: OnProgress | None = None,
         callback_workers: int = 0,
         relax_gc: bool = True,
-        notify: Notify | None = None,
         _inside: Inside = USUAL,
     ) -> None:
         callbacks = Callbacks(on_event, on_progress, on_item, on_complete, callback_workers)
         callbacks.check("Batcher")
         if should_flush_func is not None and not callable(should_flush_func):
             raise TypeError(f"should_flush_func={should_flush_func!r} is not callable; pass a function, or None")
-        if provider is None and (submit_func is None or poll_func is None):
-            raise TypeError(
-                "Batcher lacks submit_func= or poll_func=; pass both, or a provider: Batcher(OpenAIBatch(…))"
-            )
         if on_pending not in get_args(OnPending):
             raise ValueError(f'Batcher(on_pending={on_pending!r}): pass "wait" or "raise"')
         if on_pending == "raise" and path is None:
@@ -200,15 +186,16 @@ class Batcher(Generic[ItemT, AnswerT]):
         if kept_for is None:
             raise ValueError("Batcher(retention=None) would keep every answer; give a duration, such as '7d'")
         self._should_flush = should_flush_func
-        when = self._is_flush_wanted if should_flush_func is not None else None
-        policy = FlushPolicy(max_requests=max_batch_size, max_age=max_batch_age, max_idle=max_batch_idle, when=when)
-        bridge = Bridge(
+        bridge = _bridge_of(
             provider,
-            submit=submit_func,
-            poll=poll_func,
-            find=find_func,
+            self._is_flush_wanted if should_flush_func is not None else None,
+            submit_func=submit_func,
+            poll_func=poll_func,
+            max_batch_size=max_batch_size,
+            max_batch_age=max_batch_age,
+            should_flush_func=should_flush_func,
+            flush=flush,
             name=name,
-            flush=flush or policy,
             poll_interval=poll_interval,
             poll_patience=poll_patience,
             cache=cache,
@@ -216,15 +203,12 @@ class Batcher(Generic[ItemT, AnswerT]):
             mode=mode,
             realtime_below=realtime_below,
             ladder=ladder,
-            attempts=attempts,
             deadline=deadline,
-            on_deadline=on_deadline,
             fallback=fallback,
-            prices=prices,
             budget=budget,
-            telemetry=telemetry,
             notify=notify,
         )
+        name = bridge.name
         self._peek = peek = on_pending == "raise"
         self._names: Names
         self._fresh_names = FreshNames()
@@ -246,7 +230,7 @@ class Batcher(Generic[ItemT, AnswerT]):
             retained=retained,
             peek=peek,
             shows_items=shows_items,
-            callbacks=callbacks,
+            callbacks=callbacks.joined(bridge.callbacks, "Batcher"),
             give_up_after=duration(give_up_after, "give_up_after"),
             relax_gc=relax_gc,
             inside=_inside,
@@ -545,16 +529,16 @@ class Batcher(Generic[ItemT, AnswerT]):
         """Return requests that nobody will ask for again: their names do not depend on their items."""
         held = list(items)
         trace = current_trace()
+        written = list(map(_messages.encode_bytes, held))
+        ids = self._fresh_names.names(len(held))  # what cannot be asked takes no name
         requests: list[Request] = []
-        for item in held:
-            data, is_conversation = _messages.encode_bytes(item)
-            wants_cost = is_priced or (not is_conversation and _messages.has_messages(item))
-            requests.append(
-                Serialized("", "", data, "", "", within, "", "", trace, wants_cost, is_conversation=is_conversation)
+        for request_id, item, (data, is_conversation) in zip(ids, held, written, strict=True):
+            wants_cost = is_priced or (
+                not is_conversation and _messages.may_hold_messages(data) and _messages.has_messages(item)
             )
-        ids = self._fresh_names.names(len(requests))  # what cannot be asked takes no name
-        for request, request_id in zip(requests, ids, strict=True):
-            request.id = request_id  # type: ignore[misc]  # nobody has seen it yet
+            requests.append(
+                Serialized(request_id, "", data, "", "", within, "", "", trace, wants_cost, is_conversation)
+            )
         return requests
 
     def _name(
@@ -699,3 +683,51 @@ def _pending(request_id: str, outcome: PendingRequest) -> ResultPending:
         request_id=request_id,
         status=outcome.status,
     )
+
+
+def _bridge_of(
+    provider: Provider | Bridge | None, when: Callable[[QueueSummary], bool] | None, **options: Unpack[PoolOptions]
+) -> Bridge:
+    """Return the bridge of a Batcher: the one that it was given, or one with these options.
+
+    Raises:
+        TypeError: There is a bridge, and options that it has for itself; or neither a provider nor two functions.
+    """
+    if isinstance(provider, Bridge):
+        if named := _given(options, *options):
+            raise TypeError(
+                f"Batcher(Bridge(…), {named}): a bridge has its own; give it to the Bridge, and sizes and ages to the "
+                "Bridge's flush=FlushPolicy(…)"
+            )
+        return provider
+    if provider is None and (options["submit_func"] is None or options["poll_func"] is None):
+        raise TypeError("Batcher lacks submit_func= or poll_func=; pass both, or a provider: Batcher(OpenAIBatch(…))")
+    flush = options["flush"]
+    if flush is None:
+        flush = FlushPolicy(max_requests=options["max_batch_size"], max_age=options["max_batch_age"], when=when)
+    elif named := _given(options, "max_batch_size", "max_batch_age", "should_flush_func"):
+        raise TypeError(f"Batcher(flush=…, {named}): a flush policy says all of it; give one or the other")
+    return Bridge(
+        provider,
+        submit=options["submit_func"],
+        poll=options["poll_func"],
+        name=options["name"],
+        flush=flush,
+        poll_interval=options["poll_interval"],
+        poll_patience=options["poll_patience"],
+        cache=options["cache"],
+        dedupe=options["dedupe"],
+        mode=options["mode"],
+        realtime_below=options["realtime_below"],
+        ladder=options["ladder"],
+        deadline=options["deadline"],
+        fallback=options["fallback"],
+        budget=options["budget"],
+        notify=options["notify"],
+    )
+
+
+def _given(options: Mapping[str, object], *names: str) -> str:
+    """Return which of these arguments are not what they are by default, for an error."""
+    defaults = inspect.signature(Batcher.__init__).parameters
+    return ", ".join(f"{name}=" for name in names if options[name] != defaults[name].default)

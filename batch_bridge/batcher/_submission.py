@@ -52,12 +52,14 @@ class Submission:
         """The loop that the future belongs to; `None` for a caller that blocks."""
         return self.future.get_loop() if isinstance(self.future, asyncio.Future) else None
 
-    def put(self, request_id: str, outcome: Ended) -> bool:
-        """Note an outcome; return whether all are there."""
-        place = self.places[request_id]
-        if self.outcomes[place] is None:
-            self.outcomes[place] = outcome
-            self.missing -= 1
+    def put(self, ended: Iterable[tuple[str, Ended]]) -> bool:
+        """Note outcomes, by request id; return whether all are there."""
+        places, outcomes = self.places, self.outcomes
+        for request_id, outcome in ended:
+            place = places[request_id]
+            if outcomes[place] is None:
+                outcomes[place] = outcome
+                self.missing -= 1
         return not self.missing
 
     def resolve(self) -> None:
@@ -75,10 +77,11 @@ def hand_back(submissions: Iterable[Submission], action: Callable[[Submission], 
     """Resolve or fail tickets, each on its own loop, with one crossing for each loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[Submission]] = {}
     for submission in submissions:
-        if submission.loop is None:
+        loop = submission.loop
+        if loop is None:
             action(submission)
         else:
-            by_loop.setdefault(submission.loop, []).append(submission)
+            by_loop.setdefault(loop, []).append(submission)
     for loop, held in by_loop.items():
         with contextlib.suppress(RuntimeError):  # its loop has ended, and no caller waits there any more
             loop.call_soon_threadsafe(_act, action, held)

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import TypeAlias, TypeVar
@@ -189,7 +189,8 @@ class Worker:
         with self._gate:
             if self._closed:
                 raise BatcherClosedError("this Batcher is closed; create another one, or call before close()")
-            self._idle.clear()
+            if self._idle.is_set():
+                self._idle.clear()
             self._inbox.append(submission)
         self._call(self._take_in)
 
@@ -391,16 +392,18 @@ class Worker:
 
     def _take(self) -> None:
         assert self._engine_loop is not None  # noqa: S101  # it is open
+        taken: list[Request] = []
         while self._inbox:
             submission = self._inbox.popleft()
             self._flush_asked = self._flush_asked or submission.flush
             self._waiters.update(dict.fromkeys(submission.places, submission))
-            self._asked += len(submission.places)
-            self._engine_loop.collect(submission.requests)
+            taken += submission.requests
             if self._listeners is None:
                 submission.requests.clear()  # the list that its caller holds, too
             if not submission.places:
                 hand_back([submission], Submission.resolve)
+        self._asked += len(taken)
+        self._engine_loop.collect(taken)
         self._relax()
         if self._flush_asked or self._peek:
             self._engine_loop.wake()
@@ -556,7 +559,7 @@ class Worker:
                 self._untold.discard(request_id)
                 submission = self._waiters.pop(request_id, None)
                 status: Status = "in_flight" if engine.is_sent(request_id) else "queued"
-                if submission is not None and submission.put(request_id, PendingRequest(status)):
+                if submission is not None and submission.put(((request_id, PendingRequest(status)),)):
                     done.append(submission)
         hand_back(done, Submission.resolve)
         self._look_whether_idle()
@@ -582,18 +585,14 @@ class Worker:
             outcomes = await self._engine_loop.engine.outcomes(chunk)
             done = []
             told: list[tuple[Request, Outcome]] = []
-            waiters, listens = self._waiters, self._listeners is not None
-            for request_id, outcome in outcomes.items():
-                submission = waiters.pop(request_id, None)
-                if submission is None:
-                    continue
-                self._answered += 1
-                if type(outcome) is not Succeeded:
-                    self._count_failure(outcome)
-                if submission.put(request_id, outcome):
+            for submission, ended in self._shared_out(outcomes):
+                self._answered += len(ended)
+                failures = [each for each in ended.values() if not isinstance(each, Succeeded)]
+                self._failures.update(map(_outcome.code, failures))
+                if submission.put(ended.items()):
                     done.append(submission)
-                if listens:
-                    told.append((submission.requests[submission.places[request_id]], outcome))
+                if self._listeners is not None:
+                    told += [(submission.requests[submission.places[each]], ended[each]) for each in ended]
             if self._peek:
                 self._ready.difference_update(chunk)
                 self._untold.difference_update(outcomes)
@@ -610,6 +609,18 @@ class Worker:
             hand_back(done, Submission.resolve)
             await self._tell(told)
         self._look_whether_idle()
+
+    def _shared_out(self, outcomes: Mapping[str, Outcome]) -> Iterable[tuple[Submission, Mapping[str, Outcome]]]:
+        """Return the submissions that wait for outcomes, each with its own; they wait for those no more."""
+        waiters = self._waiters
+        submissions = [waiters.pop(request_id, None) for request_id in outcomes]
+        if len(set(submissions)) == 1 and submissions[0] is not None:
+            return [(submissions[0], outcomes)]
+        shares: dict[Submission, dict[str, Outcome]] = {}
+        for submission, (request_id, outcome) in zip(submissions, outcomes.items(), strict=True):
+            if submission is not None:
+                shares.setdefault(submission, {})[request_id] = outcome
+        return shares.items()
 
     async def _tell(self, told: list[tuple[Request, Outcome]]) -> None:
         if self._listeners is None or not told:
@@ -648,10 +659,6 @@ class Worker:
 
     def _whereabouts(self) -> Whereabouts:
         return Threads(self._asked, self._answered, 0, self._asked - self._answered, 0), (), None
-
-    def _count_failure(self, outcome: Outcome) -> None:
-        if not isinstance(outcome, Succeeded):
-            self._failures[_outcome.code(outcome)] += 1
 
     def _shown(self) -> Look:
         assert self._engine_loop is not None  # noqa: S101  # it is open

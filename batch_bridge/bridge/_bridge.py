@@ -5,24 +5,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from langgraph.graph.state import CompiledStateGraph
-from langgraph_sdk.client import LangGraphClient
 
 from batch_bridge._cache import ResponseCache
-from batch_bridge._core.durations import FORMS, Duration, Within, duration, required
+from batch_bridge._core.durations import Duration, Within
 from batch_bridge._core.models import JSON, Request
 from batch_bridge._core.policy.batching import Waiting, cap, split
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.policy.lanes import LaneName
-from batch_bridge._core.policy.mode import resolve_ladder
 from batch_bridge._core.policy.vendor_terms import VendorTerms, terms_for
-from batch_bridge._core.provider import Provider, has_identity, has_price, has_tokens
-from batch_bridge._engine import POLL_PATIENCE, Engine, Notices
-from batch_bridge._engine.deduplication import Deduplication
+from batch_bridge._core.provider import Provider, has_price, has_tokens
+from batch_bridge._engine import POLL_PATIENCE, Engine, EngineSettings, Notices
 from batch_bridge._engine.telemetry import Telemetry
-from batch_bridge._engine.waiting.ladder import Ladder, OnDeadline
 from batch_bridge._engine.waiting.quota import QuotaController
 from batch_bridge._engine.waiting.tenants import TenantLimits
 from batch_bridge._host.callbacks import Callbacks, Listeners, OnEvent, listen
@@ -36,19 +32,17 @@ from batch_bridge._server.delivery import DELIVERY_LIMITS
 from batch_bridge._server.graph import build
 from batch_bridge._server.port.threads import ThreadServer
 from batch_bridge._server.tick import ServerHost
+from batch_bridge.bridge import _arguments
+from batch_bridge.bridge._deadline import Deadline
 from batch_bridge.bridge._flush_predicate import guarded
-from batch_bridge.bridge._ladder import check_lanes, deadline_of, home_of, ladder_of
+from batch_bridge.bridge._ladder import home_of
 from batch_bridge.bridge._mode_switch import AnyMode, switch
 from batch_bridge.events import Progress
-from batch_bridge.providers._callables import CallableProvider, Find, Poll, Submit
+from batch_bridge.providers._callables import Find, Poll, Submit
 
 _LINGER = 0.2
 _SHORT_LINGER = 0.01
 """Seconds in which arrivals are collected before they are stored together; the short one in realtime."""
-
-
-_VERBS: Final = ("measure", "submit", "poll", "limits")
-"""Attributes of every provider."""
 
 
 class Bridge:
@@ -111,16 +105,11 @@ class Bridge:
             answered with 429 or 5xx. It goes into the next batch then; `RequestError.attempts` tells what was
             tried. `1` sends nothing twice. Requests that a provider has not queued, because too many tokens waited
             there, are sent again without counting. In realtime each call is repeated by itself instead.
-        deadline: How long a request may take (a duration). When the oldest of a batch is late, the
-            batch is cancelled, and what it has not answered goes to the fallback, as what is queued still. Nothing
-            waits for others longer than half of it: the flush policy's `max_age` is no more then. Without a
-            fallback, a late request ends as `RequestExpired`, and may have been billed.
+        deadline: How long a request may take: a duration, or a `Deadline`, which also says what happens then. When the
+            oldest of a batch is late, the batch is cancelled, and what it has not answered goes to the fallback, as
+            what is queued still. Nothing waits for others longer than half of it: the flush policy's `max_age` is no
+            more then. Without a fallback, a late request ends as `RequestExpired`, and may have been billed.
             With a `ladder` it is the time by which the answer must be there.
-        on_deadline: `"wait_for_cancel"` waits until the provider tells what was done before the cancellation (OpenAI:
-            up to ten minutes), and pays nothing twice. `"pay_again"` sends all of it to the fallback at once, and
-            counts what the batch has answered all the same in `Report.paid_twice`. A pair cannot cancel: for it the
-            second is done whatever is said here. In a `ladder` a batch is stopped early enough for the next lane; what
-            it has not told by that lane's last chance moves on. An answer that arrives all the same is kept.
         fallback: The provider of late requests, in realtime if it has a realtime way. By default the provider
             itself, in realtime. Not with a `ladder`, whose last lane answers what is late.
         per_tenant: How much of one user of a LangGraph server may wait to be sent; what is over the limit ends as
@@ -163,8 +152,7 @@ class Bridge:
         linger: Within = None,
         retention: Duration = timedelta(days=7),
         attempts: int = 3,
-        deadline: Within = None,
-        on_deadline: OnDeadline = "wait_for_cancel",
+        deadline: Deadline | Within = None,
         fallback: Provider | None = None,
         per_tenant: TenantLimits | None = None,
         prices: Prices | Mapping[str, Price] | None = None,
@@ -177,71 +165,41 @@ class Bridge:
         self._callbacks = Callbacks(on_event=on_event, workers=callback_workers)
         self._callbacks.check("Bridge")
         self._notifier = notifier(notify, "Bridge")
-        if provider is not None and (submit, poll, find) != (None, None, None):
-            raise TypeError("Bridge got a provider and submit= or poll=; pass one or the other")
-        if provider is None:
-            if submit is None or poll is None:
-                raise TypeError(
-                    f"Bridge lacks {'submit=' if submit is None else 'poll='}; pass Bridge(submit=…, poll=…), or a "
-                    "provider such as Bridge(OpenAIBatch(…))"
-                )
-            provider = CallableProvider(submit, poll, find)
-        elif not _is_provider(provider):
-            raise TypeError(
-                f"Bridge({provider!r}) is not a provider: it lacks measure, submit, poll or limits; for two functions "
-                "write Bridge(submit=…, poll=…)"
-            )
-        if not isinstance(name, str) or not name or "." in name:
-            raise ValueError(f"Bridge(name={name!r}): a name must be a non-empty string without dots")
-        if flush is not None and not isinstance(flush, FlushPolicy):
-            raise TypeError(f"Bridge(flush={flush!r}) is no policy; give flush=FlushPolicy(max_requests=…, max_age=…)")
-        interval = required(poll_interval, "Bridge(poll_interval={given})")
-        if interval <= timedelta(0):
-            raise ValueError(f"Bridge(poll_interval={poll_interval!r}) would poll without a pause; give a positive one")
+        provider = _arguments.provider_of(provider, submit, poll, find)
+        self._name = _arguments.name(name)
+        policy = _arguments.flush_policy(flush)
+        interval = _arguments.poll_interval(poll_interval)
         self._kind = type(provider).__name__
-        self._telemetry = _telemetry(telemetry)
-        self._terms = terms_for(provider, self._kind)
-        self._lanes = _lanes(provider, ladder, mode, realtime_below)
-        self._provider, self._flush, self._mode = switch(
-            provider,
-            flush or FlushPolicy(),
-            home_of(self._lanes) if self._lanes else mode,
-            realtime_below,
-            what="Bridge",
+        terms = terms_for(provider, self._kind)
+        self._lanes = _arguments.lanes(provider, ladder, mode, realtime_below)
+        self._provider, policy, self._mode = switch(
+            provider, policy, home_of(self._lanes) if self._lanes else mode, realtime_below, what="Bridge"
         )
-        self._ladder = self._ladder_of(provider, deadline, on_deadline, fallback)
-        repeats = _attempts(attempts)
-        self._attempts = repeats if self._mode not in ("realtime", "flex") else 1  # each call is repeated by itself
-        self._flush = _in_time(self._flush, self._ladder)
-        self._flush = guarded(self._flush, name)
-        self._name = name
-        self._poll_interval = interval
-        self._poll_patience = _patience(poll_patience)
-        self._per_tenant = _per_tenant(per_tenant)
-        self._prices = _prices(prices)
-        self._budget = _budget("Bridge", budget, self._prices)
+        due = Deadline.of(deadline)
+        rungs = _arguments.ladder(provider, self._lanes, due, fallback, mode=self._mode, flush=policy, terms=terms)
+        self._flush = guarded(_arguments.in_time(policy, rungs), name)
+        sends = _arguments.attempts(attempts)
+        self._settings = EngineSettings(
+            poll_interval=interval,
+            poll_patience=_arguments.poll_patience(poll_patience),
+            attempts=1 if self._mode in ("realtime", "flex") else sends,  # there, each call is repeated by itself
+            ladder=rungs,
+            deduplication=_arguments.deduplication(name, provider, cache, dedupe),
+            per_tenant=_arguments.per_tenant(per_tenant),
+            prices=_arguments.prices(prices),
+            terms=terms,
+            telemetry=_arguments.telemetry(telemetry),
+        )
+        self._budget = _arguments.budget("Bridge", budget, self.prices)
         self._notices = Notices()
-        self._deduplication = _deduplication(name, provider, cache, dedupe)
-        self._linger = _seconds(linger)
-        self._retention = _positive(retention)
-        self._access = Access(_service(client), LINGER_ON_SERVER if self._linger is None else math.ceil(self._linger))
+        self._linger = _arguments.linger(linger)
+        self._retention = _arguments.retention(retention)
+        on_server = LINGER_ON_SERVER if self._linger is None else math.ceil(self._linger)
+        self._access = Access(_arguments.service(client), on_server)
         self._hosts: dict[str, ServerHost] = {}
         self._delivery_limits = DELIVERY_LIMITS
         self._graph: CompiledStateGraph[Any, Any, Any, Any] | None = None
         self.__annotations__: dict[str, Any] = {}  # Aegra asks what it calls for its hints, as if it were a function
-
-    def _ladder_of(
-        self, provider: Provider, deadline: object, policy: OnDeadline, fallback: Provider | None
-    ) -> Ladder | None:
-        """Return the lanes that requests go to; `None` where nothing is ever late."""
-        if fallback is not None and not _is_provider(fallback):
-            raise TypeError(f"fallback={fallback!r} is not a provider; pass one such as OpenAIBatch(…)")
-        if not self._lanes:
-            within = deadline_of(deadline, policy, provider, fallback)
-            return within if self._mode != "realtime" else None
-        if fallback is not None:
-            raise ValueError("Bridge(ladder=…, fallback=…): the last lane answers what is late; leave fallback= out")
-        return ladder_of(provider, self._lanes, deadline, policy, flush=self._flush, terms=self._terms)
 
     def __repr__(self) -> str:
         if self._lanes:
@@ -267,7 +225,7 @@ class Bridge:
     @property
     def providers(self) -> tuple[Provider, ...]:
         """The provider, and the providers of other lanes and of late requests."""
-        return (self._provider, *(self._ladder.providers if self._ladder is not None else ()))
+        return (self._provider, *(self._settings.ladder.providers if self._settings.ladder is not None else ()))
 
     @property
     def mode(self) -> AnyMode:
@@ -282,12 +240,12 @@ class Bridge:
     @property
     def deadline(self) -> timedelta | None:
         """How long a request without its own deadline may take."""
-        return self._ladder.after if self._ladder is not None else None
+        return self._settings.ladder.after if self._settings.ladder is not None else None
 
     @property
     def terms(self) -> VendorTerms:
         """How long its provider works on a batch, and keeps its results."""
-        return self._terms
+        return self._settings.terms
 
     @property
     def access(self) -> Access:
@@ -297,12 +255,17 @@ class Bridge:
     @property
     def prices(self) -> Prices:
         """What tokens cost."""
-        return self._prices
+        return self._settings.prices
 
     @property
     def budget(self) -> Budget | None:
         """What may be spent through it; `None` if no budget was given."""
         return self._budget
+
+    @property
+    def callbacks(self) -> Callbacks:
+        """Its own callback, `on_event`, and where that runs."""
+        return self._callbacks
 
     @property
     def notifier(self) -> Notifier | None:
@@ -324,7 +287,7 @@ class Bridge:
     @property
     def poll_interval(self) -> timedelta:
         """The longest pause between two polls of one batch."""
-        return self._poll_interval
+        return self._settings.poll_interval
 
     def quote(self, items: Iterable[JSON], *, output_tokens: int | None = None) -> Quote:
         """Return what items will come to, without sending anything; see `Batcher.quote`.
@@ -351,8 +314,10 @@ class Bridge:
         limits = cap(self._provider.limits, self._flush.max_requests, self._flush.max_bytes)
         count = sum(1 for _ in split(waiting, limits))
         vendor = self._provider.vendor
-        lane = _quoted(self._mode) if self._ladder is None else cast("Lane", self._ladder.first(_quoted(self._mode)))
-        return of_asks(asks, self._prices, vendor, batches=count, now=now, output_tokens=output_tokens, lane=lane)
+        lane = _quoted(self._mode)
+        if self._settings.ladder is not None:
+            lane = cast("Lane", self._settings.ladder.first(lane))
+        return of_asks(asks, self.prices, vendor, batches=count, now=now, output_tokens=output_tokens, lane=lane)
 
     def __call__(self) -> CompiledStateGraph[Any, Any, Any, Any]:
         """Return the bridge's graph for a LangGraph server, which calls this for `langgraph.json`."""
@@ -438,84 +403,16 @@ class Bridge:
             self._provider if provider is None else provider,
             self._flush,
             ledger,
-            poll_interval=self._poll_interval,
-            deduplication=self._deduplication,
-            attempts=self._attempts,
-            ladder=self._ladder,
-            poll_patience=self._poll_patience,
-            per_tenant=self._per_tenant,
+            self._settings,
             notices=self._notices,
             quota_controller=quota_controller,
-            prices=self._prices,
-            terms=self._terms,
-            telemetry=self._telemetry,
             purse=Purse(self._budget),
         )
-
-
-def _lanes(
-    provider: Provider, ladder: Sequence[str] | None, mode: AnyMode | None, below: int | None
-) -> tuple[LaneName, ...] | None:
-    """Return the lanes of a bridge's ladder."""
-    names = resolve_ladder(ladder, mode, what="Bridge")
-    if names is None:
-        return None
-    if below is not None:
-        raise ValueError(f'Bridge(realtime_below={below!r}) is for mode="auto", and there is a ladder')
-    return check_lanes(provider, names, is_argument=ladder is not None, what="Bridge")
 
 
 def _quoted(mode: AnyMode) -> Lane:
     """Return the lane whose price a quote names beside that of realtime."""
     return "batch" if mode in ("auto", "realtime") else cast("Lane", mode)
-
-
-def _service(client: object) -> Service | None:
-    if client is None or callable(client) or isinstance(client, LangGraphClient):
-        return client
-    raise TypeError(
-        f"Bridge(client={client!r}) is not a client of a LangGraph server; pass client=lambda user: get_client(url=…, "
-        "headers=…) from langgraph_sdk, or such a client. A provider's client belongs to the provider"
-    )
-
-
-def _seconds(linger: object) -> float | None:
-    seconds = None if linger is None else required(linger, "Bridge(linger={given})").total_seconds()
-    if seconds is not None and seconds < 0:
-        raise ValueError(f"Bridge(linger={linger!r}) is negative; it must be 0 or more")
-    return seconds
-
-
-def _patience(given: Within) -> timedelta:
-    patience = duration(given, "poll_patience")
-    if patience is None:
-        raise ValueError(f"Bridge(poll_patience=None): give {FORMS}")
-    return patience
-
-
-def _per_tenant(given: object) -> TenantLimits | None:
-    if not isinstance(given, TenantLimits | None):
-        raise TypeError(f"Bridge(per_tenant={given!r}): pass per_tenant=TenantLimits(requests=…, bytes=…)")
-    return given
-
-
-def _prices(given: object) -> Prices:
-    if isinstance(given, Mapping):
-        return Prices(given)
-    if not isinstance(given, Prices | None):
-        raise TypeError(f"Bridge(prices={given!r}): give prices=Prices({{model: Price(input=…, output=…)}})")
-    return given or Prices()
-
-
-def _budget(what: str, given: object, prices: Prices) -> Budget | None:
-    if not isinstance(given, Budget | None):
-        raise TypeError(f"{what}(budget={given!r}): give budget=Budget(usd=…)")
-    if given is not None and given.is_priced and prices.currency != "USD":
-        raise ValueError(
-            f"{what}(budget=…) is in US dollars, and the prices of a bridge are in {prices.currency}: the two are not "
-            "compared. Give Prices in USD, or leave Budget(usd=…, usd_per_thread=…) out"
-        )
-    return given
 
 
 def check_budget(given: object, bridges: Sequence[Bridge]) -> Budget | None:
@@ -526,53 +423,10 @@ def check_budget(given: object, bridges: Sequence[Bridge]) -> Budget | None:
         ValueError: Prices are in another currency.
     """
     for bridge in bridges:
-        _budget("Runner", given, bridge.prices)
+        _arguments.budget("Runner", given, bridge.prices)
         if given is not None and bridge.budget is not None:
             raise TypeError(
                 f"Runner(budget=…) and Bridge(name={bridge.name!r}, budget=…): give one of them; the Runner's holds "
                 "for all bridges together"
             )
     return given if isinstance(given, Budget) else None
-
-
-def _telemetry(given: Any) -> Telemetry | None:
-    if given is not None and not (hasattr(given, "ended") and hasattr(given, "figures")):
-        raise TypeError(f"Bridge(telemetry={given!r}): pass batch_bridge.otel.Telemetry(), or nothing")
-    telemetry: Telemetry | None = given
-    return telemetry
-
-
-def _positive(retention: object) -> timedelta:
-    kept = required(retention, "Bridge(retention={given})")
-    if kept <= timedelta(0):
-        raise ValueError(f"Bridge(retention={retention!r}): give a positive duration")
-    return kept
-
-
-def _is_provider(given: object) -> bool:
-    return not isinstance(given, type) and all(hasattr(given, verb) for verb in _VERBS)
-
-
-def _attempts(attempts: object) -> int:
-    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
-        raise ValueError(f"attempts={attempts!r} is not a positive integer; with 1 nothing is sent again")
-    return attempts
-
-
-def _in_time(flush: FlushPolicy, ladder: Ladder | None) -> FlushPolicy:
-    """Return a policy whose age leaves a batch half of the deadline, at least; one without an age stays so."""
-    after, age = ladder.after if ladder is not None else None, flush.max_age
-    return replace(flush, max_age=after / 2) if after and isinstance(age, timedelta) and age > after / 2 else flush
-
-
-def _deduplication(name: str, provider: Provider, cache: object, dedupe: object) -> Deduplication | None:
-    if not isinstance(cache, ResponseCache | None):
-        raise TypeError(f"Bridge(cache={cache!r}) is not a cache; pass cache=ResponseCache(path)")
-    if cache is not None and not isinstance(provider, CallableProvider) and not has_identity(provider):
-        raise TypeError(
-            f"Bridge({type(provider).__name__}(…), cache=…): this provider does not say what decides its answers; "
-            "add a method identity(request) -> bytes to it, or omit the cache"
-        )
-    if not isinstance(dedupe, bool):
-        raise TypeError(f"Bridge(dedupe={dedupe!r}): pass True or False")
-    return Deduplication(name, provider, cache, dedupe=dedupe) if cache is not None or dedupe else None

@@ -3,9 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Final, get_args
+from typing import Final
 
-from batch_bridge._core.durations import duration
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.policy.ladder import Rung
 from batch_bridge._core.policy.lanes import LaneName, lanes_of, no_lane, open_lane
@@ -15,6 +14,7 @@ from batch_bridge._core.provider import Provider, has_realtime
 from batch_bridge._core.wording.log import logger_of
 from batch_bridge._engine.waiting.ladder import Ladder, LadderLane, OnDeadline
 from batch_bridge._money import share_of
+from batch_bridge.bridge._deadline import Deadline
 from batch_bridge.bridge._mode_switch import ModeSwitch
 from batch_bridge.providers._callables import CallableProvider
 
@@ -41,11 +41,10 @@ _STOPS: Final[Mapping[str, timedelta]] = {
 """How long a lane takes to stop. Source: platform.openai.com/docs/guides/batch ("up to 10 minutes")."""
 
 
-def ladder_of(  # what a bridge was given
+def ladder_of(
     provider: Provider,
     names: Sequence[LaneName],
-    given: object,
-    policy: OnDeadline,
+    deadline: Deadline,
     *,
     flush: FlushPolicy,
     terms: VendorTerms,
@@ -55,16 +54,10 @@ def ladder_of(  # what a bridge was given
     Args:
         provider: The provider of the lanes.
         names: The lanes, from the patient to the quick.
-        given: The deadline, as it was given.
-        policy: What becomes of a batch that is late.
+        deadline: How long a request may take, and what becomes of a batch that is late.
         flush: When the home is sent.
         terms: How long the provider works on a batch.
-
-    Raises:
-        ValueError: The deadline or the policy is invalid.
-        TypeError: The deadline is no duration.
     """
-    _check_policy(policy)
     home = home_of(names)
     lanes = []
     for name in names:
@@ -76,7 +69,7 @@ def ladder_of(  # what a bridge was given
         who = None if name == home else ModeSwitch(provider, math.inf, open_lane(provider, name), name)
         is_single = name == "flex" and name != names[-1]
         lanes.append(LadderLane(rung, who, is_single=is_single, is_pooled=is_pooled))
-    return Ladder(tuple(lanes), duration(given), policy, is_strict=True, chooses=True)
+    return Ladder(tuple(lanes), deadline.after, deadline.then, is_strict=True, chooses=True)
 
 
 def home_of(names: Sequence[LaneName]) -> LaneName:
@@ -106,23 +99,10 @@ def check_lanes(provider: Provider, names: Sequence[LaneName], *, is_argument: b
     return tuple(name for name in names if name in known) or ("batch",)
 
 
-def deadline_of(given: object, policy: OnDeadline, provider: Provider, fallback: Provider | None) -> Ladder:
-    """Return the two lanes of a bridge with a deadline: its own, and the fallback, in realtime if it has that.
-
-    Raises:
-        ValueError: The deadline or the policy is invalid.
-        TypeError: The deadline is no duration.
-    """
-    _check_policy(policy)
-    after = duration(given)
-    if isinstance(provider, CallableProvider):
-        policy = "pay_again"  # it cannot cancel, so there is nothing to wait for
+def deadline_of(deadline: Deadline, provider: Provider, fallback: Provider | None) -> Ladder:
+    """Return the two lanes of a bridge with a deadline: its own, and the fallback, in realtime if it has that."""
+    then: OnDeadline = "pay_again" if isinstance(provider, CallableProvider) else deadline.then  # it cannot cancel
     chosen = provider if fallback is None else fallback
     if has_realtime(chosen):
-        return Ladder.of_fallback(after, policy, ModeSwitch(chosen, math.inf), is_own=fallback is None)
-    return Ladder.of_fallback(after, policy, fallback)
-
-
-def _check_policy(policy: OnDeadline) -> None:
-    if policy not in get_args(OnDeadline):
-        raise ValueError(f'on_deadline={policy!r} is unknown; pass "wait_for_cancel" or "pay_again"')
+        return Ladder.of_fallback(deadline.after, then, ModeSwitch(chosen, math.inf), is_own=fallback is None)
+    return Ladder.of_fallback(deadline.after, then, fallback)

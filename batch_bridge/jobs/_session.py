@@ -167,6 +167,9 @@ class JobsSession:
         if not status.ended:
             raise UsageError(f"job {handle} has not ended, and is paid for; cancel it, and forget it once it has ended")
         job = await self.job(handle)
+        async for part in self._rows.parts(job):  # a process has died before it closed a batch that has ended
+            await self._engine.finish(part.ids, now)
+        await self._engine.release()
         if self._provider.limits.creations_per_hour is None:
             await self._rows.remove(job)
         else:

@@ -92,7 +92,7 @@ def batched(
     if isinstance(batcher, Batcher) and settings.flush != _USUAL:
         raise ValueError(
             "batched(model, Batcher(…), max_idle= or max_age=): a Batcher has its own settings; pass them to it: "
-            "Batcher(…, max_batch_idle=…, max_batch_age=…)"
+            "Batcher(…, flush=FlushPolicy(max_idle=…, max_age=…))"
         )
     if resolved == "realtime":
         return model

@@ -23,6 +23,7 @@ from batch_bridge._dropin.asker import Asker
 from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._node.wait import Named
 from batch_bridge.batcher import Batcher
+from batch_bridge.bridge import Bridge
 from batch_bridge.langchain import _sibling_barrier as _barrier
 from batch_bridge.langchain import _told
 from batch_bridge.langchain._costs import collected, with_costs
@@ -294,7 +295,15 @@ def _line_of(model: "BatchedModel") -> _Line:
         given = model.model_copy()  # one that does not hold the asker, which holds it
         asker = Asker(
             settings.batcher,
-            lambda: Batcher(vendor.provider(given), flush=settings.flush, mode=settings.mode, ladder=settings.ladder),
+            lambda: Batcher(
+                Bridge(
+                    vendor.provider(given),
+                    name="default",
+                    flush=settings.flush,
+                    mode=settings.mode,
+                    ladder=settings.ladder,
+                )
+            ),
             settings.deadline,
             is_priced=True,
         )

@@ -19,6 +19,7 @@ from langgraph.types import Command
 from batch_bridge._compat.langgraph import is_by_id
 from batch_bridge._core.payload.interrupt_payload import Asked
 from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._host.garbage_collector import relaxed
 from batch_bridge._ledger.patience import Patience, PatientRows, is_transient, patient_saver
 from batch_bridge._node.given_items import check_items
 from batch_bridge._node.platform.inbox import note_row
@@ -26,12 +27,14 @@ from batch_bridge._server.port.postgres import connections
 from batch_bridge._server.ticker import Ticker
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import LegLostError, RunnerStateError, SubmittedThreadError, UnknownThreadError
+from batch_bridge.pool._grouped import GroupedRows
 from batch_bridge.pool._job_manager import PatientJobs
 from batch_bridge.pool._leg import PARKED, LegHost
-from batch_bridge.pool._leg_saver import LegSaver
+from batch_bridge.pool._leg_saver import LegSaver, LegToken, LegWrites
+from batch_bridge.pool._names import check_name, check_thread, queue_of
 from batch_bridge.pool._postgres import make_tables
 from batch_bridge.pool._server import PoolServer
-from batch_bridge.pool._thread_table import TASK, Given, ThreadResult, ThreadRow, ThreadTable, handle_of, queue_of
+from batch_bridge.pool._thread_table import TASK, Given, ThreadResult, ThreadRow, ThreadTable, handle_of
 from batch_bridge.runner._options import full_config
 from batch_bridge.runner._run import Failed
 from batch_bridge.runner._threads.recovery import digest_of
@@ -72,13 +75,14 @@ class Pool:
             `AsyncPostgresSaver`; a checkpointer of its own is not used.
         bridges: One or several bridges; nodes refer to them by name. The same ones in each process.
         dsn: The database. The tables are made where they are missing.
-        name: Distinguishes pools of one database. Their bridges have names of their own, too: a bridge's queue
-            belongs to its name, whichever pool asks.
+        name: Distinguishes pools of one database; 27 bytes at most. Their bridges have names of their own, too: a
+            bridge's queue belongs to its name, whichever pool asks.
         concurrency: Threads that this process runs at the same time; parked ones do not count.
+        relax_gc: While this process works, let Python's garbage collector run less often; see `Runner`.
 
     Raises:
         TypeError: `bridges` are not bridges.
-        ValueError: No bridge was given, or two have the same name.
+        ValueError: No bridge was given, or two have the same name; or the pool's name is too long.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class Pool:
         dsn: str,
         name: str = "pool",
         concurrency: int = 16,
+        relax_gc: bool = True,
     ) -> None:
         held = [bridges] if isinstance(bridges, Bridge) else list(bridges)
         for bridge in held:
@@ -97,6 +102,7 @@ class Pool:
         names = [bridge.name for bridge in held]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"Pool got bridges named {names}; pass one or several, each with a name of its own")
+        check_name(name)
         if hasattr(graph, "compile") and not hasattr(graph, "ainvoke"):
             graph = graph.compile()
         self._graph = graph
@@ -104,6 +110,7 @@ class Pool:
         self._dsn = dsn
         self._name = name
         self._concurrency = concurrency
+        self._relax_gc = relax_gc
         self._by = uuid4().hex[:16]
         self._patience = Patience("checkpointer", limit=_STORE_PATIENCE)
         self._ledger_patience = Patience("ledger", limit=_STORE_PATIENCE)
@@ -137,14 +144,21 @@ class Pool:
         self._connections = await stack.enter_async_context(connections(self._dsn, min(self._concurrency, 16) + 4))
         connector = procrastinate.PsycopgConnector(conninfo=self._dsn, min_size=1, max_size=6)
         self._app = procrastinate.App(connector=connector)
-        self._app.job_manager = PatientJobs(connector, self._ledger_patience)
+        jobs = PatientJobs(connector, self._ledger_patience)
+        self._app.job_manager = jobs
         retry = procrastinate.RetryStrategy(wait=2)  # what a leg raises is never the thread's own error
         self._app.task(name=TASK, queue=queue_of(self._name), retry=retry)(self._leg)
         await stack.enter_async_context(self._app.open_async())
         await make_tables(self._dsn, self._connections, self._app)
         self._saver = AsyncPostgresSaver(self._connections)
-        self._rows = PatientRows(AsyncPostgresStore(self._connections), self._ledger_patience)
+        rows = GroupedRows(AsyncPostgresStore(self._connections))
+        self._rows = PatientRows(rows, self._ledger_patience)
+        writes = LegWrites(self._connections)
+        saver = patient_saver(LegSaver(self._connections, writes), self._patience)
+        self._leg_graph = self._graph.copy(update={"checkpointer": saver})
         self._threads = ThreadTable(self._connections, self._app, self._name, self._ledger_patience)
+        for grouped in (rows, writes, self._threads, jobs):
+            stack.push_async_callback(grouped.settle)
 
     async def run(self, *, signals: bool = True) -> None:
         """Work: run threads, and tick when it is this process's turn. Goes on until it is cancelled, or `SIGTERM`.
@@ -155,25 +169,29 @@ class Pool:
             signals: Whether SIGTERM and SIGINT end it. `False` where they are another's, as in a web server.
         """
         async with self:
-            server = PoolServer(self._threads, self._connections, self._saver.serde)
-            hosts = {name: bridge.host_in(name, server) for name, bridge in self._bridges.items()}
-            store = AsyncPostgresStore(self._connections)
-            self._ticker = Ticker(self._dsn, self._name, hosts, store, self._is_idle)
-            tasks = [
-                asyncio.create_task(self._ticker.run(), name="batch_bridge ticker"),
-                asyncio.create_task(self._rescue(), name="batch_bridge rescue"),
-            ]
-            worker = asyncio.create_task(self._work(signals=signals), name="batch_bridge worker")
-            try:
-                await asyncio.wait([worker, *tasks], return_when=asyncio.FIRST_COMPLETED)
-                for task in (worker, *tasks):
-                    if task.done():
-                        task.result()
-            finally:
-                self._ticker = None
-                for task in (*tasks, worker):
-                    task.cancel()
-                await asyncio.gather(*tasks, worker, return_exceptions=True)
+            with relaxed() if self._relax_gc else contextlib.nullcontext():
+                await self._run(signals=signals)
+
+    async def _run(self, *, signals: bool) -> None:
+        server = PoolServer(self._threads, self._connections, self._saver.serde)
+        hosts = {name: bridge.host_in(name, server) for name, bridge in self._bridges.items()}
+        store = AsyncPostgresStore(self._connections)
+        self._ticker = Ticker(self._dsn, self._name, hosts, store, self._is_idle)
+        tasks = [
+            asyncio.create_task(self._ticker.run(), name="batch_bridge ticker"),
+            asyncio.create_task(self._rescue(), name="batch_bridge rescue"),
+        ]
+        worker = asyncio.create_task(self._work(signals=signals), name="batch_bridge worker")
+        try:
+            await asyncio.wait([worker, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in (worker, *tasks):
+                if task.done():
+                    task.result()
+        finally:
+            self._ticker = None
+            for task in (*tasks, worker):
+                task.cancel()
+            await asyncio.gather(*tasks, worker, return_exceptions=True)
 
     @property
     def is_ticking(self) -> bool:
@@ -204,6 +222,7 @@ class Pool:
             RunMismatchError: The run was started with other inputs, or a thread is another run's. Nothing was begun.
             RunnerStateError: A thread belongs to another pool of the database. Nothing was begun.
             SubmittedThreadError: A thread has failed; the same call runs it again.
+            ValueError: Two inputs have one thread, or a thread's id is too long. Nothing was begun.
         """
         async with self:
             threads = await self._submit(inputs, config, run_id, context)
@@ -317,6 +336,7 @@ class Pool:
         own = full_config(one)
         named = own.get("configurable", {}).get("thread_id")
         thread = f"{run_id}:{place}" if named is None else str(named)
+        check_thread(thread)
         is_command = isinstance(value, Command)
         if is_command and (value.update or value.goto):  # each leg would apply it again
             raise ValueError(
@@ -416,12 +436,20 @@ class Pool:
         """Run a thread; return its result, `Failed` or `PARKED`, and what it then asks for."""
         config: Any = dict(given["config"])
         config["configurable"] = {**config.get("configurable", {}), "thread_id": row.thread}
-        saver = patient_saver(LegSaver(self._connections, row.thread, token), self._patience)
-        graph = self._graph.copy(update={"checkpointer": saver})
-        host = LegHost(graph, frozenset(self._bridges), self._rows, by=self._by, patience=self._patience)
-        value = await _fresh(graph, config, given)
+        leg = LegToken(row.thread, token)
+        host = LegHost(
+            self._leg_graph,
+            frozenset(self._bridges),
+            self._rows,
+            by=self._by,
+            patience=self._patience,
+            leg=leg,
+            has_failed=row.has_failed,
+        )
         options = {} if given["context"] is None else {"context": given["context"]}
-        return await host.run(value, config, row.run, options), host.asked
+        with leg.held():
+            value = await _fresh(self._leg_graph, config, given)
+            return await host.run(value, config, row.run, options), host.asked
 
     async def _leave(self, asked: Sequence[Asked], thread: str, token: str, place: int, result: Any) -> None:
         """Write how a leg has left its thread, with a note for each bridge that it waits for, in one transaction."""
@@ -443,14 +471,7 @@ class Pool:
                 kind, data = self._saver.serde.dumps_typed(result)
             except Exception as failure:  # noqa: BLE001  # the next try meets it again
                 state, error = "failed", _told(failure)
-        ended = ThreadResult(thread, place, state, kind, data, error)
-
-        async def write() -> None:
-            async with self._connections.connection() as connection, connection.transaction():
-                if await self._threads.leave(connection, thread, token, ended) and notes:
-                    await AsyncPostgresStore(connection).abatch(notes)
-
-        await self._ledger_patience.call(write)
+        await self._threads.leave(token, ThreadResult(thread, place, state, kind, data, error), notes)
 
 
 def _told(error: Exception) -> str:

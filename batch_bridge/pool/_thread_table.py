@@ -6,7 +6,7 @@ r"""The threads of a pool: one row each, in a table of ours beside LangGraph's c
     parked   it waits for a bridge          the row and the note for the bridge are written in one transaction
     asks     it waits for a person
     done     it has ended
-    failed   it has failed; it is begun again by who names it again
+    failed   it has failed; it is begun again by who names it again. Its error stays until it has ended well
 
 A thread that is `ready` has one job, and no other state has any. So nothing is announced twice or not at all, whenever
 a process dies. A job that is taken for dead may still run: each leg takes a token, and one whose token is another's by
@@ -18,6 +18,8 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import update_wrapper
 from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
+from langgraph.store.base import PutOp
+from langgraph.store.postgres.aio import AsyncPostgresStore
 from procrastinate import App
 from procrastinate.jobs import Job
 from psycopg import AsyncConnection
@@ -25,6 +27,8 @@ from psycopg_pool import AsyncConnectionPool
 
 from batch_bridge._ledger.patience import Patience
 from batch_bridge.errors import RunMismatchError, RunnerStateError
+from batch_bridge.pool._grouped import Grouped
+from batch_bridge.pool._names import queue_of
 from batch_bridge.runner._threads.recovery import mismatch
 
 P = ParamSpec("P")
@@ -59,10 +63,11 @@ CREATE INDEX IF NOT EXISTS batch_bridge_threads_parked ON batch_bridge_threads (
 """
 
 _JOBLESS: Final = """
-SELECT t.thread FROM batch_bridge_threads t WHERE t.pool = %s AND t.state = 'ready' AND NOT EXISTS (
-    SELECT 1 FROM procrastinate_jobs j
-    WHERE j.queue_name = %s AND j.lock = t.thread AND j.status IN ('todo', 'doing')
+SELECT t.thread FROM batch_bridge_threads t WHERE t.pool = %s AND t.state = 'ready' AND t.thread NOT IN (
+    SELECT j.lock FROM procrastinate_jobs j
+    WHERE j.queue_name = %s AND j.lock IS NOT NULL AND j.status IN ('todo', 'doing')
 )"""
+"""By the jobs that there are, read once: one look for each thread takes seconds where thousands are ready."""
 
 
 class Given(NamedTuple):
@@ -77,7 +82,7 @@ class Given(NamedTuple):
 
 
 class ThreadRow(NamedTuple):
-    """A thread's row."""
+    """A thread's row. `has_failed`: since it began, and it has not ended well since then."""
 
     thread: str
     run: str
@@ -86,6 +91,7 @@ class ThreadRow(NamedTuple):
     state: str
     kind: str
     given: bytes
+    has_failed: bool
 
 
 class ThreadResult(NamedTuple):
@@ -97,6 +103,12 @@ class ThreadResult(NamedTuple):
     kind: str | None
     data: bytes | None
     error: str | None
+
+
+class _Leave(NamedTuple):
+    token: str
+    ended: ThreadResult
+    notes: Sequence[PutOp]
 
 
 def handle_of(thread: str) -> str:
@@ -130,6 +142,14 @@ class ThreadTable:
         self._connections = connections
         self._app = app
         self._pool = pool
+        self._takes = Grouped(self._take)
+        self._leaves = Grouped(self._leave)
+        self._resumes = Grouped(self._resume)
+
+    async def settle(self) -> None:
+        """Wait until nothing of what was asked together with others is under way."""
+        for each in (self._takes, self._leaves, self._resumes):
+            await each.settle()
 
     @_patient
     async def begin(self, given: Sequence[Given]) -> None:
@@ -169,7 +189,7 @@ class ThreadTable:
                     for each in page:
                         self._compare(each, known.get(each.thread))
                     cursor = await connection.execute(
-                        "UPDATE batch_bridge_threads SET state = 'ready', error = NULL, changed_at = clock_timestamp() "
+                        "UPDATE batch_bridge_threads SET state = 'ready', changed_at = clock_timestamp() "
                         "WHERE thread = ANY(%s) AND pool = %s AND state = 'failed' RETURNING thread",
                         (old, self._pool),
                     )
@@ -178,7 +198,7 @@ class ThreadTable:
                         f"{_JOBLESS} AND t.thread = ANY(%s)".encode(), (self._pool, queue_of(self._pool), old)
                     )
                     new |= {row["thread"] for row in await cursor.fetchall()}
-                await self._defer(connection, [each.thread for each in page if each.thread in new])
+                await self._defer(connection, [(each.thread, self._pool) for each in page if each.thread in new])
 
     def _compare(self, given: Given, row: Mapping[str, Any] | None) -> None:
         """Raise if another thread with this id exists already."""
@@ -210,7 +230,7 @@ class ThreadTable:
         async with self._connections.connection() as connection, connection.transaction():
             cursor = await connection.execute(
                 "UPDATE batch_bridge_threads SET state = 'ready', kind = %s, given = %s, result = NULL, "
-                "result_kind = NULL, error = NULL, changed_at = clock_timestamp() "
+                "result_kind = NULL, changed_at = clock_timestamp() "
                 "WHERE thread = %s AND pool = %s AND state IN ('asks', 'done', 'failed') RETURNING thread",
                 (given.kind, given.data, given.thread, self._pool),
             )
@@ -221,22 +241,25 @@ class ThreadTable:
                 if (row := await cursor.fetchone()) is not None:
                     self._refuse_others(given.thread, row["pool"])
                 return False
-            await self._defer(connection, [given.thread])
+            await self._defer(connection, [(given.thread, self._pool)])
         return True
 
     @_patient
     async def resume(self, handle: str) -> bool:
         """Resume a parked thread: its answers are there. Return whether it was parked."""
+        return await self._resumes.do(handle)
+
+    async def _resume(self, handles: list[str]) -> list[bool]:
         async with self._connections.connection() as connection, connection.transaction():
             cursor = await connection.execute(
                 "UPDATE batch_bridge_threads SET state = 'ready', changed_at = clock_timestamp() "
-                "WHERE handle = %s AND state = 'parked' RETURNING thread, pool",
-                (handle,),
+                "WHERE handle = ANY(%s) AND state = 'parked' RETURNING handle, thread, pool",
+                (handles,),
             )
-            row = await cursor.fetchone()
-            if row is not None:
-                await self._defer(connection, [row["thread"]], row["pool"])
-        return row is not None
+            rows = await cursor.fetchall()
+            await self._defer(connection, [(row["thread"], row["pool"]) for row in rows])
+        parked = {row["handle"] for row in rows}
+        return [handle in parked for handle in handles]
 
     async def give_jobs(self) -> int:
         """Make a job of each thread that is ready and has none; return of how many.
@@ -249,37 +272,65 @@ class ThreadTable:
                 f"{_JOBLESS} LIMIT {_CHUNK} FOR UPDATE OF t SKIP LOCKED".encode(), (self._pool, queue_of(self._pool))
             )
             threads = [row["thread"] for row in await cursor.fetchall()]
-            await self._defer(connection, threads)
+            await self._defer(connection, [(thread, self._pool) for thread in threads])
         return len(threads)
 
     @_patient
     async def take(self, thread: str) -> tuple[ThreadRow, str] | None:
         """Take a thread that is ready, for a leg; return its row and the leg's token. `None`: it is not ready."""
         token = uuid.uuid4().hex
+        row = await self._takes.do((thread, token))
+        return None if row is None else (row, token)
+
+    async def _take(self, legs: list[tuple[str, str]]) -> list[ThreadRow | None]:
         async with self._connections.connection() as connection:
             cursor = await connection.execute(
-                "UPDATE batch_bridge_threads SET token = %s WHERE thread = %s AND pool = %s AND state = 'ready' "
-                "RETURNING thread, run, place, digest, state, kind, given",
-                (token, thread, self._pool),
+                "UPDATE batch_bridge_threads t SET token = leg.token FROM unnest(%s::text[], %s::text[]) "
+                "AS leg(thread, token) WHERE t.thread = leg.thread AND t.pool = %s AND t.state = 'ready' "
+                "RETURNING t.token, t.thread, t.run, t.place, t.digest, t.state, t.kind, t.given, "
+                "t.error IS NOT NULL AS has_failed",
+                ([thread for thread, _ in legs], [token for _, token in legs], self._pool),
             )
-            row = await cursor.fetchone()
-        return None if row is None else (ThreadRow(**row), token)
+            taken = {row.pop("token"): ThreadRow(**row) for row in await cursor.fetchall()}
+        return [taken.get(token) for _, token in legs]
 
-    async def leave(self, connection: AsyncConnection[Any], thread: str, token: str, ended: ThreadResult) -> bool:
-        """Write how a leg has left its thread; return whether the leg is the thread's last one.
+    @_patient
+    async def leave(self, token: str, ended: ThreadResult, notes: Sequence[PutOp]) -> bool:
+        """Write how a leg has left its thread, and notes for bridges; return whether the leg is the thread's last one.
+
+        If not, nothing is written.
 
         Args:
-            connection: Of the caller's transaction.
-            thread: The thread.
             token: The leg's.
-            ended: Its new state, and its result.
+            ended: The thread's new state, and its result.
+            notes: Rows of the store.
         """
-        cursor = await connection.execute(
-            "UPDATE batch_bridge_threads SET state = %s, result_kind = %s, result = %s, error = %s, token = '', "
-            "changed_at = clock_timestamp() WHERE thread = %s AND token = %s AND state = 'ready' RETURNING thread",
-            (ended.state, ended.kind, ended.data, ended.error, thread, token),
-        )
-        return await cursor.fetchone() is not None
+        return await self._leaves.do(_Leave(token, ended, notes))
+
+    async def _leave(self, legs: list[_Leave]) -> list[bool]:
+        async with self._connections.connection() as connection, connection.transaction():
+            ended = [each.ended for each in legs]
+            cursor = await connection.execute(
+                "UPDATE batch_bridge_threads t SET state = leg.state, result_kind = leg.kind, result = leg.data, "
+                "error = CASE WHEN leg.state != 'done' THEN coalesce(leg.error, t.error) END, token = '', "
+                "changed_at = clock_timestamp() "
+                "FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::text[]) "
+                "AS leg(thread, token, state, kind, data, error) "
+                "WHERE t.thread = leg.thread AND t.token = leg.token AND t.state = 'ready' RETURNING leg.token",
+                (
+                    [each.thread for each in ended],
+                    [each.token for each in legs],
+                    [each.state for each in ended],
+                    [each.kind for each in ended],
+                    [each.data for each in ended],
+                    [each.error for each in ended],
+                ),
+            )
+            left = {row["token"] for row in await cursor.fetchall()}
+            notes = [note for each in legs if each.token in left for note in each.notes]
+            if notes:
+                await AsyncPostgresStore(connection).abatch(notes)
+        return [each.token in left for each in legs]
 
     @_patient
     async def ended(self, run: str, beyond: int = -1) -> list[ThreadResult]:
@@ -352,22 +403,22 @@ class ThreadTable:
                 for row in await cursor.fetchall()
             ]
 
-    async def _defer(self, connection: AsyncConnection[Any], threads: Sequence[str], pool: str = "") -> None:
-        """Make jobs of threads, in the caller's transaction. One job of a thread runs at a time, whatever comes."""
+    async def _defer(self, connection: AsyncConnection[Any], threads: Sequence[tuple[str, str]]) -> None:
+        """Make jobs of threads, in the caller's transaction. One job of a thread runs at a time, whatever comes.
+
+        Args:
+            connection: Of the transaction.
+            threads: Each with its pool.
+        """
         if threads:
             jobs = [
                 Job(
-                    queue=queue_of(pool or self._pool),
+                    queue=queue_of(pool),
                     lock=thread,
                     queueing_lock=None,
                     task_name=TASK,
                     task_kwargs={"thread": thread},
                 )
-                for thread in threads
+                for thread, pool in threads
             ]
             await self._app.job_manager.batch_defer_jobs_async(jobs=jobs, connection=connection)
-
-
-def queue_of(pool: str) -> str:
-    """Return procrastinate's name of a pool's queue."""
-    return f"batch_bridge_{pool}"

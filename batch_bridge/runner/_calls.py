@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
@@ -23,6 +24,7 @@ from batch_bridge.runner._display.progress import bar, is_wanted
 from batch_bridge.runner._options import InvokeOptions, StreamOptions, full_config
 from batch_bridge.runner._run import Failed, Run
 from batch_bridge.runner._session import Session
+from batch_bridge.runner._settings import PLAIN, RunTraits
 from batch_bridge.runner._submitted import Aside, Load, SubmittedRun
 from batch_bridge.runner._threads.stream import StreamChunk
 
@@ -90,11 +92,7 @@ class Calls:
         limit: int | None,
         context: Any,
         given: InvokeOptions | StreamOptions,
-        *,
-        is_single: bool = False,
-        is_again: bool = False,
-        leaves: bool = False,
-        streams: bool = False,
+        traits: RunTraits = PLAIN,
     ) -> Run:
         """Return a call, which `results` drives.
 
@@ -112,12 +110,9 @@ class Calls:
             inputs,
             config,
             run_id or uuid.uuid4().hex,
-            continued=is_again or run_id is not None,
+            traits if run_id is None else replace(traits, is_again=True),
             limit=limit,
             options=options,
-            is_single=is_single,
-            leaves=leaves,
-            streams=streams,
         )
 
     def submitted(self, load: Load) -> SubmittedRun:
@@ -138,31 +133,21 @@ class Calls:
         config: RunnableConfig | None,
         context: Any,
         options: InvokeOptions,
+        traits: RunTraits = PLAIN,
         *,
         attach: bool = True,
-        leaves: bool = False,
-        is_again: bool = False,
     ) -> Any:
         """Run one thread, or join the call that runs it, and return its result, or `Failed`."""
+        traits = replace(traits, is_single=True)
         while True:
             if attach and (joined := self.join(value, config)) is not None:
-                if leaves:
+                if traits.leaves:
                     return self.pending(thread_id_of(config))
                 await asyncio.wait((joined,))
                 if not joined.cancelled():
                     return joined.result()
                 continue  # the call that drove it was cancelled
-            call = self.begin(
-                [value],
-                config,
-                None,
-                None,
-                context,
-                options,
-                is_single=True,
-                is_again=is_again,
-                leaves=leaves,
-            )
+            call = self.begin([value], config, None, None, context, options, traits)
             try:
                 (result,) = [result async for _, result in self.results(call, None, 1)]
             except ThreadUnderWayError:

@@ -37,6 +37,7 @@ from batch_bridge.errors import (
     UnknownBatcherError,
 )
 from batch_bridge.runner._options import full_config
+from batch_bridge.runner._settings import RunTraits
 from batch_bridge.runner._threads.changed_graphs import refuse_changed
 from batch_bridge.runner._threads.recovery import DIGEST, ROUNDS, Begin, Failures, digest_of, mismatch, start
 from batch_bridge.runner._threads.source import Feed, Source
@@ -106,13 +107,9 @@ class Run:
         inputs: Read one at a time, when there is room to run it. An async one may make the call wait for more.
         configs: One config for each input, or one for all.
         run_id: Names the run; part of the thread ids.
-        continued: The run may have been begun before; finished threads are not run again.
+        traits: What kind of call it is.
         limit: Threads that run at the same time; parked ones do not count.
         options: Keyword arguments for `graph.ainvoke`.
-        is_single: It is one thread, or threads that have nothing to do with each other, and says nothing about what
-            comes next.
-        leaves: It ends once nothing can be done but wait for providers; what its threads wait for is their result.
-        streams: What its threads stream comes out before their results, as `StreamChunk`.
 
     Attributes:
         live: Threads that have begun and not ended.
@@ -132,23 +129,20 @@ class Run:
         inputs: Iterable[Any] | AsyncIterable[Any] | Feed,
         configs: RunnableConfig | Sequence[RunnableConfig] | None,
         run_id: str,
+        traits: RunTraits,
         *,
-        continued: bool,
         limit: int,
         options: Mapping[str, Any],
-        is_single: bool = False,
-        leaves: bool = False,
-        streams: bool = False,
     ) -> None:
         self._host = host
-        self._is_single = is_single
-        self.leaves = leaves
+        self._is_single = traits.is_single
+        self.leaves = traits.leaves
         self._inputs: Source | Feed | None = inputs if isinstance(inputs, Feed) else Source(inputs, self.pump)
-        self._filter = LegFilter(options) if streams else None
+        self._filter = LegFilter(options) if traits.streams else None
         self._configs = configs
         self.run_id = run_id
-        self.run = run_id if continued and not is_single else ""
-        self._continued = continued
+        self.run = run_id if traits.is_again and not traits.is_single else ""
+        self._continued = traits.is_again
         self._limit = limit
         self._options = options
         self._ready: deque[Thread] = deque()

@@ -57,6 +57,7 @@ from batch_bridge.runner._options import (
 )
 from batch_bridge.runner._run import Failed
 from batch_bridge.runner._session import Session
+from batch_bridge.runner._settings import RunTraits, SessionSettings
 from batch_bridge.runner._state_types import types_of
 from batch_bridge.runner._submissions import MOVED_ON, Submissions
 from batch_bridge.runner._threads.stream import StreamChunk
@@ -189,9 +190,9 @@ class Runner(Blocking[StateT, ContextT]):
         self._saver = checkpointer
         self._store = store
         self._types = set(types)
-        self._patience = (duration(patience, "patience") if patience else None) or timedelta(0)
-        self._store_patience = duration(store_patience, "store_patience") or STORE_PATIENCE
-        self._give_up_after = duration(give_up_after, "give_up_after")
+        owner_patience = (duration(patience, "patience") if patience else None) or timedelta(0)
+        blip_patience = duration(store_patience, "store_patience") or STORE_PATIENCE
+        standstill = duration(give_up_after, "give_up_after")
         self._relax_gc = relax_gc
         self._calls = Calls(progress, max_concurrency)
         self._session: Session | None = None
@@ -207,7 +208,13 @@ class Runner(Blocking[StateT, ContextT]):
             raise ValueError("Runner got no bridge; pass Runner(graph, Bridge(…)), or a list of bridges")
         if len(set(names)) < len(names):
             raise ValueError(f"Runner got bridges with the same name: {names}; rename them with Bridge(…, name=…)")
-        self._budget = check_budget(budget, self._bridges)
+        self._settings = SessionSettings(
+            store_patience=blip_patience,
+            patience=owner_patience,
+            give_up_after=standstill,
+            budget=check_budget(budget, self._bridges),
+            is_shared=store is not None,
+        )
 
     # -- life ----------------------------------------------------------------------------------------------------
 
@@ -232,13 +239,9 @@ class Runner(Blocking[StateT, ContextT]):
                 self._bridges,
                 None if self._own_saver else saver,
                 store,
-                listeners,
+                self._settings,
+                listeners=listeners,
                 heard=heard,
-                store_patience=self._store_patience,
-                is_shared=self._store is not None,
-                patience=self._patience,
-                give_up_after=self._give_up_after,
-                budget=self._budget,
                 volatile=isinstance(saver, InMemorySaver) or isinstance(store, MemoryRows | InMemoryStore),
                 is_heard=bool(notifiers),
             )
@@ -403,7 +406,7 @@ class Runner(Blocking[StateT, ContextT]):
         check_options("abatch()", options, BATCH, self._graph)
         leaves = check_on_pending("abatch()", on_pending, is_named=_is_named(run_id, config))
         inputs = check_inputs(inputs, "abatch()")
-        call = self._calls.begin(inputs, config, run_id, max_concurrency, context, options, leaves=leaves)
+        call = self._calls.begin(inputs, config, run_id, max_concurrency, context, options, RunTraits(leaves=leaves))
         results = {index: result async for index, result in self._calls.results(call, run_id, total)}
         return _in_order(results, return_exceptions=return_exceptions)
 
@@ -466,7 +469,7 @@ class Runner(Blocking[StateT, ContextT]):
         inputs = check_inputs(inputs, "abatch_as_completed()")
         check_options("abatch_as_completed()", options, BATCH, self._graph)
         leaves = check_on_pending("abatch_as_completed()", on_pending, is_named=_is_named(run_id, config))
-        call = self._calls.begin(inputs, config, run_id, max_concurrency, context, options, leaves=leaves)
+        call = self._calls.begin(inputs, config, run_id, max_concurrency, context, options, RunTraits(leaves=leaves))
         failed: dict[int, Any] = {}
         async with contextlib.aclosing(self._calls.results(call, run_id, total)) as results:  # when it is left early
             async for index, result in results:
@@ -537,7 +540,7 @@ class Runner(Blocking[StateT, ContextT]):
         """
         check_options("ainvoke()", options, INVOKE, self._graph)
         leaves = check_on_pending("ainvoke()", on_pending, is_named=_is_named(None, config))
-        result = await self._calls.one(input, config, context, options, attach=attach, leaves=leaves)
+        result = await self._calls.one(input, config, context, options, RunTraits(leaves=leaves), attach=attach)
         return _in_order({0: result}, return_exceptions=False)[0]
 
     async def astream(
@@ -568,7 +571,7 @@ class Runner(Blocking[StateT, ContextT]):
             Exception: What `ainvoke` raises.
         """
         check_options("astream()", options, _STREAM_OPTIONS, self._graph)
-        call = self._calls.begin([input], config, None, None, context, options, is_single=True, streams=True)
+        call = self._calls.begin([input], config, None, None, context, options, RunTraits(is_single=True, streams=True))
         async with contextlib.aclosing(self._calls.results(call, None, 1)) as results:
             async for _, result in results:
                 if isinstance(result, Failed):

@@ -24,9 +24,9 @@ from batch_bridge._host.uncollected import warn_of_uncollected
 from batch_bridge._ledger.claims import Claims, check_no_deployment, name_of, names_of
 from batch_bridge._ledger.in_memory import MemoryRows
 from batch_bridge._ledger.make import ledger_in
-from batch_bridge._ledger.patience import STORE_PATIENCE, Patience, PatientRows, patient_saver
+from batch_bridge._ledger.patience import Patience, PatientRows, patient_saver
 from batch_bridge._ledger.rows import Rows
-from batch_bridge._money import AccountLine, Budget, Cost, Prices, Purse, Quote, of_sample, receipt, rows
+from batch_bridge._money import AccountLine, Cost, Prices, Purse, Quote, of_sample, receipt, rows
 from batch_bridge._node.pending_waits import LONG_GRACE
 from batch_bridge._node.untracked_state import UntrackedMemory
 from batch_bridge._status.journal import Look
@@ -37,6 +37,7 @@ from batch_bridge.events import BatchProgress, Delivered, Eta, Event
 from batch_bridge.runner._look import EndedRuns, look
 from batch_bridge.runner._pooling import Activity
 from batch_bridge.runner._run import Run
+from batch_bridge.runner._settings import SessionSettings
 from batch_bridge.runner._stopwatch import Stopwatch
 from batch_bridge.runner._tally import Tally
 from batch_bridge.runner._threads.handover import handing_over
@@ -60,14 +61,10 @@ class Session:
         bridges: By name.
         saver: The checkpointer, unless the graph has one.
         store: Where the ledgers are.
+        settings: What the Runner decided.
         listeners: Receives the events of all bridges; `None` without a callback.
         heard: Receives the events of one bridge, by its name.
         volatile: The ledger or the checkpoints end with this process: no later one finds anything again.
-        store_patience: How long a call of the store or the checkpointer is tried again.
-        is_shared: Other processes may have the store open.
-        patience: How long to wait for another Runner that owns a bridge or a run in it.
-        give_up_after: How long nothing may move until a run ends; `None`: forever.
-        budget: What all bridges may spend together; `None`: each has its own.
         is_heard: Whether `on_events` is set.
 
     Attributes:
@@ -81,27 +78,23 @@ class Session:
         bridges: Sequence[Bridge],
         saver: BaseCheckpointSaver[Any] | None,
         store: Rows,
-        listeners: Listeners | None = None,
+        settings: SessionSettings,
         *,
+        listeners: Listeners | None = None,
         heard: Mapping[str, Listeners] | None = None,
         volatile: bool = False,
-        store_patience: timedelta = STORE_PATIENCE,
-        is_shared: bool = False,
-        patience: timedelta = timedelta(0),
-        give_up_after: timedelta | None = None,
-        budget: Budget | None = None,
         is_heard: bool = False,
     ) -> None:
         self.listeners = listeners
         self.on_events: Callable[[Event], None] | None = None
         self.runner: object = None  # its owner, as long as it runs
         self._heard = heard or {}
-        self._ledger_patience = Patience("ledger", limit=store_patience, tell=self._tell_store_failed)
-        self.patience = Patience("checkpointer", limit=store_patience, tell=self._tell_store_failed)
+        self._ledger_patience = Patience("ledger", limit=settings.store_patience, tell=self._tell_store_failed)
+        self.patience = Patience("checkpointer", limit=settings.store_patience, tell=self._tell_store_failed)
         store = store if isinstance(store, MemoryRows) else PatientRows(store, self._ledger_patience)
-        self._claims = Claims(store) if is_shared else None
-        self._wait_for_owner = patience
-        self._standstill = Standstill(give_up_after)
+        self._claims = Claims(store) if settings.is_shared else None
+        self._wait_for_owner = settings.patience
+        self._standstill = Standstill(settings.give_up_after)
         self.graph = _compiled(graph, saver, self.patience)
         self.bridges = frozenset(bridge.name for bridge in bridges)
         self.failures = Failures(store)
@@ -135,9 +128,9 @@ class Session:
         engines = [engine_loop.engine for engine_loop in self._engine_loops.values()]
         self._eta = EtaClock("runner", engines, self._whereabouts)
         self._rounds = 0
-        purse = Purse(budget)
+        purse = Purse(settings.budget)
         for bridge in bridges:
-            if budget is not None or bridge.budget is None:
+            if settings.budget is not None or bridge.budget is None:
                 self._engine_loops[bridge.name].engine.purse = purse
         for name, engine_loop in self._engine_loops.items():
             engine_loop.engine.standstill = self._standstill

@@ -18,6 +18,7 @@ from batch_bridge.errors import RunMismatchError, RunnerStateError, SubmittedThr
 from batch_bridge.runner._calls import Calls
 from batch_bridge.runner._options import full_config
 from batch_bridge.runner._run import Failed
+from batch_bridge.runner._settings import RunTraits
 from batch_bridge.runner._submitted import Aside, Submitted, SubmittedRun
 from batch_bridge.runner._threads.recovery import DIGEST, digest_of, mismatch
 
@@ -231,7 +232,7 @@ class Submissions:
             value, config = await self._load(submitted)
             configurable = {**config.get("configurable", {}), "thread_id": submitted.thread_id}
             named = cast("RunnableConfig", {**config, "configurable": configurable})
-            result = await self._calls.one(value, named, None, {}, is_again=True)
+            result = await self._calls.one(value, named, None, {}, RunTraits(is_again=True))
         except Exception as error:  # noqa: BLE001  # those who wait for it get it
             result = Aside(error)
         self._settle(submitted, result)

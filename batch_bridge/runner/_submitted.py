@@ -9,6 +9,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 
 from batch_bridge.runner._run import Run, RunHost
+from batch_bridge.runner._settings import RunTraits
 from batch_bridge.runner._threads.source import Feed
 from batch_bridge.runner._threads.thread import Thread
 
@@ -65,9 +66,8 @@ class SubmittedRun(Run):
 
     def __init__(self, host: RunHost, load: Load, limit: int, count: Callable[[int], None]) -> None:
         self._feed = Feed()
-        super().__init__(
-            host, self._feed, None, uuid.uuid4().hex, continued=True, limit=limit, options={}, is_single=True
-        )
+        traits = RunTraits(is_single=True, is_again=True)
+        super().__init__(host, self._feed, None, uuid.uuid4().hex, traits, limit=limit, options={})
         self._load = load
         self._count = count
         self._added = 0

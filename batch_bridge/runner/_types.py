@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.store.base import BaseStore
 from typing_extensions import TypeVar
 
 from batch_bridge._core.durations import Duration, Within
-from batch_bridge._host.callbacks import OnEvent, OnItem, OnProgress
+from batch_bridge._host.callbacks import CallbackOptions
 from batch_bridge._host.notify import Notify
 from batch_bridge._money import Budget
 
@@ -25,7 +25,7 @@ ModelT = TypeVar("ModelT", bound="BaseModel | DataclassInstance")
 """A state that LangGraph returns as a `dict`."""
 
 
-class RunnerOptions(TypedDict, total=False):
+class RunnerOptions(CallbackOptions, total=False):
     """The keyword arguments of a Runner, as `Runner` describes them."""
 
     path: str | os.PathLike[str]
@@ -39,9 +39,4 @@ class RunnerOptions(TypedDict, total=False):
     max_concurrency: int | None
     relax_gc: bool
     progress: bool | None
-    on_event: OnEvent | None
-    on_progress: OnProgress | None
-    on_item: OnItem | None
-    on_complete: OnProgress | None
-    callback_workers: int
     notify: Notify | None

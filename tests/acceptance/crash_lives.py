@@ -23,7 +23,7 @@ from openai import AsyncOpenAI
 from batch_bridge._core.models import Closed, Outcome
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.provider import Provider
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._engine.waiting.ladder import Ladder
 from batch_bridge.providers._realtime.provider import Realtime
 from batch_bridge.providers.openai import OpenAIBatch
@@ -169,9 +169,11 @@ class Lane:
                 provider,
                 FlushPolicy(),
                 drive.ledger,
-                attempts=self.attempts,
-                ladder=ladder,
-                poll_interval=timedelta(seconds=30) if ladder is None else timedelta(hours=8),
+                EngineSettings(
+                    attempts=self.attempts,
+                    ladder=ladder,
+                    poll_interval=timedelta(seconds=30) if ladder is None else timedelta(hours=8),
+                ),
             )
             try:
                 await drive.start(asked)

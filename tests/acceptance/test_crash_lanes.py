@@ -13,6 +13,7 @@ from crash_lives import Lane, World
 from crash_steps import drawn
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
+from batch_bridge import Deadline
 from batch_bridge._core.models import Errored, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.policy.vendor_terms import VendorTerms
@@ -52,7 +53,9 @@ def lane(name):
 
 def ladder(*names, deadline, policy="wait_for_cancel"):
     def made(provider):
-        return ladder_of(provider, names, deadline, policy, flush=FlushPolicy(), terms=VendorTerms())
+        return ladder_of(
+            provider, names, Deadline(within=deadline, then=policy), flush=FlushPolicy(), terms=VendorTerms()
+        )
 
     return Lane(openai, [question(n) for n in range(FEW)], made)
 
@@ -144,9 +147,9 @@ async def test_a_ladder_that_is_left_twice_pays_nothing_twice(server, world):
 async def test_a_ladder_that_pays_again_counts_what_arrives_twice(server, world):
     def check(step, ended, answered, stats):
         twice = sum(each.paid_twice for each in ended.closed)
-        assert stats.paid + stats.realtime - twice >= answered, step  # what is counted was paid twice
+        uncounted = stats.paid + stats.realtime - answered - twice
         lost = ended.unheard + step.startswith("after call")  # what a call of the dead process came to, nobody knows
-        assert stats.paid + stats.realtime - FEW - twice <= lost, step  # and what was paid twice is counted
+        assert 0 <= uncounted <= lost, step
 
     asked = ladder("batch", "realtime", deadline=timedelta(hours=25), policy="pay_again")
     verbs = ("submit", "poll", "cancel", "call")

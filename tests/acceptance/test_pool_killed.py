@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import sampling
 import warm
 from postgres import cluster
 
@@ -17,8 +18,8 @@ from batch_bridge.testing import BatchServer
 
 PROGRAM = Path(__file__).with_name("pool_app.py")
 IMPORTS = (*warm.LIBRARIES, "batch_bridge.pool")
-THREADS = 40
-LONG = 240.0
+THREADS = sampling.many(600, 40)
+LONG = 400.0
 """Seconds that are waited for anything: a busy machine is slow."""
 
 
@@ -124,8 +125,9 @@ def kill_the_ticker(world):
     world.until_batches(1)
     at = time.time()
     first.signal(signal.SIGKILL)
-    second = world.ticker(but=first)
-    assert second.ticking_since - at < 2.0, "it is replaced within two seconds"
+    took = world.ticker(but=first).ticking_since - at
+    print(f"the ticker was replaced {took:.2f} s after its death")
+    assert took < 2.0
 
 
 def kill_all(world):
@@ -144,8 +146,9 @@ def stop_the_ticker(world):
     world.until_batches(1)
     first.signal(signal.SIGSTOP)
     at = time.time()
-    second = world.ticker(but=first)
-    assert second.ticking_since - at < 25.0, "it is replaced once its lease is stale"
+    took = world.ticker(but=first).ticking_since - at
+    print(f"the ticker was replaced {took:.2f} s after it was stopped")
+    assert took < 20.0, "it is replaced once its lease is stale"
     time.sleep(max(0.0, at + 25.0 - time.time()))
     first.signal(signal.SIGCONT)
 
@@ -190,4 +193,5 @@ def test_all_answers_are_own_and_each_is_paid_once(fault, postgres):
             world.end()
     if fault in (nothing, start_twice):
         assert stats.batches == 2, "all of a wave go out in one batch"
-    assert stats.batches <= 6
+    print(f"{fault.__name__}: {stats.batches} batches, {stats.paid} paid")
+    assert 2 <= stats.batches <= 4

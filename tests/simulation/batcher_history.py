@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import itertools
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +22,7 @@ from simulation.world import Blip, Dead, World
 
 PLACES: Places = {
     "store": (50, (*COMMON, "half", "half")),
-    "provider": (20, (*COMMON, "late")),
+    "provider": (20, (*COMMON, "late", "twice")),
     "step": (500, ("die",)),
 }
 
@@ -76,6 +77,7 @@ async def history(world: World) -> None:
             assert answer.code == "refused", f"{question} ended with {answer!r}"
         else:
             assert answer == {"a": answer_of(question)}, f"{question} ended with {answer!r}"
+    assert not store.changed, store.changed
     check.paid(provider, questions)
     kept = (
         check.SUMMARIES if waits else check.SUMMARIES | {"outcomes", "tries"}
@@ -107,8 +109,7 @@ async def _opened(provider: SimProvider, options: dict[str, Any]) -> AsyncIterat
     running: asyncio.Task[None] = desk.running
     is_clean = False
     try:
-        while not desk._opened.is_set():
-            await asyncio.sleep(0.01)
+        await _until(desk._opened.is_set, 0.01)
         if desk._broken is not None:
             raise desk._broken
         yield batcher
@@ -116,8 +117,7 @@ async def _opened(provider: SimProvider, options: dict[str, Any]) -> AsyncIterat
         with contextlib.suppress(BatcherClosedError):
             desk.hand_in(Submission([], flushed, flush=True))
             await flushed
-        while not (desk._idle.is_set() and (desk._sent.is_set() or not desk._peek)):
-            await asyncio.sleep(0.1)
+        await _until(lambda: desk._idle.is_set() and (desk._sent.is_set() or not desk._peek), 0.1)
         is_clean = True
     finally:
         desk._is_clean = is_clean and desk._broken is None
@@ -126,6 +126,14 @@ async def _opened(provider: SimProvider, options: dict[str, Any]) -> AsyncIterat
         await asyncio.wait((running,))
     if desk._broken is not None:
         raise desk._broken
+
+
+async def _until(is_so: Callable[[], bool], pause: float) -> None:
+    """Wait for another task, which does not say when it is so far; after long, look less often."""
+    for number in itertools.count():
+        if is_so():
+            return
+        await asyncio.sleep(pause if number < 100 else 50 * pause)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from simulation.world import Blip, Dead, Process, World
 
 PLACES: Places = {
     "store": (120, (*COMMON, "half", "half")),
-    "provider": (16, (*COMMON, "late")),
+    "provider": (16, (*COMMON, "late", "twice")),
     "step": (600, ("die",)),
 }
 
@@ -71,6 +71,7 @@ async def history(world: World) -> None:
         await asyncio.gather(*scripts)
         for number, questions in enumerate(asked):
             _check(questions, results[number], is_cancelled=is_cancelled[number])
+        assert not store.changed, store.changed
         _paid(provider, asked, is_cancelled)
         if not keeps:
             for _ in range(len(world.plan.faults) + 6):

@@ -9,6 +9,8 @@ from simulation.world import Fault, Kind, Plan
 Places = Mapping[str, tuple[int, tuple[Kind, ...]]]
 """By place: up to which call a fault may come, and which faults."""
 
+LASTING: frozenset[Kind] = frozenset({"outage", "slow", "late", "twice", "pause", "pause after"})
+"""Faults that take some seconds."""
 COMMON: tuple[Kind, ...] = ("fail", "fail", "lose", "lose", "outage", "slow", "die", "die after")
 
 
@@ -21,7 +23,7 @@ def draw(host: str, seed: int, places: Places) -> Plan:
         place = draws.choice(names)
         most, kinds = places[place]
         kind = draws.choice(kinds)
-        seconds = draws.choice((0.5, 5.0, 5.0, 40.0, 40.0, 400.0)) if kind in ("outage", "slow", "late") else 0.0
+        seconds = draws.choice((0.5, 5.0, 5.0, 40.0, 40.0, 400.0)) if kind in LASTING else 0.0
         number = draws.randint(1, draws.choice((max(most // 4, 1), most)))
         faults[place, number] = Fault(place, number, kind, seconds)
     return Plan(host, seed, tuple(faults.values()))

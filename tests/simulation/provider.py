@@ -22,7 +22,7 @@ from batch_bridge._core.models import (
     Request,
     Succeeded,
 )
-from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
+from batch_bridge.errors import ProviderUnavailable, SubmissionRefused, SubmissionUnknown
 from simulation.world import World
 
 REFUSED = "refused"
@@ -40,6 +40,7 @@ class Batch:
     ends_at: float
     state: Literal["running", "ended"] = "running"
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    is_double: bool = False
 
 
 def answer_of(question: str) -> str:
@@ -61,6 +62,7 @@ class Provider:
         self._trouble = trouble
         self._longest = longest
         self.early = early
+        self._listed_at = -1.0
         self._tries: Counter[str] = Counter()
         self._names = 0
 
@@ -83,6 +85,25 @@ class Provider:
         if file in self.files:
             self.create(key, file)
 
+    def create_again(self, key: str, file: str, seconds: float) -> None:
+        """Do what a proxy or a client does that repeats a create call: the second batch is in no hurry, and costs.
+
+        For a while nobody can tell which batches there are.
+        """
+        batch = self.batches[self.create(key, file)]
+        batch.ends_at, batch.is_double = float("inf"), True
+        self._listed_at = self.world.loop.time() + seconds
+
+    def list(self, key: str, file: str) -> list[str]:
+        """Return the batches of an input, the oldest first.
+
+        Raises:
+            ProviderUnavailable: It is not certain yet which there are.
+        """
+        if self.world.loop.time() < self._listed_at:
+            raise ProviderUnavailable("batches that were just created may not be listed yet")
+        return [each.handle for each in self.batches.values() if (each.key, each.file) == (key, file)]
+
     def look(self, handle: str) -> Batch:
         batch = self.batches[handle]
         if batch.state == "running" and batch.ends_at <= self.world.loop.time():
@@ -98,7 +119,7 @@ class Provider:
     def _end(self, batch: Batch, *, cancelled: bool = False) -> None:
         batch.state = "ended"
         for request in batch.requests:
-            if cancelled and self.random.random() < 0.5:
+            if cancelled and (batch.is_double or self.random.random() < 0.5):
                 batch.outcomes[request.id] = Cancelled("stopped")
                 continue
             outcome = self._answer(request)
@@ -148,11 +169,18 @@ class SimProvider:
         return await self._call("prepare", lambda: self._side.upload(requests))
 
     async def submit(self, key: str, requests: Sequence[Request], prepared: JSON) -> JSON:
-        assert [each.id for each in requests] == [each.id for each in self._side.files[str(prepared)]]
+        def create() -> str:
+            file = self._side.files.get(str(prepared))
+            if file is None:  # another process has deleted it
+                raise SubmissionRefused("there is no such file", code="file_not_found", status_code=400)
+            assert [each.id for each in requests] == [each.id for each in file]
+            return self._side.create(key, str(prepared))
+
         return await self._call(
             "submit",
-            lambda: self._side.create(key, str(prepared)),
+            create,
             late=lambda: self._side.create_late(key, str(prepared)),
+            twice=lambda seconds: self._side.create_again(key, str(prepared), seconds),
             loses=SubmissionUnknown,
         )
 
@@ -161,11 +189,12 @@ class SimProvider:
         assert {each.id for each in batch.requests} == set(members), (batch.requests, members)
         if batch.state == "running":
             return InProgress(0, len(members))
-        return Ended(self._read(batch), missing=Errored("no line", code="missing"))
+        return Ended(self._read(batch), missing=Expired("too late"))
 
     async def _read(self, batch: Batch) -> AsyncIterator[tuple[str, Outcome]]:
         pairs = list(batch.outcomes.items())
         self._side.random.shuffle(pairs)
+        pairs = [pair for pair in pairs if not isinstance(pair[1], Expired)]  # what came too late has no line
         for place, pair in enumerate(pairs):
             if place in (0, len(pairs) // 2):
                 await self._call("read", lambda: None, loses=ConnectionError)
@@ -174,7 +203,7 @@ class SimProvider:
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:
         return await self._call(
             "find",
-            lambda: [each.handle for each in self._side.batches.values() if (each.key, each.file) == (key, prepared)],
+            lambda: self._side.list(key, str(prepared)),
             loses=ConnectionError,
         )
 

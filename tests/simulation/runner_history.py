@@ -1,4 +1,8 @@
-"""A run of a Runner, through deaths and second Runners, until it has ended."""
+"""A run of a Runner, through deaths and second Runners, until it has ended.
+
+And one of several Runners on one store, as in a deployment that rolls on: each in a process of its own, of which none
+dies, and some are paused for so long that they are taken for dead.
+"""
 
 import asyncio
 import random
@@ -12,18 +16,31 @@ from simulation.checkpointer import SimSaver
 from simulation.graphs import SHAPES
 from simulation.plans import COMMON, Places
 from simulation.provider import REFUSED, Provider, SimProvider
+from simulation.scheduler import process_of
 from simulation.store import SimStore
 from simulation.world import Blip, Dead, World
 
 PLACES: Places = {
     "store": (60, (*COMMON, "half", "half")),
     "saver": (60, COMMON),
-    "provider": (16, (*COMMON, "late")),
+    "provider": (16, (*COMMON, "late", "twice")),
     "step": (900, ("die",)),
 }
 
 
-async def history(world: World) -> None:
+FLEET: Places = {
+    "store": (70, ("fail", "lose", "half", "slow", "outage", "pause", "pause", "pause after")),
+    "saver": (30, ("fail", "lose", "slow")),
+    "provider": (12, ("fail", "lose", "slow", "late", "twice", "pause", "pause", "pause after")),
+}
+
+
+async def fleet(world: World) -> None:
+    """Run it in several Runners at once, and check what has come of it."""
+    await history(world, is_fleet=True)
+
+
+async def history(world: World, *, is_fleet: bool = False) -> None:
     """Run it, and check what has come of it."""
     draws = random.Random(f"{world.plan.host} {world.plan.seed} history")
     shape = draws.choice(SHAPES)
@@ -47,6 +64,7 @@ async def history(world: World) -> None:
     configs = [{"configurable": {"thread_id": f"run:{number}"}} for number in range(len(names))] if is_named else None
 
     async def life() -> tuple[list[Any], Any]:
+        process_of.get().may_pause = lambda: False
         bridge = Bridge(SimProvider(provider), **options)
         async with Runner(
             shape.graph,
@@ -57,6 +75,7 @@ async def history(world: World) -> None:
             store_patience=store_patience,
             progress=False,
         ) as runner:
+            process_of.get().may_pause = lambda: _waits(runner)
             inputs = [{"name": name, "answers": []} for name in names]
             results = await runner.abatch(inputs, configs, run_id="run", return_exceptions=True, max_concurrency=limit)
             return results, await runner.report()
@@ -74,14 +93,26 @@ async def history(world: World) -> None:
         await asyncio.sleep(draws.choice((0.0, 0.1, 3.0, 60.0)))
         return await lives()
 
-    several = [lives(), late()] if draws.random() < 0.25 else [lives()]
+    if is_fleet:
+        several = [lives(), *(late() for _ in range(draws.choice((1, 1, 2))))]
+    else:
+        several = [lives(), late()] if draws.random() < 0.25 else [lives()]
     ended = await asyncio.gather(*several)
     for results, _ in ended:
         check.answers(shape, names, results)
+    assert not store.changed, store.changed
     check.paid(provider, [question for name in names for question in shape.questions(name)])
-    check.rows(store, has_failed=_has_failed(ended), has_died=len(world.processes) > len(several))
+    has_died = len(world.processes) > len(several)
+    has_slept = any(each[1] == "paused" for each in world.trace)
+    check.rows(store, has_failed=_has_failed(ended), has_died=has_died, has_slept=has_slept)
     final = max(ended, key=lambda each: each[1].requests)
     check.report(provider, final[1], has_failed=_has_failed(ended))
+
+
+def _waits(runner: Runner) -> bool:
+    """Return whether a Runner is at its run, and all of its threads wait."""
+    calls = [] if runner._session is None else runner._session.calls
+    return bool(calls) and not any(each.busy for each in calls)
 
 
 def _has_failed(ended: list[tuple[list[Any], Any]]) -> bool:

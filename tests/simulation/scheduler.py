@@ -60,6 +60,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self._most = most
         self._longest = longest
         self.steps = 0
+        self.frozen = 0
+        """Processes that are paused: what they would do waits until they go on."""
         self.on_step: Callable[[int], None] | None = None
         self.set_task_factory(lambda loop, work, **named: SimTask(work, loop=loop, **named))
 
@@ -70,33 +72,46 @@ class SimLoop(asyncio.BaseEventLoop):
         return BEGINNING + timedelta(seconds=self._now)
 
     def _run_once(self) -> None:
+        """Run what is ready; asyncio calls this again until it is stopped."""
+        ready = self._ready
+        if not ready:
+            self._let_time_pass()
+        while ready and not self._stopping:
+            self.steps += 1
+            if self.steps > self._most:
+                raise Hung(f"it still runs after {self._most} steps")
+            if self.on_step is not None:
+                self.on_step(self.steps)
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            if self.frozen and (process := handle._context.get(process_of)) is not None and process.is_paused:
+                process.shelf.append(handle)
+            else:
+                handle._run()
+
+    def _let_time_pass(self) -> None:
         timers = self._scheduled
         while timers and timers[0]._cancelled:
             self._timer_cancelled_count -= 1
             heapq.heappop(timers)._scheduled = False
-        ready = self._ready
-        if not ready:
-            if not timers:
-                raise Hung("nothing runs, and nothing is due")
-            self._now = max(self._now, timers[0]._when)
-            if self._now > self._longest:
-                raise Hung(f"it still runs after {self._longest} seconds")
-            due = []
-            while timers and timers[0]._when <= self._now:
-                handle = heapq.heappop(timers)
-                handle._scheduled = False
-                due.append(handle)
-            if len(due) > 1:
-                self._random.shuffle(due)
-            ready.extend(due)
-        self.steps += 1
-        if self.steps > self._most:
-            raise Hung(f"it still runs after {self._most} steps")
-        if self.on_step is not None:
-            self.on_step(self.steps)
-        handle = ready.popleft()
-        if not handle._cancelled:
-            handle._run()
+        if not timers:
+            raise Hung("nothing runs, and nothing is due")
+        self._now = max(self._now, timers[0]._when)
+        if self._now > self._longest:
+            raise Hung(f"it still runs after {self._longest} seconds")
+        due = []
+        while timers and timers[0]._when <= self._now:
+            handle = heapq.heappop(timers)
+            handle._scheduled = False
+            due.append(handle)
+        if len(due) > 1:
+            self._random.shuffle(due)
+        self._ready.extend(due)
+
+    def thaw(self, handles: list[asyncio.Handle]) -> None:
+        """Have a process go on with what it would have done meanwhile."""
+        self._ready.extend(handles)
 
     def _process_events(self, event_list: Any) -> None:
         """There are none: everything is simulated."""

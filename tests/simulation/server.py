@@ -42,6 +42,7 @@ class Agent:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     inbox: list[dict[str, Any] | None] = field(default_factory=list)
     is_working: bool = False
+    is_gone: bool = False
 
     @property
     def is_over(self) -> bool:
@@ -81,7 +82,7 @@ class Server:
 
     async def _search(self, *, ids: list[str] | None = None, offset: int = 0, **_: Any) -> list[dict[str, Any]]:
         def found() -> list[dict[str, Any]]:
-            named = self.agents if ids is None else [each for each in ids if each in self.agents]
+            named = [each for each in (self.agents if ids is None else ids) if self._has(each)]
             rows = [self._row(self.agents[each]) for each in named]
             return [each for each in rows if ids is not None or each["status"] == "interrupted"][offset:]
 
@@ -89,15 +90,16 @@ class Server:
 
     async def _get(self, thread: str, **_: Any) -> dict[str, Any]:
         def got() -> dict[str, Any]:
-            if thread not in self.agents:
-                answer = httpx.Response(404, request=httpx.Request("GET", "http://server"))
-                raise NotFoundError("there is none", response=answer, body={})
+            if not self._has(thread):
+                raise _none()
             return self._row(self.agents[thread])
 
         return await self._call("get", got)
 
     async def _get_state(self, thread: str, **_: Any) -> dict[str, Any]:
         def got() -> dict[str, Any]:
+            if not self._has(thread):
+                raise _none()
             tasks = self._row(self.agents[thread])["interrupts"].items()
             return {"tasks": [{"name": name, "error": None, "interrupts": raised} for name, raised in tasks]}
 
@@ -107,6 +109,8 @@ class Server:
         self, thread: str, assistant: str, *, command: Any = None, after_seconds: Any = 0, **named: Any
     ) -> Any:
         def created() -> dict[str, Any]:
+            if command is not None and not self._has(thread):
+                raise _none()
             self._runs += 1
             run = {"run_id": f"run-{self._runs}", "thread_id": thread}
             if command is not None:
@@ -120,7 +124,7 @@ class Server:
 
     async def _list(self, thread: str, *, status: str = "", **_: Any) -> list[dict[str, Any]]:
         def listed() -> list[dict[str, Any]]:
-            if thread in self.agents:
+            if self._has(thread):
                 agent = self.agents[thread]
                 runs = [{"kwargs": {}} for _ in agent.inbox]
                 return runs if status == "pending" else [{"kwargs": {}}] if agent.is_working else []
@@ -143,12 +147,22 @@ class Server:
             "updated_at": "2020-01-01T00:00:00+00:00",  # by a version that signed nothing
         }
 
+    def _has(self, thread: str) -> bool:
+        return thread in self.agents and not self.agents[thread].is_gone
+
     # -- agents ----------------------------------------------------------------------------------------------
 
     def begin(self, agent: Agent) -> None:
         """Start a thread."""
         agent.inbox.append(None)
         self._work_on(agent)
+
+    def delete(self, agent: Agent) -> None:
+        """Delete a thread as a person does who does not look whether it waits; while it runs it cannot be deleted."""
+        if agent.is_working:
+            self.world.loop.call_later(1.0, self.delete, agent)
+        elif not agent.is_over:
+            agent.is_gone = True
 
     def _work_on(self, agent: Agent) -> None:
         agent.status = "busy"
@@ -210,6 +224,11 @@ class Server:
         return not any(each["status"] != "done" for each in self.ticks) and not any(
             each.is_working or each.inbox for each in self.agents.values()
         )
+
+
+def _none() -> NotFoundError:
+    answer = httpx.Response(404, request=httpx.Request("GET", "http://server"))
+    return NotFoundError("there is none", response=answer, body={})
 
 
 def thread_of(name: str) -> str:

@@ -21,7 +21,7 @@ from simulation.world import Blip, Dead, Process, World
 PLACES: Places = {
     "store": (90, (*COMMON, "half", "half")),
     "server": (30, COMMON),
-    "provider": (16, (*COMMON, "late")),
+    "provider": (16, (*COMMON, "late", "twice")),
     "step": (900, ("die",)),
 }
 
@@ -55,10 +55,15 @@ async def history(world: World) -> None:
     for agent in agents:
         world.loop.call_later(draws.choice((0.0, 0.1, 5.0)), server.begin, agent)
     await asyncio.sleep(6.0)
-    while not (server.is_quiet and all(each.is_over for each in agents)):
+    whether = random.Random(f"{world.plan.host} {world.plan.seed} gone")
+    if whether.random() < 0.15:
+        world.loop.call_later(whether.choice((0.0, 0.5, 5.0, 20.0, 60.0)), server.delete, agents[-1])
+    while not (server.is_quiet and all(each.is_over or each.is_gone for each in agents)):
         run = server.take()
         if run is None:
-            assert not server.is_quiet, f"nobody looks after {[each.name for each in agents if not each.is_over]}"
+            assert not server.is_quiet, (
+                f"nobody looks after {[each.name for each in agents if not each.is_over and not each.is_gone]}"
+            )
             await asyncio.sleep(0.5)
             continue
         place = draws.randrange(len(workers))
@@ -72,7 +77,9 @@ async def history(world: World) -> None:
             run["status"] = "done"
         else:
             run["status"] = "done"
-    for agent in agents:
+    living = [each for each in agents if not each.is_gone]
+    gone = [each for each in agents if each.is_gone]
+    for agent in living:
         for question in (question for asked in agent.rounds for question in asked):
             outcome = agent.outcomes[question]
             if question.startswith(REFUSED):
@@ -82,15 +89,19 @@ async def history(world: World) -> None:
                 assert outcome == Succeeded({"a": answer_of(question)}) or (
                     isinstance(outcome, Succeeded) and outcome.answer == {"a": answer_of(question)}
                 ), f"{question} ended with {outcome}"
-    check.paid(provider, [question for agent in agents for asked in agent.rounds for question in asked])
+    for question in (question for agent in gone for asked in agent.rounds for question in asked):
+        assert provider.paid.pop(question, 0) <= 1, f"{question} was paid twice"
+    assert not store.changed, store.changed
+    check.paid(provider, [question for agent in living for asked in agent.rounds for question in asked])
     await asyncio.sleep(500.0)  # nothing is out of reach any more
     process, host = worker(is_immortal=True)
     await world.work(process, lambda: tick(host, store, "the last one"))
     status = host.status()
     told = {name: status[name] for name in ("waiting", "in_flight", "batches", "undelivered", "unclaimed")}
     assert not any(told.values()), status
-    assert not status["dead_letters"], status
-    left = {kind: rows for kind, rows in store.read().items() if kind in {"requests", "members", "batches", "inbox"}}
+    assert {each["thread"] for each in status["dead_letters"]} <= {each.name for each in gone}, status
+    unwanted = {"requests", "members", "batches", "inbox", "outbox"}
+    left = {kind: rows for kind, rows in store.read().items() if kind in unwanted}
     assert not left, f"rows were left: {left}"
     for each, _ in (*workers, (process, host)):
         await world.end(each)

@@ -14,6 +14,7 @@ from simulation.world import Dead, Fault, Plan, World
 
 HOSTS: dict[str, tuple[Places, Callable[[World], Awaitable[None]]]] = {
     "runner": (runner_history.PLACES, runner_history.history),
+    "runners": (runner_history.FLEET, runner_history.fleet),
     "batcher": (batcher_history.PLACES, batcher_history.history),
     "server": (server_history.PLACES, server_history.history),
     "jobs": (jobs_history.PLACES, jobs_history.history),

@@ -19,6 +19,8 @@ class SimStore(BaseStore):
         self._world = world
         self._place = place
         self.rows: dict[tuple[str, ...], dict[str, str]] = {}
+        self.changed: list[str] = []
+        """Outcomes that were written, and then written in another way: the first one counts."""
 
     def batch(self, ops: Iterable[Any]) -> list[Any]:
         raise AssertionError("the hosts are async")
@@ -46,7 +48,10 @@ class SimStore(BaseStore):
                     self.rows.pop(namespace, None)
                 return None
             case PutOp(namespace=namespace, key=key, value=value):
-                self.rows.setdefault(namespace, {})[key] = json.dumps(value)
+                rows, text = self.rows.setdefault(namespace, {}), json.dumps(value)
+                if namespace[-1] == "outcomes" and key in rows and json.loads(rows[key])["text"] != value["text"]:
+                    self.changed.append(f"{key}: {rows[key]} became {text}")
+                rows[key] = text
                 return None
             case GetOp(namespace=namespace, key=key):
                 text = self.rows.get(namespace, {}).get(key)

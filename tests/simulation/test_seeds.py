@@ -20,6 +20,14 @@ SEEDS = {
             Fault("store", 37, "lose"),
         ),
     ),
+    "a run ended with a batch open whose outcomes an earlier process had written": Plan(
+        "runner", 935, (Fault("saver", 8, "slow", 5.0), Fault("store", 54, "die after"), Fault("provider", 12, "lose"))
+    ),
+    "a run ended with a batch open that an earlier process had closed": Plan(
+        "runner",
+        935,
+        (Fault("saver", 8, "slow", 5.0), Fault("store", 55, "die after"), Fault("provider", 11, "outage", 40.0)),
+    ),
     "a server that was gone for minutes left a bridge without a next tick": Plan(
         "server", 16, (Fault("server", 1, "outage", 400.0),)
     ),

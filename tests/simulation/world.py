@@ -9,6 +9,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -21,10 +22,13 @@ Kind = Literal[
     "lose",  # it is done, and its answer is lost
     "half",  # a store does half of it
     "late",  # a provider creates the batch long after the call has failed
+    "twice",  # a provider creates the batch twice, its answer is lost, and it lists the batches only later
     "outage",  # it fails, and so do all calls of its place for a while
     "slow",  # it takes long
     "die",  # its process dies before it
     "die after",  # its process dies when it is done
+    "pause",  # its process is paused before it, at once or as soon as it runs no graph
+    "pause after",  # its process is paused when it is done
 ]
 
 
@@ -65,6 +69,9 @@ class Process:
     number: int
     is_dead: bool = False
     is_immortal: bool = False
+    is_paused: bool = False
+    may_pause: Callable[[], bool] = lambda: True
+    shelf: list[asyncio.Handle] = field(default_factory=list)
     tasks: set[SimTask] = field(default_factory=set)
     died: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -92,6 +99,7 @@ class World:
         self._faults = {(each.place, each.number): each for each in plan.faults if each.place != "step"}
         self._deaths = {each.number for each in plan.faults if each.place == "step"}
         self._down: dict[str, float] = {}
+        self._pauses: list[Fault] = []
         self.fired: list[Fault] = []
         self._pace = self.random.choice((0.0, 0.001, 0.05, 1.0))
         self._is_one_machine = self.random.random() < 0.8
@@ -157,10 +165,31 @@ class World:
         if not process.is_dead and not process.is_immortal:
             self.trace.append((self.loop.time(), "died", process.number))
             process.is_dead = True
+            self._go_on(process)
             process.died.set()
+
+    def pause(self, process: Process, seconds: float) -> None:
+        """Stop a process for a while: its clocks go on, and nothing of it runs. Calls on their way wait with it.
+
+        One that runs a graph is not stopped: LangGraph's checkpoints know no owner, so two that run a thread are apart.
+        """
+        if process.is_dead or process.is_paused or process.is_immortal:
+            return
+        self.trace.append((self.loop.time(), "paused", process.number))
+        process.is_paused = True
+        self.loop.frozen += 1
+        self.loop.call_later(seconds, self._go_on, process, context=Context())
+
+    def _go_on(self, process: Process) -> None:
+        if process.is_paused:
+            process.is_paused = False
+            self.loop.frozen -= 1
+            shelf, process.shelf = process.shelf, []
+            self.loop.thaw(shelf)
 
     async def _bury(self, process: Process) -> None:
         process.is_dead = True
+        self._go_on(process)
         for _ in range(1000):
             left = sorted((each for each in process.tasks if not each.done()), key=lambda each: each.number)
             if not left:
@@ -190,6 +219,7 @@ class World:
         *,
         half: Callable[[], object] | None = None,
         late: Callable[[], object] | None = None,
+        twice: Callable[[float], object] | None = None,
         fails: Callable[[str], Exception] = Blip,
         loses: Callable[[str], Exception] = Blip,
     ) -> T:
@@ -201,6 +231,7 @@ class World:
             work: Its effect, at one moment.
             half: Half of its effect.
             late: Called some time after a call that has failed, as its effect.
+            twice: Called after its effect with the seconds of the fault: the same once more.
             fails: What it raises when nothing was done.
             loses: What it raises when it was, or may have been.
         """
@@ -216,6 +247,10 @@ class World:
         else:
             self.trace.append(told)
         kind = None if fault is None else fault.kind
+        if fault is not None and kind in ("pause", "pause after"):
+            self._pauses.append(fault)
+        if self._pauses and self._pauses[0].kind == "pause":
+            await self._pause_now(process)
         if kind == "die" and not process.is_immortal:
             self.kill(process)
             raise Dead
@@ -232,14 +267,24 @@ class World:
             self.loop.call_later(fault.seconds, late)
             raise loses(f"{verb} of {place} timed out")
         result = work()
+        if self._pauses and self._pauses[0].kind == "pause after":
+            await self._pause_now(process)
+        if kind == "twice" and twice is not None and fault is not None:
+            twice(fault.seconds)
+            raise loses(f"the answer of {place} to {verb} was lost, and it was done twice")
         if kind == "die after" and not process.is_immortal:
             self.kill(process)
             raise Dead
         await self._travel(0.0)
         self._check(process)
-        if kind in ("lose", "half", "late"):
+        if kind in ("lose", "half", "late", "twice"):
             raise loses(f"the answer of {place} to {verb} was lost")
         return result
+
+    async def _pause_now(self, process: Process) -> None:
+        if process.may_pause():
+            self.pause(process, self._pauses.pop(0).seconds)
+            await asyncio.sleep(0)
 
     async def _travel(self, seconds: float) -> None:
         draw = self.random.random()

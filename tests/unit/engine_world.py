@@ -7,7 +7,7 @@ from fakes import FakeProvider, FakeStore, Fuse, at, ended, request
 
 from batch_bridge._core.models import Cancelled, Errored, InProgress, Measure, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._engine.waiting.ladder import Ladder
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._ledger.make import budgeted, durable
@@ -90,8 +90,7 @@ class World:
             self.provider,
             FlushPolicy(max_requests=3),
             ledger,
-            attempts=self.attempts,
-            ladder=self.deadline,
+            EngineSettings(attempts=self.attempts, ladder=self.deadline),
         )
         await self.engine.open(self.now())
         return set(await self.engine.collect(REQUESTS, self.now()))

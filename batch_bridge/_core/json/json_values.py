@@ -24,6 +24,21 @@ _STRICT: Final = (
     | orjson.OPT_APPEND_NEWLINE
 )
 
+
+class Written:
+    """A JSON value as its bytes: a snapshot, which is not written a second time."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def read(self) -> JSON:
+        """Return the value, the reader's own."""
+        value: JSON = orjson.loads(self.data)
+        return value
+
+
 Default = Callable[[object], "Mapping[str, object] | None"]
 
 

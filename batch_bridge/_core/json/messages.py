@@ -12,7 +12,7 @@ import orjson
 from langchain_core.messages import AIMessage, BaseMessage, message_to_dict, messages_from_dict
 
 from batch_bridge._core.json import text as _text
-from batch_bridge._core.json.json_values import serialize, to_json
+from batch_bridge._core.json.json_values import Written, serialize, to_json
 from batch_bridge._core.models import JSON
 
 T = TypeVar("T")
@@ -27,16 +27,18 @@ def encode(value: object, *, what: str = "the item") -> JSON:
     Raises:
         JSONError: It holds something that JSON cannot carry.
     """
-    return to_json(value, default=_message, what=what)
+    return value.read() if type(value) is Written else to_json(value, default=_message, what=what)
 
 
 def encode_bytes(value: object) -> tuple[bytes, bool]:
-    """Return a value that may hold messages as JSON's bytes, and whether it is a list of dicts that holds none.
+    """Return a value that may hold messages as JSON's bytes, and whether it is a list of dicts, and holds none.
 
     Raises:
         JSONError: It holds something that JSON cannot carry.
     """
-    is_conversation = type(value) is list
+    if type(value) is Written:
+        return value.data, False
+    is_conversation = type(value) is list and bool(value)
     is_flat = is_conversation
     for message in value if is_conversation else ():  # type: ignore[attr-defined]
         if type(message) is not dict:

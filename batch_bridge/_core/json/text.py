@@ -58,6 +58,14 @@ def write(value: object) -> bytes:
         return _deep.write(value).encode()
 
 
+def write_again(value: object) -> bytes:
+    """Write a JSON value that `orjson` has read: so it is plain, but for its depth."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return write(value)
+
+
 def is_plain(value: object) -> bool:
     """Return whether every JSON reader and writer on the way keeps a value: LangGraph's, its server's and the stores'.
 

@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeGuard
-from uuid import UUID
 
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.durations import is_duration, read_seconds
@@ -31,6 +30,7 @@ from batch_bridge.errors import LedgerError
 MARKER: Final = "batch_bridge"
 VERSION: Final = 1
 _ID: Final = re.compile("[0-9A-Za-z_-]{1,64}")
+_UUID: Final = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 """A request's id: 32 hex digits as `wait` makes them, or a name that can be no path and no pattern."""
 _LONGEST_NAME: Final = 1000
 """Characters of the name of a bridge, a tenant or an asker."""
@@ -139,10 +139,7 @@ def _is_name(given: object) -> TypeGuard[str]:
 
 def is_uuid(given: object) -> TypeGuard[str]:
     """Return whether this may be the id of a server's thread or run, which becomes part of a path."""
-    try:
-        return isinstance(given, str) and str(UUID(given)) == given.lower()
-    except ValueError:
-        return False
+    return isinstance(given, str) and _UUID.fullmatch(given) is not None
 
 
 def _is_origin(given: object) -> bool:

@@ -19,7 +19,8 @@ from openai.types.responses import Response
 from pydantic import BaseModel, ValidationError
 
 from batch_bridge._core.json import text as _text
-from batch_bridge._core.models import JSON, Outcome
+from batch_bridge._core.json.json_values import Written
+from batch_bridge._core.models import Outcome, Succeeded
 from batch_bridge._dropin.asker import Asker
 from batch_bridge._dropin.openai.async_client import origin_of
 from batch_bridge._dropin.openai.request import CHAT, RESPONSES, Origin, fast_body
@@ -111,14 +112,14 @@ class _Way:
 
         return create
 
-    def _item(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> JSON:
+    def _item(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Written | None:
         if args or self.client._strict_response_validation or not _is_sdks(self.resource.create):  # noqa: SLF001
             return None
         body = fast_body(kwargs, self.fields, self.required)
         if body is None:
             return None
         self.family.note_headers(self.client, self.asker)
-        return self.origin.item(self.endpoint, body)
+        return self.origin.written(self.endpoint, body)
 
     def _read(self, ended: tuple[str, Outcome]) -> Any:
         """Return the answer as the SDK's type, of the caller's own: a node that is run again gets it once more.
@@ -126,7 +127,9 @@ class _Way:
         Where the answer is what the SDK says it is, validation makes the same object as the SDK's own reading, which
         asks less of the answer and takes ten times as long.
         """
-        data = _text.write(answer_of(self.client, self.endpoint, ended))
+        answer, outcome = answer_of(self.client, self.endpoint, ended), ended[1]
+        is_known = isinstance(outcome, Succeeded) and outcome.is_plain
+        data = _text.write_again(answer) if is_known else _text.write(answer)
         try:
             return self.cast_to.model_validate_json(data, strict=True)
         except ValidationError:

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+import orjson
 from openai import NotGiven
 
 from batch_bridge._core.headers import deciding
-from batch_bridge._core.json.json_values import to_json
+from batch_bridge._core.json.json_values import Written, serialize, to_json
 from batch_bridge._core.models import JSON
 from batch_bridge.errors import JSONError
 
@@ -71,6 +72,13 @@ class Origin:
         elif endpoint == _MODERATIONS and "model" not in body:
             body = {**body, "model": _MODERATION_MODEL}
         return {"method": "POST", "url": endpoint, "body": body, "client": self.client}
+
+    def written(self, endpoint: str, body: bytes) -> Written:
+        """Return what `item` does for a body that is written already; it has a model."""
+        if self.deployment is not None:
+            return Written(orjson.dumps(self.item(endpoint, orjson.loads(body))))
+        line = b'{"method":"POST","url":%b,"body":%b,"client":%b}'
+        return Written(line % (orjson.dumps(endpoint), body, orjson.dumps(self.client)))
 
 
 def refusal(options: Any, *, stream: bool, usual: Mapping[str, object]) -> str | None:
@@ -141,7 +149,7 @@ def body_of(options: Any) -> Body:
     return to_json(given, default=_plain, what="the request")  # type: ignore[return-value]  # a dict stays one
 
 
-def fast_body(arguments: Mapping[str, Any], fields: frozenset[str], required: frozenset[str]) -> Body | None:
+def fast_body(arguments: Mapping[str, Any], fields: frozenset[str], required: frozenset[str]) -> bytes | None:
     """Return the body for plain keyword arguments of a `create`, without the SDK's own way there, which costs more.
 
     Args:
@@ -150,7 +158,7 @@ def fast_body(arguments: Mapping[str, Any], fields: frozenset[str], required: fr
         required: Those of them that must be there.
 
     Returns:
-        `None` if anything about them is not plain: then the SDK's own way is right.
+        The body as JSON; `None` if anything about them is not plain: then the SDK's own way is right.
     """
     body: dict[str, Any] = {}
     for name, value in arguments.items():
@@ -162,8 +170,11 @@ def fast_body(arguments: Mapping[str, Any], fields: frozenset[str], required: fr
             return None
     if body.get("stream") or not required <= body.keys():
         return None
+    data = serialize(body)
+    if data is not None:
+        return data
     try:
-        return to_json(body, what="the request")  # type: ignore[return-value]  # a dict stays one
+        return orjson.dumps(to_json(body, what="the request"))
     except JSONError:
         return None
 

@@ -5,6 +5,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias, get_args
 from weakref import WeakValueDictionary, ref
@@ -26,6 +27,7 @@ from batch_bridge._host.loop_thread import LoopThread
 from batch_bridge._node.wait import DEFAULT, Named
 from batch_bridge.batcher import Batcher, OnPending
 from batch_bridge.batcher._inside import Inside
+from batch_bridge.bridge import Bridge
 from batch_bridge.errors import RunFileError, UnsupportedCallError
 from batch_bridge.providers.azure import AzureOpenAIBatch
 from batch_bridge.providers.openai import OpenAIBatch
@@ -43,20 +45,75 @@ _READS: Final = frozenset({"get", "head", "options"})
 """HTTP methods that only read: nothing is billed for them, and nothing is pooled."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatcherSettings:
+    """What the shared Batchers of one `wrap_openai` are made with; its arguments, as they were given.
+
+    Attributes:
+        flush: When they send what waits.
+        poll_interval: The longest pause between two polls of one batch.
+        path: The SQLite file that makes them durable.
+        on_pending: Whether calls wait.
+        provider: Who answers; by default one with the client's settings.
+        mode: Their lane.
+        ladder: Several lanes instead.
+    """
+
+    flush: FlushPolicy | None = None
+    poll_interval: Duration = _POLL_INTERVAL
+    path: str | os.PathLike[str] | None = None
+    on_pending: OnPending = "wait"
+    provider: Provider | None = None
+    mode: Mode | None = None
+    ladder: Sequence[LaneName] | None = None
+
+    def __post_init__(self) -> None:
+        _check_choice("on_pending", self.on_pending, get_args(OnPending))
+        if self.flush is not None and not isinstance(self.flush, FlushPolicy):
+            raise TypeError(f"wrap_openai(flush={self.flush!r}) is not a policy; pass flush=FlushPolicy(max_idle=…, …)")
+        object.__setattr__(self, "poll_interval", _interval(self.poll_interval))
+
+    def check(self, batcher: object) -> None:
+        """Check that these fit what answers.
+
+        Raises:
+            ValueError: It is a Batcher, which has them for itself; or pending requests have no file.
+        """
+        if not isinstance(batcher, Batcher):
+            if self.on_pending == "raise" and self.path is None:
+                raise ValueError(
+                    'wrap_openai(on_pending="raise") needs a file for pending requests; pass path="batches.db"'
+                )
+            return
+        own = ("flush", "poll_interval", "path", "on_pending", "provider")
+        usual = BatcherSettings()
+        if names := [f"{name}=" for name in own if getattr(self, name) != getattr(usual, name)]:
+            raise ValueError(
+                f"wrap_openai(client, Batcher(…), {', '.join(names)}): a Batcher has its own; pass it to the "
+                "Batcher instead"
+            )
+
+    def batcher(self, provider: Provider | None, name: str, inside: Inside) -> Batcher:
+        """Return a new Batcher with these settings."""
+        bridge = Bridge(
+            provider,
+            name=name,
+            flush=self.flush or FlushPolicy(max_idle=1.0),
+            poll_interval=self.poll_interval,
+            mode=self.mode,
+            ladder=self.ladder,
+        )
+        return Batcher(bridge, path=self.path, on_pending=self.on_pending, _inside=inside)
+
+
 class SharedClientState:
     """The settings of one `wrap_openai`, and what goes with them.
 
     Args:
-        batcher: See `wrap_openai`, as for the others.
+        batcher: See `wrap_openai`.
+        settings: Of the shared Batchers.
         unsupported: What becomes of calls that a batch cannot hold.
-        flush: Of the shared Batcher.
-        poll_interval: Of the shared Batcher.
-        path: Of the shared Batcher.
-        on_pending: Of the shared Batcher.
-        provider: Of the shared Batcher.
         deadline: Of each call.
-        mode: Of the shared Batcher.
-        ladder: Of the shared Batcher.
         most_open: Shared Batchers that are kept open while nothing waits for them.
 
     Raises:
@@ -66,58 +123,23 @@ class SharedClientState:
 
     def __init__(
         self,
-        *,
         batcher: str | Named | Batcher | None,
+        settings: BatcherSettings,
+        *,
         unsupported: Unsupported,
-        flush: FlushPolicy | None,
-        poll_interval: Duration,
-        path: str | os.PathLike[str] | None,
-        on_pending: OnPending,
-        provider: Provider | None,
         deadline: Within,
-        mode: Mode | None = None,
-        ladder: Sequence[LaneName] | None = None,
         most_open: int = _MOST_OPEN,
     ) -> None:
         self._most_open = most_open
-        for name, value, known in (
-            ("unsupported", unsupported, get_args(Unsupported)),
-            ("on_pending", on_pending, get_args(OnPending)),
-        ):
-            if value not in known:
-                raise ValueError(f"wrap_openai({name}={value!r}): pass {' or '.join(map(repr, known))}")
+        _check_choice("unsupported", unsupported, get_args(Unsupported))
         check_batcher(batcher, what="wrap_openai")
-        if flush is not None and not isinstance(flush, FlushPolicy):
-            raise TypeError(f"wrap_openai(flush={flush!r}) is not a policy; pass flush=FlushPolicy(max_idle=…, …)")
-        poll_interval = _interval(poll_interval)
-        if isinstance(batcher, Batcher):
-            given = {
-                "flush": flush is not None,
-                "poll_interval": poll_interval != _POLL_INTERVAL,
-                "path": path is not None,
-                "on_pending": on_pending != "wait",
-                "provider": provider is not None,
-            }
-            if names := [f"{name}=" for name, is_given in given.items() if is_given]:
-                raise ValueError(
-                    f"wrap_openai(client, Batcher(…), {', '.join(names)}): a Batcher has its own; pass it to the "
-                    "Batcher instead"
-                )
-        elif on_pending == "raise" and path is None:
-            raise ValueError(
-                'wrap_openai(on_pending="raise") needs a file for pending requests; pass path="batches.db"'
-            )
+        settings.check(batcher)
         self._batcher = batcher
+        self._settings = settings
         self._deadline = duration(deadline)
         self._unsupported = unsupported
-        self._flush = flush or FlushPolicy(max_idle=1.0)
-        self._poll_interval = poll_interval
-        self._mode = mode
-        self._ladder = ladder
-        self._path = path
-        self._on_pending = on_pending
-        self._provider = provider or getattr(batcher, "provider", None)
-        self._askers: MutableMapping[ClientIdentity, Asker] = {} if path is not None else WeakValueDictionary()
+        self._provider = settings.provider or getattr(batcher, "provider", None)
+        self._askers: MutableMapping[ClientIdentity, Asker] = {} if settings.path is not None else WeakValueDictionary()
         self._opened: OrderedDict[ClientIdentity, ref[Asker]] = OrderedDict()
         self._place = LoopThread("batcher wrap_openai", is_shared=True)
         self._warned: set[str] = set()
@@ -171,7 +193,8 @@ class SharedClientState:
 
     def note_headers(self, client: Any, asker: Asker) -> None:
         """Warn that a client's own headers and query are not the bridge's."""
-        if (deciding(client._custom_headers) or client._custom_query) and asker.waits():  # noqa: SLF001
+        headers, query = client._custom_headers, client._custom_query  # noqa: SLF001
+        if (query or (headers and deciding(headers))) and asker.waits():
             self.warn(
                 "the default headers and query of a wrapped client are not sent from a node, where the bridge "
                 "uses its own "
@@ -187,24 +210,15 @@ class SharedClientState:
     def _make(self, provider: Provider | None, identity: ClientIdentity) -> Batcher:
         self._end_idle(identity)
         try:
-            return Batcher(
-                provider,
-                name=self._batcher if isinstance(self._batcher, str) else getattr(self._batcher, "name", DEFAULT),
-                flush=self._flush,
-                poll_interval=self._poll_interval,
-                path=self._path,
-                on_pending=self._on_pending,
-                mode=self._mode,
-                ladder=self._ladder,
-                _inside=Inside(place=self._place),
-            )
+            name = self._batcher if isinstance(self._batcher, str) else getattr(self._batcher, "name", DEFAULT)
+            return self._settings.batcher(provider, name, Inside(place=self._place))
         except RunFileError as error:
             other = next((each for each, asker in tuple(self._askers.items()) if asker.is_open), None)
             if other is None:
                 raise
             raise RunFileError(
-                f"wrap_openai(…, path={os.fspath(self._path or '')!r}): a copy of this client has the file open, and "
-                f"differs in {identity.difference(other)}, so they cannot share it; use a file for each, "
+                f"wrap_openai(…, path={os.fspath(self._settings.path or '')!r}): a copy of this client has the file "
+                f"open, and differs in {identity.difference(other)}, so they cannot share it; use a file for each, "
                 "wrap_openai(client.with_options(…), path=…), or close() the other one first"
             ) from error
 
@@ -223,6 +237,11 @@ class SharedClientState:
                 f"more than {self._most_open} copies of a client wait for separate batches, because they differ in "
                 "account, address or default headers; calls that share a client share a batch"
             )
+
+
+def _check_choice(name: str, value: object, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ValueError(f"wrap_openai({name}={value!r}): pass {' or '.join(map(repr, known))}")
 
 
 def _interval(given: object) -> timedelta:

@@ -24,7 +24,7 @@ from batch_bridge._dropin.openai.async_client import origin_of
 from batch_bridge._dropin.openai.fast_path import shorten
 from batch_bridge._dropin.openai.request import ENDPOINTS, RAW, given_headers
 from batch_bridge._dropin.openai.response import answer_of, response
-from batch_bridge._dropin.openai.shared_state import SharedClientState, Unsupported
+from batch_bridge._dropin.openai.shared_state import BatcherSettings, SharedClientState, Unsupported
 from batch_bridge._node.wait import Named
 from batch_bridge.batcher import Batcher, OnPending
 from batch_bridge.providers.openai._clients import identity_of
@@ -92,18 +92,16 @@ def wrap_openai(
         raise ValueError("wrap_openai: this client is already wrapped; wrap the original one")
     lanes = resolve_ladder(ladder, mode, what="wrap_openai")
     resolved = "batch" if lanes else resolve_mode(mode, what="wrap_openai")
-    family = SharedClientState(
-        batcher=batcher,
-        unsupported=unsupported,
+    settings = BatcherSettings(
         flush=flush,
         poll_interval=poll_interval,
         path=path,
         on_pending=on_pending,
         provider=provider,
-        deadline=deadline,
         mode=None if mode == "realtime" else mode,
         ladder=ladder,
     )
+    family = SharedClientState(batcher, settings, unsupported=unsupported, deadline=deadline)
     if resolved == "realtime":
         return cast("ClientT", client.copy())
     return cast("ClientT", _hook(client, client.copy(), family))

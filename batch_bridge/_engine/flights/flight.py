@@ -29,6 +29,7 @@ class Flight:
         doubtful: `submit` may have taken effect though we did not see it: look before sending again.
         inherited: A process before this one began it, so some of its outcomes may be written already.
         caught_up: Whether these were looked up, and are settled here too.
+        is_held: Somebody looks after it at this moment.
         waiting: Its requests that a caller in this process waits for; queued again if the intent is withdrawn.
         wanted: Its requests that a caller in this process waits for, once it is submitted: they may be sent again.
         refused: Requests that a caller waits for, and that cannot be sent any more if the intent is withdrawn.
@@ -67,6 +68,7 @@ class Flight:
     doubtful: bool = False
     inherited: bool = False
     caught_up: bool = False
+    is_held: bool = False
     waiting: dict[str, Waiting] = field(default_factory=dict)
     wanted: set[str] = field(default_factory=set)
     refused: dict[str, Errored | Expired] = field(default_factory=dict)

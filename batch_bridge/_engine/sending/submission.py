@@ -132,9 +132,11 @@ class Sender:
     ) -> None:
         # Up to here they were in the queue: its turn may come late, and what was given up meanwhile is not sent.
         state, queue = self._state, self._state.opened()
+        if not await state.is_still_owner(None, now):
+            return  # what it begins would take the place of what another process has begun
         deduplication = state.deduplication_in(lane)
         asked = {each.id: each for each in await state.ledger.requests([each.id for each in planned])}
-        left = [each for each in planned if each.id in queue]
+        left = queue.still_there(planned)
         shares = deduplication is not None and deduplication.dedupe
         gives_up = partial(is_too_late, state, lane, now=now)
         admitted = state.till.admit(left, asked, state.answers_in(lane), now, gives_up=gives_up, shares=shares)
@@ -158,14 +160,14 @@ class Sender:
         prefixes: tuple[str, ...],
     ) -> None:
         state = self._state
-        ids = tuple(request.id for request in members)
+        ids = tuple([request.id for request in members])
         deduplication = state.deduplication_in(lane)
         keys, shared = (
-            (tuple(each.key for each in members), deduplication.dedupe) if deduplication is not None else ((), False)
+            (tuple([each.key for each in members]), deduplication.dedupe) if deduplication is not None else ((), False)
         )
         tries, is_new = state.ledger.tries, not state.ledger.has_tries
         key = batch_key(state.name, members, None if is_new else lambda each: len(tries(each)))
-        asked_at, size = min(each.queued_at for each in members), sum(each.bytes for each in members)
+        asked_at, size = min([each.queued_at for each in members]), sum([each.bytes for each in members])
         name, group = lane_of_group(members[0].group)
         own = members[0].deadline if state.ladder is None else state.ladder.deadline_of(members)
         terms = Terms(asked_at, size, name, own, prefixes, members[0].barred)  # the others are of its kind
@@ -204,7 +206,7 @@ class Sender:
         provider = state.who(intent)
         if intent.prepared is None:
             prepared = await self._ask(flight, intent, now, lambda: provider.prepare(intent.key, requests))
-            if prepared is None:
+            if prepared is None or not await state.is_still_owner(flight, now):  # an upload takes long
                 return
             intent = replace(intent, prepared=prepared[0])
             await state.ledger.prepared(intent)
@@ -324,6 +326,8 @@ class Sender:
         batch = SubmittedBatch(
             intent.key, intent.members, intent.group, now, handle, intent.keys, intent.shared, intent.terms
         )
+        if not await state.is_still_owner(flight, now):
+            return  # another process has found it, and may have settled it
         await self._settler.catch_up(flight)
         batch = replace(batch, elsewhere=tuple(flight.answered_elsewhere))
         if not state.flights.open_of(flight):  # all were cancelled meanwhile
@@ -378,6 +382,8 @@ class Sender:
         except Exception as error:  # noqa: BLE001  # it could not look, and the batch may be there: as in `poll`
             await self._settler.could_not_look(flight, error, now)
         else:
+            if not await state.is_still_owner(flight, now):
+                return  # what it withdraws may be what another process has begun
             if found:
                 logger.warning(
                     "%s: adopted batch %s, whose submission was interrupted",
@@ -438,7 +444,10 @@ class Sender:
             settled |= refused.keys()
             state.tell_settled(intent.key, refused)
         await state.ledger.drop(settled)
-        await state.ledger.withdraw(intent.key)
+        if flight.inherited and await state.ledger.closed_among([intent.key]):  # it had failed, and was closed
+            await state.ledger.finish(intent.key)
+        else:
+            await state.ledger.withdraw(intent.key)
         await state.drop_trace(intent.key)
         state.flights.remove(flight)
         state.till.release(intent.key)

@@ -1,11 +1,12 @@
 """How an ended batch is settled: every one of its requests gets exactly one outcome, whatever the provider said."""
 
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import TypeAlias
 
 from batch_bridge._core import outcomes as _outcome
-from batch_bridge._core.models import Attempt, Ended, FailureKind, Intent, Outcome, SubmittedBatch
+from batch_bridge._core.models import Attempt, Ended, FailureKind, Intent, Outcome, SubmittedBatch, Succeeded
 from batch_bridge._core.policy.resubmission import Resubmission
 from batch_bridge._core.policy.resubmission import final as with_tries
 from batch_bridge._core.wording.log import about, logger_of
@@ -15,6 +16,7 @@ logger = logger_of(__name__)
 
 IdAndOutcome: TypeAlias = tuple[str, Outcome]
 Seen: TypeAlias = Callable[[Iterable[IdAndOutcome]], None]
+Rescue: TypeAlias = Callable[[Collection[str]], Awaitable[Collection[str]]]
 
 
 class ReadError(Exception):
@@ -40,6 +42,7 @@ async def settle(
     failures: Counter[FailureKind] | None = None,
     seen: Seen | None = None,
     ended_as: Callable[[Mapping[str, Outcome]], None] | None = None,
+    rescue: Rescue | None = None,
 ) -> Counter[str]:
     """Write one outcome for each request of a batch, and return how many there are of each kind.
 
@@ -51,6 +54,7 @@ async def settle(
     `failures` is given those of the outcomes that it writes.
     `ended_as` is told of the outcomes that stand, once they are written.
     `seen` is told of the outcomes as they are read, from the provider or the ledger, also of those that are put aside.
+    `rescue` settles requests that are about to fail, if it can, with answers from elsewhere, and returns which.
 
     Raises:
         ReadError: The provider broke off; the batch must be polled again.
@@ -59,6 +63,17 @@ async def settle(
     missing = set(batch.members).difference(settled)
     kinds: Counter[str] = Counter(settled.values())
     strange = 0
+    write = partial(
+        _write,
+        ledger,
+        kinds,
+        failures,
+        inherited=inherited,
+        again=again,
+        seen=seen,
+        ended_as=ended_as,
+        rescue=rescue,
+    )
     async for chunk in chunks(ended.outcomes, ledger.chunk):
         if seen is not None:
             seen(chunk)
@@ -73,7 +88,7 @@ async def settle(
                     fresh[request_id] = outcome
                 elif request_id not in settled:
                     strange += 1
-        await _write(ledger, fresh, kinds, failures, inherited=inherited, again=again, seen=seen, ended_as=ended_as)
+        await write(fresh)
     if strange:
         logger.warning(
             "batch %s: set aside %d results that are duplicates or belong to no request of the batch",
@@ -84,7 +99,7 @@ async def settle(
     rest = [each for each in batch.members if each in missing] if missing else []
     for start in range(0, len(rest), ledger.chunk):
         unnamed = dict.fromkeys(rest[start : start + ledger.chunk], ended.missing)
-        await _write(ledger, unnamed, kinds, failures, inherited=inherited, again=again, seen=seen, ended_as=ended_as)
+        await write(unnamed)
     return kinds
 
 
@@ -124,14 +139,15 @@ async def chunks(outcomes: AsyncIterable[IdAndOutcome], most: int) -> AsyncItera
 
 async def _write(
     ledger: Ledger,
-    fresh: dict[str, Outcome],
     kinds: Counter[str],
     failures: Counter[FailureKind] | None,
+    fresh: dict[str, Outcome],
     *,
     inherited: bool,
     again: Resubmission | None,
     seen: Seen | None,
     ended_as: Callable[[Mapping[str, Outcome]], None] | None,
+    rescue: Rescue | None,
 ) -> None:
     known = await ledger.outcomes(tuple(fresh)) if inherited else {}
     if not known and _outcome.are_answers(fresh.values()):  # none is sent again
@@ -140,6 +156,7 @@ async def _write(
             ended_as(fresh)
         kinds.update({"succeeded": len(fresh)} if fresh else {})
         return
+    await _rescue(fresh, known, kinds, rescue)
     final: dict[str, Outcome] = {}
     tried: dict[str, Attempt] = {}
     for request_id, outcome in fresh.items():
@@ -160,3 +177,15 @@ async def _write(
     kinds.update(map(_outcome.kind, final.values()))
     if failures is not None:
         failures.update(_outcome.failures_of(final.values()))
+
+
+async def _rescue(
+    fresh: dict[str, Outcome], known: Mapping[str, Outcome], kinds: Counter[str], rescue: Rescue | None
+) -> None:
+    """Take out of a batch's outcomes those of requests that have answers from elsewhere."""
+    if rescue is None:
+        return
+    failing = [each for each, outcome in fresh.items() if each not in known and not isinstance(outcome, Succeeded)]
+    for request_id in await rescue(failing):
+        del fresh[request_id]
+        kinds["succeeded"] += 1

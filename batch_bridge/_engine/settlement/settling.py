@@ -36,6 +36,7 @@ from batch_bridge._engine.flights.flight import LONGEST_PAUSE, Flight, first_pau
 from batch_bridge._engine.intake import LATE_IN_FLIGHT, judge
 from batch_bridge._engine.settlement import polling as _looks
 from batch_bridge._engine.settlement.outcome_writer import ReadError, chunks, settle, settle_early
+from batch_bridge._engine.settlement.rescue import Rescuer
 from batch_bridge._engine.spending import lane_of
 from batch_bridge._engine.state import State
 from batch_bridge.errors import BadPollResultError, BatchFailed, ProviderUnavailable
@@ -53,6 +54,7 @@ class Settler:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._rescuer = Rescuer(state, self)
 
     # -- while a batch runs --------------------------------------------------------------------------------------
 
@@ -60,14 +62,7 @@ class Settler:
         """Ask how a batch is, and settle what is known."""
         state, flight.is_looking = self._state, False
         try:
-            sent = tuple(lines(batch)) if batch.shared else batch.members
-            deduplication = state.deduplication_in(state.lane_of(batch))
-            remember = deduplication.remember(now) if deduplication is not None else None
-            told = () if flight.inherited else flight.settled  # what was settled may not have been kept
-            reply = await spread(
-                await state.who(batch).poll(batch.handle, sent), batch, remember, told, state.ledger.chunk
-            )
-            reply = await self._with_costs(flight, reply)
+            reply = await self.look(flight, batch, now)
         except BatchFailed as error:
             self._note_pace(flight, now)
             await self.fail(flight, Errored(str(error), code=error.code), now, error)
@@ -84,6 +79,16 @@ class Settler:
                 await self._end(flight, reply, now)
             else:
                 await self._note(flight, reply, now)
+
+    async def look(self, flight: Flight, batch: SubmittedBatch, now: datetime) -> InProgress | Ended:
+        """Ask how a batch is. Raises what its provider raises."""
+        state = self._state
+        sent = tuple(lines(batch)) if batch.shared else batch.members
+        deduplication = state.deduplication_in(state.lane_of(batch))
+        remember = deduplication.remember(now) if deduplication is not None else None
+        told = () if flight.inherited else flight.settled  # what was settled may not have been kept
+        reply = await spread(await state.who(batch).poll(batch.handle, sent), batch, remember, told, state.ledger.chunk)
+        return await self._with_costs(flight, reply)
 
     def _note_pace(self, flight: Flight, now: datetime) -> None:
         """Note how a batch's end was found; where webhooks come no more, the others are polled as usual again."""
@@ -114,6 +119,8 @@ class Settler:
         if reply.outcomes and is_overdue(flight):
             await self._keep(flight, reply.outcomes, now)
         elif reply.outcomes:
+            failing = [each for each, outcome in reply.outcomes if not isinstance(outcome, Succeeded)]
+            await self._rescuer.rescue(flight, now, failing)
             await self.settle_early(flight, reply.outcomes)
         flight.rings = reply.news is not None
         if reply.news is not None:
@@ -142,6 +149,10 @@ class Settler:
         if errored is not None:
             self._note_used(flight, [(each, errored) for each in self._state.flights.unsettled(flight)])
             await self.fail(flight, errored, now, error)
+        elif flight.inherited and isinstance(flight.batch, SubmittedBatch) and not flight.is_stopped:
+            await self.catch_up(flight)
+            if self._is_answered(flight):
+                await self._close_answered(flight, now)
 
     def _ring(self, flight: Flight, polled_at: datetime) -> None:
         """Have a batch polled in the next tick, and ask for one."""
@@ -156,7 +167,8 @@ class Settler:
         state, key = self._state, flight.batch.key
         fresh: dict[str, Outcome] = {}
         known = list(outcomes)
-        self._note_used(flight, known)
+        if not stands:  # else it is no answer of this batch
+            self._note_used(flight, known)
         for request_id, outcome in known:
             if state.flights.of(request_id) is flight and (stands or not self._may_come_back(flight, outcome)):
                 fresh.setdefault(request_id, final(outcome, state.ledger.tries(request_id), key))
@@ -182,8 +194,80 @@ class Settler:
         self._note_used(flight, outcomes.items())
         kinds = {request_id: _outcome.kind(outcome) for request_id, outcome in outcomes.items()}
         flight.settled.update(kinds)
+        flight.failed.update(_outcome.failures_of(outcomes.values()))
         self._note_kinds(flight, kinds)
         state.flights.settle_early(flight, outcomes)
+
+    async def finish(self, flight: Flight, now: datetime) -> None:
+        """Close a batch if a process before this one has written all outcomes of it, and died before it closed it."""
+        await self.catch_up(flight)
+        if not flight.is_held and self._state.flights.get(flight.batch.key) is flight and self._is_answered(flight):
+            flight.is_held = True
+            try:
+                await self._close_answered(flight, now)
+            finally:
+                flight.is_held = False
+
+    def _is_answered(self, flight: Flight) -> bool:
+        """Return whether nothing of a batch that has ended is left to do but to close it."""
+        has_ended = "cancelled" not in flight.settled.values()  # by us, perhaps: then the provider may work on
+        is_plain = isinstance(flight.batch, SubmittedBatch) and not flight.is_stopped and not flight.answered_elsewhere
+        return flight.inherited and is_plain and has_ended and not self._state.flights.open_of(flight)
+
+    async def _close_answered(self, flight: Flight, now: datetime) -> None:
+        """Close a batch by what the ledger knows: what its provider would say is written already."""
+        state, batch = self._state, flight.batch
+        assert isinstance(batch, SubmittedBatch)  # noqa: S101  # as `_is_answered` says
+        usage = None if flight.account is None else flight.account.usage()
+        kinds = Counter(flight.settled.values())
+        await self._close(flight, kinds, usage, now, resubmitted=0)
+        if not batch.terms.lane:
+            state.quota_controller.ended(batch.group, batch.terms.bytes, None, whole=False)
+        state.standstill.moved()
+        logger.info(
+            "%s: batch %s was settled by an earlier process, and is closed: %s",
+            state.name,
+            batch.key,
+            dict(kinds),
+            extra=about(bridge=state.name, batch=batch.key),
+        )
+        await self._tell_ended(flight, (), {}, usage)
+        state.settled += batch.members  # the process that settled them may not have told who asked
+        state.unreleased.append(batch)
+
+    async def finish_closed(self, batch: SubmittedBatch, closed: Closed) -> None:
+        """Tidy up after a process that has closed a batch, and died before it had deleted its rows and said so."""
+        state = self._state
+        await state.ledger.finish(batch.key)
+        known = await state.ledger.settled(batch.members)
+        requests = tuple(each for each in batch.members if each in known)
+        state.settled += requests
+        state.unreleased.append(batch)
+        if state.on_event is not None:
+            cost = await state.till.cost(await state.till.lines_in(batch.key)) if state.tells_cost else None
+            state.on_event(
+                events.Settled(
+                    bridge=state.name,
+                    batch=batch.key,
+                    requests=requests,
+                    outcomes=closed.outcomes,
+                    ended=True,
+                    usage=closed.usage,
+                    cost=cost,
+                )
+            )
+
+    async def release(self) -> None:
+        """Have providers delete what they keep of batches that were closed by what the ledger knew."""
+        state = self._state
+        if not state.unreleased:
+            return
+        try:
+            await state.check_owner()  # another process may read the files
+        except ProviderUnavailable:
+            return
+        batches, state.unreleased = state.unreleased, []
+        await state.each(batches, self._release)
 
     async def _tell_read(self, flight: Flight) -> None:
         """Report what was read of a batch whose reading broke off: it need not wait for the rest."""
@@ -346,7 +430,8 @@ class Settler:
         for other, kept in moved.items():
             await self.catch_up(other)
             fresh = {each: kept[each] for each in kept if state.flights.of(each) is other}
-            await self.give_up(other, fresh, now, by=flight)
+            if fresh:
+                await self.give_up(other, fresh, now, by=flight)
         return paid
 
     async def give_up(
@@ -362,13 +447,15 @@ class Settler:
             now: The time.
             by: The batch that has answered them, which they had left.
         """
-        state, batch, changed = self._state, flight.batch, list[SubmittedBatch]()
+        state, batch, changed = self._state, flight.batch, list[Intent | SubmittedBatch]()
         is_last = state.flights.open_of(flight) == len(outcomes)
+        elsewhere = batch.elsewhere if by is None else (*batch.elsewhere, *outcomes)
         if isinstance(batch, SubmittedBatch):
             left = "cancelled" if is_last and not batch.left else batch.left
-            elsewhere = batch.elsewhere if by is None else (*batch.elsewhere, *outcomes)
             flight.batch = replace(batch, left=left, elsewhere=elsewhere)
-            changed += [flight.batch] if flight.batch != batch else []
+        elif flight.doubtful:  # else it was not created, and is not for those
+            flight.batch = replace(batch, elsewhere=elsewhere)
+        changed += [flight.batch] if flight.batch != batch else []
         if by is not None and isinstance(by.batch, SubmittedBatch):
             flight.answered_elsewhere.update(outcomes)
             by.batch = replace(by.batch, gave=(*by.batch.gave, *outcomes))
@@ -391,6 +478,8 @@ class Settler:
     ) -> None:
         """End a batch as failed as a whole, for a cause; the log shows the traceback of the first bug of its kind."""
         state = self._state
+        if not await state.is_still_owner(flight, now):
+            return  # what it was refused may be what another process has tidied up
         shown = _logged.trace(cause) if is_bug and state.notices.is_new(state.name, cause) else None
         told = _logged.said(cause)
         logger.error(
@@ -422,6 +511,7 @@ class Settler:
                 failures=(failures := Counter(flight.failed)),
                 seen=partial(self._note_used, flight),
                 ended_as=partial(self._note_ended, flight),
+                rescue=partial(self._rescuer.rescue, flight, now),
             )
         except ReadError as error:
             flight.inherited, flight.caught_up = True, False  # what was read before it broke is written
@@ -434,6 +524,9 @@ class Settler:
         kinds.update(map(_outcome.kind, lost.values()))
         failures.update(_outcome.failures_of(lost.values()))
         await state.ledger.queued(back)
+        if not await state.is_still_owner(flight, now):  # to read may take long
+            flight.inherited, flight.caught_up = True, False
+            return
         usage = ended.usage() if callable(ended.usage) else ended.usage
         whole = kinds.get("succeeded", 0) == len(batch.members) and not batch.shared
         self._learn(flight, again, usage, now, whole=whole)
@@ -478,7 +571,7 @@ class Settler:
         state, account = self._state, flight.account
         if state.on_event is None:
             return
-        cost = await state.till.cost(account) if account is not None and state.tells_cost else None
+        cost = await state.till.cost(account.each()) if account is not None and state.tells_cost else None
         state.on_event(
             events.Settled(
                 bridge=state.name,
@@ -672,6 +765,8 @@ class Settler:
     async def forget(self, ids: Collection[str]) -> None:
         """Note which requests end without an answer that a batch was left by: what it answers is paid once."""
         state = self._state
+        if not state.ledger.has_tries:
+            return
         late = {each for each in ids if any(tried.code == DEADLINE for tried in state.ledger.tries(each))}
         for flight in filter(is_overdue, state.flights) if late else ():
             if not isinstance(flight.batch, SubmittedBatch) or not (left := late.intersection(flight.batch.moved)):

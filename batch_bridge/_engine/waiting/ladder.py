@@ -145,7 +145,7 @@ class Ladder:
 
     def deadline_of(self, members: Sequence[Waiting]) -> timedelta | None:
         """Return what is written down of a batch as its deadline: the first one, from when the oldest was asked."""
-        if all(each.deadline == members[0].deadline for each in members):
+        if len({each.deadline for each in members}) == 1:
             return members[0].deadline
         first = min(each.queued_at for each in members)
         return min((due_at for each in members if (due_at := self.due_at(each))), default=first) - first
@@ -154,7 +154,7 @@ class Ladder:
         """Return what requests of one batch have in common besides their group: like deadlines, and lanes to go to."""
         after = self.time_of(waiting.deadline)
         if not self.chooses or after is None:
-            return waiting.deadline
+            return (waiting.deadline, *waiting.barred) if waiting.barred else waiting.deadline
         step = int(_STEPS * math.log2(max(after.total_seconds(), 1.0)))
         return (step, *waiting.barred) if waiting.barred else step
 

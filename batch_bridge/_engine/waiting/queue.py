@@ -14,7 +14,7 @@ from batch_bridge._core.policy.flush_policy import QueueSummary
 from batch_bridge._engine.waiting.turns import Turns
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Lane:
     """The requests of one tenant in one group, oldest first. `places` are theirs among all, by id."""
 
@@ -123,31 +123,32 @@ class Queue:
             self._put(waiting, self._next)
             self._next += 1
 
-    def add_all(self, arrived: Sequence[Waiting], *, has_deadlines: bool = True) -> None:
-        """Queue requests in their order, as `add` does each.
-
-        Args:
-            arrived: The requests.
-            has_deadlines: Whether any of them may be late ever.
-        """
-        if has_deadlines or len({(each.group, each.tenant) for each in arrived}) != 1:
-            for each in arrived:
-                self.add(each)
-            return
+    def add_all(self, arrived: Iterable[Waiting]) -> None:
+        """Queue requests in their order, as `add` does each."""
         fresh = {each.id: each for each in arrived}
         for request_id in fresh.keys() & self._waiting.keys():
             del fresh[request_id]
-        first = arrived[0]
-        lane = self._lane(first.group, first.tenant)
-        self._waiting.update(dict.fromkeys(fresh, lane))
-        lane.waiting.update(fresh)
-        lane.places.update(zip(fresh, range(self._next, self._next + len(fresh)), strict=True))
-        size = sum([each.bytes for each in fresh.values()])
-        lane.bytes += size
-        count, held = self._held.get(first.tenant, (0, 0))
-        self._held[first.tenant] = (count + len(fresh), held + size)
-        self._of_thread.update([each.thread for each in fresh.values()])
+        places = dict(zip(fresh, range(self._next, self._next + len(fresh)), strict=True))
         self._next += len(fresh)
+        self._of_thread.update([each.thread for each in fresh.values()])
+        by_lane = {(each.group, each.tenant): fresh for each in fresh.values()}
+        if len(by_lane) > 1:
+            by_lane = {lane: {} for lane in by_lane}
+            for each in fresh.values():
+                by_lane[each.group, each.tenant][each.id] = each
+        for (group, tenant), waiting in by_lane.items():
+            lane = self._lane(group, tenant)
+            self._waiting.update(dict.fromkeys(waiting, lane))
+            lane.waiting.update(waiting)
+            lane.places.update(places if waiting is fresh else {each: places[each] for each in waiting})
+            size = sum([each.bytes for each in waiting.values()])
+            lane.bytes += size
+            count, held = self._held.get(tenant, (0, 0))
+            self._held[tenant] = (count + len(waiting), held + size)
+        late = [(each.late_at, each.id) for each in fresh.values() if each.late_at is not None]
+        if late:
+            self._deadlines += late
+            heapq.heapify(self._deadlines)
 
     def _lane(self, group: str, tenant: str) -> _Lane:
         lanes = self._groups.setdefault(group, {})
@@ -268,6 +269,11 @@ class Queue:
                 self._turns.take(request)
             self._turns.forget_even()
 
+    def still_there(self, requests: Iterable[Waiting]) -> list[Waiting]:
+        """Return those of some requests that are queued, in their order."""
+        waiting = self._waiting
+        return [each for each in requests if each.id in waiting]
+
     def discard(self, request_id: str) -> bool:
         """Drop a request, and return whether it was queued."""
         lane = self._waiting.pop(request_id, None)
@@ -291,10 +297,10 @@ class Queue:
 
     def discard_all(self, requests: Sequence[Waiting]) -> tuple[Waiting, ...]:
         """Drop requests, and return those that were queued, in their order."""
-        lanes = {id(lane): lane for each in requests if (lane := self._waiting.get(each.id)) is not None}
-        if len(lanes) != 1:
+        lanes = set(map(self._waiting.get, [each.id for each in requests]))
+        lane = lanes.pop() if len(lanes) == 1 else None
+        if lane is None:
             return tuple([each for each in requests if self.discard(each.id)])
-        ((lane,),) = [tuple(lanes.values())]
         queued = [each for each in requests if self._waiting.pop(each.id, None) is not None]
         if len(queued) == len(lane.waiting):
             size = lane.bytes

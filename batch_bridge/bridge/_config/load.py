@@ -17,7 +17,7 @@ from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.provider import Provider
 from batch_bridge._engine.waiting.tenants import TenantLimits
 from batch_bridge._money import Budget
-from batch_bridge.bridge import Bridge
+from batch_bridge.bridge import Bridge, Deadline
 from batch_bridge.bridge._config.tables import (
     PROVIDERS,
     SECRETS,
@@ -47,6 +47,18 @@ _TABLES: Final[Mapping[str, type[BaseModel]]] = {
 }
 _WHO: Final = ("provider", "fallback")
 """Tables of a bridge that name a provider."""
+_NAMED_APART: Final = (
+    "provider",
+    "flush",
+    "cache",
+    "fallback",
+    "per_tenant",
+    "budget",
+    "notify_env",
+    "deadline",
+    "on_deadline",
+)
+"""Fields of a bridge whose values make an argument of another name or type."""
 _SHOWN: Final = 60
 """Characters of a wrong value that an error repeats."""
 
@@ -210,7 +222,9 @@ def _bridge(file: Path, name: str, table: BridgeTable, hosts: Collection[str]) -
         part = "flush"
         flush = FlushPolicy(**table.flush.given())
         part = ""
-        options = table.given("provider", "flush", "cache", "fallback", "per_tenant", "budget", "notify_env")
+        options = table.given(*_NAMED_APART)
+        if table.deadline is not None or table.on_deadline is not None:
+            options["deadline"] = Deadline(within=table.deadline, then=table.on_deadline or "wait_for_cancel")
         if table.notify_env is not None:
             options["notify"] = _urls(table.notify_env)
         if table.budget is not None:

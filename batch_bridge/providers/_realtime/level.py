@@ -10,9 +10,11 @@ from batch_bridge.providers._shared.results.reply import TryLater
 _START: Final = 8
 """Calls at the same time before anything is known of the room."""
 _FIRST_PAUSE: Final = 0.5
+_LONG_PAUSE: Final = 3.0
+_MANY: Final = 40
 _LONGEST_PAUSE: Final = 8.0
-"""Seconds without calls after a refusal. They double with each refusal in a row; a refused call costs nothing, so the
-longest pause is short enough that room which comes back is soon found."""
+"""Seconds without calls after a refusal. They double with each refusal in a row, up to the second figure, and after so
+many in a row to the third. A refused call costs nothing, so room that comes back after a minute is soon found."""
 _NO_ROOM: Final = (429, 503)
 """HTTP statuses of a provider without free capacity.
 
@@ -103,7 +105,8 @@ class FindingLevel:
             return error.retry_after
         self.places = max(self.places // 2, 1)
         self.era += 1
-        pause: float = min(_FIRST_PAUSE * 2**self._streak, _LONGEST_PAUSE) * random.uniform(0.5, 1)  # noqa: S311  # a jitter
+        longest = _LONG_PAUSE if self._streak < _MANY else _LONGEST_PAUSE
+        pause: float = min(_FIRST_PAUSE * 2 ** min(self._streak, _MANY), longest) * random.uniform(0.5, 1)  # noqa: S311  # a jitter
         self._streak += 1
         return max(pause, error.retry_after or 0)
 

@@ -76,7 +76,7 @@ class Queueing:
                 tried += 1
                 if tried >= self._attempts:
                     return _given_up(error, f"tried {tried} times")
-                pause = min(_FIRST_PAUSE * 2.0 ** (tried - 1), _LONGEST_PAUSE)
+                pause = min(_FIRST_PAUSE * 2.0 ** min(tried - 1, 10), _LONGEST_PAUSE)
             await self.sleep(pause + random.uniform(0, _JITTER))  # noqa: S311  # a jitter
 
 

@@ -155,11 +155,7 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         Raises:
             RequestRefused: It is not a request, or a batch does not support it.
         """
-        if (
-            type(request) is Serialized
-            and request.is_whole_conversation
-            and (known := self.conversations()) is not None
-        ):
+        if type(request) is Serialized and request.is_conversation and (known := self.conversations()) is not None:
             line, group = known
             return Measure(group, line.size(request), line)
         item = request.item

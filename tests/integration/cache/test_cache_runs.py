@@ -133,7 +133,7 @@ async def test_faults_change_nothing_about_what_is_paid(server, client, cache):
 async def test_failures_are_told_to_all_and_kept_for_nobody(server, client, cache):
     server.configure(line_failure=1.0)
     options = {"cache": cache, "dedupe": True, "poll_interval": 0.05}
-    async with Batcher(OpenAIBatch(client, model="m"), attempts=1, **options) as batcher:
+    async with Batcher(Bridge(OpenAIBatch(client, model="m"), attempts=1, **options)) as batcher:
         failed = await batcher.amap([question("a")] * 3, return_exceptions=True)
     assert all(isinstance(each, RequestFailed) for each in failed)
     assert len({each.request_id for each in failed}) == 3

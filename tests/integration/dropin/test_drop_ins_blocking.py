@@ -1,8 +1,10 @@
 """No drop-in blocks the event loop of its caller: not when it opens, and not when it asks."""
 
+import ssl
 from datetime import timedelta
 
 import pytest
+import tls
 from blockbuster import blockbuster_ctx
 from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI
@@ -24,8 +26,9 @@ def server():
 
 
 @pytest.fixture
-def no_blocking():
+def no_blocking(monkeypatch):
     """Refuse what blocks an event loop; the thread of a Batcher has one of its own, where only its own work waits."""
+    monkeypatch.setattr(ssl, "create_default_context", tls.APART)
     with blockbuster_ctx("batch_bridge") as blockbuster:
         for function in blockbuster.functions.values():
             function.can_block_in("batch_bridge/_host/loop_thread.py", "_run")
@@ -36,7 +39,7 @@ def no_blocking():
 async def test_a_batcher(server, no_blocking, tmp_path, durable):
     client = AsyncOpenAI(base_url=server.base_url, api_key="k")
     path = tmp_path / "b.db" if durable else None
-    batcher = Batcher(OpenAIBatch(client), path=path, poll_interval=0.02, max_batch_idle=0.02)
+    batcher = Batcher(OpenAIBatch(client), path=path, poll_interval=0.02, flush=FlushPolicy(max_idle=0.02))
     try:
         assert "choices" in await batcher.asubmit(BODY)
         assert len(await batcher.amap([BODY, BODY])) == 2

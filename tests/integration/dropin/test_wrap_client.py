@@ -313,7 +313,7 @@ async def test_an_end_without_a_status_is_of_ours_and_of_the_sdks(faults, kind, 
 
 
 async def test_an_answer_that_is_no_body_is_an_error_that_says_so(plain):
-    with Batcher(submit_func=lambda items: 1, poll_func=lambda _: ["text"], max_batch_idle=0) as batcher:
+    with Batcher(submit_func=lambda items: 1, poll_func=lambda _: ["text"], flush=FlushPolicy(max_idle=0)) as batcher:
         client = wrap_openai(plain, batcher)
         with pytest.raises(RequestFailed, match="answered with a str, and the OpenAI client needs the response's body"):
             await within(CALLS["chat"](client))
@@ -324,7 +324,7 @@ async def test_an_answer_that_is_no_body_is_an_error_that_says_so(plain):
 
 async def test_two_base_urls_never_share_a_batch(plain, server):
     with BatchServer(latency=0) as other:
-        async with Batcher(OpenAIBatch(plain), max_batch_idle=0.05, poll_interval=0.1) as batcher:
+        async with Batcher(OpenAIBatch(plain), flush=FlushPolicy(max_idle=0.05), poll_interval=0.1) as batcher:
             here = wrap_openai(plain, batcher)
             there = here.with_options(base_url=other.base_url)
             good, bad = await within(asyncio.gather(CALLS["chat"](here), CALLS["chat"](there), return_exceptions=True))
@@ -347,7 +347,7 @@ async def test_a_password_in_the_url_is_in_no_item(plain):
         seen.extend(items)
         return 1
 
-    with Batcher(submit_func=submit, poll_func=lambda _: [{}], max_batch_idle=0) as batcher:
+    with Batcher(submit_func=submit, poll_func=lambda _: [{}], flush=FlushPolicy(max_idle=0)) as batcher:
         client = wrap_openai(AsyncOpenAI(base_url="http://me:secret@localhost:1/v1", api_key="sk-secret"), batcher)
         await within(CALLS["chat"](client))
     assert seen[0]["client"] == {"base_url": "http://localhost:1/v1"}
@@ -420,7 +420,7 @@ async def test_an_azure_client_asks_its_deployment(deployment):
 
     azure = {"azure_endpoint": "https://me.openai.azure.com", "api_key": "k", "api_version": "2025-01-01"}
     for kind in (AsyncAzureOpenAI, AzureOpenAI):
-        with Batcher(submit_func=submit, poll_func=lambda _: [{}], max_batch_idle=0) as batcher:
+        with Batcher(submit_func=submit, poll_func=lambda _: [{}], flush=FlushPolicy(max_idle=0)) as batcher:
             client = wrap_openai(kind(**azure, azure_deployment=deployment), batcher)
             assert type(client) is kind
             if kind is AsyncAzureOpenAI:

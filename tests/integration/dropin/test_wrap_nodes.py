@@ -16,7 +16,7 @@ from langgraph.types import RetryPolicy
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
-from batch_bridge import Batcher, Bridge, Runner, wrap_openai
+from batch_bridge import Batcher, Bridge, FlushPolicy, Runner, wrap_openai
 from batch_bridge.errors import NoCheckpointerError, SwallowedInterruptError
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
@@ -210,7 +210,7 @@ async def test_a_graph_that_cannot_park_is_told_so(plain):
 
 
 async def test_a_batcher_answers_in_a_node_without_parking_it(plain):
-    async with Batcher(OpenAIBatch(plain), max_batch_idle=0.02, poll_interval=0.1) as batcher:
+    async with Batcher(OpenAIBatch(plain), flush=FlushPolicy(max_idle=0.02), poll_interval=0.1) as batcher:
         client = wrap_openai(plain, batcher)
 
         async def node(state):

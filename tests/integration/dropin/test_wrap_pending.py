@@ -12,7 +12,7 @@ import warm
 from helpers import within
 from openai import AsyncOpenAI
 
-from batch_bridge import Batcher, FlushPolicy, RequestExpired, RequestFailed, ResultPending, wrap_openai
+from batch_bridge import Batcher, Bridge, FlushPolicy, RequestExpired, RequestFailed, ResultPending, wrap_openai
 from batch_bridge.batcher._inside import Inside
 from batch_bridge.errors import JSONError, ProviderUnavailable
 from batch_bridge.providers.openai import OpenAIBatch
@@ -39,7 +39,8 @@ class Overnight:
         return [ValueError("no") if item == "bad" else f"<{item}>" for item in self.batches[handle]]
 
     def open(self, path, **options):
-        options = {"max_batch_age": None, "poll_interval": 0.05, **options}
+        never = {} if "flush" in options else {"max_batch_age": None}
+        options = {**never, "poll_interval": 0.05, **options}
         return Batcher(submit_func=self.submit, poll_func=self.poll, path=path, on_pending="raise", **options)
 
     @property
@@ -96,8 +97,8 @@ def test_a_provider_that_is_down_does_not_keep_the_program_from_ending(api, path
         return api.submit(items)
 
     def open_batcher(inside):
-        functions = {"submit_func": submit, "poll_func": api.poll, "find_func": lambda key: None}
-        return Batcher(**functions, path=path, on_pending="raise", poll_interval=1, _inside=inside)
+        bridge = Bridge(submit=submit, poll=api.poll, find=lambda key: None, name="default", poll_interval=1)
+        return Batcher(bridge, path=path, on_pending="raise", _inside=inside)
 
     api.up = False
     batcher = open_batcher(Inside(patience=0.2))
@@ -125,7 +126,7 @@ def test_the_next_run_has_what_is_ready_and_queues_what_is_new(api, path):
 
 
 async def test_asking_again_and_again_asks_for_one_request(api, path):
-    async with api.open(path, max_batch_idle=0) as batcher:
+    async with api.open(path, flush=FlushPolicy(max_age=None, max_idle=0)) as batcher:
         for _ in range(5):
             with pytest.raises(ResultPending):
                 await batcher.asubmit("a")
@@ -141,7 +142,7 @@ async def test_asking_again_and_again_asks_for_one_request(api, path):
 
 
 async def test_rounds_of_some_that_are_answered_and_some_that_are_pending_pay_for_each_once(api, path):
-    async with api.open(path, max_batch_idle=0) as batcher:
+    async with api.open(path, flush=FlushPolicy(max_age=None, max_idle=0)) as batcher:
         await until_sent(batcher, api, "a")
         api.morning = True
         await answered(batcher, "a")
@@ -259,7 +260,8 @@ def test_who_asks_anew_after_a_failure_does_not_get_the_old_batch(path, caplog):
 
         def run():
             provider = OpenAIBatch(AsyncOpenAI(base_url=server.base_url, api_key="k"), model="m")
-            with Batcher(provider, path=path, on_pending="raise", poll_interval=0.1, attempts=1) as batcher:
+            bridge = Bridge(provider, name="default", poll_interval=0.1, attempts=1)
+            with Batcher(bridge, path=path, on_pending="raise") as batcher:
                 return batcher.submit([{"role": "user", "content": "hi"}])["model"]
 
         with pytest.raises(RequestFailed):

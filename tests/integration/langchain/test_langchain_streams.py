@@ -13,7 +13,7 @@ from openai import AsyncOpenAI
 from pydantic import BaseModel
 from test_langchain_vendors import Anthropic, Azure, Gemini, old_gemini
 
-from batch_bridge import Batcher, Bridge, Runner
+from batch_bridge import Batcher, Bridge, FlushPolicy, Runner
 from batch_bridge.langchain import batched
 from batch_bridge.langchain._stream import chunk_of
 from batch_bridge.providers.openai import OpenAIBatch
@@ -73,7 +73,7 @@ def server():
 @pytest.fixture
 def far_side(vendor, server):
     """A Batcher of a vendor's, for a model's calls everywhere."""
-    with Batcher(vendor.provider(server), max_batch_idle=0.01, poll_interval=0.02) as batcher:
+    with Batcher(vendor.provider(server), flush=FlushPolicy(max_idle=0.01), poll_interval=0.02) as batcher:
         yield batcher
 
 

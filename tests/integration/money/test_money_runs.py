@@ -9,7 +9,19 @@ from helpers import memory, one_node, within
 from openai import AsyncOpenAI
 from typer.testing import CliRunner
 
-from batch_bridge import Batcher, Bridge, Budget, BudgetExceeded, Price, Prices, ResponseCache, Runner, wait, wait_many
+from batch_bridge import (
+    Batcher,
+    Bridge,
+    Budget,
+    BudgetExceeded,
+    FlushPolicy,
+    Price,
+    Prices,
+    ResponseCache,
+    Runner,
+    wait,
+    wait_many,
+)
 from batch_bridge._cli.app import app
 from batch_bridge._sqlite.erasure import erase_thread
 from batch_bridge.jobs import Jobs
@@ -193,15 +205,19 @@ async def test_a_model_without_a_price_is_not_sent_under_a_budget_and_is_unknown
 
 
 def test_a_batcher_has_a_receipt_and_a_budget(server, tmp_path):
-    options = {"poll_interval": 0.05, "path": tmp_path / "b.db", "prices": DIME, "max_batch_size": 2, "mode": "batch"}
-    with Batcher(provider(server), budget=Budget(usd="0.25"), **options) as batcher:
-        results = batcher.map([chat(f"b{n}") for n in range(6)], return_exceptions=True)
+    def batcher(usd):
+        budget, policy = Budget(usd=usd), FlushPolicy(max_requests=2)
+        own = Bridge(provider(server), poll_interval=0.05, prices=DIME, flush=policy, mode="batch", budget=budget)
+        return Batcher(own, path=tmp_path / "b.db")
+
+    with batcher("0.25") as batching:
+        results = batching.map([chat(f"b{n}") for n in range(6)], return_exceptions=True)
         assert any(isinstance(each, BudgetExceeded) for each in results)
-        cost = batcher.report().cost
-    assert batcher.report().cost == cost
+        cost = batching.report().cost
+    assert batching.report().cost == cost
     assert cost.paid == server.stats.output_tokens * Decimal("0.005") <= Decimal("0.25")
-    with Batcher(provider(server), budget=Budget(usd=9), **options) as batcher:
-        batcher.map([chat(f"b{n}") for n in range(6)])
+    with batcher(9) as batching:
+        batching.map([chat(f"b{n}") for n in range(6)])
 
 
 def test_jobs_have_a_receipt_and_a_budget_of_their_bridge(server, tmp_path):

@@ -122,7 +122,7 @@ async def test_where_requests_were_asked_survives_a_restart(exporter):
 async def test_a_batcher_is_traced_too(exporter):
     desk = Desk()
     tracers, telemetry = traced(exporter)
-    batcher = Batcher(submit_func=desk.submit, poll_func=desk.poll, poll_interval=0.02, telemetry=telemetry)
+    batcher = Batcher(Bridge(submit=desk.submit, poll=desk.poll, poll_interval=0.02, telemetry=telemetry))
     async with batcher:
         with tracers.get_tracer("mine").start_as_current_span("script") as mine:
             await batcher.amap(["a", "b"])

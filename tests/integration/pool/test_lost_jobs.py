@@ -13,7 +13,7 @@ from procrastinate.jobs import Status
 
 from batch_bridge import Bridge
 from batch_bridge.pool import Pool
-from batch_bridge.pool._thread_table import queue_of
+from batch_bridge.pool._names import queue_of
 
 
 class State(TypedDict, total=False):

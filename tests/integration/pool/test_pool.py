@@ -174,11 +174,7 @@ async def test_a_leg_that_was_taken_for_dead_changes_nothing(postgres, provider)
         await pool.submit([{"q": "slow"}], run_id=run)
         _, token = await pool._threads.take(f"{run}:0")
         await pool._leg(f"{run}:0")  # by another process
-        async with pool._connections.connection() as connection:
-            was_last = await pool._threads.leave(
-                connection, f"{run}:0", token, ThreadResult("", 0, "done", None, None, None)
-            )
-        assert not was_last
+        assert not await pool._threads.leave(token, ThreadResult(f"{run}:0", 0, "done", None, None, None), [])
         assert (await pool.status(run))["parked"] == 1
 
 

@@ -6,7 +6,7 @@ import pytest
 from helpers import Desk, memory, one_node, run, within
 from openai import AsyncOpenAI
 
-from batch_bridge import Batcher, Bridge, RequestExpired, Runner, wait
+from batch_bridge import Batcher, Bridge, Deadline, RequestExpired, Runner, wait
 from batch_bridge.providers.openai import OpenAIBatch
 from batch_bridge.testing import BatchServer
 
@@ -24,7 +24,7 @@ async def test_what_is_late_goes_to_the_fallback_though_poll_returns_none_for_ev
     desk = Desk().hold()
     with BatchServer() as server:
         fallback = OpenAIBatch(AsyncOpenAI(base_url=server.base_url, api_key="any"), model="gpt-4o-mini")
-        bridge = desk.bridge(deadline=0.2, on_deadline=policy, fallback=fallback)
+        bridge = desk.bridge(deadline=Deadline(within=0.2, then=policy), fallback=fallback)
         results = await run(one_node(ask), bridge, inputs=[{"x": body(text)} for text in "abc"])
         assert [each["out"][0]["object"] for each in results] == ["chat.completion"] * 3
         assert server.stats.realtime == 3

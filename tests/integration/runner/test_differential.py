@@ -195,7 +195,7 @@ HOSTS = {each.__name__: each for each in (told_by_a_runner, told_by_many_runners
 
 
 @settings(
-    max_examples=GRAPHS or sampling.many(300, 50),
+    max_examples=GRAPHS or sampling.many(300, 25),
     derandomize=not GRAPHS,
     deadline=None,
     database=None,

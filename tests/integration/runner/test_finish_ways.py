@@ -13,7 +13,7 @@ import sampling
 from langgraph.graph import StateGraph
 from openai import AsyncOpenAI
 
-from batch_bridge import Batcher, Bridge, FlushPolicy, Limits, ResponseCache, Runner, wait
+from batch_bridge import Batcher, Bridge, Deadline, FlushPolicy, Limits, ResponseCache, Runner, wait
 from batch_bridge.errors import RequestCancelled, RequestExpired, RequestFailed, ResultPending
 from batch_bridge.events import Submitted
 from batch_bridge.providers.openai import OpenAIBatch
@@ -52,7 +52,9 @@ def said(answers):
 
 def test_half_expired_batches_are_finished_by_the_next_ones(server):
     server.configure(expiry=1.0, expiry_share=0.5)
-    with batcher_on(server, attempts=5) as batcher:
+    client = AsyncOpenAI(base_url=server.base_url, api_key="any")
+    bridge = Bridge(OpenAIBatch(client, model="gpt-4o-mini"), attempts=5, poll_interval=0.1)
+    with Batcher(bridge) as batcher:
         answers = batcher.map(items(64), return_exceptions=True)
     left = [each for each in answers if isinstance(each, RequestExpired)]
     assert all(f"{n:05d}" in said([each])[0] for n, each in enumerate(answers) if each not in left)
@@ -109,7 +111,7 @@ def test_a_batch_that_never_ends_is_late(server, policy):
     """Fifty requests, of which the batch has answered 45 and never says so; a cancellation takes its time."""
     server.configure(stuck=1.0, stuck_share=0.9, cancel_seconds=1.0 if policy == "wait_for_cancel" else 3600.0)
     began = time.monotonic()
-    batcher = batcher_on(server, deadline=3, on_deadline=policy)
+    batcher = batcher_on(server, deadline=Deadline(within=3, then=policy))
     answers = batcher.map(items(50))
     stats = server.stats
     batcher.close(wait=False)
@@ -149,7 +151,7 @@ async def test_one_requests_deadline_harms_no_other(server, policy):
     server.configure(stuck=1.0, stuck_share=0.0)
     graph = StateGraph(dict).add_node("node", ask_soon).add_edge("__start__", "node")
     client = AsyncOpenAI(base_url=server.base_url, api_key="any")
-    bridge = Bridge(OpenAIBatch(client, model="gpt-4o-mini"), on_deadline=policy, poll_interval=0.1)
+    bridge = Bridge(OpenAIBatch(client, model="gpt-4o-mini"), deadline=Deadline(then=policy), poll_interval=0.1)
     async with Runner(graph, bridge, path=":memory:", progress=False) as runner:
         ended = runner.abatch_as_completed([{"n": n} for n in range(20)])
         first = [(await anext(ended))[0] for _ in range(10)]
@@ -232,7 +234,8 @@ def test_what_was_cancelled_is_asked_anew_by_the_next_process(server, tmp_path):
 async def test_what_is_paid_twice_is_reported(server):
     server.configure(stuck=1.0, stuck_share=0.9, latency=0.1)
     client = AsyncOpenAI(base_url=server.base_url, api_key="any")
-    bridge = Bridge(OpenAIBatch(client, model="gpt-4o-mini"), deadline=1.0, on_deadline="pay_again", poll_interval=0.1)
+    late = Deadline(within=1.0, then="pay_again")
+    bridge = Bridge(OpenAIBatch(client, model="gpt-4o-mini"), deadline=late, poll_interval=0.1)
     async with Runner(asking(), bridge, path=":memory:") as runner:
         results = await runner.abatch([{"n": n} for n in range(20)])
         assert all("a" in each for each in results)
@@ -250,7 +253,7 @@ async def test_how_requests_end_is_checked_when_the_bridge_is_made():
     with pytest.raises(ValueError, match=r"Limits\(batches=0\) would never send"):
         Limits(batches=0)
     with pytest.raises(ValueError, match="is unknown"):
-        Bridge(OpenAIBatch(model="m"), deadline=3, on_deadline="never")
+        Deadline(within=3, then="never")
     with pytest.raises(ValueError, match="is not a positive integer"):
         Bridge(OpenAIBatch(model="m"), attempts=0)
     bridge = Bridge(submit=lambda items: 1, poll=lambda handle: None, deadline=3, fallback=OpenAIBatch(model="m"))

@@ -82,7 +82,6 @@ async def test_a_runner_and_a_batcher_log_no_content(fault, caplog, tmp_path):
         should_flush_func=lambda items, _: leaking(items),
         max_batch_age=0.02,
         poll_interval=0.02,
-        attempts=1,
         path=tmp_path / "batcher.db",
         **CALLBACKS,
     )

@@ -170,7 +170,7 @@ async def test_lines_that_never_ran_are_sent_again_and_paid_once(server):
     server.configure(unrun_line=0.5, seed=3)
     try:
         provider = OpenAIBatch(client_of(server, key="unrun"), model="m")
-        async with Batcher(provider, poll_interval=0.01, attempts=20) as batcher:
+        async with Batcher(Bridge(provider, poll_interval=0.01, attempts=20)) as batcher:
             answers = await batcher.amap(map(item, range(10)))
     finally:
         server.configure(unrun_line=0.0, seed=0)

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 import batch_bridge
-from batch_bridge import Batcher, Jobs, RequestFailed
+from batch_bridge import Batcher, Bridge, Jobs, RequestFailed
 from batch_bridge._cli.app import app
 from batch_bridge.errors import BatcherClosedError
 from batch_bridge.testing import BatchServer
@@ -22,7 +22,7 @@ def test_enqueue_returns_futures_that_share_a_batch():
     def poll(handle):
         return [ValueError("no") if item == "bad" else f"{item}!" for item in batches[handle]]
 
-    with Batcher(submit_func=submit, poll_func=poll, poll_interval=0.01, attempts=1) as batcher:
+    with Batcher(Bridge(submit=submit, poll=poll, poll_interval=0.01, attempts=1)) as batcher:
         futures = [batcher.enqueue(item) for item in ("a", "bad", "c")]
         batcher.flush()
         assert [futures[0].result(20), futures[2].result(20)] == ["a!", "c!"]

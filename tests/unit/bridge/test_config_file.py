@@ -89,19 +89,20 @@ def test_everything_reaches_its_argument(load, tmp_path):
         """
     )["night"]
     assert (bridge.name, bridge.mode, bridge.linger) == ("night", "auto", 0.5)
-    assert (bridge._attempts, bridge._ladder.after, bridge._ladder.policy) == (5, timedelta(hours=1), "pay_again")
-    assert bridge._ladder.providers[0]._batch._settings.defaults == {"model": "large"}
+    settings = bridge._settings
+    assert (settings.attempts, settings.ladder.after, settings.ladder.policy) == (5, timedelta(hours=1), "pay_again")
+    assert settings.ladder.providers[0]._batch._settings.defaults == {"model": "large"}
     assert bridge.poll_interval == timedelta(seconds=90)
     assert bridge._retention == timedelta(days=2)
     assert bridge._flush == FlushPolicy(max_requests=5, max_age=None, max_idle=10)
-    assert bridge._per_tenant == TenantLimits(requests=7, bytes=900)
+    assert settings.per_tenant == TenantLimits(requests=7, bytes=900)
     assert bridge.budget == Budget(usd="2.5", requests_per_thread=70)
     settings = bridge.provider._batch._settings
     assert (settings.defaults, bridge.provider._batch._deletes) == ({"temperature": 0, "model": "m"}, True)
     assert settings.files_expire_after == timedelta(days=7)
     assert bridge.provider.limits == Limits(requests=10)
     assert bridge.provider._batch._clients._own.timeout == 60
-    assert bridge._deduplication.dedupe
+    assert bridge._settings.deduplication.dedupe
     assert (tmp_path / "cache.db").exists()
 
 
@@ -213,7 +214,7 @@ CODE = {"submit", "poll", "find", "on_event", "telemetry"}
 def test_a_table_has_every_argument_that_a_file_can_hold(table, of, without):
     """Whoever adds an argument adds it to `_tables.py` and docs/configuration.md too, or to the exceptions here."""
     arguments = set(inspect.signature(of).parameters) - without
-    assert set(table.model_fields) - {"path", "notify_env"} == arguments
+    assert set(table.model_fields) - {"path", "notify_env", "on_deadline"} == arguments
 
 
 @pytest.mark.parametrize(

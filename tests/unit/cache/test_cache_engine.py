@@ -1,15 +1,14 @@
 """The engine with a cache and with `dedupe`: a line for equal requests, none for known ones, whenever the process dies."""
 
-import itertools
-
 import pytest
+import sampling
 import test_engine_crashes as crashes
 from fakes import MOMENTS, Crash, FakeProvider, FakeStore, Fuse, at, ended, guarded, request
 from langgraph.store.base import PutOp
 
 from batch_bridge._core.models import Cancelled, Errored, Expired, Limits, Measure, Request, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.errors import BatchFailed, RequestRefused
@@ -55,7 +54,11 @@ class Place:
         self.store = store or FakeStore()
         sharing = Deduplication("bridge", self.provider, cache, dedupe=dedupe)
         self.engine = Engine(
-            "bridge", self.provider, policy or FlushPolicy(), Ledger(self.store, "bridge"), deduplication=sharing
+            "bridge",
+            self.provider,
+            policy or FlushPolicy(),
+            Ledger(self.store, "bridge"),
+            EngineSettings(deduplication=sharing),
         )
 
     async def ask(self, *requests):
@@ -278,7 +281,7 @@ class World(crashes.World):
             self.provider,
             FlushPolicy(max_requests=7),
             Ledger(self.store, "bridge", chunk=2),
-            deduplication=sharing,
+            EngineSettings(deduplication=sharing),
         )
         try:
             await engine.open(self.now())
@@ -299,7 +302,7 @@ class World(crashes.World):
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize(("cache", "dedupe"), [(True, True), (False, True), (True, False)])
 async def test_wherever_the_process_dies_every_request_ends_once_and_a_key_is_paid_once(story, moment, cache, dedupe):
-    for call in itertools.count(1):
+    for call in sampling.calls(f"{story} {moment} {cache} {dedupe}"):
         # The replies are made anew, since those of an earlier story have been read.
         world = World(fresh(crashes.STORIES[story]), cache=cache, dedupe=dedupe)
         world.fuse.arm(call, moment)

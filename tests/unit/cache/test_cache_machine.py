@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant
 
 from batch_bridge._core.models import Request, Succeeded
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._ledger.ledger import Ledger
 
@@ -118,9 +118,7 @@ class SharingMachine(plain.EngineMachine):
                 self.provider,
                 self.policy,
                 ledger,
-                poll_interval=plain.INTERVAL,
-                deduplication=sharing,
-                attempts=self.attempts,
+                EngineSettings(poll_interval=plain.INTERVAL, deduplication=sharing, attempts=self.attempts),
             )
         self.engine = self.last
         self.run(self.engine.open(self.now))

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from langgraph.store.memory import InMemoryStore
 
-from batch_bridge import Batcher, Bridge, FlushPolicy, ResponseCache
+from batch_bridge import Batcher, Bridge, Deadline, FlushPolicy, ResponseCache
 from batch_bridge._core.durations import LONGEST, duration, parse
 from batch_bridge.jobs import Jobs
 from batch_bridge.providers.openai import OpenAIBatch
@@ -60,8 +60,9 @@ TAKERS = {
     "poll_interval": lambda given: bridge(poll_interval=given).poll_interval,
     "linger": lambda given: timedelta(seconds=bridge(linger=given).linger),
     "deadline": lambda given: bridge(deadline=given).deadline,
+    "within": lambda given: bridge(deadline=Deadline(within=given)).deadline,
     "retention": lambda given: bridge(retention=given)._retention,
-    "poll_patience": lambda given: bridge(poll_patience=given)._poll_patience,
+    "poll_patience": lambda given: bridge(poll_patience=given)._settings.poll_patience,
     "cache": lambda given: timedelta(seconds=ResponseCache(InMemoryStore(), ttl=given)._ttl),
     "batcher": lambda given: durable(given)._worker._retained._period,
     "files": lambda given: OpenAIBatch(model="m", files_expire_after=given)._settings.files_expire_after,

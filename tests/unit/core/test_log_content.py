@@ -10,7 +10,7 @@ from hosted import Hosted
 from batch_bridge._core.models import InProgress
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.wording import log_text as _logged
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._engine.flights.notices import Notices
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._server import tick as _host
@@ -114,7 +114,7 @@ async def day(caplog, provider, *, batches=1, interval=30, hours=24):
         provider,
         FlushPolicy(max_age=0, max_requests=1),
         Ledger(FakeStore(), "bridge"),
-        poll_interval=timedelta(seconds=interval),
+        EngineSettings(poll_interval=timedelta(seconds=interval)),
     )
     await engine.open(T0)
     await engine.collect([request(number) for number in range(batches)], T0)

@@ -202,7 +202,7 @@ def test_digits_of_an_id_or_a_fraction_are_no_long_number():
         ([{"__message__": "x"}], False),
         ([{"role": "user", "content": [{"__message__": {}}]}], False),
         ([HumanMessage("q")], False),
-        ([], True),
+        ([], False),
         ([{}, "text"], False),
     ],
 )

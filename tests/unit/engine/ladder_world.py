@@ -12,7 +12,7 @@ from batch_bridge._core.models import Cancelled, InProgress, Limits, Measure, Re
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.policy.ladder import Rung
 from batch_bridge._core.policy.lanes import LANE
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._engine.waiting.ladder import Ladder, LadderLane
 from batch_bridge._ledger.make import budgeted
 
@@ -154,7 +154,11 @@ class World:
 
     async def open(self):
         self.engine = Engine(
-            "bridge", self.home, self.policy, budgeted(self.store, "bridge"), ladder=self.ladder, attempts=3
+            "bridge",
+            self.home,
+            self.policy,
+            budgeted(self.store, "bridge"),
+            EngineSettings(ladder=self.ladder, attempts=3),
         )
         self.engine.on_event = self.events.append
         await self.engine.open(self.clock.now)

@@ -16,7 +16,7 @@ from hypothesis.stateful import initialize, invariant
 from batch_bridge._core import outcomes as _outcome
 from batch_bridge._core.models import Cancelled, Limits, Succeeded
 from batch_bridge._core.policy.resubmission import DEADLINE
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._engine.waiting.ladder import Ladder
 from batch_bridge._ledger.ledger import Ledger
 
@@ -87,9 +87,7 @@ class DeadlineMachine(plain.EngineMachine):
                 self.provider,
                 self.policy,
                 Ledger(self.store, plain.NAME, chunk=2),
-                poll_interval=plain.INTERVAL,
-                attempts=self.attempts,
-                ladder=self.ladder(),
+                EngineSettings(poll_interval=plain.INTERVAL, attempts=self.attempts, ladder=self.ladder()),
             )
         self.engine = self.last
         self.run(self.engine.open(self.now))

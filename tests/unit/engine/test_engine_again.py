@@ -1,7 +1,5 @@
 """Requests that are sent again, and a process that dies at every call in turn, whatever its requests end with."""
 
-import itertools
-
 import pytest
 import sampling
 from engine_world import BAD, IDS, LEDGERS, RATE, REQUESTS, Moody, World
@@ -9,7 +7,7 @@ from fakes import MOMENTS, Crash, FakeProvider, FakeStore, Fuse, at, ended, requ
 
 from batch_bridge._core.models import Errored, Expired, Limits, Measure, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._ledger.make import durable
 from batch_bridge._server.records import ServerRecords
@@ -37,7 +35,7 @@ STORIES = {
 async def test_wherever_the_process_dies_every_request_ends_once(story, moment, ledger):
     options = dict(STORIES[story])
     act = options.pop("act", None)
-    for call in itertools.count(1):
+    for call in sampling.calls(f"{story} {moment} {ledger.__name__}"):
         world = World(ledger, **options)
         world.fuse.arm(call, moment)
         try:
@@ -73,7 +71,7 @@ async def test_wherever_the_process_dies_every_request_ends_once(story, moment, 
 @pytest.mark.parametrize("ledger", [durable, ServerRecords])
 async def test_a_queue_that_is_kept_is_gone_on_with_though_nobody_asks_again(ledger):
     """After each call the process ends, and the next one is told of nobody who waits."""
-    for call in itertools.count(1):
+    for call in sampling.calls(ledger.__name__):
         world = World(ledger, moods={1: [RATE], 2: [Expired("24 h")]})
         await world.boot()
         await world.engine.tick(world.now(), drain=True)
@@ -121,7 +119,9 @@ async def test_the_same_members_sent_again_are_another_batch():
 async def test_what_comes_back_is_sent_though_the_policy_would_wait():
     provider = Moody(Fuse(), lambda each: Measure("", 1))
     provider.moods = {IDS[0]: [RATE]}
-    engine = Engine("bridge", provider, FlushPolicy(max_age=None), Ledger(FakeStore(), "bridge"), attempts=2)
+    engine = Engine(
+        "bridge", provider, FlushPolicy(max_age=None), Ledger(FakeStore(), "bridge"), EngineSettings(attempts=2)
+    )
     await engine.open(at(0))
     await engine.collect(REQUESTS, at(0))
     await engine.tick(at(0), drain=True)
@@ -184,9 +184,9 @@ class Crowded(FakeProvider):
 @pytest.mark.parametrize("tells", [True, False])
 @pytest.mark.parametrize("told", [True, False])
 async def test_a_limit_of_tokens_is_learned_and_then_kept_to(tells, told):
-    room = sampling.many(1_000, 200)
+    room = sampling.many(1_000, 50)
     provider = Crowded(room, tells=tells, limits=Limits(enqueued_tokens=room if told else None))
-    engine = Engine("bridge", provider, FlushPolicy(), Ledger(FakeStore(), "bridge"), attempts=3)
+    engine = Engine("bridge", provider, FlushPolicy(), Ledger(FakeStore(), "bridge"), EngineSettings(attempts=3))
     asked = [request(n) for n in range(10 * room)]
     await engine.open(at(0))
     await engine.collect(asked, at(0))
@@ -207,7 +207,7 @@ async def test_a_limit_of_tokens_is_learned_and_then_kept_to(tells, told):
 
 async def test_a_provider_that_is_full_for_ever_ends_its_requests():
     provider = Crowded(0, tells=False)
-    engine = Engine("bridge", provider, FlushPolicy(), Ledger(FakeStore(), "bridge"), attempts=3)
+    engine = Engine("bridge", provider, FlushPolicy(), Ledger(FakeStore(), "bridge"), EngineSettings(attempts=3))
     asked = [request(n) for n in range(50)]
     await engine.open(at(0))
     await engine.collect(asked, at(0))
@@ -255,7 +255,7 @@ async def test_a_batch_that_is_never_taken_is_made_smaller(ledger):
     if isinstance(kept, ServerRecords):
         await kept.load()
         kept = kept.ledger
-    engine = Engine("bridge", provider, FlushPolicy(max_requests=5), kept, attempts=1)
+    engine = Engine("bridge", provider, FlushPolicy(max_requests=5), kept, EngineSettings(attempts=1))
     await engine.open(at(0))
     asked = [request(n, group="a") for n in range(10)]
     await engine.collect(asked, at(0))

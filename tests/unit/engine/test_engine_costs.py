@@ -8,7 +8,7 @@ from fakes import T0, FakeProvider, FakeStore, at, request
 
 from batch_bridge._core.models import InProgress
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._ledger.ledger import Ledger
 
 WAITING = 5_000
@@ -32,7 +32,7 @@ class Place:
             self.provider,
             self.policy,
             Ledger(self.store, "bridge"),
-            poll_interval=timedelta(seconds=64),
+            EngineSettings(poll_interval=timedelta(seconds=64)),
         )
 
 

@@ -7,7 +7,7 @@ from fakes import T0, FakeProvider, FakeStore, request
 
 from batch_bridge._core.models import InProgress
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._engine.settlement import heard as _heard
 from batch_bridge._ledger.ledger import Ledger
 
@@ -34,7 +34,9 @@ async def engine():
     """An engine with two batches, that were looked at a moment ago."""
     provider = Polled()
     policy = FlushPolicy(max_requests=1)
-    engine = Engine("bridge", provider, policy, Ledger(FakeStore(), "bridge"), poll_interval=timedelta(hours=2))
+    engine = Engine(
+        "bridge", provider, policy, Ledger(FakeStore(), "bridge"), EngineSettings(poll_interval=timedelta(hours=2))
+    )
     engine.provider = provider
     await engine.open(T0)
     await engine.collect([request(1), request(2)], T0)

@@ -10,7 +10,7 @@ from fakes import Crash, Created, FakeProvider, FakeStore, Fuse, at
 
 from batch_bridge._core.models import Cancelled, Measure
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import CANCELLED, Engine
+from batch_bridge._engine import CANCELLED, Engine, EngineSettings
 from batch_bridge._engine.sending import scheduling as _schedule
 from batch_bridge._engine.waiting.ladder import Ladder
 from batch_bridge._host.engine_loop import EngineLoop
@@ -152,7 +152,7 @@ async def opened(kind, store, provider, now, **options):
     if isinstance(ledger, ServerRecords):
         await ledger.load()
         ledger = ledger.ledger
-    engine = Engine("bridge", provider, FlushPolicy(max_age=timedelta(0)), ledger, **options)
+    engine = Engine("bridge", provider, FlushPolicy(max_age=timedelta(0)), ledger, EngineSettings(**options))
     await engine.open(now)
     return engine
 
@@ -254,7 +254,9 @@ async def test_a_stored_deadline_that_cannot_be_kept_stops_no_bridge(ledger, fal
 async def test_a_request_that_is_asked_anew_has_its_own_time():
     provider, fallback = FakeProvider(), FakeProvider()
     deadline = Ladder.of_fallback(timedelta(seconds=60), "pay_again", fallback)
-    engine = Engine("bridge", provider, FlushPolicy(max_age=3600), Ledger(FakeStore(), "bridge"), ladder=deadline)
+    engine = Engine(
+        "bridge", provider, FlushPolicy(max_age=3600), Ledger(FakeStore(), "bridge"), EngineSettings(ladder=deadline)
+    )
     await engine.open(at(0))
     await engine.collect(REQUESTS[:1], at(0))
     await engine.drop(IDS[:1])

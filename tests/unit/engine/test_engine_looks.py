@@ -7,7 +7,7 @@ from fakes import T0, Created, FakeProvider, FakeStore, ended, request
 
 from batch_bridge._core.models import Errored, InProgress, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._ledger.make import durable
 from batch_bridge.errors import BadPollResultError, ProviderUnavailable, SubmissionUnknown
@@ -31,8 +31,7 @@ class Clock:
             self.provider,
             FlushPolicy(max_age=0),
             self.ledger(self.store, "bridge"),
-            poll_interval=timedelta(seconds=60),
-            **self.options,
+            EngineSettings(poll_interval=timedelta(seconds=60), **self.options),
         )
 
     async def ask(self):

@@ -44,7 +44,7 @@ from batch_bridge._core.models import (
 )
 from batch_bridge._core.policy.batching import cap
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine, Tick
+from batch_bridge._engine import Engine, EngineSettings, Tick
 from batch_bridge._ledger.ledger import Ledger
 
 
@@ -258,7 +258,9 @@ class EngineMachine(RuleBasedStateMachine):
         self.fuse.revive()
         if anew:
             ledger = Ledger(self.store, NAME, chunk=2)
-            self.last = Engine(NAME, self.provider, self.policy, ledger, poll_interval=INTERVAL, attempts=self.attempts)
+            self.last = Engine(
+                NAME, self.provider, self.policy, ledger, EngineSettings(poll_interval=INTERVAL, attempts=self.attempts)
+            )
         self.engine = self.last
         self.run(self.engine.open(self.now))
         self.due = None

@@ -7,7 +7,7 @@ from fakes import T0, FakeProvider, FakeStore, request
 
 from batch_bridge._core.models import InProgress, Intent, Terms
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._engine.flights.flight import LONGEST_PAUSE, Flight
 from batch_bridge._engine.flights.poll_pace import MOST, PollPace
 from batch_bridge._ledger.ledger import Ledger
@@ -94,7 +94,9 @@ class World:
     def __init__(self):
         self.provider = Held()
         ledger = Ledger(FakeStore(), "bridge")
-        self.engine = Engine("bridge", self.provider, FlushPolicy(max_requests=1), ledger, poll_interval=USUAL)
+        self.engine = Engine(
+            "bridge", self.provider, FlushPolicy(max_requests=1), ledger, EngineSettings(poll_interval=USUAL)
+        )
         self.now = T0
 
     async def send(self, number):

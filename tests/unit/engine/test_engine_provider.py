@@ -17,7 +17,7 @@ from batch_bridge._core.models import (
     Usage,
 )
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.errors import BatchFailed, ProviderUnavailable, RequestRefused, SubmissionRefused, SubmissionUnknown
 
@@ -42,7 +42,7 @@ class Life:
             self.provider,
             policy or FlushPolicy(max_age=0),
             self.ledger,
-            poll_interval=timedelta(seconds=interval),
+            EngineSettings(poll_interval=timedelta(seconds=interval)),
         )
         self.now = T0
         self.wakes = []

@@ -8,7 +8,7 @@ from fakes import T0, FakeProvider, FakeStore, ended, request
 from batch_bridge._core.models import InProgress, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.policy.vendor_terms import VendorTerms, terms_for
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.errors import ProviderUnavailable
 from batch_bridge.events import ResultsExpiring, Stalled
@@ -24,7 +24,9 @@ class Life:
     def __init__(self, store=None, provider=None, terms=TERMS):
         self.store, self.provider, self.told = store or FakeStore(), provider or FakeProvider(), []
         ledger = Ledger(self.store, "b")
-        self.engine = Engine("b", self.provider, FlushPolicy(max_age=0), ledger, poll_interval=MINUTE, terms=terms)
+        self.engine = Engine(
+            "b", self.provider, FlushPolicy(max_age=0), ledger, EngineSettings(poll_interval=MINUTE, terms=terms)
+        )
         self.engine.on_event = self._listen
 
     def _listen(self, event):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from batch_bridge._core.models import InProgress, Limits, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._ledger.make import durable
@@ -38,7 +38,9 @@ class World:
     async def process(self):
         deduplication = Deduplication("bridge", self.provider, None, dedupe=True)
         ledger = self.ledger(self.store, "bridge")
-        engine = Engine("bridge", self.provider, FlushPolicy(), ledger, deduplication=deduplication, attempts=2)
+        engine = Engine(
+            "bridge", self.provider, FlushPolicy(), ledger, EngineSettings(deduplication=deduplication, attempts=2)
+        )
         await engine.open(self.now)
         return engine
 

@@ -9,7 +9,7 @@ from fakes import FakeProvider, FakeStore, at, ended, request
 from batch_bridge import Limits, Usage, events
 from batch_bridge._core.models import Errored, InProgress, Measure, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._ledger.make import durable
 from batch_bridge.errors import ProviderUnavailable, RequestRefused, SubmissionUnknown
 from batch_bridge.events import (
@@ -44,7 +44,7 @@ class Life:
             self.provider,
             FlushPolicy(max_age=0),
             durable(self.store, "b"),
-            poll_interval=timedelta(seconds=1),
+            EngineSettings(poll_interval=timedelta(seconds=1)),
         )
         self.engine.on_event = self._listen
         self.now = 0

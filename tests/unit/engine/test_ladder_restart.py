@@ -6,7 +6,7 @@ from fakes import at, ended
 from ladder_world import Clock, Lane, World, request
 
 from batch_bridge._core.models import Errored, Expired, Request
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._engine.waiting.ladder import Ladder
 from batch_bridge._ledger.make import durable
 from batch_bridge.errors import RequestRefused
@@ -83,7 +83,9 @@ class Refusing(Lane):
 
 
 def engine_of(world, home, ladder):
-    return Engine("bridge", home, world.policy, durable(world.store, "bridge"), ladder=ladder, attempts=3)
+    return Engine(
+        "bridge", home, world.policy, durable(world.store, "bridge"), EngineSettings(ladder=ladder, attempts=3)
+    )
 
 
 async def test_one_that_waits_for_a_lane_that_is_gone_expires_if_no_other_answers_it():

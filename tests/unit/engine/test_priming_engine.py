@@ -18,7 +18,7 @@ from batch_bridge._core.models import (
     Succeeded,
 )
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._engine.waiting.ladder import Ladder
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._ledger.queue import StoredQueue
@@ -52,8 +52,7 @@ class Life:
             self.provider,
             self.policy,
             Ledger(self.store, "bridge", **queue),
-            poll_interval=timedelta(seconds=64),
-            ladder=self.ladder,
+            EngineSettings(poll_interval=timedelta(seconds=64), ladder=self.ladder),
         )
 
     async def ask(self, asked):

@@ -7,7 +7,7 @@ from fakes import T0, FakeProvider, FakeStore, request
 
 from batch_bridge._core.models import InProgress
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._engine.standstill import Standstill
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.errors import ProviderUnavailable, Stalled
@@ -70,7 +70,11 @@ def test_giving_up_is_told_once():
 async def test_an_engine_whose_calls_fail_stands_still_and_one_good_look_moves_it(verb, caplog):
     provider, told = FakeProvider(), []
     engine = Engine(
-        "bridge", provider, FlushPolicy(max_age=0), Ledger(FakeStore(), "bridge"), poll_interval=timedelta(minutes=1)
+        "bridge",
+        provider,
+        FlushPolicy(max_age=0),
+        Ledger(FakeStore(), "bridge"),
+        EngineSettings(poll_interval=timedelta(minutes=1)),
     )
     engine.on_event = told.append
     engine.standstill = Standstill(2 * HOUR)

@@ -12,7 +12,7 @@ from batch_bridge import Bridge, FlushPolicy, TenantLimits
 from batch_bridge._core.models import Errored, Limits, Measure
 from batch_bridge._core.outcomes import to_error
 from batch_bridge._core.policy.batching import Waiting
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._engine.waiting.queue import Queue
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._server.records import ServerRecords
@@ -31,8 +31,7 @@ def engine(provider, *, batch=100, per_tenant=None, ledger=None, max_age=0, atte
         provider,
         FlushPolicy(max_requests=batch, max_age=max_age),
         ledger or Ledger(FakeStore(), "bridge"),
-        per_tenant=per_tenant,
-        attempts=attempts,
+        EngineSettings(per_tenant=per_tenant, attempts=attempts),
     )
 
 

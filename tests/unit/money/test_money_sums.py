@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from batch_bridge import Price, Prices
 from batch_bridge._core.models import Ended, Errored, Expired, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._engine.deduplication import Deduplication
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._money import Cost, add_up, receipt
@@ -99,7 +99,7 @@ async def live(fates, die_at, moment, given_up, kinds):
         policy = FlushPolicy(max_requests=3, max_age=timedelta(0))
         ledger = Ledger(store, "bridge")
         options = {"poll_interval": timedelta(seconds=1), "deduplication": shared, "attempts": 3, "prices": PRICES}
-        return Engine("bridge", provider, policy, ledger, **options)
+        return Engine("bridge", provider, policy, ledger, EngineSettings(**options))
 
     async def run(engine, begin):
         await engine.open(at(begin))

@@ -3,7 +3,6 @@
 Its notice comes once too, through apprise to a real server; each death may double one, which says so then.
 """
 
-import itertools
 import re
 from collections import Counter
 
@@ -21,7 +20,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._host.batch_notices import BatchNotices
 from batch_bridge._host.notify import Board, Notifier
 from batch_bridge._server.records import ServerRecords
@@ -73,8 +72,7 @@ class TracedWorld(World):
             self.provider,
             FlushPolicy(max_requests=3),
             ledger,
-            attempts=self.attempts,
-            telemetry=Telemetry(tracer_provider=tracers, meter_provider=meters),
+            EngineSettings(attempts=self.attempts, telemetry=Telemetry(tracer_provider=tracers, meter_provider=meters)),
         )
         self.engine.on_event = self.told.append
         if self.inbox is not None:
@@ -174,7 +172,7 @@ async def live_through(world, crashes):
 @pytest.mark.parametrize("ledger", LEDGERS)
 @pytest.mark.parametrize("moment", MOMENTS)
 async def test_wherever_the_process_dies_each_batch_is_one_span(ledger, moment):
-    for call in itertools.count(1, sampling.many(1, 3)):
+    for call in sampling.calls(f"{ledger.__name__} {moment}"):
         world = TracedWorld(ledger)
         world.fuse.arm(call, moment)
         try:

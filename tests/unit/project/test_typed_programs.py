@@ -74,7 +74,7 @@ def test_pyright_finds_the_mistakes_and_nothing_else(tmp_path):
 @pytest.mark.parametrize(("kind", "options", "apart"), [(Runner, RunnerOptions, 2), (Batcher, BatcherOptions, 3)])
 def test_the_options_that_a_checker_is_told_of_are_those_that_there_are(kind, options, apart):
     parameters = list(inspect.signature(kind.__init__).parameters)[1:]
-    assert [each for each in parameters[apart:] if not each.startswith("_")] == list(options.__annotations__)
+    assert {each for each in parameters[apart:] if not each.startswith("_")} == set(options.__annotations__)
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)

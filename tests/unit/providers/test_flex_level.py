@@ -1,6 +1,7 @@
 """The flex tier's calls: as many at a time as there is room for, and refusals that are no attempts."""
 
 import asyncio
+import random
 from datetime import timedelta
 
 import pytest
@@ -69,6 +70,39 @@ def test_a_minute_without_room_costs_few_calls_and_is_over_within_ten_seconds():
     assert 60 <= first < 70
     assert tier.refused < 40
     assert sum(now < 80 for _, now in tier.times) > 300
+
+
+class Half(Tier):
+    """A tier that refuses half of the calls for a minute."""
+
+    def __init__(self):
+        super().__init__(lambda now: 64)
+        self.chance = random.Random(20)
+
+    async def answer(self, request):
+        if clock() < 60 and self.chance.random() < 0.5:
+            self.calls[request.item["n"]] += 1
+            self.refused += 1
+            raise TryLater(FULL)
+        return await super().answer(request)
+
+
+def test_a_minute_in_which_half_of_the_calls_are_refused_costs_few_calls_and_is_over_within_ten_seconds():
+    tier = Half()
+    outcomes = answered(tier, 1000, concurrency=64)
+    assert all(isinstance(each, Succeeded) for each in outcomes)
+    assert sorted(number for number, _ in tier.times) == list(range(1000)), "each was answered, and so charged, once"
+    assert tier.refused > 10
+    assert tier.calls.total() <= 2 * 1000
+    assert sum(70 <= now < 71 for _, now in tier.times) >= 60, "64 calls of a second each run at a time again"
+
+
+def test_a_day_of_refusals_in_a_row_is_a_call_every_few_seconds():
+    level = FindingLevel(64)
+    pauses = [level.refused(TryLater(FULL), level.era) for _ in range(15_000)]
+    assert all(0.25 <= each <= 8 for each in pauses)
+    assert sum(pauses[:40]) < 90
+    assert sum(pauses) > 86_400 * 0.9
 
 
 def test_refusals_are_no_attempts_and_other_failures_are():

@@ -13,7 +13,7 @@ from batch_bridge._core.models import Request, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.policy.lanes import LANE
 from batch_bridge._core.policy.vendor_terms import terms_of
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._engine.waiting.ladder import Ladder
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.bridge._mode_switch import ModeSwitch
@@ -76,7 +76,9 @@ def window(api, **options):
 
 def engine(provider, store=None, **options):
     ledger = Ledger(store or FakeStore(), "bridge")
-    return Engine("bridge", provider, FlushPolicy(max_requests=1, max_age=timedelta(0)), ledger, **options)
+    return Engine(
+        "bridge", provider, FlushPolicy(max_requests=1, max_age=timedelta(0)), ledger, EngineSettings(**options)
+    )
 
 
 def request(number):

@@ -18,7 +18,7 @@ PREFIX = CachedPrefix("ab", timedelta(hours=1))
 def test_a_row_is_read_as_it_was_written(prefix, tenant, deadline):
     waiting = Waiting("1", "m", 4, AT, "key", deadline, tenant, prefix=prefix)
     assert _is_queued(["", *_row(waiting)])
-    assert _waiting("1", _row(waiting)) == waiting
+    assert _waiting("1", ["", *_row(waiting)]) == waiting
 
 
 @pytest.mark.parametrize("prefix", [[7, 60.0], ["ab"], ["ab", "long"]])

@@ -15,7 +15,7 @@ def test_a_row_keeps_whose_it_is(own, whose):
     waiting = Waiting("1", "g", 5, at(3), "k", own, whose)
     row = _row(waiting)
     assert _is_queued([named("thread"), *row])
-    assert _waiting("1", row) == waiting
+    assert _waiting("1", ["", *row]) == waiting
 
 
 @pytest.mark.parametrize("rest", [[None, ""], [None, 7], ["x", "alice"], [None, "a\0"], [None, None], [1, "a", 2]])

@@ -200,14 +200,14 @@ async def test_cached_answers_of_a_user_go_and_those_of_others_stay(tmp_path, ki
         await hosted.command("e", erase={"user": "ann"})
         await hosted.tick()
         for user, request, hits in (("ann", A, 0), ("bob", B, 1), ("", C, 1)):
-            key = hosted.bridge._deduplication.key(Request(request, T, {"q": request}, tenant=user))
+            key = hosted.bridge._settings.deduplication.key(Request(request, T, {"q": request}, tenant=user))
             assert len(await cache.recall([key], hosted.here._began)) == hits
         if kind == "file":
             kept = b"".join(each.read_bytes() for each in tmp_path.iterdir())
             assert A.encode() not in kept
             assert B.encode() in kept
         await cache.aclear()
-        key = hosted.bridge._deduplication.key(Request(B, T, {"q": B}, tenant="bob"))
+        key = hosted.bridge._settings.deduplication.key(Request(B, T, {"q": B}, tenant="bob"))
         assert not await cache.recall([key], hosted.here._began)
 
 

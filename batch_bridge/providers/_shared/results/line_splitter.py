@@ -39,8 +39,11 @@ class LineSplitter:
         self._add(first)
         if not others:
             return []
-        lines = [self._line(), *(each if len(each) <= self._most else _cut(each) for each in others[:-1])]
-        self._add(others[-1])
+        *inner, last = others
+        lines = [self._line(), *inner]
+        if len(chunk) > self._most:  # else no line within it is
+            lines[1:] = [each if len(each) <= self._most else _cut(each) for each in inner]
+        self._add(last)
         return lines
 
     def end(self) -> list[bytes | TooLong]:

@@ -13,7 +13,7 @@ from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI
 
-from batch_bridge import Batcher
+from batch_bridge import Batcher, FlushPolicy
 from batch_bridge.langchain import batched
 from batch_bridge.providers.anthropic import AnthropicBatch
 from batch_bridge.providers.gemini import GeminiBatch
@@ -81,7 +81,7 @@ def running():
 def batcher_of(kind):
     if kind not in RUNNING:
         provider = KINDS[kind][2](RUNNING["server"])
-        RUNNING[kind] = Batcher(provider, max_batch_idle=0.01, poll_interval=0.02)
+        RUNNING[kind] = Batcher(provider, flush=FlushPolicy(max_idle=0.01), poll_interval=0.02)
     return RUNNING[kind]
 
 

@@ -6,7 +6,7 @@ from typing import Any, assert_type
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from openai import AsyncOpenAI
 
-from batch_bridge import Batcher, wait, wait_many, wait_sync, wrap_openai
+from batch_bridge import Batcher, Bridge, Deadline, wait, wait_many, wait_sync, wrap_openai
 from batch_bridge.errors import BatchBridgeError
 from batch_bridge.providers.openai import OpenAIBatch
 
@@ -35,6 +35,12 @@ def with_provider(name: str) -> None:
     assert_type(batcher.submit([HumanMessage("hello")]), AIMessage)
 
 
+def with_bridge(name: str) -> None:
+    bridge = Bridge(OpenAIBatch(model=name), deadline=Deadline(within="2h", then="pay_again"), attempts=1)
+    assert_type(Batcher(bridge, path="batcher.db"), Batcher[Any, Any])
+    print(bridge.deadline, Bridge(submit=submit, poll=poll, deadline="2h"))
+
+
 async def node(messages: list[AnyMessage], item: dict[str, Any]) -> None:
     assert_type(await wait(messages), AIMessage)
     assert_type(wait_sync([HumanMessage("hello")], batcher="bridge"), AIMessage)
@@ -48,6 +54,8 @@ def mistakes() -> None:
     batcher = Batcher(submit_func=submit, poll_func=poll)
     batcher.submit(1)  # MISTAKE
     batcher.submit("a").upper()  # MISTAKE
+    Deadline(within="2h", then="never")  # MISTAKE
+    Batcher(submit_func=submit, poll_func=poll, attempts=1)  # MISTAKE
 
 
 if __name__ == "__main__":

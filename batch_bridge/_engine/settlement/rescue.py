@@ -1,0 +1,102 @@
+"""What has left a lane, and is about to fail in the next one, takes the answer that the lane it left has meanwhile."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Protocol
+
+from batch_bridge._core.models import Ended, InProgress, Outcome, SubmittedBatch, Succeeded
+from batch_bridge._core.policy.resubmission import DEADLINE
+from batch_bridge._core.wording import log_text as _logged
+from batch_bridge._core.wording.log import about, logger_of
+from batch_bridge._engine.flights.flight import Flight, first_pause
+from batch_bridge._engine.settlement.outcome_writer import chunks
+from batch_bridge._engine.state import State
+
+logger = logger_of(__name__)
+
+
+class Looking(Protocol):
+    """What is needed of the one who looks after batches."""
+
+    async def look(self, flight: Flight, batch: SubmittedBatch, now: datetime) -> InProgress | Ended:
+        """Ask how a batch is."""
+        ...
+
+    async def give_up(
+        self, flight: Flight, outcomes: Mapping[str, Outcome], now: datetime, *, by: Flight | None = None
+    ) -> None:
+        """End requests of a batch with answers of another one."""
+        ...
+
+
+class Rescuer:
+    """Finds answers for requests that are about to fail, in batches that they have left and that still run.
+
+    Args:
+        state: The engine's.
+        settler: Looks at batches.
+    """
+
+    def __init__(self, state: State, settler: Looking) -> None:
+        self._state = state
+        self._settler = settler
+        self._turn: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+
+    async def rescue(self, flight: Flight, now: datetime, ids: Collection[str]) -> set[str]:
+        """Settle requests with the answers of batches that they have left; return which. One call at a time.
+
+        Args:
+            flight: The batch that they fail in.
+            now: The time.
+            ids: The requests, which have no outcome.
+        """
+        state = self._state
+        if not ids or not state.ledger.has_tries:
+            return set()
+        late = {each for each in ids if any(tried.code == DEADLINE for tried in state.ledger.tries(each))}
+        rescued = set[str]()
+        if not late:
+            return rescued
+        async with self._one_at_a_time():
+            for other in list(state.flights):
+                batch = other.batch
+                if not isinstance(batch, SubmittedBatch) or batch.left != "overdue" or other is flight:
+                    continue
+                wanted = {each for each in late.intersection(batch.moved) if state.flights.of(each) is flight}
+                if wanted and (answers := await self._answers(other, batch, wanted, now)):
+                    await self._settler.give_up(flight, answers, now, by=other)
+                    rescued |= answers.keys()
+        return rescued
+
+    async def _answers(
+        self, flight: Flight, batch: SubmittedBatch, wanted: Collection[str], now: datetime
+    ) -> dict[str, Outcome]:
+        """Look at a batch, and return the answers that it has for some of its requests; it is polled again soon."""
+        found: dict[str, Outcome] = {}
+        look_at_once = getattr(self._state.who(batch), "look_at_once", None)
+        if look_at_once is not None:
+            look_at_once(batch.handle)
+        try:
+            reply = await self._settler.look(flight, batch, now)
+            if isinstance(reply, Ended):
+                async for chunk in chunks(reply.outcomes, self._state.ledger.chunk):
+                    found |= {each: outcome for each, outcome in chunk if each in wanted}
+            else:
+                found = {each: outcome for each, outcome in reply.outcomes if each in wanted}
+        except Exception as error:  # noqa: BLE001  # a provider may be the user's code; its next poll tells what is wrong
+            logger.info(
+                "%s: batch %s, which was left, could not be looked at once more: %s",
+                self._state.name,
+                batch.key,
+                _logged.said(error),
+                extra=about(bridge=self._state.name, batch=batch.key),
+            )
+        flight.due = min(flight.due, now + first_pause(self._state.interval))
+        return {each: outcome for each, outcome in found.items() if isinstance(outcome, Succeeded)}
+
+    def _one_at_a_time(self) -> asyncio.Lock:
+        loop = asyncio.get_running_loop()
+        if self._turn is None or self._turn[0] is not loop:
+            self._turn = loop, asyncio.Lock()
+        return self._turn[1]
