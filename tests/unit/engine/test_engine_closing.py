@@ -6,7 +6,7 @@ from fakes import Crash, FakeProvider, FakeStore, Fuse, at, ended, request
 from batch_bridge import events
 from batch_bridge._core.models import Cancelled, Errored, Expired, InProgress, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.errors import ProviderUnavailable, SubmissionRefused
 
@@ -24,7 +24,8 @@ class World:
         self.told = []
 
     async def boot(self, now=0, **options):
-        engine = Engine("bridge", self.provider, FlushPolicy(), Ledger(self.store, "bridge", chunk=2), **options)
+        ledger = Ledger(self.store, "bridge", chunk=2)
+        engine = Engine("bridge", self.provider, FlushPolicy(), ledger, EngineSettings(**options))
         engine.on_event = self.told.append
         await engine.open(at(now))
         return engine
