@@ -10,16 +10,18 @@ BIN := $(VENV)/bin
 GROUP ?= dev
 WHOLE := $(VENV)/.ready-$(VERSION)
 READY := $(or $(wildcard $(WHOLE)),$(WHOLE)$(if $(filter-out dev,$(GROUP)),-$(GROUP)))
-# pip compiles what it installs on one core; this does it on all. A file that is for another Python stays uncompiled.
+# A third of what is installed is ever imported, and Python compiles that when it is: to compile all takes a minute of CPU.
 INSTALL = install --quiet --disable-pip-version-check --no-compile
-COMPILE = -m compileall -q -q -j 0
 # More than there are cores, up to a point: many tests wait for a server, and few compute.
 JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 4 ? 2 * cores + 1 : cores + 4)))
-# Files in the order of `tests/conftest.py`, the slow ones first: so that both cores have something to do until the end.
-PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
-QUICK := tests/unit $(addprefix tests/integration/, batcher/test_batcher.py batcher/test_batcher_ends.py \
+PARALLEL := --jobs $(JOBS)
+# What is the same on each Python is left out: the text of the project, vendors' words, and tables of crashes.
+SAME := project docs providers testing engine/test_ladder_*.py $(addsuffix .py, engine/test_engine_crashes engine/test_engine_again \
+	cache/test_cache_engine otel/test_otel_crashes)
+QUICK := $(addprefix --ignore-glob=tests/unit/, $(SAME)) tests/unit \
+	$(addprefix tests/integration/, batcher/test_batcher.py batcher/test_batcher_ends.py \
 	runner/test_events_hosts.py runner/test_last_progress.py runner/test_runner_runs.py runner/test_runner_ends.py \
-	node/test_wait_rounds.py node/test_wait_shapes.py dropin/test_wrap_ask.py dropin/test_wrap_pending.py)
+	node/test_wait_rounds.py node/test_wait_shapes.py node/test_wait_retries.py dropin/test_wrap_ask.py dropin/test_wrap_pending.py)
 AEGRA_PYTHON ?= python3.12
 EXTRAS := server,web,anthropic,gemini,yaml,notify,otel,pool
 # Holes of what only the tests ask for, at its lowest versions: `tests/unit/project/test_known_holes.py` says why.
@@ -36,7 +38,6 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	$(BIN)/pip $(INSTALL) -c constraints.txt -e '.[$(EXTRAS)]' --group $(GROUP)
 	$(if $(filter dev,$(GROUP)),$(BIN)/pip $(INSTALL) -c constraints.txt --no-deps --group together)
-	@$(BIN)/python $(COMPILE) $(VENV)/lib || true
 	@touch $(READY)
 
 .PHONY: env
@@ -68,7 +69,7 @@ simulate: $(READY) ## Run 10,000 simulated histories on all cores; ARGS='--histo
 
 .PHONY: test-quick
 test-quick: $(READY) ## Run what may differ from one Python to another; PYTHON=python3.13 says which
-	$(BIN)/pytest -q $(PARALLEL) --ignore tests/unit/project $(QUICK) $(ARGS)
+	$(BIN)/pytest -q $(PARALLEL) --brief $(QUICK) $(ARGS)
 
 .PHONY: test-versions
 test-versions: test-floor test-newest ## Run the tests with the lowest versions that are allowed, then with the newest

@@ -11,11 +11,12 @@ import sys
 import tempfile
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any
 
+import forking
 import hypothesis
 import pytest
 import sampling
+import tls
 import warm
 
 from batch_bridge.testing._server import process as _process
@@ -24,6 +25,8 @@ sys.dont_write_bytecode = False
 os.environ.pop(
     "PYTHONDONTWRITEBYTECODE", None
 )  # else each of the hundreds of processes that tests start compiles all anew
+
+tls.share()
 
 IN_MEMORY = Path("/dev/shm")
 if "TMPDIR" not in os.environ and os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > 2 << 30:
@@ -40,13 +43,16 @@ LONGEST = {"test_histories.py", "test_differential.py"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--jobs", type=int, default=1, help="run the tests in so many processes (default: in this one)")
     group = parser.getgroup("samples of big tables")
     group.addoption("--all", action="store_true", help="run the big tables whole")
+    group.addoption("--brief", action="store_true", help="draw a quarter of the examples, as `make test-quick` does")
     group.addoption("--sample-seed", type=int, default=0, help="draw another sample (default: 0)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    sampling.is_whole, sampling.seed = config.getoption("--all"), config.getoption("--sample-seed")
+    sampling.is_whole, sampling.is_brief = config.getoption("--all"), config.getoption("--brief")
+    sampling.seed = config.getoption("--sample-seed")
     examples = sampling.many(100, 40)
     hypothesis.settings.register_profile("patient", deadline=None, max_examples=examples)  # however busy the machine is
     hypothesis.settings.load_profile("patient")
@@ -54,6 +60,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "sampled(least=, most=): a table, of which a sample runs unless `--all` is given"
     )
 
+    if (jobs := config.getoption("--jobs")) > 1 and not config.option.usepdb:
+        config.pluginmanager.register(forking.Forking(jobs))
     config.option.benchmark_disable = True  # LangChain's standard tests bring this plugin with them
     _process.spawn = warm.batch_server
 
@@ -62,14 +70,7 @@ def pytest_unconfigure() -> None:
     warm.WARM.close()
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Return who gives files to workers; with another `--dist` it is xdist's own."""
-    if config.getvalue("dist") != "loadfile":
-        return None
-    from scheduling import TwoLanes  # xdist may not be there
-
-    return TwoLanes(config, log)
+forking.before.append(warm.WARM.begin)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -95,7 +96,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(PATIENCE[_room(item)]))
-    if sampling.is_whole or _is_named(config):
+    if sampling.is_whole or sampling.is_named(config):
         return
     tables: dict[tuple[Path, str], list[pytest.Function]] = {}
     for item in items:
@@ -111,10 +112,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _room(item: pytest.Item) -> str:
     return item.path.relative_to(HERE).parts[0]
-
-
-def _is_named(config: pytest.Config) -> bool:
-    return bool(config.option.keyword) or any("::" in each for each in config.args)
 
 
 def _drawn(cells: Sequence[pytest.Function], name: str) -> set[pytest.Item]:

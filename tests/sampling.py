@@ -1,10 +1,15 @@
 """Which part of a big table runs by default: one that holds each value once, drawn by a seed so that it can be run again."""
 
-from collections.abc import Hashable, Sequence
+import itertools
+from collections.abc import Hashable, Iterator, Sequence
 from random import Random
+
+import pytest
 
 is_whole = False
 """Everything is to run. Set before the first test module is imported, as is the seed."""
+is_brief = False
+"""There are a quarter as many examples as in a sample: what is asked is whether this Python differs, and not what was asked."""
 seed = 0
 """Draws the samples."""
 
@@ -36,8 +41,28 @@ def draw(
 
 
 def many(whole: int, sample: int) -> int:
-    """Return how many there are to be of something, such as hypothesis' examples: `whole` with `--all`, else `sample`."""
-    return whole if is_whole else sample
+    """Return how many there are to be of something, such as hypothesis' examples.
+
+    Args:
+        whole: So many with `--all`.
+        sample: So many without; a quarter of them with `--brief`.
+    """
+    return whole if is_whole else max(1, sample // 4) if is_brief else sample
+
+
+def calls(name: str) -> Iterator[int]:
+    """Return the numbers of the calls at which something is to happen, without an end.
+
+    Args:
+        name: Draws the first of them: all from 1 on with `--all`, else every third, so that several tables meet all.
+    """
+    step = 1 if is_whole else 9 if is_brief else 3
+    return itertools.count(Random(f"{seed} {name}").randint(1, step), step)
+
+
+def is_named(config: pytest.Config) -> bool:
+    """Return whether tests are asked for by their names: then none of them is left out."""
+    return bool(config.option.keyword) or any("::" in each for each in config.args)
 
 
 def _key(value: object) -> Hashable:

@@ -1,9 +1,5 @@
 """Which worker is given which file: those that wait for servers run beside those that compute, so that no core is idle."""
 
-from typing import Any
-
-from xdist.scheduler import LoadFileScheduling
-
 WAITING = ("tests/acceptance/", "tests/server/")
 """Files that wait most of their time: for a server, a process or a poll."""
 
@@ -13,18 +9,24 @@ def waits(file: str) -> bool:
     return file.startswith(WAITING)
 
 
-class TwoLanes(LoadFileScheduling):
-    """Gives files to workers in the order of the collection, in two lanes.
+class Lanes:
+    """Gives files to workers in their order, in two lanes.
 
     The second half of the workers, and one more where their number is odd, is given files that wait, while there are some; the
     others files that compute.
+
+    Attributes:
+        workers: How many there are.
     """
 
-    def _assign_work_unit(self, node: Any) -> None:
-        place = int(node.gateway.id.removeprefix("gw"))
-        lane = place >= self.numnodes // 2
-        for file in self.workqueue:
-            if waits(file) == lane:
-                self.workqueue.move_to_end(file, last=False)
-                break
-        super()._assign_work_unit(node)
+    def __init__(self, files: list[str], workers: int) -> None:
+        self.workers = workers
+        self._left = list(files)
+
+    def take(self, worker: int) -> str | None:
+        """Return the next file of a worker, by its number from 0; nothing once all are given."""
+        lane = worker >= self.workers // 2
+        file = next((each for each in self._left if waits(each) == lane), self._left[0] if self._left else None)
+        if file is not None:
+            self._left.remove(file)
+        return file

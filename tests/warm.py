@@ -28,6 +28,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
+import tls
+
 LIBRARIES = (
     "batch_bridge",
     "batch_bridge.langchain",
@@ -35,8 +37,18 @@ LIBRARIES = (
     "langchain.agents",
     "langchain_openai",
     "openai.types",
+    "anyio._backends._asyncio",  # these three load with the first call
+    "h11",
+    "httpcore2",
 )
 """What is there before the first program runs, unless it asks for more."""
+SERVER = (
+    "batch_bridge.testing.__main__",
+    *(f"batch_bridge.testing._server.{each}" for each in ("app", "core", "guard", "http")),
+    "uvicorn.lifespan.on",
+    "uvicorn.protocols.http.auto",
+)
+"""What a `BatchServer` imports, also late: a quarter of a second of CPU for each of hundreds."""
 
 
 class Process:
@@ -174,8 +186,12 @@ class Warm:
             said = [each.read() for each in (out, err) if not each.seek(0)]
         return subprocess.CompletedProcess(list(map(str, command)), code, *said)
 
+    def begin(self) -> None:
+        """Start the parent now: processes that are forked off this one share it."""
+        self._parent()
+
     def close(self) -> None:
-        """End the parent; programs that still run go on."""
+        """End the parent once those that share it have ended; programs that still run go on."""
         if self._process is not None:
             self._orders.close()
             self._process.wait()
@@ -196,15 +212,13 @@ class Warm:
 
 
 WARM = Warm()
-"""The one of this process; a worker of the tests starts it once. `conftest.py` closes it."""
+"""The one of this process and of the workers that are forked off it. `conftest.py` closes it."""
 run, start = WARM.run, WARM.start
 
 
 def batch_server(command: Sequence[str], **options: Any) -> Process:
     """Start the process of a `BatchServer`, as `subprocess.Popen` would."""
-    return start(
-        command[1:], imports=["batch_bridge.testing.__main__", "uvicorn.protocols.http.auto"], text=False, **options
-    )
+    return start(command[1:], imports=SERVER, text=False, **options)
 
 
 def orders(listening: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
@@ -276,6 +290,7 @@ def _run_text(program: str) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those that run
+    tls.share()
     with socket.socket(fileno=int(sys.argv[1])) as received:
         given = orders(received)
     if given is not None:

@@ -40,6 +40,9 @@ class Request:
     trace: str = ""
     is_priced: bool = False
 
+    def __hash__(self) -> int:
+        return hash(self.id)  # an item has no hash
+
 
 class LineFrame:
     """What stands around the items of requests in a batch's input; the same for many.
@@ -107,8 +110,8 @@ class Serialized(Request):
         run: str = "",
         trace: str = "",
         is_priced: bool = False,  # noqa: FBT001, FBT002  # as it is in `Request`
+        is_conversation: bool = False,  # noqa: FBT001, FBT002  # by its place, which takes less time
         *,
-        is_conversation: bool = False,
         item: JSON = None,
     ) -> None:
         self.id = id  # type: ignore[misc]
@@ -126,7 +129,7 @@ class Serialized(Request):
 
     @property
     def item(self) -> JSON:
-        """What the user asked for, as JSON, read anew."""
+        """What the user asked for, as JSON, parsed at each call."""
         item: JSON = orjson.loads(self.data)
         return item
 

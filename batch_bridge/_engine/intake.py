@@ -191,7 +191,7 @@ def _measured(state: State, request: Request, asked_at: datetime, lane: LadderLa
             "send a smaller request",
             code="item_too_large",
         )
-    if measure.line is not None and type(request) is Serialized:
+    if is_home and measure.line is not None and type(request) is Serialized:
         request.line = measure.line
     own = request.deadline if state.ladder is not None else None
     key = state.deduplication.key(request) if state.deduplication else ""
@@ -207,7 +207,7 @@ def judge_all(state: State, requests: Sequence[Request], now: datetime) -> list[
     Those that go where all go are judged together; one that differs is judged by itself.
     """
     ladder = state.ladder
-    if ladder is not None and ladder.chooses:
+    if ladder is not None and _asks_each(ladder):
         return [judge(state, request, now, now) for request in requests]
     usual = Waiting("", "", 0, now)
     if ladder is not None:
@@ -242,6 +242,12 @@ def judge_all(state: State, requests: Sequence[Request], now: datetime) -> list[
         fields = (request.id, group, size, now, "", None, request.tenant, request.thread, late_at, kind, prefix, ())
         found.append(tuple.__new__(Waiting, fields))  # as `Waiting(…)`, which takes twice as long
     return found
+
+
+def _asks_each(ladder: Ladder) -> bool:
+    """Return whether the lane of a request depends on the request, also if it has no deadline of its own."""
+    is_another = ladder.lanes[-1].provider is not None and not ladder.is_own  # as in `_in_turn`
+    return ladder.chooses or (ladder.after is not None and is_another)
 
 
 def within_limits(state: State, accepted: Sequence[Waiting]) -> tuple[list[Waiting], dict[str, Outcome]]:

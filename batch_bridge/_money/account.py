@@ -70,15 +70,11 @@ class Who:
 
 def who_asked(requests: Sequence[Request | None]) -> tuple[Who, ...]:
     """Return who has asked for each of some requests, one object for all who are the same."""
-    known: dict[tuple[str, str, str, str], Who] = {("", "", "", ""): Who()}
-    found = []
-    for each in requests:
-        key = ("", "", "", "") if each is None else (each.thread, each.run, each.label, each.tenant)
-        who = known.get(key)
-        if who is None:
-            who = known[key] = Who(*key)
-        found.append(who)
-    return tuple(found)
+    names = [
+        ("", "", "", "") if each is None else (each.thread, each.run, each.label, each.tenant) for each in requests
+    ]
+    known = {each: Who(*each) for each in set(names)}
+    return tuple([known[each] for each in names])
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +167,9 @@ class Account:
             asked: The model that was asked, where the answer does not name one.
         """
         places, lines, free = self._places, self._lines, self._free
-        named: tuple[object, object] | None = None
-        number = 0
+        named_model: object = None
+        named_tier: object = None
+        number = -1
         for request_id, outcome in outcomes:
             place = places.get(request_id)
             if place is None or place in lines:
@@ -182,11 +179,12 @@ class Account:
             if counts is None or not counts[1]:
                 self._note(request_id, place, outcome, asked)
                 continue
-            told = answer.get("model"), answer.get("service_tier")
-            if told != named:  # mostly it is that of the answer before
-                named = told
+            model, tier = answer.get("model"), answer.get("service_tier")
+            if model != named_model or tier != named_tier or number < 0:  # mostly they are those of the answer before
+                named_model, named_tier = model, tier
                 number = self._models.setdefault((model_of(answer) or asked, tier_of(answer)), len(self._models))
-            lines[place] = (place, 0, number, *counts)
+            given, made = counts
+            lines[place] = (place, 0, number, given, made)
 
     def _note(self, request_id: str, place: int, outcome: Outcome, asked: str) -> None:
         match outcome:
@@ -239,6 +237,8 @@ class Account:
 
     def counts(self) -> dict[str, int]:
         """Return how many requests are counted here, by thread; each is where it was sent first."""
+        if not self.again and self._have_one_asker:
+            return {self.who[0].thread: len(self.who)}
         sums: dict[str, int] = {}
         for place, who in enumerate(self.who):
             if place not in self.again:
@@ -276,9 +276,14 @@ class Account:
         worst = self.worst[place] if place < len(self.worst) else None
         return AccountLine(self.who[place], kind, used, lane, self.vendor, self.at, worst)
 
+    @property
+    def _have_one_asker(self) -> bool:
+        """Whether all members were asked for by the same one."""
+        return bool(self.who) and self.who.count(self.who[0]) == len(self.who)
+
     def to_row(self) -> dict[str, Any]:
         """Return it as JSON."""
-        if self.who and self.who.count(self.who[0]) == len(self.who):  # most members share one
+        if self._have_one_asker:  # mostly they do
             who, of = {self.who[0]: 0}, [0] * len(self.who)
         else:
             objects = {id(each): each for each in self.who}  # to hash it takes longer

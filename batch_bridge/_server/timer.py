@@ -1,4 +1,4 @@
-"""The alarm: sees to it that there is a next tick."""
+"""The timer: sees to it that there is a next tick."""
 
 import asyncio
 from datetime import datetime, timedelta

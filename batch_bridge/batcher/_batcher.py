@@ -529,18 +529,16 @@ class Batcher(Generic[ItemT, AnswerT]):
         """Return requests that nobody will ask for again: their names do not depend on their items."""
         held = list(items)
         trace = current_trace()
+        written = list(map(_messages.encode_bytes, held))
+        ids = self._fresh_names.names(len(held))  # what cannot be asked takes no name
         requests: list[Request] = []
-        for item in held:
-            data, is_conversation = _messages.encode_bytes(item)
+        for request_id, item, (data, is_conversation) in zip(ids, held, written, strict=True):
             wants_cost = is_priced or (
                 not is_conversation and _messages.may_hold_messages(data) and _messages.has_messages(item)
             )
             requests.append(
-                Serialized("", "", data, "", "", within, "", "", trace, wants_cost, is_conversation=is_conversation)
+                Serialized(request_id, "", data, "", "", within, "", "", trace, wants_cost, is_conversation)
             )
-        ids = self._fresh_names.names(len(requests))  # what cannot be asked takes no name
-        for request, request_id in zip(requests, ids, strict=True):
-            request.id = request_id  # type: ignore[misc]  # nobody has seen it yet
         return requests
 
     def _name(

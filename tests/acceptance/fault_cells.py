@@ -1,21 +1,23 @@
-"""The table of faults by provider, and how 1,000 threads meet one of them. `test_faults_providers.py` judges what it returns."""
+"""The table of faults by provider, and how many threads meet one of them. `test_faults_providers.py` judges what it returns."""
 
 import asyncio
-import gc
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
+import sampling
 from fault_bench import CALM
-from fault_families import ANTHROPIC, AZURE, FAMILIES, GEMINI, INLINE, MISTRAL, TOGETHER, SharedClientState
+from fault_families import ANTHROPIC, AZURE, GEMINI, INLINE, MISTRAL, TOGETHER, SharedClientState
 from langgraph.graph import StateGraph
 
 from batch_bridge import Bridge, Runner, events, wait
 from batch_bridge.testing import BatchServer
 
 THREADS = 1_000
+"""Those that the page is about."""
+FEWER = sampling.many(THREADS, 200)
+"""Those that meet a fault in this run, unless it needs more to be seen."""
 POLL_INTERVAL = 0.02
 HANGS = 300
 """Seconds after which a cell that has not ended hangs; a loaded machine needs a tenth of them."""
@@ -31,14 +33,19 @@ class Ends:
     """What the requests end with.
 
     Attributes:
-        how: In words; names in braces are the family's.
+        how: In words; in braces are names of the family's, and how many threads they are.
         sent: How often a request was sent, at most.
-        again: How many were paid a second time; `None` where chance decides that.
+        again: The share of them that was paid a second time; `None` where chance decides that.
     """
 
     how: str
     sent: int = 1
-    again: int | None = 0
+    again: float | None = 0.0
+
+    def of(self, threads: int, family: SharedClientState) -> "Ends":
+        """Return what so many threads end with at a provider."""
+        counts = {"all": f"{threads:,}", "most": f"{threads - threads // 8:,}", "eighth": f"{threads // 8:,}"}
+        return replace(self, how=self.how.format_map({**family.words, **counts}))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +61,7 @@ class Fault:
         instead: Where it looks otherwise: its switches there, and what they stand for.
         same: Families whose form of it is another's.
         is_late: The bridge has a deadline.
+        threads: How many meet it.
         act: What somebody does while the requests are on their way.
     """
 
@@ -65,6 +73,7 @@ class Fault:
     instead: Mapping[SharedClientState, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     same: frozenset[SharedClientState] = frozenset({INLINE})
     is_late: bool = False
+    threads: int = FEWER
     act: "Callable[[Cell, BatchServer], Awaitable[None]] | None" = None
 
     def ends_at(self, family: SharedClientState) -> Ends:
@@ -84,7 +93,7 @@ async def end_the_unknown_status(cell: "Cell", server: BatchServer) -> None:
     server.configure(unknown_status=0.0, stuck=0.0)
 
 
-ALL = Ends("1,000 answered")
+ALL = Ends("{all} answered")
 EACH = frozenset[SharedClientState]()
 NO_CODE = "a failed job has no code that would tell: see the row before"
 FULL = ("a 429 of the create call", {"next_create_rate_limit": 3, "retry_after": 0.1})
@@ -108,29 +117,31 @@ FAULTS = (
     Fault(
         "half expired, again and again",
         {"expiry": True, "expiry_share": 0.5},
-        Ends("875 answered, 125 RequestExpired (expired, retryable)", sent=3),
-        elsewhere={GEMINI: Ends("1,000 RequestExpired (expired, retryable)", sent=3, again=None)},
+        Ends("{most} answered, {eighth} RequestExpired (expired, retryable)", sent=3),
+        elsewhere={GEMINI: Ends("{all} RequestExpired (expired, retryable)", sent=3, again=None)},
         cannot={AZURE: "Azure does not expire late jobs; a deadline ends them"},
     ),
     Fault(
         "failed, with no files",
         {"batch_failure": True, "batch_failure_code": "invalid_json_line"},
-        Ends("1,000 RequestFailed ({failed})"),
+        Ends("{all} RequestFailed ({failed})"),
         cannot={ANTHROPIC: "a batch never fails as a whole; its requests do"},
     ),
     Fault(
         "token_limit_exceeded",
         {"enqueued_tokens": 20_000},
-        Ends("1,000 answered", sent=2),
+        Ends("{all} answered", sent=2),
         elsewhere={ANTHROPIC: ALL, GEMINI: ALL},
         cannot={TOGETHER: NO_CODE, MISTRAL: NO_CODE},
         instead={ANTHROPIC: FULL, GEMINI: FULL},
+        threads=THREADS,
     ),
     Fault(
         "lines 429 and 500",
         {"line_failure": 0.3, "line_failure_status": [429, 500]},
         Ends("answered; those hit each time: {passing}", sent=3),
         same=EACH,
+        threads=sampling.many(THREADS, 600),
     ),
     Fault(
         "lines of status 0",
@@ -140,6 +151,7 @@ FAULTS = (
             ANTHROPIC: "an errored result has a type, and no status",
             GEMINI: "an error has a code of `google.rpc.Status`, of which 0 is none",
         },
+        threads=sampling.many(THREADS, 400),
     ),
     Fault("poll: 502, twenty times", {"next_poll_error": 20}, ALL),
     Fault(
@@ -151,8 +163,8 @@ FAULTS = (
     Fault(
         "stuck at 99 % for ever, with a deadline",
         {"stuck": True, "stuck_share": 0.99},
-        Ends("1,000 answered", sent=2),
-        elsewhere={GEMINI: Ends("1,000 answered", sent=2, again=990)},
+        Ends("{all} answered", sent=2),
+        elsewhere={GEMINI: Ends("{all} answered", sent=2, again=0.99)},
         is_late=True,
     ),
 )
@@ -166,6 +178,7 @@ class Cell:
     """What a fault and a provider came to.
 
     Attributes:
+        threads: How many there are.
         ended: What each request has ended with, by its number: the text of its answer, or its error.
         sent: How often each request was sent, by its id.
         batches: The ids of the requests in each batch, by our key of it.
@@ -175,6 +188,7 @@ class Cell:
         stats: The server's.
     """
 
+    threads: int
     ended: dict[int, Any] = field(default_factory=dict)
     sent: Counter[str] = field(default_factory=Counter)
     batches: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -211,7 +225,7 @@ async def run(cell: Cell, family: SharedClientState, server: BatchServer, key: s
     """Let the threads meet what goes wrong at the server, until all have ended."""
     graph = StateGraph(State).add_node("ask", ask).add_edge("__start__", "ask")
     bridge = Bridge(family.open(server.root_url, key), poll_interval=POLL_INTERVAL, deadline=deadline)
-    inputs = [{"prompt": prompt(number)} for number in range(THREADS)]
+    inputs = [{"prompt": prompt(number)} for number in range(cell.threads)]
     async with Runner(graph, bridge, path=":memory:", progress=False, on_event=cell.note) as runner:
         async for number, result in runner.abatch_as_completed(inputs, return_exceptions=True):
             assert number not in cell.ended, f"request {number} ended twice"
@@ -222,7 +236,7 @@ async def run(cell: Cell, family: SharedClientState, server: BatchServer, key: s
 async def meet(fault: Fault, family: SharedClientState, server: BatchServer) -> Cell:
     """Let a fault and a provider meet, on a machine of any speed."""
     for deadline in DEADLINES if fault.is_late else (None,):
-        cell = Cell()
+        cell = Cell(fault.threads)
         server.configure(**CALM)
         server.reset_stats()
         server.configure(**fault.switches_at(family))
@@ -232,29 +246,8 @@ async def meet(fault: Fault, family: SharedClientState, server: BatchServer) -> 
                 if fault.act is not None:
                     group.create_task(fault.act(cell, server))
         except TimeoutError:
-            raise AssertionError(f"{THREADS - len(cell.ended)} requests hang after {HANGS} s") from None
+            raise AssertionError(f"{cell.threads - len(cell.ended)} requests hang after {HANGS} s") from None
         cell.stats = server.stats
-        if not fault.is_late or cell.stats.paid == fault.switches["stuck_share"] * THREADS:
+        if not fault.is_late or cell.stats.paid == fault.switches["stuck_share"] * cell.threads:
             return cell
     raise AssertionError(f"with a deadline of {deadline} s, the batch is late before it is stuck")
-
-
-def begin() -> None:
-    """Set a process up for cells: it does not look for garbage, which takes a third of the time, but between two of them."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-
-
-def meet_here(fault: int, family: int) -> Cell:
-    """Let a fault and a family, by their places in the tables, meet at the server of this process."""
-    gc.collect()
-    return asyncio.run(meet(FAULTS[fault], FAMILIES[family], _server()))
-
-
-@cache
-def _server() -> BatchServer:
-    """The server of this process, with which it ends; it serves one cell after the other, each with an API key of its own."""
-    server = BatchServer()
-    server.start()
-    return server

@@ -15,7 +15,7 @@ from simulation.simulate import HOSTS, plan_of, run
 from simulation.world import Fault, Plan
 
 CHUNK = 20
-ALL = 300
+ALL = sampling.many(300, 100)
 """Histories in one run of the tests, of all hosts together."""
 
 

@@ -100,6 +100,9 @@ class Flights:
         """Remove a batch and its requests."""
         del self._flights[flight.batch.key]
         del self._open[flight.batch.key]
+        if not self._flights:
+            self._in_flight.clear()
+            self._early.clear()
         for held in (self._in_flight, self._early):
             if held:
                 for request_id in flight.batch.members:

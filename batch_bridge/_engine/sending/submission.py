@@ -206,7 +206,7 @@ class Sender:
         provider = state.who(intent)
         if intent.prepared is None:
             prepared = await self._ask(flight, intent, now, lambda: provider.prepare(intent.key, requests))
-            if prepared is None:
+            if prepared is None or not await state.is_still_owner(flight, now):  # an upload takes long
                 return
             intent = replace(intent, prepared=prepared[0])
             await state.ledger.prepared(intent)

@@ -5,15 +5,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import sampling
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "soak.py"
-SIZES = {"batcher": 5000, "durable": 5000, "runner": 2000, "wrapped": 2000, "server": 2000}
+BATCHES = sampling.many(200, 100)
+SIZES = {"batcher": 25, "durable": 25, "runner": 10, "wrapped": 10, "server": 10}
+"""Requests in a batch."""
 
 
 @pytest.mark.sampled(most=2)
 @pytest.mark.parametrize("host", SIZES)
 def test_nothing_that_a_host_holds_grows(host):
-    command = [sys.executable, str(SCRIPT), "--hosts", host, "--requests", str(SIZES[host]), "--batches", "200"]
+    size = ["--requests", str(SIZES[host] * BATCHES), "--batches", str(BATCHES)]
+    command = [sys.executable, str(SCRIPT), "--hosts", host, *size]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -1,8 +1,10 @@
 """No drop-in blocks the event loop of its caller: not when it opens, and not when it asks."""
 
+import ssl
 from datetime import timedelta
 
 import pytest
+import tls
 from blockbuster import blockbuster_ctx
 from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI
@@ -24,8 +26,9 @@ def server():
 
 
 @pytest.fixture
-def no_blocking():
+def no_blocking(monkeypatch):
     """Refuse what blocks an event loop; the thread of a Batcher has one of its own, where only its own work waits."""
+    monkeypatch.setattr(ssl, "create_default_context", tls.APART)
     with blockbuster_ctx("batch_bridge") as blockbuster:
         for function in blockbuster.functions.values():
             function.can_block_in("batch_bridge/_host/loop_thread.py", "_run")

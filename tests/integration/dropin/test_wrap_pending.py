@@ -39,7 +39,8 @@ class Overnight:
         return [ValueError("no") if item == "bad" else f"<{item}>" for item in self.batches[handle]]
 
     def open(self, path, **options):
-        options = {"max_batch_age": None, "poll_interval": 0.05, **options}
+        never = {} if "flush" in options else {"max_batch_age": None}
+        options = {**never, "poll_interval": 0.05, **options}
         return Batcher(submit_func=self.submit, poll_func=self.poll, path=path, on_pending="raise", **options)
 
     @property
@@ -125,7 +126,7 @@ def test_the_next_run_has_what_is_ready_and_queues_what_is_new(api, path):
 
 
 async def test_asking_again_and_again_asks_for_one_request(api, path):
-    async with api.open(path, flush=FlushPolicy(max_idle=0)) as batcher:
+    async with api.open(path, flush=FlushPolicy(max_age=None, max_idle=0)) as batcher:
         for _ in range(5):
             with pytest.raises(ResultPending):
                 await batcher.asubmit("a")
@@ -141,7 +142,7 @@ async def test_asking_again_and_again_asks_for_one_request(api, path):
 
 
 async def test_rounds_of_some_that_are_answered_and_some_that_are_pending_pay_for_each_once(api, path):
-    async with api.open(path, flush=FlushPolicy(max_idle=0)) as batcher:
+    async with api.open(path, flush=FlushPolicy(max_age=None, max_idle=0)) as batcher:
         await until_sent(batcher, api, "a")
         api.morning = True
         await answered(batcher, "a")

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 import test_conformance
 import test_gemini_conformance
+import tls
 from anthropic import AsyncAnthropic
 from blockbuster import BlockBusterFunction, blockbuster_ctx
 from google import genai
@@ -81,7 +82,8 @@ PROVIDERS = {
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    """Nothing says where certificates are, so that they are looked for on the disk."""
+    """Nothing says where certificates are, so that they are looked for on the disk, and for each client anew."""
+    monkeypatch.setattr(ssl, "create_default_context", tls.APART)
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", *OTHERS):
         monkeypatch.delenv(name, raising=False)
     for name, value in VARIABLES.items():

@@ -45,7 +45,8 @@ from random_graphs import (
 from batch_bridge import Bridge, Runner, is_bridge_interrupt
 from batch_bridge._core.models import Errored, Outcome, Succeeded
 from batch_bridge._core.payload.interrupt_payload import envelope, read_interrupt
-from batch_bridge._node.wait import LINK, Link
+from batch_bridge._node.link import Link
+from batch_bridge._node.step_limits import LINK
 
 GRAPHS = int(os.environ.get("BATCH_BRIDGE_GRAPHS", "0"))
 PHASES = [Phase.generate, Phase.shrink] if os.environ.get("BATCH_BRIDGE_SHRINK") else [Phase.generate]
@@ -195,7 +196,7 @@ HOSTS = {each.__name__: each for each in (told_by_a_runner, told_by_many_runners
 
 
 @settings(
-    max_examples=GRAPHS or sampling.many(300, 50),
+    max_examples=GRAPHS or sampling.many(300, 25),
     derandomize=not GRAPHS,
     deadline=None,
     database=None,

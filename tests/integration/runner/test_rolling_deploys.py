@@ -48,7 +48,7 @@ def check(place, server, *runs):  # noqa: F811
     assert (stats.paid, stats.paid_twice, stats.bodies_repeated) == (ROUND * len(runs), 0, 0)
 
 
-@pytest.mark.sampled(most=2)
+@pytest.mark.sampled(most=1)
 @pytest.mark.parametrize("ends", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
 @pytest.mark.parametrize("run", ["the same run", "another run"])
 @pytest.mark.parametrize("overlap", [0, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 12])

@@ -1,8 +1,7 @@
 """The engine with a cache and with `dedupe`: a line for equal requests, none for known ones, whenever the process dies."""
 
-import itertools
-
 import pytest
+import sampling
 import test_engine_crashes as crashes
 from fakes import MOMENTS, Crash, FakeProvider, FakeStore, Fuse, at, ended, guarded, request
 from langgraph.store.base import PutOp
@@ -53,13 +52,13 @@ class Place:
     def __init__(self, *, dedupe=True, cache=None, provider=None, policy=None, store=None):
         self.provider = provider or Knowing()
         self.store = store or FakeStore()
-        sharing = Deduplication("bridge", self.provider, cache, dedupe=dedupe)
+        deduplication = Deduplication("bridge", self.provider, cache, dedupe=dedupe)
         self.engine = Engine(
             "bridge",
             self.provider,
             policy or FlushPolicy(),
             Ledger(self.store, "bridge"),
-            EngineSettings(deduplication=sharing),
+            EngineSettings(deduplication=deduplication),
         )
 
     async def ask(self, *requests):
@@ -276,13 +275,13 @@ class World(crashes.World):
         self.dedupe = dedupe
 
     async def live(self):
-        sharing = Deduplication("bridge", self.provider, self.cache, dedupe=self.dedupe)
+        deduplication = Deduplication("bridge", self.provider, self.cache, dedupe=self.dedupe)
         engine = Engine(
             "bridge",
             self.provider,
             FlushPolicy(max_requests=7),
             Ledger(self.store, "bridge", chunk=2),
-            EngineSettings(deduplication=sharing),
+            EngineSettings(deduplication=deduplication),
         )
         try:
             await engine.open(self.now())
@@ -303,7 +302,7 @@ class World(crashes.World):
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize(("cache", "dedupe"), [(True, True), (False, True), (True, False)])
 async def test_wherever_the_process_dies_every_request_ends_once_and_a_key_is_paid_once(story, moment, cache, dedupe):
-    for call in itertools.count(1):
+    for call in sampling.calls(f"{story} {moment} {cache} {dedupe}"):
         # The replies are made anew, since those of an earlier story have been read.
         world = World(fresh(crashes.STORIES[story]), cache=cache, dedupe=dedupe)
         world.fuse.arm(call, moment)
@@ -329,8 +328,8 @@ async def test_wherever_the_process_dies_every_request_ends_once_and_a_key_is_pa
             if not isinstance(outcome, Succeeded):
                 assert isinstance(outcome, Errored)
         if cache:
-            sharing = Deduplication("bridge", world.provider, None, dedupe=True)
-            q_of = {sharing.key(each): each.item["q"] for each in REQUESTS}
+            deduplication = Deduplication("bridge", world.provider, None, dedupe=True)
+            q_of = {deduplication.key(each): each.item["q"] for each in REQUESTS}
             kept = world.cache.answers
             assert all(kept[key] == "early" or kept[key]["q"] == q_of[key] for key in kept)
             if story == "all goes well":

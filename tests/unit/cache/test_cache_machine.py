@@ -111,14 +111,14 @@ class SharingMachine(plain.EngineMachine):
             self.memory = Memory(self.fuse) if self.kind != "dedupe" else None
         self.fuse.revive()
         if anew:
-            sharing = Deduplication(plain.NAME, self.provider, self.memory, dedupe=self.provider.shared)
+            deduplication = Deduplication(plain.NAME, self.provider, self.memory, dedupe=self.provider.shared)
             ledger = Ledger(self.store, plain.NAME, chunk=2)
             self.last = Engine(
                 plain.NAME,
                 self.provider,
                 self.policy,
                 ledger,
-                EngineSettings(poll_interval=plain.INTERVAL, deduplication=sharing, attempts=self.attempts),
+                EngineSettings(poll_interval=plain.INTERVAL, deduplication=deduplication, attempts=self.attempts),
             )
         self.engine = self.last
         self.run(self.engine.open(self.now))

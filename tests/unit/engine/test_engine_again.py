@@ -1,7 +1,5 @@
 """Requests that are sent again, and a process that dies at every call in turn, whatever its requests end with."""
 
-import itertools
-
 import pytest
 import sampling
 from engine_world import BAD, IDS, LEDGERS, RATE, REQUESTS, Moody, World
@@ -37,7 +35,7 @@ STORIES = {
 async def test_wherever_the_process_dies_every_request_ends_once(story, moment, ledger):
     options = dict(STORIES[story])
     act = options.pop("act", None)
-    for call in itertools.count(1):
+    for call in sampling.calls(f"{story} {moment} {ledger.__name__}"):
         world = World(ledger, **options)
         world.fuse.arm(call, moment)
         try:
@@ -73,7 +71,7 @@ async def test_wherever_the_process_dies_every_request_ends_once(story, moment, 
 @pytest.mark.parametrize("ledger", [durable, ServerRecords])
 async def test_a_queue_that_is_kept_is_gone_on_with_though_nobody_asks_again(ledger):
     """After each call the process ends, and the next one is told of nobody who waits."""
-    for call in itertools.count(1):
+    for call in sampling.calls(ledger.__name__):
         world = World(ledger, moods={1: [RATE], 2: [Expired("24 h")]})
         await world.boot()
         await world.engine.tick(world.now(), drain=True)
@@ -186,7 +184,7 @@ class Crowded(FakeProvider):
 @pytest.mark.parametrize("tells", [True, False])
 @pytest.mark.parametrize("told", [True, False])
 async def test_a_limit_of_tokens_is_learned_and_then_kept_to(tells, told):
-    room = sampling.many(1_000, 200)
+    room = sampling.many(1_000, 50)
     provider = Crowded(room, tells=tells, limits=Limits(enqueued_tokens=room if told else None))
     engine = Engine("bridge", provider, FlushPolicy(), Ledger(FakeStore(), "bridge"), EngineSettings(attempts=3))
     asked = [request(n) for n in range(10 * room)]

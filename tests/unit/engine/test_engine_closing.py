@@ -6,7 +6,7 @@ from fakes import Crash, FakeProvider, FakeStore, Fuse, at, ended, request
 from batch_bridge import events
 from batch_bridge._core.models import Cancelled, Errored, Expired, InProgress, Succeeded
 from batch_bridge._core.policy.flush_policy import FlushPolicy
-from batch_bridge._engine import Engine
+from batch_bridge._engine import Engine, EngineSettings
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge.errors import ProviderUnavailable, SubmissionRefused
 
@@ -23,15 +23,16 @@ class World:
         self.provider = FakeProvider(fuse=self.fuse)
         self.told = []
 
-    async def boot(self, now=0, **options):
-        engine = Engine("bridge", self.provider, FlushPolicy(), Ledger(self.store, "bridge", chunk=2), **options)
+    async def boot(self, now=0, **settings):
+        ledger = Ledger(self.store, "bridge", chunk=2)
+        engine = Engine("bridge", self.provider, FlushPolicy(), ledger, EngineSettings(**settings))
         engine.on_event = self.told.append
         await engine.open(at(now))
         return engine
 
-    async def dies(self, moment, call, **options):
+    async def dies(self, moment, call, **settings):
         """Live until a call of the store, and leave a provider behind that cannot be asked any more."""
-        engine = await self.boot(**options)
+        engine = await self.boot(**settings)
         await engine.collect(REQUESTS, at(0))
         await engine.tick(at(0), drain=True)
         self.fuse.arm(1, moment, call)

@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+import sampling
 from fakes import MOMENTS, Crash, Created, FakeProvider, FakeStore, Fuse, at, ended, request
 
 from batch_bridge._core.models import Errored, InProgress, Measure, Succeeded
@@ -73,7 +74,7 @@ class World:
 @pytest.mark.parametrize("story", STORIES)
 @pytest.mark.parametrize("moment", MOMENTS)
 async def test_wherever_the_process_dies_every_request_ends_once_and_is_paid_once(story, moment):
-    for call in itertools.count(1):
+    for call in sampling.calls(f"{story} {moment}"):
         world = World(STORIES[story])
         world.fuse.arm(call, moment)
         try:

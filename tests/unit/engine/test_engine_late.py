@@ -216,20 +216,20 @@ async def test_a_cancel_takes_what_has_arrived_before_it():
 
     gate, provider = asyncio.Event(), FakeProvider()
     engine = Engine("bridge", provider, FlushPolicy(max_age=3600), Ledger(Slow(), "bridge"))
-    driver = EngineLoop(engine, lambda _: None, lambda: False, lambda _: None, 0.0)
+    engine_loop = EngineLoop(engine, lambda _: None, lambda: False, lambda _: None, 0.0)
     gate.set()
-    await driver.open()
+    await engine_loop.open()
     gate.clear()
-    running = asyncio.create_task(driver.run())
-    driver.collect(REQUESTS[:1])
-    while driver._arrived:
+    running = asyncio.create_task(engine_loop.run())
+    engine_loop.collect(REQUESTS[:1])
+    while engine_loop._arrived:
         await asyncio.sleep(0)
-    driver.collect(REQUESTS[1:2])  # while the first one is written down
-    cancelling = asyncio.create_task(driver.cancel(IDS[:2]))
+    engine_loop.collect(REQUESTS[1:2])  # while the first one is written down
+    cancelling = asyncio.create_task(engine_loop.cancel(IDS[:2]))
     await asyncio.sleep(0)
     gate.set()
     assert await cancelling == set(IDS[:2])
-    driver.stop()
+    engine_loop.stop()
     await running
     assert not provider.executed
 

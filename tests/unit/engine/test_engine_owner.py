@@ -112,6 +112,8 @@ async def test_it_sends_nothing_that_it_has_prepared(world):
     await world.begin()
     await world.tick()
     assert world.provider.take() == ["prepare"]
+    ((row),) = world.rows()["batches"].values()
+    assert row["stage"] == "begun"
 
 
 async def test_it_does_not_take_for_refused_what_another_has_tidied_up(world):

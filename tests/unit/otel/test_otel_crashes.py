@@ -3,7 +3,6 @@
 Its notice comes once too, through apprise to a real server; each death may double one, which says so then.
 """
 
-import itertools
 import re
 from collections import Counter
 
@@ -173,7 +172,7 @@ async def live_through(world, crashes):
 @pytest.mark.parametrize("ledger", LEDGERS)
 @pytest.mark.parametrize("moment", MOMENTS)
 async def test_wherever_the_process_dies_each_batch_is_one_span(ledger, moment):
-    for call in itertools.count(1, sampling.many(1, 3)):
+    for call in sampling.calls(f"{ledger.__name__} {moment}"):
         world = TracedWorld(ledger)
         world.fuse.arm(call, moment)
         try:

@@ -25,3 +25,16 @@ def test_how_many_there_are_at_least_and_at_most():
     assert len(sampling.draw(CELLS, "1", least=20)) == 20
     assert len(sampling.draw(CELLS, "1", least=99)) == len(CELLS)
     assert len(sampling.draw(CELLS, "1", most=3)) == 3
+
+
+def test_calls_are_every_third_from_one_that_is_drawn(monkeypatch):
+    monkeypatch.setattr(sampling, "is_whole", False)
+    monkeypatch.setattr(sampling, "is_brief", False)
+    firsts = set()
+    for number in range(20):
+        first, second, third = itertools.islice(sampling.calls(f"table {number}"), 3)
+        assert (second - first, third - second) == (3, 3)
+        firsts.add(first)
+    assert firsts == {1, 2, 3}
+    monkeypatch.setattr(sampling, "is_whole", True)
+    assert list(itertools.islice(sampling.calls("any"), 3)) == [1, 2, 3]

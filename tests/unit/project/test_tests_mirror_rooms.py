@@ -19,8 +19,6 @@ FREELY = {
 LINES = 500
 """No test file is longer, but for those below, each of one subject."""
 LONG = {
-    "integration/langchain/test_langchain_models.py",
-    "integration/node/test_wait_shapes.py",
     "integration/random_graphs.py",
 }
 

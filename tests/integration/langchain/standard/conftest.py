@@ -1,16 +1,28 @@
-"""What a plain model passes of LangChain's standard tests is noted here, and asked of its batched twin."""
+"""What a plain model passes of LangChain's standard tests is noted here, and asked of its batched twin.
+
+By default two of the kinds of models run, drawn by the seed; `--all` runs all.
+"""
 
 import inspect
 from collections import defaultdict
+from random import Random
 
 import pytest
+import sampling
 
 OUTCOMES = defaultdict(dict)
 """How the tests of each kind of plain model have ended, by kind and name."""
 NOTHING = "the plain model does not pass it, so there is nothing to compare"
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    kinds = sorted({item.cls.kind for item in items if hasattr(item.cls, "kind")})
+    if not sampling.is_whole and not sampling.is_named(config):
+        left_out = set(kinds) - set(Random(sampling.seed).sample(kinds, min(len(kinds), 2)))
+        gone = [item for item in items if getattr(item.cls, "kind", None) in left_out]
+        kept = set(items) - set(gone)
+        items[:] = [item for item in items if item in kept]
+        config.hook.pytest_deselected(items=gone)
     for item in items:
         if hasattr(item.cls, "kind") and inspect.iscoroutinefunction(item.function):
             # LangChain's models share their connections, so they need one loop for all
