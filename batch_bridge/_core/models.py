@@ -40,6 +40,9 @@ class Request:
     trace: str = ""
     is_priced: bool = False
 
+    def __hash__(self) -> int:
+        return hash(self.id)  # an item has no hash
+
 
 class LineFrame:
     """What stands around the items of requests in a batch's input; the same for many.

@@ -191,7 +191,7 @@ def _measured(state: State, request: Request, asked_at: datetime, lane: LadderLa
             "send a smaller request",
             code="item_too_large",
         )
-    if measure.line is not None and type(request) is Serialized:
+    if is_home and measure.line is not None and type(request) is Serialized:
         request.line = measure.line
     own = request.deadline if state.ladder is not None else None
     key = state.deduplication.key(request) if state.deduplication else ""

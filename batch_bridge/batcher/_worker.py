@@ -6,8 +6,8 @@ import contextlib
 import os
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import TypeAlias, TypeVar
@@ -39,10 +39,12 @@ from batch_bridge._node.running_loop import is_on_loop
 from batch_bridge._sqlite.file import open_file
 from batch_bridge._status.journal import Journal, Look
 from batch_bridge._status.models import Threads
+from batch_bridge.batcher._hands import Hands
 from batch_bridge.batcher._inside import USUAL, Inside
 from batch_bridge.batcher._look import look_at_items
 from batch_bridge.batcher._retained import Retained
 from batch_bridge.batcher._submission import Ended, PendingRequest, Status, Submission, hand_back
+from batch_bridge.batcher._waiters import Waiters
 from batch_bridge.bridge import Bridge
 from batch_bridge.errors import BatcherClosedError
 from batch_bridge.events import Delivered, Progress
@@ -103,9 +105,7 @@ class Worker:
         self._is_relaxed = False
         self._relaxing = contextlib.ExitStack()
         self._listeners = listen(callbacks, self._look)
-        self._asked = self._answered = 0
         self._eta: EtaClock | None = None
-        self._failures: Counter[str] = Counter()
         self._opened_at = _clock.now().timestamp()
         self._bridge = bridge
         self._path = path
@@ -119,7 +119,7 @@ class Worker:
         self._sent = threading.Event()
         self._inbox: deque[Submission] = deque()
         self._flush_asked = False
-        self._waiters: dict[str, Submission] = {}
+        self._waiters = Waiters()
         self._rows: Rows = MemoryRows()
         self._scheduled = threading.Lock()
         self._gate = threading.Lock()
@@ -345,7 +345,9 @@ class Worker:
             )
         closed, accounts, problems = self._ask_figures() or self._last
         lines = [line for account in accounts() for line in account.each()]
-        return of_batches(closed, receipt([(self._bridge.prices, lines)]), threads=self._answered, problems=problems)
+        return of_batches(
+            closed, receipt([(self._bridge.prices, lines)]), threads=self._waiters.answered, problems=problems
+        )
 
     def _ask_figures(self) -> Figures | None:
         """Return what a report is made of; `None` where the worker's loop has ended."""
@@ -368,7 +370,7 @@ class Worker:
 
     async def _cancel(self) -> int:
         assert self._engine_loop is not None  # noqa: S101  # set before the loop takes calls
-        return len(await self._engine_loop.cancel(None if self._peek else list(self._waiters)))
+        return len(await self._engine_loop.cancel(None if self._peek else self._waiters.ids))
 
     @property
     def _is_elsewhere(self) -> bool:
@@ -396,13 +398,12 @@ class Worker:
         while self._inbox:
             submission = self._inbox.popleft()
             self._flush_asked = self._flush_asked or submission.flush
-            self._waiters.update(dict.fromkeys(submission.places, submission))
+            self._waiters.add(submission)
             taken += submission.requests
             if self._listeners is None:
                 submission.requests.clear()  # the list that its caller holds, too
             if not submission.places:
                 hand_back([submission], Submission.resolve)
-        self._asked += len(taken)
         self._engine_loop.collect(taken)
         self._relax()
         if self._flush_asked or self._peek:
@@ -423,8 +424,7 @@ class Worker:
         reason = self._broken or BatcherClosedError(
             "this Batcher was closed before the batch had ended; with path= the next equal request gets the answer"
         )
-        submissions = {*self._waiters.values(), *self._inbox}
-        self._waiters.clear()
+        submissions = {*self._waiters.clear(), *self._inbox}
         self._inbox.clear()
         self._relax()
         hand_back(submissions, lambda submission: submission.fail(reason))
@@ -491,7 +491,7 @@ class Worker:
     async def _keep_journal(self, file: Rows, stack: contextlib.AsyncExitStack) -> None:
         """Write its state for observers of its file, and carry out their commands."""
         assert self._engine_loop is not None  # noqa: S101  # it is open
-        journal = Journal(file, "batcher", self._shown, FileCommands(file, _Hands(self._engine_loop)))
+        journal = Journal(file, "batcher", self._shown, FileCommands(file, Hands(self._engine_loop)))
         stack.push_async_exit(Closing((journal.close,)))
         await journal.open()
 
@@ -557,7 +557,7 @@ class Worker:
         for request_id in request_ids:
             if request_id in self._untold and request_id not in self._ready:
                 self._untold.discard(request_id)
-                submission = self._waiters.pop(request_id, None)
+                submission = self._waiters.pop(request_id)
                 status: Status = "in_flight" if engine.is_sent(request_id) else "queued"
                 if submission is not None and submission.put(((request_id, PendingRequest(status)),)):
                     done.append(submission)
@@ -585,10 +585,7 @@ class Worker:
             outcomes = await self._engine_loop.engine.outcomes(chunk)
             done = []
             told: list[tuple[Request, Outcome]] = []
-            for submission, ended in self._shared_out(outcomes):
-                self._answered += len(ended)
-                failures = [each for each in ended.values() if not isinstance(each, Succeeded)]
-                self._failures.update(map(_outcome.code, failures))
+            for submission, ended in self._waiters.share_out(outcomes):
                 if submission.put(ended.items()):
                     done.append(submission)
                 if self._listeners is not None:
@@ -609,18 +606,6 @@ class Worker:
             hand_back(done, Submission.resolve)
             await self._tell(told)
         self._look_whether_idle()
-
-    def _shared_out(self, outcomes: Mapping[str, Outcome]) -> Iterable[tuple[Submission, Mapping[str, Outcome]]]:
-        """Return the submissions that wait for outcomes, each with its own; they wait for those no more."""
-        waiters = self._waiters
-        submissions = [waiters.pop(request_id, None) for request_id in outcomes]
-        if len(set(submissions)) == 1 and submissions[0] is not None:
-            return [(submissions[0], outcomes)]
-        shares: dict[Submission, dict[str, Outcome]] = {}
-        for submission, (request_id, outcome) in zip(submissions, outcomes.items(), strict=True):
-            if submission is not None:
-                shares.setdefault(submission, {})[request_id] = outcome
-        return shares.items()
 
     async def _tell(self, told: list[tuple[Request, Outcome]]) -> None:
         if self._listeners is None or not told:
@@ -647,8 +632,8 @@ class Worker:
             return Progress(0, 0, 0, 0, 0)
         engine = self._engine_loop.engine
         return Progress(
-            self._answered,
-            self._asked,
+            self._waiters.answered,
+            self._waiters.asked,
             engine.queued,
             engine.in_flight,
             engine.batches_in_flight,
@@ -658,16 +643,20 @@ class Worker:
         )
 
     def _whereabouts(self) -> Whereabouts:
-        return Threads(self._asked, self._answered, 0, self._asked - self._answered, 0), (), None
+        return (
+            Threads(self._waiters.asked, self._waiters.answered, 0, self._waiters.asked - self._waiters.answered, 0),
+            (),
+            None,
+        )
 
     def _shown(self) -> Look:
         assert self._engine_loop is not None  # noqa: S101  # it is open
         return look_at_items(
             self._bridge,
             self._engine_loop,
-            asked=self._asked,
-            ended=self._answered,
-            failures=self._failures,
+            asked=self._waiters.asked,
+            ended=self._waiters.answered,
+            failures=self._waiters.failures,
             begun_at=self._opened_at,
         )
 
@@ -690,33 +679,6 @@ class Worker:
         elif self._is_relaxed and not self._waiters:
             self._relaxing.close()
             self._is_relaxed = False
-
-
-class _Hands:
-    """What commands do to a Batcher."""
-
-    def __init__(self, engine_loop: EngineLoop) -> None:
-        self._engine_loop = engine_loop
-
-    async def flush(self) -> int:
-        queued = self._engine_loop.engine.queued
-        self._engine_loop.flush()
-        return queued
-
-    async def cancel(self, *, thread_id: str | None = None, run_id: str | None = None, batch: str | None = None) -> int:
-        if thread_id is not None or run_id is not None:
-            raise ValueError("a Batcher has no threads and no runs; name a batch, or nothing for all")
-        return len(await self._engine_loop.cancel(None if batch is None else self._engine_loop.engine.in_batch(batch)))
-
-    def hear(self, names: Collection[str] | None) -> None:
-        self._engine_loop.hear(names)
-
-    async def retry(self, **_: str | None) -> int:
-        raise ValueError("what has failed was told to who had asked; ask for it again there")
-
-    def pause(self, *, paused: bool) -> None:
-        self._engine_loop.engine.paused = paused
-        self._engine_loop.wake()
 
 
 def _result(request_id: str, outcome: Outcome) -> object:

@@ -124,7 +124,7 @@ class Queue:
             self._next += 1
 
     def add_all(self, arrived: Iterable[Waiting]) -> None:
-        """Queue requests in their order, as `add` does each."""
+        """Queue requests in their order, as `add` does each. None is there twice."""
         fresh = {each.id: each for each in arrived}
         for request_id in fresh.keys() & self._waiting.keys():
             del fresh[request_id]

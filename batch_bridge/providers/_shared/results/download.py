@@ -10,7 +10,7 @@ from batch_bridge.providers._shared.clean_text import holds_secrets, without_sec
 from batch_bridge.providers._shared.results.line_splitter import LineSplitter, TooLong
 from batch_bridge.providers._shared.results.temp_file import TempFile
 
-_HELD: Final = 1_000_000
+_HELD: Final = 4_000_000
 """Bytes that are held in memory: smaller results need no file."""
 
 
