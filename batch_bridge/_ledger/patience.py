@@ -34,7 +34,7 @@ STORE_PATIENCE: Final = timedelta(minutes=5)
 """How long a call of a store is tried again before its error ends the run: a database restarts in less."""
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 5.0
-"""Seconds between two tries; each pause doubles the one before."""
+"""Seconds between two attempts; each pause doubles the one before."""
 _LAST: Final = 1.0
 """Seconds that are left for calls that fail while their host closes."""
 _BUGS: Final = (

@@ -52,9 +52,9 @@ class Rescuer:
             ids: The requests, which have no outcome.
         """
         state = self._state
-        if not ids or not state.ledger.has_tries:
+        if not ids or not state.ledger.has_attempts:
             return set()
-        late = {each for each in ids if any(tried.code == DEADLINE for tried in state.ledger.tries(each))}
+        late = {each for each in ids if any(tried.code == DEADLINE for tried in state.ledger.attempts(each))}
         rescued = set[str]()
         if not late:
             return rescued

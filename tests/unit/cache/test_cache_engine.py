@@ -42,10 +42,10 @@ class Knowing(FakeProvider):
     def identity(self, request):
         return str(request.item["q"]).encode()
 
-    async def poll(self, handle, members):
+    async def poll(self, handle, requests):
         batch = self.batches.get(str(handle))
-        assert batch is None or tuple(each.id for each in batch.requests) == tuple(members)
-        return await super().poll(handle, members)
+        assert batch is None or tuple(each.id for each in batch.requests) == tuple(requests)
+        return await super().poll(handle, requests)
 
 
 class Place:

@@ -225,7 +225,7 @@ async def test_what_is_cancelled_after_it_has_moved_is_paid_once(is_delivered):
 
 
 class Failing(Lane):
-    async def poll(self, handle, members):
+    async def poll(self, handle, requests):
         return ended({each.id: Errored("no", code="bad") for each in self.sent[handle["id"]].requests})
 
 
