@@ -36,16 +36,19 @@ SUMMARIES = frozenset({"closed", "money", "batch_bridge_status"})
 """What stays for good: what batches came to, and how the owner was."""
 
 
-def rows(store: SimStore, *, has_failed: bool, has_died: bool, has_slept: bool = False) -> None:
+def rows(store: SimStore, *, has_failed: bool, has_died: bool, has_slept: bool = False, is_down: bool = False) -> None:
     """Nothing is left in the store but summaries.
 
     What a thread was answered that has failed is kept for its next run; and so are the outcomes that a thread took in a
     process which has died: it is not known any more which they were. What a process was about to write as it was paused
-    it writes when it goes on, though another one owns the bridge by then: no store has a compare-and-set.
+    it writes when it goes on, though another one owns the bridge by then: no store has a compare-and-set. A claim that
+    cannot be released, because the store is down, runs out by itself.
     """
     allowed = SUMMARIES | ({"batch_bridge_failures", "batches", "members"} if has_failed else set())
     if has_failed or has_died:
         allowed |= {"outcomes", "tries"}
+    if is_down:
+        allowed |= {"batch_bridge_claims"}
     if has_slept:
         allowed |= {"batches", "members", "outcomes", "tries"}
     kept = store.read()

@@ -98,13 +98,14 @@ async def history(world: World, *, is_fleet: bool = False) -> None:
     else:
         several = [lives(), late()] if draws.random() < 0.25 else [lives()]
     ended = await asyncio.gather(*several)
+    is_down = world.is_down("store")
     for results, _ in ended:
         check.answers(shape, names, results)
     assert not store.changed, store.changed
     check.paid(provider, [question for name in names for question in shape.questions(name)])
     has_died = len(world.processes) > len(several)
     has_slept = any(each[1] == "paused" for each in world.trace)
-    check.rows(store, has_failed=_has_failed(ended), has_died=has_died, has_slept=has_slept)
+    check.rows(store, has_failed=_has_failed(ended), has_died=has_died, has_slept=has_slept, is_down=is_down)
     final = max(ended, key=lambda each: each[1].requests)
     check.report(provider, final[1], has_failed=_has_failed(ended))
 

@@ -151,6 +151,10 @@ class World:
         await self._bury(process)
         assert not left, f"tasks were left: {left}"
 
+    def is_down(self, place: str) -> bool:
+        """Return whether all calls of a place fail now."""
+        return self._down.get(place, -1.0) > self.loop.time()
+
     def machine(self) -> str:
         """Return what names the machine, if processes can see from there whether others live."""
         return "machine" if self._is_one_machine else ""
@@ -258,7 +262,7 @@ class World:
         self._check(process)
         if fault is not None and kind == "outage":
             self._down[place] = self.loop.time() + fault.seconds
-        if kind in ("fail", "outage") or self._down.get(place, -1.0) > self.loop.time():
+        if kind in ("fail", "outage") or self.is_down(place):
             raise fails(f"{place} cannot be reached for {verb}")
         if kind == "half" and half is not None:
             half()
