@@ -77,7 +77,7 @@ class Origin:
     def written(self, endpoint: str, body: Written) -> Written:
         """Return what `item` does for a body that `fast_body` has made."""
         if self.deployment is not None:
-            return Written(orjson.dumps(self.item(endpoint, body.read())))
+            return Written(orjson.dumps(self.item(endpoint, orjson.loads(body.data))))
         line, client = b'{"method":"POST","url":%b,"body":%b,"client":%b}', orjson.dumps(self.client)
         data = line % (orjson.dumps(endpoint), body.data, client)
         is_read = body.kind is None or may_hold_messages(data)
