@@ -15,8 +15,9 @@ INSTALL = install --quiet --disable-pip-version-check --no-compile
 # More than there are cores, up to a point: many tests wait for a server, and few compute.
 JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 4 ? 2 * cores + 1 : cores + 4)))
 PARALLEL := --jobs $(JOBS)
-# What is the same on each Python is left out: the text of the project, what is told without an extra, and vendors' answers.
-SAME := project providers/test_*extras.py providers/test_answers_*.py
+# What is the same on each Python is left out: the text of the project, vendors' words, and tables of crashes.
+SAME := project docs providers testing engine/test_ladder_*.py $(addsuffix .py, engine/test_engine_crashes engine/test_engine_again \
+	cache/test_cache_engine otel/test_otel_crashes)
 QUICK := $(addprefix --ignore-glob=tests/unit/, $(SAME)) tests/unit \
 	$(addprefix tests/integration/, batcher/test_batcher.py batcher/test_batcher_ends.py \
 	runner/test_events_hosts.py runner/test_last_progress.py runner/test_runner_runs.py runner/test_runner_ends.py \

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from batch_bridge._engine.waiting.tenants import TenantLimits
     from batch_bridge._host.report import Report
     from batch_bridge._money import Budget, Cost, Price, Prices, Quote
-    from batch_bridge._node.wait import TaskGroup, gather, wait, wait_many, wait_many_sync, wait_sync
+    from batch_bridge._node.gather import TaskGroup, gather
+    from batch_bridge._node.wait import wait, wait_many, wait_many_sync, wait_sync
     from batch_bridge.batcher import Batcher
     from batch_bridge.bridge import Bridge, Deadline
     from batch_bridge.bridge._config import load_bridges
@@ -145,10 +146,10 @@ _MODULES: Final = {
     "ResultPending": "batch_bridge.errors",
     "Runner": "batch_bridge.runner",
     "Succeeded": "batch_bridge._core.models",
-    "TaskGroup": "batch_bridge._node.wait",
+    "TaskGroup": "batch_bridge._node.gather",
     "TenantLimits": "batch_bridge._engine.waiting.tenants",
     "Usage": "batch_bridge._core.models",
-    "gather": "batch_bridge._node.wait",
+    "gather": "batch_bridge._node.gather",
     "is_bridge_interrupt": "batch_bridge._core.payload.interrupt_payload",
     "load_bridges": "batch_bridge.bridge._config",
     "wait": "batch_bridge._node.wait",

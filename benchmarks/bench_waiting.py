@@ -268,6 +268,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="take-overs")
     parser.add_argument("--worker", metavar="DSN", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with it
     if options.worker:
         asyncio.run(work(options.worker))
         return

@@ -61,12 +61,14 @@ async def run(records: int, workers: list[subprocess.Popen[bytes]], server: Batc
         await pool.submit([{"record": str(each)} for each in range(records)], run_id="demo")
         killed = None
         while (status := await pool.status("demo"))["running"] or status["parked"]:
-            seconds = time.monotonic() - began
-            print(f"{seconds:5.1f} s  {status}  {server.stats.batches} batches at the provider", flush=True)
+            shown = ", ".join(f"{count:,} {state}" for state, count in status.items() if count)
+            print(f"{time.monotonic() - began:6.1f} s  {shown}; {server.stats.batches} batches sent", flush=True)
             if killed is None and server.stats.batches:
                 killed = workers[0]
                 killed.send_signal(signal.SIGKILL)
-                print(f"         process {killed.pid} is killed")
+                print(f"          worker {killed.pid} is killed; the others go on", flush=True)
+            if all(each.poll() is not None for each in workers):
+                sys.exit("All workers have ended; what they printed says why.")
             await asyncio.sleep(2)
         results = await pool.results("demo")
     right = sum(
@@ -75,14 +77,17 @@ async def run(records: int, workers: list[subprocess.Popen[bytes]], server: Batc
     )
     stats = server.stats
     print(
-        f"{right:,} of {records:,} records have their own answers after {time.monotonic() - began:.0f} s; "
-        f"{stats.batches} batches, {stats.paid:,} requests paid, {stats.paid_twice} of them twice."
+        f"{right:,} of {records:,} records have their own answers after {time.monotonic() - began:.0f} s. "
+        f"The provider was sent {stats.batches} batches, and was paid for {stats.paid:,} requests, "
+        f"{stats.paid_twice} of them twice."
     )
 
 
 def main() -> None:
     records = int(sys.argv[1]) if len(sys.argv) > 1 else RECORDS
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with it
     with ExitStack() as stack:
+        print("A PostgreSQL starts in a temporary folder, a Batch API server, and three workers.", flush=True)
         os.environ["POOL_DSN"] = stack.enter_context(own_postgres()).dsn
         server = stack.enter_context(BatchServer(latency=5))
         os.environ["POOL_SERVER"] = server.base_url

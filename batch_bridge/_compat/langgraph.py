@@ -158,7 +158,7 @@ def has_checkpointer(configurable: Mapping[str, Any]) -> bool:
     return saver is not None and saver is not False
 
 
-def count_anew() -> None:
+def restart_interrupt_count() -> None:
     """Let the next `interrupt()` of a retried node be its first, as it is since LangGraph 1.2.20 (`COUNTS_ON`).
 
     Before, a retry is not handed what its failed attempt took; and when it parks, LangGraph forgets the answers that

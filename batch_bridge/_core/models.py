@@ -132,7 +132,7 @@ class Serialized(Request):
 
     @property
     def item(self) -> JSON:
-        """What the user asked for, as JSON, read anew."""
+        """What the user asked for, as JSON, parsed at each call."""
         item: JSON = orjson.loads(self.data)
         return item
 
@@ -351,7 +351,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What is written down of a batch with its members, and never changes.
+    """What is written down of a batch with its requests, and never changes.
 
     Attributes:
         asked_at: Since when the first of its requests waits, aware UTC; `None` in rows of an earlier version.
@@ -391,19 +391,19 @@ class Intent:
     """A batch whose submission was begun.
 
     Attributes:
-        key: Our own name for it, derived from its members and when they were queued; kept where the provider shows it.
-        members: Request ids in the order sent. Immutable: written before anything is sent.
+        key: Our own name for it, derived from its requests and when they were queued; kept where the provider shows it.
+        requests: Request ids in the order sent. Immutable: written before anything is sent.
         group: The provider's group.
         begun_at: When the intent was written, aware UTC.
         prepared: What `Provider.prepare` returned (an uploaded file's id), or `None`.
-        keys: What each member's answer is known by, in the order of the members (see `_sharing`); or nothing.
+        keys: What each request's answer is known by, in their order (see `_engine/deduplication.py`); or nothing.
         shared: Members with the same key are sent as one line, under the id of the first.
         terms: What else was known when it was begun.
         elsewhere: Its requests that a batch has answered meanwhile which they had left.
     """
 
     key: str
-    members: tuple[str, ...]
+    requests: tuple[str, ...]
     group: str
     begun_at: datetime
     prepared: JSON = None
@@ -420,7 +420,7 @@ class SubmittedBatch:
     Attributes:
         handle: The provider's name for it, as JSON.
         left: Why no request waits for it any more, so that it is stopped: `"cancelled"`, its requests were cancelled;
-            `"overdue"`, they are answered elsewhere and are no longer its members. Answers that it gives all the same
+            `"overdue"`, they are answered elsewhere and are no longer its requests. Answers that it gives all the same
             are counted.
         blind: How long it could not be looked at; `None` if it could the last time.
         kept: Requests that it has answered, though they had left it and waited to be sent again.
@@ -431,7 +431,7 @@ class SubmittedBatch:
     """
 
     key: str
-    members: tuple[str, ...]
+    requests: tuple[str, ...]
     group: str
     submitted_at: datetime
     handle: JSON

@@ -13,8 +13,8 @@ from batch_bridge._core.json.json_values import Written
 from batch_bridge._core.models import Outcome
 from batch_bridge._core.wording.log import logger_of
 from batch_bridge._node import wait as _wait
+from batch_bridge._node.link import Named
 from batch_bridge._node.running_loop import is_on_loop
-from batch_bridge._node.wait import Named
 from batch_bridge.batcher import Batcher
 from batch_bridge.errors import OutsideGraphError
 from batch_bridge.runner import _session

@@ -15,6 +15,9 @@ a batch ends with exactly one outcome instead. Two things pass through: what the
 Its modules and folders, each of which imports only those below it::
 
     engine       what a host calls: open, collect, tick, cancel, outcomes, forget
+    view         what it may be asked; reading changes nothing
+    takeover     what is taken over from the process before: batches in flight, and the queue
+    collector    new requests are sorted out, measured, and queued or refused
     sending/     queue ─▶ begun ─▶ prepared ─▶ submitted, and back if that came to nothing; what is due, and when
     settlement/  submitted ─▶ outcome, or back into the queue; a look at a batch that told nothing
     intake       a request is measured, or refused

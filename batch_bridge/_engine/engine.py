@@ -1,61 +1,39 @@
 """The engine, as its host sees it."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from batch_bridge import events
 from batch_bridge._core.models import (
-    JSON,
     Cancelled,
-    Closed,
-    Errored,
-    Expired,
     Intent,
     Outcome,
     Request,
     SubmittedBatch,
 )
-from batch_bridge._core.pending import PendingBatch
-from batch_bridge._core.policy.batching import Waiting
 from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.policy.ladder import Leave, Stay
-from batch_bridge._core.policy.resubmission import final
-from batch_bridge._core.policy.vendor_terms import VendorTerms
 from batch_bridge._core.provider import Provider
-from batch_bridge._core.wording import log_text as _logged
-from batch_bridge._core.wording.log import about, logger_of
-from batch_bridge._core.wording.words import span
-from batch_bridge._engine import idle as _rest
-from batch_bridge._engine.flights.flight import Flight, first_pause
-from batch_bridge._engine.flights.notices import Notices, told
-from batch_bridge._engine.intake import (
-    CANCELLED,
-    asked_at,
-    judge,
-    judge_all,
-    requeued,
-    stand_by,
-    within_budget,
-    within_limits,
-)
+from batch_bridge._engine.collector import Collector
+from batch_bridge._engine.flights.flight import Flight
+from batch_bridge._engine.flights.notices import Notices
+from batch_bridge._engine.intake import CANCELLED
 from batch_bridge._engine.sending import priming
 from batch_bridge._engine.sending import scheduling as _schedule
-from batch_bridge._engine.sending.joining import join
-from batch_bridge._engine.sending.submission import LOST, Sender
+from batch_bridge._engine.sending.submission import Sender
 from batch_bridge._engine.settings import USUAL, EngineSettings
 from batch_bridge._engine.settlement.heard import Heard
-from batch_bridge._engine.settlement.leaving import decide, next_look
+from batch_bridge._engine.settlement.leaving import decide
 from batch_bridge._engine.settlement.settling import Settler, is_overdue
+from batch_bridge._engine.slow_batches import tell_long, tell_stuck
 from batch_bridge._engine.standstill import Standstill
 from batch_bridge._engine.state import State
+from batch_bridge._engine.takeover import Takeover
+from batch_bridge._engine.view import EngineView
 from batch_bridge._engine.waiting.quota import QuotaController
 from batch_bridge._ledger.ledger import Ledger
-from batch_bridge._money import Account, AccountLine, Askers, Prices, Purse
-from batch_bridge.errors import BadPollResultError
-
-logger = logger_of(__name__)
+from batch_bridge._money import Askers, Purse
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +44,7 @@ class Tick:
     wake_at: datetime | None
 
 
-class Engine:
+class Engine(EngineView):
     """One bridge's requests and batches. One caller at a time: its owner holds the mutex.
 
     Args:
@@ -92,17 +70,18 @@ class Engine:
         quota_controller: QuotaController | None = None,
         purse: Purse | None = None,
     ) -> None:
-        self._state = State(name, provider, policy, ledger, settings)
+        super().__init__(State(name, provider, policy, ledger, settings))
         if purse is not None:
             self.purse = purse
         if quota_controller is not None:
             self._state.quota_controller = quota_controller
         if notices is not None:
             self._state.notices = notices
-        self._ticked_at: datetime | None = None
         self._heard = Heard(self._state)
         self._settler = Settler(self._state)
         self._sender = Sender(self._state, self._settler)
+        self._takeover = Takeover(self._state, self._settler, self._sender)
+        self._collector = Collector(self._state, self._settler)
 
     # -- the life of a process -----------------------------------------------------------------------------------
 
@@ -112,126 +91,7 @@ class Engine:
         Requests that were only queued are not sent until a caller collects them again, unless the ledger keeps the
         queue: the parked interrupt is the truth, and an abandoned thread must not cost money.
         """
-        state = self._state
-        remembered = {flight.batch.key: flight for flight in state.flights}
-        state.clear(now)
-        await state.ledger.read_attempts()
-        summed_up = {each.key: each for each in await state.ledger.closed_batches()}
-        left: list[tuple[SubmittedBatch, Closed]] = []
-        for entry in await state.ledger.open_batches(tidy=True, closed=summed_up):
-            batch, doubtful = entry if isinstance(entry, tuple) else (entry, False)
-            closed = summed_up.get(batch.key)
-            if isinstance(batch, SubmittedBatch) and closed is not None and closed.submitted_at == batch.submitted_at:
-                left.append((batch, closed))
-                continue
-            flight = await self._inherited(batch, remembered.get(batch.key), now, doubtful=doubtful)
-            state.flights.add(flight)
-        unconfirmed = {flight.batch.key for flight in state.flights if isinstance(flight.batch, Intent)}
-        state.handles = {key: handle for key, handle in state.handles.items() if key in unconfirmed}
-        accounts = await state.till.open(flight.batch for flight in state.flights)
-        for flight in state.flights:
-            account = accounts.get(flight.batch.key)
-            flight.account = state.till.adopt(flight.batch, account, state.who(flight.batch))
-        ended = [each for each in summed_up.values() if state.flights.get(each.key) is None]  # else settled once more
-        state.history.load(ended)
-        for flight in state.flights:
-            flight.late_at = None if flight.is_late else next_look(state, flight.batch, now)
-        self._count_creations(ended, now)
-        await self._queue_again(now)
-        priming.hold_again(state, now)
-        await state.open_traces(ended)
-        for batch, closed in left:
-            await self._settler.finish_closed(batch, closed)
-
-    async def _inherited(
-        self, batch: Intent | SubmittedBatch, old: Flight | None, now: datetime, *, doubtful: bool
-    ) -> Flight:
-        """Return a batch that a process before this one has begun, or this one before it lost its ledger."""
-        state = self._state
-        flight = Flight(batch, now, first_pause(state.interval), doubtful=doubtful, inherited=True)
-        if not isinstance(batch, SubmittedBatch):
-            known = await state.ledger.settled(batch.elsewhere) if batch.elsewhere else ()
-            flight.answered_elsewhere.update(known)
-            return flight
-        if old is not None and isinstance(old.batch, SubmittedBatch):
-            flight.due, flight.pause, flight.failures = old.due, old.pause, old.failures
-            flight.problem, flight.logged, flight.bad, flight.done = old.problem, old.logged, old.bad, old.done
-            flight.total, flight.told_at = old.total, old.told_at
-            flight.since, flight.bad_since, flight.blind = old.since, old.bad_since, old.blind
-        elif state.ledger.keeps_queue:
-            flight.blind = batch.blind  # processes are short-lived here: looks of earlier ones have failed, too
-        flight.is_late = batch.leaves_at is not None
-        flight.leaves_at = None if state.ladder is None else batch.leaves_at  # no lane is left to go to
-        flight.stopping = batch.left != "" or flight.is_late
-        if batch.left == "overdue" and not batch.moved:  # an earlier version did not write which they are
-            left = [each for each in batch.members if any(at.batch == batch.key for at in state.ledger.tries(each))]
-            batch = flight.batch = replace(batch, moved=tuple(left))
-        if noted := (*batch.kept, *batch.gave, *batch.elsewhere):  # the process before may have died over them
-            known = await state.ledger.settled(noted)
-            known |= {each for each in noted if not state.ledger.tries(each)}  # it was delivered, and is forgotten
-            kept, gave, elsewhere = (
-                tuple(each for each in ids if each in known) for ids in (batch.kept, batch.gave, batch.elsewhere)
-            )
-            flight.batch = replace(batch, kept=kept, gave=gave, elsewhere=elsewhere)
-            flight.answered_elsewhere.update(elsewhere)
-        return flight
-
-    async def _queue_again(self, now: datetime) -> None:
-        """Queue what an earlier process left in its queue, or end it; what is in doubt waits with its batch."""
-        state, sent = self._state, list[str]()
-        waiting, refused = await self._requeued(now)
-        back: list[Waiting] = []
-        for each in waiting:
-            flight = state.flights.of(each.id)
-            if flight is None:
-                back.append(each)
-            elif isinstance(flight.batch, Intent):
-                flight.waiting[each.id] = each
-            else:
-                sent.append(each.id)
-        state.opened().add_all(back)
-        ended: dict[str, Outcome] = {}
-        for request_id, why in refused.items():
-            flight = state.flights.of(request_id)
-            if flight is None:
-                ended[request_id] = final(why, state.ledger.tries(request_id), "")
-            elif isinstance(flight.batch, Intent):
-                flight.refused[request_id] = why
-            else:
-                sent.append(request_id)
-        await state.ledger.unqueued(sent)
-        await self._sender.settle_queued(ended)
-
-    async def _requeued(self, now: datetime) -> tuple[list[Waiting], dict[str, Errored | Expired]]:
-        """Read the queue that an earlier process left; a request whose lane is gone is queued for another one.
-
-        Returns:
-            The requests that wait, and what those end with that no other lane takes.
-        """
-        state = self._state
-        timed = {each.id: (each, requeued(state, each, now)) for each in await state.ledger.queue()}
-        gone = [request_id for request_id, (_, fresh) in timed.items() if fresh is None]
-        ended: dict[str, Errored | Expired] = dict.fromkeys(gone, LOST)
-        for request in await state.ledger.requests(gone):
-            old, _ = timed[request.id]
-            judged = judge(state, request, old.queued_at, now)
-            if isinstance(judged, Waiting):
-                del ended[request.id]
-                timed[request.id] = old, judged._replace(key=old.key)
-            else:
-                ended[request.id] = judged
-        return [fresh or old for each, (old, fresh) in timed.items() if each not in ended], ended
-
-    def _count_creations(self, closed: Iterable[Closed], now: datetime) -> None:
-        """Report the batches that were created before this process to the quota controller."""
-        state = self._state
-        if state.provider.limits.creations_per_hour is None:
-            return
-        batches = [each.batch for each in state.flights if isinstance(each.batch, SubmittedBatch)]
-        created = [each.submitted_at for each in batches if not each.terms.lane]
-        created += [each.submitted_at for each in closed if each.handle is not None]
-        for at in sorted(each for each in created if each <= now):
-            state.quota_controller.created(at)
+        await self._takeover.open(now)
 
     # -- requests in ---------------------------------------------------------------------------------------------
 
@@ -248,82 +108,14 @@ class Engine:
         Returns:
             The requests that have an outcome, however long ago they were settled: deliver them (again).
         """
-        state = self._state
-        new = await self._sort_out(requests, now)
-        settled = await state.ledger.settled(tuple(new)) if new else set()
-        settled -= await state.till.asked_again(settled)
-        since = asked_at or {}
-        unknown = [each for each in new.values() if each.id not in settled] if settled else list(new.values())
-        found: Sequence[Waiting | Errored | Expired]
-        if not since and not state.ledger.has_tries:
-            found = judge_all(state, unknown, now)
-        else:
-            found = [self._judge(each, since.get(each.thread, now), now) for each in unknown]
-        accepted = [each for each in found if type(each) is Waiting]
-        refused: dict[str, Outcome] = {}
-        if len(accepted) < len(found):
-            pairs = zip(unknown, found, strict=True)
-            refused = {request.id: why for request, why in pairs if not isinstance(why, Waiting)}
-        recalled = await state.deduplication.recall(accepted, now) if state.deduplication else {}
-        if recalled:
-            accepted = [waiting for waiting in accepted if waiting.id not in recalled]
-        for each in new if state.till.refused else ():
-            state.till.refused.pop(each, None)
-        accepted, over = within_limits(state, accepted)
-        accepted, looping = within_budget(state, accepted, new)
-        is_all = len(accepted) == len(new)
-        await state.ledger.enqueue(new.values() if is_all else [new[waiting.id] for waiting in accepted])
-        joined = await join(state, self._settler, accepted, new)
-        entering = [each for each in accepted if each.id not in joined] if joined else accepted
-        await state.ledger.queued(entering)
-        if entering:
-            state.opened().add_all(entering)
-        if state.on_event is not None:
-            state.tell_queued([each.id for each in accepted])
-        if judged_now := refused | recalled | over:
-            await state.till.hit((new[each] for each in recalled), recalled, state.provider, now)
-            await state.ledger.settle(judged_now)
-            state.tell_settled(None, judged_now)
-        await state.refuse(looping)
-        state.tell_moves()
-        return settled | judged_now.keys() | looping.keys()
-
-    async def _sort_out(self, requests: Iterable[Request], now: datetime) -> dict[str, Request]:
-        """Return the requests that are neither queued nor on their way; note that a caller waits for the others."""
-        state, queue = self._state, self._state.opened()
-        new: dict[str, Request] = {}
-        in_doubt: list[Request] = []
-        adopted: list[Request] = []
-        asked = list(requests)
-        by_id = {each.id: each for each in asked}
-        if not queue & by_id.keys() and not state.flights & by_id.keys():
-            return by_id
-        await self.finish((each.id for each in asked), now)
-        for request in asked:
-            flight = state.flights.of(request.id)
-            if flight is None:
-                if request.id not in queue:
-                    new[request.id] = request
-            elif stand_by(state, flight, request, now):
-                in_doubt.append(request)
-            elif isinstance(flight.batch, SubmittedBatch) and request.id not in flight.wanted:
-                flight.wanted.add(request.id)
-                adopted.append(request)
-        await state.ledger.enqueue(in_doubt)
-        await state.ledger.hold(adopted)
-        return new
+        return await self._collector.collect(requests, now, asked_at or {})
 
     async def finish(self, ids: Iterable[str], now: datetime) -> None:
         """Find out what a process before this one has settled of the batches that some requests are in.
 
         A batch of which it has settled everything is closed.
         """
-        flights = self._state.flights
-        for flight in {each.batch.key: each for each in map(flights.of, ids) if each is not None}.values():
-            await self._settler.finish(flight, now)
-
-    def _judge(self, request: Request, since: datetime, now: datetime) -> Waiting | Errored | Expired:
-        return judge(self._state, request, asked_at(self._state, request, since), now)
+        await self._collector.finish(ids, now)
 
     # -- a tick --------------------------------------------------------------------------------------------------
 
@@ -361,45 +153,8 @@ class Engine:
             state.tell_moves()
             state.drain = state.till.relax() or state.drain  # what was held for want of money was due
             state.drain = priming.release(state, now) or state.drain  # as was what waited for the provider's cache
-            self._tell_long(now)
-            self._tell_stuck(now)
-
-    def _tell_long(self, now: datetime) -> None:
-        state = self._state
-        if long := state.notices.long(state.flights, now):
-            handles = [state.shown(batch, batch.handle) for _, batch in long]
-            logger.warning(
-                "%s: %s. If this is longer than usual, check it at the provider",
-                state.name,
-                told(long, handles),
-                extra=about(bridge=state.name),
-            )
-
-    def _tell_stuck(self, now: datetime) -> None:
-        """Report batches that do not get on, and results that are about to be deleted: each once."""
-        state = self._state
-        for event in state.watch.look(state.flights, state.history, now, self.shown):
-            if isinstance(event, events.Stalled):
-                logger.warning(
-                    "%s: batch %s: %s",
-                    state.name,
-                    event.batch,
-                    event.advice,
-                    extra=about(bridge=state.name, batch=event.batch),
-                )
-            else:
-                logger.warning(
-                    "%s: the results of batch %s (%r), %d requests, cannot be collected, and its provider deletes them "
-                    "in %s: see what `batch-bridge status` says of it",
-                    state.name,
-                    event.batch,
-                    _logged.handle(event.handle),
-                    event.requests,
-                    span(event.seconds_left),
-                    extra=about(bridge=state.name, batch=event.batch),
-                )
-            if state.on_event is not None:
-                state.on_event(event)
+            tell_long(state, now)
+            tell_stuck(state, now)
 
     def hear(self, names: Collection[str] | None, now: datetime) -> None:
         """Have batches looked at in the next tick, because their provider has news of them. Idempotent.
@@ -594,7 +349,7 @@ class Engine:
             if flight.account is not None:
                 flight.account.forget(threads, tenants)
 
-    # -- what may be asked of it ---------------------------------------------------------------------------------
+    # -- what its host sets ----------------------------------------------------------------------------------------
 
     @property
     def on_news(self) -> Callable[[], None] | None:
@@ -642,11 +397,6 @@ class Engine:
         self._state.standstill = shared
 
     @property
-    def prices(self) -> Prices:
-        """What tokens cost."""
-        return self._state.prices
-
-    @property
     def purse(self) -> Purse:
         """What may be spent; several engines may share one, from before they are opened."""
         return self._state.till.purse
@@ -670,33 +420,9 @@ class Engine:
     def keeps_askers(self, wanted: bool) -> None:
         self._state.till.askers = Askers() if wanted else None
 
-    def lines_of(self, asker: str) -> list[AccountLine]:
-        """Return what was used for a thread, or for a request that none waits for, as far as `keeps_askers` goes."""
-        return self._state.till.lines_of(asker)
-
     def forget_asker(self, asker: str) -> None:
         """Forget what `lines_of` answers for a thread or a request."""
         self._state.till.forget_asker(asker)
-
-    async def closed_batches(self) -> list[Closed]:
-        """Read the summaries of settled batches, of all processes."""
-        return await self._state.ledger.closed_batches()
-
-    async def closed_among(self, keys: Sequence[str]) -> list[Closed]:
-        """Read the summaries of settled batches that are known by these keys."""
-        return await self._state.ledger.closed_among(keys)
-
-    async def lines_in(self, key: str) -> list[AccountLine]:
-        """Read what the requests of a settled batch have used."""
-        return await self._state.till.lines_in(key)
-
-    async def accounts(self) -> list[Account]:
-        """Read what all settled requests of this bridge have used, of all processes."""
-        return (await self._state.till.settled(self.batches))()
-
-    async def accounts_unread(self) -> Callable[[], list[Account]]:
-        """Read what `accounts` does, and return what parses it, at any time: that takes long, and few ask for it."""
-        return await self._state.till.settled(self.batches)
 
     @property
     def last_error(self) -> str:
@@ -715,162 +441,3 @@ class Engine:
     @paused.setter
     def paused(self, paused: bool) -> None:
         self._state.paused = paused
-
-    @property
-    def quota_controller(self) -> QuotaController:
-        """What it has learned of the provider's quotas."""
-        return self._state.quota_controller
-
-    @property
-    def bad_results(self) -> dict[str, BadPollResultError]:
-        """What says that `poll` has returned what makes no sense, by our key of the batch, which is in flight."""
-        return {flight.batch.key: flight.bad for flight in self._state.flights if flight.bad is not None}
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """What is wrong with batches that could not be looked at the last time, or read, for a person to read."""
-        aside = (
-            f"batch {key} ({handle!r}) is set aside: the ledger has lost the list of its requests"
-            for key, handle in self._state.ledger.aside.items()
-        )
-        return (
-            *aside,
-            *(
-                f"batch {flight.batch.key} cannot be polled, {flight.failures} times in a row: {flight.problem}"
-                for flight in self._state.flights
-                if flight.problem
-            ),
-        )
-
-    @property
-    def flights(self) -> tuple[Flight, ...]:
-        """The batches that have been begun and not closed, for display. Do not change them."""
-        return tuple(self._state.flights)
-
-    @property
-    def history(self) -> tuple[Closed, ...]:
-        """The newest batches that have ended, of each group."""
-        return self._state.history.batches
-
-    @property
-    def ended_batches(self) -> int:
-        """How many batches have ended, as far as they are remembered."""
-        return self._state.history.count
-
-    @property
-    def sent_batches(self) -> int:
-        """How many batches the provider has confirmed that have not ended."""
-        return sum(isinstance(flight.batch, SubmittedBatch) for flight in self._state.flights)
-
-    @property
-    def terms(self) -> VendorTerms:
-        """How long its provider works on a batch, and keeps its results."""
-        return self._state.terms
-
-    @property
-    def oldest(self) -> datetime | None:
-        """Since when the first of the requests that wait to be sent does, aware UTC."""
-        return self._state.opened().oldest
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it has been opened; nothing else may be asked of it before."""
-        return self._state.queue is not None
-
-    def knows(self, request_id: str) -> bool:
-        """Return whether a request waits to be sent or is on its way."""
-        return request_id in self._state.opened() or self._state.flights.of(request_id) is not None
-
-    def is_sent(self, request_id: str) -> bool:
-        """Whether a request is on its way in a batch that the provider has confirmed."""
-        flight = self._state.flights.of(request_id)
-        return flight is not None and isinstance(flight.batch, SubmittedBatch)
-
-    @property
-    def batches(self) -> tuple[str, ...]:
-        """Our keys of the batches that have been begun and not closed."""
-        return tuple(flight.batch.key for flight in self._state.flights)
-
-    def in_batch(self, key: str) -> tuple[str, ...]:
-        """Return the requests of a batch that have no outcome yet, by our key of it."""
-        flight = self._state.flights.get(key)
-        return () if flight is None else tuple(self._state.flights.unsettled(flight))
-
-    def batches_of(self, ids: Iterable[str]) -> tuple[PendingBatch, ...]:
-        """Return the batches that requests are in which have no outcome yet."""
-        return _rest.batches_of(self._state, ids)
-
-    @property
-    def progress(self) -> tuple[events.BatchProgress, ...]:
-        """How far the batches at the provider are, by its own count."""
-        return _rest.progress(self._state)
-
-    @property
-    def rests(self) -> bool:
-        """Whether everything is sent and was looked at, so that only the provider can move anything."""
-        return self._ticked_at is not None and _rest.rests(self._state, self._ticked_at)
-
-    def sent(self, ids: Iterable[str] | None = None) -> dict[str, JSON]:
-        """Return the batches at the provider that are waited for, handles by our keys: all, or those of requests."""
-        flights = self._state.flights
-        of = list(flights) if ids is None else [each for each in map(flights.of, ids) if each is not None]
-        return {
-            each.batch.key: self.shown(each.batch)
-            for each in of
-            if isinstance(each.batch, SubmittedBatch) and not each.batch.left and flights.open_of(each)
-        }
-
-    def shown(self, batch: SubmittedBatch) -> JSON:
-        """Return a batch's handle for a person to read."""
-        return self._state.shown(batch, batch.handle)
-
-    @property
-    def queued(self) -> int:
-        """How many requests wait to be sent."""
-        return len(self._state.opened())
-
-    @property
-    def late_at(self) -> datetime | None:
-        """When the first of what waits to be sent leaves the lane that it waits for; `None` if nothing does."""
-        return self._state.opened().late_at
-
-    @property
-    def newest(self) -> datetime | None:
-        """When the last request that waits to be sent was queued; `None` if none waits."""
-        return self._state.opened().newest
-
-    @property
-    def waiting(self) -> Iterable[str]:
-        """Ids of the requests that wait to be sent, oldest first."""
-        return iter(self._state.opened())
-
-    @property
-    def open_requests(self) -> list[str]:
-        """Ids of the requests that wait to be sent or are on their way."""
-        flights = self._state.flights
-        return [*self._state.opened(), *(each for flight in flights for each in flights.unsettled(flight))]
-
-    @property
-    def in_flight(self) -> int:
-        """How many requests are on their way."""
-        return self._state.flights.requests
-
-    @property
-    def unsent(self) -> int:
-        """How many batches have been begun, and not confirmed by the provider."""
-        return sum(isinstance(flight.batch, Intent) for flight in self._state.flights)
-
-    @property
-    def expects_news(self) -> bool:
-        """Whether a batch in flight will call `on_news`: it runs in this process, and not at a provider."""
-        return any(flight.rings for flight in self._state.flights)
-
-    @property
-    def looks(self) -> "list[asyncio.Future[None]]":
-        """Looks at batches that run in the background of this loop; a host that ends waits for them."""
-        return [flight.look for flight in self._state.flights if flight.look is not None and not flight.look.done()]
-
-    @property
-    def batches_in_flight(self) -> int:
-        """How many batches have been begun and not closed."""
-        return len(self._state.flights)

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from batch_bridge._ledger.fresh_outcomes import FreshOutcomes
 from batch_bridge._ledger.in_memory import MemoryOutcomes, MemoryRequests, MemoryRows
 from batch_bridge._ledger.ledger import Ledger
 from batch_bridge._ledger.memory_budget import BUDGET, MemoryBudget
@@ -26,8 +27,9 @@ def in_memory(rows: MemoryRows, bridge: str, *, most_closed: int | None = None) 
 
 
 def budgeted(rows: Rows, bridge: str, *, budget: int = BUDGET, chunk: int = CHUNK) -> Ledger:
-    """Return a ledger with the first requests in memory; outcomes and batches are always in the store."""
-    return Ledger(rows, bridge, queue=LeftQueue, requests=partial(MemoryBudget, budget=budget), chunk=chunk)
+    """Return a ledger with the first requests in memory; outcomes and batches are always in the store, too."""
+    requests = partial(MemoryBudget, budget=budget)
+    return Ledger(rows, bridge, queue=LeftQueue, requests=requests, outcomes=FreshOutcomes, chunk=chunk)
 
 
 def durable(rows: Rows, bridge: str, *, chunk: int = CHUNK) -> Ledger:

@@ -17,6 +17,7 @@ from langchain_core.tracers.context import register_configure_hook
 from langgraph.config import get_config
 from langgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
 
+from batch_bridge._compat import parked_frames
 from batch_bridge._compat.langgraph import RESUME, SEND
 from batch_bridge._node.swallowed import advice_for, interrupt_in, without_interrupts
 from batch_bridge.errors import SwallowedInterruptError
@@ -197,3 +198,4 @@ def _raise(run_id: UUID) -> None:
 
 for _handler in (_InterruptWatch(), _Objection()):  # in this order
     register_configure_hook(ContextVar(type(_handler).__name__, default=_handler), inheritable=True)
+parked_frames.install()

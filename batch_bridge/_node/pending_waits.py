@@ -18,7 +18,13 @@ from weakref import WeakKeyDictionary
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt
 
-from batch_bridge._compat.langgraph import COUNTS_ON, count_anew, interrupt_for_us, is_new_answer, next_answer
+from batch_bridge._compat.langgraph import (
+    COUNTS_ON,
+    interrupt_for_us,
+    is_new_answer,
+    next_answer,
+    restart_interrupt_count,
+)
 from batch_bridge._core.models import JSON, Outcome, Succeeded
 from batch_bridge._core.outcomes import is_refused
 from batch_bridge._core.payload.interrupt_payload import (
@@ -245,7 +251,7 @@ class PendingWaits:
                 requests = [to_json(asked) for asked in self._unanswered()]
                 value = interrupt_value(requests, self._origin, self._by)
                 if self._recount:
-                    count_anew()
+                    restart_interrupt_count()
                     self._recount = False
                 if self._has_survived():
                     return 0.0

@@ -18,7 +18,7 @@ _AT_ONCE: Final = 1000
 _REMEMBERED: Final = timedelta(days=1)
 """How long a command is remembered after it was carried out: servers repeat a run within minutes."""
 SHOWN: Final = 20
-"""Orders that the thread's state shows, the last ones."""
+"""Commands that the thread's state shows, the last ones."""
 _LONGEST: Final = 200
 """Characters of a command that are shown."""
 

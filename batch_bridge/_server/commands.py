@@ -165,7 +165,7 @@ async def listed(store: Rows, bridge: str) -> list[ServerCommand]:
     (rows,) = await store.abatch([SearchOp(_namespace(bridge), limit=_MOST)])
     commands: list[ServerCommand] = []
     for row in rows:
-        if (command := _order(row.key, row.value)) is not None:
+        if (command := _command_of(row.key, row.value)) is not None:
             commands.append(command)
         else:
             report(bridge, "the commands", row.key)
@@ -173,7 +173,7 @@ async def listed(store: Rows, bridge: str) -> list[ServerCommand]:
     return sorted(commands, key=lambda command: command.at)
 
 
-def _order(key: str, row: Mapping[str, Any]) -> ServerCommand | None:
+def _command_of(key: str, row: Mapping[str, Any]) -> ServerCommand | None:
     """Return a stored command; `None` if the row is not one."""
     verb, what, done, by = row.get("verb"), row.get("what"), row.get("done"), row.get("by", "")
     if not isinstance(row.get("id"), str) or type(done) is not int or verb not in VERBS or not isinstance(by, str):

@@ -7,8 +7,9 @@
                   └──────────────── meanwhile the next group queues up ◀────────────────┘
 
 A commit costs a disk flush, whether it holds one write or a thousand. So a group is whatever has queued up
-while the last one was being committed, and no write waits for a timer. A caller is woken after its group is on
-disk, never before.
+while the last one was being committed, and no write waits for a timer. What is written in one turn of an event loop
+is queued together, at the end of the turn: to wake the writer costs as much as a small write. A caller is woken after
+its group is on disk, never before.
 """
 
 import asyncio
@@ -65,10 +66,13 @@ class Writer:
         self._queue_limit = queue_limit
         self._group_limit = group_limit
         self._before_commit = before_commit
-        self._queue: SimpleQueue[WriteJob | None] = SimpleQueue()
-        self._lock = threading.Lock()  # guards `_closed` with the queue's tail, and `_waiting`
+        self._queue: SimpleQueue[list[WriteJob] | None] = SimpleQueue()
+        self._lock = threading.Lock()  # guards what follows, and the queue's tail
+        self._queued = 0
+        self._turns: dict[asyncio.AbstractEventLoop, list[WriteJob]] = {}
         self._closed = False
         self._waiting: list[PendingWrite] = []
+        self._over: list[WriteJob] = []  # what a group had no room for; the writer thread's own
         self._pid = os.getpid()
         self.groups = 0
         """How many transactions were committed."""
@@ -117,6 +121,9 @@ class Writer:
         with self._lock:
             if not self._closed:
                 self._closed = True
+                for jobs in self._turns.values():
+                    self._queue.put(jobs)
+                self._turns.clear()
                 self._queue.put(None)
         self._thread.join()
 
@@ -135,12 +142,26 @@ class Writer:
         with self._lock:
             if self._closed:
                 raise RunnerStateError(f"{self._path} is closed. Keep the file open while graphs run on it.")
-            if self._queue.qsize() < self._queue_limit:
-                self._queue.put(job)
-                return None
-            place = PendingWrite(job.loop)
-            self._waiting.append(place)
-            return place.future
+            if self._queued >= self._queue_limit:
+                place = PendingWrite(job.loop)
+                self._waiting.append(place)
+                return place.future
+            self._queued += 1
+            if job.loop is None:
+                self._queue.put([job])
+            elif (turn := self._turns.get(job.loop)) is not None:
+                turn.append(job)
+            else:
+                self._turns[job.loop] = [job]
+                job.loop.call_soon(self._end_turn, job.loop)
+            return None
+
+    def _end_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Queue what was written in a turn of an event loop."""
+        with self._lock:
+            jobs = self._turns.pop(loop, None)
+            if jobs is not None:
+                self._queue.put(jobs)
 
     def _run(self) -> None:
         try:
@@ -153,16 +174,18 @@ class Writer:
 
     def _take(self) -> list[WriteJob]:
         """Wait for a write and take all that are queued; an empty list is the end."""
-        jobs: list[WriteJob] = []
-        job = self._queue.get()
-        while job is not None:
-            jobs.append(job)
-            if len(jobs) == self._group_limit or self._queue.empty():
+        jobs, self._over = self._over, []
+        while not jobs or (len(jobs) < self._group_limit and not self._queue.empty()):
+            queued = self._queue.get()
+            if queued is None:
+                if jobs:
+                    self._queue.put(None)  # the end comes after this group
                 break
-            job = self._queue.get()
-        else:
-            if jobs:
-                self._queue.put(None)  # the end comes after this group
+            jobs += queued
+        self._over = jobs[self._group_limit :]
+        del jobs[self._group_limit :]
+        with self._lock:
+            self._queued -= len(jobs)
         if self._waiting:
             self._make_room()
         return jobs
@@ -207,11 +230,13 @@ class Writer:
     def _end(self) -> None:
         with self._lock:
             self._closed = True
-            left, self._waiting = self._waiting, []
+            left, self._waiting = [*self._over, *self._waiting], []
+            for jobs in self._turns.values():
+                left += jobs
+            self._turns.clear()
         with suppress(Empty):
             while True:
-                if job := self._queue.get_nowait():
-                    left.append(job)
+                left += self._queue.get_nowait() or ()
         for pending in left:
             pending.error = RunnerStateError(f"{self._path} was closed; this write was not stored.")
         settle(left)

@@ -74,7 +74,7 @@ class Submission:
 
 
 def hand_back(submissions: Iterable[Submission], action: Callable[[Submission], None]) -> None:
-    """Resolve or fail tickets, each on its own loop, with one crossing for each loop."""
+    """Resolve or fail submissions, each on its own loop, with one crossing for each loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[Submission]] = {}
     for submission in submissions:
         loop = submission.loop

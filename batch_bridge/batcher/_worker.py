@@ -70,7 +70,7 @@ logger = logger_of(__name__)
 
 
 class Worker:
-    """Takes tickets from any thread and any event loop, and hands their outcomes back there.
+    """Takes submissions from any thread and any event loop, and hands their outcomes back there.
 
     Submissions cross between threads many at once: a crossing costs more than all else that a submission needs.
 

@@ -24,7 +24,7 @@ from batch_bridge.events import Event, Polled
 from batch_bridge.jobs._job_items import request_id
 from batch_bridge.jobs._job_rows import PART, Job, JobPart, JobRows
 from batch_bridge.jobs._one_job_provider import job_of
-from batch_bridge.jobs._settings import asked_of, compare_settings
+from batch_bridge.jobs._settings import compare_settings, target_of
 from batch_bridge.jobs._status import BatchStatus, JobResult, JobStatus
 
 logger = logger_of(__name__)
@@ -71,15 +71,15 @@ class JobsSession:
         """
         items = tuple(items)
         known = await self._rows.job(handle)
-        whom = asked_of(self._provider, handle, items)
+        target = target_of(self._provider, handle, items)
         if known is not None:
             await self._compare(known, items)
-            compare_settings(known, whom)
+            compare_settings(known, target)
             await self._ask_again(known, items, now)
             return
         count = 0
         rest = enumerate(items)
-        job = Job(handle, 0, now, groups=whom.groups, settings=whom.settings, first=whom.first, key=key)
+        job = Job(handle, 0, now, groups=target.groups, settings=target.settings, first=target.first, key=key)
         while chunk := list(islice(rest, PART)):
             requests = [
                 Request(request_id(handle, index, item), handle, item, is_priced=True) for index, (_, item) in chunk
@@ -330,9 +330,9 @@ class JobsSession:
                 case SubmittedBatch() as batch:
                     done = self._done.get(batch.key)
                     shown = self._engine.shown(batch)
-                    batches[batch.key] = BatchStatus(batch.key, "in_flight", shown, len(batch.members), done)
+                    batches[batch.key] = BatchStatus(batch.key, "in_flight", shown, len(batch.requests), done)
                 case (Intent() as intent, _):
-                    batches[intent.key] = BatchStatus(intent.key, "submitting", None, len(intent.members))
+                    batches[intent.key] = BatchStatus(intent.key, "submitting", None, len(intent.requests))
         return tuple(batches[key] for key in job.batches if key in batches)
 
     def _listen(self, event: Event) -> None:

@@ -22,15 +22,15 @@ _SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Whom:
-    """What a job was asked of, as `Job` describes it."""
+class JobTarget:
+    """To whom a job was sent, and with which settings, as `Job` describes it."""
 
     groups: tuple[str, ...]
     settings: str
     first: str
 
 
-def asked_of(provider: Provider, handle: str, items: Iterable[tuple[str | None, JSON]]) -> Whom:
+def target_of(provider: Provider, handle: str, items: Iterable[tuple[str | None, JSON]]) -> JobTarget:
     """Return the groups of a job's requests, a digest of all that decides their answers, and the first one's of it.
 
     The digest is empty where the provider does not tell, or cannot: it has no API key.
@@ -50,14 +50,18 @@ def asked_of(provider: Provider, handle: str, items: Iterable[tuple[str | None, 
             identity = None
         except Exception:  # noqa: BLE001, S112  # what is wrong with a request is what it ends with
             continue
-    return Whom(tuple(groups), digest.hexdigest(), first) if identity is not None else Whom(tuple(groups), "", "")
+    return (
+        JobTarget(tuple(groups), digest.hexdigest(), first)
+        if identity is not None
+        else JobTarget(tuple(groups), "", "")
+    )
 
 
 def _kept(identity: bytes) -> str:
     return identity.decode(errors="replace") if len(identity) <= _LONGEST_ROW else ""
 
 
-def compare_settings(job: Job, now: Whom) -> None:
+def compare_settings(job: Job, now: JobTarget) -> None:
     """Check that a job was created with these settings, as far as that is known.
 
     Raises:

@@ -13,7 +13,7 @@ from batch_bridge._core.policy.flush_policy import FlushPolicy
 from batch_bridge._core.policy.lanes import LaneName
 from batch_bridge._core.policy.mode import Mode, resolve_ladder, resolve_mode
 from batch_bridge._dropin.asker import check_batcher
-from batch_bridge._node.wait import Named
+from batch_bridge._node.link import Named
 from batch_bridge.batcher import Batcher
 from batch_bridge.langchain._model import BatchedModel, ModelSettings, class_of, in_batches
 from batch_bridge.langchain._pooled import pooled

@@ -20,8 +20,8 @@ from batch_bridge._core.policy.lanes import LaneName
 from batch_bridge._core.policy.mode import Mode
 from batch_bridge._core.wording.log import logger_of
 from batch_bridge._dropin.asker import Asker
+from batch_bridge._node.link import Named
 from batch_bridge._node.running_loop import is_on_loop
-from batch_bridge._node.wait import Named
 from batch_bridge.batcher import Batcher
 from batch_bridge.bridge import Bridge
 from batch_bridge.langchain import _sibling_barrier as _barrier

@@ -73,16 +73,16 @@ class _SiblingBarrier:
 class _Call:
     """One call, which counts as coming until it has come."""
 
-    def __init__(self, gate: _SiblingBarrier) -> None:
-        self.gate = gate
+    def __init__(self, barrier: _SiblingBarrier) -> None:
+        self.barrier = barrier
         self._has_come = False
-        gate.add()
+        barrier.add()
 
     def has_come(self) -> None:
         """Count as come. Idempotent."""
         if not self._has_come:
             self._has_come = True
-            self.gate.remove()
+            self.barrier.remove()
 
 
 _barriers: WeakKeyDictionary[Any, dict[str, _SiblingBarrier]] = WeakKeyDictionary()
@@ -102,8 +102,8 @@ def begin() -> Iterator[None]:
         yield
         return
     with _barriers_lock:
-        gate = _barriers.setdefault(run, {}).setdefault(info.checkpoint_ns, _SiblingBarrier())
-    call = _Call(gate)
+        barrier = _barriers.setdefault(run, {}).setdefault(info.checkpoint_ns, _SiblingBarrier())
+    call = _Call(barrier)
     token = _call.set(call)
     try:
         yield
@@ -117,7 +117,7 @@ async def come() -> None:
     call = _call.get()
     if call is not None:
         call.has_come()
-        await call.gate.wait()
+        await call.barrier.wait()
 
 
 def come_sync() -> None:
@@ -127,7 +127,7 @@ def come_sync() -> None:
         return
     call.has_come()
     until = time.monotonic() + _LONGEST
-    while not call.gate.is_open and not is_on_loop() and time.monotonic() < until:
+    while not call.barrier.is_open and not is_on_loop() and time.monotonic() < until:
         time.sleep(_PAUSE)
 
 

@@ -25,6 +25,7 @@ from batch_bridge.runner._options import InvokeOptions, StreamOptions, full_conf
 from batch_bridge.runner._run import Failed, Run
 from batch_bridge.runner._session import Session
 from batch_bridge.runner._settings import PLAIN, RunTraits
+from batch_bridge.runner._submitted import Aside, Load, SubmittedRun
 from batch_bridge.runner._threads.stream import StreamChunk
 
 MAX_CONCURRENCY: Final = 64
@@ -40,10 +41,15 @@ class Calls:
 
     Args:
         progress: Whether a bar shows how they go; `None` leaves that to the terminal.
+        submitted: Threads that were submitted and run at the same time; `None`: as many as of a call.
+
+    Raises:
+        ValueError: The limit is invalid.
     """
 
-    def __init__(self, progress: bool | None) -> None:  # noqa: FBT001
+    def __init__(self, progress: bool | None, submitted: int | None = None) -> None:  # noqa: FBT001
         self._progress = progress
+        self._submitted = _limit(submitted)
         self._session: Session | None = None
         self._watched: Session | None = None
         self._notices: RunNotices | None = None
@@ -95,8 +101,7 @@ class Calls:
             ValueError: The limit is invalid.
         """
         session = self.session
-        if limit is not None and limit < 1:
-            raise ValueError(f"max_concurrency={limit!r} would run nothing; pass at least 1, or None")
+        limit = _limit(limit)
         if run_id in self._runs:
             raise RunnerStateError(f"run {run_id!r} is under way in this Runner; await it, or choose another run_id")
         options: dict[str, Any] = {**given} if context is None else {**given, "context": context}
@@ -106,9 +111,21 @@ class Calls:
             config,
             run_id or uuid.uuid4().hex,
             traits if run_id is None else replace(traits, is_again=True),
-            limit=limit or MAX_CONCURRENCY,
+            limit=limit,
             options=options,
         )
+
+    def submitted(self, load: Load) -> SubmittedRun:
+        """Return a call for threads that are submitted one by one, which `results` drives; `load` reads their inputs.
+
+        Raises:
+            RunnerStateError: The Runner is not open.
+        """
+        return SubmittedRun(self.session, load, self._submitted, self._count)
+
+    def _count(self, more: int) -> None:
+        if self._total is not None:
+            self._total += more
 
     async def one(
         self,
@@ -129,7 +146,6 @@ class Calls:
                 await asyncio.wait((joined,))
                 if not joined.cancelled():
                     return joined.result()
-                traits = replace(traits, is_new=False)
                 continue  # the call that drove it was cancelled
             call = self.begin([value], config, None, None, context, options, traits)
             try:
@@ -138,7 +154,6 @@ class Calls:
                 self._total = None if self._total is None else self._total - 1
                 if not attach or self.join(value, config) is None:
                     raise
-                traits = replace(traits, is_new=False)
                 continue  # two began at once
             return result
 
@@ -161,9 +176,10 @@ class Calls:
             async with self._shown(session, call, total):
                 async for pair in call.results():
                     index, result = pair
-                    if listeners is not None and not isinstance(result, Pending | StreamChunk):
+                    if listeners is not None and not isinstance(result, Pending | StreamChunk | Aside):
                         cost = await session.cost_of(call.thread_id(index))
-                        listeners.item(index, result.error if isinstance(result, Failed) else result, cost)
+                        place = 0 if call.is_one else index  # threads of no run have no place among others
+                        listeners.item(place, result.error if isinstance(result, Failed) else result, cost)
                     yield pair
             call.tell_ended_before()
             if listeners is not None and not call.live:
@@ -232,6 +248,14 @@ class Calls:
             session.in_batches,
             session.eta,
         )
+
+
+def _limit(threads: int | None) -> int:
+    if threads is None:
+        return MAX_CONCURRENCY
+    if threads < 1:
+        raise ValueError(f"max_concurrency={threads!r} would run nothing; pass at least 1, or None")
+    return threads
 
 
 def thread_id_of(config: RunnableConfig | None) -> str:

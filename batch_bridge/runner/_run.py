@@ -20,11 +20,11 @@ from batch_bridge._core.payload.interrupt_payload import Asked
 from batch_bridge._core.wording.log import about, logger_of
 from batch_bridge._core.wording.words import span
 from batch_bridge._ledger.patience import Patience
+from batch_bridge._node.link import Link
 from batch_bridge._node.quiet_loop import keep_quiet
 from batch_bridge._node.slow_rounds import note_hidden
 from batch_bridge._node.step_limits import LINK
 from batch_bridge._node.untracked_state import UntrackedMemory
-from batch_bridge._node.wait import Link
 from batch_bridge.errors import (
     BudgetExceeded,
     GraphChangedError,
@@ -40,7 +40,7 @@ from batch_bridge.runner._options import full_config
 from batch_bridge.runner._settings import RunTraits
 from batch_bridge.runner._threads.changed_graphs import refuse_changed
 from batch_bridge.runner._threads.recovery import DIGEST, ROUNDS, Begin, Failures, digest_of, mismatch, start
-from batch_bridge.runner._threads.source import Source
+from batch_bridge.runner._threads.source import Feed, Source
 from batch_bridge.runner._threads.stream import LegFilter, StreamChunk
 from batch_bridge.runner._threads.thread import Thread, authors, resume_map, sort_interrupts, split_interrupts
 from batch_bridge.runner._threads.unclaimed import Unclaimed
@@ -126,7 +126,7 @@ class Run:
     def __init__(
         self,
         host: RunHost,
-        inputs: Iterable[Any] | AsyncIterable[Any],
+        inputs: Iterable[Any] | AsyncIterable[Any] | Feed,
         configs: RunnableConfig | Sequence[RunnableConfig] | None,
         run_id: str,
         traits: RunTraits,
@@ -135,10 +135,9 @@ class Run:
         options: Mapping[str, Any],
     ) -> None:
         self._host = host
-        self._is_new = traits.is_new
         self._is_single = traits.is_single
         self.leaves = traits.leaves
-        self._inputs: Source | None = Source(inputs, self.pump)
+        self._inputs: Source | Feed | None = inputs if isinstance(inputs, Feed) else Source(inputs, self.pump)
         self._filter = LegFilter(options) if traits.streams else None
         self._configs = configs
         self.run_id = run_id
@@ -186,7 +185,7 @@ class Run:
 
     @property
     def is_one(self) -> bool:
-        """Whether it is a call for one thread."""
+        """Whether it is a call for one thread, or for threads that belong to no run."""
         return self._is_single
 
     @property
@@ -372,9 +371,10 @@ class Run:
         self._spawn(self._begin, thread, value)
         return True
 
-    def _spawn(self, step: Callable[..., Any], *arguments: Any) -> None:
-        work = self._run(step, *arguments)
-        task = asyncio.get_running_loop().create_task(work, context=self._context.copy())
+    def _spawn(self, step: Callable[..., Any], thread: Thread, *arguments: Any) -> None:
+        work = self._run(step, thread, *arguments)
+        context = self._context if thread.context is None else thread.context
+        task = asyncio.get_running_loop().create_task(work, context=context.copy())
         self._running.add(task)
         task.add_done_callback(self._stopped)
 
@@ -387,21 +387,29 @@ class Run:
     async def _run(self, step: Callable[..., Any], thread: Thread, *arguments: Any) -> None:
         try:
             await step(thread, *arguments)
-        except (RunMismatchError, GraphChangedError, LegLostError):
-            raise
+        except (RunMismatchError, GraphChangedError, LegLostError) as error:
+            if not self._stop(thread, error):
+                raise
         except Exception as error:  # of a whole run: no interrupt leaves a root graph
             if self._host.patience.has_given_up(error):  # it is not the thread that has failed
-                raise
+                if not self._stop(thread, error):
+                    raise
+                return
             self._host.abandon(thread)
             if thread.named:  # its next run repeats what failed; an unsent request has not failed
-                asks_anew = not isinstance(error, BudgetExceeded)
-                await self._host.failures.note(thread, self.run_id, _code(error), asks_anew=asks_anew)
+                counts = not isinstance(error, BudgetExceeded)
+                await self._host.failures.note(thread, self.run_id, _code(error), counts=counts)
             else:
                 self._host.release(thread)
             self.failures[_code(error)] += 1
-            if thread.named:
+            if thread.named and not self._is_single:
                 self._failed[thread.id] = (thread, _code(error))
             self._end(thread, Failed(error))
+
+    def _stop(self, thread: Thread, error: Exception) -> bool:
+        """Stop a thread alone, with an error that is not its own, and return `True`; else the error ends the call."""
+        del thread, error
+        return False
 
     def _finish(self) -> None:
         if self._inputs is None and not self.live:
@@ -481,10 +489,11 @@ class Run:
             config["metadata"] = {**config.get("metadata", {}), DIGEST: thread.digest, ROUNDS: thread.rounds}
         return config  # type: ignore[return-value]
 
-    async def _begin(self, thread: Thread, value: Any) -> None:
+    async def _begin(self, thread: Thread, value: Any, *, is_new: bool = False) -> None:
+        """Begin a thread, or find it again. With `is_new` it has no checkpoint, and has not failed before."""
         link = Link(self._host.bridges, by=self._host.by, untracked=self._host.untracked, grace=self._host.grace)
         replay = False
-        if self._is_new:
+        if is_new:
             link.loaded = (None,)
         elif thread.digest or _is_no_input(value):
             await self._host.failures.read(thread)

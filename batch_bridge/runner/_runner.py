@@ -113,6 +113,9 @@ class Runner(Blocking[StateT, ContextT]):
             batches that are in flight. A batch that runs moves with each look at it. `None`: it tries forever.
         budget: What may be spent, by all bridges together, and what one thread may ask for; see `Budget`. Without it a
             thread may ask for 1,000 requests, and bridges may have budgets of their own.
+        max_concurrency: Threads that were submitted (`submit`) and run at the same time, 64 by default; parked ones do
+            not count, and others wait for their turn. Calls such as `abatch` have an argument of their own. Raise it
+            where nodes wait long for something else than a batch.
         relax_gc: While the Runner is open, set the thresholds of Python's garbage collector to 20,000, 5 and 5, for the
             whole process, if they are Python's own; the last Runner that closes puts back what was there. LangGraph's
             steps make many objects and few cycles, and it saves up to a third of their time. `False` changes nothing.
@@ -166,6 +169,7 @@ class Runner(Blocking[StateT, ContextT]):
         store_patience: Duration = STORE_PATIENCE,
         give_up_after: Within = None,
         budget: Budget | None = None,
+        max_concurrency: int | None = None,
         relax_gc: bool = True,
         progress: bool | None = None,
         on_event: OnEvent | None = None,
@@ -190,7 +194,7 @@ class Runner(Blocking[StateT, ContextT]):
         blip_patience = duration(store_patience, "store_patience") or STORE_PATIENCE
         standstill = duration(give_up_after, "give_up_after")
         self._relax_gc = relax_gc
-        self._calls = Calls(progress)
+        self._calls = Calls(progress, max_concurrency)
         self._session: Session | None = None
         self._submissions: Submissions | None = None
         self._stack: contextlib.AsyncExitStack | None = None
@@ -257,7 +261,7 @@ class Runner(Blocking[StateT, ContextT]):
                 await journal.open()
             names = ",".join(sorted(bridge.name for bridge in self._bridges))
             saver = session.graph.checkpointer
-            self._submissions = Submissions(session.rows, names, saver, self._run_submitted)
+            self._submissions = Submissions(session.rows, names, saver, self._calls)
             stack.push_async_exit(Closing((self._submissions.close,)))
             self._session = session
             self._calls.open(session, notices)
@@ -783,9 +787,6 @@ class Runner(Blocking[StateT, ContextT]):
         self._open_session()
         assert self._submissions is not None  # noqa: S101  # it is open as long as the session
         return self._submissions
-
-    async def _run_submitted(self, value: Any, config: RunnableConfig, *, is_new: bool) -> Any:
-        return await self._calls.one(value, config, None, {}, RunTraits(is_again=True, is_new=is_new))
 
     async def _result_of(self, thread_id: str, config: RunnableConfig, *, leaves: bool) -> Any:
         """Return the result of a thread that no submission drives."""

@@ -32,18 +32,17 @@ class RunTraits:
     """What distinguishes the calls of a Runner.
 
     Attributes:
-        is_single: It is one thread, and says nothing about what comes next.
+        is_single: It is one thread, or threads that have nothing to do with each other, and says nothing about what
+            comes next.
         is_again: It may have been begun before; finished threads are not run again.
         leaves: It ends once nothing can be done but wait for providers; what its threads wait for is their result.
         streams: What its threads stream comes out before their results, as `StreamChunk`.
-        is_new: Its thread is known to have no checkpoint, and not to have failed before.
     """
 
     is_single: bool = False
     is_again: bool = False
     leaves: bool = False
     streams: bool = False
-    is_new: bool = False
 
 
 PLAIN: Final = RunTraits()

@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
-from collections.abc import Awaitable
-from typing import Any, Final, Protocol, cast
+import contextlib
+import contextvars
+from collections.abc import Coroutine
+from typing import Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -12,14 +14,21 @@ from langgraph.store.base import GetOp, PutOp, SearchOp
 from batch_bridge._core.wording import log_text as _logged
 from batch_bridge._core.wording.log import logger_of
 from batch_bridge._ledger.rows import Rows
-from batch_bridge.errors import RunMismatchError, SubmittedThreadError
+from batch_bridge.errors import RunMismatchError, RunnerStateError, SubmittedThreadError
+from batch_bridge.runner._calls import Calls
+from batch_bridge.runner._options import full_config
 from batch_bridge.runner._run import Failed
+from batch_bridge.runner._settings import RunTraits
+from batch_bridge.runner._submitted import Aside, Submitted, SubmittedRun
 from batch_bridge.runner._threads.recovery import DIGEST, digest_of, mismatch
 
 logger = logger_of(__name__)
 
 _MOST: Final = 1_000_000
 """Threads that one file may hold which were submitted and have not ended."""
+
+_AT_HAND: Final = 1000
+"""Threads whose inputs are at hand while they wait to begin; those of others are read from the file."""
 
 _LINGER: Final = 0.2
 """Seconds in which threads that have ended gather, before their rows are deleted together."""
@@ -30,14 +39,6 @@ MOVED_ON: Final = object()
 """What becomes of the row of a thread that has since been given something else: the thread's own state counts."""
 
 
-class Driver(Protocol):
-    """Runs one thread."""
-
-    def __call__(self, value: Any, config: RunnableConfig, *, is_new: bool) -> Awaitable[Any]:
-        """Return its result, which is `Failed` for its own error. With `is_new` nothing is kept of the thread yet."""
-        ...
-
-
 class Submissions:
     """The threads that were submitted to a Runner and have not ended. A row of the store keeps each through a crash.
 
@@ -45,19 +46,27 @@ class Submissions:
     result is in its checkpoint, and is read again if the process ends before. That of a thread that has failed stays,
     with the error, until the thread is submitted again. No other code writes these rows, so this class knows them all.
 
+    All of these threads are one call of the Runner, which runs only so many at the same time: what there is no room for
+    waits, and but for some its inputs wait in the file.
+
     Args:
         rows: Where they are kept.
         name: Names the Runner's bridges: several Runners may share a store.
         saver: The checkpointer, by whose serializer inputs are kept.
-        run: Runs a thread.
+        calls: The Runner's calls.
     """
 
-    def __init__(self, rows: Rows, name: str, saver: BaseCheckpointSaver[Any], run: Driver) -> None:
+    def __init__(self, rows: Rows, name: str, saver: BaseCheckpointSaver[Any], calls: Calls) -> None:
         self._rows = rows
         self._namespace = ("batch_bridge_submitted", name)
         self._saver = saver
-        self._run = run
-        self._tasks: dict[str, tuple[str, asyncio.Task[Any]]] = {}
+        self._calls = calls
+        self._context = contextvars.copy_context()  # no request's own
+        self._live: dict[str, Submitted] = {}
+        self._waiting: dict[str, asyncio.Future[Any]] = {}
+        """What callers wait for, by thread: its outcome."""
+        self._call: SubmittedRun | None = None
+        self._work: set[asyncio.Task[None]] = set()
         self._stopped: set[str] = set()
         """Threads that have a row, and that nothing drives: they have failed, or were stopped."""
         self._finished: dict[str, None] = {}
@@ -72,15 +81,17 @@ class Submissions:
                 self._stopped.add(row.key)
             else:
                 self._start(row.key, row.value)
-        if self._tasks:
-            logger.info("continuing %d threads that were submitted before", len(self._tasks))
+        if self._live:
+            logger.info("continuing %d threads that were submitted before", len(self._live))
 
     async def close(self) -> None:
         """Stop. The next process continues what has not ended."""
-        tasks = [task for _, task in self._tasks.values()]
-        for task in tasks:
+        work = list(self._work)
+        for task in work:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*work, return_exceptions=True)
+        for waiting in self._waiting.values():
+            waiting.cancel()
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
@@ -93,8 +104,8 @@ class Submissions:
             RunMismatchError: The thread was submitted with another input.
         """
         digest = digest_of(value)
-        if (known := self._tasks.get(thread_id)) is not None:
-            if known[0] != digest:
+        if (known := self._live.get(thread_id)) is not None:
+            if known.digest != digest:
                 raise mismatch(0, thread_id)
             return
         row = await self._row(thread_id)
@@ -106,17 +117,17 @@ class Submissions:
         self._finished.pop(thread_id, None)
         await self._rows.abatch([PutOp(self._namespace, thread_id, row, index=False)])
         self._finished.pop(thread_id, None)  # a sweep that failed meanwhile has put it back
-        if thread_id not in self._tasks:
+        if thread_id not in self._live:
             self._start(thread_id, row, is_left=False, is_new=known_by is None)
 
-    async def find(self, thread_id: str) -> asyncio.Task[Any] | None:
-        """Return what runs a thread; `None` if it was not submitted, or has ended. It may return `MOVED_ON`.
+    async def find(self, thread_id: str) -> asyncio.Future[Any] | None:
+        """Return a future for a thread's result; `None` if it was not submitted, or has ended. It may be `MOVED_ON`.
 
         Raises:
             SubmittedThreadError: It has failed.
         """
-        if (known := self._tasks.get(thread_id)) is not None:
-            return known[1]
+        if thread_id in self._live:
+            return self._outcome(thread_id)
         row = await self._row(thread_id)
         if row is None:
             return None
@@ -126,9 +137,9 @@ class Submissions:
                 "repeats the failed requests",
                 thread_id=thread_id,
             )
-        if thread_id not in self._tasks:  # what drove it was stopped by an error that was not its own
+        if thread_id not in self._live:  # it was stopped by an error that was not its own
             self._start(thread_id, row)
-        return self._tasks[thread_id][1]
+        return self._outcome(thread_id)
 
     # -- inside --------------------------------------------------------------------------------------------------
 
@@ -144,38 +155,118 @@ class Submissions:
         (item,) = await self._rows.abatch([GetOp(self._namespace, thread_id)])
         return None if item is None else item.value
 
+    def _outcome(self, thread_id: str) -> asyncio.Future[Any]:
+        waiting = self._waiting.get(thread_id)
+        if waiting is None:
+            waiting = self._waiting[thread_id] = asyncio.get_running_loop().create_future()
+        return waiting
+
     def _start(self, thread_id: str, row: dict[str, Any], *, is_left: bool = True, is_new: bool = False) -> None:
         """Drive a thread. With `is_left` its row was there before, and the thread may have moved on since."""
         self._stopped.discard(thread_id)
-        drive = self._drive(thread_id, row, is_left=is_left, is_new=is_new)
-        task = asyncio.get_running_loop().create_task(drive, name=f"submitted thread {thread_id}")
-        self._tasks[thread_id] = row["digest"], task
-        task.add_done_callback(lambda _: self._ended(thread_id, task))
+        held = row if self._call is None or self._call.backlog < _AT_HAND else None
+        context = contextvars.copy_context()
+        submitted = Submitted(thread_id, row["digest"], context, held, is_left=is_left, is_new=is_new)
+        self._live[thread_id] = submitted
+        if self._call is not None and not self._call.is_over:
+            self._call.add(submitted)
+            return
+        self._call = self._context.run(self._calls.submitted, self._load)
+        self._call.add(submitted)
+        self._do(self._drive(self._call), "submitted threads")
 
-    def _ended(self, thread_id: str, task: asyncio.Task[Any]) -> None:
-        del self._tasks[thread_id]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._stopped.add(thread_id)
-            logger.warning("submitted thread %r has stopped: %s", thread_id, _logged.said(error))
+    def _do(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name, context=self._context.copy())
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
 
-    async def _drive(self, thread_id: str, row: dict[str, Any], *, is_left: bool, is_new: bool) -> Any:
+    async def _load(self, submitted: Submitted) -> tuple[Any, RunnableConfig]:
+        """Return what a thread was given, and its config."""
+        row = await self._row_of(submitted)
         given = self._saver.serde.loads_typed((row["kind"], base64.b64decode(row["data"])))
-        configurable = {**given["config"].get("configurable", {}), "thread_id": thread_id}
-        config = cast("RunnableConfig", {**given["config"], "configurable": configurable})
+        return given["input"], full_config(given["config"])
+
+    async def _row_of(self, submitted: Submitted) -> dict[str, Any]:
+        if submitted.row is not None:
+            return submitted.row
+        (item,) = await self._rows.abatch([GetOp(self._namespace, submitted.thread_id)])
+        if item is None:
+            raise RunnerStateError(
+                f"the row of submitted thread {submitted.thread_id!r} is gone from the file; was it edited? Submit it "
+                "again"
+            )
+        found: dict[str, Any] = item.value
+        return found
+
+    async def _drive(self, call: SubmittedRun) -> None:
+        """Drive a call, and see to what becomes of its threads."""
+        error: Exception | None = None
         try:
-            result = await self._run(given["input"], config, is_new=is_new)
-        except RunMismatchError:
-            if not is_left:
-                raise
-            result = MOVED_ON  # it had ended, and the process ended before its row was deleted
+            async with contextlib.aclosing(self._calls.results(call, None, len(call.given))) as results:
+                async for index, result in results:
+                    self._settle(call.take(index), result)
+        except Exception as raised:  # noqa: BLE001  # those who wait for its threads get it
+            error = raised
+        finally:
+            if self._call is call:
+                self._call = None
+            if error is not None:
+                for submitted in call.given:
+                    self._stop(submitted, error)
+
+    def _settle(self, submitted: Submitted, result: Any) -> None:
         if isinstance(result, Failed):
-            told = {**row, "error": f"{type(result.error).__name__}: {result.error}"}
-            await self._rows.abatch([PutOp(self._namespace, thread_id, told, index=False)])
-            raise result.error
+            self._do(self._fail(submitted, result.error), "submitted thread that has failed")
+        elif not isinstance(result, Aside):
+            self._end(submitted, result)
+        elif result.error is None:
+            self._do(self._join(submitted), "submitted thread that another call drives")
+        elif submitted.is_left and isinstance(result.error, RunMismatchError):
+            self._end(submitted, MOVED_ON)  # it had ended, and the process ended before its row was deleted
+        else:
+            self._stop(submitted, result.error)
+
+    async def _join(self, submitted: Submitted) -> None:
+        """Wait for another call that drives a thread, and continue it if that is cancelled."""
+        try:
+            value, config = await self._load(submitted)
+            configurable = {**config.get("configurable", {}), "thread_id": submitted.thread_id}
+            named = cast("RunnableConfig", {**config, "configurable": configurable})
+            result = await self._calls.one(value, named, None, {}, RunTraits(is_again=True))
+        except Exception as error:  # noqa: BLE001  # those who wait for it get it
+            result = Aside(error)
+        self._settle(submitted, result)
+
+    async def _fail(self, submitted: Submitted, error: Exception) -> None:
+        """Write down that a thread has failed, and tell it."""
+        try:
+            told = {**await self._row_of(submitted), "error": f"{type(error).__name__}: {error}"}
+            await self._rows.abatch([PutOp(self._namespace, submitted.thread_id, told, index=False)])
+        except Exception as failed:  # noqa: BLE001  # those who wait for it get it
+            error = failed
+        self._stop(submitted, error)
+
+    def _stop(self, submitted: Submitted, error: Exception) -> None:
+        """Drive a thread no more. Its row stays."""
+        thread_id = submitted.thread_id
+        self._live.pop(thread_id, None)
+        self._stopped.add(thread_id)
+        logger.warning("submitted thread %r has stopped: %s", thread_id, _logged.said(error))
+        waiting = self._waiting.pop(thread_id, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_exception(error)
+            waiting.exception()  # it may be that nobody waits any more
+
+    def _end(self, submitted: Submitted, result: Any) -> None:
+        """Hand out a thread's result, and have its row deleted."""
+        thread_id = submitted.thread_id
+        self._live.pop(thread_id, None)
         self._finished[thread_id] = None
         if self._sweeping is None:
-            self._sweeping = asyncio.get_running_loop().create_task(self._sweep_soon())
-        return result
+            self._sweeping = asyncio.get_running_loop().create_task(self._sweep_soon(), context=self._context.copy())
+        waiting = self._waiting.pop(thread_id, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(result)
 
     async def _sweep_soon(self) -> None:
         pause = _LINGER
@@ -200,6 +291,6 @@ class Submissions:
         try:
             await self._rows.abatch([PutOp(self._namespace, each, None) for each in finished])
         except BaseException:  # a thread that was submitted again has a row that counts
-            still = [each for each in finished if each not in self._tasks and each not in self._stopped]
+            still = [each for each in finished if each not in self._live and each not in self._stopped]
             self._finished = dict.fromkeys(still) | self._finished
             raise

@@ -36,6 +36,7 @@ class RunnerOptions(CallbackOptions, total=False):
     store_patience: Duration
     give_up_after: Within
     budget: Budget | None
+    max_concurrency: int | None
     relax_gc: bool
     progress: bool | None
     notify: Notify | None

@@ -102,12 +102,12 @@ class Deployment:
             return f"{verb} is refused: a bridge on a server takes flush, and cancel of a thread, a batch, or all"
         names = {"thread": "thread_id", "batch": "batch"}
         given: dict[str, Any] = {names[name]: value for name, value in target.items()}
-        orders: dict[str, Any] = {"flush": True} if verb == "flush" else {"cancel": given or "all"}
+        commands: dict[str, Any] = {"flush": True} if verb == "flush" else {"cancel": given or "all"}
         try:
             for name, bridge in self._bridges.items():
                 client = bridge.access.client()
                 thread = (await client.threads.create())["thread_id"]
-                await client.runs.create(thread, name, input=orders)
+                await client.runs.create(thread, name, input=commands)
         except (APIError, httpx.HTTPError) as error:
             return f"{verb} is refused: the server does not take it ({type(error).__name__})"
         return f"{verb} is asked, and will be carried out by the next tick"

@@ -21,7 +21,7 @@ import pytest
 PYTHON = os.environ.get("BATCH_BRIDGE_AEGRA_PYTHON", "")
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "aegra"
-LONG = 240.0
+LONG = 600.0
 """Seconds that are waited for anything: a busy machine is slow."""
 SETTINGS = {
     "REDIS_BROKER_ENABLED": "true",

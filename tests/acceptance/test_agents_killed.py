@@ -13,7 +13,7 @@ from batch_bridge.testing import BatchServer
 
 HERE = Path(__file__).parent
 JOB = HERE / "agents_job.py"
-AGENTS = sampling.many(200, 60)
+AGENTS = sampling.many(200, 30)
 LATENCY = 1.0
 SHAPE = ["human", "ai", "tool", "ai", "tool", "tool", "ai"]
 PATIENCE = 240

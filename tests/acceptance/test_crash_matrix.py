@@ -135,7 +135,7 @@ def test_a_process_that_ends_again_and_again_loses_nothing_and_pays_nothing_twic
             assert job.run(folder) == 0
         assert _results(folder) == undisturbed["results"]
 
-    job.each(die_often, range(sampling.many(10, 4)))
+    job.each(die_often, range(sampling.many(10, 2)))
     assert server.stats.paid_twice == 0
 
 
@@ -146,7 +146,7 @@ def test_a_batch_that_becomes_visible_late_is_not_paid_twice(server, job, undist
             assert job.run(folder) == 0
         assert _results(folder) == undisturbed["results"]
 
-    around = [step for step in drawn(undisturbed["steps"], 2) if "prepare" in step or "submit" in step]
+    around = [step for step in drawn(undisturbed["steps"], 1) if "prepare" in step or "submit" in step]
     assert around
     server.configure(visible_after=0.3)
     try:

@@ -178,9 +178,9 @@ class Client:
 
         return await until(there, f"{bridge} shows {wanted}", say=lambda: self.bridge(bridge))
 
-    async def tick(self, bridge: str = "bridge", **orders: Any) -> None:
+    async def tick(self, bridge: str = "bridge", **commands: Any) -> None:
         """Run a bridge by hand, on a thread of its own."""
-        await self.runs.wait((await self.threads.create())["thread_id"], bridge, input=orders)
+        await self.runs.wait((await self.threads.create())["thread_id"], bridge, input=commands)
 
 
 async def until(

@@ -83,7 +83,7 @@ async def test_what_is_held_of_a_user_is_erased_and_nothing_of_another(deployed,
         assert deployed.sent("bob's secret") == {"bob's secret": 1}
 
 
-async def run_fails(client: Client, **orders: object) -> str:
-    """Give orders on a thread of one's own, and return what the run failed with."""
-    thread = await client.start("bridge", input=orders)
+async def run_fails(client: Client, **commands: object) -> str:
+    """Give commands on a thread of one's own, and return what the run failed with."""
+    thread = await client.start("bridge", input=commands)
     return await client.error(thread)

@@ -96,14 +96,14 @@ async def test_a_user_orders_for_threads_of_that_user_alone(deployed) -> None:
             hers, his = await ann.start("agent"), await bob.start("agent")
             await service.shows(in_flight=2)
             (asked,) = (await ann.parked(hers))[0]["value"]["requests"]
-            for orders in (
+            for commands in (
                 {"cancel": "all"},
                 {"flush": True},
                 {"replay": "all"},
                 {"cancel": {"thread_id": his}, "by": ""},
             ):
-                assert "CommandError" in str(await bob.runs.wait(None, "bridge", input=orders, raise_error=False)), (
-                    orders
+                assert "CommandError" in str(await bob.runs.wait(None, "bridge", input=commands, raise_error=False)), (
+                    commands
                 )
             for number, what in enumerate(({"thread_id": [hers]}, {"request_id": asked["id"]})):
                 await bob.runs.wait(None, "bridge", input={"cancel": what, "id": f"theft {number}"})

@@ -84,11 +84,11 @@ async def test_a_user_gets_neither_the_bridge_nor_its_thread_nor_the_store(examp
         if "waiting" in (each["values"] or {})
     ]
     mine = (await mallory.threads.create())["thread_id"]
-    for orders in ({"cancel": "all"}, {"flush": True}, {"replay": "all"}, {}):
+    for commands in ({"cancel": "all"}, {"flush": True}, {"replay": "all"}, {}):
         for assistant in ("bridge", BRIDGE):
             for thread in (None, mine, own):
-                await denied(mallory.runs.wait(thread, assistant, input=orders))
-                await denied(mallory.runs.create(thread, assistant, input=orders))
+                await denied(mallory.runs.wait(thread, assistant, input=commands))
+                await denied(mallory.runs.create(thread, assistant, input=commands))
     sdk = mallory.sdk
     await denied(sdk.crons.create(BRIDGE, schedule="* * * * *", input={"flush": True}))
     await denied(sdk.assistants.create("bridge"))

@@ -10,7 +10,7 @@ from typing import Any
 
 from batch_bridge import Batcher
 from batch_bridge._host.loop_thread import Work
-from batch_bridge.batcher import _worker as _desk
+from batch_bridge.batcher import _worker
 from batch_bridge.batcher._submission import Submission
 from batch_bridge.batcher._worker import Worker
 from batch_bridge.errors import BatcherClosedError, RequestFailed, ResultPending
@@ -148,9 +148,9 @@ def _on_the_loop(store: SimStore) -> Iterator[None]:
         desk._work = Work(desk._run, desk._ended, is_alone=False)
         desk.running = asyncio.get_running_loop().create_task(desk._work.run())
 
-    kept = Worker.open, _desk.open_file
-    Worker.open, _desk.open_file = begin, opened
+    kept = Worker.open, _worker.open_file
+    Worker.open, _worker.open_file = begin, opened
     try:
         yield
     finally:
-        Worker.open, _desk.open_file = kept
+        Worker.open, _worker.open_file = kept

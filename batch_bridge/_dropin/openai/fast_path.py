@@ -36,13 +36,13 @@ _SHORT: Final = (
 """Where they are, their endpoint, their type, and the arguments that they cannot do without."""
 
 
-def shorten(client: Any, family: SharedClientState, asker: Asker) -> None:
+def shorten(client: Any, shared: SharedClientState, asker: Asker) -> None:
     """Hook the `create` methods of a client that is hooked otherwise; what is not plain takes the long way."""
     origin = origin_of(client)
     for path, endpoint, cast_to, required in _SHORT:
         resource: Any = functools.reduce(getattr, path, client)
         kind = type(resource)
-        way = _Way(client, family, asker, origin, endpoint, cast_to, _fields(cast("Hashable", kind)), required, kind)
+        way = _Way(client, shared, asker, origin, endpoint, cast_to, _fields(cast("Hashable", kind)), required, kind)
         hook = way.hook if isinstance(client, AsyncOpenAI) else way.hook_sync
         resource.__dict__["create"] = hook(resource)
 
@@ -68,7 +68,7 @@ class _Way:
 
     Attributes:
         client: The hooked client.
-        family: Its settings.
+        shared: Its settings.
         asker: Sends the requests.
         origin: The client's endpoint.
         endpoint: Where the call goes.
@@ -79,7 +79,7 @@ class _Way:
     """
 
     client: Any
-    family: SharedClientState
+    shared: SharedClientState
     asker: Asker
     origin: Origin
     endpoint: str
@@ -118,7 +118,7 @@ class _Way:
         body = fast_body(kwargs, self.fields, self.required)
         if body is None:
             return None
-        self.family.note_headers(self.client, self.asker)
+        self.shared.note_headers(self.client, self.asker)
         return self.origin.written(self.endpoint, body)
 
     def _read(self, ended: tuple[str, Outcome]) -> Any:

@@ -24,7 +24,7 @@ from batch_bridge._dropin.openai.async_client import async_client_of
 from batch_bridge._dropin.openai.instructor import InterruptAwareAsker
 from batch_bridge._dropin.openai.request import Body, body_of, has_timeout, refusal, route, usual_headers
 from batch_bridge._host.loop_thread import LoopThread
-from batch_bridge._node.wait import DEFAULT, Named
+from batch_bridge._node.link import DEFAULT, Named
 from batch_bridge.batcher import Batcher, OnPending
 from batch_bridge.batcher._inside import Inside
 from batch_bridge.bridge import Bridge
@@ -202,7 +202,7 @@ class SharedClientState:
             )
 
     def warn(self, message: str) -> None:
-        """Log a warning, once for a family."""
+        """Log a warning, once for a client and its copies."""
         if message not in self._warned:
             self._warned.add(message)
             logger.warning("wrap_openai: %s", message)

@@ -25,7 +25,7 @@ from batch_bridge._dropin.openai.fast_path import shorten
 from batch_bridge._dropin.openai.request import ENDPOINTS, RAW, given_headers
 from batch_bridge._dropin.openai.response import answer_of, response
 from batch_bridge._dropin.openai.shared_state import BatcherSettings, SharedClientState, Unsupported
-from batch_bridge._node.wait import Named
+from batch_bridge._node.link import Named
 from batch_bridge.batcher import Batcher, OnPending
 from batch_bridge.providers.openai._clients import identity_of
 
@@ -101,40 +101,40 @@ def wrap_openai(
         mode=None if mode == "realtime" else mode,
         ladder=ladder,
     )
-    family = SharedClientState(batcher, settings, unsupported=unsupported, deadline=deadline)
+    shared = SharedClientState(batcher, settings, unsupported=unsupported, deadline=deadline)
     if resolved == "realtime":
         return cast("ClientT", client.copy())
-    return cast("ClientT", _hook(client, client.copy(), family))
+    return cast("ClientT", _hook(client, client.copy(), shared))
 
 
-def _hook(plain: Any, copy: Any, family: SharedClientState) -> Any:
+def _hook(plain: Any, copy: Any, shared: SharedClientState) -> Any:
     """Hook a copy of a client. `plain` has the same settings, is not hooked, and sends the batches."""
-    asker = family.asker(identity_of(plain), plain)
+    asker = shared.asker(identity_of(plain), plain)
     kind = type(copy)
 
     @functools.wraps(kind.copy)
     def with_options(**options: Any) -> Any:
-        family.note_options(options)
+        shared.note_options(options)
         made = kind.copy(copy, **options)
-        return _hook(made, made.copy(), family)
+        return _hook(made, made.copy(), shared)
 
-    hooks = {_MARK: family, "copy": with_options, "with_options": with_options}
-    hooks |= (_async_hooks if isinstance(copy, AsyncOpenAI) else _sync_hooks)(copy, family, asker)
+    hooks = {_MARK: shared, "copy": with_options, "with_options": with_options}
+    hooks |= (_async_hooks if isinstance(copy, AsyncOpenAI) else _sync_hooks)(copy, shared, asker)
     copy.__dict__.update(hooks)
-    shorten(copy, family, asker)
+    shorten(copy, shared, asker)
     return copy
 
 
-def _async_hooks(client: Any, family: SharedClientState, asker: Asker) -> dict[str, Any]:
+def _async_hooks(client: Any, shared: SharedClientState, asker: Asker) -> dict[str, Any]:
     kind, origin = type(client), origin_of(client)
 
     @functools.wraps(kind.request)
     async def request(cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-        body = family.take(client, options, stream=stream)
+        body = shared.take(client, options, stream=stream)
         if body is None:
             return await kind.request(client, cast_to, options, stream=stream, stream_cls=stream_cls)
         endpoint = ENDPOINTS[options.url]
-        family.note_headers(client, asker)
+        shared.note_headers(client, asker)
         answer = answer_of(client, endpoint, await asker.ask(origin.item(endpoint, body)))
         return await client._process_response(**_processed(client, cast_to, options, answer))  # noqa: SLF001
 
@@ -145,16 +145,16 @@ def _async_hooks(client: Any, family: SharedClientState, asker: Asker) -> dict[s
     return {"request": request, "close": close}
 
 
-def _sync_hooks(client: Any, family: SharedClientState, asker: Asker) -> dict[str, Any]:
+def _sync_hooks(client: Any, shared: SharedClientState, asker: Asker) -> dict[str, Any]:
     kind, origin = type(client), origin_of(client)
 
     @functools.wraps(kind.request)
     def request(cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-        body = family.take(client, options, stream=stream)
+        body = shared.take(client, options, stream=stream)
         if body is None:
             return kind.request(client, cast_to, options, stream=stream, stream_cls=stream_cls)
         endpoint = ENDPOINTS[options.url]
-        family.note_headers(client, asker)
+        shared.note_headers(client, asker)
         answer = answer_of(client, endpoint, asker.ask_sync(origin.item(endpoint, body)))
         return client._process_response(**_processed(client, cast_to, options, answer))  # noqa: SLF001
 

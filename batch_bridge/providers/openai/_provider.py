@@ -320,7 +320,7 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
     def _id(self, handle: JSON) -> str:
         return read_handle(handle)["id"]
 
-    async def _look(self, handle: JSON, members: Sequence[str]) -> InProgress | Ended:
+    async def _look(self, handle: JSON, requests: Sequence[str]) -> InProgress | Ended:
         known = read_handle(handle)
         batch_id = known["id"]
         try:
@@ -337,7 +337,7 @@ class OpenAIBatch(Lanes, BatchAPIProvider[OpenAIClients]):
         if batch.end is None or (batch.awaits_file and self._history.waits(batch_id)):
             return batch.progress()
         files = await fetch(self._clients, batch)
-        outcomes = Chunks(read_outcomes(self._clients, batch, files, members))
+        outcomes = Chunks(read_outcomes(self._clients, batch, files, requests))
         return Ended(outcomes, missing=batch.missing(), usage=batch.usage)
 
     async def find(self, key: str, prepared: JSON) -> Sequence[JSON]:

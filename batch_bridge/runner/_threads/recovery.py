@@ -167,17 +167,17 @@ class Failures:
         thread.has_failed = item is not None
         thread.failures = 0 if item is None else int(item.value["failures"])
 
-    async def note(self, thread: Thread, run_id: str, failure: str, *, asks_anew: bool = True) -> None:
+    async def note(self, thread: Thread, run_id: str, failure: str, *, counts: bool = True) -> None:
         """Note that a thread has failed; after the failure, so a crash in between only shows the same failure again.
 
         Args:
             thread: It was driven by this process.
             run_id: The run of the thread.
             failure: What failures are grouped by: a request's code, or the name of the error's type.
-            asks_anew: Whether the failure counts, so that ended requests are repeated instead of looked up again.
+            counts: Whether the failure counts, so that ended requests are repeated instead of looked up again.
         """
         thread.has_failed = True
-        thread.failures += asks_anew
+        thread.failures += counts
         row = {"failures": thread.failures, "run": run_id, "failure": failure}
         await self._store.abatch([PutOp(_FAILURES, thread.id, row, index=False)])
 

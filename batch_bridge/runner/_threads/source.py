@@ -1,6 +1,7 @@
 """Where a call's inputs come from: an iterable has the next one at once, an async one may take time."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
@@ -58,6 +59,51 @@ class Source:
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
+
+
+class Feed:
+    """Inputs that are handed in one by one, while the call runs; its caller pumps the call then."""
+
+    is_async = True
+
+    def __init__(self) -> None:
+        self._inputs: deque[Any] = deque()
+        self._index = 0
+        self.is_over = False
+        """Whether no more are handed in."""
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether there is no next input now, and one may come."""
+        return not self._inputs and not self.is_over
+
+    def put(self, value: Any) -> None:
+        """Hand in an input."""
+        self._inputs.append(value)
+
+    def end(self) -> None:
+        """Hand in no more."""
+        self.is_over = True
+
+    def read(self) -> tuple[int, Any] | None:
+        """Return the next input with its index; `None` if it is not there yet.
+
+        Raises:
+            StopIteration: There are no more.
+        """
+        if self._inputs:
+            self._index += 1
+            return self._index - 1, self._inputs.popleft()
+        if self.is_over:
+            raise StopIteration
+        return None
+
+    async def close(self) -> None:
+        """Forget what was not read. Idempotent."""
+        self._inputs.clear()
 
 
 async def _next(inputs: AsyncIterator[Any]) -> tuple[Any, ...]:

@@ -1,6 +1,7 @@
 """A thread that a Runner drives: what is remembered of it while it is parked. Small: there are many."""
 
 from collections.abc import Mapping
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,7 @@ class Thread:
         chunks: What its legs have streamed, where the call asked for another `stream_mode` than `values`.
         busy: It runs, or is on its way to; nothing is delivered to it meanwhile.
         rounds: How often it has parked, in the processes before this one too; a round of all threads is a wave.
+        context: What it runs in, where that is not its call's.
     """
 
     index: int
@@ -55,6 +57,7 @@ class Thread:
     chunks: tuple[Any, ...] = ()
     busy: bool = True
     rounds: int = 0
+    context: Context | None = None
 
     def park(self, interrupts: Mapping[str, list[Asked]]) -> None:
         """Note where it waits now. The newest interrupts win; the old ones are gone."""

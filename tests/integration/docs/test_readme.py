@@ -12,6 +12,14 @@ from batch_bridge.testing import BatchServer
 
 ROOT = Path(__file__).parents[3]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+IMPORTS = (
+    *warm.LIBRARIES,
+    "anthropic.types.messages",
+    "batch_bridge.providers.anthropic",
+    "batch_bridge.providers.gemini",
+    "batch_bridge.testing.conformance",
+    "pytest",
+)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -29,7 +37,7 @@ def server():
 def test_the_code_of_a_page_runs(page, server, tmp_path):
     program = "\n".join(BLOCK.findall(page.read_text()))
     environment = {**os.environ, "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "test"} | SECRET
-    done = warm.run(["-c", program], cwd=tmp_path, env=environment)
+    done = warm.run(["-c", program], imports=IMPORTS, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
 
 

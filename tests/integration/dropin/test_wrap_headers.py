@@ -16,7 +16,7 @@ from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI
 
 from batch_bridge import Bridge, Runner, wrap_openai
-from batch_bridge._dropin.openai import shared_state as _family
+from batch_bridge._dropin.openai import shared_state as _shared_state
 from batch_bridge.errors import UnsupportedCallError
 from batch_bridge.langchain import _anthropic, _openai, batched
 from batch_bridge.providers.anthropic._clients import _place as anthropic_place
@@ -66,7 +66,7 @@ def open_batchers(client):
 
 
 async def test_copies_for_many_accounts_do_not_leave_an_engine_each(plain, server, caplog):
-    async with wrap_openai(plain, poll_interval=0.05, flush=_family.FlushPolicy(max_idle=0.01)) as client:
+    async with wrap_openai(plain, poll_interval=0.05, flush=_shared_state.FlushPolicy(max_idle=0.01)) as client:
         client._batch_bridge._most_open = 2
         copies = [client.with_options(default_headers={"X-Tenant": next(FRESH)}) for _ in range(4)]
         for copy in [*copies, copies[0]]:
@@ -79,7 +79,7 @@ async def test_copies_for_many_accounts_do_not_leave_an_engine_each(plain, serve
 
 async def test_copies_for_many_accounts_share_one_thread_also_while_all_of_them_wait(plain):
     running, threads = len(desks()), threading.active_count()
-    async with wrap_openai(plain, poll_interval=0.05, flush=_family.FlushPolicy(max_idle=3600)) as client:
+    async with wrap_openai(plain, poll_interval=0.05, flush=_shared_state.FlushPolicy(max_idle=3600)) as client:
         copies = [client.with_options(default_headers={"X-Tenant": next(FRESH)}) for _ in range(30)]
         waiting = [asyncio.create_task(ask(copy)) for copy in copies]
         while len(open_batchers(client)) < len(copies):
@@ -93,7 +93,7 @@ async def test_copies_for_many_accounts_share_one_thread_also_while_all_of_them_
 
 async def test_a_thread_is_started_anew_once_it_has_ended(plain):
     before = set(desks())
-    wrapped = wrap_openai(plain, poll_interval=0.05, flush=_family.FlushPolicy(max_idle=0.01))
+    wrapped = wrap_openai(plain, poll_interval=0.05, flush=_shared_state.FlushPolicy(max_idle=0.01))
     for _ in range(2):
         assert (await within(ask(wrapped))).choices
         (thread,) = set(desks()) - before

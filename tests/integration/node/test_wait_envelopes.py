@@ -11,7 +11,7 @@ from langgraph.types import Command, RetryPolicy, interrupt
 
 import batch_bridge
 from batch_bridge import wait
-from batch_bridge._node import pending_waits as _box
+from batch_bridge._node import pending_waits as _pending_waits
 from batch_bridge.errors import NondeterministicNodeError
 
 
@@ -164,16 +164,16 @@ async def test_a_thread_that_somebody_else_has_ended_is_returned_as_it_is():
     assert result["out"] == ["theirs"]
 
 
-# -- boxes ----------------------------------------------------------------------------------------------------------
+# -- pending waits --------------------------------------------------------------------------------------------------
 
 
-def boxes():
+def open_waits():
     gc.collect()
-    return len(_box._pending)
+    return len(_pending_waits._pending)
 
 
 async def test_pending_do_not_leak_whatever_becomes_of_their_runs():
-    before = boxes()
+    before = open_waits()
     serial = iter(range(10_000))
 
     async def node(state):
@@ -200,11 +200,11 @@ async def test_pending_do_not_leak_whatever_becomes_of_their_runs():
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
         del results, call
-    assert boxes() == before == 0
+    assert open_waits() == before == 0
 
 
 async def test_pending_of_nodes_that_are_refused_do_not_leak():
-    before = boxes()
+    before = open_waits()
     serial = iter(range(100))
 
     async def node(state):
@@ -216,7 +216,7 @@ async def test_pending_of_nodes_that_are_refused_do_not_leak():
         [error] = await within(runner.abatch([{}], return_exceptions=True))
     assert isinstance(error, NondeterministicNodeError)
     del error
-    assert boxes() == before == 0
+    assert open_waits() == before == 0
 
 
 async def test_a_sibling_that_outlives_its_parked_node_finds_a_closed_box_and_opens_nothing():

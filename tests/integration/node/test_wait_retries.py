@@ -69,11 +69,11 @@ async def test_a_retry_beside_branches_that_succeeded_asks_only_for_what_failed(
 
 
 async def test_a_retry_after_an_error_of_the_node_itself_keeps_the_answer():
-    tries = iter(range(10))
+    attempts = iter(range(10))
 
     async def node(state):
         answer = await wait("a")
-        if next(tries) < 2:
+        if next(attempts) < 2:
             raise ConnectionError("mine")
         return {"out": [answer]}
 

@@ -45,7 +45,8 @@ from random_graphs import (
 from batch_bridge import Bridge, Runner, is_bridge_interrupt
 from batch_bridge._core.models import Errored, Outcome, Succeeded
 from batch_bridge._core.payload.interrupt_payload import envelope, read_interrupt
-from batch_bridge._node.wait import LINK, Link
+from batch_bridge._node.link import Link
+from batch_bridge._node.step_limits import LINK
 
 GRAPHS = int(os.environ.get("BATCH_BRIDGE_GRAPHS", "0"))
 PHASES = [Phase.generate, Phase.shrink] if os.environ.get("BATCH_BRIDGE_SHRINK") else [Phase.generate]

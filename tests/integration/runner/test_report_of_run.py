@@ -43,10 +43,10 @@ async def test_each_run_has_its_own_figures_also_in_a_later_process(tmp_path):
 
 
 async def test_what_is_sent_on_counts_once(tmp_path):
-    tries = iter([TimeoutError("later")])
+    attempts = iter([TimeoutError("later")])
 
     async def poll(handle):
-        return [next(tries, f"{item}!") for item in desk.batches[handle]]
+        return [next(attempts, f"{item}!") for item in desk.batches[handle]]
 
     desk = Desk()
     options = {"poll": poll, "attempts": 2}

@@ -282,8 +282,8 @@ async def test_what_a_cancelled_call_has_left_in_the_queue_is_not_sent_until_som
             await asyncio.sleep(0.01)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
-        for driver in runner._session._engine_loops.values():
-            driver.wake()
+        for engine_loop in runner._session._engine_loops.values():
+            engine_loop.wake()
         for _ in range(20):
             await asyncio.sleep(0)
         assert desk.batches == []

@@ -6,7 +6,7 @@ import pytest
 
 from batch_bridge import Batcher
 from batch_bridge._host.callbacks import Callbacks, Listeners
-from batch_bridge._node.platform import wakeup as _bell
+from batch_bridge._node.platform import wakeup as _wakeup
 from batch_bridge.batcher._inside import Inside
 from batch_bridge.events import Progress, Queued
 
@@ -66,11 +66,11 @@ async def test_callbacks_that_are_too_slow_are_left_out_and_counted(caplog):
     assert "32 calls were dropped" in caplog.text
 
 
-def test_the_bell_forgets_users_whose_window_has_passed(monkeypatch):
-    monkeypatch.setattr(_bell, "_covered", {})
-    for number in range(_bell._MOST_COVERED + 500):
-        _bell._cover("bridge", f"user {number}", 0.0)
-    assert len(_bell._covered) <= _bell._MOST_COVERED
+def test_the_wake_up_forgets_users_whose_window_has_passed(monkeypatch):
+    monkeypatch.setattr(_wakeup, "_covered", {})
+    for number in range(_wakeup._MOST_COVERED + 500):
+        _wakeup._cover("bridge", f"user {number}", 0.0)
+    assert len(_wakeup._covered) <= _wakeup._MOST_COVERED
 
 
 @pytest.mark.parametrize("kinds", [(KeyError, ValueError)])

@@ -359,6 +359,6 @@ async def test_an_answer_that_cannot_be_read_is_a_miss(tmp_path, caplog):
 
 def test_its_file_is_closed_with_it(tmp_path):
     cache = ResponseCache(tmp_path / "cache.db")
-    shelf = cache._backend
+    backend = cache._backend
     del cache
-    assert shelf._connection is None
+    assert backend._connection is None

@@ -42,23 +42,23 @@ class Knowing(FakeProvider):
     def identity(self, request):
         return str(request.item["q"]).encode()
 
-    async def poll(self, handle, members):
+    async def poll(self, handle, requests):
         batch = self.batches.get(str(handle))
-        assert batch is None or tuple(each.id for each in batch.requests) == tuple(members)
-        return await super().poll(handle, members)
+        assert batch is None or tuple(each.id for each in batch.requests) == tuple(requests)
+        return await super().poll(handle, requests)
 
 
 class Place:
     def __init__(self, *, dedupe=True, cache=None, provider=None, policy=None, store=None):
         self.provider = provider or Knowing()
         self.store = store or FakeStore()
-        sharing = Deduplication("bridge", self.provider, cache, dedupe=dedupe)
+        deduplication = Deduplication("bridge", self.provider, cache, dedupe=dedupe)
         self.engine = Engine(
             "bridge",
             self.provider,
             policy or FlushPolicy(),
             Ledger(self.store, "bridge"),
-            EngineSettings(deduplication=sharing),
+            EngineSettings(deduplication=deduplication),
         )
 
     async def ask(self, *requests):
@@ -275,13 +275,13 @@ class World(crashes.World):
         self.dedupe = dedupe
 
     async def live(self):
-        sharing = Deduplication("bridge", self.provider, self.cache, dedupe=self.dedupe)
+        deduplication = Deduplication("bridge", self.provider, self.cache, dedupe=self.dedupe)
         engine = Engine(
             "bridge",
             self.provider,
             FlushPolicy(max_requests=7),
             Ledger(self.store, "bridge", chunk=2),
-            EngineSettings(deduplication=sharing),
+            EngineSettings(deduplication=deduplication),
         )
         try:
             await engine.open(self.now())
@@ -328,8 +328,8 @@ async def test_wherever_the_process_dies_every_request_ends_once_and_a_key_is_pa
             if not isinstance(outcome, Succeeded):
                 assert isinstance(outcome, Errored)
         if cache:
-            sharing = Deduplication("bridge", world.provider, None, dedupe=True)
-            q_of = {sharing.key(each): each.item["q"] for each in REQUESTS}
+            deduplication = Deduplication("bridge", world.provider, None, dedupe=True)
+            q_of = {deduplication.key(each): each.item["q"] for each in REQUESTS}
             kept = world.cache.answers
             assert all(kept[key] == "early" or kept[key]["q"] == q_of[key] for key in kept)
             if story == "all goes well":

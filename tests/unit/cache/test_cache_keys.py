@@ -81,8 +81,8 @@ def at(value, path):
 
 def key_of(item, client=None, **settings):
     client = client or AsyncOpenAI(api_key="k", base_url="http://localhost/v1")
-    sharing = Deduplication("bridge", OpenAIBatch(client, **settings), None, dedupe=True)
-    key = sharing.key(item if isinstance(item, Request) else ask(item))
+    deduplication = Deduplication("bridge", OpenAIBatch(client, **settings), None, dedupe=True)
+    key = deduplication.key(item if isinstance(item, Request) else ask(item))
     assert len(key) == 40, "the item is no request"
     return key
 
@@ -197,8 +197,8 @@ def test_items_of_a_pair_are_equal_when_they_are_written_alike(one, other):
 @example([("ab", "c"), ("a", "bc")])
 def test_tenant_and_sample_are_part_of_the_key(both):
     item = {"model": "m", "input": "x"}
-    for sharing in (OURS, PAIR):
-        one, other = (sharing.key(ask(item, tenant=tenant, sample=sample)) for tenant, sample in both)
+    for deduplication in (OURS, PAIR):
+        one, other = (deduplication.key(ask(item, tenant=tenant, sample=sample)) for tenant, sample in both)
         assert one != other
 
 

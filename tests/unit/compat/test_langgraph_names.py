@@ -94,4 +94,4 @@ def test_nothing_that_is_not_public_is_named_anywhere_else() -> None:
         r"__pregel_|langgraph\._internal|langgraph\.pregel(?! import Pregel\n)|var_child_runnable_config|__resume__"
     )
     named = {path.name for path in SOURCES.rglob("*.py") if private.search(path.read_text())}
-    assert named == {"langgraph.py", "pregel_loop.py"}
+    assert named == {"langgraph.py", "parked_frames.py", "pregel_loop.py"}

@@ -78,8 +78,8 @@ ARGUMENTS = {
 def test_both_ways_post_what_the_sdk_posts(name):
     arguments = {"model": "m", "messages": HELLO, **ARGUMENTS[name]}
     fields = frozenset(inspect.signature(OpenAI(api_key="k").chat.completions.create).parameters)
-    lean = fast_body(arguments, fields - {"extra_headers", "extra_query", "extra_body", "timeout"}, REQUIRED)
-    assert lean.read() == asked(**arguments) == posted(**arguments)
+    fast = fast_body(arguments, fields - {"extra_headers", "extra_query", "extra_body", "timeout"}, REQUIRED)
+    assert fast.read() == asked(**arguments) == posted(**arguments)
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,9 @@ class LateProvider(plain.WildProvider):
             self.done[handle] = set(self._pick([[], ids[:1], ids[1:], ids]))
         super()._cancel(handle)
 
-    def _poll(self, handle, members):
+    def _poll(self, handle, requests):
         before = self._known(handle).results
-        reply = super()._poll(handle, members)
+        reply = super()._poll(handle, requests)
         batch = self._known(handle)
         if batch.state == "cancelled" and batch.results is not before:
             batch.results = {

@@ -113,12 +113,12 @@ async def test_a_batch_is_stopped_when_nobody_waits_for_it_any_more():
     await world.boot()
     await world.engine.tick(at(0), drain=True)
     key = world.engine._state.flights.of(IDS[0]).batch.key
-    members = world.engine.in_batch(key)
-    await world.engine.cancel(members[:-1], at(1))
+    requests = world.engine.in_batch(key)
+    await world.engine.cancel(requests[:-1], at(1))
     await world.engine.tick(at(1))
     assert "cancel" not in world.provider.take()
-    assert world.engine.in_batch(key) == members[-1:]
-    await world.engine.cancel(members[-1:], at(2))
+    assert world.engine.in_batch(key) == requests[-1:]
+    await world.engine.cancel(requests[-1:], at(2))
     world.fuse.arm(1, "before", "cancel")
     with pytest.raises(Crash):
         await world.engine.tick(at(2))
@@ -129,7 +129,7 @@ async def test_a_batch_is_stopped_when_nobody_waits_for_it_any_more():
     assert world.provider.take().count("cancel") == 1, "the next process stops it"
     await world.engine.tick(at(400))
     closed = await Ledger(world.store, "bridge").closed_batches()
-    assert [dict(each.outcomes) for each in closed] == [{"cancelled": len(members)}]
+    assert [dict(each.outcomes) for each in closed] == [{"cancelled": len(requests)}]
 
 
 async def test_who_is_cancelled_before_its_batch_is_confirmed_is_not_sent():
@@ -216,20 +216,20 @@ async def test_a_cancel_takes_what_has_arrived_before_it():
 
     gate, provider = asyncio.Event(), FakeProvider()
     engine = Engine("bridge", provider, FlushPolicy(max_age=3600), Ledger(Slow(), "bridge"))
-    driver = EngineLoop(engine, lambda _: None, lambda: False, lambda _: None, 0.0)
+    engine_loop = EngineLoop(engine, lambda _: None, lambda: False, lambda _: None, 0.0)
     gate.set()
-    await driver.open()
+    await engine_loop.open()
     gate.clear()
-    running = asyncio.create_task(driver.run())
-    driver.collect(REQUESTS[:1])
-    while driver._arrived:
+    running = asyncio.create_task(engine_loop.run())
+    engine_loop.collect(REQUESTS[:1])
+    while engine_loop._arrived:
         await asyncio.sleep(0)
-    driver.collect(REQUESTS[1:2])  # while the first one is written down
-    cancelling = asyncio.create_task(driver.cancel(IDS[:2]))
+    engine_loop.collect(REQUESTS[1:2])  # while the first one is written down
+    cancelling = asyncio.create_task(engine_loop.cancel(IDS[:2]))
     await asyncio.sleep(0)
     gate.set()
     assert await cancelling == set(IDS[:2])
-    driver.stop()
+    engine_loop.stop()
     await running
     assert not provider.executed
 

@@ -80,9 +80,9 @@ class Held(FakeProvider):
         super().__init__()
         self.done = set()
 
-    async def poll(self, handle, members):
+    async def poll(self, handle, requests):
         self.calls.append(("poll", handle))
-        return await super().poll(handle, members) if handle in self.done else InProgress(0, 1)
+        return await super().poll(handle, requests) if handle in self.done else InProgress(0, 1)
 
     def polls(self, handle):
         return self.calls.count(("poll", handle))

@@ -227,13 +227,13 @@ def test_a_thousand_calls_take_hardly_longer_than_they_must():
                 all_told.set()
 
         engine = Engine("bridge", provider, AT_ONCE, in_memory(MemoryRows(), "bridge"))
-        driver = EngineLoop(engine, settled, lambda: False, lambda _: None, 0.01)
-        await driver.open()
-        loop = asyncio.create_task(driver.run())
-        driver.collect(requests)
+        engine_loop = EngineLoop(engine, settled, lambda: False, lambda _: None, 0.01)
+        await engine_loop.open()
+        loop = asyncio.create_task(engine_loop.run())
+        engine_loop.collect(requests)
         await all_told.wait()
         took = clock()
-        driver.stop()
+        engine_loop.stop()
         await loop
         await provider.aclose()
         assert sorted(told) == sorted(each.id for each in requests)
@@ -258,12 +258,12 @@ def test_one_slow_call_holds_back_nobody():
             if len(when) == len(REQUESTS):
                 done.set()
 
-        driver = EngineLoop(engine, settled, lambda: False, lambda _: None, 0.01)
-        await driver.open()
-        loop = asyncio.create_task(driver.run())
-        driver.collect(REQUESTS)
+        engine_loop = EngineLoop(engine, settled, lambda: False, lambda _: None, 0.01)
+        await engine_loop.open()
+        loop = asyncio.create_task(engine_loop.run())
+        engine_loop.collect(REQUESTS)
         await done.wait()
-        driver.stop()
+        engine_loop.stop()
         await loop
         await provider.aclose()
         return [when[each] for each in IDS]

@@ -2,7 +2,7 @@
 
 from fakes import FakeStore, at
 from langgraph.store.base import GetOp, SearchOp
-from test_jobs_visit import ITEMS, World
+from test_jobs_session import ITEMS, World
 
 from batch_bridge import Limits
 
@@ -31,7 +31,7 @@ async def finished(world, handle):
 
 
 async def forget(world, handle):
-    await (await world.visit()).forget(handle, at(world.now))
+    await (await world.session()).forget(handle, at(world.now))
 
 
 def held(world):
@@ -50,7 +50,7 @@ async def test_a_forgotten_job_is_no_longer_known_to_have_been_told_of():
     world = World()
     for number in range(3):
         await finished(world, f"job_{number}")
-        await (await world.visit()).notify("jobs.db")
+        await (await world.session()).notify("jobs.db")
     rows = ("batch_bridge_notices",)
     assert {item.key for item in world.store.rows.search(rows)} == {"jobs", "job:job_0", "job:job_1", "job:job_2"}
     for number in range(3):
@@ -63,15 +63,15 @@ async def test_a_look_at_a_job_reads_no_other_jobs_batches():
     world = World(limits=Limits(requests=1))
     world.store = Reading(fuse=world.fuse)
     await finished(world, "job_a")
-    visit = await world.visit()
+    session = await world.session()
     world.store.read_rows = 0
-    alone = await visit.status("job_a")
+    alone = await session.status("job_a")
     reads = world.store.read_rows
     for number in range(10):
         await finished(world, f"job_{number}")
-    visit = await world.visit()
+    session = await world.session()
     world.store.read_rows = 0
-    assert (await visit.status("job_a")).batches == alone.batches
+    assert (await session.status("job_a")).batches == alone.batches
     assert world.store.read_rows == reads
     assert len(alone.batches) == len(ITEMS)
 

@@ -1,4 +1,4 @@
-"""What others write: mutated interrupts, notes, ledger rows, orders and envelopes, beside two honest tenants.
+"""What others write: mutated interrupts, notes, ledger rows, commands and envelopes, beside two honest tenants.
 
 `BATCH_BRIDGE_FUZZ=50000` is the whole of it; by default a seeded sample is read.
 """

@@ -1,4 +1,4 @@
-"""Ticks that are doubled or broken off, and the bell, over a store in memory and a server that does what it is told."""
+"""Ticks that are doubled or broken off, and wake-ups, over a store in memory and a server that does what it is told."""
 
 import asyncio
 from datetime import timedelta
@@ -10,7 +10,7 @@ from fakes import named
 from langgraph.store.memory import InMemoryStore
 
 from batch_bridge import Bridge, FlushPolicy, Request
-from batch_bridge._node.platform import wakeup as _bell
+from batch_bridge._node.platform import wakeup as _wakeup
 from batch_bridge._node.platform.client import Access, introduce
 from batch_bridge._server.tick import ServerHost
 from batch_bridge.errors import UnknownBatcherError
@@ -131,20 +131,20 @@ async def test_while_something_waits_a_run_is_pending_beforehand() -> None:
 
 @pytest.mark.parametrize("linger", [0, 1, 60])
 async def test_many_waits_ring_once_or_so_and_all_of_them_return(linger: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_bell, "_covered", {})
+    monkeypatch.setattr(_wakeup, "_covered", {})
     server = Server()
     access = Access(lambda: server, linger)  # type: ignore[arg-type, return-value]
     introduce("rung", access)
     async with asyncio.timeout(60):
-        await asyncio.gather(*(_bell.wake("rung", "") for _ in range(200)))
+        await asyncio.gather(*(_wakeup.wake("rung", "") for _ in range(200)))
     assert 1 <= len(server.runs.created) <= 2
 
 
 async def test_a_graph_that_is_no_bridge_is_not_rung(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_bell, "_covered", {})
+    monkeypatch.setattr(_wakeup, "_covered", {})
     server = Server(kind="messages")
     access = Access(lambda: server)  # type: ignore[arg-type, return-value]
     introduce("agent", access)
     with pytest.raises(UnknownBatcherError, match="no bridge"):
-        await _bell.wake("agent", "")
+        await _wakeup.wake("agent", "")
     assert not server.runs.created

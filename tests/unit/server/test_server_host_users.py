@@ -1,4 +1,4 @@
-"""Whose a thread is on a server: fixed when it first waits, whatever interrupts, later runs and orders say."""
+"""Whose a thread is on a server: fixed when it first waits, whatever interrupts, later runs and commands say."""
 
 import asyncio
 from datetime import timedelta
@@ -108,7 +108,7 @@ async def test_whose_a_thread_was_is_forgotten_once_it_is_gone() -> None:
     assert [row.key for row in await store.asearch(("batch_bridge", "threads", "users"))] == [named("there")]
 
 
-# -- orders --------------------------------------------------------------------------------------------------------
+# -- commands --------------------------------------------------------------------------------------------------------
 
 
 async def two_users() -> Hosted:

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -173,6 +174,23 @@ async def test_inserts_and_calls_keep_their_order(notes):
     assert notes.read() == list(range(20))
 
 
+async def test_what_one_turn_of_the_loop_writes_is_queued_together(notes):
+    """To wake the writer thread costs as much as a small write: once in a turn, not once for each write."""
+    writer = notes.writer()
+    handed_over = []
+    queue = writer._queue
+    writer._queue = SimpleNamespace(
+        put=lambda jobs: (handed_over.append(jobs), queue.put(jobs)), get=queue.get, empty=queue.empty
+    )
+    writes = [asyncio.create_task(writer.insert(NOTES, [(n, "")])) for n in range(20)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    writer._queue = queue
+    await asyncio.gather(*writes)
+    assert [len(jobs) for jobs in handed_over] == [20]
+    assert notes.read() == list(range(20))
+
+
 async def test_callers_wait_for_a_place_in_a_full_queue(notes):
     gate = Gate()
     writer = notes.writer(before_commit=gate, queue_limit=3, group_limit=2)
@@ -180,7 +198,7 @@ async def test_callers_wait_for_a_place_in_a_full_queue(notes):
     await arrival(gate)
     writes += [asyncio.create_task(writer.insert(NOTES, [(n, "")])) for n in range(1, 50)]
     await asyncio.sleep(0)
-    assert writer._queue.qsize() == 3
+    assert writer._queued == 3
     gate.open.set()
     with ThreadPoolExecutor(8) as pool:
         await asyncio.gather(

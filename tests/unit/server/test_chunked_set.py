@@ -19,7 +19,7 @@ class PiecesMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.store = FakeStore()
-        self.pieces = ChunkedSet(self.store, NAMESPACE, entries=3)
+        self.chunked = ChunkedSet(self.store, NAMESPACE, entries=3)
         self.model: dict[str, int] = {}
         self.count = 0
 
@@ -29,30 +29,30 @@ class PiecesMachine(RuleBasedStateMachine):
         for name in names:
             self.count += 1
             entries[name] = self.count
-        asyncio.run(self.pieces.add(entries))
+        asyncio.run(self.chunked.add(entries))
         for name, value in entries.items():
             self.model.setdefault(name, value)
 
     @rule(names=keys)
     def remove(self, names) -> None:
-        asyncio.run(self.pieces.remove(names))
+        asyncio.run(self.chunked.remove(names))
         for name in names:
             self.model.pop(name, None)
 
     @rule()
     def go_on_elsewhere(self) -> None:
-        self.pieces = ChunkedSet(self.store, NAMESPACE, entries=3)
-        asyncio.run(self.pieces.load())
+        self.chunked = ChunkedSet(self.store, NAMESPACE, entries=3)
+        asyncio.run(self.chunked.load())
 
     @invariant()
     def equals_the_model(self) -> None:
         other = ChunkedSet(self.store, NAMESPACE, entries=3)
         asyncio.run(other.load())
-        for pieces in (self.pieces, other):
-            assert dict(pieces.items()) == self.model
-            assert len(pieces) == len(self.model)
-            assert set(pieces) == set(self.model)
-            assert all(name in pieces and pieces.get(name) == value for name, value in self.model.items())
+        for chunked in (self.chunked, other):
+            assert dict(chunked.items()) == self.model
+            assert len(chunked) == len(self.model)
+            assert set(chunked) == set(self.model)
+            assert all(name in chunked and chunked.get(name) == value for name, value in self.model.items())
 
     @invariant()
     def no_piece_is_too_long_or_empty(self) -> None:
@@ -68,12 +68,12 @@ def test_a_crash_within_a_write_leaves_what_was_there_or_what_was_to_be(first, s
     async def run() -> None:
         for change, names in (("add", second), ("remove", gone)):
             store = FakeStore(fuse=Fuse())
-            pieces = ChunkedSet(store, NAMESPACE, entries=3)
-            await pieces.add(dict.fromkeys(first, 1))
+            chunked = ChunkedSet(store, NAMESPACE, entries=3)
+            await chunked.add(dict.fromkeys(first, 1))
             before = set(first)
             store.fuse.arm(1, moment)
             try:
-                await (pieces.add(dict.fromkeys(names, 2)) if change == "add" else pieces.remove(names))
+                await (chunked.add(dict.fromkeys(names, 2)) if change == "add" else chunked.remove(names))
             except Crash:
                 pass
             store.fuse.revive()
@@ -102,9 +102,9 @@ class SlowFirst(FakeStore):
 
 async def test_an_older_state_of_a_piece_never_lands_on_a_newer_one() -> None:
     store = SlowFirst()
-    pieces = ChunkedSet(store, NAMESPACE, entries=3)
-    await pieces.add({f"{n}a" * 16: n for n in range(3)})
-    await asyncio.gather(*(pieces.remove([f"{n}a" * 16]) for n in range(3)))
+    chunked = ChunkedSet(store, NAMESPACE, entries=3)
+    await chunked.add({f"{n}a" * 16: n for n in range(3)})
+    await asyncio.gather(*(chunked.remove([f"{n}a" * 16]) for n in range(3)))
     other = ChunkedSet(store, NAMESPACE, entries=3)
     await other.load()
     assert not list(other.items())

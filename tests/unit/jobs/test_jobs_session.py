@@ -16,7 +16,7 @@ ITEMS = [(None, {"n": number}) for number in range(5)]
 
 
 class World:
-    """A file and a provider that outlive the visits."""
+    """A file and a provider that outlive the sessions."""
 
     def __init__(self, **options):
         self.fuse = Fuse()
@@ -24,23 +24,23 @@ class World:
         self.provider = FakeProvider(fuse=self.fuse, **options)
         self.now = 0.0
 
-    async def visit(self):
+    async def session(self):
         self.now += 100
         ledger = durable(self.store, "jobs/test")
         engine = Bridge(self.provider).engine(ledger, "jobs/test", provider=apart(self.provider))
-        visit = JobsSession(ledger, engine, self.provider, Board([], self.store))
-        await visit.open(at(self.now))
-        return visit
+        session = JobsSession(ledger, engine, self.provider, Board([], self.store))
+        await session.open(at(self.now))
+        return session
 
     async def submit(self, handle="job_a", items=ITEMS):
-        visit = await self.visit()
-        await visit.submit(handle, items, at(self.now))
-        await visit.look(at(self.now))
+        session = await self.session()
+        await session.submit(handle, items, at(self.now))
+        await session.look(at(self.now))
 
     async def status(self, handle="job_a"):
-        visit = await self.visit()
-        await visit.look(at(self.now))
-        return await visit.status(handle)
+        session = await self.session()
+        await session.look(at(self.now))
+        return await session.status(handle)
 
     async def ended(self, handle="job_a", looks=8):
         for _ in range(looks):
@@ -50,15 +50,15 @@ class World:
         raise AssertionError(status)
 
     async def cancel(self, handle="job_a"):
-        visit = await self.visit()
-        await visit.cancel(handle)
-        await visit.look(at(self.now))
-        return await visit.status(handle)
+        session = await self.session()
+        await session.cancel(handle)
+        await session.look(at(self.now))
+        return await session.status(handle)
 
     async def results(self, handle="job_a"):
-        visit = await self.visit()
+        session = await self.session()
         number, found = 0, []
-        while (page := await visit.results(handle, number)) is not None:
+        while (page := await session.results(handle, number)) is not None:
             found += page
             number += 1
         return found
@@ -87,7 +87,7 @@ async def test_a_job_is_split_over_the_limits_and_mixed_with_no_other():
     world = World(limits=Limits(requests=2))
     world.provider.then("prepare", *[ProviderUnavailable("later")] * 3)
     await world.submit("job_a")
-    assert (await (await world.visit()).status("job_a")).queued == 5
+    assert (await (await world.session()).status("job_a")).queued == 5
     await world.submit("job_b")  # sends what is left of the first, too
     assert sorted(len(each.requests) for each in world.provider.batches.values()) == [1, 1, 2, 2, 2, 2]
     for batch in world.provider.batches.values():
@@ -219,16 +219,16 @@ async def test_a_job_is_forgotten_once_it_has_ended():
     world = World()
     world.provider.then("poll", InProgress())
     await world.submit()
-    visit = await world.visit()
-    await visit.look(at(world.now))
+    session = await world.session()
+    await session.look(at(world.now))
     with pytest.raises(UsageError, match="has not ended"):
-        await visit.forget("job_a", at(world.now))
+        await session.forget("job_a", at(world.now))
     await world.ended()
-    visit = await world.visit()
-    assert await visit.handles() == ["job_a"]
-    await visit.forget("job_a", at(world.now))
-    await visit.forget("job_a", at(world.now))
-    assert await visit.handles() == []
+    session = await world.session()
+    assert await session.handles() == ["job_a"]
+    await session.forget("job_a", at(world.now))
+    await session.forget("job_a", at(world.now))
+    assert await session.handles() == []
     assert not world.store.read()
 
 

@@ -1,0 +1,144 @@
+"""Parks a task until its waits are answered, and announces before that what it waits for."""
+
+import asyncio
+import time
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from langgraph.config import get_config
+from langgraph.errors import GraphInterrupt
+from langgraph.runtime import Runtime, get_runtime
+
+from batch_bridge._compat.langgraph import forget_answer, forget_answer_sync
+from batch_bridge._core.models import Outcome
+from batch_bridge._node.execution import note_parked
+from batch_bridge._node.link import Link
+from batch_bridge._node.opening import Asked
+from batch_bridge._node.pending_waits import PendingWaits, taken_in
+from batch_bridge._node.platform.announce import (
+    announce,
+    announce_sync,
+    is_deployed,
+    is_idle,
+    keys_of,
+    keys_of_sync,
+)
+from batch_bridge._node.quiet_loop import keep_quiet
+from batch_bridge._node.running_loop import is_on_loop
+from batch_bridge._node.step_limits import LINK
+
+_QUIET = 2
+"""Turns of the event loop in which no sibling opens a wait, before the task parks."""
+
+
+def _run_id(runtime: Runtime[Any]) -> str:
+    info = runtime.execution_info
+    return str(info.run_id or "") if info is not None else ""
+
+
+def consumed_here() -> set[str] | None:
+    """Return the ids of the requests whose outcome a wait has returned or raised; `None` where no host reads them."""
+    link: Link | None = get_config()["configurable"].get(LINK)
+    if link is not None:
+        return link.consumed
+    runtime = get_runtime()
+    return taken_in(_run_id(runtime)) if is_deployed(runtime) else None
+
+
+async def resolve(pending: PendingWaits, asked: Asked) -> tuple[str, Outcome]:
+    """Return a request's id and outcome, or park the task."""
+    request_id, outcome = pending.look_up(*asked)
+    quiet = 0
+    while outcome is None and quiet < _QUIET:  # siblings that start together open theirs
+        version = pending.version
+        await asyncio.sleep(0)
+        quiet = quiet + 1 if pending.version == version else 0
+        request_id, outcome = pending.look_up(*asked)
+    while outcome is None:
+        if pending.lacks_keys:
+            pending.give_keys(await keys_of(get_runtime(), again=pending.lacks_new_keys))
+            request_id, outcome = pending.look_up(*asked)
+            continue
+        try:
+            pause = pending.advance()
+        except GraphInterrupt:
+            keep_quiet(asyncio.get_running_loop())
+            await _tell(pending)
+            note_parked()
+            raise
+        if pause:
+            await asyncio.sleep(pause)
+        request_id, outcome = pending.look_up(*asked)
+    return request_id, outcome
+
+
+def resolve_sync(pending: PendingWaits, asked: Asked) -> tuple[str, Outcome]:
+    """Do what `resolve` does, in a node that is not async."""
+    request_id, outcome = pending.look_up(*asked)
+    while outcome is None:
+        if pending.lacks_keys:
+            pending.give_keys(keys_of_sync(get_runtime(), again=pending.lacks_new_keys))
+            request_id, outcome = pending.look_up(*asked)
+            continue
+        try:
+            pause = pending.advance()
+        except GraphInterrupt:
+            _tell_sync(pending)
+            note_parked()
+            raise
+        if pause:
+            time.sleep(pause)
+        request_id, outcome = pending.look_up(*asked)
+    return request_id, outcome
+
+
+async def _tell(pending: PendingWaits) -> None:
+    """Announce to the bridges of a LangGraph server that this task is about to park, once for all its waits."""
+    await forget_answer()
+    runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
+    if link is not None:
+        _note_parked(link, runtime, pending)
+    elif is_deployed(runtime):
+        idle = is_idle(taken_in(_run_id(runtime)))
+        told, mine = pending.tell()
+        if mine:
+            telling = asyncio.ensure_future(
+                announce(runtime, pending.asks, idle=idle, unclaimed=pending.unclaimed(foreign=True))
+            )
+            telling.add_done_callback(partial(_copy, told))
+        await asyncio.shield(asyncio.wrap_future(told))
+
+
+def _tell_sync(pending: PendingWaits) -> None:
+    if not is_on_loop():
+        forget_answer_sync()
+    runtime, link = get_runtime(), get_config()["configurable"].get(LINK)
+    if link is not None:
+        _note_parked(link, runtime, pending)
+    elif is_deployed(runtime):
+        idle = is_idle(taken_in(_run_id(runtime)))
+        told, mine = pending.tell()
+        if mine:
+            try:
+                announce_sync(runtime, pending.asks, idle=idle, unclaimed=pending.unclaimed(foreign=True))
+            except BaseException as error:
+                told.set_exception(error)
+                raise
+            told.set_result(None)
+        told.result()
+
+
+def _note_parked(link: Link, runtime: Runtime[Any], pending: PendingWaits) -> None:
+    info = runtime.execution_info
+    namespace = info.checkpoint_ns if info is not None else ""
+    link.parked.update({request_id: namespace for asked in pending.asks.values() for request_id in asked})
+
+
+def _copy(told: Future[None], telling: "asyncio.Future[None]") -> None:
+    if telling.cancelled():
+        told.cancel()
+    elif (error := telling.exception()) is not None:
+        told.set_exception(error)
+    else:
+        told.set_result(None)

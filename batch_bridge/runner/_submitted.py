@@ -1,0 +1,166 @@
+"""The threads that were submitted, as one call: it begins with the first of them, and ends when none is left."""
+
+import contextvars
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+
+from batch_bridge.runner._run import Run, RunHost
+from batch_bridge.runner._settings import RunTraits
+from batch_bridge.runner._threads.source import Feed
+from batch_bridge.runner._threads.thread import Thread
+
+
+@dataclass(slots=True, eq=False)
+class Submitted:
+    """A thread that was submitted and has not ended. What it was given is in its row.
+
+    Attributes:
+        thread_id: The thread.
+        digest: What its input is known by.
+        context: What it runs in.
+        row: Its row, if it is at hand.
+        config: Its config, once it has begun.
+        is_left: Its row was there before, and the thread may have moved on since.
+        is_new: It has no checkpoint, and has not failed before.
+    """
+
+    thread_id: str
+    digest: str
+    context: contextvars.Context
+    row: dict[str, Any] | None
+    config: RunnableConfig | None = None
+    is_left: bool = False
+    is_new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """In the place of the result of a thread that this call does not drive to its end.
+
+    Attributes:
+        error: What has stopped it, which is not its own; `None`: another call drives it.
+    """
+
+    error: Exception | None
+
+
+Load = Callable[[Submitted], Awaitable[tuple[Any, RunnableConfig]]]
+
+
+class SubmittedRun(Run):
+    """A call whose threads have nothing to do with each other, and are added while it runs.
+
+    No more of them run at the same time than the call's limit: what is answered goes on before others begin. An error
+    that would end another call stops the thread that it has come from, and no other.
+
+    Args:
+        host: The session.
+        load: Returns what a thread was given, and its config.
+        limit: Threads that run at the same time; parked ones do not count.
+        count: Called with how many more threads there are to be.
+    """
+
+    def __init__(self, host: RunHost, load: Load, limit: int, count: Callable[[int], None]) -> None:
+        self._feed = Feed()
+        traits = RunTraits(is_single=True, is_again=True)
+        super().__init__(host, self._feed, None, uuid.uuid4().hex, traits, limit=limit, options={})
+        self._load = load
+        self._count = count
+        self._added = 0
+        self._given: dict[int, Submitted] = {}
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can be added any more."""
+        return self._inputs is None or self._feed.is_over
+
+    @property
+    def backlog(self) -> int:
+        """How many threads wait to begin."""
+        return len(self._feed)
+
+    @property
+    def given(self) -> list[Submitted]:
+        """The threads that have not ended, in order."""
+        return list(self._given.values())
+
+    def add(self, submitted: Submitted) -> None:
+        """Run a thread, when there is room."""
+        self._given[self._added] = submitted
+        self._feed.put(submitted)
+        self._added += 1
+        if self.total is not None:  # else it is yet to begin
+            self.total += 1
+            self._count(1)
+            self.pump()
+            if len(self._feed):
+                submitted.is_new = False  # by the time it begins, another call may have run it
+
+    def take(self, index: int) -> Submitted:
+        """Return the thread that a result is of, and forget it."""
+        return self._given.pop(index)
+
+    def thread_id(self, index: int) -> str:
+        """Return the id of a thread."""
+        return self._given[index].thread_id
+
+    def _config_of(self, index: int) -> RunnableConfig:
+        return self._given[index].config or {}
+
+    def _begin_next(self) -> bool:
+        if self._inputs is None:
+            return False
+        try:
+            read = self._feed.read()
+        except StopIteration:
+            self._inputs = None
+            self._finish()
+            return False
+        if read is None:
+            return False
+        index, submitted = read
+        if submitted.thread_id in self._host.under_way:
+            self._leave_to_others(index)
+            return True
+        thread = Thread(index, submitted.thread_id, submitted.digest, named=True, context=submitted.context)
+        self._host.under_way[thread.id] = self
+        self._threads[thread.id] = thread
+        self.live += 1
+        self._spawn(self._begin_submitted, thread, submitted)
+        return True
+
+    async def _begin_submitted(self, thread: Thread, submitted: Submitted) -> None:
+        value, submitted.config = await self._load(submitted)
+        submitted.row = None
+        await self._begin(thread, value, is_new=submitted.is_new)
+
+    def _leave_to_others(self, index: int) -> None:
+        if self.total is not None:
+            self.total -= 1
+        self._count(-1)
+        self._results.put_nowait((index, Aside(None)))
+        self._end_if_idle()
+
+    def _end(self, thread: Thread, result: Any) -> None:
+        super()._end(thread, result)
+        self._end_if_idle()
+
+    def _stop(self, thread: Thread, error: Exception) -> bool:
+        """Stop a thread alone, with an error that is not its own."""
+        self._host.abandon(thread)
+        self._host.under_way.pop(thread.id, None)
+        self._threads.pop(thread.id, None)
+        for joined in self._joined.pop(thread.id, ()):
+            joined.cancel()  # who waits for it continues the thread
+        self.live -= 1
+        self._results.put_nowait((thread.index, Aside(error)))
+        self._end_if_idle()
+        return True
+
+    def _end_if_idle(self) -> None:
+        if not self.live and not len(self._feed):
+            self._feed.end()
