@@ -1,4 +1,4 @@
-"""What is paid twice because a lane was left is counted once, whoever dies meanwhile; what is paid once is not."""
+"""What is paid twice because a lane was left is counted once, whichever process dies meanwhile; what is paid once is not."""
 
 import pytest
 from fakes import at, ended
