@@ -164,7 +164,7 @@ class Submissions:
     def _start(self, thread_id: str, row: dict[str, Any], *, is_left: bool = True, is_new: bool = False) -> None:
         """Drive a thread. With `is_left` its row was there before, and the thread may have moved on since."""
         self._stopped.discard(thread_id)
-        held = row if len(self._live) < _AT_HAND else None
+        held = row if self._call is None or self._call.backlog < _AT_HAND else None
         context = contextvars.copy_context()
         submitted = Submitted(thread_id, row["digest"], context, held, is_left=is_left, is_new=is_new)
         self._live[thread_id] = submitted

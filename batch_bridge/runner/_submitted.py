@@ -79,6 +79,11 @@ class SubmittedRun(Run):
         return self._inputs is None or self._feed.is_over
 
     @property
+    def backlog(self) -> int:
+        """How many threads wait to begin."""
+        return len(self._feed)
+
+    @property
     def given(self) -> list[Submitted]:
         """The threads that have not ended, in order."""
         return list(self._given.values())

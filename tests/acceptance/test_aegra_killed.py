@@ -96,4 +96,4 @@ async def test_all_answers_are_own_and_each_is_paid_once(killed, machines, tmp_p
         stats = batches.stats
     assert (stats.paid, stats.paid_twice, stats.bodies_repeated) == (2 * THREADS, 0, 0)
     if killed == "none":
-        assert stats.batches <= 6
+        assert stats.batches <= THREADS // 5, "threads that a busy machine begins late are sent later, but together"

@@ -397,17 +397,23 @@ class Settler:
         state.tell_resubmitted(batch.key, [each.id for each in back])
         state.note_moves(batch.terms.lane, back)
 
-    async def _keep(self, flight: Flight, outcomes: Iterable[tuple[str, Outcome]], now: datetime) -> set[str]:
+    async def _keep(
+        self, flight: Flight, outcomes: Iterable[tuple[str, Outcome]], now: datetime, read: set[str] | None = None
+    ) -> set[str]:
         """Take answers of a batch whose requests have left, where those have no other yet; return what was answered.
 
-        Nothing else is done to a batch meanwhile.
+        Nothing else is done to a batch meanwhile. The first outcome of a request counts, as in `settle`; `read` are
+        those of which it was read before.
         """
+        read = set() if read is None else read
         state, paid = self._state, set[str]()
         queued: dict[str, Outcome] = {}
         moved: dict[Flight, dict[str, Outcome]] = {}
         for request_id, outcome in outcomes:
             self._note_used(flight, ((request_id, outcome),))
-            if not isinstance(outcome, Succeeded):
+            is_first = request_id not in read
+            read.add(request_id)
+            if not is_first or not isinstance(outcome, Succeeded):
                 continue
             paid.add(request_id)
             other = state.flights.of(request_id)
@@ -728,10 +734,10 @@ class Settler:
     async def _count_overdue(self, flight: Flight, batch: SubmittedBatch, ended: Ended, now: datetime) -> None:
         """Close a batch whose requests were sent elsewhere, and count what it has answered all the same."""
         state = self._state
-        paid = set[str]()
+        paid, read = set[str](), set[str]()
         try:
             async for chunk in chunks(ended.outcomes, state.ledger.chunk):
-                paid |= await self._keep(flight, chunk, now)
+                paid |= await self._keep(flight, chunk, now, read)
         except ReadError as error:
             await self.could_not_look(flight, error.error, now)
             return

@@ -4,7 +4,7 @@ import pytest
 from fakes import at, ended
 from ladder_world import Clock, Lane, World, request
 
-from batch_bridge._core.models import Errored, Succeeded
+from batch_bridge._core.models import Errored, InProgress, Succeeded
 from batch_bridge.errors import ProviderUnavailable, SubmissionUnknown
 
 
@@ -121,6 +121,29 @@ async def test_what_is_answered_while_the_next_call_has_only_begun_is_counted_if
     assert isinstance((await world.engine.outcomes([asked.id]))[asked.id], Succeeded)
     assert flex.paid.total() + realtime.paid.total() - 1 == await counted(world) == (not stops)
     assert not world.engine.batches_in_flight
+
+
+class Doubled(Lane):
+    """A lane that ends requests with two lines each, of which the first one counts."""
+
+    async def poll(self, handle, members):
+        reply = await super().poll(handle, members)
+        if isinstance(reply, InProgress):
+            return reply
+        pairs = [pair async for pair in reply.outcomes]
+        return ended([*((each, Errored("no", code="bad")) for each, _ in pairs), *pairs])
+
+
+@pytest.mark.parametrize("chunk", [1, 1000])
+async def test_a_second_line_of_the_lane_that_was_left_is_no_answer(chunk):
+    clock = Clock()
+    flex, realtime = Doubled("flex", clock, constant(880), stops=False), Lane("realtime", clock, constant(200))
+    world = await opened(clock, flex, realtime)
+    world.engine._state.ledger.table.chunk = chunk
+    await world.run([(0, request(1, 900))])
+    await world.drain()
+    assert {lane for _, lane in world.answered.values()} == {"realtime"}
+    assert await counted(world) == 0
 
 
 class Doubtful(Lane):
