@@ -6,7 +6,7 @@ from openai import NOT_GIVEN
 from batch_bridge._core.models import Serialized
 from batch_bridge._dropin.openai.request import CHAT, Origin, fast_body
 from batch_bridge.errors import RequestRefused
-from batch_bridge.providers._shared.allow import Allow
+from batch_bridge.providers import Allow
 from batch_bridge.providers.openai import OpenAIBatch
 
 FIELDS = frozenset({"messages", "model", "temperature", "seed"})
