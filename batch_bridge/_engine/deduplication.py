@@ -111,6 +111,11 @@ class Deduplication:
         known = await self._cache.recall([each.key for each in asked], now, again=again) if asked else {}
         return {each.id: Succeeded(copied(known[each.key]), Decimal(0)) for each in asked if each.key in known}
 
+    @property
+    def remembers(self) -> bool:
+        """Whether answers are kept for later."""
+        return self._cache is not None
+
     def remember(self, now: datetime) -> Remember | None:
         """Return what keeps answers for later, if anything does."""
         cache = self._cache

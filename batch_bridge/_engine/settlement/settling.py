@@ -210,9 +210,13 @@ class Settler:
 
     def _is_answered(self, flight: Flight) -> bool:
         """Return whether nothing of a batch that has ended is left to do but to close it."""
+        state, batch = self._state, flight.batch
         has_ended = "cancelled" not in flight.settled.values()  # by us, perhaps: then the provider may work on
-        is_plain = isinstance(flight.batch, SubmittedBatch) and not flight.is_stopped and not flight.answered_elsewhere
-        return flight.inherited and is_plain and has_ended and not self._state.flights.open_of(flight)
+        is_plain = isinstance(batch, SubmittedBatch) and not flight.is_stopped and not flight.answered_elsewhere
+        if not (flight.inherited and is_plain and has_ended) or state.flights.open_of(flight):
+            return False
+        deduplication = state.deduplication_in(state.lane_of(batch)) if batch.keys else None
+        return deduplication is None or not deduplication.remembers  # else the cache may lack answers
 
     async def _close_answered(self, flight: Flight, now: datetime) -> None:
         """Close a batch by what the ledger knows: what its provider would say is written already."""
