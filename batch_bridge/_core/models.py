@@ -1,7 +1,7 @@
 """The nouns: requests, outcomes, batches, and a provider's facts about them. Plain data."""
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -92,9 +92,11 @@ class Serialized(Request):
         is_conversation: Whether the item is a list of dicts, one at least, without a LangChain message, as far as that
             is known.
         line: Its line at the provider that measured it, if that has made one.
+        kind: The same for items that differ in nothing but what a provider passes on unread, so that one that has
+            measured one of them knows the others' group and line; `None`: it must read the item.
     """
 
-    __slots__ = ("data", "is_conversation", "line")
+    __slots__ = ("data", "is_conversation", "kind", "line")
     __setattr__ = object.__setattr__
     __delattr__ = object.__delattr__  # with the other one, it lets Python set attributes without a call
 
@@ -126,6 +128,7 @@ class Serialized(Request):
         self.is_priced = is_priced  # type: ignore[misc]
         self.is_conversation = is_conversation
         self.line: LineFrame | None = None
+        self.kind: Hashable = None
 
     @property
     def item(self) -> JSON:

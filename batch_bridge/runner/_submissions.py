@@ -19,7 +19,7 @@ from batch_bridge.runner._calls import Calls
 from batch_bridge.runner._options import full_config
 from batch_bridge.runner._run import Failed
 from batch_bridge.runner._settings import RunTraits
-from batch_bridge.runner._submitted import NotDriven, SubmittedRun, SubmittedThread
+from batch_bridge.runner._submitted import SetAside, SubmittedRun, SubmittedThread
 from batch_bridge.runner._threads.recovery import DIGEST, digest_of, mismatch
 
 logger = logger_of(__name__)
@@ -221,7 +221,7 @@ class Submissions:
     def _settle(self, submitted: SubmittedThread, result: Any) -> None:
         if isinstance(result, Failed):
             self._do(self._fail(submitted, result.error), "submitted thread that has failed")
-        elif not isinstance(result, NotDriven):
+        elif not isinstance(result, SetAside):
             self._end(submitted, result)
         elif result.error is None:
             self._do(self._join(submitted), "submitted thread that another call drives")
@@ -238,7 +238,7 @@ class Submissions:
             named = cast("RunnableConfig", {**config, "configurable": configurable})
             result = await self._calls.one(value, named, None, {}, RunTraits(is_again=True))
         except Exception as error:  # noqa: BLE001  # those who wait for it get it
-            result = NotDriven(error)
+            result = SetAside(error)
         self._settle(submitted, result)
 
     async def _fail(self, submitted: SubmittedThread, error: Exception) -> None:

@@ -38,7 +38,7 @@ class SubmittedThread:
 
 
 @dataclass(frozen=True, slots=True)
-class NotDriven:
+class SetAside:
     """In the place of the result of a thread that this call does not drive to its end.
 
     Attributes:
@@ -142,7 +142,7 @@ class SubmittedRun(Run):
         if self.total is not None:
             self.total -= 1
         self._count(-1)
-        self._results.put_nowait((index, NotDriven(None)))
+        self._results.put_nowait((index, SetAside(None)))
         self._end_if_idle()
 
     def _end(self, thread: Thread, result: Any) -> None:
@@ -157,7 +157,7 @@ class SubmittedRun(Run):
         for joined in self._joined.pop(thread.id, ()):
             joined.cancel()  # who waits for it continues the thread
         self.live -= 1
-        self._results.put_nowait((thread.index, NotDriven(error)))
+        self._results.put_nowait((thread.index, SetAside(error)))
         self._end_if_idle()
         return True
 

@@ -1,6 +1,6 @@
 """A batch API as the bundled providers see one: files, batches that take their time, lines that fail for a while.
 
-It is the truth about money: a line is paid when it was answered, whoever has read the answer.
+It is the truth about money: a line is paid when it was answered, whether or not the answer was read.
 """
 
 import random

@@ -36,7 +36,7 @@ QUICK = RetryPolicy(initial_interval=0.001, backoff_factor=1, jitter=False, max_
 # -- failures and retries -------------------------------------------------------------------------------------------
 
 
-async def test_a_retry_after_a_failed_request_asks_anew_and_keeps_what_was_answered():
+async def test_a_retry_after_a_failed_request_asks_again_and_keeps_what_was_answered():
     good = iter(range(10))
     desk = Desk(lambda item: f"good{next(good)}" if item == "good" else bad(item))
     bad = by_turns(ValueError("busy"), ValueError("busy"), "at last")

@@ -76,7 +76,7 @@ async def test_each_runs_in_the_context_of_its_own_request(tmp_path):
 
 
 async def test_one_that_cannot_begin_stops_no_other(tmp_path):
-    """Its state is another input's: somebody has deleted its row, and begun it anew."""
+    """Its state is another input's: its row was deleted, and it was begun again."""
     desk = Desk().hold()
     async with served(tmp_path, desk) as runner:
         await runner.submit({"x": "a"}, thread_id="a")

@@ -303,7 +303,7 @@ class World(crashes.World):
 @pytest.mark.parametrize(("cache", "dedupe"), [(True, True), (False, True), (True, False)])
 async def test_wherever_the_process_dies_every_request_ends_once_and_a_key_is_paid_once(story, moment, cache, dedupe):
     for call in sampling.calls(f"{story} {moment} {cache} {dedupe}"):
-        # The replies are made anew, since those of an earlier story have been read.
+        # The replies are made again, since those of an earlier story have been read.
         world = World(fresh(crashes.STORIES[story]), cache=cache, dedupe=dedupe)
         world.fuse.arm(call, moment)
         try:

@@ -102,7 +102,7 @@ class SharingMachine(plain.EngineMachine):
         self.memory = None
         super().begin(policy, limits, searchable, attempts)
 
-    def boot(self, *, anew: bool = True) -> None:
+    def boot(self, *, fresh: bool = True) -> None:
         if not isinstance(self.provider, Provider):  # the first time
             most = self.provider._most
             self.provider = Provider(self.provider.limits, most, self.store, searchable=self.provider._searchable)
@@ -110,7 +110,7 @@ class SharingMachine(plain.EngineMachine):
             self.provider.shared = self.kind != "cache"
             self.memory = Memory(self.fuse) if self.kind != "dedupe" else None
         self.fuse.revive()
-        if anew:
+        if fresh:
             deduplication = Deduplication(plain.NAME, self.provider, self.memory, dedupe=self.provider.shared)
             ledger = Ledger(self.store, plain.NAME, chunk=2)
             self.last = Engine(

@@ -65,7 +65,7 @@ def test_ticks_that_race_make_the_same_key():
     assert batch_key("bridge", requests("1", "2")) == batch_key("bridge", iter(requests("1", "2")))
 
 
-def test_requests_that_are_asked_anew_under_their_old_ids_make_another_key():
+def test_requests_that_are_asked_again_under_their_old_ids_make_another_key():
     assert batch_key("bridge", requests("1", "2")) != batch_key("bridge", requests("1", "2", second=1e-6))
 
 

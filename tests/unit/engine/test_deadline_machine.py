@@ -76,12 +76,12 @@ class DeadlineMachine(plain.EngineMachine):
         super().begin(policy, limits, searchable, attempts)
         self.most_tries = attempts
 
-    def boot(self, *, anew: bool = True) -> None:
+    def boot(self, *, fresh: bool = True) -> None:
         if not isinstance(self.provider, LateProvider):  # the first time
             most = Limits(requests=self.provider._most.requests, bytes=self.provider.limits.bytes)
             self.provider = LateProvider(self.provider.limits, most, self.store, searchable=self.provider._searchable)
         self.fuse.revive()
-        if anew:
+        if fresh:
             self.last = Engine(
                 plain.NAME,
                 self.provider,

@@ -251,7 +251,7 @@ async def test_a_stored_deadline_that_cannot_be_kept_stops_no_bridge(ledger, fal
     assert provider.executed == dict.fromkeys(IDS[:3], 1)
 
 
-async def test_a_request_that_is_asked_anew_has_its_own_time():
+async def test_a_request_that_is_asked_again_has_its_own_time():
     provider, fallback = FakeProvider(), FakeProvider()
     deadline = Ladder.of_fallback(timedelta(seconds=60), "pay_again", fallback)
     engine = Engine(

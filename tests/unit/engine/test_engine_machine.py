@@ -138,9 +138,9 @@ class EngineMachine(RuleBasedStateMachine):
             self.bury()
 
     @precondition(lambda self: self.engine is None)
-    @rule(everything=st.sampled_from([True, True, False]), anew=st.booleans())
-    def restart(self, everything: bool, anew: bool) -> None:
-        self.boot(anew=anew)
+    @rule(everything=st.sampled_from([True, True, False]), fresh=st.booleans())
+    def restart(self, everything: bool, fresh: bool) -> None:
+        self.boot(fresh=fresh)
         if everything and self.engine is not None:
             self.collect(list(self.parked))
 
@@ -253,10 +253,10 @@ class EngineMachine(RuleBasedStateMachine):
         assert self.engine is not None
         return self.engine
 
-    def boot(self, *, anew: bool = True) -> None:
+    def boot(self, *, fresh: bool = True) -> None:
         """Start a new process; or open the same engine again, after an error of the store say."""
         self.fuse.revive()
-        if anew:
+        if fresh:
             ledger = Ledger(self.store, NAME, chunk=2)
             self.last = Engine(
                 NAME, self.provider, self.policy, ledger, EngineSettings(poll_interval=INTERVAL, attempts=self.attempts)

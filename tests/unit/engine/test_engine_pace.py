@@ -74,7 +74,7 @@ def test_a_pause_that_a_provider_asked_for_is_kept():
 
 
 class Held(FakeProvider):
-    """Its batches end when they are let go."""
+    """Its batches end when they are released."""
 
     def __init__(self):
         super().__init__()

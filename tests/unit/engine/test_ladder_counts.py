@@ -1,4 +1,4 @@
-"""What is paid twice because a lane was left is counted once, whoever dies meanwhile; what is paid once is not."""
+"""What is paid twice because a lane was left is counted once, whichever process dies meanwhile; what is paid once is not."""
 
 import pytest
 from fakes import at, ended
@@ -126,8 +126,8 @@ async def test_what_is_answered_while_the_next_call_has_only_begun_is_counted_if
 class Doubled(Lane):
     """A lane that ends requests with two lines each, of which the first one counts."""
 
-    async def poll(self, handle, members):
-        reply = await super().poll(handle, members)
+    async def poll(self, handle, requests):
+        reply = await super().poll(handle, requests)
         if isinstance(reply, InProgress):
             return reply
         pairs = [pair async for pair in reply.outcomes]
