@@ -27,8 +27,8 @@ logger = logger_of(__name__)
 _MOST: Final = 1_000_000
 """Threads that one file may hold which were submitted and have not ended."""
 
-_AT_HAND: Final = 1000
-"""Threads whose inputs are at hand while they wait to begin; those of others are read from the file."""
+AT_HAND: Final = 1000
+"""Threads whose inputs are at hand while they wait to begin, unless it is said otherwise."""
 
 _LINGER: Final = 0.2
 """Seconds in which threads that have ended gather, before their rows are deleted together."""
@@ -54,13 +54,17 @@ class Submissions:
         name: Names the Runner's bridges: several Runners may share a store.
         saver: The checkpointer, by whose serializer inputs are kept.
         calls: The Runner's calls.
+        at_hand: Threads whose inputs are at hand while they wait to begin; those of others are read from the file.
     """
 
-    def __init__(self, rows: Rows, name: str, saver: BaseCheckpointSaver[Any], calls: Calls) -> None:
+    def __init__(
+        self, rows: Rows, name: str, saver: BaseCheckpointSaver[Any], calls: Calls, *, at_hand: int = AT_HAND
+    ) -> None:
         self._rows = rows
         self._namespace = ("batch_bridge_submitted", name)
         self._saver = saver
         self._calls = calls
+        self._at_hand = at_hand
         self._context = contextvars.copy_context()  # no request's own
         self._live: dict[str, SubmittedThread] = {}
         self._waiting: dict[str, asyncio.Future[Any]] = {}
@@ -164,7 +168,7 @@ class Submissions:
     def _start(self, thread_id: str, row: dict[str, Any], *, is_left: bool = True, is_new: bool = False) -> None:
         """Drive a thread. With `is_left` its row was there before, and the thread may have moved on since."""
         self._stopped.discard(thread_id)
-        held = row if self._call is None or self._call.backlog < _AT_HAND else None
+        held = row if self._call is None or self._call.backlog < self._at_hand else None
         context = contextvars.copy_context()
         submitted = SubmittedThread(thread_id, row["digest"], context, held, is_left=is_left, is_new=is_new)
         self._live[thread_id] = submitted

@@ -9,7 +9,6 @@ from helpers import Desk, State, config_of, memory, one_node, within
 
 from batch_bridge import FlushPolicy, Runner, wait
 from batch_bridge.errors import RunMismatchError
-from batch_bridge.runner import _submissions
 
 who = contextvars.ContextVar("who", default="nobody")
 
@@ -48,10 +47,10 @@ def test_a_runner_that_would_run_nothing_is_refused(tmp_path):
         served(tmp_path, Desk(), limit=0)
 
 
-async def test_what_waits_to_begin_is_in_the_file_and_not_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(_submissions, "_AT_HAND", 2)
+async def test_what_waits_to_begin_is_in_the_file_and_not_in_memory(tmp_path):
     desk = Desk()
     async with served(tmp_path, desk, limit=1) as runner:
+        runner._submissions._at_hand = 2
         handles = await asyncio.gather(*(runner.submit({"x": f"{i}"}, thread_id=f"t{i}") for i in range(8)))
         held = runner._submissions._live.values()
         assert sum(each.row is not None for each in held) <= 3 < len(held)  # one of them begins
